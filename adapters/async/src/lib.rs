@@ -1,0 +1,1 @@
+//! Async OCI registry client: windlass-core driven by reqwest and tokio.

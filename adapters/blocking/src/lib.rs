@@ -1,0 +1,1 @@
+//! Blocking OCI registry client: windlass-core driven by ureq and threads.

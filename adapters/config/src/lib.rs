@@ -1,0 +1,1 @@
+//! Configuration for windlass: credentials, trusted certificates and proxies.

@@ -1,0 +1,1 @@
+//! Content stores for windlass: the OCI image layout on disk, atomic and resumable.

@@ -1,0 +1,1 @@
+//! A registry model and a loopback registry server for tests and demos.

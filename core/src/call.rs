@@ -1,0 +1,665 @@
+//! The data plane: one HTTP exchange as an owned object that any worker can run.
+//!
+//! ```text
+//!  Session ──Job::Http(Call)──▶ worker:  request() ─ outgoing() ─▶ wire
+//!     ▲                                  head(response head)
+//!     │                                  data(chunk) … as long as it says Keep::All
+//!     └───────Done◀── finish(end) ───────┘
+//! ```
+//!
+//! Responsible for what one exchange may do with bytes: where they go, how many are taken, their
+//! hash. Must not know the order of exchanges, tokens, retries: that is the session's. Bytes are
+//! lent, hashed and forgotten; only small documents and error bodies are collected.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use http::{HeaderMap, StatusCode, header};
+
+use crate::credential::{CredentialAnswer, CredentialCall};
+use crate::digest::{Algorithm, Digest};
+use crate::hashing::Hashing;
+use crate::header::ContentRange;
+use crate::store::{StoreAnswer, StoreCall, StoreError, StoreId};
+
+/// Names a job. A counter, never used twice in a session.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct JobId(pub(crate) u64);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// Names the moving of one blob, across all the calls it takes. A counter, never used twice.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct TransferId(pub(crate) u64);
+
+impl fmt::Display for TransferId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "t{}", self.0)
+    }
+}
+
+/// Something to be done outside: `Send + 'static`, to be run on any thread, consumed by its `finish`.
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use = "a job that is dropped leaves its task waiting for ever; report it with Done::lost"]
+pub enum Job {
+    /// An HTTP exchange.
+    Http(Box<Call>),
+    /// A step in a store.
+    Store(StoreCall),
+    /// A question for credentials.
+    Credentials(CredentialCall),
+}
+
+impl Job {
+    /// The job's id.
+    pub const fn id(&self) -> JobId {
+        match self {
+            Self::Http(call) => call.id(),
+            Self::Store(call) => call.id(),
+            Self::Credentials(call) => call.id(),
+        }
+    }
+}
+
+/// The end of a job, to be given to [`Session::handle`](crate::Session::handle).
+#[derive(Debug)]
+#[must_use = "the session waits for it"]
+pub struct Done {
+    id: JobId,
+    outcome: Outcome,
+}
+
+impl Done {
+    pub(crate) const fn new(id: JobId, outcome: Outcome) -> Self {
+        Self { id, outcome }
+    }
+
+    /// The end of a job whose worker died. What it had taken over (an open body, a hash) is gone;
+    /// the session starts that step anew.
+    pub const fn lost(id: JobId) -> Self {
+        Self {
+            id,
+            outcome: Outcome::Lost,
+        }
+    }
+
+    /// The job's id.
+    pub const fn id(&self) -> JobId {
+        self.id
+    }
+
+    pub(crate) const fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    pub(crate) fn into_outcome(self) -> Outcome {
+        self.outcome
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Http(Box<Exchanged>),
+    Store(Result<StoreAnswer, StoreError>),
+    Credentials(CredentialAnswer),
+    Lost,
+}
+
+/// How an HTTP exchange ended.
+#[derive(Debug)]
+pub(crate) struct Exchanged {
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Received,
+    /// A breach of the rules by the peer that made the rest of the body worthless.
+    pub(crate) flaw: Option<Flaw>,
+    pub(crate) interrupted: Option<Interrupted>,
+    /// Bytes of a body that moved, in either direction: what counts as progress.
+    pub(crate) moved: u64,
+}
+
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// No head came, or the body was of no interest.
+    Nothing,
+    /// A small body, at most as long as the limit; `cut` if there was more.
+    Collected { bytes: Vec<u8>, cut: bool },
+    /// Blob bytes went to the store: everything before `hashing.len()` is in the partial.
+    Stored {
+        hashing: Hashing,
+        from: u64,
+        range_end: u64,
+    },
+}
+
+/// What a peer did wrong within one exchange.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Flaw {
+    /// A document or header block over its limit (bytes).
+    TooLarge { limit: u64 },
+    /// More bytes than the descriptor or the range allows.
+    TooLong { expected: u64 },
+    /// A declared length that differs from the descriptor's size.
+    Length { expected: u64, declared: u64 },
+    /// A content coding on content that is named by its digest.
+    Encoded { coding: String },
+    /// A 206 that does not say, or does not match, what was asked.
+    Range { said: Option<String> },
+}
+
+/// Why an exchange broke off.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Interrupted {
+    /// The connection failed.
+    Transport(TransportError),
+    /// The store could not take or give bytes.
+    Store(StoreError),
+    /// The stored blob that was to be sent is not what its digest says; its end was held back.
+    Damaged {
+        /// What the stored bytes hash to; `None` if they are too few or too many.
+        found: Option<Digest>,
+    },
+    /// The driver could not even begin.
+    NotSent(TransportError),
+    /// The driver ended it because the session said `Abort`, or because it is shutting down.
+    Aborted,
+}
+
+/// A failure of the connection, in the driver's words but the core's classes.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{kind}: {detail}")]
+pub struct TransportError {
+    /// What sort of failure.
+    pub kind: TransportErrorKind,
+    /// What the driver knows, without secrets.
+    pub detail: String,
+}
+
+impl TransportError {
+    /// A failure of this kind; `detail` must not hold a URL's query or any header value.
+    pub fn new(kind: TransportErrorKind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// The sorts of connection failures.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportErrorKind {
+    /// The name could not be resolved.
+    #[error("name not resolved")]
+    Resolve,
+    /// No connection within the time limit, or refused.
+    #[error("cannot connect")]
+    Connect,
+    /// TLS was refused: certificate, name, protocol. Never tried again.
+    #[error("TLS verification failed")]
+    Tls,
+    /// The connection broke.
+    #[error("connection lost")]
+    Reset,
+    /// Nothing moved for longer than the idle limit.
+    #[error("stalled")]
+    Idle,
+    /// The request was sent and no answer began within the limit.
+    #[error("no answer in time")]
+    Answer,
+    /// The peer does not speak HTTP as it should.
+    #[error("invalid HTTP")]
+    Protocol,
+    /// Anything else.
+    #[error("transport failed")]
+    Other,
+}
+
+/// The body of a request.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Payload {
+    /// No body. `Content-Length: 0` is among the headers where a server needs it.
+    Empty,
+    /// A small body, held in memory.
+    Bytes(Arc<[u8]>),
+    /// Bytes of a blob; use [`Call::outgoing`] for every one of them.
+    Body(Body),
+}
+
+/// Which bytes of which blob a request carries.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Body {
+    /// Where the bytes come from.
+    pub source: Source,
+    /// The first byte to send.
+    pub offset: u64,
+    /// How many bytes to send; equals the request's `Content-Length`.
+    pub len: u64,
+}
+
+/// Where a body's bytes come from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Source {
+    /// A blob in a store.
+    Stored {
+        /// The store.
+        store: StoreId,
+        /// The blob.
+        digest: Digest,
+    },
+}
+
+/// What to do with the body of a response.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Receive {
+    /// Give the body to [`Call::data`]; the call keeps it, it is small.
+    Collect,
+    /// Give each chunk to [`Call::data`], then append it to the open partial of this blob, which
+    /// must first be cut or checked to hold exactly `offset` bytes.
+    Store {
+        /// The store.
+        store: StoreId,
+        /// The blob.
+        digest: Digest,
+        /// Where the first byte goes. 0 means start over: drop what the partial holds.
+        offset: u64,
+    },
+    /// The body is of no interest: read up to this many bytes so that the connection can be used
+    /// again, or drop the connection.
+    Discard {
+        /// The most bytes worth reading.
+        limit: u64,
+    },
+}
+
+/// Whether the chunk is wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+#[must_use = "bytes after Stop must not be stored or read"]
+pub enum Keep {
+    /// All of it. Go on.
+    All,
+    /// None of it. Read no further, drop the connection, call `finish(Ok(()))`.
+    Stop,
+}
+
+/// One HTTP exchange.
+#[derive(Debug)]
+#[must_use = "a call that is dropped leaves its task waiting for ever; report it with Done::lost"]
+pub struct Call {
+    id: JobId,
+    transfer: Option<TransferId>,
+    request: http::Request<Payload>,
+    /// For a blob on its way out: the digest it must have.
+    outgoing: Option<Digest>,
+    expect: Expect,
+    limit: u64,
+    status: Option<StatusCode>,
+    headers: HeaderMap,
+    body: Received,
+    flaw: Option<Flaw>,
+}
+
+/// What a good answer carries.
+#[derive(Debug)]
+pub(crate) enum Expect {
+    /// Nothing of interest.
+    Head,
+    /// A document of at most this many bytes.
+    Document { limit: u64 },
+    /// The bytes of a blob from `hashing.len()` to `size`.
+    Blob {
+        store: StoreId,
+        digest: Digest,
+        size: u64,
+        hashing: Hashing,
+    },
+}
+
+/// How much of an uninteresting body is read to save a connection: about one round trip's worth.
+const DISCARD: u64 = 64 * 1024;
+
+impl Call {
+    pub(crate) fn new(
+        id: JobId,
+        request: http::Request<Payload>,
+        expect: Expect,
+        error_limit: u64,
+    ) -> Self {
+        Self {
+            id,
+            transfer: None,
+            request,
+            outgoing: None,
+            expect,
+            limit: error_limit,
+            status: None,
+            headers: HeaderMap::new(),
+            body: Received::Nothing,
+            flaw: None,
+        }
+    }
+
+    pub(crate) fn for_transfer(mut self, transfer: TransferId, outgoing: Option<Digest>) -> Self {
+        self.transfer = Some(transfer);
+        self.outgoing = outgoing;
+        self
+    }
+
+    /// The bytes that have to be there before this call's first one, if it is for a blob.
+    pub fn starts_at(&self) -> u64 {
+        match (&self.expect, self.request.body()) {
+            (Expect::Blob { hashing, .. }, _) => hashing.len(),
+            (Expect::Head | Expect::Document { .. }, Payload::Body(body)) => body.offset,
+            (Expect::Head | Expect::Document { .. }, Payload::Empty | Payload::Bytes(_)) => 0,
+        }
+    }
+
+    /// The hash and meter for this request's body, if it carries a blob. Every byte read from the
+    /// source goes through it, and only what it releases may be sent.
+    pub fn outgoing(&mut self) -> Option<Outgoing> {
+        let Payload::Body(body) = self.request.body() else {
+            return None;
+        };
+        let digest = self.outgoing.clone()?;
+        let algorithm = digest.algorithm()?;
+        Some(Outgoing {
+            digest,
+            algorithm,
+            hashing: Some(Hashing::new(algorithm)),
+            len: body.len,
+        })
+    }
+
+    /// Takes the response's head and says what to do with its body.
+    pub fn head(&mut self, head: http::Response<()>) -> Receive {
+        let (parts, ()) = head.into_parts();
+        self.status = Some(parts.status);
+        self.headers = parts.headers;
+        let receive = match core::mem::replace(&mut self.expect, Expect::Head) {
+            Expect::Blob {
+                store,
+                digest,
+                size,
+                hashing,
+            } if parts.status.is_success() => self.blob_head(store, digest, size, hashing),
+            Expect::Document { limit } if parts.status.is_success() => self.document_head(limit),
+            Expect::Head if parts.status.is_success() => Receive::Discard { limit: DISCARD },
+            // A document's limit is for documents; what an error says is cut at its own.
+            Expect::Blob { .. } | Expect::Document { .. } | Expect::Head => {
+                if parts.status.is_redirection() || *self.request.method() == http::Method::HEAD {
+                    Receive::Discard { limit: DISCARD }
+                } else {
+                    Receive::Collect
+                }
+            }
+        };
+        if matches!(receive, Receive::Collect) {
+            self.body = Received::Collected {
+                bytes: Vec::new(),
+                cut: false,
+            };
+        }
+        receive
+    }
+
+    /// Takes a chunk of the body before it is stored: hashes or collects it.
+    pub fn data(&mut self, chunk: &[u8]) -> Keep {
+        match &mut self.body {
+            Received::Nothing => Keep::All,
+            Received::Collected { bytes, cut } => {
+                let room = self.limit.saturating_sub(bytes.len() as u64);
+                let take = chunk.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+                bytes.extend_from_slice(&chunk[..take]);
+                if take == chunk.len() {
+                    return Keep::All;
+                }
+                *cut = true;
+                if self.status.is_some_and(|status| status.is_success()) {
+                    self.flaw = Some(Flaw::TooLarge { limit: self.limit });
+                }
+                Keep::Stop
+            }
+            Received::Stored {
+                hashing, range_end, ..
+            } => {
+                if hashing.len() + chunk.len() as u64 > *range_end {
+                    self.flaw = Some(Flaw::TooLong {
+                        expected: *range_end,
+                    });
+                    return Keep::Stop;
+                }
+                hashing.update(chunk);
+                Keep::All
+            }
+        }
+    }
+
+    /// Ends the call: `Ok` if the body was read to its end (or to `Keep::Stop`).
+    pub fn finish(self, end: Result<(), Interrupted>) -> Done {
+        let moved = match (&self.body, self.request.body()) {
+            (Received::Stored { hashing, from, .. }, _) => hashing.len() - from,
+            (Received::Nothing | Received::Collected { .. }, Payload::Body(body)) => {
+                if end.is_ok() { body.len } else { 0 }
+            }
+            (
+                Received::Nothing | Received::Collected { .. },
+                Payload::Empty | Payload::Bytes(_),
+            ) => 0,
+        };
+        let exchanged = Exchanged {
+            status: self.status,
+            headers: self.headers,
+            body: self.body,
+            flaw: self.flaw,
+            interrupted: end.err(),
+            moved,
+        };
+        Done::new(self.id, Outcome::Http(Box::new(exchanged)))
+    }
+
+    /// The job's id.
+    pub const fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// The transfer this call moves bytes for, if it moves a blob's.
+    pub const fn transfer(&self) -> Option<TransferId> {
+        self.transfer
+    }
+
+    /// The request. Send it as it is: target and headers, byte for byte; no redirect is to be
+    /// followed, nothing decoded, nothing added but `Host`, `Connection` and `Content-Length`.
+    pub const fn request(&self) -> &http::Request<Payload> {
+        &self.request
+    }
+
+    /// The bytes of the response's blob that the driver can expect, if it is one: the size of the
+    /// transfer that remains.
+    pub fn expects_bytes(&self) -> Option<u64> {
+        match (&self.expect, &self.body) {
+            (Expect::Blob { size, hashing, .. }, _) => Some(size - hashing.len().min(*size)),
+            (
+                _,
+                Received::Stored {
+                    hashing, range_end, ..
+                },
+            ) => Some(range_end - hashing.len()),
+            (_, Received::Nothing | Received::Collected { .. }) => None,
+        }
+    }
+
+    fn blob_head(
+        &mut self,
+        store: StoreId,
+        digest: Digest,
+        size: u64,
+        hashing: Hashing,
+    ) -> Receive {
+        if let Some(flaw) = self.coding() {
+            return self.refuse(flaw);
+        }
+        let asked = hashing.len();
+        let partial = self.status == Some(StatusCode::PARTIAL_CONTENT);
+        let (hashing, range_end) = if partial {
+            match self.range(asked, size) {
+                Ok(end) => (hashing, end),
+                Err(flaw) => return self.refuse(flaw),
+            }
+        } else if asked == 0 {
+            (hashing, size)
+        } else {
+            // 200 to a range is the whole blob (RNG-06): start over, never append.
+            let algorithm = digest.algorithm().unwrap_or(Algorithm::Sha256);
+            (Hashing::new(algorithm), size)
+        };
+        let from = hashing.len();
+        if let Some(declared) = content_length(&self.headers)
+            && declared != range_end - from
+        {
+            return self.refuse(Flaw::Length {
+                expected: range_end - from,
+                declared,
+            });
+        }
+        self.body = Received::Stored {
+            hashing,
+            from,
+            range_end,
+        };
+        Receive::Store {
+            store,
+            digest,
+            offset: from,
+        }
+    }
+
+    fn document_head(&mut self, limit: u64) -> Receive {
+        if let Some(flaw) = self.coding() {
+            return self.refuse(flaw);
+        }
+        self.limit = limit;
+        if content_length(&self.headers).is_some_and(|declared| declared > limit) {
+            return self.refuse(Flaw::TooLarge { limit });
+        }
+        Receive::Collect
+    }
+
+    fn refuse(&mut self, flaw: Flaw) -> Receive {
+        self.flaw = Some(flaw);
+        Receive::Discard { limit: 0 }
+    }
+
+    fn coding(&self) -> Option<Flaw> {
+        let value = self.headers.get(header::CONTENT_ENCODING)?;
+        let coding = value.to_str().unwrap_or("?").trim();
+        (!coding.is_empty() && !coding.eq_ignore_ascii_case("identity")).then(|| Flaw::Encoded {
+            coding: coding.into(),
+        })
+    }
+
+    /// The end of the range sent, checked against what was asked (RNG-03 to RNG-05).
+    fn range(&self, asked: u64, size: u64) -> Result<u64, Flaw> {
+        let mut values = self.headers.get_all(header::CONTENT_RANGE).iter();
+        let said = values.next().and_then(|value| value.to_str().ok());
+        let wrong = || Flaw::Range {
+            said: said.map(Into::into),
+        };
+        let multipart = self
+            .headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"multipart/"));
+        let range = said.and_then(ContentRange::parse).ok_or_else(wrong)?;
+        let alone = values.next().is_none() && !multipart && asked > 0;
+        let fits = range.first == asked && range.last < size;
+        if alone && fits && range.total.is_none_or(|total| total == size) {
+            Ok(range.last + 1)
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+/// The declared length of a body; `None` if there is none or it is no number.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// Hashes a blob on its way out and holds its end back until the digest matched, so that a damaged
+/// blob is never committed by the other side.
+#[derive(Debug)]
+pub struct Outgoing {
+    digest: Digest,
+    algorithm: Algorithm,
+    hashing: Option<Hashing>,
+    len: u64,
+}
+
+impl Outgoing {
+    /// How many bytes at the end are held back: what a reader must be able to buffer.
+    pub const HELD_BACK: u64 = 64 * 1024;
+
+    /// Hashes the next bytes of the blob, in order, and says how many bytes of the whole may now be
+    /// sent: all but the last [`HELD_BACK`](Self::HELD_BACK), and those too once every byte was
+    /// hashed and the digest is right.
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted::Damaged`] if the blob turns out to be another one, or longer than announced.
+    pub fn hash(&mut self, bytes: &[u8]) -> Result<u64, Interrupted> {
+        let damaged = Err(Interrupted::Damaged { found: None });
+        let Some(hashing) = &mut self.hashing else {
+            return damaged;
+        };
+        if hashing.len() + bytes.len() as u64 > self.len {
+            return damaged;
+        }
+        hashing.update(bytes);
+        if hashing.len() < self.len {
+            let releasable = self.len.saturating_sub(Self::HELD_BACK);
+            return Ok(hashing.len().min(releasable));
+        }
+        let found = self.hashing.take().map(Hashing::digest);
+        if found.as_ref() == Some(&self.digest) {
+            // A later call can only be for no bytes.
+            self.hashing = None;
+            Ok(self.len)
+        } else {
+            Err(Interrupted::Damaged { found })
+        }
+    }
+
+    /// How many bytes the blob has in all.
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the blob is empty.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// With which algorithm it hashes.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}

@@ -1,0 +1,141 @@
+//! How a session is set up: endpoints, limits, retries, trust.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::registry::{Origin, Registry};
+
+/// How a session behaves. Every field has a default that suits a command-line client.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where a registry is contacted, if not at its default origin (see [`Registry::origin`]).
+    pub endpoints: BTreeMap<Registry, Origin>,
+    /// Registries' token services that may receive credentials although they are on another host:
+    /// pairs of registry and realm (AUTH-84). Known registries need no entry.
+    pub trusted_realms: Vec<(Registry, Origin)>,
+    /// How many HTTP exchanges may be outside at once, per host.
+    pub in_flight: InFlight,
+    /// When and how often something is tried again.
+    pub retry: Retry,
+    /// Bounds on everything a server can influence.
+    pub limits: Limits,
+    /// Sent with every request.
+    pub user_agent: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            endpoints: BTreeMap::new(),
+            trusted_realms: Vec::new(),
+            in_flight: InFlight::default(),
+            retry: Retry::default(),
+            limits: Limits::default(),
+            user_agent: concat!("windlass/", env!("CARGO_PKG_VERSION")).into(),
+        }
+    }
+}
+
+/// Bounds on concurrency per host. It begins at `first`, grows by one with each success up to
+/// `most`, and is halved once per congestion event (429, 503), down to `least`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct InFlight {
+    /// Where it begins.
+    pub first: u32,
+    /// Never more.
+    pub most: u32,
+    /// Never less.
+    pub least: u32,
+}
+
+impl InFlight {
+    /// At most this many, from the start.
+    pub const fn at_most(most: u32) -> Self {
+        let most = if most == 0 { 1 } else { most };
+        let first = if most < Self::FIRST {
+            most
+        } else {
+            Self::FIRST
+        };
+        Self {
+            first,
+            most,
+            least: 1,
+        }
+    }
+
+    /// Six: what browsers open to one host, and what containers/image uses.
+    const FIRST: u32 = 6;
+}
+
+impl Default for InFlight {
+    fn default() -> Self {
+        Self::at_most(16)
+    }
+}
+
+/// When something is tried again. Only failures that may pass are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Retry {
+    /// Tries in all, at least 1. Progress of 64 KiB gives a transfer all its tries back.
+    pub attempts: u32,
+    /// The wait after the first failure; it doubles with each further one.
+    pub base: Duration,
+    /// The longest wait.
+    pub cap: Duration,
+    /// The longest `Retry-After` that is waited for.
+    pub retry_after_cap: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            base: Duration::from_millis(500),
+            cap: Duration::from_secs(30),
+            retry_after_cap: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Bounds on what a server can make a client do or hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of one manifest or index. 4 MiB is what registries accept (SEC-05).
+    pub document: u64,
+    /// Bytes of all manifests that a task holds at once.
+    pub documents: u64,
+    /// Manifests and blobs of one task.
+    pub objects: usize,
+    /// Indexes within indexes.
+    pub depth: usize,
+    /// Bytes of an error body that are looked at.
+    pub error_body: u64,
+    /// Bytes of a token service's answer.
+    pub token_body: u64,
+    /// Redirects of one request.
+    pub redirects: usize,
+    /// Bytes of one `WWW-Authenticate`, `Link` or `Location` value.
+    pub header: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            document: 4 << 20,
+            documents: 64 << 20,
+            objects: 10_000,
+            depth: 4,
+            error_body: 64 << 10,
+            token_body: 64 << 10,
+            redirects: 10,
+            header: 16 << 10,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Digests: the names of content.
+//!
+//! Responsible for their grammar (image-spec `descriptor.md#digests`) and for which algorithms can
+//! be verified. An unknown algorithm is carried but never trusted (`REF-05`). A value of type
+//! [`Digest`] can be put into a URL path or a file name as it is (`SEC-04`).
+
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use core::fmt;
+use core::str::FromStr;
+
+use crate::hashing::Hashing;
+
+/// A digest algorithm that windlass can verify.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// `sha256`: 64 lower-case hex digits.
+    Sha256,
+    /// `sha512`: 128 lower-case hex digits.
+    Sha512,
+}
+
+impl Algorithm {
+    /// The registered identifier.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    const fn encoded_len(self) -> usize {
+        match self {
+            Self::Sha256 => 64,
+            Self::Sha512 => 128,
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A digest that follows the grammar; if its algorithm is registered, also that algorithm's form.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Digest {
+    text: Arc<str>,
+    colon: u8,
+}
+
+impl Digest {
+    /// The longest digest accepted, in bytes. `sha512` needs 135; 255 is what file systems take as a name.
+    pub const MAX_LEN: usize = 255;
+
+    /// The digest of `content`.
+    pub fn of(algorithm: Algorithm, content: &[u8]) -> Self {
+        let mut hashing = Hashing::new(algorithm);
+        hashing.update(content);
+        hashing.digest()
+    }
+
+    /// The algorithm, if windlass can verify it.
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        match self.algorithm_name() {
+            "sha256" => Some(Algorithm::Sha256),
+            "sha512" => Some(Algorithm::Sha512),
+            _ => None,
+        }
+    }
+
+    /// The part before the colon.
+    pub fn algorithm_name(&self) -> &str {
+        &self.text[..usize::from(self.colon)]
+    }
+
+    /// The part after the colon.
+    pub fn encoded(&self) -> &str {
+        &self.text[usize::from(self.colon) + 1..]
+    }
+
+    /// The whole digest.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether `content` has this digest; `false` if the algorithm is unknown.
+    pub fn verifies(&self, content: &[u8]) -> bool {
+        self.algorithm()
+            .is_some_and(|algorithm| Self::of(algorithm, content) == *self)
+    }
+
+    pub(crate) fn from_hash(algorithm: Algorithm, hash: &[u8]) -> Self {
+        use core::fmt::Write as _;
+        let mut text = algorithm.as_str().to_string();
+        text.push(':');
+        for byte in hash {
+            write!(text, "{byte:02x}").expect("writing to a string cannot fail");
+        }
+        // Both registered names have six letters.
+        Self {
+            text: text.into(),
+            colon: 6,
+        }
+    }
+}
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let (algorithm, encoded) = text.split_once(':').ok_or(DigestError::Format)?;
+        let is_component = |part: &str| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        };
+        let is_encoded = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'=' | b'_' | b'-');
+        if text.len() > Self::MAX_LEN
+            || !algorithm.split(['+', '.', '_', '-']).all(is_component)
+            || encoded.is_empty()
+            || !encoded.bytes().all(is_encoded)
+        {
+            return Err(DigestError::Format);
+        }
+        let colon = u8::try_from(algorithm.len()).map_err(|_| DigestError::Format)?;
+        let digest = Self {
+            text: text.into(),
+            colon,
+        };
+        if let Some(known) = digest.algorithm() {
+            if encoded.len() != known.encoded_len() {
+                return Err(DigestError::Length { algorithm: known });
+            }
+            if !encoded
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            {
+                return Err(DigestError::Format);
+            }
+        }
+        Ok(digest)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Why a text is not a digest.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DigestError {
+    /// It does not follow `algorithm:encoded`, or has a character that is not allowed there.
+    #[error("not a digest: expected `algorithm:encoded`, for sha256 with 64 lower-case hex digits")]
+    Format,
+    /// The algorithm is known and its encoded part always has another length.
+    #[error("wrong digest length for {algorithm}")]
+    Length {
+        /// The algorithm named.
+        algorithm: Algorithm,
+    },
+}

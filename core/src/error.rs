@@ -1,0 +1,282 @@
+//! Errors, sorted by whose fault they are.
+//!
+//! Responsible for saying which request of which host failed for which content, with the
+//! registry's own words and a hint. A secret cannot be printed because no type here can hold one:
+//! targets are printed without the values of their queries, text from servers is escaped.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use crate::call::{TransportError, TransportErrorKind};
+use crate::digest::Digest;
+use crate::store::{StoreError, StoreErrorKind};
+
+/// Why a task, or a part of it, failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The registry understood and refused.
+    #[error("{0}")]
+    Registry(Box<Refusal>),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    NotFound(NotFound),
+    /// The peer broke the rules of the protocol.
+    #[error("{request}: {what}")]
+    Peer {
+        /// Which request.
+        request: RequestLine,
+        /// What it did.
+        what: String,
+    },
+    /// Content is not what its digest or size says. It was not kept.
+    #[error("{what}: expected {expected}, got {found}")]
+    Mismatch {
+        /// What was being moved, and from where.
+        what: String,
+        /// The digest or size it should have.
+        expected: String,
+        /// What it has.
+        found: String,
+    },
+    /// Authentication failed.
+    #[error("{0}")]
+    Auth(Box<AuthError>),
+    /// The connection failed.
+    #[error("{request}: {error}")]
+    Transport {
+        /// Which request.
+        request: RequestLine,
+        /// What happened.
+        error: TransportError,
+    },
+    /// The store failed.
+    #[error("{0}")]
+    Store(StoreError),
+    /// windlass refuses to do it.
+    #[error("{what}")]
+    Policy {
+        /// What, and what would allow it.
+        what: String,
+    },
+    /// It failed in a way that may pass, as often as was allowed.
+    #[error("{last} (after {attempts} tries)")]
+    Exhausted {
+        /// How often it was tried.
+        attempts: u32,
+        /// How long the server asked to wait, if that was longer than is waited for.
+        retry_after: Option<Duration>,
+        /// The last failure.
+        last: Box<Error>,
+    },
+    /// The task's deadline passed.
+    #[error("deadline passed")]
+    Deadline,
+    /// The task was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// The sorts of errors: what a caller can decide on.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Content did not match its digest or size.
+    Mismatch,
+    /// Not authenticated, or not allowed.
+    Auth,
+    /// Not there.
+    NotFound,
+    /// Refused or failed for good: by the registry, the peer's misbehaviour, TLS, the store, policy.
+    Refused,
+    /// May pass: connection, time-out, 408, 429, 5xx.
+    Temporary,
+    /// Cancelled by the caller.
+    Cancelled,
+}
+
+impl ErrorKind {
+    /// Which error to show first of several: lower is more telling.
+    pub(crate) const fn rank(self) -> u8 {
+        match self {
+            Self::Mismatch => 0,
+            Self::Auth => 1,
+            Self::NotFound => 2,
+            Self::Refused => 3,
+            Self::Temporary => 4,
+            Self::Cancelled => 5,
+        }
+    }
+}
+
+impl Error {
+    /// What sort of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Registry(_) | Self::Peer { .. } | Self::Policy { .. } => ErrorKind::Refused,
+            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::Mismatch { .. } => ErrorKind::Mismatch,
+            Self::Auth(_) => ErrorKind::Auth,
+            Self::Transport { error, .. } => match error.kind {
+                TransportErrorKind::Tls | TransportErrorKind::Protocol => ErrorKind::Refused,
+                TransportErrorKind::Resolve
+                | TransportErrorKind::Connect
+                | TransportErrorKind::Reset
+                | TransportErrorKind::Idle
+                | TransportErrorKind::Answer
+                | TransportErrorKind::Other => ErrorKind::Temporary,
+            },
+            Self::Store(error) => match error.kind() {
+                StoreErrorKind::NoSuchName => ErrorKind::NotFound,
+                StoreErrorKind::Damaged => ErrorKind::Mismatch,
+                StoreErrorKind::Ambiguous
+                | StoreErrorKind::Absent
+                | StoreErrorKind::Full
+                | StoreErrorKind::Denied
+                | StoreErrorKind::NotALayout
+                | StoreErrorKind::TooLarge
+                | StoreErrorKind::Io => ErrorKind::Refused,
+            },
+            Self::Exhausted { .. } | Self::Deadline => ErrorKind::Temporary,
+            Self::Cancelled => ErrorKind::Cancelled,
+        }
+    }
+
+    /// What the user can do about it, if there is something to say.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Registry(refusal) => refusal.hint.as_deref(),
+            Self::NotFound(missing) => missing.hint.as_deref(),
+            Self::Auth(error) => error.hint.as_deref(),
+            Self::Exhausted { last, .. } => last.hint(),
+            Self::Peer { .. }
+            | Self::Mismatch { .. }
+            | Self::Transport { .. }
+            | Self::Store(_)
+            | Self::Policy { .. }
+            | Self::Deadline
+            | Self::Cancelled => None,
+        }
+    }
+}
+
+/// Names a request in an error or an event: method and target without the values of its query.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RequestLine(pub(crate) String);
+
+impl fmt::Display for RequestLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An answer that says no.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// Which request.
+    pub request: RequestLine,
+    /// The status of the answer.
+    pub status: u16,
+    /// The registry's own words.
+    pub said: Said,
+    /// What the user can do about it.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}{}", self.request, self.status, self.said)
+    }
+}
+
+/// What an error answer said: the entries of its body, escaped and cut.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Said {
+    /// The registry's error codes and messages, in order.
+    pub entries: Vec<SaidEntry>,
+}
+
+/// One error of an error answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct SaidEntry {
+    /// The code, for instance `MANIFEST_UNKNOWN`; empty if there was none.
+    pub code: String,
+    /// The message, escaped.
+    pub message: String,
+    /// The digests in the error's detail.
+    pub digests: Vec<Digest>,
+}
+
+impl Said {
+    /// Whether one of the errors has this code.
+    pub fn has(&self, code: &str) -> bool {
+        self.entries.iter().any(|entry| entry.code == code)
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, entry) in self.entries.iter().take(3).enumerate() {
+            f.write_str(if i == 0 { " " } else { "; " })?;
+            match (entry.code.as_str(), entry.message.as_str()) {
+                (code, "") => f.write_str(code)?,
+                ("", message) => f.write_str(message)?,
+                (code, message) => write!(f, "{code}: {message}")?,
+            }
+        }
+        if self.entries.len() > 3 {
+            write!(f, " and {} more", self.entries.len() - 3)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is not there.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct NotFound {
+    /// What was looked for.
+    pub what: String,
+    /// The answer that said so, if a registry did.
+    pub said: Said,
+    /// What the user can do about it.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: not found{}", self.what, self.said)
+    }
+}
+
+/// How authentication failed.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct AuthError {
+    /// Which request, of the registry or of its token service.
+    pub request: RequestLine,
+    /// The status of the answer.
+    pub status: u16,
+    /// What was presented: `no credentials`, `the credentials of \`user\``, `a fresh token`.
+    pub presented: String,
+    /// The server's own words.
+    pub said: Said,
+    /// What the user can do about it, with the exact setting.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for AuthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} with {}{}",
+            self.request, self.status, self.presented, self.said
+        )
+    }
+}

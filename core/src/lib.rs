@@ -1,0 +1,39 @@
+//! The OCI distribution protocol as a pure state machine.
+#![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![deny(missing_docs)]
+
+extern crate alloc;
+
+pub mod call;
+pub mod config;
+pub mod credential;
+pub mod descriptor;
+pub mod digest;
+pub mod error;
+pub mod event;
+pub mod hashing;
+pub mod header;
+pub mod platform;
+pub mod reference;
+pub mod registry;
+mod rng;
+mod session;
+pub mod store;
+pub mod task;
+mod time;
+
+pub use call::{Call, Done, Job, JobId};
+pub use config::Config;
+pub use descriptor::Descriptor;
+pub use digest::{Algorithm, Digest};
+pub use error::{Error, ErrorKind};
+pub use event::Event;
+pub use hashing::Hashing;
+pub use platform::Platform;
+pub use reference::Reference;
+pub use registry::{Origin, Registry, Scheme};
+pub use session::{Output, Session};
+pub use store::{StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp};
+pub use task::{Copy, Failure, Place, Platforms, Report, Task, TaskId};
+pub use time::Time;

@@ -1,0 +1,1 @@
+//! Tests of windlass against models, scripts and real registries.
