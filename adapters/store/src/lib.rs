@@ -1,1 +1,18 @@
-//! Content stores for windlass: the OCI image layout on disk, atomic and resumable.
+//! Content stores for windlass, and the plumbing that both of its drivers share.
+//!
+//! - [`Store`]: what a store must do; small, synchronous, safe for concurrent use.
+//! - [`Layout`]: the OCI image layout on disk, the store that windlass brings along.
+//! - [`Stores`]: the stores a driver knows and the partials its session holds open.
+//! - [`Incoming`], [`OutgoingReader`]: bodies on their way into and out of a store.
+//! - [`driver`]: the vocabulary that the blocking and the async client have in common.
+//!
+//! This crate must not know HTTP.
+
+pub mod driver;
+mod layout;
+mod store;
+mod stores;
+
+pub use layout::Layout;
+pub use store::{Begun, Partial, Store};
+pub use stores::{Incoming, OutgoingReader, Stores};
