@@ -1,18 +1,40 @@
-//! The control plane.
+//! The session: the control plane as one machine.
+//!
+//! Responsible for its surface (`start`, `cancel`, `poll`, `handle`), for ids, and for bringing
+//! the parts together: `graph` decides what is needed, `work` how a blob moves, `wire` and `steps`
+//! when something goes out. What an inner part says is drained inside [`Session::handle`] and
+//! [`Session::start`], never in `poll`, so that its order cannot depend on who polls when.
 
-use alloc::string::String;
-use core::time::Duration;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
 
-use crate::call::{Done, Job, JobId};
-use crate::config::Config;
+use crate::call::{Done, Job, JobId, Outcome, TransferId};
+use crate::config::{Config, Limits};
+use crate::error::Error;
 use crate::event::Event;
-use crate::task::{Task, TaskId};
+use crate::graph::{Copying, End, Tally};
+use crate::rng::Rng;
+use crate::steps::Steps;
+use crate::store::{StoreError, StoreErrorKind, StoreId, StoreOp};
+use crate::task::{Copy, Failure, Place, Platforms, Task, TaskId, TaskKind};
 use crate::time::Time;
+use crate::wire::Wire;
+use crate::work::{Owner, Work, WorkKey};
 
 /// The machine. See the crate's documentation for its contract.
 #[derive(Debug)]
 pub struct Session {
-    _config: Config,
+    pub(crate) config: Config,
+    rng: Rng,
+    now: Time,
+    jobs: u64,
+    transfers: u64,
+    started: u64,
+    pub(crate) wire: Wire,
+    pub(crate) steps: Steps,
+    pub(crate) works: BTreeMap<WorkKey, Work>,
+    pub(crate) tasks: BTreeMap<TaskId, Copying>,
+    events: VecDeque<(TaskId, Event)>,
 }
 
 /// What a session wants next.
@@ -28,36 +50,268 @@ pub enum Output {
     Event(TaskId, Event),
     /// Nothing to do before this instant, unless a `Done` comes first. `None`: wait for a `Done`.
     Wait(Option<Time>),
-    /// Nothing to do at all: no task is unfinished.
+    /// Nothing to do at all: no task is unfinished and no job is outside.
     Idle,
 }
 
 impl Session {
     /// A session. The seed is for jitter and nothing else.
-    pub fn new(config: Config, _seed: u64) -> Self {
-        Self { _config: config }
+    pub fn new(config: Config, seed: u64) -> Self {
+        let wire = Wire::new(config.clone());
+        Self {
+            config,
+            rng: Rng::new(seed),
+            now: Time::ZERO,
+            jobs: 0,
+            transfers: 0,
+            started: 0,
+            wire,
+            steps: Steps::default(),
+            works: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            events: VecDeque::new(),
+        }
     }
 
-    /// Begins a task.
-    pub fn start(&mut self, _task: Task) -> TaskId {
-        unimplemented!()
+    /// Begins a task. Its last event is [`Event::Finished`], and it always comes.
+    pub fn start(&mut self, task: Task) -> TaskId {
+        let id = TaskId(self.started);
+        self.started += 1;
+        let copying = match task.kind {
+            TaskKind::Resolve(reference) => Copying {
+                source: self.end(Place::Registry(reference)),
+                destination: None,
+                ..Copying::new(task.deadline)
+            },
+            TaskKind::Copy(Copy { source, destination, platforms, spool, from }) => Copying {
+                source: self.end(source),
+                destination: Some(self.end(destination)),
+                platforms,
+                spool,
+                from,
+                ..Copying::new(task.deadline)
+            },
+        };
+        self.tasks.insert(id, copying);
+        self.begin_copy(id);
+        self.settle();
+        id
     }
 
-    /// Ends a task early: its jobs are aborted, then its `Finished` event comes.
-    pub fn cancel(&mut self, _task: TaskId) {
-        unimplemented!()
+    /// Ends a task early: its jobs are aborted, then its `Finished` event comes. Does nothing if
+    /// the task is over.
+    pub fn cancel(&mut self, task: TaskId) {
+        self.fail(task, Error::Cancelled);
+        self.settle();
     }
 
-    /// What is wanted next.
-    pub fn poll(&mut self, _now: Time) -> Output {
-        unimplemented!()
+    /// What is wanted next. Call it until it says [`Output::Wait`] or [`Output::Idle`].
+    pub fn poll(&mut self, now: Time) -> Output {
+        self.now = self.now.max(now);
+        self.expire();
+        if let Some(job) = self.wire.take_abort() {
+            return Output::Abort(job);
+        }
+        self.drain_events();
+        if let Some((task, event)) = self.events.pop_front() {
+            return Output::Event(task, event);
+        }
+        if let Some(job) = self.next_job() {
+            return Output::Job(job);
+        }
+        // Asking for a job can settle things: a request that must not be sent fails here.
+        self.settle();
+        self.drain_events();
+        if let Some((task, event)) = self.events.pop_front() {
+            return Output::Event(task, event);
+        }
+        if let Some(job) = self.next_job() {
+            return Output::Job(job);
+        }
+        let deadlines = self.tasks.values().filter(|task| task.ending.is_none());
+        let deadline = deadlines.filter_map(|task| task.deadline).min();
+        let wakes = [self.wire.wakes_at(), self.works_wake_at(), deadline];
+        let waiting = self.wire.is_waiting() || self.steps.is_waiting();
+        match wakes.into_iter().flatten().min() {
+            Some(at) => Output::Wait(Some(at.max(self.now + core::time::Duration::from_micros(1)))),
+            None if waiting => Output::Wait(None),
+            None => {
+                assert!(self.tasks.is_empty(), "a task waits for nothing: {:?}", self.tasks);
+                Output::Idle
+            }
+        }
     }
 
-    /// Takes the end of a job.
-    pub fn handle(&mut self, _done: Done, _now: Time) {
-        unimplemented!()
+    /// Takes the end of a job. An id that is not outside is ignored.
+    pub fn handle(&mut self, done: Done, now: Time) {
+        self.now = self.now.max(now);
+        let Some(done) = self.wire.handle(done, self.now, &mut self.rng) else {
+            return self.settle();
+        };
+        let Some(owner) = self.steps.take(done.id()) else { return };
+        let answer = match done.into_outcome() {
+            Outcome::Store(answer) => answer,
+            Outcome::Lost | Outcome::Http(_) | Outcome::Credentials(_) => {
+                Err(StoreError::new(StoreErrorKind::Io, "the worker of a store's step was lost"))
+            }
+        };
+        match owner {
+            Owner::Node(task, node) => self.node_stepped(task, node, answer),
+            Owner::Work(key) => self.work_stepped(&key, answer, self.now),
+        }
+        self.settle();
+    }
+
+    /// Ends a task with an error, unless it is ending already.
+    pub(crate) fn fail(&mut self, task: TaskId, error: Error) {
+        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        match &mut copying.ending {
+            Some(Err(failure)) if error != Error::Cancelled => {
+                let mut errors = core::mem::take(&mut failure.errors);
+                errors.push(error);
+                *failure = Failure::new(errors);
+                return;
+            }
+            Some(_) => return,
+            None => copying.ending = Some(Err(Failure::new(alloc::vec![error]))),
+        }
+        let exchanges: Vec<_> = copying.exchanges.iter().copied().collect();
+        exchanges.into_iter().for_each(|id| {
+            self.wire.abandon(id);
+        });
+        let dropped = self.steps.drop_queued(|owner| matches!(owner, Owner::Node(t, _) if *t == task));
+        if let Some(copying) = self.tasks.get_mut(&task) {
+            copying.steps -= dropped;
+        }
+        for key in self.works_of(task) {
+            self.unwant(&key, task);
+        }
+    }
+
+    pub(crate) fn event(&mut self, task: TaskId, event: Event) {
+        self.events.push_back((task, event));
+    }
+
+    pub(crate) fn step(&mut self, owner: Owner, store: StoreId, op: StoreOp) {
+        self.steps.begin(owner, store, op);
+    }
+
+    pub(crate) const fn next_transfer(&mut self) -> TransferId {
+        self.transfers += 1;
+        TransferId(self.transfers)
+    }
+
+    pub(crate) const fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    fn end(&self, place: Place) -> End {
+        match place {
+            Place::Registry(reference) => {
+                let site = self.wire.site(reference.registry(), reference.repository());
+                End::Registry { site, reference }
+            }
+            Place::Store { store, name } => End::Store { store, name },
+        }
+    }
+
+    fn next_job(&mut self) -> Option<Job> {
+        let id = JobId(self.jobs);
+        let job = if let Some(question) = self.wire.next_question(id) {
+            Job::Credentials(question)
+        } else if let Some(step) = self.steps.next(id) {
+            Job::Store(step)
+        } else if let Some(call) = self.wire.next_call(id, self.now) {
+            Job::Http(call.into())
+        } else if let Some(question) = self.wire.next_question(id) {
+            // Looking for a call can raise a question.
+            Job::Credentials(question)
+        } else {
+            return None;
+        };
+        self.jobs += 1;
+        Some(job)
+    }
+
+    /// Fails what is past its deadline and asks again about what others are busy with.
+    fn expire(&mut self) {
+        let now = self.now;
+        let late: Vec<TaskId> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.ending.is_none() && task.deadline.is_some_and(|at| at <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        late.into_iter().for_each(|task| self.fail(task, Error::Deadline));
+        self.wake_works(now);
+        self.settle();
+    }
+
+    /// Hands what the wire settled to its owners, until nothing more follows from it.
+    fn settle(&mut self) {
+        loop {
+            while let Some(settled) = self.wire.take_settled() {
+                match settled.owner {
+                    Owner::Node(task, node) => self.node_settled(task, node, settled.result),
+                    Owner::Work(key) => self.work_settled(&key, settled.result),
+                }
+            }
+            self.sweep_works();
+            if !self.wire.has_settled() {
+                break;
+            }
+        }
+        self.finish_tasks();
+    }
+
+    fn drain_events(&mut self) {
+        while let Some((task, event)) = self.wire.take_event() {
+            // Before `Finished`, which is the last one.
+            if self.tasks.contains_key(&task) {
+                self.events.push_back((task, event));
+            }
+        }
+    }
+
+    /// Ends the tasks that have nothing outside any more (contract 5).
+    fn finish_tasks(&mut self) {
+        let ending: Vec<TaskId> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.ending.is_some() && task.steps == 0)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ending {
+            let open = self.tasks[&id].exchanges.iter().any(|id| self.wire.is_open(*id));
+            if open || self.is_working_for(id) {
+                continue;
+            }
+            self.drain_events();
+            let Some(task) = self.tasks.remove(&id) else { continue };
+            let result = task.ending.expect("only ending tasks are listed");
+            self.events.push_back((id, Event::Finished(result)));
+        }
     }
 }
 
-#[expect(dead_code, reason = "skeleton")]
-type Unused = (String, Duration);
+impl Copying {
+    /// A copy of nothing to nowhere, to be filled in.
+    const fn new(deadline: Option<Time>) -> Self {
+        Self {
+            source: End::Store { store: StoreId(0), name: None },
+            destination: None,
+            platforms: Platforms::All,
+            spool: None,
+            from: Vec::new(),
+            deadline,
+            nodes: Vec::new(),
+            by_digest: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            held: 0,
+            report: Tally::NONE,
+            exchanges: BTreeSet::new(),
+            steps: 0,
+            ending: None,
+        }
+    }
+}

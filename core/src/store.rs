@@ -66,12 +66,14 @@ impl StoreCall {
 pub enum StoreOp {
     /// Take the exclusive right to write this blob, unless it is complete or somebody else has it.
     /// Answers `Complete`, `Partial` (0 bytes if there was none) or `Busy`. After `Partial` the
-    /// driver keeps the open partial until `Commit`, `Discard` or `Release` names it.
+    /// driver keeps the open partial until `Commit` or `Release` names it.
     Begin {
         /// The blob's digest.
         digest: Digest,
         /// Its size in bytes, from the descriptor. A stored blob of another size counts as absent.
         size: u64,
+        /// Write it apart from whoever is busy with it: that one has stood still for too long.
+        private: bool,
     },
     /// Whether the blob is there with this size, without taking anything. Answers `Complete` or `Absent`.
     Stat {

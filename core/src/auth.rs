@@ -1,0 +1,673 @@
+//! The auth broker: what authorisation a request gets, and what a refusal of it means.
+//!
+//! Responsible for challenges, credentials and tokens of every host, for fetching each token once
+//! however many requests want it, and for telling "the token is old" from "denied". Every request
+//! of a session passes [`Broker::permit`]; nothing else attaches a secret (AUTH-70 to AUTH-75).
+//! Must not know what requests are for, nor slots, retries or redirects.
+//!
+//! ```text
+//!  per host:   Unknown ─first request─▶ Probing ─┬─ no challenge ─▶ Open
+//!                 ▲                       │       ├─ Basic ───────▶ Basic
+//!                 └─── it came to nothing ┘       └─ Bearer ──────▶ Bearer(realm, service)
+//!
+//!  per token:  Empty ─▶ Fetching (others park) ─▶ Ready(generation) ─refused or old─▶ Empty
+//! ```
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::credential::{CredentialAnswer, Secret};
+use crate::error::{AuthError, Error, RequestLine, Said};
+use crate::header::{Challenge, challenges};
+use crate::op::{Grant, Site, Token, TokenCredential, basic};
+use crate::realm::{self, Judgement};
+use crate::reference::Repository;
+use crate::registry::{Origin, Registry};
+use crate::scope::{Scope, Scopes};
+use crate::time::Time;
+use crate::uri::Url;
+use crate::wire::ExchangeId;
+
+/// How often one request may be answered with a challenge, whatever the reasons.
+const ROUNDS: u8 = 10;
+
+/// What the broker remembers about one request while it is under way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memo {
+    /// What it carried when it was last sent.
+    sent: Option<Sent>,
+    /// Refusals since the last answer that was none.
+    refusals: u8,
+    /// Scopes that a challenge to this request asked for beyond ours (AUTH-66).
+    extra: Scopes,
+    /// The union of scopes was refused: ask for what this request needs alone.
+    split: bool,
+    rounds: u8,
+    /// The refusal that a request without credentials got.
+    refusal: Option<AuthError>,
+    /// Why the token could not be had; makes the request's answer a refusal.
+    denied: Option<AuthError>,
+}
+
+#[derive(Clone, Debug)]
+enum Sent {
+    Nothing,
+    Basic { username: String },
+    Ready,
+    Token { key: Key, generation: u64 },
+}
+
+/// What a request may do.
+#[derive(Debug)]
+pub(crate) enum Permit {
+    /// Go, with this authorisation.
+    Go(Option<HeaderValue>),
+    /// Wait; it is woken by id.
+    Park,
+    /// Wait, and ask the driver for credentials meanwhile.
+    Ask { recipient: Origin },
+    /// Wait, and fetch this token meanwhile.
+    Fetch(Key, alloc::boxed::Box<Token>),
+    /// Nothing is known of the host and the answer would be large: wait, and send something small.
+    Probe,
+    /// Authorisation was refused for good: that is the answer.
+    Denied(AuthError),
+    /// It must not be tried.
+    Fail(Error),
+}
+
+/// What a challenge means for the request that got it.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Ask for a permit again.
+    Again,
+    /// The answer is no.
+    Denied(AuthError),
+}
+
+/// Names a token: who gave it to whom for what.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Key {
+    origin: Origin,
+    realm: String,
+    service: Option<String>,
+    credential: CredentialAnswer,
+    scopes: Scopes,
+}
+
+/// A request as the broker sees it.
+#[derive(Debug)]
+pub(crate) struct Asking<'a> {
+    pub(crate) id: ExchangeId,
+    pub(crate) site: &'a Site,
+    /// The union of scopes that its task will need.
+    pub(crate) wish: &'a Scopes,
+    /// The scopes without which it cannot succeed.
+    pub(crate) needs: &'a Scopes,
+    /// Whether its answer may be large.
+    pub(crate) large: bool,
+    pub(crate) line: RequestLine,
+}
+
+#[derive(Debug)]
+pub(crate) struct Broker {
+    hosts: BTreeMap<Origin, Host>,
+    credentials: BTreeMap<(Registry, Repository), Asked>,
+    tokens: BTreeMap<Key, Entry>,
+    /// Unions of scopes that were refused.
+    unions: BTreeSet<Key>,
+    trusted: Vec<(Registry, Origin)>,
+    token_limit: u64,
+    header_limit: usize,
+    /// Warnings about withheld credentials, each told once.
+    withheld: BTreeSet<(Registry, Origin)>,
+    warnings: Vec<String>,
+    woken: Vec<ExchangeId>,
+}
+
+#[derive(Debug)]
+struct Host {
+    scheme: Learned,
+    parked: Vec<ExchangeId>,
+}
+
+#[derive(Clone, Debug)]
+enum Learned {
+    Unknown,
+    Probing(ExchangeId),
+    Open,
+    Basic,
+    Bearer { realm: Url, service: Option<String> },
+}
+
+#[derive(Debug)]
+enum Asked {
+    Asking(Vec<ExchangeId>),
+    Answered(CredentialAnswer),
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    generation: u64,
+    ready: Option<(Secret, Time)>,
+    fetching: Option<Vec<ExchangeId>>,
+}
+
+impl Broker {
+    pub(crate) const fn new(
+        trusted: Vec<(Registry, Origin)>,
+        token_limit: u64,
+        header_limit: usize,
+    ) -> Self {
+        Self {
+            hosts: BTreeMap::new(),
+            credentials: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            unions: BTreeSet::new(),
+            trusted,
+            token_limit,
+            header_limit,
+            withheld: BTreeSet::new(),
+            warnings: Vec::new(),
+            woken: Vec::new(),
+        }
+    }
+
+    /// Decides what a request that is about to be sent to its own registry may do.
+    pub(crate) fn permit(&mut self, asking: &Asking<'_>, memo: &mut Memo, now: Time) -> Permit {
+        if let Some(denied) = memo.denied.take() {
+            return Permit::Denied(denied);
+        }
+        let host = self.host(&asking.site.origin);
+        match host.scheme.clone() {
+            Learned::Unknown if asking.large => {
+                host.parked.push(asking.id);
+                Permit::Probe
+            }
+            Learned::Probing(probe) if probe == asking.id => {
+                memo.sent = Some(Sent::Nothing);
+                Permit::Go(None)
+            }
+            Learned::Unknown => {
+                host.scheme = Learned::Probing(asking.id);
+                memo.sent = Some(Sent::Nothing);
+                Permit::Go(None)
+            }
+            Learned::Probing(_) => {
+                host.parked.push(asking.id);
+                Permit::Park
+            }
+            Learned::Open => {
+                memo.sent = Some(Sent::Nothing);
+                Permit::Go(None)
+            }
+            Learned::Basic => {
+                let recipient = asking.site.origin.clone();
+                match self.credential(asking, recipient) {
+                    Ok(credential) => self.direct(asking, credential, memo),
+                    Err(permit) => permit,
+                }
+            }
+            Learned::Bearer { realm, service } => {
+                match self.credential(asking, realm.origin().clone()) {
+                    Ok(CredentialAnswer::Bearer(secret)) => {
+                        self.direct(asking, CredentialAnswer::Bearer(secret), memo)
+                    }
+                    Ok(credential) => self.bearer(asking, memo, now, realm, service, credential),
+                    Err(permit) => permit,
+                }
+            }
+        }
+    }
+
+    /// A request is being probed for: whoever asked with a large answer waits for this one.
+    pub(crate) fn probing(&mut self, origin: &Origin, probe: ExchangeId) {
+        self.host(origin).scheme = Learned::Probing(probe);
+    }
+
+    /// A request got an answer that is no challenge.
+    pub(crate) fn accepted(&mut self, id: ExchangeId, origin: &Origin, memo: &mut Memo) {
+        memo.refusals = 0;
+        let host = self.host(origin);
+        if matches!(host.scheme, Learned::Unknown)
+            || matches!(host.scheme, Learned::Probing(probe) if probe == id)
+        {
+            host.scheme = Learned::Open;
+            let parked = core::mem::take(&mut host.parked);
+            self.woken.extend(parked);
+        }
+    }
+
+    /// A request ended without an answer, or is gone: if others waited for what it would find out,
+    /// one of them finds out instead.
+    pub(crate) fn gone(&mut self, id: ExchangeId, origin: &Origin) {
+        if let Some(host) = self.hosts.get_mut(origin)
+            && matches!(host.scheme, Learned::Probing(probe) if probe == id)
+        {
+            host.scheme = Learned::Unknown;
+            let parked = core::mem::take(&mut host.parked);
+            self.woken.extend(parked);
+        }
+    }
+
+    /// A request was answered with a challenge.
+    pub(crate) fn challenged(
+        &mut self,
+        asking: &Asking<'_>,
+        memo: &mut Memo,
+        status: StatusCode,
+        headers: &HeaderMap,
+        from: &Url,
+        said: Said,
+    ) -> Refused {
+        memo.rounds += 1;
+        let offered = challenges(headers, self.header_limit);
+        let learned = self.learn(&asking.site.origin, &offered, from, asking.id);
+        let denied = |broker: &Self, presented: String| {
+            Refused::Denied(AuthError {
+                request: asking.line.clone(),
+                status: status.as_u16(),
+                presented,
+                said: said.clone(),
+                hint: broker.hint(asking),
+            })
+        };
+        if memo.rounds > ROUNDS {
+            return denied(self, "ever new tokens".into());
+        }
+        match memo.sent.take().unwrap_or(Sent::Nothing) {
+            Sent::Nothing if !learned => denied(self, "no credentials and no usable challenge".into()),
+            Sent::Nothing if memo.refusals > 0 => denied(self, "no credentials".into()),
+            Sent::Nothing => {
+                memo.refusals = 1;
+                memo.refusal = Some(AuthError {
+                    request: asking.line.clone(),
+                    status: status.as_u16(),
+                    presented: "no credentials".into(),
+                    said,
+                    hint: None,
+                });
+                self.widen(asking, memo, &offered);
+                Refused::Again
+            }
+            Sent::Basic { username } => denied(self, format!("the credentials of `{username}`")),
+            Sent::Ready => denied(self, "the configured token".into()),
+            Sent::Token { key, generation } => {
+                self.refuse_token(asking, memo, &key, generation, &offered)
+                    .unwrap_or_else(|| denied(self, self.presented(&key)))
+            }
+        }
+    }
+
+    /// What a token that was refused means: `None` for "denied".
+    fn refuse_token(
+        &mut self,
+        asking: &Asking<'_>,
+        memo: &mut Memo,
+        key: &Key,
+        generation: u64,
+        offered: &[Challenge],
+    ) -> Option<Refused> {
+        let entry = self.tokens.entry(key.clone()).or_default();
+        if entry.generation != generation {
+            // Refused with an old token; there is a newer one, or one is under way.
+            return Some(Refused::Again);
+        }
+        if self.widen(asking, memo, offered) {
+            memo.refusals = 1;
+            return Some(Refused::Again);
+        }
+        let entry = self.tokens.entry(key.clone()).or_default();
+        entry.ready = None;
+        if memo.refusals == 0 {
+            memo.refusals = 1;
+            return Some(Refused::Again);
+        }
+        if !memo.split && asking.wish != asking.needs {
+            memo.split = true;
+            memo.refusals = 1;
+            return Some(Refused::Again);
+        }
+        None
+    }
+
+    /// The driver answered the question for credentials.
+    pub(crate) fn answered(
+        &mut self,
+        registry: &Registry,
+        repository: &Repository,
+        answer: CredentialAnswer,
+    ) {
+        let key = (registry.clone(), repository.clone());
+        if let Some(Asked::Asking(parked)) =
+            self.credentials.insert(key, Asked::Answered(checked(answer)))
+        {
+            self.woken.extend(parked);
+        }
+    }
+
+    /// The driver lost the question: it is asked again by whoever waited.
+    pub(crate) fn unanswered(&mut self, registry: &Registry, repository: &Repository) {
+        if let Some(Asked::Asking(parked)) =
+            self.credentials.remove(&(registry.clone(), repository.clone()))
+        {
+            self.woken.extend(parked);
+        }
+    }
+
+    /// A token came.
+    pub(crate) fn granted(&mut self, key: &Key, grant: Grant, now: Time) {
+        let entry = self.tokens.entry(key.clone()).or_default();
+        entry.generation += 1;
+        // Refreshed a little early: a tenth of its life, 30 s at the most (users.md 4.5).
+        let leeway = (grant.life / 10).min(30);
+        let until = now + Duration::from_secs(grant.life - leeway);
+        entry.ready = Some((grant.token, until));
+        let parked = entry.fetching.take().unwrap_or_default();
+        self.woken.extend(parked);
+    }
+
+    /// A token could not be had. Returns who waited for it and cannot go on; failures are not
+    /// remembered, only that a union was refused.
+    pub(crate) fn not_granted(&mut self, key: &Key, refused: bool) -> Vec<ExchangeId> {
+        if refused {
+            self.unions.insert(key.clone());
+        }
+        self.tokens.get_mut(key).and_then(|entry| entry.fetching.take()).unwrap_or_default()
+    }
+
+    /// Tells a request that waited for a token that the token service refused. If it had asked for
+    /// more than it needs, it asks for less; else that is its answer.
+    pub(crate) fn refuse(asking: &Asking<'_>, memo: &mut Memo, error: AuthError) {
+        if !memo.split && asking.wish != asking.needs {
+            memo.split = true;
+        } else {
+            memo.denied = Some(error);
+        }
+    }
+
+    /// Those that may ask for a permit again.
+    pub(crate) fn take_woken(&mut self) -> Vec<ExchangeId> {
+        core::mem::take(&mut self.woken)
+    }
+
+    /// Warnings to tell.
+    pub(crate) fn take_warnings(&mut self) -> Vec<String> {
+        core::mem::take(&mut self.warnings)
+    }
+
+    /// Adds the reason why there are no credentials, if there is one, to the hint of a refusal.
+    pub(crate) fn hint(&self, asking: &Asking<'_>) -> Option<String> {
+        let registry = &asking.site.registry;
+        let key = (registry.clone(), asking.site.repository.clone());
+        match self.credentials.get(&key) {
+            Some(Asked::Answered(CredentialAnswer::Failed(why))) => Some(why.clone()),
+            Some(Asked::Answered(CredentialAnswer::None)) => {
+                Some(format!("there are no credentials for `{registry}`"))
+            }
+            Some(Asked::Answered(_)) => self
+                .withheld
+                .iter()
+                .find(|(name, _)| name == registry)
+                .map(|(_, realm)| withheld(registry, realm)),
+            Some(Asked::Asking(_)) | None => None,
+        }
+    }
+
+    fn host(&mut self, origin: &Origin) -> &mut Host {
+        self.hosts
+            .entry(origin.clone())
+            .or_insert_with(|| Host { scheme: Learned::Unknown, parked: Vec::new() })
+    }
+
+    fn credential(
+        &mut self,
+        asking: &Asking<'_>,
+        recipient: Origin,
+    ) -> Result<CredentialAnswer, Permit> {
+        let key = (asking.site.registry.clone(), asking.site.repository.clone());
+        match self.credentials.get_mut(&key) {
+            Some(Asked::Answered(answer)) => Ok(answer.clone()),
+            Some(Asked::Asking(parked)) => {
+                parked.push(asking.id);
+                Err(Permit::Park)
+            }
+            None => {
+                self.credentials.insert(key, Asked::Asking(alloc::vec![asking.id]));
+                Err(Permit::Ask { recipient })
+            }
+        }
+    }
+
+    fn bearer(
+        &mut self,
+        asking: &Asking<'_>,
+        memo: &mut Memo,
+        now: Time,
+        realm: Url,
+        service: Option<String>,
+        credential: CredentialAnswer,
+    ) -> Permit {
+        let site = asking.site;
+        let credential = match realm::judge(&site.registry, &site.origin, realm.origin(), &self.trusted)
+        {
+            Judgement::Trusted => credential,
+            Judgement::Anonymous => self.withhold(&site.registry, realm.origin(), credential),
+            Judgement::Refused(why) => {
+                let what = format!("{}: {why}; it was not asked for a token", asking.line);
+                return Permit::Fail(Error::Policy { what });
+            }
+        };
+        let mut key = Key {
+            origin: site.origin.clone(),
+            realm: realm.as_str().to_string(),
+            service: service.clone(),
+            credential,
+            scopes: asking.wish.clone(),
+        };
+        if self.unions.contains(&key) {
+            memo.split = true;
+        }
+        if memo.split {
+            key.scopes = asking.needs.clone();
+        }
+        key.scopes.merge(&memo.extra);
+        if let Some((found, generation, token)) = self.token(&key, now) {
+            memo.sent = Some(Sent::Token { key: found, generation });
+            return Permit::Go(Some(bearer(&token)));
+        }
+        let entry = self.tokens.entry(key.clone()).or_default();
+        if let Some(parked) = &mut entry.fetching {
+            parked.push(asking.id);
+            return Permit::Park;
+        }
+        entry.fetching = Some(alloc::vec![asking.id]);
+        let token = Token {
+            realm,
+            service,
+            scopes: key.scopes.clone(),
+            credential: presented(&key.credential),
+            limit: self.token_limit,
+        };
+        Permit::Fetch(key, token.into())
+    }
+
+    /// Authorises at the registry itself, without a token service.
+    fn direct(
+        &self,
+        asking: &Asking<'_>,
+        credential: CredentialAnswer,
+        memo: &mut Memo,
+    ) -> Permit {
+        let (sent, value) = match credential {
+            CredentialAnswer::Basic { username, password } => {
+                let value = basic(&username, password.expose());
+                (Sent::Basic { username }, Some(value))
+            }
+            CredentialAnswer::Bearer(secret) => (Sent::Ready, Some(bearer(&secret))),
+            CredentialAnswer::None | CredentialAnswer::Refresh(_) | CredentialAnswer::Failed(_) => {
+                // Asking the same again would get the same answer.
+                if let Some(refusal) = memo.refusal.take() {
+                    return Permit::Denied(AuthError { hint: self.hint(asking), ..refusal });
+                }
+                (Sent::Nothing, None)
+            }
+        };
+        memo.sent = Some(sent);
+        Permit::Go(value)
+    }
+
+    /// A token that is good for `key`: its own, or one with more rights for the same recipient.
+    fn token(&self, key: &Key, now: Time) -> Option<(Key, u64, Secret)> {
+        let usable = |entry: &Entry| match &entry.ready {
+            Some((token, until)) if *until > now => Some((entry.generation, token.clone())),
+            Some(_) | None => None,
+        };
+        if let Some((generation, token)) = self.tokens.get(key).and_then(usable) {
+            return Some((key.clone(), generation, token));
+        }
+        self.tokens
+            .iter()
+            .filter(|(other, _)| {
+                other.origin == key.origin
+                    && other.realm == key.realm
+                    && other.service == key.service
+                    && other.credential == key.credential
+                    && other.scopes.covers(&key.scopes)
+            })
+            .find_map(|(other, entry)| {
+                usable(entry).map(|(generation, token)| (other.clone(), generation, token))
+            })
+    }
+
+    fn withhold(
+        &mut self,
+        registry: &Registry,
+        realm: &Origin,
+        credential: CredentialAnswer,
+    ) -> CredentialAnswer {
+        if matches!(credential, CredentialAnswer::None | CredentialAnswer::Failed(_)) {
+            return credential;
+        }
+        if self.withheld.insert((registry.clone(), realm.clone())) {
+            self.warnings.push(withheld(registry, realm));
+        }
+        CredentialAnswer::None
+    }
+
+    /// Notes what a host's challenges say; whether one of them can be met.
+    fn learn(
+        &mut self,
+        origin: &Origin,
+        offered: &[Challenge],
+        from: &Url,
+        id: ExchangeId,
+    ) -> bool {
+        let bearer = offered.iter().filter(|challenge| challenge.is_scheme("bearer")).find_map(
+            |challenge| {
+                let realm = from.resolve(challenge.param("realm")?).ok()?;
+                let service = challenge.param("service").map(ToString::to_string);
+                Some(Learned::Bearer { realm, service })
+            },
+        );
+        let basic = offered.iter().any(|challenge| challenge.is_scheme("basic"));
+        let host = self.host(origin);
+        let learned = match (bearer, &host.scheme) {
+            (Some(bearer), _) => Some(bearer),
+            // Harbor answers an insufficient token with Basic; the first Bearer challenge stands
+            // (clients.md C.7.1).
+            (None, Learned::Bearer { .. } | Learned::Basic) => None,
+            (None, Learned::Unknown | Learned::Probing(_) | Learned::Open) => {
+                basic.then_some(Learned::Basic)
+            }
+        };
+        let was_probe = matches!(host.scheme, Learned::Probing(probe) if probe == id);
+        if let Some(learned) = learned {
+            host.scheme = learned;
+        } else if was_probe {
+            host.scheme = Learned::Unknown;
+        }
+        if !matches!(host.scheme, Learned::Probing(_)) {
+            let parked = core::mem::take(&mut host.parked);
+            self.woken.extend(parked);
+        }
+        matches!(self.host(origin).scheme, Learned::Basic | Learned::Bearer { .. })
+    }
+
+    /// Takes over scopes that a challenge names beyond ours; whether there were any.
+    fn widen(&self, asking: &Asking<'_>, memo: &mut Memo, offered: &[Challenge]) -> bool {
+        let mut have = if memo.split { asking.needs.clone() } else { asking.wish.clone() };
+        have.merge(&memo.extra);
+        let mut wanted = Scopes::default();
+        let named = offered.iter().filter_map(|challenge| challenge.param("scope"));
+        for word in named.flat_map(str::split_whitespace) {
+            // Malformed ones are dropped: Oracle's `::` makes its own token service fail.
+            if let Ok(scope) = word.parse::<Scope>() {
+                wanted.insert(scope);
+            }
+        }
+        if have.covers(&wanted) {
+            return false;
+        }
+        memo.extra.merge(&wanted);
+        true
+    }
+
+    fn presented(&self, key: &Key) -> String {
+        match &key.credential {
+            CredentialAnswer::Basic { username, .. } => format!("a fresh token of `{username}`"),
+            CredentialAnswer::None
+            | CredentialAnswer::Bearer(_)
+            | CredentialAnswer::Refresh(_)
+            | CredentialAnswer::Failed(_) => "a fresh anonymous token".into(),
+        }
+    }
+}
+
+fn withheld(registry: &Registry, realm: &Origin) -> String {
+    format!(
+        "the credentials for `{registry}` were not sent to its token service {realm}, which is on \
+         another host; if that is right, allow it with `--trust-realm {registry}={realm}`"
+    )
+}
+
+fn bearer(token: &Secret) -> HeaderValue {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+        .expect("a token's characters were checked when it came");
+    value.set_sensitive(true);
+    value
+}
+
+fn presented(credential: &CredentialAnswer) -> TokenCredential {
+    match credential {
+        CredentialAnswer::Basic { username, password } => {
+            TokenCredential::Basic { username: username.clone(), password: password.clone() }
+        }
+        CredentialAnswer::Refresh(secret) => TokenCredential::Refresh(secret.clone()),
+        CredentialAnswer::None | CredentialAnswer::Bearer(_) | CredentialAnswer::Failed(_) => {
+            TokenCredential::Anonymous
+        }
+    }
+}
+
+/// What cannot be sent is as good as not there, and says why (AUTH-73).
+fn checked(answer: CredentialAnswer) -> CredentialAnswer {
+    match answer {
+        CredentialAnswer::Basic { username, .. } if username.contains(':') => {
+            CredentialAnswer::Failed("the user name has a `:`, which Basic cannot carry".into())
+        }
+        CredentialAnswer::Bearer(secret) if HeaderValue::from_str(secret.expose()).is_err() => {
+            CredentialAnswer::Failed("the token has characters that no header can carry".into())
+        }
+        CredentialAnswer::None
+        | CredentialAnswer::Basic { .. }
+        | CredentialAnswer::Bearer(_)
+        | CredentialAnswer::Refresh(_)
+        | CredentialAnswer::Failed(_) => answer,
+    }
+}

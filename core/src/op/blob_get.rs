@@ -1,0 +1,124 @@
+//! `GET /v2/<name>/blobs/<digest>`, whole or from where an earlier try stopped (PULLB, RNG).
+//!
+//! ```text
+//!   from 0: plain GET ──┬─ whole and right ─────────▶ Fetched
+//!   from n: closed Range┤─ whole and wrong, once ───▶ from 0
+//!                       ├─ part of the range ───────▶ from further on
+//!                       └─ range not honoured, once ▶ from 0, without Range
+//! ```
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use http::{Method, header};
+
+use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
+use crate::call::{Expect, Flaw, Received, TransferId};
+use crate::digest::{Algorithm, Digest};
+use crate::error::Error;
+use crate::hashing::Hashing;
+use crate::header::range_header;
+use crate::store::StoreId;
+
+/// Fetches a blob into the open partial of a store.
+#[derive(Clone, Debug)]
+pub(crate) struct BlobGet {
+    pub(crate) site: Site,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) store: StoreId,
+    pub(crate) transfer: TransferId,
+    /// The hash over what the partial holds.
+    pub(crate) hashing: Hashing,
+    /// Set once it had to start over: the second time is a failure.
+    pub(crate) restarted: bool,
+}
+
+impl BlobGet {
+    pub(super) fn draft(&self) -> Draft {
+        let url = self.site.url(&format!("blobs/{}", self.digest));
+        let expect = Expect::Blob {
+            store: self.store,
+            digest: self.digest.clone(),
+            size: self.size,
+            hashing: self.hashing.clone(),
+        };
+        let mut draft = Draft::new(Method::GET, url, expect);
+        draft.transfer = Some((self.transfer, None));
+        if self.hashing.is_empty() {
+            draft
+        } else {
+            // Closed, because open ranges are refused in places (clients.md C.17.3).
+            draft.with(header::RANGE, &range_header(self.hashing.len(), self.size - 1))
+        }
+    }
+
+    pub(super) fn answer(mut self, answer: Answer) -> Verdict {
+        if !answer.status.is_success() {
+            if answer.status == http::StatusCode::RANGE_NOT_SATISFIABLE && !self.hashing.is_empty()
+            {
+                return self.start_over(answer.failure(&self.what()));
+            }
+            return Verdict::Failed(answer.failure(&self.what()));
+        }
+        if let Some(flaw) = &answer.flaw {
+            return match flaw {
+                Flaw::Range { said } => {
+                    let said = said.as_deref().unwrap_or("none that can be used");
+                    let error = answer.peer(format!("answered a Range with Content-Range: {said}"));
+                    self.start_over(error)
+                }
+                Flaw::TooLong { .. } => self.mismatch_of_size("more"),
+                Flaw::Length { expected, declared } => {
+                    let declared = declared + (self.size - expected);
+                    self.mismatch_of_size(&declared.to_string())
+                }
+                Flaw::Encoded { coding } => Verdict::Failed(
+                    answer.peer(format!("sent a blob with Content-Encoding `{coding}`")),
+                ),
+                Flaw::TooLarge { .. } => Verdict::Failed(answer.peer("sent too much")),
+            };
+        }
+        let Received::Stored { hashing, .. } = answer.body else {
+            return Verdict::Failed(answer.peer("sent no body"));
+        };
+        self.hashing = hashing;
+        if self.hashing.len() < self.size {
+            // Fewer bytes than asked for are legal (RNG-05): ask for the rest.
+            return Verdict::Next(Operation::BlobGet(self));
+        }
+        let found = self.hashing.clone().digest();
+        if found == self.digest {
+            return Verdict::Done(Outcome::Fetched);
+        }
+        let (what, expected) = (self.what(), self.digest.to_string());
+        self.start_over(Error::Mismatch { what, expected, found: found.to_string() })
+    }
+
+    pub(super) fn interrupted(&mut self, body: Received) {
+        if let Received::Stored { hashing, .. } = body {
+            self.hashing = hashing;
+        }
+    }
+
+    fn start_over(mut self, otherwise: Error) -> Verdict {
+        if self.restarted {
+            return Verdict::Failed(otherwise);
+        }
+        self.restarted = true;
+        self.hashing = Hashing::new(self.digest.algorithm().unwrap_or(Algorithm::Sha256));
+        Verdict::Next(Operation::BlobGet(self))
+    }
+
+    fn mismatch_of_size(self, found: &str) -> Verdict {
+        Verdict::Failed(Error::Mismatch {
+            what: self.what(),
+            expected: format!("{} bytes", self.size),
+            found: format!("{found} bytes"),
+        })
+    }
+
+    fn what(&self) -> String {
+        format!("blob {} of `{}/{}`", self.digest, self.site.registry, self.site.repository)
+    }
+}

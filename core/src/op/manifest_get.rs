@@ -1,0 +1,108 @@
+//! `GET /v2/<name>/manifests/<reference>` (PULLM-01).
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use http::{Method, header};
+
+use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
+use crate::call::{Expect, Flaw, Received};
+use crate::descriptor::Descriptor;
+use crate::error::Error;
+use crate::manifest::{ACCEPT_MANIFESTS, Declared, Document, DocumentError};
+use crate::reference::Target;
+
+/// Fetches a manifest or index and verifies it.
+#[derive(Clone, Debug)]
+pub(crate) struct ManifestGet {
+    pub(crate) site: Site,
+    pub(crate) target: Target,
+    /// The descriptor that led here, if one did: its type and size rule.
+    pub(crate) descriptor: Option<Descriptor>,
+    pub(crate) limit: u64,
+    /// Set on the second try after content that did not match.
+    pub(crate) again: bool,
+}
+
+impl ManifestGet {
+    pub(crate) const fn new(
+        site: Site,
+        target: Target,
+        descriptor: Option<Descriptor>,
+        limit: u64,
+    ) -> Self {
+        Self { site, target, descriptor, limit, again: false }
+    }
+
+    pub(super) fn draft(&self) -> Draft {
+        let url = self.site.url(&format!("manifests/{}", self.target));
+        Draft::new(Method::GET, url, Expect::Document { limit: self.limit })
+            .with(header::ACCEPT, ACCEPT_MANIFESTS)
+    }
+
+    pub(super) fn answer(mut self, answer: Answer) -> Verdict {
+        if !answer.status.is_success() {
+            return Verdict::Failed(answer.failure(&self.what()));
+        }
+        if let Some(flaw) = &answer.flaw {
+            return Verdict::Failed(self.flawed(flaw, &answer));
+        }
+        let content_type = answer.header(header::CONTENT_TYPE).map(ToString::to_string);
+        let peer = |error: &DocumentError| answer.peer(format!("sent {}: {error}", self.what()));
+        let bytes = match &answer.body {
+            Received::Collected { bytes, .. } => bytes.clone(),
+            Received::Nothing | Received::Stored { .. } => {
+                return Verdict::Failed(answer.peer("sent no body"));
+            }
+        };
+        if let Some(descriptor) = &self.descriptor
+            && descriptor.size != bytes.len() as u64
+        {
+            let found = format!("{} bytes", bytes.len());
+            let expected = format!("{} bytes", descriptor.size);
+            return self.mismatch(expected, found);
+        }
+        let declared = match &self.descriptor {
+            Some(descriptor) => Declared::Descriptor(&descriptor.media_type),
+            None => Declared::ContentType(content_type.as_deref()),
+        };
+        let parsed = match &self.target {
+            Target::Tag(_) => Document::parse(bytes, declared),
+            Target::Digest(digest) => Document::parse_as(bytes, declared, digest),
+        };
+        match parsed {
+            Ok(document) => Verdict::Done(Outcome::Document(document.into())),
+            Err(DocumentError::Digest { expected, found }) if !self.again => {
+                let _ = (expected, found);
+                self.again = true;
+                Verdict::Next(Operation::ManifestGet(self))
+            }
+            Err(DocumentError::Digest { expected, found }) => {
+                self.mismatch(expected.to_string(), found.to_string())
+            }
+            Err(error) => Verdict::Failed(peer(&error)),
+        }
+    }
+
+    fn mismatch(self, expected: String, found: String) -> Verdict {
+        Verdict::Failed(Error::Mismatch { what: self.what(), expected, found })
+    }
+
+    fn flawed(&self, flaw: &Flaw, answer: &Answer) -> Error {
+        match flaw {
+            Flaw::TooLarge { limit } => {
+                answer.peer(format!("sent a manifest of more than {limit} bytes"))
+            }
+            Flaw::Encoded { coding } => {
+                answer.peer(format!("sent a manifest with Content-Encoding `{coding}`"))
+            }
+            Flaw::TooLong { .. } | Flaw::Length { .. } | Flaw::Range { .. } => {
+                answer.peer("sent a body that does not fit its head")
+            }
+        }
+    }
+
+    fn what(&self) -> String {
+        format!("manifest `{}` of `{}/{}`", self.target, self.site.registry, self.site.repository)
+    }
+}

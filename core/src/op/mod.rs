@@ -1,0 +1,338 @@
+//! Operations: what one thing asked of a registry looks like on the wire, and what its answers mean.
+//!
+//! Responsible for requests and for the meaning of answers. Must not know authorisation, retries,
+//! slots, ids or time: an operation is a value with [`draft`](Operation::draft), "the request as
+//! things stand", and [`answer`](Operation::answer), "what that answer makes of it".
+//!
+//! ```text
+//!            ┌── Next(operation) ◀──┐
+//!            ▼                      │
+//!  draft ─▶ request … answer ─▶ verdict ─▶ Done(outcome) | Failed(error)
+//! ```
+
+mod blob_get;
+mod blob_head;
+mod blob_put;
+mod manifest_get;
+mod manifest_head;
+mod manifest_put;
+mod token;
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+pub(crate) use self::blob_get::BlobGet;
+pub(crate) use self::blob_head::BlobHead;
+pub(crate) use self::blob_put::{BlobPut, Stage};
+pub(crate) use self::manifest_get::ManifestGet;
+pub(crate) use self::manifest_head::ManifestHead;
+pub(crate) use self::manifest_put::ManifestPut;
+pub(crate) use self::token::{Grant, Token, TokenCredential};
+use crate::call::{Expect, Payload, Received, TransferId};
+use crate::digest::Digest;
+use crate::error::{AuthError, Error, NotFound, Refusal, RequestLine, Said};
+use crate::manifest::Document;
+use crate::reference::Repository;
+use crate::registry::{Origin, Registry};
+use crate::said;
+use crate::scope::Scopes;
+use crate::uri::Url;
+
+/// A repository at the place where it is contacted.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Site {
+    pub(crate) registry: Registry,
+    pub(crate) origin: Origin,
+    pub(crate) repository: Repository,
+}
+
+impl Site {
+    /// The URL of something in this repository. `rest` is made of validated parts only (REF-21).
+    pub(crate) fn url(&self, rest: &str) -> Url {
+        Url::parse(&format!("{}/v2/{}/{rest}", self.origin, self.repository))
+            .expect("origins, repository names, tags and digests need no escaping in a URL")
+    }
+}
+
+/// A request, without what the session adds (authorisation, the headers every request has).
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Payload,
+    pub(crate) expect: Expect,
+    /// The transfer whose bytes move, and for an upload the digest that they must have.
+    pub(crate) transfer: Option<(TransferId, Option<Digest>)>,
+}
+
+impl Draft {
+    pub(crate) fn new(method: Method, url: Url, expect: Expect) -> Self {
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            payload: Payload::Empty,
+            expect,
+            transfer: None,
+        }
+    }
+
+    /// Adds a header whose value is made of validated text.
+    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
+        let value = HeaderValue::from_str(value)
+            .expect("header values are made of validated text and numbers");
+        self.headers.insert(name, value);
+        self
+    }
+}
+
+/// An answer, after redirects and authorisation.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) request: RequestLine,
+    /// The URL that answered.
+    pub(crate) url: Url,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Received,
+    pub(crate) flaw: Option<crate::call::Flaw>,
+    /// Set if authorisation failed for good; the status is then 401 or 403.
+    pub(crate) denied: Option<AuthError>,
+}
+
+impl Answer {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match &self.body {
+            Received::Collected { bytes, .. } => bytes,
+            Received::Nothing | Received::Stored { .. } => &[],
+        }
+    }
+
+    pub(crate) fn said(&self) -> Said {
+        said::read(self.bytes())
+    }
+
+    /// A header's value, if it is there once and readable (pitfall: header values are bytes).
+    pub(crate) fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok().map(str::trim).filter(|value| !value.is_empty())
+    }
+
+    /// The `Docker-Content-Digest`, if it is one.
+    pub(crate) fn content_digest(&self) -> Option<Digest> {
+        self.header("docker-content-digest")?.parse().ok()
+    }
+
+    /// The answer's `Location`, resolved against the URL that gave it (PUSHB-06).
+    pub(crate) fn location(&self) -> Result<Url, Error> {
+        let said = self
+            .headers
+            .get(http::header::LOCATION)
+            .ok_or_else(|| self.peer("answered without the Location it must have"))?;
+        let said = said.to_str().map_err(|_| self.peer("sent an unreadable Location"))?;
+        self.url
+            .resolve(said.trim())
+            .map_err(|error| self.peer(format!("sent a Location that cannot be used: {error}")))
+    }
+
+    /// The error for a breach of the protocol.
+    pub(crate) fn peer(&self, what: impl Into<String>) -> Error {
+        Error::Peer { request: self.request.clone(), what: what.into() }
+    }
+
+    /// The error that this answer is, if it is not what was hoped for.
+    pub(crate) fn failure(&self, what: &str) -> Error {
+        if let Some(denied) = &self.denied {
+            return Error::Auth(Box::new(denied.clone()));
+        }
+        let said = self.said();
+        let status = self.status.as_u16();
+        match status {
+            404 | 410 => {
+                let hint = said
+                    .has("NAME_UNKNOWN")
+                    .then(|| "the registry does not know the repository".into());
+                Error::NotFound(NotFound { what: what.into(), said, hint })
+            }
+            401 | 403 => Error::Auth(Box::new(AuthError {
+                request: self.request.clone(),
+                status,
+                presented: "what was presented".into(),
+                said,
+                hint: None,
+            })),
+            _ => Error::Registry(Box::new(Refusal {
+                request: self.request.clone(),
+                status,
+                hint: hint(status, &said),
+                said,
+            })),
+        }
+    }
+}
+
+fn hint(status: u16, said: &Said) -> Option<String> {
+    let hint = match status {
+        413 => "a proxy in front of the registry may limit the size of requests",
+        409 => "the tag may be immutable",
+        405 | 501 => "the registry does not support this operation",
+        415 => "the registry does not take this type of manifest",
+        _ if said.has("TAG_IMMUTABLE") => "the tag is immutable",
+        _ => return None,
+    };
+    Some(hint.into())
+}
+
+/// What an answer made of an operation.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Go on with this.
+    Next(Operation),
+    /// It is done.
+    Done(Outcome),
+    /// It failed for good.
+    Failed(Error),
+}
+
+/// What came of an operation.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The manifest or index.
+    Document(Box<Document>),
+    /// A manifest is there; its digest, size and type as far as the registry said.
+    Found { digest: Option<Digest>, size: Option<u64>, media_type: Option<String> },
+    /// It is not there, or HEAD is not answered in a way that tells.
+    Absent,
+    /// The blob is in the partial, whole and verified.
+    Fetched,
+    /// The blob is in the repository and was there before.
+    Present,
+    /// The blob was mounted.
+    Mounted,
+    /// An upload session was opened instead of a mount.
+    Opened(Url),
+    /// The blob was sent.
+    Sent,
+    /// The manifest was taken.
+    Put,
+    /// The manifest was refused because it refers to content that is not there.
+    Childless(Error),
+    /// A token.
+    Granted(Grant),
+}
+
+/// One thing asked of a registry or a token service.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    BlobGet(BlobGet),
+    BlobHead(BlobHead),
+    BlobPut(BlobPut),
+    ManifestGet(ManifestGet),
+    ManifestHead(ManifestHead),
+    ManifestPut(ManifestPut),
+    Token(Token),
+}
+
+impl Operation {
+    pub(crate) fn draft(&self) -> Draft {
+        match self {
+            Self::BlobGet(op) => op.draft(),
+            Self::BlobHead(op) => op.draft(),
+            Self::BlobPut(op) => op.draft(),
+            Self::ManifestGet(op) => op.draft(),
+            Self::ManifestHead(op) => op.draft(),
+            Self::ManifestPut(op) => op.draft(),
+            Self::Token(op) => op.draft(),
+        }
+    }
+
+    pub(crate) fn answer(self, answer: Answer) -> Verdict {
+        match self {
+            Self::BlobGet(op) => op.answer(answer),
+            Self::BlobHead(op) => op.answer(&answer),
+            Self::BlobPut(op) => op.answer(&answer),
+            Self::ManifestGet(op) => op.answer(answer),
+            Self::ManifestHead(op) => op.answer(&answer),
+            Self::ManifestPut(op) => op.answer(&answer),
+            Self::Token(op) => op.answer(&answer),
+        }
+    }
+
+    /// The exchange broke off; `body` is what had come. The operation goes on from there when it is
+    /// tried again.
+    pub(crate) fn interrupted(&mut self, body: Received) {
+        match self {
+            Self::BlobGet(op) => op.interrupted(body),
+            Self::BlobPut(op) => op.interrupted(),
+            // These are the same however often they are asked.
+            Self::BlobHead(_)
+            | Self::ManifestGet(_)
+            | Self::ManifestHead(_)
+            | Self::ManifestPut(_)
+            | Self::Token(_) => {}
+        }
+    }
+
+    /// The rights without which it cannot succeed.
+    pub(crate) fn needs(&self) -> Scopes {
+        match self {
+            Self::BlobGet(op) => Scopes::pull(&op.site.repository),
+            Self::BlobHead(op) => Scopes::pull(&op.site.repository),
+            Self::BlobPut(op) => op.needs(),
+            Self::ManifestGet(op) => Scopes::pull(&op.site.repository),
+            Self::ManifestHead(op) => Scopes::pull(&op.site.repository),
+            Self::ManifestPut(op) => Scopes::push(&op.site.repository),
+            Self::Token(_) => Scopes::default(),
+        }
+    }
+
+    /// How far a transfer has got; 0 for what cannot go on where it stopped.
+    pub(crate) const fn position(&self) -> u64 {
+        match self {
+            Self::BlobGet(op) => op.hashing.len(),
+            Self::BlobHead(_)
+            | Self::BlobPut(_)
+            | Self::ManifestGet(_)
+            | Self::ManifestHead(_)
+            | Self::ManifestPut(_)
+            | Self::Token(_) => 0,
+        }
+    }
+}
+
+/// Where tests put an operation directly into a state.
+#[cfg(test)]
+pub(crate) mod testing {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    pub(crate) fn site() -> Site {
+        Site {
+            registry: "reg.example".parse().expect("a registry"),
+            origin: "https://reg.example".parse().expect("an origin"),
+            repository: "a/b".parse().expect("a repository"),
+        }
+    }
+
+    pub(crate) fn answer(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Answer {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).expect("a header value"));
+        }
+        Answer {
+            request: RequestLine("TEST".to_string()),
+            url: site().url("blobs/uploads/"),
+            status: StatusCode::from_u16(status).expect("a status"),
+            headers: map,
+            body: Received::Collected { bytes: Vec::from(body), cut: false },
+            flaw: None,
+            denied: None,
+        }
+    }
+}
+

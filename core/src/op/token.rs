@@ -1,0 +1,198 @@
+//! Asking a token service for a token (AUTH-20 to AUTH-49).
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderValue, Method, header};
+use serde::Deserialize;
+
+use super::{Answer, Draft, Outcome, Verdict};
+use crate::call::{Expect, Payload};
+use crate::credential::Secret;
+use crate::error::{AuthError, Error};
+use crate::header;
+use crate::scope::Scopes;
+use crate::uri::Url;
+
+/// Asks for a token: GET, or POST if an identity token is exchanged.
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
+    pub(crate) realm: Url,
+    pub(crate) service: Option<String>,
+    pub(crate) scopes: Scopes,
+    pub(crate) credential: TokenCredential,
+    pub(crate) limit: u64,
+}
+
+/// What is presented to a token service.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum TokenCredential {
+    Anonymous,
+    Basic { username: String, password: Secret },
+    Refresh(Secret),
+}
+
+/// A token and for how long it is good.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    pub(crate) token: Secret,
+    /// Seconds from now, before leeway.
+    pub(crate) life: u64,
+}
+
+/// AUTH-41: what is missing or shorter counts as this.
+const SHORTEST_LIFE: u64 = 60;
+
+#[derive(Deserialize)]
+struct Said {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<serde_json::Value>,
+    issued_at: Option<String>,
+}
+
+impl Token {
+    pub(super) fn draft(&self) -> Draft {
+        let expect = Expect::Document { limit: self.limit };
+        match &self.credential {
+            TokenCredential::Refresh(secret) => self.draft_post(secret, expect),
+            TokenCredential::Anonymous => Draft::new(Method::GET, self.url(), expect),
+            TokenCredential::Basic { username, password } => {
+                let mut draft = Draft::new(Method::GET, self.url(), expect);
+                // The one place where a password leaves; `realm::may_receive` has said to whom.
+                draft.headers.insert(
+                    header::AUTHORIZATION,
+                    basic(username, password.expose()),
+                );
+                draft
+            }
+        }
+    }
+
+    fn url(&self) -> Url {
+        let mut url = self.realm.clone();
+        if let Some(service) = self.service.as_deref().filter(|service| !service.is_empty()) {
+            url = url.with_encoded_query("service", service);
+        }
+        for scope in self.scopes.iter() {
+            url = url.with_encoded_query("scope", &scope);
+        }
+        url
+    }
+
+    fn draft_post(&self, secret: &Secret, expect: Expect) -> Draft {
+        let scopes: Vec<String> = self.scopes.iter().collect();
+        let service = self.service.as_deref().unwrap_or_default();
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("client_id", "windlass"),
+            ("service", service),
+            ("scope", &scopes.join(" ")),
+            ("refresh_token", secret.expose()),
+        ];
+        let mut form = String::new();
+        for (name, value) in fields {
+            if !form.is_empty() {
+                form.push('&');
+            }
+            form.push_str(name);
+            form.push('=');
+            form.push_str(&form_encoded(value));
+        }
+        let mut draft = Draft::new(Method::POST, self.realm.clone(), expect)
+            .with(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        draft.payload = Payload::Bytes(form.into_bytes().into());
+        draft
+    }
+
+    pub(super) fn answer(self, answer: &Answer) -> Verdict {
+        let status = answer.status.as_u16();
+        if matches!(status, 401 | 403) {
+            return Verdict::Failed(Error::Auth(alloc::boxed::Box::new(AuthError {
+                request: answer.request.clone(),
+                status,
+                presented: self.presented(),
+                said: answer.said(),
+                hint: None,
+            })));
+        }
+        if !answer.status.is_success() {
+            return Verdict::Failed(answer.failure("token service"));
+        }
+        if answer.flaw.is_some() {
+            return Verdict::Failed(answer.peer("sent more than a token"));
+        }
+        let Ok(said) = serde_json::from_slice::<Said>(answer.bytes()) else {
+            return Verdict::Failed(answer.peer("sent no token: the answer is not a JSON object"));
+        };
+        let life = life(&said, header::date(&answer.headers));
+        // V-B: if both are there and differ, `access_token` is what Go clients take.
+        let token = [said.access_token, said.token].into_iter().flatten().find(|t| !t.is_empty());
+        match token {
+            Some(token) if HeaderValue::from_str(&token).is_ok() => {
+                Verdict::Done(Outcome::Granted(Grant { token: Secret::new(token), life }))
+            }
+            Some(_) => Verdict::Failed(answer.peer("sent a token with characters no token has")),
+            None => Verdict::Failed(answer.peer("sent no token")),
+        }
+    }
+
+    /// What was presented, for an error.
+    pub(crate) fn presented(&self) -> String {
+        match &self.credential {
+            TokenCredential::Anonymous => "no credentials".into(),
+            TokenCredential::Basic { username, .. } => {
+                format!("the credentials of `{}`", header::escape(username, 100))
+            }
+            TokenCredential::Refresh(_) => "an identity token".into(),
+        }
+    }
+}
+
+/// Seconds the token has still to live: `expires_in` less what has passed since `issued_at` by the
+/// service's own clock (AUTH-41 to AUTH-43).
+fn life(said: &Said, date: Option<u64>) -> u64 {
+    let announced = match &said.expires_in {
+        Some(serde_json::Value::Number(number)) => {
+            number.as_u64().unwrap_or(SHORTEST_LIFE)
+        }
+        Some(serde_json::Value::String(text)) => text.trim().parse().unwrap_or(SHORTEST_LIFE),
+        Some(
+            serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Array(_)
+            | serde_json::Value::Object(_),
+        )
+        | None => SHORTEST_LIFE,
+    };
+    let issued = said.issued_at.as_deref().and_then(header::rfc3339_seconds);
+    let age = match (date, issued) {
+        (Some(date), Some(issued)) => date.saturating_sub(issued),
+        (Some(_) | None, Some(_) | None) => 0,
+    };
+    announced.saturating_sub(age).max(SHORTEST_LIFE)
+}
+
+/// The value of a Basic `Authorization` header, marked as sensitive.
+pub(crate) fn basic(username: &str, password: &str) -> HeaderValue {
+    let pair = STANDARD.encode(format!("{username}:{password}"));
+    let mut value = HeaderValue::from_str(&format!("Basic {pair}"))
+        .expect("base64 is made of visible characters");
+    value.set_sensitive(true);
+    value
+}
+
+fn form_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}

@@ -1,0 +1,670 @@
+//! Moving one blob: into a store, or to a repository.
+//!
+//! Responsible for the claim on a blob, the steps it takes to move it and who is told. Each work is
+//! claimed once per session, by (store, digest) or (repository, digest); tasks that want the same
+//! blob wait for it, and take over when the one whose source is used fails (contract 8).
+//! Must not know manifests.
+//!
+//! ```text
+//!  into a store:   Beginning ─┬─ complete ───────────────────────────────▶ over
+//!                      ▲      ├─ partial ─▶ Hashing ─▶ Moving ─▶ Committing ─▶ over
+//!                      └ timer┴─ busy                     │
+//!                                                         └─ failed ─▶ Releasing ─▶ over
+//!
+//!  to a repository: Checking / Mounting / Sending, with the blob spooled into a store first if it
+//!                   is in another registry or the mount was refused
+//! ```
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::ToString;
+use core::time::Duration;
+
+use crate::call::TransferId;
+use crate::digest::{Algorithm, Digest};
+use crate::error::Error;
+use crate::event::{Event, Why};
+use crate::hashing::Hashing;
+use crate::op::{BlobGet, BlobHead, BlobPut, Operation, Outcome, Site, Stage};
+use crate::scope::Scopes;
+use crate::session::Session;
+use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
+use crate::task::TaskId;
+use crate::time::Time;
+use crate::uri::Url;
+use crate::wire::ExchangeId;
+
+/// From this size on a HEAD before an upload is worth its round trip (design §5).
+const CHECK_FROM: u64 = 256 * 1024;
+/// How often a busy partial is asked about.
+const BUSY_AGAIN: Duration = Duration::from_millis(500);
+/// How long a busy partial may stand still before the blob is fetched apart from it: the idle limit
+/// after which its owner would have given up, too.
+const BUSY_IDLE: Duration = Duration::from_secs(60);
+
+/// Who asked for something and gets its answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Owner {
+    /// A manifest of a task.
+    Node(TaskId, NodeId),
+    /// A blob.
+    Work(WorkKey),
+}
+
+/// Names a manifest within its task.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct NodeId(pub(crate) usize);
+
+/// Names the moving of a blob.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum WorkKey {
+    Into(StoreId, Digest),
+    To(Site, Digest),
+}
+
+impl WorkKey {
+    const fn digest(&self) -> &Digest {
+        match self {
+            Self::Into(_, digest) | Self::To(_, digest) => digest,
+        }
+    }
+}
+
+/// Where a blob can be had.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Source {
+    Site(Site),
+    Store(StoreId),
+}
+
+/// How a blob came to be where it was wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum How {
+    Moved,
+    Mounted,
+    Present,
+}
+
+/// Somebody who wants a blob.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiter {
+    pub(crate) task: TaskId,
+    /// The work that needs the blob spooled; `None` if the task's manifests need it.
+    pub(crate) work: Option<WorkKey>,
+    pub(crate) source: Source,
+    pub(crate) wish: Scopes,
+    /// Where to put blobs on their way from one registry to another.
+    pub(crate) spool: Option<StoreId>,
+    /// A repository from which the registry may mount it.
+    pub(crate) mount: Option<crate::reference::Repository>,
+    /// Do not believe that it is there: ask.
+    pub(crate) distrust: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Work {
+    size: u64,
+    transfer: TransferId,
+    waiters: VecDeque<Waiter>,
+    /// Tasks that left and wait for this to stop.
+    leaving: VecDeque<TaskId>,
+    stage: Phase,
+    exchange: Option<ExchangeId>,
+    /// Where the blob is being fetched from.
+    using: Option<Source>,
+    /// Whether a partial of the blob is held open for it.
+    holds: bool,
+    /// Wait for the outstanding exchange or step, then end.
+    stopping: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Idle,
+    Beginning,
+    /// Somebody else writes it: how far they were, since when.
+    Busy { len: u64, since: Time, until: Time },
+    /// Hashing what an earlier run left.
+    Hashing { len: u64 },
+    /// Throwing away what an earlier run left.
+    Discarding,
+    Moving,
+    Committing,
+    /// Giving the partial back; then it failed with this, or was stopped.
+    Releasing(Option<Error>),
+    Checking,
+    /// Waiting until it is in the spool.
+    Spooling { session: Option<Url> },
+    Sending { spooled: Option<StoreId> },
+    /// Removing it from the spool.
+    Clearing(How),
+    /// Throwing away bytes that are not the blob's; then it failed with this.
+    Spoiled(Error),
+}
+
+impl Session {
+    /// Makes somebody wait for a blob; begins to move it if nobody does yet.
+    pub(crate) fn want(&mut self, key: WorkKey, size: u64, waiter: Waiter) {
+        if let Some(work) = self.works.get_mut(&key) {
+            work.waiters.push_back(waiter);
+            return;
+        }
+        let transfer = self.next_transfer();
+        let work = Work {
+            size,
+            transfer,
+            waiters: VecDeque::from([waiter]),
+            leaving: VecDeque::new(),
+            stage: Phase::Idle,
+            exchange: None,
+            using: None,
+            holds: false,
+            stopping: false,
+        };
+        self.works.insert(key.clone(), work);
+        self.begin_work(&key);
+    }
+
+    /// A task does not want this blob any more. If nobody else does, it stops.
+    pub(crate) fn unwant(&mut self, key: &WorkKey, task: TaskId) {
+        self.unwant_if(key, task, |waiter| waiter.task == task);
+    }
+
+    fn unwant_if(&mut self, key: &WorkKey, task: TaskId, leaves: impl Fn(&Waiter) -> bool) {
+        let Some(work) = self.works.get_mut(key) else { return };
+        let before = work.waiters.len();
+        let spool = work.waiters.front().and_then(|waiter| waiter.spool);
+        work.waiters.retain(|waiter| !leaves(waiter));
+        if work.waiters.len() == before || !work.waiters.is_empty() {
+            return;
+        }
+        work.leaving.push_back(task);
+        work.stopping = true;
+        let spooling = matches!(work.stage, Phase::Spooling { .. });
+        if let Some(exchange) = work.exchange
+            && self.wire.abandon(exchange)
+        {
+            return;
+        }
+        if let (true, Some(spool)) = (spooling, spool) {
+            let spooled = WorkKey::Into(spool, key.digest().clone());
+            self.unwant_if(&spooled, task, |waiter| waiter.work.as_ref() == Some(key));
+            return self.stopped(key);
+        }
+        let owner = Owner::Work(key.clone());
+        if !self.steps.abandon(|other| *other == owner) {
+            self.stopped(key);
+        }
+    }
+
+    /// Whether a task still has to do with a blob.
+    pub(crate) fn is_working_for(&self, task: TaskId) -> bool {
+        self.works.values().any(|work| {
+            work.leaving.contains(&task) || work.waiters.iter().any(|waiter| waiter.task == task)
+        })
+    }
+
+    /// Works that a task waits for.
+    pub(crate) fn works_of(&self, task: TaskId) -> alloc::vec::Vec<WorkKey> {
+        self.works
+            .iter()
+            .filter(|(_, work)| work.waiters.iter().any(|waiter| waiter.task == task))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    /// When a work does something by itself.
+    pub(crate) fn works_wake_at(&self) -> Option<Time> {
+        let until = self.works.values().filter_map(|work| match work.stage {
+            Phase::Busy { until, .. } => Some(until),
+            _ => None,
+        });
+        until.min()
+    }
+
+    /// Asks again about blobs that others write.
+    pub(crate) fn wake_works(&mut self, now: Time) {
+        let due = |work: &Work| matches!(work.stage, Phase::Busy { until, .. } if until <= now);
+        let keys: alloc::vec::Vec<WorkKey> =
+            self.works.iter().filter(|(_, work)| due(work)).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let WorkKey::Into(store, digest) = &key else { continue };
+            let Some(work) = self.works.get(&key) else { continue };
+            let private = match work.stage {
+                Phase::Busy { since, .. } => now.since(since) >= BUSY_IDLE,
+                _ => false,
+            };
+            let op = StoreOp::Begin { digest: digest.clone(), size: work.size, private };
+            let store = *store;
+            self.step(Owner::Work(key.clone()), store, op);
+        }
+    }
+
+    /// Takes the answer to a step that a work asked for.
+    pub(crate) fn work_stepped(
+        &mut self,
+        key: &WorkKey,
+        answer: Result<StoreAnswer, StoreError>,
+        now: Time,
+    ) {
+        let Some(work) = self.works.get_mut(key) else { return };
+        if let Ok(StoreAnswer::Partial { .. }) = answer {
+            work.holds = true;
+        }
+        let stage = core::mem::replace(&mut work.stage, Phase::Idle);
+        if let Phase::Releasing(error) = stage {
+            work.holds = false;
+            self.over_or_failed(key, error);
+            return;
+        }
+        if let Phase::Clearing(how) = stage {
+            self.over(key, how);
+            return;
+        }
+        if let (Phase::Spoiled(error), WorkKey::Into(store, digest)) = (&stage, key) {
+            work.stage = Phase::Releasing(Some(error.clone()));
+            let op = StoreOp::Release { digest: digest.clone() };
+            return self.step(Owner::Work(key.clone()), *store, op);
+        }
+        if work.stopping {
+            self.stopped(key);
+            return;
+        }
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return self.fail_work(key, Error::Store(error)),
+        };
+        match (stage, answer) {
+            (Phase::Beginning, StoreAnswer::Complete)
+            | (Phase::Busy { .. }, StoreAnswer::Complete) => self.over(key, How::Present),
+            (Phase::Beginning | Phase::Busy { .. }, StoreAnswer::Partial { len }) => {
+                self.begun(key, len);
+            }
+            (Phase::Beginning, StoreAnswer::Busy { len }) => {
+                work.stage = Phase::Busy { len, since: now, until: now + BUSY_AGAIN };
+            }
+            (Phase::Busy { len: before, since, .. }, StoreAnswer::Busy { len }) => {
+                let since = if len == before { since } else { now };
+                work.stage = Phase::Busy { len, since, until: now + BUSY_AGAIN };
+            }
+            (Phase::Hashing { len }, StoreAnswer::Hashed(hashing)) => {
+                self.hashed(key, len, hashing);
+            }
+            (Phase::Discarding, StoreAnswer::Written) => self.move_from(key, None),
+            (Phase::Moving, StoreAnswer::Hashed(hashing)) => self.imported(key, hashing),
+            (Phase::Moving, StoreAnswer::Absent) => {
+                let what = format!("blob {} is not in the layout it should come from", key.digest());
+                self.fail_work(key, Error::Store(StoreError::new(StoreErrorKind::Absent, what)));
+            }
+            (Phase::Committing, StoreAnswer::Written) => {
+                work.holds = false;
+                self.over(key, How::Moved);
+            }
+            (stage, answer) => {
+                let what = format!("the store answered {stage:?} with {answer:?}");
+                self.fail_work(key, Error::Store(StoreError::new(StoreErrorKind::Io, what)));
+            }
+        }
+    }
+
+    /// Takes the outcome of an exchange that a work began.
+    pub(crate) fn work_settled(&mut self, key: &WorkKey, result: Option<Result<Outcome, Error>>) {
+        let Some(work) = self.works.get_mut(key) else { return };
+        work.exchange = None;
+        if work.stopping {
+            return self.stopped(key);
+        }
+        let outcome = match result {
+            // The worker died; what it had taken is with the store. Begin again there.
+            None => return self.begin_work(key),
+            Some(Err(error)) => return self.fail_work(key, error),
+            Some(Ok(outcome)) => outcome,
+        };
+        let stage = core::mem::replace(&mut work.stage, Phase::Idle);
+        match (stage, outcome) {
+            (Phase::Moving, Outcome::Fetched) => self.commit(key),
+            (Phase::Checking, Outcome::Absent) => self.spool(key, None),
+            (Phase::Sending { spooled: None }, Outcome::Opened(session)) => {
+                self.spool(key, Some(session));
+            }
+            (Phase::Sending { spooled }, Outcome::Sent) => self.sent(key, spooled, How::Moved),
+            (Phase::Sending { spooled }, Outcome::Present) => {
+                self.sent(key, spooled, How::Present);
+            }
+            (Phase::Sending { spooled }, Outcome::Mounted) => {
+                self.sent(key, spooled, How::Mounted);
+            }
+            (Phase::Checking, Outcome::Present) => self.over(key, How::Present),
+            (stage, outcome) => unreachable!("{stage:?} does not end in {outcome:?}"),
+        }
+    }
+
+    /// An exchange that was abandoned is gone.
+    pub(crate) fn sweep_works(&mut self) {
+        let gone: alloc::vec::Vec<WorkKey> = self
+            .works
+            .iter()
+            .filter(|(_, work)| work.stopping)
+            .filter(|(_, work)| work.exchange.is_some_and(|id| !self.wire.is_open(id)))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in gone {
+            if let Some(work) = self.works.get_mut(&key) {
+                work.exchange = None;
+            }
+            self.stopped(&key);
+        }
+    }
+
+    fn begin_work(&mut self, key: &WorkKey) {
+        let Some(work) = self.works.get_mut(key) else { return };
+        work.stopping = false;
+        let Some(waiter) = work.waiters.front().cloned() else { return };
+        work.using = Some(waiter.source.clone());
+        match key {
+            WorkKey::Into(store, digest) => {
+                work.stage = Phase::Beginning;
+                let op = StoreOp::Begin { digest: digest.clone(), size: work.size, private: false };
+                self.step(Owner::Work(key.clone()), *store, op);
+            }
+            WorkKey::To(site, digest) => self.deliver(key, &site.clone(), digest.clone(), &waiter),
+        }
+    }
+
+    /// Chooses how a blob gets to a repository.
+    fn deliver(&mut self, key: &WorkKey, site: &Site, digest: Digest, waiter: &Waiter) {
+        let Some(work) = self.works.get_mut(key) else { return };
+        let (size, transfer) = (work.size, work.transfer);
+        let checks = size >= CHECK_FROM || waiter.distrust;
+        let (stage, source) = match &waiter.source {
+            Source::Store(store) => {
+                let stage = match &waiter.mount {
+                    Some(from) if !waiter.distrust => Stage::Start { mount: Some(from.clone()) },
+                    Some(_) | None if checks => Stage::Check,
+                    Some(_) | None => Stage::Start { mount: None },
+                };
+                (stage, Some(*store))
+            }
+            Source::Site(from) if from.registry == site.registry && from.origin == site.origin => {
+                (Stage::Start { mount: Some(from.repository.clone()) }, None)
+            }
+            Source::Site(_) if checks => {
+                work.stage = Phase::Checking;
+                let op = Operation::BlobHead(BlobHead { site: site.clone(), digest });
+                return self.exchange(key, op, waiter);
+            }
+            Source::Site(_) => return self.spool(key, None),
+        };
+        work.stage = Phase::Sending { spooled: None };
+        let op = BlobPut { site: site.clone(), digest, size, transfer, stage, source, restarts: 0 };
+        self.exchange(key, Operation::BlobPut(op), waiter);
+    }
+
+    /// Brings the blob into the spool first.
+    fn spool(&mut self, key: &WorkKey, session: Option<Url>) {
+        let Some(work) = self.works.get_mut(key) else { return };
+        let size = work.size;
+        let Some(waiter) = work.waiters.front().cloned() else { return };
+        let Some(spool) = waiter.spool else {
+            let what = "a copy between registries needs a store to spool blobs in".to_string();
+            return self.fail_work(key, Error::Policy { what });
+        };
+        work.stage = Phase::Spooling { session };
+        let spooled = WorkKey::Into(spool, key.digest().clone());
+        let wish = match &waiter.source {
+            Source::Site(site) => Scopes::pull(&site.repository),
+            Source::Store(_) => Scopes::default(),
+        };
+        self.want(spooled, size, Waiter { work: Some(key.clone()), wish, ..waiter });
+    }
+
+    /// The blob is in the spool: send it.
+    fn spooled(&mut self, key: &WorkKey, result: Result<How, Error>) {
+        let Some(work) = self.works.get_mut(key) else { return };
+        let stage = core::mem::replace(&mut work.stage, Phase::Idle);
+        let (Phase::Spooling { session }, WorkKey::To(site, digest)) = (stage, key) else {
+            return;
+        };
+        if let Err(error) = result {
+            return self.fail_work(key, error);
+        }
+        let Some(waiter) = work.waiters.front().cloned() else { return };
+        work.stage = Phase::Sending { spooled: waiter.spool };
+        let stage = match session {
+            Some(session) => Stage::Put { session },
+            None => Stage::Start { mount: None },
+        };
+        let op = BlobPut {
+            site: site.clone(),
+            digest: digest.clone(),
+            size: work.size,
+            transfer: work.transfer,
+            stage,
+            source: waiter.spool,
+            restarts: 0,
+        };
+        self.exchange(key, Operation::BlobPut(op), &waiter);
+    }
+
+    /// The blob is in the repository; what was spooled is of no more use.
+    fn sent(&mut self, key: &WorkKey, spooled: Option<StoreId>, how: How) {
+        let Some(spool) = spooled else { return self.over(key, how) };
+        let digest = key.digest().clone();
+        // Another repository may be waiting for the same spooled blob.
+        let shared = self.works.iter().any(|(other, work)| {
+            other != key
+                && other.digest() == &digest
+                && matches!(
+                    work.stage,
+                    Phase::Spooling { .. } | Phase::Sending { spooled: Some(_) }
+                )
+        });
+        if shared {
+            return self.over(key, how);
+        }
+        if let Some(work) = self.works.get_mut(key) {
+            work.stage = Phase::Clearing(how);
+        }
+        self.step(Owner::Work(key.clone()), spool, StoreOp::Remove { digest });
+    }
+
+    fn begun(&mut self, key: &WorkKey, len: u64) {
+        let WorkKey::Into(store, digest) = key else { return };
+        let Some(work) = self.works.get_mut(key) else { return };
+        if len == 0 {
+            return self.move_from(key, None);
+        }
+        if matches!(work.waiters.front().map(|w| &w.source), Some(Source::Store(_))) {
+            // An import hashes the prefix itself.
+            return self.move_from(key, None);
+        }
+        work.stage = Phase::Hashing { len };
+        let op = StoreOp::Hash { digest: digest.clone(), upto: len };
+        self.step(Owner::Work(key.clone()), *store, op);
+    }
+
+    /// The prefix is hashed: is it the whole blob already?
+    fn hashed(&mut self, key: &WorkKey, len: u64, hashing: Hashing) {
+        let WorkKey::Into(store, digest) = key else { return };
+        let Some(work) = self.works.get_mut(key) else { return };
+        if len < work.size && hashing.len() == len {
+            return self.move_from(key, Some(hashing));
+        }
+        if hashing.len() == work.size && hashing.digest() == *digest {
+            return self.commit(key);
+        }
+        work.stage = Phase::Discarding;
+        self.step(Owner::Work(key.clone()), *store, StoreOp::Discard { digest: digest.clone() });
+    }
+
+    fn move_from(&mut self, key: &WorkKey, hashing: Option<Hashing>) {
+        let WorkKey::Into(store, digest) = key else { return };
+        let Some(work) = self.works.get_mut(key) else { return };
+        let Some(waiter) = work.waiters.front().cloned() else { return };
+        work.stage = Phase::Moving;
+        let (size, transfer, store) = (work.size, work.transfer, *store);
+        match &waiter.source {
+            Source::Store(from) => {
+                let op = StoreOp::Import { from: *from, digest: digest.clone(), size };
+                self.step(Owner::Work(key.clone()), store, op);
+            }
+            Source::Site(site) => {
+                let algorithm = digest.algorithm().unwrap_or(Algorithm::Sha256);
+                let op = BlobGet {
+                    site: site.clone(),
+                    digest: digest.clone(),
+                    size,
+                    store,
+                    transfer,
+                    hashing: hashing.unwrap_or_else(|| Hashing::new(algorithm)),
+                    restarted: false,
+                };
+                if size == 0 {
+                    // PULLB-06: there is nothing to ask for, and the digest says so.
+                    let found = op.hashing.clone().digest();
+                    if found == *digest {
+                        return self.commit(key);
+                    }
+                    let error = Error::Mismatch {
+                        what: format!("blob {digest}"),
+                        expected: digest.to_string(),
+                        found: found.to_string(),
+                    };
+                    return self.fail_work(key, error);
+                }
+                self.exchange(key, Operation::BlobGet(op), &waiter);
+            }
+        }
+    }
+
+    fn imported(&mut self, key: &WorkKey, hashing: Hashing) {
+        let size = self.works.get(key).map_or(0, |work| work.size);
+        let len = hashing.len();
+        let found = hashing.digest();
+        if len == size && found == *key.digest() {
+            return self.commit(key);
+        }
+        let error = Error::Mismatch {
+            what: format!("blob {} in the layout it comes from", key.digest()),
+            expected: format!("{} ({size} bytes)", key.digest()),
+            found: format!("{found} ({len} bytes)"),
+        };
+        self.fail_work(key, error);
+    }
+
+    fn commit(&mut self, key: &WorkKey) {
+        let WorkKey::Into(store, digest) = key else { return };
+        let Some(work) = self.works.get_mut(key) else { return };
+        work.stage = Phase::Committing;
+        let op = StoreOp::Commit { digest: digest.clone(), size: work.size };
+        self.step(Owner::Work(key.clone()), *store, op);
+    }
+
+    /// The one whose source is used failed. A partial that is held is given back first.
+    fn fail_work(&mut self, key: &WorkKey, error: Error) {
+        let Some(work) = self.works.get_mut(key) else { return };
+        if let (true, WorkKey::Into(store, digest)) = (work.holds, key) {
+            let digest = digest.clone();
+            let op = if matches!(error, Error::Mismatch { .. }) {
+                // The next try must not begin with bytes that are not the blob's.
+                work.stage = Phase::Spoiled(error);
+                StoreOp::Discard { digest }
+            } else {
+                work.stage = Phase::Releasing(Some(error));
+                StoreOp::Release { digest }
+            };
+            return self.step(Owner::Work(key.clone()), *store, op);
+        }
+        self.over_or_failed(key, Some(error));
+    }
+
+    /// Nothing is outstanding any more and nobody wants it: give the partial back, then end.
+    fn stopped(&mut self, key: &WorkKey) {
+        let Some(work) = self.works.get_mut(key) else { return };
+        if let (true, WorkKey::Into(store, digest)) = (work.holds, key) {
+            if matches!(work.stage, Phase::Releasing(_)) {
+                return;
+            }
+            work.stage = Phase::Releasing(None);
+            let op = StoreOp::Release { digest: digest.clone() };
+            self.step(Owner::Work(key.clone()), *store, op);
+            return;
+        }
+        self.over_or_failed(key, None);
+    }
+
+    /// Ends a work that was stopped or failed; whoever else waits takes over.
+    fn over_or_failed(&mut self, key: &WorkKey, error: Option<Error>) {
+        let Some(work) = self.works.get_mut(key) else { return };
+        work.leaving.clear();
+        work.holds = false;
+        work.stopping = false;
+        if let Some(error) = error {
+            // Those who would get it from the same place would get the same error.
+            let using = work.using.take();
+            let (told, others): (VecDeque<Waiter>, VecDeque<Waiter>) =
+                core::mem::take(&mut work.waiters)
+                    .into_iter()
+                    .partition(|waiter| Some(&waiter.source) == using.as_ref());
+            work.waiters = others;
+            if work.waiters.is_empty() {
+                self.works.remove(key);
+            } else {
+                self.begin_work(key);
+            }
+            for waiter in told {
+                self.tell(key, &waiter, Err(error.clone()));
+            }
+            return;
+        }
+        if work.waiters.is_empty() {
+            self.works.remove(key);
+        } else {
+            self.begin_work(key);
+        }
+    }
+
+    /// The blob is where it was wanted: tell everybody.
+    fn over(&mut self, key: &WorkKey, how: How) {
+        let Some(work) = self.works.remove(key) else { return };
+        let (size, digest) = (work.size, key.digest().clone());
+        for (i, waiter) in work.waiters.iter().enumerate() {
+            // Only one of them moved it.
+            let event = match how {
+                How::Moved if i == 0 => Event::Stored { digest: digest.clone(), size },
+                How::Moved => {
+                    Event::Skipped { digest: digest.clone(), size, why: Why::Elsewhere }
+                }
+                How::Mounted => Event::Skipped { digest: digest.clone(), size, why: Why::Mounted },
+                How::Present => Event::Skipped { digest: digest.clone(), size, why: Why::Present },
+            };
+            let how = if i == 0 { how } else { How::Present };
+            if waiter.work.is_none() {
+                self.event(waiter.task, event);
+            }
+            self.tell(key, waiter, Ok(how));
+        }
+    }
+
+    fn tell(&mut self, key: &WorkKey, waiter: &Waiter, result: Result<How, Error>) {
+        match &waiter.work {
+            Some(work) => self.spooled(work, result),
+            None => self.blob_settled(waiter.task, key.digest(), result),
+        }
+    }
+
+    fn exchange(&mut self, key: &WorkKey, op: Operation, waiter: &Waiter) {
+        let site = match (&op, &waiter.source) {
+            (Operation::BlobGet(op), _) => op.site.clone(),
+            (Operation::BlobHead(op), _) => op.site.clone(),
+            (Operation::BlobPut(op), _) => op.site.clone(),
+            (_, Source::Site(site)) => site.clone(),
+            (_, Source::Store(_)) => return,
+        };
+        let owner = Owner::Work(key.clone());
+        let id = self.wire.begin(owner, waiter.task, site, op, waiter.wish.clone());
+        if let Some(work) = self.works.get_mut(key) {
+            work.exchange = Some(id);
+        }
+    }
+}
