@@ -4,6 +4,8 @@
 #![deny(missing_docs)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod call;
 pub mod config;
@@ -18,9 +20,12 @@ pub mod platform;
 pub mod reference;
 pub mod registry;
 mod rng;
+
 mod session;
 pub mod store;
 pub mod task;
+#[cfg(test)]
+mod testing;
 mod time;
 
 pub use call::{Call, Done, Job, JobId};
