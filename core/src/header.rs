@@ -6,11 +6,13 @@
 
 mod challenge;
 mod date;
+mod link;
 mod range;
 mod warning;
 
 pub use challenge::{Challenge, challenges};
 pub use date::{date, http_date, retry_after, rfc3339};
+pub use link::{LinkError, next_link};
 pub use range::{ContentRange, range_header, unsatisfied_total};
 pub use warning::{escape, warnings};
 

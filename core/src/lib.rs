@@ -27,6 +27,7 @@ pub mod task;
 #[cfg(test)]
 mod testing;
 mod time;
+pub mod uri;
 
 pub use call::{Call, Done, Job, JobId};
 pub use config::Config;
