@@ -16,6 +16,7 @@ pub mod error;
 pub mod event;
 pub mod hashing;
 pub mod header;
+pub mod manifest;
 pub mod platform;
 pub mod reference;
 pub mod registry;
