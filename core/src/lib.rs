@@ -22,6 +22,7 @@ pub mod reference;
 pub mod registry;
 mod rng;
 
+pub mod scope;
 mod session;
 pub mod store;
 pub mod task;
