@@ -77,7 +77,7 @@ impl Descriptor {
 }
 
 /// `null` counts as absent (image-spec HEAD, N-19).
-fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de> + Default,

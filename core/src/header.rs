@@ -1,19 +1,119 @@
-//! Parsers for header values.
+//! Header values: what servers say outside of bodies.
+//!
+//! Responsible for reading them strictly enough to be safe and leniently enough for the field
+//! (`protocol.md` 4.1, 7, 11, 14), and for making server text harmless to print. Must not know what
+//! anything means for an operation: no retry, no authentication, no paging is decided here.
 
-/// A `Content-Range` of a 206.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct ContentRange {
-    /// The first byte sent.
-    pub first: u64,
-    /// The last byte sent.
-    pub last: u64,
-    /// The size of the whole, if it was said.
-    pub total: Option<u64>,
+mod challenge;
+mod date;
+mod link;
+mod range;
+mod warning;
+
+pub use challenge::{Challenge, challenges};
+pub use date::{date, http_date, retry_after, rfc3339};
+pub use link::{LinkError, next_link};
+pub use range::{ContentRange, range_header, unsatisfied_total};
+pub use warning::{escape, warnings};
+
+/// Whether `byte` may be part of an RFC 9110 token.
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
-impl ContentRange {
-    /// Parses `bytes FIRST-LAST/TOTAL`.
-    pub fn parse(_value: &str) -> Option<Self> {
-        unimplemented!()
+/// A position in a header line. Every method goes forward or stays; none can panic.
+#[derive(Clone, Copy)]
+struct Cursor<'a> {
+    line: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    const fn new(line: &'a [u8]) -> Self {
+        Self { line, at: 0 }
     }
+
+    /// Takes bytes as long as they are `wanted`.
+    fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a [u8] {
+        let rest = self.rest();
+        let len = rest.iter().take_while(|byte| wanted(**byte)).count();
+        self.at += len;
+        &rest[..len]
+    }
+
+    /// Takes white space.
+    fn skip_space(&mut self) {
+        self.take_while(is_space);
+    }
+
+    /// Takes `byte` if it is next.
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Takes a token; empty if there is none.
+    fn token(&mut self) -> &'a [u8] {
+        self.take_while(is_token)
+    }
+
+    /// Takes a quoted string, without its quotes and backslashes; `None` if it does not end.
+    fn quoted(&mut self) -> Option<alloc::string::String> {
+        if !self.take(b'"') {
+            return None;
+        }
+        let mut text = alloc::vec::Vec::new();
+        loop {
+            let byte = self.next()?;
+            match byte {
+                b'"' => return Some(lossy(&text)),
+                b'\\' => text.push(self.next()?),
+                _ => text.push(byte),
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.line.get(self.at).copied()
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        &self.line[self.at..]
+    }
+
+    const fn is_at_end(&self) -> bool {
+        self.at >= self.line.len()
+    }
+}
+
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn lossy(bytes: &[u8]) -> alloc::string::String {
+    alloc::string::String::from_utf8_lossy(bytes).into_owned()
 }

@@ -4,6 +4,8 @@
 #![deny(missing_docs)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod call;
 pub mod config;
@@ -14,14 +16,20 @@ pub mod error;
 pub mod event;
 pub mod hashing;
 pub mod header;
+pub mod manifest;
 pub mod platform;
 pub mod reference;
 pub mod registry;
 mod rng;
+
+pub mod scope;
 mod session;
 pub mod store;
 pub mod task;
+#[cfg(test)]
+mod testing;
 mod time;
+pub mod uri;
 
 pub use call::{Call, Done, Job, JobId};
 pub use config::Config;

@@ -1,17 +1,27 @@
 //! References: how people name images.
+//!
+//! Responsible for the grammar that the Docker family shares (`protocol.md` 1), strict where the Go
+//! package is not (REF-16, REF-17). A value of these types can be put into a URL as it is (REF-21).
+//! Must not know how a registry is contacted.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 use core::str::FromStr;
 
-use crate::digest::Digest;
-use crate::registry::Registry;
+use crate::digest::{Digest, DigestError};
+use crate::header::escape;
+use crate::registry::{Registry, looks_like_registry};
 
 /// A repository name that follows the OCI grammar.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Repository(Arc<str>);
 
 impl Repository {
+    /// The longest name accepted, in bytes (REF-14).
+    pub const MAX_LEN: usize = 255;
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -26,9 +36,35 @@ impl fmt::Display for Repository {
 
 impl FromStr for Repository {
     type Err = ReferenceError;
-    fn from_str(_text: &str) -> Result<Self, ReferenceError> {
-        unimplemented!()
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        if !text
+            .split('/')
+            .all(|part| is_component(&part.to_ascii_lowercase()))
+        {
+            return Err(ReferenceError::Format);
+        }
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(ReferenceError::UpperCase);
+        }
+        if text.len() > Self::MAX_LEN {
+            return Err(ReferenceError::TooLong);
+        }
+        Ok(Self(text.into()))
     }
+}
+
+/// Words of lower-case letters and digits, between them `.`, `_`, `__` or any number of `-`.
+fn is_component(text: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let ends_in_words = |byte: Option<&u8>| byte.is_some_and(|byte| is_word(*byte));
+    let mut separators = text.split(|char: char| u8::try_from(char).is_ok_and(is_word));
+    ends_in_words(bytes.first())
+        && ends_in_words(bytes.last())
+        && separators.all(|separator| {
+            matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-')
+        })
 }
 
 /// A tag that follows the OCI grammar.
@@ -36,6 +72,14 @@ impl FromStr for Repository {
 pub struct Tag(Arc<str>);
 
 impl Tag {
+    /// The longest tag, in bytes (REF-02).
+    pub const MAX_LEN: usize = 128;
+
+    /// `latest`, which is meant if there is neither a tag nor a digest.
+    pub fn latest() -> Self {
+        Self("latest".into())
+    }
+
     /// The tag.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -50,8 +94,17 @@ impl fmt::Display for Tag {
 
 impl FromStr for Tag {
     type Err = ReferenceError;
-    fn from_str(_text: &str) -> Result<Self, ReferenceError> {
-        unimplemented!()
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+        let is_tag = (1..=Self::MAX_LEN).contains(&text.len())
+            && !text.starts_with(['.', '-'])
+            && text.bytes().all(is_inner);
+        if is_tag {
+            Ok(Self(text.into()))
+        } else {
+            Err(ReferenceError::Tag)
+        }
     }
 }
 
@@ -64,7 +117,48 @@ pub enum Target {
     Digest(Digest),
 }
 
+impl Target {
+    /// The text that a URL has after `/manifests/`.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Tag(tag) => tag.as_str(),
+            Self::Digest(digest) => digest.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Reads a digest if there is a colon, else a tag.
+impl FromStr for Target {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        if text.contains(':') {
+            Ok(Self::Digest(text.parse()?))
+        } else {
+            Ok(Self::Tag(text.parse()?))
+        }
+    }
+}
+
 /// A parsed reference.
+///
+/// Printed as `registry/repository[:tag][@digest]`, with everything that was left out filled in but
+/// the tag `latest`; that text is read back as the same value.
+///
+/// # Example: what is left out is Docker Hub's
+///
+/// ```
+/// # use windlass_core::Reference;
+/// let reference: Reference = "ubuntu:24.04".parse()?;
+/// assert_eq!(reference.to_string(), "docker.io/library/ubuntu:24.04");
+/// # Ok::<(), windlass_core::reference::ReferenceError>(())
+/// ```
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Reference {
     registry: Registry,
@@ -74,6 +168,53 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// A reference of its parts. On Docker Hub a repository of one word is below `library` (REF-09).
+    ///
+    /// With a digest of an algorithm that cannot be verified, what is printed is not read back.
+    pub fn new(
+        registry: Registry,
+        repository: Repository,
+        tag: Option<Tag>,
+        digest: Option<Digest>,
+    ) -> Self {
+        if !registry.is_docker_hub() {
+            return Self {
+                registry,
+                repository,
+                tag,
+                digest,
+            };
+        }
+        let registry = Registry::docker_hub();
+        let repository = if repository.as_str().contains('/') {
+            repository
+        } else {
+            Repository(format!("library/{repository}").into())
+        };
+        Self {
+            registry,
+            repository,
+            tag,
+            digest,
+        }
+    }
+
+    /// The same repository with `target` in place of the tag and the digest.
+    #[must_use]
+    pub fn with_target(&self, target: Target) -> Self {
+        let (tag, digest) = match target {
+            Target::Tag(tag) => (Some(tag), None),
+            Target::Digest(digest) => (None, Some(digest)),
+        };
+        let (registry, repository) = (self.registry.clone(), self.repository.clone());
+        Self {
+            registry,
+            repository,
+            tag,
+            digest,
+        }
+    }
+
     /// The registry, as people name it.
     pub const fn registry(&self) -> &Registry {
         &self.registry
@@ -96,28 +237,448 @@ impl Reference {
 
     /// The digest if there is one, else the tag, else the tag `latest` (REF-11, REF-12).
     pub fn target(&self) -> Target {
-        unimplemented!()
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => Target::Digest(digest.clone()),
+            (None, Some(tag)) => Target::Tag(tag.clone()),
+            (None, None) => Target::Tag(Tag::latest()),
+        }
     }
 }
 
 impl fmt::Display for Reference {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        unimplemented!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry, self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
     }
 }
 
 impl FromStr for Reference {
     type Err = ReferenceError;
-    fn from_str(_text: &str) -> Result<Self, ReferenceError> {
-        unimplemented!()
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        if text.contains("://") {
+            return Err(ReferenceError::Scheme);
+        }
+        if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(ReferenceError::BareHex);
+        }
+        let is_digest = |digest: Digest| digest.algorithm().is_some();
+        if text.parse().is_ok_and(is_digest) {
+            return Err(ReferenceError::MissingRepository);
+        }
+        let (registry, rest) = match text.split_once('/') {
+            Some((first, rest)) if looks_like_registry(first) => (first.parse()?, rest),
+            _ => (Registry::docker_hub(), text),
+        };
+        let (name, digest) = match rest.split_once('@') {
+            Some((name, digest)) => (name, Some(parse_digest(digest)?)),
+            None => (rest, None),
+        };
+        let (path, tag) = match name.split_once(':') {
+            Some((path, tag)) => (path, Some(tag.parse()?)),
+            None => (name, None),
+        };
+        let reference = Self::new(registry, path.parse()?, tag, digest);
+        if reference.repository.as_str().len() > Repository::MAX_LEN {
+            return Err(ReferenceError::TooLong);
+        }
+        Ok(reference)
     }
 }
 
-/// Why a text is not a reference.
+/// A digest that someone typed must be one that can be verified (REF-06).
+fn parse_digest(text: &str) -> Result<Digest, ReferenceError> {
+    let digest: Digest = text.parse()?;
+    if digest.algorithm().is_none() {
+        let algorithm = escape(digest.algorithm_name(), 40);
+        return Err(ReferenceError::Algorithm { algorithm });
+    }
+    Ok(digest)
+}
+
+/// Why a text is not a reference, or not a part of one.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReferenceError {
     /// It does not follow the grammar.
-    #[error("not a reference")]
+    #[error("not a reference: expected `[registry/]repository[:tag][@digest]`")]
     Format,
+    /// It begins like a URL (REF-19).
+    #[error("a reference has no scheme. Leave out what stands before the registry's name")]
+    Scheme,
+    /// The repository has an upper-case letter (REF-15).
+    #[error("the repository must be lower case")]
+    UpperCase,
+    /// The repository is longer than 255 bytes (REF-14).
+    #[error("the repository is longer than 255 bytes")]
+    TooLong,
+    /// The part before the first slash is meant as a registry, but is no host (REF-16).
+    #[error("`{host}` is not a registry: expected `host.domain`, `localhost` or `host:port`")]
+    Host {
+        /// The part, safe to print.
+        host: String,
+    },
+    /// The port is a number, but no port (REF-17).
+    #[error("the registry's port must be from 1 to 65535")]
+    Port,
+    /// The tag does not follow its grammar (REF-02).
+    #[error(
+        "not a tag: expected up to 128 letters, digits, `_`, `.` and `-`, not beginning with `.` or `-`"
+    )]
+    Tag,
+    /// It is a digest alone (REF-24).
+    #[error("a digest needs a repository: expected `repository@sha256:…`")]
+    MissingRepository,
+    /// It is 64 hex digits, which could be the id of an image (REF-13).
+    #[error(
+        "64 hex digits could be an image id. For a digest write `repository@sha256:…`, for a repository put its registry in front"
+    )]
+    BareHex,
+    /// The digest is none.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    /// The digest's algorithm cannot be verified (REF-05).
+    #[error("the digest algorithm `{algorithm}` is not supported: expected sha256 or sha512")]
+    Algorithm {
+        /// The algorithm named.
+        algorithm: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString as _;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::digest::Algorithm;
+    use crate::testing::mutations;
+
+    /// `⟨64×a⟩` becomes 64 `a`.
+    fn expand(text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('⟨') {
+            let (inner, tail) = after.split_once('⟩').expect("a bracket is closed");
+            let (count, what) = inner.split_once('×').expect("a count and a text");
+            out.push_str(before);
+            out.push_str(&what.repeat(count.parse().expect("a count")));
+            rest = tail;
+        }
+        out + rest
+    }
+
+    type Row = (
+        &'static str,
+        &'static str,
+        &'static str,
+        &'static str,
+        &'static str,
+        &'static str,
+    );
+
+    /// Item, input, registry, repository, tag, digest.
+    const ACCEPTED: &[Row] = &[
+        ("V-A 1", "ubuntu", "docker.io", "library/ubuntu", "", ""),
+        (
+            "V-A 2",
+            "ubuntu:22.04",
+            "docker.io",
+            "library/ubuntu",
+            "22.04",
+            "",
+        ),
+        (
+            "V-A 3",
+            "library/ubuntu",
+            "docker.io",
+            "library/ubuntu",
+            "",
+            "",
+        ),
+        (
+            "V-A 5",
+            "docker.io/library/ubuntu:latest",
+            "docker.io",
+            "library/ubuntu",
+            "latest",
+            "",
+        ),
+        (
+            "V-A 6",
+            "index.docker.io/ubuntu",
+            "docker.io",
+            "library/ubuntu",
+            "",
+            "",
+        ),
+        (
+            "V-A 7",
+            "index.docker.io/library/foo/bar",
+            "docker.io",
+            "library/foo/bar",
+            "",
+            "",
+        ),
+        (
+            "REF-08",
+            "registry-1.docker.io/ubuntu",
+            "registry-1.docker.io",
+            "ubuntu",
+            "",
+            "",
+        ),
+        (
+            "V-A 9",
+            "docker.io:443/ubuntu",
+            "docker.io:443",
+            "ubuntu",
+            "",
+            "",
+        ),
+        ("V-A 10", "user/app:v1", "docker.io", "user/app", "v1", ""),
+        ("V-A 11", "localhost/app", "localhost", "app", "", ""),
+        (
+            "V-A 13",
+            "localhost:5000",
+            "docker.io",
+            "library/localhost",
+            "5000",
+            "",
+        ),
+        (
+            "V-A 14",
+            "test.com:5000",
+            "docker.io",
+            "library/test.com",
+            "5000",
+            "",
+        ),
+        (
+            "V-A 15",
+            "example.com",
+            "docker.io",
+            "library/example.com",
+            "",
+            "",
+        ),
+        ("V-A 17", "Foo/bar", "Foo", "bar", "", ""),
+        (
+            "V-A 19",
+            "lowercase:Uppercase",
+            "docker.io",
+            "library/lowercase",
+            "Uppercase",
+            "",
+        ),
+        (
+            "V-A 21",
+            "app@sha256:⟨64×a⟩",
+            "docker.io",
+            "library/app",
+            "",
+            "sha256:⟨64×a⟩",
+        ),
+        (
+            "REF-12",
+            "a.b/app:x@sha256:⟨64×a⟩",
+            "a.b",
+            "app",
+            "x",
+            "sha256:⟨64×a⟩",
+        ),
+        (
+            "V-A 25",
+            "app@sha512:⟨128×b⟩",
+            "docker.io",
+            "library/app",
+            "",
+            "sha512:⟨128×b⟩",
+        ),
+        (
+            "V-A 29",
+            "example.com/⟨64×a⟩",
+            "example.com",
+            "⟨64×a⟩",
+            "",
+            "",
+        ),
+        ("V-A 30", "⟨63×a⟩", "docker.io", "library/⟨63×a⟩", "", ""),
+        ("V-A 31", "[::1]:5000/app:x", "[::1]:5000", "app", "x", ""),
+        (
+            "V-A 35",
+            "test_com/foo",
+            "docker.io",
+            "test_com/foo",
+            "",
+            "",
+        ),
+        (
+            "V-A 37",
+            "192.168.1.1:5000/app",
+            "192.168.1.1:5000",
+            "app",
+            "",
+            "",
+        ),
+        ("V-A 38", "a__b/c", "docker.io", "a__b/c", "", ""),
+        ("V-A 41", "a--b---c/d", "docker.io", "a--b---c/d", "", ""),
+        (
+            "V-A 51",
+            "app:⟨128×t⟩",
+            "docker.io",
+            "library/app",
+            "⟨128×t⟩",
+            "",
+        ),
+        ("V-A 54", "app:_x", "docker.io", "library/app", "_x", ""),
+        (
+            "V-A 65",
+            "foo/sha256:abc",
+            "docker.io",
+            "foo/sha256",
+            "abc",
+            "",
+        ),
+        (
+            "REF-14",
+            "example.com/⟨255×a⟩",
+            "example.com",
+            "⟨255×a⟩",
+            "",
+            "",
+        ),
+        ("REF-20", "GHCR.io/a/b", "GHCR.io", "a/b", "", ""),
+    ];
+
+    fn refused() -> Vec<(&'static str, &'static str, ReferenceError)> {
+        use ReferenceError as E;
+        let host = |host: &str| E::Host { host: host.into() };
+        let length = E::Digest(DigestError::Length {
+            algorithm: Algorithm::Sha256,
+        });
+        let algorithm = |name: &str| E::Algorithm {
+            algorithm: name.into(),
+        };
+        let format = E::Digest(DigestError::Format);
+        alloc::vec![
+            ("V-A 18", "foo/Bar", E::UpperCase),
+            ("V-A 22", "app@sha256:⟨64×A⟩", format.clone()),
+            ("V-A 23", "app@sha256:⟨63×a⟩", length),
+            ("REF-24", "sha256:⟨64×a⟩", E::MissingRepository),
+            ("V-A 26", "app@blake3:⟨64×a⟩", algorithm("blake3")),
+            (
+                "V-A 27",
+                "app@sha256+b64u:LCa0a2j_xo_5m0U8HTBBNBNCLXBkg7-g-YpeiGJm564",
+                algorithm("sha256+b64u"),
+            ),
+            ("REF-13", "⟨64×a⟩", E::BareHex),
+            (
+                "V-A 33",
+                "[fe80::1%eth0]:5000/a",
+                host("[fe80::1%eth0]:5000")
+            ),
+            ("V-A 34", "a_b.example/c", host("a_b.example")),
+            ("V-A 39", "a___b/c", E::Format),
+            ("V-A 42", "a-/b", E::Format),
+            ("V-A 43", "-a/b", E::Format),
+            ("V-A 45", "a//b", E::Format),
+            ("V-A 46", "a/", E::Format),
+            ("V-A 47", "/a", E::Format),
+            ("V-A 49", "app:", E::Tag),
+            ("V-A 50", "app@", format.clone()),
+            ("REF-02", "app:⟨129×t⟩", E::Tag),
+            ("REF-02", "app:-x", E::Tag),
+            ("V-A 53", "app:.x", E::Tag),
+            ("V-A 55", "app:x+y", E::Tag),
+            ("V-A 57", "example.com/⟨256×a⟩", E::TooLong),
+            ("REF-14 with library/", "docker.io/⟨248×a⟩", E::TooLong),
+            ("V-A 58", "ubuntu\n", E::Format),
+            ("V-A 59", " ubuntu", E::Format),
+            ("V-A 61", "app@sha256:⟨64×a⟩:tag", format),
+            ("V-A 62", "example.com:99999/app", E::Port),
+            ("V-A 63", "example.com:/app", host("example.com:")),
+            ("REF-19", "https://example.com/app", E::Scheme),
+            ("REF-19", "u:p@example.com/app", host("u:p@example.com")),
+            ("REF-16 terminal", "a.\u{1b}/c", host(r"a.\u{1b}")),
+            ("empty", "", E::Format),
+            ("not ASCII", "bücher/a", E::Format),
+        ]
+    }
+
+    #[test]
+    fn references_are_read() {
+        for (row, input, registry, repository, tag, digest) in ACCEPTED {
+            let reference: Reference = expand(input).parse().expect(row);
+            let text = |text: Option<&str>| text.unwrap_or_default().to_string();
+            assert_eq!(reference.registry().as_str(), *registry, "{row}");
+            assert_eq!(reference.repository().as_str(), expand(repository), "{row}");
+            assert_eq!(text(reference.tag().map(Tag::as_str)), expand(tag), "{row}");
+            assert_eq!(
+                text(reference.digest().map(Digest::as_str)),
+                expand(digest),
+                "{row}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_reference_is_told_why() {
+        for (row, input, error) in refused() {
+            assert_eq!(expand(input).parse::<Reference>(), Err(error), "{row}");
+        }
+    }
+
+    #[test]
+    fn printing_and_reading_are_inverse() {
+        let inputs = ACCEPTED.iter().map(|row| row.1);
+        for input in inputs.chain(refused().into_iter().map(|row| row.1)) {
+            mutations(&expand(input), |text| {
+                let Ok(reference) = text.parse::<Reference>() else {
+                    return;
+                };
+                let printed = reference.to_string();
+                assert_eq!(printed.parse(), Ok(reference), "{text}");
+                let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._:/@[]+=-".contains(&b);
+                assert!(printed.bytes().all(allowed), "{text}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_reference_selects_one_thing() {
+        let digest = expand("sha256:⟨64×a⟩");
+        let table = [
+            ("REF-11", "app".into(), "latest"),
+            ("REF-11", "app:v1".into(), "v1"),
+            ("REF-12", format!("app:v1@{digest}"), digest.as_str()),
+        ];
+        for (row, input, target) in table {
+            let reference: Reference = input.parse().expect(row);
+            assert_eq!(reference.target().to_string(), target, "{row}");
+            assert_eq!(target.parse(), Ok(reference.target()), "{row}");
+            let alone = reference.with_target(reference.target());
+            assert_eq!(alone.target(), reference.target(), "{row}");
+        }
+    }
+
+    #[test]
+    fn parts_are_normalised_too() {
+        let table = [
+            ("REF-09", "docker.io", "ubuntu", "docker.io/library/ubuntu"),
+            ("REF-08", "index.docker.io", "a/b", "docker.io/a/b"),
+            ("REF-09", "ghcr.io", "ubuntu", "ghcr.io/ubuntu"),
+        ];
+        for (row, registry, repository, expected) in table {
+            let registry = registry.parse().expect(row);
+            let reference = Reference::new(registry, repository.parse().expect(row), None, None);
+            assert_eq!(reference.to_string(), expected, "{row}");
+        }
+    }
 }

@@ -1,44 +1,98 @@
 //! The three names of a registry: as people write it, as it is contacted, as credentials are kept.
+//!
+//! Responsible for their grammar and for how one follows from another; Docker Hub has a different
+//! value for each (REF-10). Must not know what is configured: an endpoint, a mirror, a credential.
 
+mod address;
+
+use alloc::format;
 use alloc::sync::Arc;
 use core::fmt;
 use core::str::FromStr;
 
 use crate::reference::ReferenceError;
 
+const HUB: &str = "docker.io";
+const HUB_ALIAS: &str = "index.docker.io";
+const HUB_HOST: &str = "registry-1.docker.io";
+const HUB_KEY: &str = "https://index.docker.io/v1/";
+
 /// A registry as people name it: `docker.io`, `localhost:5000`, `[::1]:5000`.
+///
+/// The text is kept as written: two spellings of one host are two values here, and one [`Origin`].
+/// A value of this type begins a [`Reference`](crate::Reference) that is read back as it was
+/// printed, so a word like `registry`, which would be read as a repository of Docker Hub, is none.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Registry(Arc<str>);
 
 impl Registry {
+    /// Docker Hub, `docker.io`.
+    pub fn docker_hub() -> Self {
+        Self(HUB.into())
+    }
+
     /// The name as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The host, without port, without brackets' meaning lost.
+    /// The host as written, without the port; an IPv6 address in brackets.
     pub fn host(&self) -> &str {
-        unimplemented!()
+        split_port(&self.0).0
     }
 
     /// The port, if one is named.
     pub fn port(&self) -> Option<u16> {
-        unimplemented!()
+        split_port(&self.0).1?.parse().ok()
     }
 
-    /// Whether this is Docker Hub.
+    /// Whether this is Docker Hub. `docker.io:443` and `registry-1.docker.io` are not (REF-08).
     pub fn is_docker_hub(&self) -> bool {
-        unimplemented!()
+        [HUB, HUB_ALIAS]
+            .iter()
+            .any(|name| self.0.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether the host is `localhost`, below it, or a loopback address.
+    pub fn is_loopback(&self) -> bool {
+        address::is_loopback(&self.host().to_ascii_lowercase())
     }
 
     /// Where this registry is contacted unless configured otherwise.
+    ///
+    /// Over TLS, except that a loopback host is spoken to in plain HTTP if its port is not 443.
     pub fn origin(&self) -> Origin {
-        unimplemented!()
+        if self.is_docker_hub() {
+            return Origin {
+                scheme: Scheme::Https,
+                host: HUB_HOST.into(),
+                port: 443,
+            };
+        }
+        let scheme = match self.port() {
+            Some(443) => Scheme::Https,
+            _ if self.is_loopback() => Scheme::Http,
+            _ => Scheme::Https,
+        };
+        let port = self.port().unwrap_or_else(|| scheme.default_port());
+        Origin {
+            scheme,
+            host: address::canonical(self.host()),
+            port,
+        }
     }
 
-    /// The key under which credentials for it are kept.
+    /// The key under which credentials for it are kept: two spellings of one host share it, with
+    /// and without `:443` (REF-20).
     pub fn credential_key(&self) -> CredentialKey {
-        unimplemented!()
+        if self.is_docker_hub() {
+            return CredentialKey(HUB_KEY.into());
+        }
+        let host = self.host().to_ascii_lowercase();
+        match self.port() {
+            None | Some(443) => CredentialKey(host.into()),
+            Some(port) => CredentialKey(format!("{host}:{port}").into()),
+        }
     }
 }
 
@@ -50,9 +104,59 @@ impl fmt::Display for Registry {
 
 impl FromStr for Registry {
     type Err = ReferenceError;
-    fn from_str(_text: &str) -> Result<Self, ReferenceError> {
-        unimplemented!()
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        let wrong = || ReferenceError::Host {
+            host: crate::header::escape(text, 255),
+        };
+        let (host, port) = split_port(text);
+        if text.len() > 255 || !is_registry_host(host) || !looks_like_registry(text) {
+            return Err(wrong());
+        }
+        match port {
+            Some(port) if is_port(port) => Ok(Self(text.into())),
+            Some(port) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+                Err(ReferenceError::Port)
+            }
+            Some(_) => Err(wrong()),
+            None => Ok(Self(text.into())),
+        }
     }
+}
+
+/// Whether what stands before the first `/` of a reference is meant as a registry (REF-07).
+pub(crate) fn looks_like_registry(text: &str) -> bool {
+    text == "localhost"
+        || text
+            .bytes()
+            .any(|byte| matches!(byte, b'.' | b':') || byte.is_ascii_uppercase())
+}
+
+/// Labels as in a domain name, or an IPv6 address in brackets without zone and without dots (REF-18).
+fn is_registry_host(host: &str) -> bool {
+    if host.starts_with('[') {
+        return !host.contains('.') && address::ipv6(host).is_some();
+    }
+    host.split('.').all(|label| {
+        let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        let bytes = label.as_bytes();
+        let inner = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+        edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(inner)
+    })
+}
+
+/// Splits at the colon that begins the port, which is not one within brackets.
+fn split_port(text: &str) -> (&str, Option<&str>) {
+    let after = text.rfind(']').unwrap_or(0);
+    match text[after..].find(':') {
+        Some(colon) => (&text[..after + colon], Some(&text[after + colon + 1..])),
+        None => (text, None),
+    }
+}
+
+/// Digits that say 1 to 65535 (REF-17).
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// The scheme of an origin.
@@ -64,6 +168,37 @@ pub enum Scheme {
     Https,
 }
 
+impl Scheme {
+    /// `http` or `https`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that is meant if none is written.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+
+    /// The scheme that `text` names, in any case.
+    pub(crate) fn named(text: &str) -> Option<Self> {
+        [Self::Http, Self::Https]
+            .into_iter()
+            .find(|s| s.as_str().eq_ignore_ascii_case(text))
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// What is contacted: scheme, host and port. Credentials belong to exactly one of these.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Origin {
@@ -73,6 +208,39 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// An origin; the case of `host` and the spelling of an IPv6 address do not matter.
+    ///
+    /// # Errors
+    ///
+    /// [`OriginError`] if `host` is no host or `port` is 0.
+    pub fn new(scheme: Scheme, host: &str, port: u16) -> Result<Self, OriginError> {
+        if !address::is_host(host) {
+            return Err(OriginError::Host);
+        }
+        if port == 0 {
+            return Err(OriginError::Port);
+        }
+        Ok(Self {
+            scheme,
+            host: address::canonical(host),
+            port,
+        })
+    }
+
+    /// Reads `host[:port]`, which may not hold anything else.
+    pub(crate) fn from_authority(scheme: Scheme, authority: &str) -> Result<Self, OriginError> {
+        if authority.contains('@') {
+            return Err(OriginError::UserInfo);
+        }
+        let (host, port) = split_port(authority);
+        let port = match port {
+            None => scheme.default_port(),
+            Some(port) if is_port(port) => port.parse().map_err(|_| OriginError::Port)?,
+            Some(_) => return Err(OriginError::Port),
+        };
+        Self::new(scheme, host, port)
+    }
+
     /// The scheme.
     pub const fn scheme(&self) -> Scheme {
         self.scheme
@@ -88,28 +256,77 @@ impl Origin {
         self.port
     }
 
-    /// The same host and port with another scheme.
+    /// The same host with another scheme. The port stays, unless it was the default of the old
+    /// scheme: then it becomes the default of the new one.
     #[must_use]
-    pub fn with_scheme(&self, _scheme: Scheme) -> Self {
-        unimplemented!()
+    pub fn with_scheme(&self, scheme: Scheme) -> Self {
+        let is_default = self.port == self.scheme.default_port();
+        let port = if is_default {
+            scheme.default_port()
+        } else {
+            self.port
+        };
+        Self {
+            scheme,
+            host: self.host.clone(),
+            port,
+        }
     }
 
-    /// Whether the host is `localhost` or a loopback address.
+    /// Whether the host is `localhost`, below it, or a loopback address.
     pub fn is_loopback(&self) -> bool {
-        unimplemented!()
+        address::is_loopback(&self.host)
     }
 
-    /// Whether the host is a literal address that is private, loopback, link-local or unspecified,
-    /// or `localhost`.
+    /// Whether the host is `localhost`, or a literal address that is loopback, private, link-local,
+    /// shared (RFC 6598) or unspecified, in any spelling that some resolver takes: a server must
+    /// not send us there (SEC-08).
     pub fn is_private(&self) -> bool {
-        unimplemented!()
+        address::is_private(&self.host)
     }
 }
 
 impl fmt::Display for Origin {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        unimplemented!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.host)?;
+        if self.port != self.scheme.default_port() {
+            write!(f, ":{}", self.port)?;
+        }
+        Ok(())
     }
+}
+
+/// Reads `scheme://host[:port]`, and `host[:port]`, which means https.
+impl FromStr for Origin {
+    type Err = OriginError;
+
+    fn from_str(text: &str) -> Result<Self, OriginError> {
+        match text.split_once("://") {
+            Some((scheme, authority)) => {
+                let scheme = Scheme::named(scheme).ok_or(OriginError::Scheme)?;
+                Self::from_authority(scheme, authority)
+            }
+            None => Self::from_authority(Scheme::Https, text),
+        }
+    }
+}
+
+/// Why a text is not an origin. It does not hold the text, which may have held a password.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OriginError {
+    /// The scheme is not `http` or `https`.
+    #[error("the scheme must be http or https")]
+    Scheme,
+    /// The host is missing or has a character that no host has.
+    #[error("not a host name, an IPv4 address or an IPv6 address in brackets")]
+    Host,
+    /// The port is not a number from 1 to 65535.
+    #[error("the port must be a number from 1 to 65535")]
+    Port,
+    /// There is a user name, maybe a password.
+    #[error("a user name is not allowed here")]
+    UserInfo,
 }
 
 /// The name under which credentials for a registry are kept.
@@ -120,5 +337,192 @@ impl CredentialKey {
     /// The key.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl fmt::Display for CredentialKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString as _;
+
+    use super::*;
+    use crate::testing::mutations;
+
+    const REGISTRIES: &[(&str, &str, &str, &str)] = &[
+        (
+            "REF-10",
+            "docker.io",
+            "https://registry-1.docker.io",
+            HUB_KEY,
+        ),
+        (
+            "REF-08",
+            "index.docker.io",
+            "https://registry-1.docker.io",
+            HUB_KEY,
+        ),
+        ("REF-08", "docker.io:443", "https://docker.io", "docker.io"),
+        (
+            "REF-08",
+            "registry-1.docker.io",
+            "https://registry-1.docker.io",
+            "registry-1.docker.io",
+        ),
+        ("REF-20", "GHCR.io", "https://ghcr.io", "ghcr.io"),
+        ("REF-20", "ghcr.io:443", "https://ghcr.io", "ghcr.io"),
+        (
+            "HTTP-01",
+            "reg.example:80",
+            "https://reg.example:80",
+            "reg.example:80",
+        ),
+        ("HTTP-01", "localhost", "http://localhost", "localhost"),
+        ("HTTP-01", "localhost:443", "https://localhost", "localhost"),
+        (
+            "HTTP-01",
+            "localhost:5000",
+            "http://localhost:5000",
+            "localhost:5000",
+        ),
+        (
+            "HTTP-01",
+            "reg.localhost:80",
+            "http://reg.localhost",
+            "reg.localhost:80",
+        ),
+        (
+            "HTTP-01",
+            "127.9.9.9:5000",
+            "http://127.9.9.9:5000",
+            "127.9.9.9:5000",
+        ),
+        ("V-A 31", "[::1]:5000", "http://[::1]:5000", "[::1]:5000"),
+        (
+            "REF-18",
+            "[2001:DB8::1]",
+            "https://[2001:db8::1]",
+            "[2001:db8::1]",
+        ),
+        (
+            "V-A 37",
+            "192.168.1.1:5000",
+            "https://192.168.1.1:5000",
+            "192.168.1.1:5000",
+        ),
+    ];
+
+    #[test]
+    fn registries_have_three_names() {
+        for (row, text, origin, key) in REGISTRIES {
+            let registry: Registry = text.parse().expect(row);
+            assert_eq!(registry.to_string(), *text, "{row}");
+            assert_eq!(registry.origin().to_string(), *origin, "{row} {text}");
+            assert_eq!(registry.credential_key().as_str(), *key, "{row} {text}");
+            mutations(text, |text| {
+                let Ok(registry) = text.parse::<Registry>() else {
+                    return;
+                };
+                let again = registry.origin().to_string().parse();
+                assert_eq!(again, Ok(registry.origin()), "{text}");
+                registry.credential_key();
+            });
+        }
+    }
+
+    #[test]
+    fn what_is_no_registry() {
+        let host = |text: &str| ReferenceError::Host { host: text.into() };
+        for text in [
+            "",
+            "a_b.example",
+            "-a.example",
+            "a-.example",
+            "a..b",
+            ".a",
+            "a.",
+            "[fe80::1%eth0]:5000",
+            "[::1",
+            "[1.2.3.4]",
+            "[::ffff:1.2.3.4]",
+            "[]",
+            "a.b:",
+            "a.b:x",
+            "a.b:+1",
+            "registry",
+            "a:1:2",
+            "https://a.b",
+            "u@a.b",
+            "[::1]x:5",
+            "[::1]]:5",
+        ] {
+            assert_eq!(text.parse::<Registry>(), Err(host(text)), "{text}");
+        }
+        for text in ["example.com:99999", "example.com:0", "example.com:65536"] {
+            assert_eq!(
+                text.parse::<Registry>(),
+                Err(ReferenceError::Port),
+                "REF-17 {text}"
+            );
+        }
+        assert!("example.com:65535".parse::<Registry>().is_ok());
+    }
+
+    #[test]
+    fn origins_are_read_and_printed() {
+        let table = [
+            ("https://REG.example:5000", Ok("https://reg.example:5000")),
+            ("https://reg.example:443", Ok("https://reg.example")),
+            ("http://reg.example:80", Ok("http://reg.example")),
+            ("HTTP://reg.example:443", Ok("http://reg.example:443")),
+            ("reg.example", Ok("https://reg.example")),
+            ("a_b:5000", Ok("https://a_b:5000")),
+            ("http://[0:0:0:0:0:0:0:1]:5000", Ok("http://[::1]:5000")),
+            ("http://[::FFFF:7f00:1]", Ok("http://[::ffff:127.0.0.1]")),
+            ("ftp://reg.example", Err(OriginError::Scheme)),
+            ("://reg.example", Err(OriginError::Scheme)),
+            ("https://", Err(OriginError::Host)),
+            ("https://:5", Err(OriginError::Host)),
+            ("https://a b", Err(OriginError::Host)),
+            ("https://a/b", Err(OriginError::Host)),
+            ("https://[::1", Err(OriginError::Port)),
+            ("https://a%2e", Err(OriginError::Host)),
+            ("https://a:0", Err(OriginError::Port)),
+            ("https://a:", Err(OriginError::Port)),
+            ("https://a:65536", Err(OriginError::Port)),
+            ("https://u:p@a", Err(OriginError::UserInfo)),
+        ];
+        for (text, expected) in table {
+            let found = text.parse::<Origin>();
+            assert_eq!(
+                found.map(|o| o.to_string()),
+                expected.map(Into::into),
+                "{text}"
+            );
+            mutations(text, |text| {
+                if let Ok(origin) = text.parse::<Origin>() {
+                    assert_eq!(origin.to_string().parse(), Ok(origin.clone()), "{text}");
+                    let _ = (origin.is_private(), origin.is_loopback());
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_default_port_follows_the_scheme() {
+        let table = [
+            ("https://a", Scheme::Http, "http://a"),
+            ("http://a", Scheme::Https, "https://a"),
+            ("https://a:5000", Scheme::Http, "http://a:5000"),
+            ("http://a:443", Scheme::Https, "https://a"),
+        ];
+        for (text, scheme, expected) in table {
+            let origin: Origin = text.parse().expect(text);
+            assert_eq!(origin.with_scheme(scheme).to_string(), expected, "{text}");
+        }
     }
 }

@@ -1,0 +1,201 @@
+//! `Warning`, and server text made harmless to print.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write as _;
+
+use http::HeaderMap;
+use http::header::WARNING;
+
+use super::{Cursor, is_space};
+
+/// The most text reported for one answer: what distribution-spec allows a server to send (WARN-01).
+const TOTAL_LIMIT: usize = 4096;
+
+/// The warnings of an answer, each once, safe to print (WARN-01 to WARN-05).
+///
+/// Only `299 - "text"` counts: other codes and agents belong to caches on the way.
+pub fn warnings(headers: &HeaderMap) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut left = TOTAL_LIMIT;
+    for line in headers.get_all(WARNING) {
+        let mut cursor = Cursor::new(line.as_bytes());
+        while !cursor.is_at_end() && left > 0 {
+            let Some(text) = member(&mut cursor) else {
+                continue;
+            };
+            let text = escape(&text, left);
+            if !text.is_empty() && !found.contains(&text) {
+                left -= text.len();
+                found.push(text);
+            }
+        }
+    }
+    found
+}
+
+/// Takes one member of the list, and the comma that follows it; `None` if it is no warning of ours.
+fn member(cursor: &mut Cursor<'_>) -> Option<String> {
+    cursor.take_while(|byte| is_space(byte) || byte == b',');
+    let is_ours = cursor.rest().starts_with(b"299 - \"");
+    let mut text = None;
+    loop {
+        cursor.take_while(|byte| byte != b',' && byte != b'"');
+        if cursor.peek() != Some(b'"') {
+            break;
+        }
+        let Some(quoted) = cursor.quoted() else {
+            return None; // unterminated: the rest of the line is unparsable
+        };
+        // A second quoted string would be the date (RFC 7234 section 5.5).
+        text.get_or_insert(quoted);
+    }
+    text.filter(|_| is_ours)
+}
+
+/// `text` with everything escaped that could move a cursor, change a colour or turn the reading
+/// direction, cut to at most `max` bytes, with `…` where it was cut (SEC-11).
+///
+/// # Example: a server that tries to hide what it says
+///
+/// ```
+/// # use windlass_core::header::escape;
+/// assert_eq!(escape("a\u{1b}[2Jb\nc", 100), r"a\u{1b}[2Jb\u{a}c");
+/// assert_eq!(escape("a long story", 8), "a lon…");
+/// ```
+pub fn escape(text: &str, max: usize) -> String {
+    const CUT: char = '…';
+    let mut out = String::new();
+    // How much of `out` can stand when a mark has to follow it.
+    let mut fits = 0;
+    for char in text.chars() {
+        if is_harmful(char) {
+            let code = u32::from(char);
+            write!(out, "\\u{{{code:x}}}").expect("writing to a string cannot fail");
+        } else {
+            out.push(char);
+        }
+        if out.len() > max {
+            out.truncate(fits);
+            if CUT.len_utf8() <= max {
+                out.push(CUT);
+            }
+            return out;
+        }
+        if out.len() + CUT.len_utf8() <= max {
+            fits = out.len();
+        }
+    }
+    out
+}
+
+/// C0 and C1 controls, line separators, bidi controls, and the byte order mark.
+fn is_harmful(char: char) -> bool {
+    char.is_control()
+        || matches!(
+            char,
+            '\u{61c}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+                | '\u{feff}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::testing::mutations;
+
+    fn read(lines: &str) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for line in lines.split('\n') {
+            if let Ok(value) = HeaderValue::from_bytes(line.as_bytes()) {
+                headers.append(WARNING, value);
+            }
+        }
+        warnings(&headers)
+    }
+
+    const TABLE: &[(&str, &str, &[&str])] = &[
+        ("V-G quoted", r#"299 - "a, \"b\"""#, &[r#"a, "b""#]),
+        ("V-G two on a line", r#"299 - "x", 299 - "y""#, &["x", "y"]),
+        ("WARN-01 two lines", "299 - \"x\"\n299 - \"y\"", &["x", "y"]),
+        (
+            "V-G date",
+            r#"299 - "x" "Sun, 06 Nov 1994 08:49:37 GMT", 299 - "y""#,
+            &["x", "y"],
+        ),
+        ("V-G other code", r#"110 proxy "Response is stale""#, &[]),
+        (
+            "WARN-04 after another code",
+            r#"110 proxy "stale, very", 299 - "x""#,
+            &["x"],
+        ),
+        ("WARN-04 other agent", r#"299 proxy "x""#, &[]),
+        ("V-G not quoted", "299 - x", &[]),
+        ("V-G identical", r#"299 - "x", 299 - "x""#, &["x"]),
+        ("unterminated", r#"299 - "x", 299 - "y"#, &["x"]),
+        (
+            "WARN-05",
+            "299 - \"a\u{9b}2J\u{202e}b\"",
+            &[r"a\u{9b}2J\u{202e}b"],
+        ),
+        ("empty", "", &[]),
+    ];
+
+    #[test]
+    fn warnings_are_read() {
+        for (row, lines, expected) in TABLE {
+            assert_eq!(read(lines), *expected, "{row}");
+            mutations(lines, |lines| {
+                read(lines);
+            });
+        }
+    }
+
+    #[test]
+    fn warnings_are_bounded() {
+        let long = "é".repeat(3000);
+        let total: usize = read(&format!("299 - \"{long}\"\n299 - \"x\""))
+            .iter()
+            .map(String::len)
+            .sum();
+        assert!(total <= TOTAL_LIMIT, "WARN-01: {total}");
+    }
+
+    #[test]
+    fn text_is_made_harmless() {
+        let table = [
+            ("SEC-11 ESC", "\u{1b}[0m", 99, r"\u{1b}[0m"),
+            (
+                "SEC-11 bidi",
+                "a\u{202e}b\u{2066}",
+                99,
+                r"a\u{202e}b\u{2066}",
+            ),
+            ("SEC-11 newline", "a\nb\r", 99, r"a\u{a}b\u{d}"),
+            ("SEC-11 C1, DEL", "\u{9b}\u{7f}", 99, r"\u{9b}\u{7f}"),
+            ("fits exactly", "abcdef", 6, "abcdef"),
+            ("cut", "abcdefg", 6, "abc…"),
+            ("cut before an escape", "abc\u{1b}", 6, "abc…"),
+            ("nothing fits", "abc", 2, ""),
+            ("empty", "", 0, ""),
+            ("harmless", "größer ✓", 99, "größer ✓"),
+        ];
+        for (row, text, max, expected) in table {
+            assert_eq!(escape(text, max), expected, "{row}");
+        }
+        for max in 0..40 {
+            assert!(
+                escape("é\u{1b}größer\u{202e}✓ and more", max).len() <= max,
+                "{max}"
+            );
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The media types of documents, and what they mean for a reader.
+
+use alloc::string::String;
+
+/// An OCI index.
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// An OCI image manifest.
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The configuration of an OCI image.
+pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// The empty object `{}`.
+pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// The artifact manifest of the 1.1 release candidates, withdrawn.
+pub const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
+/// A Docker manifest list.
+pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// A Docker image manifest.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// The configuration of a Docker image.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+
+/// The `Accept` of every request for a manifest: all of them, in this order, on one line (PULLM-03).
+/// Without one of them some registries say 404, or convert the image.
+pub const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
+
+/// Whether `media_type` is that of an index, in any case and with any parameters.
+pub fn is_index_type(media_type: &str) -> bool {
+    is_one_of(media_type, &[OCI_INDEX, DOCKER_LIST])
+}
+
+/// Whether `media_type` is that of a manifest or an index.
+pub fn is_manifest_type(media_type: &str) -> bool {
+    is_index_type(media_type) || is_one_of(media_type, &[OCI_MANIFEST, DOCKER_MANIFEST])
+}
+
+/// Docker's schema 1 in its three spellings.
+pub(super) fn is_schema1(media_type: &str) -> bool {
+    media_type.starts_with("application/vnd.docker.distribution.manifest.v1+")
+}
+
+/// The type in lower case and without parameters (PULLM-04); `None` for one that says nothing
+/// about a document (PULLM-08).
+pub(super) fn essence(media_type: &str) -> Option<String> {
+    let essence = without_parameters(media_type).to_ascii_lowercase();
+    let says_nothing = [
+        "",
+        "application/octet-stream",
+        "text/plain",
+        "application/json",
+    ];
+    (!says_nothing.contains(&essence.as_str())).then_some(essence)
+}
+
+fn is_one_of(media_type: &str, types: &[&str]) -> bool {
+    let essence = without_parameters(media_type);
+    types
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(essence))
+}
+
+fn without_parameters(media_type: &str) -> &str {
+    media_type
+        .split_once(';')
+        .map_or(media_type, |(essence, _)| essence)
+        .trim()
+}

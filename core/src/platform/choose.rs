@@ -1,0 +1,418 @@
+//! Which entry of an index runs on a platform, and which of several runs best.
+
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+use core::fmt;
+
+use super::Platform;
+use crate::descriptor::Descriptor;
+use crate::header::escape;
+use crate::manifest::media_type::{is_index_type, is_manifest_type};
+
+/// The entry that suits `wanted` best.
+///
+/// # Errors
+///
+/// [`NoMatch`] with what was offered; never just the first entry (IDX-17).
+pub fn choose<'a>(wanted: &Platform, entries: &'a [Descriptor]) -> Result<&'a Descriptor, NoMatch> {
+    match order(wanted, entries).first() {
+        Some(best) => Ok(&entries[*best]),
+        None => Err(NoMatch {
+            wanted: wanted.clone(),
+            offered: offered(entries),
+        }),
+    }
+}
+
+/// The entries that run on `wanted`, best first; equal ones in the order of the index (IDX-02).
+///
+/// Attestations and entries that are neither manifests nor indexes are left out (IDX-03, IDX-13).
+/// Entries without a platform come last, and indexes among them after manifests: whoever takes one
+/// has to look into it (IDX-04, IDX-14).
+pub fn order(wanted: &Platform, entries: &[Descriptor]) -> Vec<usize> {
+    let wanted = wanted.normalized();
+    let rank = |entry: &Descriptor| rank(&wanted, entry);
+    let mut found: Vec<_> = entries.iter().enumerate().collect();
+    found.retain(|(_, entry)| is_candidate(entry));
+    let mut found: Vec<_> = found
+        .into_iter()
+        .filter_map(|(index, entry)| Some((rank(entry)?, index)))
+        .collect();
+    found.sort_unstable();
+    found.into_iter().map(|(_, index)| index).collect()
+}
+
+/// No entry of an index runs on the platform.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct NoMatch {
+    /// The platform asked for.
+    pub wanted: Platform,
+    /// The platforms of the entries, safe to print, each once, at most 64.
+    pub offered: Vec<String>,
+}
+
+impl fmt::Display for NoMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nothing for {} is offered, ", self.wanted)?;
+        if self.offered.is_empty() {
+            return f.write_str("nor for any other platform");
+        }
+        write!(f, "only {}", self.offered.join(", "))
+    }
+}
+
+impl core::error::Error for NoMatch {}
+
+fn offered(entries: &[Descriptor]) -> Vec<String> {
+    let mut offered = Vec::new();
+    let platforms = entries
+        .iter()
+        .filter(|entry| is_candidate(entry))
+        .filter_map(platform);
+    for platform in platforms {
+        let text = escape(&platform.to_string(), 100);
+        if offered.len() < 64 && !offered.contains(&text) {
+            offered.push(text);
+        }
+    }
+    offered
+}
+
+fn is_candidate(entry: &Descriptor) -> bool {
+    let is_attestation = entry.annotations.contains_key("vnd.docker.reference.type")
+        || platform(entry).is_some_and(|p| p.os == "unknown" && p.architecture == "unknown");
+    is_manifest_type(&entry.media_type) && !is_attestation
+}
+
+/// The platform of an entry; an empty object says nothing.
+fn platform(entry: &Descriptor) -> Option<&Platform> {
+    let says_something = |p: &&Platform| !(p.os.is_empty() && p.architecture.is_empty());
+    entry.platform.as_ref().filter(says_something)
+}
+
+/// What entries are sorted by, smallest first.
+type Rank = (u32, Reverse<usize>, Reverse<u32>);
+
+const NO_PLATFORM: u32 = u32::MAX - 1;
+/// Where the fall-back to a 32-bit architecture begins.
+const OTHER_ARCHITECTURE: u32 = 1 << 20;
+
+fn rank(wanted: &Platform, entry: &Descriptor) -> Option<Rank> {
+    let Some(platform) = platform(entry) else {
+        let rank = NO_PLATFORM + u32::from(is_index_type(&entry.media_type));
+        return Some((rank, Reverse(0), Reverse(0)));
+    };
+    let offered = platform.normalized();
+    if offered.os != wanted.os {
+        return None;
+    }
+    let level = level(wanted, &offered)?;
+    let mut build = 0;
+    if wanted.os == "windows" {
+        build = windows_build(wanted, &offered)?;
+    }
+    // `win32k` is what every Windows has that is not a nano server.
+    let is_needed = |feature: &&String| wanted.os != "windows" || *feature != "win32k";
+    let mut needed = offered.os_features.iter().filter(is_needed);
+    let has = |feature: &String| wanted.os_features.contains(feature);
+    if !needed.all(has) {
+        return None;
+    }
+    let matching = offered
+        .os_features
+        .iter()
+        .filter(|feature| has(feature))
+        .count();
+    Some((level, Reverse(matching), Reverse(build)))
+}
+
+/// How far the offered architecture is below the wanted one; `None` if it does not run there
+/// (IDX-07, IDX-09). Both are normalized.
+fn level(wanted: &Platform, offered: &Platform) -> Option<u32> {
+    let variant = |platform: &Platform| platform.variant.clone().unwrap_or_default();
+    let (want, have) = (variant(wanted), variant(offered));
+    if wanted.architecture != offered.architecture {
+        return match (wanted.architecture.as_str(), offered.architecture.as_str()) {
+            ("amd64", "386") if have.is_empty() => Some(OTHER_ARCHITECTURE),
+            ("arm64", "arm") => Some(OTHER_ARCHITECTURE + arm_distance("v8", &have)?),
+            _ => None,
+        };
+    }
+    if want == have {
+        return Some(0);
+    }
+    match wanted.architecture.as_str() {
+        "amd64" => {
+            let number = |text: &str| {
+                if text.is_empty() {
+                    Some(1)
+                } else {
+                    version(text)
+                }
+            };
+            number(&want)?.checked_sub(number(&have)?)
+        }
+        "arm" => arm_distance(&want, &have),
+        "arm64" => arm64_distance(&want, &have),
+        "riscv64" => {
+            const PROFILES: [&str; 4] = ["", "rva20u64", "rva22u64", "rva23u64"];
+            let index = |text: &str| PROFILES.iter().position(|p| *p == text);
+            // The base level is spelled or not.
+            let (want, have) = (index(&want)?.max(1), index(&have)?.max(1));
+            u32::try_from(want.checked_sub(have)?).ok()
+        }
+        // Not spelled means the base level of whatever architecture it is.
+        _ => have.is_empty().then_some(1),
+    }
+}
+
+fn arm_distance(want: &str, have: &str) -> Option<u32> {
+    let have = version(have).filter(|version| *version >= 5)?;
+    version(want)?.checked_sub(have)
+}
+
+/// v9.x runs what v8.(x+5) runs.
+fn arm64_distance(want: &str, have: &str) -> Option<u32> {
+    let parse = |text: &str| {
+        let text = if text.is_empty() { "v8" } else { text };
+        match text.split_once('.') {
+            Some((major, minor)) => Some((version(major)?, number(minor)?)),
+            None => Some((version(text)?, 0)),
+        }
+    };
+    match (parse(want)?, parse(have)?) {
+        ((8, want), (8, have)) | ((9, want), (9, have)) => want.checked_sub(have),
+        ((9, want), (8, have)) => Some(want + 1 + (want + 5).checked_sub(have)?),
+        _ => None,
+    }
+}
+
+fn version(text: &str) -> Option<u32> {
+    number(text.strip_prefix('v')?)
+}
+
+/// At most three digits, so that sums cannot overflow.
+fn number(text: &str) -> Option<u32> {
+    let is_number = (1..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| text.parse().ok())?
+}
+
+/// The build offered if it runs on the wanted one (IDX-11); 0 if either does not say.
+fn windows_build(wanted: &Platform, offered: &Platform) -> Option<u32> {
+    /// Since the first of these, newer builds run what was made for older ones, back to the release
+    /// for long-term service before them.
+    const LONG_TERM: [u32; 2] = [20348, 26100];
+    let (Some(want), Some(have)) = (&wanted.os_version, &offered.os_version) else {
+        return Some(0);
+    };
+    let ((release, want), (offered, have)) = (windows_version(want)?, windows_version(have)?);
+    let before = LONG_TERM.iter().rev().find(|build| **build < want);
+    let oldest = before.copied().unwrap_or(want);
+    (release == offered && (oldest..=want).contains(&have)).then_some(have)
+}
+
+/// `major.minor` and the build; the revision does not matter.
+fn windows_version(text: &str) -> Option<((u32, u32), u32)> {
+    let mut parts = text.split('.').map(|part| part.parse::<u32>().ok());
+    let mut next = || parts.next().flatten();
+    Some(((next()?, next()?), next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::{Algorithm, Digest};
+    use crate::manifest::media_type::{OCI_INDEX, OCI_MANIFEST};
+
+    /// `-` has no platform.
+    fn entry(media_type: &str, platform: &str) -> Descriptor {
+        let digest = Digest::of(Algorithm::Sha256, platform.as_bytes());
+        let mut entry = Descriptor::new(media_type, digest, 1);
+        if platform != "-" {
+            entry.platform = Some(platform.parse().expect("a platform"));
+        }
+        entry
+    }
+
+    /// Item, wanted, entries, order.
+    const TABLE: &[(&str, &str, &str, &[usize])] = &[
+        ("V-F 1", "linux/amd64", "linux/arm64 linux/amd64", &[1]),
+        ("V-F 2", "linux/amd64", "linux/386", &[0]),
+        ("V-F 3", "linux/amd64", "linux/386 linux/amd64", &[1, 0]),
+        (
+            "V-F 5",
+            "linux/amd64",
+            "linux/amd64/v3 linux/amd64/v1",
+            &[1],
+        ),
+        (
+            "V-F 6",
+            "linux/amd64/v3",
+            "linux/amd64 linux/amd64/v2 linux/amd64/v4",
+            &[1, 0],
+        ),
+        (
+            "V-F 7",
+            "linux/amd64/v3",
+            "linux/amd64 linux/amd64/v3 linux/amd64/v2",
+            &[1, 2, 0],
+        ),
+        ("V-F 9", "linux/arm64", "linux/arm/v6 linux/arm/v7", &[1, 0]),
+        (
+            "V-F 10",
+            "linux/arm64",
+            "linux/arm64 linux/arm64/v8",
+            &[0, 1],
+        ),
+        (
+            "V-F 11",
+            "linux/arm64/v8.1",
+            "linux/arm64 linux/arm64/v8.2",
+            &[0],
+        ),
+        (
+            "V-F 13",
+            "linux/arm/v7",
+            "linux/arm/v5 linux/arm/v6",
+            &[1, 0],
+        ),
+        ("V-F 14", "linux/arm/v7", "linux/arm linux/arm/v6", &[0, 1]),
+        ("V-F 15", "linux/arm/v6", "linux/arm", &[]),
+        (
+            "V-F 17",
+            "linux/amd64",
+            "unknown/unknown linux/amd64 unknown/unknown",
+            &[1],
+        ),
+        ("V-F 18", "linux/amd64", "linux/amd64 linux/amd64", &[0, 1]),
+        ("V-F 19", "linux/amd64", "- linux/amd64", &[1, 0]),
+        ("V-F 21", "linux/s390x", "linux/amd64 linux/arm64", &[]),
+        ("V-F 22", "linux/aarch64", "linux/amd64 linux/arm64", &[1]),
+        ("V-F 23", "macos/x86_64", "darwin/amd64", &[0]),
+        (
+            "V-F 25",
+            "windows(10.0.26100)/amd64",
+            "windows(10.0.17763.1)/amd64 windows(10.0.20348.5)/amd64 windows(10.0.26100.1)/amd64",
+            &[2, 1],
+        ),
+        (
+            "V-F 26",
+            "windows(10.0.22621)/amd64",
+            "windows(10.0.26100.1)/amd64 windows(10.0.20348.5)/amd64",
+            &[1],
+        ),
+        (
+            "V-F 27",
+            "windows/amd64",
+            "windows(10.0.20348.5+win32k)/amd64",
+            &[0],
+        ),
+        (
+            "IDX-11 old hosts",
+            "windows(10.0.17763.9)/amd64",
+            "windows(10.0.14393)/amd64 windows(10.0.17763.1)/amd64 windows/amd64",
+            &[1, 2],
+        ),
+        (
+            "IDX-11 release",
+            "windows(10.0.20348)/amd64",
+            "windows(11.0.20348)/amd64",
+            &[],
+        ),
+        (
+            "V-F 29",
+            "linux(+gpu)/amd64",
+            "linux/amd64 linux(+gpu)/amd64",
+            &[1, 0],
+        ),
+        ("IDX-10", "linux/amd64", "linux(+gpu)/amd64", &[]),
+        ("V-F 30", "linux/riscv64", "linux/riscv64/rva20u64", &[0]),
+        ("V-F 30", "linux/riscv64", "linux/riscv64/rva22u64", &[]),
+        (
+            "V-F 31",
+            "linux/ppc64le",
+            "linux/ppc64le/power9 linux/ppc64le",
+            &[1],
+        ),
+        (
+            "IDX-09",
+            "linux/ppc64le/power9",
+            "linux/ppc64le linux/ppc64le/power9",
+            &[1, 0],
+        ),
+        ("V-F 33", "linux/amd64", "Linux/AMD64", &[0]),
+        ("V-F 34", "linux/386", "linux/amd64 linux/386", &[1]),
+        ("V-F 35", "linux/arm64/v8", "linux/arm64", &[0]),
+        (
+            "IDX-07 v9",
+            "linux/arm64/v9.1",
+            "linux/arm64 linux/arm64/v8.6 linux/arm64/v8.7 linux/arm64/v9 linux/arm64/v9.1 linux/arm",
+            &[4, 3, 1, 0, 5],
+        ),
+        (
+            "odd variants",
+            "linux/arm64/v8.9999999999",
+            "linux/arm64/v8.1 linux/arm64/vx.y",
+            &[],
+        ),
+    ];
+
+    #[test]
+    fn entries_are_ordered() {
+        for (row, wanted, entries, expected) in TABLE {
+            let entries: Vec<_> = entries.split(' ').map(|p| entry(OCI_MANIFEST, p)).collect();
+            let wanted = wanted.parse().expect(row);
+            assert_eq!(order(&wanted, &entries), *expected, "{row}");
+            let chosen = choose(&wanted, &entries).ok();
+            assert_eq!(
+                chosen,
+                expected.first().map(|best| &entries[*best]),
+                "{row}"
+            );
+        }
+    }
+
+    #[test]
+    fn types_and_attestations() {
+        let wanted = "linux/amd64".parse().expect("a platform");
+        let mut attestation = entry(OCI_MANIFEST, "-");
+        let kind = (
+            "vnd.docker.reference.type".into(),
+            "attestation-manifest".into(),
+        );
+        attestation.annotations.extend([kind]);
+        let mut empty = entry(OCI_MANIFEST, "-");
+        empty.platform = Some(Platform::new("", ""));
+        let entries = [
+            entry(OCI_INDEX, "-"),
+            attestation,
+            entry("application/vnd.x+json", "linux/amd64"),
+            empty,
+            entry(OCI_INDEX, "linux/amd64"),
+            entry(OCI_MANIFEST, "linux/amd64"),
+        ];
+        assert_eq!(
+            order(&wanted, &entries),
+            [4, 5, 3, 0],
+            "IDX-03, IDX-04, IDX-13, IDX-14"
+        );
+    }
+
+    #[test]
+    fn what_was_offered_is_told() {
+        let entries = [
+            "linux/amd64",
+            "linux/arm64",
+            "unknown/unknown",
+            "linux/amd64",
+        ]
+        .map(|platform| entry(OCI_MANIFEST, platform));
+        let wanted = "linux/s390x".parse().expect("a platform");
+        let error = choose(&wanted, &entries).expect_err("V-F 21");
+        assert_eq!(error.offered, ["linux/amd64", "linux/arm64"], "V-F 21");
+        let text = "nothing for linux/s390x is offered, only linux/amd64, linux/arm64";
+        assert_eq!(error.to_string(), text, "IDX-17");
+    }
+}

@@ -1,0 +1,774 @@
+//! URLs that servers hand out, kept byte for byte.
+//!
+//! Responsible for joining a `Location` to the request it answers by RFC 3986, for appending to a
+//! query without touching it (PUSHB-07), and for refusing what another URL library would read
+//! differently (SEC-09): the origin that was checked must be the one that is contacted. Must not
+//! know which origins may be followed, nor who gets a credential.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt::{self, Write as _};
+
+use crate::registry::{Origin, OriginError, Scheme};
+
+/// An absolute `http` or `https` URL without user name and fragment.
+///
+/// Its path and query are kept as they came, so that signatures in them stay valid; only the scheme
+/// is put into lower case. `Display` and `Debug` hide the query, because upload and storage URLs
+/// carry capabilities there; [`as_str`](Self::as_str) is for the wire.
+///
+/// A `'` and a `%2e` are kept too although some URL libraries rewrite them: a driver built on such
+/// a library has to notice that itself.
+///
+/// # Example: an upload
+///
+/// ```
+/// # use windlass_core::uri::Url;
+/// let request = Url::parse("https://reg.example/v2/a/blobs/uploads/")?;
+/// let upload = request.resolve("/v2/a/blobs/uploads/u1?_state=x%3D")?;
+/// let commit = upload.with_query("digest", "sha256:abc");
+/// assert_eq!(commit.as_str(), "https://reg.example/v2/a/blobs/uploads/u1?_state=x%3D&digest=sha256:abc");
+/// assert_eq!(commit.to_string(), "https://reg.example/v2/a/blobs/uploads/u1?***");
+/// # Ok::<(), windlass_core::uri::UrlError>(())
+/// ```
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Url {
+    raw: Arc<str>,
+    origin: Origin,
+    /// Where the path begins.
+    path: usize,
+}
+
+impl Url {
+    /// The longest URL accepted, in bytes: what `http::Uri` takes.
+    pub const MAX_LEN: usize = 65_534;
+
+    /// Reads an absolute URL; a fragment is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`UrlError`]; [`UrlError::Altered`] for a path with `.` or `..`, which others would remove.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let url = Self::absolute(checked(text)?)?;
+        if remove_dot_segments(url.path()) != url.path() {
+            return Err(UrlError::Altered);
+        }
+        Ok(url)
+    }
+
+    /// Resolves `location`, as found in a header, against the URL of the request that got it
+    /// (RFC 3986 section 5.2).
+    ///
+    /// # Errors
+    ///
+    /// [`UrlError`], for everything that is not plainly a reference to an http or https URL. An
+    /// empty location, which RFC 3986 would allow, says nothing and is refused.
+    pub fn resolve(&self, location: &str) -> Result<Self, UrlError> {
+        let text = checked(location)?;
+        if scheme_of(text)?.is_some() {
+            return Self::absolute(text)?.normalised();
+        }
+        let scheme = self.origin.scheme();
+        if text.starts_with("//") {
+            return Self::absolute(&format!("{scheme}:{text}"))?.normalised();
+        }
+        let (path, query) = match text.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (text, None),
+        };
+        let base = &self.raw[..self.path];
+        let mut raw = if path.is_empty() {
+            // Only here the base's own path is taken as it is.
+            String::from(&self.raw[..self.path + self.raw_path().len()])
+        } else if path.starts_with('/') {
+            format!("{base}{}", remove_dot_segments(path))
+        } else {
+            let folder = self
+                .path()
+                .rfind('/')
+                .map_or("/", |slash| &self.path()[..=slash]);
+            format!("{base}{}", remove_dot_segments(&format!("{folder}{path}")))
+        };
+        match (query, self.query()) {
+            (Some(query), _) => raw.extend(["?", query]),
+            (None, Some(query)) if path.is_empty() => raw.extend(["?", query]),
+            (None, _) => {}
+        }
+        Self::absolute(checked(&raw)?)
+    }
+
+    /// This URL with a query parameter more, what is there being kept byte for byte (PUSHB-07).
+    ///
+    /// What may not stand in a parameter's value is percent-encoded, also `+`, which servers would
+    /// read as a space (PUSHB-08); `:`, `/`, `,`, `@`, `*` and `=` stay.
+    #[must_use]
+    pub fn with_query(&self, name: &str, value: &str) -> Self {
+        self.append(name, value, b":/,@*=")
+    }
+
+    /// This URL with a query parameter more, of which everything is percent-encoded but unreserved
+    /// characters, `:`, `/`, `,` and `*`: the form that token servers are used to for `scope`.
+    #[must_use]
+    pub fn with_encoded_query(&self, name: &str, value: &str) -> Self {
+        self.append(name, value, b":/,*")
+    }
+
+    /// What is contacted.
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The path; `/` if it is empty, which means the same.
+    pub fn path(&self) -> &str {
+        match self.raw_path() {
+            "" => "/",
+            path => path,
+        }
+    }
+
+    /// What follows the first `?`.
+    pub fn query(&self) -> Option<&str> {
+        let (_, query) = self.raw[self.path..].split_once('?')?;
+        Some(query)
+    }
+
+    /// The whole URL. It may carry a secret: not for logs.
+    pub fn as_str(&self) -> &str {
+        &self.raw
+    }
+
+    /// This URL for a request.
+    ///
+    /// # Errors
+    ///
+    /// [`UrlError::Altered`] if the `http` crate would send other bytes than these,
+    /// [`UrlError::TooLong`] if [`with_query`](Self::with_query) made it longer than a URL may be.
+    pub fn to_http(&self) -> Result<http::Uri, UrlError> {
+        if self.raw.len() > Self::MAX_LEN {
+            return Err(UrlError::TooLong);
+        }
+        let scheme = self.origin.scheme().as_str();
+        let authority = &self.raw[scheme.len() + 3..self.path];
+        let mut target = String::from(self.path());
+        if let Some(query) = self.query() {
+            target.extend(["?", query]);
+        }
+        let uri = format!("{scheme}://{authority}{target}");
+        let uri: http::Uri = uri.parse().map_err(|_| UrlError::Altered)?;
+        let is_same = uri.scheme_str() == Some(scheme)
+            && uri
+                .authority()
+                .is_some_and(|kept| kept.as_str() == authority)
+            && uri
+                .path_and_query()
+                .is_some_and(|kept| kept.as_str() == target);
+        if is_same {
+            Ok(uri)
+        } else {
+            Err(UrlError::Altered)
+        }
+    }
+
+    /// Reads what [`checked`] let through.
+    fn absolute(text: &str) -> Result<Self, UrlError> {
+        let scheme = scheme_of(text)?.ok_or(UrlError::Format)?;
+        let scheme = Scheme::named(scheme).ok_or(UrlError::Scheme)?;
+        let rest = &text[scheme.as_str().len() + 1..];
+        let rest = rest.strip_prefix("//").ok_or(UrlError::NoAuthority)?;
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let authority = &rest[..end];
+        if authority.is_empty() {
+            return Err(UrlError::NoAuthority);
+        }
+        let origin = Origin::from_authority(scheme, authority).map_err(|error| match error {
+            OriginError::UserInfo => UrlError::UserInfo,
+            other @ (OriginError::Host | OriginError::Port | OriginError::Scheme) => {
+                UrlError::Authority(other)
+            }
+        })?;
+        let raw = format!("{scheme}://{rest}");
+        if raw.len() > Self::MAX_LEN {
+            return Err(UrlError::TooLong);
+        }
+        let path = scheme.as_str().len() + 3 + end;
+        Ok(Self {
+            raw: raw.into(),
+            origin,
+            path,
+        })
+    }
+
+    /// Without dot segments, as RFC 3986 section 5.2.2 has it for an absolute reference too.
+    fn normalised(self) -> Result<Self, UrlError> {
+        let path = self.raw_path();
+        let clean = remove_dot_segments(path);
+        if clean == path {
+            return Ok(self);
+        }
+        let end = self.path + path.len();
+        Self::absolute(&format!(
+            "{}{clean}{}",
+            &self.raw[..self.path],
+            &self.raw[end..]
+        ))
+    }
+
+    fn append(&self, name: &str, value: &str, kept: &[u8]) -> Self {
+        let mut raw = String::from(&*self.raw);
+        match self.query() {
+            None => raw.push('?'),
+            Some(query) if query.is_empty() || query.ends_with('&') => {}
+            Some(_) => raw.push('&'),
+        }
+        encode(name, b"", &mut raw);
+        raw.push('=');
+        encode(value, kept, &mut raw);
+        Self {
+            raw: raw.into(),
+            origin: self.origin.clone(),
+            path: self.path,
+        }
+    }
+
+    fn raw_path(&self) -> &str {
+        let rest = &self.raw[self.path..];
+        rest.split_once('?').map_or(rest, |(path, _)| path)
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.origin, self.path())?;
+        if self.query().is_some() {
+            f.write_str("?***")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// `text` without its fragment, if it has only bytes that every URL library leaves alone.
+fn checked(text: &str) -> Result<&str, UrlError> {
+    if text.is_empty() {
+        return Err(UrlError::Empty);
+    }
+    if text.len() > Url::MAX_LEN {
+        return Err(UrlError::TooLong);
+    }
+    let is_fine = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
+    if !text.bytes().all(is_fine) {
+        return Err(UrlError::Character);
+    }
+    Ok(text.split_once('#').map_or(text, |(text, _)| text))
+}
+
+/// The scheme if there is one. A colon in the first segment of anything else is not allowed
+/// (RFC 3986 section 4.2).
+fn scheme_of(text: &str) -> Result<Option<&str>, UrlError> {
+    let end = text.find(['/', '?']).unwrap_or(text.len());
+    let Some((scheme, _)) = text[..end].split_once(':') else {
+        return Ok(None);
+    };
+    let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.bytes().all(is_inner) {
+        return Err(UrlError::Format);
+    }
+    if Scheme::named(scheme).is_none() {
+        return Err(UrlError::Scheme);
+    }
+    Ok(Some(scheme))
+}
+
+/// RFC 3986 section 5.2.4 for an absolute path. `%2e` is left alone.
+fn remove_dot_segments(path: &str) -> String {
+    let Some(rest) = path.strip_prefix('/') else {
+        return path.into();
+    };
+    let mut out = String::new();
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        match segment {
+            "." => {}
+            ".." => out.truncate(out.rfind('/').unwrap_or(0)),
+            _ => {
+                out.push('/');
+                out.push_str(segment);
+                continue;
+            }
+        }
+        if is_last {
+            out.push('/');
+        }
+    }
+    out
+}
+
+fn encode(text: &str, kept: &[u8], out: &mut String) {
+    for byte in text.bytes() {
+        let is_unreserved =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        if is_unreserved || kept.contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%{byte:02X}").expect("writing to a string cannot fail");
+        }
+    }
+}
+
+/// Why a text is not a URL that is used. It does not hold the text, which may carry a secret.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// There is nothing.
+    #[error("the URL is empty")]
+    Empty,
+    /// White space, a control character, a backslash, or another that no URL has.
+    #[error("the URL has a character that is not allowed in one")]
+    Character,
+    /// It is neither absolute nor relative.
+    #[error("not a valid URL")]
+    Format,
+    /// The scheme is another one than `http` and `https`.
+    #[error("the URL's scheme is not http or https")]
+    Scheme,
+    /// There is a scheme but no host.
+    #[error("the URL has no host")]
+    NoAuthority,
+    /// The host or the port is none.
+    #[error("the URL's host is wrong: {0}")]
+    Authority(OriginError),
+    /// There is a user name, maybe a password.
+    #[error("the URL has a user name, which is not allowed")]
+    UserInfo,
+    /// An HTTP library would send something else.
+    #[error("the URL would not be sent as it was given")]
+    Altered,
+    /// It is longer than [`Url::MAX_LEN`].
+    #[error("the URL is longer than 65534 bytes")]
+    TooLong,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString as _;
+
+    use super::*;
+    use crate::testing::mutations;
+
+    const B: &str = "https://reg.example:5000/v2/a/blobs/uploads/";
+
+    type Row = (
+        &'static str,
+        &'static str,
+        &'static str,
+        Result<&'static str, UrlError>,
+    );
+
+    const JOINS: &[Row] = &[
+        (
+            "V-D 1",
+            "/v2/a/blobs/uploads/u1?_state=x%3D",
+            B,
+            Ok("https://reg.example:5000/v2/a/blobs/uploads/u1?_state=x%3D"),
+        ),
+        (
+            "V-D 2",
+            "https://reg.example:5000/v2/a/blobs/uploads/u1?_state=ab+c%2F%3D%3D",
+            B,
+            Ok("https://reg.example:5000/v2/a/blobs/uploads/u1?_state=ab+c%2F%3D%3D"),
+        ),
+        (
+            "V-D 3",
+            "u1?_state=x",
+            B,
+            Ok("https://reg.example:5000/v2/a/blobs/uploads/u1?_state=x"),
+        ),
+        (
+            "V-D 5",
+            "?s=1",
+            "https://reg.example:5000/v2/a/blobs/uploads/u1",
+            Ok("https://reg.example:5000/v2/a/blobs/uploads/u1?s=1"),
+        ),
+        (
+            "V-D 6",
+            "../../b/blobs/uploads/u2",
+            B,
+            Ok("https://reg.example:5000/v2/a/b/blobs/uploads/u2"),
+        ),
+        (
+            "V-D 7",
+            "/x/2",
+            "https://up.example/x/1",
+            Ok("https://up.example/x/2"),
+        ),
+        (
+            "V-D 9",
+            "https://s3.example/bucket/k?X-Amz-Signature=ab%2Bc&X-Amz-Date=2",
+            B,
+            Ok("https://s3.example/bucket/k?X-Amz-Signature=ab%2Bc&X-Amz-Date=2"),
+        ),
+        (
+            "V-D 10",
+            "http://reg.example:5000/v2/a/blobs/uploads/u1",
+            B,
+            Ok("http://reg.example:5000/v2/a/blobs/uploads/u1"),
+        ),
+        (
+            "V-D 11",
+            "https://REG.example:5000/v2/a/blobs/uploads/u1",
+            B,
+            Ok("https://REG.example:5000/v2/a/blobs/uploads/u1"),
+        ),
+        (
+            "V-D 13",
+            "https://reg.example:443/v2/x",
+            "https://reg.example/v2/a/blobs/uploads/",
+            Ok("https://reg.example:443/v2/x"),
+        ),
+        (
+            "V-D 14",
+            "reg.example:5000/v2/a/blobs/uploads/u1",
+            B,
+            Err(UrlError::Scheme),
+        ),
+        (
+            "V-D 15",
+            "10.0.0.1:5000/v2/a/blobs/uploads/u1",
+            B,
+            Err(UrlError::Format),
+        ),
+        ("V-D 17", "", B, Err(UrlError::Empty)),
+        (
+            "V-D 18",
+            "/v2/a/blobs/uploads/u 1",
+            B,
+            Err(UrlError::Character),
+        ),
+        ("V-D 19", r"\\evil.example\x", B, Err(UrlError::Character)),
+        ("SEC-09", r"/\evil.example/x", B, Err(UrlError::Character)),
+        (
+            "SEC-09 tab",
+            "/\t/evil.example/x",
+            B,
+            Err(UrlError::Character),
+        ),
+        ("SEC-09 not ASCII", "/é", B, Err(UrlError::Character)),
+        (
+            "V-D 21",
+            "/v2/a/%2e%2e/b",
+            B,
+            Ok("https://reg.example:5000/v2/a/%2e%2e/b"),
+        ),
+        (
+            "V-D 22",
+            "https://user:pw@reg.example:5000/v2/a/blobs/uploads/u1",
+            B,
+            Err(UrlError::UserInfo),
+        ),
+        ("V-D 23", "https:/v2/a/u1", B, Err(UrlError::NoAuthority)),
+        (
+            "no authority",
+            "https:///v2/a/u1",
+            B,
+            Err(UrlError::NoAuthority),
+        ),
+        ("no authority", "//", B, Err(UrlError::NoAuthority)),
+        ("no authority", "https:", B, Err(UrlError::NoAuthority)),
+        (
+            "other scheme",
+            "ftp://reg.example/x",
+            B,
+            Err(UrlError::Scheme),
+        ),
+        (
+            "other scheme",
+            "data:text/plain,x",
+            B,
+            Err(UrlError::Scheme),
+        ),
+        (
+            "port",
+            "https://a:99999/",
+            B,
+            Err(UrlError::Authority(OriginError::Port)),
+        ),
+        (
+            "host",
+            "https://a%2eb/",
+            B,
+            Err(UrlError::Authority(OriginError::Host)),
+        ),
+        (
+            "V-D 25",
+            "https://169.254.169.254/latest",
+            B,
+            Ok("https://169.254.169.254/latest"),
+        ),
+        (
+            "V-D 26",
+            "https://127.0.0.1:8443/u1",
+            B,
+            Ok("https://127.0.0.1:8443/u1"),
+        ),
+        (
+            "V-D 27",
+            "http://127.0.0.1:5001/u1",
+            "http://127.0.0.1:5000/v2/a/blobs/uploads/",
+            Ok("http://127.0.0.1:5001/u1"),
+        ),
+        ("scheme in upper case", "HTTPS://a/x", B, Ok("https://a/x")),
+        (
+            "V-C 6",
+            "//cdn.example/p?q",
+            B,
+            Ok("https://cdn.example/p?q"),
+        ),
+        (
+            "dots in an absolute one",
+            "https://a/b/../../c/./d?x/../y",
+            B,
+            Ok("https://a/c/d?x/../y"),
+        ),
+        (
+            "dots at the end",
+            "/a/b/..",
+            B,
+            Ok("https://reg.example:5000/a/"),
+        ),
+        (
+            "a fragment is dropped",
+            "/a#f?x",
+            B,
+            Ok("https://reg.example:5000/a"),
+        ),
+        (
+            "only a fragment",
+            "#f",
+            "https://a/b?c",
+            Ok("https://a/b?c"),
+        ),
+        ("empty path", "x?y", "https://a?b", Ok("https://a/x?y")),
+        (
+            "query on an empty path",
+            "?y",
+            "https://a?b",
+            Ok("https://a?y"),
+        ),
+        (
+            "no dots above the root",
+            "../../../../../../x",
+            B,
+            Ok("https://reg.example:5000/x"),
+        ),
+        (
+            "a double slash is a path here",
+            "/a//b",
+            B,
+            Ok("https://reg.example:5000/a//b"),
+        ),
+    ];
+
+    #[test]
+    fn locations_are_joined() {
+        for (row, location, base, expected) in JOINS {
+            let base = Url::parse(base).expect(row);
+            let found = base.resolve(location);
+            assert_eq!(
+                found.as_ref().map(Url::as_str),
+                expected.as_ref().copied(),
+                "{row}"
+            );
+        }
+    }
+
+    /// RFC 3986 section 5.4, those rows that stay within http.
+    #[test]
+    fn the_examples_of_the_rfc() {
+        let base = Url::parse("http://a/b/c/d;p?q").expect("the RFC's base");
+        let table = [
+            ("g", "http://a/b/c/g"),
+            ("./g", "http://a/b/c/g"),
+            ("g/", "http://a/b/c/g/"),
+            ("/g", "http://a/g"),
+            ("//g", "http://g"),
+            ("?y", "http://a/b/c/d;p?y"),
+            ("g?y", "http://a/b/c/g?y"),
+            ("#s", "http://a/b/c/d;p?q"),
+            ("g#s", "http://a/b/c/g"),
+            (";x", "http://a/b/c/;x"),
+            ("g;x?y#s", "http://a/b/c/g;x?y"),
+            (".", "http://a/b/c/"),
+            ("./", "http://a/b/c/"),
+            ("..", "http://a/b/"),
+            ("../g", "http://a/b/g"),
+            ("../..", "http://a/"),
+            ("../../g", "http://a/g"),
+            ("../../../g", "http://a/g"),
+            ("/./g", "http://a/g"),
+            ("/../g", "http://a/g"),
+            ("g.", "http://a/b/c/g."),
+            ("..g", "http://a/b/c/..g"),
+            ("./../g", "http://a/b/g"),
+            ("./g/.", "http://a/b/c/g/"),
+            ("g/./h", "http://a/b/c/g/h"),
+            ("g/../h", "http://a/b/c/h"),
+            ("g;x=1/../y", "http://a/b/c/y"),
+            ("g?y/../x", "http://a/b/c/g?y/../x"),
+        ];
+        for (location, expected) in table {
+            let found = base.resolve(location).expect(location);
+            assert_eq!(found.as_str(), expected, "RFC 3986 5.4 {location}");
+        }
+    }
+
+    #[test]
+    fn what_is_joined_is_sent_as_it_is() {
+        for (row, location, base, _) in JOINS {
+            let base = Url::parse(base).expect(row);
+            mutations(location, |location| {
+                let Ok(url) = base.resolve(location) else {
+                    return;
+                };
+                assert_eq!(
+                    Url::parse(url.as_str()).as_ref(),
+                    Ok(&url),
+                    "{row} {location}"
+                );
+                let uri = url
+                    .to_http()
+                    .unwrap_or_else(|e| panic!("{e} {}", url.as_str()));
+                let host = uri.host().expect("a host").to_ascii_lowercase();
+                if !host.starts_with('[') {
+                    assert_eq!(host, url.origin().host(), "{row} {location}");
+                }
+                let port = uri.port_u16();
+                let port = port.unwrap_or_else(|| url.origin().scheme().default_port());
+                assert_eq!(port, url.origin().port(), "{row} {location}");
+            });
+        }
+    }
+
+    #[test]
+    fn hosts_are_compared_without_case_and_default_port() {
+        for (row, one, other) in [
+            ("V-D 11", B, "https://REG.example:5000/x"),
+            (
+                "V-D 13",
+                "https://reg.example/a",
+                "https://reg.example:443/b",
+            ),
+        ] {
+            let origin = |text| Url::parse(text).expect(row).origin().clone();
+            assert_eq!(origin(one), origin(other), "{row}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_appended() {
+        let table = [
+            ("V-D a", "https://r/u1", "https://r/u1?digest=D"),
+            (
+                "V-D b",
+                "https://r/u1?_state=x%3D",
+                "https://r/u1?_state=x%3D&digest=D",
+            ),
+            ("V-D c", "https://r/u1?", "https://r/u1?digest=D"),
+            ("V-D d", "https://r/u1?a=1&", "https://r/u1?a=1&digest=D"),
+            ("V-D e", "https://r/u1?flag", "https://r/u1?flag&digest=D"),
+            (
+                "V-D f",
+                "https://r/u1?b=2&a=1&X-Sig=ab%2Bc",
+                "https://r/u1?b=2&a=1&X-Sig=ab%2Bc&digest=D",
+            ),
+            (
+                "V-D g",
+                "https://r/u1?x=a+b;c=d",
+                "https://r/u1?x=a+b;c=d&digest=D",
+            ),
+            (
+                "V-D h",
+                "https://r/u1?next=https://z/?q",
+                "https://r/u1?next=https://z/?q&digest=D",
+            ),
+            ("V-D i", "https://r/u1#f", "https://r/u1?digest=D"),
+            (
+                "V-D j",
+                "https://r/u1?digest=old",
+                "https://r/u1?digest=old&digest=D",
+            ),
+        ];
+        let digest = String::from("sha256:") + &"a".repeat(64);
+        for (row, url, expected) in table {
+            let url = Url::parse(url).expect(row).with_query("digest", &digest);
+            let expected = expected.strip_suffix('D').expect(row).to_string() + &digest;
+            assert_eq!(url.as_str(), expected, "{row}");
+            assert!(url.to_http().is_ok(), "{row}");
+        }
+        let url = Url::parse("https://r/u1").expect("V-D k");
+        let url = url.with_query("digest", "sha256+b64u:LCa");
+        assert_eq!(
+            url.as_str(),
+            "https://r/u1?digest=sha256%2Bb64u:LCa",
+            "V-D k"
+        );
+    }
+
+    #[test]
+    fn parameters_are_encoded() {
+        let url = Url::parse("https://a/t").expect("a URL");
+        let scope = url.with_encoded_query("scope", "repository:a/b:pull,push registry:catalog:*");
+        assert_eq!(
+            scope.as_str(),
+            "https://a/t?scope=repository:a/b:pull,push%20registry:catalog:*",
+            "AUTH-63"
+        );
+        let all: String = (1..128u8).map(char::from).chain(['é']).collect();
+        for url in [url.with_query("x", &all), url.with_encoded_query("x", &all)] {
+            assert!(url.to_http().is_ok());
+            assert_eq!(Url::parse(url.as_str()), Ok(url));
+        }
+        let filter = url.with_query("artifactType", "application/vnd.x+json");
+        assert_eq!(
+            filter.query(),
+            Some("artifactType=application/vnd.x%2Bjson"),
+            "RFR-08"
+        );
+    }
+
+    #[test]
+    fn nothing_secret_is_printed() {
+        let url = Url::parse("https://Reg.example:443/u1?sig=secret").expect("a URL");
+        assert_eq!(
+            format!("{url} {url:?}"),
+            "https://reg.example/u1?*** https://reg.example/u1?***"
+        );
+        let url = Url::parse("http://reg.example:5000").expect("a URL");
+        assert_eq!(url.to_string(), "http://reg.example:5000/");
+    }
+
+    #[test]
+    fn what_is_no_url() {
+        let long = String::from("https://a/") + &"x".repeat(Url::MAX_LEN);
+        let table = [
+            ("/relative", UrlError::Format),
+            ("reg.example/x", UrlError::Format),
+            ("https://a/b/../c", UrlError::Altered),
+            ("https://a/b/.", UrlError::Altered),
+            ("https://a/b\nc", UrlError::Character),
+            (&long, UrlError::TooLong),
+        ];
+        for (text, error) in table {
+            assert_eq!(Url::parse(text), Err(error), "{text:.40}");
+        }
+        let url = Url::parse("https://a/").expect("a URL");
+        assert_eq!(url.with_query("x", &long).to_http(), Err(UrlError::TooLong));
+    }
+}
