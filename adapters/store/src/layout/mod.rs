@@ -24,6 +24,7 @@
 
 mod blob;
 mod index;
+mod partial;
 mod spool;
 mod sys;
 #[cfg(test)]
@@ -127,7 +128,8 @@ impl Layout {
         }
         // The marker first: a directory that has it is ours to complete, whatever else is missing.
         if !layout.has_marker()? {
-            if !layout.is_vacant()? {
+            // Looked at again: another process may have made it a layout in between.
+            if !layout.is_vacant()? && !layout.has_marker()? {
                 return Err(layout.refuse("it is not empty and has no `oci-layout` file"));
             }
             layout.prepare()?;
