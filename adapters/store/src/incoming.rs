@@ -146,3 +146,108 @@ fn open(
     lease.partial().truncate(offset)?;
     Ok(lease)
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_core::{Algorithm, StoreOp};
+
+    use super::*;
+    use crate::layout::Layout;
+    use crate::store::Store;
+
+    struct World {
+        stores: Stores,
+        id: StoreId,
+        digest: Digest,
+    }
+
+    /// A store with an open partial that holds `prefix`.
+    fn world(prefix: &[u8]) -> World {
+        let store: Arc<dyn Store> = Arc::new(Layout::temporary().expect("spool"));
+        let stores = Stores::default();
+        let id = stores.add(&store);
+        let digest = Digest::of(Algorithm::Sha256, b"hello");
+        let (begin, world) = (digest.clone(), World { stores, id, digest });
+        let begin = StoreOp::Begin {
+            digest: begin,
+            size: 5,
+        };
+        world.stores.step(world.id, &begin).expect("begin");
+        let mut lease = world.stores.lease(world.id, &world.digest).expect("held");
+        lease.partial().append(prefix).expect("append");
+        drop(lease);
+        world
+    }
+
+    fn sink(world: &World, offset: u64) -> Sink {
+        Sink::new(
+            &world.stores,
+            Receive::Store {
+                store: world.id,
+                digest: world.digest.clone(),
+                offset,
+            },
+        )
+    }
+
+    fn held(world: &World) -> u64 {
+        world
+            .stores
+            .lease(world.id, &world.digest)
+            .expect("held")
+            .len()
+    }
+
+    #[test]
+    fn chunks_go_behind_what_is_there() {
+        let world = world(b"hel");
+        let mut sink = sink(&world, 3);
+        assert_eq!(sink.position(), 3);
+        assert_eq!(sink.take(b"lo"), Keep::All);
+        assert_eq!(sink.position(), 5);
+        sink.end().expect("good");
+        assert_eq!(held(&world), 5);
+    }
+
+    #[test]
+    fn the_partial_is_cut_to_where_the_first_chunk_goes() {
+        for offset in [0, 2] {
+            let world = world(b"hel");
+            assert_eq!(sink(&world, offset).position(), offset);
+        }
+    }
+
+    #[test]
+    fn a_partial_that_is_too_short_is_a_failure_of_the_store() {
+        let world = world(b"hel");
+        let mut sink = sink(&world, 4);
+        assert!(!sink.wants_body());
+        assert_eq!(sink.take(b"o"), Keep::Stop);
+        let end = sink.end();
+        assert!(matches!(end, Err(Interrupted::Store(_))), "{end:?}");
+        assert_eq!(held(&world), 3);
+    }
+
+    #[test]
+    fn the_partial_comes_back_when_the_worker_dies() {
+        let world = world(b"hel");
+        let mut sink = sink(&world, 3);
+        assert_eq!(sink.take(b"l"), Keep::All);
+        assert!(
+            world.stores.lease(world.id, &world.digest).is_err(),
+            "taken"
+        );
+        drop(sink);
+        assert_eq!(held(&world), 4);
+    }
+
+    #[test]
+    fn a_body_of_no_interest_is_read_up_to_its_limit() {
+        let stores = Stores::default();
+        let mut sink = Sink::new(&stores, Receive::Discard { limit: 10 });
+        assert_eq!(sink.take(b"123456789"), Keep::All);
+        assert_eq!(sink.take(b"0"), Keep::Stop);
+        assert!(!Sink::new(&stores, Receive::Discard { limit: 0 }).wants_body());
+        assert!(Sink::new(&stores, Receive::Collect).wants_body());
+    }
+}

@@ -273,3 +273,6 @@ fn clamp(buffer: &[u8], left: u64) -> usize {
 fn damaged() -> Interrupted {
     Interrupted::Damaged { found: None }
 }
+
+#[cfg(test)]
+mod tests;

@@ -410,3 +410,6 @@ fn wrong_size(digest: &Digest, how: &str, size: u64) -> StoreError {
 pub(crate) fn unreadable(digest: &Digest, error: &io::Error) -> StoreError {
     StoreError::new(StoreErrorKind::Io, format!("read {digest}: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,10 +35,11 @@ fn descriptor(content: &str) -> Descriptor {
 }
 
 fn ours(layout: &Layout, digest: &Digest, size: u64) -> Box<dyn Partial> {
-    match layout.begin(digest, size).expect("begin") {
-        Begun::Ours(partial) => partial,
-        other => panic!("expected the partial, got {other:?}"),
-    }
+    let begun = layout.begin(digest, size).expect("begin");
+    let Begun::Ours(partial) = begun else {
+        panic!("expected the partial, got {begun:?}");
+    };
+    partial
 }
 
 fn store(layout: &Layout, bytes: &[u8]) -> Digest {
