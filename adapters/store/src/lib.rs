@@ -7,7 +7,11 @@
 //! - [`Incoming`], [`OutgoingReader`]: bodies on their way into and out of a store.
 //! - [`driver`]: the vocabulary that the blocking and the async client have in common.
 //!
-//! This crate must not know HTTP.
+//! This crate must not know HTTP. It needs Unix: locks that end with their process, and files that
+//! are opened only if they are no symlinks. All of that is in one module, for when a port is wanted.
+
+#[cfg(not(unix))]
+compile_error!("windlass-store works on Unix only");
 
 pub mod driver;
 mod incoming;

@@ -1,6 +1,7 @@
 //! A layout shared by processes, some of which are killed.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -15,9 +16,16 @@ const DIR: &str = "WINDLASS_TEST_DIR";
 
 /// Starts this test binary again in a role.
 fn start(role: &str, dir: &Path) -> Child {
+    start_with("022", role, dir)
+}
+
+fn start_with(umask: &str, role: &str, dir: &Path) -> Child {
     let this = std::env::current_exe().expect("this binary");
-    let mut command = Command::new(this);
-    command.args(["--exact", "as_child", "--ignored"]);
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(format!("umask {umask}; exec \"$0\" \"$@\""));
+    command.arg(this).args(["--exact", "as_child", "--ignored"]);
     command.env(ROLE, role).env(DIR, dir).stdout(Stdio::null());
     command.spawn().expect("start")
 }
@@ -44,6 +52,15 @@ fn as_child() {
         layout
             .tag(Some(&format!("v{n}")), &descriptor(n))
             .expect("tag");
+    } else if role == "write" {
+        let (digest, blob) = blob();
+        layout.put(&descriptor(0).digest, b"0").expect("put");
+        let begun = layout.begin(&digest, blob.len() as u64).expect("begin");
+        let Begun::Ours(mut partial) = begun else {
+            panic!("nobody else wants it");
+        };
+        partial.append(&blob).expect("append");
+        partial.commit().expect("commit");
     } else {
         let (digest, blob) = blob();
         let Begun::Ours(mut partial) = layout.begin(&digest, blob.len() as u64).expect("begin")
@@ -101,5 +118,24 @@ fn processes_that_name_at_the_same_time_lose_nothing() {
     for n in 0..20 {
         let found = layout.find(Some(&format!("v{n}"))).expect("found");
         assert_eq!(found.digest, descriptor(n).digest);
+    }
+}
+
+#[test]
+fn blobs_have_the_mode_that_the_umask_leaves() {
+    // LAY-11.
+    for (umask, mode) in [("022", 0o644), ("077", 0o600), ("222", 0o444)] {
+        let dir = TempDir::new().expect("temporary directory");
+        let path = dir.path().join("image");
+        // Made beforehand: a layout whose directories cannot be written to is another matter.
+        Layout::open_or_create(&path).expect("layout");
+        fs::create_dir(path.join("blobs/sha256")).expect("create");
+        let mut child = start_with(umask, "write", &path);
+        assert!(child.wait().expect("wait").success());
+        for digest in [blob().0, descriptor(0).digest] {
+            let stored = path.join("blobs/sha256").join(digest.encoded());
+            let stored = fs::metadata(stored).expect("there").permissions().mode();
+            assert_eq!(stored & 0o777, mode, "umask {umask}");
+        }
     }
 }

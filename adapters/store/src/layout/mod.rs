@@ -50,6 +50,27 @@ const VERSION: &str = "1.0.0";
 const MARKER_LIMIT: u64 = 64 * 1024;
 
 /// An OCI image layout directory. Clones stand for the same directory.
+///
+/// ```
+/// use windlass_core::{Algorithm, Descriptor, Digest};
+/// use windlass_store::{Begun, Layout, Store};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("image");
+/// let layout = Layout::open_or_create(&path)?;
+/// let digest = Digest::of(Algorithm::Sha256, b"hello");
+/// if let Begun::Ours(mut partial) = layout.begin(&digest, 5)? {
+///     partial.append(b"hello")?;
+///     partial.commit()?;
+/// }
+/// layout.tag(Some("v1"), &Descriptor::new("text/plain", digest.clone(), 5))?;
+/// assert_eq!(layout.find(Some("v1"))?.digest, digest);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Any number of threads and processes may use the same directory at the same time. A blob that is
+/// being written has one owner, who is found out by a lock and not by a file's existence: a killed
+/// process leaves bytes to go on from, and nothing to clean up.
 #[derive(Clone, Debug)]
 pub struct Layout {
     shared: Arc<Shared>,

@@ -119,10 +119,11 @@ impl LayoutPartial {
 
 impl Drop for LayoutPartial {
     fn drop(&mut self) {
-        // Still locked: the file is closed after this.
+        // An empty one is not worth keeping.
         if self.keeping == Keeping::OnlyNow || self.len == 0 {
             remove_if_at(&self.file, &self.path);
         }
+        sys::unlock(&self.file);
     }
 }
 

@@ -131,6 +131,12 @@ pub(super) fn try_lock(file: &File, path: &Path) -> Result<bool, StoreError> {
     }
 }
 
+/// Gives a lock back without waiting for the file to be closed: a process that another thread is
+/// just starting (a credential helper) holds a copy of every open file until it runs its program.
+pub(super) fn unlock(file: &File) {
+    let _ = flock(file, FlockOperation::Unlock);
+}
+
 /// Whether `path` still names the open file. After a lock was taken this tells whether the file
 /// was renamed or removed between open and lock.
 pub(super) fn is_at(file: &File, path: &Path) -> Result<bool, StoreError> {
