@@ -2,17 +2,26 @@
 //!
 //! - [`Store`]: what a store must do; small, synchronous, safe for concurrent use.
 //! - [`Layout`]: the OCI image layout on disk, the store that windlass brings along.
+//! - [`Spool`]: a layout that exists only as long as it is needed.
 //! - [`Stores`]: the stores a driver knows and the partials its session holds open.
 //! - [`Incoming`], [`OutgoingReader`]: bodies on their way into and out of a store.
 //! - [`driver`]: the vocabulary that the blocking and the async client have in common.
 //!
-//! This crate must not know HTTP.
+//! This crate must not know HTTP. It needs Unix: locks that end with their process, and files that
+//! are opened only if they are no symlinks. All of that is in one module, for when a port is wanted.
+
+#[cfg(not(unix))]
+compile_error!("windlass-store works on Unix only");
 
 pub mod driver;
+mod incoming;
 mod layout;
+mod outgoing;
 mod store;
 mod stores;
 
-pub use layout::Layout;
+pub use incoming::Incoming;
+pub use layout::{Layout, Spool};
+pub use outgoing::{Failure, OutgoingReader};
 pub use store::{Begun, Partial, Store};
-pub use stores::{Incoming, OutgoingReader, Stores};
+pub use stores::Stores;

@@ -18,6 +18,19 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// If the store cannot be used, or the digest's algorithm is unknown (LAY-13).
     fn begin(&self, digest: &Digest, size: u64) -> Result<Begun, StoreError>;
 
+    /// Like [`begin`](Self::begin), but never `Busy`: the bytes go into a partial of their own that
+    /// nobody else writes and nobody resumes. For a blob whose owner has stalled: whichever commits
+    /// first names it, and both have verified the same bytes.
+    ///
+    /// A store that has no such thing begins as usual.
+    ///
+    /// # Errors
+    ///
+    /// As for [`begin`](Self::begin).
+    fn begin_private(&self, digest: &Digest, size: u64) -> Result<Begun, StoreError> {
+        self.begin(digest, size)
+    }
+
     /// Whether the blob is there under its final name with exactly this size.
     ///
     /// # Errors
@@ -36,7 +49,8 @@ pub trait Store: Send + Sync + fmt::Debug {
         offset: u64,
     ) -> Result<Option<Box<dyn Read + Send>>, StoreError>;
 
-    /// Writes a small document under its final name, atomically and durably.
+    /// Writes a small document under its final name, atomically. A damaged one of the same size
+    /// is replaced. As for [`Partial::commit`], the name is durable before a later `tag` is.
     ///
     /// # Errors
     ///
@@ -114,7 +128,8 @@ pub trait Partial: Send + fmt::Debug {
     /// If it cannot be cut.
     fn truncate(&mut self, len: u64) -> Result<(), StoreError>;
 
-    /// Gives the blob its final name, durably. The caller has verified every byte.
+    /// Gives the blob its final name. The caller has verified every byte. The bytes are durable
+    /// when this returns; the name is durable before a later [`Store::tag`] is.
     ///
     /// # Errors
     ///

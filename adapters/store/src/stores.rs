@@ -1,31 +1,77 @@
-//! The stores a driver knows, and bodies on their way into and out of them.
+//! The stores a driver knows, and the partials its session holds open.
+//!
+//! Responsible for running a [`StoreCall`] against any [`Store`], and for partials that stay open
+//! between two calls. Its lock is never held while anything is read or written: a partial is taken
+//! out, worked on, and put back. Must not know what the session wants them for.
 
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::ptr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use windlass_core::call::{Body, Call, Done, Interrupted, Keep, Outgoing, Receive};
-use windlass_core::{StoreCall, StoreError, StoreId};
+use windlass_core::call::{Body, Done, Outgoing, Source};
+use windlass_core::{
+    Digest, Hashing, StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp,
+};
 
-use crate::store::Store;
+use crate::outgoing::OutgoingReader;
+use crate::store::{Begun, Partial, Store};
+
+/// How much is read at once to be hashed or copied: enough that the system calls cost nothing
+/// beside the hash, small enough for any stack of workers.
+const CHUNK: usize = 256 * 1024;
 
 /// The stores that a driver's session refers to by [`StoreId`], and the partials it holds open.
 #[derive(Debug, Default)]
-pub struct Stores;
+pub struct Stores {
+    shared: Arc<Shared>,
+}
 
 impl Stores {
     /// Makes a store known. The same store (by pointer) keeps its id as long as anybody uses it.
-    pub fn add(&self, _store: &Arc<dyn Store>) -> StoreId {
-        unimplemented!()
+    pub fn add(&self, store: &Arc<dyn Store>) -> StoreId {
+        let mut table = self.shared.table();
+        for (id, known) in &mut table.stores {
+            if ptr::addr_eq(Arc::as_ptr(&known.store), Arc::as_ptr(store)) {
+                known.users += 1;
+                return *id;
+            }
+        }
+        let id = StoreId(table.next);
+        table.next += 1;
+        let known = Known {
+            store: Arc::clone(store),
+            users: 1,
+        };
+        table.stores.insert(id, known);
+        id
     }
 
-    /// Forgets a store that no task uses any more, once per `add`.
-    pub fn forget(&self, _store: StoreId) {
-        unimplemented!()
+    /// Forgets a store that no task uses any more, once per `add`. Partials of it that are still
+    /// held are released.
+    pub fn forget(&self, store: StoreId) {
+        // Dropped after the lock: closing files and removing a spool takes its time.
+        let (_known, _partials) = {
+            let mut table = self.shared.table();
+            let Some(known) = table.stores.get_mut(&store) else {
+                return;
+            };
+            known.users -= 1;
+            if known.users > 0 {
+                return;
+            }
+            let partials: Vec<_> = table
+                .partials
+                .extract_if(|(id, _), _| *id == store)
+                .collect();
+            (table.stores.remove(&store), partials)
+        };
     }
 
     /// Runs a step. Blocks.
-    pub fn run(&self, _call: StoreCall) -> Done {
-        unimplemented!()
+    pub fn run(&self, call: StoreCall) -> Done {
+        let answer = self.step(call.store(), call.op());
+        call.finish(answer)
     }
 
     /// Opens the bytes of a request's body; every byte is hashed by `outgoing`, and the last ones
@@ -34,72 +80,336 @@ impl Stores {
     /// # Errors
     ///
     /// If the store cannot give the blob.
-    pub fn outgoing(
+    pub fn outgoing(&self, body: &Body, outgoing: Outgoing) -> Result<OutgoingReader, StoreError> {
+        match &body.source {
+            Source::Stored { store, digest } => {
+                let source = self.shared.store(*store)?.open(digest, 0)?;
+                let source = source.ok_or_else(|| absent(digest))?;
+                Ok(OutgoingReader::new(source, body, outgoing))
+            }
+            other => Err(StoreError::new(
+                StoreErrorKind::Io,
+                format!("no source of bytes is known for {other:?}"),
+            )),
+        }
+    }
+
+    /// Takes a partial that is held, for as long as the lease lasts.
+    pub(crate) fn lease(&self, store: StoreId, digest: &Digest) -> Result<Lease, StoreError> {
+        self.shared.lease(store, digest)
+    }
+
+    pub(crate) fn step(&self, id: StoreId, op: &StoreOp) -> Result<StoreAnswer, StoreError> {
+        let store = self.shared.store(id)?;
+        match op {
+            StoreOp::Begin { digest, size } => self.begin(id, &*store, digest, *size),
+            StoreOp::Stat { digest, size } => Ok(if store.contains(digest, *size)? {
+                StoreAnswer::Complete
+            } else {
+                StoreAnswer::Absent
+            }),
+            StoreOp::Load { digest, limit } => load(&*store, digest, *limit),
+            StoreOp::Put { digest, bytes } => {
+                store.put(digest, bytes)?;
+                Ok(StoreAnswer::Written)
+            }
+            StoreOp::Hash { digest, upto } => {
+                let mut lease = self.lease(id, digest)?;
+                let hashing = hash_prefix(lease.partial(), digest, *upto)?;
+                Ok(StoreAnswer::Hashed(hashing))
+            }
+            StoreOp::Commit { digest, size } => {
+                self.lease(id, digest)?.commit(*size)?;
+                Ok(StoreAnswer::Written)
+            }
+            StoreOp::Discard { digest } => {
+                self.lease(id, digest)?.partial().truncate(0)?;
+                Ok(StoreAnswer::Written)
+            }
+            StoreOp::Release { digest } => {
+                // Not to hold it is what is wanted, so not having held it is fine.
+                if let Ok(lease) = self.lease(id, digest) {
+                    lease.release();
+                }
+                Ok(StoreAnswer::Written)
+            }
+            StoreOp::Import { from, digest, size } => {
+                let from = self.shared.store(*from)?;
+                import(&mut self.lease(id, digest)?, &*from, digest, *size)
+            }
+            StoreOp::Remove { digest } => {
+                store.remove(digest)?;
+                Ok(StoreAnswer::Written)
+            }
+            StoreOp::Find { name } => Ok(StoreAnswer::Found(store.find(name.as_deref())?)),
+            StoreOp::Tag { name, descriptor } => {
+                store.tag(name.as_deref(), descriptor)?;
+                Ok(StoreAnswer::Written)
+            }
+            other => Err(StoreError::new(
+                StoreErrorKind::Io,
+                format!("the store has no step {:?}", other.name()),
+            )),
+        }
+    }
+
+    fn begin(
         &self,
-        _body: &Body,
-        _outgoing: Outgoing,
-    ) -> Result<OutgoingReader, StoreError> {
-        unimplemented!()
+        id: StoreId,
+        store: &dyn Store,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<StoreAnswer, StoreError> {
+        // Asked twice, ours already.
+        if let Ok(mut lease) = self.lease(id, digest) {
+            let len = lease.partial().len();
+            return Ok(StoreAnswer::Partial { len });
+        }
+        match store.begin(digest, size)? {
+            Begun::Complete => Ok(StoreAnswer::Complete),
+            Begun::Busy { len } => Ok(StoreAnswer::Busy { len }),
+            Begun::Ours(partial) => {
+                let len = partial.len();
+                self.shared.hold((id, digest.clone()), partial);
+                Ok(StoreAnswer::Partial { len })
+            }
+        }
     }
 }
 
-/// A response's body on its way into a store, or into the call that collects it.
+#[derive(Debug, Default)]
+struct Shared {
+    table: Mutex<Table>,
+}
+
+type Key = (StoreId, Digest);
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    stores: BTreeMap<StoreId, Known>,
+    partials: HashMap<Key, Box<dyn Partial>>,
+}
+
 #[derive(Debug)]
-pub struct Incoming;
+struct Known {
+    store: Arc<dyn Store>,
+    users: usize,
+}
 
-impl Incoming {
-    /// Takes over a call whose response head was just taken, with what `Call::head` answered.
-    /// Opens nothing for `Collect` and `Discard`.
-    pub fn new(_stores: &Arc<Stores>, _call: Box<Call>, _receive: Receive) -> Self {
-        unimplemented!()
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Each change to the table is a single step, so a panic elsewhere left it whole.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the body should be read at all. If not, drop the connection and `finish`.
-    pub fn wants_body(&self) -> bool {
-        unimplemented!()
+    fn store(&self, id: StoreId) -> Result<Arc<dyn Store>, StoreError> {
+        let known = self
+            .table()
+            .stores
+            .get(&id)
+            .map(|known| Arc::clone(&known.store));
+        known.ok_or_else(|| {
+            StoreError::new(StoreErrorKind::Io, format!("the store {id} is not known"))
+        })
     }
 
-    /// Takes the next chunk: the call first (hash or collect), then the store.
-    pub fn chunk(&mut self, _chunk: &[u8]) -> Keep {
-        unimplemented!()
+    fn hold(&self, key: Key, partial: Box<dyn Partial>) {
+        let _not_held = {
+            let mut table = self.table();
+            if table.stores.contains_key(&key.0) {
+                table.partials.insert(key, partial)
+            } else {
+                // Forgotten meanwhile: nobody would ever release it.
+                Some(partial)
+            }
+        };
     }
 
-    /// Where the transfer stands: bytes of the blob that are in the store.
-    pub fn position(&self) -> u64 {
-        unimplemented!()
-    }
-
-    /// Ends the call. A failure of the store on the way goes before `end`.
-    pub fn finish(self, _end: Result<(), Interrupted>) -> Done {
-        unimplemented!()
+    fn lease(self: &Arc<Self>, store: StoreId, digest: &Digest) -> Result<Lease, StoreError> {
+        let key = (store, digest.clone());
+        let partial = self.table().partials.remove(&key);
+        let partial = partial.ok_or_else(|| {
+            StoreError::new(
+                StoreErrorKind::Io,
+                format!("no partial of {digest} is open in the store {store}"),
+            )
+        })?;
+        Ok(Lease {
+            shared: Arc::clone(self),
+            key,
+            partial: Some(partial),
+        })
     }
 }
 
-/// Reads a blob for sending. An early end or a failure of the store is an `io::Error`; what it
-/// really was is in [`failure`](Self::failure) (a clone of the handle can be kept by the driver).
+/// A partial on loan from the table. It goes back when the lease is dropped, also by a panic.
 #[derive(Debug)]
-pub struct OutgoingReader;
+pub(crate) struct Lease {
+    shared: Arc<Shared>,
+    key: Key,
+    /// There until it is committed or released.
+    partial: Option<Box<dyn Partial>>,
+}
 
-impl OutgoingReader {
-    /// A handle that tells, after the request failed, whether the body was the reason.
-    pub fn failure(&self) -> Failure {
-        unimplemented!()
+impl Lease {
+    pub(crate) fn partial(&mut self) -> &mut dyn Partial {
+        let partial = self.partial.as_mut();
+        partial
+            .expect("only commit and release take it, and they end the lease")
+            .as_mut()
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.partial.as_ref().map_or(0, |partial| partial.len())
+    }
+
+    fn commit(mut self, size: u64) -> Result<(), StoreError> {
+        let len = self.len();
+        if len != size {
+            let digest = &self.key.1;
+            return Err(StoreError::new(
+                StoreErrorKind::Damaged,
+                format!("refused to commit {digest}: it has {len} bytes, expected {size}"),
+            ));
+        }
+        match self.partial.take() {
+            Some(partial) => partial.commit(),
+            None => Ok(()),
+        }
+    }
+
+    fn release(mut self) {
+        self.partial = None;
     }
 }
 
-impl Read for OutgoingReader {
-    fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
-        unimplemented!()
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(partial) = self.partial.take() {
+            self.shared.hold(self.key.clone(), partial);
+        }
     }
 }
 
-/// Why a body could not be sent to its end.
-#[derive(Clone, Debug, Default)]
-pub struct Failure;
+fn load(store: &dyn Store, digest: &Digest, limit: u64) -> Result<StoreAnswer, StoreError> {
+    let Some(source) = store.open(digest, 0)? else {
+        return Ok(StoreAnswer::Absent);
+    };
+    let mut bytes = Vec::new();
+    source
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(digest, &error))?;
+    if bytes.len() as u64 > limit {
+        return Err(StoreError::new(
+            StoreErrorKind::TooLarge,
+            format!("{digest} is larger than {limit} bytes"),
+        ));
+    }
+    Ok(StoreAnswer::Loaded(bytes))
+}
 
-impl Failure {
-    /// The reason, if the body was the reason.
-    pub fn take(&self) -> Option<Interrupted> {
-        unimplemented!()
+fn hash_prefix(
+    partial: &mut dyn Partial,
+    digest: &Digest,
+    upto: u64,
+) -> Result<Hashing, StoreError> {
+    let mut hashing = new_hashing(digest)?;
+    let mut source = partial.read()?.take(upto);
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let read = read_some(&mut source, &mut buffer, digest)?;
+        if read == 0 {
+            break;
+        }
+        hashing.update(&buffer[..read]);
+    }
+    if hashing.len() < upto {
+        return Err(StoreError::new(
+            StoreErrorKind::Io,
+            format!(
+                "the partial of {digest} is shorter than expected: {} of {upto} bytes",
+                hashing.len()
+            ),
+        ));
+    }
+    Ok(hashing)
+}
+
+fn import(
+    lease: &mut Lease,
+    from: &dyn Store,
+    digest: &Digest,
+    size: u64,
+) -> Result<StoreAnswer, StoreError> {
+    if lease.len() > size {
+        lease.partial().truncate(0)?;
+    }
+    let len = lease.len();
+    let Some(mut source) = from.open(digest, len)? else {
+        return Ok(StoreAnswer::Absent);
+    };
+    let mut hashing = hash_prefix(lease.partial(), digest, len)?;
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let read = read_some(&mut source, &mut buffer, digest)?;
+        if read == 0 {
+            break;
+        }
+        if read as u64 > size - hashing.len() {
+            return Err(wrong_size(digest, "longer", size));
+        }
+        hashing.update(&buffer[..read]);
+        lease.partial().append(&buffer[..read])?;
+    }
+    if hashing.len() < size {
+        return Err(wrong_size(digest, "shorter", size));
+    }
+    Ok(StoreAnswer::Hashed(hashing))
+}
+
+fn new_hashing(digest: &Digest) -> Result<Hashing, StoreError> {
+    let algorithm = digest.algorithm().ok_or_else(|| {
+        StoreError::new(
+            StoreErrorKind::Denied,
+            format!("cannot hash {digest}: its algorithm is unknown"),
+        )
+    })?;
+    Ok(Hashing::new(algorithm))
+}
+
+fn read_some(
+    source: &mut impl Read,
+    buffer: &mut [u8],
+    digest: &Digest,
+) -> Result<usize, StoreError> {
+    loop {
+        match source.read(buffer) {
+            Ok(read) => return Ok(read),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(digest, &error)),
+        }
     }
 }
+
+fn absent(digest: &Digest) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Absent,
+        format!("{digest} is not in the store"),
+    )
+}
+
+fn wrong_size(digest: &Digest, how: &str, size: u64) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Damaged,
+        format!("{digest} in the store is {how} than its {size} bytes"),
+    )
+}
+
+pub(crate) fn unreadable(digest: &Digest, error: &io::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Io, format!("read {digest}: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

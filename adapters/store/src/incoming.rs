@@ -1,0 +1,253 @@
+//! Bodies on their way in.
+//!
+//! Responsible for giving each chunk to the call first and to the store second, and for handing
+//! the partial back whatever happens. Must not know where chunks come from.
+
+use std::sync::Arc;
+
+use windlass_core::call::{Call, Done, Interrupted, Keep, Receive};
+use windlass_core::{Digest, StoreError, StoreErrorKind, StoreId};
+
+use crate::stores::{Lease, Stores};
+
+/// A response's body on its way into a store, or into the call that collects it. Dropped without
+/// [`finish`](Self::finish), it hands the partial back all the same; the driver then owes the
+/// session a [`Done::lost`].
+#[derive(Debug)]
+pub struct Incoming {
+    call: Box<Call>,
+    sink: Sink,
+}
+
+impl Incoming {
+    /// Takes over a call whose response head was just taken, with what `Call::head` answered.
+    /// Opens nothing for `Collect` and `Discard`.
+    pub fn new(stores: &Arc<Stores>, call: Box<Call>, receive: Receive) -> Self {
+        let sink = Sink::new(stores, receive);
+        Self { call, sink }
+    }
+
+    /// Whether the body should be read at all. If not, drop the connection and `finish`.
+    pub fn wants_body(&self) -> bool {
+        self.sink.wants_body()
+    }
+
+    /// Takes the next chunk: the call first (hash or collect), then the store.
+    pub fn chunk(&mut self, chunk: &[u8]) -> Keep {
+        if !self.sink.wants_body() {
+            return Keep::Stop;
+        }
+        match self.call.data(chunk) {
+            Keep::All => self.sink.take(chunk),
+            stop @ (Keep::Stop | _) => stop,
+        }
+    }
+
+    /// Where the transfer stands: bytes of the blob that are in the store.
+    pub fn position(&self) -> u64 {
+        self.sink.position()
+    }
+
+    /// Ends the call. A failure of the store on the way goes before `end`.
+    pub fn finish(self, end: Result<(), Interrupted>) -> Done {
+        // The partial first: once the session has its answer it may ask for it at once.
+        let end = self.sink.end().and(end);
+        self.call.finish(end)
+    }
+}
+
+/// Where chunks go after the call has seen them.
+#[derive(Debug)]
+enum Sink {
+    /// The call keeps them.
+    Call,
+    /// Read only so that the connection can be used again, while there is something `left`.
+    Nowhere {
+        left: u64,
+    },
+    Partial(Lease),
+    Failed(StoreError),
+}
+
+impl Sink {
+    fn new(stores: &Stores, receive: Receive) -> Self {
+        match receive {
+            Receive::Collect => Self::Call,
+            Receive::Discard { limit } => Self::Nowhere { left: limit },
+            Receive::Store {
+                store,
+                digest,
+                offset,
+            } => open(stores, store, &digest, offset).map_or_else(Self::Failed, Self::Partial),
+            other => Self::Failed(StoreError::new(
+                StoreErrorKind::Io,
+                format!("no place is known for {other:?}"),
+            )),
+        }
+    }
+
+    fn take(&mut self, chunk: &[u8]) -> Keep {
+        match self {
+            Self::Call => Keep::All,
+            Self::Nowhere { left } => {
+                *left = left.saturating_sub(chunk.len() as u64);
+                if *left == 0 { Keep::Stop } else { Keep::All }
+            }
+            Self::Partial(lease) => match lease.partial().append(chunk) {
+                Ok(()) => Keep::All,
+                Err(error) => {
+                    // Replacing it hands the partial back.
+                    *self = Self::Failed(error);
+                    Keep::Stop
+                }
+            },
+            Self::Failed(_) => Keep::Stop,
+        }
+    }
+
+    fn wants_body(&self) -> bool {
+        match self {
+            Self::Call | Self::Partial(_) => true,
+            Self::Nowhere { left } => *left > 0,
+            Self::Failed(_) => false,
+        }
+    }
+
+    fn position(&self) -> u64 {
+        match self {
+            Self::Partial(lease) => lease.len(),
+            Self::Call | Self::Nowhere { .. } | Self::Failed(_) => 0,
+        }
+    }
+
+    fn end(self) -> Result<(), Interrupted> {
+        match self {
+            Self::Call | Self::Nowhere { .. } | Self::Partial(_) => Ok(()),
+            Self::Failed(error) => Err(Interrupted::Store(error)),
+        }
+    }
+}
+
+/// Takes the partial and makes it end where the first chunk goes.
+fn open(
+    stores: &Stores,
+    store: StoreId,
+    digest: &Digest,
+    offset: u64,
+) -> Result<Lease, StoreError> {
+    let mut lease = stores.lease(store, digest)?;
+    let len = lease.len();
+    if len < offset {
+        return Err(StoreError::new(
+            StoreErrorKind::Io,
+            format!("the partial of {digest} is shorter than expected: {len} of {offset} bytes"),
+        ));
+    }
+    lease.partial().truncate(offset)?;
+    Ok(lease)
+}
+
+#[cfg(test)]
+mod tests {
+    use windlass_core::{Algorithm, StoreOp};
+
+    use super::*;
+    use crate::layout::Layout;
+    use crate::store::Store;
+
+    struct World {
+        stores: Stores,
+        id: StoreId,
+        digest: Digest,
+    }
+
+    /// A store with an open partial that holds `prefix`.
+    fn world(prefix: &[u8]) -> World {
+        let store: Arc<dyn Store> = Arc::new(Layout::temporary().expect("spool"));
+        let stores = Stores::default();
+        let id = stores.add(&store);
+        let digest = Digest::of(Algorithm::Sha256, b"hello");
+        let (begin, world) = (digest.clone(), World { stores, id, digest });
+        let begin = StoreOp::Begin {
+            digest: begin,
+            size: 5,
+        };
+        world.stores.step(world.id, &begin).expect("begin");
+        let mut lease = world.stores.lease(world.id, &world.digest).expect("held");
+        lease.partial().append(prefix).expect("append");
+        drop(lease);
+        world
+    }
+
+    fn sink(world: &World, offset: u64) -> Sink {
+        Sink::new(
+            &world.stores,
+            Receive::Store {
+                store: world.id,
+                digest: world.digest.clone(),
+                offset,
+            },
+        )
+    }
+
+    fn held(world: &World) -> u64 {
+        world
+            .stores
+            .lease(world.id, &world.digest)
+            .expect("held")
+            .len()
+    }
+
+    #[test]
+    fn chunks_go_behind_what_is_there() {
+        let world = world(b"hel");
+        let mut sink = sink(&world, 3);
+        assert_eq!(sink.position(), 3);
+        assert_eq!(sink.take(b"lo"), Keep::All);
+        assert_eq!(sink.position(), 5);
+        sink.end().expect("good");
+        assert_eq!(held(&world), 5);
+    }
+
+    #[test]
+    fn the_partial_is_cut_to_where_the_first_chunk_goes() {
+        for offset in [0, 2] {
+            let world = world(b"hel");
+            assert_eq!(sink(&world, offset).position(), offset);
+        }
+    }
+
+    #[test]
+    fn a_partial_that_is_too_short_is_a_failure_of_the_store() {
+        let world = world(b"hel");
+        let mut sink = sink(&world, 4);
+        assert!(!sink.wants_body());
+        assert_eq!(sink.take(b"o"), Keep::Stop);
+        let end = sink.end();
+        assert!(matches!(end, Err(Interrupted::Store(_))), "{end:?}");
+        assert_eq!(held(&world), 3);
+    }
+
+    #[test]
+    fn the_partial_comes_back_when_the_worker_dies() {
+        let world = world(b"hel");
+        let mut sink = sink(&world, 3);
+        assert_eq!(sink.take(b"l"), Keep::All);
+        assert!(
+            world.stores.lease(world.id, &world.digest).is_err(),
+            "taken"
+        );
+        drop(sink);
+        assert_eq!(held(&world), 4);
+    }
+
+    #[test]
+    fn a_body_of_no_interest_is_read_up_to_its_limit() {
+        let stores = Stores::default();
+        let mut sink = Sink::new(&stores, Receive::Discard { limit: 10 });
+        assert_eq!(sink.take(b"123456789"), Keep::All);
+        assert_eq!(sink.take(b"0"), Keep::Stop);
+        assert!(!Sink::new(&stores, Receive::Discard { limit: 0 }).wants_body());
+        assert!(Sink::new(&stores, Receive::Collect).wants_body());
+    }
+}

@@ -1,0 +1,332 @@
+//! The OCI image layout on disk (image-spec `image-layout.md`, LAY-01 to LAY-17).
+//!
+//! ```text
+//! DIR/oci-layout                       {"imageLayoutVersion":"1.0.0"}
+//! DIR/index.json                       the names; rewritten under a lock, by rename
+//! DIR/blobs/<algorithm>/<encoded>      complete blobs, put there by rename
+//! DIR/.windlass/                       0700; other tools ignore it (LAY-05)
+//!     partial/<algorithm>-<encoded>    a blob under way; whoever holds its lock owns it
+//!     partial/….<pid>-<counter>        a private partial, or a file about to be renamed
+//!     index.lock                       held while index.json is rewritten
+//! ```
+//!
+//! Responsible for paths, atomicity, durability and for who may write what. Must not know
+//! registries or sessions.
+//!
+//! **What survives a kill or a power cut at any instant.** A blob's bytes are synced before it gets
+//! its name. The *names* of blobs are synced when `tag` runs, before `index.json` is replaced, and
+//! not at each commit: a name that a crash takes back loses a blob that nothing refers to yet, and
+//! one sync per directory instead of one per blob is what makes images of many small layers quick.
+//! `index.json` is the old or the new one, and everything it names is there.
+//!
+//! **Untrusted layouts.** Neither a blob nor a directory on the way to it may be a symbolic link;
+//! only `DIR` itself may (LAY-14).
+
+mod blob;
+mod index;
+mod partial;
+mod spool;
+mod sys;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use serde_json::Value;
+use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
+
+pub use self::spool::Spool;
+use crate::store::{Begun, Store};
+
+const PRIVATE: &str = ".windlass";
+const VERSION: &str = "1.0.0";
+
+/// The most bytes of an `oci-layout` file that are read. The file has one short field; the rest is
+/// room for extra ones.
+const MARKER_LIMIT: u64 = 64 * 1024;
+
+/// An OCI image layout directory. Clones stand for the same directory.
+///
+/// ```
+/// use windlass_core::{Algorithm, Descriptor, Digest};
+/// use windlass_store::{Begun, Layout, Store};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("image");
+/// let layout = Layout::open_or_create(&path)?;
+/// let digest = Digest::of(Algorithm::Sha256, b"hello");
+/// if let Begun::Ours(mut partial) = layout.begin(&digest, 5)? {
+///     partial.append(b"hello")?;
+///     partial.commit()?;
+/// }
+/// layout.tag(Some("v1"), &Descriptor::new("text/plain", digest.clone(), 5))?;
+/// assert_eq!(layout.find(Some("v1"))?.digest, digest);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Any number of threads and processes may use the same directory at the same time. A blob that is
+/// being written has one owner, who is found out by a lock and not by a file's existence: a killed
+/// process leaves bytes to go on from, and nothing to clean up.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    durability: Durability,
+    swept: AtomicBool,
+    /// The mode of finished blobs, once it is known.
+    mode: OnceLock<u32>,
+}
+
+/// Whether what is written has to survive a power cut.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Durability {
+    Durable,
+    /// It is removed before the process ends.
+    Temporary,
+}
+
+impl Layout {
+    /// Opens the layout at `path`, which must be one. Writes nothing, so it works on read-only
+    /// media.
+    ///
+    /// # Errors
+    ///
+    /// [`NotALayout`](StoreErrorKind::NotALayout) if nothing is there, or something else, or a
+    /// layout of a version other than 1.0.0.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let layout = Self::at(path.as_ref(), Durability::Durable);
+        match fs::metadata(layout.path()) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => return Err(layout.refuse("it is not a directory")),
+            Err(error) if sys::is_absent(&error) => {
+                return Err(layout.refuse("there is no such directory"));
+            }
+            Err(error) => return Err(sys::failed("open image layout", layout.path(), &error)),
+        }
+        if !layout.has_marker()? {
+            return Err(layout.refuse("it has no `oci-layout` file"));
+        }
+        if !layout.has_index()? {
+            return Err(layout.refuse("it has no `index.json`"));
+        }
+        Ok(layout)
+    }
+
+    /// Opens the layout at `path`, or makes one if nothing or an empty directory is there.
+    ///
+    /// # Errors
+    ///
+    /// [`NotALayout`](StoreErrorKind::NotALayout) if something else is there; nothing is written
+    /// then.
+    pub fn open_or_create(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::make(path.as_ref(), Durability::Durable)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.shared.root
+    }
+
+    fn make(path: &Path, durability: Durability) -> Result<Self, StoreError> {
+        let layout = Self::at(path, durability);
+        let root = layout.path();
+        match fs::metadata(root) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => return Err(layout.refuse("it is not a directory")),
+            Err(error) if sys::is_absent(&error) => {
+                fs::create_dir_all(root)
+                    .map_err(|error| sys::failed("create directory", root, &error))?;
+            }
+            Err(error) => return Err(sys::failed("open image layout", root, &error)),
+        }
+        // The marker first: a directory that has it is ours to complete, whatever else is missing.
+        if !layout.has_marker()? {
+            // Looked at again: another process may have made it a layout in between.
+            if !layout.is_vacant()? && !layout.has_marker()? {
+                return Err(layout.refuse("it is not empty and has no `oci-layout` file"));
+            }
+            layout.prepare()?;
+            let marker = format!("{{\"imageLayoutVersion\":\"{VERSION}\"}}");
+            layout.replace(&root.join("oci-layout"), marker.as_bytes())?;
+        }
+        layout.ensure(&layout.blobs(), 0o777)?;
+        if !layout.has_index()? {
+            layout.create_index()?;
+        }
+        Ok(layout)
+    }
+
+    fn at(path: &Path, durability: Durability) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                root: path.to_path_buf(),
+                durability,
+                swept: AtomicBool::new(false),
+                mode: OnceLock::new(),
+            }),
+        }
+    }
+
+    fn refuse(&self, why: &str) -> StoreError {
+        StoreError::new(
+            StoreErrorKind::NotALayout,
+            format!("{} is not an image layout: {why}", self.path().display()),
+        )
+    }
+
+    /// Whether `oci-layout` is there; of another version it is an error (LAY-01).
+    fn has_marker(&self) -> Result<bool, StoreError> {
+        let path = self.path().join("oci-layout");
+        let Some(bytes) = read_small(&path, MARKER_LIMIT)? else {
+            return Ok(false);
+        };
+        let marker: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| self.refuse(&format!("its `oci-layout` file is not JSON: {error}")))?;
+        match marker.get("imageLayoutVersion").and_then(Value::as_str) {
+            Some(VERSION) => Ok(true),
+            Some(other) => Err(self.refuse(&format!(
+                "its version is {other:?}, known is only \"{VERSION}\""
+            ))),
+            None => Err(self.refuse("its `oci-layout` file names no version")),
+        }
+    }
+
+    fn has_index(&self) -> Result<bool, StoreError> {
+        Ok(sys::open_regular(&self.index_path())?.is_some())
+    }
+
+    /// Whether the directory can be made a layout: empty, but for what an interrupted attempt of
+    /// ours left, or what every freshly made ext file system has.
+    fn is_vacant(&self) -> Result<bool, StoreError> {
+        let fail = |error: io::Error| sys::failed("list directory", self.path(), &error);
+        for entry in fs::read_dir(self.path()).map_err(fail)? {
+            let name = entry.map_err(fail)?.file_name();
+            if name != PRIVATE && name != "lost+found" {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes our own directory ready to be written to. Cheap; done before each write, so that a
+    /// `.windlass` removed under a long-lived process does no harm.
+    fn prepare(&self) -> Result<(), StoreError> {
+        self.ensure(&self.private(), 0o700)?;
+        self.ensure(&self.partials(), 0o700)?;
+        if !self.shared.swept.swap(true, Ordering::Relaxed) {
+            self.sweep();
+        }
+        Ok(())
+    }
+
+    fn ensure(&self, path: &Path, mode: u32) -> Result<(), StoreError> {
+        let created = sys::ensure_dir(path, mode)?;
+        match (created && self.is_durable(), path.parent()) {
+            (true, Some(parent)) => sys::sync_dir(parent),
+            (true, None) | (false, _) => Ok(()),
+        }
+    }
+
+    fn is_durable(&self) -> bool {
+        self.shared.durability == Durability::Durable
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.path().join("blobs")
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.path().join("index.json")
+    }
+
+    fn private(&self) -> PathBuf {
+        self.path().join(PRIVATE)
+    }
+
+    fn partials(&self) -> PathBuf {
+        self.private().join("partial")
+    }
+}
+
+impl Store for Layout {
+    fn begin(&self, digest: &Digest, size: u64) -> Result<Begun, StoreError> {
+        self.begin_blob(digest, size)
+    }
+
+    fn begin_private(&self, digest: &Digest, size: u64) -> Result<Begun, StoreError> {
+        self.begin_private_blob(digest, size)
+    }
+
+    fn contains(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        self.has_blob(digest, size)
+    }
+
+    fn open(
+        &self,
+        digest: &Digest,
+        offset: u64,
+    ) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
+        if !self.has_blob_dir(digest)? {
+            return Ok(None);
+        }
+        let path = self.blob_path(digest);
+        let Some(mut file) = sys::open_regular(&path)? else {
+            return Ok(None);
+        };
+        if offset > 0 {
+            file.seek(SeekFrom::Start(offset))
+                .map_err(|error| sys::failed("read", &path, &error))?;
+        }
+        Ok(Some(Box::new(file)))
+    }
+
+    fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        self.put_blob(digest, bytes)
+    }
+
+    fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        if !self.has_blob_dir(digest)? {
+            return Ok(());
+        }
+        let path = self.blob_path(digest);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(()),
+            Err(error) if sys::is_absent(&error) => Ok(()),
+            Err(error) => Err(sys::failed("remove", &path, &error)),
+        }
+    }
+
+    fn find(&self, name: Option<&str>) -> Result<Descriptor, StoreError> {
+        self.find_entry(name)
+    }
+
+    fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError> {
+        self.tag_entry(name, descriptor)
+    }
+}
+
+/// Reads a file of bounded size; `None` if it is not there.
+fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(file) = sys::open_regular(path)? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| sys::failed("read", path, &error))?;
+    if bytes.len() as u64 > limit {
+        return Err(StoreError::new(
+            StoreErrorKind::TooLarge,
+            format!("{} is larger than {limit} bytes", path.display()),
+        ));
+    }
+    Ok(Some(bytes))
+}

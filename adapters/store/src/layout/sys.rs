@@ -1,0 +1,246 @@
+//! What a layout needs of the operating system: files that are not symlinks, locks, errors.
+//!
+//! Responsible for everything that is particular to Unix, and for turning a failure of the system
+//! into a [`StoreError`] that names the step and the path. Must not know what a layout is.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+use windlass_core::{StoreError, StoreErrorKind};
+
+/// A failure of the system as the store's error: `what` was tried on `path`.
+pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> StoreError {
+    StoreError::new(kind(error), format!("{what} {}: {error}", path.display()))
+}
+
+/// Sorts what the system said. `raw_os_error` first: std has no kind of its own for some.
+pub(super) fn kind(error: &io::Error) -> StoreErrorKind {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOSPC | Errno::DQUOT) => StoreErrorKind::Full,
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => StoreErrorKind::Denied,
+        _ => StoreErrorKind::Io,
+    }
+}
+
+/// Whether nothing is there. A path below a regular file (`ENOTDIR`) is not nothing: it is an
+/// error that the caller should hear about.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+/// Opens a regular file for reading; `None` if nothing is there. A symlink is refused wherever it
+/// leads, and a FIFO or a device never blocks the open (LAY-14).
+pub(super) fn open_regular(path: &Path) -> Result<Option<File>, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(unfollowed());
+    match options.open(path) {
+        Ok(file) => {
+            let metadata = stat(&file, path)?;
+            regular(&metadata, path)?;
+            Ok(Some(file))
+        }
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(refused(path).unwrap_or_else(|| failed("open", path, &error))),
+    }
+}
+
+/// Opens a file for reading and writing and creates it if it is absent, never through a symlink.
+pub(super) fn open_or_create(path: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true);
+    options
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(unfollowed());
+    let file = match options.open(path) {
+        Ok(file) => file,
+        Err(error) => return Err(refused(path).unwrap_or_else(|| failed("create", path, &error))),
+    };
+    let metadata = stat(&file, path)?;
+    regular(&metadata, path)?;
+    // A umask may have taken our own rights away; then the file could never be resumed.
+    if metadata.len() == 0 && metadata.mode() & 0o600 != 0o600 {
+        chmod(&file, 0o600);
+    }
+    Ok(file)
+}
+
+/// Creates a file that is not there yet, with the mode a blob has; `None` if the name is taken.
+pub(super) fn create_new(path: &Path) -> Result<Option<File>, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o644);
+    match options.open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(failed("create", path, &error)),
+    }
+}
+
+/// Makes sure that a directory is there and is no symlink. Says whether it was created.
+pub(super) fn ensure_dir(path: &Path, mode: u32) -> Result<bool, StoreError> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if real_dir(path)? {
+                Ok(false)
+            } else {
+                // Removed by somebody in between.
+                Err(failed("create directory", path, &error))
+            }
+        }
+        // A read-only file system says so even where the directory is.
+        Err(error) => match real_dir(path) {
+            Ok(true) => Ok(false),
+            Ok(false) | Err(_) => Err(failed("create directory", path, &error)),
+        },
+    }
+}
+
+/// Whether a directory is there; a symlink or a file in its place is refused (LAY-14).
+pub(super) fn real_dir(path: &Path) -> Result<bool, StoreError> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(true),
+        Ok(metadata) => Err(StoreError::new(
+            StoreErrorKind::Denied,
+            format!(
+                "refused to use {}: it is {}, not a directory",
+                path.display(),
+                describe(&metadata)
+            ),
+        )),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(failed("look up", path, &error)),
+    }
+}
+
+/// Takes the exclusive lock of an open file, without waiting. The lock belongs to the open file
+/// description: it excludes other processes and other threads alike, and ends when the file is
+/// closed, also by a crash.
+pub(super) fn try_lock(file: &File, path: &Path) -> Result<bool, StoreError> {
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => return Err(failed("lock", path, &error.into())),
+        }
+    }
+}
+
+/// Gives a lock back without waiting for the file to be closed: a process that another thread is
+/// just starting (a credential helper) holds a copy of every open file until it runs its program.
+pub(super) fn unlock(file: &File) {
+    let _ = flock(file, FlockOperation::Unlock);
+}
+
+/// Whether `path` still names the open file. After a lock was taken this tells whether the file
+/// was renamed or removed between open and lock.
+pub(super) fn is_at(file: &File, path: &Path) -> Result<bool, StoreError> {
+    let ours = stat(file, path)?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok(there.dev() == ours.dev() && there.ino() == ours.ino()),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(failed("look up", path, &error)),
+    }
+}
+
+pub(super) fn stat(file: &File, path: &Path) -> Result<Metadata, StoreError> {
+    file.metadata()
+        .map_err(|error| failed("look up", path, &error))
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_dir(path: &Path) -> Result<(), StoreError> {
+    let synced = File::open(path).and_then(|dir| dir.sync_all());
+    match synced {
+        Ok(()) => Ok(()),
+        // Some network and user-space file systems cannot sync a directory and say so like this;
+        // they also do not need it.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(()),
+        Err(error) => Err(failed("sync directory", path, &error)),
+    }
+}
+
+/// The mode of a file. A failure is ignored: it happens where the file system has no modes (FAT,
+/// some network shares), and there is nothing to be set there.
+pub(super) fn chmod(file: &File, mode: u32) {
+    let _ = file.set_permissions(fs::Permissions::from_mode(mode));
+}
+
+fn unfollowed() -> i32 {
+    // The flags fit: they are a C int.
+    (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC)
+        .bits()
+        .cast_signed()
+}
+
+fn regular(metadata: &Metadata, path: &Path) -> Result<(), StoreError> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    Err(StoreError::new(
+        StoreErrorKind::Denied,
+        format!(
+            "refused to use {}: it is {}, not a regular file",
+            path.display(),
+            describe(metadata)
+        ),
+    ))
+}
+
+/// The reason why an open failed, if it is that the path is no regular file.
+fn refused(path: &Path) -> Option<StoreError> {
+    regular(&fs::symlink_metadata(path).ok()?, path).err()
+}
+
+fn describe(metadata: &Metadata) -> &'static str {
+    let kind = metadata.file_type();
+    if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_file() {
+        "a regular file"
+    } else {
+        "a special file"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_sorted_by_what_helps() {
+        let cases = [
+            (Errno::NOSPC, StoreErrorKind::Full),
+            (Errno::DQUOT, StoreErrorKind::Full),
+            (Errno::ACCESS, StoreErrorKind::Denied),
+            (Errno::PERM, StoreErrorKind::Denied),
+            (Errno::ROFS, StoreErrorKind::Denied),
+            (Errno::NOTDIR, StoreErrorKind::Io),
+            (Errno::IO, StoreErrorKind::Io),
+        ];
+        for (errno, expected) in cases {
+            let error = failed("write", Path::new("/x/y"), &errno.into());
+            assert_eq!(error.kind(), expected, "{errno:?}");
+            assert!(error.detail().starts_with("write /x/y: "), "{error}");
+        }
+        let other = io::Error::other("no number");
+        assert_eq!(kind(&other), StoreErrorKind::Io);
+    }
+
+    #[test]
+    fn a_device_without_space_is_full() {
+        use std::io::Write as _;
+        let Ok(mut full) = OpenOptions::new().write(true).open("/dev/full") else {
+            return;
+        };
+        let error = full.write_all(b"x").expect_err("/dev/full is full");
+        assert_eq!(kind(&error), StoreErrorKind::Full);
+    }
+}

@@ -1,0 +1,262 @@
+//! Names in `index.json`.
+
+use serde_json::json;
+
+use super::*;
+
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const CONTAINERD: &str = "io.containerd.image.name";
+
+fn found(layout: &Layout, name: Option<&str>) -> String {
+    layout.find(name).expect("found").digest.to_string()
+}
+
+fn digest(content: &str) -> String {
+    sha256(content.as_bytes()).to_string()
+}
+
+#[test]
+fn a_name_moves_and_its_old_entry_goes() {
+    // LAY-08.
+    let (_dir, layout) = fresh();
+    layout.tag(Some("v1"), &descriptor("a")).expect("tag");
+    layout.tag(Some("v2"), &descriptor("a")).expect("tag");
+    layout.tag(Some("v1"), &descriptor("b")).expect("tag");
+    assert_eq!(found(&layout, Some("v1")), digest("b"));
+    assert_eq!(found(&layout, Some("v2")), digest("a"));
+    assert_eq!(
+        index(&layout)["manifests"].as_array().expect("list").len(),
+        2
+    );
+}
+
+#[test]
+fn an_entry_says_what_it_is() {
+    let (_dir, layout) = fresh();
+    let mut image = descriptor("a");
+    let platform = json!({"os": "linux", "architecture": "arm64", "variant": "v8"});
+    image.platform = serde_json::from_value::<Platform>(platform.clone()).ok();
+    image
+        .annotations
+        .insert(REF_NAME.into(), "elsewhere".into());
+    layout.tag(Some("docker.io/a/b:1"), &image).expect("tag");
+    let expected = json!({
+        "mediaType": MANIFEST,
+        "digest": digest("a"),
+        "size": 1,
+        "platform": platform,
+        "annotations": {REF_NAME: "docker.io/a/b:1"},
+    });
+    assert_eq!(index(&layout)["manifests"][0], expected);
+}
+
+#[test]
+fn without_a_name_an_entry_is_added_once() {
+    let (_dir, layout) = fresh();
+    layout.tag(None, &descriptor("a")).expect("tag");
+    layout.tag(None, &descriptor("a")).expect("tag");
+    assert_eq!(found(&layout, None), digest("a"));
+    // Naming it afterwards names the same entry.
+    layout.tag(Some("v1"), &descriptor("a")).expect("tag");
+    layout.tag(None, &descriptor("a")).expect("tag");
+    assert_eq!(
+        index(&layout)["manifests"].as_array().expect("list").len(),
+        1
+    );
+    assert_eq!(found(&layout, Some("v1")), digest("a"));
+}
+
+#[test]
+fn what_others_wrote_stays() {
+    let (_dir, layout) = fresh();
+    let foreign = json!({
+        "mediaType": "application/x-other", "digest": "foo:bar", "size": 7, "x-field": [1, {}],
+        "annotations": {CONTAINERD: "docker.io/library/x:1", "other": "kept"},
+    });
+    let kept = json!({
+        "mediaType": MANIFEST, "digest": digest("a"), "size": 1, "x-field": true,
+        "annotations": {REF_NAME: "v1", "other": "kept"},
+    });
+    write_index(
+        &layout,
+        &json!({"schemaVersion": 2, "x-root": "kept", "manifests": [foreign, kept]}),
+    );
+    layout.tag(Some("v2"), &descriptor("b")).expect("tag");
+    layout.tag(Some("v1"), &descriptor("a")).expect("tag");
+    let index = index(&layout);
+    assert_eq!(index["x-root"], "kept");
+    assert_eq!(index["manifests"][0], foreign);
+    assert_eq!(index["manifests"][1], kept);
+    assert_eq!(index["manifests"][2]["annotations"][REF_NAME], "v2");
+}
+
+#[test]
+fn nothing_is_written_when_nothing_changes() {
+    let (_dir, layout) = fresh();
+    layout.tag(Some("v1"), &descriptor("a")).expect("tag");
+    let before = fs::metadata(layout.index_path())
+        .expect("there")
+        .modified()
+        .expect("time");
+    layout.tag(Some("v1"), &descriptor("a")).expect("tag");
+    let after = fs::metadata(layout.index_path())
+        .expect("there")
+        .modified()
+        .expect("time");
+    assert_eq!(before, after);
+}
+
+#[test]
+fn names_are_found_in_order() {
+    // LAY-06 to LAY-09.
+    let (_dir, layout) = fresh();
+    let entry = |content: &str, name: Option<&str>, full: Option<&str>| {
+        json!({
+            "mediaType": MANIFEST, "digest": digest(content), "size": content.len(),
+            "annotations": {REF_NAME: name, CONTAINERD: full},
+        })
+    };
+    let entry = |content: &str, name: Option<&str>, full: Option<&str>| {
+        let mut entry = entry(content, name, full);
+        let annotations = entry["annotations"].as_object_mut().expect("object");
+        annotations.retain(|_, value| !value.is_null());
+        entry
+    };
+    write_index(
+        &layout,
+        &json!({"schemaVersion": 2, "manifests": [
+            entry("full", Some("host:5000/a/b:1.0"), None),
+            entry("exact", Some("1.0"), Some("docker.io/library/x:1.0")),
+            entry("tagged", Some("docker.io/a/b:2.0@sha256:00"), None),
+            entry("one", Some("twice"), None),
+            entry("two", Some("twice"), None),
+            entry("same", Some("thrice"), None),
+            entry("same", Some("thrice"), None),
+            entry("bare", None, None),
+        ]}),
+    );
+    assert_eq!(found(&layout, Some("1.0")), digest("exact"));
+    assert_eq!(found(&layout, Some("host:5000/a/b:1.0")), digest("full"));
+    assert_eq!(
+        found(&layout, Some("docker.io/library/x:1.0")),
+        digest("exact")
+    );
+    assert_eq!(found(&layout, Some("2.0")), digest("tagged"));
+    assert_eq!(found(&layout, Some("thrice")), digest("same"));
+    assert_eq!(found(&layout, Some(&digest("bare"))), digest("bare"));
+
+    let error = layout.find(Some("twice")).expect_err("two");
+    assert_eq!(error.kind(), StoreErrorKind::Ambiguous);
+    assert!(error.detail().contains(&digest("one")), "{error}");
+    assert!(error.detail().contains(&digest("two")), "{error}");
+    let error = layout.find(None).expect_err("many");
+    assert_eq!(error.kind(), StoreErrorKind::Ambiguous);
+    assert!(error.detail().contains("\"1.0\""), "{error}");
+    for missing in ["5000/a/b", "3", ""] {
+        let error = layout.find(Some(missing)).expect_err("missing");
+        assert_eq!(error.kind(), StoreErrorKind::NoSuchName);
+        assert!(error.detail().contains("\"host:5000/a/b:1.0\""), "{error}");
+    }
+}
+
+#[test]
+fn an_empty_layout_has_no_entry() {
+    let (_dir, layout) = fresh();
+    let error = layout.find(None).expect_err("nothing");
+    assert_eq!(error.kind(), StoreErrorKind::NoSuchName);
+    write_index(&layout, &json!({"schemaVersion": 2, "manifests": null}));
+    layout.tag(Some("v1"), &descriptor("a")).expect("tag");
+    assert_eq!(found(&layout, None), digest("a"));
+}
+
+#[test]
+fn a_broken_index_is_reported_and_left_alone() {
+    let (_dir, layout) = fresh();
+    for broken in [
+        "",
+        "[]",
+        "{\"schemaVersion\":1}",
+        "{\"schemaVersion\":2,\"manifests\":{}}",
+    ] {
+        fs::write(layout.index_path(), broken).expect("write");
+        let error = layout
+            .tag(Some("v1"), &descriptor("a"))
+            .expect_err("broken");
+        assert_eq!(error.kind(), StoreErrorKind::NotALayout, "{error}");
+        assert_eq!(
+            fs::read_to_string(layout.index_path()).expect("read"),
+            broken
+        );
+    }
+    let entry = json!({"digest": "sha256:00", "annotations": {REF_NAME: "v1\n"}});
+    write_index(&layout, &json!({"schemaVersion": 2, "manifests": [entry]}));
+    let error = layout.find(None).expect_err("invalid");
+    assert_eq!(error.kind(), StoreErrorKind::Damaged);
+    let error = layout.find(Some("v2")).expect_err("missing");
+    assert!(error.detail().contains(r#""v1\n""#), "{error}");
+}
+
+#[test]
+fn names_that_nobody_could_type_are_refused() {
+    let (_dir, layout) = fresh();
+    for name in ["", "a b", "a\n", "\u{1b}[31m"] {
+        let error = layout
+            .tag(Some(name), &descriptor("a"))
+            .expect_err("refused");
+        assert_eq!(error.kind(), StoreErrorKind::Denied);
+    }
+    for name in ["_x", "[::1]:5000/a:b", "a..b"] {
+        layout.tag(Some(name), &descriptor("a")).expect("a name");
+    }
+}
+
+#[test]
+fn of_twenty_writers_none_is_lost() {
+    // LAY-12.
+    let (_dir, layout) = fresh();
+    let barrier = Arc::new(Barrier::new(20));
+    let tag = |n: usize| {
+        let (path, barrier) = (layout.path().to_path_buf(), Arc::clone(&barrier));
+        thread::spawn(move || {
+            // As from another process: nothing is shared but the directory.
+            let layout = Layout::open(path).expect("layout");
+            barrier.wait();
+            let content = format!("content {n}");
+            layout
+                .tag(Some(&format!("v{n}")), &descriptor(&content))
+                .expect("tag");
+        })
+    };
+    let threads: Vec<_> = (0..20).map(tag).collect();
+    for thread in threads {
+        thread.join().expect("join");
+    }
+    for n in 0..20 {
+        let content = format!("content {n}");
+        assert_eq!(found(&layout, Some(&format!("v{n}"))), digest(&content));
+    }
+    assert!(partials(&layout).is_empty());
+}
+
+#[test]
+fn many_may_create_the_same_layout() {
+    let dir = TempDir::new().expect("temporary directory");
+    let barrier = Barrier::new(8);
+    thread::scope(|scope| {
+        for n in 0..8 {
+            let (path, barrier) = (dir.path().join("image"), &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                let layout = Layout::open_or_create(path).expect("layout");
+                layout
+                    .tag(Some(&format!("v{n}")), &descriptor("a"))
+                    .expect("tag");
+            });
+        }
+    });
+    let layout = Layout::open(dir.path().join("image")).expect("layout");
+    assert_eq!(
+        index(&layout)["manifests"].as_array().expect("list").len(),
+        8
+    );
+}

@@ -1,0 +1,216 @@
+//! Steps against real layouts, and partials between two steps.
+
+use windlass_core::{Algorithm, Descriptor};
+
+use super::*;
+use crate::layout::Layout;
+
+struct World {
+    stores: Stores,
+    store: Arc<dyn Store>,
+    id: StoreId,
+}
+
+fn world() -> World {
+    let store: Arc<dyn Store> = Arc::new(Layout::temporary().expect("spool"));
+    let stores = Stores::default();
+    let id = stores.add(&store);
+    World { stores, store, id }
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    Digest::of(Algorithm::Sha256, bytes)
+}
+
+impl World {
+    fn step(&self, op: &StoreOp) -> Result<StoreAnswer, StoreError> {
+        self.stores.step(self.id, op)
+    }
+
+    fn begin(&self, digest: &Digest, size: u64) -> StoreAnswer {
+        let digest = digest.clone();
+        self.step(&StoreOp::Begin { digest, size }).expect("begin")
+    }
+
+    fn append(&self, digest: &Digest, bytes: &[u8]) {
+        let mut lease = self.stores.lease(self.id, digest).expect("held");
+        lease.partial().append(bytes).expect("append");
+    }
+
+    fn hash(&self, digest: &Digest, upto: u64) -> Result<Digest, StoreError> {
+        let digest = digest.clone();
+        let answer = self.step(&StoreOp::Hash { digest, upto })?;
+        let StoreAnswer::Hashed(hashing) = answer else {
+            panic!("expected a hash, got {answer:?}");
+        };
+        Ok(hashing.digest())
+    }
+}
+
+#[test]
+fn a_store_keeps_its_id_while_it_is_used() {
+    let World { stores, store, id } = world();
+    let other: Arc<dyn Store> = Arc::new(Layout::temporary().expect("spool"));
+    let second = stores.add(&other);
+    assert_ne!(second, id);
+    assert_eq!(stores.add(&store), id);
+    stores.forget(id);
+    assert_eq!(stores.add(&store), id);
+    stores.forget(id);
+    stores.forget(id);
+    stores.forget(id);
+    let stat = StoreOp::Stat {
+        digest: sha256(b"x"),
+        size: 1,
+    };
+    stores.step(id, &stat).expect_err("forgotten");
+    let third = stores.add(&store);
+    assert!(third != id && third != second, "ids are not used again");
+}
+
+#[test]
+fn a_blob_from_begin_to_commit() {
+    let world = world();
+    let digest = sha256(b"hello");
+    assert!(matches!(
+        world.begin(&digest, 5),
+        StoreAnswer::Partial { len: 0 }
+    ));
+    world.append(&digest, b"hel");
+    assert!(matches!(
+        world.begin(&digest, 5),
+        StoreAnswer::Partial { len: 3 }
+    ));
+    assert_eq!(world.hash(&digest, 3).expect("hash"), sha256(b"hel"));
+    assert_eq!(world.hash(&digest, 2).expect("hash"), sha256(b"he"));
+    let error = world.hash(&digest, 4).expect_err("too short");
+    assert_eq!(error.kind(), StoreErrorKind::Io);
+
+    let commit = StoreOp::Commit {
+        digest: digest.clone(),
+        size: 5,
+    };
+    world.step(&commit).expect_err("too short");
+    world.append(&digest, b"lo");
+    world.step(&commit).expect("commit");
+    world.step(&commit).expect_err("no longer open");
+    assert!(matches!(world.begin(&digest, 5), StoreAnswer::Complete));
+
+    let load = |limit| {
+        let digest = digest.clone();
+        world.step(&StoreOp::Load { digest, limit })
+    };
+    assert!(matches!(load(5), Ok(StoreAnswer::Loaded(bytes)) if bytes == b"hello"));
+    assert_eq!(
+        load(4).expect_err("too large").kind(),
+        StoreErrorKind::TooLarge
+    );
+    let remove = StoreOp::Remove {
+        digest: digest.clone(),
+    };
+    world.step(&remove).expect("remove");
+    assert!(matches!(load(5), Ok(StoreAnswer::Absent)));
+}
+
+#[test]
+fn a_released_partial_is_free_for_others() {
+    let world = world();
+    let digest = sha256(b"hello");
+    world.begin(&digest, 5);
+    world.append(&digest, b"hel");
+    let begun = world.store.begin(&digest, 5).expect("begin");
+    assert!(matches!(begun, Begun::Busy { len: 3 }));
+    let release = StoreOp::Release {
+        digest: digest.clone(),
+    };
+    world.step(&release).expect("release");
+    world.step(&release).expect("twice is fine");
+    let begun = world.store.begin(&digest, 5).expect("begin");
+    let Begun::Ours(partial) = begun else {
+        panic!("free");
+    };
+    assert!(matches!(
+        world.begin(&digest, 5),
+        StoreAnswer::Busy { len: 3 }
+    ));
+    drop(partial);
+    assert!(matches!(
+        world.begin(&digest, 5),
+        StoreAnswer::Partial { len: 3 }
+    ));
+    let discard = StoreOp::Discard {
+        digest: digest.clone(),
+    };
+    world.step(&discard).expect("discard");
+    assert!(matches!(
+        world.begin(&digest, 5),
+        StoreAnswer::Partial { len: 0 }
+    ));
+}
+
+#[test]
+fn forgetting_a_store_releases_its_partials() {
+    let world = world();
+    let digest = sha256(b"hello");
+    world.begin(&digest, 5);
+    let lease = world.stores.lease(world.id, &digest).expect("held");
+    world.stores.forget(world.id);
+    // One that was out at the time does not come back into the table.
+    drop(lease);
+    let begun = world.store.begin(&digest, 5).expect("begin");
+    assert!(matches!(begun, Begun::Ours(_)), "{begun:?}");
+}
+
+#[test]
+fn an_import_goes_on_and_hashes_the_whole() {
+    let world = world();
+    let from: Arc<dyn Store> = Arc::new(Layout::temporary().expect("spool"));
+    let from_id = world.stores.add(&from);
+    let blob = vec![7; 600 * 1024];
+    let digest = sha256(&blob);
+    let import = |size| StoreOp::Import {
+        from: from_id,
+        digest: digest.clone(),
+        size,
+    };
+    let size = blob.len() as u64;
+    world.begin(&digest, size);
+    world.append(&digest, &blob[..1000]);
+    let absent = world.step(&import(size)).expect("import");
+    assert!(matches!(absent, StoreAnswer::Absent));
+    from.put(&digest, &blob).expect("put");
+    let answer = world.step(&import(size)).expect("import");
+    let StoreAnswer::Hashed(hashing) = answer else {
+        panic!("expected a hash");
+    };
+    assert_eq!(hashing.digest(), digest);
+    for wrong in [size - 1, size + 1] {
+        let error = world.step(&import(wrong)).expect_err("wrong size");
+        assert_eq!(error.kind(), StoreErrorKind::Damaged);
+    }
+}
+
+#[test]
+fn names_and_documents_pass_through() {
+    let world = world();
+    let digest = sha256(b"{}");
+    let put = StoreOp::Put {
+        digest: digest.clone(),
+        bytes: b"{}".as_slice().into(),
+    };
+    world.step(&put).expect("put");
+    let stat = |size| {
+        let digest = digest.clone();
+        world.step(&StoreOp::Stat { digest, size }).expect("stat")
+    };
+    assert!(matches!(stat(2), StoreAnswer::Complete));
+    assert!(matches!(stat(3), StoreAnswer::Absent));
+    let tag = StoreOp::Tag {
+        name: Some("v1".into()),
+        descriptor: Descriptor::new("application/json", digest.clone(), 2),
+    };
+    world.step(&tag).expect("tag");
+    let find = StoreOp::Find { name: None };
+    let found = world.step(&find).expect("find");
+    assert!(matches!(found, StoreAnswer::Found(found) if found.digest == digest));
+}

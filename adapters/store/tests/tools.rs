@@ -1,0 +1,75 @@
+//! Other tools on our layouts, and we on theirs. Each test is skipped where its tool is missing.
+
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+use windlass_core::{Algorithm, Digest};
+use windlass_store::{Begun, Layout, Store};
+
+/// Runs a tool; `None` if it is not installed.
+fn run(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?}: {errors}");
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A layout with an image of umoci's called `v1`, in which we have named it `v2` and left a partial.
+fn shared(path: &Path) -> Option<Layout> {
+    let dir = path.to_str()?;
+    run("umoci", &["init", "--layout", dir])?;
+    run("umoci", &["new", "--image", &format!("{dir}:v1")])?;
+    let layout = Layout::open(path).expect("umoci's layout");
+    let image = layout.find(Some("v1")).expect("umoci's name");
+    layout.tag(Some("v2"), &image).expect("tag");
+    let wanted = Digest::of(Algorithm::Sha256, b"hello");
+    let Begun::Ours(mut partial) = layout.begin(&wanted, 5).expect("begin") else {
+        panic!("nobody else wants it");
+    };
+    partial.append(b"hel").expect("append");
+    Some(layout)
+}
+
+#[test]
+fn umoci_lists_and_cleans_and_leaves_partials_alone() {
+    let dir = TempDir::new().expect("temporary directory");
+    let path = dir.path().join("image");
+    let Some(layout) = shared(&path) else { return };
+    let text = path.to_str().expect("text");
+    let listed = run("umoci", &["ls", "--layout", text]).expect("installed");
+    assert_eq!(listed.split_whitespace().collect::<Vec<_>>(), ["v1", "v2"]);
+    run("umoci", &["gc", "--layout", text]);
+    let wanted = Digest::of(Algorithm::Sha256, b"hello");
+    let begun = layout.begin(&wanted, 5).expect("begin");
+    assert!(
+        matches!(&begun, Begun::Ours(partial) if partial.len() == 3),
+        "{begun:?}"
+    );
+}
+
+#[test]
+fn skopeo_reads_our_names_and_we_read_skopeos() {
+    let dir = TempDir::new().expect("temporary directory");
+    let path = dir.path().join("image");
+    let Some(layout) = shared(&path) else { return };
+    let text = path.to_str().expect("text");
+    let from = format!("oci:{text}:v2");
+    if run("skopeo", &["inspect", "--raw", &from]).is_none() {
+        return;
+    }
+    run(
+        "skopeo",
+        &[
+            "copy",
+            "--insecure-policy",
+            &from,
+            &format!("oci:{text}:v3"),
+        ],
+    );
+    let image = layout.find(Some("v2")).expect("ours");
+    assert_eq!(
+        layout.find(Some("v3")).expect("skopeo's").digest,
+        image.digest
+    );
+}
