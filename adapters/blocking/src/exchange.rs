@@ -213,6 +213,10 @@ pub(crate) fn read_interrupted(error: &io::Error, control: &Control) -> Interrup
     Interrupted::Transport(sort_io(error))
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "not our enum, and it may grow"
+)]
 fn sort(error: &ureq::Error) -> TransportError {
     use TransportErrorKind as Kind;
     fn new(kind: Kind, detail: impl Into<String>) -> TransportError {
@@ -249,6 +253,10 @@ fn sort(error: &ureq::Error) -> TransportError {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "not our enum, and it may grow"
+)]
 fn sort_io(error: &io::Error) -> TransportError {
     let inner = error.get_ref();
     if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<ureq::Error>()) {

@@ -78,7 +78,7 @@ fn request(method: &str, target: &str, body: Payload) -> Request<Payload> {
         Payload::Empty if method != "POST" && method != "PUT" => {}
         Payload::Empty => request = request.header(header::CONTENT_LENGTH, 0),
         Payload::Bytes(bytes) => request = request.header(header::CONTENT_LENGTH, bytes.len()),
-        _ => unreachable!(),
+        Payload::Body(_) | _ => unreachable!(),
     }
     request.body(body).unwrap()
 }
@@ -120,10 +120,11 @@ fn upload(
 }
 
 fn kind(result: Result<impl std::fmt::Debug, Interrupted>) -> TransportErrorKind {
-    match result.unwrap_err() {
-        Interrupted::Transport(error) => error.kind,
-        other => panic!("{other:?}"),
-    }
+    let why = result.unwrap_err();
+    let Interrupted::Transport(error) = why else {
+        panic!("{why:?}");
+    };
+    error.kind
 }
 
 #[test]
@@ -579,4 +580,252 @@ fn a_source_that_has_too_much_is_cut() {
     assert_eq!(result, Ok(201));
     assert_eq!(moved, 1000);
     assert_eq!(lengths.recv().unwrap(), 0);
+}
+
+/// A TLS server's configuration, and the client's trust in it.
+fn identity(name: &str) -> (Arc<rustls::ServerConfig>, Trust) {
+    let identity = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(identity.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![identity.cert.der().clone()], key.unwrap())
+        .unwrap();
+    let trust = Trust {
+        roots: Some(Arc::new(vec![identity.cert.der().to_vec()])),
+        extra: Vec::new(),
+    };
+    (Arc::new(config), trust)
+}
+
+/// A TLS server on one connection after the other.
+fn tls_server(
+    config: Arc<rustls::ServerConfig>,
+    serve: impl Fn(&mut dyn ReadWrite) + Clone + Send + 'static,
+) -> String {
+    let base = server(move |_, stream| {
+        let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+        serve(&mut rustls::StreamOwned::new(connection, stream));
+    });
+    base.replace("http://127.0.0.1", "https://localhost")
+}
+
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
+
+fn tls_head(stream: &mut dyn ReadWrite) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read > 0) {
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+fn trusting(trust: &Trust, millis: u64) -> Exchanges {
+    Exchanges::new(Tls::new(trust).unwrap(), &limits(millis), 4)
+}
+
+/// Like a worker: on a thread with a worker's stack.
+fn on_a_worker<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let builder = thread::Builder::new().stack_size(crate::pool::STACK);
+    builder.spawn(work).unwrap().join().unwrap()
+}
+
+#[test]
+fn tls_works_on_a_workers_stack_and_keeps_connections() {
+    let (config, trust) = identity("localhost");
+    let (sender, counts) = channel();
+    let base = tls_server(config, move |stream| {
+        let mut served = 0;
+        while !tls_head(stream).is_empty() {
+            served += 1;
+            sender.send(served).unwrap();
+            stream.write_all(OK).unwrap();
+        }
+    });
+    on_a_worker(move || {
+        let exchanges = trusting(&trust, 2000);
+        for served in 1..4 {
+            let answer = run(
+                &exchanges,
+                &request("GET", &base, Payload::Empty),
+                &Arc::default(),
+            );
+            assert_eq!(answer.unwrap().1, b"hello");
+            assert_eq!(counts.recv().unwrap(), served);
+        }
+    });
+}
+
+#[test]
+fn tls_moves_large_bodies_both_ways() {
+    const LEN: usize = 20 << 20;
+    let (config, trust) = identity("localhost");
+    let base = tls_server(config, |stream| {
+        tls_head(stream);
+        std::io::copy(&mut stream.take(LEN as u64), &mut std::io::sink()).unwrap();
+        write!(
+            stream,
+            "HTTP/1.1 201 Created\r\nContent-Length: {LEN}\r\n\r\n"
+        )
+        .unwrap();
+        std::io::copy(&mut std::io::repeat(7).take(LEN as u64), stream).unwrap();
+    });
+    let exchanges = trusting(&trust, 2000);
+    let control = Arc::default();
+    let (result, moved) = upload(
+        &exchanges,
+        &base,
+        LEN as u64,
+        &control,
+        &mut std::io::repeat(0),
+    );
+    assert_eq!((result, moved), (Ok(201), LEN as u64));
+    let mut put = request("PUT", &base, Payload::Empty);
+    put.headers_mut().insert(header::CONTENT_LENGTH, LEN.into());
+    let (mut zeros, mut count) = (std::io::repeat(0), |_| {});
+    let body = Upload::new(&mut zeros, LEN as u64, &control, &mut count);
+    let _entered = control.enter();
+    let answer = exchanges.send(&put, Some(body), None, &control).unwrap();
+    let mut reader = answer.into_body().into_reader();
+    assert_eq!(
+        std::io::copy(&mut reader, &mut std::io::sink()).unwrap(),
+        LEN as u64
+    );
+}
+
+#[test]
+fn tls_refuses_strangers_for_good() {
+    let (config, trust) = identity("other.example");
+    let base = tls_server(Arc::clone(&config), |stream| drop(tls_head(stream)));
+    let get = request("GET", &base, Payload::Empty);
+    assert_eq!(
+        kind(run(&trusting(&trust, 2000), &get, &Arc::default())),
+        TransportErrorKind::Tls
+    );
+    let (_, others) = identity("localhost");
+    assert_eq!(
+        kind(run(&trusting(&others, 2000), &get, &Arc::default())),
+        TransportErrorKind::Tls
+    );
+}
+
+#[test]
+fn tls_to_a_server_without_it_is_a_tls_error() {
+    let (base, _heads) = listening();
+    let (_, trust) = identity("localhost");
+    let get = request("GET", &base.replace("http:", "https:"), Payload::Empty);
+    let result = run(&trusting(&trust, 1000), &get, &Arc::default()).unwrap_err();
+    let Interrupted::Transport(error) = &result else {
+        panic!("{result:?}")
+    };
+    // A server of plain HTTP waits for the end of a line, answers in plain text, or hangs up.
+    assert!(
+        matches!(
+            error.kind,
+            TransportErrorKind::Tls | TransportErrorKind::Connect
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn tls_hears_an_early_refusal() {
+    let (config, trust) = identity("localhost");
+    let base = tls_server(config, |stream| {
+        tls_head(stream);
+        stream
+            .write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        stream.flush().unwrap();
+        thread::sleep(Duration::from_millis(100));
+    });
+    let exchanges = trusting(&trust, 5000);
+    let control = Arc::default();
+    let (result, moved) = upload(
+        &exchanges,
+        &base,
+        1 << 30,
+        &control,
+        &mut std::io::repeat(0),
+    );
+    assert_eq!(result, Ok(401));
+    assert!(moved < 1 << 26, "{moved}");
+}
+
+#[test]
+fn tls_stops_at_once() {
+    let (config, trust) = identity("localhost");
+    let base = tls_server(config, |stream| {
+        tls_head(stream);
+        thread::sleep(Duration::from_secs(10));
+    });
+    let control = Arc::<Control>::default();
+    let stopper = Arc::clone(&control);
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        stopper.stop();
+    });
+    let begun = Instant::now();
+    let get = request("GET", &base, Payload::Empty);
+    assert_eq!(
+        run(&trusting(&trust, 60_000), &get, &control),
+        Err(Interrupted::Aborted)
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+/// A proxy that knows CONNECT; sends what it was asked.
+fn proxy(sender: std::sync::mpsc::Sender<String>) -> String {
+    server(move |_, mut stream| {
+        let asked = head(&mut stream);
+        let target = asked.split(' ').nth(1).unwrap().to_owned();
+        sender.send(asked).unwrap();
+        let mut there = TcpStream::connect(target).unwrap();
+        stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
+        let (mut back, mut from) = (stream.try_clone().unwrap(), there.try_clone().unwrap());
+        thread::spawn(move || std::io::copy(&mut from, &mut back));
+        drop(std::io::copy(&mut stream, &mut there));
+    })
+}
+
+#[test]
+fn proxies_tunnel() {
+    let (config, trust) = identity("localhost");
+    let secure = tls_server(config, |stream| {
+        while !tls_head(stream).is_empty() {
+            stream.write_all(OK).unwrap();
+        }
+    });
+    let (plain, _heads) = listening();
+    let (sender, asked) = channel();
+    let url = proxy(sender).replace("http://", "http://user:pass@");
+    let proxy = windlass_store::driver::Proxy { url };
+    let exchanges = trusting(&trust, 2000);
+    for base in [secure, plain] {
+        for reused in [false, true] {
+            let control = Arc::default();
+            let get = request("GET", &base, Payload::Empty);
+            let _entered = Control::enter(&control);
+            let response = exchanges.send(&get, None, Some(&proxy), &control).unwrap();
+            let mut body = response.into_body().into_reader();
+            assert_eq!(std::io::read_to_string(&mut body).unwrap(), "hello");
+            let asked = asked.try_recv();
+            assert_eq!(asked.is_err(), reused);
+            if let Ok(asked) = asked {
+                assert!(
+                    asked.contains("Proxy-Authorization: Basic dXNlcjpwYXNz\r\n"),
+                    "{asked}"
+                );
+                assert!(!asked.contains("User-Agent"), "{asked}");
+            }
+        }
+    }
 }

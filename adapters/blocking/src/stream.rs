@@ -6,7 +6,7 @@
 //! [`SLICE`]: crate::dial::SLICE
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
@@ -115,30 +115,41 @@ impl Stream {
         }
     }
 
-    /// Whether the peer has nothing to say: neither data nor the end. Does not wait.
-    pub(crate) fn is_quiet(&mut self) -> bool {
+    /// Whether the peer has begun its final answer, or ended the exchange. Does not wait.
+    pub(crate) fn has_answer(&mut self) -> bool {
         match self {
             Self::Plain(stream) => {
-                at_once(stream, |stream| stream.peek(&mut [0])).is_err_and(|e| is_wait(&e))
+                let mut begin = [0; INTERIM];
+                let read = at_once(stream, |stream| stream.peek(&mut begin));
+                read.map_or_else(
+                    |error| !is_wait(&error),
+                    |read| read == 0 || is_final(&begin[..read]),
+                )
             }
             Self::Tls(connection, Under::Direct(stream)) => {
-                // Session tickets and key updates are no answer.
-                let read = at_once(stream, |stream| connection.read_tls(stream));
-                let state = connection.process_new_packets();
-                let silent = state.is_ok_and(|state| {
-                    state.plaintext_bytes_to_read() == 0 && !state.peer_has_closed()
-                });
-                silent && read.map_or_else(|error| is_wait(&error), |read| read > 0)
+                listen(connection, stream) || connection.reader().fill_buf().is_ok_and(is_final)
             }
-            Self::Tls(_, Under::Tunnel(_)) => true,
+            Self::Tls(_, Under::Tunnel(_)) => false,
         }
     }
 
     /// Whether the connection can serve another request.
     pub(crate) fn is_open(&mut self) -> bool {
         match self {
+            Self::Plain(stream) => {
+                let read = at_once(stream, |stream| stream.peek(&mut [0]));
+                read.is_err_and(|error| is_wait(&error))
+            }
+            Self::Tls(connection, Under::Direct(stream)) => {
+                let spoke = |connection: &mut ClientConnection| {
+                    connection
+                        .reader()
+                        .fill_buf()
+                        .is_ok_and(|begin| !begin.is_empty())
+                };
+                !listen(connection, stream) && !spoke(connection)
+            }
             Self::Tls(_, Under::Tunnel(adapter)) => adapter.get_mut().is_open(),
-            Self::Plain(_) | Self::Tls(_, Under::Direct(_)) => self.is_quiet(),
         }
     }
 
@@ -153,6 +164,27 @@ pub(crate) fn is_wait(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
     )
+}
+
+/// As many bytes as tell an interim response (100 to 199) from a final one.
+const INTERIM: usize = "HTTP/1.1 1".len();
+
+fn is_final(begin: &[u8]) -> bool {
+    let Some(begin) = begin.get(..INTERIM) else {
+        return false;
+    };
+    !(begin.starts_with(b"HTTP/1.") && begin.ends_with(b" 1"))
+}
+
+/// Takes in what is there, session tickets and key updates among it. Whether that was the end.
+fn listen(connection: &mut ClientConnection, stream: &mut TcpStream) -> bool {
+    let read = at_once(stream, |stream| connection.read_tls(stream));
+    match (connection.process_new_packets(), read) {
+        (Ok(state), _) if state.peer_has_closed() => true,
+        (Ok(_), Ok(read)) => read == 0,
+        (Ok(_), Err(error)) => !is_wait(&error),
+        (Err(_), _) => true,
+    }
 }
 
 fn at_once<T>(

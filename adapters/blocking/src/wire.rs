@@ -152,7 +152,7 @@ impl Transport for Wire {
             }
             if self.sent >= EARLY {
                 self.sent = 0;
-                if !self.stream.is_quiet() {
+                if self.stream.has_answer() {
                     let why = "the peer ended the exchange while the request was being sent";
                     self.deaf = Some(TransportError::new(TransportErrorKind::Reset, why));
                 }
@@ -234,6 +234,10 @@ impl Wire {
 
     /// While an answer is awaited its own limit holds, while a connection is made that of
     /// connecting, else that of an idle connection.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "not our enum, and it may grow"
+    )]
     fn idle_patience(&self, timeout: &NextTimeout) -> Patience {
         match timeout.reason {
             Timeout::RecvResponse if self.deaf.is_none() => Patience::new(
