@@ -1,1 +1,55 @@
-//! Blocking OCI registry client: windlass-core driven by ureq and threads.
+//! Blocking OCI registry client: windlass-core driven by ureq and threads, without an async
+//! runtime.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use windlass_blocking::{Client, Reference, Store};
+//!
+//! # fn layout() -> Arc<dyn Store> { unimplemented!() }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::builder().build()?;
+//! let reference: Reference = "docker.io/library/alpine:3".parse()?;
+//! let store: Arc<dyn Store> = layout();
+//! let report = client.pull(&reference, &store).name("3").run()?;
+//! println!("{} ({} bytes moved)", report.root.digest, report.bytes);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```text
+//!  your threads ── run() ──▶ Session (behind a lock) ──▶ jobs ──▶ a fixed pool of threads
+//!       ▲                        │                                  │ ureq over connections of
+//!       └── events, in order ────┘                                  ▼ its own, stores
+//! ```
+//!
+//! - [`Client`]: `Clone + Send + Sync`; all its calls share tokens, limits, connections, threads.
+//! - [`Request`]: what is asked, and how; does nothing before [`run`](Request::run).
+//! - [`driver`]: observers, cancellation, credentials, time limits, trust and proxies, the same as
+//!   in the async client.
+//!
+//! # Contract
+//!
+//! - `run` blocks until its task is through. Events reach the observer on the thread that called
+//!   `run`; byte counts on the threads that move the bytes.
+//! - Cancelling returns within a second, whatever the server or the store does. A thread that is
+//!   stuck in a store by then is left behind and ends when the store lets it.
+//! - Nothing is read from the environment: no proxy, no certificates but those of the system.
+//! - It sends what the core says, byte for byte: no redirect is followed, nothing is decoded.
+
+mod client;
+mod control;
+mod dial;
+mod exchange;
+#[cfg(test)]
+mod exchange_tests;
+mod pool;
+mod request;
+mod stream;
+mod tls;
+mod transfer;
+mod wire;
+
+pub use client::{BuildError, Builder, Client};
+pub use request::Request;
+pub use windlass_core::{Config, Event, Failure, Reference, Report};
+pub use windlass_store::{Store, driver};

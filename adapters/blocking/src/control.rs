@@ -1,0 +1,86 @@
+//! The thread that holds a job's end of a connection, and what others may tell it.
+//!
+//! Responsible for the stop flag of a job and for what its connections found out. A worker's
+//! thread is where ureq runs, so connections learn from a thread-local whose bytes they move; a
+//! pooled connection has no other way to know. Must not know HTTP.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Control>>> = const { RefCell::new(None) };
+}
+
+/// What a job and its connection say to each other.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    stopped: AtomicBool,
+    reused: AtomicBool,
+    answered: AtomicBool,
+    deaf: AtomicBool,
+}
+
+impl Control {
+    /// Makes this the control of everything that the current thread does, until the guard drops.
+    pub(crate) fn enter(self: &Arc<Self>) -> Entered {
+        CURRENT.set(Some(Arc::clone(self)));
+        Entered(())
+    }
+
+    /// The control of what the current thread does.
+    pub(crate) fn current() -> Option<Arc<Self>> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+
+    /// Asks the job to end soon. A blocked read or write notices within a slice of waiting.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Relaxed)
+    }
+
+    /// Before a request is sent (again).
+    pub(crate) fn begin(&self) {
+        self.reused.store(false, Relaxed);
+        self.answered.store(false, Relaxed);
+        self.deaf.store(false, Relaxed);
+    }
+
+    /// The connection had served another request before.
+    pub(crate) fn note_reused(&self) {
+        self.reused.store(true, Relaxed);
+    }
+
+    /// A byte of an answer came.
+    pub(crate) fn note_answered(&self) {
+        self.answered.store(true, Relaxed);
+    }
+
+    /// The peer listens no longer; what is still to be sent need not be produced.
+    pub(crate) fn note_deaf(&self) {
+        self.deaf.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.deaf.load(Relaxed)
+    }
+
+    /// A kept connection broke before any byte of an answer: most likely the server had closed it
+    /// just before, and the request was never looked at.
+    pub(crate) fn was_stale(&self) -> bool {
+        self.reused.load(Relaxed) && !self.answered.load(Relaxed)
+    }
+}
+
+/// Ends [`Control::enter`].
+#[derive(Debug)]
+pub(crate) struct Entered(());
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(None);
+    }
+}

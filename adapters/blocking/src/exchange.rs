@@ -1,0 +1,294 @@
+//! One HTTP exchange through ureq.
+//!
+//! Responsible for sending a request as it is, byte for byte, for sorting what goes wrong, and for
+//! one silent second try when a kept connection turns out to be closed. Must not know what a
+//! request is for.
+
+use std::io::{self, Cursor, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response, Uri};
+use ureq::config::AutoHeaderValue;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout};
+use ureq::{Agent, SendBody, Timeout};
+use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
+use windlass_store::driver::{Proxy, TimeLimits};
+
+use crate::control::Control;
+use crate::tls::Tls;
+use crate::wire::Wires;
+
+/// What one read or write moves at most. A connection at work holds one buffer of each kind; 64
+/// KiB is where loopback throughput stops growing, and eight transfers need one MiB.
+const BUFFER: usize = 64 * 1024;
+
+/// How long a connection is kept unused: shorter than the 20 s and more after which servers and
+/// load balancers commonly close theirs, so that few requests meet a closed one.
+const IDLE_AGE: Duration = Duration::from_secs(15);
+
+/// How often a request is sent again because kept connections turned out to be closed. Each try
+/// uses one kept connection up, so the next ones are fresh soon.
+const STALE: usize = 2;
+
+/// Sends requests over kept connections.
+#[derive(Debug)]
+pub(crate) struct Exchanges {
+    agent: Agent,
+}
+
+impl Exchanges {
+    pub(crate) fn new(tls: Tls, limits: &TimeLimits, in_flight: usize) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .allow_non_standard_methods(true)
+            .proxy(None)
+            .user_agent(AutoHeaderValue::None)
+            .accept(AutoHeaderValue::None)
+            .accept_encoding(AutoHeaderValue::None)
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER)
+            .max_idle_connections(2 * in_flight)
+            .max_idle_connections_per_host(in_flight)
+            .max_idle_age(IDLE_AGE)
+            .timeout_connect(Some(limits.connect))
+            .timeout_recv_response(Some(limits.answer))
+            .build();
+        let wires = Wires::new(tls, limits.connect, limits.idle);
+        let connector = ().chain(ConnectProxyConnector::default()).chain(wires);
+        Self {
+            agent: Agent::with_parts(config, connector, Unresolved),
+        }
+    }
+
+    /// Sends a request whose body is `stored` if its payload says so. Everything a job does to the
+    /// answer has to happen on the thread this was called on.
+    pub(crate) fn send(
+        &self,
+        request: &Request<Payload>,
+        mut stored: Option<Upload<'_>>,
+        proxy: Option<&Proxy>,
+        control: &Arc<Control>,
+    ) -> Result<Response<ureq::Body>, Interrupted> {
+        let proxy = proxy.map(|proxy| ureq::Proxy::new(&proxy.url)).transpose();
+        let proxy = proxy.map_err(|_| {
+            let why = TransportError::new(TransportErrorKind::Other, "invalid URL of the proxy");
+            Interrupted::NotSent(why)
+        })?;
+        let mut stale = 0;
+        loop {
+            control.begin();
+            let error = match self.once(request, stored.as_mut(), proxy.as_ref()) {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            if control.was_stale()
+                && is_repeatable(request)
+                && stale < STALE
+                && !control.is_stopped()
+            {
+                stale += 1;
+                continue;
+            }
+            return Err(interrupted(&error, control));
+        }
+    }
+
+    fn once(
+        &self,
+        request: &Request<Payload>,
+        stored: Option<&mut Upload<'_>>,
+        proxy: Option<&ureq::Proxy>,
+    ) -> Result<Response<ureq::Body>, ureq::Error> {
+        match (request.body(), stored) {
+            (Payload::Bytes(document), _) => {
+                let mut bytes = Cursor::new(Arc::clone(document));
+                self.run(request, SendBody::from_reader(&mut bytes), proxy)
+            }
+            (_, Some(stored)) => self.run(request, SendBody::from_reader(stored), proxy),
+            (_, None) => self.run(request, SendBody::none(), proxy),
+        }
+    }
+
+    fn run(
+        &self,
+        request: &Request<Payload>,
+        body: SendBody<'_>,
+        proxy: Option<&ureq::Proxy>,
+    ) -> Result<Response<ureq::Body>, ureq::Error> {
+        let mut sent = Request::new(body);
+        *sent.method_mut() = request.method().clone();
+        *sent.uri_mut() = request.uri().clone();
+        *sent.headers_mut() = request.headers().clone();
+        if let Some(proxy) = proxy {
+            let configured = self
+                .agent
+                .configure_request(sent)
+                .proxy(Some(proxy.clone()));
+            sent = configured.build();
+        }
+        self.agent.run(sent)
+    }
+}
+
+/// Whether doing it twice is doing it once, for a request that may have arrived after all.
+fn is_repeatable(request: &Request<Payload>) -> bool {
+    match (request.method(), request.body()) {
+        (&Method::GET | &Method::HEAD, _) => true,
+        // It opens an upload. One opened in vain is forgotten by the registry.
+        (&Method::POST, Payload::Empty) => true,
+        // A manifest.
+        (&Method::PUT, Payload::Bytes(_)) => true,
+        _ => false,
+    }
+}
+
+/// A body of known length on its way out.
+pub(crate) struct Upload<'a> {
+    reader: &'a mut dyn Read,
+    left: u64,
+    control: Arc<Control>,
+    moved: &'a mut dyn FnMut(u64),
+}
+
+impl<'a> Upload<'a> {
+    /// `len` bytes of `reader`; `moved` hears how many were taken.
+    pub(crate) fn new(
+        reader: &'a mut dyn Read,
+        len: u64,
+        control: &Arc<Control>,
+        moved: &'a mut dyn FnMut(u64),
+    ) -> Self {
+        Self {
+            reader,
+            left: len,
+            control: Arc::clone(control),
+            moved,
+        }
+    }
+}
+
+impl Read for Upload<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let buffer = &mut buffer[..most];
+        if self.control.is_stopped() {
+            return Err(io::Error::other("stopped"));
+        }
+        let read = if self.control.is_deaf() {
+            // Nobody hears it: ureq only has to get to the end.
+            buffer.len()
+        } else {
+            let read = self.reader.read(buffer)?;
+            (self.moved)(read as u64);
+            read
+        };
+        self.left -= read as u64;
+        if read == 0 && self.left > 0 {
+            // ureq 3.5.1 asks again and again for ever when a body ends before its length.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(read)
+    }
+}
+
+/// What a failure of ureq's means to the session.
+pub(crate) fn interrupted(error: &ureq::Error, control: &Control) -> Interrupted {
+    if control.is_stopped() {
+        return Interrupted::Aborted;
+    }
+    Interrupted::Transport(sort(error))
+}
+
+/// The same for a failure while a body is read.
+pub(crate) fn read_interrupted(error: &io::Error, control: &Control) -> Interrupted {
+    if control.is_stopped() {
+        return Interrupted::Aborted;
+    }
+    Interrupted::Transport(sort_io(error))
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "not our enum, and it may grow"
+)]
+fn sort(error: &ureq::Error) -> TransportError {
+    use TransportErrorKind as Kind;
+    fn new(kind: Kind, detail: impl Into<String>) -> TransportError {
+        TransportError::new(kind, detail)
+    }
+    match error {
+        ureq::Error::Other(inner) => match inner.downcast_ref::<TransportError>() {
+            Some(ours) => ours.clone(),
+            None => new(Kind::Other, "unknown failure of the connection"),
+        },
+        ureq::Error::Io(error) => sort_io(error),
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
+            new(Kind::Connect, "no connection in time")
+        }
+        ureq::Error::Timeout(Timeout::RecvResponse) => new(Kind::Answer, "request sent, no answer"),
+        ureq::Error::Timeout(which) => new(Kind::Idle, format!("time limit: {which}")),
+        ureq::Error::HostNotFound => new(Kind::Resolve, "host not found"),
+        ureq::Error::ConnectionFailed => new(Kind::Connect, "connection failed"),
+        ureq::Error::ConnectProxyFailed(why) => new(Kind::Connect, why.clone()),
+        ureq::Error::Tls(why) => new(Kind::Tls, *why),
+        ureq::Error::Protocol(error) => new(Kind::Protocol, error.to_string()),
+        ureq::Error::LargeResponseHeader(size, limit) => new(
+            Kind::Protocol,
+            format!("response head over its limit: {size} > {limit} bytes"),
+        ),
+        ureq::Error::BodyStalled => new(Kind::Protocol, "body cannot be decoded"),
+        // Its text is ours to vouch for: these name no header and no part of a URL.
+        ureq::Error::Http(_) | ureq::Error::BadUri(_) => new(Kind::Other, "invalid request"),
+        ureq::Error::BodyExceedsLimit(limit) => new(
+            Kind::Other,
+            format!("body longer than its Content-Length: {limit}"),
+        ),
+        _ => new(Kind::Other, "ureq failed in an unexpected way"),
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "not our enum, and it may grow"
+)]
+fn sort_io(error: &io::Error) -> TransportError {
+    let inner = error.get_ref();
+    if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
+        return sort(error);
+    }
+    if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<TransportError>()) {
+        return error.clone();
+    }
+    if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        // A record that was damaged on the way may arrive next time; a certificate stays wrong.
+        let kind = match error {
+            rustls::Error::DecryptError | rustls::Error::PeerSentOversizedRecord => {
+                TransportErrorKind::Reset
+            }
+            _ => TransportErrorKind::Tls,
+        };
+        return TransportError::new(kind, error.to_string());
+    }
+    TransportError::new(TransportErrorKind::Reset, error.to_string())
+}
+
+/// Names are resolved where connections are made, where that can be stopped.
+#[derive(Debug)]
+struct Unresolved;
+
+impl Resolver for Unresolved {
+    fn resolve(
+        &self,
+        _: &Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        Ok(self.empty())
+    }
+}

@@ -1,0 +1,831 @@
+//! Exchanges against servers made of raw sockets.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use http::{Request, header};
+use windlass_core::call::{Interrupted, Payload, TransportErrorKind};
+use windlass_store::driver::{TimeLimits, Trust};
+
+use crate::control::Control;
+use crate::exchange::{Exchanges, Upload, read_interrupted};
+use crate::tls::Tls;
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+/// Runs `serve` once per connection, counting from 0, and says where.
+fn server(serve: impl Fn(usize, TcpStream) + Clone + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for (count, stream) in listener.incoming().enumerate() {
+            let serve = serve.clone();
+            thread::spawn(move || serve(count, stream.unwrap()));
+        }
+    });
+    base
+}
+
+/// Reads a request's head.
+fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if stream.read(&mut byte).unwrap_or(0) == 0 {
+            break;
+        }
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// A server that answers with OK and hands over the request heads.
+fn listening() -> (String, Receiver<String>) {
+    let (sender, receiver) = channel();
+    let base = server(move |_, mut stream| {
+        loop {
+            let head = head(&mut stream);
+            if head.is_empty() {
+                break;
+            }
+            sender.send(head).unwrap();
+            stream.write_all(OK).unwrap();
+        }
+    });
+    (base, receiver)
+}
+
+fn limits(millis: u64) -> TimeLimits {
+    let mut limits = TimeLimits::default();
+    limits.connect = Duration::from_millis(millis);
+    limits.idle = Duration::from_millis(millis);
+    limits.answer = Duration::from_millis(2 * millis);
+    limits
+}
+
+fn exchanges(millis: u64) -> Exchanges {
+    let tls = Tls::new(&Trust::default()).unwrap();
+    Exchanges::new(tls, &limits(millis), 4)
+}
+
+fn request(method: &str, target: &str, body: Payload) -> Request<Payload> {
+    let mut request = Request::builder().method(method).uri(target);
+    match &body {
+        Payload::Empty if method != "POST" && method != "PUT" => {}
+        Payload::Empty => request = request.header(header::CONTENT_LENGTH, 0),
+        Payload::Bytes(bytes) => request = request.header(header::CONTENT_LENGTH, bytes.len()),
+        Payload::Body(_) | _ => unreachable!(),
+    }
+    request.body(body).unwrap()
+}
+
+/// Sends, and reads the answer's body to its end.
+fn run(
+    exchanges: &Exchanges,
+    request: &Request<Payload>,
+    control: &Arc<Control>,
+) -> Result<(u16, Vec<u8>), Interrupted> {
+    let _entered = control.enter();
+    let response = exchanges.send(request, None, None, control)?;
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    let read = response.into_body().into_reader().read_to_end(&mut body);
+    read.map_err(|error| read_interrupted(&error, control))?;
+    Ok((status, body))
+}
+
+/// Sends `len` bytes of `source`. How many were taken from it is the second answer.
+fn upload(
+    exchanges: &Exchanges,
+    base: &str,
+    len: u64,
+    control: &Arc<Control>,
+    source: &mut dyn Read,
+) -> (Result<u16, Interrupted>, u64) {
+    let _entered = control.enter();
+    let target = format!("{base}/upload?state=1&digest=sha256:0");
+    let mut request = request("PUT", &target, Payload::Empty);
+    request
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, len.into());
+    let mut moved = 0;
+    let mut count = |more| moved += more;
+    let upload = Upload::new(source, len, control, &mut count);
+    let result = exchanges.send(&request, Some(upload), None, control);
+    (result.map(|response| response.status().as_u16()), moved)
+}
+
+fn kind(result: Result<impl std::fmt::Debug, Interrupted>) -> TransportErrorKind {
+    let why = result.unwrap_err();
+    let Interrupted::Transport(error) = why else {
+        panic!("{why:?}");
+    };
+    error.kind
+}
+
+#[test]
+fn target_and_headers_arrive_byte_for_byte() {
+    let (base, heads) = listening();
+    let exchanges = exchanges(2000);
+    let target = "/v2//a/%2F/../b;p/'x'?_state=a+b%2F%2f'c'&d=;e&digest=sha256:0//";
+    let mut odd = request("GET", &format!("{base}{target}"), Payload::Empty);
+    odd.headers_mut()
+        .insert("accept-encoding", "identity".parse().unwrap());
+    odd.headers_mut()
+        .insert("range", "bytes=500-1233".parse().unwrap());
+    run(&exchanges, &odd, &Arc::default()).unwrap();
+    let head = heads.recv().unwrap();
+    let mut lines: Vec<_> = head.trim_end().split("\r\n").collect();
+    assert_eq!(lines.remove(0), format!("GET {target} HTTP/1.1"));
+    lines.sort_unstable();
+    let host = format!("host: {}", base.trim_start_matches("http://"));
+    assert_eq!(
+        lines,
+        [
+            "accept-encoding: identity",
+            host.as_str(),
+            "range: bytes=500-1233"
+        ]
+    );
+}
+
+#[test]
+fn an_empty_post_sends_its_length_and_nothing_else() {
+    let (base, heads) = listening();
+    let exchanges = exchanges(2000);
+    for method in ["POST", "PUT"] {
+        run(
+            &exchanges,
+            &request(method, &format!("{base}/x"), Payload::Empty),
+            &Arc::default(),
+        )
+        .unwrap();
+        let head = heads.recv().unwrap().to_lowercase();
+        assert!(head.contains("\r\ncontent-length: 0\r\n"), "{head}");
+        assert!(!head.contains("transfer-encoding"), "{head}");
+        assert_eq!(head.matches("content-length").count(), 1, "{head}");
+    }
+}
+
+#[test]
+fn a_small_body_is_not_chunked() {
+    let (sender, bodies) = channel();
+    let base = server(move |_, mut stream| {
+        let head = head(&mut stream);
+        let mut body = [0; 3];
+        stream.read_exact(&mut body).unwrap();
+        sender.send((head, body)).unwrap();
+        stream.write_all(OK).unwrap();
+    });
+    let document = Payload::Bytes(Arc::from(&b"{ }"[..]));
+    run(
+        &exchanges(2000),
+        &request("PUT", &base, document),
+        &Arc::default(),
+    )
+    .unwrap();
+    let (head, body) = bodies.recv().unwrap();
+    assert!(head.contains("content-length: 3\r\n"), "{head}");
+    assert!(!head.contains("transfer-encoding"), "{head}");
+    assert_eq!(&body, b"{ }");
+}
+
+#[test]
+fn connections_are_kept() {
+    let (sender, counts) = channel();
+    let base = server(move |count, mut stream| {
+        while !head(&mut stream).is_empty() {
+            sender.send(count).unwrap();
+            stream.write_all(OK).unwrap();
+        }
+    });
+    let exchanges = exchanges(2000);
+    for _ in 0..3 {
+        run(
+            &exchanges,
+            &request("GET", &base, Payload::Empty),
+            &Arc::default(),
+        )
+        .unwrap();
+        assert_eq!(counts.recv().unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_kept_connection_that_closes_is_replaced_silently() {
+    // Every connection takes two requests, but answers one only.
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        stream.write_all(OK).unwrap();
+        head(&mut stream);
+    });
+    let exchanges = exchanges(2000);
+    for method in ["GET", "POST", "GET"] {
+        let request = request(method, &base, Payload::Empty);
+        assert_eq!(run(&exchanges, &request, &Arc::default()).unwrap().0, 200);
+    }
+    // What may not be done twice is not.
+    let request = request("PATCH", &base, Payload::Empty);
+    assert_eq!(
+        kind(run(&exchanges, &request, &Arc::default())),
+        TransportErrorKind::Reset
+    );
+}
+
+#[test]
+fn a_silent_server_is_given_up_after_the_answer_limit() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        thread::sleep(Duration::from_secs(5));
+    });
+    let begun = Instant::now();
+    let result = run(
+        &exchanges(300),
+        &request("GET", &base, Payload::Empty),
+        &Arc::default(),
+    );
+    assert_eq!(kind(result), TransportErrorKind::Answer);
+    assert!(
+        begun.elapsed() >= Duration::from_millis(600),
+        "longer than idle is fine"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn a_stalled_download_is_given_up_after_the_idle_limit() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        stream.write_all(&OK[..OK.len() - 2]).unwrap();
+        thread::sleep(Duration::from_secs(5));
+    });
+    let result = run(
+        &exchanges(300),
+        &request("GET", &base, Payload::Empty),
+        &Arc::default(),
+    );
+    assert_eq!(kind(result), TransportErrorKind::Idle);
+}
+
+#[test]
+fn a_slow_download_passes() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        for byte in OK {
+            stream.write_all(&[*byte]).unwrap();
+            thread::sleep(Duration::from_millis(15));
+        }
+    });
+    let result = run(
+        &exchanges(400),
+        &request("GET", &base, Payload::Empty),
+        &Arc::default(),
+    );
+    assert_eq!(result.unwrap().1, b"hello");
+}
+
+#[test]
+fn a_short_answer_is_a_reset() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        stream.write_all(&OK[..OK.len() - 2]).unwrap();
+    });
+    let result = run(
+        &exchanges(2000),
+        &request("GET", &base, Payload::Empty),
+        &Arc::default(),
+    );
+    assert_eq!(kind(result), TransportErrorKind::Reset);
+}
+
+#[test]
+fn a_stopped_read_ends_at_once() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        stream.write_all(&OK[..OK.len() - 2]).unwrap();
+        thread::sleep(Duration::from_secs(20));
+    });
+    let control = Arc::<Control>::default();
+    let stopper = Arc::clone(&control);
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        stopper.stop();
+    });
+    let begun = Instant::now();
+    let result = run(
+        &exchanges(60_000),
+        &request("GET", &base, Payload::Empty),
+        &control,
+    );
+    assert_eq!(result, Err(Interrupted::Aborted));
+    assert!(
+        begun.elapsed() < Duration::from_millis(1000),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn a_stopped_connect_ends_at_once() {
+    // A backlog of one that is full does not answer.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut full = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+        full.push(stream);
+        if full.len() > 5000 {
+            return;
+        }
+    }
+    let control = Arc::<Control>::default();
+    let stopper = Arc::clone(&control);
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        stopper.stop();
+    });
+    let begun = Instant::now();
+    let result = run(
+        &exchanges(60_000),
+        &request("GET", &format!("http://{address}"), Payload::Empty),
+        &control,
+    );
+    assert_eq!(result, Err(Interrupted::Aborted));
+    assert!(
+        begun.elapsed() < Duration::from_millis(1000),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn refused_and_unknown_hosts_are_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let exchanges = exchanges(2000);
+    let result = run(
+        &exchanges,
+        &request("GET", &base, Payload::Empty),
+        &Arc::default(),
+    );
+    assert_eq!(kind(result), TransportErrorKind::Connect);
+    let result = run(
+        &exchanges,
+        &request("GET", "http://no.such.host.invalid/", Payload::Empty),
+        &Arc::default(),
+    );
+    assert_eq!(kind(result), TransportErrorKind::Resolve);
+}
+
+#[test]
+fn what_is_no_http_is_a_protocol_error() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n\r\n").unwrap();
+    });
+    let result = run(
+        &exchanges(2000),
+        &request("GET", &base, Payload::Empty),
+        &Arc::default(),
+    );
+    assert_eq!(kind(result), TransportErrorKind::Protocol);
+}
+
+/// Zeros, a few at a time.
+struct Drip {
+    pause: Duration,
+    chunk: usize,
+}
+
+impl Read for Drip {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        thread::sleep(self.pause);
+        let read = buffer.len().min(self.chunk);
+        buffer[..read].fill(0);
+        Ok(read)
+    }
+}
+
+#[test]
+fn an_upload_may_last_longer_than_the_idle_limit() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        stream.read_exact(&mut [0; 1000]).unwrap();
+        stream
+            .write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+    });
+    let mut drip = Drip {
+        pause: Duration::from_millis(100),
+        chunk: 100,
+    };
+    let (result, moved) = upload(&exchanges(300), &base, 1000, &Arc::default(), &mut drip);
+    assert_eq!(result, Ok(201));
+    assert_eq!(moved, 1000);
+}
+
+#[test]
+fn a_peer_that_stops_reading_is_noticed() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        thread::sleep(Duration::from_secs(10));
+    });
+    let begun = Instant::now();
+    let (result, moved) = upload(
+        &exchanges(400),
+        &base,
+        1 << 30,
+        &Arc::default(),
+        &mut std::io::repeat(0),
+    );
+    assert_eq!(kind(result), TransportErrorKind::Idle);
+    assert!(moved < 1 << 26);
+    assert!(begun.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn a_stopped_upload_ends_at_once() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        thread::sleep(Duration::from_secs(10));
+    });
+    let control = Arc::<Control>::default();
+    let stopper = Arc::clone(&control);
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        stopper.stop();
+    });
+    let begun = Instant::now();
+    let (result, _) = upload(
+        &exchanges(60_000),
+        &base,
+        1 << 30,
+        &control,
+        &mut std::io::repeat(0),
+    );
+    assert_eq!(result, Err(Interrupted::Aborted));
+    assert!(
+        begun.elapsed() < Duration::from_millis(1000),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn an_early_refusal_is_heard_when_the_peer_closes() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        stream
+            .write_all(
+                b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            )
+            .unwrap();
+    });
+    for _ in 0..10 {
+        let (result, moved) = upload(
+            &exchanges(2000),
+            &base,
+            1 << 30,
+            &Arc::default(),
+            &mut std::io::repeat(0),
+        );
+        assert_eq!(result, Ok(401));
+        assert!(moved < 1 << 26, "{moved}");
+    }
+}
+
+#[test]
+fn an_early_refusal_is_heard_when_the_peer_just_stops_reading() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        stream
+            .write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        thread::sleep(Duration::from_secs(10));
+    });
+    let begun = Instant::now();
+    let (result, _) = upload(
+        &exchanges(60_000),
+        &base,
+        1 << 30,
+        &Arc::default(),
+        &mut std::io::repeat(0),
+    );
+    assert_eq!(result, Ok(413));
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn a_connection_lost_while_sending_is_a_reset() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        drop(stream.shutdown(Shutdown::Both));
+    });
+    let (result, _) = upload(
+        &exchanges(2000),
+        &base,
+        1 << 30,
+        &Arc::default(),
+        &mut std::io::repeat(0),
+    );
+    assert_eq!(kind(result), TransportErrorKind::Reset);
+}
+
+#[test]
+fn a_source_that_comes_up_short_does_not_hang() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        drop(stream.read_to_end(&mut Vec::new()));
+    });
+    let begun = Instant::now();
+    let (result, moved) = upload(
+        &exchanges(5000),
+        &base,
+        1000,
+        &Arc::default(),
+        &mut &[0; 10][..],
+    );
+    assert_eq!(kind(result), TransportErrorKind::Reset);
+    assert_eq!(moved, 10);
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_source_that_has_too_much_is_cut() {
+    let (sender, lengths) = channel();
+    let base = server(move |_, mut stream| {
+        head(&mut stream);
+        stream.read_exact(&mut [0; 1000]).unwrap();
+        stream
+            .write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        let mut rest = Vec::new();
+        stream
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .unwrap();
+        drop(stream.read_to_end(&mut rest));
+        sender.send(rest.len()).unwrap();
+    });
+    let (result, moved) = upload(
+        &exchanges(2000),
+        &base,
+        1000,
+        &Arc::default(),
+        &mut std::io::repeat(0),
+    );
+    assert_eq!(result, Ok(201));
+    assert_eq!(moved, 1000);
+    assert_eq!(lengths.recv().unwrap(), 0);
+}
+
+/// A TLS server's configuration, and the client's trust in it.
+fn identity(name: &str) -> (Arc<rustls::ServerConfig>, Trust) {
+    let identity = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(identity.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![identity.cert.der().clone()], key.unwrap())
+        .unwrap();
+    let trust = Trust {
+        roots: Some(Arc::new(vec![identity.cert.der().to_vec()])),
+        extra: Vec::new(),
+    };
+    (Arc::new(config), trust)
+}
+
+/// A TLS server on one connection after the other.
+fn tls_server(
+    config: Arc<rustls::ServerConfig>,
+    serve: impl Fn(&mut dyn ReadWrite) + Clone + Send + 'static,
+) -> String {
+    let base = server(move |_, stream| {
+        let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+        serve(&mut rustls::StreamOwned::new(connection, stream));
+    });
+    base.replace("http://127.0.0.1", "https://localhost")
+}
+
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
+
+fn tls_head(stream: &mut dyn ReadWrite) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read > 0) {
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+fn trusting(trust: &Trust, millis: u64) -> Exchanges {
+    Exchanges::new(Tls::new(trust).unwrap(), &limits(millis), 4)
+}
+
+/// Like a worker: on a thread with a worker's stack.
+fn on_a_worker<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let builder = thread::Builder::new().stack_size(crate::pool::STACK);
+    builder.spawn(work).unwrap().join().unwrap()
+}
+
+#[test]
+fn tls_works_on_a_workers_stack_and_keeps_connections() {
+    let (config, trust) = identity("localhost");
+    let (sender, counts) = channel();
+    let base = tls_server(config, move |stream| {
+        let mut served = 0;
+        while !tls_head(stream).is_empty() {
+            served += 1;
+            sender.send(served).unwrap();
+            stream.write_all(OK).unwrap();
+        }
+    });
+    on_a_worker(move || {
+        let exchanges = trusting(&trust, 2000);
+        for served in 1..4 {
+            let answer = run(
+                &exchanges,
+                &request("GET", &base, Payload::Empty),
+                &Arc::default(),
+            );
+            assert_eq!(answer.unwrap().1, b"hello");
+            assert_eq!(counts.recv().unwrap(), served);
+        }
+    });
+}
+
+#[test]
+fn tls_moves_large_bodies_both_ways() {
+    const LEN: usize = 20 << 20;
+    let (config, trust) = identity("localhost");
+    let base = tls_server(config, |stream| {
+        tls_head(stream);
+        std::io::copy(&mut stream.take(LEN as u64), &mut std::io::sink()).unwrap();
+        write!(
+            stream,
+            "HTTP/1.1 201 Created\r\nContent-Length: {LEN}\r\n\r\n"
+        )
+        .unwrap();
+        std::io::copy(&mut std::io::repeat(7).take(LEN as u64), stream).unwrap();
+    });
+    let exchanges = trusting(&trust, 2000);
+    let control = Arc::default();
+    let (result, moved) = upload(
+        &exchanges,
+        &base,
+        LEN as u64,
+        &control,
+        &mut std::io::repeat(0),
+    );
+    assert_eq!((result, moved), (Ok(201), LEN as u64));
+    let mut put = request("PUT", &base, Payload::Empty);
+    put.headers_mut().insert(header::CONTENT_LENGTH, LEN.into());
+    let (mut zeros, mut count) = (std::io::repeat(0), |_| {});
+    let body = Upload::new(&mut zeros, LEN as u64, &control, &mut count);
+    let _entered = control.enter();
+    let answer = exchanges.send(&put, Some(body), None, &control).unwrap();
+    let mut reader = answer.into_body().into_reader();
+    assert_eq!(
+        std::io::copy(&mut reader, &mut std::io::sink()).unwrap(),
+        LEN as u64
+    );
+}
+
+#[test]
+fn tls_refuses_strangers_for_good() {
+    let (config, trust) = identity("other.example");
+    let base = tls_server(Arc::clone(&config), |stream| drop(tls_head(stream)));
+    let get = request("GET", &base, Payload::Empty);
+    assert_eq!(
+        kind(run(&trusting(&trust, 2000), &get, &Arc::default())),
+        TransportErrorKind::Tls
+    );
+    let (_, others) = identity("localhost");
+    assert_eq!(
+        kind(run(&trusting(&others, 2000), &get, &Arc::default())),
+        TransportErrorKind::Tls
+    );
+}
+
+#[test]
+fn tls_to_a_server_without_it_is_a_tls_error() {
+    let (base, _heads) = listening();
+    let (_, trust) = identity("localhost");
+    let get = request("GET", &base.replace("http:", "https:"), Payload::Empty);
+    let result = run(&trusting(&trust, 1000), &get, &Arc::default()).unwrap_err();
+    let Interrupted::Transport(error) = &result else {
+        panic!("{result:?}")
+    };
+    // A server of plain HTTP waits for the end of a line, answers in plain text, or hangs up.
+    assert!(
+        matches!(
+            error.kind,
+            TransportErrorKind::Tls | TransportErrorKind::Connect
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn tls_hears_an_early_refusal() {
+    let (config, trust) = identity("localhost");
+    let base = tls_server(config, |stream| {
+        tls_head(stream);
+        stream
+            .write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        stream.flush().unwrap();
+        thread::sleep(Duration::from_millis(100));
+    });
+    let exchanges = trusting(&trust, 5000);
+    let control = Arc::default();
+    let (result, moved) = upload(
+        &exchanges,
+        &base,
+        1 << 30,
+        &control,
+        &mut std::io::repeat(0),
+    );
+    assert_eq!(result, Ok(401));
+    assert!(moved < 1 << 26, "{moved}");
+}
+
+#[test]
+fn tls_stops_at_once() {
+    let (config, trust) = identity("localhost");
+    let base = tls_server(config, |stream| {
+        tls_head(stream);
+        thread::sleep(Duration::from_secs(10));
+    });
+    let control = Arc::<Control>::default();
+    let stopper = Arc::clone(&control);
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        stopper.stop();
+    });
+    let begun = Instant::now();
+    let get = request("GET", &base, Payload::Empty);
+    assert_eq!(
+        run(&trusting(&trust, 60_000), &get, &control),
+        Err(Interrupted::Aborted)
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+/// A proxy that knows CONNECT; sends what it was asked.
+fn proxy(sender: std::sync::mpsc::Sender<String>) -> String {
+    server(move |_, mut stream| {
+        let asked = head(&mut stream);
+        let target = asked.split(' ').nth(1).unwrap().to_owned();
+        sender.send(asked).unwrap();
+        let mut there = TcpStream::connect(target).unwrap();
+        stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
+        let (mut back, mut from) = (stream.try_clone().unwrap(), there.try_clone().unwrap());
+        thread::spawn(move || std::io::copy(&mut from, &mut back));
+        drop(std::io::copy(&mut stream, &mut there));
+    })
+}
+
+#[test]
+fn proxies_tunnel() {
+    let (config, trust) = identity("localhost");
+    let secure = tls_server(config, |stream| {
+        while !tls_head(stream).is_empty() {
+            stream.write_all(OK).unwrap();
+        }
+    });
+    let (plain, _heads) = listening();
+    let (sender, asked) = channel();
+    let url = proxy(sender).replace("http://", "http://user:pass@");
+    let proxy = windlass_store::driver::Proxy { url };
+    let exchanges = trusting(&trust, 2000);
+    for base in [secure, plain] {
+        for reused in [false, true] {
+            let control = Arc::default();
+            let get = request("GET", &base, Payload::Empty);
+            let _entered = Control::enter(&control);
+            let response = exchanges.send(&get, None, Some(&proxy), &control).unwrap();
+            let mut body = response.into_body().into_reader();
+            assert_eq!(std::io::read_to_string(&mut body).unwrap(), "hello");
+            let asked = asked.try_recv();
+            assert_eq!(asked.is_err(), reused);
+            if let Ok(asked) = asked {
+                assert!(
+                    asked.contains("Proxy-Authorization: Basic dXNlcjpwYXNz\r\n"),
+                    "{asked}"
+                );
+                assert!(!asked.contains("User-Agent"), "{asked}");
+            }
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! One job: a call, a step in a store, or a question for credentials.
+//!
+//! Responsible for carrying bytes between connection and store, and for telling how far they got.
+//! Must not know when jobs run.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use http::{Response, Uri};
+use windlass_core::call::{
+    Interrupted, Keep, Payload, TransferId, TransportError, TransportErrorKind,
+};
+use windlass_core::{Call, Done, Job, Origin, Registry, Scheme, TaskId};
+use windlass_store::driver::{Credentials, Observer, Proxy, Route};
+use windlass_store::{Incoming, OutgoingReader, Stores};
+
+use crate::control::Control;
+use crate::exchange::{Exchanges, Upload, read_interrupted};
+
+/// What one read of a body takes at most: as much as a connection has read.
+const BUFFER: usize = 64 * 1024;
+
+/// A blob of which at least this much is to come is worth a second thread: starting one takes as
+/// long as hashing some tens of KiB.
+const WORTH_OVERLAPPING: u64 = 8 * 1024 * 1024;
+
+/// Buffers between the thread that reads and the thread that hashes and writes, and their size:
+/// half a MiB for each of the few transfers that overlap.
+const OVERLAP_BUFFERS: usize = 4;
+const OVERLAP_BUFFER: usize = 128 * 1024;
+
+/// What jobs need of a client.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) exchanges: Exchanges,
+    pub(crate) stores: Arc<Stores>,
+    pub(crate) credentials: Arc<dyn Credentials>,
+    pub(crate) route: Option<Arc<dyn Route>>,
+    pub(crate) watching: Watching,
+    /// Threads that move a blob's bytes.
+    pub(crate) moving: AtomicUsize,
+    pub(crate) parallelism: usize,
+}
+
+impl Context {
+    /// Runs a job to its end.
+    pub(crate) fn run(&self, job: Job, control: &Arc<Control>) -> Done {
+        match job {
+            Job::Http(call) => self.exchange(call, control),
+            Job::Store(call) => self.stores.run(call),
+            Job::Credentials(call) => {
+                let (registry, recipient) = (call.registry(), call.recipient());
+                let found = self
+                    .credentials
+                    .find(registry, call.repository(), recipient);
+                call.finish(found)
+            }
+            _ => Done::lost(job.id()),
+        }
+    }
+
+    fn exchange(&self, mut call: Box<Call>, control: &Arc<Control>) -> Done {
+        let _entered = control.enter();
+        let mut body = match self.open(&mut call) {
+            Ok(body) => body,
+            Err(why) => return call.finish(Err(why)),
+        };
+        let failure = body.as_ref().map(|(reader, _)| reader.failure());
+        let mut progress = Progress::new(&self.watching, &call);
+        let result = {
+            let mut moved = |more| progress.add(more);
+            let upload = body.as_mut().map(|(reader, len)| {
+                Upload::new(reader as &mut dyn Read, *len, control, &mut moved)
+            });
+            let proxy = self.proxy(call.request().uri());
+            self.exchanges
+                .send(call.request(), upload, proxy.as_ref(), control)
+        };
+        if body.is_some() {
+            progress.end();
+        }
+        let response = match result {
+            Ok(response) => response,
+            Err(Interrupted::Aborted) => return call.finish(Err(Interrupted::Aborted)),
+            Err(why) => {
+                let source = failure.and_then(|failure| failure.take());
+                return call.finish(Err(source.unwrap_or(why)));
+            }
+        };
+        if control.is_deaf() && response.status().is_success() {
+            let why = "the peer agreed before it had heard everything";
+            let why = TransportError::new(TransportErrorKind::Reset, why);
+            return call.finish(Err(Interrupted::Transport(why)));
+        }
+        self.receive(call, response, progress, control)
+    }
+
+    /// The request's body, if it is a stored blob, and its length.
+    fn open(&self, call: &mut Call) -> Result<Option<(OutgoingReader, u64)>, Interrupted> {
+        let outgoing = call.outgoing();
+        let Payload::Body(body) = call.request().body() else {
+            return Ok(None);
+        };
+        let Some(outgoing) = outgoing else {
+            let why = TransportError::new(TransportErrorKind::Other, "unknown digest algorithm");
+            return Err(Interrupted::NotSent(why));
+        };
+        let reader = self.stores.outgoing(body, outgoing);
+        let reader = reader.map_err(Interrupted::Store)?;
+        Ok(Some((reader, body.len)))
+    }
+
+    fn receive(
+        &self,
+        mut call: Box<Call>,
+        response: Response<ureq::Body>,
+        progress: Progress<'_>,
+        control: &Arc<Control>,
+    ) -> Done {
+        let expected = call.expects_bytes();
+        let (head, body) = response.into_parts();
+        let receive = call.head(Response::from_parts(head, ()));
+        let incoming = Incoming::new(&self.stores, call, receive);
+        if !incoming.wants_body() {
+            return incoming.finish(Ok(()));
+        }
+        let body = body.into_reader();
+        let Some(expected) = expected else {
+            let (incoming, end) = straight(body, incoming, progress, control);
+            return incoming.finish(end);
+        };
+        let others = self.moving.fetch_add(1, Relaxed);
+        let _moving = Moving(&self.moving);
+        let overlaps = expected >= WORTH_OVERLAPPING && others < self.parallelism;
+        let (incoming, end) = if overlaps {
+            overlapped(body, incoming, progress, control)
+        } else {
+            straight(body, incoming, progress, control)
+        };
+        incoming.finish(end)
+    }
+
+    fn proxy(&self, uri: &Uri) -> Option<Proxy> {
+        self.route.as_ref()?.proxy(&origin(uri)?)
+    }
+}
+
+/// One transfer less when it is dropped.
+struct Moving<'a>(&'a AtomicUsize);
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Where a request goes.
+//
+// CONNECT: the core knows a call's origin; ask it once it says so.
+fn origin(uri: &Uri) -> Option<Origin> {
+    let (scheme, port) = match uri.scheme_str()? {
+        "http" => (Scheme::Http, 80),
+        "https" => (Scheme::Https, 443),
+        _ => return None,
+    };
+    let authority = format!("{}:{}", uri.host()?, uri.port_u16().unwrap_or(port));
+    let registry: Registry = authority.parse().ok()?;
+    Some(registry.origin().with_scheme(scheme))
+}
+
+type End = Result<(), Interrupted>;
+
+/// Reads, hashes and writes in turn.
+fn straight(
+    mut body: impl Read,
+    mut incoming: Incoming,
+    mut progress: Progress<'_>,
+    control: &Control,
+) -> (Incoming, End) {
+    let mut buffer = vec![0; BUFFER];
+    let end = loop {
+        match read(&mut body, &mut buffer, control) {
+            Ok(0) => break Ok(()),
+            Ok(read) if incoming.chunk(&buffer[..read]) == Keep::Stop => break Ok(()),
+            Ok(_) => progress.at(incoming.position()),
+            Err(why) => break Err(why),
+        }
+    };
+    progress.end();
+    (incoming, end)
+}
+
+/// Reads on this thread, hashes and writes on another.
+fn overlapped(
+    body: impl Read,
+    mut incoming: Incoming,
+    mut progress: Progress<'_>,
+    control: &Control,
+) -> (Incoming, End) {
+    let (full, filled) = sync_channel::<(Vec<u8>, usize)>(OVERLAP_BUFFERS);
+    let (empty, emptied) = sync_channel(OVERLAP_BUFFERS);
+    for _ in 0..OVERLAP_BUFFERS {
+        drop(empty.send(vec![0; OVERLAP_BUFFER]));
+    }
+    thread::scope(|scope| {
+        let keeper = scope.spawn(move || {
+            for (buffer, len) in filled {
+                if incoming.chunk(&buffer[..len]) == Keep::Stop {
+                    break;
+                }
+                progress.at(incoming.position());
+                // The reader may be through.
+                drop(empty.send(buffer));
+            }
+            progress.end();
+            incoming
+        });
+        let end = fill(body, &full, &emptied, control);
+        drop(full);
+        let incoming = keeper.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (incoming, end)
+    })
+}
+
+/// Fills empty buffers with the body, until it ends or nobody wants more.
+fn fill(
+    mut body: impl Read,
+    full: &SyncSender<(Vec<u8>, usize)>,
+    emptied: &Receiver<Vec<u8>>,
+    control: &Control,
+) -> End {
+    while let Ok(mut buffer) = emptied.recv() {
+        let mut len = 0;
+        let mut end = None;
+        while end.is_none() && len < buffer.len() {
+            match read(&mut body, &mut buffer[len..], control) {
+                Ok(0) => end = Some(Ok(())),
+                Ok(read) => len += read,
+                Err(why) => end = Some(Err(why)),
+            }
+        }
+        let unwanted = full.send((buffer, len)).is_err();
+        if let Some(end) = end {
+            return end;
+        }
+        if unwanted {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn read(body: &mut impl Read, buffer: &mut [u8], control: &Control) -> Result<usize, Interrupted> {
+    loop {
+        if control.is_stopped() {
+            return Err(Interrupted::Aborted);
+        }
+        match body.read(buffer) {
+            Ok(read) => return Ok(read),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(read_interrupted(&error, control)),
+        }
+    }
+}
+
+/// Who watches which transfer.
+#[derive(Default)]
+pub(crate) struct Watching(Mutex<Watchers>);
+
+type Watchers = BTreeMap<TransferId, (TaskId, Arc<dyn Observer>)>;
+
+impl Watching {
+    pub(crate) fn add(&self, transfer: TransferId, task: TaskId, observer: &Arc<dyn Observer>) {
+        self.lock().insert(transfer, (task, Arc::clone(observer)));
+    }
+
+    pub(crate) fn forget(&self, task: TaskId) {
+        self.lock().retain(|_, (watched, _)| *watched != task);
+    }
+
+    fn find(&self, transfer: TransferId) -> Option<Arc<dyn Observer>> {
+        self.lock()
+            .get(&transfer)
+            .map(|(_, observer)| Arc::clone(observer))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Watchers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Watching {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watching")
+    }
+}
+
+/// Tells how far a transfer is, now and then.
+struct Progress<'a> {
+    watching: &'a Watching,
+    transfer: Option<TransferId>,
+    observer: Option<Arc<dyn Observer>>,
+    position: u64,
+    told: u64,
+    told_at: Instant,
+}
+
+impl<'a> Progress<'a> {
+    /// After so many bytes, or so long a time, it is worth telling.
+    const BYTES: u64 = 1024 * 1024;
+    const TIME: Duration = Duration::from_millis(100);
+
+    fn new(watching: &'a Watching, call: &Call) -> Self {
+        Self {
+            watching,
+            transfer: call.transfer(),
+            observer: None,
+            position: call.starts_at(),
+            told: call.starts_at(),
+            told_at: Instant::now(),
+        }
+    }
+
+    fn add(&mut self, more: u64) {
+        self.at(self.position + more);
+    }
+
+    fn at(&mut self, position: u64) {
+        self.position = position;
+        let enough = position.abs_diff(self.told) >= Self::BYTES;
+        if self.transfer.is_some() && (enough || self.told_at.elapsed() >= Self::TIME) {
+            self.tell();
+        }
+    }
+
+    fn end(&mut self) {
+        if self.transfer.is_some() && self.told != self.position {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        let Some(transfer) = self.transfer else {
+            return;
+        };
+        self.told = self.position;
+        self.told_at = Instant::now();
+        if self.observer.is_none() {
+            self.observer = self.watching.find(transfer);
+        }
+        if let Some(observer) = &self.observer {
+            observer.bytes(transfer, self.position);
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Connections as ureq sees them.
+//!
+//! Responsible for the limits on waiting, for the stop flag, and for hearing an early answer while
+//! a body is being sent. Must not know requests.
+//!
+//! ureq gives up when a write fails. A registry that refuses an upload answers at once and closes,
+//! so the write fails although an answer is there to be read. Here the connection turns *deaf*
+//! instead: it takes what is left of the body without sending it (the body's reader stops
+//! producing it), and ureq gets to the answer.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use ureq::Timeout;
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, TransportAdapter,
+};
+use windlass_core::call::{TransportError, TransportErrorKind};
+
+use crate::control::Control;
+use crate::dial::dial;
+use crate::stream::{Stream, Under, is_wait};
+use crate::tls::Tls;
+
+/// After how many bytes sent it is worth a system call to see whether the peer spoke already.
+const EARLY: usize = 1024 * 1024;
+
+/// Makes connections.
+#[derive(Debug)]
+pub(crate) struct Wires {
+    tls: Tls,
+    idle: Duration,
+    connect: Duration,
+    config: OnceLock<Result<Arc<ClientConfig>, TransportError>>,
+}
+
+impl Wires {
+    pub(crate) const fn new(tls: Tls, connect: Duration, idle: Duration) -> Self {
+        Self {
+            tls,
+            idle,
+            connect,
+            config: OnceLock::new(),
+        }
+    }
+
+    /// The first https connection reads the system's certificates.
+    fn tls_config(&self) -> Result<Arc<ClientConfig>, TransportError> {
+        self.config.get_or_init(|| self.tls.config()).clone()
+    }
+
+    fn wire(&self, stream: Stream, details: &ConnectionDetails<'_>) -> Wire {
+        let config = details.config;
+        Wire {
+            stream,
+            buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
+            idle: self.idle,
+            user: None,
+            sent: 0,
+            deaf: None,
+        }
+    }
+}
+
+impl<In: Transport> Connector<In> for Wires {
+    type Out = Box<dyn Transport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        tunnel: Option<In>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        let host = details.uri.host().unwrap_or_default();
+        let default = if details.needs_tls() { 443 } else { 80 };
+        let port = details.uri.port_u16().unwrap_or(default);
+        let limit = (*details.timeout.after).min(self.connect);
+        let begun = Instant::now();
+        if !details.needs_tls() {
+            if let Some(tunnel) = tunnel {
+                return Ok(Some(Box::new(tunnel)));
+            }
+            let stream = dial(host, port, limit).map_err(other)?;
+            return Ok(Some(Box::new(self.wire(Stream::Plain(stream), details))));
+        }
+        let config = self.tls_config().map_err(other)?;
+        let under = match tunnel {
+            Some(tunnel) => {
+                let clock = Arc::clone(&details.current_time);
+                Under::Tunnel(Box::new(TransportAdapter::new(Box::new(tunnel), clock)))
+            }
+            None => Under::Direct(dial(host, port, limit).map_err(other)?),
+        };
+        let bare = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        let name = ServerName::try_from(bare).map_err(|_| {
+            other(TransportError::new(
+                TransportErrorKind::Tls,
+                "invalid host name",
+            ))
+        })?;
+        let mut stream = Stream::tls(config, name, under).map_err(ureq_io)?;
+        stream.set_timeout(details.timeout);
+        let mut wire = self.wire(stream, details);
+        let left = limit.saturating_sub(begun.elapsed());
+        wire.shake_hands(left)?;
+        Ok(Some(Box::new(wire)))
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+struct Wire {
+    stream: Stream,
+    buffers: LazyBuffers,
+    idle: Duration,
+    /// Whose request it serves, or served last.
+    user: Option<Arc<Control>>,
+    /// Bytes sent since the peer was last listened to.
+    sent: usize,
+    /// The peer listens no longer; why.
+    deaf: Option<TransportError>,
+}
+
+impl Transport for Wire {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        let control = self.serve();
+        if self.deaf.is_some() {
+            return Ok(());
+        }
+        self.stream.set_timeout(timeout);
+        let mut patience = self.idle_patience(&timeout);
+        let mut data = &self.buffers.output()[..amount];
+        self.sent += amount;
+        while self.deaf.is_none() && (!data.is_empty() || self.stream.is_pending()) {
+            patience.check(&control)?;
+            match self.stream.write(data) {
+                Ok(taken) => {
+                    data = &data[taken..];
+                    patience.renew();
+                }
+                Err(error) if is_wait(&error) => self.sent = EARLY,
+                Err(error) => self.deaf = Some(broken(&error, "while sending")),
+            }
+            if self.sent >= EARLY {
+                self.sent = 0;
+                if self.stream.has_answer() {
+                    let why = "the peer ended the exchange while the request was being sent";
+                    self.deaf = Some(TransportError::new(TransportErrorKind::Reset, why));
+                }
+            }
+        }
+        if self.deaf.is_some() {
+            control.note_deaf();
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        let control = self.serve();
+        self.stream.set_timeout(timeout);
+        let patience = self.idle_patience(&timeout);
+        loop {
+            patience.check(&control)?;
+            match self.stream.read(self.buffers.input_append_buf()) {
+                Ok(0) if self.deaf.is_some() => break,
+                Ok(read) => {
+                    if read > 0 {
+                        control.note_answered();
+                    }
+                    self.buffers.input_appended(read);
+                    return Ok(read > 0);
+                }
+                Err(error) if is_wait(&error) => {}
+                Err(_) if self.deaf.is_some() => break,
+                Err(error) => return Err(ureq_io(error)),
+            }
+        }
+        // Nothing was there to be heard: what broke first is the reason.
+        let why = self.deaf.clone().expect("only a deaf connection gets here");
+        Err(other(why))
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.deaf.is_none() && self.stream.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.stream.is_tls()
+    }
+}
+
+impl Wire {
+    fn shake_hands(&mut self, limit: Duration) -> Result<(), ureq::Error> {
+        let control = self.serve();
+        let patience = Patience::new(
+            limit,
+            TransportErrorKind::Connect,
+            "TLS handshake took too long",
+        );
+        loop {
+            patience.check(&control)?;
+            match self.stream.shake_hands() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) if is_wait(&error) => {}
+                Err(error) => return Err(ureq_io(error)),
+            }
+        }
+        // The handshake belongs to the first request: that one does not *re*use the connection.
+        self.user = None;
+        Ok(())
+    }
+
+    /// Who is served now; tells it if somebody else was served before.
+    fn serve(&mut self) -> Arc<Control> {
+        let now = Control::current().unwrap_or_default();
+        match &self.user {
+            Some(before) if Arc::ptr_eq(before, &now) => return now,
+            Some(_) => now.note_reused(),
+            None => {}
+        }
+        self.user = Some(Arc::clone(&now));
+        now
+    }
+
+    /// While an answer is awaited its own limit holds, while a connection is made that of
+    /// connecting, else that of an idle connection.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "not our enum, and it may grow"
+    )]
+    fn idle_patience(&self, timeout: &NextTimeout) -> Patience {
+        match timeout.reason {
+            Timeout::RecvResponse if self.deaf.is_none() => Patience::new(
+                *timeout.after,
+                TransportErrorKind::Answer,
+                "request sent, no answer began",
+            ),
+            Timeout::Connect => Patience::new(
+                *timeout.after,
+                TransportErrorKind::Connect,
+                "the proxy took too long",
+            ),
+            _ => Patience::new(self.idle, TransportErrorKind::Idle, "no byte moved"),
+        }
+    }
+}
+
+/// How long nothing may happen.
+struct Patience {
+    since: Instant,
+    limit: Duration,
+    kind: TransportErrorKind,
+    why: &'static str,
+}
+
+impl Patience {
+    fn new(limit: Duration, kind: TransportErrorKind, why: &'static str) -> Self {
+        Self {
+            since: Instant::now(),
+            limit,
+            kind,
+            why,
+        }
+    }
+
+    fn renew(&mut self) {
+        self.since = Instant::now();
+    }
+
+    fn check(&self, control: &Control) -> Result<(), ureq::Error> {
+        if control.is_stopped() {
+            let why = TransportError::new(TransportErrorKind::Other, "stopped");
+            return Err(other(why));
+        }
+        if self.since.elapsed() < self.limit {
+            return Ok(());
+        }
+        let why = format!("{} for {:?}", self.why, self.limit);
+        Err(other(TransportError::new(self.kind, why)))
+    }
+}
+
+fn other(error: TransportError) -> ureq::Error {
+    ureq::Error::Other(Box::new(error))
+}
+
+fn ureq_io(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ureq::Error {
+    let error = error.into();
+    match error.downcast::<io::Error>() {
+        Ok(error) => ureq::Error::from(*error),
+        Err(error) => ureq::Error::from(io::Error::new(io::ErrorKind::InvalidData, error)),
+    }
+}
+
+fn broken(error: &io::Error, when: &str) -> TransportError {
+    TransportError::new(TransportErrorKind::Reset, format!("{when}: {error}"))
+}
