@@ -123,7 +123,6 @@ pub(crate) struct Broker {
     unions: BTreeSet<Key>,
     trusted: Vec<(Registry, Origin)>,
     token_limit: u64,
-    header_limit: usize,
     /// Warnings about withheld credentials, each told once.
     withheld: BTreeSet<(Registry, Origin)>,
     warnings: Vec<String>,
@@ -162,8 +161,7 @@ impl Broker {
     pub(crate) const fn new(
         trusted: Vec<(Registry, Origin)>,
         token_limit: u64,
-        header_limit: usize,
-    ) -> Self {
+        ) -> Self {
         Self {
             hosts: BTreeMap::new(),
             credentials: BTreeMap::new(),
@@ -171,7 +169,6 @@ impl Broker {
             unions: BTreeSet::new(),
             trusted,
             token_limit,
-            header_limit,
             withheld: BTreeSet::new(),
             warnings: Vec::new(),
             woken: Vec::new(),
@@ -266,7 +263,7 @@ impl Broker {
         said: Said,
     ) -> Refused {
         memo.rounds += 1;
-        let offered = challenges(headers, self.header_limit);
+        let offered = challenges(headers);
         let learned = self.learn(&asking.site.origin, &offered, from, asking.id);
         let denied = |broker: &Self, presented: String| {
             Refused::Denied(AuthError {

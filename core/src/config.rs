@@ -121,8 +121,6 @@ pub struct Limits {
     pub token_body: u64,
     /// Redirects of one request.
     pub redirects: usize,
-    /// Bytes of one `WWW-Authenticate`, `Link` or `Location` value.
-    pub header: usize,
 }
 
 impl Default for Limits {
@@ -135,7 +133,6 @@ impl Default for Limits {
             error_body: 64 << 10,
             token_body: 64 << 10,
             redirects: 10,
-            header: 16 << 10,
         }
     }
 }

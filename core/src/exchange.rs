@@ -37,7 +37,7 @@ pub(crate) enum Class {
 }
 
 /// Classifies the end of an exchange.
-pub(crate) fn classify(exchanged: &Exchanged, request: &RequestLine, limit: usize) -> Class {
+pub(crate) fn classify(exchanged: &Exchanged, request: &RequestLine) -> Class {
     if let Some(interrupted) = &exchanged.interrupted
         && !is_answered(exchanged)
     {
@@ -53,7 +53,7 @@ pub(crate) fn classify(exchanged: &Exchanged, request: &RequestLine, limit: usiz
     }
     match status.as_u16() {
         401 => Class::Challenged,
-        403 if wants_more_scope(exchanged, limit) => Class::Challenged,
+        403 if wants_more_scope(exchanged) => Class::Challenged,
         301 | 302 | 303 | 307 | 308 => Class::Redirected,
         408 | 429 | 500 | 502..=504 | 506..=599 => temporary(exchanged, request, status),
         400..=499 if collected(exchanged).is_some_and(is_too_many) => {
@@ -127,8 +127,8 @@ fn is_too_many(body: &[u8]) -> bool {
 }
 
 /// AUTH-08: RFC 6750 has insufficient scope as a 403 with a challenge.
-fn wants_more_scope(exchanged: &Exchanged, limit: usize) -> bool {
-    challenges(&exchanged.headers, limit).iter().any(|challenge| {
+fn wants_more_scope(exchanged: &Exchanged) -> bool {
+    challenges(&exchanged.headers).iter().any(|challenge| {
         challenge.is_scheme("bearer") && challenge.param("error") == Some("insufficient_scope")
     })
 }

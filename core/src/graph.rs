@@ -20,7 +20,8 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, NotFound, Said};
 use crate::event::{Event, Why};
-use crate::manifest::{Content, Declared, Document, DocumentError, is_manifest_type};
+use crate::manifest::media_type::{OCI_ARTIFACT, OCI_MANIFEST, is_manifest_type};
+use crate::manifest::{Content, Declared, Document, DocumentError};
 use crate::op::{ManifestGet, ManifestHead, ManifestPut, Operation, Outcome, Site};
 use crate::platform::{self, Platform};
 use crate::reference::{Reference, Repository, Target};
@@ -60,12 +61,16 @@ pub(crate) struct Copying {
     pub(crate) ending: Option<Result<Report, Failure>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tally {
     moved: u64,
     bytes: u64,
     mounted: u64,
     present: u64,
+}
+
+impl Tally {
+    pub(crate) const NONE: Self = Self { moved: 0, bytes: 0, mounted: 0, present: 0 };
 }
 
 #[derive(Debug)]
@@ -340,9 +345,9 @@ impl Session {
         }
         if node == ROOT && copying.by_digest.is_empty() {
             if let (Platforms::One(wanted), Content::Index(index)) =
-                (&copying.platforms, &document.content)
+                (&copying.platforms, document.content())
             {
-                return match choose(wanted, &index.manifests, copying.nodes[ROOT.0].depth) {
+                return match choose(wanted, &index.manifests) {
                     Ok(chosen) => {
                         let root = &mut copying.nodes[ROOT.0];
                         root.descriptor = Some(chosen);
@@ -369,7 +374,7 @@ impl Session {
             self.event(task, Event::Resolved(descriptor));
         }
         let Some(copying) = self.tasks.get_mut(&task) else { return };
-        copying.held += document.bytes.len() as u64;
+        copying.held += document.bytes().len() as u64;
         if copying.held > self.config.limits.documents {
             let what = "the manifests of this image are too large to be held together".into();
             return self.fail(task, Error::Policy { what });
@@ -386,10 +391,10 @@ impl Session {
             return Ok(());
         };
         match reference.digest() {
-            Some(digest) if *digest != document.digest => Err(Error::Policy {
+            Some(digest) if digest != document.digest() => Err(Error::Policy {
                 what: format!(
                     "the destination names {digest}, but what would be pushed is {}",
-                    document.digest
+                    document.digest()
                 ),
             }),
             Some(_) | None => Ok(()),
@@ -691,8 +696,8 @@ impl Session {
         let this = &mut copying.nodes[node.0];
         this.stage = Stage::Putting;
         let (Some(document), Some(descriptor)) = (&this.document, &this.descriptor) else { return };
-        let (bytes, digest) = (document.bytes.clone(), document.digest.clone());
-        let descriptor = Descriptor::new(document.media_type.clone(), digest, descriptor.size);
+        let (bytes, digest) = (document.bytes().clone(), document.digest().clone());
+        let descriptor = Descriptor::new(document.media_type(), digest, descriptor.size);
         match copying.destination.clone() {
             Some(End::Store { store, .. }) => {
                 let op = StoreOp::Put { digest: descriptor.digest, bytes };
@@ -744,7 +749,7 @@ impl Session {
         let Some(copying) = self.tasks.get(&task) else { return };
         let Platforms::One(wanted) = &copying.platforms else { return };
         let Ok(is) = serde_json::from_slice::<Platform>(config) else { return };
-        if is.os.is_empty() || is.architecture.is_empty() || platform::runs(wanted, &is) {
+        if is.os.is_empty() || is.architecture.is_empty() || runs(wanted, &is) {
             return;
         }
         let warning = format!("the image is for {is}, not for {wanted}");
@@ -765,7 +770,7 @@ impl Session {
         let this = &mut copying.nodes[node.0];
         this.stage = Stage::Done;
         if let Some(document) = this.document.take() {
-            copying.held = copying.held.saturating_sub(document.bytes.len() as u64);
+            copying.held = copying.held.saturating_sub(document.bytes().len() as u64);
         }
         let parents = core::mem::take(&mut copying.nodes[node.0].parents);
         for parent in parents {
@@ -913,30 +918,32 @@ impl Node {
 impl Document {
     /// What the document points to: manifests, and everything else.
     fn children(&self) -> (Vec<Descriptor>, Vec<Descriptor>) {
-        match &self.content {
+        match self.content() {
             Content::Image(image) => {
-                let blobs = image.config.iter().chain(&image.layers).cloned().collect();
-                (Vec::new(), blobs)
+                let config = core::iter::once(&image.config);
+                (Vec::new(), config.chain(&image.layers).cloned().collect())
             }
+            Content::Artifact(artifact) => (Vec::new(), artifact.blobs.clone()),
             Content::Index(index) => index
                 .manifests
                 .iter()
                 .cloned()
-                .partition(|descriptor| is_manifest_type(&descriptor.media_type)),
+                .partition(|entry| {
+                    is_manifest_type(&entry.media_type) || entry.media_type == OCI_ARTIFACT
+                }),
         }
     }
 
     fn config(&self) -> Option<Descriptor> {
-        match &self.content {
-            Content::Image(image) => image.config.clone(),
-            Content::Index(_) => None,
+        match self.content() {
+            Content::Image(image) => Some(image.config.clone()),
+            Content::Index(_) | Content::Artifact(_) => None,
         }
     }
 }
 
 /// The image for a platform, or an error that lists what there is (IDX-17).
-fn choose(wanted: &Platform, entries: &[Descriptor], depth: usize) -> Result<Descriptor, Error> {
-    let _ = depth;
+fn choose(wanted: &Platform, entries: &[Descriptor]) -> Result<Descriptor, Error> {
     match platform::choose(wanted, entries) {
         Ok(chosen) => Ok(chosen.clone()),
         Err(error) => Err(Error::NotFound(NotFound {
@@ -945,6 +952,14 @@ fn choose(wanted: &Platform, entries: &[Descriptor], depth: usize) -> Result<Des
             hint: Some(format!("{error}")),
         })),
     }
+}
+
+/// Whether an image for `is` runs where `wanted` is wanted.
+fn runs(wanted: &Platform, is: &Platform) -> bool {
+    let digest = Digest::of(crate::digest::Algorithm::Sha256, &[]);
+    let mut entry = Descriptor::new(OCI_MANIFEST, digest, 0);
+    entry.platform = Some(is.clone());
+    !platform::order(wanted, &[entry]).is_empty()
 }
 
 /// The content of a descriptor that brings it along, if it is what it says; or that is known.

@@ -7,6 +7,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod auth;
 pub mod call;
 pub mod config;
 pub mod credential;
@@ -14,22 +15,30 @@ pub mod descriptor;
 pub mod digest;
 pub mod error;
 pub mod event;
+mod exchange;
+mod graph;
 pub mod hashing;
 pub mod header;
 pub mod manifest;
+mod op;
 pub mod platform;
+mod realm;
 pub mod reference;
 pub mod registry;
+mod retry;
 mod rng;
-
+mod said;
 pub mod scope;
 mod session;
+mod steps;
 pub mod store;
 pub mod task;
 #[cfg(test)]
 mod testing;
 mod time;
 pub mod uri;
+mod wire;
+mod work;
 
 pub use call::{Call, Done, Job, JobId};
 pub use config::Config;

@@ -44,6 +44,13 @@ impl Steps {
         self.outside.values().any(is_owner)
     }
 
+    /// Drops steps that have not gone out, and says how many.
+    pub(crate) fn drop_queued(&mut self, is_owner: impl Fn(&Owner) -> bool) -> usize {
+        let before = self.queue.len();
+        self.queue.retain(|(owner, _, _)| !is_owner(owner));
+        before - self.queue.len()
+    }
+
     /// Whether steps are outside.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.outside.is_empty()

@@ -127,7 +127,6 @@ impl Wire {
         let broker = Broker::new(
             config.trusted_realms.clone(),
             config.limits.token_body,
-            config.limits.header,
         );
         Self {
             config,
@@ -185,6 +184,19 @@ impl Wire {
     /// Whether an exchange is not over yet.
     pub(crate) fn is_open(&self, id: ExchangeId) -> bool {
         self.exchanges.contains_key(&id)
+    }
+
+    /// The exchanges that this owner began and that are not over.
+    pub(crate) fn owned_by(&self, owner: &Owner) -> Vec<ExchangeId> {
+        self.exchanges
+            .iter()
+            .filter(|(_, exchange)| matches!(&exchange.purpose, Purpose::Owner(o) if o == owner))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    pub(crate) fn has_settled(&self) -> bool {
+        !self.settled.is_empty()
     }
 
     pub(crate) fn take_abort(&mut self) -> Option<JobId> {
@@ -490,7 +502,7 @@ impl Wire {
         }
         let is_token = matches!(exchange.op, Operation::Token(_));
         let foreign = !is_token && url.origin() != &exchange.site.origin;
-        let class = classify(&exchanged, &line, self.config.limits.header);
+        let class = classify(&exchanged, &line);
         match class {
             Class::Aborted => self.lost(id, now, rng),
             Class::Fatal(error) => self.settle(id, Err(error)),

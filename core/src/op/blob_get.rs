@@ -57,7 +57,8 @@ impl BlobGet {
         if !answer.status.is_success() {
             if answer.status == http::StatusCode::RANGE_NOT_SATISFIABLE && !self.hashing.is_empty()
             {
-                return self.start_over(answer.failure(&self.what()));
+                let failure = answer.failure(&self.what());
+                return self.start_over(failure);
             }
             return Verdict::Failed(answer.failure(&self.what()));
         }

@@ -9,7 +9,8 @@ use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
 use crate::call::{Expect, Flaw, Received};
 use crate::descriptor::Descriptor;
 use crate::error::Error;
-use crate::manifest::{ACCEPT_MANIFESTS, Declared, Document, DocumentError};
+use crate::manifest::media_type::ACCEPT_MANIFESTS;
+use crate::manifest::{Declared, Document, DocumentError};
 use crate::reference::Target;
 
 /// Fetches a manifest or index and verifies it.

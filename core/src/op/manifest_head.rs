@@ -7,7 +7,7 @@ use http::{Method, header};
 
 use super::{Answer, Draft, Outcome, Site, Verdict};
 use crate::call::{Expect, content_length};
-use crate::manifest::ACCEPT_MANIFESTS;
+use crate::manifest::media_type::ACCEPT_MANIFESTS;
 use crate::reference::Target;
 
 /// Asks for a manifest without its bytes.

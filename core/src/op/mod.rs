@@ -21,7 +21,6 @@ mod token;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -31,7 +30,7 @@ pub(crate) use self::blob_put::{BlobPut, Stage};
 pub(crate) use self::manifest_get::ManifestGet;
 pub(crate) use self::manifest_head::ManifestHead;
 pub(crate) use self::manifest_put::ManifestPut;
-pub(crate) use self::token::{Grant, Token, TokenCredential};
+pub(crate) use self::token::{Grant, Token, TokenCredential, basic};
 use crate::call::{Expect, Payload, Received, TransferId};
 use crate::digest::Digest;
 use crate::error::{AuthError, Error, NotFound, Refusal, RequestLine, Said};
@@ -308,6 +307,7 @@ impl Operation {
 #[cfg(test)]
 pub(crate) mod testing {
     use alloc::string::ToString;
+    use alloc::vec::Vec;
 
     use super::*;
 

@@ -13,7 +13,7 @@ use super::{Answer, Draft, Outcome, Verdict};
 use crate::call::{Expect, Payload};
 use crate::credential::Secret;
 use crate::error::{AuthError, Error};
-use crate::header;
+use crate::header::{date, escape, rfc3339};
 use crate::scope::Scopes;
 use crate::uri::Url;
 
@@ -128,7 +128,7 @@ impl Token {
         let Ok(said) = serde_json::from_slice::<Said>(answer.bytes()) else {
             return Verdict::Failed(answer.peer("sent no token: the answer is not a JSON object"));
         };
-        let life = life(&said, header::date(&answer.headers));
+        let life = life(&said, date(&answer.headers));
         // V-B: if both are there and differ, `access_token` is what Go clients take.
         let token = [said.access_token, said.token].into_iter().flatten().find(|t| !t.is_empty());
         match token {
@@ -145,7 +145,7 @@ impl Token {
         match &self.credential {
             TokenCredential::Anonymous => "no credentials".into(),
             TokenCredential::Basic { username, .. } => {
-                format!("the credentials of `{}`", header::escape(username, 100))
+                format!("the credentials of `{}`", escape(username, 100))
             }
             TokenCredential::Refresh(_) => "an identity token".into(),
         }
@@ -168,7 +168,7 @@ fn life(said: &Said, date: Option<u64>) -> u64 {
         )
         | None => SHORTEST_LIFE,
     };
-    let issued = said.issued_at.as_deref().and_then(header::rfc3339_seconds);
+    let issued = said.issued_at.as_deref().and_then(rfc3339).map(|micros| micros / 1_000_000);
     let age = match (date, issued) {
         (Some(date), Some(issued)) => date.saturating_sub(issued),
         (Some(_) | None, Some(_) | None) => 0,
