@@ -67,11 +67,11 @@ impl DockerConfig {
         let mut failed = None;
         for source in &self.sources {
             match source.answer(wanted) {
-                CredentialAnswer::None => {}
-                CredentialAnswer::Failed(why) => {
+                Ok(None) => {}
+                Ok(Some(answer)) => return answer,
+                Err(why) => {
                     failed.get_or_insert(why);
                 }
-                answer => return answer,
             }
         }
         failed.map_or(CredentialAnswer::None, CredentialAnswer::Failed)
@@ -175,17 +175,14 @@ impl Source {
             .as_ref()
     }
 
-    fn answer(&self, wanted: &Wanted<'_>) -> CredentialAnswer {
-        let content = match self.content() {
-            Ok(content) => content,
-            Err(why) => return CredentialAnswer::Failed(why.clone()),
-        };
-        let auths = content.auths.iter().flatten();
+    /// What is kept for it here; an error says why that cannot be used.
+    fn answer(&self, wanted: &Wanted<'_>) -> Result<Option<CredentialAnswer>, String> {
+        let content = self.content().map_err(String::clone)?;
         let mut failed = None;
-        for (key, entry) in by_fit(auths, wanted) {
+        for (key, entry) in by_fit(content.auths.iter().flatten(), wanted) {
             match entry.as_ref().map(Entry::credential) {
                 None | Some(Ok(None)) => {}
-                Some(Ok(Some(answer))) => return answer,
+                Some(Ok(answer)) => return Ok(answer),
                 Some(Err(why)) => {
                     failed.get_or_insert_with(|| {
                         format!("{}: the `auth` of {key} {why}", self.label)
@@ -195,7 +192,7 @@ impl Source {
         }
         failed
             .or_else(|| self.helper(content, wanted))
-            .map_or(CredentialAnswer::None, CredentialAnswer::Failed)
+            .map_or(Ok(None), Err)
     }
 
     /// Why a helper's credential cannot be had, if a helper is in charge (CRED-06).
@@ -379,10 +376,10 @@ mod tests {
     }
 
     fn user(answer: &CredentialAnswer) -> String {
-        match answer {
-            CredentialAnswer::Basic { username, .. } => username.clone(),
-            other => format!("{other:?}"),
+        if let CredentialAnswer::Basic { username, .. } = answer {
+            return username.clone();
         }
+        format!("{answer:?}")
     }
 
     #[test]
