@@ -47,16 +47,18 @@ const JSON_HELP: &str = "\
 Print a JSON object instead of a digest
 
 pull, push, copy:
-  source, destination    as given, NAME and tag filled in
-  digest, mediaType, size    what was moved: a manifest or an index
+  source, destination       as given, NAME filled in
+  digest, mediaType, size   what was moved: a manifest or an index
   blobsMoved, bytesMoved    what really went over the network
-  blobsMounted    taken by the registry from another repository
-  blobsPresent    there already
-  seconds    how long it took
+  blobsMounted              taken by the registry from another repository
+  blobsPresent              there already
+  seconds                   how long it took
 digest:
-  reference, digest, mediaType, size
+  reference                 as given
+  digest, mediaType, size   what it stands for
 demo:
-  ok, digest, blobs, bytes, steps (name, requests)";
+  ok, digest, blobs, bytes
+  steps                     of each its name and how many requests it took";
 
 const REALM_HELP: &str = "\
 Let REGISTRY's credentials go to the token service at REALM

@@ -71,6 +71,11 @@ impl Cancel {
     pub(crate) fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
+
+    #[cfg(test)]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Opens an image layout that must be there.

@@ -61,3 +61,32 @@ impl Interrupt {
 fn leave(exit: Exit) -> ! {
     std::process::exit(exit.code().into())
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use signal_hook::consts::SIGTERM;
+
+    use super::*;
+    use crate::printer::{Chatter, Form};
+
+    #[test]
+    fn the_first_signal_asks_for_an_end() {
+        let interrupt = Interrupt::default();
+        let cancel = Cancel::default();
+        let printer = Arc::new(Printer::new(Chatter::Quiet, Form::Text));
+        interrupt
+            .watch(cancel.clone(), printer)
+            .expect("signals can be watched");
+        assert_eq!(interrupt.asked(), None);
+
+        signal_hook::low_level::raise(SIGTERM).expect("a signal can be raised");
+        let begun = Instant::now();
+        while !cancel.is_cancelled() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "never cancelled");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(interrupt.asked(), Some(Exit::Terminated));
+    }
+}

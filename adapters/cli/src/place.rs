@@ -283,8 +283,38 @@ mod tests {
     }
 
     #[test]
+    fn realms() {
+        let table = [
+            ("r.example=auth.example", "https://auth.example"),
+            ("r.example=auth.example:8443", "https://auth.example:8443"),
+            (
+                "r.example=https://auth.example/token?x",
+                "https://auth.example",
+            ),
+            ("r.example=http://auth.example:81", "http://auth.example:81"),
+            ("r.example=http://auth.example", "http://auth.example"),
+            // Over TLS unless the URL says otherwise, also on loopback.
+            ("r.example=localhost:81", "https://localhost:81"),
+        ];
+        for (text, expected) in table {
+            let (registry, realm) = trusted_realm(text).expect(text);
+            assert_eq!(registry.as_str(), "r.example");
+            assert_eq!(realm.to_string(), expected, "{text}");
+        }
+        for bad in [
+            "r.example",
+            "=x",
+            "r.example=",
+            "r.example=ftp://x",
+            "a/b=x",
+        ] {
+            assert!(trusted_realm(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn displayed_as_typed() {
-        for text in ["oci:/tmp/x:a:b", "oci:x"] {
+        for text in ["oci:/tmp/x:a:b", "oci:x", "r.example/a:1"] {
             let place: Place = text.parse().expect(text);
             assert_eq!(place.to_string(), text);
         }

@@ -126,9 +126,7 @@ impl Progress {
         }
         let message = format!("{} arrived, {} there already", state.arrived, state.skipped);
         let total = state.total.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("{spinner} {msg}");
-            let bar =
-                ProgressBar::new_spinner().with_style(style.expect("the template is a constant"));
+            let bar = ProgressBar::new_spinner().with_style(total_style());
             let bar = self.printer.bars().add(bar);
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
@@ -217,6 +215,10 @@ fn bar_style(has_color: bool) -> ProgressStyle {
         .progress_chars("=> ")
 }
 
+fn total_style() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg}").expect("the template is a constant")
+}
+
 fn finished_line(moving: &Moving) -> String {
     let took = moving.since.elapsed();
     let mut line = format!(
@@ -274,6 +276,13 @@ impl fmt::Display for Seconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn templates_are_templates() {
+        for style in [bar_style(true), bar_style(false), total_style()] {
+            ProgressBar::hidden().with_style(style).tick();
+        }
+    }
 
     #[test]
     fn sizes() {

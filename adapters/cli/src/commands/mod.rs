@@ -338,6 +338,45 @@ mod tests {
     }
 
     #[test]
+    fn schemes() {
+        // (options, registry, endpoint that is set)
+        let table: [(&[&str], &str, Option<&str>); 6] = [
+            (&[], "r.example", None),
+            (&["--tls"], "localhost:5000", Some("https://localhost:5000")),
+            (&["--plain-http"], "r.example", Some("http://r.example")),
+            (
+                &["--plain-http"],
+                "r.example:5000",
+                Some("http://r.example:5000"),
+            ),
+            (&["--plain-http"], "localhost:443", Some("http://localhost")),
+            (&["--plain-http"], "docker.io", None),
+        ];
+        for (options, name, expected) in table {
+            let registry: Registry = name.parse().expect(name);
+            let config = common(options).config(&[&registry]);
+            let endpoint = config.endpoints.get(&registry).map(ToString::to_string);
+            assert_eq!(endpoint.as_deref(), expected, "{options:?} {name}");
+        }
+    }
+
+    #[test]
+    fn entries_are_named_after_the_reference() {
+        let digest = windlass_core::Digest::of(windlass_core::Algorithm::Sha256, b"");
+        let table = [
+            ("r.example/a:1".to_owned(), "oci:x:1"),
+            ("r.example/a".to_owned(), "oci:x:latest"),
+            (format!("r.example/a@{digest}"), "oci:x"),
+            (format!("r.example/a:1@{digest}"), "oci:x:1"),
+        ];
+        for (text, expected) in table {
+            let from: Place = text.parse().expect("a reference");
+            let to: Place = "oci:x".parse().expect("a layout");
+            assert_eq!(named_like(&from, to).to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn names_between_layouts() {
         let layout = |name: Option<&str>| {
             Place::Layout(InLayout {
