@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use windlass_core::call::TransferId;
 use windlass_core::{Digest, Event, TaskId};
 use windlass_store::driver::Observer;
@@ -86,14 +86,15 @@ impl Progress {
     ) -> ProgressBar {
         let at = state.shown.partition_point(|(other, _)| *other >= size);
         state.shown.insert(at, (size, transfer));
-        let bar = ProgressBar::new(size)
+        let bar = ProgressBar::with_draw_target(Some(size), ProgressDrawTarget::hidden())
             .with_style(bar_style(self.printer.has_color()))
             .with_prefix(short(digest));
-        let bar = self.printer.bars().insert(at, bar);
+        // Bytes that were there before are no measure of speed: counted while nobody looks, then
+        // the measuring starts over.
         bar.set_position(from);
-        // Bytes that were there before are no measure of speed.
+        bar.tick();
         bar.reset_eta();
-        bar
+        self.printer.bars().insert(at, bar)
     }
 
     fn stored(&self, digest: &Digest) {
