@@ -1,0 +1,287 @@
+//! What people can type. Types and help texts only.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use windlass_core::{Origin, Platform, Platforms, Reference, Registry};
+
+use crate::place::{self, InLayout, Place};
+
+const ABOUT: &str = "Pull, push and copy container images and artifacts";
+
+const LONG_ABOUT: &str = "\
+Pull, push and copy container images and artifacts between OCI registries and image layouts.
+
+Interrupted transfers go on where they stopped, also after a crash or Ctrl-C: run the same command \
+again. Every byte is verified against its digest before it gets its final name. No daemon, no root.";
+
+const EXAMPLES: &str = "\
+Examples:
+  windlass pull alpine:3.20 oci:images
+  windlass push oci:images:3.20 registry.example/team/alpine:3.20
+  windlass copy ghcr.io/org/app:1.2 registry.example/mirror/app:1.2
+  windlass digest ubuntu:24.04
+  windlass demo
+
+Places:
+  alpine, ghcr.io/org/app:1.2, host:5000/app@sha256:…    an image in a registry
+  docker://REF                                           the same, spelled out
+  oci:DIR[:NAME]                                         an image in an OCI image layout
+
+Credentials are those of `docker login` (config.json), unless --username is given.
+Proxies are taken from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY; certificate authorities
+from the system, or from SSL_CERT_FILE and SSL_CERT_DIR if they are set.
+
+Exit codes:
+    0  done
+    1  refused, or failed for good
+    2  the command line, a reference or the configuration is wrong
+    3  not found
+    4  not authenticated, or not allowed
+    5  failed in a way that may pass: try again later
+    6  content is not what its digest says; it was not kept
+  130  interrupted (Ctrl-C); what has arrived is kept for the next run
+  143  terminated (SIGTERM); the same";
+
+const JSON_HELP: &str = "\
+Print a JSON object instead of a digest
+
+pull, push, copy:
+  source, destination       as given, NAME filled in
+  digest, mediaType, size   what was moved: a manifest or an index
+  blobsMoved, bytesMoved    what really went over the network
+  blobsMounted              taken by the registry from another repository
+  blobsPresent              there already
+  seconds                   how long it took
+digest:
+  reference                 as given
+  digest, mediaType, size   what it stands for
+demo:
+  ok, digest, blobs, bytes
+  steps                     of each its name and how many requests it took";
+
+const REALM_HELP: &str = "\
+Let REGISTRY's credentials go to the token service at REALM
+
+Credentials are only ever sent to the registry's own host, and to the token services of well-known \
+registries. If a registry's token service is on another host, windlass asks it anonymously and says \
+so in a warning that names the setting to give here. REALM is host[:port] (https) or a URL.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "windlass",
+    version,
+    about = ABOUT,
+    long_about = LONG_ABOUT,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring an image from a registry into an image layout
+    Pull(Pull),
+    /// Bring an image from an image layout into a registry
+    Push(Push),
+    /// Bring an image from one place to another
+    Copy(Copy),
+    /// Print the digest that a reference stands for
+    Digest(Digest),
+    /// Show what windlass does, with a registry of its own on this machine
+    ///
+    /// Makes an image of a folder, pushes it to a registry on a loopback port, pulls it back into
+    /// a second layout, copies it to another repository, and compares every byte. Shows every
+    /// request. Needs no network and leaves nothing behind.
+    Demo(Demo),
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  windlass pull alpine oci:images                      as images:latest, for this machine
+  windlass pull alpine:3.20 oci:images:stable          under another name
+  windlass pull --platform all ubuntu oci:images       every platform, the index as it is
+  windlass pull --platform linux/arm/v7 ubuntu oci:images")]
+pub(crate) struct Pull {
+    /// The image: [registry/]repository[:tag][@digest]
+    #[arg(value_name = "REF", value_parser = place::registry)]
+    pub(crate) source: Reference,
+    /// The layout, created if it is not there; NAME is REF's tag unless given
+    #[arg(value_name = "oci:DIR[:NAME]", value_parser = place::layout)]
+    pub(crate) destination: InLayout,
+    /// Which image of an index: os/arch[/variant], or `all` [default: linux on this machine's arch]
+    #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
+    pub(crate) platform: Option<Platforms>,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  windlass push oci:images:3.20 registry.example/team/alpine:3.20
+  windlass push oci:build localhost:5000/app           the only image in build, as app:latest")]
+pub(crate) struct Push {
+    /// The image; without NAME the only one in DIR
+    #[arg(value_name = "oci:DIR[:NAME]", value_parser = place::layout)]
+    pub(crate) source: InLayout,
+    /// Where to: [registry/]repository[:tag]
+    #[arg(value_name = "REF", value_parser = place::registry)]
+    pub(crate) destination: Reference,
+    /// Which image of an index: os/arch[/variant], or `all` [default: all]
+    #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
+    pub(crate) platform: Option<Platforms>,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  windlass copy alpine:3.20 registry.example/mirror/alpine:3.20
+  windlass copy registry.example/dev/app:7 registry.example/prod/app:7   blobs are mounted
+  windlass copy --platform linux/amd64 docker://ghcr.io/org/app oci:images:app
+  windlass copy oci:images:app oci:/media/usb/images
+
+--username is for the registry of DST, or for that of SRC if DST is a layout. Credentials for the
+other side come from docker's config.json.")]
+pub(crate) struct Copy {
+    /// The image: REF, docker://REF or oci:DIR[:NAME]
+    #[arg(value_name = "SRC")]
+    pub(crate) source: Place,
+    /// Where to: REF, docker://REF or oci:DIR[:NAME]
+    #[arg(value_name = "DST")]
+    pub(crate) destination: Place,
+    /// Which image of an index: os/arch[/variant], or `all` [default: all]
+    #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
+    pub(crate) platform: Option<Platforms>,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Example:
+  windlass digest ubuntu:24.04")]
+pub(crate) struct Digest {
+    /// The image: [registry/]repository[:tag]
+    #[arg(value_name = "REF", value_parser = place::registry)]
+    pub(crate) reference: Reference,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Demo {
+    /// The folder to make an image of [default: a few files that windlass brings along]
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: Option<PathBuf>,
+    /// Keep both layouts in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+/// What can be given before or after the verb.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Common {
+    /// The user name for the registry; needs --password-stdin
+    #[arg(
+        long,
+        global = true,
+        value_name = "USER",
+        help_heading = "Authentication"
+    )]
+    pub(crate) username: Option<String>,
+    /// Read the password or token from the first line of standard input
+    #[arg(long, global = true, help_heading = "Authentication")]
+    pub(crate) password_stdin: bool,
+    #[arg(
+        long,
+        global = true,
+        value_name = "REGISTRY=REALM",
+        value_parser = place::trusted_realm,
+        help = "Let REGISTRY's credentials go to the token service at REALM (repeatable)",
+        long_help = REALM_HELP,
+        help_heading = "Authentication"
+    )]
+    pub(crate) trust_realm: Vec<(Registry, Origin)>,
+
+    /// Speak TLS, also on loopback
+    #[arg(long, global = true, help_heading = "Connection")]
+    pub(crate) tls: bool,
+    /// Speak plain HTTP; without it only to loopback (never to Docker Hub)
+    #[arg(long, global = true, help_heading = "Connection")]
+    pub(crate) plain_http: bool,
+    /// Trust the certificate authorities in FILE as well: PEM or DER (repeatable)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    pub(crate) ca_cert: Vec<PathBuf>,
+    /// At most N requests at once, per registry [default: 16]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=256),
+        help_heading = "Connection"
+    )]
+    pub(crate) jobs: Option<u32>,
+    /// Try again N times; progress gives a transfer all its tries back [default: 4]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(0..=100),
+        help_heading = "Connection"
+    )]
+    pub(crate) retries: Option<u32>,
+    /// Give up on a connection when nothing has moved for so long [default: 60]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..=86_400),
+        help_heading = "Connection"
+    )]
+    pub(crate) timeout: Option<u64>,
+
+    #[arg(
+        long,
+        global = true,
+        help = "Print a JSON object instead of a digest",
+        long_help = JSON_HELP,
+        help_heading = "Output"
+    )]
+    pub(crate) json: bool,
+    /// Say nothing but errors
+    #[arg(long, short, global = true, help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// Show requests and answers as they happen, without secrets, instead of progress
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(crate) trace: bool,
+}
+
+/// The platform of this machine's containers: linux on whatever it is.
+pub(crate) fn host_platform() -> Platform {
+    let (architecture, variant) = match std::env::consts::ARCH {
+        "x86_64" => ("amd64", None),
+        "aarch64" => ("arm64", None),
+        "x86" => ("386", None),
+        "arm" => ("arm", Some("v7")),
+        "powerpc64" if cfg!(target_endian = "little") => ("ppc64le", None),
+        "powerpc64" => ("ppc64", None),
+        "loongarch64" => ("loong64", None),
+        other => (other, None),
+    };
+    place::platform_of("linux", architecture, variant)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

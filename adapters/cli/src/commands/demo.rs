@@ -1,0 +1,292 @@
+//! `windlass demo`: everything once, against a registry of its own on this machine.
+//!
+//! ```text
+//!  folder ─▶ first layout ─push─▶ demo/original ─copy─▶ demo/copy
+//!                 ▲                     │
+//!                 └──── compared ───────┴─pull─▶ second layout
+//! ```
+//!
+//! Responsible for the story and for the verdict. Only compares files and digests: what it says was
+//! verified, it verified itself, from the bytes on disk.
+
+mod image;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use windlass_core::{Algorithm, Digest, Event, Platforms, Reference, TaskId};
+use windlass_store::driver::{Anonymous, Direct, Observer, Trust};
+
+use super::Context;
+use crate::args::Demo;
+use crate::client::{self, Client, End, Setup};
+use crate::exit::Problem;
+use crate::printer::{Chatter, Printer};
+use crate::progress::Size;
+use crate::testbed::LocalRegistry;
+
+const NAME: &str = "v1";
+
+pub(super) fn run(context: &Context, demo: &Demo) -> Result<(), Problem> {
+    let temporary = tempfile::tempdir().map_err(|error| failed("a temporary folder", &error))?;
+    let home = demo.keep.as_deref().unwrap_or_else(|| temporary.path());
+    let [first, second] = ["first", "second"].map(|name| home.join(name));
+    if let Some(taken) = [&first, &second].into_iter().find(|path| path.exists()) {
+        return Err(Problem::Usage(format!(
+            "{} exists already",
+            taken.display()
+        )));
+    }
+    let registry = LocalRegistry::start().map_err(|error| failed("a local registry", &error))?;
+    let mut stage = Stage {
+        original: reference(&registry, "demo/original")?,
+        copy: reference(&registry, "demo/copy")?,
+        first,
+        second,
+        client: client(context)?,
+        context,
+        registry,
+        steps: Vec::new(),
+    };
+    context.watch()?;
+    let root = stage.play(demo.folder.as_deref())?;
+    let blobs = stage.verify(&root)?;
+    stage.verdict(&root, &blobs)
+}
+
+/// A registry here is on loopback: no credentials, no proxy, no roots.
+fn client(context: &Context) -> Result<Client, Problem> {
+    let setup = Setup {
+        config: context.common.config(&[]),
+        credentials: Arc::new(Anonymous),
+        trust: Trust::default(),
+        route: Arc::new(Direct),
+        time_limits: context.common.time_limits(),
+    };
+    Client::new(setup).map_err(Problem::Usage)
+}
+
+fn reference(registry: &LocalRegistry, repository: &str) -> Result<Reference, Problem> {
+    let text = format!("{}/{repository}:{NAME}", registry.address());
+    text.parse()
+        .map_err(|error| Problem::Demo(format!("{text}: {error}")))
+}
+
+/// What the story is played with.
+struct Stage<'a> {
+    context: &'a Context,
+    registry: LocalRegistry,
+    client: Client,
+    original: Reference,
+    copy: Reference,
+    first: PathBuf,
+    second: PathBuf,
+    /// What was done so far, and how many requests it took.
+    steps: Vec<(&'static str, usize)>,
+}
+
+impl Stage<'_> {
+    /// The story. Gives the digest of the image.
+    fn play(&mut self, folder: Option<&Path>) -> Result<Digest, Problem> {
+        for folder in [&self.first, &self.second] {
+            fs::create_dir_all(folder)
+                .map_err(|error| failed(&folder.display().to_string(), &error))?;
+        }
+        let first = client::open_or_create_layout(&self.first).map_err(super::store_failed)?;
+        let second = client::open_or_create_layout(&self.second).map_err(super::store_failed)?;
+        let image = image::build(folder, first.as_ref(), NAME)?;
+        self.say(&format!(
+            "An image of {} files, {} of layer: {}",
+            image.files,
+            Size(image.layer),
+            image.root
+        ))?;
+
+        let [made, pulled] = [first, second].map(|store| End::Store {
+            store,
+            name: Some(NAME.to_owned()),
+        });
+        let original = End::Registry(self.original.clone());
+        let copy = End::Registry(self.copy.clone());
+        self.step("push", &made, &original)?;
+        self.step("push again", &made, &original)?;
+        self.step("pull", &original, &pulled)?;
+        self.step("pull again", &original, &pulled)?;
+        self.step("copy inside the registry", &original, &copy)?;
+        Ok(image.root)
+    }
+
+    fn step(&mut self, name: &'static str, from: &End, to: &End) -> Result<(), Problem> {
+        let before = self.registry.requests().len();
+        let observer = Arc::new(Quietly(Arc::clone(&self.context.printer)));
+        let cancel = &self.context.cancel;
+        let report = self
+            .client
+            .copy(from, to, Platforms::All, observer, cancel)?;
+        let requests = self.registry.requests().split_off(before);
+        let count = match requests.len() {
+            1 => "1 request".to_owned(),
+            many => format!("{many} requests"),
+        };
+        self.say("")?;
+        self.say(&format!(
+            "{name}: {count}, {} blobs ({}) moved, {} mounted",
+            report.moved,
+            Size(report.bytes),
+            report.mounted
+        ))?;
+        for request in &requests {
+            self.say(&format!("    {request}"))?;
+        }
+        self.steps.push((name, requests.len()));
+        Ok(())
+    }
+
+    /// Compares what is on disk, byte for byte, and asks the registry what the names stand for.
+    fn verify(&self, root: &Digest) -> Result<Blobs, Problem> {
+        let [made, pulled] = [&self.first, &self.second].map(|layout| blobs(layout));
+        let (made, pulled) = (made?, pulled?);
+        compare(&made, &pulled).map_err(Problem::Demo)?;
+        for reference in [&self.original, &self.copy] {
+            let observer = Arc::new(Quietly(Arc::clone(&self.context.printer)));
+            let cancel = &self.context.cancel;
+            let found = self.client.resolve(reference, observer, cancel)?;
+            if found.digest != *root {
+                return Err(Problem::Demo(format!(
+                    "{reference} stands for {}, not for {root}",
+                    found.digest
+                )));
+            }
+        }
+        Ok(made)
+    }
+
+    fn verdict(&self, root: &Digest, blobs: &Blobs) -> Result<(), Problem> {
+        let bytes: u64 = blobs.values().map(|blob| blob.len() as u64).sum();
+        if self.context.printer.is_json() {
+            let steps: Vec<Value> = self
+                .steps
+                .iter()
+                .map(|(name, requests)| json!({ "name": name, "requests": requests }))
+                .collect();
+            let line = json!({
+                "ok": true,
+                "digest": root.as_str(),
+                "blobs": blobs.len(),
+                "bytes": bytes,
+                "steps": steps,
+            });
+            return self.data(&line.to_string());
+        }
+        self.say("")?;
+        self.data(&format!(
+            "ok: {} blobs ({}) came back byte for byte, each hashes to its name, and the copy \
+             stands for the same digest",
+            blobs.len(),
+            Size(bytes)
+        ))
+    }
+
+    /// A line of the story; the verdict alone is for those who want it quiet, or in JSON.
+    fn say(&self, line: &str) -> Result<(), Problem> {
+        if self.context.printer.is_json() || self.context.common.quiet {
+            return Ok(());
+        }
+        self.data(line)
+    }
+
+    fn data(&self, line: &str) -> Result<(), Problem> {
+        self.context.printer.data(line).map_err(Problem::Output)
+    }
+}
+
+/// Shows the client's own transcript if it was asked for, and warnings; progress would only be in
+/// the way of the story.
+#[derive(Debug)]
+struct Quietly(Arc<Printer>);
+
+impl Observer for Quietly {
+    fn event(&self, _: TaskId, event: &Event) {
+        if let Event::Warning(text) = event {
+            self.0.warning(text);
+        }
+    }
+
+    fn trace(&self, line: &str) {
+        self.0.trace(line);
+    }
+
+    fn traces(&self) -> bool {
+        self.0.chatter() == Chatter::Trace
+    }
+}
+
+/// A layout's blobs by name. Small enough to be held: they are what the demo made.
+type Blobs = BTreeMap<String, Vec<u8>>;
+
+fn blobs(layout: &Path) -> Result<Blobs, Problem> {
+    let folder = layout.join("blobs").join("sha256");
+    let read = || -> io::Result<Blobs> {
+        fs::read_dir(&folder)?
+            .map(|entry| {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                Ok((name, fs::read(entry.path())?))
+            })
+            .collect()
+    };
+    read().map_err(|error| failed(&folder.display().to_string(), &error))
+}
+
+/// Whether two layouts hold the same bytes under the same names, and each is what its name says.
+fn compare(made: &Blobs, pulled: &Blobs) -> Result<(), String> {
+    for (name, bytes) in made {
+        if Digest::of(Algorithm::Sha256, bytes).encoded() != name {
+            return Err(format!("blob {name} does not hash to its name"));
+        }
+        match pulled.get(name) {
+            Some(other) if other == bytes => {}
+            Some(_) => return Err(format!("blob {name} came back with other bytes")),
+            None => return Err(format!("blob {name} did not come back")),
+        }
+    }
+    match pulled.keys().find(|name| !made.contains_key(*name)) {
+        Some(name) => Err(format!("blob {name} came back and was never sent")),
+        None => Ok(()),
+    }
+}
+
+fn failed(what: &str, error: &dyn std::error::Error) -> Problem {
+    Problem::Demo(format!("{what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(content: &[&[u8]]) -> Blobs {
+        let name = |bytes: &[u8]| Digest::of(Algorithm::Sha256, bytes).encoded().to_owned();
+        content
+            .iter()
+            .map(|bytes| (name(bytes), bytes.to_vec()))
+            .collect()
+    }
+
+    #[test]
+    fn the_comparison_notices_everything() {
+        let made = with(&[b"a", b"b"]);
+        assert_eq!(compare(&made, &made), Ok(()));
+        let says = |made: &Blobs, pulled: &Blobs| compare(made, pulled).expect_err("a difference");
+        assert!(says(&made, &with(&[b"a"])).ends_with("did not come back"));
+        assert!(says(&made, &with(&[b"a", b"b", b"c"])).ends_with("never sent"));
+
+        let mut changed = made.clone();
+        changed.values_mut().next().expect("a blob").push(0);
+        assert!(says(&made, &changed).ends_with("other bytes"));
+        assert!(says(&changed, &changed).ends_with("does not hash to its name"));
+    }
+}

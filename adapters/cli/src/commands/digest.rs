@@ -1,0 +1,30 @@
+//! `windlass digest`: what a reference stands for, without bringing anything.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::Context;
+use crate::args::Digest;
+use crate::exit::Problem;
+use crate::progress::Progress;
+
+pub(super) fn run(context: &Context, digest: &Digest) -> Result<(), Problem> {
+    let reference = &digest.reference;
+    let registry = reference.registry();
+    let client = context.client(&[registry], Some(registry))?;
+    let observer = Arc::new(Progress::new(Arc::clone(&context.printer)));
+    let root = client.resolve(reference, observer, &context.cancel)?;
+    let line = if context.printer.is_json() {
+        json!({
+            "reference": reference.to_string(),
+            "digest": root.digest.as_str(),
+            "mediaType": root.media_type,
+            "size": root.size,
+        })
+        .to_string()
+    } else {
+        root.digest.to_string()
+    };
+    context.printer.data(&line).map_err(Problem::Output)
+}

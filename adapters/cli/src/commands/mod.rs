@@ -1,0 +1,398 @@
+//! The verbs, and what they share: how a client is set up from the command line, how the end of a
+//! task is told.
+
+mod copy;
+mod demo;
+mod digest;
+mod pull;
+mod push;
+
+use std::io::{self, BufRead};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use windlass_config::{DockerConfig, Explicit, Proxies, trust};
+use windlass_core::config::InFlight;
+use windlass_core::credential::Secret;
+use windlass_core::{Config, Error, Platforms, Registry, Report, Scheme};
+use windlass_store::driver::{Credentials, TimeLimits};
+
+use crate::args::{Args, Command, Common};
+use crate::client::{self, Cancel, Client, End, Setup};
+use crate::exit::{Exit, Problem};
+use crate::interrupt::Interrupt;
+use crate::place::Place;
+use crate::printer::{Chatter, Form, Printer};
+use crate::progress::{Progress, Seconds, Size};
+
+/// Runs what was asked for and tells how it ended.
+pub(crate) fn run(args: Args) -> Exit {
+    let Args { common, command } = args;
+    let printer = Arc::new(Printer::new(common.chatter(), common.form()));
+    let context = Context {
+        common,
+        printer: Arc::clone(&printer),
+        cancel: Cancel::default(),
+        interrupt: Interrupt::default(),
+    };
+    let result = context.common.check().and_then(|()| match command {
+        Command::Pull(pull) => pull::run(&context, pull),
+        Command::Push(push) => push::run(&context, push),
+        Command::Copy(copy) => copy::run(&context, copy),
+        Command::Digest(digest) => digest::run(&context, &digest),
+        Command::Demo(demo) => demo::run(&context, &demo),
+    });
+    let Err(problem) = result else {
+        return Exit::Done;
+    };
+    problem.tell(&printer);
+    context.interrupt.asked().unwrap_or_else(|| problem.exit())
+}
+
+/// What every verb works with.
+#[derive(Debug)]
+struct Context {
+    common: Common,
+    printer: Arc<Printer>,
+    cancel: Cancel,
+    interrupt: Interrupt,
+}
+
+impl Context {
+    /// A client for these registries. A password that was given is for `owner` alone.
+    fn client(
+        &self,
+        registries: &[&Registry],
+        owner: Option<&Registry>,
+    ) -> Result<Client, Problem> {
+        let variables = |name: &str| std::env::var(name).ok();
+        let wrong = |error: &dyn std::error::Error| Problem::Usage(error.to_string());
+        let setup = Setup {
+            config: self.common.config(registries),
+            credentials: self.common.credentials(owner)?,
+            trust: trust(&self.common.ca_cert, variables).map_err(|error| wrong(&error))?,
+            route: Arc::new(Proxies::from_variables(variables).map_err(|error| wrong(&error))?),
+            time_limits: self.common.time_limits(),
+        };
+        // Only now: until here the password may have been waited for, and Ctrl-C simply ends that.
+        self.watch()?;
+        Client::new(setup).map_err(Problem::Usage)
+    }
+
+    fn watch(&self) -> Result<(), Problem> {
+        self.interrupt
+            .watch(self.cancel.clone(), Arc::clone(&self.printer))
+            .map_err(|error| Problem::Usage(format!("cannot watch for signals: {error}")))
+    }
+
+    /// Brings an image from one place to the other and reports.
+    fn copy(&self, verb: &str, from: Place, to: Place, wanted: Platforms) -> Result<(), Problem> {
+        let to = named_like(&from, to);
+        let registries: Vec<&Registry> = [&to, &from].into_iter().filter_map(registry).collect();
+        let client = self.client(&registries, registries.first().copied())?;
+        let source = match &from {
+            Place::Registry(reference) => End::Registry(reference.clone()),
+            Place::Layout(layout) => End::Store {
+                store: client::open_layout(&layout.path).map_err(store_failed)?,
+                name: layout.name.clone(),
+            },
+        };
+        let destination = match &to {
+            Place::Registry(reference) => End::Registry(reference.clone()),
+            Place::Layout(layout) => End::Store {
+                store: client::open_or_create_layout(&layout.path).map_err(store_failed)?,
+                name: layout.name.clone(),
+            },
+        };
+        let begun = Instant::now();
+        let observer = Arc::new(Progress::new(Arc::clone(&self.printer)));
+        let report = client.copy(&source, &destination, wanted, observer, &self.cancel)?;
+        self.report(verb, &from, &to, &report, begun.elapsed())
+    }
+
+    fn report(
+        &self,
+        verb: &str,
+        from: &Place,
+        to: &Place,
+        report: &Report,
+        took: Duration,
+    ) -> Result<(), Problem> {
+        let Report {
+            root,
+            moved,
+            bytes,
+            mounted,
+            present,
+            ..
+        } = report;
+        self.printer.note(&format!(
+            "{verb} {from} to {to}: {moved} blobs, {} moved, {mounted} mounted, {present} there \
+             already, in {}",
+            Size(*bytes),
+            Seconds(took)
+        ));
+        let line = if self.printer.is_json() {
+            json!({
+                "source": from.to_string(),
+                "destination": to.to_string(),
+                "digest": root.digest.as_str(),
+                "mediaType": root.media_type,
+                "size": root.size,
+                "blobsMoved": moved,
+                "bytesMoved": bytes,
+                "blobsMounted": mounted,
+                "blobsPresent": present,
+                "seconds": took.as_secs_f64(),
+            })
+            .to_string()
+        } else {
+            root.digest.to_string()
+        };
+        self.printer.data(&line).map_err(Problem::Output)
+    }
+}
+
+impl Common {
+    const fn chatter(&self) -> Chatter {
+        match (self.trace, self.quiet) {
+            (true, _) => Chatter::Trace,
+            (false, true) => Chatter::Quiet,
+            (false, false) => Chatter::Bars,
+        }
+    }
+
+    const fn form(&self) -> Form {
+        if self.json { Form::Json } else { Form::Text }
+    }
+
+    /// What clap cannot check: options may stand on both sides of the verb.
+    fn check(&self) -> Result<(), Problem> {
+        let wrong = if self.tls && self.plain_http {
+            "--tls and --plain-http exclude each other"
+        } else if self.trace && self.quiet {
+            "--trace and --quiet exclude each other"
+        } else if self.password_stdin && self.username.is_none() {
+            "--password-stdin needs --username"
+        } else if self.username.is_some() && !self.password_stdin {
+            "--username needs --password-stdin: a password on the command line can be seen by others"
+        } else {
+            return Ok(());
+        };
+        Err(Problem::Usage(wrong.to_owned()))
+    }
+
+    fn config(&self, registries: &[&Registry]) -> Config {
+        let mut config = Config::default();
+        let scheme = match (self.tls, self.plain_http) {
+            (true, _) => Some(Scheme::Https),
+            (false, true) => Some(Scheme::Http),
+            (false, false) => None,
+        };
+        for registry in registries {
+            // Docker Hub has no plain side, whatever the other end of a copy needs.
+            if let Some(scheme) = scheme.filter(|_| !registry.is_docker_hub()) {
+                let origin = registry.origin().with_scheme(scheme);
+                config.endpoints.insert((*registry).clone(), origin);
+            }
+        }
+        config.trusted_realms.clone_from(&self.trust_realm);
+        if let Some(jobs) = self.jobs {
+            config.in_flight = InFlight::at_most(jobs);
+        }
+        if let Some(retries) = self.retries {
+            config.retry.attempts = retries + 1;
+        }
+        config
+    }
+
+    fn time_limits(&self) -> TimeLimits {
+        let mut limits = TimeLimits::default();
+        if let Some(seconds) = self.timeout {
+            limits.idle = Duration::from_secs(seconds);
+        }
+        limits
+    }
+
+    fn credentials(&self, owner: Option<&Registry>) -> Result<Arc<dyn Credentials>, Problem> {
+        let docker = Arc::new(DockerConfig::from_variables(|name| {
+            std::env::var(name).ok()
+        }));
+        let Some(username) = &self.username else {
+            return Ok(docker);
+        };
+        let owner = owner.ok_or_else(|| {
+            Problem::Usage("--username makes no sense without a registry".to_owned())
+        })?;
+        let password = read_password(io::stdin().lock()).map_err(Problem::Usage)?;
+        let owner = [owner.clone()];
+        Ok(Arc::new(Explicit::new(username, password, owner, docker)))
+    }
+}
+
+/// The first line, without its end.
+fn read_password(input: impl BufRead) -> Result<Secret, String> {
+    /// Tokens are long, but not that long.
+    const MOST: u64 = 64 << 10;
+    let mut line = String::new();
+    input
+        .take(MOST)
+        .read_line(&mut line)
+        .map_err(|error| format!("cannot read the password from standard input: {error}"))?;
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() {
+        return Err("no password on standard input".to_owned());
+    }
+    Ok(Secret::new(line))
+}
+
+const fn registry(place: &Place) -> Option<&Registry> {
+    match place {
+        Place::Registry(reference) => Some(reference.registry()),
+        Place::Layout(_) => None,
+    }
+}
+
+/// An entry of a layout is named like what comes into it, unless it was given a name: the
+/// reference's tag, `latest` if there is neither tag nor digest, the name in the other layout.
+fn named_like(from: &Place, to: Place) -> Place {
+    let Place::Layout(mut layout) = to else {
+        return to;
+    };
+    layout.name = layout.name.or_else(|| match from {
+        Place::Layout(source) => source.name.clone(),
+        Place::Registry(reference) => match (reference.tag(), reference.digest()) {
+            (Some(tag), _) => Some(tag.to_string()),
+            (None, Some(_)) => None,
+            (None, None) => Some("latest".to_owned()),
+        },
+    });
+    Place::Layout(layout)
+}
+
+fn store_failed(error: windlass_core::StoreError) -> Problem {
+    Problem::failed(Error::Store(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::place::InLayout;
+
+    fn common(options: &[&str]) -> Common {
+        let words = ["windlass", "demo"].iter().chain(options);
+        Args::try_parse_from(words).expect("good options").common
+    }
+
+    #[test]
+    fn passwords() {
+        // (standard input, password)
+        let table: [(&[u8], Option<&str>); 7] = [
+            (b"p\n", Some("p")),
+            (b"p\r\n", Some("p")),
+            (b"p", Some("p")),
+            (b" p \nrest", Some(" p ")),
+            (b"", None),
+            (b"\n", None),
+            (b"\xff\n", None),
+        ];
+        for (input, expected) in table {
+            let password = read_password(input).ok();
+            let password = password.as_ref().map(Secret::expose);
+            assert_eq!(password, expected, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn options_that_exclude_or_need_each_other() {
+        let table: [(&[&str], bool); 8] = [
+            (&[], true),
+            (&["--tls"], true),
+            (&["--plain-http"], true),
+            (&["--tls", "--plain-http"], false),
+            (&["--quiet", "--trace"], false),
+            (&["--username", "u"], false),
+            (&["--password-stdin"], false),
+            (&["--username", "u", "--password-stdin"], true),
+        ];
+        for (options, is_good) in table {
+            let checked = common(options).check();
+            assert_eq!(checked.is_ok(), is_good, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn options_reach_the_configuration() {
+        let common = common(&["--jobs", "3", "--retries", "0", "--timeout", "7"]);
+        let config = common.config(&[]);
+        assert_eq!(config.in_flight, InFlight::at_most(3));
+        assert_eq!(config.retry.attempts, 1);
+        assert_eq!(common.time_limits().idle, Duration::from_secs(7));
+        assert_eq!(common.time_limits().connect, TimeLimits::default().connect);
+    }
+
+    #[test]
+    fn schemes() {
+        // (options, registry, endpoint that is set)
+        let table: [(&[&str], &str, Option<&str>); 6] = [
+            (&[], "r.example", None),
+            (&["--tls"], "localhost:5000", Some("https://localhost:5000")),
+            (&["--plain-http"], "r.example", Some("http://r.example")),
+            (
+                &["--plain-http"],
+                "r.example:5000",
+                Some("http://r.example:5000"),
+            ),
+            (&["--plain-http"], "localhost:443", Some("http://localhost")),
+            (&["--plain-http"], "docker.io", None),
+        ];
+        for (options, name, expected) in table {
+            let registry: Registry = name.parse().expect(name);
+            let config = common(options).config(&[&registry]);
+            let endpoint = config.endpoints.get(&registry).map(ToString::to_string);
+            assert_eq!(endpoint.as_deref(), expected, "{options:?} {name}");
+        }
+    }
+
+    #[test]
+    fn entries_are_named_after_the_reference() {
+        let digest = windlass_core::Digest::of(windlass_core::Algorithm::Sha256, b"");
+        let table = [
+            ("r.example/a:1".to_owned(), "oci:x:1"),
+            ("r.example/a".to_owned(), "oci:x:latest"),
+            (format!("r.example/a@{digest}"), "oci:x"),
+            (format!("r.example/a:1@{digest}"), "oci:x:1"),
+        ];
+        for (text, expected) in table {
+            let from: Place = text.parse().expect("a reference");
+            let to: Place = "oci:x".parse().expect("a layout");
+            assert_eq!(named_like(&from, to).to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_between_layouts() {
+        let layout = |name: Option<&str>| {
+            Place::Layout(InLayout {
+                path: PathBuf::from("x"),
+                name: name.map(str::to_owned),
+            })
+        };
+        let table = [
+            (None, None, "oci:x"),
+            (Some("a"), None, "oci:x:a"),
+            (Some("a"), Some("b"), "oci:x:b"),
+            (None, Some("b"), "oci:x:b"),
+        ];
+        for (from, to, expected) in table {
+            let named = named_like(&layout(from), layout(to));
+            assert_eq!(named.to_string(), expected);
+        }
+    }
+}

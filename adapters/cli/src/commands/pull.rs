@@ -1,0 +1,20 @@
+//! `windlass pull`: an image from a registry into a layout, for this machine's containers.
+
+use windlass_core::Platforms;
+
+use super::Context;
+use crate::args::{Pull, host_platform};
+use crate::exit::Problem;
+use crate::place::Place;
+
+pub(super) fn run(context: &Context, pull: Pull) -> Result<(), Problem> {
+    let wanted = pull
+        .platform
+        .unwrap_or_else(|| Platforms::One(host_platform()));
+    context.copy(
+        "pulled",
+        Place::Registry(pull.source),
+        Place::Layout(pull.destination),
+        wanted,
+    )
+}

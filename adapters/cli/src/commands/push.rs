@@ -1,0 +1,17 @@
+//! `windlass push`: an image from a layout into a registry, with everything below it.
+
+use windlass_core::Platforms;
+
+use super::Context;
+use crate::args::Push;
+use crate::exit::Problem;
+use crate::place::Place;
+
+pub(super) fn run(context: &Context, push: Push) -> Result<(), Problem> {
+    context.copy(
+        "pushed",
+        Place::Layout(push.source),
+        Place::Registry(push.destination),
+        push.platform.unwrap_or(Platforms::All),
+    )
+}

@@ -1,0 +1,194 @@
+//! How the command ends: what is said about a failure, and the exit code.
+
+use std::io;
+use std::process::ExitCode;
+
+use windlass_core::{Error, ErrorKind, Failure};
+
+use crate::printer::Printer;
+
+/// The exit codes, as `--help` documents them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Exit {
+    Done,
+    Refused,
+    Usage,
+    NotFound,
+    Auth,
+    Temporary,
+    Mismatch,
+    Interrupted,
+    Terminated,
+}
+
+impl Exit {
+    /// The number.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Refused => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Auth => 4,
+            Self::Temporary => 5,
+            Self::Mismatch => 6,
+            // 128 and the signal's number, as shells report it.
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+
+    /// The exit for a sort of error.
+    pub(crate) const fn of(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Mismatch => Self::Mismatch,
+            ErrorKind::Auth => Self::Auth,
+            ErrorKind::NotFound => Self::NotFound,
+            ErrorKind::Refused => Self::Refused,
+            ErrorKind::Temporary => Self::Temporary,
+            ErrorKind::Cancelled => Self::Interrupted,
+            // A sort of error that this version does not know is no reason to try again.
+            _ => Self::Refused,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    /// What was typed, or is configured, makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// It was tried and failed.
+    #[error("{0}")]
+    Failed(#[from] Failure),
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
+    /// The demo could not be set up, or found something wrong.
+    #[error("{0}")]
+    Demo(String),
+}
+
+impl Problem {
+    /// It failed for one reason.
+    pub(crate) fn failed(error: Error) -> Self {
+        Self::Failed(Failure::new(vec![error]))
+    }
+
+    /// How to exit for it.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) => Exit::Usage,
+            Self::Failed(failure) => Exit::of(failure.first().kind()),
+            Self::Output(_) | Self::Demo(_) => Exit::Refused,
+        }
+    }
+
+    /// Says what happened, and what can be done about it.
+    pub(crate) fn tell(&self, printer: &Printer) {
+        match self {
+            Self::Failed(failure) => tell_failure(failure, printer),
+            Self::Usage(_) | Self::Output(_) | Self::Demo(_) => printer.error(&self.to_string()),
+        }
+    }
+}
+
+/// The most errors that are listed: the first tell the story, the rest repeat it.
+const LISTED: usize = 5;
+
+fn tell_failure(failure: &Failure, printer: &Printer) {
+    let mut lines: Vec<String> = Vec::new();
+    // Whoever pressed Ctrl-C knows that it was cancelled.
+    let errors = failure.errors().iter();
+    for error in errors.filter(|error| error.kind() != ErrorKind::Cancelled) {
+        let line = error.to_string();
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    for line in lines.iter().take(LISTED) {
+        printer.error(line);
+    }
+    if lines.len() > LISTED {
+        printer.error(&format!("and {} more", lines.len() - LISTED));
+    }
+    if let Some(hint) = failure.errors().iter().find_map(Error::hint) {
+        printer.hint(hint);
+    }
+}
+
+/// Prints what clap has to say: help and version to standard output, complaints to standard error.
+pub(crate) fn usage(error: &clap::Error) -> Exit {
+    // A reader that went away has what it wanted.
+    let _broken_pipe = error.print();
+    if error.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use windlass_core::{StoreError, StoreErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_code() {
+        let table = [
+            (ErrorKind::Refused, 1),
+            (ErrorKind::NotFound, 3),
+            (ErrorKind::Auth, 4),
+            (ErrorKind::Temporary, 5),
+            (ErrorKind::Mismatch, 6),
+            (ErrorKind::Cancelled, 130),
+        ];
+        for (kind, code) in table {
+            assert_eq!(Exit::of(kind).code(), code, "{kind:?}");
+        }
+        assert_eq!(Exit::Done.code(), 0);
+        assert_eq!(Exit::Usage.code(), 2);
+        assert_eq!(Exit::Terminated.code(), 143);
+    }
+
+    #[test]
+    fn problems() {
+        let io = || io::Error::other("full");
+        assert_eq!(Problem::Usage(String::new()).exit(), Exit::Usage);
+        assert_eq!(Problem::Output(io()).exit(), Exit::Refused);
+        assert_eq!(Problem::Demo(String::new()).exit(), Exit::Refused);
+    }
+
+    #[test]
+    fn the_most_telling_of_several_decides() {
+        // 6, 4, 3, 1, 5.
+        let mismatch = || Error::Mismatch {
+            what: "blob".to_owned(),
+            expected: "a".to_owned(),
+            found: "b".to_owned(),
+        };
+        let store = |kind| Error::Store(StoreError::new(kind, "x"));
+        let refused = || store(StoreErrorKind::Full);
+        let missing = || store(StoreErrorKind::NoSuchName);
+        let temporary = || Error::Deadline;
+        let table = [
+            (vec![temporary(), refused(), mismatch()], 6),
+            (vec![temporary(), refused(), missing()], 3),
+            (vec![temporary(), refused()], 1),
+            (vec![Error::Cancelled, temporary()], 5),
+            (vec![Error::Cancelled], 130),
+        ];
+        for (errors, code) in table {
+            let problem = Problem::Failed(Failure::new(errors));
+            assert_eq!(problem.exit().code(), code, "{problem:?}");
+        }
+    }
+}

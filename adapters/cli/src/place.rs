@@ -1,0 +1,322 @@
+//! How people write where an image is: `REF`, `docker://REF`, `oci:DIR[:NAME]`; and the other
+//! values of the command line that have a grammar.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use windlass_core::{Origin, Platform, Platforms, Reference, Registry, Scheme};
+
+/// Where an image is or goes.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// A registry.
+    Registry(Reference),
+    /// An image layout.
+    Layout(InLayout),
+}
+
+/// An image in a layout.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct InLayout {
+    pub(crate) path: PathBuf,
+    pub(crate) name: Option<String>,
+}
+
+impl FromStr for Place {
+    type Err = PlaceError;
+
+    fn from_str(text: &str) -> Result<Self, PlaceError> {
+        match split(text)? {
+            Shape::Registry(text) => Ok(Self::Registry(reference(text)?)),
+            Shape::Layout(layout) => Ok(Self::Layout(layout)),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(reference) => reference.fmt(f),
+            Self::Layout(layout) => layout.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for InLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "oci:{}", self.path.display())?;
+        match &self.name {
+            Some(name) => write!(f, ":{name}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A place that must be in a registry.
+pub(crate) fn registry(text: &str) -> Result<Reference, PlaceError> {
+    match split(text)? {
+        Shape::Registry(text) => reference(text),
+        Shape::Layout(_) => Err(PlaceError(
+            "an image in a registry is expected here; `windlass copy` takes layouts on both sides"
+                .to_owned(),
+        )),
+    }
+}
+
+/// A place that must be a layout.
+pub(crate) fn layout(text: &str) -> Result<InLayout, PlaceError> {
+    match split(text)? {
+        Shape::Layout(layout) => Ok(layout),
+        Shape::Registry(text) => Err(PlaceError(format!(
+            "an image layout is expected here: write oci:{text} if that is a folder"
+        ))),
+    }
+}
+
+/// `os/arch[/variant]` or `all`.
+pub(crate) fn platforms(text: &str) -> Result<Platforms, PlaceError> {
+    if text == "all" {
+        return Ok(Platforms::All);
+    }
+    let is_good = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic());
+    let parts: Vec<&str> = text.split('/').collect();
+    match parts[..] {
+        [os, architecture] if parts.iter().all(is_good) => {
+            Ok(Platforms::One(platform_of(os, architecture, None)))
+        }
+        [os, architecture, variant] if parts.iter().all(is_good) => {
+            Ok(Platforms::One(platform_of(os, architecture, Some(variant))))
+        }
+        _ => Err(PlaceError(
+            "expected os/arch[/variant], for instance linux/arm64, or all".to_owned(),
+        )),
+    }
+}
+
+pub(crate) fn platform_of(os: &str, architecture: &str, variant: Option<&str>) -> Platform {
+    let value = serde_json::json!({
+        "os": os,
+        "architecture": architecture,
+        "variant": variant,
+    });
+    serde_json::from_value(value).expect("three texts are a platform")
+}
+
+/// `REGISTRY=REALM`, where REALM is `host[:port]` or a URL; a URL's path does not matter.
+pub(crate) fn trusted_realm(text: &str) -> Result<(Registry, Origin), PlaceError> {
+    let (registry, realm) = text
+        .split_once('=')
+        .ok_or_else(|| PlaceError("expected REGISTRY=REALM".to_owned()))?;
+    let (scheme, rest) = match realm.split_once("://") {
+        None => (Scheme::Https, realm),
+        Some(("https", rest)) => (Scheme::Https, rest),
+        Some(("http", rest)) => (Scheme::Http, rest),
+        Some((other, _)) => {
+            return Err(PlaceError(format!("a realm cannot be of scheme {other}")));
+        }
+    };
+    let host = rest.split(['/', '?']).next().unwrap_or(rest);
+    Ok((name(registry)?, name(host)?.origin().with_scheme(scheme)))
+}
+
+fn reference(text: &str) -> Result<Reference, PlaceError> {
+    text.parse().map_err(|error| PlaceError(format!("{error}")))
+}
+
+fn name(text: &str) -> Result<Registry, PlaceError> {
+    text.parse()
+        .map_err(|error| PlaceError(format!("{text}: {error}")))
+}
+
+/// What a text is by its scheme alone.
+#[derive(Debug, Eq, PartialEq)]
+enum Shape<'a> {
+    Registry(&'a str),
+    Layout(InLayout),
+}
+
+fn split(text: &str) -> Result<Shape<'_>, PlaceError> {
+    // Other tools' schemes. Each would also read as `host:port` without a repository.
+    const UNSUPPORTED: [&str; 6] = [
+        "oci-archive:",
+        "docker-archive:",
+        "docker-daemon:",
+        "containers-storage:",
+        "dir:",
+        "tarball:",
+    ];
+    if let Some(reference) = text.strip_prefix("docker://") {
+        return Ok(Shape::Registry(reference));
+    }
+    if text.starts_with("oci://") {
+        return Err(PlaceError(
+            "oci:// is not a place; write docker://REF for a registry, oci:DIR for a layout"
+                .to_owned(),
+        ));
+    }
+    if let Some(rest) = text.strip_prefix("oci:") {
+        return in_layout(rest, cfg!(windows)).map(Shape::Layout);
+    }
+    let has_other = |scheme: &&&str| text.starts_with(**scheme);
+    if let Some(scheme) = UNSUPPORTED.iter().find(has_other) {
+        return Err(PlaceError(format!(
+            "{scheme} is not supported; use REF, docker://REF or oci:DIR[:NAME]"
+        )));
+    }
+    if let Some((scheme @ ("http" | "https"), _)) = text.split_once("://") {
+        return Err(PlaceError(format!(
+            "a reference has no {scheme}://; write host[:port]/repository[:tag]"
+        )));
+    }
+    Ok(Shape::Registry(text))
+}
+
+/// The path ends at the first colon, everything after it is the name (REF-22); the colon of a drive
+/// letter does not count.
+fn in_layout(text: &str, drives: bool) -> Result<InLayout, PlaceError> {
+    let drive = match text.as_bytes() {
+        [letter, b':', b'\\' | b'/', ..] if drives && letter.is_ascii_alphabetic() => 2,
+        _ => 0,
+    };
+    let (path, name) = match text[drive..].split_once(':') {
+        Some((path, name)) => (&text[..drive + path.len()], Some(name)),
+        None => (text, None),
+    };
+    if path.is_empty() {
+        return Err(PlaceError("no folder after oci:".to_owned()));
+    }
+    if name.is_some_and(str::is_empty) {
+        return Err(PlaceError(format!(
+            "no name after oci:{path}: – leave out the colon for the default"
+        )));
+    }
+    Ok(InLayout {
+        path: path.into(),
+        name: name.map(str::to_owned),
+    })
+}
+
+/// A text that is not a place, with what would be one.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct PlaceError(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(path: &str, name: Option<&str>) -> InLayout {
+        InLayout {
+            path: path.into(),
+            name: name.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn shapes() {
+        let table = [
+            ("ubuntu", Shape::Registry("ubuntu")),
+            ("docker://ubuntu:24.04", Shape::Registry("ubuntu:24.04")),
+            ("localhost:5000/a:b", Shape::Registry("localhost:5000/a:b")),
+            ("ocix:5000/a", Shape::Registry("ocix:5000/a")),
+            ("oci:x", Shape::Layout(at("x", None))),
+            ("oci:/tmp/x", Shape::Layout(at("/tmp/x", None))),
+            // REF-22: the first colon ends the path.
+            ("oci:/tmp/x:a:b", Shape::Layout(at("/tmp/x", Some("a:b")))),
+            (
+                "oci:x:docker.io/a:1",
+                Shape::Layout(at("x", Some("docker.io/a:1"))),
+            ),
+        ];
+        for (text, shape) in table {
+            assert_eq!(split(text), Ok(shape), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_place_says_what_would_be() {
+        let table = [
+            ("oci:", "no folder"),
+            ("oci::name", "no folder"),
+            ("oci:x:", "no name"),
+            ("oci://host/x", "docker://REF"),
+            ("docker-archive:x.tar", "not supported"),
+            ("https://host/x", "no https://"),
+        ];
+        for (text, expected) in table {
+            let error = split(text).expect_err(text).to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn drive_letters() {
+        let table = [
+            (r"C:\x:a", true, at(r"C:\x", Some("a"))),
+            ("C:/x", true, at("C:/x", None)),
+            ("C:x", true, at("C", Some("x"))),
+            ("C:/x", false, at("C", Some("/x"))),
+        ];
+        for (text, drives, expected) in table {
+            assert_eq!(in_layout(text, drives), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn sides_that_take_one_kind() {
+        assert!(registry("oci:x").is_err());
+        let error = layout("images").expect_err("no scheme").to_string();
+        assert!(error.contains("oci:images"), "{error}");
+    }
+
+    #[test]
+    fn platform_texts() {
+        assert_eq!(platforms("all"), Ok(Platforms::All));
+        let Ok(Platforms::One(platform)) = platforms("linux/arm/v7") else {
+            panic!("a platform");
+        };
+        assert_eq!(platform, platform_of("linux", "arm", Some("v7")));
+        for bad in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/am d64"] {
+            assert!(platforms(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn realms() {
+        let table = [
+            ("r.example=auth.example", "https://auth.example"),
+            ("r.example=auth.example:8443", "https://auth.example:8443"),
+            (
+                "r.example=https://auth.example/token?x",
+                "https://auth.example",
+            ),
+            ("r.example=http://auth.example:81", "http://auth.example:81"),
+            ("r.example=http://auth.example", "http://auth.example"),
+            // Over TLS unless the URL says otherwise, also on loopback.
+            ("r.example=localhost:81", "https://localhost:81"),
+        ];
+        for (text, expected) in table {
+            let (registry, realm) = trusted_realm(text).expect(text);
+            assert_eq!(registry.as_str(), "r.example");
+            assert_eq!(realm.to_string(), expected, "{text}");
+        }
+        for bad in [
+            "r.example",
+            "=x",
+            "r.example=",
+            "r.example=ftp://x",
+            "a/b=x",
+        ] {
+            assert!(trusted_realm(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn displayed_as_typed() {
+        for text in ["oci:/tmp/x:a:b", "oci:x", "r.example/a:1"] {
+            let place: Place = text.parse().expect(text);
+            assert_eq!(place.to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The only place that writes to standard output and standard error.
+//!
+//! Responsible for what goes where and in which form: data to standard output, everything for
+//! people to standard error. Must not know what the words mean.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{MultiProgress, ProgressDrawTarget};
+
+/// Decides what is shown, and where.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    chatter: Chatter,
+    is_json: bool,
+    has_color: bool,
+    bars: MultiProgress,
+    /// Whoever read our data went away; there is no point in writing more of it.
+    is_output_gone: AtomicBool,
+}
+
+/// How much is said beside data and errors.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Chatter {
+    /// Nothing.
+    Quiet,
+    /// One line for what is worth one.
+    Lines,
+    /// Bars that move; the same lines between them.
+    Bars,
+    /// Every request and answer.
+    Trace,
+}
+
+/// The form of data.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Form {
+    /// A digest, or whatever else fits a line.
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+impl Printer {
+    /// A printer on this process' streams. Bars are shown on a terminal only.
+    pub(crate) fn new(chatter: Chatter, form: Form) -> Self {
+        let is_terminal = io::stderr().is_terminal();
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let chatter = if chatter == Chatter::Bars && (!is_terminal || is_dumb) {
+            Chatter::Lines
+        } else {
+            chatter
+        };
+        let target = match chatter {
+            Chatter::Bars => ProgressDrawTarget::stderr(),
+            Chatter::Quiet | Chatter::Lines | Chatter::Trace => ProgressDrawTarget::hidden(),
+        };
+        Self {
+            chatter,
+            is_json: form == Form::Json,
+            has_color: is_terminal && !is_dumb && !is_set("NO_COLOR"),
+            bars: MultiProgress::with_draw_target(target),
+            is_output_gone: AtomicBool::new(false),
+        }
+    }
+
+    /// What was chosen, with the terminal taken into account.
+    pub(crate) const fn chatter(&self) -> Chatter {
+        self.chatter
+    }
+
+    /// Whether data is to be JSON.
+    pub(crate) const fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    /// Whether there may be colour.
+    pub(crate) const fn has_color(&self) -> bool {
+        self.has_color
+    }
+
+    /// Where bars live.
+    pub(crate) const fn bars(&self) -> &MultiProgress {
+        &self.bars
+    }
+
+    /// A line of data. A reader that went away is no error: it has what it wanted.
+    pub(crate) fn data(&self, line: &str) -> io::Result<()> {
+        if self.is_output_gone.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let written = self.bars.suspend(|| {
+            let mut out = io::stdout().lock();
+            writeln!(out, "{line}").and_then(|()| out.flush())
+        });
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.is_output_gone.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            written => written,
+        }
+    }
+
+    /// Something people may like to know.
+    pub(crate) fn note(&self, line: &str) {
+        if self.chatter != Chatter::Quiet {
+            self.line(line);
+        }
+    }
+
+    /// Something people should know.
+    pub(crate) fn warning(&self, line: &str) {
+        if self.chatter != Chatter::Quiet {
+            self.labelled("warning:", "\x1b[33;1m", line);
+        }
+    }
+
+    /// A line of the live transcript.
+    pub(crate) fn trace(&self, line: &str) {
+        if self.chatter == Chatter::Trace {
+            self.line(line);
+        }
+    }
+
+    /// Why it failed.
+    pub(crate) fn error(&self, line: &str) {
+        self.labelled("error:", "\x1b[31;1m", line);
+    }
+
+    /// What can be done about it.
+    pub(crate) fn hint(&self, line: &str) {
+        self.labelled("hint:", "\x1b[36;1m", line);
+    }
+
+    fn labelled(&self, label: &str, color: &str, line: &str) {
+        if self.has_color {
+            self.line(&format!("{color}{label}\x1b[0m {line}"));
+        } else {
+            self.line(&format!("{label} {line}"));
+        }
+    }
+
+    fn line(&self, line: &str) {
+        self.bars.suspend(|| {
+            // Not `eprintln!`, which panics when nobody reads: there is nobody to tell.
+            let _nobody_reads = writeln!(io::stderr().lock(), "{line}");
+        });
+    }
+}

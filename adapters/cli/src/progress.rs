@@ -1,0 +1,318 @@
+//! Progress: what a running task tells, for people.
+//!
+//! On a terminal, a bar for each large blob that moves, the largest on top, and below them a line
+//! that counts everything. Elsewhere one line for each large blob when it is there. Called from
+//! worker threads, so each step is short.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use windlass_core::call::TransferId;
+use windlass_core::{Digest, Event, TaskId};
+use windlass_store::driver::Observer;
+
+use crate::printer::{Chatter, Printer};
+
+/// What is smaller than this comes and goes too quickly to be worth a bar or a line.
+const LARGE: u64 = 1 << 20;
+
+/// Shows what a task does.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    printer: Arc<Printer>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    moving: HashMap<TransferId, Moving>,
+    /// The digests behind the bars on screen, the largest first.
+    shown: Vec<(u64, TransferId)>,
+    arrived: u64,
+    skipped: u64,
+    total: Option<ProgressBar>,
+}
+
+#[derive(Debug)]
+struct Moving {
+    digest: Digest,
+    size: u64,
+    from: u64,
+    since: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    pub(crate) fn new(printer: Arc<Printer>) -> Self {
+        Self {
+            printer,
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn started(&self, transfer: TransferId, digest: &Digest, size: u64, from: u64) {
+        let mut state = self.state();
+        if let Some(known) = state.moving.get_mut(&transfer) {
+            known.from = from;
+            return;
+        }
+        let bar = (size >= LARGE && self.printer.chatter() == Chatter::Bars)
+            .then(|| self.bar(&mut state, transfer, digest, size, from));
+        let moving = Moving {
+            digest: digest.clone(),
+            size,
+            from,
+            since: Instant::now(),
+            bar,
+        };
+        state.moving.insert(transfer, moving);
+    }
+
+    /// A bar among the others, the largest blob on top.
+    fn bar(
+        &self,
+        state: &mut State,
+        transfer: TransferId,
+        digest: &Digest,
+        size: u64,
+        from: u64,
+    ) -> ProgressBar {
+        let at = state.shown.partition_point(|(other, _)| *other >= size);
+        state.shown.insert(at, (size, transfer));
+        let bar = ProgressBar::with_draw_target(Some(size), ProgressDrawTarget::hidden())
+            .with_style(bar_style(self.printer.has_color()))
+            .with_prefix(short(digest));
+        // Bytes that were there before are no measure of speed: counted while nobody looks, then
+        // the measuring starts over.
+        bar.set_position(from);
+        bar.tick();
+        bar.reset_eta();
+        self.printer.bars().insert(at, bar)
+    }
+
+    fn stored(&self, digest: &Digest) {
+        let mut state = self.state();
+        state.arrived += 1;
+        let found = state
+            .moving
+            .iter()
+            .find(|(_, moving)| moving.digest == *digest);
+        let Some(transfer) = found.map(|(transfer, _)| *transfer) else {
+            return self.count(&mut state);
+        };
+        let moving = state.moving.remove(&transfer).expect("it was just found");
+        state.shown.retain(|(_, shown)| *shown != transfer);
+        self.count(&mut state);
+        drop(state);
+        if let Some(bar) = &moving.bar {
+            bar.finish_and_clear();
+            self.printer.bars().remove(bar);
+        }
+        if moving.size >= LARGE && self.printer.chatter() == Chatter::Lines {
+            self.printer.note(&finished_line(&moving));
+        }
+    }
+
+    /// The line below the bars.
+    fn count(&self, state: &mut State) {
+        if self.printer.chatter() != Chatter::Bars {
+            return;
+        }
+        let message = format!("{} arrived, {} there already", state.arrived, state.skipped);
+        let total = state.total.get_or_insert_with(|| {
+            let bar = ProgressBar::new_spinner().with_style(total_style());
+            let bar = self.printer.bars().add(bar);
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        total.set_message(message);
+    }
+
+    fn clear(&self) {
+        let mut state = self.state();
+        if let Some(total) = state.total.take() {
+            total.finish_and_clear();
+        }
+        for (_, moving) in state.moving.drain() {
+            if let Some(bar) = moving.bar {
+                bar.finish_and_clear();
+            }
+        }
+        state.shown.clear();
+    }
+}
+
+impl Observer for Progress {
+    fn event(&self, _: TaskId, event: &Event) {
+        match event {
+            Event::Started {
+                transfer,
+                digest,
+                size,
+                from,
+            } => self.started(*transfer, digest, *size, *from),
+            Event::Stored { digest, .. } => self.stored(digest),
+            Event::Skipped { .. } => {
+                let mut state = self.state();
+                state.skipped += 1;
+                self.count(&mut state);
+            }
+            Event::Retrying {
+                attempt,
+                after,
+                why,
+            } => self.printer.note(&format!(
+                "trying again in {} (try {attempt} failed): {why}",
+                Seconds(*after)
+            )),
+            Event::Warning(text) => self.printer.warning(text),
+            Event::Finished(_) => self.clear(),
+            // `Resolved` is in the report; what this version does not know it cannot tell.
+            Event::Resolved(_) | _ => {}
+        }
+    }
+
+    fn bytes(&self, transfer: TransferId, position: u64) {
+        if self.printer.chatter() != Chatter::Bars {
+            return;
+        }
+        if let Some(Moving { bar: Some(bar), .. }) = self.state().moving.get(&transfer) {
+            bar.set_position(position);
+        }
+    }
+
+    fn trace(&self, line: &str) {
+        self.printer.trace(line);
+    }
+
+    fn traces(&self) -> bool {
+        self.printer.chatter() == Chatter::Trace
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn bar_style(has_color: bool) -> ProgressStyle {
+    let template = if has_color {
+        "{prefix} [{bar:24.cyan}] {binary_bytes:>10} of {binary_total_bytes:10} \
+         {binary_bytes_per_sec:>12} {eta:>4}"
+    } else {
+        "{prefix} [{bar:24}] {binary_bytes:>10} of {binary_total_bytes:10} \
+         {binary_bytes_per_sec:>12} {eta:>4}"
+    };
+    ProgressStyle::with_template(template)
+        .expect("the template is a constant")
+        .progress_chars("=> ")
+}
+
+fn total_style() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg}").expect("the template is a constant")
+}
+
+fn finished_line(moving: &Moving) -> String {
+    let took = moving.since.elapsed();
+    let mut line = format!(
+        "{} {} in {}",
+        short(&moving.digest),
+        Size(moving.size),
+        Seconds(took)
+    );
+    if moving.from > 0 {
+        line.push_str(&format!(", continued at {}", Size(moving.from)));
+    }
+    line
+}
+
+/// Enough of a digest to tell blobs apart.
+fn short(digest: &Digest) -> String {
+    let encoded = digest.encoded();
+    let end = encoded.len().min(12);
+    format!("{}:{}", digest.algorithm_name(), &encoded[..end])
+}
+
+/// Bytes, for people.
+pub(crate) struct Size(pub(crate) u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+        if self.0 < 1024 {
+            return write!(f, "{} B", self.0);
+        }
+        // In tenths, rounded to the nearest.
+        let mut tenths = (u128::from(self.0) * 10 + 512) / 1024;
+        let mut unit = 0;
+        while tenths >= 10_240 && unit + 1 < UNITS.len() {
+            tenths = (tenths + 512) / 1024;
+            unit += 1;
+        }
+        write!(f, "{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+    }
+}
+
+/// A duration, for people.
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < Duration::from_secs(60) {
+            return write!(f, "{:.1} s", self.0.as_secs_f64());
+        }
+        let seconds = self.0.as_secs();
+        write!(f, "{} min {} s", seconds / 60, seconds % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_templates() {
+        for style in [bar_style(true), bar_style(false), total_style()] {
+            ProgressBar::hidden().with_style(style).tick();
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        let table = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (30_932_992, "29.5 MiB"),
+            (1 << 40, "1.0 TiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ];
+        for (bytes, expected) in table {
+            assert_eq!(Size(bytes).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(Seconds(Duration::from_millis(1234)).to_string(), "1.2 s");
+        assert_eq!(Seconds(Duration::from_secs(61)).to_string(), "1 min 1 s");
+    }
+
+    #[test]
+    fn digests_are_cut() {
+        let digest: Digest = "a+b:xyz".parse().expect("a digest of an unknown algorithm");
+        assert_eq!(short(&digest), "a+b:xyz");
+        let digest = Digest::of(windlass_core::Algorithm::Sha256, b"");
+        assert_eq!(short(&digest), "sha256:e3b0c44298fc");
+    }
+}

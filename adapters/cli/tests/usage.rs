@@ -1,0 +1,169 @@
+//! What people see before anything goes over the network: help, and errors in what they typed.
+
+use std::process::{Command, Output, Stdio};
+
+fn windlass(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_windlass"))
+        .args(words)
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("UTF-8")
+}
+
+#[test]
+fn help() {
+    let mut pages = String::new();
+    let verbs = [
+        &["--help"][..],
+        &["pull", "--help"],
+        &["push", "--help"],
+        &["copy", "--help"],
+        &["digest", "--help"],
+        &["demo", "--help"],
+    ];
+    for words in verbs {
+        let output = windlass(words);
+        assert_eq!(output.status.code(), Some(0), "{words:?}");
+        assert!(output.stderr.is_empty(), "{words:?}");
+        let page = text(&output.stdout);
+        pages.push_str(&format!("$ windlass {}\n", words.join(" ")));
+        match (words.len(), page.split_once("\nAuthentication:")) {
+            // The options that every verb has are shown once.
+            (2, Some((own, common))) => {
+                pages.push_str(own);
+                let examples = common.find("\nExample").map_or("", |at| &common[at..]);
+                pages.push_str(examples);
+            }
+            _ => pages.push_str(page),
+        }
+        pages.push('\n');
+    }
+    insta::assert_snapshot!(pages);
+}
+
+#[test]
+fn the_short_help_fits_a_screen() {
+    let output = windlass(&["-h"]);
+    assert_eq!(output.status.code(), Some(0));
+    let lines = text(&output.stdout).lines().count();
+    assert!(lines < 80, "{lines} lines");
+}
+
+#[test]
+fn version() {
+    let output = windlass(&["--version"]);
+    assert_eq!(output.status.code(), Some(0));
+    let expected = concat!("windlass ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(text(&output.stdout), expected);
+}
+
+#[test]
+fn usage_errors_exit_with_2_and_say_why() {
+    let table: [(&[&str], &str); 16] = [
+        (&[], "Usage:"),
+        (&["fetch"], "unrecognized subcommand"),
+        (&["pull"], "required arguments"),
+        (&["pull", "oci:a", "oci:b"], "in a registry is expected"),
+        (&["push", "images", "x"], "write oci:images"),
+        (&["copy", "oci:", "oci:b"], "no folder after oci:"),
+        (&["copy", "oci:a", "oci:b:"], "no name after oci:b:"),
+        (&["copy", "dir:a", "oci:b"], "dir: is not supported"),
+        (
+            &["copy", "--platform", "linux", "oci:a", "oci:b"],
+            "os/arch[/variant]",
+        ),
+        (&["--jobs", "0", "demo"], "--jobs"),
+        (&["demo", "--jobs", "many"], "--jobs"),
+        (&["--trust-realm", "x", "demo"], "REGISTRY=REALM"),
+        (
+            &["--tls", "demo", "--plain-http"],
+            "--tls and --plain-http exclude each other",
+        ),
+        (
+            &["demo", "--password-stdin"],
+            "--password-stdin needs --username",
+        ),
+        (
+            &["--username", "u", "demo"],
+            "--username needs --password-stdin",
+        ),
+        (
+            &[
+                "--username",
+                "u",
+                "--password-stdin",
+                "copy",
+                "oci:a",
+                "oci:b",
+            ],
+            "makes no sense without a registry",
+        ),
+    ];
+    for (words, why) in table {
+        let output = windlass(words);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {said}");
+        assert!(said.contains(why), "{words:?}: {said}");
+        assert!(output.stdout.is_empty(), "{words:?}: data is for success");
+    }
+}
+
+#[test]
+fn options_stand_on_either_side_of_the_verb() {
+    let before = windlass(&["--username", "u", "copy", "oci:a", "oci:b"]);
+    let after = windlass(&["copy", "oci:a", "oci:b", "--username", "u"]);
+    assert_eq!(before.status.code(), Some(2));
+    assert_eq!(text(&before.stderr), text(&after.stderr));
+    assert_eq!(
+        text(&after.stderr),
+        "error: --username needs --password-stdin: a password on the command line can be seen by \
+         others\n"
+    );
+}
+
+#[test]
+fn configuration_that_cannot_be_used_is_named() {
+    let copy = |variable: &str, value: &str, options: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_windlass"))
+            .args(options)
+            .args(["copy", "oci:a", "oci:b"])
+            .env_clear()
+            .env(variable, value)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the program starts");
+        assert_eq!(output.status.code(), Some(2), "{variable}={value}");
+        text(&output.stderr).to_owned()
+    };
+    let said = copy("HTTPS_PROXY", "socks5://u:s3cret@proxy", &[]);
+    assert!(
+        said.contains("HTTPS_PROXY") && !said.contains("s3cret"),
+        "{said}"
+    );
+    let said = copy("SSL_CERT_FILE", "/nonexistent/ca.pem", &[]);
+    assert!(said.contains("/nonexistent/ca.pem"), "{said}");
+    let said = copy("HOME", "/", &["--ca-cert", "/nonexistent/own.pem"]);
+    assert!(said.contains("/nonexistent/own.pem"), "{said}");
+}
+
+#[test]
+fn no_password_on_standard_input_is_a_usage_error() {
+    let words = [
+        "--username",
+        "u",
+        "--password-stdin",
+        "digest",
+        "r.example/a",
+    ];
+    let output = windlass(&words);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        text(&output.stderr),
+        "error: no password on standard input\n"
+    );
+}

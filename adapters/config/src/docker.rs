@@ -1,0 +1,626 @@
+//! Credentials from docker's `config.json` (CRED-01 to CRED-11).
+//!
+//! Responsible for finding the file, for which of its keys means which registry, and for what an
+//! entry says. Must not know what a credential is used for. Reads the file once, and only when a
+//! credential is asked for: a broken file is no obstacle to work that needs none.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
+use windlass_core::credential::{CredentialAnswer, Secret};
+use windlass_core::reference::Repository;
+use windlass_core::{Origin, Registry, Scheme};
+use windlass_store::driver::Credentials;
+
+use crate::set;
+
+/// Credentials as `docker login` leaves them: `DOCKER_AUTH_CONFIG`, then `config.json`.
+///
+/// Entries under `auths` are used. Credential helpers cannot be run yet: where one is in charge of
+/// a registry and `auths` has nothing for it, the answer says so, and the error of a refused
+/// request will.
+///
+/// ```no_run
+/// use windlass_config::DockerConfig;
+///
+/// let credentials = DockerConfig::from_variables(|name| std::env::var(name).ok());
+/// ```
+pub struct DockerConfig {
+    sources: Vec<Source>,
+}
+
+impl DockerConfig {
+    /// The files that docker would read: the text of `DOCKER_AUTH_CONFIG` (CRED-02), then
+    /// `$DOCKER_CONFIG/config.json`, else `config.json` in `.docker` of the home folder (CRED-01).
+    /// Without a home folder there is no file. A missing file is an empty one.
+    pub fn from_variables(variables: impl Fn(&str) -> Option<String>) -> Self {
+        let mut sources = Vec::new();
+        if let Some(text) = set(&variables, "DOCKER_AUTH_CONFIG") {
+            sources.push(Source::text("DOCKER_AUTH_CONFIG", text.as_bytes()));
+        }
+        let home = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
+        let folder = set(&variables, "DOCKER_CONFIG")
+            .map(PathBuf::from)
+            .or_else(|| set(&variables, home).map(|home| Path::new(&home).join(".docker")));
+        if let Some(folder) = folder {
+            sources.push(Source::file(folder.join("config.json")));
+        }
+        Self { sources }
+    }
+
+    /// One file of that form, wherever it is.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self {
+            sources: vec![Source::file(path.into())],
+        }
+    }
+
+    fn answer(&self, wanted: &Wanted<'_>) -> CredentialAnswer {
+        let mut failed = None;
+        for source in &self.sources {
+            match source.answer(wanted) {
+                Ok(None) => {}
+                Ok(Some(answer)) => return answer,
+                Err(why) => {
+                    failed.get_or_insert(why);
+                }
+            }
+        }
+        failed.map_or(CredentialAnswer::None, CredentialAnswer::Failed)
+    }
+}
+
+impl Credentials for DockerConfig {
+    fn find(
+        &self,
+        registry: &Registry,
+        repository: Option<&Repository>,
+        recipient: &Origin,
+    ) -> CredentialAnswer {
+        let key = registry.credential_key();
+        self.answer(&Wanted {
+            key: key.as_str(),
+            repository: repository.map(Repository::as_str),
+            scheme: recipient.scheme(),
+        })
+    }
+}
+
+impl fmt::Debug for DockerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let labels = self.sources.iter().map(|source| &source.label);
+        f.write_str("DockerConfig ")?;
+        f.debug_list().entries(labels).finish()
+    }
+}
+
+/// What is looked for.
+struct Wanted<'a> {
+    /// The key under which docker would keep it: `host[:port]`, for Docker Hub a URL.
+    key: &'a str,
+    repository: Option<&'a str>,
+    /// How whoever gets to see it is contacted.
+    scheme: Scheme,
+}
+
+/// One file or variable, read when it is first needed.
+struct Source {
+    /// How messages name it.
+    label: String,
+    path: Option<PathBuf>,
+    content: OnceLock<Result<Content, String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Content {
+    #[serde(default)]
+    auths: Option<BTreeMap<String, Option<Entry>>>,
+    #[serde(default)]
+    cred_helpers: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    creds_store: Option<String>,
+}
+
+/// An entry of `auths` (CRED-03). An empty text is as good as none.
+#[derive(Default, Deserialize)]
+struct Entry {
+    #[serde(default)]
+    auth: Option<String>,
+    #[serde(default)]
+    username: Option<String>,
+    #[serde(default)]
+    password: Option<String>,
+    #[serde(default)]
+    identitytoken: Option<String>,
+    #[serde(default)]
+    registrytoken: Option<String>,
+}
+
+impl Source {
+    fn file(path: PathBuf) -> Self {
+        Self {
+            label: path.display().to_string(),
+            path: Some(path),
+            content: OnceLock::new(),
+        }
+    }
+
+    fn text(label: &str, text: &[u8]) -> Self {
+        let content = OnceLock::new();
+        let _first = content.set(parse(label, text));
+        Self {
+            label: label.to_owned(),
+            path: None,
+            content,
+        }
+    }
+
+    fn content(&self) -> Result<&Content, &String> {
+        self.content
+            .get_or_init(|| match self.path.as_deref().map(fs::read) {
+                None => Ok(Content::default()),
+                Some(Ok(text)) => parse(&self.label, &text),
+                Some(Err(error)) if is_missing(&error) => Ok(Content::default()),
+                Some(Err(error)) => Err(format!("cannot read {}: {error}", self.label)),
+            })
+            .as_ref()
+    }
+
+    /// What is kept for it here; an error says why that cannot be used.
+    fn answer(&self, wanted: &Wanted<'_>) -> Result<Option<CredentialAnswer>, String> {
+        let content = self.content().map_err(String::clone)?;
+        let mut failed = None;
+        for (key, entry) in by_fit(content.auths.iter().flatten(), wanted) {
+            match entry.as_ref().map(Entry::credential) {
+                None | Some(Ok(None)) => {}
+                Some(Ok(answer)) => return Ok(answer),
+                Some(Err(why)) => {
+                    failed.get_or_insert_with(|| {
+                        format!("{}: the `auth` of {key} {why}", self.label)
+                    });
+                }
+            }
+        }
+        failed
+            .or_else(|| self.helper(content, wanted))
+            .map_or(Ok(None), Err)
+    }
+
+    /// Why a helper's credential cannot be had, if a helper is in charge (CRED-06).
+    fn helper(&self, content: &Content, wanted: &Wanted<'_>) -> Option<String> {
+        let own = by_fit(content.cred_helpers.iter().flatten(), wanted)
+            .into_iter()
+            .map(|(_, helper)| helper)
+            .next();
+        let helper = own
+            .or(content.creds_store.as_ref())
+            .filter(|helper| !helper.is_empty())?;
+        Some(format!(
+            "credential helper `docker-credential-{helper}` is configured for {} in {} but this \
+             version cannot run helpers; use --username and --password-stdin",
+            wanted.key, self.label
+        ))
+    }
+}
+
+impl Entry {
+    /// What the entry says, the strongest first (CRED-11).
+    fn credential(&self) -> Result<Option<CredentialAnswer>, &'static str> {
+        fn filled(text: Option<&String>) -> Option<&str> {
+            text.map(String::as_str).filter(|text| !text.is_empty())
+        }
+        if let Some(token) = filled(self.registrytoken.as_ref()) {
+            return Ok(Some(CredentialAnswer::Bearer(Secret::new(token))));
+        }
+        if let Some(token) = filled(self.identitytoken.as_ref()) {
+            return Ok(Some(CredentialAnswer::Refresh(Secret::new(token))));
+        }
+        if let Some(auth) = filled(self.auth.as_ref()) {
+            return decode(auth).map(Some);
+        }
+        let pair = filled(self.username.as_ref()).zip(filled(self.password.as_ref()));
+        Ok(pair.map(|(username, password)| basic(username, password)))
+    }
+}
+
+fn basic(username: &str, password: &str) -> CredentialAnswer {
+    CredentialAnswer::Basic {
+        username: username.to_owned(),
+        password: Secret::new(password),
+    }
+}
+
+/// Base64 of `user:password`, split at the first colon (CRED-04). Padding may be missing.
+fn decode(auth: &str) -> Result<CredentialAnswer, &'static str> {
+    const FORGIVING: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    let bytes = FORGIVING
+        .decode(auth.trim())
+        .map_err(|_| "is not valid base64")?;
+    let text = String::from_utf8(bytes).map_err(|_| "is not text")?;
+    let (username, password) = text
+        .split_once(':')
+        .ok_or("has no colon between user name and password")?;
+    if username.is_empty() {
+        return Err("has no user name");
+    }
+    Ok(basic(username, password.trim_end_matches('\0')))
+}
+
+/// Reads a file of docker's form. The message tells where it is broken and not how: serde_json's
+/// own words quote the text, which may be a password.
+fn parse(label: &str, text: &[u8]) -> Result<Content, String> {
+    if text.trim_ascii().is_empty() {
+        return Ok(Content::default());
+    }
+    serde_json::from_slice(text).map_err(|error| {
+        let what = if error.is_data() {
+            "not what docker's configuration should look like"
+        } else {
+            "not valid JSON"
+        };
+        let (line, column) = (error.line(), error.column());
+        format!("{label} is {what} at line {line}, column {column}")
+    })
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// The entries whose key means the wanted registry, the best fit first: a key for the repository
+/// before one for its namespace before one for the whole registry (CRED-42); the exact name before
+/// other spellings of it.
+fn by_fit<'a, V: 'a>(
+    entries: impl Iterator<Item = (&'a String, &'a V)>,
+    wanted: &Wanted<'_>,
+) -> Vec<(&'a String, &'a V)> {
+    let mut fitting: Vec<_> = entries
+        .filter_map(|(key, value)| Some((fit(key, wanted)?, key, value)))
+        .collect();
+    fitting.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    fitting.into_iter().map(|(_, k, v)| (k, v)).collect()
+}
+
+/// How well a key fits: segments of the repository it names, then how its host is spelled.
+fn fit(key: &str, wanted: &Wanted<'_>) -> Option<(usize, u8)> {
+    let host = host_of(key);
+    let spelling = if key == wanted.key {
+        3
+    } else if host.eq_ignore_ascii_case(host_of(wanted.key)) {
+        2
+    } else if is_same_registry(host, wanted) {
+        1
+    } else {
+        return None;
+    };
+    let path = key.strip_prefix(host).unwrap_or_default();
+    let path = path.trim_matches('/');
+    // A key that is a URL has the path of an API in it (`https://host/v1/`), not a repository.
+    if path.is_empty() || matches!(path, "v1" | "v2") {
+        return Some((0, spelling));
+    }
+    let rest = wanted.repository?.strip_prefix(path)?;
+    let is_whole_segments = rest.is_empty() || rest.starts_with('/');
+    is_whole_segments.then(|| (path.split('/').count(), spelling))
+}
+
+/// Docker Hub goes by several names (CRED-05), and over TLS port 443 may be left out (CRED-08).
+fn is_same_registry(host: &str, wanted: &Wanted<'_>) -> bool {
+    let without_port = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        match name.strip_suffix(":443") {
+            Some(bare) if wanted.scheme == Scheme::Https => bare.to_owned(),
+            _ => name,
+        }
+    };
+    let (host, name) = (without_port(host), without_port(host_of(wanted.key)));
+    host == name || (is_docker_hub(&host) && is_docker_hub(&name))
+}
+
+fn is_docker_hub(host: &str) -> bool {
+    matches!(
+        host,
+        "docker.io" | "index.docker.io" | "registry-1.docker.io"
+    )
+}
+
+/// The `host[:port]` of a key, which may be written as a URL (CRED-06).
+fn host_of(key: &str) -> &str {
+    let bare = key
+        .strip_prefix("https://")
+        .or_else(|| key.strip_prefix("http://"))
+        .unwrap_or(key);
+    bare.split('/').next().unwrap_or(bare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str) -> DockerConfig {
+        DockerConfig {
+            sources: vec![Source::text("FILE", json.as_bytes())],
+        }
+    }
+
+    fn ask(config: &DockerConfig, name: &str) -> CredentialAnswer {
+        ask_for(config, name, None, Scheme::Https)
+    }
+
+    fn ask_for(
+        config: &DockerConfig,
+        name: &str,
+        repository: Option<&str>,
+        scheme: Scheme,
+    ) -> CredentialAnswer {
+        config.answer(&Wanted {
+            key: name,
+            repository,
+            scheme,
+        })
+    }
+
+    fn user(answer: &CredentialAnswer) -> String {
+        if let CredentialAnswer::Basic { username, .. } = answer {
+            return username.clone();
+        }
+        format!("{answer:?}")
+    }
+
+    #[test]
+    fn auth_fields() {
+        // V-G "Docker auth", CRED-04.
+        let table = [
+            ("dTpw", Ok(("u", "p"))),
+            ("dTpwOnE=", Ok(("u", "p:q"))),
+            ("dTpwOnE", Ok(("u", "p:q"))),
+            ("dTo=", Ok(("u", ""))),
+            ("dTpwAAA=", Ok(("u", "p"))),
+            (
+                "OnA=",
+                Err("FILE: the `auth` of r.example has no user name"),
+            ),
+            (
+                "dQ==",
+                Err("FILE: the `auth` of r.example has no colon between user name and password"),
+            ),
+            (
+                "!!",
+                Err("FILE: the `auth` of r.example is not valid base64"),
+            ),
+        ];
+        for (auth, expected) in table {
+            let file = config(&format!(
+                r#"{{"auths":{{"r.example":{{"auth":"{auth}"}}}}}}"#
+            ));
+            let expected = match expected {
+                Ok((username, password)) => basic(username, password),
+                Err(why) => CredentialAnswer::Failed(why.to_owned()),
+            };
+            assert_eq!(ask(&file, "r.example"), expected, "{auth}");
+        }
+    }
+
+    #[test]
+    fn entries() {
+        // CRED-03, CRED-11; the empty entry is CRED-07's marker.
+        let table = [
+            (r#"{"username":"u","password":"p"}"#, basic("u", "p")),
+            (r#"{"username":"u"}"#, CredentialAnswer::None),
+            (r#"{"auth":"","email":"x"}"#, CredentialAnswer::None),
+            (r"{}", CredentialAnswer::None),
+            ("null", CredentialAnswer::None),
+            (
+                r#"{"auth":"dTpw","identitytoken":"I"}"#,
+                CredentialAnswer::Refresh(Secret::new("I")),
+            ),
+            (
+                r#"{"auth":"dTpw","identitytoken":"I","registrytoken":"R"}"#,
+                CredentialAnswer::Bearer(Secret::new("R")),
+            ),
+            (
+                r#"{"auth":"dTpw","username":"other","password":"other"}"#,
+                basic("u", "p"),
+            ),
+        ];
+        for (entry, expected) in table {
+            let file = config(&format!(r#"{{"auths":{{"r.example":{entry}}}}}"#));
+            assert_eq!(ask(&file, "r.example"), expected, "{entry}");
+        }
+    }
+
+    #[test]
+    fn keys() {
+        // (key in the file, asked for, found): CRED-05, CRED-06, CRED-08.
+        let table = [
+            ("r.example", "r.example", true),
+            ("R.Example", "r.example", true),
+            ("https://r.example", "r.example", true),
+            ("https://r.example/", "r.example", true),
+            ("https://r.example/v1/", "r.example", true),
+            ("http://r.example/v2/", "r.example", true),
+            ("r.example:443", "r.example", true),
+            ("r.example", "r.example:443", true),
+            ("r.example:5000", "r.example", false),
+            ("r.example", "r.example:5000", false),
+            ("https://r.example:5000/v2/", "r.example:5000", true),
+            ("example", "r.example", false),
+            ("r.example.evil", "r.example", false),
+            ("[::1]:5000", "[::1]:5000", true),
+            (
+                "https://index.docker.io/v1/",
+                "https://index.docker.io/v1/",
+                true,
+            ),
+            (
+                "https://index.docker.io/v1",
+                "https://index.docker.io/v1/",
+                true,
+            ),
+            ("index.docker.io", "https://index.docker.io/v1/", true),
+            ("docker.io", "https://index.docker.io/v1/", true),
+            ("registry-1.docker.io", "https://index.docker.io/v1/", true),
+            ("hub.docker.io", "https://index.docker.io/v1/", false),
+        ];
+        for (key, asked, found) in table {
+            let file = config(&format!(r#"{{"auths":{{"{key}":{{"auth":"dTpw"}}}}}}"#));
+            let expected = if found {
+                basic("u", "p")
+            } else {
+                CredentialAnswer::None
+            };
+            assert_eq!(ask(&file, asked), expected, "{key} for {asked}");
+        }
+    }
+
+    #[test]
+    fn port_443_is_the_default_of_tls_only() {
+        let file = config(r#"{"auths":{"r.example:443":{"auth":"dTpw"}}}"#);
+        let over = |scheme| ask_for(&file, "r.example", None, scheme);
+        assert_eq!(over(Scheme::Https), basic("u", "p"));
+        assert_eq!(over(Scheme::Http), CredentialAnswer::None);
+    }
+
+    #[test]
+    fn the_best_key_wins() {
+        let file = config(
+            r#"{"auths":{
+                "https://r.example/v1/": {"username":"url","password":"p"},
+                "r.example":             {"username":"host","password":"p"},
+                "r.example:443":         {"username":"port","password":"p"},
+                "r.example/a":           {"username":"a","password":"p"},
+                "r.example/a/b":         {"username":"ab","password":"p"},
+                "e.example":             {},
+                "https://e.example":     {"username":"second","password":"p"}
+            }}"#,
+        );
+        // CRED-42: the most specific key; CRED-06: the exact key, then other spellings.
+        let table = [
+            ("r.example", None, "host"),
+            ("r.example", Some("c"), "host"),
+            ("r.example", Some("a"), "a"),
+            ("r.example", Some("ab"), "host"),
+            ("r.example", Some("a/b/c"), "ab"),
+            ("r.example:443", None, "port"),
+            ("e.example", None, "second"),
+        ];
+        for (name, repository, expected) in table {
+            let answer = ask_for(&file, name, repository, Scheme::Https);
+            assert_eq!(user(&answer), expected, "{name} {repository:?}");
+        }
+    }
+
+    #[test]
+    fn helpers_are_named() {
+        // CRED-06, CRED-07.
+        let file = config(
+            r#"{"auths":{"r.example":{"auth":"dTpw"},"m.example":{}},
+                "credHelpers":{"g.example":"gcloud","docker.io":"hub","n.example":""},
+                "credsStore":"desktop"}"#,
+        );
+        assert_eq!(ask(&file, "r.example"), basic("u", "p"));
+        let table = [
+            ("g.example", "`docker-credential-gcloud`"),
+            ("https://index.docker.io/v1/", "`docker-credential-hub`"),
+            ("m.example", "`docker-credential-desktop`"),
+            ("unheard-of.example", "`docker-credential-desktop`"),
+        ];
+        for (name, helper) in table {
+            let CredentialAnswer::Failed(why) = ask(&file, name) else {
+                panic!("{name}: a helper is in charge");
+            };
+            assert!(why.contains(helper) && why.contains(host_of(name)), "{why}");
+            assert!(why.contains("FILE"), "{why}");
+        }
+    }
+
+    #[test]
+    fn broken_files_say_where_and_quote_nothing() {
+        let table = [
+            ("{\n  \"auths\": {", "line 2"),
+            ("{\"auths\": \"s3cret\"}", "line 1"),
+            ("{\"auths\": {\"r.example\": {\"auth\": 5}}}", "line 1"),
+            ("not json: s3cret", "line 1"),
+        ];
+        for (text, position) in table {
+            let CredentialAnswer::Failed(why) = ask(&config(text), "r.example") else {
+                panic!("{text} is broken");
+            };
+            assert!(why.starts_with("FILE is not"), "{why}");
+            assert!(why.contains(position), "{why}");
+            assert!(!why.contains("s3cret"), "{why}");
+        }
+    }
+
+    #[test]
+    fn files_are_found() {
+        // CRED-01.
+        let folder = tempfile::tempdir().expect("a folder");
+        let inner = folder.path().join(".docker");
+        fs::create_dir(&inner).expect("a folder");
+        let json = |name: &str| {
+            format!(r#"{{"auths":{{"r.example":{{"username":"{name}","password":"p"}}}}}}"#)
+        };
+        let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        let home = text(folder.path());
+        let asked = |variables: &[(&str, &str)]| {
+            let find = |name: &str| {
+                let found = variables.iter().find(|(n, _)| *n == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            user(&ask(&DockerConfig::from_variables(find), "r.example"))
+        };
+        let home_variable = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
+
+        assert_eq!(asked(&[]), "None");
+        assert_eq!(asked(&[(home_variable, &home)]), "None");
+        fs::write(inner.join("config.json"), "").expect("a file");
+        assert_eq!(asked(&[(home_variable, &home)]), "None");
+        fs::write(inner.join("config.json"), json("home")).expect("a file");
+        assert_eq!(asked(&[(home_variable, &home)]), "home");
+        fs::write(folder.path().join("config.json"), json("own")).expect("a file");
+        let both = [(home_variable, home.as_str()), ("DOCKER_CONFIG", &home)];
+        assert_eq!(asked(&both), "own");
+        assert_eq!(
+            asked(&[(home_variable, &home), ("DOCKER_CONFIG", "")]),
+            "home"
+        );
+
+        // CRED-02: the variable first, then the file.
+        let variable = json("variable");
+        let first = [
+            (home_variable, home.as_str()),
+            ("DOCKER_AUTH_CONFIG", &variable),
+        ];
+        assert_eq!(asked(&first), "variable");
+        let empty = [(home_variable, home.as_str()), ("DOCKER_AUTH_CONFIG", "{}")];
+        assert_eq!(asked(&empty), "home");
+
+        // A folder in the file's place: an error, but only now that somebody asks.
+        let taken = folder.path().join("taken");
+        fs::create_dir_all(taken.join("config.json")).expect("a folder");
+        let answer = asked(&[("DOCKER_CONFIG", &text(&taken))]);
+        assert!(answer.starts_with("Failed(\"cannot read "), "{answer}");
+    }
+
+    #[test]
+    fn debug_names_files_only() {
+        let file = config(r#"{"auths":{"r.example":{"auth":"dTpw"}}}"#);
+        assert_eq!(format!("{file:?}"), "DockerConfig [\"FILE\"]");
+    }
+}

@@ -1,0 +1,52 @@
+//! Credentials that were given by hand.
+
+use std::sync::Arc;
+
+use windlass_core::credential::{CredentialAnswer, Secret};
+use windlass_core::reference::Repository;
+use windlass_core::{Origin, Registry};
+use windlass_store::driver::Credentials;
+
+/// A user name and password for named registries. For every other registry somebody else is asked:
+/// what was typed for one registry must not reach another.
+#[derive(Clone, Debug)]
+pub struct Explicit {
+    username: String,
+    password: Secret,
+    registries: Vec<Registry>,
+    others: Arc<dyn Credentials>,
+}
+
+impl Explicit {
+    /// This user name and password for these registries; `others` knows the rest.
+    pub fn new(
+        username: impl Into<String>,
+        password: Secret,
+        registries: impl IntoIterator<Item = Registry>,
+        others: Arc<dyn Credentials>,
+    ) -> Self {
+        Self {
+            username: username.into(),
+            password,
+            registries: registries.into_iter().collect(),
+            others,
+        }
+    }
+}
+
+impl Credentials for Explicit {
+    fn find(
+        &self,
+        registry: &Registry,
+        repository: Option<&Repository>,
+        recipient: &Origin,
+    ) -> CredentialAnswer {
+        if !self.registries.contains(registry) {
+            return self.others.find(registry, repository, recipient);
+        }
+        CredentialAnswer::Basic {
+            username: self.username.clone(),
+            password: self.password.clone(),
+        }
+    }
+}

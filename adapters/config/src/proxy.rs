@@ -1,0 +1,385 @@
+//! Proxies from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+//!
+//! The rules are those of Go's `http/httpproxy`, which docker, podman and containerd follow, with
+//! `ALL_PROXY` added as curl has it. One difference: what cannot be understood is an error, where
+//! others go on without the proxy.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use windlass_core::{Origin, Scheme};
+use windlass_store::driver::{Proxy, Route};
+
+use crate::set;
+
+/// Which origins are reached through a proxy.
+#[derive(Clone, Debug, Default)]
+pub struct Proxies {
+    http: Option<Proxy>,
+    https: Option<Proxy>,
+    direct: Vec<Direct>,
+}
+
+/// An entry of `NO_PROXY`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Direct {
+    Everything,
+    /// `example.com` for it and what is below it, `.example.com` for what is below it only.
+    Name {
+        suffix: String,
+        itself: bool,
+        port: Option<u16>,
+    },
+    Address {
+        address: IpAddr,
+        port: Option<u16>,
+    },
+    Network {
+        address: IpAddr,
+        bits: u8,
+    },
+}
+
+impl Proxies {
+    /// The proxies these variables name. For each the upper-case name counts before the lower-case
+    /// one; `HTTP_PROXY` does not count where `REQUEST_METHOD` is set, since in a CGI program
+    /// whoever sent the request chose its value.
+    ///
+    /// A `NO_PROXY` entry is `*`, a host name (with everything below it), `.name` or `*.name` (only
+    /// what is below it), an address, each with a port or without, or a network such as
+    /// `10.0.0.0/8`. `localhost` and loopback addresses are never reached through a proxy.
+    ///
+    /// # Errors
+    ///
+    /// If a proxy's URL cannot be understood or is of a kind that windlass does not speak. Its text
+    /// is not repeated in the error, as it may hold a password.
+    pub fn from_variables(variables: impl Fn(&str) -> Option<String>) -> Result<Self, ProxyError> {
+        let first = |names: &[&'static str]| {
+            let found = names
+                .iter()
+                .find_map(|name| Some((*name, set(&variables, name)?)));
+            found
+                .map(|(variable, text)| parse(&text).map_err(|why| ProxyError { variable, why }))
+                .transpose()
+        };
+        let all = first(&["ALL_PROXY", "all_proxy"])?;
+        let is_cgi = set(&variables, "REQUEST_METHOD").is_some();
+        let http = first(if is_cgi {
+            &["http_proxy"]
+        } else {
+            &["HTTP_PROXY", "http_proxy"]
+        })?;
+        let https = first(&["HTTPS_PROXY", "https_proxy"])?;
+        let direct = set(&variables, "NO_PROXY")
+            .or_else(|| set(&variables, "no_proxy"))
+            .unwrap_or_default();
+        Ok(Self {
+            http: http.or_else(|| all.clone()),
+            https: https.or(all),
+            direct: direct.split([',', ' ', '\t']).filter_map(entry).collect(),
+        })
+    }
+
+    fn select(&self, scheme: Scheme, host: &str, port: u16) -> Option<&Proxy> {
+        if self.direct.iter().any(|entry| entry.covers(host, port)) {
+            return None;
+        }
+        match scheme {
+            Scheme::Http => self.http.as_ref(),
+            Scheme::Https => self.https.as_ref(),
+        }
+    }
+}
+
+impl Route for Proxies {
+    fn proxy(&self, origin: &Origin) -> Option<Proxy> {
+        if origin.is_loopback() {
+            return None;
+        }
+        self.select(origin.scheme(), origin.host(), origin.port())
+            .cloned()
+    }
+}
+
+impl Direct {
+    fn covers(&self, host: &str, port: u16) -> bool {
+        let fits = |wanted: &Option<u16>| wanted.is_none_or(|wanted| wanted == port);
+        match self {
+            Self::Everything => true,
+            Self::Name {
+                suffix,
+                itself,
+                port,
+            } => {
+                let host = host.trim_end_matches('.');
+                let below = host
+                    .strip_suffix(suffix)
+                    .is_some_and(|rest| rest.ends_with('.'));
+                fits(port) && (below || (*itself && host == suffix))
+            }
+            Self::Address { address, port } => fits(port) && literal(host) == Some(*address),
+            Self::Network { address, bits } => {
+                literal(host).is_some_and(|host| prefix(host, *bits) == prefix(*address, *bits))
+            }
+        }
+    }
+}
+
+/// An IPv6 address may stand in brackets.
+fn literal(host: &str) -> Option<IpAddr> {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    Some(bare.unwrap_or(host).parse::<IpAddr>().ok()?.to_canonical())
+}
+
+/// The first bits of an address, together with its kind: 10.0.0.0/8 is no IPv6 network.
+fn prefix(address: IpAddr, bits: u8) -> (bool, u128) {
+    let (number, width) = match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    };
+    let kept = number.checked_shr(width - u32::from(bits));
+    (address.is_ipv4(), kept.unwrap_or(0))
+}
+
+/// One entry of `NO_PROXY`; `None` for what is empty.
+fn entry(text: &str) -> Option<Direct> {
+    let text = text.to_ascii_lowercase();
+    if text == "*" {
+        return Some(Direct::Everything);
+    }
+    if let Some(network) = text.split_once('/').and_then(|(address, bits)| {
+        let address = literal(address)?;
+        let bits: u8 = bits.parse().ok()?;
+        let widest = if address.is_ipv4() { 32 } else { 128 };
+        (bits <= widest).then_some(Direct::Network { address, bits })
+    }) {
+        return Some(network);
+    }
+    if let Some(address) = literal(&text) {
+        let port = None;
+        return Some(Direct::Address { address, port });
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port.parse().ok()?)),
+        None => (text.as_str(), None),
+    };
+    if let Some(address) = literal(host) {
+        return Some(Direct::Address { address, port });
+    }
+    let host = host.trim_end_matches('.');
+    let host = host.strip_prefix('*').unwrap_or(host);
+    let suffix = host.strip_prefix('.').unwrap_or(host);
+    if suffix.is_empty() {
+        return None;
+    }
+    Some(Direct::Name {
+        suffix: suffix.to_owned(),
+        itself: suffix == host,
+        port,
+    })
+}
+
+/// Brings a proxy's URL into the form `http://[user:password@]host:port`.
+fn parse(text: &str) -> Result<Proxy, &'static str> {
+    let text = text.trim();
+    let rest = match text.split_once("://") {
+        None => text,
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        Some(_) => return Err("names a proxy that is not spoken to over http://"),
+    };
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains(['/', '?', '#', '\\']) {
+        return Err("has more than a host and a port");
+    }
+    let (login, address) = match authority.rsplit_once('@') {
+        Some((login, address)) => (Some(login), address),
+        None => (None, authority),
+    };
+    let is_odd = |c: char| c.is_whitespace() || c.is_control();
+    if login.is_some_and(|login| login.contains('@') || login.contains(is_odd)) {
+        return Err("has a user name or password that is not percent-encoded");
+    }
+    let (host, port) = split_port(address)?;
+    let login = login.map(|login| format!("{login}@")).unwrap_or_default();
+    Ok(Proxy {
+        url: format!("http://{login}{host}:{port}"),
+    })
+}
+
+fn split_port(address: &str) -> Result<(&str, u16), &'static str> {
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => {
+            (host, port.parse().map_err(|_| "has no valid port")?)
+        }
+        // What Go's clients take; curl would take 1080.
+        _ => (address, 80),
+    };
+    let is_name = !host.is_empty()
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    let is_ipv6 = host.starts_with('[') && literal(host).is_some();
+    if port == 0 || !(is_name || is_ipv6) {
+        return Err("has no valid host");
+    }
+    Ok((host, port))
+}
+
+/// A variable that names a proxy in a way that cannot be understood.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct ProxyError {
+    variable: &'static str,
+    why: &'static str,
+}
+
+impl fmt::Debug for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the variable {} {}; expected http://[user:password@]host[:port]",
+            self.variable, self.why
+        )
+    }
+}
+
+impl std::error::Error for ProxyError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Proxies, ProxyError> {
+        Proxies::from_variables(|name| {
+            let found = variables.iter().find(|(n, _)| *n == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    fn url(proxies: &Proxies, scheme: Scheme, host: &str, port: u16) -> Option<String> {
+        proxies
+            .select(scheme, host, port)
+            .map(|proxy| proxy.url.clone())
+    }
+
+    #[test]
+    fn which_variable_counts() {
+        // (variables, for http, for https)
+        type Row<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>, Option<&'a str>);
+        let a = Some("http://a:80");
+        let b = Some("http://b:80");
+        let table: &[Row<'_>] = &[
+            (&[], None, None),
+            (&[("HTTP_PROXY", "a")], a, None),
+            (&[("http_proxy", "a")], a, None),
+            (&[("HTTP_PROXY", "a"), ("http_proxy", "b")], a, None),
+            (&[("HTTP_PROXY", ""), ("http_proxy", "b")], b, None),
+            (&[("HTTPS_PROXY", "a")], None, a),
+            (&[("https_proxy", "a")], None, a),
+            (&[("ALL_PROXY", "a")], a, a),
+            (&[("all_proxy", "a"), ("HTTPS_PROXY", "b")], a, b),
+            (
+                &[("HTTP_PROXY", "a"), ("REQUEST_METHOD", "GET")],
+                None,
+                None,
+            ),
+            (&[("http_proxy", "b"), ("REQUEST_METHOD", "GET")], b, None),
+        ];
+        for (variables, http, https) in table {
+            let proxies = read(variables).expect("good URLs");
+            let got = |scheme, port| url(&proxies, scheme, "r.example", port);
+            assert_eq!(got(Scheme::Http, 80).as_deref(), *http, "{variables:?}");
+            assert_eq!(got(Scheme::Https, 443).as_deref(), *https, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn urls() {
+        let table = [
+            ("proxy", Some("http://proxy:80")),
+            ("proxy:3128", Some("http://proxy:3128")),
+            ("http://proxy:3128/", Some("http://proxy:3128")),
+            ("HTTP://proxy", Some("http://proxy:80")),
+            ("http://u:p%40q@proxy:1", Some("http://u:p%40q@proxy:1")),
+            ("http://[fd00::1]:3128", Some("http://[fd00::1]:3128")),
+            ("http://[fd00::1]", Some("http://[fd00::1]:80")),
+            ("https://proxy", None),
+            ("socks5://proxy", None),
+            ("http://", None),
+            ("http://proxy:port", None),
+            ("http://proxy:0", None),
+            ("http://proxy/path", None),
+            ("http://u:p@q@proxy", None),
+            ("http://pro xy", None),
+            ("http://fd00::1:80", None),
+        ];
+        for (text, expected) in table {
+            let parsed = parse(text).map(|proxy| proxy.url).ok();
+            assert_eq!(parsed.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_variable_and_no_password() {
+        let error = read(&[("HTTPS_PROXY", "socks5://u:s3cret@proxy")]).expect_err("not spoken");
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("HTTPS_PROXY"), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+
+    #[test]
+    fn no_proxy() {
+        // (NO_PROXY, host, port, direct)
+        let table = [
+            ("", "r.example", 443, false),
+            ("*", "r.example", 443, true),
+            ("r.example", "r.example", 443, true),
+            ("r.example", "a.r.example", 443, true),
+            ("r.example", "ar.example", 443, false),
+            ("R.Example.", "r.example", 443, true),
+            (".example", "r.example", 443, true),
+            (".r.example", "r.example", 443, false),
+            ("*.r.example", "a.r.example", 443, true),
+            ("*.r.example", "r.example", 443, false),
+            ("r.example:5000", "r.example", 5000, true),
+            ("r.example:5000", "r.example", 443, false),
+            ("a, r.example ,b", "r.example", 443, true),
+            ("a r.example", "r.example", 443, true),
+            ("10.1.2.3", "10.1.2.3", 443, true),
+            ("10.1.2.3:80", "10.1.2.3", 443, false),
+            ("10.1.2.3:443", "10.1.2.3", 443, true),
+            ("10.0.0.0/8", "10.200.0.1", 443, true),
+            ("10.0.0.0/8", "11.0.0.1", 443, false),
+            ("10.0.0.0/8", "r.example", 443, false),
+            ("0.0.0.0/0", "11.0.0.1", 443, true),
+            ("0.0.0.0/0", "[fd00::1]", 443, false),
+            ("10.0.0.1/32", "10.0.0.1", 443, true),
+            ("fd00::/8", "[fd00::1]", 443, true),
+            ("fd00::/8", "[fe80::1]", 443, false),
+            ("::/0", "[fe80::1]", 443, true),
+            ("[fd00::1]:5000", "[fd00::1]", 5000, true),
+            ("fd00::1", "[fd00::1]", 5000, true),
+            ("10.0.0.0/99", "10.0.0.0", 443, false),
+            (",,", "r.example", 443, false),
+            (".", "r.example", 443, false),
+        ];
+        for (list, host, port, direct) in table {
+            let proxies = read(&[("ALL_PROXY", "proxy"), ("NO_PROXY", list)]).expect("a good URL");
+            let chosen = url(&proxies, Scheme::Https, host, port);
+            assert_eq!(chosen.is_none(), direct, "{list}: {host}:{port}");
+        }
+    }
+
+    #[test]
+    fn debug_hides_passwords() {
+        let proxies = read(&[("ALL_PROXY", "http://u:s3cret@proxy")]).expect("a good URL");
+        assert!(!format!("{proxies:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,256 @@
+//! Certificate authorities, from files and variables.
+//!
+//! Responsible for turning PEM (or DER) files into lists of certificates. Must not know TLS:
+//! whether a certificate is any good is for whoever verifies with it.
+//!
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR` are read here although the library that finds the system's
+//! roots would read them too, because that library skips what it cannot read: somebody who named a
+//! file would be told of an unknown issuer instead of the misspelt path. Where neither is set,
+//! [`Trust::roots`] stays `None`: the driver loads the system's roots with its first connection
+//! over TLS, and not at all without one.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use windlass_store::driver::Trust;
+
+use crate::set;
+
+/// The certificate authorities to trust: `extra` files on top of the system's, or on top of those
+/// that `SSL_CERT_FILE` (one file) and `SSL_CERT_DIR` (folders, separated as in `PATH`) name
+/// instead of the system's. If either variable is set, the system's own are not used.
+///
+/// Files hold certificates in PEM form, or one in DER form. In a folder, files that hold no
+/// certificate are skipped, and folders that are not there, as long as one certificate was found.
+///
+/// # Errors
+///
+/// If a file that was named cannot be read or holds no certificate, or the folders hold none.
+pub fn trust(
+    extra: &[PathBuf],
+    variables: impl Fn(&str) -> Option<String>,
+) -> Result<Trust, TrustError> {
+    let mut trust = Trust::default();
+    for path in extra {
+        trust.extra.extend(certificates(path)?);
+    }
+    let file = set(&variables, "SSL_CERT_FILE");
+    let folders = set(&variables, "SSL_CERT_DIR");
+    if file.is_none() && folders.is_none() {
+        return Ok(trust);
+    }
+    // A folder that was prepared with `c_rehash` has each certificate under two names.
+    let mut roots = BTreeSet::new();
+    if let Some(file) = file {
+        roots.extend(certificates(Path::new(&file))?);
+    }
+    if let Some(folders) = folders {
+        let before = roots.len();
+        for folder in std::env::split_paths(&folders) {
+            roots.extend(folder_certificates(&folder));
+        }
+        if before == 0 && roots.is_empty() {
+            return Err(TrustError::EmptyFolders { folders });
+        }
+    }
+    trust.roots = Some(Arc::new(roots.into_iter().collect()));
+    Ok(trust)
+}
+
+fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, TrustError> {
+    let bytes = fs::read(path).map_err(|error| TrustError::Read {
+        path: path.to_owned(),
+        error,
+    })?;
+    let found = decode(&bytes).map_err(|why| TrustError::Damaged {
+        path: path.to_owned(),
+        why,
+    })?;
+    if found.is_empty() {
+        return Err(TrustError::Empty {
+            path: path.to_owned(),
+        });
+    }
+    Ok(found)
+}
+
+fn folder_certificates(folder: &Path) -> Vec<Vec<u8>> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| entry.path().is_file())
+        .filter_map(|entry| decode(&fs::read(entry.path()).ok()?).ok())
+        .flatten()
+        .collect()
+}
+
+/// The certificates of a file; other PEM sections (keys, comments) are passed over.
+fn decode(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    // A certificate in DER form is a SEQUENCE with a length of two bytes.
+    if bytes.starts_with(&[0x30, 0x82]) {
+        return Ok(vec![bytes.to_vec()]);
+    }
+    CertificateDer::pem_slice_iter(bytes)
+        .map(|certificate| certificate.map(|certificate| certificate.as_ref().to_vec()))
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())
+}
+
+/// Why certificate authorities could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// A file that was named cannot be read.
+    #[error("cannot read certificates from {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file that was named holds no certificate.
+    #[error("no certificate in {}", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file that was named is not PEM as it should be.
+    #[error("damaged certificate in {}: {why}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The folders of `SSL_CERT_DIR` hold no certificate.
+    #[error("no certificate in the folders of SSL_CERT_DIR ({folders})")]
+    EmptyFolders {
+        /// The variable's value.
+        folders: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    fn pem(label: &str, content: &[u8]) -> String {
+        let body = STANDARD.encode(content);
+        format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
+    }
+
+    fn nothing(_: &str) -> Option<String> {
+        None
+    }
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn new() -> Self {
+            Self(tempfile::tempdir().expect("a folder"))
+        }
+
+        fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+            let path = self.0.path().join(name);
+            fs::write(&path, content).expect("a file");
+            path
+        }
+
+        fn name(&self) -> String {
+            self.0.path().to_str().expect("UTF-8").to_owned()
+        }
+    }
+
+    #[test]
+    fn system_roots_are_left_to_the_driver() {
+        let trust = trust(&[], nothing).expect("nothing to read");
+        assert!(trust.roots.is_none() && trust.extra.is_empty());
+        let trust = super::trust(&[], |_| Some(String::new())).expect("nothing to read");
+        assert!(trust.roots.is_none(), "an empty variable is unset");
+    }
+
+    #[test]
+    fn files_of_several() {
+        let folder = Folder::new();
+        let text = [
+            "a comment\n".to_owned(),
+            pem("CERTIFICATE", b"one"),
+            pem("PRIVATE KEY", b"none of ours"),
+            pem("CERTIFICATE", b"two").replace('\n', "\r\n"),
+        ];
+        let der = [&[0x30, 0x82, 0, 1][..], b"x"].concat();
+        let files = [
+            folder.file("ca.pem", text.concat()),
+            folder.file("ca.der", &der),
+        ];
+        let trust = trust(&files, nothing).expect("good files");
+        assert!(trust.roots.is_none(), "the system's stay");
+        assert_eq!(trust.extra, [b"one".to_vec(), b"two".to_vec(), der]);
+    }
+
+    #[test]
+    fn bad_files_are_named() {
+        let folder = Folder::new();
+        let table = [
+            (folder.0.path().join("absent.pem"), "cannot read"),
+            (folder.file("empty.pem", ""), "no certificate in"),
+            (
+                folder.file("key.pem", pem("PRIVATE KEY", b"x")),
+                "no certificate in",
+            ),
+            (
+                folder.file("cut.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n"),
+                "damaged certificate in",
+            ),
+        ];
+        for (path, expected) in table {
+            let name = path.to_str().expect("UTF-8").to_owned();
+            let as_option = trust(&[path], nothing).expect_err("bad").to_string();
+            let variable = |n: &str| (n == "SSL_CERT_FILE").then(|| name.clone());
+            let as_variable = trust(&[], variable).expect_err("bad").to_string();
+            for error in [as_option, as_variable] {
+                assert!(error.starts_with(expected), "{error}");
+                assert!(error.contains(&name), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn variables_replace_the_system() {
+        let (one, two, empty) = (Folder::new(), Folder::new(), Folder::new());
+        let file = one.file("bundle.pem", pem("CERTIFICATE", b"bundle"));
+        two.file("a.pem", pem("CERTIFICATE", b"a"));
+        two.file("0123abcd.0", pem("CERTIFICATE", b"a"));
+        two.file("README", "no certificate");
+        let file = file.to_str().expect("UTF-8").to_owned();
+        let read = |file: Option<&str>, folders: &[&str]| {
+            let folders = std::env::join_paths(folders).expect("no separators within");
+            trust(&[], |name| match name {
+                "SSL_CERT_FILE" => file.map(str::to_owned),
+                "SSL_CERT_DIR" => folders.to_str().map(str::to_owned),
+                _ => None,
+            })
+            .map(|trust| trust.roots.expect("a variable is set").to_vec())
+        };
+        let (a, bundle) = (b"a".to_vec(), b"bundle".to_vec());
+
+        let got = read(Some(&file), &[]).expect("a bundle");
+        assert_eq!(got, std::slice::from_ref(&bundle));
+        let got = read(None, &["/nonexistent", &two.name()]).expect("a folder");
+        assert_eq!(got, std::slice::from_ref(&a), "each certificate once");
+        let got = read(Some(&file), &[&two.name()]).expect("both");
+        assert_eq!(got, [a, bundle]);
+        let error = read(None, &[&empty.name()]).expect_err("no certificate");
+        assert!(error.to_string().contains(&empty.name()), "{error}");
+    }
+}

@@ -1,0 +1,96 @@
+//! The adapters as a driver asks them: with registries and origins.
+
+use std::fs;
+use std::sync::Arc;
+
+use windlass_config::{DockerConfig, Explicit, Proxies};
+use windlass_core::credential::{CredentialAnswer, Secret};
+use windlass_core::{Reference, Registry};
+use windlass_store::driver::{Credentials, Route};
+
+fn user(credentials: &dyn Credentials, reference: &str) -> String {
+    let reference: Reference = reference.parse().expect("a reference");
+    let registry = reference.registry();
+    let repository = Some(reference.repository());
+    match credentials.find(registry, repository, &registry.origin()) {
+        CredentialAnswer::Basic { username, .. } => username,
+        CredentialAnswer::None => "nobody".to_owned(),
+        other @ (CredentialAnswer::Bearer(_)
+        | CredentialAnswer::Refresh(_)
+        | CredentialAnswer::Failed(_)
+        | _) => format!("{other:?}"),
+    }
+}
+
+fn docker() -> (tempfile::TempDir, Arc<DockerConfig>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config.json");
+    let entry = |name: &str| format!(r#"{{"username":"{name}","password":"p"}}"#);
+    let text = format!(
+        r#"{{"auths":{{"https://index.docker.io/v1/":{},"r.example":{},"r.example/team":{},
+            "r.example:5000":{}}}}}"#,
+        entry("hub"),
+        entry("host"),
+        entry("team"),
+        entry("port"),
+    );
+    fs::write(&path, text).expect("a file");
+    (folder, Arc::new(DockerConfig::file(path)))
+}
+
+#[test]
+fn docker_entries_by_reference() {
+    let (_folder, docker) = docker();
+    let table = [
+        ("ubuntu", "hub"),
+        ("docker.io/org/app:1", "hub"),
+        ("index.docker.io/org/app", "hub"),
+        ("r.example/app", "host"),
+        ("r.example:443/app", "host"),
+        ("r.example:5000/app", "port"),
+        ("r.example:5001/app", "nobody"),
+        ("r.example/team/app", "team"),
+        ("r.example/teams/app", "host"),
+        ("other.example/app", "nobody"),
+    ];
+    for (reference, expected) in table {
+        assert_eq!(user(&*docker, reference), expected, "{reference}");
+    }
+}
+
+#[test]
+fn explicit_ones_stay_with_their_registry() {
+    let (_folder, docker) = docker();
+    let registry: Registry = "r.example".parse().expect("a registry");
+    let explicit = Explicit::new("me", Secret::new("s3cret"), [registry], docker);
+    let table = [
+        ("r.example/app", "me"),
+        ("r.example:5000/app", "port"),
+        ("ubuntu", "hub"),
+        ("other.example/app", "nobody"),
+    ];
+    for (reference, expected) in table {
+        assert_eq!(user(&explicit, reference), expected, "{reference}");
+    }
+    assert!(!format!("{explicit:?}").contains("s3cret"));
+}
+
+#[test]
+fn loopback_is_reached_directly() {
+    let all = |name: &str| (name == "ALL_PROXY").then(|| "proxy.example:3128".to_owned());
+    let proxies = Proxies::from_variables(all).expect("a good URL");
+    let table = [
+        ("r.example", true),
+        ("192.0.2.1:5000", true),
+        ("localhost", false),
+        ("localhost:5000", false),
+        ("127.0.0.1:5000", false),
+        ("127.1.2.3", false),
+        ("[::1]:5000", false),
+    ];
+    for (name, is_proxied) in table {
+        let registry: Registry = name.parse().expect(name);
+        let proxy = proxies.proxy(&registry.origin());
+        assert_eq!(proxy.is_some(), is_proxied, "{name}");
+    }
+}
