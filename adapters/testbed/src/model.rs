@@ -87,7 +87,7 @@ impl Model {
         let route = Route::parse(target.path).ok()?;
         let refusal = self
             .check_access(request, &route, &target, now)
-            .and_then(|()| self.check_size(declared_length(request)))
+            .and_then(|()| self.check_size(request, declared_length(request)))
             .err()?;
         Some(self.send(request, refusal.into(), now))
     }
@@ -213,7 +213,7 @@ impl Model {
         }
         let route = Route::parse(target.path)?;
         self.check_access(request, &route, target, now)?;
-        self.check_size(request.body.len() as u64)?;
+        self.check_size(request, request.body.len() as u64)?;
         match (&request.method, route) {
             (&Method::GET | &Method::HEAD, Route::Ping) => {
                 Ok(Answer::new(StatusCode::OK).json(&serde_json::json!({})))
@@ -256,7 +256,7 @@ impl Model {
                 "only one way to authorize is allowed",
             ));
         }
-        self.check_size(request.body.len() as u64)?;
+        self.check_size(request, request.body.len() as u64)?;
         match Route::parse(target.path)? {
             Route::Upload { name, id } => self.upload(request, &name, &id, target, now),
             Route::Ping
@@ -269,7 +269,15 @@ impl Model {
         }
     }
 
-    fn check_size(&self, length: u64) -> Result<(), Refusal> {
+    fn check_size(&self, request: &Request, length: u64) -> Result<(), Refusal> {
+        let chunked = request.headers.contains_key(header::TRANSFER_ENCODING);
+        if chunked && !self.options.chunked_bodies {
+            return Err(Refusal::new(
+                411,
+                "SIZE_INVALID",
+                "Content-Length is required",
+            ));
+        }
         match self.options.max_body {
             Some(max) if length > max => Err(Refusal::new(
                 413,

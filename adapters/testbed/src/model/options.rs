@@ -28,6 +28,8 @@ pub struct Options {
     pub uploads: Uploads,
     /// The largest request body; a larger one is refused with 413.
     pub max_body: Option<u64>,
+    /// Whether chunked request bodies are taken; many registries answer 411.
+    pub chunked_bodies: bool,
     /// The largest manifest (PUSHM-08).
     pub max_manifest: u64,
     /// Whether a manifest whose type the request's `Accept` does not name is 404 (PULLM-02).
@@ -68,6 +70,7 @@ impl Default for Options {
             ranges: Ranges::Honoured,
             uploads: Uploads::default(),
             max_body: None,
+            chunked_bodies: true,
             max_manifest: 4 * 1024 * 1024,
             check_accept: false,
             head_manifests: true,
