@@ -1,0 +1,257 @@
+//! How a model behaves.
+//!
+//! Responsible for: every choice between behaviours that registries in the field differ in.
+//! Must not know: requests or contents.
+
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use http::StatusCode;
+
+use super::access::Auth;
+
+/// The behaviour of a [`Model`](crate::Model). The default is a registry that follows the
+/// distribution spec and is close to the CNCF `distribution` server, open to everybody.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Who may do what.
+    pub auth: Auth,
+    /// The scheme of absolute URLs the model writes, and of `{host}` in realms.
+    pub scheme: &'static str,
+    /// The authorities that are this registry; empty means every host that is nothing else.
+    pub registry_hosts: BTreeSet<String>,
+    /// Where blob downloads are redirected to; `None` serves them itself.
+    pub storage: Option<Storage>,
+    /// What a blob download does with `Range`.
+    pub ranges: Ranges,
+    /// Upload sessions.
+    pub uploads: Uploads,
+    /// The largest request body; a larger one is refused with 413.
+    pub max_body: Option<u64>,
+    /// Whether chunked request bodies are taken; many registries answer 411.
+    pub chunked_bodies: bool,
+    /// The largest manifest (PUSHM-08).
+    pub max_manifest: u64,
+    /// Whether a manifest whose type the request's `Accept` does not name is 404 (PULLM-02).
+    pub check_accept: bool,
+    /// Whether HEAD of a manifest works; otherwise 405 (HTTP-21).
+    pub head_manifests: bool,
+    /// Whether `Docker-Content-Digest` is sent (N-3: older registries omit it).
+    pub digest_header: bool,
+    /// Manifest types that are refused with 415.
+    pub refused_types: BTreeSet<String>,
+    /// Whether an index may name manifests that are not there.
+    pub sparse_indexes: bool,
+    /// Whether `?tag=` on a manifest push is honoured (PUSHM-09).
+    pub tag_parameter: bool,
+    /// Whether an existing tag refuses to move, with 409.
+    pub immutable_tags: bool,
+    /// Whether a push creates its repository; otherwise 404 `NAME_UNKNOWN`.
+    pub create_repositories: bool,
+    /// Whether the referrers API exists (RFR-06: often it does not).
+    pub referrers_api: bool,
+    /// What can be deleted; the rest is 405.
+    pub deletes: Deletes,
+    /// Whether `_catalog` exists.
+    pub catalog: bool,
+    /// How lists are paged.
+    pub pages: Pages,
+    /// Whether answers carry `Date`.
+    pub date: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            auth: Auth::Open,
+            scheme: "http",
+            registry_hosts: BTreeSet::new(),
+            storage: None,
+            ranges: Ranges::Honoured,
+            uploads: Uploads::default(),
+            max_body: None,
+            chunked_bodies: true,
+            max_manifest: 4 * 1024 * 1024,
+            check_accept: false,
+            head_manifests: true,
+            digest_header: true,
+            refused_types: BTreeSet::new(),
+            sparse_indexes: false,
+            tag_parameter: true,
+            immutable_tags: false,
+            create_repositories: true,
+            referrers_api: true,
+            deletes: Deletes::default(),
+            catalog: true,
+            pages: Pages::default(),
+            date: true,
+        }
+    }
+}
+
+/// A storage service beside the registry, reached by signed URLs (PULLB-05, HTTP-12).
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// Its base URL, without a slash at the end: `http://127.0.0.1:4711`.
+    pub url: String,
+    /// How long a signed URL is good for.
+    pub signature: Signature,
+    /// The status of the redirect.
+    pub status: StatusCode,
+}
+
+impl Storage {
+    /// A storage service whose URLs work for a minute, reached by 307.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            signature: Signature::Life(Duration::from_secs(60)),
+            status: StatusCode::TEMPORARY_REDIRECT,
+        }
+    }
+}
+
+/// How long a signed URL is good for (HTTP-15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Signature {
+    /// For one request.
+    OneTime,
+    /// For this long.
+    Life(Duration),
+}
+
+/// What a blob download does with a `Range`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ranges {
+    /// 206 or 416 as asked.
+    Honoured,
+    /// 200 with the whole blob (RNG-06).
+    Ignored,
+    /// 206 with this many bytes at most, which is legal (RNG-05).
+    Shortened(u64),
+}
+
+/// How upload sessions behave.
+#[derive(Clone, Debug)]
+pub struct Uploads {
+    /// Whether a POST with `?digest=` and a body stores the blob; the CNCF server ignores it
+    /// (PUSHB-18).
+    pub one_request: bool,
+    /// How a session's `Location` is written.
+    pub location: Location,
+    /// Whether a `Location` only works with its query unchanged byte for byte (PUSHB-07).
+    pub signed_location: bool,
+    /// What an outdated `Location` leads to.
+    pub stale: Stale,
+    /// The value of `OCI-Chunk-Min-Length`, if it is sent.
+    pub chunk_min_length: Option<u64>,
+    /// What the `Range` of upload answers says.
+    pub range: UploadRange,
+    /// Whether a 416 carries `Location` and `Range` (PUSHB-37).
+    pub help_on_416: bool,
+    /// How long an untouched session lives.
+    pub life: Option<Duration>,
+    /// Whether bytes of a request whose body broke off are kept in the session.
+    pub keep_partial: bool,
+    /// Whether a mount without `from` looks through all repositories (PUSHB-52).
+    pub anonymous_mount: bool,
+    /// What a mount whose source the caller may not read leads to (PUSHB-53).
+    pub unreadable_mount: UnreadableMount,
+}
+
+impl Default for Uploads {
+    fn default() -> Self {
+        Self {
+            one_request: false,
+            location: Location::Relative,
+            signed_location: false,
+            stale: Stale::OutOfRange,
+            chunk_min_length: None,
+            range: UploadRange::Correct,
+            help_on_416: false,
+            life: None,
+            keep_partial: true,
+            anonymous_mount: false,
+            unreadable_mount: UnreadableMount::Refused,
+        }
+    }
+}
+
+/// How the `Location` of a session is written (PUSHB-05).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Location {
+    /// A path and a query.
+    Relative,
+    /// With scheme and host, the ones the request went to.
+    Absolute,
+    /// On this other origin (`http://127.0.0.1:4712`), where the `Location` itself is the right to
+    /// upload and an `Authorization` is refused (PUSHB-09).
+    Elsewhere(String),
+}
+
+/// What a request with an outdated `_state` leads to (PUSHB-38).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stale {
+    /// 416 to PATCH and PUT; the status GET and the cancel work (CNCF v3).
+    OutOfRange,
+    /// 404 `BLOB_UPLOAD_INVALID` whatever the method, and the session is gone (CNCF v2.8).
+    Invalid,
+}
+
+/// What the `Range` of an upload answer says (PUSHB-31).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UploadRange {
+    /// `0-<last byte of the blob so far>`, and `0-0` for an empty session (PUSHB-32).
+    Correct,
+    /// The interval of the chunk just received.
+    ChunkOnly,
+    /// `0-<number of bytes>`, one too many.
+    OffByOne,
+    /// No header.
+    Absent,
+}
+
+/// What a mount leads to whose source the caller may not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnreadableMount {
+    /// 401 or 403 (CNCF, AUTH-61).
+    Refused,
+    /// 202 with a session, as if the blob were not there.
+    Session,
+}
+
+/// What can be deleted (DEL-01 to DEL-03).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deletes {
+    /// Tags, by tag.
+    pub tags: bool,
+    /// Manifests, by digest.
+    pub manifests: bool,
+    /// Blobs.
+    pub blobs: bool,
+}
+
+impl Default for Deletes {
+    fn default() -> Self {
+        Self {
+            tags: true,
+            manifests: true,
+            blobs: true,
+        }
+    }
+}
+
+/// How tag lists, the catalog and referrers are paged (TAGS-10).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pages {
+    /// The most entries on a page.
+    pub cap: Option<usize>,
+    /// Whether an `n` above the cap is refused with 400 instead of lowered.
+    pub refuse_above_cap: bool,
+}

@@ -1,0 +1,128 @@
+//! One connection, request after request.
+//!
+//! Responsible for: the order of reading, asking and writing.
+//! Must not know: HTTP syntax (see `read` and `write`).
+
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+use std::io::{self, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method;
+
+use super::Shared;
+use super::delivery::Delivery;
+use super::read::{Body, Framing, Head, Wire};
+use super::write::{After, write};
+
+const BAD_REQUEST: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Serves until either side has had enough. Errors end the connection and concern nobody.
+pub(super) fn serve(shared: &Shared, stream: Arc<TcpStream>) {
+    let _ = stream.set_nodelay(true);
+    let mut wire = Wire::new(stream);
+    loop {
+        let head = match wire.head() {
+            Ok(Some(head)) => head,
+            Ok(None) => return,
+            Err(error) => {
+                if error.kind() == io::ErrorKind::InvalidData && wire.release().is_ok() {
+                    let _ = (&*wire.stream).write_all(BAD_REQUEST);
+                }
+                return;
+            }
+        };
+        if !matches!(exchange(shared, &mut wire, head), Ok(After::GoOn)) {
+            return;
+        }
+    }
+}
+
+fn exchange(shared: &Shared, wire: &mut Wire, head: Head) -> io::Result<After> {
+    let Head {
+        mut request,
+        framing,
+        expects_continue,
+        last,
+    } = head;
+    let nth = shared.requests.fetch_add(1, Ordering::SeqCst);
+    let head_only = request.method == Method::HEAD;
+    let send = |wire: &mut Wire, delivery: &Delivery| {
+        let after = write(wire, delivery, head_only, &shared.stop)?;
+        Ok::<_, io::Error>(if last { After::Close } else { after })
+    };
+    // What remains to be done when an answer went out before the body came in.
+    let unread = |wire: &mut Wire, after: After| {
+        if after == After::Close || expects_continue {
+            return Ok(After::Close);
+        }
+        Ok(if wire.discard(framing)? {
+            After::GoOn
+        } else {
+            After::Close
+        })
+    };
+
+    if let Some(delivery) = shared.interceptor.before(&request, nth) {
+        if let Some(most) = delivery.refuse_to_read_after {
+            let now = shared.now();
+            shared.model().note(&request, None, now);
+            invite(wire, expects_continue)?;
+            wire.body(framing, Some(most))?;
+            stand_still(shared, wire);
+            return Ok(After::Close);
+        }
+        let now = shared.now();
+        shared
+            .model()
+            .note(&request, Some(delivery.answer.status), now);
+        let after = send(wire, &delivery)?;
+        return unread(wire, after);
+    }
+    if shared.interceptor.early(&request, nth) {
+        let now = shared.now();
+        let refusal = shared.model().refusal(&request, now);
+        if let Some(answer) = refusal {
+            let delivery = shared.interceptor.deliver(&request, nth, answer);
+            let after = send(wire, &delivery)?;
+            return unread(wire, after);
+        }
+    }
+
+    if framing != Framing::Length(0) {
+        invite(wire, expects_continue)?;
+        match wire.body(framing, None)? {
+            Body::Whole(body) => request.body = Bytes::from(body),
+            Body::Cut(body) => {
+                request.body = Bytes::from(body);
+                let now = shared.now();
+                shared.model().cut(&request, now);
+                return Ok(After::Close);
+            }
+        }
+    }
+    let now = shared.now();
+    let answer = shared.model().answer(&request, now);
+    let delivery = shared.interceptor.deliver(&request, nth, answer);
+    send(wire, &delivery)
+}
+
+fn invite(wire: &Wire, expected: bool) -> io::Result<()> {
+    if expected {
+        (&*wire.stream).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
+    Ok(())
+}
+
+/// Neither reads nor writes. A client that closes orderly is not noticed, since its farewell waits
+/// behind the bytes that are not read; one that resets is.
+fn stand_still(shared: &Shared, wire: &Wire) {
+    while shared.stop.sleep(Duration::from_millis(20)) {
+        if !matches!(wire.stream.take_error(), Ok(None)) {
+            return;
+        }
+    }
+}

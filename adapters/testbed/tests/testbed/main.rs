@@ -1,0 +1,9 @@
+//! The model against the distribution spec, and the server against raw sockets.
+
+mod access;
+mod client;
+mod lists;
+mod manifests;
+mod pulls;
+mod server;
+mod uploads;
