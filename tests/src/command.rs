@@ -307,6 +307,17 @@ impl Outcome {
         self
     }
 
+    /// Asserts that the exit code is one of these, where the design leaves it open.
+    #[track_caller]
+    pub fn ended_with_one_of(&self, codes: &[i32]) -> &Self {
+        let code = self.status.code().unwrap_or(-1);
+        assert!(
+            codes.contains(&code),
+            "one of {codes:?} is the exit code of {self}"
+        );
+        self
+    }
+
     /// Asserts the exit code and that the message on standard error says this, and that nothing
     /// that looks like a result is on standard output.
     #[track_caller]

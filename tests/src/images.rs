@@ -1,7 +1,7 @@
 //! OCI image layouts: what tests push, and what must come out of a pull.
 //!
-//! Layers are plain tar archives with one file of seeded noise, so that they are content to any
-//! tool (`crane validate` unpacks them) and yet differ from run to run only when the seed does.
+//! Layers are tar archives with one file of seeded noise, wrapped in gzip without compression, so
+//! that they are content to any tool (`crane validate` unpacks them) and no tool recompresses them.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// `application/vnd.oci.image.index.v1+json`
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-/// `application/vnd.oci.image.layer.v1.tar`
-pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// `application/vnd.oci.image.layer.v1.tar+gzip`
+pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// `application/vnd.oci.image.config.v1+json`
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
@@ -61,6 +61,38 @@ fn tar(name: &str, content: &[u8]) -> Vec<u8> {
     archive.extend_from_slice(content);
     archive.resize(archive.len().next_multiple_of(512) + 1024, 0);
     archive
+}
+
+/// Bytes in gzip (RFC 1952), in stored blocks (RFC 1951, 3.2.4).
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255];
+    let mut blocks = bytes.chunks(0xFFFF).peekable();
+    while let Some(block) = blocks.next() {
+        let len = block.len() as u16;
+        out.push(u8::from(blocks.peek().is_none()));
+        out.extend_from_slice(&len.to_le_bytes());
+        out.extend_from_slice(&(!len).to_le_bytes());
+        out.extend_from_slice(block);
+    }
+    out.extend_from_slice(&crc32(bytes).to_le_bytes());
+    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    out
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut table = [0_u32; 256];
+    for (byte, entry) in table.iter_mut().enumerate() {
+        *entry = (0..8).fold(byte as u32, |crc, _| {
+            if crc & 1 == 1 {
+                0xEDB8_8320 ^ (crc >> 1)
+            } else {
+                crc >> 1
+            }
+        });
+    }
+    !bytes.iter().fold(!0, |crc: u32, byte| {
+        table[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8)
+    })
 }
 
 /// A piece of content in a layout.
@@ -179,20 +211,31 @@ impl Layout {
 
     /// Adds an image with layers of these sizes, without a name.
     pub fn add_image(&self, sizes: &[usize], seed: u64, architecture: &str) -> Image {
-        let layers: Vec<_> = sizes
-            .iter()
-            .enumerate()
-            .map(|(i, size)| {
-                let content = noise(*size, seed.wrapping_mul(100_003) + i as u64);
-                self.add(&tar(&format!("file-{seed}-{i}"), &content), LAYER)
-            })
-            .collect();
-        self.add_manifest(layers, architecture)
+        let mut layers = Vec::new();
+        let mut diff_ids = Vec::new();
+        for (i, size) in sizes.iter().enumerate() {
+            let content = noise(*size, seed.wrapping_mul(100_003) + i as u64);
+            let archive = tar(&format!("file-{seed}-{i}"), &content);
+            diff_ids.push(digest(&archive));
+            layers.push(self.add(&gzip(&archive), LAYER));
+        }
+        self.add_manifest(layers, &diff_ids, architecture)
+    }
+
+    /// Adds an image that differs from `image` in its last layer only, of this size.
+    pub fn add_variant(&self, image: &Image, size: usize, seed: u64) -> Image {
+        let config: Value = serde_json::from_slice(&self.read(&image.config.digest)).unwrap();
+        let diff_ids = config["rootfs"]["diff_ids"].as_array().unwrap().iter();
+        let mut diff_ids: Vec<_> = diff_ids.map(|id| id.as_str().unwrap().to_owned()).collect();
+        let mut layers = image.layers.clone();
+        let archive = tar(&format!("file-{seed}"), &noise(size, seed));
+        *diff_ids.last_mut().unwrap() = digest(&archive);
+        *layers.last_mut().unwrap() = self.add(&gzip(&archive), LAYER);
+        self.add_manifest(layers, &diff_ids, "amd64")
     }
 
     /// Adds a config and a manifest over these layers.
-    pub fn add_manifest(&self, layers: Vec<Blob>, architecture: &str) -> Image {
-        let diff_ids: Vec<_> = layers.iter().map(|layer| layer.digest.clone()).collect();
+    fn add_manifest(&self, layers: Vec<Blob>, diff_ids: &[String], architecture: &str) -> Image {
         let config = json!({
             "architecture": architecture, "os": "linux", "config": {},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
@@ -207,6 +250,22 @@ impl Layout {
             manifest,
             config,
             layers,
+        }
+    }
+
+    /// An artifact without a config of its own: the config is the empty descriptor `{}`.
+    pub fn add_artifact(&self, size: usize, seed: u64) -> Image {
+        let layer = self.add(&noise(size, seed), "application/octet-stream");
+        let config = self.add(b"{}", "application/vnd.oci.empty.v1+json");
+        let document = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": config.descriptor(),
+            "artifactType": "application/vnd.example.noise", "layers": [layer.descriptor()],
+        });
+        let manifest = self.add(document.to_string().as_bytes(), MANIFEST);
+        Image {
+            manifest,
+            config,
+            layers: vec![layer],
         }
     }
 

@@ -268,7 +268,7 @@ fn the_hostile_server_lies_and_remembers() {
 /// pushes to it.
 #[test]
 fn the_good_registry_is_good_enough_for_a_peer() {
-    needs!("skopeo");
+    needs!("skopeo", "regctl");
     let (layout, image) = Layout::with_image(2, 5_000, 8);
     let good = std::sync::Arc::new(Good::serving(&layout, &image));
     let serving = good.clone();
@@ -286,15 +286,11 @@ fn the_good_registry_is_good_enough_for_a_peer() {
     });
     assert_eq!(out.roots(), [image.manifest.digest.clone()]);
     let (other, pushed) = Layout::with_image(2, 5_000, 9);
-    let to = format!("docker://{}", server.reference("y:pushed"));
-    peers::run("skopeo", |command| {
-        command.args([
-            "copy",
-            "-q",
-            "--dest-tls-verify=false",
-            &other.oci_named("latest"),
-            &to,
-        ]);
+    let from = format!("ocidir://{}:latest", other.path.display());
+    let to = server.reference("y:pushed");
+    peers::run("regctl", |command| {
+        let host = format!("reg={},tls=disabled", server.host());
+        command.args(["--host", &host, "image", "copy", &from, &to]);
     });
     assert_eq!(good.tagged("pushed"), Some(pushed.manifest.digest));
 }
