@@ -1,1 +1,124 @@
 //! Tests of windlass against models, scripts and real registries.
+//!
+//! The library is the harness; the tests stand in `tests/`. What each part is for:
+//!
+//! - [`registry`]: a real registry as a child process, and what its access log says
+//! - [`tokens`]: a token service that signs, checks and can be told to misbehave
+//! - [`hostile`]: a raw HTTP server that says exactly what a test tells it to
+//! - [`proxy`]: a slow, cutting or stalling link between a client and a server
+//! - [`images`]: layouts to push, and what must come out of a pull
+//! - [`certs`]: a test CA
+//! - [`command`]: the `windlass` command, run as a child with a clean environment
+//! - [`peers`]: other people's tools
+//!
+//! Tests that need a program which is not part of the workspace run only with `WINDLASS_REAL=1`
+//! (set by `tests/run`) and say `skipped: …` otherwise; nothing is skipped silently.
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    reason = "it panics into a test's output"
+)]
+
+pub mod certs;
+pub mod command;
+pub mod hostile;
+pub mod images;
+pub mod peers;
+pub mod proxy;
+pub mod registry;
+pub mod tokens;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Says that the running test is skipped and why: on standard error, past the capture of the test
+/// runner, and in the file that `WINDLASS_SKIPS` names, where `tests/run` counts.
+pub fn skipped(why: &str) {
+    let thread = std::thread::current();
+    let line = format!("skipped: {}: {why}\n", thread.name().unwrap_or("?"));
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    if let Some(file) = std::env::var_os("WINDLASS_SKIPS") {
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(file);
+        file.unwrap().write_all(line.as_bytes()).unwrap();
+    }
+}
+
+/// Why tests with real programs cannot run here, if they cannot: they are not wanted, or one of
+/// `programs` is missing.
+pub fn missing(programs: &[&str]) -> Option<String> {
+    if std::env::var_os("WINDLASS_REAL").is_none_or(|value| value != "1") {
+        return Some("WINDLASS_REAL=1 is not set (tests/run sets it)".to_owned());
+    }
+    let absent: Vec<_> = programs
+        .iter()
+        .filter(|name| program(name).is_none())
+        .collect();
+    (!absent.is_empty()).then(|| format!("not installed: {absent:?}"))
+}
+
+/// Skips the test, with a word, unless real programs are wanted and these are here.
+#[macro_export]
+macro_rules! needs {
+    ($($program:expr),* $(,)?) => {
+        if let Some(why) = $crate::missing(&[$($program),*]) {
+            $crate::skipped(&why);
+            return;
+        }
+    };
+}
+
+/// Where a program is: in the folder that `WINDLASS_PEERS` names, or in `PATH`. `registry` (CNCF
+/// distribution v3) and `token-server` are taken from the folder only, their names are too common.
+pub fn program(name: &str) -> Option<PathBuf> {
+    if let Some(peers) = std::env::var_os("WINDLASS_PEERS") {
+        let path = Path::new(&peers).join(name);
+        if path.is_file() {
+            return Some(path);
+        }
+    }
+    if matches!(name, "registry" | "token-server") {
+        return None;
+    }
+    let path = std::env::var_os("PATH")?;
+    // Debian keeps servers in sbin, which is not in everybody's PATH.
+    std::env::split_paths(&path)
+        .chain(["/usr/bin".into(), "/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+/// A port that nothing listened on a moment ago.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Waits until `condition` holds; panics with `what` after 20 seconds, a guard against hanging and
+/// not something a test measures.
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() {
+        assert!(begun.elapsed().as_secs() < 20, "waited in vain: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// The whole of `path`, recursively: every file below it.
+pub fn files_below(path: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return found;
+    };
+    for entry in entries.flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(files_below(&entry.path())),
+            Ok(_) => found.push(entry.path()),
+            Err(_) => {}
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,318 @@
+//! A TCP proxy: a slow, cutting or stalling link, which counts every byte and keeps what clients
+//! sent.
+//!
+//! "Up" is from the client to the server, "down" the other way.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// What of a client's bytes is kept per connection. Heads of requests, not their bodies.
+const KEPT: usize = 1 << 20;
+
+/// The proxy. Ends when dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    server: SocketAddr,
+    plan: Mutex<Plan>,
+    up: AtomicU64,
+    down: AtomicU64,
+    sent_up: Mutex<Vec<Vec<u8>>>,
+    stop: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    rate_down: Option<u64>,
+    rate_up: Option<u64>,
+    delay: Duration,
+    fault: Option<(u64, Fault)>,
+    hold: Option<(Vec<u8>, Instant)>,
+}
+
+/// What happens to a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// It ends, in the middle of whatever it carried.
+    Cut,
+    /// Nothing more comes through, in either direction, and nobody says so.
+    Stall,
+}
+
+impl Proxy {
+    /// A proxy in front of `host` (`127.0.0.1:port`).
+    pub fn to(host: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            server: host.parse().unwrap(),
+            plan: Mutex::default(),
+            up: AtomicU64::new(0),
+            down: AtomicU64::new(0),
+            sent_up: Mutex::default(),
+            stop: AtomicBool::new(false),
+        });
+        let for_thread = shared.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if for_thread.stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                if let Ok(client) = stream {
+                    connection(&for_thread, client);
+                }
+            }
+        });
+        Self { address, shared }
+    }
+
+    /// `127.0.0.1:port`
+    pub fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// At most so many bytes per second to the client, on each connection.
+    pub fn limit_down(&self, bytes_per_second: u64) {
+        self.shared.plan.lock().unwrap().rate_down = Some(bytes_per_second);
+    }
+
+    /// At most so many bytes per second from the client, on each connection.
+    pub fn limit_up(&self, bytes_per_second: u64) {
+        self.shared.plan.lock().unwrap().rate_up = Some(bytes_per_second);
+    }
+
+    /// No limits any more.
+    pub fn unlimit(&self) {
+        let mut plan = self.shared.plan.lock().unwrap();
+        plan.rate_down = None;
+        plan.rate_up = None;
+    }
+
+    /// A round trip takes this much longer.
+    pub fn round_trip(&self, time: Duration) {
+        self.shared.plan.lock().unwrap().delay = time / 2;
+    }
+
+    /// Once so many more bytes went down, on whatever connections, this happens to the connection
+    /// that carries the last of them (a stall: to all). Once, unless said again.
+    pub fn after_down(&self, bytes: u64, fault: Fault) {
+        let at = self.down() + bytes;
+        self.shared.plan.lock().unwrap().fault = Some((at, fault));
+    }
+
+    /// The first piece from a client that begins with `start` waits until then.
+    pub fn hold(&self, start: &str, until: Instant) {
+        self.shared.plan.lock().unwrap().hold = Some((start.as_bytes().to_vec(), until));
+    }
+
+    /// Bytes that came from clients so far.
+    pub fn up(&self) -> u64 {
+        self.shared.up.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that went to clients so far.
+    pub fn down(&self) -> u64 {
+        self.shared.down.load(Ordering::SeqCst)
+    }
+
+    /// What clients sent, one string per connection in order, cut after 1 MiB.
+    pub fn heard(&self) -> Vec<String> {
+        let sent = self.shared.sent_up.lock().unwrap();
+        sent.iter()
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            .collect()
+    }
+
+    /// The `Range` values that clients sent, in order of connections, as (first, last).
+    pub fn ranges(&self) -> Vec<(u64, Option<u64>)> {
+        let mut ranges = Vec::new();
+        for text in self.heard() {
+            for line in text.lines() {
+                let Some((name, value)) = line.split_once(':') else {
+                    continue;
+                };
+                if !name.eq_ignore_ascii_case("range") {
+                    continue;
+                }
+                let value = value.trim().strip_prefix("bytes=").expect("bytes");
+                let (first, last) = value.split_once('-').expect("an interval");
+                ranges.push((first.parse().unwrap(), last.parse().ok()));
+            }
+        }
+        ranges
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn connection(shared: &Arc<Shared>, client: TcpStream) {
+    let Ok(server) = TcpStream::connect(shared.server) else {
+        return;
+    };
+    let number = {
+        let mut sent = shared.sent_up.lock().unwrap();
+        sent.push(Vec::new());
+        sent.len() - 1
+    };
+    for socket in [&client, &server] {
+        let _ = socket.set_nodelay(true);
+        // So that threads notice the end of the test.
+        let _ = socket.set_read_timeout(Some(Duration::from_millis(100)));
+    }
+    let pipes = [
+        (
+            client.try_clone().unwrap(),
+            server.try_clone().unwrap(),
+            Some(number),
+        ),
+        (server, client, None),
+    ];
+    for (from, to, up) in pipes {
+        let shared = shared.clone();
+        std::thread::spawn(move || {
+            pump(&shared, from, to, up);
+        });
+    }
+}
+
+/// Moves bytes one way until either end closes, with whatever the plan has for them.
+fn pump(shared: &Arc<Shared>, mut from: TcpStream, to: TcpStream, up: Option<usize>) {
+    // A delay line: what was read waits in the queue until its time has come, so that a round
+    // trip costs its time once and not once per piece.
+    let (send, receive) = std::sync::mpsc::sync_channel::<(Instant, Vec<u8>)>(64);
+    let mut sink = to.try_clone().unwrap();
+    let source = from.try_clone().unwrap();
+    let for_writer = shared.clone();
+    let writer = std::thread::spawn(move || {
+        while let Ok((due, bytes)) = receive.recv() {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if !deliver(&for_writer, &source, &mut sink, &bytes, up.is_some()) {
+                return;
+            }
+        }
+        let _ = sink.shutdown(Shutdown::Write);
+    });
+    let mut chunk = [0; 16 << 10];
+    while !shared.stop.load(Ordering::SeqCst) {
+        let n = match from.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ) =>
+            {
+                if writer.is_finished() {
+                    return;
+                }
+                continue;
+            }
+            Err(_) => {
+                let _ = to.shutdown(Shutdown::Both);
+                break;
+            }
+        };
+        let (delay, rate, hold) = {
+            let mut plan = shared.plan.lock().unwrap();
+            let rate = if up.is_some() {
+                plan.rate_up
+            } else {
+                plan.rate_down
+            };
+            let held = up.is_some()
+                && plan
+                    .hold
+                    .as_ref()
+                    .is_some_and(|(start, _)| chunk[..n].starts_with(start));
+            (plan.delay, rate, held.then(|| plan.hold.take()).flatten())
+        };
+        if let Some(number) = up {
+            shared.up.fetch_add(n as u64, Ordering::SeqCst);
+            let kept = &mut shared.sent_up.lock().unwrap()[number];
+            let room = KEPT.saturating_sub(kept.len()).min(n);
+            kept.extend_from_slice(&chunk[..room]);
+        }
+        if let Some((_, until)) = hold {
+            std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        }
+        if let Some(rate) = rate {
+            std::thread::sleep(Duration::from_secs_f64(n as f64 / rate as f64));
+        }
+        if send
+            .send((Instant::now() + delay, chunk[..n].to_vec()))
+            .is_err()
+        {
+            return;
+        }
+    }
+    drop(send);
+    let _ = writer.join();
+}
+
+/// Writes a piece, or does what the plan says instead; false if the connection has ended.
+fn deliver(
+    shared: &Arc<Shared>,
+    from: &TcpStream,
+    to: &mut TcpStream,
+    bytes: &[u8],
+    up: bool,
+) -> bool {
+    if up {
+        return to.write_all(bytes).is_ok();
+    }
+    let (allowed, fault) = {
+        let mut plan = shared.plan.lock().unwrap();
+        let down = shared.down.load(Ordering::SeqCst);
+        match plan.fault {
+            Some((at, fault)) if down + bytes.len() as u64 >= at => {
+                if fault == Fault::Cut {
+                    plan.fault = None;
+                }
+                let allowed = at.saturating_sub(down) as usize;
+                shared.down.fetch_add(allowed as u64, Ordering::SeqCst);
+                (allowed, Some(fault))
+            }
+            _ => {
+                shared.down.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+                (bytes.len(), None)
+            }
+        }
+    };
+    let written = to.write_all(&bytes[..allowed]).is_ok();
+    match fault {
+        None => written,
+        Some(Fault::Cut) => {
+            let _ = to.shutdown(Shutdown::Both);
+            let _ = from.shutdown(Shutdown::Both);
+            false
+        }
+        Some(Fault::Stall) => {
+            while !shared.stop.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(20));
+                // Lifted by the next plan: the bytes held back are lost, so the connection ends.
+                if shared.plan.lock().unwrap().fault
+                    != Some((shared.down.load(Ordering::SeqCst), Fault::Stall))
+                {
+                    break;
+                }
+            }
+            let _ = to.shutdown(Shutdown::Both);
+            let _ = from.shutdown(Shutdown::Both);
+            false
+        }
+    }
+}

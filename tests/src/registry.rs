@@ -1,0 +1,423 @@
+//! Real registries as child processes on loopback, with scratch storage, and what their access
+//! logs say.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::certs::Ca;
+use crate::images::{Blob, Image, Index, Layout};
+use crate::tokens::TokenService;
+
+/// Which registry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Version {
+    /// Debian's docker-registry: distribution 2.8.
+    Debian,
+    /// CNCF distribution v3.
+    V3,
+}
+
+impl Version {
+    /// Both, in order.
+    pub const ALL: [Self; 2] = [Self::Debian, Self::V3];
+
+    /// The program it is.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Debian => "docker-registry",
+            Self::V3 => "registry",
+        }
+    }
+}
+
+/// How a registry is to be started.
+#[derive(Debug)]
+pub struct Setup {
+    version: Version,
+    auth: String,
+    tls: String,
+    extra: Vec<(String, String)>,
+    secure: bool,
+    dir: tempfile::TempDir,
+}
+
+/// A running registry. Killed when dropped.
+#[derive(Debug)]
+pub struct Registry {
+    port: u16,
+    secure: bool,
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+/// A place in the access log.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(usize);
+
+/// A line of the access log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Logged {
+    /// The method.
+    pub method: String,
+    /// The raw target.
+    pub target: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// Bytes of the answer's body.
+    pub bytes: u64,
+}
+
+impl Logged {
+    /// Method and target without the query.
+    pub fn line(&self) -> String {
+        format!("{} {}", self.method, self.target.split('?').next().unwrap())
+    }
+
+    /// Whether it asked for this blob.
+    pub fn gets_blob(&self, digest: &str) -> bool {
+        self.method == "GET" && self.target.ends_with(&format!("/blobs/{digest}"))
+    }
+}
+
+/// An open registry of Debian's.
+pub fn open() -> Registry {
+    Setup::new(Version::Debian).start()
+}
+
+impl Setup {
+    /// An open registry over plain http.
+    pub fn new(version: Version) -> Self {
+        Self {
+            version,
+            auth: String::new(),
+            tls: String::new(),
+            extra: Vec::new(),
+            secure: false,
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// Only this user may enter, with Basic.
+    #[must_use]
+    pub fn basic(mut self, user: &str, password: &str) -> Self {
+        let file = self.dir.path().join("htpasswd");
+        write_htpasswd(&file, user, password);
+        let file = file.display();
+        self.auth = format!("auth: {{htpasswd: {{realm: windlass, path: '{file}'}}}}\n");
+        self
+    }
+
+    /// Only tokens of this service are good, with Bearer.
+    #[must_use]
+    pub fn tokens(mut self, service: &impl TokenService) -> Self {
+        self.auth = format!(
+            "auth: {{token: {{realm: '{}', service: '{}', issuer: '{}', rootcertbundle: '{}'}}}}\n",
+            service.realm(),
+            service.service(),
+            service.issuer(),
+            service.certificate().display(),
+        );
+        self
+    }
+
+    /// TLS with a certificate of this CA.
+    #[must_use]
+    pub fn tls(mut self, ca: &Ca) -> Self {
+        let leaf = ca.leaf();
+        let (cert, key) = (leaf.cert.display(), leaf.key.display());
+        self.tls = format!(", tls: {{certificate: '{cert}', key: '{key}'}}");
+        self.secure = true;
+        self
+    }
+
+    /// A variable of its environment, `REGISTRY_…` for settings.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.extra.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it and waits until it answers.
+    pub fn start(self) -> Registry {
+        let program = crate::program(self.version.program()).expect("the test asked for it");
+        // The port may be taken by somebody else between the look and the use: then once more.
+        for _ in 0..10 {
+            let port = crate::free_port();
+            let config = self.dir.path().join("config.yml");
+            let text = format!(
+                "version: 0.1\nlog: {{level: error}}\n\
+                 storage: {{filesystem: {{rootdirectory: '{}'}}, delete: {{enabled: true}}}}\n\
+                 {}http: {{addr: '127.0.0.1:{port}'{}}}\n",
+                self.dir.path().join("storage").display(),
+                self.auth,
+                self.tls,
+            );
+            std::fs::write(&config, text).unwrap();
+            let log = File::create(self.dir.path().join("log")).unwrap();
+            let mut child = Command::new(&program)
+                .args(["serve".as_ref(), config.as_os_str()])
+                .env_clear()
+                .env("OTEL_TRACES_EXPORTER", "none")
+                .envs(self.extra.iter().map(|(name, value)| (name, value)))
+                .stdin(Stdio::null())
+                .stderr(log.try_clone().unwrap())
+                .stdout(log)
+                .spawn()
+                .unwrap();
+            if answers(&mut child, port) {
+                return Registry {
+                    port,
+                    secure: self.secure,
+                    child,
+                    dir: self.dir,
+                };
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        panic!("{} does not start: {log}", program.display());
+    }
+}
+
+/// Whether the child has begun to listen; false if it ended.
+fn answers(child: &mut Child, port: u16) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(10) {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            // If it is somebody else's port, the child is about to say so and end.
+            std::thread::sleep(Duration::from_millis(50));
+            return child.try_wait().unwrap().is_none();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+/// Writes a password file with one user.
+pub fn write_htpasswd(file: &Path, user: &str, password: &str) {
+    let program = crate::program("htpasswd").expect("the test asked for it");
+    // Cost 4 is the least there is: every request of a test pays for it.
+    let words = ["-B", "-C", "4", "-b", "-n", user, password];
+    let done = Command::new(program).args(words).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    std::fs::write(file, done.stdout).unwrap();
+}
+
+impl Registry {
+    /// `127.0.0.1:port`
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// A reference to something here.
+    pub fn reference(&self, name: &str) -> String {
+        format!("{}/{name}", self.host())
+    }
+
+    /// Where the access log stands.
+    pub fn mark(&self) -> Mark {
+        Mark(self.settled().len())
+    }
+
+    /// What was asked since then, in the order of the ends of the answers.
+    pub fn requests_since(&self, mark: Mark) -> Vec<Logged> {
+        let log = self.settled();
+        log[mark.0..].lines().filter_map(parse).collect()
+    }
+
+    /// How many requests there were since then; prints them, so that a failing test shows them.
+    pub fn count_since(&self, mark: Mark) -> usize {
+        let requests = self.requests_since(mark);
+        let mut out = std::io::stdout().lock();
+        for logged in &requests {
+            let _ = writeln!(
+                out,
+                "{} {} -> {}",
+                logged.method, logged.target, logged.status
+            );
+        }
+        requests.len()
+    }
+
+    /// The log, once it has not grown for a moment: a line is written after its answer.
+    fn settled(&self) -> String {
+        let path = self.dir.path().join("log");
+        let read = || {
+            let mut text = Vec::new();
+            File::open(&path).unwrap().read_to_end(&mut text).unwrap();
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        let mut log = read();
+        loop {
+            std::thread::sleep(Duration::from_millis(150));
+            let now = read();
+            if now.len() == log.len() {
+                return log;
+            }
+            log = now;
+        }
+    }
+
+    fn storage(&self) -> PathBuf {
+        self.dir.path().join("storage/docker/registry/v2")
+    }
+
+    /// Puts an image here without asking anybody: straight into the storage. No requests.
+    pub fn seed(&self, layout: &Layout, image: &Image, repository: &str, tag: &str) {
+        self.seed_image(layout, image, repository);
+        self.seed_tag(repository, tag, &image.manifest);
+    }
+
+    /// Puts an index and its images here.
+    pub fn seed_index(&self, layout: &Layout, index: &Index, repository: &str, tag: &str) {
+        for image in &index.images {
+            self.seed_image(layout, image, repository);
+        }
+        self.seed_manifest(layout, &index.index, repository);
+        self.seed_tag(repository, tag, &index.index);
+    }
+
+    fn seed_image(&self, layout: &Layout, image: &Image, repository: &str) {
+        for blob in image.blobs() {
+            self.seed_blob(layout, blob);
+            self.link(&format!("{repository}/_layers"), blob);
+        }
+        self.seed_manifest(layout, &image.manifest, repository);
+    }
+
+    fn seed_manifest(&self, layout: &Layout, manifest: &Blob, repository: &str) {
+        self.seed_blob(layout, manifest);
+        self.link(&format!("{repository}/_manifests/revisions"), manifest);
+        self.link(&format!("{repository}/_layers"), manifest);
+    }
+
+    fn seed_tag(&self, repository: &str, tag: &str, manifest: &Blob) {
+        let tag = self
+            .storage()
+            .join(format!("repositories/{repository}/_manifests/tags/{tag}"));
+        write(&tag.join("current/link"), manifest.digest.as_bytes());
+        let hex = &manifest.digest["sha256:".len()..];
+        write(
+            &tag.join(format!("index/sha256/{hex}/link")),
+            manifest.digest.as_bytes(),
+        );
+    }
+
+    fn seed_blob(&self, layout: &Layout, blob: &Blob) {
+        write(&self.blob_path(&blob.digest), &layout.read(&blob.digest));
+    }
+
+    fn link(&self, folder: &str, blob: &Blob) {
+        let hex = &blob.digest["sha256:".len()..];
+        let link = format!("repositories/{folder}/sha256/{hex}/link");
+        write(&self.storage().join(link), blob.digest.as_bytes());
+    }
+
+    fn blob_path(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").expect("sha256");
+        self.storage()
+            .join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]))
+    }
+
+    /// Whether content with this digest was committed, in any repository.
+    pub fn holds(&self, digest: &str) -> bool {
+        self.blob_path(digest).exists()
+    }
+
+    /// The content under a digest as it is stored.
+    pub fn stored(&self, digest: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.blob_path(digest)).ok()
+    }
+
+    /// The digests of everything that was committed.
+    pub fn all_stored(&self) -> Vec<String> {
+        let files = crate::files_below(&self.storage().join("blobs"));
+        let name = |path: &PathBuf| path.parent()?.file_name()?.to_str().map(str::to_owned);
+        files
+            .iter()
+            .filter_map(name)
+            .map(|hex| format!("sha256:{hex}"))
+            .collect()
+    }
+
+    /// What a tag points at.
+    pub fn tagged(&self, repository: &str, tag: &str) -> Option<String> {
+        let link = format!("repositories/{repository}/_manifests/tags/{tag}/current/link");
+        std::fs::read_to_string(self.storage().join(link)).ok()
+    }
+
+    /// Overwrites what is stored under a digest.
+    pub fn damage(&self, digest: &str, bytes: &[u8]) {
+        std::fs::write(self.blob_path(digest), bytes).unwrap();
+    }
+
+    /// How many upload sessions are open in a repository.
+    pub fn open_sessions(&self, repository: &str) -> usize {
+        let uploads = self
+            .storage()
+            .join(format!("repositories/{repository}/_uploads"));
+        std::fs::read_dir(uploads).map_or(0, Iterator::count)
+    }
+
+    /// Whether it speaks TLS.
+    pub const fn secure(&self) -> bool {
+        self.secure
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A line in the combined log format; `None` for everything else that registries print.
+fn parse(line: &str) -> Option<Logged> {
+    let mut parts = line.split('"').skip(1);
+    let mut request = parts.next()?.split(' ');
+    let method = request.next()?.to_owned();
+    let target = request.next()?.to_owned();
+    request
+        .next()
+        .filter(|version| version.starts_with("HTTP/"))?;
+    let mut after = parts.next()?.split_ascii_whitespace();
+    let status = after.next()?.parse().ok()?;
+    let bytes = after.next()?.parse().ok()?;
+    Some(Logged {
+        method,
+        target,
+        status,
+        bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_access_log_is_understood_and_others_are_not() {
+        let line = r#"127.0.0.1 - - [21/Nov/2026:22:40:30 +0000] "GET /v2/a/b?x=1 HTTP/1.1" 200 2 "" "curl/7.88.1""#;
+        let logged = parse(line).unwrap();
+        assert_eq!((logged.status, logged.bytes), (200, 2));
+        assert_eq!(logged.line(), "GET /v2/a/b");
+        assert_eq!(
+            parse(r#"time="2026" level=error msg="response completed with error""#),
+            None
+        );
+    }
+}
