@@ -180,18 +180,15 @@ mod tests {
     use super::*;
     use crate::testing::mutations;
 
+    type Row = (&'static str, &'static str, &'static str, usize, Found);
+    type Found = Result<Option<Algorithm>, DigestError>;
+
     #[test]
     fn digests_are_read() {
         let form = Err(DigestError::Format);
         let length = |algorithm| Err(DigestError::Length { algorithm });
         let (sha256, sha512) = (Algorithm::Sha256, Algorithm::Sha512);
-        let table: &[(
-            &str,
-            &str,
-            &str,
-            usize,
-            Result<Option<Algorithm>, DigestError>,
-        )] = &[
+        let table: &[Row] = &[
             ("REF-04", "sha256:", "a", 64, Ok(Some(sha256))),
             ("REF-04", "sha512:", "b", 128, Ok(Some(sha512))),
             ("REF-04 upper case", "sha256:", "A", 64, form),
