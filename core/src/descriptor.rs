@@ -132,3 +132,133 @@ mod embedded {
         Ok(STANDARD.decode(text).ok())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::string::ToString as _;
+
+    use super::*;
+    use crate::testing::mutations;
+
+    const DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+
+    fn with(fields: &str) -> String {
+        format!(r#"{{"mediaType":"a/b","digest":"{DIGEST}"{fields}}}"#)
+    }
+
+    #[test]
+    fn descriptors_are_read() {
+        let long = DIGEST.replace("ff8a", "ff8");
+        let table = [
+            ("MT-05", with(r#","size":2"#), true),
+            ("MT-05 no size", with(""), false),
+            ("MT-05 null size", with(r#","size":null"#), false),
+            (
+                "MT-05 no digest",
+                r#"{"mediaType":"a/b","size":2}"#.into(),
+                false,
+            ),
+            (
+                "MT-05 no type",
+                format!(r#"{{"digest":"{DIGEST}","size":2}}"#),
+                false,
+            ),
+            ("MT-05 negative", with(r#","size":-1"#), false),
+            ("SEC-13 exponent", with(r#","size":1e3"#), false),
+            ("SEC-13 fraction", with(r#","size":2.0"#), false),
+            ("SEC-13 text", with(r#","size":"2""#), false),
+            (
+                "SEC-13 beyond 2^53",
+                with(r#","size":9007199254740993"#),
+                true,
+            ),
+            ("MT-05 2^63-1", with(r#","size":9223372036854775807"#), true),
+            ("MT-05 2^63", with(r#","size":9223372036854775808"#), false),
+            ("MT-05 2^64", with(r#","size":18446744073709551616"#), false),
+            (
+                "SEC-04 path",
+                r#"{"mediaType":"a/b","digest":"sha256:../../x","size":2}"#.into(),
+                false,
+            ),
+            (
+                "SEC-04 63 hex",
+                format!(r#"{{"mediaType":"a/b","digest":"{long}","size":2}}"#),
+                false,
+            ),
+            (
+                "REF-06",
+                r#"{"mediaType":"a/b","digest":"sha256+b64u:LCa0a2j_xo","size":2}"#.into(),
+                true,
+            ),
+            (
+                "N-19",
+                with(
+                    r#","size":2,"urls":null,"annotations":null,"data":null,"artifactType":null,"platform":null"#,
+                ),
+                true,
+            ),
+            ("PULLM-15", with(r#","size":2,"new":[1,{}]"#), true),
+            ("MT-06", with(r#","size":2,"annotations":{"a":1}"#), false),
+            ("IDX-01", with(r#","size":2,"platform":{}"#), true),
+            ("twice", with(r#","size":2,"size":2"#), false),
+        ];
+        for (row, json, is_valid) in table {
+            let found = serde_json::from_str::<Descriptor>(&json);
+            assert_eq!(found.is_ok(), is_valid, "{row}: {found:?}");
+            mutations(&json, |json| {
+                let Ok(found) = serde_json::from_str::<Descriptor>(json) else {
+                    return;
+                };
+                let printed = serde_json::to_string(&found).expect("a descriptor is printed");
+                let again = serde_json::from_str(&printed).expect("and read back");
+                assert_eq!(found, again, "{json}");
+            });
+        }
+    }
+
+    #[test]
+    fn sizes_are_exact() {
+        let json = with(r#","size":9007199254740993"#);
+        let found: Descriptor = serde_json::from_str(&json).expect("SEC-13");
+        assert_eq!(found.size.to_string(), "9007199254740993", "SEC-13");
+    }
+
+    #[test]
+    fn embedded_data() {
+        let table = [
+            ("RFR-14", r#","size":2,"data":"e30=""#, Some("{}")),
+            ("PULLM-18 no padding", r#","size":2,"data":"e30""#, None),
+            ("PULLM-18 bad", r#","size":2,"data":"!!""#, None),
+        ];
+        for (row, fields, expected) in table {
+            let found: Descriptor = serde_json::from_str(&with(fields)).expect(row);
+            assert_eq!(found.data.as_deref(), expected.map(str::as_bytes), "{row}");
+        }
+    }
+
+    #[test]
+    fn layers_that_are_not_uploaded() {
+        let digest: Digest = DIGEST.parse().expect("a digest");
+        let table = [
+            (
+                "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+                true,
+            ),
+            (
+                "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+                true,
+            ),
+            ("application/vnd.oci.image.layer.v1.tar+gzip", false),
+            ("application/vnd.docker.image.rootfs.diff.tar.gzip", false),
+        ];
+        for (media_type, expected) in table {
+            let descriptor = Descriptor::new(media_type, digest.clone(), 2);
+            assert_eq!(
+                descriptor.is_nondistributable(),
+                expected,
+                "MT {media_type}"
+            );
+        }
+    }
+}

@@ -172,3 +172,70 @@ pub enum DigestError {
         algorithm: Algorithm,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use std::string::String;
+
+    use super::*;
+    use crate::testing::mutations;
+
+    type Row = (&'static str, &'static str, &'static str, usize, Found);
+    type Found = Result<Option<Algorithm>, DigestError>;
+
+    #[test]
+    fn digests_are_read() {
+        let form = Err(DigestError::Format);
+        let length = |algorithm| Err(DigestError::Length { algorithm });
+        let (sha256, sha512) = (Algorithm::Sha256, Algorithm::Sha512);
+        let table: &[Row] = &[
+            ("REF-04", "sha256:", "a", 64, Ok(Some(sha256))),
+            ("REF-04", "sha512:", "b", 128, Ok(Some(sha512))),
+            ("REF-04 upper case", "sha256:", "A", 64, form),
+            ("REF-04 upper case", "SHA256:", "a", 64, form),
+            ("REF-04 short", "sha256:", "a", 63, length(sha256)),
+            ("REF-04 long", "sha256:", "a", 65, length(sha256)),
+            ("REF-04 other length", "sha512:", "a", 64, length(sha512)),
+            ("REF-04 no hex", "sha256:", "g", 64, form),
+            ("REF-05", "multihash+base58:", "Q", 46, Ok(None)),
+            ("REF-05", "sha256+b64u:", "L", 43, Ok(None)),
+            ("REF-05", "a.b_c-d+e:", "=_-", 9, Ok(None)),
+            ("SEC-04", "sha256:../../", "x", 1, form),
+            ("SEC-04", "x:../", "x", 1, form),
+            ("SEC-04", "..:", "x", 1, form),
+            ("no algorithm", ":", "a", 64, form),
+            ("empty part", "a++b:", "a", 4, form),
+            ("nothing encoded", "sha256:", "", 1, form),
+            ("no colon", "sha256", "a", 64, form),
+            ("two colons", "x:a:", "a", 1, form),
+            ("longest", "x:", "a", 253, Ok(None)),
+            ("too long", "x:", "a", 254, form),
+        ];
+        for (row, start, repeated, count, expected) in table {
+            let text = String::from(*start) + &repeated.repeat(*count);
+            let found = text.parse::<Digest>();
+            assert_eq!(
+                found.as_ref().map(Digest::algorithm),
+                expected.as_ref().copied(),
+                "{row}"
+            );
+            mutations(&text, |text| {
+                let Ok(digest) = text.parse::<Digest>() else {
+                    return;
+                };
+                assert_eq!(digest.as_str(), text, "printing and reading are inverse");
+                assert!(
+                    !text.contains(['/', '\\', '\0', ' ', '\n']),
+                    "SEC-04 {text}"
+                );
+                assert!(!digest.encoded().is_empty() && !digest.algorithm_name().is_empty());
+            });
+        }
+    }
+
+    #[test]
+    fn an_unknown_algorithm_verifies_nothing() {
+        let digest: Digest = "sha256+b64u:LCa0a2j".parse().expect("REF-05");
+        assert!(!digest.verifies(b""), "REF-05");
+    }
+}

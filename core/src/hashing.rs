@@ -65,3 +65,52 @@ impl fmt::Debug for Hashing {
         write!(f, "Hashing({} bytes)", self.len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA512_OF_EMPTY_OBJECT: &str = "sha512:27c74670adb75075fad058d5ceaf7b20c4e7786c83bae8a32f626f9782af34c9a33c2046ef60fd2a7878d378e29fec851806bbd9a67878f3a9f1cda4830763fd";
+
+    #[test]
+    fn known_hashes() {
+        let table: &[(Algorithm, &[u8], &str)] = &[
+            (
+                Algorithm::Sha256,
+                b"",
+                "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            ),
+            (
+                Algorithm::Sha256,
+                b"{}",
+                "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+            ),
+            (Algorithm::Sha512, b"{}", SHA512_OF_EMPTY_OBJECT),
+        ];
+        for (algorithm, content, expected) in table {
+            let digest: Digest = expected.parse().expect("SEC-16");
+            assert_eq!(Digest::of(*algorithm, content), digest, "SEC-16");
+            assert!(digest.verifies(content) && !digest.verifies(b"x"), "SEC-16");
+        }
+    }
+
+    #[test]
+    fn a_hash_goes_on_where_it_was_cut() {
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let content = [7; 300];
+            for cut in 0..content.len() {
+                let mut first = Hashing::new(algorithm);
+                first.update(&content[..cut]);
+                let mut second = first.clone();
+                second.update(&content[cut..]);
+                assert_eq!(second.len(), 300);
+                assert_eq!(
+                    second.digest(),
+                    Digest::of(algorithm, &content),
+                    "cut at {cut}"
+                );
+                assert_eq!(first.is_empty(), cut == 0);
+            }
+        }
+    }
+}

@@ -105,7 +105,7 @@ fn scheme(word: &[u8], cursor: &mut Cursor<'_>) -> Open {
     let mut ahead = *cursor;
     ahead.skip_space();
     let start = ahead.at;
-    ahead.take_while(|b| is_token68(b));
+    ahead.take_while(is_token68);
     let is_there = ahead.at > start;
     ahead.take_while(|byte| byte == b'=');
     let text = &ahead.line[start..ahead.at];

@@ -116,15 +116,18 @@ mod tests {
     use super::*;
     use crate::testing::mutations;
 
+    fn base() -> Url {
+        Url::parse("https://reg.example/v2/a/tags/list?n=2").expect("V-C's URL")
+    }
+
     fn read(lines: &str) -> Result<Option<Url>, LinkError> {
-        let base = Url::parse("https://reg.example/v2/a/tags/list?n=2").expect("V-C's URL");
         let mut headers = HeaderMap::new();
         for line in lines.split('\n').filter(|line| !line.is_empty()) {
             if let Ok(value) = HeaderValue::from_str(line) {
                 headers.append(LINK, value);
             }
         }
-        next_link(&headers, &base)
+        next_link(&headers, &base())
     }
 
     type Row = (

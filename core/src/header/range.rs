@@ -62,7 +62,9 @@ mod tests {
     use super::*;
     use crate::testing::mutations;
 
-    const TABLE: &[(&str, &str, Option<(u64, u64, Option<u64>)>)] = &[
+    type Row = (&'static str, &'static str, Option<(u64, u64, Option<u64>)>);
+
+    const TABLE: &[Row] = &[
         (
             "V-E.1 1",
             "bytes 500-1233/1234",

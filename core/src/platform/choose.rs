@@ -19,7 +19,7 @@ pub fn choose<'a>(wanted: &Platform, entries: &'a [Descriptor]) -> Result<&'a De
     match order(wanted, entries).first() {
         Some(best) => Ok(&entries[*best]),
         None => Err(NoMatch {
-            wanted: wanted.clone(),
+            wanted: wanted.to_string(),
             offered: offered(entries),
         }),
     }
@@ -47,8 +47,8 @@ pub fn order(wanted: &Platform, entries: &[Descriptor]) -> Vec<usize> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct NoMatch {
-    /// The platform asked for.
-    pub wanted: Platform,
+    /// The platform asked for, as it is printed.
+    pub wanted: String,
     /// The platforms of the entries, safe to print, each once, at most 64.
     pub offered: Vec<String>,
 }

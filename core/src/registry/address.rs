@@ -83,10 +83,10 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
     let is_link_local = first & 0xffc0 == 0xfe80;
     let is_unique_local = first & 0xfe00 == 0xfc00;
     // The last four bytes are an IPv4 address: mapped, compatible, or behind a NAT64 (RFC 6052).
-    let carries_v4 = match segments {
-        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => true,
-        _ => false,
-    };
+    let carries_v4 = matches!(
+        segments,
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..]
+    );
     let [.., a, b, c, d] = address.octets();
     is_link_local || is_unique_local || (carries_v4 && is_private_v4(Ipv4Addr::new(a, b, c, d)))
 }
