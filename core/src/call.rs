@@ -114,7 +114,6 @@ pub(crate) enum Outcome {
 }
 
 /// How an HTTP exchange ended.
-#[derive(Debug)]
 pub(crate) struct Exchanged {
     pub(crate) status: Option<StatusCode>,
     pub(crate) headers: HeaderMap,
@@ -122,22 +121,39 @@ pub(crate) struct Exchanged {
     /// A breach of the rules by the peer that made the rest of the body worthless.
     pub(crate) flaw: Option<Flaw>,
     pub(crate) interrupted: Option<Interrupted>,
-    /// Bytes of a body that moved, in either direction: what counts as progress.
-    pub(crate) moved: u64,
 }
 
-#[derive(Debug)]
 pub(crate) enum Received {
     /// No head came, or the body was of no interest.
     Nothing,
     /// A small body, at most as long as the limit; `cut` if there was more.
     Collected { bytes: Vec<u8>, cut: bool },
     /// Blob bytes went to the store: everything before `hashing.len()` is in the partial.
-    Stored {
-        hashing: Hashing,
-        from: u64,
-        range_end: u64,
-    },
+    Stored { hashing: Hashing, range_end: u64 },
+}
+
+// Headers and bodies of answers hold tokens and upload locations: their Debug shows lengths.
+impl fmt::Debug for Exchanged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchanged")
+            .field("status", &self.status)
+            .field("body", &self.body)
+            .field("flaw", &self.flaw)
+            .field("interrupted", &self.interrupted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("Nothing"),
+            Self::Collected { bytes, .. } => write!(f, "Collected({} bytes)", bytes.len()),
+            Self::Stored { hashing, range_end } => {
+                write!(f, "Stored({hashing:?} of {range_end})")
+            }
+        }
+    }
 }
 
 /// What a peer did wrong within one exchange.
@@ -225,7 +241,7 @@ pub enum TransportErrorKind {
 }
 
 /// The body of a request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Payload {
     /// No body. `Content-Length: 0` is among the headers where a server needs it.
@@ -234,6 +250,17 @@ pub enum Payload {
     Bytes(Arc<[u8]>),
     /// Bytes of a blob; use [`Call::outgoing`] for every one of them.
     Body(Body),
+}
+
+// A small body can be a form with an identity token in it.
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Body(body) => body.fmt(f),
+        }
+    }
 }
 
 /// Which bytes of which blob a request carries.
@@ -297,7 +324,6 @@ pub enum Keep {
 }
 
 /// One HTTP exchange.
-#[derive(Debug)]
 #[must_use = "a call that is dropped leaves its task waiting for ever; report it with Done::lost"]
 pub struct Call {
     id: JobId,
@@ -311,6 +337,13 @@ pub struct Call {
     headers: HeaderMap,
     body: Received,
     flaw: Option<Flaw>,
+}
+
+// The target can be an upload location, which is a secret.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Call({} {})", self.id, self.request.method())
+    }
 }
 
 /// What a good answer carries.
@@ -450,23 +483,12 @@ impl Call {
 
     /// Ends the call: `Ok` if the body was read to its end (or to `Keep::Stop`).
     pub fn finish(self, end: Result<(), Interrupted>) -> Done {
-        let moved = match (&self.body, self.request.body()) {
-            (Received::Stored { hashing, from, .. }, _) => hashing.len() - from,
-            (Received::Nothing | Received::Collected { .. }, Payload::Body(body)) => {
-                if end.is_ok() { body.len } else { 0 }
-            }
-            (
-                Received::Nothing | Received::Collected { .. },
-                Payload::Empty | Payload::Bytes(_),
-            ) => 0,
-        };
         let exchanged = Exchanged {
             status: self.status,
             headers: self.headers,
             body: self.body,
             flaw: self.flaw,
             interrupted: end.err(),
-            moved,
         };
         Done::new(self.id, Outcome::Http(Box::new(exchanged)))
     }
@@ -535,11 +557,7 @@ impl Call {
                 declared,
             });
         }
-        self.body = Received::Stored {
-            hashing,
-            from,
-            range_end,
-        };
+        self.body = Received::Stored { hashing, range_end };
         Receive::Store {
             store,
             digest,

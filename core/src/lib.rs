@@ -36,6 +36,7 @@ pub mod task;
 #[cfg(test)]
 mod testing;
 mod time;
+pub mod transcript;
 pub mod uri;
 mod wire;
 mod work;

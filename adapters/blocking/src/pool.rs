@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use windlass_core::call::Interrupted;
 use windlass_core::{
     Done, Error, Event, Failure, Job, JobId, Output, Report, Session, Task, TaskId, Time,
+    transcript,
 };
 use windlass_store::driver::{Cancel, Observer};
 
@@ -279,7 +280,7 @@ impl Pool {
         let mut state = self.lock();
         state.running.remove(&id)?;
         state.busy -= 1;
-        state.trace(|| line_of_done(&done));
+        state.trace(|| transcript::done(&done));
         state.session.handle(done, self.now());
         Some(state)
     }
@@ -294,7 +295,7 @@ impl Pool {
             let now = self.now();
             match state.session.poll(now) {
                 Output::Job(job) => {
-                    state.trace(|| line_of_job(&job));
+                    state.trace(|| transcript::job(&job));
                     let running = Running {
                         control: Arc::default(),
                         aborted: None,
@@ -424,14 +425,4 @@ impl Drop for Alarm<'_> {
         self.0.wake.notify_all();
         self.0.left.notify_all();
     }
-}
-
-// CONNECT: windlass_core::transcript::job.
-fn line_of_job(job: &Job) -> String {
-    format!("{} begins", job.id())
-}
-
-// CONNECT: windlass_core::transcript::done.
-fn line_of_done(done: &Done) -> String {
-    format!("{} ends", done.id())
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use windlass_core::{Config, Failure, Platforms, Reference, Report, StoreError};
-use windlass_store::Store;
-use windlass_store::driver::{Credentials, Observer, Route, TimeLimits, Trust};
+pub(crate) use windlass_store::driver::Cancel;
+use windlass_store::driver::{Credentials, Endpoint, Observer, Route, TimeLimits, Trust};
+use windlass_store::{Layout, Store};
 
 /// All that a client is made of.
 #[derive(Debug)]
@@ -30,60 +30,68 @@ pub(crate) enum End {
     },
 }
 
-/// Does the work.
+/// Does the work: the blocking driver, which measures better than the async one.
 #[derive(Clone, Debug)]
-pub(crate) struct Client;
+pub(crate) struct Client(windlass_blocking::Client);
 
 impl Client {
     /// A client; says why there can be none.
-    pub(crate) fn new(_setup: Setup) -> Result<Self, String> {
-        Ok(Self)
+    pub(crate) fn new(setup: Setup) -> Result<Self, String> {
+        windlass_blocking::Client::builder()
+            .config(setup.config)
+            .credentials(setup.credentials)
+            .trust(setup.trust)
+            .route(setup.route)
+            .time_limits(setup.time_limits)
+            .build()
+            .map(Self)
+            .map_err(|error| error.to_string())
     }
 
     /// Brings an image from one place to another.
     pub(crate) fn copy(
         &self,
-        _source: &End,
-        _destination: &End,
-        _platforms: Platforms,
-        _observer: Arc<dyn Observer>,
-        _cancel: &Cancel,
+        source: &End,
+        destination: &End,
+        platforms: Platforms,
+        observer: Arc<dyn Observer>,
+        cancel: &Cancel,
     ) -> Result<Report, Failure> {
-        unimplemented!("the blocking client is connected here")
+        let request = self.0.copy(source.endpoint(), destination.endpoint());
+        let request = match platforms {
+            Platforms::All => request.all_platforms(),
+            Platforms::One(platform) => request.platform(platform),
+        };
+        request.observer(observer).cancel(cancel).run()
     }
 
     /// Finds out what a reference stands for.
     pub(crate) fn resolve(
         &self,
-        _reference: &Reference,
-        _observer: Arc<dyn Observer>,
-        _cancel: &Cancel,
+        reference: &Reference,
+        observer: Arc<dyn Observer>,
+        cancel: &Cancel,
     ) -> Result<windlass_core::Descriptor, Failure> {
-        unimplemented!("the blocking client is connected here")
+        let request = self.0.resolve(reference).observer(observer).cancel(cancel);
+        request.run().map(|report| report.root)
     }
 }
 
-/// Asks running work to stop.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    pub(crate) fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    #[cfg(test)]
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+impl End {
+    fn endpoint(&self) -> Endpoint {
+        match self {
+            Self::Registry(reference) => Endpoint::Registry(reference.clone()),
+            Self::Store { store, name } => Endpoint::store(store, name.clone()),
+        }
     }
 }
 
 /// Opens an image layout that must be there.
-pub(crate) fn open_layout(_path: &Path) -> Result<Arc<dyn Store>, StoreError> {
-    unimplemented!("Layout::open is connected here")
+pub(crate) fn open_layout(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(Layout::open(path)?))
 }
 
 /// Opens an image layout, making one if nothing is there.
-pub(crate) fn open_or_create_layout(_path: &Path) -> Result<Arc<dyn Store>, StoreError> {
-    unimplemented!("Layout::open_or_create is connected here")
+pub(crate) fn open_or_create_layout(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(Layout::open_or_create(path)?))
 }

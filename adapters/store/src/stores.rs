@@ -102,7 +102,9 @@ impl Stores {
     pub(crate) fn step(&self, id: StoreId, op: &StoreOp) -> Result<StoreAnswer, StoreError> {
         let store = self.shared.store(id)?;
         match op {
-            StoreOp::Begin { digest, size } => self.begin(id, &*store, digest, *size),
+            StoreOp::Begin { digest, size, private } => {
+                self.begin(id, &*store, digest, *size, *private)
+            }
             StoreOp::Stat { digest, size } => Ok(if store.contains(digest, *size)? {
                 StoreAnswer::Complete
             } else {
@@ -159,13 +161,19 @@ impl Stores {
         store: &dyn Store,
         digest: &Digest,
         size: u64,
+        private: bool,
     ) -> Result<StoreAnswer, StoreError> {
         // Asked twice, ours already.
         if let Ok(mut lease) = self.lease(id, digest) {
             let len = lease.partial().len();
             return Ok(StoreAnswer::Partial { len });
         }
-        match store.begin(digest, size)? {
+        let begun = if private {
+            store.begin_private(digest, size)?
+        } else {
+            store.begin(digest, size)?
+        };
+        match begun {
             Begun::Complete => Ok(StoreAnswer::Complete),
             Begun::Busy { len } => Ok(StoreAnswer::Busy { len }),
             Begun::Ours(partial) => {

@@ -1,0 +1,191 @@
+//! What happened, a line for each thing: for people who watch, and for tests that compare.
+//!
+//! Responsible for lines that never hold a secret: an authorisation prints as its scheme, a query as
+//! `***`, bodies as their length. Lines hold no time and no order of headers of any library, so the
+//! same session gives the same lines.
+//!
+//! ```text
+//! #0 > GET http://localhost:5000/v2/app/manifests/v1
+//! #0 < 200 application/vnd.oci.image.manifest.v1+json 1234 bytes
+//! #1 > store s0: begin sha256:4413…
+//! #1 < store: partial 0
+//! ```
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::fmt::Write as _;
+
+use http::header;
+
+use crate::call::{Call, Done, Exchanged, Interrupted, Job, Outcome, Payload, Received};
+use crate::credential::CredentialAnswer;
+use crate::event::Event;
+use crate::header::escape;
+use crate::store::{StoreAnswer, StoreCall, StoreError, StoreOp};
+use crate::uri::Url;
+
+/// How much of a value from a server is shown.
+const SHOWN: usize = 200;
+
+/// The line for a job that goes out.
+pub fn job(job: &Job) -> String {
+    match job {
+        Job::Http(call) => http_job(call),
+        Job::Store(call) => store_job(call),
+        Job::Credentials(call) => {
+            format!("{} > credentials for {}, to show to {}", job.id(), call.registry(), call.recipient())
+        }
+    }
+}
+
+/// The line for a job that came back.
+pub fn done(done: &Done) -> String {
+    let id = done.id();
+    match done.outcome() {
+        Outcome::Http(exchanged) => format!("{id} < {}", http_done(exchanged)),
+        Outcome::Store(answer) => format!("{id} < store: {}", store_done(answer)),
+        Outcome::Credentials(answer) => format!("{id} < credentials: {}", credentials(answer)),
+        Outcome::Lost => format!("{id} < lost"),
+    }
+}
+
+/// The line for an event.
+pub fn event(event: &Event) -> String {
+    match event {
+        Event::Resolved(root) => format!("* resolved {} {}", root.media_type, root.digest),
+        Event::Started { transfer, digest, size, from } => {
+            format!("* {transfer} begins: {digest}, {size} bytes from {from}")
+        }
+        Event::Skipped { digest, why, .. } => format!("* skipped {digest}: {why}"),
+        Event::Retrying { attempt, after, why } => {
+            format!("* try {attempt} failed, again in {} ms: {why}", after.as_millis())
+        }
+        Event::Stored { digest, size } => format!("* stored {digest}, {size} bytes"),
+        Event::Warning(warning) => format!("* warning: {warning}"),
+        Event::Finished(Ok(report)) => format!(
+            "* finished {}: {} moved ({} bytes), {} mounted, {} present",
+            report.root.digest, report.moved, report.bytes, report.mounted, report.present
+        ),
+        Event::Finished(Err(failure)) => {
+            let errors: alloc::vec::Vec<String> =
+                failure.errors().iter().map(ToString::to_string).collect();
+            format!("* failed: {}", errors.join(" | "))
+        }
+    }
+}
+
+fn http_job(call: &Call) -> String {
+    let request = call.request();
+    // A target that is no URL of ours is not shown at all rather than with its query.
+    let target = Url::parse(&request.uri().to_string())
+        .map_or_else(|_| "(another target)".to_string(), |url| url.to_string());
+    let mut line = format!("{} > {} {target}", call.id(), request.method());
+    if let Some(range) = request.headers().get(header::RANGE) {
+        write!(line, " {}", range.to_str().unwrap_or("?")).expect("a string takes everything");
+    }
+    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+        let scheme = value.to_str().unwrap_or_default().split(' ').next().unwrap_or_default();
+        write!(line, " ({scheme} ***)").expect("a string takes everything");
+    }
+    let body = match request.body() {
+        Payload::Empty => return line,
+        Payload::Bytes(bytes) => format!(" with {} bytes", bytes.len()),
+        Payload::Body(body) => format!(" with {} bytes of a blob from {}", body.len, body.offset),
+    };
+    line.push_str(&body);
+    line
+}
+
+fn http_done(exchanged: &Exchanged) -> String {
+    let mut line = exchanged.status.map_or_else(|| "no answer".into(), |s| s.as_str().to_string());
+    let mut say = |text: &str| {
+        line.push(' ');
+        line.push_str(&escape(text, SHOWN));
+    };
+    match &exchanged.body {
+        Received::Nothing => {}
+        Received::Collected { bytes, cut } => {
+            if let Some(value) = exchanged.headers.get(header::CONTENT_TYPE) {
+                say(value.to_str().unwrap_or("?"));
+            }
+            say(&format!("{} bytes{}", bytes.len(), if *cut { " and more" } else { "" }));
+        }
+        Received::Stored { hashing, range_end, .. } => {
+            say(&format!("stored up to {} of {range_end}", hashing.len()));
+        }
+    }
+    if let Some(value) = exchanged.headers.get(header::LOCATION) {
+        let location = value.to_str().unwrap_or("?");
+        let (path, query) = location.split_once('?').map_or((location, ""), |(p, _)| (p, "?***"));
+        say(&format!("location {path}{query}"));
+    }
+    if exchanged.headers.contains_key(header::WWW_AUTHENTICATE) {
+        let challenges = crate::header::challenges(&exchanged.headers);
+        for challenge in challenges {
+            say(&format!("challenge {}", challenge.scheme));
+        }
+    }
+    if let Some(flaw) = &exchanged.flaw {
+        say(&format!("{flaw:?}"));
+    }
+    match &exchanged.interrupted {
+        Some(Interrupted::Transport(error) | Interrupted::NotSent(error)) => {
+            say(&format!("broke off: {error}"));
+        }
+        Some(Interrupted::Store(error)) => say(&format!("broke off: {error}")),
+        Some(Interrupted::Damaged { .. }) => say("broke off: the stored blob is damaged"),
+        Some(Interrupted::Aborted) => say("aborted"),
+        None => {}
+    }
+    line
+}
+
+fn store_job(call: &StoreCall) -> String {
+    let mut line = format!("{} > store {}: {}", call.id(), call.store(), call.op().name());
+    if let Some(digest) = call.op().digest() {
+        write!(line, " {digest}").expect("a string takes everything");
+    }
+    match call.op() {
+        StoreOp::Hash { upto, .. } => write!(line, " up to {upto}"),
+        StoreOp::Tag { name, descriptor } => {
+            write!(line, " {} {}", name.as_deref().unwrap_or("(unnamed)"), descriptor.digest)
+        }
+        StoreOp::Find { name } => write!(line, " {}", name.as_deref().unwrap_or("(the only one)")),
+        StoreOp::Begin { private: true, .. } => write!(line, " apart"),
+        StoreOp::Import { from, .. } => write!(line, " from {from}"),
+        StoreOp::Begin { .. }
+        | StoreOp::Stat { .. }
+        | StoreOp::Load { .. }
+        | StoreOp::Put { .. }
+        | StoreOp::Commit { .. }
+        | StoreOp::Discard { .. }
+        | StoreOp::Release { .. }
+        | StoreOp::Remove { .. } => Ok(()),
+    }
+    .expect("a string takes everything");
+    line
+}
+
+fn store_done(answer: &Result<StoreAnswer, StoreError>) -> String {
+    match answer {
+        Ok(StoreAnswer::Absent) => "absent".into(),
+        Ok(StoreAnswer::Complete) => "complete".into(),
+        Ok(StoreAnswer::Partial { len }) => format!("partial {len}"),
+        Ok(StoreAnswer::Busy { len }) => format!("busy {len}"),
+        Ok(StoreAnswer::Loaded(bytes)) => format!("loaded {} bytes", bytes.len()),
+        Ok(StoreAnswer::Hashed(hashing)) => format!("hashed {} bytes", hashing.len()),
+        Ok(StoreAnswer::Written) => "written".into(),
+        Ok(StoreAnswer::Found(descriptor)) => format!("found {}", descriptor.digest),
+        Err(error) => format!("failed: {error}"),
+    }
+}
+
+fn credentials(answer: &CredentialAnswer) -> &'static str {
+    match answer {
+        CredentialAnswer::None => "none",
+        CredentialAnswer::Basic { .. } => "user name and password",
+        CredentialAnswer::Bearer(_) => "token",
+        CredentialAnswer::Refresh(_) => "identity token",
+        CredentialAnswer::Failed(_) => "failed",
+    }
+}
