@@ -1,4 +1,8 @@
 //! What people can type. Types and help texts only.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "these comments are help texts, their brackets mean what can be left out"
+)]
 
 use std::path::PathBuf;
 
