@@ -158,10 +158,7 @@ struct Entry {
 }
 
 impl Broker {
-    pub(crate) const fn new(
-        trusted: Vec<(Registry, Origin)>,
-        token_limit: u64,
-        ) -> Self {
+    pub(crate) const fn new(trusted: Vec<(Registry, Origin)>, token_limit: u64) -> Self {
         Self {
             hosts: BTreeMap::new(),
             credentials: BTreeMap::new(),
@@ -278,7 +275,9 @@ impl Broker {
             return denied(self, "ever new tokens".into());
         }
         match memo.sent.take().unwrap_or(Sent::Nothing) {
-            Sent::Nothing if !learned => denied(self, "no credentials and no usable challenge".into()),
+            Sent::Nothing if !learned => {
+                denied(self, "no credentials and no usable challenge".into())
+            }
             Sent::Nothing if memo.refusals > 0 => denied(self, "no credentials".into()),
             Sent::Nothing => {
                 memo.refusals = 1;
@@ -294,10 +293,9 @@ impl Broker {
             }
             Sent::Basic { username } => denied(self, format!("the credentials of `{username}`")),
             Sent::Ready => denied(self, "the configured token".into()),
-            Sent::Token { key, generation } => {
-                self.refuse_token(asking, memo, &key, generation, &offered)
-                    .unwrap_or_else(|| denied(self, self.presented(&key)))
-            }
+            Sent::Token { key, generation } => self
+                .refuse_token(asking, memo, &key, generation, &offered)
+                .unwrap_or_else(|| denied(self, self.presented(&key))),
         }
     }
 
@@ -341,8 +339,9 @@ impl Broker {
         answer: CredentialAnswer,
     ) {
         let key = (registry.clone(), repository.clone());
-        if let Some(Asked::Asking(parked)) =
-            self.credentials.insert(key, Asked::Answered(checked(answer)))
+        if let Some(Asked::Asking(parked)) = self
+            .credentials
+            .insert(key, Asked::Answered(checked(answer)))
         {
             self.woken.extend(parked);
         }
@@ -350,8 +349,9 @@ impl Broker {
 
     /// The driver lost the question: it is asked again by whoever waited.
     pub(crate) fn unanswered(&mut self, registry: &Registry, repository: &Repository) {
-        if let Some(Asked::Asking(parked)) =
-            self.credentials.remove(&(registry.clone(), repository.clone()))
+        if let Some(Asked::Asking(parked)) = self
+            .credentials
+            .remove(&(registry.clone(), repository.clone()))
         {
             self.woken.extend(parked);
         }
@@ -375,7 +375,10 @@ impl Broker {
         if refused {
             self.unions.insert(key.clone());
         }
-        self.tokens.get_mut(key).and_then(|entry| entry.fetching.take()).unwrap_or_default()
+        self.tokens
+            .get_mut(key)
+            .and_then(|entry| entry.fetching.take())
+            .unwrap_or_default()
     }
 
     /// Tells a request that waited for a token that the token service refused. If it had asked for
@@ -417,9 +420,10 @@ impl Broker {
     }
 
     fn host(&mut self, origin: &Origin) -> &mut Host {
-        self.hosts
-            .entry(origin.clone())
-            .or_insert_with(|| Host { scheme: Learned::Unknown, parked: Vec::new() })
+        self.hosts.entry(origin.clone()).or_insert_with(|| Host {
+            scheme: Learned::Unknown,
+            parked: Vec::new(),
+        })
     }
 
     fn credential(
@@ -435,7 +439,8 @@ impl Broker {
                 Err(Permit::Park)
             }
             None => {
-                self.credentials.insert(key, Asked::Asking(alloc::vec![asking.id]));
+                self.credentials
+                    .insert(key, Asked::Asking(alloc::vec![asking.id]));
                 Err(Permit::Ask { recipient })
             }
         }
@@ -451,15 +456,15 @@ impl Broker {
         credential: CredentialAnswer,
     ) -> Permit {
         let site = asking.site;
-        let credential = match realm::judge(&site.registry, &site.origin, realm.origin(), &self.trusted)
-        {
-            Judgement::Trusted => credential,
-            Judgement::Anonymous => self.withhold(&site.registry, realm.origin(), credential),
-            Judgement::Refused(why) => {
-                let what = format!("{}: {why}; it was not asked for a token", asking.line);
-                return Permit::Fail(Error::Policy { what });
-            }
-        };
+        let credential =
+            match realm::judge(&site.registry, &site.origin, realm.origin(), &self.trusted) {
+                Judgement::Trusted => credential,
+                Judgement::Anonymous => self.withhold(&site.registry, realm.origin(), credential),
+                Judgement::Refused(why) => {
+                    let what = format!("{}: {why}; it was not asked for a token", asking.line);
+                    return Permit::Fail(Error::Policy { what });
+                }
+            };
         let mut key = Key {
             origin: site.origin.clone(),
             realm: realm.as_str().to_string(),
@@ -475,7 +480,10 @@ impl Broker {
         }
         key.scopes.merge(&memo.extra);
         if let Some((found, generation, token)) = self.token(&key, now) {
-            memo.sent = Some(Sent::Token { key: found, generation });
+            memo.sent = Some(Sent::Token {
+                key: found,
+                generation,
+            });
             return Permit::Go(Some(bearer(&token)));
         }
         let entry = self.tokens.entry(key.clone()).or_default();
@@ -495,12 +503,7 @@ impl Broker {
     }
 
     /// Authorises at the registry itself, without a token service.
-    fn direct(
-        &self,
-        asking: &Asking<'_>,
-        credential: CredentialAnswer,
-        memo: &mut Memo,
-    ) -> Permit {
+    fn direct(&self, asking: &Asking<'_>, credential: CredentialAnswer, memo: &mut Memo) -> Permit {
         let (sent, value) = match credential {
             CredentialAnswer::Basic { username, password } => {
                 let value = basic(&username, password.expose());
@@ -510,7 +513,10 @@ impl Broker {
             CredentialAnswer::None | CredentialAnswer::Refresh(_) | CredentialAnswer::Failed(_) => {
                 // Asking the same again would get the same answer.
                 if let Some(refusal) = memo.refusal.take() {
-                    return Permit::Denied(AuthError { hint: self.hint(asking), ..refusal });
+                    return Permit::Denied(AuthError {
+                        hint: self.hint(asking),
+                        ..refusal
+                    });
                 }
                 (Sent::Nothing, None)
             }
@@ -548,7 +554,10 @@ impl Broker {
         realm: &Origin,
         credential: CredentialAnswer,
     ) -> CredentialAnswer {
-        if matches!(credential, CredentialAnswer::None | CredentialAnswer::Failed(_)) {
+        if matches!(
+            credential,
+            CredentialAnswer::None | CredentialAnswer::Failed(_)
+        ) {
             return credential;
         }
         if self.withheld.insert((registry.clone(), realm.clone())) {
@@ -565,13 +574,14 @@ impl Broker {
         from: &Url,
         id: ExchangeId,
     ) -> bool {
-        let bearer = offered.iter().filter(|challenge| challenge.is_scheme("bearer")).find_map(
-            |challenge| {
+        let bearer = offered
+            .iter()
+            .filter(|challenge| challenge.is_scheme("bearer"))
+            .find_map(|challenge| {
                 let realm = from.resolve(challenge.param("realm")?).ok()?;
                 let service = challenge.param("service").map(ToString::to_string);
                 Some(Learned::Bearer { realm, service })
-            },
-        );
+            });
         let basic = offered.iter().any(|challenge| challenge.is_scheme("basic"));
         let host = self.host(origin);
         let learned = match (bearer, &host.scheme) {
@@ -593,15 +603,24 @@ impl Broker {
             let parked = core::mem::take(&mut host.parked);
             self.woken.extend(parked);
         }
-        matches!(self.host(origin).scheme, Learned::Basic | Learned::Bearer { .. })
+        matches!(
+            self.host(origin).scheme,
+            Learned::Basic | Learned::Bearer { .. }
+        )
     }
 
     /// Takes over scopes that a challenge names beyond ours; whether there were any.
     fn widen(&self, asking: &Asking<'_>, memo: &mut Memo, offered: &[Challenge]) -> bool {
-        let mut have = if memo.split { asking.needs.clone() } else { asking.wish.clone() };
+        let mut have = if memo.split {
+            asking.needs.clone()
+        } else {
+            asking.wish.clone()
+        };
         have.merge(&memo.extra);
         let mut wanted = Scopes::default();
-        let named = offered.iter().filter_map(|challenge| challenge.param("scope"));
+        let named = offered
+            .iter()
+            .filter_map(|challenge| challenge.param("scope"));
         for word in named.flat_map(str::split_whitespace) {
             // Malformed ones are dropped: Oracle's `::` makes its own token service fail.
             if let Ok(scope) = word.parse::<Scope>() {
@@ -642,9 +661,10 @@ fn bearer(token: &Secret) -> HeaderValue {
 
 fn presented(credential: &CredentialAnswer) -> TokenCredential {
     match credential {
-        CredentialAnswer::Basic { username, password } => {
-            TokenCredential::Basic { username: username.clone(), password: password.clone() }
-        }
+        CredentialAnswer::Basic { username, password } => TokenCredential::Basic {
+            username: username.clone(),
+            password: password.clone(),
+        },
         CredentialAnswer::Refresh(secret) => TokenCredential::Refresh(secret.clone()),
         CredentialAnswer::None | CredentialAnswer::Bearer(_) | CredentialAnswer::Failed(_) => {
             TokenCredential::Anonymous

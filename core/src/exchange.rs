@@ -23,7 +23,10 @@ use crate::uri::Url;
 #[derive(Debug)]
 pub(crate) enum Class {
     /// It may pass: try again, not before `after` if the server said so.
-    Retry { error: Error, after: Option<Duration> },
+    Retry {
+        error: Error,
+        after: Option<Duration>,
+    },
     /// The server wants to know who is asking.
     Challenged,
     /// What was asked for is elsewhere.
@@ -66,7 +69,9 @@ pub(crate) fn classify(exchanged: &Exchanged, request: &RequestLine) -> Class {
 /// Whether the answer stands although its connection broke: all there is to know is in its head,
 /// or it is an error whose body only would have said more.
 fn is_answered(exchanged: &Exchanged) -> bool {
-    let Some(status) = exchanged.status else { return false };
+    let Some(status) = exchanged.status else {
+        return false;
+    };
     match exchanged.body {
         Received::Nothing => true,
         Received::Collected { .. } => !status.is_success(),
@@ -77,7 +82,10 @@ fn is_answered(exchanged: &Exchanged) -> bool {
 fn interruption(interrupted: &Interrupted, request: &RequestLine) -> Class {
     match interrupted {
         Interrupted::Transport(error) | Interrupted::NotSent(error) => {
-            let error = Error::Transport { request: request.clone(), error: error.clone() };
+            let error = Error::Transport {
+                request: request.clone(),
+                error: error.clone(),
+            };
             match error.kind() {
                 crate::error::ErrorKind::Temporary => Class::Retry { error, after: None },
                 crate::error::ErrorKind::Mismatch
@@ -91,7 +99,9 @@ fn interruption(interrupted: &Interrupted, request: &RequestLine) -> Class {
         Interrupted::Damaged { found } => Class::Fatal(Error::Mismatch {
             what: format!("{request}: the stored blob is damaged and was not sent to its end"),
             expected: "the content its digest names".into(),
-            found: found.as_ref().map_or_else(|| "another size".into(), ToString::to_string),
+            found: found
+                .as_ref()
+                .map_or_else(|| "another size".into(), ToString::to_string),
         }),
         Interrupted::Aborted => Class::Aborted,
     }
@@ -99,7 +109,13 @@ fn interruption(interrupted: &Interrupted, request: &RequestLine) -> Class {
 
 fn lost(request: &RequestLine, what: &str) -> Class {
     let error = TransportError::new(TransportErrorKind::Reset, what);
-    Class::Retry { error: Error::Transport { request: request.clone(), error }, after: None }
+    Class::Retry {
+        error: Error::Transport {
+            request: request.clone(),
+            error,
+        },
+        after: None,
+    }
 }
 
 /// How many announced bytes did not come (HTTP-24).
@@ -109,7 +125,9 @@ fn shortfall(exchanged: &Exchanged) -> Option<u64> {
         Received::Collected { cut: true, .. } => 0,
         Received::Collected { bytes, .. } => content_length(&exchanged.headers)
             .map_or(0, |announced| announced.saturating_sub(bytes.len() as u64)),
-        Received::Stored { hashing, range_end, .. } => range_end - hashing.len(),
+        Received::Stored {
+            hashing, range_end, ..
+        } => range_end - hashing.len(),
     };
     (missing > 0).then_some(missing)
 }
@@ -158,13 +176,20 @@ pub(crate) fn follow(
     registry: &Origin,
     request: &RequestLine,
 ) -> Result<Url, Error> {
-    let peer = |what: String| Error::Peer { request: request.clone(), what };
+    let peer = |what: String| Error::Peer {
+        request: request.clone(),
+        what,
+    };
     let status = exchanged.status.map_or(0, |status| status.as_u16());
     let location = exchanged
         .headers
         .get(header::LOCATION)
         .and_then(|value| value.to_str().ok())
-        .ok_or_else(|| peer(format!("answered {status} without a Location that can be read")))?;
+        .ok_or_else(|| {
+            peer(format!(
+                "answered {status} without a Location that can be read"
+            ))
+        })?;
     let to = from
         .resolve(location.trim())
         .map_err(|error| peer(format!("redirected to what cannot be used: {error}")))?;
@@ -173,7 +198,9 @@ pub(crate) fn follow(
     let may_change = matches!(status, 301..=303);
     if !reads && (status == 303 || (may_change && from.origin() != to.origin())) {
         // HTTP-06: an upload never becomes a GET.
-        return Err(peer(format!("redirected {method} with {status}, which would change it")));
+        return Err(peer(format!(
+            "redirected {method} with {status}, which would change it"
+        )));
     }
     Ok(to)
 }

@@ -36,8 +36,14 @@ use crate::work::{How, NodeId, Owner, Source, Waiter, WorkKey};
 /// One end of a copy.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
-    Registry { site: Site, reference: Reference },
-    Store { store: StoreId, name: Option<String> },
+    Registry {
+        site: Site,
+        reference: Reference,
+    },
+    Store {
+        store: StoreId,
+        name: Option<String>,
+    },
 }
 
 /// A copy under way.
@@ -70,7 +76,12 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) const NONE: Self = Self { moved: 0, bytes: 0, mounted: 0, present: 0 };
+    pub(crate) const NONE: Self = Self {
+        moved: 0,
+        bytes: 0,
+        mounted: 0,
+        present: 0,
+    };
 }
 
 #[derive(Debug)]
@@ -125,7 +136,9 @@ const ROOT: NodeId = NodeId(0);
 impl Session {
     /// Begins a copy, or the look-up of a reference.
     pub(crate) fn begin_copy(&mut self, task: TaskId) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         copying.nodes.push(Node::new(None, 0));
         match copying.source.clone() {
             End::Store { store, name } => {
@@ -134,7 +147,10 @@ impl Session {
             }
             End::Registry { site, reference } if copying.destination.is_none() => {
                 copying.nodes[ROOT.0].stage = Stage::Asking;
-                let op = ManifestHead { site: site.clone(), target: reference.target() };
+                let op = ManifestHead {
+                    site: site.clone(),
+                    target: reference.target(),
+                };
                 self.node_exchange(task, ROOT, site, Operation::ManifestHead(op));
             }
             End::Registry { reference, .. } => {
@@ -158,7 +174,9 @@ impl Session {
         node: NodeId,
         answer: Result<StoreAnswer, StoreError>,
     ) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         copying.steps -= 1;
         if copying.ending.is_some() {
             return;
@@ -198,7 +216,9 @@ impl Session {
         node: NodeId,
         result: Option<Result<Outcome, Error>>,
     ) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         if copying.ending.is_some() {
             return;
         }
@@ -209,7 +229,11 @@ impl Session {
         };
         match outcome {
             Outcome::Document(document) => self.got(task, node, *document),
-            Outcome::Found { digest, size, media_type } => {
+            Outcome::Found {
+                digest,
+                size,
+                media_type,
+            } => {
                 self.found(task, node, digest, size, media_type);
             }
             Outcome::Absent => self.absent(task, node),
@@ -225,8 +249,15 @@ impl Session {
     }
 
     /// A blob is there, or cannot be had.
-    pub(crate) fn blob_settled(&mut self, task: TaskId, digest: &Digest, result: Result<How, Error>) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+    pub(crate) fn blob_settled(
+        &mut self,
+        task: TaskId,
+        digest: &Digest,
+        result: Result<How, Error>,
+    ) {
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         if copying.ending.is_some() {
             return;
         }
@@ -234,7 +265,9 @@ impl Session {
             Ok(how) => how,
             Err(error) => return self.fail(task, error),
         };
-        let Some(blob) = copying.blobs.get_mut(digest) else { return };
+        let Some(blob) = copying.blobs.get_mut(digest) else {
+            return;
+        };
         blob.done = true;
         match how {
             How::Moved => {
@@ -251,9 +284,13 @@ impl Session {
 
     /// Fetches a document into memory from wherever the source is.
     fn obtain(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         copying.nodes[node.0].stage = Stage::Loading;
-        let Some(descriptor) = copying.nodes[node.0].descriptor.clone() else { return };
+        let Some(descriptor) = copying.nodes[node.0].descriptor.clone() else {
+            return;
+        };
         match (&copying.source, &copying.destination) {
             (End::Store { store, .. }, _)
             | (End::Registry { .. }, Some(End::Store { store, .. })) => {
@@ -274,8 +311,12 @@ impl Session {
 
     fn get_root(&mut self, task: TaskId) {
         let limit = self.limits().document;
-        let Some(copying) = self.tasks.get(&task) else { return };
-        let End::Registry { site, reference } = copying.source.clone() else { return };
+        let Some(copying) = self.tasks.get(&task) else {
+            return;
+        };
+        let End::Registry { site, reference } = copying.source.clone() else {
+            return;
+        };
         let op = ManifestGet::new(site.clone(), reference.target(), None, limit);
         self.node_exchange(task, ROOT, site, Operation::ManifestGet(op));
     }
@@ -289,7 +330,9 @@ impl Session {
 
     /// The store has not got the document: ask the registry, or give up.
     fn not_loaded(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get(&task) else { return };
+        let Some(copying) = self.tasks.get(&task) else {
+            return;
+        };
         let descriptor = copying.nodes[node.0].descriptor.clone();
         match (&copying.source, descriptor) {
             (End::Registry { .. }, None) => self.get_root(task),
@@ -298,7 +341,9 @@ impl Session {
                 self.get(task, node, site, descriptor);
             }
             (End::Store { .. }, descriptor) => {
-                let digest = descriptor.map(|d| format!("{}", d.digest)).unwrap_or_default();
+                let digest = descriptor
+                    .map(|d| format!("{}", d.digest))
+                    .unwrap_or_default();
                 let what = format!("manifest {digest} is not in the layout");
                 let kind = crate::store::StoreErrorKind::Absent;
                 self.fail(task, Error::Store(StoreError::new(kind, what)));
@@ -308,7 +353,9 @@ impl Session {
 
     /// A document came out of a store: it is what its name says, or worth nothing.
     fn loaded(&mut self, task: TaskId, node: NodeId, bytes: Vec<u8>) {
-        let Some(copying) = self.tasks.get(&task) else { return };
+        let Some(copying) = self.tasks.get(&task) else {
+            return;
+        };
         let from_source = matches!(copying.source, End::Store { .. });
         let parsed = match &copying.nodes[node.0].descriptor {
             Some(descriptor) => {
@@ -316,8 +363,12 @@ impl Session {
                 Document::parse_as(bytes, declared, &descriptor.digest)
             }
             None => {
-                let End::Registry { reference, .. } = &copying.source else { return };
-                let Target::Digest(digest) = reference.target() else { return };
+                let End::Registry { reference, .. } = &copying.source else {
+                    return;
+                };
+                let Target::Digest(digest) = reference.target() else {
+                    return;
+                };
                 Document::parse_as(bytes, Declared::ContentType(None), &digest)
             }
         };
@@ -328,7 +379,14 @@ impl Session {
             Err(DocumentError::Digest { expected, found }) => {
                 let what = "manifest in the layout".into();
                 let (expected, found) = (format!("{expected}"), format!("{found}"));
-                self.fail(task, Error::Mismatch { what, expected, found });
+                self.fail(
+                    task,
+                    Error::Mismatch {
+                        what,
+                        expected,
+                        found,
+                    },
+                );
             }
             Err(error) => {
                 let what = format!("manifest in the layout: {error}");
@@ -339,7 +397,9 @@ impl Session {
 
     /// A document is here, verified.
     fn got(&mut self, task: TaskId, node: NodeId, document: Document) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         if copying.destination.is_none() {
             return self.resolved(task, document.descriptor());
         }
@@ -364,7 +424,9 @@ impl Session {
             if let Err(error) = self.check_destination(task, &document) {
                 return self.fail(task, error);
             }
-            let Some(copying) = self.tasks.get_mut(&task) else { return };
+            let Some(copying) = self.tasks.get_mut(&task) else {
+                return;
+            };
             let mut descriptor = document.descriptor();
             if let Some(known) = copying.nodes[ROOT.0].descriptor.take() {
                 descriptor.platform = known.platform;
@@ -373,7 +435,9 @@ impl Session {
             copying.nodes[ROOT.0].descriptor = Some(descriptor.clone());
             self.event(task, Event::Resolved(descriptor));
         }
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         copying.held += document.bytes().len() as u64;
         if copying.held > self.config.limits.documents {
             let what = "the manifests of this image are too large to be held together".into();
@@ -403,7 +467,9 @@ impl Session {
 
     /// Begins with a node whose document is here.
     fn open(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         copying.nodes[node.0].stage = Stage::Open;
         let Some(End::Registry { site, reference }) = copying.destination.clone() else {
             return self.children(task, node);
@@ -423,7 +489,10 @@ impl Session {
             _ => return self.children(task, node),
         };
         let waits = this.stage == Stage::Asking;
-        let op = ManifestHead { site: site.clone(), target };
+        let op = ManifestHead {
+            site: site.clone(),
+            target,
+        };
         self.node_exchange(task, node, site, Operation::ManifestHead(op));
         if !waits {
             self.children(task, node);
@@ -439,7 +508,9 @@ impl Session {
         size: Option<u64>,
         media_type: Option<String>,
     ) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         if copying.destination.is_none() {
             let (Some(digest), Some(size)) = (digest, size) else {
                 // Older registries do not say it in a HEAD (PULLM-12): compute it.
@@ -450,7 +521,10 @@ impl Session {
             return self.resolved(task, Descriptor::new(media_type, digest, size));
         }
         let this = &mut copying.nodes[node.0];
-        let ours = this.descriptor.as_ref().map(|descriptor| &descriptor.digest);
+        let ours = this
+            .descriptor
+            .as_ref()
+            .map(|descriptor| &descriptor.digest);
         match this.stage {
             Stage::Asking if ours == digest.as_ref() => {
                 self.skipped(task, node);
@@ -467,19 +541,21 @@ impl Session {
                 this.there = There::Yes;
                 self.stop_children(task, node);
                 self.skipped(task, node);
-                if node == ROOT { self.put_node(task, node) } else { self.done(task, node) }
+                if node == ROOT {
+                    self.put_node(task, node)
+                } else {
+                    self.done(task, node)
+                }
             }
-            Stage::Finding
-            | Stage::Loading
-            | Stage::Comparing
-            | Stage::Naming
-            | Stage::Done => {}
+            Stage::Finding | Stage::Loading | Stage::Comparing | Stage::Naming | Stage::Done => {}
         }
     }
 
     /// HEAD found nothing.
     fn absent(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         if copying.destination.is_none() {
             // The answer to a HEAD does not say why (HTTP-22).
             return self.get_root(task);
@@ -506,24 +582,37 @@ impl Session {
 
     /// The tag stands for something else, or for nothing: is the manifest there under its digest?
     fn ask_by_digest(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
-        let Some(End::Registry { site, .. }) = copying.destination.clone() else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        let Some(End::Registry { site, .. }) = copying.destination.clone() else {
+            return;
+        };
         let this = &mut copying.nodes[node.0];
         this.stage = Stage::Open;
         this.there = There::Asking;
-        let Some(descriptor) = &this.descriptor else { return };
+        let Some(descriptor) = &this.descriptor else {
+            return;
+        };
         let target = Target::Digest(descriptor.digest.clone());
-        let op = ManifestHead { site: site.clone(), target };
+        let op = ManifestHead {
+            site: site.clone(),
+            target,
+        };
         self.node_exchange(task, node, site, Operation::ManifestHead(op));
         self.children(task, node);
     }
 
     /// Begins with everything a node points to.
     fn children(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get(&task) else { return };
+        let Some(copying) = self.tasks.get(&task) else {
+            return;
+        };
         let this = &copying.nodes[node.0];
         let (depth, distrust) = (this.depth, this.distrust);
-        let Some(document) = &this.document else { return };
+        let Some(document) = &this.document else {
+            return;
+        };
         let (manifests, blobs) = document.children();
         if depth >= self.config.limits.depth && !manifests.is_empty() {
             let what = "indexes are nested too deeply".into();
@@ -531,7 +620,10 @@ impl Session {
         }
         let objects = copying.nodes.len() + copying.blobs.len() + manifests.len() + blobs.len();
         if objects > self.config.limits.objects {
-            let what = format!("the image has more than {} parts", self.config.limits.objects);
+            let what = format!(
+                "the image has more than {} parts",
+                self.config.limits.objects
+            );
             return self.fail(task, Error::Policy { what });
         }
         // Held back by one, so that the node is not put before all its children are known.
@@ -553,7 +645,9 @@ impl Session {
         depth: usize,
         distrust: bool,
     ) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         if copying.ending.is_some() {
             return;
         }
@@ -587,7 +681,10 @@ impl Session {
             (End::Registry { .. }, Some(End::Registry { site, .. })) if !distrust => {
                 copying.nodes[id.0].there = There::Asking;
                 let target = Target::Digest(descriptor.digest);
-                let op = ManifestHead { site: site.clone(), target };
+                let op = ManifestHead {
+                    site: site.clone(),
+                    target,
+                };
                 self.node_exchange(task, id, site, Operation::ManifestHead(op));
             }
             _ => self.obtain(task, id),
@@ -595,7 +692,9 @@ impl Session {
     }
 
     fn blob(&mut self, task: TaskId, node: NodeId, descriptor: &Descriptor, distrust: bool) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         if copying.ending.is_some() {
             return;
         }
@@ -609,7 +708,10 @@ impl Session {
             let why = Why::Nondistributable;
             return self.event(task, Event::Skipped { digest, size, why });
         }
-        let known = copying.blobs.get_mut(&digest).filter(|blob| !(blob.done && distrust));
+        let known = copying
+            .blobs
+            .get_mut(&digest)
+            .filter(|blob| !(blob.done && distrust));
         if let Some(blob) = known {
             if !blob.done {
                 blob.nodes.push(node);
@@ -617,7 +719,11 @@ impl Session {
             }
             return;
         }
-        let blob = Blob { size, nodes: alloc::vec![node], done: false };
+        let blob = Blob {
+            size,
+            nodes: alloc::vec![node],
+            done: false,
+        };
         copying.blobs.insert(digest.clone(), blob);
         copying.nodes[node.0].waiting += 1;
         let source = match &copying.source {
@@ -650,10 +756,20 @@ impl Session {
     /// The blob came with its descriptor: write it, no request is needed (PULLM-18, PULLB-10).
     fn embed(&mut self, task: TaskId, node: NodeId, store: StoreId, digest: Digest, data: Vec<u8>) {
         let size = data.len() as u64;
-        let op = StoreOp::Put { digest: digest.clone(), bytes: data.into() };
+        let op = StoreOp::Put {
+            digest: digest.clone(),
+            bytes: data.into(),
+        };
         let id = self.add_embedded(task, node, &digest);
         self.node_step(task, id, store, op);
-        self.event(task, Event::Skipped { digest, size, why: Why::Embedded });
+        self.event(
+            task,
+            Event::Skipped {
+                digest,
+                size,
+                why: Why::Embedded,
+            },
+        );
     }
 
     /// An embedded blob is written like a manifest: as a node without a document.
@@ -674,7 +790,9 @@ impl Session {
     }
 
     fn child_done(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         let this = &mut copying.nodes[node.0];
         this.waiting = this.waiting.saturating_sub(1);
         self.try_put(task, node);
@@ -682,7 +800,9 @@ impl Session {
 
     /// Puts a node if everything below it is there and it is known not to be there itself.
     fn try_put(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get(&task) else { return };
+        let Some(copying) = self.tasks.get(&task) else {
+            return;
+        };
         let this = &copying.nodes[node.0];
         let undecided = this.there == There::Asking;
         if copying.ending.is_none() && this.stage == Stage::Open && this.waiting == 0 && !undecided
@@ -692,15 +812,22 @@ impl Session {
     }
 
     fn put_node(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         let this = &mut copying.nodes[node.0];
         this.stage = Stage::Putting;
-        let (Some(document), Some(descriptor)) = (&this.document, &this.descriptor) else { return };
+        let (Some(document), Some(descriptor)) = (&this.document, &this.descriptor) else {
+            return;
+        };
         let (bytes, digest) = (document.bytes().clone(), document.digest().clone());
         let descriptor = Descriptor::new(document.media_type(), digest, descriptor.size);
         match copying.destination.clone() {
             Some(End::Store { store, .. }) => {
-                let op = StoreOp::Put { digest: descriptor.digest, bytes };
+                let op = StoreOp::Put {
+                    digest: descriptor.digest,
+                    bytes,
+                };
                 self.node_step(task, node, store, op);
             }
             Some(End::Registry { site, reference }) => {
@@ -709,7 +836,12 @@ impl Session {
                     None if node == ROOT && reference.digest().is_none() => reference.target(),
                     Some(_) | None => Target::Digest(descriptor.digest.clone()),
                 };
-                let op = ManifestPut { site: site.clone(), target, descriptor, bytes };
+                let op = ManifestPut {
+                    site: site.clone(),
+                    target,
+                    descriptor,
+                    bytes,
+                };
                 self.node_exchange(task, node, site, Operation::ManifestPut(op));
             }
             None => {}
@@ -718,7 +850,9 @@ impl Session {
 
     /// A node was put.
     fn put(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         let this = &copying.nodes[node.0];
         if let Some(descriptor) = &this.descriptor {
             let (digest, size) = (descriptor.digest.clone(), descriptor.size);
@@ -727,7 +861,9 @@ impl Session {
         if node != ROOT {
             return self.done(task, node);
         }
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         let Some(End::Store { store, .. }) = copying.destination else {
             return self.complete(task);
         };
@@ -746,9 +882,15 @@ impl Session {
 
     /// IDX-15: an image of another platform than the one wanted is taken, with a word about it.
     fn compare(&mut self, task: TaskId, config: &[u8]) {
-        let Some(copying) = self.tasks.get(&task) else { return };
-        let Platforms::One(wanted) = &copying.platforms else { return };
-        let Ok(is) = serde_json::from_slice::<Platform>(config) else { return };
+        let Some(copying) = self.tasks.get(&task) else {
+            return;
+        };
+        let Platforms::One(wanted) = &copying.platforms else {
+            return;
+        };
+        let Ok(is) = serde_json::from_slice::<Platform>(config) else {
+            return;
+        };
         if is.os.is_empty() || is.architecture.is_empty() || runs(wanted, &is) {
             return;
         }
@@ -758,15 +900,23 @@ impl Session {
 
     /// The name last: a kill at any instant leaves nothing named that is not whole.
     fn name(&mut self, task: TaskId) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
-        let Some(End::Store { store, name }) = copying.destination.clone() else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        let Some(End::Store { store, name }) = copying.destination.clone() else {
+            return;
+        };
         copying.nodes[ROOT.0].stage = Stage::Naming;
-        let Some(descriptor) = copying.nodes[ROOT.0].descriptor.clone() else { return };
+        let Some(descriptor) = copying.nodes[ROOT.0].descriptor.clone() else {
+            return;
+        };
         self.node_step(task, ROOT, store, StoreOp::Tag { name, descriptor });
     }
 
     fn done(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         let this = &mut copying.nodes[node.0];
         this.stage = Stage::Done;
         if let Some(document) = this.document.take() {
@@ -779,16 +929,27 @@ impl Session {
     }
 
     fn skipped(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get(&task) else { return };
+        let Some(copying) = self.tasks.get(&task) else {
+            return;
+        };
         if let Some(descriptor) = &copying.nodes[node.0].descriptor {
             let (digest, size) = (descriptor.digest.clone(), descriptor.size);
-            self.event(task, Event::Skipped { digest, size, why: Why::Present });
+            self.event(
+                task,
+                Event::Skipped {
+                    digest,
+                    size,
+                    why: Why::Present,
+                },
+            );
         }
     }
 
     /// The destination has this node and so all below it: what was begun below stops.
     fn stop_children(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         copying.nodes[node.0].waiting = 0;
         let mut unwanted = Vec::new();
         for (digest, blob) in &mut copying.blobs {
@@ -812,7 +973,9 @@ impl Session {
         }
         for orphan in orphans {
             self.stop_children(task, orphan);
-            let Some(copying) = self.tasks.get_mut(&task) else { return };
+            let Some(copying) = self.tasks.get_mut(&task) else {
+                return;
+            };
             let child = &mut copying.nodes[orphan.0];
             child.parents.clear();
             child.stage = Stage::Done;
@@ -825,7 +988,9 @@ impl Session {
 
     /// The registry misses something below: everything below is asked for anew, once.
     fn heal(&mut self, task: TaskId, node: NodeId, error: Error) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         let this = &mut copying.nodes[node.0];
         if this.healed {
             return self.fail(task, error);
@@ -834,7 +999,10 @@ impl Session {
         this.distrust = true;
         this.there = There::No;
         this.stage = Stage::Open;
-        self.event(task, Event::Warning(format!("{error}; sending what is missing")));
+        self.event(
+            task,
+            Event::Warning(format!("{error}; sending what is missing")),
+        );
         self.children(task, node);
     }
 
@@ -847,11 +1015,26 @@ impl Session {
     }
 
     fn complete(&mut self, task: TaskId) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
-        let Some(root) = copying.nodes[ROOT.0].descriptor.clone() else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        let Some(root) = copying.nodes[ROOT.0].descriptor.clone() else {
+            return;
+        };
         copying.nodes[ROOT.0].stage = Stage::Done;
-        let Tally { moved, bytes, mounted, present } = copying.report;
-        copying.ending = Some(Ok(Report { root, moved, bytes, mounted, present }));
+        let Tally {
+            moved,
+            bytes,
+            mounted,
+            present,
+        } = copying.report;
+        copying.ending = Some(Ok(Report {
+            root,
+            moved,
+            bytes,
+            mounted,
+            present,
+        }));
     }
 
     fn node_step(&mut self, task: TaskId, node: NodeId, store: StoreId, op: StoreOp) {
@@ -862,13 +1045,21 @@ impl Session {
     }
 
     fn node_exchange(&mut self, task: TaskId, node: NodeId, site: Site, op: Operation) {
-        let Some(copying) = self.tasks.get(&task) else { return };
+        let Some(copying) = self.tasks.get(&task) else {
+            return;
+        };
         let is_destination = matches!(
             &copying.destination,
             Some(End::Registry { site: destination, .. }) if *destination == site
         );
-        let wish = if is_destination { copying.wish() } else { Scopes::pull(&site.repository) };
-        let id = self.wire.begin(Owner::Node(task, node), task, site, op, wish);
+        let wish = if is_destination {
+            copying.wish()
+        } else {
+            Scopes::pull(&site.repository)
+        };
+        let id = self
+            .wire
+            .begin(Owner::Node(task, node), task, site, op, wish);
         if let Some(copying) = self.tasks.get_mut(&task) {
             copying.exchanges.insert(id);
         }
@@ -924,13 +1115,9 @@ impl Document {
                 (Vec::new(), config.chain(&image.layers).cloned().collect())
             }
             Content::Artifact(artifact) => (Vec::new(), artifact.blobs.clone()),
-            Content::Index(index) => index
-                .manifests
-                .iter()
-                .cloned()
-                .partition(|entry| {
-                    is_manifest_type(&entry.media_type) || entry.media_type == OCI_ARTIFACT
-                }),
+            Content::Index(index) => index.manifests.iter().cloned().partition(|entry| {
+                is_manifest_type(&entry.media_type) || entry.media_type == OCI_ARTIFACT
+            }),
         }
     }
 
@@ -966,8 +1153,8 @@ fn runs(wanted: &Platform, is: &Platform) -> bool {
 fn embedded(descriptor: &Descriptor) -> Option<Vec<u8>> {
     let known = (descriptor.size == 2).then(|| b"{}".to_vec());
     let candidates = [descriptor.data.clone(), known];
-    candidates.into_iter().flatten().find(|data| {
-        data.len() as u64 == descriptor.size && descriptor.digest.verifies(data)
-    })
+    candidates
+        .into_iter()
+        .flatten()
+        .find(|data| data.len() as u64 == descriptor.size && descriptor.digest.verifies(data))
 }
-

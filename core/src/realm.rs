@@ -42,8 +42,9 @@ pub(crate) fn judge(
     if same_host {
         return Judgement::Trusted;
     }
-    let configured =
-        trusted.iter().any(|(name, host)| name.credential_key() == registry.credential_key() && host == realm);
+    let configured = trusted
+        .iter()
+        .any(|(name, host)| name.credential_key() == registry.credential_key() && host == realm);
     if configured {
         return Judgement::Trusted;
     }
@@ -55,11 +56,17 @@ pub(crate) fn judge(
         && KNOWN.iter().any(|(name, host)| {
             registry.credential_key() == known_key(name) && realm.host() == *host
         });
-    if known { Judgement::Trusted } else { Judgement::Anonymous }
+    if known {
+        Judgement::Trusted
+    } else {
+        Judgement::Anonymous
+    }
 }
 
 fn known_key(name: &str) -> crate::registry::CredentialKey {
-    name.parse::<Registry>().expect("the table holds registries").credential_key()
+    name.parse::<Registry>()
+        .expect("the table holds registries")
+        .credential_key()
 }
 
 #[cfg(test)]
@@ -67,7 +74,10 @@ mod tests {
     use super::*;
 
     fn judged(registry: &str, origin: &str, realm: &str) -> Judgement {
-        let pair = ("reg.example".parse().expect("a registry"), "https://id.example".parse().expect("an origin"));
+        let pair = (
+            "reg.example".parse().expect("a registry"),
+            "https://id.example".parse().expect("an origin"),
+        );
         judge(
             &registry.parse().expect("a registry"),
             &origin.parse().expect("an origin"),
@@ -81,29 +91,91 @@ mod tests {
         use Judgement::{Anonymous, Trusted};
         let hub = "https://registry-1.docker.io";
         for (registry, origin, realm, expected) in [
-            ("reg.example", "https://reg.example", "https://reg.example", Trusted),
-            ("reg.example", "https://reg.example", "https://REG.example:8443", Trusted),
-            ("reg.example", "http://reg.example", "https://reg.example", Trusted),
-            ("reg.example", "https://reg.example", "https://id.example", Trusted),
-            ("reg.example", "https://reg.example", "https://id.example:8443", Anonymous),
-            ("other.example", "https://other.example", "https://id.example", Anonymous),
+            (
+                "reg.example",
+                "https://reg.example",
+                "https://reg.example",
+                Trusted,
+            ),
+            (
+                "reg.example",
+                "https://reg.example",
+                "https://REG.example:8443",
+                Trusted,
+            ),
+            (
+                "reg.example",
+                "http://reg.example",
+                "https://reg.example",
+                Trusted,
+            ),
+            (
+                "reg.example",
+                "https://reg.example",
+                "https://id.example",
+                Trusted,
+            ),
+            (
+                "reg.example",
+                "https://reg.example",
+                "https://id.example:8443",
+                Anonymous,
+            ),
+            (
+                "other.example",
+                "https://other.example",
+                "https://id.example",
+                Anonymous,
+            ),
             ("docker.io", hub, "https://auth.docker.io", Trusted),
             ("docker.io", hub, "https://auth.docker.io:8443", Anonymous),
-            ("docker.io", hub, "https://auth.docker.io.evil.example", Anonymous),
-            ("evil.example", "https://evil.example", "https://auth.docker.io", Anonymous),
-            ("localhost:5000", "http://localhost:5000", "http://localhost:5001", Trusted),
-            ("localhost:5000", "http://localhost:5000", "http://127.0.0.1:5001", Anonymous),
+            (
+                "docker.io",
+                hub,
+                "https://auth.docker.io.evil.example",
+                Anonymous,
+            ),
+            (
+                "evil.example",
+                "https://evil.example",
+                "https://auth.docker.io",
+                Anonymous,
+            ),
+            (
+                "localhost:5000",
+                "http://localhost:5000",
+                "http://localhost:5001",
+                Trusted,
+            ),
+            (
+                "localhost:5000",
+                "http://localhost:5000",
+                "http://127.0.0.1:5001",
+                Anonymous,
+            ),
         ] {
-            assert_eq!(judged(registry, origin, realm), expected, "{registry} -> {realm}");
+            assert_eq!(
+                judged(registry, origin, realm),
+                expected,
+                "{registry} -> {realm}"
+            );
         }
     }
 
     /// AUTH-81, AUTH-82.
     #[test]
     fn a_realm_is_never_plain_http_or_private_for_a_public_registry() {
-        for realm in ["http://reg.example", "http://id.example", "https://169.254.169.254", "https://10.0.0.1"] {
+        for realm in [
+            "http://reg.example",
+            "http://id.example",
+            "https://169.254.169.254",
+            "https://10.0.0.1",
+        ] {
             let judgement = judged("reg.example", "https://reg.example", realm);
-            assert!(matches!(judgement, Judgement::Refused(_)), "{realm}: {judgement:?}");
+            assert!(
+                matches!(judgement, Judgement::Refused(_)),
+                "{realm}: {judgement:?}"
+            );
         }
     }
 }

@@ -47,17 +47,25 @@ impl Tries {
         rng: &mut Rng,
     ) -> Decision {
         self.failed += 1;
-        if self.failed >= policy.attempts || asked.is_some_and(|asked| asked > policy.retry_after_cap)
+        if self.failed >= policy.attempts
+            || asked.is_some_and(|asked| asked > policy.retry_after_cap)
         {
-            return Decision::Enough { attempts: self.failed };
+            return Decision::Enough {
+                attempts: self.failed,
+            };
         }
-        let doubled = policy.base.saturating_mul(1_u32.checked_shl(self.failed - 1).unwrap_or(0));
+        let doubled = policy
+            .base
+            .saturating_mul(1_u32.checked_shl(self.failed - 1).unwrap_or(0));
         let backoff = doubled.min(policy.cap);
         // Between half and all of it, so that clients that failed together do not return together.
         let half = u64::try_from(backoff.as_micros() / 2).unwrap_or(u64::MAX);
         let jittered = Duration::from_micros(half + rng.below(half + 1));
         let after = asked.map_or(jittered, |asked| asked.max(jittered));
-        Decision::Again { attempt: self.failed, after }
+        Decision::Again {
+            attempt: self.failed,
+            after,
+        }
     }
 }
 
@@ -66,7 +74,10 @@ mod tests {
     use super::*;
 
     fn policy() -> Retry {
-        Retry { attempts: 3, ..Retry::default() }
+        Retry {
+            attempts: 3,
+            ..Retry::default()
+        }
     }
 
     #[test]
@@ -93,14 +104,19 @@ mod tests {
         let wait = |asked: u64, rng: &mut Rng| {
             Tries::default().failed(&policy(), Some(Duration::from_secs(asked)), rng)
         };
-        let Decision::Again { after, .. } = wait(60, &mut rng) else { panic!("within the cap") };
+        let Decision::Again { after, .. } = wait(60, &mut rng) else {
+            panic!("within the cap")
+        };
         assert_eq!(after, Duration::from_secs(60));
         assert_eq!(wait(61, &mut rng), Decision::Enough { attempts: 1 });
     }
 
     #[test]
     fn waits_double_up_to_the_cap() {
-        let policy = Retry { attempts: 100, ..Retry::default() };
+        let policy = Retry {
+            attempts: 100,
+            ..Retry::default()
+        };
         let (mut tries, mut rng) = (Tries::default(), Rng::new(7));
         for n in 0..60 {
             let Decision::Again { after, .. } = tries.failed(&policy, None, &mut rng) else {

@@ -27,7 +27,9 @@ pub(crate) fn read(body: &[u8]) -> Said {
         && let Ok(Value::Object(object)) = serde_json::from_str::<Value>(text)
     {
         if let Some(Value::Array(errors)) = object.get("errors") {
-            return Said { entries: errors.iter().take(ENTRIES).filter_map(entry).collect() };
+            return Said {
+                entries: errors.iter().take(ENTRIES).filter_map(entry).collect(),
+            };
         }
         // Other shapes met in the field (ERR-04), with OAuth's among them.
         let code = word(object.get("error"));
@@ -39,7 +41,13 @@ pub(crate) fn read(body: &[u8]) -> Said {
         if code.is_empty() && message.is_empty() {
             return Said::default();
         }
-        return Said { entries: alloc::vec![SaidEntry { code, message, digests: Vec::new() }] };
+        return Said {
+            entries: alloc::vec![SaidEntry {
+                code,
+                message,
+                digests: Vec::new()
+            }],
+        };
     }
     let message = if text.starts_with('<') {
         // A page of a proxy: its markup helps nobody.
@@ -47,7 +55,13 @@ pub(crate) fn read(body: &[u8]) -> Said {
     } else {
         escape(text, TEXT)
     };
-    Said { entries: alloc::vec![SaidEntry { code: String::new(), message, digests: Vec::new() }] }
+    Said {
+        entries: alloc::vec![SaidEntry {
+            code: String::new(),
+            message,
+            digests: Vec::new()
+        }],
+    }
 }
 
 fn entry(error: &Value) -> Option<SaidEntry> {
@@ -56,11 +70,18 @@ fn entry(error: &Value) -> Option<SaidEntry> {
     if let Some(detail) = object.get("detail") {
         collect_digests(detail, &mut digests, 0);
     }
-    Some(SaidEntry { code: word(object.get("code")), message: word(object.get("message")), digests })
+    Some(SaidEntry {
+        code: word(object.get("code")),
+        message: word(object.get("message")),
+        digests,
+    })
 }
 
 fn word(value: Option<&Value>) -> String {
-    value.and_then(Value::as_str).map(|text| escape(text, MESSAGE)).unwrap_or_default()
+    value
+        .and_then(Value::as_str)
+        .map(|text| escape(text, MESSAGE))
+        .unwrap_or_default()
 }
 
 fn collect_digests(value: &Value, digests: &mut Vec<Digest>, depth: usize) {
@@ -70,10 +91,14 @@ fn collect_digests(value: &Value, digests: &mut Vec<Digest>, depth: usize) {
     match value {
         Value::String(text) => digests.extend(text.parse::<Digest>().ok()),
         Value::Array(values) => {
-            values.iter().for_each(|value| collect_digests(value, digests, depth + 1));
+            values
+                .iter()
+                .for_each(|value| collect_digests(value, digests, depth + 1));
         }
         Value::Object(object) => {
-            object.values().for_each(|value| collect_digests(value, digests, depth + 1));
+            object
+                .values()
+                .for_each(|value| collect_digests(value, digests, depth + 1));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
@@ -88,14 +113,25 @@ mod tests {
     fn bodies_of_every_shape_are_read() {
         let shown = |body: &str| read(body.as_bytes()).to_string();
         assert_eq!(
-            shown(r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"x"}}]}"#),
+            shown(
+                r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"x"}}]}"#
+            ),
             " MANIFEST_UNKNOWN: manifest unknown"
         );
         assert_eq!(shown(r#"{"errors":[]}"#), "");
         assert_eq!(shown(r#"{"errors":null}"#), "");
-        assert_eq!(shown(r#"{"details":"Resource not found"}"#), " Resource not found");
-        assert_eq!(shown(r#"{"error":"invalid_grant","error_description":"no"}"#), " invalid_grant: no");
-        assert_eq!(shown(r#"{"errors":[{"status":403,"message":"Forbidden"}]}"#), " Forbidden");
+        assert_eq!(
+            shown(r#"{"details":"Resource not found"}"#),
+            " Resource not found"
+        );
+        assert_eq!(
+            shown(r#"{"error":"invalid_grant","error_description":"no"}"#),
+            " invalid_grant: no"
+        );
+        assert_eq!(
+            shown(r#"{"errors":[{"status":403,"message":"Forbidden"}]}"#),
+            " Forbidden"
+        );
         assert_eq!(shown("<html><body>413</body></html>"), " (an HTML page)");
         assert_eq!(shown(""), "");
         assert!(shown(&"a".repeat(1 << 20)).len() < 300);

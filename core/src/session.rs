@@ -83,7 +83,13 @@ impl Session {
                 destination: None,
                 ..Copying::new(task.deadline)
             },
-            TaskKind::Copy(Copy { source, destination, platforms, spool, from }) => Copying {
+            TaskKind::Copy(Copy {
+                source,
+                destination,
+                platforms,
+                spool,
+                from,
+            }) => Copying {
                 source: self.end(source),
                 destination: Some(self.end(destination)),
                 platforms,
@@ -133,10 +139,16 @@ impl Session {
         let wakes = [self.wire.wakes_at(), self.works_wake_at(), deadline];
         let waiting = self.wire.is_waiting() || self.steps.is_waiting();
         match wakes.into_iter().flatten().min() {
-            Some(at) => Output::Wait(Some(at.max(self.now + core::time::Duration::from_micros(1)))),
+            Some(at) => Output::Wait(Some(
+                at.max(self.now + core::time::Duration::from_micros(1)),
+            )),
             None if waiting => Output::Wait(None),
             None => {
-                assert!(self.tasks.is_empty(), "a task waits for nothing: {:?}", self.tasks);
+                assert!(
+                    self.tasks.is_empty(),
+                    "a task waits for nothing: {:?}",
+                    self.tasks
+                );
                 Output::Idle
             }
         }
@@ -148,12 +160,15 @@ impl Session {
         let Some(done) = self.wire.handle(done, self.now, &mut self.rng) else {
             return self.settle();
         };
-        let Some(owner) = self.steps.take(done.id()) else { return };
+        let Some(owner) = self.steps.take(done.id()) else {
+            return;
+        };
         let answer = match done.into_outcome() {
             Outcome::Store(answer) => answer,
-            Outcome::Lost | Outcome::Http(_) | Outcome::Credentials(_) => {
-                Err(StoreError::new(StoreErrorKind::Io, "the worker of a store's step was lost"))
-            }
+            Outcome::Lost | Outcome::Http(_) | Outcome::Credentials(_) => Err(StoreError::new(
+                StoreErrorKind::Io,
+                "the worker of a store's step was lost",
+            )),
         };
         match owner {
             Owner::Node(task, node) => self.node_stepped(task, node, answer),
@@ -164,7 +179,9 @@ impl Session {
 
     /// Ends a task with an error, unless it is ending already.
     pub(crate) fn fail(&mut self, task: TaskId, error: Error) {
-        let Some(copying) = self.tasks.get_mut(&task) else { return };
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
         match &mut copying.ending {
             Some(Err(failure)) if error != Error::Cancelled => {
                 let mut errors = core::mem::take(&mut failure.errors);
@@ -179,7 +196,9 @@ impl Session {
         exchanges.into_iter().for_each(|id| {
             self.wire.abandon(id);
         });
-        let dropped = self.steps.drop_queued(|owner| matches!(owner, Owner::Node(t, _) if *t == task));
+        let dropped = self
+            .steps
+            .drop_queued(|owner| matches!(owner, Owner::Node(t, _) if *t == task));
         if let Some(copying) = self.tasks.get_mut(&task) {
             copying.steps -= dropped;
         }
@@ -242,7 +261,8 @@ impl Session {
             .filter(|(_, task)| task.ending.is_none() && task.deadline.is_some_and(|at| at <= now))
             .map(|(id, _)| *id)
             .collect();
-        late.into_iter().for_each(|task| self.fail(task, Error::Deadline));
+        late.into_iter()
+            .for_each(|task| self.fail(task, Error::Deadline));
         self.wake_works(now);
         self.settle();
     }
@@ -282,12 +302,17 @@ impl Session {
             .map(|(id, _)| *id)
             .collect();
         for id in ending {
-            let open = self.tasks[&id].exchanges.iter().any(|id| self.wire.is_open(*id));
+            let open = self.tasks[&id]
+                .exchanges
+                .iter()
+                .any(|id| self.wire.is_open(*id));
             if open || self.is_working_for(id) {
                 continue;
             }
             self.drain_events();
-            let Some(task) = self.tasks.remove(&id) else { continue };
+            let Some(task) = self.tasks.remove(&id) else {
+                continue;
+            };
             let result = task.ending.expect("only ending tasks are listed");
             self.events.push_back((id, Event::Finished(result)));
         }
@@ -298,7 +323,10 @@ impl Copying {
     /// A copy of nothing to nowhere, to be filled in.
     const fn new(deadline: Option<Time>) -> Self {
         Self {
-            source: End::Store { store: StoreId(0), name: None },
+            source: End::Store {
+                store: StoreId(0),
+                name: None,
+            },
             destination: None,
             platforms: Platforms::All,
             spool: None,

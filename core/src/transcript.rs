@@ -33,7 +33,12 @@ pub fn job(job: &Job) -> String {
         Job::Http(call) => http_job(call),
         Job::Store(call) => store_job(call),
         Job::Credentials(call) => {
-            format!("{} > credentials for {}, to show to {}", job.id(), call.registry(), call.recipient())
+            format!(
+                "{} > credentials for {}, to show to {}",
+                job.id(),
+                call.registry(),
+                call.recipient()
+            )
         }
     }
 }
@@ -53,12 +58,24 @@ pub fn done(done: &Done) -> String {
 pub fn event(event: &Event) -> String {
     match event {
         Event::Resolved(root) => format!("* resolved {} {}", root.media_type, root.digest),
-        Event::Started { transfer, digest, size, from } => {
+        Event::Started {
+            transfer,
+            digest,
+            size,
+            from,
+        } => {
             format!("* {transfer} begins: {digest}, {size} bytes from {from}")
         }
         Event::Skipped { digest, why, .. } => format!("* skipped {digest}: {why}"),
-        Event::Retrying { attempt, after, why } => {
-            format!("* try {attempt} failed, again in {} ms: {why}", after.as_millis())
+        Event::Retrying {
+            attempt,
+            after,
+            why,
+        } => {
+            format!(
+                "* try {attempt} failed, again in {} ms: {why}",
+                after.as_millis()
+            )
         }
         Event::Stored { digest, size } => format!("* stored {digest}, {size} bytes"),
         Event::Warning(warning) => format!("* warning: {warning}"),
@@ -84,7 +101,12 @@ fn http_job(call: &Call) -> String {
         write!(line, " {}", range.to_str().unwrap_or("?")).expect("a string takes everything");
     }
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
-        let scheme = value.to_str().unwrap_or_default().split(' ').next().unwrap_or_default();
+        let scheme = value
+            .to_str()
+            .unwrap_or_default()
+            .split(' ')
+            .next()
+            .unwrap_or_default();
         write!(line, " ({scheme} ***)").expect("a string takes everything");
     }
     let body = match request.body() {
@@ -97,7 +119,9 @@ fn http_job(call: &Call) -> String {
 }
 
 fn http_done(exchanged: &Exchanged) -> String {
-    let mut line = exchanged.status.map_or_else(|| "no answer".into(), |s| s.as_str().to_string());
+    let mut line = exchanged
+        .status
+        .map_or_else(|| "no answer".into(), |s| s.as_str().to_string());
     let mut say = |text: &str| {
         line.push(' ');
         line.push_str(&escape(text, SHOWN));
@@ -108,15 +132,23 @@ fn http_done(exchanged: &Exchanged) -> String {
             if let Some(value) = exchanged.headers.get(header::CONTENT_TYPE) {
                 say(value.to_str().unwrap_or("?"));
             }
-            say(&format!("{} bytes{}", bytes.len(), if *cut { " and more" } else { "" }));
+            say(&format!(
+                "{} bytes{}",
+                bytes.len(),
+                if *cut { " and more" } else { "" }
+            ));
         }
-        Received::Stored { hashing, range_end, .. } => {
+        Received::Stored {
+            hashing, range_end, ..
+        } => {
             say(&format!("stored up to {} of {range_end}", hashing.len()));
         }
     }
     if let Some(value) = exchanged.headers.get(header::LOCATION) {
         let location = value.to_str().unwrap_or("?");
-        let (path, query) = location.split_once('?').map_or((location, ""), |(p, _)| (p, "?***"));
+        let (path, query) = location
+            .split_once('?')
+            .map_or((location, ""), |(p, _)| (p, "?***"));
         say(&format!("location {path}{query}"));
     }
     if exchanged.headers.contains_key(header::WWW_AUTHENTICATE) {
@@ -141,14 +173,24 @@ fn http_done(exchanged: &Exchanged) -> String {
 }
 
 fn store_job(call: &StoreCall) -> String {
-    let mut line = format!("{} > store {}: {}", call.id(), call.store(), call.op().name());
+    let mut line = format!(
+        "{} > store {}: {}",
+        call.id(),
+        call.store(),
+        call.op().name()
+    );
     if let Some(digest) = call.op().digest() {
         write!(line, " {digest}").expect("a string takes everything");
     }
     match call.op() {
         StoreOp::Hash { upto, .. } => write!(line, " up to {upto}"),
         StoreOp::Tag { name, descriptor } => {
-            write!(line, " {} {}", name.as_deref().unwrap_or("(unnamed)"), descriptor.digest)
+            write!(
+                line,
+                " {} {}",
+                name.as_deref().unwrap_or("(unnamed)"),
+                descriptor.digest
+            )
         }
         StoreOp::Find { name } => write!(line, " {}", name.as_deref().unwrap_or("(the only one)")),
         StoreOp::Begin { private: true, .. } => write!(line, " apart"),

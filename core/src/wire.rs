@@ -124,10 +124,7 @@ enum State {
 
 impl Wire {
     pub(crate) fn new(config: Config) -> Self {
-        let broker = Broker::new(
-            config.trusted_realms.clone(),
-            config.limits.token_body,
-        );
+        let broker = Broker::new(config.trusted_realms.clone(), config.limits.token_body);
         Self {
             config,
             broker,
@@ -171,7 +168,9 @@ impl Wire {
 
     /// Nobody wants this exchange any more. Whether it is still outside; then it ends later.
     pub(crate) fn abandon(&mut self, id: ExchangeId) -> bool {
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return false };
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return false;
+        };
         exchange.abandoned = true;
         if let State::Outside(job) = exchange.state {
             self.aborts.push_back(job);
@@ -214,22 +213,32 @@ impl Wire {
     /// A question for credentials that is to be asked now.
     pub(crate) fn next_question(&mut self, job: JobId) -> Option<CredentialCall> {
         let (registry, repository, recipient) = self.asks.pop_front()?;
-        self.questions.insert(job, (registry.clone(), repository.clone()));
-        Some(CredentialCall::new(job, registry, Some(repository), recipient))
+        self.questions
+            .insert(job, (registry.clone(), repository.clone()));
+        Some(CredentialCall::new(
+            job,
+            registry,
+            Some(repository),
+            recipient,
+        ))
     }
 
     /// The next request that may go out now.
     pub(crate) fn next_call(&mut self, job: JobId, now: Time) -> Option<Call> {
         self.wake(now);
         while self.tokens_outside < TOKEN_REQUESTS {
-            let Some(id) = self.tokens.pop_front() else { break };
+            let Some(id) = self.tokens.pop_front() else {
+                break;
+            };
             if let Some(call) = self.send(id, job, None) {
                 self.tokens_outside += 1;
                 return Some(call);
             }
         }
         let origins: Vec<Origin> = self.hosts.keys().cloned().collect();
-        origins.into_iter().find_map(|origin| self.next_call_to(&origin, job, now))
+        origins
+            .into_iter()
+            .find_map(|origin| self.next_call_to(&origin, job, now))
     }
 
     fn next_call_to(&mut self, origin: &Origin, job: JobId, now: Time) -> Option<Call> {
@@ -239,10 +248,18 @@ impl Wire {
                 return None;
             }
             host.gate = None;
-            let id = host.continuations.pop_front().or_else(|| host.queue.pop_front())?;
-            let Some(authorization) = self.permit(id, now) else { continue };
+            let id = host
+                .continuations
+                .pop_front()
+                .or_else(|| host.queue.pop_front())?;
+            let Some(authorization) = self.permit(id, now) else {
+                continue;
+            };
             if let Some(call) = self.send(id, job, authorization) {
-                self.hosts.get_mut(origin).expect("the host is there").outside += 1;
+                self.hosts
+                    .get_mut(origin)
+                    .expect("the host is there")
+                    .outside += 1;
                 return Some(call);
             }
         }
@@ -250,10 +267,13 @@ impl Wire {
 
     /// When something happens by itself.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
-        let backing = self.exchanges.values().filter_map(|exchange| match exchange.state {
-            State::BackingOff(until) => Some(until),
-            State::Queued | State::Parked | State::Outside(_) => None,
-        });
+        let backing = self
+            .exchanges
+            .values()
+            .filter_map(|exchange| match exchange.state {
+                State::BackingOff(until) => Some(until),
+                State::Queued | State::Parked | State::Outside(_) => None,
+            });
         let gated = self.hosts.values().filter_map(|host| {
             let waits = !host.continuations.is_empty() || !host.queue.is_empty();
             host.gate.filter(|_| waits && host.outside < host.limit)
@@ -284,7 +304,9 @@ impl Wire {
             self.rouse();
             return None;
         }
-        let Some(id) = self.outside.remove(&job) else { return Some(done) };
+        let Some(id) = self.outside.remove(&job) else {
+            return Some(done);
+        };
         self.now = now;
         self.came_back(id);
         match done.into_outcome() {
@@ -325,7 +347,9 @@ impl Wire {
     }
 
     fn enqueue(&mut self, id: ExchangeId, turn: Turn) {
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
         exchange.state = State::Queued;
         if matches!(exchange.op, Operation::Token(_)) {
             self.tokens.push_back(id);
@@ -361,7 +385,8 @@ impl Wire {
         let asking = exchange.asking(id, &needs, &url);
         let permit = self.broker.permit(&asking, &mut memo, now);
         for warning in self.broker.take_warnings() {
-            self.events.push_back((exchange.task, Event::Warning(warning)));
+            self.events
+                .push_back((exchange.task, Event::Warning(warning)));
         }
         let (task, site) = (exchange.task, exchange.site.clone());
         let exchange = self.exchanges.get_mut(&id)?;
@@ -371,7 +396,8 @@ impl Wire {
             Permit::Park => exchange.state = State::Parked,
             Permit::Ask { recipient } => {
                 exchange.state = State::Parked;
-                self.asks.push_back((site.registry, site.repository, recipient));
+                self.asks
+                    .push_back((site.registry, site.repository, recipient));
             }
             Permit::Fetch(key, token) => {
                 exchange.state = State::Parked;
@@ -383,7 +409,10 @@ impl Wire {
                 let wish = exchange.wish.clone();
                 if let Operation::BlobGet(op) = &exchange.op {
                     let digest = op.digest.clone();
-                    let op = Operation::BlobHead(BlobHead { site: site.clone(), digest });
+                    let op = Operation::BlobHead(BlobHead {
+                        site: site.clone(),
+                        digest,
+                    });
                     let origin = site.origin.clone();
                     let probe = self.add(Purpose::Probe, task, site, op, wish);
                     self.broker.probing(&origin, probe);
@@ -450,7 +479,9 @@ impl Wire {
 
     /// Tells that a blob begins to move, once.
     fn announce(&mut self, id: ExchangeId, call: &Call) {
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
         let (digest, size) = match &exchange.op {
             Operation::BlobGet(op) => (op.digest.clone(), op.size),
             Operation::BlobPut(op) => (op.digest.clone(), op.size),
@@ -463,14 +494,21 @@ impl Wire {
         if let (Some(transfer), false) = (call.transfer(), exchange.announced) {
             exchange.announced = true;
             let from = call.starts_at();
-            let event = Event::Started { transfer, digest, size, from };
+            let event = Event::Started {
+                transfer,
+                digest,
+                size,
+                from,
+            };
             self.events.push_back((exchange.task, event));
         }
     }
 
     /// A job of this exchange is back: its slot is free.
     fn came_back(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get(&id) else { return };
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
         if matches!(exchange.op, Operation::Token(_)) {
             self.tokens_outside -= 1;
         } else if let Some(host) = self.hosts.get_mut(&exchange.site.origin) {
@@ -486,7 +524,9 @@ impl Wire {
         now: Time,
         rng: &mut Rng,
     ) {
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
         if exchange.abandoned {
             self.remove(id);
             return;
@@ -517,11 +557,18 @@ impl Wire {
                     url.origin(),
                     self.exchanges[&id].site.registry
                 );
-                self.settle(id, Err(Error::Peer { request: line, what }));
+                self.settle(
+                    id,
+                    Err(Error::Peer {
+                        request: line,
+                        what,
+                    }),
+                );
             }
             Class::Challenged => self.challenged(id, &exchanged, &url),
             Class::Redirected if is_token => {
-                let what = format!("{line}: redirected a request for a token, which is not followed");
+                let what =
+                    format!("{line}: redirected a request for a token, which is not followed");
                 self.settle(id, Err(Error::Policy { what }));
             }
             Class::Redirected => self.redirected(id, &exchanged, &draft.method, &url, &line),
@@ -541,12 +588,21 @@ impl Wire {
         line: &RequestLine,
     ) {
         self.accept(id, url);
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
         let mut to = follow(exchanged, method, url, &exchange.site.origin, line);
         if let Ok(next) = &to {
             exchange.visited.push(url.as_str().to_string());
-            let peer = |what: &str| Error::Peer { request: line.clone(), what: what.into() };
-            if exchange.visited.iter().any(|visited| visited == next.as_str()) {
+            let peer = |what: &str| Error::Peer {
+                request: line.clone(),
+                what: what.into(),
+            };
+            if exchange
+                .visited
+                .iter()
+                .any(|visited| visited == next.as_str())
+            {
                 to = Err(peer("redirects in a circle"));
             } else if exchange.visited.len() > self.config.limits.redirects {
                 to = Err(peer("redirects too often"));
@@ -562,7 +618,9 @@ impl Wire {
     }
 
     fn challenged(&mut self, id: ExchangeId, exchanged: &Exchanged, url: &Url) {
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
         let needs = exchange.op.needs();
         let mut memo = core::mem::take(&mut exchange.memo);
         let exchange = &self.exchanges[&id];
@@ -573,7 +631,8 @@ impl Wire {
             Received::Nothing | Received::Stored { .. } => crate::error::Said::default(),
         };
         let refused =
-            self.broker.challenged(&asking, &mut memo, status, &exchanged.headers, url, said);
+            self.broker
+                .challenged(&asking, &mut memo, status, &exchanged.headers, url, said);
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.memo = memo;
             exchange.hop = None;
@@ -586,7 +645,9 @@ impl Wire {
     }
 
     fn answer_denied(&mut self, id: ExchangeId, denied: crate::error::AuthError) {
-        let Some(exchange) = self.exchanges.get(&id) else { return };
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
         let draft = exchange.op.draft();
         let answer = Answer {
             request: line(&draft.method, &draft.url),
@@ -606,7 +667,9 @@ impl Wire {
         let answer = Answer {
             request: line,
             url,
-            status: exchanged.status.unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR),
+            status: exchanged
+                .status
+                .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR),
             headers: exchanged.headers,
             body: exchanged.body,
             flaw: exchanged.flaw,
@@ -617,7 +680,9 @@ impl Wire {
 
     /// The registry itself answered without asking who we are.
     fn accept(&mut self, id: ExchangeId, url: &Url) {
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
         if url.origin() == &exchange.site.origin && !matches!(exchange.op, Operation::Token(_)) {
             let origin = exchange.site.origin.clone();
             self.broker.accepted(id, &origin, &mut exchange.memo);
@@ -626,7 +691,9 @@ impl Wire {
 
     /// Lets the operation judge an answer.
     fn conclude(&mut self, id: ExchangeId, answer: Answer) {
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
         match exchange.op.clone().answer(answer) {
             Verdict::Next(op) => {
                 exchange.op = op;
@@ -648,7 +715,9 @@ impl Wire {
         now: Time,
         rng: &mut Rng,
     ) {
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
         exchange.op.interrupted(body);
         exchange.tries.reached(exchange.op.position());
         // What a redirect led to is short-lived: start again at the registry (HTTP-15).
@@ -658,11 +727,25 @@ impl Wire {
             Decision::Again { attempt, after } => {
                 exchange.state = State::BackingOff(now + after.max(Duration::from_micros(1)));
                 let why = error.to_string();
-                self.events.push_back((exchange.task, Event::Retrying { attempt, after, why }));
+                self.events.push_back((
+                    exchange.task,
+                    Event::Retrying {
+                        attempt,
+                        after,
+                        why,
+                    },
+                ));
             }
             Decision::Enough { attempts } => {
                 let last = error.into();
-                self.settle(id, Err(Error::Exhausted { attempts, retry_after: asked, last }));
+                self.settle(
+                    id,
+                    Err(Error::Exhausted {
+                        attempts,
+                        retry_after: asked,
+                        last,
+                    }),
+                );
             }
         }
     }
@@ -677,14 +760,20 @@ impl Wire {
         now: Time,
     ) {
         let status = exchanged.status.map_or(0, |status| status.as_u16());
-        let Some(exchange) = self.exchanges.get(&id) else { return };
-        let Some(host) = self.hosts.get_mut(&exchange.site.origin) else { return };
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        let Some(host) = self.hosts.get_mut(&exchange.site.origin) else {
+            return;
+        };
         if !matches!(status, 429 | 503) || matches!(exchange.op, Operation::Token(_)) {
             return;
         }
         if host.halved.is_none_or(|halved| halved < job) {
             host.limit = (host.limit / 2).max(self.config.in_flight.least);
-            host.halved = Some(JobId(self.outside.keys().map(|job| job.0).max().unwrap_or(job.0)));
+            host.halved = Some(JobId(
+                self.outside.keys().map(|job| job.0).max().unwrap_or(job.0),
+            ));
         }
         if let Some(asked) = asked.filter(|asked| *asked <= self.config.retry.retry_after_cap) {
             host.gate = host.gate.max(Some(now + asked));
@@ -702,7 +791,9 @@ impl Wire {
 
     /// The worker died with the job, or ended it without being told to.
     fn lost(&mut self, id: ExchangeId, now: Time, rng: &mut Rng) {
-        let Some(exchange) = self.exchanges.get(&id) else { return };
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
         if exchange.abandoned {
             self.remove(id);
             return;
@@ -711,7 +802,10 @@ impl Wire {
             // Its hash is gone: its owner begins again with what the store has.
             let exchange = self.remove(id).expect("it was just there");
             if let Purpose::Owner(owner) = exchange.purpose {
-                self.settled.push_back(Settled { owner, result: None });
+                self.settled.push_back(Settled {
+                    owner,
+                    result: None,
+                });
             }
             return;
         }
@@ -720,15 +814,23 @@ impl Wire {
             crate::call::TransportErrorKind::Other,
             "the worker was lost",
         );
-        let error = Error::Transport { request: line(&draft.method, &draft.url), error };
+        let error = Error::Transport {
+            request: line(&draft.method, &draft.url),
+            error,
+        };
         self.retry(id, Received::Nothing, error, None, now, rng);
     }
 
     fn settle(&mut self, id: ExchangeId, result: Result<Outcome, Error>) {
-        let Some(exchange) = self.remove(id) else { return };
+        let Some(exchange) = self.remove(id) else {
+            return;
+        };
         match exchange.purpose {
             Purpose::Owner(owner) => {
-                self.settled.push_back(Settled { owner, result: Some(result) });
+                self.settled.push_back(Settled {
+                    owner,
+                    result: Some(result),
+                });
             }
             Purpose::Token(key) => self.token_settled(&key, result),
             // What it found out, the broker knows; if it found nothing, another one asks.
@@ -750,7 +852,9 @@ impl Wire {
             _ => None,
         };
         for id in self.broker.not_granted(key, refusal.is_some()) {
-            let Some(exchange) = self.exchanges.get_mut(&id) else { continue };
+            let Some(exchange) = self.exchanges.get_mut(&id) else {
+                continue;
+            };
             let needs = exchange.op.needs();
             let mut memo = core::mem::take(&mut exchange.memo);
             let exchange = &self.exchanges[&id];
@@ -758,7 +862,10 @@ impl Wire {
                 Some(refusal) => {
                     let asking = exchange.asking(id, &needs, &exchange.url());
                     let hint = self.broker.hint(&asking);
-                    let refusal = crate::error::AuthError { hint, ..refusal.clone() };
+                    let refusal = crate::error::AuthError {
+                        hint,
+                        ..refusal.clone()
+                    };
                     Broker::refuse(&asking, &mut memo, refusal);
                     if let Some(exchange) = self.exchanges.get_mut(&id) {
                         exchange.memo = memo;
@@ -795,7 +902,11 @@ impl Wire {
 
     fn rouse(&mut self) {
         for id in self.broker.take_woken() {
-            if self.exchanges.get(&id).is_some_and(|exchange| exchange.state == State::Parked) {
+            if self
+                .exchanges
+                .get(&id)
+                .is_some_and(|exchange| exchange.state == State::Parked)
+            {
                 self.enqueue(id, Turn::First);
             }
         }
@@ -844,7 +955,10 @@ fn request(
     *headers = draft.headers.clone();
     headers.insert(header::USER_AGENT, HeaderValue::from_str(user_agent).ok()?);
     // The digest is over the stored bytes: nothing may be encoded on the way (HTTP-16).
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
     let length = match &draft.payload {
         Payload::Empty => None,
         Payload::Bytes(bytes) => Some(bytes.len() as u64),

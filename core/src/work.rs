@@ -123,9 +123,15 @@ enum Phase {
     Idle,
     Beginning,
     /// Somebody else writes it: how far they were, since when.
-    Busy { len: u64, since: Time, until: Time },
+    Busy {
+        len: u64,
+        since: Time,
+        until: Time,
+    },
     /// Hashing what an earlier run left.
-    Hashing { len: u64 },
+    Hashing {
+        len: u64,
+    },
     /// Throwing away what an earlier run left.
     Discarding,
     Moving,
@@ -134,8 +140,12 @@ enum Phase {
     Releasing(Option<Error>),
     Checking,
     /// Waiting until it is in the spool.
-    Spooling { session: Option<Url> },
-    Sending { spooled: Option<StoreId> },
+    Spooling {
+        session: Option<Url>,
+    },
+    Sending {
+        spooled: Option<StoreId>,
+    },
     /// Removing it from the spool.
     Clearing(How),
     /// Throwing away bytes that are not the blob's; then it failed with this.
@@ -167,11 +177,13 @@ impl Session {
 
     /// A task does not want this blob any more. If nobody else does, it stops.
     pub(crate) fn unwant(&mut self, key: &WorkKey, task: TaskId) {
-        self.unwant_if(key, task, |waiter| waiter.task == task);
+        self.unwant_if(key, task, &|waiter| waiter.task == task);
     }
 
-    fn unwant_if(&mut self, key: &WorkKey, task: TaskId, leaves: impl Fn(&Waiter) -> bool) {
-        let Some(work) = self.works.get_mut(key) else { return };
+    fn unwant_if(&mut self, key: &WorkKey, task: TaskId, leaves: &dyn Fn(&Waiter) -> bool) {
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
         let before = work.waiters.len();
         let spool = work.waiters.front().and_then(|waiter| waiter.spool);
         work.waiters.retain(|waiter| !leaves(waiter));
@@ -188,7 +200,7 @@ impl Session {
         }
         if let (true, Some(spool)) = (spooling, spool) {
             let spooled = WorkKey::Into(spool, key.digest().clone());
-            self.unwant_if(&spooled, task, |waiter| waiter.work.as_ref() == Some(key));
+            self.unwant_if(&spooled, task, &|waiter| waiter.work.as_ref() == Some(key));
             return self.stopped(key);
         }
         let owner = Owner::Work(key.clone());
@@ -225,16 +237,28 @@ impl Session {
     /// Asks again about blobs that others write.
     pub(crate) fn wake_works(&mut self, now: Time) {
         let due = |work: &Work| matches!(work.stage, Phase::Busy { until, .. } if until <= now);
-        let keys: alloc::vec::Vec<WorkKey> =
-            self.works.iter().filter(|(_, work)| due(work)).map(|(key, _)| key.clone()).collect();
+        let keys: alloc::vec::Vec<WorkKey> = self
+            .works
+            .iter()
+            .filter(|(_, work)| due(work))
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in keys {
-            let WorkKey::Into(store, digest) = &key else { continue };
-            let Some(work) = self.works.get(&key) else { continue };
+            let WorkKey::Into(store, digest) = &key else {
+                continue;
+            };
+            let Some(work) = self.works.get(&key) else {
+                continue;
+            };
             let private = match work.stage {
                 Phase::Busy { since, .. } => now.since(since) >= BUSY_IDLE,
                 _ => false,
             };
-            let op = StoreOp::Begin { digest: digest.clone(), size: work.size, private };
+            let op = StoreOp::Begin {
+                digest: digest.clone(),
+                size: work.size,
+                private,
+            };
             let store = *store;
             self.step(Owner::Work(key.clone()), store, op);
         }
@@ -247,7 +271,9 @@ impl Session {
         answer: Result<StoreAnswer, StoreError>,
         now: Time,
     ) {
-        let Some(work) = self.works.get_mut(key) else { return };
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
         if let Ok(StoreAnswer::Partial { .. }) = answer {
             work.holds = true;
         }
@@ -263,7 +289,9 @@ impl Session {
         }
         if let (Phase::Spoiled(error), WorkKey::Into(store, digest)) = (&stage, key) {
             work.stage = Phase::Releasing(Some(error.clone()));
-            let op = StoreOp::Release { digest: digest.clone() };
+            let op = StoreOp::Release {
+                digest: digest.clone(),
+            };
             return self.step(Owner::Work(key.clone()), *store, op);
         }
         if work.stopping {
@@ -281,11 +309,24 @@ impl Session {
                 self.begun(key, len);
             }
             (Phase::Beginning, StoreAnswer::Busy { len }) => {
-                work.stage = Phase::Busy { len, since: now, until: now + BUSY_AGAIN };
+                work.stage = Phase::Busy {
+                    len,
+                    since: now,
+                    until: now + BUSY_AGAIN,
+                };
             }
-            (Phase::Busy { len: before, since, .. }, StoreAnswer::Busy { len }) => {
+            (
+                Phase::Busy {
+                    len: before, since, ..
+                },
+                StoreAnswer::Busy { len },
+            ) => {
                 let since = if len == before { since } else { now };
-                work.stage = Phase::Busy { len, since, until: now + BUSY_AGAIN };
+                work.stage = Phase::Busy {
+                    len,
+                    since,
+                    until: now + BUSY_AGAIN,
+                };
             }
             (Phase::Hashing { len }, StoreAnswer::Hashed(hashing)) => {
                 self.hashed(key, len, hashing);
@@ -293,8 +334,14 @@ impl Session {
             (Phase::Discarding, StoreAnswer::Written) => self.move_from(key, None),
             (Phase::Moving, StoreAnswer::Hashed(hashing)) => self.imported(key, hashing),
             (Phase::Moving, StoreAnswer::Absent) => {
-                let what = format!("blob {} is not in the layout it should come from", key.digest());
-                self.fail_work(key, Error::Store(StoreError::new(StoreErrorKind::Absent, what)));
+                let what = format!(
+                    "blob {} is not in the layout it should come from",
+                    key.digest()
+                );
+                self.fail_work(
+                    key,
+                    Error::Store(StoreError::new(StoreErrorKind::Absent, what)),
+                );
             }
             (Phase::Committing, StoreAnswer::Written) => {
                 work.holds = false;
@@ -309,7 +356,9 @@ impl Session {
 
     /// Takes the outcome of an exchange that a work began.
     pub(crate) fn work_settled(&mut self, key: &WorkKey, result: Option<Result<Outcome, Error>>) {
-        let Some(work) = self.works.get_mut(key) else { return };
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
         work.exchange = None;
         if work.stopping {
             return self.stopped(key);
@@ -357,14 +406,22 @@ impl Session {
     }
 
     fn begin_work(&mut self, key: &WorkKey) {
-        let Some(work) = self.works.get_mut(key) else { return };
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
         work.stopping = false;
-        let Some(waiter) = work.waiters.front().cloned() else { return };
+        let Some(waiter) = work.waiters.front().cloned() else {
+            return;
+        };
         work.using = Some(waiter.source.clone());
         match key {
             WorkKey::Into(store, digest) => {
                 work.stage = Phase::Beginning;
-                let op = StoreOp::Begin { digest: digest.clone(), size: work.size, private: false };
+                let op = StoreOp::Begin {
+                    digest: digest.clone(),
+                    size: work.size,
+                    private: false,
+                };
                 self.step(Owner::Work(key.clone()), *store, op);
             }
             WorkKey::To(site, digest) => self.deliver(key, &site.clone(), digest.clone(), &waiter),
@@ -373,38 +430,60 @@ impl Session {
 
     /// Chooses how a blob gets to a repository.
     fn deliver(&mut self, key: &WorkKey, site: &Site, digest: Digest, waiter: &Waiter) {
-        let Some(work) = self.works.get_mut(key) else { return };
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
         let (size, transfer) = (work.size, work.transfer);
         let checks = size >= CHECK_FROM || waiter.distrust;
         let (stage, source) = match &waiter.source {
             Source::Store(store) => {
                 let stage = match &waiter.mount {
-                    Some(from) if !waiter.distrust => Stage::Start { mount: Some(from.clone()) },
+                    Some(from) if !waiter.distrust => Stage::Start {
+                        mount: Some(from.clone()),
+                    },
                     Some(_) | None if checks => Stage::Check,
                     Some(_) | None => Stage::Start { mount: None },
                 };
                 (stage, Some(*store))
             }
-            Source::Site(from) if from.registry == site.registry && from.origin == site.origin => {
-                (Stage::Start { mount: Some(from.repository.clone()) }, None)
-            }
+            Source::Site(from) if from.registry == site.registry && from.origin == site.origin => (
+                Stage::Start {
+                    mount: Some(from.repository.clone()),
+                },
+                None,
+            ),
             Source::Site(_) if checks => {
                 work.stage = Phase::Checking;
-                let op = Operation::BlobHead(BlobHead { site: site.clone(), digest });
+                let op = Operation::BlobHead(BlobHead {
+                    site: site.clone(),
+                    digest,
+                });
                 return self.exchange(key, op, waiter);
             }
             Source::Site(_) => return self.spool(key, None),
         };
         work.stage = Phase::Sending { spooled: None };
-        let op = BlobPut { site: site.clone(), digest, size, transfer, stage, source, restarts: 0 };
+        let op = BlobPut {
+            site: site.clone(),
+            digest,
+            size,
+            transfer,
+            stage,
+            source,
+            restarts: 0,
+        };
         self.exchange(key, Operation::BlobPut(op), waiter);
     }
 
     /// Brings the blob into the spool first.
     fn spool(&mut self, key: &WorkKey, session: Option<Url>) {
-        let Some(work) = self.works.get_mut(key) else { return };
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
         let size = work.size;
-        let Some(waiter) = work.waiters.front().cloned() else { return };
+        let Some(waiter) = work.waiters.front().cloned() else {
+            return;
+        };
         let Some(spool) = waiter.spool else {
             let what = "a copy between registries needs a store to spool blobs in".to_string();
             return self.fail_work(key, Error::Policy { what });
@@ -415,12 +494,22 @@ impl Session {
             Source::Site(site) => Scopes::pull(&site.repository),
             Source::Store(_) => Scopes::default(),
         };
-        self.want(spooled, size, Waiter { work: Some(key.clone()), wish, ..waiter });
+        self.want(
+            spooled,
+            size,
+            Waiter {
+                work: Some(key.clone()),
+                wish,
+                ..waiter
+            },
+        );
     }
 
     /// The blob is in the spool: send it.
     fn spooled(&mut self, key: &WorkKey, result: Result<How, Error>) {
-        let Some(work) = self.works.get_mut(key) else { return };
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
         let stage = core::mem::replace(&mut work.stage, Phase::Idle);
         let (Phase::Spooling { session }, WorkKey::To(site, digest)) = (stage, key) else {
             return;
@@ -428,8 +517,12 @@ impl Session {
         if let Err(error) = result {
             return self.fail_work(key, error);
         }
-        let Some(waiter) = work.waiters.front().cloned() else { return };
-        work.stage = Phase::Sending { spooled: waiter.spool };
+        let Some(waiter) = work.waiters.front().cloned() else {
+            return;
+        };
+        work.stage = Phase::Sending {
+            spooled: waiter.spool,
+        };
         let stage = match session {
             Some(session) => Stage::Put { session },
             None => Stage::Start { mount: None },
@@ -448,7 +541,9 @@ impl Session {
 
     /// The blob is in the repository; what was spooled is of no more use.
     fn sent(&mut self, key: &WorkKey, spooled: Option<StoreId>, how: How) {
-        let Some(spool) = spooled else { return self.over(key, how) };
+        let Some(spool) = spooled else {
+            return self.over(key, how);
+        };
         let digest = key.digest().clone();
         // Another repository may be waiting for the same spooled blob.
         let shared = self.works.iter().any(|(other, work)| {
@@ -469,24 +564,38 @@ impl Session {
     }
 
     fn begun(&mut self, key: &WorkKey, len: u64) {
-        let WorkKey::Into(store, digest) = key else { return };
-        let Some(work) = self.works.get_mut(key) else { return };
+        let WorkKey::Into(store, digest) = key else {
+            return;
+        };
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
         if len == 0 {
             return self.move_from(key, None);
         }
-        if matches!(work.waiters.front().map(|w| &w.source), Some(Source::Store(_))) {
+        if matches!(
+            work.waiters.front().map(|w| &w.source),
+            Some(Source::Store(_))
+        ) {
             // An import hashes the prefix itself.
             return self.move_from(key, None);
         }
         work.stage = Phase::Hashing { len };
-        let op = StoreOp::Hash { digest: digest.clone(), upto: len };
+        let op = StoreOp::Hash {
+            digest: digest.clone(),
+            upto: len,
+        };
         self.step(Owner::Work(key.clone()), *store, op);
     }
 
     /// The prefix is hashed: is it the whole blob already?
     fn hashed(&mut self, key: &WorkKey, len: u64, hashing: Hashing) {
-        let WorkKey::Into(store, digest) = key else { return };
-        let Some(work) = self.works.get_mut(key) else { return };
+        let WorkKey::Into(store, digest) = key else {
+            return;
+        };
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
         if len < work.size && hashing.len() == len {
             return self.move_from(key, Some(hashing));
         }
@@ -494,18 +603,34 @@ impl Session {
             return self.commit(key);
         }
         work.stage = Phase::Discarding;
-        self.step(Owner::Work(key.clone()), *store, StoreOp::Discard { digest: digest.clone() });
+        self.step(
+            Owner::Work(key.clone()),
+            *store,
+            StoreOp::Discard {
+                digest: digest.clone(),
+            },
+        );
     }
 
     fn move_from(&mut self, key: &WorkKey, hashing: Option<Hashing>) {
-        let WorkKey::Into(store, digest) = key else { return };
-        let Some(work) = self.works.get_mut(key) else { return };
-        let Some(waiter) = work.waiters.front().cloned() else { return };
+        let WorkKey::Into(store, digest) = key else {
+            return;
+        };
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
+        let Some(waiter) = work.waiters.front().cloned() else {
+            return;
+        };
         work.stage = Phase::Moving;
         let (size, transfer, store) = (work.size, work.transfer, *store);
         match &waiter.source {
             Source::Store(from) => {
-                let op = StoreOp::Import { from: *from, digest: digest.clone(), size };
+                let op = StoreOp::Import {
+                    from: *from,
+                    digest: digest.clone(),
+                    size,
+                };
                 self.step(Owner::Work(key.clone()), store, op);
             }
             Source::Site(site) => {
@@ -553,16 +678,25 @@ impl Session {
     }
 
     fn commit(&mut self, key: &WorkKey) {
-        let WorkKey::Into(store, digest) = key else { return };
-        let Some(work) = self.works.get_mut(key) else { return };
+        let WorkKey::Into(store, digest) = key else {
+            return;
+        };
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
         work.stage = Phase::Committing;
-        let op = StoreOp::Commit { digest: digest.clone(), size: work.size };
+        let op = StoreOp::Commit {
+            digest: digest.clone(),
+            size: work.size,
+        };
         self.step(Owner::Work(key.clone()), *store, op);
     }
 
     /// The one whose source is used failed. A partial that is held is given back first.
     fn fail_work(&mut self, key: &WorkKey, error: Error) {
-        let Some(work) = self.works.get_mut(key) else { return };
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
         if let (true, WorkKey::Into(store, digest)) = (work.holds, key) {
             let digest = digest.clone();
             let op = if matches!(error, Error::Mismatch { .. }) {
@@ -580,13 +714,17 @@ impl Session {
 
     /// Nothing is outstanding any more and nobody wants it: give the partial back, then end.
     fn stopped(&mut self, key: &WorkKey) {
-        let Some(work) = self.works.get_mut(key) else { return };
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
         if let (true, WorkKey::Into(store, digest)) = (work.holds, key) {
             if matches!(work.stage, Phase::Releasing(_)) {
                 return;
             }
             work.stage = Phase::Releasing(None);
-            let op = StoreOp::Release { digest: digest.clone() };
+            let op = StoreOp::Release {
+                digest: digest.clone(),
+            };
             self.step(Owner::Work(key.clone()), *store, op);
             return;
         }
@@ -595,7 +733,9 @@ impl Session {
 
     /// Ends a work that was stopped or failed; whoever else waits takes over.
     fn over_or_failed(&mut self, key: &WorkKey, error: Option<Error>) {
-        let Some(work) = self.works.get_mut(key) else { return };
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
         work.leaving.clear();
         work.holds = false;
         work.stopping = false;
@@ -626,17 +766,32 @@ impl Session {
 
     /// The blob is where it was wanted: tell everybody.
     fn over(&mut self, key: &WorkKey, how: How) {
-        let Some(work) = self.works.remove(key) else { return };
+        let Some(work) = self.works.remove(key) else {
+            return;
+        };
         let (size, digest) = (work.size, key.digest().clone());
         for (i, waiter) in work.waiters.iter().enumerate() {
             // Only one of them moved it.
             let event = match how {
-                How::Moved if i == 0 => Event::Stored { digest: digest.clone(), size },
-                How::Moved => {
-                    Event::Skipped { digest: digest.clone(), size, why: Why::Elsewhere }
-                }
-                How::Mounted => Event::Skipped { digest: digest.clone(), size, why: Why::Mounted },
-                How::Present => Event::Skipped { digest: digest.clone(), size, why: Why::Present },
+                How::Moved if i == 0 => Event::Stored {
+                    digest: digest.clone(),
+                    size,
+                },
+                How::Moved => Event::Skipped {
+                    digest: digest.clone(),
+                    size,
+                    why: Why::Elsewhere,
+                },
+                How::Mounted => Event::Skipped {
+                    digest: digest.clone(),
+                    size,
+                    why: Why::Mounted,
+                },
+                How::Present => Event::Skipped {
+                    digest: digest.clone(),
+                    size,
+                    why: Why::Present,
+                },
             };
             let how = if i == 0 { how } else { How::Present };
             if waiter.work.is_none() {
@@ -662,7 +817,9 @@ impl Session {
             (_, Source::Store(_)) => return,
         };
         let owner = Owner::Work(key.clone());
-        let id = self.wire.begin(owner, waiter.task, site, op, waiter.wish.clone());
+        let id = self
+            .wire
+            .begin(owner, waiter.task, site, op, waiter.wish.clone());
         if let Some(work) = self.works.get_mut(key) {
             work.exchange = Some(id);
         }

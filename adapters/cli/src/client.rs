@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use windlass_core::{Config, Failure, Platforms, Reference, Report, StoreError};
-pub(crate) use windlass_store::driver::Cancel;
-use windlass_store::driver::{Credentials, Endpoint, Observer, Route, TimeLimits, Trust};
+use windlass_core::{Config, Descriptor, Failure, Platforms, Reference, Report, StoreError};
+pub(crate) use windlass_store::driver::{Cancel, Endpoint as End};
+use windlass_store::driver::{Credentials, Observer, Route, TimeLimits, Trust};
 use windlass_store::{Layout, Store};
 
 /// All that a client is made of.
@@ -18,19 +18,7 @@ pub(crate) struct Setup {
     pub(crate) time_limits: TimeLimits,
 }
 
-/// One end of a copy, ready for use.
-#[derive(Clone, Debug)]
-pub(crate) enum End {
-    /// A registry.
-    Registry(Reference),
-    /// An entry of a store.
-    Store {
-        store: Arc<dyn Store>,
-        name: Option<String>,
-    },
-}
-
-/// Does the work: the blocking driver, which measures better than the async one.
+/// Does the work.
 #[derive(Clone, Debug)]
 pub(crate) struct Client(windlass_blocking::Client);
 
@@ -57,7 +45,7 @@ impl Client {
         observer: Arc<dyn Observer>,
         cancel: &Cancel,
     ) -> Result<Report, Failure> {
-        let request = self.0.copy(source.endpoint(), destination.endpoint());
+        let request = self.0.copy(source.clone(), destination.clone());
         let request = match platforms {
             Platforms::All => request.all_platforms(),
             Platforms::One(platform) => request.platform(platform),
@@ -71,18 +59,9 @@ impl Client {
         reference: &Reference,
         observer: Arc<dyn Observer>,
         cancel: &Cancel,
-    ) -> Result<windlass_core::Descriptor, Failure> {
-        let request = self.0.resolve(reference).observer(observer).cancel(cancel);
-        request.run().map(|report| report.root)
-    }
-}
-
-impl End {
-    fn endpoint(&self) -> Endpoint {
-        match self {
-            Self::Registry(reference) => Endpoint::Registry(reference.clone()),
-            Self::Store { store, name } => Endpoint::store(store, name.clone()),
-        }
+    ) -> Result<Descriptor, Failure> {
+        let request = self.0.resolve(reference).observer(observer);
+        request.cancel(cancel).run().map(|report| report.root)
     }
 }
 

@@ -10,10 +10,11 @@ use windlass_core::call::TransferId;
 use windlass_core::credential::CredentialAnswer;
 use windlass_core::reference::Repository;
 use windlass_core::{
-    Copy, Event, Failure, Origin, Place, Platform, Platforms, Reference, Registry, StoreId, Task,
-    TaskId, Time,
+    Copy, Error, Event, Failure, Origin, Place, Platform, Platforms, Reference, Registry, StoreId,
+    Task, TaskId, Time,
 };
 
+use crate::layout::Layout;
 use crate::store::Store;
 use crate::stores::Stores;
 
@@ -415,14 +416,11 @@ pub fn host_platform() -> Platform {
 }
 
 /// A store that is gone when nobody uses it any more.
-//
-// CONNECT: the store crate's temporary store; without one the core says that a spool is needed.
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "making a temporary store can fail"
-)]
-const fn temporary_spool() -> Result<Option<Arc<dyn Store>>, Failure> {
-    Ok(None)
+fn temporary_spool() -> Result<Option<Arc<dyn Store>>, Failure> {
+    match Layout::temporary() {
+        Ok(spool) => Ok(Some(Arc::new(spool))),
+        Err(error) => Err(Failure::new(vec![Error::Store(error)])),
+    }
 }
 
 #[cfg(test)]

@@ -102,9 +102,11 @@ impl Stores {
     pub(crate) fn step(&self, id: StoreId, op: &StoreOp) -> Result<StoreAnswer, StoreError> {
         let store = self.shared.store(id)?;
         match op {
-            StoreOp::Begin { digest, size, private } => {
-                self.begin(id, &*store, digest, *size, *private)
-            }
+            StoreOp::Begin {
+                digest,
+                size,
+                private,
+            } => self.begin(id, &*store, digest, *size, *private),
             StoreOp::Stat { digest, size } => Ok(if store.contains(digest, *size)? {
                 StoreAnswer::Complete
             } else {

@@ -49,7 +49,10 @@ impl BlobGet {
             draft
         } else {
             // Closed, because open ranges are refused in places (clients.md C.17.3).
-            draft.with(header::RANGE, &range_header(self.hashing.len(), self.size - 1))
+            draft.with(
+                header::RANGE,
+                &range_header(self.hashing.len(), self.size - 1),
+            )
         }
     }
 
@@ -93,7 +96,11 @@ impl BlobGet {
             return Verdict::Done(Outcome::Fetched);
         }
         let (what, expected) = (self.what(), self.digest.to_string());
-        self.start_over(Error::Mismatch { what, expected, found: found.to_string() })
+        self.start_over(Error::Mismatch {
+            what,
+            expected,
+            found: found.to_string(),
+        })
     }
 
     pub(super) fn interrupted(&mut self, body: Received) {
@@ -120,6 +127,9 @@ impl BlobGet {
     }
 
     fn what(&self) -> String {
-        format!("blob {} of `{}/{}`", self.digest, self.site.registry, self.site.repository)
+        format!(
+            "blob {} of `{}/{}`",
+            self.digest, self.site.registry, self.site.repository
+        )
     }
 }

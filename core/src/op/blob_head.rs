@@ -17,7 +17,11 @@ pub(crate) struct BlobHead {
 
 impl BlobHead {
     pub(super) fn draft(&self) -> Draft {
-        Draft::new(Method::HEAD, self.site.url(&format!("blobs/{}", self.digest)), Expect::Head)
+        Draft::new(
+            Method::HEAD,
+            self.site.url(&format!("blobs/{}", self.digest)),
+            Expect::Head,
+        )
     }
 
     /// 401 and 403 are not "absent" (PUSHB-02).

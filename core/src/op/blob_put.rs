@@ -84,8 +84,15 @@ impl BlobPut {
         match self.source {
             // PUSHB-16: an empty blob is an empty PUT.
             Some(store) if self.size > 0 => {
-                let source = Source::Stored { store, digest: self.digest.clone() };
-                draft.payload = Payload::Body(Body { source, offset: 0, len: self.size });
+                let source = Source::Stored {
+                    store,
+                    digest: self.digest.clone(),
+                };
+                draft.payload = Payload::Body(Body {
+                    source,
+                    offset: 0,
+                    len: self.size,
+                });
                 draft.transfer = Some((self.transfer, Some(self.digest.clone())));
                 draft
             }
@@ -119,9 +126,7 @@ impl BlobPut {
                 scopes.merge(&Scopes::pull(from));
                 scopes
             }
-            Stage::Start { mount: None } | Stage::Put { .. } => {
-                Scopes::push(&self.site.repository)
-            }
+            Stage::Start { mount: None } | Stage::Put { .. } => Scopes::push(&self.site.repository),
         }
     }
 
@@ -139,9 +144,10 @@ impl BlobPut {
             201 => Verdict::Done(Outcome::Present),
             200 | 202..=299 => match answer.location() {
                 Ok(session) if self.source.is_none() => Verdict::Done(Outcome::Opened(session)),
-                Ok(session) => {
-                    Verdict::Next(Operation::BlobPut(Self { stage: Stage::Put { session }, ..self }))
-                }
+                Ok(session) => Verdict::Next(Operation::BlobPut(Self {
+                    stage: Stage::Put { session },
+                    ..self
+                })),
                 Err(error) => Verdict::Failed(error),
             },
             // PUSHB-54: whatever a mount is refused with, a plain upload is tried once.
@@ -154,9 +160,10 @@ impl BlobPut {
         if answer.status.is_success() {
             let said = answer.content_digest();
             return match said.filter(|said| said.algorithm() == self.digest.algorithm()) {
-                Some(said) if said != self.digest => Verdict::Failed(
-                    answer.peer(format!("says it stored {said}, but was sent {}", self.digest)),
-                ),
+                Some(said) if said != self.digest => Verdict::Failed(answer.peer(format!(
+                    "says it stored {said}, but was sent {}",
+                    self.digest
+                ))),
                 Some(_) | None => Verdict::Done(Outcome::Sent),
             };
         }
@@ -181,10 +188,16 @@ impl BlobPut {
     }
 
     fn start(self) -> Verdict {
-        Verdict::Next(Operation::BlobPut(Self { stage: Stage::Start { mount: None }, ..self }))
+        Verdict::Next(Operation::BlobPut(Self {
+            stage: Stage::Start { mount: None },
+            ..self
+        }))
     }
 
     fn what(&self) -> String {
-        format!("blob {} for `{}/{}`", self.digest, self.site.registry, self.site.repository)
+        format!(
+            "blob {} for `{}/{}`",
+            self.digest, self.site.registry, self.site.repository
+        )
     }
 }

@@ -32,7 +32,13 @@ impl ManifestGet {
         descriptor: Option<Descriptor>,
         limit: u64,
     ) -> Self {
-        Self { site, target, descriptor, limit, again: false }
+        Self {
+            site,
+            target,
+            descriptor,
+            limit,
+            again: false,
+        }
     }
 
     pub(super) fn draft(&self) -> Draft {
@@ -86,7 +92,11 @@ impl ManifestGet {
     }
 
     fn mismatch(self, expected: String, found: String) -> Verdict {
-        Verdict::Failed(Error::Mismatch { what: self.what(), expected, found })
+        Verdict::Failed(Error::Mismatch {
+            what: self.what(),
+            expected,
+            found,
+        })
     }
 
     fn flawed(&self, flaw: &Flaw, answer: &Answer) -> Error {
@@ -104,6 +114,9 @@ impl ManifestGet {
     }
 
     fn what(&self) -> String {
-        format!("manifest `{}` of `{}/{}`", self.target, self.site.registry, self.site.repository)
+        format!(
+            "manifest `{}` of `{}/{}`",
+            self.target, self.site.registry, self.site.repository
+        )
     }
 }

@@ -118,7 +118,12 @@ impl Answer {
 
     /// A header's value, if it is there once and readable (pitfall: header values are bytes).
     pub(crate) fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok().map(str::trim).filter(|value| !value.is_empty())
+        self.headers
+            .get(name)?
+            .to_str()
+            .ok()
+            .map(str::trim)
+            .filter(|value| !value.is_empty())
     }
 
     /// The `Docker-Content-Digest`, if it is one.
@@ -132,7 +137,9 @@ impl Answer {
             .headers
             .get(http::header::LOCATION)
             .ok_or_else(|| self.peer("answered without the Location it must have"))?;
-        let said = said.to_str().map_err(|_| self.peer("sent an unreadable Location"))?;
+        let said = said
+            .to_str()
+            .map_err(|_| self.peer("sent an unreadable Location"))?;
         self.url
             .resolve(said.trim())
             .map_err(|error| self.peer(format!("sent a Location that cannot be used: {error}")))
@@ -140,7 +147,10 @@ impl Answer {
 
     /// The error for a breach of the protocol.
     pub(crate) fn peer(&self, what: impl Into<String>) -> Error {
-        Error::Peer { request: self.request.clone(), what: what.into() }
+        Error::Peer {
+            request: self.request.clone(),
+            what: what.into(),
+        }
     }
 
     /// The error that this answer is, if it is not what was hoped for.
@@ -155,7 +165,11 @@ impl Answer {
                 let hint = said
                     .has("NAME_UNKNOWN")
                     .then(|| "the registry does not know the repository".into());
-                Error::NotFound(NotFound { what: what.into(), said, hint })
+                Error::NotFound(NotFound {
+                    what: what.into(),
+                    said,
+                    hint,
+                })
             }
             401 | 403 => Error::Auth(Box::new(AuthError {
                 request: self.request.clone(),
@@ -203,7 +217,11 @@ pub(crate) enum Outcome {
     /// The manifest or index.
     Document(Box<Document>),
     /// A manifest is there; its digest, size and type as far as the registry said.
-    Found { digest: Option<Digest>, size: Option<u64>, media_type: Option<String> },
+    Found {
+        digest: Option<Digest>,
+        size: Option<u64>,
+        media_type: Option<String>,
+    },
     /// It is not there, or HEAD is not answered in a way that tells.
     Absent,
     /// The blob is in the partial, whole and verified.
@@ -329,10 +347,12 @@ pub(crate) mod testing {
             url: site().url("blobs/uploads/"),
             status: StatusCode::from_u16(status).expect("a status"),
             headers: map,
-            body: Received::Collected { bytes: Vec::from(body), cut: false },
+            body: Received::Collected {
+                bytes: Vec::from(body),
+                cut: false,
+            },
             flaw: None,
             denied: None,
         }
     }
 }
-

@@ -63,10 +63,9 @@ impl Token {
             TokenCredential::Basic { username, password } => {
                 let mut draft = Draft::new(Method::GET, self.url(), expect);
                 // The one place where a password leaves; `realm::may_receive` has said to whom.
-                draft.headers.insert(
-                    header::AUTHORIZATION,
-                    basic(username, password.expose()),
-                );
+                draft
+                    .headers
+                    .insert(header::AUTHORIZATION, basic(username, password.expose()));
                 draft
             }
         }
@@ -74,7 +73,11 @@ impl Token {
 
     fn url(&self) -> Url {
         let mut url = self.realm.clone();
-        if let Some(service) = self.service.as_deref().filter(|service| !service.is_empty()) {
+        if let Some(service) = self
+            .service
+            .as_deref()
+            .filter(|service| !service.is_empty())
+        {
             url = url.with_encoded_query("service", service);
         }
         for scope in self.scopes.iter() {
@@ -130,10 +133,16 @@ impl Token {
         };
         let life = life(&said, date(&answer.headers));
         // V-B: if both are there and differ, `access_token` is what Go clients take.
-        let token = [said.access_token, said.token].into_iter().flatten().find(|t| !t.is_empty());
+        let token = [said.access_token, said.token]
+            .into_iter()
+            .flatten()
+            .find(|t| !t.is_empty());
         match token {
             Some(token) if HeaderValue::from_str(&token).is_ok() => {
-                Verdict::Done(Outcome::Granted(Grant { token: Secret::new(token), life }))
+                Verdict::Done(Outcome::Granted(Grant {
+                    token: Secret::new(token),
+                    life,
+                }))
             }
             Some(_) => Verdict::Failed(answer.peer("sent a token with characters no token has")),
             None => Verdict::Failed(answer.peer("sent no token")),
@@ -156,9 +165,7 @@ impl Token {
 /// service's own clock (AUTH-41 to AUTH-43).
 fn life(said: &Said, date: Option<u64>) -> u64 {
     let announced = match &said.expires_in {
-        Some(serde_json::Value::Number(number)) => {
-            number.as_u64().unwrap_or(SHORTEST_LIFE)
-        }
+        Some(serde_json::Value::Number(number)) => number.as_u64().unwrap_or(SHORTEST_LIFE),
         Some(serde_json::Value::String(text)) => text.trim().parse().unwrap_or(SHORTEST_LIFE),
         Some(
             serde_json::Value::Null
@@ -168,7 +175,11 @@ fn life(said: &Said, date: Option<u64>) -> u64 {
         )
         | None => SHORTEST_LIFE,
     };
-    let issued = said.issued_at.as_deref().and_then(rfc3339).map(|micros| micros / 1_000_000);
+    let issued = said
+        .issued_at
+        .as_deref()
+        .and_then(rfc3339)
+        .map(|micros| micros / 1_000_000);
     let age = match (date, issued) {
         (Some(date), Some(issued)) => date.saturating_sub(issued),
         (Some(_) | None, Some(_) | None) => 0,
