@@ -328,7 +328,9 @@ fn early_answer() {
     // With 100-continue the body never comes.
     let fields = "Content-Length: 1000\r\nExpect: 100-continue\r\n";
     send(&mut stream, "PUT /v2/app/blobs/uploads/x", fields, b"");
-    assert_eq!(receive(&mut stream, true).0, 401);
+    let (status, head, _) = receive(&mut stream, true);
+    assert_eq!(status, 401);
+    assert!(head.contains("connection: close\r\n"));
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
 }
 
@@ -374,6 +376,10 @@ fn refuse_to_read() {
     let piece = vec![0; 1 << 20];
     let blocked = (0..500).find_map(|_| stream.write_all(&piece).err());
     assert!(blocked.is_some());
+    assert_eq!(
+        (server.requests()[0].status, server.requests()[0].body),
+        (None, 1000)
+    );
     let began = Instant::now();
     drop(server);
     assert!(began.elapsed() < Duration::from_millis(500));
