@@ -85,6 +85,11 @@ impl Wire {
             }
             let before = head.len();
             head.extend_from_slice(&seen[..n]);
+            if !head[0].is_ascii_alphabetic() {
+                // A TLS handshake, most likely: it would wait for us as long as we for it.
+                self.take(n)?;
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             let from = before.saturating_sub(3);
             let Some(end) = head[from..].windows(4).position(|w| w == b"\r\n\r\n") else {
                 self.take(n)?;

@@ -432,7 +432,11 @@ fn crowd() {
         }
     });
     let mut garbage = connect(&server);
-    garbage.write_all(b"\x16\x03\x01 nonsense\r\n\r\n").unwrap();
+    // The beginning of a TLS handshake, of a client that tries https first.
+    garbage.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap();
+    assert_eq!(receive(&mut garbage, true).0, 400);
+    let mut garbage = connect(&server);
+    garbage.write_all(b"no http\r\n\r\n").unwrap();
     assert_eq!(receive(&mut garbage, true).0, 400);
     assert_eq!(server.requests().len(), 160);
     let began = Instant::now();
