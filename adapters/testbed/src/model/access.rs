@@ -144,10 +144,9 @@ impl User {
         if need.resource == CATALOG {
             return self.catalog;
         }
-        let name = need
-            .resource
-            .strip_prefix("repository:")
-            .unwrap_or(&need.resource);
+        let Some(name) = need.resource.strip_prefix("repository:") else {
+            return false;
+        };
         let has = |key: &str| {
             self.rights
                 .get(key)

@@ -11,7 +11,7 @@ use http::{Method, StatusCode, header};
 use serde_json::json;
 
 use super::Model;
-use super::access::{Announced, Auth, Bearer, CATALOG, Need, Token, Unions, basic_user};
+use super::access::{Announced, Auth, Bearer, Need, Token, Unions, basic_user};
 use super::message::{Answer, Refusal, Request};
 use super::target::{Target, form, split_url};
 use super::time::rfc3339;
@@ -246,7 +246,8 @@ fn granted(bearer: &Bearer, wish: &Wish) -> Result<BTreeMap<String, BTreeSet<Str
                 resource: resource.to_owned(),
                 action: action.to_owned(),
             };
-            let readable = bearer.anonymous_pull && action == "pull" && resource != CATALOG;
+            let repository = resource.starts_with("repository:");
+            let readable = bearer.anonymous_pull && action == "pull" && repository;
             if readable || user.is_some_and(|user| user.may(&need)) {
                 granted
                     .entry(need.resource)

@@ -50,6 +50,13 @@ fn exchange(shared: &Shared, wire: &mut Wire, head: Head) -> io::Result<After> {
     } = head;
     let nth = shared.requests.fetch_add(1, Ordering::SeqCst);
     let head_only = request.method == Method::HEAD;
+    // A client that was not invited sends no body: there is no telling what comes next.
+    let farewell = |mut delivery: Delivery| {
+        if expects_continue {
+            delivery.answer = delivery.answer.header("connection", "close");
+        }
+        delivery
+    };
     let send = |wire: &mut Wire, delivery: &Delivery| {
         let after = write(wire, delivery, head_only, &shared.stop)?;
         Ok::<_, io::Error>(if last { After::Close } else { after })
@@ -68,10 +75,11 @@ fn exchange(shared: &Shared, wire: &mut Wire, head: Head) -> io::Result<After> {
 
     if let Some(delivery) = shared.interceptor.before(&request, nth) {
         if let Some(most) = delivery.refuse_to_read_after {
-            let now = shared.now();
-            shared.model().note(&request, None, now);
             invite(wire, expects_continue)?;
-            wire.body(framing, Some(most))?;
+            let (Body::Whole(body) | Body::Cut(body)) = wire.body(framing, Some(most))?;
+            request.body = Bytes::from(body);
+            let now = shared.now();
+            shared.model().cut(&request, now);
             stand_still(shared, wire);
             return Ok(After::Close);
         }
@@ -79,7 +87,7 @@ fn exchange(shared: &Shared, wire: &mut Wire, head: Head) -> io::Result<After> {
         shared
             .model()
             .note(&request, Some(delivery.answer.status), now);
-        let after = send(wire, &delivery)?;
+        let after = send(wire, &farewell(delivery))?;
         return unread(wire, after);
     }
     if shared.interceptor.early(&request, nth) {
@@ -87,7 +95,7 @@ fn exchange(shared: &Shared, wire: &mut Wire, head: Head) -> io::Result<After> {
         let refusal = shared.model().refusal(&request, now);
         if let Some(answer) = refusal {
             let delivery = shared.interceptor.deliver(&request, nth, answer);
-            let after = send(wire, &delivery)?;
+            let after = send(wire, &farewell(delivery))?;
             return unread(wire, after);
         }
     }

@@ -73,7 +73,8 @@ pub struct Delivery {
     /// Sends these bytes instead of head and body, and ends the stream.
     pub raw: Option<Vec<u8>>,
     /// For [`Interceptor::before`]: reads this many bytes of the request's body and then no more,
-    /// until the connection breaks or the server goes. Nothing is answered.
+    /// until the connection breaks or the server goes. Nothing is answered; the model takes it as a
+    /// request that broke off ([`Model::cut`](crate::Model::cut)).
     pub refuse_to_read_after: Option<u64>,
 }
 

@@ -20,6 +20,8 @@ use crate::Request;
 /// More than any client's head.
 const MOST_HEAD: usize = 256 * 1024;
 const MOST_FIELDS: usize = 128;
+/// How much is allocated on the word of a `Content-Length`.
+const MOST_ROOM: u64 = 16 * 1024 * 1024;
 /// Bodies are kept in memory.
 const MOST_BODY: u64 = 2 * 1024 * 1024 * 1024;
 
@@ -83,6 +85,11 @@ impl Wire {
             }
             let before = head.len();
             head.extend_from_slice(&seen[..n]);
+            if !head[0].is_ascii_alphabetic() {
+                // A TLS handshake, most likely: it would wait for us as long as we for it.
+                self.take(n)?;
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             let from = before.saturating_sub(3);
             let Some(end) = head[from..].windows(4).position(|w| w == b"\r\n\r\n") else {
                 self.take(n)?;
@@ -136,7 +143,8 @@ impl Wire {
         if length > MOST_BODY {
             return Body::Cut(body);
         }
-        // Room is made as bytes arrive: a length is only a promise.
+        // A length is only a promise: beyond some room, more is made as bytes arrive.
+        body.reserve_exact(usize::try_from(length.min(MOST_ROOM)).unwrap_or(0));
         let read = (&*self.stream).take(length - 1).read_to_end(&mut body);
         let mut last = [0];
         let whole = read.is_ok_and(|n| n as u64 == length - 1)

@@ -6,4 +6,5 @@ mod lists;
 mod manifests;
 mod pulls;
 mod server;
+mod sessions;
 mod uploads;

@@ -328,7 +328,9 @@ fn early_answer() {
     // With 100-continue the body never comes.
     let fields = "Content-Length: 1000\r\nExpect: 100-continue\r\n";
     send(&mut stream, "PUT /v2/app/blobs/uploads/x", fields, b"");
-    assert_eq!(receive(&mut stream, true).0, 401);
+    let (status, head, _) = receive(&mut stream, true);
+    assert_eq!(status, 401);
+    assert!(head.contains("connection: close\r\n"));
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
 }
 
@@ -374,6 +376,10 @@ fn refuse_to_read() {
     let piece = vec![0; 1 << 20];
     let blocked = (0..500).find_map(|_| stream.write_all(&piece).err());
     assert!(blocked.is_some());
+    assert_eq!(
+        (server.requests()[0].status, server.requests()[0].body),
+        (None, 1000)
+    );
     let began = Instant::now();
     drop(server);
     assert!(began.elapsed() < Duration::from_millis(500));
@@ -426,7 +432,11 @@ fn crowd() {
         }
     });
     let mut garbage = connect(&server);
-    garbage.write_all(b"\x16\x03\x01 nonsense\r\n\r\n").unwrap();
+    // The beginning of a TLS handshake, of a client that tries https first.
+    garbage.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap();
+    assert_eq!(receive(&mut garbage, true).0, 400);
+    let mut garbage = connect(&server);
+    garbage.write_all(b"no http\r\n\r\n").unwrap();
     assert_eq!(receive(&mut garbage, true).0, 400);
     assert_eq!(server.requests().len(), 160);
     let began = Instant::now();
