@@ -106,8 +106,9 @@ fn gets_manifest(request: &Request) -> bool {
     request.path().ends_with("/manifests/latest")
 }
 
-fn layer_bytes(image: &Image, layout_seed: usize) -> Vec<u8> {
-    let (layout, same) = Layout::with_image(1, layout_seed, layout_seed as u64);
+/// The bytes of the layer of an image that `attack` made of this size.
+fn layer_bytes(image: &Image, size: usize) -> Vec<u8> {
+    let (layout, same) = Layout::with_image(1, size, size as u64);
     assert_eq!(same.layers, image.layers);
     layout.read(&image.layers[0].digest)
 }
