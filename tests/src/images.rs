@@ -355,6 +355,13 @@ impl Layout {
             .collect()
     }
 
+    /// The one digest that `index.json` lists.
+    pub fn root(&self) -> String {
+        let mut roots = self.roots();
+        assert_eq!(roots.len(), 1, "{roots:?}");
+        roots.remove(0)
+    }
+
     /// Reads the image with this name.
     pub fn image(&self, name: &str) -> Image {
         let blob = |value: &Value| Blob {

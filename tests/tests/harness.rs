@@ -48,7 +48,7 @@ fn a_seeded_image_is_pulled_by_every_peer() {
                 image.all().all(|blob| out.has(&blob.digest)),
                 "{peer:?} on {version:?}"
             );
-            assert_eq!(out.roots(), [image.manifest.digest.clone()]);
+            assert_eq!(out.root(), image.manifest.digest);
             let requests = registry.requests_since(mark);
             for blob in image.blobs() {
                 assert_eq!(
@@ -284,7 +284,7 @@ fn the_good_registry_is_good_enough_for_a_peer() {
             &out.oci_named("latest"),
         ]);
     });
-    assert_eq!(out.roots(), [image.manifest.digest.clone()]);
+    assert_eq!(out.root(), image.manifest.digest);
     let (other, pushed) = Layout::with_image(2, 5_000, 9);
     let from = format!("ocidir://{}:latest", other.path.display());
     let to = server.reference("y:pushed");

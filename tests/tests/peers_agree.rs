@@ -39,7 +39,7 @@ fn peers_pull_what_windlass_pushed() {
             for peer in Peer::ALL {
                 let out = Layout::absent();
                 peer.pull(&registry, &name, &out);
-                assert_eq!(out.roots(), [image.manifest.digest.clone()], "{peer:?}");
+                assert_eq!(out.root(), image.manifest.digest, "{peer:?}");
                 assert!(image.all().all(|blob| out.has(&blob.digest)), "{peer:?}");
                 out.check();
             }
@@ -62,7 +62,7 @@ fn peers_pull_the_index_that_windlass_pushed() {
         for peer in Peer::ALL {
             let out = Layout::absent();
             peer.pull(&registry, "multi:v1", &out);
-            assert_eq!(out.roots(), [index.index.digest.clone()], "{peer:?}");
+            assert_eq!(out.root(), index.index.digest, "{peer:?}");
             assert!(
                 index
                     .images

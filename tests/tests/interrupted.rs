@@ -1,0 +1,404 @@
+//! Interrupted transfers: killed, cut, cancelled. Nothing is downloaded twice (design §1, 2), and
+//! nothing stands under a final name before its time (design §6, SEC-02).
+#![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use windlass_tests::command::{INTERRUPTED, Running, TERMINATED, Windlass};
+use windlass_tests::hostile::{Good, Hostile, Reply};
+use windlass_tests::images::{Image, Layout};
+use windlass_tests::proxy::{Fault, Proxy};
+use windlass_tests::registry::{Registry, Setup, Version};
+use windlass_tests::{needs, wait_for};
+
+const MIB: u64 = 1 << 20;
+
+/// How long a cancelled command may take: one second (design §7), and half of one for a machine
+/// that is doing other things.
+const AT_ONCE: Duration = Duration::from_millis(1500);
+
+/// An image with one layer of `mib` MiB in a real registry, and a link to it.
+fn behind_a_link(version: Version, mib: usize) -> (Registry, Image, Proxy) {
+    let (layout, image) = Layout::with_image(1, mib << 20, mib as u64);
+    let registry = Setup::new(version).start();
+    registry.seed(&layout, &image, "a", "v1");
+    let proxy = Proxy::to(&registry.host());
+    (registry, image, proxy)
+}
+
+/// `kill -9` during a throttled pull of 64 MiB: the next run asks for the rest, from exactly where
+/// the partial ended, and that is within 1 MiB of what had come through the link.
+#[test]
+fn a_killed_pull_goes_on_where_it_was() {
+    needs!("docker-registry", "registry");
+    for version in Version::ALL {
+        let (registry, image, proxy) = behind_a_link(version, 64);
+        let layer = &image.layers[0];
+        let out = Layout::absent();
+        let reference = format!("{}/a:v1", proxy.host());
+        let words = ["pull", &reference, &out.oci()];
+        // Slower than the client reads and hashes, so that what went through was read.
+        proxy.limit_down(12 * MIB);
+        let mut first = Windlass::new(words).jobs(1).spawn();
+        wait_for("24 MiB", || proxy.down() > 24 * MIB);
+        let read = proxy.down();
+        first.kill();
+
+        assert!(
+            !out.has(&layer.digest),
+            "under its final name before its time"
+        );
+        out.check();
+        assert!(!out.path.join("index.json").exists() || out.roots().is_empty());
+        let partials = out.partials();
+        assert_eq!(partials.len(), 1, "one blob was on its way: {partials:?}");
+        let kept = partials[0];
+        assert!(kept + MIB >= read, "{kept} of {read} bytes were kept");
+
+        let ranges = proxy.ranges().len();
+        proxy.unlimit();
+        let before = proxy.down();
+        let mark = registry.mark();
+        let done = Windlass::new(words).jobs(1).run();
+        assert_eq!(done.digest(), image.manifest.digest);
+        out.check_holds_exactly(image.all());
+        let range = proxy.ranges()[ranges];
+        assert_eq!(
+            range,
+            (kept, Some(layer.size - 1)),
+            "a closed range from the partial's end"
+        );
+        let moved = proxy.down() - before;
+        assert!(
+            moved < layer.size - kept + MIB,
+            "{moved} bytes for {} missing",
+            layer.size - kept
+        );
+        assert!(out.partials().is_empty(), "the partial became the blob");
+        let gets = registry.requests_since(mark);
+        assert_eq!(
+            gets.iter().filter(|r| r.gets_blob(&layer.digest)).count(),
+            1
+        );
+    }
+}
+
+/// A kill at any instant leaves the old state or the new one, and partials that resume: whatever
+/// stands under a final name is whole, the layout is readable, and the next run ends the work.
+#[test]
+fn a_kill_at_any_instant_leaves_a_layout() {
+    needs!("docker-registry");
+    let (layout, image) = Layout::with_image(6, MIB as usize, 3);
+    let registry = Setup::new(Version::Debian).start();
+    registry.seed(&layout, &image, "a", "v1");
+    for stop in [
+        300,
+        2_000,
+        MIB / 2,
+        MIB + 100,
+        3 * MIB,
+        5 * MIB,
+        6 * MIB + 8_000,
+    ] {
+        let proxy = Proxy::to(&registry.host());
+        proxy.after_down(stop, Fault::Stall);
+        let out = Layout::absent();
+        let reference = format!("{}/a:v1", proxy.host());
+        let words = ["pull", &reference, &out.oci()];
+        let mut first = Windlass::new(words).spawn();
+        wait_for("the stall", || proxy.down() >= stop || !first.is_running());
+        first.kill();
+        out.check();
+        if out.path.join("index.json").exists() && !out.roots().is_empty() {
+            assert_eq!(out.root(), image.manifest.digest);
+            out.check_holds_exactly(image.all());
+        }
+        let direct = registry.reference("a:v1");
+        let done = Windlass::new(["pull", &direct, &out.oci()]).run();
+        assert_eq!(
+            done.digest(),
+            image.manifest.digest,
+            "after a kill at {stop}"
+        );
+        out.check_holds_exactly(image.all());
+        assert_eq!(out.root(), image.manifest.digest);
+    }
+}
+
+/// What a process has read so far, from files and perhaps from sockets.
+fn read_by(process: &Running) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{}/io", process.id())).unwrap();
+    let line = io
+        .lines()
+        .find_map(|line| line.strip_prefix("rchar: "))
+        .unwrap();
+    line.trim().parse().unwrap()
+}
+
+/// A connection cut in the middle resumes within the call from what was received (RNG-05), and
+/// nothing is read back to be hashed again (design §4, download).
+#[test]
+fn a_cut_connection_resumes_within_the_call_without_hashing_again() {
+    needs!("docker-registry", "registry");
+    for version in Version::ALL {
+        let (registry, image, proxy) = behind_a_link(version, 64);
+        let layer = &image.layers[0];
+        let out = Layout::absent();
+        let reference = format!("{}/a:v1", proxy.host());
+        let mark = registry.mark();
+        proxy.limit_down(48 * MIB);
+        proxy.after_down(40 * MIB, Fault::Cut);
+        let mut pull = Windlass::new(["pull", &reference, &out.oci()])
+            .jobs(1)
+            .spawn();
+        wait_for("the cut", || {
+            proxy.ranges().len() == 1 || !pull.is_running()
+        });
+        // Hold it shortly before the end, to look at what it has read.
+        let end = 62 * MIB;
+        proxy.after_down(end - proxy.down(), Fault::Stall);
+        wait_for("the stall", || proxy.down() >= end || !pull.is_running());
+        assert!(pull.is_running(), "it gave up: {}", pull.wait());
+        let read = read_by(&pull);
+        // Whether `recv` is counted is up to the kernel: either all of the network or none of it.
+        // Reading 40 MiB back would be neither.
+        let none = read < 12 * MIB;
+        let network = read.abs_diff(proxy.down()) < 12 * MIB;
+        assert!(none || network, "{read} bytes read, {} came", proxy.down());
+        proxy.after_down(u64::MAX / 2, Fault::Cut);
+        let done = pull.wait();
+        assert_eq!(done.digest(), image.manifest.digest);
+        out.check_holds_exactly(image.all());
+        let ranges = proxy.ranges();
+        assert_eq!(ranges.len(), 2, "two faults, two resumptions: {ranges:?}");
+        assert!(
+            ranges[0].0 <= 40 * MIB && ranges[0].0 + MIB > 40 * MIB,
+            "{ranges:?}"
+        );
+        assert!(
+            ranges.iter().all(|range| range.1 == Some(layer.size - 1)),
+            "{ranges:?}"
+        );
+        assert!(
+            proxy.down() < layer.size + MIB,
+            "{} bytes in all",
+            proxy.down()
+        );
+        let gets = registry.requests_since(mark);
+        assert_eq!(
+            gets.iter().filter(|r| r.gets_blob(&layer.digest)).count(),
+            3
+        );
+    }
+}
+
+/// A link that cuts again and again still gets there: progress gives a transfer its tries back
+/// (design §4, retry).
+#[test]
+fn a_link_that_cuts_every_megabyte_gets_there() {
+    needs!("docker-registry");
+    let (_registry, image, proxy) = behind_a_link(Version::Debian, 8);
+    let out = Layout::absent();
+    let reference = format!("{}/a:v1", proxy.host());
+    proxy.limit_down(16 * MIB);
+    proxy.after_down(MIB, Fault::Cut);
+    let words = ["pull", &reference, &out.oci()];
+    let mut pull = Windlass::new(words).jobs(1).retries(2).spawn();
+    let mut cuts = 0;
+    while pull.is_running() {
+        if proxy.ranges().len() > cuts {
+            cuts = proxy.ranges().len();
+            proxy.after_down(MIB, Fault::Cut);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(pull.wait().digest(), image.manifest.digest);
+    out.check_holds_exactly(image.all());
+    assert!(cuts >= 4, "{cuts} cuts are more than the tries it had");
+    assert!(proxy.down() < 9 * MIB, "{} bytes in all", proxy.down());
+}
+
+/// `kill -9` during a push: nothing is tagged, and the next run ends it.
+#[test]
+fn a_killed_push_is_done_by_the_next() {
+    needs!("docker-registry", "registry");
+    for version in Version::ALL {
+        let (layout, image) = Layout::with_image(1, 32 << 20, 5);
+        let registry = Setup::new(version).start();
+        let proxy = Proxy::to(&registry.host());
+        proxy.limit_up(8 * MIB);
+        let reference = format!("{}/a:v1", proxy.host());
+        let words = ["push", &layout.oci_named("latest"), &reference];
+        let mut first = Windlass::new(words).spawn();
+        wait_for("8 MiB", || proxy.up() > 8 * MIB);
+        first.kill();
+        assert_eq!(registry.tagged("a", "v1"), None);
+        assert!(!registry.holds(&image.layers[0].digest));
+        proxy.unlimit();
+        assert_eq!(Windlass::new(words).run().digest(), image.manifest.digest);
+        assert!(image.all().all(|blob| registry.holds(&blob.digest)));
+    }
+}
+
+/// A server where one thing never comes to an end, and a command that waits for it.
+struct Stalled {
+    server: Hostile,
+    _layout: Layout,
+    out: Layout,
+    words: Vec<String>,
+    what: &'static str,
+}
+
+/// Every place where a command can wait for a peer.
+fn stalls() -> Vec<Stalled> {
+    let mut stalls = Vec::new();
+    type Stall = fn(&str) -> Option<Reply>;
+    let pulls: [(&'static str, Stall); 4] = [
+        ("the head of a manifest", |path| {
+            path.contains("/manifests/").then(Reply::silence)
+        }),
+        ("the head of a blob", |path| {
+            path.contains("/blobs/").then(Reply::silence)
+        }),
+        ("the middle of a blob", |path| {
+            let half = Reply::new(200).body(vec![7; 100_000]).claiming(1 << 19);
+            path.contains("/blobs/").then(|| half.then_stall())
+        }),
+        ("the time of a Retry-After", |path| {
+            let later = Reply::new(429).header("Retry-After", "50");
+            path.contains("/manifests/").then_some(later)
+        }),
+    ];
+    for (what, stall) in pulls {
+        let layout = Layout::new();
+        // A layer of exactly the size that the stalled answer claims.
+        let image = layout.add_artifact(1 << 19, 6);
+        let good = Good::serving(&layout, &image);
+        let server = Hostile::start(move |request| {
+            stall(request.path()).unwrap_or_else(|| good.answer(request))
+        });
+        let out = Layout::absent();
+        let words = vec!["pull".to_owned(), server.reference("a:latest"), out.oci()];
+        stalls.push(Stalled {
+            server,
+            _layout: layout,
+            out,
+            words,
+            what,
+        });
+    }
+    // A peer that takes no more of an upload, and one that never answers it.
+    for (what, early) in [
+        ("a peer that stopped reading", true),
+        ("the answer to a PUT", false),
+    ] {
+        let (layout, _) = Layout::with_image(1, if early { 32 << 20 } else { 10_000 }, 7);
+        let good = Arc::new(Good::new());
+        let server = Hostile::start_impatient(
+            move |request| (early && request.method == "PUT").then(Reply::silence),
+            move |request| match request.method.as_str() {
+                "PUT" => Reply::silence(),
+                _ => good.answer(request),
+            },
+        );
+        let words = vec![
+            "push".to_owned(),
+            layout.oci_named("latest"),
+            server.reference("a:v1"),
+        ];
+        stalls.push(Stalled {
+            server,
+            _layout: layout,
+            out: Layout::absent(),
+            words,
+            what,
+        });
+    }
+    stalls
+}
+
+impl Stalled {
+    /// Starts the command and waits until it has got as far as it gets.
+    fn start(&self) -> Running {
+        let running = Windlass::new(&self.words).spawn();
+        let wanted = match self.words[0].as_str() {
+            "push" => "PUT",
+            _ if self.what.contains("blob") => "GET",
+            _ => "",
+        };
+        let path = if self.what.contains("blob") {
+            "/blobs/"
+        } else {
+            ""
+        };
+        wait_for(self.what, || {
+            let requests = self.server.requests();
+            requests
+                .iter()
+                .any(|r| r.method.contains(wanted) && r.path().contains(path))
+        });
+        // Let it get to its wait; how long this takes is not measured.
+        std::thread::sleep(Duration::from_millis(300));
+        running
+    }
+}
+
+/// Ctrl-C and termination against a stalled server end the command within a second, with the exit
+/// code of the signal (130, 143), wherever it waits; what was received stays as a partial.
+#[test]
+fn signals_end_a_stalled_command_at_once() {
+    for stalled in stalls() {
+        for (code, signal) in [
+            (INTERRUPTED, Running::interrupt as fn(&Running)),
+            (TERMINATED, Running::terminate as fn(&Running)),
+        ] {
+            let running = stalled.start();
+            let begun = Instant::now();
+            signal(&running);
+            let done = running.wait();
+            let took = begun.elapsed();
+            assert_eq!(done.status.code(), Some(code), "{}: {done}", stalled.what);
+            assert!(
+                took < AT_ONCE,
+                "{}: {took:?} after the signal",
+                stalled.what
+            );
+            assert!(!done.stdout.contains("sha256:"), "{done}");
+            if stalled.what.contains("middle") {
+                stalled.out.check();
+                let kept = stalled.out.partials();
+                assert!(
+                    kept.first().is_some_and(|len| *len >= 64 << 10),
+                    "{kept:?} was kept"
+                );
+            }
+        }
+    }
+}
+
+/// Ctrl-C during a pull from a real registry; the next run goes on from there.
+#[test]
+fn an_interrupted_pull_goes_on_where_it_was() {
+    needs!("docker-registry");
+    let (_registry, image, proxy) = behind_a_link(Version::Debian, 16);
+    let out = Layout::absent();
+    let reference = format!("{}/a:v1", proxy.host());
+    let words = ["pull", &reference, &out.oci()];
+    proxy.after_down(8 * MIB, Fault::Stall);
+    let first = Windlass::new(words).jobs(1).spawn();
+    wait_for("8 MiB", || proxy.down() >= 8 * MIB);
+    std::thread::sleep(Duration::from_millis(300));
+    first.interrupt();
+    first.wait().ended_with(INTERRUPTED);
+    let kept = out.partials()[0];
+    assert!(kept + MIB > 8 * MIB, "{kept} bytes were kept");
+    proxy.after_down(u64::MAX / 2, Fault::Cut);
+    assert_eq!(
+        Windlass::new(words).jobs(1).run().digest(),
+        image.manifest.digest
+    );
+    let ranges = proxy.ranges();
+    assert_eq!(ranges, [(kept, Some(image.layers[0].size - 1))]);
+    out.check_holds_exactly(image.all());
+}

@@ -1,0 +1,164 @@
+//! Time limits (design §7): a transfer may take as long as it moves, and one that does not move is
+//! noticed. And bounds: memory does not grow with a layer.
+#![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use windlass_tests::command::{TEMPORARY, Windlass, tries};
+use windlass_tests::hostile::{Good, Hostile, Reply};
+use windlass_tests::images::Layout;
+use windlass_tests::needs;
+use windlass_tests::proxy::Proxy;
+use windlass_tests::registry::{Setup, Version};
+
+const MIB: u64 = 1 << 20;
+
+/// An upload three times as long as the idle limit passes: the trap of a read timeout that counts
+/// while the client writes (design §7). The link takes 2 MiB/s, so no pause is as long as the limit.
+#[test]
+fn an_upload_three_times_as_long_as_the_idle_limit_passes() {
+    needs!("docker-registry");
+    let (layout, image) = Layout::with_image(1, 14 << 20, 1);
+    let registry = Setup::new(Version::Debian).start();
+    let proxy = Proxy::to(&registry.host());
+    proxy.limit_up(2 * MIB);
+    let reference = format!("{}/a:v1", proxy.host());
+    let words = ["push", &layout.oci_named("latest"), &reference];
+    let done = Windlass::new(words).timeout(2).retries(0).run();
+    assert_eq!(done.digest(), image.manifest.digest);
+    assert!(
+        done.took >= Duration::from_secs(6),
+        "the link was slow enough: {done}"
+    );
+    assert!(proxy.up() < image.layers[0].size + MIB, "it was sent once");
+}
+
+/// A download three times as long as the idle limit passes.
+#[test]
+fn a_download_three_times_as_long_as_the_idle_limit_passes() {
+    needs!("docker-registry");
+    let (layout, image) = Layout::with_image(1, 14 << 20, 2);
+    let registry = Setup::new(Version::Debian).start();
+    registry.seed(&layout, &image, "a", "v1");
+    let proxy = Proxy::to(&registry.host());
+    proxy.limit_down(2 * MIB);
+    let out = Layout::absent();
+    let reference = format!("{}/a:v1", proxy.host());
+    let words = ["pull", &reference, &out.oci()];
+    let done = Windlass::new(words).jobs(1).timeout(2).retries(0).run();
+    assert_eq!(done.digest(), image.manifest.digest);
+    assert!(
+        done.took >= Duration::from_secs(6),
+        "the link was slow enough: {done}"
+    );
+    assert!(proxy.ranges().is_empty(), "in one go: {:?}", proxy.ranges());
+}
+
+/// Error::Exhausted over an idle connection, exit 5: a body that stops is noticed after the idle
+/// limit, tried as often as was said, and what came is kept.
+#[test]
+fn a_body_that_stops_is_noticed() {
+    let (layout, image) = Layout::with_image(1, 40_000, 3);
+    let good = Good::serving(&layout, &image);
+    let layer = image.layers[0].clone();
+    let bytes = layout.read(&layer.digest);
+    let asked = layer.digest.clone();
+    let server = Hostile::start(move |request| {
+        if !request.path().ends_with(&asked) || request.method != "GET" {
+            return good.answer(request);
+        }
+        let (first, size) = (request.range().map_or(0, |range| range.0), layer.size);
+        // The first answer brings 10 000 bytes, the others nothing.
+        match first {
+            0 => Reply::new(200)
+                .body(&bytes[..10_000])
+                .claiming(size)
+                .then_stall(),
+            _ => Reply::new(206)
+                .header(
+                    "Content-Range",
+                    format!("bytes {first}-{}/{size}", size - 1),
+                )
+                .claiming(size - first)
+                .then_stall(),
+        }
+    });
+    let out = Layout::absent();
+    let words = ["pull", &server.reference("a:latest"), &out.oci()];
+    let done = Windlass::new(words).timeout(1).retries(1).jobs(1).run();
+    done.failed(TEMPORARY, &image.layers[0].digest);
+    assert_eq!(server.count("GET", &image.layers[0].digest), tries(1));
+    assert_eq!(out.partials(), [10_000]);
+    assert!(
+        done.took >= Duration::from_secs(2),
+        "the limit was kept twice: {done}"
+    );
+}
+
+/// Error::Exhausted, exit 5: a peer that stops reading an upload is noticed after the idle limit,
+/// and tried as often as was said: nothing was acknowledged, so nothing counts as progress.
+#[test]
+fn a_peer_that_stops_reading_is_noticed() {
+    let (layout, image) = Layout::with_image(1, 64 << 20, 4);
+    let good = Arc::new(Good::new());
+    let serving = good.clone();
+    // The config is small and taken; the layer is not.
+    let early = move |request: &windlass_tests::hostile::Request| {
+        let length = request
+            .header("content-length")
+            .and_then(|v| v.parse::<u64>().ok());
+        (request.method == "PUT" && length > Some(MIB)).then(Reply::silence)
+    };
+    let server = Hostile::start_impatient(early, move |request| serving.answer(request));
+    let words = [
+        "push",
+        &layout.oci_named("latest"),
+        &server.reference("a:v1"),
+    ];
+    let done = Windlass::new(words).timeout(1).retries(1).run();
+    done.failed(TEMPORARY, &server.host());
+    assert!(!good.has(&image.layers[0].digest));
+    assert_eq!(good.tagged("v1"), None);
+    let large = |r: &&windlass_tests::hostile::Request| {
+        let length = r
+            .header("content-length")
+            .and_then(|v| v.parse::<u64>().ok());
+        r.method == "PUT" && length > Some(MIB)
+    };
+    assert_eq!(server.requests().iter().filter(large).count(), tries(1));
+}
+
+/// Bounded memory whatever the layer's size (design §1, 6): the peak of a pull and a push of
+/// 256 MiB is below 96 MiB.
+#[test]
+fn memory_does_not_grow_with_a_layer() {
+    needs!("docker-registry");
+    let (layout, image) = Layout::with_image(1, 256 << 20, 5);
+    let registry = Setup::new(Version::Debian).start();
+    let reference = registry.reference("a:v1");
+    let out = Layout::absent();
+    for words in [
+        ["push", &layout.oci_named("latest"), &reference],
+        ["pull", &reference, &out.oci()],
+    ] {
+        let mut running = Windlass::new(words).spawn();
+        let mut peak = 0;
+        while running.is_running() {
+            peak = peak.max(peak_of(running.id()).unwrap_or(0));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(running.wait().digest(), image.manifest.digest);
+        assert!(peak > 0, "it was looked at while it ran");
+        assert!(peak < 96 << 10, "{} peaked at {peak} KiB", words[0]);
+    }
+}
+
+/// The most memory that a process has used, in KiB.
+fn peak_of(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches("kB").trim().parse().ok()
+}
