@@ -132,8 +132,8 @@ impl Exchanges {
 
     async fn client(&self, request: &Request<Payload>) -> Result<Client, Interrupted> {
         let is_secure = request.uri().scheme_str() == Some("https");
-        let proxy = origin(request.uri()).filter(|_| self.route.is_some());
-        let proxy = proxy.and_then(|origin| self.route.as_ref()?.proxy(&origin));
+        let route = self.route.as_ref();
+        let proxy = route.and_then(|route| route.proxy(&origin(request.uri())?));
         if let Some(Proxy { url }) = &proxy
             && reqwest::Proxy::all(url.as_str()).is_err()
         {
@@ -370,6 +370,10 @@ fn sort_io(error: &io::Error) -> Option<TransportErrorKind> {
     let inner = error.get_ref();
     if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
         return Some(TransportErrorKind::Tls);
+    }
+    // hyper-rustls wraps an error of the same type once more.
+    if let Some(inner) = inner.and_then(|inner| inner.downcast_ref::<io::Error>()) {
+        return sort_io(inner);
     }
     (error.kind() != io::ErrorKind::Other).then_some(TransportErrorKind::Reset)
 }
