@@ -7,6 +7,7 @@
 //! longer than the limit would be killed; a body therefore notes when it was last asked for bytes
 //! ([`Outflow`]), and that is what the limit is held against.
 
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
@@ -15,7 +16,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Method, Request};
 use http_body::{Frame, SizeHint};
 use reqwest::{Body, Client, Response, Url};
 use tokio::sync::{OnceCell, mpsc};
@@ -40,6 +41,8 @@ pub(crate) struct Exchanges {
     tls: Tls,
     /// For http only: needs no certificates.
     plain: OnceCell<Result<Client, TransportError>>,
+    /// Where requests were answered lately, so that a connection is likely kept.
+    lately: Mutex<BTreeMap<String, Instant>>,
     /// Made when first needed, because it may read the system's certificates.
     secure: OnceCell<Result<Client, TransportError>>,
 }
@@ -57,6 +60,7 @@ impl Exchanges {
             route,
             tls,
             plain: OnceCell::const_new(),
+            lately: Mutex::new(BTreeMap::new()),
             secure: OnceCell::const_new(),
         }
     }
@@ -78,8 +82,33 @@ impl Exchanges {
             (_, Some(stored)) => Some(Body::wrap(stored)),
             (_, None) => None,
         };
-        let answer = self.watched(client.execute(sent), flow.as_deref()).await?;
+        let again = sent.try_clone().filter(|_| is_repeatable(request));
+        let mut answer = self.watched(client.execute(sent), flow.as_deref()).await?;
+        if let (Err(error), Some(again)) = (&answer, again)
+            && sort(error).kind == TransportErrorKind::Reset
+            && self.is_stale(request)
+        {
+            answer = self.watched(client.execute(again), None).await?;
+        }
+        if answer.is_ok() {
+            self.note_answer(request);
+        }
         answer.map_err(|error| Interrupted::Transport(sort(&error)))
+    }
+
+    /// Whether a connection that broke without an answer was most likely a kept one, which the
+    /// server had just closed. reqwest does not say which connection it took. Says so once: the
+    /// next one breaks for another reason.
+    fn is_stale(&self, request: &Request<Payload>) -> bool {
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        let answered = lately.remove(&authority(request));
+        answered.is_some_and(|at| at.elapsed() <= 2 * IDLE_AGE)
+    }
+
+    fn note_answer(&self, request: &Request<Payload>) {
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        lately.retain(|_, at| at.elapsed() <= 2 * IDLE_AGE);
+        lately.insert(authority(request), Instant::now());
     }
 
     /// The next piece of an answer's body; `None` is its end.
@@ -175,6 +204,25 @@ impl Exchanges {
         builder
             .build()
             .map_err(|_| failed("the HTTP client cannot be made".into()))
+    }
+}
+
+fn authority(request: &Request<Payload>) -> String {
+    request
+        .uri()
+        .authority()
+        .map_or_else(String::new, ToString::to_string)
+}
+
+/// Whether doing it twice is doing it once, for a request that may have arrived after all.
+fn is_repeatable(request: &Request<Payload>) -> bool {
+    match (request.method(), request.body()) {
+        (&Method::GET | &Method::HEAD, _) => true,
+        // It opens an upload. One opened in vain is forgotten by the registry.
+        (&Method::POST, Payload::Empty) => true,
+        // A manifest.
+        (&Method::PUT, Payload::Bytes(_)) => true,
+        _ => false,
     }
 }
 
@@ -343,8 +391,8 @@ fn sort(error: &reqwest::Error) -> TransportError {
         if let Some(error) = inner.downcast_ref::<io::Error>() {
             kind = kind.or_else(|| sort_io(error));
         }
-        if inner.is::<rustls::Error>() {
-            kind = Some(Kind::Tls);
+        if let Some(error) = inner.downcast_ref::<rustls::Error>() {
+            kind = Some(sort_tls(error));
         }
         texts.push(inner.to_string());
         source = inner.source();
@@ -366,10 +414,22 @@ fn sort(error: &reqwest::Error) -> TransportError {
     TransportError::new(kind, detail)
 }
 
+/// A record that was damaged on the way may arrive next time; a certificate stays wrong.
+fn sort_tls(error: &rustls::Error) -> TransportErrorKind {
+    if matches!(
+        error,
+        rustls::Error::DecryptError | rustls::Error::PeerSentOversizedRecord
+    ) {
+        TransportErrorKind::Reset
+    } else {
+        TransportErrorKind::Tls
+    }
+}
+
 fn sort_io(error: &io::Error) -> Option<TransportErrorKind> {
     let inner = error.get_ref();
-    if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
-        return Some(TransportErrorKind::Tls);
+    if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return Some(sort_tls(error));
     }
     // hyper-rustls wraps an error of the same type once more.
     if let Some(inner) = inner.and_then(|inner| inner.downcast_ref::<io::Error>()) {

@@ -232,6 +232,29 @@ fn bodies_are_not_chunked() {
 }
 
 #[test]
+fn a_kept_connection_that_closes_is_replaced_silently() {
+    // Every connection takes two requests, but answers one only.
+    let base = server(|mut stream| {
+        head(&mut stream);
+        stream.write_all(OK).unwrap();
+        head(&mut stream);
+    });
+    block_on(async {
+        let exchanges = plain(2000);
+        for method in ["GET", "POST", "GET"] {
+            let request = request(method, &base, Payload::Empty);
+            assert_eq!(run(&exchanges, &request).await.unwrap(), b"hello");
+        }
+        // What may not be done twice is not.
+        let patch = request("PATCH", &base, Payload::Empty);
+        assert_eq!(
+            kind(run(&exchanges, &patch).await),
+            TransportErrorKind::Reset
+        );
+    });
+}
+
+#[test]
 fn a_silent_server_is_given_up_after_the_answer_limit() {
     let begun = Instant::now();
     assert_eq!(kind(get(200, &hanging(|_| {}))), TransportErrorKind::Answer);
