@@ -1,1 +1,51 @@
 //! Async OCI registry client: windlass-core driven by reqwest and tokio.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use windlass_async::{Client, Reference, Store};
+//!
+//! # fn layout() -> Arc<dyn Store> { unimplemented!() }
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::builder().build()?;
+//! let reference: Reference = "docker.io/library/alpine:3".parse()?;
+//! let store: Arc<dyn Store> = layout();
+//! let report = client.pull(&reference, &store).name("3").run().await?;
+//! println!("{} ({} bytes moved)", report.root.digest, report.bytes);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```text
+//!  your tasks ── run().await ──▶ Session (behind a lock) ──▶ jobs ──▶ spawned on your runtime
+//!       ▲                              │                               │ reqwest; stores on the
+//!       └────── events, in order ──────┘                               ▼ blocking pool
+//! ```
+//!
+//! - [`Client`]: `Clone + Send + Sync`; all its calls share tokens, limits and connections.
+//! - [`Request`]: what is asked, and how; does nothing before [`run`](Request::run).
+//! - [`driver`]: observers, cancellation, credentials, time limits, trust and proxies, the same as
+//!   in the blocking client, from which this one differs in `.await` only.
+//!
+//! # Contract
+//!
+//! - Any runtime of tokio's will do, `current_thread` too, if time and IO are enabled.
+//! - Events reach the observer from the future of `run`; byte counts from the blocking pool.
+//! - Dropping the future cancels its task. So does a [`Cancel`](driver::Cancel), and then the call
+//!   returns within a second, whatever the server or the store does.
+//! - Nothing is read from the environment: no proxy, no certificates but those of the system.
+//! - It sends what the core says, byte for byte, or not at all: reqwest rewrites some targets, and
+//!   a request that has one fails. It adds `accept: */*` where the core says nothing.
+
+mod client;
+mod engine;
+mod exchange;
+#[cfg(test)]
+mod exchange_tests;
+mod request;
+mod tls;
+mod transfer;
+
+pub use client::{BuildError, Builder, Client};
+pub use request::Request;
+pub use windlass_core::{Config, Event, Failure, Reference, Report};
+pub use windlass_store::{Store, driver};

@@ -829,3 +829,45 @@ fn proxies_tunnel() {
         }
     }
 }
+
+/// Not a test of correctness: `cargo test --release -- --ignored --nocapture gibibyte`.
+#[test]
+#[ignore = "measures"]
+fn a_gibibyte_over_loopback() {
+    const LEN: u64 = 1 << 30;
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {LEN}\r\n\r\n").unwrap();
+        let piece = vec![7; 1 << 20];
+        for _ in 0..LEN >> 20 {
+            stream.write_all(&piece).unwrap();
+        }
+    });
+    let exchanges = exchanges(2000);
+    let control = Arc::default();
+    let _entered = Control::enter(&control);
+    let cpu = || {
+        // User and system time of this thread, in ticks of 10 ms.
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let mut fields = stat.rsplit(") ").next().unwrap().split(' ').skip(11);
+        let mut next = || fields.next().unwrap().parse::<u64>().unwrap();
+        (next(), next())
+    };
+    let before = cpu();
+    let begun = Instant::now();
+    let get = request("GET", &base, Payload::Empty);
+    let response = exchanges.send(&get, None, None, &control).unwrap();
+    let mut body = response.into_body().into_reader();
+    let (mut buffer, mut total, mut reads) = (vec![0; 64 * 1024], 0, 0);
+    while let Ok(read @ 1..) = body.read(&mut buffer) {
+        total += read as u64;
+        reads += 1;
+    }
+    let after = cpu();
+    assert_eq!(total, LEN);
+    let (user, system) = (after.0 - before.0, after.1 - before.1);
+    println!(
+        "{:?}, {reads} reads, user {user}0 ms, system {system}0 ms",
+        begun.elapsed()
+    );
+}

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
-use windlass_core::call::{TransportError, TransportErrorKind};
+use windlass_core::call::TransportError;
+#[cfg(feature = "native-roots")]
+use windlass_core::call::TransportErrorKind;
 use windlass_store::driver::Trust;
 
 use crate::client::BuildError;

@@ -1,0 +1,152 @@
+//! The client and how it is set up.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use windlass_core::{Config, Reference, Session};
+use windlass_store::Store;
+use windlass_store::driver::{Anonymous, Credentials, Endpoint, Order, Route, TimeLimits, Trust};
+
+use crate::engine::Engine;
+use crate::exchange::Exchanges;
+use crate::request::Request;
+use crate::tls::Tls;
+use crate::transfer::Context;
+
+/// An OCI registry client. Clones are cheap and share one session: tokens, limits and connections.
+/// It has no task of its own: work is spawned on the runtime of the call that asks for it.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Engine>);
+
+impl Client {
+    /// A client to be set up.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Brings an image from a registry into a store: of an index, the image for Linux on this
+    /// machine's architecture, unless told otherwise.
+    pub fn pull(&self, reference: &Reference, store: &Arc<dyn Store>) -> Request<'_> {
+        Request::new(self, Order::pull(reference, store))
+    }
+
+    /// Brings an image from a store into a registry, with everything that is below it.
+    pub fn push(&self, store: &Arc<dyn Store>, reference: &Reference) -> Request<'_> {
+        Request::new(self, Order::push(store, reference))
+    }
+
+    /// Brings an image from one place to another, with everything that is below it.
+    pub fn copy(
+        &self,
+        source: impl Into<Endpoint>,
+        destination: impl Into<Endpoint>,
+    ) -> Request<'_> {
+        Request::new(self, Order::copy(source.into(), destination.into()))
+    }
+
+    /// Finds out which digest a reference stands for: the report's root.
+    pub fn resolve(&self, reference: &Reference) -> Request<'_> {
+        Request::new(self, Order::resolve(reference))
+    }
+
+    pub(crate) const fn engine(&self) -> &Arc<Engine> {
+        &self.0
+    }
+}
+
+/// Sets a [`Client`] up. Everything has a default: anonymous, the system's certificates, no proxy.
+#[derive(Clone, Debug, Default)]
+#[must_use = "nothing is made before build"]
+pub struct Builder {
+    config: Config,
+    credentials: Option<Arc<dyn Credentials>>,
+    trust: Trust,
+    tls: Option<Arc<ClientConfig>>,
+    route: Option<Arc<dyn Route>>,
+    limits: TimeLimits,
+    seed: Option<u64>,
+}
+
+impl Builder {
+    /// How the session behaves.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Where credentials come from.
+    pub fn credentials(mut self, credentials: Arc<dyn Credentials>) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// Which certificate authorities are trusted.
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
+    }
+
+    /// A TLS configuration of your own, for instance with a client certificate. It is used as it
+    /// is: [`trust`](Self::trust) has no effect then, and ALPN, if any, must offer `http/1.1` only.
+    pub fn tls(mut self, config: Arc<ClientConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// Which origin is reached through which proxy. Variables of the environment are not looked at.
+    pub fn route(mut self, route: Arc<dyn Route>) -> Self {
+        self.route = Some(route);
+        self
+    }
+
+    /// How long may pass without anything happening.
+    pub fn time_limits(mut self, limits: TimeLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What the jitter of retries is derived from; drawn at random by default.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Makes the client. Nothing runs and nothing is contacted yet.
+    ///
+    /// # Errors
+    ///
+    /// If a certificate that is to be trusted cannot be read, or none is trusted at all.
+    pub fn build(self) -> Result<Client, BuildError> {
+        let tls = match self.tls {
+            Some(config) => Tls::Ready(config),
+            None => Tls::new(&self.trust)?,
+        };
+        let in_flight = usize::try_from(self.config.in_flight.most).unwrap_or(usize::MAX);
+        let seed = self
+            .seed
+            .unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        let context = Context {
+            exchanges: Exchanges::new(tls, self.limits, in_flight, self.route),
+            stores: Arc::default(),
+            credentials: self.credentials.unwrap_or_else(|| Arc::new(Anonymous)),
+            watching: Arc::default(),
+        };
+        Ok(Client(Engine::new(
+            Session::new(self.config, seed),
+            context,
+        )))
+    }
+}
+
+/// Why a client cannot be made.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A certificate that is to be trusted cannot be read.
+    #[error("certificate that is to be trusted: {0}")]
+    Certificate(String),
+    /// No certificate authority is trusted, so that no https server could be contacted.
+    #[error("no certificate authority is trusted")]
+    NoRoots,
+}

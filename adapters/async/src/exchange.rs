@@ -1,0 +1,444 @@
+//! One HTTP exchange through reqwest.
+//!
+//! Responsible for sending a request as it is or not at all, for the limits on waiting, and for
+//! sorting what goes wrong. Must not know what a request is for.
+//!
+//! reqwest's own read limit counts from the beginning of the request, so an upload that lasts
+//! longer than the limit would be killed; a body therefore notes when it was last asked for bytes
+//! ([`Outflow`]), and that is what the limit is held against.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body::{Frame, SizeHint};
+use reqwest::{Body, Client, Response, Url};
+use tokio::sync::{OnceCell, mpsc};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout, timeout_at};
+use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
+use windlass_store::driver::{Proxy, Route, TimeLimits};
+
+use crate::tls::Tls;
+use crate::transfer::origin;
+
+/// How long a connection is kept unused: shorter than the 20 s and more after which servers and
+/// load balancers commonly close theirs, so that few requests meet a closed one.
+const IDLE_AGE: Duration = Duration::from_secs(15);
+
+/// Sends requests over kept connections.
+#[derive(Debug)]
+pub(crate) struct Exchanges {
+    limits: TimeLimits,
+    in_flight: usize,
+    route: Option<Arc<dyn Route>>,
+    tls: Tls,
+    /// For http only: needs no certificates.
+    plain: OnceCell<Result<Client, TransportError>>,
+    /// Where requests were answered lately, so that a connection is likely kept.
+    lately: Mutex<BTreeMap<String, Instant>>,
+    /// Made when first needed, because it may read the system's certificates.
+    secure: OnceCell<Result<Client, TransportError>>,
+}
+
+impl Exchanges {
+    pub(crate) const fn new(
+        tls: Tls,
+        limits: TimeLimits,
+        in_flight: usize,
+        route: Option<Arc<dyn Route>>,
+    ) -> Self {
+        Self {
+            limits,
+            in_flight,
+            route,
+            tls,
+            plain: OnceCell::const_new(),
+            lately: Mutex::new(BTreeMap::new()),
+            secure: OnceCell::const_new(),
+        }
+    }
+
+    /// Sends a request, with `stored` as its body if its payload says so, and waits for the head
+    /// of its answer.
+    pub(crate) async fn send(
+        &self,
+        request: &Request<Payload>,
+        stored: Option<Outflow>,
+    ) -> Result<Response, Interrupted> {
+        let request_url = unaltered(request)?;
+        let client = self.client(request).await?;
+        let mut sent = reqwest::Request::new(request.method().clone(), request_url);
+        *sent.headers_mut() = request.headers().clone();
+        let flow = stored.as_ref().map(|stored| Arc::clone(&stored.flow));
+        *sent.body_mut() = match (request.body(), stored) {
+            (Payload::Bytes(bytes), _) => Some(Bytes::copy_from_slice(bytes).into()),
+            (_, Some(stored)) => Some(Body::wrap(stored)),
+            (_, None) => None,
+        };
+        let again = sent.try_clone().filter(|_| is_repeatable(request));
+        let mut answer = self.watched(client.execute(sent), flow.as_deref()).await?;
+        if let (Err(error), Some(again)) = (&answer, again)
+            && sort(error).kind == TransportErrorKind::Reset
+            && self.is_stale(request)
+        {
+            answer = self.watched(client.execute(again), None).await?;
+        }
+        if answer.is_ok() {
+            self.note_answer(request);
+        }
+        answer.map_err(|error| Interrupted::Transport(sort(&error)))
+    }
+
+    /// Whether a connection that broke without an answer was most likely a kept one, which the
+    /// server had just closed. reqwest does not say which connection it took. Says so once: the
+    /// next one breaks for another reason.
+    fn is_stale(&self, request: &Request<Payload>) -> bool {
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        let answered = lately.remove(&authority(request));
+        answered.is_some_and(|at| at.elapsed() <= 2 * IDLE_AGE)
+    }
+
+    fn note_answer(&self, request: &Request<Payload>) {
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        lately.retain(|_, at| at.elapsed() <= 2 * IDLE_AGE);
+        lately.insert(authority(request), Instant::now());
+    }
+
+    /// The next piece of an answer's body; `None` is its end.
+    pub(crate) async fn chunk(
+        &self,
+        response: &mut Response,
+    ) -> Result<Option<Bytes>, Interrupted> {
+        match timeout(self.limits.idle, response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(error)) => Err(Interrupted::Transport(sort(&error))),
+            Err(_) => Err(self.idle()),
+        }
+    }
+
+    /// Waits for the head of an answer, as long as bytes of the body move or the limit for the
+    /// answer lasts.
+    async fn watched<T>(
+        &self,
+        answer: impl Future<Output = T>,
+        flow: Option<&Flow>,
+    ) -> Result<T, Interrupted> {
+        let begun = Instant::now();
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            let (since, limit) = match flow.map(Flow::phase) {
+                // Connecting has a limit of its own.
+                None => (begun, self.limits.connect + self.limits.answer),
+                Some(Phase::Waiting) => (begun, self.limits.connect + self.limits.idle),
+                Some(Phase::Sending(asked)) => (asked, self.limits.idle),
+                Some(Phase::Reading) => (Instant::now(), self.limits.idle),
+                Some(Phase::Sent(at)) => (at, self.limits.answer),
+            };
+            match timeout_at(since + limit, answer.as_mut()).await {
+                Ok(answer) => return Ok(answer),
+                Err(_) if flow.is_some_and(|flow| flow.has_moved(since, limit)) => {}
+                Err(_) if limit == self.limits.idle => return Err(self.idle()),
+                Err(_) => {
+                    let why = format!("request sent, no answer began for {limit:?}");
+                    let why = TransportError::new(TransportErrorKind::Answer, why);
+                    return Err(Interrupted::Transport(why));
+                }
+            }
+        }
+    }
+
+    fn idle(&self) -> Interrupted {
+        let why = format!("no byte moved for {:?}", self.limits.idle);
+        Interrupted::Transport(TransportError::new(TransportErrorKind::Idle, why))
+    }
+
+    async fn client(&self, request: &Request<Payload>) -> Result<Client, Interrupted> {
+        let is_secure = request.uri().scheme_str() == Some("https");
+        let route = self.route.as_ref();
+        let proxy = route.and_then(|route| route.proxy(&origin(request.uri())?));
+        if let Some(Proxy { url }) = &proxy
+            && reqwest::Proxy::all(url.as_str()).is_err()
+        {
+            // reqwest would connect directly.
+            let why = TransportError::new(TransportErrorKind::Other, "invalid URL of the proxy");
+            return Err(Interrupted::NotSent(why));
+        }
+        let made = if is_secure || proxy.is_some() {
+            self.secure
+                .get_or_init(|| self.make(self.tls.clone()))
+                .await
+        } else {
+            self.plain.get_or_init(|| self.make(Tls::none())).await
+        };
+        made.clone().map_err(Interrupted::NotSent)
+    }
+
+    async fn make(&self, tls: Tls) -> Result<Client, TransportError> {
+        let config = spawn_blocking(move || tls.config()).await;
+        let failed = |why: String| TransportError::new(TransportErrorKind::Other, why);
+        let config = config.map_err(|_| failed("reading certificates panicked".into()))??;
+        let mut builder = Client::builder()
+            .tls_backend_preconfigured(config)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .http1_only()
+            .no_proxy()
+            .tcp_nodelay(true)
+            .connect_timeout(self.limits.connect)
+            .pool_max_idle_per_host(self.in_flight)
+            .pool_idle_timeout(IDLE_AGE);
+        if let Some(route) = self.route.clone() {
+            builder = builder.proxy(reqwest::Proxy::custom(move |url| {
+                let uri = url.as_str().parse().ok()?;
+                route.proxy(&origin(&uri)?).map(|proxy| proxy.url)
+            }));
+        }
+        builder
+            .build()
+            .map_err(|_| failed("the HTTP client cannot be made".into()))
+    }
+}
+
+fn authority(request: &Request<Payload>) -> String {
+    request
+        .uri()
+        .authority()
+        .map_or_else(String::new, ToString::to_string)
+}
+
+/// Whether doing it twice is doing it once, for a request that may have arrived after all.
+fn is_repeatable(request: &Request<Payload>) -> bool {
+    match (request.method(), request.body()) {
+        (&Method::GET | &Method::HEAD, _) => true,
+        // It opens an upload. One opened in vain is forgotten by the registry.
+        (&Method::POST, Payload::Empty) => true,
+        // A manifest.
+        (&Method::PUT, Payload::Bytes(_)) => true,
+        _ => false,
+    }
+}
+
+/// The request's URL, if reqwest's idea of it is the same: it writes `'` as `%27` and resolves
+/// dots, but what a registry handed out must come back byte for byte.
+fn unaltered(request: &Request<Payload>) -> Result<Url, Interrupted> {
+    let refuse = |why: &str| {
+        let why = TransportError::new(TransportErrorKind::Protocol, why);
+        Err(Interrupted::NotSent(why))
+    };
+    let uri = request.uri();
+    let Ok(url) = Url::parse(&uri.to_string()) else {
+        return refuse("the target is no URL");
+    };
+    if url.path() != uri.path() || url.query() != uri.query() {
+        return refuse("the target cannot be sent unaltered by this HTTP client");
+    }
+    Ok(url)
+}
+
+/// A body of known length on its way out.
+#[derive(Debug)]
+pub(crate) struct Outflow {
+    left: u64,
+    flow: Arc<Flow>,
+}
+
+/// The part of a body that stays in reach while reqwest has it.
+#[derive(Debug)]
+pub(crate) struct Flow(Mutex<Flowing>);
+
+#[derive(Debug)]
+struct Flowing {
+    phase: Phase,
+    /// `None` once nothing more is to be sent.
+    source: Option<mpsc::Receiver<Bytes>>,
+}
+
+/// Where the sending of a body stands.
+#[derive(Clone, Debug)]
+enum Phase {
+    /// Nobody asked for the first byte yet.
+    Waiting,
+    /// Bytes were handed out then, and nobody asked for more since.
+    Sending(Instant),
+    /// More was asked for than is there; it is the source that takes its time.
+    Reading,
+    /// All was handed out.
+    Sent(Instant),
+}
+
+impl Flow {
+    /// Whether all of the body was handed out.
+    pub(crate) fn is_through(&self) -> bool {
+        matches!(self.phase(), Phase::Sent(_))
+    }
+
+    /// Sends nothing more and lets the source go, even if the connection is stuck.
+    pub(crate) fn end(&self) {
+        self.lock().source = None;
+    }
+
+    fn phase(&self) -> Phase {
+        self.lock().phase.clone()
+    }
+
+    /// Whether a limit that began at `since` is none any more.
+    fn has_moved(&self, since: Instant, limit: Duration) -> bool {
+        match self.phase() {
+            Phase::Waiting => false,
+            Phase::Sending(at) => at > since,
+            Phase::Reading => true,
+            Phase::Sent(at) => at > since || at + limit > Instant::now(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Flowing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outflow {
+    /// `len` bytes of `source`. What it has beyond is not sent; that it ends before is an error.
+    pub(crate) fn new(source: mpsc::Receiver<Bytes>, len: u64) -> Self {
+        let phase = if len == 0 {
+            Phase::Sent(Instant::now())
+        } else {
+            Phase::Waiting
+        };
+        let flowing = Flowing {
+            phase,
+            source: Some(source),
+        };
+        Self {
+            left: len,
+            flow: Arc::new(Flow(Mutex::new(flowing))),
+        }
+    }
+
+    pub(crate) fn flow(&self) -> Arc<Flow> {
+        Arc::clone(&self.flow)
+    }
+}
+
+impl http_body::Body for Outflow {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let flow = Arc::clone(&self.flow);
+        let mut flowing = flow.lock();
+        let polled = match &mut flowing.source {
+            Some(source) => source.poll_recv(context),
+            None => Poll::Ready(None),
+        };
+        let now = Instant::now();
+        match polled {
+            Poll::Pending => {
+                flowing.phase = Phase::Reading;
+                Poll::Pending
+            }
+            Poll::Ready(None) => {
+                flowing.phase = Phase::Sending(now);
+                Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())))
+            }
+            Poll::Ready(Some(mut bytes)) => {
+                let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+                bytes.truncate(most);
+                self.left -= bytes.len() as u64;
+                let is_last = self.left == 0;
+                flowing.phase = if is_last {
+                    Phase::Sent(now)
+                } else {
+                    Phase::Sending(now)
+                };
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// What a failure of reqwest's means to the session. Its texts name the URL, so none is used.
+fn sort(error: &reqwest::Error) -> TransportError {
+    use TransportErrorKind as Kind;
+    let mut texts = Vec::new();
+    let mut kind = None;
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(error) = inner.downcast_ref::<TransportError>() {
+            return error.clone();
+        }
+        if let Some(error) = inner.downcast_ref::<io::Error>() {
+            kind = kind.or_else(|| sort_io(error));
+        }
+        if let Some(error) = inner.downcast_ref::<rustls::Error>() {
+            kind = Some(sort_tls(error));
+        }
+        texts.push(inner.to_string());
+        source = inner.source();
+    }
+    let detail = texts
+        .last()
+        .cloned()
+        .unwrap_or_else(|| "HTTP client failed".into());
+    let kind = match kind {
+        Some(Kind::Tls) => Kind::Tls,
+        _ if error.is_dns() => Kind::Resolve,
+        _ if error.is_connect() => Kind::Connect,
+        _ if error.is_timeout() => Kind::Idle,
+        Some(kind) => kind,
+        None if texts.iter().any(|text| is_about_syntax(text)) => Kind::Protocol,
+        None if error.is_builder() => Kind::Other,
+        None => Kind::Reset,
+    };
+    TransportError::new(kind, detail)
+}
+
+/// A record that was damaged on the way may arrive next time; a certificate stays wrong.
+fn sort_tls(error: &rustls::Error) -> TransportErrorKind {
+    if matches!(
+        error,
+        rustls::Error::DecryptError | rustls::Error::PeerSentOversizedRecord
+    ) {
+        TransportErrorKind::Reset
+    } else {
+        TransportErrorKind::Tls
+    }
+}
+
+fn sort_io(error: &io::Error) -> Option<TransportErrorKind> {
+    let inner = error.get_ref();
+    if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return Some(sort_tls(error));
+    }
+    // hyper-rustls wraps an error of the same type once more.
+    if let Some(inner) = inner.and_then(|inner| inner.downcast_ref::<io::Error>()) {
+        return sort_io(inner);
+    }
+    (error.kind() != io::ErrorKind::Other).then_some(TransportErrorKind::Reset)
+}
+
+/// hyper's errors are told apart by methods of a type that reqwest does not hand out.
+fn is_about_syntax(text: &str) -> bool {
+    text.starts_with("invalid ") || text.contains("message head is too large")
+}

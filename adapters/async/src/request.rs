@@ -1,0 +1,107 @@
+//! What is asked of a client.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use windlass_core::reference::Repository;
+use windlass_core::{Failure, Platform, Platforms, Report};
+use windlass_store::Store;
+use windlass_store::driver::{Cancel, Observer, Order};
+
+use crate::client::Client;
+
+/// Something to be done, and how. Nothing happens before [`run`](Self::run).
+#[must_use = "nothing happens before run"]
+pub struct Request<'a> {
+    client: &'a Client,
+    order: Order,
+    observer: Option<Arc<dyn Observer>>,
+    cancel: Option<Cancel>,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) const fn new(client: &'a Client, order: Order) -> Self {
+        Self {
+            client,
+            order,
+            observer: None,
+            cancel: None,
+        }
+    }
+
+    /// The entry's name in the store that is pulled into or pushed from. Without one, a pull adds
+    /// an unnamed entry and a push takes the only entry.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.order.name(name.into());
+        self
+    }
+
+    /// Only the image of an index that suits this platform best.
+    pub fn platform(mut self, platform: Platform) -> Self {
+        self.order.platforms(Platforms::One(platform));
+        self
+    }
+
+    /// All of an index.
+    pub fn all_platforms(mut self) -> Self {
+        self.order.platforms(Platforms::All);
+        self
+    }
+
+    /// A store for blobs on their way from one registry to another. A temporary one by default.
+    pub fn spool(mut self, spool: &Arc<dyn Store>) -> Self {
+        self.order.spool(spool);
+        self
+    }
+
+    /// A repository of the destination's registry that is likely to hold the image's blobs, to
+    /// mount them from. Can be called again for more.
+    pub fn from(mut self, repository: Repository) -> Self {
+        self.order.from(repository);
+        self
+    }
+
+    /// Fail if it takes longer than this in all.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.order.deadline(deadline);
+        self
+    }
+
+    /// Who watches.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// A handle that ends it early.
+    pub fn cancel(mut self, cancel: &Cancel) -> Self {
+        self.cancel = Some(cancel.clone());
+        self
+    }
+
+    /// Does it, and returns when everything is done, or as good as nothing more can be. Needs a
+    /// runtime of tokio's with time and IO enabled, of either kind. Dropping the future cancels.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be done, the most telling reason first.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime.
+    pub async fn run(self) -> Result<Report, Failure> {
+        let engine = self.client.engine();
+        let stores = &engine.context().stores;
+        let (task, using) = self.order.task(stores, engine.now())?;
+        engine.run(task, using, self.observer, self.cancel).await
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("order", &self.order)
+            .finish_non_exhaustive()
+    }
+}

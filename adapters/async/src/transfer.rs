@@ -1,0 +1,394 @@
+//! One job: a call, a step in a store, or a question for credentials.
+//!
+//! Responsible for carrying bytes between connection and store, and for telling how far they got.
+//! Whatever touches a store runs on the blocking pool, one worker per transfer, joined to the
+//! connection by a bounded channel. Must not know when jobs run.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Response, Uri};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+use windlass_core::call::{
+    Interrupted, Keep, Payload, Receive, TransferId, TransportError, TransportErrorKind,
+};
+use windlass_core::{Call, Done, Job, Origin, Registry, Scheme, TaskId};
+use windlass_store::driver::{Credentials, Observer};
+use windlass_store::{Incoming, OutgoingReader, Stores};
+
+use crate::exchange::{Exchanges, Flow, Outflow};
+
+/// Messages between a connection and a store's worker, and their size. Chunks are gathered, not
+/// copied, until there are this many bytes: each message wakes a thread.
+const MESSAGES: usize = 4;
+const MESSAGE: usize = 256 * 1024;
+
+/// What is read of a stored blob at a time; with those under way, half a MiB for an upload.
+const PIECE: usize = 128 * 1024;
+
+/// Tells a job to end.
+pub(crate) type Stop = watch::Receiver<bool>;
+
+/// What jobs need of a client.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) exchanges: Exchanges,
+    pub(crate) stores: Arc<Stores>,
+    pub(crate) credentials: Arc<dyn Credentials>,
+    pub(crate) watching: Arc<Watching>,
+}
+
+impl Context {
+    /// Runs a job to its end.
+    pub(crate) async fn run(&self, job: Job, stop: Stop) -> Done {
+        let id = job.id();
+        match job {
+            Job::Http(call) => self.exchange(call, stop).await,
+            Job::Store(call) => {
+                let stores = Arc::clone(&self.stores);
+                let done = spawn_blocking(move || stores.run(call)).await;
+                done.unwrap_or_else(|_| Done::lost(id))
+            }
+            Job::Credentials(call) => {
+                let credentials = Arc::clone(&self.credentials);
+                let find = move || {
+                    let (registry, recipient) = (call.registry(), call.recipient());
+                    let found = credentials.find(registry, call.repository(), recipient);
+                    call.finish(found)
+                };
+                spawn_blocking(find)
+                    .await
+                    .unwrap_or_else(|_| Done::lost(id))
+            }
+            _ => Done::lost(id),
+        }
+    }
+
+    async fn exchange(&self, mut call: Box<Call>, mut stop: Stop) -> Done {
+        let mut progress = Progress::new(&self.watching, &call);
+        let upload = match self.open(&mut call).await {
+            Ok(upload) => upload,
+            Err(why) => return call.finish(Err(why)),
+        };
+        let mut flow = None;
+        let mut failure = None;
+        let outflow = upload.map(|(reader, len)| {
+            failure = Some(reader.failure());
+            let outflow = pump(reader, len, progress.clone());
+            flow = Some(Ending(outflow.flow()));
+            outflow
+        });
+        let sending = self.exchanges.send(call.request(), outflow);
+        let sent = tokio::select! {
+            sent = sending => sent,
+            () = stopped(&mut stop) => Err(Interrupted::Aborted),
+        };
+        let response = match sent {
+            Ok(response) => response,
+            Err(Interrupted::Aborted) => return call.finish(Err(Interrupted::Aborted)),
+            Err(why) => {
+                let source = failure.and_then(|failure| failure.take());
+                return call.finish(Err(source.unwrap_or(why)));
+            }
+        };
+        let cut = flow.is_some_and(|flow| !flow.0.is_through());
+        if cut && response.status().is_success() {
+            let why = "the peer agreed before it had heard everything";
+            let why = TransportError::new(TransportErrorKind::Reset, why);
+            return call.finish(Err(Interrupted::Transport(why)));
+        }
+        progress.position = call.starts_at();
+        self.receive(call, response, progress, stop).await
+    }
+
+    /// The request's body, if it is a stored blob, and its length.
+    async fn open(&self, call: &mut Call) -> Result<Option<(OutgoingReader, u64)>, Interrupted> {
+        let outgoing = call.outgoing();
+        let Payload::Body(body) = call.request().body() else {
+            return Ok(None);
+        };
+        let Some(outgoing) = outgoing else {
+            let why = TransportError::new(TransportErrorKind::Other, "unknown digest algorithm");
+            return Err(Interrupted::NotSent(why));
+        };
+        let (stores, body) = (Arc::clone(&self.stores), body.clone());
+        let len = body.len;
+        match spawn_blocking(move || stores.outgoing(&body, outgoing)).await {
+            Ok(Ok(reader)) => Ok(Some((reader, len))),
+            Ok(Err(error)) => Err(Interrupted::Store(error)),
+            Err(_) => {
+                let why = TransportError::new(TransportErrorKind::Other, "the store panicked");
+                Err(Interrupted::NotSent(why))
+            }
+        }
+    }
+
+    async fn receive(
+        &self,
+        mut call: Box<Call>,
+        mut response: reqwest::Response,
+        progress: Progress,
+        mut stop: Stop,
+    ) -> Done {
+        let id = call.id();
+        let mut head = Response::new(());
+        *head.status_mut() = response.status();
+        *head.version_mut() = response.version();
+        *head.headers_mut() = std::mem::take(response.headers_mut());
+        let receive = call.head(head);
+        let touches_store = matches!(receive, Receive::Store { .. });
+        let stores = Arc::clone(&self.stores);
+        if !touches_store {
+            let mut incoming = Incoming::new(&stores, call, receive);
+            let end = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => Err(Interrupted::Aborted),
+                end = self.collect(response, &mut incoming) => end,
+            };
+            return incoming.finish(end);
+        }
+        let (sender, receiver) = mpsc::channel(MESSAGES);
+        let keeper =
+            spawn_blocking(move || keep(Incoming::new(&stores, call, receive), receiver, progress));
+        let end = tokio::select! {
+            biased;
+            () = stopped(&mut stop) => Err(Interrupted::Aborted),
+            end = self.pass(&mut response, &sender) => end,
+        };
+        // Nobody listens if the rest is not wanted.
+        drop(sender.send(Message::End(end)).await);
+        drop(response);
+        keeper.await.unwrap_or_else(|_| Done::lost(id))
+    }
+
+    /// A small body, or one of no interest.
+    async fn collect(
+        &self,
+        mut response: reqwest::Response,
+        incoming: &mut Incoming,
+    ) -> Result<(), Interrupted> {
+        if !incoming.wants_body() {
+            return Ok(());
+        }
+        while let Some(chunk) = self.exchanges.chunk(&mut response).await? {
+            if incoming.chunk(&chunk) == Keep::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes a body on, as long as it is wanted.
+    async fn pass(
+        &self,
+        response: &mut reqwest::Response,
+        sender: &mpsc::Sender<Message>,
+    ) -> Result<(), Interrupted> {
+        let mut gathered = Vec::new();
+        let mut size = 0;
+        loop {
+            let chunk = self.exchanges.chunk(response).await;
+            if let Ok(Some(chunk)) = &chunk {
+                size += chunk.len();
+                gathered.push(chunk.clone());
+            }
+            let is_end = !matches!(chunk, Ok(Some(_)));
+            if is_end || size >= MESSAGE {
+                size = 0;
+                let message = Message::Chunks(std::mem::take(&mut gathered));
+                if sender.send(message).await.is_err() {
+                    return Ok(());
+                }
+            }
+            if is_end {
+                return chunk.map(drop);
+            }
+        }
+    }
+}
+
+/// Ends a body when it is dropped, whatever the connection does with it.
+struct Ending(Arc<Flow>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// From a connection to a store's worker.
+enum Message {
+    Chunks(Vec<Bytes>),
+    End(Result<(), Interrupted>),
+}
+
+/// Hashes and writes what comes, on the blocking pool.
+fn keep(
+    mut incoming: Incoming,
+    mut receiver: mpsc::Receiver<Message>,
+    mut progress: Progress,
+) -> Done {
+    if !incoming.wants_body() {
+        return incoming.finish(Ok(()));
+    }
+    let end = 'all: loop {
+        match receiver.blocking_recv() {
+            Some(Message::Chunks(chunks)) => {
+                for chunk in chunks {
+                    if incoming.chunk(&chunk) == Keep::Stop {
+                        break 'all Ok(());
+                    }
+                    progress.at(incoming.position());
+                }
+            }
+            Some(Message::End(end)) => break end,
+            // The future was dropped with its runtime.
+            None => break Err(Interrupted::Aborted),
+        }
+    };
+    progress.end();
+    incoming.finish(end)
+}
+
+/// Reads a stored blob on the blocking pool, as fast as it is sent.
+fn pump(mut reader: OutgoingReader, len: u64, mut progress: Progress) -> Outflow {
+    let (sender, receiver) = mpsc::channel(MESSAGES);
+    drop(spawn_blocking(move || {
+        let mut left = len;
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
+            let mut piece = vec![0; most];
+            // What went wrong is asked of the reader's handle; the body that ends early breaks
+            // the request.
+            let Ok(read @ 1..) = reader.read(&mut piece) else {
+                break;
+            };
+            piece.truncate(read);
+            left -= read as u64;
+            if sender.blocking_send(piece.into()).is_err() {
+                break;
+            }
+            progress.add(read as u64);
+        }
+        progress.end();
+    }));
+    Outflow::new(receiver, len)
+}
+
+/// Returns when the job is to end.
+async fn stopped(stop: &mut Stop) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Nobody is left who could stop it.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Where a request goes.
+//
+// CONNECT: the core knows a call's origin; ask it once it says so.
+pub(crate) fn origin(uri: &Uri) -> Option<Origin> {
+    let (scheme, port) = match uri.scheme_str()? {
+        "http" => (Scheme::Http, 80),
+        "https" => (Scheme::Https, 443),
+        _ => return None,
+    };
+    let authority = format!("{}:{}", uri.host()?, uri.port_u16().unwrap_or(port));
+    let registry: Registry = authority.parse().ok()?;
+    Some(registry.origin().with_scheme(scheme))
+}
+
+/// Who watches which transfer.
+#[derive(Default)]
+pub(crate) struct Watching(Mutex<Watchers>);
+
+type Watchers = BTreeMap<TransferId, (TaskId, Arc<dyn Observer>)>;
+
+impl Watching {
+    pub(crate) fn add(&self, transfer: TransferId, task: TaskId, observer: &Arc<dyn Observer>) {
+        self.lock().insert(transfer, (task, Arc::clone(observer)));
+    }
+
+    pub(crate) fn forget(&self, task: TaskId) {
+        self.lock().retain(|_, (watched, _)| *watched != task);
+    }
+
+    fn find(&self, transfer: TransferId) -> Option<Arc<dyn Observer>> {
+        self.lock()
+            .get(&transfer)
+            .map(|(_, observer)| Arc::clone(observer))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Watchers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Watching {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watching")
+    }
+}
+
+/// Tells how far a transfer is, now and then.
+#[derive(Clone)]
+struct Progress {
+    watching: Arc<Watching>,
+    transfer: Option<TransferId>,
+    observer: Option<Arc<dyn Observer>>,
+    position: u64,
+    told: u64,
+    told_at: Instant,
+}
+
+impl Progress {
+    /// After so many bytes, or so long a time, it is worth telling.
+    const BYTES: u64 = 1024 * 1024;
+    const TIME: Duration = Duration::from_millis(100);
+
+    fn new(watching: &Arc<Watching>, call: &Call) -> Self {
+        Self {
+            watching: Arc::clone(watching),
+            transfer: call.transfer(),
+            observer: None,
+            position: call.starts_at(),
+            told: call.starts_at(),
+            told_at: Instant::now(),
+        }
+    }
+
+    fn add(&mut self, more: u64) {
+        self.at(self.position + more);
+    }
+
+    fn at(&mut self, position: u64) {
+        self.position = position;
+        let enough = position.abs_diff(self.told) >= Self::BYTES;
+        if self.transfer.is_some() && (enough || self.told_at.elapsed() >= Self::TIME) {
+            self.tell();
+        }
+    }
+
+    fn end(&mut self) {
+        if self.transfer.is_some() && self.told != self.position {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        let Some(transfer) = self.transfer else {
+            return;
+        };
+        self.told = self.position;
+        self.told_at = Instant::now();
+        if self.observer.is_none() {
+            self.observer = self.watching.find(transfer);
+        }
+        if let Some(observer) = &self.observer {
+            observer.bytes(transfer, self.position);
+        }
+    }
+}
