@@ -23,6 +23,7 @@ use crate::credential::{CredentialAnswer, CredentialCall};
 use crate::digest::{Algorithm, Digest};
 use crate::hashing::Hashing;
 use crate::header::ContentRange;
+use crate::registry::Origin;
 use crate::store::{StoreAnswer, StoreCall, StoreError, StoreId};
 
 /// Names a job. A counter, never used twice in a session.
@@ -328,6 +329,7 @@ pub enum Keep {
 pub struct Call {
     id: JobId,
     transfer: Option<TransferId>,
+    origin: Origin,
     request: http::Request<Payload>,
     /// For a blob on its way out: the digest it must have.
     outgoing: Option<Digest>,
@@ -368,6 +370,7 @@ const DISCARD: u64 = 64 * 1024;
 impl Call {
     pub(crate) fn new(
         id: JobId,
+        origin: Origin,
         request: http::Request<Payload>,
         expect: Expect,
         error_limit: u64,
@@ -375,6 +378,7 @@ impl Call {
         Self {
             id,
             transfer: None,
+            origin,
             request,
             outgoing: None,
             expect,
@@ -501,6 +505,11 @@ impl Call {
     /// The transfer this call moves bytes for, if it moves a blob's.
     pub const fn transfer(&self) -> Option<TransferId> {
         self.transfer
+    }
+
+    /// Where the request goes: what a proxy or a connection pool is chosen by.
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// The request. Send it as it is: target and headers, byte for byte; no redirect is to be

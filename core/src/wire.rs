@@ -467,7 +467,13 @@ impl Wire {
             }
         };
         let transfer = draft.transfer;
-        let mut call = Call::new(job, request, draft.expect, self.config.limits.error_body);
+        let mut call = Call::new(
+            job,
+            draft.url.origin().clone(),
+            request,
+            draft.expect,
+            self.config.limits.error_body,
+        );
         if let Some((transfer, outgoing)) = transfer {
             call = call.for_transfer(transfer, outgoing);
             self.announce(id, &call);
@@ -959,6 +965,10 @@ fn request(
         header::ACCEPT_ENCODING,
         HeaderValue::from_static("identity"),
     );
+    // Said here, so that no HTTP library says it in its own way.
+    headers
+        .entry(header::ACCEPT)
+        .or_insert(HeaderValue::from_static("*/*"));
     let length = match &draft.payload {
         Payload::Empty => None,
         Payload::Bytes(bytes) => Some(bytes.len() as u64),

@@ -122,11 +122,12 @@ pub(crate) struct Work {
 enum Phase {
     Idle,
     Beginning,
-    /// Somebody else writes it: how far they were, since when.
+    /// Somebody else writes it: how far they were, since when, and when they are asked about again
+    /// (`None`: that is being done).
     Busy {
         len: u64,
         since: Time,
-        until: Time,
+        until: Option<Time>,
     },
     /// Hashing what an earlier run left.
     Hashing {
@@ -228,7 +229,7 @@ impl Session {
     /// When a work does something by itself.
     pub(crate) fn works_wake_at(&self) -> Option<Time> {
         let until = self.works.values().filter_map(|work| match work.stage {
-            Phase::Busy { until, .. } => Some(until),
+            Phase::Busy { until, .. } => until,
             _ => None,
         });
         until.min()
@@ -236,7 +237,7 @@ impl Session {
 
     /// Asks again about blobs that others write.
     pub(crate) fn wake_works(&mut self, now: Time) {
-        let due = |work: &Work| matches!(work.stage, Phase::Busy { until, .. } if until <= now);
+        let due = |work: &Work| matches!(work.stage, Phase::Busy { until: Some(until), .. } if until <= now);
         let keys: alloc::vec::Vec<WorkKey> = self
             .works
             .iter()
@@ -312,7 +313,7 @@ impl Session {
                 work.stage = Phase::Busy {
                     len,
                     since: now,
-                    until: now + BUSY_AGAIN,
+                    until: Some(now + BUSY_AGAIN),
                 };
             }
             (
@@ -325,7 +326,7 @@ impl Session {
                 work.stage = Phase::Busy {
                     len,
                     since,
-                    until: now + BUSY_AGAIN,
+                    until: Some(now + BUSY_AGAIN),
                 };
             }
             (Phase::Hashing { len }, StoreAnswer::Hashed(hashing)) => {

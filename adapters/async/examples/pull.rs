@@ -5,6 +5,7 @@ use std::sync::Arc;
 use windlass_async::driver::Observer;
 use windlass_async::{Client, Event, Reference, Store};
 use windlass_core::TaskId;
+use windlass_store::Layout;
 
 struct Printer;
 
@@ -23,7 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: pull REFERENCE FOLDER".into());
     };
     let reference: Reference = reference.parse()?;
-    let store = layout(&folder)?;
+    let store: Arc<dyn Store> = Arc::new(Layout::open_or_create(folder)?);
     let client = Client::builder().build()?;
     let report = client
         .pull(&reference, &store)
@@ -32,9 +33,4 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?;
     println!("{}", report.root.digest);
     Ok(())
-}
-
-// CONNECT: the image layout in this folder, made if it is not there.
-fn layout(folder: &str) -> Result<Arc<dyn Store>, Box<dyn std::error::Error>> {
-    Err(format!("{folder}: the image layout is not connected yet").into())
 }

@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use windlass_core::{
-    Done, Event, Failure, Job, JobId, Output, Report, Session, Task, TaskId, Time,
+    Done, Event, Failure, Job, JobId, Output, Report, Session, Task, TaskId, Time, transcript,
 };
 use windlass_store::driver::{Cancel, Observer, Using};
 
@@ -216,7 +216,7 @@ impl Engine {
             self.give_up(state);
             let wait = match state.session.poll(self.now()) {
                 Output::Job(job) => {
-                    state.trace(|| line_of_job(&job));
+                    state.trace(|| transcript::job(&job));
                     let (stop, stopped) = watch::channel(false);
                     let running = Running {
                         stop,
@@ -379,7 +379,7 @@ impl Drop for Ending {
         }
         let is_lost = self.done.is_none();
         let done = self.done.take().unwrap_or_else(|| Done::lost(self.id));
-        state.trace(|| line_of_done(&done));
+        state.trace(|| transcript::done(&done));
         state.session.handle(done, engine.now());
         drop(state);
         if is_lost {
@@ -412,14 +412,4 @@ impl Drop for Alarm<'_> {
             self.0.lock().calls.clear();
         }
     }
-}
-
-// CONNECT: windlass_core::transcript::job.
-fn line_of_job(job: &Job) -> String {
-    format!("{} begins", job.id())
-}
-
-// CONNECT: windlass_core::transcript::done.
-fn line_of_done(done: &Done) -> String {
-    format!("{} ends", done.id())
 }

@@ -16,17 +16,18 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Authority;
 use http::{Method, Request};
 use http_body::{Frame, SizeHint};
 use reqwest::{Body, Client, Response, Url};
 use tokio::sync::{OnceCell, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
+use windlass_core::Origin;
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
 use windlass_store::driver::{Proxy, Route, TimeLimits};
 
 use crate::tls::Tls;
-use crate::transfer::origin;
 
 /// How long a connection is kept unused: shorter than the 20 s and more after which servers and
 /// load balancers commonly close theirs, so that few requests meet a closed one.
@@ -162,7 +163,16 @@ impl Exchanges {
     async fn client(&self, request: &Request<Payload>) -> Result<Client, Interrupted> {
         let is_secure = request.uri().scheme_str() == Some("https");
         let route = self.route.as_ref();
-        let proxy = route.and_then(|route| route.proxy(&origin(request.uri())?));
+        let origin = origin(
+            request.uri().scheme_str(),
+            request.uri().authority().map(Authority::as_str),
+        );
+        let Some(origin) = origin else {
+            let why =
+                TransportError::new(TransportErrorKind::Protocol, "a target without an origin");
+            return Err(Interrupted::NotSent(why));
+        };
+        let proxy = route.and_then(|route| route.proxy(&origin));
         if let Some(Proxy { url }) = &proxy
             && reqwest::Proxy::all(url.as_str()).is_err()
         {
@@ -197,14 +207,19 @@ impl Exchanges {
             .pool_idle_timeout(IDLE_AGE);
         if let Some(route) = self.route.clone() {
             builder = builder.proxy(reqwest::Proxy::custom(move |url| {
-                let uri = url.as_str().parse().ok()?;
-                route.proxy(&origin(&uri)?).map(|proxy| proxy.url)
+                let origin = origin(Some(url.scheme()), Some(url.authority()))?;
+                route.proxy(&origin).map(|proxy| proxy.url)
             }));
         }
         builder
             .build()
             .map_err(|_| failed("the HTTP client cannot be made".into()))
     }
+}
+
+/// Where a request goes, as routes know it.
+fn origin(scheme: Option<&str>, authority: Option<&str>) -> Option<Origin> {
+    format!("{}://{}", scheme?, authority?).parse().ok()
 }
 
 fn authority(request: &Request<Payload>) -> String {

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Response, Uri};
+use http::Response;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use windlass_core::call::{
     Interrupted, Keep, Payload, Receive, TransferId, TransportError, TransportErrorKind,
 };
-use windlass_core::{Call, Done, Job, Origin, Registry, Scheme, TaskId};
+use windlass_core::{Call, Done, Job, TaskId};
 use windlass_store::driver::{Credentials, Observer};
 use windlass_store::{Incoming, OutgoingReader, Stores};
 
@@ -285,20 +285,6 @@ async fn stopped(stop: &mut Stop) {
         // Nobody is left who could stop it.
         std::future::pending::<()>().await;
     }
-}
-
-/// Where a request goes.
-//
-// CONNECT: the core knows a call's origin; ask it once it says so.
-pub(crate) fn origin(uri: &Uri) -> Option<Origin> {
-    let (scheme, port) = match uri.scheme_str()? {
-        "http" => (Scheme::Http, 80),
-        "https" => (Scheme::Https, 443),
-        _ => return None,
-    };
-    let authority = format!("{}:{}", uri.host()?, uri.port_u16().unwrap_or(port));
-    let registry: Registry = authority.parse().ok()?;
-    Some(registry.origin().with_scheme(scheme))
 }
 
 /// Who watches which transfer.

@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use http::{Response, Uri};
+use http::Response;
 use windlass_core::call::{
     Interrupted, Keep, Payload, TransferId, TransportError, TransportErrorKind,
 };
-use windlass_core::{Call, Done, Job, Origin, Registry, Scheme, TaskId};
+use windlass_core::{Call, Done, Job, Origin, TaskId};
 use windlass_store::driver::{Credentials, Observer, Proxy, Route};
 use windlass_store::{Incoming, OutgoingReader, Stores};
 
@@ -78,7 +78,7 @@ impl Context {
             let upload = body.as_mut().map(|(reader, len)| {
                 Upload::new(reader as &mut dyn Read, *len, control, &mut moved)
             });
-            let proxy = self.proxy(call.request().uri());
+            let proxy = self.proxy(call.origin());
             self.exchanges
                 .send(call.request(), upload, proxy.as_ref(), control)
         };
@@ -146,8 +146,8 @@ impl Context {
         incoming.finish(end)
     }
 
-    fn proxy(&self, uri: &Uri) -> Option<Proxy> {
-        self.route.as_ref()?.proxy(&origin(uri)?)
+    fn proxy(&self, origin: &Origin) -> Option<Proxy> {
+        self.route.as_ref()?.proxy(origin)
     }
 }
 
@@ -158,20 +158,6 @@ impl Drop for Moving<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
-}
-
-/// Where a request goes.
-//
-// CONNECT: the core knows a call's origin; ask it once it says so.
-fn origin(uri: &Uri) -> Option<Origin> {
-    let (scheme, port) = match uri.scheme_str()? {
-        "http" => (Scheme::Http, 80),
-        "https" => (Scheme::Https, 443),
-        _ => return None,
-    };
-    let authority = format!("{}:{}", uri.host()?, uri.port_u16().unwrap_or(port));
-    let registry: Registry = authority.parse().ok()?;
-    Some(registry.origin().with_scheme(scheme))
 }
 
 type End = Result<(), Interrupted>;
