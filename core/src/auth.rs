@@ -119,8 +119,8 @@ pub(crate) struct Broker {
     hosts: BTreeMap<Origin, Host>,
     credentials: BTreeMap<(Registry, Repository), Asked>,
     tokens: BTreeMap<Key, Entry>,
-    /// Unions of scopes that were refused.
-    unions: BTreeSet<Key>,
+    /// Unions of scopes that the token service refused, and how.
+    unions: BTreeMap<Key, AuthError>,
     trusted: Vec<(Registry, Origin)>,
     token_limit: u64,
     /// Warnings about withheld credentials, each told once.
@@ -163,7 +163,7 @@ impl Broker {
             hosts: BTreeMap::new(),
             credentials: BTreeMap::new(),
             tokens: BTreeMap::new(),
-            unions: BTreeSet::new(),
+            unions: BTreeMap::new(),
             trusted,
             token_limit,
             withheld: BTreeSet::new(),
@@ -369,11 +369,17 @@ impl Broker {
         self.woken.extend(parked);
     }
 
-    /// A token could not be had. Returns who waited for it and cannot go on; failures are not
-    /// remembered, only that a union was refused.
-    pub(crate) fn not_granted(&mut self, key: &Key, refused: bool) -> Vec<ExchangeId> {
-        if refused {
-            self.unions.insert(key.clone());
+    /// A token could not be had. Returns who waited for it and cannot go on. Failures are not
+    /// remembered, except that a union was refused: it would be again.
+    pub(crate) fn not_granted(
+        &mut self,
+        key: &Key,
+        refusal: Option<&AuthError>,
+    ) -> Vec<ExchangeId> {
+        if let Some(refusal) = refusal
+            && key.scopes.len() > 1
+        {
+            self.unions.insert(key.clone(), refusal.clone());
         }
         self.tokens
             .get_mut(key)
@@ -472,13 +478,16 @@ impl Broker {
             credential,
             scopes: asking.wish.clone(),
         };
-        if self.unions.contains(&key) {
+        if self.unions.contains_key(&key) {
             memo.split = true;
         }
         if memo.split {
             key.scopes = asking.needs.clone();
         }
         key.scopes.merge(&memo.extra);
+        if let Some(refusal) = self.unions.get(&key) {
+            return Permit::Denied(refusal.clone());
+        }
         if let Some((found, generation, token)) = self.token(&key, now) {
             memo.sent = Some(Sent::Token {
                 key: found,

@@ -63,7 +63,7 @@ pub enum Error {
         what: String,
     },
     /// It failed in a way that may pass, as often as was allowed.
-    #[error("{last} (after {attempts} tries)")]
+    #[error("{last} ({})", Given { attempts: *attempts, retry_after: *retry_after })]
     Exhausted {
         /// How often it was tried.
         attempts: u32,
@@ -78,6 +78,25 @@ pub enum Error {
     /// The task was cancelled.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// How often it was tried, for people.
+struct Given {
+    attempts: u32,
+    retry_after: Option<Duration>,
+}
+
+impl fmt::Display for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.attempts {
+            1 => f.write_str("tried once")?,
+            attempts => write!(f, "tried {attempts} times")?,
+        }
+        match self.retry_after {
+            Some(after) => write!(f, "; the server asks to wait for {} s", after.as_secs()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The sorts of errors: what a caller can decide on.

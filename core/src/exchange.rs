@@ -5,7 +5,7 @@
 //! the exchange was for.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use core::time::Duration;
 
 use http::{Method, StatusCode, header};
@@ -13,6 +13,7 @@ use http::{Method, StatusCode, header};
 use crate::call::{
     Exchanged, Interrupted, Received, TransportError, TransportErrorKind, content_length,
 };
+use crate::digest::Digest;
 use crate::error::{Error, Refusal, RequestLine};
 use crate::header::{challenges, date, retry_after};
 use crate::registry::{Origin, Scheme};
@@ -33,6 +34,8 @@ pub(crate) enum Class {
     Redirected,
     /// An answer for the operation.
     Answered,
+    /// The stored blob that was to be sent is not what its digest says.
+    Damaged { found: Option<Digest> },
     /// It cannot be helped.
     Fatal(Error),
     /// The driver ended it as it was told to.
@@ -96,13 +99,9 @@ fn interruption(interrupted: &Interrupted, request: &RequestLine) -> Class {
             }
         }
         Interrupted::Store(error) => Class::Fatal(Error::Store(error.clone())),
-        Interrupted::Damaged { found } => Class::Fatal(Error::Mismatch {
-            what: format!("{request}: the stored blob is damaged and was not sent to its end"),
-            expected: "the content its digest names".into(),
-            found: found
-                .as_ref()
-                .map_or_else(|| "another size".into(), ToString::to_string),
-        }),
+        Interrupted::Damaged { found } => Class::Damaged {
+            found: found.clone(),
+        },
         Interrupted::Aborted => Class::Aborted,
     }
 }

@@ -734,7 +734,12 @@ impl Session {
             task,
             work: None,
             source,
-            wish: copying.wish(),
+            wish: match (&copying.source, &copying.destination) {
+                (_, Some(End::Registry { site, .. })) | (End::Registry { site, .. }, _) => {
+                    copying.wish(site)
+                }
+                (End::Store { .. }, _) => Scopes::default(),
+            },
             spool: copying.spool,
             mount: copying.from.first().cloned(),
             distrust,
@@ -1048,15 +1053,7 @@ impl Session {
         let Some(copying) = self.tasks.get(&task) else {
             return;
         };
-        let is_destination = matches!(
-            &copying.destination,
-            Some(End::Registry { site: destination, .. }) if *destination == site
-        );
-        let wish = if is_destination {
-            copying.wish()
-        } else {
-            Scopes::pull(&site.repository)
-        };
+        let wish = copying.wish(&site);
         let id = self
             .wire
             .begin(Owner::Node(task, node), task, site, op, wish);
@@ -1067,26 +1064,26 @@ impl Session {
 }
 
 impl Copying {
-    /// The union of scopes that the task needs at its destination's registry, or at its source's.
-    fn wish(&self) -> Scopes {
-        match (&self.source, &self.destination) {
-            (End::Registry { site: source, .. }, Some(End::Registry { site, .. })) => {
-                let mut scopes = Scopes::push(&site.repository);
-                if source.registry == site.registry {
-                    scopes.merge(&Scopes::pull(&source.repository));
-                }
-                scopes
+    /// The union of scopes that the task will need at a registry: asked for from the start, so that
+    /// one token serves it all (AUTH-65).
+    fn wish(&self, site: &Site) -> Scopes {
+        let at = |end: &End| match end {
+            End::Registry { site: other, .. } if other.origin == site.origin => {
+                Some(other.repository.clone())
             }
-            (_, Some(End::Registry { site, .. })) => {
-                let mut scopes = Scopes::push(&site.repository);
-                for from in self.from.iter().take(1) {
-                    scopes.merge(&Scopes::pull(from));
-                }
-                scopes
+            End::Registry { .. } | End::Store { .. } => None,
+        };
+        let mut scopes = Scopes::default();
+        if let Some(to) = self.destination.as_ref().and_then(at) {
+            scopes.merge(&Scopes::push(&to));
+            for from in self.from.iter().take(1) {
+                scopes.merge(&Scopes::pull(from));
             }
-            (End::Registry { site, .. }, _) => Scopes::pull(&site.repository),
-            (End::Store { .. }, _) => Scopes::default(),
         }
+        if let Some(from) = at(&self.source) {
+            scopes.merge(&Scopes::pull(&from));
+        }
+        scopes
     }
 }
 

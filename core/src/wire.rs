@@ -25,6 +25,7 @@ use crate::auth::{Asking, Broker, Key, Memo, Permit, Refused};
 use crate::call::{Call, Done, Exchanged, JobId, Outcome as Ended, Payload, Received};
 use crate::config::Config;
 use crate::credential::{CredentialAnswer, CredentialCall};
+use crate::digest::Digest;
 use crate::error::{Error, RequestLine};
 use crate::event::Event;
 use crate::exchange::{Class, classify, follow, vet};
@@ -551,6 +552,10 @@ impl Wire {
         let class = classify(&exchanged, &line);
         match class {
             Class::Aborted => self.lost(id, now, rng),
+            Class::Damaged { found } => {
+                let error = damaged(&self.exchanges[&id].op, &line, found);
+                self.settle(id, Err(error));
+            }
             Class::Fatal(error) => self.settle(id, Err(error)),
             Class::Retry { error, after } => {
                 self.congested(id, &exchanged, job, after, now);
@@ -559,7 +564,7 @@ impl Wire {
             Class::Challenged if is_token => self.answered(id, exchanged, url, line),
             Class::Challenged if foreign => {
                 let what = format!(
-                    "{} asks for credentials, which belong to `{}`",
+                    "{} answered 401, but credentials for `{}` are not for it",
                     url.origin(),
                     self.exchanges[&id].site.registry
                 );
@@ -857,7 +862,7 @@ impl Wire {
             Error::Auth(refusal) => Some((**refusal).clone()),
             _ => None,
         };
-        for id in self.broker.not_granted(key, refusal.is_some()) {
+        for id in self.broker.not_granted(key, refusal.as_ref()) {
             let Some(exchange) = self.exchanges.get_mut(&id) else {
                 continue;
             };
@@ -941,6 +946,24 @@ impl Exchange {
             large: matches!(self.op, Operation::BlobGet(_)),
             line: line(&self.op.draft().method, url),
         }
+    }
+}
+
+/// The stored blob is not what its digest says; its end was held back, so nobody took it.
+fn damaged(op: &Operation, line: &RequestLine, found: Option<Digest>) -> Error {
+    let expected = match op {
+        Operation::BlobPut(op) => op.digest.to_string(),
+        Operation::BlobGet(_)
+        | Operation::BlobHead(_)
+        | Operation::ManifestGet(_)
+        | Operation::ManifestHead(_)
+        | Operation::ManifestPut(_)
+        | Operation::Token(_) => "another content".to_string(),
+    };
+    Error::Mismatch {
+        what: format!("{line}: the stored blob is damaged, and was not sent to its end"),
+        expected,
+        found: found.map_or_else(|| "another size".to_string(), |found| found.to_string()),
     }
 }
 

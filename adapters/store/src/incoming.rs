@@ -169,6 +169,7 @@ mod tests {
         let digest = Digest::of(Algorithm::Sha256, b"hello");
         let (begin, world) = (digest.clone(), World { stores, id, digest });
         let begin = StoreOp::Begin {
+            private: false,
             digest: begin,
             size: 5,
         };

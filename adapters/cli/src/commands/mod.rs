@@ -211,6 +211,7 @@ impl Common {
         let mut limits = TimeLimits::default();
         if let Some(seconds) = self.timeout {
             limits.idle = Duration::from_secs(seconds);
+            limits.connect = limits.connect.min(limits.idle);
         }
         limits
     }

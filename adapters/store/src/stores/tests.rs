@@ -29,7 +29,12 @@ impl World {
 
     fn begin(&self, digest: &Digest, size: u64) -> StoreAnswer {
         let digest = digest.clone();
-        self.step(&StoreOp::Begin { digest, size }).expect("begin")
+        self.step(&StoreOp::Begin {
+            digest,
+            size,
+            private: false,
+        })
+        .expect("begin")
     }
 
     fn append(&self, digest: &Digest, bytes: &[u8]) {
