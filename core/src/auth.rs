@@ -262,15 +262,14 @@ impl Broker {
         memo.rounds += 1;
         let offered = challenges(headers);
         let learned = self.learn(&asking.site.origin, &offered, from, asking.id);
-        let denied = |broker: &Self, presented: String| {
-            Refused::Denied(AuthError {
-                request: asking.line.clone(),
-                status: status.as_u16(),
-                presented,
-                said: said.clone(),
-                hint: broker.hint(asking),
-            })
+        let refusal = |broker: &Self, presented: String| AuthError {
+            request: asking.line.clone(),
+            status: status.as_u16(),
+            presented,
+            said: said.clone(),
+            hint: broker.hint(asking),
         };
+        let denied = |broker: &Self, presented: String| Refused::Denied(refusal(broker, presented));
         if memo.rounds > ROUNDS {
             return denied(self, "ever new tokens".into());
         }
@@ -281,21 +280,17 @@ impl Broker {
             Sent::Nothing if memo.refusals > 0 => denied(self, "no credentials".into()),
             Sent::Nothing => {
                 memo.refusals = 1;
-                memo.refusal = Some(AuthError {
-                    request: asking.line.clone(),
-                    status: status.as_u16(),
-                    presented: "no credentials".into(),
-                    said,
-                    hint: None,
-                });
+                memo.refusal = Some(refusal(self, "no credentials".into()));
                 self.widen(asking, memo, &offered);
                 Refused::Again
             }
             Sent::Basic { username } => denied(self, format!("the credentials of `{username}`")),
             Sent::Ready => denied(self, "the configured token".into()),
-            Sent::Token { key, generation } => self
-                .refuse_token(asking, memo, &key, generation, &offered)
-                .unwrap_or_else(|| denied(self, self.presented(&key))),
+            Sent::Token { key, generation } => {
+                let refusal = refusal(self, self.presented(&key));
+                self.refuse_token(asking, memo, &key, generation, &offered, refusal.clone())
+                    .unwrap_or(Refused::Denied(refusal))
+            }
         }
     }
 
@@ -307,6 +302,7 @@ impl Broker {
         key: &Key,
         generation: u64,
         offered: &[Challenge],
+        refusal: AuthError,
     ) -> Option<Refused> {
         let entry = self.tokens.entry(key.clone()).or_default();
         if entry.generation != generation {
@@ -317,15 +313,17 @@ impl Broker {
             memo.refusals = 1;
             return Some(Refused::Again);
         }
-        let entry = self.tokens.entry(key.clone()).or_default();
-        entry.ready = None;
         if memo.refusals == 0 {
+            // It may be old, or revoked. If it is not, the next one is refused, too, and this one
+            // was good for others.
             memo.refusals = 1;
+            self.tokens.entry(key.clone()).or_default().ready = None;
             return Some(Refused::Again);
         }
         if !memo.split && asking.wish != asking.needs {
             memo.split = true;
             memo.refusals = 1;
+            self.unions.insert(key.clone(), refusal);
             return Some(Refused::Again);
         }
         None

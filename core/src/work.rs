@@ -248,13 +248,14 @@ impl Session {
             let WorkKey::Into(store, digest) = &key else {
                 continue;
             };
-            let Some(work) = self.works.get(&key) else {
+            let Some(work) = self.works.get_mut(&key) else {
                 continue;
             };
-            let private = match work.stage {
-                Phase::Busy { since, .. } => now.since(since) >= BUSY_IDLE,
-                _ => false,
+            let Phase::Busy { since, until, .. } = &mut work.stage else {
+                continue;
             };
+            *until = None;
+            let private = now.since(*since) >= BUSY_IDLE;
             let op = StoreOp::Begin {
                 digest: digest.clone(),
                 size: work.size,

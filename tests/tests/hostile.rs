@@ -179,7 +179,7 @@ fn a_body_cut_before_its_length_is_temporary() {
         .pull()
         .retries(2)
         .run()
-        .failed(TEMPORARY, "after 3 tries");
+        .failed(TEMPORARY, "tried 3 times");
     assert_eq!(attack.layer_gets(), tries(2));
     attack.nothing_kept();
 }
