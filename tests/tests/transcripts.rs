@@ -10,7 +10,7 @@ use windlass_core::config::InFlight;
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::{
     Config, Copy, Descriptor, Digest, ErrorKind, Job, Place, Platform, Platforms, Reference,
-    StoreId, StoreOp, Task, Time,
+    StoreId, Task, Time,
 };
 use windlass_store::Store as _;
 use windlass_testbed::{
@@ -729,18 +729,13 @@ fn children_that_come_late_do_not_matter() {
     let root = Descriptor::new(OCI_INDEX, digest(&both.manifest), size);
     memory.tag(Some("both"), &root).unwrap();
     // What is read from the store comes after the second HEAD and before the PUT.
-    let mut heads = 0;
-    world.pick = Box::new(move |jobs| {
-        let http = jobs.iter().position(|job| matches!(job, Job::Http(_)));
-        let late = jobs.iter().position(|job| match job {
-            Job::Store(call) => matches!(call.op(), StoreOp::Load { .. }),
+    world.pick = Box::new(|jobs| {
+        let head = jobs.iter().position(|job| match job {
+            Job::Http(call) => call.request().method() == "HEAD",
             _ => false,
         });
-        if heads < 2 && http.is_some() {
-            heads += 1;
-        }
-        let first = if heads < 2 { late.or(http) } else { late.filter(|_| false).or(http) };
-        first.unwrap_or(0)
+        let step = jobs.iter().position(|job| matches!(job, Job::Store(_)));
+        head.or(step).unwrap_or(0)
     });
     let reference = reference("reg.example/a/b:v2");
     let task = world.start(Task::push(
@@ -773,20 +768,25 @@ fn cancelled_while_a_partial_is_given_back() {
 #[test]
 fn a_spool_goes_away_with_its_task() {
     let image = large(3000);
-    let mut world = World::new(one_at_a_time());
+    let mut world = World::new(Config::default());
     world.registry(&["reg.example"], Model::new(open()));
     world.registry(&["src.example"], with_image(open(), &image));
+    world.nth(1, is("GET", "/blobs/"), Fate::Hang);
     world.nth(1, is("GET", "/blobs/"), Fate::Hang);
     let tasks = [(); 2].map(|()| {
         let (spool, _) = world.store();
         let copy = copy_within("src.example/a/b:v1", "reg.example/a/b:v1", Some(spool));
         world.start(copy)
     });
-    world.run_until(|world| {
-        !world
-            .lines_with("> GET https://src.example/v2/a/b/blobs")
-            .is_empty()
-    });
+    let asked = "> HEAD https://reg.example/v2/a/b/manifests/sha256";
+    world.run_until(|world| world.lines_with(asked).len() == 2);
+    while world
+        .lines_with("> GET https://src.example/v2/a/b/blobs")
+        .len()
+        < 2
+    {
+        world.step();
+    }
     world.cancel(tasks[0]);
     world.run(tasks[0]).unwrap_err();
     world.run(tasks[1]).unwrap();
