@@ -126,7 +126,8 @@ enum Phase {
     Busy {
         len: u64,
         since: Time,
-        until: Time,
+        /// When it is asked about again; `None` while it is.
+        until: Option<Time>,
     },
     /// Hashing what an earlier run left.
     Hashing {
@@ -228,7 +229,7 @@ impl Session {
     /// When a work does something by itself.
     pub(crate) fn works_wake_at(&self) -> Option<Time> {
         let until = self.works.values().filter_map(|work| match work.stage {
-            Phase::Busy { until, .. } => Some(until),
+            Phase::Busy { until, .. } => until,
             _ => None,
         });
         until.min()
@@ -236,7 +237,10 @@ impl Session {
 
     /// Asks again about blobs that others write.
     pub(crate) fn wake_works(&mut self, now: Time) {
-        let due = |work: &Work| matches!(work.stage, Phase::Busy { until, .. } if until <= now);
+        let due = |work: &Work| match work.stage {
+            Phase::Busy { until, .. } => until.is_some_and(|until| until <= now),
+            _ => false,
+        };
         let keys: alloc::vec::Vec<WorkKey> = self
             .works
             .iter()
@@ -247,13 +251,14 @@ impl Session {
             let WorkKey::Into(store, digest) = &key else {
                 continue;
             };
-            let Some(work) = self.works.get(&key) else {
+            let Some(work) = self.works.get_mut(&key) else {
                 continue;
             };
-            let private = match work.stage {
-                Phase::Busy { since, .. } => now.since(since) >= BUSY_IDLE,
-                _ => false,
+            let Phase::Busy { since, until, .. } = &mut work.stage else {
+                continue;
             };
+            *until = None;
+            let private = now.since(*since) >= BUSY_IDLE;
             let op = StoreOp::Begin {
                 digest: digest.clone(),
                 size: work.size,
@@ -312,7 +317,7 @@ impl Session {
                 work.stage = Phase::Busy {
                     len,
                     since: now,
-                    until: now + BUSY_AGAIN,
+                    until: Some(now + BUSY_AGAIN),
                 };
             }
             (
@@ -325,7 +330,7 @@ impl Session {
                 work.stage = Phase::Busy {
                     len,
                     since,
-                    until: now + BUSY_AGAIN,
+                    until: Some(now + BUSY_AGAIN),
                 };
             }
             (Phase::Hashing { len }, StoreAnswer::Hashed(hashing)) => {
