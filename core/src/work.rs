@@ -204,6 +204,13 @@ impl Session {
             self.unwant_if(&spooled, task, &|waiter| waiter.work.as_ref() == Some(key));
             return self.stopped(key);
         }
+        if matches!(
+            work.stage,
+            Phase::Releasing(_) | Phase::Spoiled(_) | Phase::Clearing(_)
+        ) {
+            // It is ending by itself, by a step that must not be dropped.
+            return;
+        }
         let owner = Owner::Work(key.clone());
         if !self.steps.abandon(|other| *other == owner) {
             self.stopped(key);
