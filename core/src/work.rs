@@ -20,9 +20,9 @@ use alloc::format;
 use alloc::string::ToString;
 use core::time::Duration;
 
-use crate::call::TransferId;
+use crate::call::{TransferId, TransportError, TransportErrorKind};
 use crate::digest::{Algorithm, Digest};
-use crate::error::Error;
+use crate::error::{Error, RequestLine};
 use crate::event::{Event, Why};
 use crate::hashing::Hashing;
 use crate::op::{BlobGet, BlobHead, BlobPut, Operation, Outcome, Site, Stage};
@@ -112,6 +112,8 @@ pub(crate) struct Work {
     exchange: Option<ExchangeId>,
     /// Where the blob is being fetched from.
     using: Option<Source>,
+    /// How often a worker died with it.
+    lost: u32,
     /// Whether a partial of the blob is held open for it.
     holds: bool,
     /// Wait for the outstanding exchange or step, then end.
@@ -169,6 +171,7 @@ impl Session {
             stage: Phase::Idle,
             exchange: None,
             using: None,
+            lost: 0,
             holds: false,
             stopping: false,
         };
@@ -187,8 +190,15 @@ impl Session {
         };
         let before = work.waiters.len();
         let spool = work.waiters.front().and_then(|waiter| waiter.spool);
+        let led = work.waiters.front().is_some_and(leaves);
         work.waiters.retain(|waiter| !leaves(waiter));
-        if work.waiters.len() == before || !work.waiters.is_empty() {
+        // A spool goes away with its task: the next one begins anew, with its own.
+        let spooled = match work.stage {
+            Phase::Spooling { .. } => true,
+            Phase::Sending { spooled } => spooled.is_some(),
+            _ => false,
+        };
+        if work.waiters.len() == before || (!work.waiters.is_empty() && !(led && spooled)) {
             return;
         }
         work.leaving.push_back(task);
@@ -377,7 +387,7 @@ impl Session {
         }
         let outcome = match result {
             // The worker died; what it had taken is with the store. Begin again there.
-            None => return self.begin_work(key),
+            None => return self.lost_work(key),
             Some(Err(error)) => return self.fail_work(key, error),
             Some(Ok(outcome)) => outcome,
         };
@@ -438,6 +448,30 @@ impl Session {
             }
             WorkKey::To(site, digest) => self.deliver(key, &site.clone(), digest.clone(), &waiter),
         }
+    }
+
+    /// The worker died; what it had taken over is with the store. Begins again there, unless that
+    /// happens all the time.
+    fn lost_work(&mut self, key: &WorkKey) {
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
+        work.lost += 1;
+        if work.lost < self.config.retry.attempts {
+            return self.begin_work(key);
+        }
+        let attempts = work.lost;
+        let what = "the worker was lost";
+        let last = Error::Transport {
+            request: RequestLine(format!("GET blob {}", key.digest())),
+            error: TransportError::new(TransportErrorKind::Other, what),
+        };
+        let error = Error::Exhausted {
+            attempts,
+            retry_after: None,
+            last: last.into(),
+        };
+        self.fail_work(key, error);
     }
 
     /// Chooses how a blob gets to a repository.
