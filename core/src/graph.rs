@@ -201,6 +201,8 @@ impl Session {
                 self.name(task);
             }
             (Stage::Naming, StoreAnswer::Written) => self.complete(task),
+            // What is above it was found at the destination meanwhile.
+            (Stage::Done, _) => {}
             (stage, answer) => {
                 let what = format!("the store answered {stage:?} with {answer:?}");
                 let error = StoreError::new(crate::store::StoreErrorKind::Io, what);

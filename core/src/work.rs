@@ -20,9 +20,9 @@ use alloc::format;
 use alloc::string::ToString;
 use core::time::Duration;
 
-use crate::call::TransferId;
+use crate::call::{TransferId, TransportError, TransportErrorKind};
 use crate::digest::{Algorithm, Digest};
-use crate::error::Error;
+use crate::error::{Error, RequestLine};
 use crate::event::{Event, Why};
 use crate::hashing::Hashing;
 use crate::op::{BlobGet, BlobHead, BlobPut, Operation, Outcome, Site, Stage};
@@ -112,6 +112,8 @@ pub(crate) struct Work {
     exchange: Option<ExchangeId>,
     /// Where the blob is being fetched from.
     using: Option<Source>,
+    /// How often a worker died with it.
+    lost: u32,
     /// Whether a partial of the blob is held open for it.
     holds: bool,
     /// Wait for the outstanding exchange or step, then end.
@@ -122,11 +124,11 @@ pub(crate) struct Work {
 enum Phase {
     Idle,
     Beginning,
-    /// Somebody else writes it: how far they were, since when, and when they are asked about again
-    /// (`None`: that is being done).
+    /// Somebody else writes it: how far they were, since when.
     Busy {
         len: u64,
         since: Time,
+        /// When it is asked about again; `None` while it is.
         until: Option<Time>,
     },
     /// Hashing what an earlier run left.
@@ -169,6 +171,7 @@ impl Session {
             stage: Phase::Idle,
             exchange: None,
             using: None,
+            lost: 0,
             holds: false,
             stopping: false,
         };
@@ -187,8 +190,15 @@ impl Session {
         };
         let before = work.waiters.len();
         let spool = work.waiters.front().and_then(|waiter| waiter.spool);
+        let led = work.waiters.front().is_some_and(leaves);
         work.waiters.retain(|waiter| !leaves(waiter));
-        if work.waiters.len() == before || !work.waiters.is_empty() {
+        // A spool goes away with its task: the next one begins anew, with its own.
+        let spooled = match work.stage {
+            Phase::Spooling { .. } => true,
+            Phase::Sending { spooled } => spooled.is_some(),
+            _ => false,
+        };
+        if work.waiters.len() == before || (!work.waiters.is_empty() && !(led && spooled)) {
             return;
         }
         work.leaving.push_back(task);
@@ -203,6 +213,13 @@ impl Session {
             let spooled = WorkKey::Into(spool, key.digest().clone());
             self.unwant_if(&spooled, task, &|waiter| waiter.work.as_ref() == Some(key));
             return self.stopped(key);
+        }
+        if matches!(
+            work.stage,
+            Phase::Releasing(_) | Phase::Spoiled(_) | Phase::Clearing(_)
+        ) {
+            // It is ending by itself, by a step that must not be dropped.
+            return;
         }
         let owner = Owner::Work(key.clone());
         if !self.steps.abandon(|other| *other == owner) {
@@ -237,7 +254,10 @@ impl Session {
 
     /// Asks again about blobs that others write.
     pub(crate) fn wake_works(&mut self, now: Time) {
-        let due = |work: &Work| matches!(work.stage, Phase::Busy { until: Some(until), .. } if until <= now);
+        let due = |work: &Work| match work.stage {
+            Phase::Busy { until, .. } => until.is_some_and(|until| until <= now),
+            _ => false,
+        };
         let keys: alloc::vec::Vec<WorkKey> = self
             .works
             .iter()
@@ -367,7 +387,7 @@ impl Session {
         }
         let outcome = match result {
             // The worker died; what it had taken is with the store. Begin again there.
-            None => return self.begin_work(key),
+            None => return self.lost_work(key),
             Some(Err(error)) => return self.fail_work(key, error),
             Some(Ok(outcome)) => outcome,
         };
@@ -428,6 +448,30 @@ impl Session {
             }
             WorkKey::To(site, digest) => self.deliver(key, &site.clone(), digest.clone(), &waiter),
         }
+    }
+
+    /// The worker died; what it had taken over is with the store. Begins again there, unless that
+    /// happens all the time.
+    fn lost_work(&mut self, key: &WorkKey) {
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
+        work.lost += 1;
+        if work.lost < self.config.retry.attempts {
+            return self.begin_work(key);
+        }
+        let attempts = work.lost;
+        let what = "the worker was lost";
+        let last = Error::Transport {
+            request: RequestLine(format!("GET blob {}", key.digest())),
+            error: TransportError::new(TransportErrorKind::Other, what),
+        };
+        let error = Error::Exhausted {
+            attempts,
+            retry_after: None,
+            last: last.into(),
+        };
+        self.fail_work(key, error);
     }
 
     /// Chooses how a blob gets to a repository.

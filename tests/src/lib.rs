@@ -10,6 +10,7 @@
 //! - [`certs`]: a test CA
 //! - [`command`]: the `windlass` command, run as a child with a clean environment
 //! - [`peers`]: other people's tools
+//! - [`world`]: a session against models, without sockets, threads or clocks
 //!
 //! Tests that need a program which is not part of the workspace run only with `WINDLASS_REAL=1`
 //! (set by `tests/run`) and say `skipped: …` otherwise; nothing is skipped silently.
@@ -27,6 +28,7 @@ pub mod peers;
 pub mod proxy;
 pub mod registry;
 pub mod tokens;
+pub mod world;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

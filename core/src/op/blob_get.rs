@@ -74,7 +74,7 @@ impl BlobGet {
                 }
                 Flaw::TooLong { .. } => self.mismatch_of_size("more"),
                 Flaw::Length { expected, declared } => {
-                    let declared = declared + (self.size - expected);
+                    let declared = declared.saturating_add(self.size - expected);
                     self.mismatch_of_size(&declared.to_string())
                 }
                 Flaw::Encoded { coding } => Verdict::Failed(
