@@ -74,6 +74,9 @@ pub(crate) struct Wire {
     settled: VecDeque<Settled>,
     events: VecDeque<(TaskId, Event)>,
     warned: BTreeSet<String>,
+    /// Repositories of a registry that it does not mount from: asking again would cost a round trip
+    /// per blob (users.md 16.2).
+    unmountable: BTreeSet<(Origin, Repository)>,
     next: u64,
     now: Time,
 }
@@ -140,6 +143,7 @@ impl Wire {
             settled: VecDeque::new(),
             events: VecDeque::new(),
             warned: BTreeSet::new(),
+            unmountable: BTreeSet::new(),
             next: 0,
             now: Time::ZERO,
         }
@@ -375,6 +379,14 @@ impl Wire {
     /// Asks the broker; `None` if the exchange does not go out now.
     fn permit(&mut self, id: ExchangeId, now: Time) -> Option<Option<HeaderValue>> {
         let exchange = self.exchanges.get_mut(&id)?;
+        if let Operation::BlobPut(op) = &mut exchange.op
+            && let Some(from) = op.mounts_from()
+            && self
+                .unmountable
+                .contains(&(exchange.site.origin.clone(), from.clone()))
+        {
+            op.do_not_mount();
+        }
         let url = exchange.url();
         if url.origin() != &exchange.site.origin {
             // Foreign: no authorisation, and its challenges are not ours to answer.
@@ -705,6 +717,14 @@ impl Wire {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
+        if let Operation::BlobPut(op) = &exchange.op
+            && let Some(from) = op.mounts_from()
+            && matches!(answer.status.as_u16(), 401 | 403 | 405)
+        {
+            let from = from.clone();
+            self.unmountable
+                .insert((exchange.site.origin.clone(), from));
+        }
         match exchange.op.clone().answer(answer) {
             Verdict::Next(op) => {
                 exchange.op = op;

@@ -118,6 +118,19 @@ impl BlobPut {
         }
     }
 
+    /// The repository that it is about to be mounted from.
+    pub(crate) const fn mounts_from(&self) -> Option<&Repository> {
+        match &self.stage {
+            Stage::Start { mount } => mount.as_ref(),
+            Stage::Check | Stage::Put { .. } => None,
+        }
+    }
+
+    /// Gives up mounting it.
+    pub(crate) fn do_not_mount(&mut self) {
+        self.stage = Stage::Start { mount: None };
+    }
+
     pub(super) fn needs(&self) -> Scopes {
         match &self.stage {
             Stage::Check => Scopes::pull(&self.site.repository),
