@@ -70,7 +70,7 @@ pub enum Error {
         /// How long the server asked to wait, if that was longer than is waited for.
         retry_after: Option<Duration>,
         /// The last failure.
-        last: Box<Error>,
+        last: Box<Self>,
     },
     /// The task's deadline passed.
     #[error("deadline passed")]

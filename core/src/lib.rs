@@ -2,6 +2,11 @@
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(missing_docs)]
+#![allow(
+    clippy::large_enum_variant,
+    clippy::result_large_err,
+    reason = "a few hundred of these live at once, for as long as a request: boxes would cost more"
+)]
 
 extern crate alloc;
 #[cfg(test)]

@@ -261,10 +261,7 @@ impl Wire {
                 continue;
             };
             if let Some(call) = self.send(id, job, authorization) {
-                self.hosts
-                    .get_mut(origin)
-                    .expect("the host is there")
-                    .outside += 1;
+                self.hosts.get_mut(origin)?.outside += 1;
                 return Some(call);
             }
         }
@@ -878,9 +875,10 @@ impl Wire {
             Ok(_) => return,
             Err(error) => error,
         };
-        let refusal = match &error {
-            Error::Auth(refusal) => Some((**refusal).clone()),
-            _ => None,
+        let refusal = if let Error::Auth(refusal) = &error {
+            Some((**refusal).clone())
+        } else {
+            None
         };
         for id in self.broker.not_granted(key, refusal.as_ref()) {
             let Some(exchange) = self.exchanges.get_mut(&id) else {

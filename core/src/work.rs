@@ -155,6 +155,17 @@ enum Phase {
     Spoiled(Error),
 }
 
+impl Phase {
+    /// When something is to be done without anybody's answer.
+    const fn wakes_at(&self) -> Option<Time> {
+        if let Self::Busy { until, .. } = self {
+            *until
+        } else {
+            None
+        }
+    }
+}
+
 impl Session {
     /// Makes somebody wait for a blob; begins to move it if nobody does yet.
     pub(crate) fn want(&mut self, key: WorkKey, size: u64, waiter: Waiter) {
@@ -193,12 +204,12 @@ impl Session {
         let led = work.waiters.front().is_some_and(leaves);
         work.waiters.retain(|waiter| !leaves(waiter));
         // A spool goes away with its task: the next one begins anew, with its own.
-        let spooled = match work.stage {
-            Phase::Spooling { .. } => true,
-            Phase::Sending { spooled } => spooled.is_some(),
-            _ => false,
-        };
-        if work.waiters.len() == before || (!work.waiters.is_empty() && !(led && spooled)) {
+        let spooled = matches!(
+            work.stage,
+            Phase::Spooling { .. } | Phase::Sending { spooled: Some(_) }
+        );
+        let ends = work.waiters.is_empty() || (led && spooled);
+        if work.waiters.len() == before || !ends {
             return;
         }
         work.leaving.push_back(task);
@@ -245,19 +256,15 @@ impl Session {
 
     /// When a work does something by itself.
     pub(crate) fn works_wake_at(&self) -> Option<Time> {
-        let until = self.works.values().filter_map(|work| match work.stage {
-            Phase::Busy { until, .. } => until,
-            _ => None,
-        });
-        until.min()
+        self.works
+            .values()
+            .filter_map(|work| work.stage.wakes_at())
+            .min()
     }
 
     /// Asks again about blobs that others write.
     pub(crate) fn wake_works(&mut self, now: Time) {
-        let due = |work: &Work| match work.stage {
-            Phase::Busy { until, .. } => until.is_some_and(|until| until <= now),
-            _ => false,
-        };
+        let due = |work: &Work| work.stage.wakes_at().is_some_and(|until| until <= now);
         let keys: alloc::vec::Vec<WorkKey> = self
             .works
             .iter()
@@ -692,7 +699,7 @@ impl Session {
                 };
                 if size == 0 {
                     // PULLB-06: there is nothing to ask for, and the digest says so.
-                    let found = op.hashing.clone().digest();
+                    let found = op.hashing.digest();
                     if found == *digest {
                         return self.commit(key);
                     }

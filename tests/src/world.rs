@@ -87,6 +87,9 @@ struct Guarded {
     hosts: BTreeSet<String>,
 }
 
+/// Chooses one of the jobs that are outside.
+pub type Pick = Box<dyn FnMut(&[Job]) -> usize>;
+
 /// A session and everything around it.
 pub struct World {
     /// The session.
@@ -98,7 +101,7 @@ pub struct World {
     /// How many bytes a body brings at once.
     pub chunk: usize,
     /// Which of the jobs outside runs next. The default: the one that has been outside longest.
-    pub pick: Box<dyn FnMut(&[Job]) -> usize>,
+    pub pick: Pick,
     stores: Arc<Stores>,
     hosts: BTreeMap<String, usize>,
     credentials: BTreeMap<String, CredentialAnswer>,
@@ -163,7 +166,7 @@ impl World {
             CredentialAnswer::Bearer(secret) | CredentialAnswer::Refresh(secret) => {
                 vec![secret.expose().to_owned()]
             }
-            _ => Vec::new(),
+            CredentialAnswer::None | CredentialAnswer::Failed(_) | _ => Vec::new(),
         };
         let hosts: BTreeSet<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         self.guarded.extend(secrets.into_iter().map(|secret| {

@@ -730,10 +730,9 @@ fn children_that_come_late_do_not_matter() {
     memory.tag(Some("both"), &root).unwrap();
     // What is read from the store comes after the second HEAD and before the PUT.
     world.pick = Box::new(|jobs| {
-        let head = jobs.iter().position(|job| match job {
-            Job::Http(call) => call.request().method() == "HEAD",
-            _ => false,
-        });
+        let head = jobs
+            .iter()
+            .position(|job| matches!(job, Job::Http(call) if call.request().method() == "HEAD"));
         let step = jobs.iter().position(|job| matches!(job, Job::Store(_)));
         head.or(step).unwrap_or(0)
     });
