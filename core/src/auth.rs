@@ -318,15 +318,23 @@ impl Broker {
             return Some(Refused::Again);
         }
         let entry = self.tokens.entry(key.clone()).or_default();
-        entry.ready = None;
-        if memo.refusals == 0 {
+        // A token that is good, but not for this: another one like it would be no better, and
+        // other requests still need it.
+        let insufficient = offered.iter().any(Challenge::wants_more_scope);
+        if !insufficient && memo.refusals == 0 {
+            entry.ready = None;
             memo.refusals = 1;
             return Some(Refused::Again);
         }
         if !memo.split && asking.wish != asking.needs {
+            entry.ready = None;
+            self.unions.insert(key.clone());
             memo.split = true;
             memo.refusals = 1;
             return Some(Refused::Again);
+        }
+        if !insufficient {
+            entry.ready = None;
         }
         None
     }
@@ -384,7 +392,8 @@ impl Broker {
     /// Tells a request that waited for a token that the token service refused. If it had asked for
     /// more than it needs, it asks for less; else that is its answer.
     pub(crate) fn refuse(asking: &Asking<'_>, memo: &mut Memo, error: AuthError) {
-        if !memo.split && asking.wish != asking.needs {
+        // AUTH-47: 401 means wrong credentials, whatever is asked for.
+        if error.status != 401 && !memo.split && asking.wish != asking.needs {
             memo.split = true;
         } else {
             memo.denied = Some(error);

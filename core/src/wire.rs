@@ -101,7 +101,7 @@ struct Exchange {
     state: State,
     /// Where a redirect led, if one did.
     hop: Option<Url>,
-    visited: Vec<String>,
+    visited: Vec<Url>,
     announced: bool,
     /// Nobody wants it any more.
     abandoned: bool,
@@ -593,16 +593,12 @@ impl Wire {
         };
         let mut to = follow(exchanged, method, url, &exchange.site.origin, line);
         if let Ok(next) = &to {
-            exchange.visited.push(url.as_str().to_string());
+            exchange.visited.push(url.clone());
             let peer = |what: &str| Error::Peer {
                 request: line.clone(),
                 what: what.into(),
             };
-            if exchange
-                .visited
-                .iter()
-                .any(|visited| visited == next.as_str())
-            {
+            if exchange.visited.contains(next) {
                 to = Err(peer("redirects in a circle"));
             } else if exchange.visited.len() > self.config.limits.redirects {
                 to = Err(peer("redirects too often"));
@@ -851,7 +847,8 @@ impl Wire {
             Error::Auth(refusal) => Some((**refusal).clone()),
             _ => None,
         };
-        for id in self.broker.not_granted(key, refusal.is_some()) {
+        let union = refusal.as_ref().is_some_and(|error| error.status != 401);
+        for id in self.broker.not_granted(key, union) {
             let Some(exchange) = self.exchanges.get_mut(&id) else {
                 continue;
             };
