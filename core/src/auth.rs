@@ -482,6 +482,16 @@ impl Broker {
             scopes: asking.wish.clone(),
         };
         if self.unions.contains(&key) {
+            if asking.needs == asking.wish && asking.needs.len() > 1 {
+                // A mount needs the whole union: there is no token for it.
+                return Permit::Denied(AuthError {
+                    request: asking.line.clone(),
+                    status: 403,
+                    presented: "no token, because one for all of this was refused".into(),
+                    said: Said::default(),
+                    hint: self.hint(asking),
+                });
+            }
             memo.split = true;
         }
         if memo.split {

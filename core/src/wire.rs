@@ -103,6 +103,8 @@ struct Exchange {
     hop: Option<Url>,
     visited: Vec<Url>,
     announced: bool,
+    /// Whether it was outside before: what follows goes before everything that was not.
+    begun: bool,
     /// Nobody wants it any more.
     abandoned: bool,
 }
@@ -339,6 +341,7 @@ impl Wire {
             hop: None,
             visited: Vec::new(),
             announced: false,
+            begun: false,
             abandoned: false,
         };
         self.exchanges.insert(id, exchange);
@@ -355,7 +358,7 @@ impl Wire {
             self.tokens.push_back(id);
             return;
         }
-        let origin = exchange.site.origin.clone();
+        let (origin, begun) = (exchange.site.origin.clone(), exchange.begun);
         let first = self.config.in_flight.first;
         let host = self.hosts.entry(origin).or_insert_with(|| Host {
             limit: first,
@@ -366,7 +369,8 @@ impl Wire {
             halved: None,
         });
         match turn {
-            Turn::First => host.continuations.push_back(id),
+            Turn::First if begun => host.continuations.push_back(id),
+            Turn::First => host.queue.push_front(id),
             Turn::Last => host.queue.push_back(id),
         }
     }
@@ -472,7 +476,9 @@ impl Wire {
             call = call.for_transfer(transfer, outgoing);
             self.announce(id, &call);
         }
-        self.exchanges.get_mut(&id)?.state = State::Outside(job);
+        let exchange = self.exchanges.get_mut(&id)?;
+        exchange.state = State::Outside(job);
+        exchange.begun = true;
         self.outside.insert(job, id);
         Some(call)
     }
@@ -898,14 +904,18 @@ impl Wire {
     }
 
     fn rouse(&mut self) {
-        for id in self.broker.take_woken() {
-            if self
-                .exchanges
-                .get(&id)
-                .is_some_and(|exchange| exchange.state == State::Parked)
-            {
-                self.enqueue(id, Turn::First);
-            }
+        let woken = self.broker.take_woken();
+        let parked = |id: &ExchangeId| {
+            let exchange = self.exchanges.get(id)?;
+            (exchange.state == State::Parked).then_some((*id, exchange.begun))
+        };
+        let (begun, fresh): (Vec<_>, Vec<_>) = woken
+            .iter()
+            .filter_map(parked)
+            .partition(|(_, begun)| *begun);
+        // Those go to the front one by one, so the last one first.
+        for (id, _) in begun.into_iter().chain(fresh.into_iter().rev()) {
+            self.enqueue(id, Turn::First);
         }
     }
 }
