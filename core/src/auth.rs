@@ -313,9 +313,10 @@ impl Broker {
             memo.refusals = 1;
             return Some(Refused::Again);
         }
-        if memo.refusals == 0 {
-            // It may be old, or revoked. If it is not, the next one is refused, too, and this one
-            // was good for others.
+        // Good, but not for this: another one like it would be no better, and other requests still
+        // need it.
+        let insufficient = offered.iter().any(Challenge::wants_more_scope);
+        if !insufficient && memo.refusals == 0 {
             memo.refusals = 1;
             self.tokens.entry(key.clone()).or_default().ready = None;
             return Some(Refused::Again);
@@ -387,8 +388,12 @@ impl Broker {
 
     /// Tells a request that waited for a token that the token service refused. If it had asked for
     /// more than it needs, it asks for less; else that is its answer.
-    pub(crate) fn refuse(asking: &Asking<'_>, memo: &mut Memo, error: AuthError) {
-        if !memo.split && asking.wish != asking.needs {
+    ///
+    /// 401 means wrong credentials, whatever is asked for (AUTH-47), except where a service says it
+    /// to scopes of several repositories (GitLab, clients.md C.10.1).
+    pub(crate) fn refuse(key: &Key, asking: &Asking<'_>, memo: &mut Memo, error: AuthError) {
+        let may_be_the_union = error.status != 401 || key.scopes.len() > 1;
+        if may_be_the_union && !memo.split && asking.wish != asking.needs {
             memo.split = true;
         } else {
             memo.denied = Some(error);

@@ -15,7 +15,7 @@ use crate::call::{
 };
 use crate::digest::Digest;
 use crate::error::{Error, Refusal, RequestLine};
-use crate::header::{challenges, date, retry_after};
+use crate::header::{Challenge, challenges, date, retry_after};
 use crate::registry::{Origin, Scheme};
 use crate::said;
 use crate::uri::Url;
@@ -145,9 +145,9 @@ fn is_too_many(body: &[u8]) -> bool {
 
 /// AUTH-08: RFC 6750 has insufficient scope as a 403 with a challenge.
 fn wants_more_scope(exchanged: &Exchanged) -> bool {
-    challenges(&exchanged.headers).iter().any(|challenge| {
-        challenge.is_scheme("bearer") && challenge.param("error") == Some("insufficient_scope")
-    })
+    challenges(&exchanged.headers)
+        .iter()
+        .any(Challenge::wants_more_scope)
 }
 
 fn temporary(exchanged: &Exchanged, request: &RequestLine, status: StatusCode) -> Class {

@@ -105,8 +105,10 @@ struct Exchange {
     state: State,
     /// Where a redirect led, if one did.
     hop: Option<Url>,
-    visited: Vec<String>,
+    visited: Vec<Url>,
     announced: bool,
+    /// Whether it was outside before: what follows goes before everything that was not.
+    begun: bool,
     /// Nobody wants it any more.
     abandoned: bool,
 }
@@ -341,6 +343,7 @@ impl Wire {
             hop: None,
             visited: Vec::new(),
             announced: false,
+            begun: false,
             abandoned: false,
         };
         self.exchanges.insert(id, exchange);
@@ -357,7 +360,7 @@ impl Wire {
             self.tokens.push_back(id);
             return;
         }
-        let origin = exchange.site.origin.clone();
+        let (origin, begun) = (exchange.site.origin.clone(), exchange.begun);
         let first = self.config.in_flight.first;
         let host = self.hosts.entry(origin).or_insert_with(|| Host {
             limit: first,
@@ -368,7 +371,8 @@ impl Wire {
             halved: None,
         });
         match turn {
-            Turn::First => host.continuations.push_back(id),
+            Turn::First if begun => host.continuations.push_back(id),
+            Turn::First => host.queue.push_front(id),
             Turn::Last => host.queue.push_back(id),
         }
     }
@@ -488,7 +492,9 @@ impl Wire {
             call = call.for_transfer(transfer, outgoing);
             self.announce(id, &call);
         }
-        self.exchanges.get_mut(&id)?.state = State::Outside(job);
+        let exchange = self.exchanges.get_mut(&id)?;
+        exchange.state = State::Outside(job);
+        exchange.begun = true;
         self.outside.insert(job, id);
         Some(call)
     }
@@ -613,16 +619,12 @@ impl Wire {
         };
         let mut to = follow(exchanged, method, url, &exchange.site.origin, line);
         if let Ok(next) = &to {
-            exchange.visited.push(url.as_str().to_string());
+            exchange.visited.push(url.clone());
             let peer = |what: &str| Error::Peer {
                 request: line.clone(),
                 what: what.into(),
             };
-            if exchange
-                .visited
-                .iter()
-                .any(|visited| visited == next.as_str())
-            {
+            if exchange.visited.contains(next) {
                 to = Err(peer("redirects in a circle"));
             } else if exchange.visited.len() > self.config.limits.redirects {
                 to = Err(peer("redirects too often"));
@@ -895,7 +897,7 @@ impl Wire {
                         hint,
                         ..refusal.clone()
                     };
-                    Broker::refuse(&asking, &mut memo, refusal);
+                    Broker::refuse(key, &asking, &mut memo, refusal);
                     if let Some(exchange) = self.exchanges.get_mut(&id) {
                         exchange.memo = memo;
                     }
@@ -930,14 +932,18 @@ impl Wire {
     }
 
     fn rouse(&mut self) {
-        for id in self.broker.take_woken() {
-            if self
-                .exchanges
-                .get(&id)
-                .is_some_and(|exchange| exchange.state == State::Parked)
-            {
-                self.enqueue(id, Turn::First);
-            }
+        let woken = self.broker.take_woken();
+        let parked = |id: &ExchangeId| {
+            let exchange = self.exchanges.get(id)?;
+            (exchange.state == State::Parked).then_some((*id, exchange.begun))
+        };
+        let (begun, fresh): (Vec<_>, Vec<_>) = woken
+            .iter()
+            .filter_map(parked)
+            .partition(|(_, begun)| *begun);
+        // Those go to the front one by one, so the last one first.
+        for (id, _) in begun.into_iter().chain(fresh.into_iter().rev()) {
+            self.enqueue(id, Turn::First);
         }
     }
 }

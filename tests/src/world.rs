@@ -31,6 +31,7 @@
 
 mod checks;
 mod memory;
+pub mod scenes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;

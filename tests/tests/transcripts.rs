@@ -6,159 +6,21 @@ use std::time::Duration;
 
 use http::StatusCode;
 use insta::assert_snapshot;
-use windlass_core::config::InFlight;
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::{
-    Config, Copy, Descriptor, Digest, ErrorKind, Job, Place, Platform, Platforms, Reference,
-    StoreId, Task, Time,
+    Config, Copy, Descriptor, ErrorKind, Job, Place, Platform, Platforms, Task, Time,
 };
 use windlass_store::Store as _;
 use windlass_testbed::{
-    Announced, Answer, Auth, Basic, Bearer, Image, Model, Options, Ranges, Request, Storage,
-    UnreadableMount, User, image, image_for, index,
+    Announced, Answer, Auth, Bearer, Model, OCI_INDEX, Options, Ranges, Storage, UnreadableMount,
+    User, index,
 };
-use windlass_tests::world::{Fate, Memory, World};
-
-const OCI_MANIFEST: &str = windlass_testbed::OCI_MANIFEST;
-const OCI_INDEX: &str = windlass_testbed::OCI_INDEX;
-
-fn reference(text: &str) -> Reference {
-    text.parse().unwrap()
-}
-
-fn digest(bytes: &[u8]) -> Digest {
-    windlass_testbed::Digest::sha256(bytes)
-        .as_str()
-        .parse()
-        .unwrap()
-}
-
-/// One job at a time, so that a transcript reads from top to bottom.
-fn one_at_a_time() -> Config {
-    let mut config = Config::default();
-    config.in_flight = InFlight::at_most(1);
-    config
-}
-
-fn small() -> Image {
-    image(&[b"first layer".to_vec(), b"second layer".to_vec()])
-}
-
-/// An image with one layer of this many bytes.
-fn large(size: usize) -> Image {
-    let layer = (0..size).map(|i| (i % 251) as u8).collect();
-    image(&[layer])
-}
-
-fn open() -> Options {
-    Options {
-        scheme: "https",
-        ..Options::default()
-    }
-}
-
-fn bearer() -> Options {
-    bearer_with(Bearer::default())
-}
-
-fn bearer_with(bearer: Bearer) -> Options {
-    Options {
-        auth: Auth::Bearer(Bearer {
-            realm: "https://{host}/token".into(),
-            users: [("alice".into(), User::new("pa55-of-alice"))].into(),
-            ..bearer
-        }),
-        ..open()
-    }
-}
-
-fn basic() -> Options {
-    Options {
-        auth: Auth::Basic(Basic {
-            users: [("alice".into(), User::new("pa55-of-alice"))].into(),
-            anonymous_pull: false,
-        }),
-        ..open()
-    }
-}
-
-fn alice() -> CredentialAnswer {
-    CredentialAnswer::Basic {
-        username: "alice".into(),
-        password: Secret::new("pa55-of-alice"),
-    }
-}
-
-/// A model with this image as `a/b:v1`.
-fn with_image(options: Options, image: &Image) -> Model {
-    let mut model = Model::new(options);
-    model.put_image("a/b", Some("v1"), image);
-    model
-}
-
-fn world(config: Config, model: Model) -> World {
-    let mut world = World::new(config);
-    world.registry(&["reg.example", "cdn.example"], model);
-    world
-}
-
-fn pull(store: StoreId) -> Task {
-    Task::pull(reference("reg.example/a/b:v1"), store, None, Platforms::All)
-}
-
-fn push(store: StoreId) -> Task {
-    Task::push(store, None, reference("reg.example/a/b:v1"), Platforms::All)
-}
-
-/// Puts an image into a store.
-fn fill(memory: &Memory, image: &Image) {
-    for blob in image.blobs() {
-        memory.blob(&digest(blob), blob);
-    }
-    memory.blob(&digest(&image.manifest), &image.manifest);
-    let size = image.manifest.len() as u64;
-    let root = Descriptor::new(OCI_MANIFEST, digest(&image.manifest), size);
-    memory.tag(None, &root).unwrap();
-}
-
-/// A world with a model and a store with this image.
-fn pushing(config: Config, options: Options, image: &Image) -> (World, StoreId, Memory) {
-    let mut world = world(config, Model::new(options));
-    let (store, memory) = world.store();
-    fill(&memory, image);
-    (world, store, memory)
-}
-
-fn pulling(config: Config, options: Options, image: &Image) -> (World, StoreId, Memory) {
-    let mut world = world(config, with_image(options, image));
-    let (store, memory) = world.store();
-    (world, store, memory)
-}
-
-/// The store has exactly this image and nothing half done.
-#[track_caller]
-fn check_holds(memory: &Memory, image: &Image) {
-    let mut expected: Vec<Digest> = image.blobs().map(|blob| digest(blob)).collect();
-    expected.push(digest(&image.manifest));
-    expected.sort();
-    expected.dedup();
-    let held: Vec<Digest> = memory.blobs().into_keys().collect();
-    assert_eq!(held, expected);
-    assert_eq!(memory.partials(), [].into());
-}
-
-#[track_caller]
-fn check_pushed(world: &World, repository: &str, image: &Image) {
-    let model = &world.models[0];
-    assert_eq!(model.tag(repository, "v1"), Some(&image.digest));
-    for blob in image.blob_digests() {
-        assert!(model.blob_bytes(repository, &blob).is_some(), "{blob}");
-    }
-}
-
-fn is(method: &'static str, part: &'static str) -> impl Fn(&Request) -> bool {
-    move |request| request.method == method && request.target.contains(part)
-}
+use windlass_tests::world::scenes::{
+    alice, basic, bearer, bearer_with, check_holds, check_pushed, copy_within, digest, fill, is,
+    large, one_at_a_time, open, pull, pulling, push, pushing, reference, small, two_platforms,
+    with_image, world,
+};
+use windlass_tests::world::{Fate, World};
 
 #[test]
 fn anonymous_pull_with_a_token() {
@@ -193,16 +55,6 @@ fn pushing_again_is_one_request() {
     let report = world.run(task).unwrap();
     assert_eq!(report.moved, 0);
     assert_eq!(world.take_log(0), ["HEAD /v2/a/b/manifests/v1 200"]);
-}
-
-fn copy_within(from: &str, to: &str, spool: Option<StoreId>) -> Task {
-    Task::copy(Copy {
-        source: Place::Registry(reference(from)),
-        destination: Place::Registry(reference(to)),
-        platforms: Platforms::All,
-        spool,
-        from: Vec::new(),
-    })
 }
 
 #[test]
@@ -556,17 +408,6 @@ fn a_push_heals_itself() {
     world.run_all();
     check_pushed(&world, "a/b", &image);
     assert_snapshot!(world.transcript());
-}
-
-fn two_platforms(options: Options) -> (Model, Image, Image) {
-    let mut model = Model::new(options);
-    let amd64 = image_for("linux/amd64", &[b"for amd64".to_vec(), b"shared".to_vec()]);
-    let arm64 = image_for("linux/arm64", &[b"for arm64".to_vec(), b"shared".to_vec()]);
-    model.put_image("a/b", None, &amd64);
-    model.put_image("a/b", None, &arm64);
-    let both = index(&[("linux/amd64", &amd64), ("linux/arm64", &arm64)]);
-    model.put_index("a/b", Some("v1"), &both);
-    (model, amd64, arm64)
 }
 
 #[test]

@@ -37,6 +37,11 @@ impl Challenge {
     pub fn is_scheme(&self, scheme: &str) -> bool {
         self.scheme.eq_ignore_ascii_case(scheme)
     }
+
+    /// Whether it says that the token is good but not for this (RFC 6750).
+    pub(crate) fn wants_more_scope(&self) -> bool {
+        self.is_scheme("bearer") && self.param("error") == Some("insufficient_scope")
+    }
 }
 
 /// The challenges of all `WWW-Authenticate` lines, in order (P1).

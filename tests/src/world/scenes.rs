@@ -1,0 +1,188 @@
+//! What the tests with a [`World`] have in common: small images, registries, tasks, checks.
+
+use windlass_core::config::InFlight;
+use windlass_core::credential::{CredentialAnswer, Secret};
+use windlass_core::{Config, Copy, Descriptor, Digest, Place, Platforms, Reference, StoreId, Task};
+use windlass_store::Store as _;
+use windlass_testbed::{
+    Auth, Basic, Bearer, Image, Model, Options, Request, User, image, image_for, index,
+};
+
+use super::{Memory, World};
+
+const OCI_MANIFEST: &str = windlass_testbed::OCI_MANIFEST;
+
+/// A reference that is one.
+pub fn reference(text: &str) -> Reference {
+    text.parse().unwrap()
+}
+
+/// The client's digest of some bytes.
+pub fn digest(bytes: &[u8]) -> Digest {
+    windlass_testbed::Digest::sha256(bytes)
+        .as_str()
+        .parse()
+        .unwrap()
+}
+
+/// One job at a time, so that a transcript reads from top to bottom.
+pub fn one_at_a_time() -> Config {
+    let mut config = Config::default();
+    config.in_flight = InFlight::at_most(1);
+    config
+}
+
+/// An image with two small layers.
+pub fn small() -> Image {
+    image(&[b"first layer".to_vec(), b"second layer".to_vec()])
+}
+
+/// An image with one layer of this many bytes.
+pub fn large(size: usize) -> Image {
+    let layer = (0..size).map(|i| (i % 251) as u8).collect();
+    image(&[layer])
+}
+
+/// A registry that is open to everybody.
+pub fn open() -> Options {
+    Options {
+        scheme: "https",
+        ..Options::default()
+    }
+}
+
+/// A registry that wants tokens; anybody may pull, and `alice` everything.
+pub fn bearer() -> Options {
+    bearer_with(Bearer::default())
+}
+
+/// The same with other settings.
+pub fn bearer_with(bearer: Bearer) -> Options {
+    Options {
+        auth: Auth::Bearer(Bearer {
+            realm: "https://{host}/token".into(),
+            users: [("alice".into(), User::new("pa55-of-alice"))].into(),
+            ..bearer
+        }),
+        ..open()
+    }
+}
+
+/// A registry that wants user name and password.
+pub fn basic() -> Options {
+    Options {
+        auth: Auth::Basic(Basic {
+            users: [("alice".into(), User::new("pa55-of-alice"))].into(),
+            anonymous_pull: false,
+        }),
+        ..open()
+    }
+}
+
+/// The credential of `alice`.
+pub fn alice() -> CredentialAnswer {
+    CredentialAnswer::Basic {
+        username: "alice".into(),
+        password: Secret::new("pa55-of-alice"),
+    }
+}
+
+/// A model with this image as `a/b:v1`.
+pub fn with_image(options: Options, image: &Image) -> Model {
+    let mut model = Model::new(options);
+    model.put_image("a/b", Some("v1"), image);
+    model
+}
+
+/// A world with one registry, `reg.example`, and its storage.
+pub fn world(config: Config, model: Model) -> World {
+    let mut world = World::new(config);
+    world.registry(&["reg.example", "cdn.example"], model);
+    world
+}
+
+/// Pull `a/b:v1` into a store.
+pub fn pull(store: StoreId) -> Task {
+    Task::pull(reference("reg.example/a/b:v1"), store, None, Platforms::All)
+}
+
+/// Push to `a/b:v1` from a store.
+pub fn push(store: StoreId) -> Task {
+    Task::push(store, None, reference("reg.example/a/b:v1"), Platforms::All)
+}
+
+/// Puts an image into a store.
+pub fn fill(memory: &Memory, image: &Image) {
+    for blob in image.blobs() {
+        memory.blob(&digest(blob), blob);
+    }
+    memory.blob(&digest(&image.manifest), &image.manifest);
+    let size = image.manifest.len() as u64;
+    let root = Descriptor::new(OCI_MANIFEST, digest(&image.manifest), size);
+    memory.tag(None, &root).unwrap();
+}
+
+/// A world with a model and a store with this image.
+pub fn pushing(config: Config, options: Options, image: &Image) -> (World, StoreId, Memory) {
+    let mut world = world(config, Model::new(options));
+    let (store, memory) = world.store();
+    fill(&memory, image);
+    (world, store, memory)
+}
+
+/// A world with this image at the registry, and an empty store.
+pub fn pulling(config: Config, options: Options, image: &Image) -> (World, StoreId, Memory) {
+    let mut world = world(config, with_image(options, image));
+    let (store, memory) = world.store();
+    (world, store, memory)
+}
+
+/// The store has exactly this image and nothing half done.
+#[track_caller]
+pub fn check_holds(memory: &Memory, image: &Image) {
+    let mut expected: Vec<Digest> = image.blobs().map(|blob| digest(blob)).collect();
+    expected.push(digest(&image.manifest));
+    expected.sort();
+    expected.dedup();
+    let held: Vec<Digest> = memory.blobs().into_keys().collect();
+    assert_eq!(held, expected);
+    assert_eq!(memory.partials(), [].into());
+}
+
+/// The tag `v1` stands for this image, and all of it is there.
+#[track_caller]
+pub fn check_pushed(world: &World, repository: &str, image: &Image) {
+    let model = &world.models[0];
+    assert_eq!(model.tag(repository, "v1"), Some(&image.digest));
+    for blob in image.blob_digests() {
+        assert!(model.blob_bytes(repository, &blob).is_some(), "{blob}");
+    }
+}
+
+/// Requests with this method and this in their target.
+pub fn is(method: &'static str, part: &'static str) -> impl Fn(&Request) -> bool {
+    move |request| request.method == method && request.target.contains(part)
+}
+
+/// A copy from one registry to another or the same.
+pub fn copy_within(from: &str, to: &str, spool: Option<StoreId>) -> Task {
+    Task::copy(Copy {
+        source: Place::Registry(reference(from)),
+        destination: Place::Registry(reference(to)),
+        platforms: Platforms::All,
+        spool,
+        from: Vec::new(),
+    })
+}
+
+/// An index `a/b:v1` of two images that share a layer.
+pub fn two_platforms(options: Options) -> (Model, Image, Image) {
+    let mut model = Model::new(options);
+    let amd64 = image_for("linux/amd64", &[b"for amd64".to_vec(), b"shared".to_vec()]);
+    let arm64 = image_for("linux/arm64", &[b"for arm64".to_vec(), b"shared".to_vec()]);
+    model.put_image("a/b", None, &amd64);
+    model.put_image("a/b", None, &arm64);
+    let both = index(&[("linux/amd64", &amd64), ("linux/arm64", &arm64)]);
+    model.put_index("a/b", Some("v1"), &both);
+    (model, amd64, arm64)
+}
