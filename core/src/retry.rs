@@ -56,7 +56,7 @@ impl Tries {
         }
         let doubled = policy
             .base
-            .saturating_mul(1_u32.checked_shl(self.failed - 1).unwrap_or(0));
+            .saturating_mul(1_u32.checked_shl(self.failed - 1).unwrap_or(u32::MAX));
         let backoff = doubled.min(policy.cap);
         // Between half and all of it, so that clients that failed together do not return together.
         let half = u64::try_from(backoff.as_micros() / 2).unwrap_or(u64::MAX);
