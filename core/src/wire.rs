@@ -311,6 +311,7 @@ impl Wire {
         let Some(id) = self.outside.remove(&job) else {
             return Some(done);
         };
+        self.aborts.retain(|abort| *abort != job);
         self.now = now;
         self.came_back(id);
         match done.into_outcome() {

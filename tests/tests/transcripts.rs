@@ -8,7 +8,8 @@ use http::StatusCode;
 use insta::assert_snapshot;
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::{
-    Config, Copy, Descriptor, ErrorKind, Job, Place, Platform, Platforms, Task, Time,
+    Config, Copy, Descriptor, Done, ErrorKind, Job, Output, Place, Platform, Platforms, Session,
+    Task, Time,
 };
 use windlass_store::Store as _;
 use windlass_testbed::{
@@ -747,4 +748,20 @@ fn jobs_in_the_opposite_order() {
     world.run(task).unwrap();
     world.run_all();
     check_holds(&memory, &image);
+}
+
+/// A job that came back by itself is not aborted any more.
+#[test]
+fn a_job_that_is_back_is_not_aborted() {
+    let mut session = Session::new(Config::default(), 1);
+    let task = session.start(Task::resolve(reference("reg.example/a/b:v1")));
+    let Output::Job(job) = session.poll(Time::ZERO) else {
+        panic!("there is something to do")
+    };
+    session.cancel(task);
+    session.handle(Done::lost(job.id()), Time::ZERO);
+    let output = session.poll(Time::ZERO);
+    assert!(matches!(output, Output::Event(..)), "{output:?}");
+    let output = session.poll(Time::ZERO);
+    assert!(matches!(output, Output::Idle), "{output:?}");
 }

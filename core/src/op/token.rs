@@ -207,3 +207,125 @@ fn form_encoded(text: &str) -> String {
     }
     encoded
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::answer;
+    use super::*;
+
+    fn token(credential: TokenCredential) -> Token {
+        Token {
+            realm: Url::parse("https://reg.example/token?x=1").expect("a URL"),
+            service: Some("the service".into()),
+            scopes: Scopes::from_challenge("repository:a/b:pull,push repository:c:pull"),
+            credential,
+            limit: 1000,
+        }
+    }
+
+    fn shown(verdict: Verdict) -> String {
+        match verdict {
+            Verdict::Done(Outcome::Granted(grant)) => {
+                format!("{} for {} s", grant.token.expose(), grant.life)
+            }
+            Verdict::Failed(error) => format!("{:?}", error.kind()),
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// V-B, token answers.
+    #[test]
+    fn answers() {
+        let date = ("date", "Thu, 01 Jan 2026 00:00:30 GMT");
+        let table: &[(u16, &str, &str)] = &[
+            (200, r#"{"token":"T"}"#, "T for 60 s"),
+            (
+                200,
+                r#"{"access_token":"T","expires_in":300}"#,
+                "T for 300 s",
+            ),
+            (200, r#"{"token":"A","access_token":"B"}"#, "B for 60 s"),
+            (200, r#"{"token":"A","access_token":""}"#, "A for 60 s"),
+            (200, r#"{"token":"T","expires_in":10}"#, "T for 60 s"),
+            (200, r#"{"token":"T","expires_in":0}"#, "T for 60 s"),
+            (200, r#"{"token":"T","expires_in":-5}"#, "T for 60 s"),
+            (200, r#"{"token":"T","expires_in":"300"}"#, "T for 300 s"),
+            (200, r#"{"token":"T","expires_in":null}"#, "T for 60 s"),
+            (
+                200,
+                r#"{"token":"T","issued_at":"2026-01-01T00:00:00.5Z","expires_in":120}"#,
+                "T for 90 s",
+            ),
+            (
+                200,
+                r#"{"token":"T","issued_at":"2026-01-01T01:00:00Z","expires_in":120}"#,
+                "T for 120 s",
+            ),
+            (
+                200,
+                r#"{"token":"T","issued_at":"2020-01-01T00:00:00Z","expires_in":120}"#,
+                "T for 60 s",
+            ),
+            (
+                200,
+                r#"{"token":"T","issued_at":"yesterday","expires_in":120}"#,
+                "T for 120 s",
+            ),
+            (200, r#"{"token":"","access_token":""}"#, "Refused"),
+            (200, "{}", "Refused"),
+            (200, "<html>", "Refused"),
+            (200, "", "Refused"),
+            (200, r#"["T"]"#, "Refused"),
+            (200, "{\"token\":\"T\\nX: y\"}", "Refused"),
+            (
+                200,
+                r#"{"access_token":"T","refresh_token":"R","scope":"repository:a:pull"}"#,
+                "T for 60 s",
+            ),
+            (401, r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#, "Auth"),
+            (403, "", "Auth"),
+            (404, "", "NotFound"),
+            (400, r#"{"error":"invalid_grant"}"#, "Refused"),
+        ];
+        for (status, body, expected) in table {
+            let answer = answer(*status, &[date], body.as_bytes());
+            let found = shown(token(TokenCredential::Anonymous).answer(&answer));
+            assert_eq!(found, *expected, "V-B {status} {body}");
+        }
+    }
+
+    #[test]
+    fn requests() {
+        let get = token(TokenCredential::Anonymous).draft();
+        assert_eq!(
+            get.url.as_str(),
+            "https://reg.example/token?x=1&service=the%20service\
+             &scope=repository:a/b:pull,push&scope=repository:c:pull",
+            "AUTH-63"
+        );
+        assert_eq!(get.headers.get(header::AUTHORIZATION), None);
+        let basic = token(TokenCredential::Basic {
+            username: "alice".into(),
+            password: Secret::new("pa55"),
+        });
+        let basic = basic.draft();
+        assert_eq!(
+            basic.headers[header::AUTHORIZATION],
+            "Basic YWxpY2U6cGE1NQ=="
+        );
+        assert!(basic.headers[header::AUTHORIZATION].is_sensitive());
+        let post = token(TokenCredential::Refresh(Secret::new("a+b/c"))).draft();
+        let Payload::Bytes(form) = &post.payload else {
+            panic!("a form")
+        };
+        assert_eq!(
+            core::str::from_utf8(form),
+            Ok(
+                "grant_type=refresh_token&client_id=windlass&service=the%20service\
+                &scope=repository%3Aa%2Fb%3Apull%2Cpush%20repository%3Ac%3Apull\
+                &refresh_token=a%2Bb%2Fc"
+            ),
+            "AUTH-30"
+        );
+    }
+}
