@@ -94,7 +94,7 @@ pub(crate) enum Refused {
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Key {
     origin: Origin,
-    realm: String,
+    realm: Url,
     service: Option<String>,
     credential: CredentialAnswer,
     scopes: Scopes,
@@ -346,16 +346,6 @@ impl Broker {
         }
     }
 
-    /// The driver lost the question: it is asked again by whoever waited.
-    pub(crate) fn unanswered(&mut self, registry: &Registry, repository: &Repository) {
-        if let Some(Asked::Asking(parked)) = self
-            .credentials
-            .remove(&(registry.clone(), repository.clone()))
-        {
-            self.woken.extend(parked);
-        }
-    }
-
     /// A token came.
     pub(crate) fn granted(&mut self, key: &Key, grant: Grant, now: Time) {
         let entry = self.tokens.entry(key.clone()).or_default();
@@ -398,6 +388,11 @@ impl Broker {
         } else {
             memo.denied = Some(error);
         }
+    }
+
+    /// Whether somebody may ask for a permit again.
+    pub(crate) const fn has_woken(&self) -> bool {
+        !self.woken.is_empty()
     }
 
     /// Those that may ask for a permit again.
@@ -476,7 +471,7 @@ impl Broker {
             };
         let mut key = Key {
             origin: site.origin.clone(),
-            realm: realm.as_str().to_string(),
+            realm: realm.clone(),
             service: service.clone(),
             credential,
             scopes: asking.wish.clone(),

@@ -53,6 +53,7 @@ pub(crate) fn classify(exchanged: &Exchanged, request: &RequestLine) -> Class {
         return lost(request, "the driver reported no answer");
     };
     if exchanged.flaw.is_none()
+        && status.is_success()
         && let Some(missing) = shortfall(exchanged)
     {
         return lost(request, &format!("the body ended {missing} bytes early"));
@@ -75,10 +76,14 @@ fn is_answered(exchanged: &Exchanged) -> bool {
     let Some(status) = exchanged.status else {
         return false;
     };
-    match exchanged.body {
+    match &exchanged.body {
         Received::Nothing => true,
         Received::Collected { .. } => !status.is_success(),
-        Received::Stored { .. } => false,
+        // Everything came before it broke.
+        Received::Stored { hashing, range_end } => {
+            matches!(exchanged.interrupted, Some(Interrupted::Transport(_)))
+                && hashing.len() == *range_end
+        }
     }
 }
 

@@ -100,6 +100,8 @@ pub(crate) struct Node {
     healed: bool,
     /// Do not believe that anything below is there.
     distrust: bool,
+    /// It stands for a blob that came with its descriptor, not for a manifest.
+    embedded: Option<Digest>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -184,6 +186,8 @@ impl Session {
         let stage = copying.nodes[node.0].stage;
         let answer = match answer {
             Ok(answer) => answer,
+            // It is only looked at for a warning.
+            Err(_) if stage == Stage::Comparing => return self.name(task),
             Err(error) => return self.fail(task, Error::Store(error)),
         };
         match (stage, answer) {
@@ -201,10 +205,12 @@ impl Session {
                 self.name(task);
             }
             (Stage::Naming, StoreAnswer::Written) => self.complete(task),
-            // What is above it was found at the destination meanwhile.
+            // It, or what is above it, was found at the destination meanwhile.
             (Stage::Done, _) => {}
+            (Stage::Open | Stage::Putting, StoreAnswer::Loaded(_) | StoreAnswer::Absent) => {}
             (stage, answer) => {
-                let what = format!("the store answered {stage:?} with {answer:?}");
+                let answer = answer.name();
+                let what = format!("the store answered {stage:?} with {answer}");
                 let error = StoreError::new(crate::store::StoreErrorKind::Io, what);
                 self.fail(task, Error::Store(error));
             }
@@ -518,6 +524,9 @@ impl Session {
                 // Older registries do not say it in a HEAD (PULLM-12): compute it.
                 return self.get_root(task);
             };
+            if let Some(error) = self.contradicts(task, &digest) {
+                return self.fail(task, error);
+            }
             let media_type = media_type.unwrap_or_default();
             let media_type = media_type.split(';').next().unwrap_or_default().trim();
             return self.resolved(task, Descriptor::new(media_type, digest, size));
@@ -543,6 +552,11 @@ impl Session {
                 this.there = There::Yes;
                 self.stop_children(task, node);
                 self.skipped(task, node);
+                let names = self.destination_tag(task);
+                if node == ROOT && names.is_none() {
+                    // It was asked for by its digest, and that is all its name.
+                    return self.complete(task);
+                }
                 if node == ROOT {
                     self.put_node(task, node)
                 } else {
@@ -550,6 +564,33 @@ impl Session {
                 }
             }
             Stage::Finding | Stage::Loading | Stage::Comparing | Stage::Naming | Stage::Done => {}
+        }
+    }
+
+    /// What a reference's own digest has to say about the one that a registry claims (PULLM-10).
+    fn contradicts(&self, task: TaskId, found: &Digest) -> Option<Error> {
+        let End::Registry { reference, .. } = &self.tasks.get(&task)?.source else {
+            return None;
+        };
+        let expected = reference
+            .digest()
+            .filter(|digest| digest.algorithm() == found.algorithm())?;
+        (expected != found).then(|| Error::Mismatch {
+            what: format!("what the registry says of `{reference}`"),
+            expected: format!("{expected}"),
+            found: format!("{found}"),
+        })
+    }
+
+    /// The tag under which the root is to be found at the destination, if that is a registry's tag.
+    fn destination_tag(&self, task: TaskId) -> Option<Target> {
+        match &self.tasks.get(&task)?.destination {
+            Some(End::Registry { reference, .. }) => match (reference.tag(), reference.target()) {
+                (Some(tag), _) => Some(Target::Tag(tag.clone())),
+                (None, Target::Tag(latest)) => Some(Target::Tag(latest)),
+                (None, Target::Digest(_)) => None,
+            },
+            Some(End::Store { .. }) | None => None,
         }
     }
 
@@ -621,7 +662,8 @@ impl Session {
             return self.fail(task, Error::Policy { what });
         }
         let objects = copying.nodes.len() + copying.blobs.len() + manifests.len() + blobs.len();
-        if objects > self.config.limits.objects {
+        // Those below a node that is healed were counted before.
+        if objects > self.config.limits.objects && !distrust {
             let what = format!(
                 "the image has more than {} parts",
                 self.config.limits.objects
@@ -666,6 +708,7 @@ impl Session {
             }
             if again {
                 copying.nodes[known.0].distrust = true;
+                copying.nodes[known.0].there = There::No;
                 self.obtain(task, known);
             }
             return;
@@ -742,6 +785,7 @@ impl Session {
                 }
                 (End::Store { .. }, _) => Scopes::default(),
             },
+            size,
             spool: copying.spool,
             mount: copying.from.first().cloned(),
             distrust,
@@ -749,25 +793,25 @@ impl Session {
         match copying.destination.clone() {
             Some(End::Store { store, .. }) => {
                 if let Some(data) = embedded(descriptor) {
-                    return self.embed(task, node, store, digest, data);
+                    return self.embed(task, store, digest, data);
                 }
-                self.want(WorkKey::Into(store, digest), size, waiter);
+                self.want(WorkKey::Into(store, digest), waiter);
             }
             Some(End::Registry { site, .. }) => {
-                self.want(WorkKey::To(site, digest), size, waiter);
+                self.want(WorkKey::To(site, digest), waiter);
             }
             None => {}
         }
     }
 
     /// The blob came with its descriptor: write it, no request is needed (PULLM-18, PULLB-10).
-    fn embed(&mut self, task: TaskId, node: NodeId, store: StoreId, digest: Digest, data: Vec<u8>) {
+    fn embed(&mut self, task: TaskId, store: StoreId, digest: Digest, data: Vec<u8>) {
         let size = data.len() as u64;
         let op = StoreOp::Put {
             digest: digest.clone(),
             bytes: data.into(),
         };
-        let id = self.add_embedded(task, node, &digest);
+        let id = self.add_embedded(task, digest.clone());
         self.node_step(task, id, store, op);
         self.event(
             task,
@@ -780,19 +824,13 @@ impl Session {
     }
 
     /// An embedded blob is written like a manifest: as a node without a document.
-    fn add_embedded(&mut self, task: TaskId, parent: NodeId, digest: &Digest) -> NodeId {
+    fn add_embedded(&mut self, task: TaskId, digest: Digest) -> NodeId {
         let copying = self.tasks.get_mut(&task).expect("its parent is there");
         let id = NodeId(copying.nodes.len());
         let mut node = Node::new(None, 0);
         node.stage = Stage::Putting;
-        node.parents.push(parent);
+        node.embedded = Some(digest);
         copying.nodes.push(node);
-        if let Some(blob) = copying.blobs.get_mut(digest) {
-            // Others that point to it need not wait: its node is put before theirs can be.
-            blob.nodes.clear();
-            blob.done = true;
-        }
-        copying.report.present += 1;
         id
     }
 
@@ -860,7 +898,11 @@ impl Session {
         let Some(copying) = self.tasks.get_mut(&task) else {
             return;
         };
-        let this = &copying.nodes[node.0];
+        let this = &mut copying.nodes[node.0];
+        if let Some(digest) = this.embedded.take() {
+            this.stage = Stage::Done;
+            return self.blob_settled(task, &digest, Ok(How::Present));
+        }
         if let Some(descriptor) = &this.descriptor {
             let (digest, size) = (descriptor.digest.clone(), descriptor.size);
             self.event(task, Event::Stored { digest, size });
@@ -984,6 +1026,7 @@ impl Session {
                 return;
             };
             let child = &mut copying.nodes[orphan.0];
+            child.there = There::Unknown;
             child.parents.clear();
             child.stage = Stage::Done;
             let owner = Owner::Node(task, orphan);
@@ -1101,6 +1144,7 @@ impl Node {
             there: There::Unknown,
             healed: false,
             distrust: false,
+            embedded: None,
         }
     }
 }

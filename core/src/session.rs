@@ -33,6 +33,9 @@ pub struct Session {
     pub(crate) wire: Wire,
     pub(crate) steps: Steps,
     pub(crate) works: BTreeMap<WorkKey, Work>,
+    /// The works that hold, or are about to hold, a partial open, and those that wait to.
+    pub(crate) opening: BTreeSet<WorkKey>,
+    pub(crate) unopened: VecDeque<WorkKey>,
     pub(crate) tasks: BTreeMap<TaskId, Copying>,
     events: VecDeque<(TaskId, Event)>,
 }
@@ -68,6 +71,8 @@ impl Session {
             wire,
             steps: Steps::default(),
             works: BTreeMap::new(),
+            opening: BTreeSet::new(),
+            unopened: VecDeque::new(),
             tasks: BTreeMap::new(),
             events: VecDeque::new(),
         }
@@ -115,24 +120,28 @@ impl Session {
     pub fn poll(&mut self, now: Time) -> Output {
         self.now = self.now.max(now);
         self.expire();
-        if let Some(job) = self.wire.take_abort() {
+        if let Some(job) = self.wire.take_abort().or_else(|| self.steps.take_abort()) {
             return Output::Abort(job);
         }
         self.drain_events();
         if let Some((task, event)) = self.events.pop_front() {
             return Output::Event(task, event);
         }
-        if let Some(job) = self.next_job() {
-            return Output::Job(job);
-        }
-        // Asking for a job can settle things: a request that must not be sent fails here.
-        self.settle();
-        self.drain_events();
-        if let Some((task, event)) = self.events.pop_front() {
-            return Output::Event(task, event);
-        }
-        if let Some(job) = self.next_job() {
-            return Output::Job(job);
+        loop {
+            if let Some(job) = self.next_job() {
+                return Output::Job(job);
+            }
+            // Looking for a job can settle things, and what is settled can want a job: a request
+            // that must not be sent fails here, a token that is refused makes another one wanted.
+            let more = self.wire.has_settled() || self.wire.has_more();
+            self.settle();
+            self.drain_events();
+            if let Some((task, event)) = self.events.pop_front() {
+                return Output::Event(task, event);
+            }
+            if !more {
+                break;
+            }
         }
         let deadlines = self.tasks.values().filter(|task| task.ending.is_none());
         let deadline = deadlines.filter_map(|task| task.deadline).min();
@@ -196,9 +205,8 @@ impl Session {
         exchanges.into_iter().for_each(|id| {
             self.wire.abandon(id);
         });
-        let dropped = self
-            .steps
-            .drop_queued(|owner| matches!(owner, Owner::Node(t, _) if *t == task));
+        let is_ours = |owner: &Owner| matches!(owner, Owner::Node(t, _) if *t == task);
+        let dropped = self.steps.abandon(is_ours).dropped;
         if let Some(copying) = self.tasks.get_mut(&task) {
             copying.steps -= dropped;
         }

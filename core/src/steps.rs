@@ -3,6 +3,7 @@
 //! Responsible for order and for a bound on steps outside at once. Must not know what they are for.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 
 use crate::call::JobId;
 use crate::store::{StoreCall, StoreId, StoreOp};
@@ -11,10 +12,20 @@ use crate::work::Owner;
 /// Steps outside at once. They wait for disks, not for a network: a few keep a disk busy.
 const OUTSIDE: usize = 8;
 
+/// What became of abandoned steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Abandoned {
+    /// So many had not gone out and never will.
+    pub(crate) dropped: usize,
+    /// Some are outside; their answers still come.
+    pub(crate) outside: bool,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     queue: VecDeque<(Owner, StoreId, StoreOp)>,
     outside: BTreeMap<JobId, Owner>,
+    aborts: VecDeque<JobId>,
 }
 
 impl Steps {
@@ -38,17 +49,29 @@ impl Steps {
         self.outside.remove(&job)
     }
 
-    /// Drops steps that have not gone out. Whether one is outside.
-    pub(crate) fn abandon(&mut self, is_owner: impl Fn(&Owner) -> bool) -> bool {
-        self.queue.retain(|(owner, _, _)| !is_owner(owner));
-        self.outside.values().any(is_owner)
-    }
-
-    /// Drops steps that have not gone out, and says how many.
-    pub(crate) fn drop_queued(&mut self, is_owner: impl Fn(&Owner) -> bool) -> usize {
+    /// Nobody waits for the steps of these owners any more: those that have not gone out are
+    /// dropped, and those that are outside shall end soon.
+    pub(crate) fn abandon(&mut self, is_owner: impl Fn(&Owner) -> bool) -> Abandoned {
         let before = self.queue.len();
         self.queue.retain(|(owner, _, _)| !is_owner(owner));
-        before - self.queue.len()
+        let outside = self.outside.iter().filter(|(_, owner)| is_owner(owner));
+        let aborts: Vec<JobId> = outside.map(|(job, _)| *job).collect();
+        let abandoned = Abandoned {
+            dropped: before - self.queue.len(),
+            outside: !aborts.is_empty(),
+        };
+        self.aborts.extend(aborts);
+        abandoned
+    }
+
+    /// A step that shall end soon.
+    pub(crate) fn take_abort(&mut self) -> Option<JobId> {
+        while let Some(job) = self.aborts.pop_front() {
+            if self.outside.contains_key(&job) {
+                return Some(job);
+            }
+        }
+        None
     }
 
     /// Whether steps are outside.

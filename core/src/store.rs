@@ -103,7 +103,8 @@ pub enum StoreOp {
         /// How many bytes.
         upto: u64,
     },
-    /// Give the open partial its final name: sync, rename, sync the folder. Answers `Written`.
+    /// Give the open partial its final name. Its bytes are durable on return, its name at the latest
+    /// when a later `Tag` is. Answers `Written`.
     Commit {
         /// The blob's digest, which the core has verified.
         digest: Digest,
@@ -213,6 +214,22 @@ pub enum StoreAnswer {
     Written,
     /// The entry.
     Found(Descriptor),
+}
+
+impl StoreAnswer {
+    /// The answer's name, for people.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Complete => "complete",
+            Self::Partial { .. } => "partial",
+            Self::Busy { .. } => "busy",
+            Self::Loaded(_) => "loaded",
+            Self::Hashed(_) => "hashed",
+            Self::Written => "written",
+            Self::Found(_) => "found",
+        }
+    }
 }
 
 /// Why a store could not do something.

@@ -56,6 +56,8 @@ pub(crate) struct Settled {
 
 /// Token requests outside at once: they hold no slot of any host (contract 4).
 const TOKEN_REQUESTS: usize = 4;
+/// Questions for credentials outside at once: each may run a program.
+const QUESTIONS: usize = 4;
 /// How many different warnings of servers are told in a session.
 const WARNINGS: usize = 100;
 
@@ -205,6 +207,12 @@ impl Wire {
         !self.settled.is_empty()
     }
 
+    /// Whether looking for a call made something that may go out at once.
+    pub(crate) fn has_more(&self) -> bool {
+        let tokens = !self.tokens.is_empty() && self.tokens_outside < TOKEN_REQUESTS;
+        tokens || self.broker.has_woken()
+    }
+
     pub(crate) fn take_abort(&mut self) -> Option<JobId> {
         self.aborts.pop_front()
     }
@@ -219,6 +227,9 @@ impl Wire {
 
     /// A question for credentials that is to be asked now.
     pub(crate) fn next_question(&mut self, job: JobId) -> Option<CredentialCall> {
+        if self.questions.len() >= QUESTIONS {
+            return None;
+        }
         let (registry, repository, recipient) = self.asks.pop_front()?;
         self.questions
             .insert(job, (registry.clone(), repository.clone()));
@@ -298,7 +309,11 @@ impl Wire {
                 Ended::Credentials(answer) => {
                     self.broker.answered(&registry, &repository, answer);
                 }
-                Ended::Lost => self.broker.unanswered(&registry, &repository),
+                Ended::Lost => {
+                    let failed =
+                        CredentialAnswer::Failed("the question for credentials was lost".into());
+                    self.broker.answered(&registry, &repository, failed);
+                }
                 Ended::Http(_) | Ended::Store(_) => {
                     let why = "the driver answered a question for credentials with something else";
                     let failed = CredentialAnswer::Failed(why.into());
@@ -362,7 +377,7 @@ impl Wire {
             return;
         }
         let (origin, begun) = (exchange.site.origin.clone(), exchange.begun);
-        let first = self.config.in_flight.first;
+        let first = self.config.in_flight.first.max(1);
         let host = self.hosts.entry(origin).or_insert_with(|| Host {
             limit: first,
             outside: 0,
@@ -662,6 +677,10 @@ impl Wire {
             exchange.visited.clear();
         }
         match refused {
+            // It has found out what it was to find out.
+            Refused::Again if matches!(self.exchanges[&id].purpose, Purpose::Probe) => {
+                self.remove(id);
+            }
             Refused::Again => self.enqueue(id, Turn::First),
             Refused::Denied(denied) => self.answer_denied(id, denied),
         }
@@ -801,7 +820,7 @@ impl Wire {
             return;
         }
         if host.halved.is_none_or(|halved| halved < job) {
-            host.limit = (host.limit / 2).max(self.config.in_flight.least);
+            host.limit = (host.limit / 2).max(self.config.in_flight.least.max(1));
             host.halved = Some(JobId(
                 self.outside.keys().map(|job| job.0).max().unwrap_or(job.0),
             ));
@@ -864,8 +883,28 @@ impl Wire {
                 });
             }
             Purpose::Token(key) => self.token_settled(&key, result),
-            // What it found out, the broker knows; if it found nothing, another one asks.
-            Purpose::Probe => {}
+            Purpose::Probe => {
+                // What it found out, the broker knows. If it failed, so would those that it went
+                // before.
+                if let Err(error) = result {
+                    self.probe_failed(&exchange.site.origin, &error);
+                }
+            }
+        }
+    }
+
+    fn probe_failed(&mut self, origin: &Origin, error: &Error) {
+        let waited = |exchange: &Exchange| {
+            exchange.state == State::Parked
+                && exchange.site.origin == *origin
+                && matches!(exchange.op, Operation::BlobGet(_))
+        };
+        for id in self.broker.take_woken() {
+            match self.exchanges.get(&id) {
+                Some(exchange) if waited(exchange) => self.settle(id, Err(error.clone())),
+                Some(exchange) if exchange.state == State::Parked => self.enqueue(id, Turn::First),
+                Some(_) | None => {}
+            }
         }
     }
 
@@ -1007,7 +1046,9 @@ fn request(
     *request.uri_mut() = draft.url.to_http().ok()?;
     let headers = request.headers_mut();
     *headers = draft.headers.clone();
-    headers.insert(header::USER_AGENT, HeaderValue::from_str(user_agent).ok()?);
+    let user_agent = HeaderValue::from_str(user_agent);
+    let user_agent = user_agent.unwrap_or_else(|_| HeaderValue::from_static("windlass"));
+    headers.insert(header::USER_AGENT, user_agent);
     // The digest is over the stored bytes: nothing may be encoded on the way (HTTP-16).
     headers.insert(
         header::ACCEPT_ENCODING,

@@ -36,6 +36,8 @@ use crate::wire::ExchangeId;
 
 /// From this size on a HEAD before an upload is worth its round trip (design §5).
 const CHECK_FROM: u64 = 256 * 1024;
+/// Blobs that are being written at once: each holds a file open.
+const OPEN: usize = 64;
 /// How often a busy partial is asked about.
 const BUSY_AGAIN: Duration = Duration::from_millis(500);
 /// How long a busy partial may stand still before the blob is fetched apart from it: the idle limit
@@ -89,6 +91,8 @@ pub(crate) enum How {
 #[derive(Clone, Debug)]
 pub(crate) struct Waiter {
     pub(crate) task: TaskId,
+    /// The size of the blob, as its descriptor says for this one.
+    pub(crate) size: u64,
     /// The work that needs the blob spooled; `None` if the task's manifests need it.
     pub(crate) work: Option<WorkKey>,
     pub(crate) source: Source,
@@ -147,10 +151,11 @@ enum Phase {
         session: Option<Url>,
     },
     Sending {
-        spooled: Option<StoreId>,
+        /// The spool that it is sent from, if it is, and whether it was put there for this.
+        spooled: Option<(StoreId, How)>,
     },
     /// Removing it from the spool.
-    Clearing(How),
+    Clearing,
     /// Throwing away bytes that are not the blob's; then it failed with this.
     Spoiled(Error),
 }
@@ -166,18 +171,12 @@ impl Phase {
     }
 }
 
-impl Session {
-    /// Makes somebody wait for a blob; begins to move it if nobody does yet.
-    pub(crate) fn want(&mut self, key: WorkKey, size: u64, waiter: Waiter) {
-        if let Some(work) = self.works.get_mut(&key) {
-            work.waiters.push_back(waiter);
-            return;
-        }
-        let transfer = self.next_transfer();
-        let work = Work {
+impl Work {
+    const fn new(size: u64, transfer: TransferId) -> Self {
+        Self {
             size,
             transfer,
-            waiters: VecDeque::from([waiter]),
+            waiters: VecDeque::new(),
             leaving: VecDeque::new(),
             stage: Phase::Idle,
             exchange: None,
@@ -185,7 +184,20 @@ impl Session {
             lost: 0,
             holds: false,
             stopping: false,
-        };
+        }
+    }
+}
+
+impl Session {
+    /// Makes somebody wait for a blob; begins to move it if nobody does yet.
+    pub(crate) fn want(&mut self, key: WorkKey, waiter: Waiter) {
+        if let Some(work) = self.works.get_mut(&key) {
+            work.waiters.push_back(waiter);
+            return;
+        }
+        let transfer = self.next_transfer();
+        let mut work = Work::new(waiter.size, transfer);
+        work.waiters.push_back(waiter);
         self.works.insert(key.clone(), work);
         self.begin_work(&key);
     }
@@ -227,13 +239,13 @@ impl Session {
         }
         if matches!(
             work.stage,
-            Phase::Releasing(_) | Phase::Spoiled(_) | Phase::Clearing(_)
+            Phase::Releasing(_) | Phase::Spoiled(_) | Phase::Clearing
         ) {
             // It is ending by itself, by a step that must not be dropped.
             return;
         }
         let owner = Owner::Work(key.clone());
-        if !self.steps.abandon(|other| *other == owner) {
+        if !self.steps.abandon(|other| *other == owner).outside {
             self.stopped(key);
         }
     }
@@ -312,9 +324,9 @@ impl Session {
             self.over_or_failed(key, error);
             return;
         }
-        if let Phase::Clearing(how) = stage {
-            self.over(key, how);
-            return;
+        if let Phase::Clearing = stage {
+            // What could not be removed goes with the spool.
+            return self.over_or_failed(key, None);
         }
         if let (Phase::Spoiled(error), WorkKey::Into(store, digest)) = (&stage, key) {
             work.stage = Phase::Releasing(Some(error.clone()));
@@ -443,8 +455,15 @@ impl Session {
             return;
         };
         work.using = Some(waiter.source.clone());
+        work.size = waiter.size;
         match key {
             WorkKey::Into(store, digest) => {
+                if !self.opening.contains(key) && self.opening.len() >= OPEN {
+                    work.stage = Phase::Idle;
+                    self.unopened.push_back(key.clone());
+                    return;
+                }
+                self.opening.insert(key.clone());
                 work.stage = Phase::Beginning;
                 let op = StoreOp::Begin {
                     digest: digest.clone(),
@@ -533,7 +552,6 @@ impl Session {
         let Some(work) = self.works.get_mut(key) else {
             return;
         };
-        let size = work.size;
         let Some(waiter) = work.waiters.front().cloned() else {
             return;
         };
@@ -549,7 +567,6 @@ impl Session {
         };
         self.want(
             spooled,
-            size,
             Waiter {
                 work: Some(key.clone()),
                 wish,
@@ -563,18 +580,19 @@ impl Session {
         let Some(work) = self.works.get_mut(key) else {
             return;
         };
-        let stage = core::mem::replace(&mut work.stage, Phase::Idle);
-        let (Phase::Spooling { session }, WorkKey::To(site, digest)) = (stage, key) else {
+        let (Phase::Spooling { session }, WorkKey::To(site, digest)) = (&work.stage, key) else {
             return;
         };
-        if let Err(error) = result {
-            return self.fail_work(key, error);
-        }
+        let session = session.clone();
+        let how = match result {
+            Ok(how) => how,
+            Err(error) => return self.fail_work(key, error),
+        };
         let Some(waiter) = work.waiters.front().cloned() else {
             return;
         };
         work.stage = Phase::Sending {
-            spooled: waiter.spool,
+            spooled: waiter.spool.map(|spool| (spool, how)),
         };
         let stage = match session {
             Some(session) => Stage::Put { session },
@@ -593,27 +611,42 @@ impl Session {
     }
 
     /// The blob is in the repository; what was spooled is of no more use.
-    fn sent(&mut self, key: &WorkKey, spooled: Option<StoreId>, how: How) {
-        let Some(spool) = spooled else {
-            return self.over(key, how);
-        };
-        let digest = key.digest().clone();
-        // Another repository may be waiting for the same spooled blob.
-        let shared = self.works.iter().any(|(other, work)| {
-            other != key
-                && other.digest() == &digest
-                && matches!(
-                    work.stage,
-                    Phase::Spooling { .. } | Phase::Sending { spooled: Some(_) }
-                )
-        });
-        if shared {
-            return self.over(key, how);
+    fn sent(&mut self, key: &WorkKey, spooled: Option<(StoreId, How)>, how: How) {
+        let task = self
+            .works
+            .get(key)
+            .and_then(|work| work.waiters.front())
+            .map(|w| w.task);
+        self.over(key, how);
+        if let (Some((spool, How::Moved)), Some(task)) = (spooled, task) {
+            self.clear(spool, key.digest(), task);
         }
-        if let Some(work) = self.works.get_mut(key) {
-            work.stage = Phase::Clearing(how);
+    }
+
+    /// Removes a blob from a spool, as a work of its own: whoever wants it there again waits until
+    /// it is gone, and then begins anew.
+    fn clear(&mut self, spool: StoreId, digest: &Digest, task: TaskId) {
+        let needed = |work: &Work| matches!(work.stage, Phase::Sending { spooled: Some((s, _)) } if s == spool);
+        let shared = self
+            .works
+            .iter()
+            .any(|(key, work)| key.digest() == digest && needed(work));
+        let key = WorkKey::Into(spool, digest.clone());
+        if shared || self.works.contains_key(&key) {
+            return;
         }
-        self.step(Owner::Work(key.clone()), spool, StoreOp::Remove { digest });
+        let transfer = self.next_transfer();
+        let mut work = Work::new(0, transfer);
+        work.leaving.push_back(task);
+        work.stage = Phase::Clearing;
+        self.works.insert(key.clone(), work);
+        self.step(
+            Owner::Work(key),
+            spool,
+            StoreOp::Remove {
+                digest: digest.clone(),
+            },
+        );
     }
 
     fn begun(&mut self, key: &WorkKey, len: u64) {
@@ -696,6 +729,7 @@ impl Session {
                     transfer,
                     hashing: hashing.unwrap_or_else(|| Hashing::new(algorithm)),
                     restarted: false,
+                    shorts: 0,
                 };
                 if size == 0 {
                     // PULLB-06: there is nothing to ask for, and the digest says so.
@@ -792,65 +826,81 @@ impl Session {
         work.leaving.clear();
         work.holds = false;
         work.stopping = false;
+        let mut told = VecDeque::new();
+        if let (Some(_), Some(using)) = (&error, work.using.take()) {
+            // Those who would get the same from the same place would get the same error.
+            let size = work.size;
+            let same = |waiter: &Waiter| waiter.source == using && waiter.size == size;
+            (told, work.waiters) = core::mem::take(&mut work.waiters)
+                .into_iter()
+                .partition(same);
+        }
+        self.next_waiter(key);
         if let Some(error) = error {
-            // Those who would get it from the same place would get the same error.
-            let using = work.using.take();
-            let (told, others): (VecDeque<Waiter>, VecDeque<Waiter>) =
-                core::mem::take(&mut work.waiters)
-                    .into_iter()
-                    .partition(|waiter| Some(&waiter.source) == using.as_ref());
-            work.waiters = others;
-            if work.waiters.is_empty() {
-                self.works.remove(key);
-            } else {
-                self.begin_work(key);
-            }
             for waiter in told {
                 self.tell(key, &waiter, Err(error.clone()));
             }
-            return;
-        }
-        if work.waiters.is_empty() {
-            self.works.remove(key);
-        } else {
-            self.begin_work(key);
         }
     }
 
     /// The blob is where it was wanted: tell everybody.
     fn over(&mut self, key: &WorkKey, how: How) {
-        let Some(work) = self.works.remove(key) else {
+        let Some(work) = self.works.get_mut(key) else {
             return;
         };
         let (size, digest) = (work.size, key.digest().clone());
-        for (i, waiter) in work.waiters.iter().enumerate() {
+        let waiters = core::mem::take(&mut work.waiters);
+        work.leaving.clear();
+        self.next_waiter(key);
+        for (i, waiter) in waiters.iter().enumerate() {
+            if waiter.size != size {
+                // The bytes were verified, so what was said of them to this one is wrong.
+                let error = Error::Mismatch {
+                    what: format!("blob {digest}"),
+                    expected: format!("{} bytes", waiter.size),
+                    found: format!("{size} bytes"),
+                };
+                self.tell(key, waiter, Err(error));
+                continue;
+            }
             // Only one of them moved it.
-            let event = match how {
-                How::Moved if i == 0 => Event::Stored {
-                    digest: digest.clone(),
-                    size,
-                },
-                How::Moved => Event::Skipped {
-                    digest: digest.clone(),
-                    size,
-                    why: Why::Elsewhere,
-                },
-                How::Mounted => Event::Skipped {
-                    digest: digest.clone(),
-                    size,
-                    why: Why::Mounted,
-                },
-                How::Present => Event::Skipped {
-                    digest: digest.clone(),
-                    size,
-                    why: Why::Present,
-                },
+            let why = match how {
+                How::Moved if i == 0 => None,
+                How::Moved => Some(Why::Elsewhere),
+                How::Mounted => Some(Why::Mounted),
+                How::Present => Some(Why::Present),
             };
-            let how = if i == 0 { how } else { How::Present };
+            let digest = digest.clone();
+            let event = match why {
+                None => Event::Stored { digest, size },
+                Some(why) => Event::Skipped { digest, size, why },
+            };
             if waiter.work.is_none() {
                 self.event(waiter.task, event);
             }
+            let how = if i == 0 { how } else { How::Present };
             self.tell(key, waiter, Ok(how));
+        }
+    }
+
+    /// Goes on with whoever waits; without anybody the work is gone, and another one may begin.
+    fn next_waiter(&mut self, key: &WorkKey) {
+        let Some(work) = self.works.get(key) else {
+            return;
+        };
+        if !work.waiters.is_empty() {
+            return self.begin_work(key);
+        }
+        self.works.remove(key);
+        self.opening.remove(key);
+        while self.opening.len() < OPEN {
+            let Some(next) = self.unopened.pop_front() else {
+                return;
+            };
+            let waits = |work: &Work| matches!(work.stage, Phase::Idle) && !work.stopping;
+            if self.works.get(&next).is_some_and(waits) {
+                self.begin_work(&next);
+            }
         }
     }
 

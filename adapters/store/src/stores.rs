@@ -227,7 +227,9 @@ impl Shared {
     fn hold(&self, key: Key, partial: Box<dyn Partial>) {
         let _not_held = {
             let mut table = self.table();
-            if table.stores.contains_key(&key.0) {
+            // A worker that was given up and comes back late: what was begun since then stands.
+            let superseded = table.partials.contains_key(&key);
+            if table.stores.contains_key(&key.0) && !superseded {
                 table.partials.insert(key, partial)
             } else {
                 // Forgotten meanwhile: nobody would ever release it.

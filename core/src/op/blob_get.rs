@@ -32,7 +32,14 @@ pub(crate) struct BlobGet {
     pub(crate) hashing: Hashing,
     /// Set once it had to start over: the second time is a failure.
     pub(crate) restarted: bool,
+    /// How many answers brought less than [`SHORT`] of what was asked for.
+    pub(crate) shorts: u8,
 }
+
+/// An answer to a range that brings less is a crumb.
+const SHORT: u64 = 64 * 1024;
+/// So many crumbs are taken.
+const SHORTS: u8 = 16;
 
 impl BlobGet {
     pub(super) fn draft(&self) -> Draft {
@@ -83,11 +90,19 @@ impl BlobGet {
                 Flaw::TooLarge { .. } => Verdict::Failed(answer.peer("sent too much")),
             };
         }
+        let crumbs = answer.peer("sends a blob in crumbs");
         let Received::Stored { hashing, .. } = answer.body else {
             return Verdict::Failed(answer.peer("sent no body"));
         };
+        let before = self.hashing.len();
         self.hashing = hashing;
         if self.hashing.len() < self.size {
+            if self.hashing.len().saturating_sub(before) < SHORT {
+                self.shorts += 1;
+            }
+            if self.shorts > SHORTS {
+                return Verdict::Failed(crumbs);
+            }
             // Fewer bytes than asked for are legal (RNG-05): ask for the rest.
             return Verdict::Next(Operation::BlobGet(self));
         }

@@ -113,8 +113,11 @@ impl BlobPut {
 
     /// The answer to a PUT was lost, or the session broke: ask whether it arrived (PUSHB-23).
     pub(super) fn interrupted(&mut self) {
-        if matches!(self.stage, Stage::Put { .. }) {
-            self.stage = Stage::Check;
+        match &self.stage {
+            Stage::Put { .. } => self.stage = Stage::Check,
+            // PUSHB-54: what goes wrong with a mount is not tried again as one.
+            Stage::Start { mount: Some(_) } => self.do_not_mount(),
+            Stage::Check | Stage::Start { mount: None } => {}
         }
     }
 
@@ -164,7 +167,7 @@ impl BlobPut {
                 Err(error) => Verdict::Failed(error),
             },
             // PUSHB-54: whatever a mount is refused with, a plain upload is tried once.
-            400..=499 if mount => self.start(),
+            400..=599 if mount => self.start(),
             _ => Verdict::Failed(answer.failure(&self.what())),
         }
     }
@@ -185,7 +188,9 @@ impl BlobPut {
             || said.has("BLOB_UPLOAD_INVALID")
             || said.has("BLOB_UPLOAD_UNKNOWN");
         let refused = said.has("DIGEST_INVALID");
-        if answer.denied.is_none() && (gone || refused) && self.restarts < RESTARTS {
+        // Sent twice and wrong twice is enough.
+        let again = (gone && self.restarts < RESTARTS) || (refused && self.restarts == 0);
+        if answer.denied.is_none() && again {
             self.restarts += 1;
             return self.start();
         }

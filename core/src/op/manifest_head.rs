@@ -34,6 +34,7 @@ impl ManifestHead {
                 media_type: answer.header(header::CONTENT_TYPE).map(ToString::to_string),
             }),
             401 => Verdict::Failed(answer.failure("manifest")),
+            _ if answer.denied.is_some() => Verdict::Failed(answer.failure("manifest")),
             _ => Verdict::Done(Outcome::Absent),
         }
     }
