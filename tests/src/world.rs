@@ -337,6 +337,10 @@ impl World {
     }
 
     fn abort(&mut self, id: JobId) {
+        if self.outside.iter().any(|job| job.id() == id && matches!(job, Job::Store(_))) {
+            // A store's step cannot be broken off; its answer comes when it comes.
+            return;
+        }
         let mut found = None;
         for jobs in [&mut self.outside, &mut self.hanging] {
             if let Some(place) = jobs.iter().position(|job| job.id() == id) {

@@ -157,6 +157,10 @@ mod tests {
 
     use super::super::testing::site;
     use super::*;
+
+    fn origin() -> crate::registry::Origin {
+        crate::op::testing::site().origin
+    }
     use crate::call::{Call, Done, Interrupted, JobId, Keep, Outcome as Ended, Receive};
     use crate::error::RequestLine;
 
@@ -179,6 +183,7 @@ mod tests {
             transfer: TransferId(1),
             hashing,
             restarted: false,
+            shorts: 0,
         }
     }
 
@@ -187,7 +192,7 @@ mod tests {
     fn ran(op: BlobGet, status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> String {
         let draft = op.draft();
         let request = http::Request::new(draft.payload);
-        let mut call = Call::new(JobId(0), request, draft.expect, 1000);
+        let mut call = Call::new(JobId(0), origin(), request, draft.expect, 1000);
         let mut head = Response::new(());
         *head.status_mut() = http::StatusCode::from_u16(status).expect("a status");
         for (name, value) in headers {
@@ -465,7 +470,7 @@ mod tests {
     fn what_broke_off_is_kept() {
         let op = get(500);
         let draft = op.draft();
-        let mut call = Call::new(JobId(0), http::Request::new(draft.payload), draft.expect, 9);
+        let mut call = Call::new(JobId(0), origin(), http::Request::new(draft.payload), draft.expect, 9);
         let mut head = Response::new(());
         *head.status_mut() = http::StatusCode::PARTIAL_CONTENT;
         let range = HeaderValue::from_static("bytes 500-1233/1234");

@@ -378,7 +378,7 @@ mod tests {
     /// PUSHB-23: whether the blob arrived is asked before it is sent again.
     #[test]
     fn a_lost_answer_is_asked_about() {
-        for (stage, expected) in [(session(), "check"), (mount(), "mount")] {
+        for (stage, expected) in [(session(), "check"), (mount(), "post")] {
             let mut op = put(stage);
             op.interrupted();
             assert_eq!(shown(Verdict::Next(Operation::BlobPut(op))), expected);
