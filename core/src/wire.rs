@@ -43,7 +43,7 @@ use crate::work::Owner;
 
 /// Names an exchange: one operation with all its requests.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct ExchangeId(u64);
+pub(crate) struct ExchangeId(pub(crate) u64);
 
 /// What came of an exchange, for its owner.
 #[derive(Debug)]
