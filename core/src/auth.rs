@@ -561,6 +561,7 @@ impl Broker {
                     && other.service == key.service
                     && other.credential == key.credential
                     && other.scopes.covers(&key.scopes)
+                    && !self.unions.contains(other)
             })
             .find_map(|(other, entry)| {
                 usable(entry).map(|(generation, token)| (other.clone(), generation, token))

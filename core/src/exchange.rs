@@ -75,7 +75,14 @@ fn is_answered(exchanged: &Exchanged) -> bool {
     match exchanged.body {
         Received::Nothing => true,
         Received::Collected { .. } => !status.is_success(),
-        Received::Stored { .. } => false,
+        // Every byte had come, and was stored, before it broke.
+        Received::Stored {
+            ref hashing,
+            range_end,
+        } => {
+            let transport = matches!(exchanged.interrupted, Some(Interrupted::Transport(_)));
+            transport && hashing.len() == range_end
+        }
     }
 }
 
@@ -389,6 +396,19 @@ mod tests {
             range_end: 5,
         };
         assert_eq!(shown(&short), "retry");
+        // And one that is whole is whole, however it ended.
+        let mut hashing = Hashing::new(Algorithm::Sha256);
+        hashing.update(b"abcde");
+        short.body = Received::Stored {
+            hashing,
+            range_end: 5,
+        };
+        short.interrupted = broken(TransportErrorKind::Reset);
+        assert_eq!(shown(&short), "answered");
+        // But not if it was the store that could not take the last of it.
+        let full = StoreError::new(StoreErrorKind::Full, "x");
+        short.interrupted = Some(Interrupted::Store(full));
+        assert_eq!(shown(&short), "fatal Refused");
     }
 
     /// HTTP-03 to HTTP-12.
