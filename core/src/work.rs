@@ -193,12 +193,12 @@ impl Session {
         let led = work.waiters.front().is_some_and(leaves);
         work.waiters.retain(|waiter| !leaves(waiter));
         // A spool goes away with its task: the next one begins anew, with its own.
-        let spooled = match work.stage {
-            Phase::Spooling { .. } => true,
-            Phase::Sending { spooled } => spooled.is_some(),
-            _ => false,
-        };
-        if work.waiters.len() == before || (!work.waiters.is_empty() && !(led && spooled)) {
+        let spooled = matches!(
+            work.stage,
+            Phase::Spooling { .. } | Phase::Sending { spooled: Some(_) }
+        );
+        let stops = work.waiters.is_empty() || (led && spooled);
+        if work.waiters.len() == before || !stops {
             return;
         }
         work.leaving.push_back(task);
@@ -254,10 +254,7 @@ impl Session {
 
     /// Asks again about blobs that others write.
     pub(crate) fn wake_works(&mut self, now: Time) {
-        let due = |work: &Work| match work.stage {
-            Phase::Busy { until, .. } => until.is_some_and(|until| until <= now),
-            _ => false,
-        };
+        let due = |work: &Work| matches!(work.stage, Phase::Busy { until: Some(until), .. } if until <= now);
         let keys: alloc::vec::Vec<WorkKey> = self
             .works
             .iter()

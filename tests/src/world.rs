@@ -72,6 +72,9 @@ pub enum Fate {
     Hang,
 }
 
+/// Chooses one of the jobs outside.
+pub type Pick = Box<dyn FnMut(&[Job]) -> usize>;
+
 /// When a rule applies.
 type When = Box<dyn Fn(&Request) -> bool>;
 
@@ -99,7 +102,7 @@ pub struct World {
     /// How many bytes a body brings at once.
     pub chunk: usize,
     /// Which of the jobs outside runs next. The default: the one that has been outside longest.
-    pub pick: Box<dyn FnMut(&[Job]) -> usize>,
+    pub pick: Pick,
     stores: Arc<Stores>,
     hosts: BTreeMap<String, usize>,
     credentials: BTreeMap<String, CredentialAnswer>,
@@ -164,7 +167,7 @@ impl World {
             CredentialAnswer::Bearer(secret) | CredentialAnswer::Refresh(secret) => {
                 vec![secret.expose().to_owned()]
             }
-            _ => Vec::new(),
+            CredentialAnswer::None | CredentialAnswer::Failed(_) | _ => Vec::new(),
         };
         let hosts: BTreeSet<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         self.guarded.extend(secrets.into_iter().map(|secret| {

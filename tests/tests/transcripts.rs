@@ -574,7 +574,7 @@ fn children_that_come_late_do_not_matter() {
     world.pick = Box::new(|jobs| {
         let head = jobs.iter().position(|job| match job {
             Job::Http(call) => call.request().method() == "HEAD",
-            _ => false,
+            Job::Store(_) | Job::Credentials(_) | _ => false,
         });
         let step = jobs.iter().position(|job| matches!(job, Job::Store(_)));
         head.or(step).unwrap_or(0)
@@ -765,4 +765,17 @@ fn a_job_that_is_back_is_not_aborted() {
     assert!(matches!(output, Output::Event(..)), "{output:?}");
     let output = session.poll(Time::ZERO);
     assert!(matches!(output, Output::Idle), "{output:?}");
+}
+
+/// The connection breaks after the last byte of a blob: it is whole, there is nothing to ask for.
+#[test]
+fn broken_after_the_last_byte() {
+    let image = large(3000);
+    let (mut world, store, memory) = pulling(one_at_a_time(), open(), &image);
+    world.nth(2, is("GET", "/blobs/"), Fate::Cut(3000));
+    let task = world.start(pull(store));
+    world.run(task).unwrap();
+    world.run_all();
+    check_holds(&memory, &image);
+    assert_eq!(world.take_log(0).len(), 3);
 }

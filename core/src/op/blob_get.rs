@@ -144,6 +144,7 @@ mod tests {
     use super::*;
     use crate::call::{Call, Done, Interrupted, JobId, Keep, Outcome as Ended, Receive};
     use crate::error::RequestLine;
+    use crate::exchange::{Class, classify};
 
     const SIZE: u64 = 1234;
 
@@ -200,15 +201,13 @@ mod tests {
             panic!("an HTTP job ends as one")
         };
         let line = RequestLine("GET".into());
-        match crate::exchange::classify(&exchanged, &line) {
-            crate::exchange::Class::Answered => {}
-            crate::exchange::Class::Retry { .. } => {
-                let mut op = op;
-                op.interrupted(exchanged.body);
-                return format!("again from {}", op.hashing.len());
-            }
-            other => return format!("{other:?}"),
+        let class = classify(&exchanged, &line);
+        if matches!(class, Class::Retry { .. }) {
+            let mut op = op;
+            op.interrupted(exchanged.body);
+            return format!("again from {}", op.hashing.len());
         }
+        assert!(matches!(class, Class::Answered), "{class:?}");
         let answer = Answer {
             request: line,
             url: site().url("blobs/x"),
