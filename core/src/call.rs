@@ -130,7 +130,11 @@ pub(crate) enum Received {
     /// A small body, at most as long as the limit; `cut` if there was more.
     Collected { bytes: Vec<u8>, cut: bool },
     /// Blob bytes went to the store: everything before `hashing.len()` is in the partial.
-    Stored { hashing: Hashing, range_end: u64 },
+    Stored {
+        hashing: Hashing,
+        from: u64,
+        range_end: u64,
+    },
 }
 
 // Headers and bodies of answers hold tokens and upload locations: their Debug shows lengths.
@@ -150,7 +154,9 @@ impl fmt::Debug for Received {
         match self {
             Self::Nothing => f.write_str("Nothing"),
             Self::Collected { bytes, .. } => write!(f, "Collected({} bytes)", bytes.len()),
-            Self::Stored { hashing, range_end } => {
+            Self::Stored {
+                hashing, range_end, ..
+            } => {
                 write!(f, "Stored({hashing:?} of {range_end})")
             }
         }
@@ -566,7 +572,11 @@ impl Call {
                 declared,
             });
         }
-        self.body = Received::Stored { hashing, range_end };
+        self.body = Received::Stored {
+            hashing,
+            from,
+            range_end,
+        };
         Receive::Store {
             store,
             digest,

@@ -80,7 +80,9 @@ fn is_answered(exchanged: &Exchanged) -> bool {
         Received::Nothing => true,
         Received::Collected { .. } => !status.is_success(),
         // Everything came before it broke.
-        Received::Stored { hashing, range_end } => {
+        Received::Stored {
+            hashing, range_end, ..
+        } => {
             matches!(exchanged.interrupted, Some(Interrupted::Transport(_)))
                 && hashing.len() == *range_end
         }
@@ -229,4 +231,245 @@ pub(crate) fn vet(
         return Err(Error::Policy { what });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString as _;
+
+    use http::{HeaderMap, HeaderValue};
+
+    use super::*;
+    use crate::digest::Algorithm;
+    use crate::hashing::Hashing;
+    use crate::store::{StoreError, StoreErrorKind};
+
+    fn exchanged(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Exchanged {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).expect("a value"));
+        }
+        Exchanged {
+            status: StatusCode::from_u16(status).ok(),
+            headers: map,
+            body: Received::Collected {
+                bytes: body.to_vec(),
+                cut: false,
+            },
+            flaw: None,
+            interrupted: None,
+        }
+    }
+
+    fn broken(kind: TransportErrorKind) -> Option<Interrupted> {
+        Some(Interrupted::Transport(TransportError::new(kind, "x")))
+    }
+
+    fn shown(exchanged: &Exchanged) -> String {
+        match classify(exchanged, &RequestLine("GET".into())) {
+            Class::Retry { after, .. } => match after {
+                Some(after) => format!("retry after {}", after.as_secs()),
+                None => "retry".into(),
+            },
+            Class::Challenged => "challenged".into(),
+            Class::Redirected => "redirected".into(),
+            Class::Answered => "answered".into(),
+            Class::Fatal(error) => format!("fatal {:?}", error.kind()),
+            Class::Damaged { .. } => "damaged".into(),
+            Class::Aborted => "aborted".into(),
+        }
+    }
+
+    #[test]
+    fn statuses() {
+        let more = r#"Bearer realm="https://a/t",error="insufficient_scope""#;
+        let plain = r#"Bearer realm="https://a/t""#;
+        type Headers<'a> = &'a [(&'static str, &'a str)];
+        let table: &[(u16, Headers<'_>, &str, &str)] = &[
+            (200, &[], "", "answered"),
+            (201, &[], "", "answered"),
+            (204, &[], "", "answered"),
+            (304, &[], "", "answered"),
+            (300, &[], "", "answered"),
+            (301, &[], "", "redirected"),
+            (302, &[], "", "redirected"),
+            (303, &[], "", "redirected"),
+            (307, &[], "", "redirected"),
+            (308, &[], "", "redirected"),
+            (400, &[], "", "answered"),
+            (401, &[], "", "challenged"),
+            (401, &[("www-authenticate", plain)], "", "challenged"),
+            (403, &[], "", "answered"),
+            (403, &[("www-authenticate", plain)], "", "answered"),
+            (403, &[("www-authenticate", more)], "", "challenged"),
+            (404, &[], "", "answered"),
+            (408, &[], "", "retry"),
+            (416, &[], "", "answered"),
+            (429, &[], "", "retry"),
+            (429, &[("retry-after", "7")], "", "retry after 7"),
+            (429, &[("retry-after", "soon")], "", "retry"),
+            (
+                503,
+                &[
+                    ("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                    ("date", "Sun, 06 Nov 1994 08:49:00 GMT"),
+                ],
+                "",
+                "retry after 37",
+            ),
+            (500, &[], "", "retry"),
+            (501, &[], "", "answered"),
+            (502, &[], "", "retry"),
+            (503, &[], "", "retry"),
+            (504, &[], "", "retry"),
+            (505, &[], "", "answered"),
+            (599, &[], "", "retry"),
+            (
+                400,
+                &[],
+                r#"{"errors":[{"code":"TOOMANYREQUESTS"}]}"#,
+                "retry",
+            ),
+            (200, &[("content-length", "5")], "abc", "retry"),
+            (200, &[("content-length", "3")], "abc", "answered"),
+        ];
+        for (status, headers, body, expected) in table {
+            let found = shown(&exchanged(*status, headers, body.as_bytes()));
+            assert_eq!(found, *expected, "{status} {headers:?} {body}");
+        }
+    }
+
+    #[test]
+    fn interruptions() {
+        use TransportErrorKind::{Answer, Connect, Idle, Other, Protocol, Reset, Resolve, Tls};
+        for (kind, expected) in [
+            (Resolve, "retry"),
+            (Connect, "retry"),
+            (Reset, "retry"),
+            (Idle, "retry"),
+            (Answer, "retry"),
+            (Other, "retry"),
+            (Tls, "fatal Refused"),
+            (Protocol, "fatal Refused"),
+        ] {
+            let mut before = exchanged(200, &[], b"");
+            before.status = None;
+            before.body = Received::Nothing;
+            before.interrupted = broken(kind);
+            assert_eq!(shown(&before), expected, "{kind:?} before the head");
+            let mut within = exchanged(200, &[], b"abc");
+            within.interrupted = broken(kind);
+            assert_eq!(shown(&within), expected, "{kind:?} within a body");
+        }
+        // What there is to know is in the head, or the body would only have said more.
+        for (status, expected) in [(404, "answered"), (401, "challenged"), (503, "retry")] {
+            let mut broken_off = exchanged(status, &[], b"{");
+            broken_off.interrupted = broken(Reset);
+            assert_eq!(shown(&broken_off), expected, "{status}");
+        }
+        let mut head = exchanged(201, &[], b"");
+        head.body = Received::Nothing;
+        head.interrupted = broken(Reset);
+        assert_eq!(shown(&head), "answered");
+
+        for (interrupted, expected) in [
+            (Interrupted::Aborted, "aborted"),
+            (Interrupted::Damaged { found: None }, "damaged"),
+            (
+                Interrupted::Store(StoreError::new(StoreErrorKind::Full, "x")),
+                "fatal Refused",
+            ),
+        ] {
+            let mut exchanged = exchanged(200, &[], b"");
+            exchanged.status = None;
+            exchanged.interrupted = Some(interrupted);
+            assert_eq!(shown(&exchanged), expected);
+        }
+    }
+
+    /// HTTP-24: a blob that ends early is one that broke off, whatever the driver says.
+    #[test]
+    fn a_short_blob_is_tried_again() {
+        let mut short = exchanged(200, &[], b"");
+        let mut hashing = Hashing::new(Algorithm::Sha256);
+        hashing.update(b"abc");
+        short.body = Received::Stored {
+            from: 0,
+            hashing,
+            range_end: 5,
+        };
+        assert_eq!(shown(&short), "retry");
+        // And one that is whole is whole, however it ended.
+        let mut hashing = Hashing::new(Algorithm::Sha256);
+        hashing.update(b"abcde");
+        short.body = Received::Stored {
+            from: 0,
+            hashing,
+            range_end: 5,
+        };
+        short.interrupted = broken(TransportErrorKind::Reset);
+        assert_eq!(shown(&short), "answered");
+        // But not if it was the store that could not take the last of it.
+        let full = StoreError::new(StoreErrorKind::Full, "x");
+        short.interrupted = Some(Interrupted::Store(full));
+        assert_eq!(shown(&short), "fatal Refused");
+    }
+
+    /// HTTP-03 to HTTP-12.
+    #[test]
+    fn redirects() {
+        let from = "https://reg.example/v2/a/blobs/x";
+        let followed = |method: Method, status: u16, from: &str, location: Option<&str>| {
+            let location = location.map(|location| ("location", location));
+            let headers: alloc::vec::Vec<_> = location.into_iter().collect();
+            let url = Url::parse(from).expect("a URL");
+            let registry = url.origin().clone();
+            let line = RequestLine("GET".into());
+            let exchanged = exchanged(status, &headers, b"");
+            match follow(&exchanged, &method, &url, &registry, &line) {
+                Ok(url) => url.as_str().to_string(),
+                Err(Error::Policy { .. }) => "policy".into(),
+                Err(Error::Peer { .. }) => "peer".into(),
+                Err(other) => format!("{other:?}"),
+            }
+        };
+        let (get, put) = (Method::GET, Method::PUT);
+        let cdn = "https://cdn.example/x?sig=a%2Bb";
+        for status in [301, 302, 303, 307, 308] {
+            assert_eq!(followed(get.clone(), status, from, Some(cdn)), cdn);
+        }
+        for (status, to, expected) in [
+            (307, cdn, cdn),
+            (308, cdn, cdn),
+            (301, cdn, "peer"),
+            (302, cdn, "peer"),
+            (303, cdn, "peer"),
+            (303, "/y", "peer"),
+            (302, "/y", "https://reg.example/y"),
+        ] {
+            assert_eq!(
+                followed(put.clone(), status, from, Some(to)),
+                expected,
+                "{status}"
+            );
+        }
+        let http = "http://localhost:5000/v2/";
+        for (from, to, expected) in [
+            (from, Some("http://reg.example/x"), "policy"),
+            (from, Some("https://10.0.0.1/x"), "policy"),
+            (from, Some("https://[::1]/x"), "policy"),
+            (from, Some("https://169.254.169.254/latest"), "policy"),
+            (from, Some("ftp://reg.example/x"), "peer"),
+            (from, Some("https://u:p@cdn.example/x"), "peer"),
+            (from, Some(""), "peer"),
+            (from, None, "peer"),
+            (http, Some("http://10.0.0.1/x"), "http://10.0.0.1/x"),
+        ] {
+            assert_eq!(
+                followed(get.clone(), 307, from, to),
+                expected,
+                "{from} {to:?}"
+            );
+        }
+    }
 }

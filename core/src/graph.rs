@@ -127,7 +127,6 @@ enum There {
 
 #[derive(Debug)]
 pub(crate) struct Blob {
-    size: u64,
     /// Manifests that wait for it.
     nodes: Vec<NodeId>,
     done: bool,
@@ -247,7 +246,7 @@ impl Session {
             Outcome::Absent => self.absent(task, node),
             Outcome::Put => self.put(task, node),
             Outcome::Childless(error) => self.heal(task, node, error),
-            Outcome::Fetched
+            Outcome::Fetched { .. }
             | Outcome::Present
             | Outcome::Mounted
             | Outcome::Opened(_)
@@ -278,9 +277,9 @@ impl Session {
         };
         blob.done = true;
         match how {
-            How::Moved => {
+            How::Moved(bytes) => {
                 copying.report.moved += 1;
-                copying.report.bytes += blob.size;
+                copying.report.bytes += bytes;
             }
             How::Mounted => copying.report.mounted += 1,
             How::Present => copying.report.present += 1,
@@ -765,7 +764,6 @@ impl Session {
             return;
         }
         let blob = Blob {
-            size,
             nodes: alloc::vec![node],
             done: false,
         };

@@ -31,12 +31,14 @@ pub(crate) enum Decision {
 }
 
 impl Tries {
-    /// Notes how far the transfer is.
-    pub(crate) const fn reached(&mut self, position: u64) {
-        if position >= self.furthest + PROGRESS {
+    /// Notes how far the transfer is. Whether that is progress.
+    pub(crate) const fn reached(&mut self, position: u64) -> bool {
+        let progress = position >= self.furthest + PROGRESS;
+        if progress {
             self.furthest = position;
             self.failed = 0;
         }
+        progress
     }
 
     /// Counts a failure. `asked` is the server's `Retry-After`.

@@ -44,7 +44,7 @@ use crate::work::Owner;
 
 /// Names an exchange: one operation with all its requests.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct ExchangeId(u64);
+pub(crate) struct ExchangeId(pub(crate) u64);
 
 /// What came of an exchange, for its owner.
 #[derive(Debug)]
@@ -769,7 +769,9 @@ impl Wire {
             return;
         };
         exchange.op.interrupted(body);
-        exchange.tries.reached(exchange.op.position());
+        if exchange.tries.reached(exchange.op.position()) {
+            exchange.memo.progressed();
+        }
         // What a redirect led to is short-lived: start again at the registry (HTTP-15).
         exchange.hop = None;
         exchange.visited.clear();

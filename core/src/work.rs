@@ -82,7 +82,8 @@ pub(crate) enum Source {
 /// How a blob came to be where it was wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum How {
-    Moved,
+    /// Over the network or between stores: so many bytes.
+    Moved(u64),
     Mounted,
     Present,
 }
@@ -142,7 +143,10 @@ enum Phase {
     /// Throwing away what an earlier run left.
     Discarding,
     Moving,
-    Committing,
+    /// Giving it its name; so many bytes of it were moved.
+    Committing {
+        bytes: u64,
+    },
     /// Giving the partial back; then it failed with this, or was stopped.
     Releasing(Option<Error>),
     Checking,
@@ -384,9 +388,9 @@ impl Session {
                     Error::Store(StoreError::new(StoreErrorKind::Absent, what)),
                 );
             }
-            (Phase::Committing, StoreAnswer::Written) => {
+            (Phase::Committing { bytes }, StoreAnswer::Written) => {
                 work.holds = false;
-                self.over(key, How::Moved);
+                self.over(key, How::Moved(bytes));
             }
             (stage, answer) => {
                 let what = format!("the store answered {stage:?} with {answer:?}");
@@ -412,12 +416,15 @@ impl Session {
         };
         let stage = core::mem::replace(&mut work.stage, Phase::Idle);
         match (stage, outcome) {
-            (Phase::Moving, Outcome::Fetched) => self.commit(key),
+            (Phase::Moving, Outcome::Fetched { bytes }) => self.commit(key, bytes),
             (Phase::Checking, Outcome::Absent) => self.spool(key, None),
             (Phase::Sending { spooled: None }, Outcome::Opened(session)) => {
                 self.spool(key, Some(session));
             }
-            (Phase::Sending { spooled }, Outcome::Sent) => self.sent(key, spooled, How::Moved),
+            (Phase::Sending { spooled }, Outcome::Sent) => {
+                let how = How::Moved(work.size);
+                self.sent(key, spooled, how);
+            }
             (Phase::Sending { spooled }, Outcome::Present) => {
                 self.sent(key, spooled, How::Present);
             }
@@ -618,7 +625,7 @@ impl Session {
             .and_then(|work| work.waiters.front())
             .map(|w| w.task);
         self.over(key, how);
-        if let (Some((spool, How::Moved)), Some(task)) = (spooled, task) {
+        if let (Some((spool, How::Moved(_))), Some(task)) = (spooled, task) {
             self.clear(spool, key.digest(), task);
         }
     }
@@ -686,7 +693,8 @@ impl Session {
             return self.move_from(key, Some(hashing));
         }
         if hashing.len() == work.size && hashing.digest() == *digest {
-            return self.commit(key);
+            // An earlier run moved it.
+            return self.commit(key, 0);
         }
         work.stage = Phase::Discarding;
         self.step(
@@ -730,12 +738,13 @@ impl Session {
                     hashing: hashing.unwrap_or_else(|| Hashing::new(algorithm)),
                     restarted: false,
                     shorts: 0,
+                    received: 0,
                 };
                 if size == 0 {
                     // PULLB-06: there is nothing to ask for, and the digest says so.
                     let found = op.hashing.digest();
                     if found == *digest {
-                        return self.commit(key);
+                        return self.commit(key, 0);
                     }
                     let error = Error::Mismatch {
                         what: format!("blob {digest}"),
@@ -754,7 +763,7 @@ impl Session {
         let len = hashing.len();
         let found = hashing.digest();
         if len == size && found == *key.digest() {
-            return self.commit(key);
+            return self.commit(key, size);
         }
         let error = Error::Mismatch {
             what: format!("blob {} in the layout it comes from", key.digest()),
@@ -764,14 +773,14 @@ impl Session {
         self.fail_work(key, error);
     }
 
-    fn commit(&mut self, key: &WorkKey) {
+    fn commit(&mut self, key: &WorkKey, bytes: u64) {
         let WorkKey::Into(store, digest) = key else {
             return;
         };
         let Some(work) = self.works.get_mut(key) else {
             return;
         };
-        work.stage = Phase::Committing;
+        work.stage = Phase::Committing { bytes };
         let op = StoreOp::Commit {
             digest: digest.clone(),
             size: work.size,
@@ -865,8 +874,8 @@ impl Session {
             }
             // Only one of them moved it.
             let why = match how {
-                How::Moved if i == 0 => None,
-                How::Moved => Some(Why::Elsewhere),
+                How::Moved(_) if i == 0 => None,
+                How::Moved(_) => Some(Why::Elsewhere),
                 How::Mounted => Some(Why::Mounted),
                 How::Present => Some(Why::Present),
             };

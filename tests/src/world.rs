@@ -72,6 +72,9 @@ pub enum Fate {
     Hang,
 }
 
+/// Chooses one of the jobs outside.
+pub type Pick = Box<dyn FnMut(&[Job]) -> usize>;
+
 /// When a rule applies.
 type When = Box<dyn Fn(&Request) -> bool>;
 
@@ -87,9 +90,6 @@ struct Guarded {
     secret: String,
     hosts: BTreeSet<String>,
 }
-
-/// Chooses one of the jobs that are outside.
-pub type Pick = Box<dyn FnMut(&[Job]) -> usize>;
 
 /// A session and everything around it.
 pub struct World {
@@ -337,7 +337,11 @@ impl World {
     }
 
     fn abort(&mut self, id: JobId) {
-        if self.outside.iter().any(|job| job.id() == id && matches!(job, Job::Store(_))) {
+        if self
+            .outside
+            .iter()
+            .any(|job| job.id() == id && matches!(job, Job::Store(_)))
+        {
             // A store's step cannot be broken off; its answer comes when it comes.
             return;
         }

@@ -765,3 +765,16 @@ fn a_job_that_is_back_is_not_aborted() {
     let output = session.poll(Time::ZERO);
     assert!(matches!(output, Output::Idle), "{output:?}");
 }
+
+/// The connection breaks after the last byte of a blob: it is whole, there is nothing to ask for.
+#[test]
+fn broken_after_the_last_byte() {
+    let image = large(3000);
+    let (mut world, store, memory) = pulling(one_at_a_time(), open(), &image);
+    world.nth(2, is("GET", "/blobs/"), Fate::Cut(3000));
+    let task = world.start(pull(store));
+    world.run(task).unwrap();
+    world.run_all();
+    check_holds(&memory, &image);
+    assert_eq!(world.take_log(0).len(), 3);
+}

@@ -34,6 +34,8 @@ pub(crate) struct BlobGet {
     pub(crate) restarted: bool,
     /// How many answers brought less than [`SHORT`] of what was asked for.
     pub(crate) shorts: u8,
+    /// Bytes that came so far, with all tries.
+    pub(crate) received: u64,
 }
 
 /// An answer to a range that brings less is a crumb.
@@ -91,10 +93,11 @@ impl BlobGet {
             };
         }
         let crumbs = answer.peer("sends a blob in crumbs");
-        let Received::Stored { hashing, .. } = answer.body else {
+        let Received::Stored { hashing, from, .. } = answer.body else {
             return Verdict::Failed(answer.peer("sent no body"));
         };
         let before = self.hashing.len();
+        self.received += hashing.len() - from;
         self.hashing = hashing;
         if self.hashing.len() < self.size {
             if self.hashing.len().saturating_sub(before) < SHORT {
@@ -108,7 +111,9 @@ impl BlobGet {
         }
         let found = self.hashing.clone().digest();
         if found == self.digest {
-            return Verdict::Done(Outcome::Fetched);
+            return Verdict::Done(Outcome::Fetched {
+                bytes: self.received,
+            });
         }
         let (what, expected) = (self.what(), self.digest.to_string());
         self.start_over(Error::Mismatch {
@@ -119,7 +124,8 @@ impl BlobGet {
     }
 
     pub(super) fn interrupted(&mut self, body: Received) {
-        if let Received::Stored { hashing, .. } = body {
+        if let Received::Stored { hashing, from, .. } = body {
+            self.received += hashing.len() - from;
             self.hashing = hashing;
         }
     }
@@ -159,10 +165,11 @@ mod tests {
     use super::*;
 
     fn origin() -> crate::registry::Origin {
-        crate::op::testing::site().origin
+        site().origin
     }
     use crate::call::{Call, Done, Interrupted, JobId, Keep, Outcome as Ended, Receive};
     use crate::error::RequestLine;
+    use crate::exchange::{Class, classify};
 
     const SIZE: u64 = 1234;
 
@@ -184,6 +191,7 @@ mod tests {
             hashing,
             restarted: false,
             shorts: 0,
+            received: 0,
         }
     }
 
@@ -220,15 +228,13 @@ mod tests {
             panic!("an HTTP job ends as one")
         };
         let line = RequestLine("GET".into());
-        match crate::exchange::classify(&exchanged, &line) {
-            crate::exchange::Class::Answered => {}
-            crate::exchange::Class::Retry { .. } => {
-                let mut op = op;
-                op.interrupted(exchanged.body);
-                return format!("again from {}", op.hashing.len());
-            }
-            other => return format!("{other:?}"),
+        let class = classify(&exchanged, &line);
+        if matches!(class, Class::Retry { .. }) {
+            let mut op = op;
+            op.interrupted(exchanged.body);
+            return format!("again from {}", op.hashing.len());
         }
+        assert!(matches!(class, Class::Answered), "{class:?}");
         let answer = Answer {
             request: line,
             url: site().url("blobs/x"),
@@ -242,6 +248,7 @@ mod tests {
             Verdict::Next(Operation::BlobGet(op)) if op.restarted => "start over".into(),
             Verdict::Next(Operation::BlobGet(op)) => format!("next from {}", op.hashing.len()),
             Verdict::Next(_) => "another operation".into(),
+            Verdict::Done(Outcome::Fetched { .. }) => "Fetched".into(),
             Verdict::Done(outcome) => format!("{outcome:?}"),
             Verdict::Failed(error) => format!("{:?}", error.kind()),
         }
@@ -470,7 +477,13 @@ mod tests {
     fn what_broke_off_is_kept() {
         let op = get(500);
         let draft = op.draft();
-        let mut call = Call::new(JobId(0), origin(), http::Request::new(draft.payload), draft.expect, 9);
+        let mut call = Call::new(
+            JobId(0),
+            origin(),
+            http::Request::new(draft.payload),
+            draft.expect,
+            9,
+        );
         let mut head = Response::new(());
         *head.status_mut() = http::StatusCode::PARTIAL_CONTENT;
         let range = HeaderValue::from_static("bytes 500-1233/1234");

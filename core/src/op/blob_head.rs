@@ -33,3 +33,35 @@ impl BlobHead {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{answer, site};
+    use super::*;
+    use crate::digest::Algorithm;
+
+    #[test]
+    fn answers() {
+        for (status, expected) in [
+            (200, "Present"),
+            (404, "Absent"),
+            (405, "Absent"),
+            (410, "Absent"),
+            (401, "Auth"),
+            (403, "Auth"),
+            (400, "Refused"),
+        ] {
+            let digest = Digest::of(Algorithm::Sha256, b"hello");
+            let op = BlobHead {
+                site: site(),
+                digest,
+            };
+            let found = match op.answer(&answer(status, &[], b"")) {
+                Verdict::Done(outcome) => format!("{outcome:?}"),
+                Verdict::Failed(error) => format!("{:?}", error.kind()),
+                next @ Verdict::Next(_) => format!("{next:?}"),
+            };
+            assert_eq!(found, expected, "PUSHB-02 {status}");
+        }
+    }
+}

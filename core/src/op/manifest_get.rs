@@ -120,3 +120,109 @@ impl ManifestGet {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{answer, site};
+    use super::*;
+    use crate::digest::{Algorithm, Digest};
+    use crate::manifest::media_type::{OCI_INDEX, OCI_MANIFEST};
+
+    const INDEX: &str = r#"{"schemaVersion":2,"manifests":[]}"#;
+
+    fn get(target: Target, descriptor: Option<Descriptor>) -> ManifestGet {
+        ManifestGet::new(site(), target, descriptor, 1000)
+    }
+
+    fn shown(verdict: Verdict) -> String {
+        match verdict {
+            Verdict::Done(Outcome::Document(document)) => document.media_type().into(),
+            Verdict::Done(outcome) => format!("{outcome:?}"),
+            Verdict::Failed(error) => format!("{:?}", error.kind()),
+            Verdict::Next(Operation::ManifestGet(op)) if op.again => "again".into(),
+            next @ Verdict::Next(_) => format!("{next:?}"),
+        }
+    }
+
+    fn digest() -> Digest {
+        Digest::of(Algorithm::Sha256, INDEX.as_bytes())
+    }
+
+    #[test]
+    fn answers() {
+        let tag = || Target::Tag("v1".parse().expect("a tag"));
+        let by_digest = || Target::Digest(digest());
+        let describe = |size| Some(Descriptor::new(OCI_INDEX, digest(), size));
+        let whole = INDEX.len() as u64;
+        let kind = ("content-type", OCI_INDEX);
+        let text = ("content-type", "text/plain; charset=utf-8");
+        let wrong = ("content-type", OCI_MANIFEST);
+        type Row<'a> = (
+            &'a str,
+            Target,
+            Option<Descriptor>,
+            u16,
+            (&'static str, &'a str),
+            &'a str,
+            &'a str,
+        );
+        let table: &[Row<'_>] = &[
+            ("by tag", tag(), None, 200, kind, INDEX, OCI_INDEX),
+            ("another type", tag(), None, 200, wrong, INDEX, "Refused"),
+            ("no document", tag(), None, 200, kind, "<html>", "Refused"),
+            ("by digest", by_digest(), None, 200, kind, INDEX, OCI_INDEX),
+            ("damaged", by_digest(), None, 200, kind, "{}", "again"),
+            (
+                "descriptor",
+                by_digest(),
+                describe(whole),
+                200,
+                text,
+                INDEX,
+                OCI_INDEX,
+            ),
+            (
+                "a wrong size",
+                by_digest(),
+                describe(7),
+                200,
+                kind,
+                INDEX,
+                "Mismatch",
+            ),
+            ("not there", tag(), None, 404, text, "", "NotFound"),
+            ("denied", tag(), None, 403, text, "", "Auth"),
+            ("refused", tag(), None, 400, text, "", "Refused"),
+        ];
+        for (row, target, descriptor, status, header, body, expected) in table {
+            let op = get(target.clone(), descriptor.clone());
+            let found = shown(op.answer(answer(*status, &[*header], body.as_bytes())));
+            assert_eq!(found, *expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_document_is_fetched_twice() {
+        let op = ManifestGet {
+            again: true,
+            ..get(Target::Digest(digest()), None)
+        };
+        assert_eq!(shown(op.answer(answer(200, &[], b"{}"))), "Mismatch");
+    }
+
+    #[test]
+    fn flaws() {
+        for flaw in [
+            Flaw::TooLarge { limit: 7 },
+            Flaw::Encoded {
+                coding: "gzip".into(),
+            },
+            Flaw::TooLong { expected: 7 },
+        ] {
+            let mut answer = answer(200, &[], INDEX.as_bytes());
+            answer.flaw = Some(flaw);
+            let op = get(Target::Tag("v1".parse().expect("a tag")), None);
+            assert_eq!(shown(op.answer(answer)), "Refused");
+        }
+    }
+}

@@ -39,3 +39,45 @@ impl ManifestHead {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::string::String;
+
+    use super::super::testing::{answer, site};
+    use super::*;
+    use crate::digest::{Algorithm, Digest};
+
+    fn found(status: u16, headers: &[(&'static str, &str)]) -> String {
+        let op = ManifestHead {
+            site: site(),
+            target: Target::Digest(Digest::of(Algorithm::Sha256, b"x")),
+        };
+        match op.answer(&answer(status, headers, b"")) {
+            Verdict::Done(Outcome::Found {
+                digest,
+                size,
+                media_type,
+            }) => format!("{} {size:?} {media_type:?}", digest.is_some()),
+            Verdict::Done(outcome) => format!("{outcome:?}"),
+            Verdict::Failed(error) => format!("{:?}", error.kind()),
+            next @ Verdict::Next(_) => format!("{next:?}"),
+        }
+    }
+
+    #[test]
+    fn answers() {
+        let digest = Digest::of(Algorithm::Sha256, b"x").to_string();
+        let named = ("docker-content-digest", digest.as_str());
+        let (kind, length) = (("content-type", "a/b"), ("content-length", "7"));
+        let all = found(200, &[named, kind, length]);
+        assert_eq!(all, r#"true Some(7) Some("a/b")"#);
+        assert_eq!(found(200, &[kind]), r#"false None Some("a/b")"#, "N-3");
+        let junk = ("docker-content-digest", "sha256:junk");
+        assert_eq!(found(200, &[junk]), "false None None");
+        for status in [403, 404, 405, 400] {
+            assert_eq!(found(status, &[]), "Absent", "HTTP-21 {status}");
+        }
+        assert_eq!(found(401, &[]), "Auth");
+    }
+}

@@ -53,3 +53,68 @@ impl ManifestPut {
         Verdict::Failed(failure)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::string::{String, ToString as _};
+
+    use super::super::testing::{answer, site};
+    use super::*;
+    use crate::digest::{Algorithm, Digest};
+
+    fn put(status: u16, headers: &[(&'static str, &str)], code: &str) -> String {
+        let digest = Digest::of(Algorithm::Sha256, b"x");
+        let op = ManifestPut {
+            site: site(),
+            target: Target::Digest(digest.clone()),
+            descriptor: Descriptor::new("a/b", digest, 1),
+            bytes: Arc::from(&b"x"[..]),
+        };
+        assert_eq!(op.draft().headers[header::CONTENT_TYPE], "a/b", "PUSHM-02");
+        let body = format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#);
+        match op.answer(&answer(status, headers, body.as_bytes())) {
+            Verdict::Done(Outcome::Childless(error)) => format!("childless {:?}", error.kind()),
+            Verdict::Done(outcome) => format!("{outcome:?}"),
+            Verdict::Failed(error) => {
+                format!("{:?} {}", error.kind(), error.hint().unwrap_or_default())
+            }
+            next @ Verdict::Next(_) => format!("{next:?}"),
+        }
+    }
+
+    #[test]
+    fn answers() {
+        let of = |bytes: &[u8], algorithm| Digest::of(algorithm, bytes).to_string();
+        let ours = of(b"x", Algorithm::Sha256);
+        let theirs = of(b"y", Algorithm::Sha256);
+        let other = of(b"y", Algorithm::Sha512);
+        let named = |digest| put(201, &[("docker-content-digest", digest)], "");
+        assert_eq!(named(&ours), "Put", "PUSHM-04");
+        assert_eq!(named(&theirs), "Refused ", "PUSHM-04");
+        assert_eq!(named(&other), "Put", "PUSHM-04");
+        for (status, code, expected) in [
+            (201, "", "Put"),
+            (200, "", "Put"),
+            (202, "", "Put"),
+            (400, "MANIFEST_BLOB_UNKNOWN", "childless Refused"),
+            (404, "MANIFEST_BLOB_UNKNOWN", "childless NotFound"),
+            (404, "BLOB_UNKNOWN", "childless NotFound"),
+            (400, "MANIFEST_INVALID", "Refused "),
+            (409, "", "Refused the tag may be immutable"),
+            (400, "TAG_IMMUTABLE", "Refused the tag is immutable"),
+            (
+                404,
+                "NAME_UNKNOWN",
+                "NotFound the registry does not know the repository",
+            ),
+            (
+                415,
+                "",
+                "Refused the registry does not take this type of manifest",
+            ),
+            (403, "DENIED", "Auth "),
+        ] {
+            assert_eq!(put(status, &[], code), expected, "{status} {code}");
+        }
+    }
+}

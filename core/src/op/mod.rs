@@ -224,8 +224,8 @@ pub(crate) enum Outcome {
     },
     /// It is not there, or HEAD is not answered in a way that tells.
     Absent,
-    /// The blob is in the partial, whole and verified.
-    Fetched,
+    /// The blob is in the partial, whole and verified; so many bytes of it came.
+    Fetched { bytes: u64 },
     /// The blob is in the repository and was there before.
     Present,
     /// The blob was mounted.
