@@ -16,12 +16,10 @@
 //! use windlass_core::call::{Call, Done, Keep, Payload, Receive};
 //! use windlass_core::credential::CredentialAnswer;
 //! use windlass_core::http::{Request, Response};
-//! use windlass_core::{
-//!     Algorithm, Config, Digest, Event, Failure, Job, Output, Platforms, Report, Session,
-//!     StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp, Task, Time,
-//! };
+//! use windlass_core::{Algorithm, Config, Digest, Event, Failure, Job, Output, Platforms, Report};
+//! use windlass_core::{Session, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp, Task, Time};
+//! use windlass_core::StoreAnswer::{Absent, Complete, Loaded, Partial, Written};
 //!
-//! /// Blobs, partials and names, in memory.
 //! #[derive(Default)]
 //! struct Memory {
 //!     blobs: BTreeMap<Digest, Vec<u8>>,
@@ -30,30 +28,31 @@
 //! }
 //!
 //! impl Memory {
-//!     fn step(&mut self, op: &StoreOp) -> Result<StoreAnswer, StoreError> {
-//!         Ok(match op {
-//!             StoreOp::Begin { digest, .. } if self.blobs.contains_key(digest) => StoreAnswer::Complete,
+//!     fn run(&mut self, call: StoreCall) -> Done {
+//!         let answer = match call.op() {
+//!             StoreOp::Begin { digest, .. } if self.blobs.contains_key(digest) => Ok(Complete),
 //!             StoreOp::Begin { digest, .. } => {
 //!                 let partial = self.partials.entry(digest.clone()).or_default();
-//!                 StoreAnswer::Partial { len: partial.len() as u64 }
+//!                 Ok(Partial { len: partial.len() as u64 })
 //!             }
 //!             StoreOp::Load { digest, .. } => {
-//!                 self.blobs.get(digest).cloned().map_or(StoreAnswer::Absent, StoreAnswer::Loaded)
+//!                 Ok(self.blobs.get(digest).cloned().map_or(Absent, Loaded))
 //!             }
 //!             StoreOp::Put { digest, bytes } => {
 //!                 self.blobs.insert(digest.clone(), bytes.to_vec());
-//!                 StoreAnswer::Written
+//!                 Ok(Written)
 //!             }
 //!             StoreOp::Commit { digest, .. } => {
 //!                 self.blobs.extend(self.partials.remove_entry(digest));
-//!                 StoreAnswer::Written
+//!                 Ok(Written)
 //!             }
 //!             StoreOp::Tag { name, descriptor } => {
 //!                 self.names.insert(name.clone(), descriptor.digest.clone());
-//!                 StoreAnswer::Written
+//!                 Ok(Written)
 //!             }
-//!             other => return Err(StoreError::new(StoreErrorKind::Io, format!("{other:?}"))),
-//!         })
+//!             other => Err(StoreError::new(StoreErrorKind::Io, format!("cannot {other:?}"))),
+//!         };
+//!         call.finish(answer)
 //!     }
 //! }
 //!
@@ -62,8 +61,7 @@
 //! fn exchange(mut call: Box<Call>, registry: Registry<'_>, store: &mut Memory) -> Done {
 //!     let (head, body) = registry(call.request()).into_parts();
 //!     let receive = call.head(Response::from_parts(head, ()));
-//!     let keep = call.data(body);
-//!     if let (Receive::Store { digest, offset, .. }, Keep::All) = (receive, keep) {
+//!     if let (Receive::Store { digest, offset, .. }, Keep::All) = (receive, call.data(body)) {
 //!         let partial = store.partials.entry(digest).or_default();
 //!         partial.truncate(offset as usize);
 //!         partial.extend_from_slice(body);
@@ -71,17 +69,17 @@
 //!     call.finish(Ok(()))
 //! }
 //!
-//! fn run(task: Task, registry: Registry<'_>, store: &mut Memory) -> Result<Report, Failure> {
+//! fn drive(task: Task, registry: Registry<'_>, store: &mut Memory) -> Result<Report, Failure> {
 //!     let (mut session, mut now) = (Session::new(Config::default(), 1), Time::ZERO);
 //!     session.start(task);
 //!     loop {
 //!         let done = match session.poll(now) {
 //!             Output::Job(Job::Http(call)) => exchange(call, registry, store),
-//!             Output::Job(Job::Store(call)) => { let answer = store.step(call.op()); call.finish(answer) }
+//!             Output::Job(Job::Store(call)) => store.run(call),
 //!             Output::Job(Job::Credentials(call)) => call.finish(CredentialAnswer::None),
 //!             Output::Event(_, Event::Finished(result)) => return result,
 //!             Output::Event(..) => continue,
-//!             Output::Wait(Some(until)) => { now = until; continue }
+//!             Output::Wait(Some(until)) => { now = until; continue; }
 //!             other => unreachable!("every job ends before the next poll: {other:?}"),
 //!         };
 //!         session.handle(done, now);
@@ -93,8 +91,10 @@
 //! let (config, layer) = (br#"{"os":"linux"}"#.as_slice(), b"the layer".as_slice());
 //! let manifest = format!(
 //!     r#"{{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-//!     "config": {{"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "{}", "size": {}}},
-//!     "layers": [{{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": "{}", "size": {}}}]}}"#,
+//!     "config": {{"mediaType": "application/vnd.oci.image.config.v1+json",
+//!         "digest": "{}", "size": {}}},
+//!     "layers": [{{"mediaType": "application/vnd.oci.image.layer.v1.tar",
+//!         "digest": "{}", "size": {}}}]}}"#,
 //!     digest(config), config.len(), digest(layer), layer.len(),
 //! );
 //! let registry = |request: &Request<Payload>| {
@@ -113,7 +113,7 @@
 //! let mut store = Memory::default();
 //! let reference = "registry.example/team/app:v1".parse()?;
 //! let task = Task::pull(reference, StoreId(0), Some("v1".into()), Platforms::All);
-//! let report = run(task, &registry, &mut store)?;
+//! let report = drive(task, &registry, &mut store)?;
 //!
 //! assert_eq!((report.moved, report.bytes), (2, 23));
 //! assert_eq!(store.blobs[&digest(layer)], layer);
