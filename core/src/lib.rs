@@ -35,9 +35,7 @@
 //!                 let partial = self.partials.entry(digest.clone()).or_default();
 //!                 Ok(Partial { len: partial.len() as u64 })
 //!             }
-//!             StoreOp::Load { digest, .. } => {
-//!                 Ok(self.blobs.get(digest).cloned().map_or(Absent, Loaded))
-//!             }
+//!             StoreOp::Load { digest, .. } => Ok(self.blobs.get(digest).cloned().map_or(Absent, Loaded)),
 //!             StoreOp::Put { digest, bytes } => {
 //!                 self.blobs.insert(digest.clone(), bytes.to_vec());
 //!                 Ok(Written)
