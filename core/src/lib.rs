@@ -1,4 +1,223 @@
-//! The OCI distribution protocol as a pure state machine.
+//! The OCI distribution protocol as a pure state machine: pull, push and copy container images
+//! and artifacts without a socket, a file, a thread or a clock in it.
+//!
+//! Most programs want a driver that is ready made: `windlass-blocking` (threads and ureq) or
+//! `windlass-async` (tokio and reqwest). This crate is for those who bring their own, and for
+//! tests.
+//!
+//! # Example: a driver, whole
+//!
+//! Everything that has to be done outside is one loop. Here HTTP is a closure, the store a map and
+//! time a number, so an image is pulled in no time.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use windlass_core::call::{Call, Done, Keep, Payload, Receive};
+//! use windlass_core::credential::CredentialAnswer;
+//! use windlass_core::http::{Request, Response};
+//! use windlass_core::{Algorithm, Config, Digest, Event, Failure, Job, Output, Platforms, Report};
+//! use windlass_core::{Session, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp, Task, Time};
+//! use windlass_core::StoreAnswer::{Absent, Complete, Loaded, Partial, Written};
+//!
+//! #[derive(Default)]
+//! struct Memory {
+//!     blobs: BTreeMap<Digest, Vec<u8>>,
+//!     partials: BTreeMap<Digest, Vec<u8>>,
+//!     names: BTreeMap<Option<String>, Digest>,
+//! }
+//!
+//! impl Memory {
+//!     fn run(&mut self, call: StoreCall) -> Done {
+//!         let answer = match call.op() {
+//!             StoreOp::Begin { digest, .. } if self.blobs.contains_key(digest) => Ok(Complete),
+//!             StoreOp::Begin { digest, .. } => {
+//!                 let partial = self.partials.entry(digest.clone()).or_default();
+//!                 Ok(Partial { len: partial.len() as u64 })
+//!             }
+//!             StoreOp::Load { digest, .. } => Ok(self.blobs.get(digest).cloned().map_or(Absent, Loaded)),
+//!             StoreOp::Put { digest, bytes } => {
+//!                 self.blobs.insert(digest.clone(), bytes.to_vec());
+//!                 Ok(Written)
+//!             }
+//!             StoreOp::Commit { digest, .. } => {
+//!                 self.blobs.extend(self.partials.remove_entry(digest));
+//!                 Ok(Written)
+//!             }
+//!             StoreOp::Tag { name, descriptor } => {
+//!                 self.names.insert(name.clone(), descriptor.digest.clone());
+//!                 Ok(Written)
+//!             }
+//!             other => Err(StoreError::new(StoreErrorKind::Io, format!("cannot {other:?}"))),
+//!         };
+//!         call.finish(answer)
+//!     }
+//! }
+//!
+//! type Registry<'a> = &'a dyn Fn(&Request<Payload>) -> Response<&'a [u8]>;
+//!
+//! fn exchange(mut call: Box<Call>, registry: Registry<'_>, store: &mut Memory) -> Done {
+//!     let (head, body) = registry(call.request()).into_parts();
+//!     let receive = call.head(Response::from_parts(head, ()));
+//!     if let (Receive::Store { digest, offset, .. }, Keep::All) = (receive, call.data(body)) {
+//!         let partial = store.partials.entry(digest).or_default();
+//!         partial.truncate(offset as usize);
+//!         partial.extend_from_slice(body);
+//!     }
+//!     call.finish(Ok(()))
+//! }
+//!
+//! fn drive(task: Task, registry: Registry<'_>, store: &mut Memory) -> Result<Report, Failure> {
+//!     let (mut session, mut now) = (Session::new(Config::default(), 1), Time::ZERO);
+//!     session.start(task);
+//!     loop {
+//!         let done = match session.poll(now) {
+//!             Output::Job(Job::Http(call)) => exchange(call, registry, store),
+//!             Output::Job(Job::Store(call)) => store.run(call),
+//!             Output::Job(Job::Credentials(call)) => call.finish(CredentialAnswer::None),
+//!             Output::Event(_, Event::Finished(result)) => return result,
+//!             Output::Event(..) => continue,
+//!             Output::Wait(Some(until)) => { now = until; continue; }
+//!             other => unreachable!("every job ends before the next poll: {other:?}"),
+//!         };
+//!         session.handle(done, now);
+//!     }
+//! }
+//!
+//! // A registry with one image: a manifest, a configuration, a layer.
+//! let digest = |bytes: &[u8]| Digest::of(Algorithm::Sha256, bytes);
+//! let (config, layer) = (br#"{"os":"linux"}"#.as_slice(), b"the layer".as_slice());
+//! let manifest = format!(
+//!     r#"{{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+//!     "config": {{"mediaType": "application/vnd.oci.image.config.v1+json",
+//!         "digest": "{}", "size": {}}},
+//!     "layers": [{{"mediaType": "application/vnd.oci.image.layer.v1.tar",
+//!         "digest": "{}", "size": {}}}]}}"#,
+//!     digest(config), config.len(), digest(layer), layer.len(),
+//! );
+//! let registry = |request: &Request<Payload>| {
+//!     let path = request.uri().path();
+//!     let blob = [config, layer].into_iter().find(|blob| path.ends_with(digest(blob).as_str()));
+//!     match (path, blob) {
+//!         ("/v2/team/app/manifests/v1", _) => Response::builder()
+//!             .header("content-type", "application/vnd.oci.image.manifest.v1+json")
+//!             .body(manifest.as_bytes()),
+//!         (_, Some(blob)) => Response::builder().body(blob),
+//!         _ => Response::builder().status(404).body(&b""[..]),
+//!     }
+//!     .expect("a valid answer")
+//! };
+//!
+//! let mut store = Memory::default();
+//! let reference = "registry.example/team/app:v1".parse()?;
+//! let task = Task::pull(reference, StoreId(0), Some("v1".into()), Platforms::All);
+//! let report = drive(task, &registry, &mut store)?;
+//!
+//! assert_eq!((report.moved, report.bytes), (2, 23));
+//! assert_eq!(store.blobs[&digest(layer)], layer);
+//! assert_eq!(store.names[&Some("v1".to_string())], digest(manifest.as_bytes()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A real driver does the same with workers: it runs jobs beside each other, sleeps where this one
+//! sets the time forward, and reads `now` from a clock that began with the session. It streams
+//! request bodies through [`Call::outgoing`] and response bodies through [`Call::data`], in pieces
+//! of any size.
+//!
+//! # The picture
+//!
+//! ```text
+//!             your program, or the windlass command
+//!                 │ start(task)                ▲ events, report
+//!         ┌───────▼────────────────────────────┴───────┐
+//!         │ driver   blocking: threads, ureq           │   decides nothing
+//!         │          async:    tokio, reqwest          │
+//!         └───┬───────────▲────────────────┬───────────┘
+//!       poll  │           │ handle(Done)   │ runs jobs on any thread
+//!         ┌───▼───────────┴───┐        ┌───▼─────────────────────────────┐
+//!         │ Session (control) │──Job──▶│ Call / StoreCall / … (data)     │  owned, Send, linear
+//!         │ order, slots,     │        │ one HTTP exchange or store step;│  hashes bytes it is lent,
+//!         │ auth, retry       │◀─Done──│ bytes never enter the session   │  keeps none
+//!         └───────────────────┘        └─────────────────────────────────┘
+//! ```
+//!
+//! The [`Session`] knows what is to be done next: order, slots per host, claims on blobs, tokens,
+//! retries. A [`Job`] is one thing to be done, as an owned value that leaves the session, is run
+//! from start to end by any worker, and comes back as a [`Done`]. So hashing is as parallel as the
+//! workers are, nothing is copied for the core's sake, and redirects and challenges pass through
+//! the session, where they are visible in its transcript.
+//!
+//! # The contract
+//!
+//! 1. [`poll`](Session::poll) returns one thing. Call it until it says [`Output::Wait`] or
+//!    [`Output::Idle`]. `Wait` comes only when nothing else is due; the instant in it is later than
+//!    the `now` that was given.
+//! 2. [`handle`](Session::handle) may be called any number of times between two polls, with ends in
+//!    any order. The end of a job that is not outside is ignored.
+//! 3. Jobs are linear: a job's `finish` consumes it and is the only way to its [`Done`], except that
+//!    a driver whose worker died owes the session [`Done::lost`]. A lost exchange is tried again, a
+//!    lost download goes on from what the store holds, a lost question is asked again; a lost step
+//!    of a store counts as a failure of the store.
+//! 4. A slot is held exactly while an HTTP job is outside, and belongs to the origin of the job's
+//!    registry, also when a redirect has led elsewhere. What goes on (after a redirect, a challenge,
+//!    a wait; PUT after POST) queues for a slot again but goes before what is new. Exchanges that
+//!    are parked, backing off or waiting for others hold none. Requests for tokens and steps of
+//!    stores have bounds of their own. A lowered limit is reached by attrition.
+//! 5. [`Output::Abort`] asks the driver to end an HTTP job soon; its `Done` is still to come. Each
+//!    task, also one that is cancelled, fails or is late, gets exactly one [`Event::Finished`], as
+//!    its last event and after its last job is back.
+//! 6. Either something is outside, or an instant is waited for, or the session is idle: a task that
+//!    waits for nothing is a bug, and `poll` panics rather than hang.
+//! 7. Ids are counters and never used twice in a session. The order of everything follows from the
+//!    configuration, the seed and the calls alone.
+//! 8. A blob is claimed once per session and destination (a store, or a repository of a registry).
+//!    Tasks that want it too wait for it, and one of them takes over if the first one leaves.
+//!
+//! Time is handed in and never read; one that goes backwards is held. The seed is for jitter and
+//! nothing else.
+//!
+//! # What a driver owes
+//!
+//! - Requests go out as they are: target and headers byte for byte, no redirect followed, nothing
+//!   decoded, nothing added but what HTTP itself needs.
+//! - Every byte of a blob on its way out passes [`Outgoing::hash`](call::Outgoing::hash) first, and
+//!   only what it releases is sent: its end is held back until the digest matched.
+//! - Every byte of a response passes [`Call::data`] before it is stored, and is stored only if that
+//!   says [`Keep::All`](call::Keep::All).
+//! - Between [`StoreOp::Begin`] that answered `Partial` and [`StoreOp::Commit`] or
+//!   [`StoreOp::Release`], it keeps the partial open, and nobody else writes it.
+//! - Limits on waiting (to connect, for an answer, for the next byte) are the driver's: it reports
+//!   them as [`Interrupted`](call::Interrupted).
+//!
+//! # What this crate must not know
+//!
+//! Sockets, files, threads, clocks, randomness, the environment, and any HTTP library. `no_std`
+//! keeps it honest: none of these can be named here. It is a lint on our own code and no promise of
+//! portability, since the crate `http` needs std.
+//!
+//! # The modules
+//!
+//! | to ask and to be told | |
+//! |---|---|
+//! | [`Session`], [`Output`] | the machine, and what it wants next |
+//! | [`task`] | what can be asked: resolve, pull, push, copy; what came of it |
+//! | [`config`] | endpoints, concurrency, retries, limits, trusted token services |
+//! | [`event`] | what a session tells while it works |
+//! | [`error`] | errors, sorted by whose fault they are |
+//! | [`transcript`] | a line for each thing that happened, without secrets |
+//!
+//! | to be run by a driver | |
+//! |---|---|
+//! | [`call`] | jobs and their ends; one HTTP exchange |
+//! | [`store`] | steps in a store, and their answers |
+//! | [`credential`] | the question for credentials, and secrets that cannot be printed |
+//!
+//! | vocabulary | |
+//! |---|---|
+//! | [`mod@reference`], [`registry`] | how people name images and registries, and what is contacted |
+//! | [`digest`], [`hashing`], [`descriptor`] | the names of content, and pointers to it |
+//! | [`manifest`], [`platform`] | documents, and which of them runs where |
+//! | [`header`], [`uri`], [`scope`] | what servers say outside of bodies, read strictly |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(missing_docs)]
@@ -53,6 +272,8 @@ pub use digest::{Algorithm, Digest};
 pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use hashing::Hashing;
+/// The vocabulary of requests and answers, in the version that this crate speaks.
+pub use http;
 pub use platform::Platform;
 pub use reference::Reference;
 pub use registry::{Origin, Registry, Scheme};

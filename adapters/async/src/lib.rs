@@ -49,3 +49,8 @@ pub use client::{BuildError, Builder, Client};
 pub use request::Request;
 pub use windlass_core::{Config, Event, Failure, Reference, Report};
 pub use windlass_store::{Store, driver};
+
+/// Compiles the examples of the workspace's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
