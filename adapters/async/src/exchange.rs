@@ -412,10 +412,11 @@ fn sort(error: &reqwest::Error) -> TransportError {
         texts.push(inner.to_string());
         source = inner.source();
     }
-    let detail = texts
-        .last()
-        .cloned()
-        .unwrap_or_else(|| "HTTP client failed".into());
+    let detail = match texts.last() {
+        Some(text) if has_ended(text) => ENDED.into(),
+        Some(text) => text.clone(),
+        None => "HTTP client failed".into(),
+    };
     let kind = match kind {
         Some(Kind::Tls) => Kind::Tls,
         _ if error.is_dns() => Kind::Resolve,
@@ -451,6 +452,15 @@ fn sort_io(error: &io::Error) -> Option<TransportErrorKind> {
         return sort_io(inner);
     }
     (error.kind() != io::ErrorKind::Other).then_some(TransportErrorKind::Reset)
+}
+
+/// The same words whichever library does the HTTP, so that transcripts can be compared.
+const ENDED: &str = "the peer ended it too early";
+
+/// What hyper says when the head or the body of an answer is cut.
+fn has_ended(text: &str) -> bool {
+    text == "connection closed before message completed"
+        || text == "end of file before message length reached"
 }
 
 /// hyper's errors are told apart by methods of a type that reqwest does not hand out.
