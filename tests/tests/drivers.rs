@@ -36,6 +36,7 @@ through_both!(
     one_client_many_calls,
     an_early_refusal_of_a_big_upload,
     a_body_that_is_too_large,
+    an_answer_right_after_the_body_is_not_early,
 );
 
 /// Three layers, one of them of three MiB.
@@ -444,6 +445,25 @@ fn a_body_that_is_too_large<D: Driver>() {
     client
         .run(Ask::resolve(&at(&server, "other/app:v2")))
         .unwrap_err();
+}
+
+/// Registries may answer as soon as they have the last byte, which is before the client has looked
+/// up from sending it. Sizes on the edge of how often it does.
+fn an_answer_right_after_the_body_is_not_early<D: Driver>() {
+    let server = Server::start(Model::new(Options::default())).unwrap();
+    let shelf = filled::<D>(&image(&[noise(2 << 20, 6)]));
+    for nth in 0..20 {
+        // A connection and a session of its own, so that its bytes are counted from the start.
+        let client = D::new(&Setup::new());
+        let watch = Watch::new();
+        let ask = Ask::push(&shelf.store, &at(&server, &format!("r{nth}:v1")));
+        client.run(ask.watched(&watch)).unwrap();
+        let broken = watch
+            .lines()
+            .into_iter()
+            .find(|line| line.contains("broke off"));
+        assert_eq!(broken, None, "push {nth}");
+    }
 }
 
 /// A shelf that holds this image.
