@@ -8,6 +8,7 @@
 //! - [`proxy`]: a slow, cutting or stalling link between a client and a server
 //! - [`images`]: layouts to push, and what must come out of a pull
 //! - [`certs`]: a test CA
+//! - [`drivers`]: the blocking and the async client, asked in the same words
 //! - [`command`]: the `windlass` command, run as a child with a clean environment
 //! - [`peers`]: other people's tools
 //! - [`world`]: a session against models, without sockets, threads or clocks
@@ -22,6 +23,7 @@
 
 pub mod certs;
 pub mod command;
+pub mod drivers;
 pub mod hostile;
 pub mod images;
 pub mod peers;

@@ -131,22 +131,34 @@ impl Exchanges {
         answer: impl Future<Output = T>,
         flow: Option<&Flow>,
     ) -> Result<T, Interrupted> {
+        let TimeLimits {
+            connect,
+            idle,
+            answer: limit,
+            ..
+        } = self.limits;
         let begun = Instant::now();
         let mut answer = std::pin::pin!(answer);
         loop {
-            let (since, limit) = match flow.map(Flow::phase) {
+            let phase = flow.map(Flow::phase);
+            let now = Instant::now();
+            let deadline = match phase {
                 // Connecting has a limit of its own.
-                None => (begun, self.limits.connect + self.limits.answer),
-                Some(Phase::Waiting) => (begun, self.limits.connect + self.limits.idle),
-                Some(Phase::Sending(asked)) => (asked, self.limits.idle),
-                Some(Phase::Reading) => (Instant::now(), self.limits.idle),
-                Some(Phase::Sent(at)) => (at, self.limits.answer),
+                None => begun + connect + limit,
+                Some(Phase::Waiting) => begun + connect + idle,
+                Some(Phase::Sending(asked)) => asked + idle,
+                Some(Phase::Reading) => now + idle,
+                Some(Phase::Sent(at)) => at + limit,
             };
-            match timeout_at(since + limit, answer.as_mut()).await {
-                Ok(answer) => return Ok(answer),
-                Err(_) if flow.is_some_and(|flow| flow.has_moved(since, limit)) => {}
-                Err(_) if limit == self.limits.idle => return Err(self.idle()),
-                Err(_) => {
+            // The next phase may have a shorter limit, which must not be noticed late.
+            if let Ok(answer) = timeout_at(deadline.min(now + idle), answer.as_mut()).await {
+                return Ok(answer);
+            }
+            match phase {
+                Some(Phase::Reading) => {}
+                _ if now < deadline => {}
+                Some(Phase::Waiting | Phase::Sending(_)) => return Err(self.idle()),
+                None | Some(Phase::Sent(_)) => {
                     let why = format!("request sent, no answer began for {limit:?}");
                     let why = TransportError::new(TransportErrorKind::Answer, why);
                     return Err(Interrupted::Transport(why));
@@ -304,16 +316,6 @@ impl Flow {
         self.lock().phase.clone()
     }
 
-    /// Whether a limit that began at `since` is none any more.
-    fn has_moved(&self, since: Instant, limit: Duration) -> bool {
-        match self.phase() {
-            Phase::Waiting => false,
-            Phase::Sending(at) => at > since,
-            Phase::Reading => true,
-            Phase::Sent(at) => at > since || at + limit > Instant::now(),
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Flowing> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -412,10 +414,11 @@ fn sort(error: &reqwest::Error) -> TransportError {
         texts.push(inner.to_string());
         source = inner.source();
     }
-    let detail = texts
-        .last()
-        .cloned()
-        .unwrap_or_else(|| "HTTP client failed".into());
+    let detail = match texts.last() {
+        Some(text) if has_ended(text) => ENDED.into(),
+        Some(text) => text.clone(),
+        None => "HTTP client failed".into(),
+    };
     let kind = match kind {
         Some(Kind::Tls) => Kind::Tls,
         _ if error.is_dns() => Kind::Resolve,
@@ -451,6 +454,15 @@ fn sort_io(error: &io::Error) -> Option<TransportErrorKind> {
         return sort_io(inner);
     }
     (error.kind() != io::ErrorKind::Other).then_some(TransportErrorKind::Reset)
+}
+
+/// The same words whichever library does the HTTP, so that transcripts can be compared.
+const ENDED: &str = "the peer ended it too early";
+
+/// What hyper says when the head or the body of an answer is cut.
+fn has_ended(text: &str) -> bool {
+    text == "connection closed before message completed"
+        || text == "end of file before message length reached"
 }
 
 /// hyper's errors are told apart by methods of a type that reqwest does not hand out.

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::Response;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use windlass_core::call::{
     Interrupted, Keep, Payload, Receive, TransferId, TransportError, TransportErrorKind,
 };
@@ -26,6 +27,10 @@ use crate::exchange::{Exchanges, Flow, Outflow};
 /// copied, until there are this many bytes: each message wakes a thread.
 const MESSAGES: usize = 4;
 const MESSAGE: usize = 256 * 1024;
+
+/// How long chunks wait for more of them: a slow link is to be seen moving, and what has arrived is
+/// to be there after a crash.
+const GATHERING: Duration = Duration::from_millis(100);
 
 /// What is read of a stored blob at a time; with those under way, half a MiB for an upload.
 const PIECE: usize = 128 * 1024;
@@ -154,11 +159,15 @@ impl Context {
         let (sender, receiver) = mpsc::channel(MESSAGES);
         let keeper =
             spawn_blocking(move || keep(Incoming::new(&stores, call, receive), receiver, progress));
+        let mut gathered = Vec::new();
         let end = tokio::select! {
             biased;
             () = stopped(&mut stop) => Err(Interrupted::Aborted),
-            end = self.pass(&mut response, &sender) => end,
+            end = self.pass(&mut response, &sender, &mut gathered) => end,
         };
+        if !gathered.is_empty() {
+            drop(sender.send(Message::Chunks(gathered)).await);
+        }
         // Nobody listens if the rest is not wanted.
         drop(sender.send(Message::End(end)).await);
         drop(response);
@@ -182,30 +191,38 @@ impl Context {
         Ok(())
     }
 
-    /// Passes a body on, as long as it is wanted.
+    /// Passes a body on, as long as it is wanted. What is in `gathered` is still to be passed on
+    /// when this is dropped.
     async fn pass(
         &self,
         response: &mut reqwest::Response,
         sender: &mpsc::Sender<Message>,
+        gathered: &mut Vec<Bytes>,
     ) -> Result<(), Interrupted> {
-        let mut gathered = Vec::new();
         let mut size = 0;
         loop {
-            let chunk = self.exchanges.chunk(response).await;
-            if let Ok(Some(chunk)) = &chunk {
+            let chunk = if gathered.is_empty() {
+                Some(self.exchanges.chunk(response).await)
+            } else {
+                timeout(GATHERING, self.exchanges.chunk(response))
+                    .await
+                    .ok()
+            };
+            if let Some(Ok(Some(chunk))) = &chunk {
                 size += chunk.len();
                 gathered.push(chunk.clone());
             }
-            let is_end = !matches!(chunk, Ok(Some(_)));
-            if is_end || size >= MESSAGE {
+            let goes_on = matches!(chunk, Some(Ok(Some(_))));
+            if !goes_on || size >= MESSAGE {
                 size = 0;
-                let message = Message::Chunks(std::mem::take(&mut gathered));
-                if sender.send(message).await.is_err() {
+                let Ok(room) = sender.reserve().await else {
                     return Ok(());
-                }
+                };
+                room.send(Message::Chunks(std::mem::take(gathered)));
             }
-            if is_end {
-                return chunk.map(drop);
+            match chunk {
+                Some(Ok(Some(_))) | None => {}
+                Some(end) => return end.map(drop),
             }
         }
     }

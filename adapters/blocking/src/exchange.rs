@@ -275,8 +275,14 @@ fn sort_io(error: &io::Error) -> TransportError {
         };
         return TransportError::new(kind, error.to_string());
     }
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return TransportError::new(TransportErrorKind::Reset, ENDED);
+    }
     TransportError::new(TransportErrorKind::Reset, error.to_string())
 }
+
+/// The same words whichever library does the HTTP, so that transcripts can be compared.
+const ENDED: &str = "the peer ended it too early";
 
 /// Names are resolved where connections are made, where that can be stopped.
 #[derive(Debug)]

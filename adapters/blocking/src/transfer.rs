@@ -35,6 +35,10 @@ const WORTH_OVERLAPPING: u64 = 8 * 1024 * 1024;
 const OVERLAP_BUFFERS: usize = 4;
 const OVERLAP_BUFFER: usize = 128 * 1024;
 
+/// How long a buffer waits to be full: a slow link is to be seen moving, and what has arrived is to
+/// be there after a crash.
+const FILLING: Duration = Duration::from_millis(100);
+
 /// What jobs need of a client.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -224,7 +228,8 @@ fn fill(
     while let Ok(mut buffer) = emptied.recv() {
         let mut len = 0;
         let mut end = None;
-        while end.is_none() && len < buffer.len() {
+        let begun = Instant::now();
+        while end.is_none() && len < buffer.len() && (len == 0 || begun.elapsed() < FILLING) {
             match read(&mut body, &mut buffer[len..], control) {
                 Ok(0) => end = Some(Ok(())),
                 Ok(read) => len += read,

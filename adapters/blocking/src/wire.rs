@@ -142,6 +142,15 @@ impl Transport for Wire {
         self.sent += amount;
         while self.deaf.is_none() && (!data.is_empty() || self.stream.is_pending()) {
             patience.check(&control)?;
+            // Before the write: once the last byte is out, an answer is no longer early.
+            if self.sent >= EARLY {
+                self.sent = 0;
+                if self.stream.has_answer() {
+                    let why = "the peer ended the exchange while the request was being sent";
+                    self.deaf = Some(TransportError::new(TransportErrorKind::Reset, why));
+                    break;
+                }
+            }
             match self.stream.write(data) {
                 Ok(taken) => {
                     data = &data[taken..];
@@ -149,13 +158,6 @@ impl Transport for Wire {
                 }
                 Err(error) if is_wait(&error) => self.sent = EARLY,
                 Err(error) => self.deaf = Some(broken(&error, "while sending")),
-            }
-            if self.sent >= EARLY {
-                self.sent = 0;
-                if self.stream.has_answer() {
-                    let why = "the peer ended the exchange while the request was being sent";
-                    self.deaf = Some(TransportError::new(TransportErrorKind::Reset, why));
-                }
             }
         }
         if self.deaf.is_some() {

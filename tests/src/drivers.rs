@@ -1,0 +1,656 @@
+//! The blocking and the async client, asked in the same words, so that one test goes through both.
+//!
+//! Responsible for: setting clients up, asking them, watching them, and a server whose faults a
+//! test chooses. Must not know: what any test expects.
+
+mod rigged;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use windlass_core::call::TransferId;
+use windlass_core::config::{InFlight, Retry};
+use windlass_core::credential::{CredentialAnswer, Secret};
+use windlass_core::reference::Repository;
+use windlass_core::{Config, Event, Failure, Origin, Reference, Registry, Report, TaskId};
+use windlass_store::Store;
+use windlass_store::driver::{Cancel, Credentials, Endpoint, Observer, TimeLimits, Trust};
+use windlass_testbed::{Answer, Delivery, Interceptor, Model, Request, Server};
+
+use crate::images::Layout;
+
+pub use rigged::Rigged;
+
+/// A client, whichever it is.
+pub trait Driver: Clone + Send + Sync + 'static {
+    /// Whose client it is, for messages.
+    const NAME: &'static str;
+
+    /// Makes a client.
+    fn new(setup: &Setup) -> Self;
+
+    /// Asks it and waits.
+    ///
+    /// # Errors
+    ///
+    /// Those of the client.
+    fn run(&self, ask: Ask) -> Result<Report, Failure>;
+}
+
+/// How a client is to be set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Of the session.
+    pub config: Config,
+    /// Nobody's by default.
+    pub credentials: Option<Arc<dyn Credentials>>,
+    /// Nobody by default.
+    pub trust: Trust,
+    /// The usual ones by default.
+    pub limits: TimeLimits,
+}
+
+impl Setup {
+    /// Defaults, but with short waits between tries.
+    pub fn new() -> Self {
+        let mut config = Config::default();
+        config.retry = quick(5);
+        Self {
+            config,
+            credentials: None,
+            trust: Trust::default(),
+            limits: TimeLimits::default(),
+        }
+    }
+
+    /// At most so many exchanges at once.
+    #[must_use]
+    pub fn in_flight(mut self, most: u32) -> Self {
+        self.config.in_flight = InFlight::at_most(most);
+        self
+    }
+
+    /// So many tries.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.config.retry = quick(attempts);
+        self
+    }
+
+    /// `alice` with her password, for whoever asks.
+    #[must_use]
+    pub fn alice(mut self) -> Self {
+        self.credentials = Some(Arc::new(Alice));
+        self
+    }
+
+    /// These limits: connecting keeps its own.
+    #[must_use]
+    pub fn limits(mut self, idle: Duration, answer: Duration) -> Self {
+        self.limits.idle = idle;
+        self.limits.answer = answer;
+        self
+    }
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// So many tries with waits that no test notices.
+fn quick(attempts: u32) -> Retry {
+    let mut retry = Retry::default();
+    retry.attempts = attempts;
+    retry.base = Duration::from_millis(2);
+    retry.cap = Duration::from_millis(10);
+    retry
+}
+
+/// The password of [`Setup::alice`].
+pub const PASSWORD: &str = "pa55-of-alice";
+
+#[derive(Debug)]
+struct Alice;
+
+impl Credentials for Alice {
+    fn find(&self, _: &Registry, _: Option<&Repository>, _: &Origin) -> CredentialAnswer {
+        CredentialAnswer::Basic {
+            username: "alice".into(),
+            password: Secret::new(PASSWORD),
+        }
+    }
+}
+
+/// What a client is asked, and how.
+#[derive(Clone)]
+#[must_use = "nothing is asked before Driver::run"]
+pub struct Ask {
+    what: What,
+    all: bool,
+    observer: Option<Arc<dyn Observer>>,
+    cancel: Option<Cancel>,
+    spool: Option<Arc<dyn Store>>,
+}
+
+#[derive(Clone)]
+enum What {
+    Resolve(Reference),
+    Pull(Reference, Arc<dyn Store>),
+    Push(Arc<dyn Store>, Reference),
+    Copy(Endpoint, Endpoint),
+}
+
+impl Ask {
+    /// Which digest it is.
+    pub fn resolve(reference: &str) -> Self {
+        Self::new(What::Resolve(parse(reference)))
+    }
+
+    /// From a registry into a store.
+    pub fn pull(reference: &str, store: &Arc<dyn Store>) -> Self {
+        Self::new(What::Pull(parse(reference), Arc::clone(store)))
+    }
+
+    /// From a store into a registry.
+    pub fn push(store: &Arc<dyn Store>, reference: &str) -> Self {
+        Self::new(What::Push(Arc::clone(store), parse(reference)))
+    }
+
+    /// From one reference to another.
+    pub fn copy(source: &str, destination: &str) -> Self {
+        Self::new(What::Copy(parse(source).into(), parse(destination).into()))
+    }
+
+    /// All of an index.
+    pub fn all_platforms(mut self) -> Self {
+        self.all = true;
+        self
+    }
+
+    /// Who watches.
+    pub fn watched(mut self, observer: &Arc<Watch>) -> Self {
+        let observer: Arc<dyn Observer> = Arc::<Watch>::clone(observer);
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Who may end it early.
+    pub fn cancelled_by(mut self, cancel: &Cancel) -> Self {
+        self.cancel = Some(cancel.clone());
+        self
+    }
+
+    /// Where blobs between two registries stay meanwhile.
+    pub fn spool(mut self, spool: &Arc<dyn Store>) -> Self {
+        self.spool = Some(Arc::clone(spool));
+        self
+    }
+
+    const fn new(what: What) -> Self {
+        Self {
+            what,
+            all: false,
+            observer: None,
+            cancel: None,
+            spool: None,
+        }
+    }
+}
+
+impl fmt::Debug for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ask")
+    }
+}
+
+fn parse(text: &str) -> Reference {
+    text.parse().unwrap()
+}
+
+/// The two clients have no type in common, only words.
+macro_rules! built {
+    ($client:path, $setup:expr) => {{
+        let setup: &Setup = $setup;
+        let mut builder = <$client>::builder()
+            .config(setup.config.clone())
+            .trust(setup.trust.clone())
+            .time_limits(setup.limits)
+            .seed(1);
+        if let Some(credentials) = &setup.credentials {
+            builder = builder.credentials(Arc::clone(credentials));
+        }
+        builder.build().unwrap()
+    }};
+}
+
+macro_rules! asked {
+    ($client:expr, $ask:expr) => {{
+        let ask: Ask = $ask;
+        let mut request = match &ask.what {
+            What::Resolve(reference) => $client.resolve(reference),
+            What::Pull(reference, store) => $client.pull(reference, store),
+            What::Push(store, reference) => $client.push(store, reference),
+            What::Copy(source, destination) => $client.copy(source.clone(), destination.clone()),
+        };
+        if ask.all {
+            request = request.all_platforms();
+        }
+        if let Some(observer) = &ask.observer {
+            request = request.observer(Arc::clone(observer));
+        }
+        if let Some(cancel) = &ask.cancel {
+            request = request.cancel(cancel);
+        }
+        if let Some(spool) = &ask.spool {
+            request = request.spool(spool);
+        }
+        request.run()
+    }};
+}
+
+/// The blocking client.
+#[derive(Clone, Debug)]
+pub struct Blocking(pub windlass_blocking::Client);
+
+impl Driver for Blocking {
+    const NAME: &'static str = "blocking";
+
+    fn new(setup: &Setup) -> Self {
+        Self(built!(windlass_blocking::Client, setup))
+    }
+
+    fn run(&self, ask: Ask) -> Result<Report, Failure> {
+        asked!(self.0, ask)
+    }
+}
+
+/// The async client on a runtime with so many threads; without any, on one that runs on the thread
+/// of whoever asks.
+#[derive(Clone, Debug)]
+pub struct Tokio<const THREADS: usize> {
+    /// The client.
+    pub client: windlass_async::Client,
+    runtime: Arc<Running>,
+}
+
+/// The async client on `multi_thread`.
+pub type Many = Tokio<2>;
+/// The async client on `current_thread`.
+pub type Single = Tokio<0>;
+
+#[derive(Debug)]
+struct Running(Option<Runtime>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A store that a test hangs must not hang the test.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A runtime with so many threads, or none of its own.
+pub fn runtime(threads: usize) -> Runtime {
+    let mut builder = match threads {
+        0 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build().unwrap()
+}
+
+impl<const THREADS: usize> Tokio<THREADS> {
+    /// Runs a future on the client's runtime.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        let runtime = self.runtime.0.as_ref();
+        runtime.expect("taken when it is dropped").block_on(future)
+    }
+
+    /// Asks the client.
+    ///
+    /// # Errors
+    ///
+    /// Those of the client.
+    pub async fn ask(&self, ask: Ask) -> Result<Report, Failure> {
+        ask_async(&self.client, ask).await
+    }
+}
+
+/// Asks an async client on whatever runtime this is.
+///
+/// # Errors
+///
+/// Those of the client.
+pub async fn ask_async(client: &windlass_async::Client, ask: Ask) -> Result<Report, Failure> {
+    asked!(client, ask).await
+}
+
+/// Makes an async client.
+pub fn async_client(setup: &Setup) -> windlass_async::Client {
+    built!(windlass_async::Client, setup)
+}
+
+impl<const THREADS: usize> Driver for Tokio<THREADS> {
+    const NAME: &'static str = if THREADS == 0 {
+        "async, current_thread"
+    } else {
+        "async, multi_thread"
+    };
+
+    fn new(setup: &Setup) -> Self {
+        Self {
+            client: async_client(setup),
+            runtime: Arc::new(Running(Some(runtime(THREADS)))),
+        }
+    }
+
+    fn run(&self, ask: Ask) -> Result<Report, Failure> {
+        self.block_on(self.ask(ask))
+    }
+}
+
+/// Makes tests of functions that are generic over a [`Driver`]: one for the blocking client, two
+/// for the async one.
+#[macro_export]
+macro_rules! through_both {
+    ($($name:ident),* $(,)?) => {
+        $crate::through_both!(@ blocking $crate::drivers::Blocking, $($name)*);
+        $crate::through_both!(@ multi_thread $crate::drivers::Many, $($name)*);
+        $crate::through_both!(@ current_thread $crate::drivers::Single, $($name)*);
+    };
+    (@ $module:ident $driver:ty, $($name:ident)*) => {
+        mod $module {
+            $(
+                #[test]
+                fn $name() {
+                    super::$name::<$driver>();
+                }
+            )*
+        }
+    };
+}
+
+/// Watches a task, and tells others.
+#[derive(Default)]
+pub struct Watch {
+    seen: Mutex<Seen>,
+    changed: Condvar,
+    on_bytes: Option<Box<dyn Fn(u64) + Send + Sync>>,
+    on_event: Option<Box<dyn Fn(&Event) + Send + Sync>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    events: Vec<Event>,
+    lines: Vec<String>,
+    positions: BTreeMap<TransferId, u64>,
+}
+
+impl Watch {
+    /// Watches and does nothing.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Calls this with each position that a transfer reaches.
+    pub fn on_bytes(act: impl Fn(u64) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            on_bytes: Some(Box::new(act)),
+            ..Self::default()
+        })
+    }
+
+    /// Calls this with each event.
+    pub fn on_event(act: impl Fn(&Event) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            on_event: Some(Box::new(act)),
+            ..Self::default()
+        })
+    }
+
+    /// The events so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.lock().events.clone()
+    }
+
+    /// The transcript so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.lock().lines.clone()
+    }
+
+    /// The furthest any transfer is.
+    pub fn furthest(&self) -> u64 {
+        let seen = self.lock();
+        seen.positions.values().copied().max().unwrap_or(0)
+    }
+
+    /// Waits until some transfer is at least this far; a minute is a guard against hanging.
+    pub fn wait_for_bytes(&self, position: u64) {
+        let seen = self.lock();
+        let short = |seen: &mut Seen| seen.positions.values().all(|at| *at < position);
+        let minute = Duration::from_secs(60);
+        let (_seen, waited) = self
+            .changed
+            .wait_timeout_while(seen, minute, short)
+            .unwrap_or_else(PoisonError::into_inner);
+        assert!(!waited.timed_out(), "no transfer got to {position}");
+    }
+
+    /// Waits until no transfer moves any more: none did for this long.
+    pub fn wait_for_standstill(&self, long: Duration) {
+        let mut seen = self.lock();
+        loop {
+            let before = seen.positions.clone();
+            let same = |seen: &mut Seen| seen.positions == before;
+            let (now, waited) = self
+                .changed
+                .wait_timeout_while(seen, long, same)
+                .unwrap_or_else(PoisonError::into_inner);
+            seen = now;
+            if waited.timed_out() {
+                return;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Watch {
+    fn event(&self, _: TaskId, event: &Event) {
+        self.lock().events.push(event.clone());
+        if let Some(act) = &self.on_event {
+            act(event);
+        }
+    }
+
+    fn bytes(&self, transfer: TransferId, position: u64) {
+        self.lock().positions.insert(transfer, position);
+        self.changed.notify_all();
+        if let Some(act) = &self.on_bytes {
+            act(position);
+        }
+    }
+
+    fn trace(&self, line: &str) {
+        self.lock().lines.push(line.to_owned());
+    }
+
+    fn traces(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
+/// A layout on disk, and the store that a client is given.
+#[derive(Debug)]
+pub struct Shelf {
+    /// The files.
+    pub files: Layout,
+    /// The store.
+    pub store: Arc<dyn Store>,
+}
+
+impl Shelf {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::of(Layout::absent())
+    }
+
+    /// One over these files.
+    pub fn of(files: Layout) -> Self {
+        let store = windlass_store::Layout::open_or_create(&files.path).unwrap();
+        let store: Arc<dyn Store> = Arc::new(store);
+        Self { files, store }
+    }
+
+    /// The same files as another process would open them.
+    pub fn opened_again(&self) -> Arc<dyn Store> {
+        Arc::new(windlass_store::Layout::open_or_create(&self.files.path).unwrap())
+    }
+
+    /// It holds this image, byte for byte, and nothing else.
+    #[track_caller]
+    pub fn check_holds(&self, image: &windlass_testbed::Image) {
+        self.check_holds_all(&[image], 0);
+    }
+
+    /// It holds these images and so many more documents.
+    #[track_caller]
+    pub fn check_holds_all(&self, images: &[&windlass_testbed::Image], more: usize) {
+        let mut digests: Vec<String> = Vec::new();
+        for image in images {
+            digests.extend(image.blob_digests().iter().map(ToString::to_string));
+            digests.push(image.digest.to_string());
+        }
+        digests.sort();
+        digests.dedup();
+        for digest in &digests {
+            assert!(self.files.has(digest), "{digest} is missing");
+        }
+        assert_eq!(self.files.check(), digests.len() + more);
+    }
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+type Before = dyn Fn(&Request, usize) -> Option<Delivery> + Send + Sync;
+type Deliver = dyn Fn(&Request, usize, Answer) -> Delivery + Send + Sync;
+
+/// What befalls requests and answers; counts how many requests are open at once.
+#[derive(Default)]
+pub struct Faults {
+    before: Option<Box<Before>>,
+    deliver: Option<Box<Deliver>>,
+    early: bool,
+    open: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Faults {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What happens after the head of a request: see [`Interceptor::before`].
+    #[must_use]
+    pub fn before(
+        mut self,
+        act: impl Fn(&Request, usize) -> Option<Delivery> + Send + Sync + 'static,
+    ) -> Self {
+        self.before = Some(Box::new(act));
+        self
+    }
+
+    /// What happens to answers: see [`Interceptor::deliver`].
+    #[must_use]
+    pub fn deliver(
+        mut self,
+        act: impl Fn(&Request, usize, Answer) -> Delivery + Send + Sync + 'static,
+    ) -> Self {
+        self.deliver = Some(Box::new(act));
+        self
+    }
+
+    /// Refusals come before the body is read.
+    #[must_use]
+    pub const fn early(mut self) -> Self {
+        self.early = true;
+        self
+    }
+
+    /// The most requests that were open at once, from their heads to the begin of their answers.
+    pub fn most_open(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Faults")
+    }
+}
+
+impl Interceptor for Faults {
+    fn before(&self, request: &Request, nth: usize) -> Option<Delivery> {
+        let instead = self.before.as_ref().and_then(|act| act(request, nth));
+        if instead.is_none() {
+            let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(open, Ordering::SeqCst);
+        }
+        instead
+    }
+
+    fn early(&self, _: &Request, _: usize) -> bool {
+        self.early
+    }
+
+    fn deliver(&self, request: &Request, nth: usize, answer: Answer) -> Delivery {
+        let delivery = match &self.deliver {
+            Some(act) => act(request, nth, answer),
+            None => answer.into(),
+        };
+        self.open.fetch_sub(1, Ordering::SeqCst);
+        delivery
+    }
+}
+
+/// Serves a model with these faults.
+pub fn serve(model: Model, faults: Faults) -> (Server, Arc<Faults>) {
+    let faults = Arc::new(faults);
+    let interceptor: Arc<dyn Interceptor> = Arc::<Faults>::clone(&faults);
+    let server = Server::start_with(model, interceptor).unwrap();
+    (server, faults)
+}
+
+/// Whether a request gets a blob, wherever it is stored.
+pub fn gets_blob(request: &Request) -> bool {
+    let blob = request.target.contains("/blobs/sha256:") || request.target.starts_with("/bucket/");
+    request.method == "GET" && blob
+}
+
+/// Whether a request brings the bytes of a blob.
+pub fn puts_blob(request: &Request) -> bool {
+    request.target.contains("/blobs/uploads/") && matches!(request.method.as_str(), "PUT" | "PATCH")
+}
