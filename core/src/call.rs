@@ -83,8 +83,8 @@ impl Done {
         Self { id, outcome }
     }
 
-    /// The end of a job whose worker died. What it had taken over (an open body, a hash) is gone;
-    /// the session starts that step anew.
+    /// The end of a job whose worker died. What it had taken over (an open body, a hash) is gone. The
+    /// session tries an exchange again; a step in a store that is lost fails its task.
     pub const fn lost(id: JobId) -> Self {
         Self {
             id,

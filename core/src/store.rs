@@ -75,13 +75,6 @@ pub enum StoreOp {
         /// Write it apart from whoever is busy with it: that one has stood still for too long.
         private: bool,
     },
-    /// Whether the blob is there with this size, without taking anything. Answers `Complete` or `Absent`.
-    Stat {
-        /// The blob's digest.
-        digest: Digest,
-        /// Its size in bytes.
-        size: u64,
-    },
     /// Read a small document. Answers `Loaded` or `Absent`; larger than `limit` is an error.
     Load {
         /// The document's digest.
@@ -156,7 +149,6 @@ impl StoreOp {
     pub const fn digest(&self) -> Option<&Digest> {
         match self {
             Self::Begin { digest, .. }
-            | Self::Stat { digest, .. }
             | Self::Load { digest, .. }
             | Self::Put { digest, .. }
             | Self::Hash { digest, .. }
@@ -173,7 +165,6 @@ impl StoreOp {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Begin { .. } => "begin",
-            Self::Stat { .. } => "stat",
             Self::Load { .. } => "load",
             Self::Put { .. } => "put",
             Self::Hash { .. } => "hash",

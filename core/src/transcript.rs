@@ -196,7 +196,6 @@ fn store_job(call: &StoreCall) -> String {
         StoreOp::Begin { private: true, .. } => write!(line, " apart"),
         StoreOp::Import { from, .. } => write!(line, " from {from}"),
         StoreOp::Begin { .. }
-        | StoreOp::Stat { .. }
         | StoreOp::Load { .. }
         | StoreOp::Put { .. }
         | StoreOp::Commit { .. }

@@ -107,11 +107,6 @@ impl Stores {
                 size,
                 private,
             } => self.begin(id, &*store, digest, *size, *private),
-            StoreOp::Stat { digest, size } => Ok(if store.contains(digest, *size)? {
-                StoreAnswer::Complete
-            } else {
-                StoreAnswer::Absent
-            }),
             StoreOp::Load { digest, limit } => load(&*store, digest, *limit),
             StoreOp::Put { digest, bytes } => {
                 store.put(digest, bytes)?;

@@ -134,8 +134,9 @@ impl Stage<'_> {
         };
         self.say("")?;
         self.say(&format!(
-            "{name}: {count}, {} blobs ({}) moved, {} mounted",
+            "{name}: {count}, {} {} ({}) moved, {} mounted",
             report.moved,
+            if report.moved == 1 { "blob" } else { "blobs" },
             Size(report.bytes),
             report.mounted
         ))?;

@@ -335,7 +335,11 @@ mod tests {
         assert_eq!(config.in_flight, InFlight::at_most(3));
         assert_eq!(config.retry.attempts, 1);
         assert_eq!(common.time_limits().idle, Duration::from_secs(7));
-        assert_eq!(common.time_limits().connect, TimeLimits::default().connect);
+        assert_eq!(
+            common.time_limits().connect,
+            Duration::from_secs(7),
+            "the shorter one"
+        );
     }
 
     #[test]
