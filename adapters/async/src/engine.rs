@@ -11,7 +11,8 @@
 //! There is no task of the client's own. Whoever changes something turns the session over with
 //! [`Engine::turn`]: a call that starts, a job that ends, the one timer. So nothing runs while
 //! nobody asks for anything, and a call's future only reads its inbox. If a runtime goes away and
-//! takes its tasks with it, they say so when they are dropped, and calls on other runtimes turn.
+//! takes its tasks with it, they say so when they are dropped, and calls on other runtimes turn. A
+//! job that a runtime no longer takes is kept for whoever turns next.
 //!
 //! Responsible for tasks. Must not know what jobs do.
 
@@ -25,11 +26,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use windlass_core::{
-    Done, Event, Failure, Job, JobId, Output, Report, Session, Task, TaskId, Time, transcript,
+    Done, Error, Event, Failure, Job, JobId, Output, Report, Session, Task, TaskId, Time,
+    transcript,
 };
 use windlass_store::driver::{Cancel, Observer, Using};
 
-use crate::transfer::Context;
+use crate::transfer::{Context, Stop};
 
 /// How long an aborted job may take to end before it is given up: only a store or a credential
 /// helper that hangs takes this long; a cancelled call returns within 1 s.
@@ -50,6 +52,8 @@ struct State {
     session: Session,
     calls: BTreeMap<TaskId, Watcher>,
     running: BTreeMap<JobId, Running>,
+    /// Jobs that are outside for the session, but whose runtime went away before they began.
+    stranded: Vec<(Job, Stop)>,
     timer: Option<Timer>,
 }
 
@@ -91,6 +95,7 @@ impl Engine {
                 session,
                 calls: BTreeMap::new(),
                 running: BTreeMap::new(),
+                stranded: Vec::new(),
                 timer: None,
             }),
             due: Notify::new(),
@@ -133,6 +138,10 @@ impl Engine {
                 biased;
                 told = inbox.recv() => told,
                 () = self.due.notified() => {
+                    if is_gone(&runtime) {
+                        let what = "the runtime of this call is shutting down".into();
+                        return Err(Failure::new(vec![Error::Policy { what }]));
+                    }
                     self.turn(&runtime);
                     continue;
                 }
@@ -193,25 +202,38 @@ impl Engine {
             let is_earlier = |timer: &Timer| timer.at <= *until && !timer.task.is_finished();
             !state.timer.as_ref().is_some_and(is_earlier)
         });
+        let mut is_gone = false;
         if let Some(at) = timer {
             let task = runtime.spawn(ring(Arc::downgrade(self), at)).abort_handle();
+            // It cannot end by itself while the lock is held.
+            is_gone = task.is_finished();
             if let Some(late) = state.timer.replace(Timer { at, task }) {
                 late.task.abort();
             }
         }
         drop(state);
-        // A runtime that shuts down drops what is spawned at once, which takes the lock.
         for (job, stop) in jobs {
-            runtime.spawn(Arc::clone(self).work(job, stop));
+            // A runtime that shuts down drops it at once, which takes the lock.
+            runtime.spawn(self.starting(job, stop));
+        }
+        if is_gone {
+            self.call_for_somebody();
         }
     }
 
+    /// Sees to it that some call turns the session over, on a runtime that is there.
+    fn call_for_somebody(&self) {
+        // One that waits may be about to go away as well; one that comes to wait must hear it too.
+        self.due.notify_waiters();
+        self.due.notify_one();
+    }
+
     /// The instant at which to come back.
-    fn drain(
-        &self,
-        state: &mut State,
-        jobs: &mut Vec<(Job, watch::Receiver<bool>)>,
-    ) -> Option<Instant> {
+    fn drain(&self, state: &mut State, jobs: &mut Vec<(Job, Stop)>) -> Option<Instant> {
+        let stranded = std::mem::take(&mut state.stranded);
+        // Those that were given up meanwhile are nobody's.
+        let wanted = |(job, _): &(Job, Stop)| state.running.contains_key(&job.id());
+        jobs.extend(stranded.into_iter().filter(wanted));
         loop {
             self.give_up(state);
             let wait = match state.session.poll(self.now()) {
@@ -246,7 +268,20 @@ impl Engine {
         }
     }
 
-    async fn work(self: Arc<Self>, job: Job, stop: watch::Receiver<bool>) {
+    /// A job as a task. If it is dropped before it began, the job is kept for another runtime.
+    fn starting(self: &Arc<Self>, job: Job, stop: Stop) -> impl Future<Output = ()> + use<> {
+        let mut starting = Starting {
+            engine: Arc::clone(self),
+            job: Some((job, stop)),
+        };
+        async move {
+            if let Some((job, stop)) = starting.job.take() {
+                Arc::clone(&starting.engine).work(job, stop).await;
+            }
+        }
+    }
+
+    async fn work(self: Arc<Self>, job: Job, stop: Stop) {
         let mut ending = Ending {
             engine: Arc::clone(&self),
             id: job.id(),
@@ -319,6 +354,14 @@ impl State {
     }
 }
 
+/// Whether a runtime is shutting down: then it drops what is spawned at once.
+fn is_gone(runtime: &Handle) -> bool {
+    let probe = runtime.spawn(std::future::pending::<()>());
+    let is_gone = probe.is_finished();
+    probe.abort();
+    is_gone
+}
+
 /// Turns the session over at that instant.
 async fn ring(engine: Weak<Engine>, at: Instant) {
     let mut ringing = Ringing {
@@ -354,8 +397,23 @@ impl Drop for Ringing {
         {
             state.timer = None;
             if !self.rang {
-                engine.due.notify_one();
+                engine.call_for_somebody();
             }
+        }
+    }
+}
+
+/// Keeps a job that its runtime dropped before it began.
+struct Starting {
+    engine: Arc<Engine>,
+    job: Option<(Job, Stop)>,
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(job) = self.job.take() {
+            self.engine.lock().stranded.push(job);
+            self.engine.call_for_somebody();
         }
     }
 }
@@ -384,7 +442,7 @@ impl Drop for Ending {
         drop(state);
         if is_lost {
             // This runtime may be going away; let another one try first.
-            engine.due.notify_one();
+            engine.call_for_somebody();
         }
         engine.turn(&self.runtime);
     }
