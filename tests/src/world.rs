@@ -42,8 +42,8 @@ use base64::Engine as _;
 use windlass_core::call::{Done, Interrupted};
 use windlass_core::credential::CredentialAnswer;
 use windlass_core::{
-    Config, Event, Failure, Job, JobId, Output, Report, Session, StoreAnswer, StoreError, StoreId,
-    Task, TaskId, Time, transcript,
+    Config, Event, Failure, Job, JobId, Output, Report, Session, StoreError, StoreId, Task, TaskId,
+    Time, transcript,
 };
 
 use windlass_store::{Store, Stores};
@@ -71,8 +71,8 @@ pub enum Lot {
     Hold,
     /// Its worker dies before it did anything.
     Lose,
-    /// A step that is not run; the store says this.
-    Say(Result<StoreAnswer, StoreError>),
+    /// A step that is not run: the store fails with this.
+    Fail(StoreError),
 }
 
 /// A session and everything around it.
@@ -321,7 +321,7 @@ impl World {
                 Lot::Run => self.work(job),
                 Lot::Hold => self.hanging.push(job),
                 Lot::Lose => self.done(Done::lost(job.id())),
-                Lot::Say(answer) => self.done(answer_step(job, answer)),
+                Lot::Fail(error) => self.done(fail_step(job, error)),
             }
             return true;
         }
@@ -392,10 +392,10 @@ impl World {
     }
 }
 
-fn answer_step(job: Job, answer: Result<StoreAnswer, StoreError>) -> Done {
+fn fail_step(job: Job, error: StoreError) -> Done {
     match job {
-        Job::Store(call) => call.finish(answer),
-        other => panic!("{other:?} is no step"),
+        Job::Store(call) => call.finish(Err(error)),
+        other @ (Job::Http(_) | Job::Credentials(_) | _) => panic!("{other:?} is no step"),
     }
 }
 
