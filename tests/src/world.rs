@@ -30,65 +30,49 @@
 //! that no secret is seen where it does not belong.
 
 mod checks;
+mod exchanges;
 mod memory;
 pub mod scenes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use windlass_core::call::{
-    Call, Done, Interrupted, Keep, Payload, TransportError, TransportErrorKind,
-};
+use windlass_core::call::{Done, Interrupted};
 use windlass_core::credential::CredentialAnswer;
 use windlass_core::{
-    Config, Event, Failure, Job, JobId, Output, Report, Session, StoreId, Task, TaskId, Time,
-    transcript,
+    Config, Event, Failure, Job, JobId, Output, Report, Session, StoreError, StoreId, Task, TaskId,
+    Time, transcript,
 };
 
-use windlass_store::{Incoming, Store, Stores};
-use windlass_testbed::{Answer, Model, Request};
+use windlass_store::{Store, Stores};
+use windlass_testbed::{Model, Request};
 
+pub use exchanges::Fate;
+use exchanges::{Rule, When};
 pub use memory::Memory;
-
-/// What becomes of an HTTP exchange.
-#[derive(Clone, Debug)]
-pub enum Fate {
-    /// This answer; the model does not see the request.
-    Say(Answer),
-    /// The model's answer breaks off after so many bytes of its body.
-    Cut(usize),
-    /// The model takes the request and its answer is lost.
-    Unanswered,
-    /// The request breaks off after so many bytes of its body.
-    Broken(usize),
-    /// No connection.
-    Unreachable,
-    /// The worker dies once the model has answered.
-    Lost,
-    /// Nothing happens until the job is aborted.
-    Hang,
-}
-
-/// Chooses one of the jobs outside.
-pub type Pick = Box<dyn FnMut(&[Job]) -> usize>;
-
-/// When a rule applies.
-type When = Box<dyn Fn(&Request) -> bool>;
-
-struct Rule {
-    when: When,
-    /// How many more matching requests are let through; `None` for a rule that always applies.
-    left: Option<usize>,
-    fate: Fate,
-}
 
 /// A secret and the hosts that may see it.
 struct Guarded {
     secret: String,
     hosts: BTreeSet<String>,
+}
+
+/// Chooses one of the jobs that are outside.
+pub type Pick = Box<dyn FnMut(&[Job]) -> usize>;
+
+/// What becomes of a job once its turn has come.
+#[derive(Clone, Debug)]
+pub enum Lot {
+    /// It is worked on.
+    Run,
+    /// It stays outside until [`World::let_go`].
+    Hold,
+    /// Its worker dies before it did anything.
+    Lose,
+    /// A step that is not run: the store fails with this.
+    Fail(StoreError),
 }
 
 /// A session and everything around it.
@@ -103,6 +87,8 @@ pub struct World {
     pub chunk: usize,
     /// Which of the jobs outside runs next. The default: the one that has been outside longest.
     pub pick: Pick,
+    /// What becomes of it then. The default: it is worked on.
+    pub lot: Box<dyn FnMut(&Job) -> Lot>,
     stores: Arc<Stores>,
     hosts: BTreeMap<String, usize>,
     credentials: BTreeMap<String, CredentialAnswer>,
@@ -132,6 +118,7 @@ impl World {
             latency: Duration::from_millis(10),
             chunk: 64 * 1024,
             pick: Box::new(|_| 0),
+            lot: Box::new(|_| Lot::Run),
             stores: Arc::default(),
             hosts: BTreeMap::new(),
             credentials: BTreeMap::new(),
@@ -182,6 +169,11 @@ impl World {
         let memory = Memory::default();
         let store: Arc<dyn Store> = Arc::new(memory.clone());
         (self.stores.add(&store), memory)
+    }
+
+    /// Forgets a store, as a driver does with a spool whose task is over.
+    pub fn forget(&mut self, store: StoreId) {
+        self.stores.forget(store);
     }
 
     /// What happens to the nth request (from 1) that this is true of.
@@ -240,8 +232,34 @@ impl World {
         panic!("it never ends:\n{}", self.transcript());
     }
 
+    /// Runs until all that is outside is held or hangs. Time does not jump.
+    pub fn run_still(&mut self) {
+        for _ in 0..Self::STEPS {
+            if !self.turn(false) {
+                return;
+            }
+        }
+        panic!("it never comes to rest:\n{}", self.transcript());
+    }
+
+    /// Lets the jobs that are held go on, and from now on all.
+    pub fn let_go(&mut self) {
+        self.lot = Box::new(|_| Lot::Run);
+        self.outside.append(&mut self.hanging);
+    }
+
+    /// How many jobs are outside that this is true of.
+    pub fn outside(&self, is: impl Fn(&Job) -> bool) -> usize {
+        let outside = self.outside.iter().chain(&self.hanging);
+        outside.filter(|job| is(job)).count()
+    }
+
     /// Polls the session once, or runs one job if it waits. Whether there was anything to do.
     pub fn step(&mut self) -> bool {
+        self.turn(true)
+    }
+
+    fn turn(&mut self, jumps: bool) -> bool {
         match self.session.poll(self.now) {
             Output::Job(job) => {
                 self.lines.push(transcript::job(&job));
@@ -253,7 +271,7 @@ impl World {
                 self.abort(id);
             }
             Output::Event(task, event) => self.event(task, event),
-            Output::Wait(until) => return self.wait(until),
+            Output::Wait(until) => return self.wait(until, jumps),
             Output::Idle => {
                 assert!(self.unfinished.is_empty(), "idle with unfinished tasks");
                 assert!(self.outside.is_empty() && self.hanging.is_empty());
@@ -291,7 +309,7 @@ impl World {
         lines
     }
 
-    fn wait(&mut self, until: Option<Time>) -> bool {
+    fn wait(&mut self, until: Option<Time>, jumps: bool) -> bool {
         assert!(
             until.is_none_or(|until| until > self.now),
             "{until:?} has passed"
@@ -299,8 +317,16 @@ impl World {
         if !self.outside.is_empty() {
             let picked = (self.pick)(&self.outside).min(self.outside.len() - 1);
             let job = self.outside.remove(picked);
-            self.work(job);
+            match (self.lot)(&job) {
+                Lot::Run => self.work(job),
+                Lot::Hold => self.hanging.push(job),
+                Lot::Lose => self.done(Done::lost(job.id())),
+                Lot::Fail(error) => self.done(fail_step(job, error)),
+            }
             return true;
+        }
+        if !jumps {
+            return false;
         }
         let Some(until) = until else {
             let hang = self.hanging.len();
@@ -337,11 +363,8 @@ impl World {
     }
 
     fn abort(&mut self, id: JobId) {
-        if self
-            .outside
-            .iter()
-            .any(|job| job.id() == id && matches!(job, Job::Store(_)))
-        {
+        let mut outside = self.outside.iter().chain(&self.hanging);
+        if outside.any(|job| job.id() == id && matches!(job, Job::Store(_))) {
             // A store's step cannot be broken off; its answer comes when it comes.
             return;
         }
@@ -357,124 +380,6 @@ impl World {
         self.done(call.finish(Err(Interrupted::Aborted)));
     }
 
-    /// One exchange from head to end. Gives the call back if it hangs.
-    fn http(&mut self, mut call: Box<Call>) -> Result<Done, Box<Call>> {
-        let request = match self.request(&mut call) {
-            Ok(request) => request,
-            Err(reason) => return Ok(call.finish(Err(reason))),
-        };
-        self.check_request(&call, &request);
-        let fate = self.fate(&request);
-        self.now = self.now + self.latency;
-        let at = Self::EPOCH + self.now.since(Time::ZERO);
-        let place = self.hosts.get(&request.host).copied();
-        let model = place.and_then(|place| self.models.get_mut(place));
-        let broke = |kind| Err(Interrupted::Transport(TransportError::new(kind, "planned")));
-        let answer = match (&fate, model) {
-            (Some(Fate::Hang), _) => return Err(call),
-            (Some(Fate::Say(answer)), Some(model)) => {
-                model.note(&request, Some(answer.status), at);
-                answer.clone()
-            }
-            (Some(Fate::Say(answer)), None) => answer.clone(),
-            (Some(Fate::Broken(sent)), Some(model)) => {
-                let sent = request.body.slice(..(*sent).min(request.body.len()));
-                model.cut(&request.body(sent), at);
-                return Ok(call.finish(broke(TransportErrorKind::Reset)));
-            }
-            (Some(Fate::Unreachable), _) | (_, None) => {
-                let error = TransportError::new(TransportErrorKind::Connect, "planned");
-                return Ok(call.finish(Err(Interrupted::NotSent(error))));
-            }
-            (Some(Fate::Cut(_) | Fate::Unanswered | Fate::Lost) | None, Some(model)) => {
-                model.answer(&request, at)
-            }
-        };
-        match fate {
-            Some(Fate::Unanswered) => Ok(call.finish(broke(TransportErrorKind::Answer))),
-            Some(Fate::Lost) => Ok(Done::lost(call.id())),
-            Some(Fate::Cut(kept)) => {
-                let end = broke(TransportErrorKind::Reset);
-                Ok(self.receive(call, &answer, kept, end))
-            }
-            _ => Ok(self.receive(call, &answer, usize::MAX, Ok(()))),
-        }
-    }
-
-    /// The request as a server sees it, its body read to its end.
-    fn request(&self, call: &mut Call) -> Result<Request, Interrupted> {
-        let outgoing = call.outgoing();
-        let sent = call.request();
-        let target = sent.uri().path_and_query().map_or("/", |it| it.as_str());
-        let host = sent.uri().authority().map_or("", |it| it.as_str());
-        let mut request = Request::new(sent.method().clone(), host, target);
-        request.headers = sent.headers().clone();
-        request.body = match sent.body() {
-            Payload::Empty => Vec::new().into(),
-            Payload::Bytes(bytes) => bytes.to_vec().into(),
-            Payload::Body(body) => {
-                let outgoing = outgoing.expect("a body that is a blob has a meter");
-                let reader = self.stores.outgoing(body, outgoing);
-                let mut reader = reader.map_err(Interrupted::Store)?;
-                let mut bytes = Vec::new();
-                let failure = reader.failure();
-                if reader
-                    .by_ref()
-                    .take(body.len)
-                    .read_to_end(&mut bytes)
-                    .is_err()
-                {
-                    return Err(failure.take().expect("the reason of a failed read"));
-                }
-                bytes.into()
-            }
-            other => panic!("what is {other:?}?"),
-        };
-        Ok(request)
-    }
-
-    fn receive(
-        &self,
-        mut call: Box<Call>,
-        answer: &Answer,
-        kept: usize,
-        end: Result<(), Interrupted>,
-    ) -> Done {
-        let mut head = http::Response::new(());
-        *head.status_mut() = answer.status;
-        *head.headers_mut() = answer.headers.clone();
-        let receive = call.head(head);
-        let mut incoming = Incoming::new(&self.stores, call, receive);
-        let body = &answer.body[..kept.min(answer.body.len())];
-        for chunk in body.chunks(self.chunk) {
-            if !incoming.wants_body() || incoming.chunk(chunk) != Keep::All {
-                return incoming.finish(Ok(()));
-            }
-        }
-        incoming.finish(end)
-    }
-
-    fn fate(&mut self, request: &Request) -> Option<Fate> {
-        let mut found = None;
-        let mut spent = None;
-        for (place, rule) in self.rules.iter_mut().enumerate() {
-            if !(rule.when)(request) {
-                continue;
-            }
-            match &mut rule.left {
-                Some(0) if found.is_none() => {
-                    (found, spent) = (Some(rule.fate.clone()), Some(place));
-                }
-                Some(left) => *left = left.saturating_sub(1),
-                None => found = found.or_else(|| Some(rule.fate.clone())),
-            }
-        }
-        if let Some(place) = spent {
-            self.rules.remove(place);
-        }
-        found
-    }
-
     fn event(&mut self, task: TaskId, event: Event) {
         self.lines
             .push(format!("{task} {}", transcript::event(&event)));
@@ -484,6 +389,13 @@ impl World {
             self.unfinished.remove(&task);
             assert!(self.finished.insert(task, result).is_none());
         }
+    }
+}
+
+fn fail_step(job: Job, error: StoreError) -> Done {
+    match job {
+        Job::Store(call) => call.finish(Err(error)),
+        other @ (Job::Http(_) | Job::Credentials(_) | _) => panic!("{other:?} is no step"),
     }
 }
 

@@ -216,3 +216,40 @@ fn names_and_documents_pass_through() {
     let found = world.step(&find).expect("find");
     assert!(matches!(found, StoreAnswer::Found(found) if found.digest == digest));
 }
+
+/// Design §6, a partial has one owner: a worker that was given up comes back with its partial after
+/// the blob was begun anew. What was begun since then stands.
+#[test]
+fn a_late_partial_never_replaces_a_newer_one() {
+    let world = world();
+    let digest = sha256(b"hello");
+    world.begin(&digest, 5);
+    let mut late = world.stores.lease(world.id, &digest).expect("held");
+    let release = StoreOp::Release {
+        digest: digest.clone(),
+    };
+    world.step(&release).expect("given up");
+    let begin = |private| {
+        let digest = digest.clone();
+        world.step(&StoreOp::Begin {
+            digest,
+            size: 5,
+            private,
+        })
+    };
+    assert!(matches!(begin(false), Ok(StoreAnswer::Busy { len: 0 })));
+    assert!(matches!(begin(true), Ok(StoreAnswer::Partial { len: 0 })));
+    world.append(&digest, b"hel");
+    late.partial().append(b"xyz").expect("append");
+    drop(late);
+    assert_eq!(world.hash(&digest, 3).expect("hash"), sha256(b"hel"));
+    world.append(&digest, b"lo");
+    let commit = StoreOp::Commit {
+        digest: digest.clone(),
+        size: 5,
+    };
+    world.step(&commit).expect("commit");
+    let load = StoreOp::Load { digest, limit: 5 };
+    let loaded = world.step(&load);
+    assert!(matches!(loaded, Ok(StoreAnswer::Loaded(bytes)) if bytes == b"hello"));
+}
