@@ -2,6 +2,7 @@
 //! nothing wrong gets a final name, and the client stays as good as it was.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -143,7 +144,7 @@ fn a_stored_blob_that_was_damaged_is_not_pushed<D: Driver>() {
     let path = shelf.files.blob_path(&layer().to_string());
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[SIZE / 2] ^= 1;
-    let writable = std::fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let writable = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(&path, writable).unwrap();
     std::fs::write(&path, bytes).unwrap();
     let server = Server::start(Model::new(Options::default())).unwrap();
