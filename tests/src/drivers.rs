@@ -379,13 +379,16 @@ macro_rules! through_both {
     };
 }
 
+type OnBytes = dyn Fn(u64) + Send + Sync;
+type OnEvent = dyn Fn(&Event) + Send + Sync;
+
 /// Watches a task, and tells others.
 #[derive(Default)]
 pub struct Watch {
     seen: Mutex<Seen>,
     changed: Condvar,
-    on_bytes: Option<Box<dyn Fn(u64) + Send + Sync>>,
-    on_event: Option<Box<dyn Fn(&Event) + Send + Sync>>,
+    on_bytes: Option<Box<OnBytes>>,
+    on_event: Option<Box<OnEvent>>,
 }
 
 #[derive(Default)]

@@ -107,14 +107,14 @@ fn ranges(server: &Server) -> Vec<String> {
 }
 
 fn kind(failure: &Failure) -> TransportErrorKind {
-    let error = match failure.first() {
-        Error::Exhausted { last, .. } => last,
-        other => other,
-    };
-    match error {
-        Error::Transport { error, .. } => error.kind,
-        other => panic!("{other:?}"),
+    let mut error = failure.first();
+    if let Error::Exhausted { last, .. } = error {
+        error = last;
     }
+    let Error::Transport { error, .. } = error else {
+        panic!("{failure:?}");
+    };
+    error.kind
 }
 
 fn cancelled_before_the_head<D: Driver>() {
@@ -301,7 +301,7 @@ fn a_stalled_download_is_noticed_and_resumed<D: Driver>() {
     let shelf = Shelf::new();
     let ask = Ask::pull(&at(&server, "team/app:v1"), &shelf.store);
     let watch = Watch::new();
-    let report = D::new(&limits).run(ask.clone().watched(&watch)).unwrap();
+    let report = D::new(&limits).run(ask.watched(&watch)).unwrap();
     shelf.check_holds(&layer(2_000_000));
     assert_eq!(ranges(&server), ["bytes=500000-1999999"]);
     let config = layer(2_000_000).config.len() as u64;

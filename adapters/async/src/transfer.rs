@@ -18,7 +18,7 @@ use windlass_core::call::{
     Interrupted, Keep, Payload, Receive, TransferId, TransportError, TransportErrorKind,
 };
 use windlass_core::{Call, Done, Job, TaskId};
-use windlass_store::driver::{Credentials, Observer};
+use windlass_store::driver::{Credentials, Observer, find_credentials};
 use windlass_store::{Incoming, OutgoingReader, Stores};
 
 use crate::exchange::{Exchanges, Flow, Outflow};
@@ -60,11 +60,7 @@ impl Context {
             }
             Job::Credentials(call) => {
                 let credentials = Arc::clone(&self.credentials);
-                let find = move || {
-                    let (registry, recipient) = (call.registry(), call.recipient());
-                    let found = credentials.find(registry, call.repository(), recipient);
-                    call.finish(found)
-                };
+                let find = move || find_credentials(&*credentials, call);
                 spawn_blocking(find)
                     .await
                     .unwrap_or_else(|_| Done::lost(id))

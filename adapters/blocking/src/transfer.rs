@@ -17,7 +17,7 @@ use windlass_core::call::{
     Interrupted, Keep, Payload, TransferId, TransportError, TransportErrorKind,
 };
 use windlass_core::{Call, Done, Job, Origin, TaskId};
-use windlass_store::driver::{Credentials, Observer, Proxy, Route};
+use windlass_store::driver::{Credentials, Observer, Proxy, Route, find_credentials};
 use windlass_store::{Incoming, OutgoingReader, Stores};
 
 use crate::control::Control;
@@ -58,13 +58,7 @@ impl Context {
         match job {
             Job::Http(call) => self.exchange(call, control),
             Job::Store(call) => self.stores.run(call),
-            Job::Credentials(call) => {
-                let (registry, recipient) = (call.registry(), call.recipient());
-                let found = self
-                    .credentials
-                    .find(registry, call.repository(), recipient);
-                call.finish(found)
-            }
+            Job::Credentials(call) => find_credentials(&*self.credentials, call),
             _ => Done::lost(job.id()),
         }
     }

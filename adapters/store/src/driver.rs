@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use windlass_core::call::TransferId;
-use windlass_core::credential::CredentialAnswer;
+use windlass_core::credential::{CredentialAnswer, CredentialCall};
 use windlass_core::reference::Repository;
 use windlass_core::{
-    Copy, Error, Event, Failure, Origin, Place, Platform, Platforms, Reference, Registry, StoreId,
-    Task, TaskId, Time,
+    Copy, Done, Error, Event, Failure, Origin, Place, Platform, Platforms, Reference, Registry,
+    StoreId, Task, TaskId, Time,
 };
 
 use crate::layout::Layout;
@@ -49,6 +50,16 @@ pub trait Credentials: Send + Sync + fmt::Debug {
         repository: Option<&Repository>,
         recipient: &Origin,
     ) -> CredentialAnswer;
+}
+
+/// For drivers: asks, and takes a panic for a source that failed. Lost, the question would be asked
+/// again and again.
+pub fn find_credentials(credentials: &dyn Credentials, call: CredentialCall) -> Done {
+    let find = || credentials.find(call.registry(), call.repository(), call.recipient());
+    let found = catch_unwind(AssertUnwindSafe(find));
+    let failed = |_| CredentialAnswer::Failed("the source of credentials panicked".into());
+    let answer = found.unwrap_or_else(failed);
+    call.finish(answer)
 }
 
 /// No credentials at all.

@@ -153,7 +153,7 @@ impl Rigged {
                 inner,
                 state: Arc::clone(&self.state),
             })),
-            other => other,
+            other @ (Begun::Complete | Begun::Busy { .. } | _) => other,
         }
     }
 }
