@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     fn origin() -> crate::registry::Origin {
-        crate::op::testing::site().origin
+        site().origin
     }
     use crate::call::{Call, Done, Interrupted, JobId, Keep, Outcome as Ended, Receive};
     use crate::error::RequestLine;
@@ -227,7 +227,11 @@ mod tests {
                 op.interrupted(exchanged.body);
                 return format!("again from {}", op.hashing.len());
             }
-            other => return format!("{other:?}"),
+            other @ (crate::exchange::Class::Challenged
+            | crate::exchange::Class::Redirected
+            | crate::exchange::Class::Damaged { .. }
+            | crate::exchange::Class::Fatal(_)
+            | crate::exchange::Class::Aborted) => return format!("{other:?}"),
         }
         let answer = Answer {
             request: line,
@@ -470,7 +474,13 @@ mod tests {
     fn what_broke_off_is_kept() {
         let op = get(500);
         let draft = op.draft();
-        let mut call = Call::new(JobId(0), origin(), http::Request::new(draft.payload), draft.expect, 9);
+        let mut call = Call::new(
+            JobId(0),
+            origin(),
+            http::Request::new(draft.payload),
+            draft.expect,
+            9,
+        );
         let mut head = Response::new(());
         *head.status_mut() = http::StatusCode::PARTIAL_CONTENT;
         let range = HeaderValue::from_static("bytes 500-1233/1234");
