@@ -678,7 +678,8 @@ fn two_copies_through_one_spool_do_not_disturb_each_other() {
 
 /// Two copies through one spool, at the same time: when both are through, it is as it was.
 #[test]
-#[ignore = "bug: a blob that two copies shared stays in the spool"]
+#[ignore = "bug: the copy that spooled a blob does not remove it while another one sends it, and the \
+            other one does not because it found it there"]
 fn two_copies_through_one_spool_clear_it() {
     let image = small();
     let mut world = two_registries(Config::default(), &image);
@@ -687,6 +688,24 @@ fn two_copies_through_one_spool_clear_it() {
     let two = relay(&mut world, "reg.example/c:v1", spool);
     world.run(one).unwrap();
     world.run(two).unwrap();
+    world.run_all();
+    assert_eq!(memory.blobs(), [].into());
+}
+
+/// A copy that is cancelled while it sends leaves nothing in a spool that stays.
+#[test]
+#[ignore = "bug: a copy that ends before its blob is sent does not remove it from the spool, and the \
+            next one does not because it found it there"]
+fn a_cancelled_copy_clears_its_spool() {
+    let image = large(3000);
+    let mut world = two_registries(Config::default(), &image);
+    let (spool, memory) = world.store();
+    let sends = |request: &Request| request.method == "PUT" && request.body.len() == 3000;
+    world.nth(1, sends, Fate::Hang);
+    let task = relay(&mut world, "reg.example/a/b:v1", spool);
+    world.run_still();
+    world.cancel(task);
+    world.run(task).unwrap_err();
     world.run_all();
     assert_eq!(memory.blobs(), [].into());
 }
