@@ -678,7 +678,8 @@ fn two_copies_through_one_spool_do_not_disturb_each_other() {
 
 /// Two copies through one spool, at the same time: when both are through, it is as it was.
 #[test]
-#[ignore = "bug: a blob that two copies shared stays in the spool"]
+#[ignore = "bug: the copy that spooled a blob does not remove it while another one sends it, and the \
+            other one does not because it found it there"]
 fn two_copies_through_one_spool_clear_it() {
     let image = small();
     let mut world = two_registries(Config::default(), &image);
@@ -687,6 +688,24 @@ fn two_copies_through_one_spool_clear_it() {
     let two = relay(&mut world, "reg.example/c:v1", spool);
     world.run(one).unwrap();
     world.run(two).unwrap();
+    world.run_all();
+    assert_eq!(memory.blobs(), [].into());
+}
+
+/// A copy that is cancelled while it sends leaves nothing in a spool that stays.
+#[test]
+#[ignore = "bug: a copy that ends before its blob is sent does not remove it from the spool, and the \
+            next one does not because it found it there"]
+fn a_cancelled_copy_clears_its_spool() {
+    let image = large(3000);
+    let mut world = two_registries(Config::default(), &image);
+    let (spool, memory) = world.store();
+    let sends = |request: &Request| request.method == "PUT" && request.body.len() == 3000;
+    world.nth(1, sends, Fate::Hang);
+    let task = relay(&mut world, "reg.example/a/b:v1", spool);
+    world.run_still();
+    world.cancel(task);
+    world.run(task).unwrap_err();
     world.run_all();
     assert_eq!(memory.blobs(), [].into());
 }
@@ -799,20 +818,21 @@ fn a_mount_that_fails_becomes_a_plain_upload() {
 #[test]
 fn a_length_near_the_largest_number_is_refused() {
     let image = large(3000);
-    for length in [u64::MAX, u64::MAX - 1, u64::MAX - 999, u64::MAX - 1000] {
+    let layer = digest(&image.layers[0]);
+    for length in [u64::MAX, u64::MAX - 999, u64::MAX - 1000] {
         let (mut world, store, memory) = pulling(one_at_a_time(), open(), &image);
-        memory.partial(&digest(&image.layers[0]), &image.layers[0][..1000]);
+        memory.partial(&layer, &image.layers[0][..1000]);
         let absurd = Answer::new(StatusCode::PARTIAL_CONTENT)
             .header("content-range", "bytes 1000-2999/3000")
             .header("content-length", length.to_string());
-        world.all(is("GET", "/blobs/"), Fate::Say(absurd));
-        let layer = digest(&image.layers[0]);
+        let target = format!("/v2/a/b/blobs/{layer}");
+        world.all(move |request| request.target == target, Fate::Say(absurd));
         let task = world.start(pull(store));
         let failure = world.run(task).unwrap_err();
         world.run_all();
-        assert_ne!(failure.first().kind(), ErrorKind::Temporary, "{failure}");
+        assert_eq!(failure.first().kind(), ErrorKind::Mismatch, "{failure}");
+        assert_eq!(requests(&world, "GET", "bytes=1000-2999"), 1);
         assert!(!memory.blobs().contains_key(&layer));
-        assert!(world.models[0].log().len() <= 4);
     }
 }
 
@@ -848,20 +868,23 @@ fn at_most_64_partials_are_open() {
 fn the_size_that_is_true_wins() {
     let image = large(3000);
     let layer = digest(&image.layers[0]);
-    for (lie, honest_first) in [(4000, true), (4000, false), (2000, true), (2000, false)] {
+    let cases = [4000, 2000].map(|lie| [("d/e", lie), ("a/b", lie)]);
+    let cases = cases.concat().into_iter();
+    for ((repository, lie), honest_first) in cases.flat_map(|case| [(case, true), (case, false)]) {
         let mut model = with_image(open(), &image);
         let manifest = String::from_utf8(image.manifest.to_vec()).unwrap();
         let lying = manifest.replace(r#""size":3000"#, &format!(r#""size":{lie}"#));
         assert_ne!(lying, manifest);
         for blob in image.blobs() {
-            model.put_blob("d/e", blob.clone());
+            model.put_blob(repository, blob.clone());
         }
-        model.put_manifest("d/e", Some("v1"), OCI_MANIFEST, lying);
+        model.put_manifest(repository, Some("lie"), OCI_MANIFEST, lying);
         let mut world = world(Config::default(), model);
         let (store, memory) = world.store();
         let from_other = || {
             let name = Some("lie".into());
-            Task::pull(reference(TWO), store, name, Platforms::All)
+            let from = format!("reg.example/{repository}:lie");
+            Task::pull(reference(&from), store, name, Platforms::All)
         };
         let (honest, liar) = if honest_first {
             let honest = world.start(pull(store));
