@@ -57,10 +57,8 @@ pub(crate) struct Settled {
 
 /// Token requests outside at once: they hold no slot of any host (contract 4).
 const TOKEN_REQUESTS: usize = 4;
-
 /// Questions for credentials outside at once: each may run a program.
 const QUESTIONS: usize = 4;
-
 /// How many different warnings of servers are told in a session.
 const WARNINGS: usize = 100;
 

@@ -38,10 +38,8 @@ use crate::wire::ExchangeId;
 
 /// Blobs that are being written at once: each holds a file open.
 const OPEN: usize = 64;
-
 /// How often a busy partial is asked about.
 const BUSY_AGAIN: Duration = Duration::from_millis(500);
-
 /// How long a busy partial may stand still before the blob is fetched apart from it: the idle limit
 /// after which its owner would have given up, too.
 const BUSY_IDLE: Duration = Duration::from_secs(60);
