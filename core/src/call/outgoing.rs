@@ -19,7 +19,7 @@ pub enum Payload {
     Empty,
     /// A small body, held in memory.
     Bytes(Arc<[u8]>),
-    /// Bytes of a blob; use [`Call::outgoing`] for every one of them.
+    /// Bytes of a blob; use [`Call::outgoing`](super::Call::outgoing) for every one of them.
     Body(Body),
 }
 
