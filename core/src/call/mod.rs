@@ -11,9 +11,11 @@
 //! hash. Must not know the order of exchanges, tokens, retries: that is the session's. Bytes are
 //! lent, hashed and forgotten; only small documents and error bodies are collected.
 
+mod exchanged;
+mod outgoing;
+mod transport;
+
 use alloc::boxed::Box;
-use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -25,6 +27,10 @@ use crate::hashing::Hashing;
 use crate::header::ContentRange;
 use crate::registry::Origin;
 use crate::store::{StoreAnswer, StoreCall, StoreError, StoreId};
+
+pub(crate) use self::exchanged::{Exchanged, Flaw, Received, content_length};
+pub use self::outgoing::{Body, Outgoing, Payload, Source};
+pub use self::transport::{Interrupted, TransportError, TransportErrorKind};
 
 /// Names a job. A counter, never used twice in a session.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -112,187 +118,6 @@ pub(crate) enum Outcome {
     Store(Result<StoreAnswer, StoreError>),
     Credentials(CredentialAnswer),
     Lost,
-}
-
-/// How an HTTP exchange ended.
-pub(crate) struct Exchanged {
-    pub(crate) status: Option<StatusCode>,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Received,
-    /// A breach of the rules by the peer that made the rest of the body worthless.
-    pub(crate) flaw: Option<Flaw>,
-    pub(crate) interrupted: Option<Interrupted>,
-}
-
-pub(crate) enum Received {
-    /// No head came, or the body was of no interest.
-    Nothing,
-    /// A small body, at most as long as the limit; `cut` if there was more.
-    Collected { bytes: Vec<u8>, cut: bool },
-    /// Blob bytes went to the store: everything before `hashing.len()` is in the partial.
-    Stored {
-        hashing: Hashing,
-        from: u64,
-        range_end: u64,
-    },
-}
-
-// Headers and bodies of answers hold tokens and upload locations: their Debug shows lengths.
-impl fmt::Debug for Exchanged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchanged")
-            .field("status", &self.status)
-            .field("body", &self.body)
-            .field("flaw", &self.flaw)
-            .field("interrupted", &self.interrupted)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Received {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nothing => f.write_str("Nothing"),
-            Self::Collected { bytes, .. } => write!(f, "Collected({} bytes)", bytes.len()),
-            Self::Stored {
-                hashing, range_end, ..
-            } => {
-                write!(f, "Stored({hashing:?} of {range_end})")
-            }
-        }
-    }
-}
-
-/// What a peer did wrong within one exchange.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Flaw {
-    /// A document or header block over its limit (bytes).
-    TooLarge { limit: u64 },
-    /// More bytes than the descriptor or the range allows.
-    TooLong { expected: u64 },
-    /// A declared length that differs from the descriptor's size.
-    Length { expected: u64, declared: u64 },
-    /// A content coding on content that is named by its digest.
-    Encoded { coding: String },
-    /// A 206 that does not say, or does not match, what was asked.
-    Range { said: Option<String> },
-}
-
-/// Why an exchange broke off.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Interrupted {
-    /// The connection failed.
-    Transport(TransportError),
-    /// The store could not take or give bytes.
-    Store(StoreError),
-    /// The stored blob that was to be sent is not what its digest says; its end was held back.
-    Damaged {
-        /// What the stored bytes hash to; `None` if they are too few or too many.
-        found: Option<Digest>,
-    },
-    /// The driver could not even begin.
-    NotSent(TransportError),
-    /// The driver ended it because the session said `Abort`, or because it is shutting down.
-    Aborted,
-}
-
-/// A failure of the connection, in the driver's words but the core's classes.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{kind}: {detail}")]
-pub struct TransportError {
-    /// What sort of failure.
-    pub kind: TransportErrorKind,
-    /// What the driver knows, without secrets.
-    pub detail: String,
-}
-
-impl TransportError {
-    /// A failure of this kind; `detail` must not hold a URL's query or any header value.
-    pub fn new(kind: TransportErrorKind, detail: impl Into<String>) -> Self {
-        Self {
-            kind,
-            detail: detail.into(),
-        }
-    }
-}
-
-/// The sorts of connection failures.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TransportErrorKind {
-    /// The name could not be resolved.
-    #[error("name not resolved")]
-    Resolve,
-    /// No connection within the time limit, or refused.
-    #[error("cannot connect")]
-    Connect,
-    /// TLS was refused: certificate, name, protocol. Never tried again.
-    #[error("TLS verification failed")]
-    Tls,
-    /// The connection broke.
-    #[error("connection lost")]
-    Reset,
-    /// Nothing moved for longer than the idle limit.
-    #[error("stalled")]
-    Idle,
-    /// The request was sent and no answer began within the limit.
-    #[error("no answer in time")]
-    Answer,
-    /// The peer does not speak HTTP as it should.
-    #[error("invalid HTTP")]
-    Protocol,
-    /// Anything else.
-    #[error("transport failed")]
-    Other,
-}
-
-/// The body of a request.
-#[derive(Clone)]
-#[non_exhaustive]
-pub enum Payload {
-    /// No body. `Content-Length: 0` is among the headers where a server needs it.
-    Empty,
-    /// A small body, held in memory.
-    Bytes(Arc<[u8]>),
-    /// Bytes of a blob; use [`Call::outgoing`] for every one of them.
-    Body(Body),
-}
-
-// A small body can be a form with an identity token in it.
-impl fmt::Debug for Payload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("Empty"),
-            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
-            Self::Body(body) => body.fmt(f),
-        }
-    }
-}
-
-/// Which bytes of which blob a request carries.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Body {
-    /// Where the bytes come from.
-    pub source: Source,
-    /// The first byte to send.
-    pub offset: u64,
-    /// How many bytes to send; equals the request's `Content-Length`.
-    pub len: u64,
-}
-
-/// Where a body's bytes come from.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Source {
-    /// A blob in a store.
-    Stored {
-        /// The store.
-        store: StoreId,
-        /// The blob.
-        digest: Digest,
-    },
 }
 
 /// What to do with the body of a response.
@@ -419,12 +244,7 @@ impl Call {
         };
         let digest = self.outgoing.clone()?;
         let algorithm = digest.algorithm()?;
-        Some(Outgoing {
-            digest,
-            algorithm,
-            hashing: Some(Hashing::new(algorithm)),
-            len: body.len,
-        })
+        Some(Outgoing::new(digest, algorithm, body.len))
     }
 
     /// Takes the response's head and says what to do with its body.
@@ -627,76 +447,5 @@ impl Call {
         } else {
             Err(wrong())
         }
-    }
-}
-
-/// The declared length of a body; `None` if there is none or it is no number.
-pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
-}
-
-/// Hashes a blob on its way out and holds its end back until the digest matched, so that a damaged
-/// blob is never committed by the other side.
-#[derive(Debug)]
-pub struct Outgoing {
-    digest: Digest,
-    algorithm: Algorithm,
-    hashing: Option<Hashing>,
-    len: u64,
-}
-
-impl Outgoing {
-    /// How many bytes at the end are held back: what a reader must be able to buffer.
-    pub const HELD_BACK: u64 = 64 * 1024;
-
-    /// Hashes the next bytes of the blob, in order, and says how many bytes of the whole may now be
-    /// sent: all but the last [`HELD_BACK`](Self::HELD_BACK), and those too once every byte was
-    /// hashed and the digest is right.
-    ///
-    /// # Errors
-    ///
-    /// [`Interrupted::Damaged`] if the blob turns out to be another one, or longer than announced.
-    pub fn hash(&mut self, bytes: &[u8]) -> Result<u64, Interrupted> {
-        let damaged = Err(Interrupted::Damaged { found: None });
-        let Some(hashing) = &mut self.hashing else {
-            return damaged;
-        };
-        if hashing.len() + bytes.len() as u64 > self.len {
-            return damaged;
-        }
-        hashing.update(bytes);
-        if hashing.len() < self.len {
-            let releasable = self.len.saturating_sub(Self::HELD_BACK);
-            return Ok(hashing.len().min(releasable));
-        }
-        let found = self.hashing.take().map(Hashing::digest);
-        if found.as_ref() == Some(&self.digest) {
-            // A later call can only be for no bytes.
-            self.hashing = None;
-            Ok(self.len)
-        } else {
-            Err(Interrupted::Damaged { found })
-        }
-    }
-
-    /// How many bytes the blob has in all.
-    pub const fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether the blob is empty.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// With which algorithm it hashes.
-    pub const fn algorithm(&self) -> Algorithm {
-        self.algorithm
     }
 }

@@ -1,0 +1,182 @@
+//! What a challenge means: another try, or "denied".
+//!
+//! Responsible for what is learned of a host from its challenges, and for telling a token that is old
+//! from one that is not enough. Must not know how tokens are had (`tokens`).
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use http::{HeaderMap, StatusCode};
+
+use super::{Asking, Broker, Key, Learned, Memo, Refused, Sent};
+use crate::credential::CredentialAnswer;
+use crate::error::{AuthError, Said};
+use crate::header::{Challenge, challenges};
+use crate::registry::Origin;
+use crate::scope::{Scope, Scopes};
+use crate::uri::Url;
+use crate::wire::ExchangeId;
+
+/// How often one request may be answered with a challenge, whatever the reasons.
+pub(super) const ROUNDS: u8 = 10;
+
+impl Broker {
+    /// A request was answered with a challenge.
+    pub(crate) fn challenged(
+        &mut self,
+        asking: &Asking<'_>,
+        memo: &mut Memo,
+        status: StatusCode,
+        headers: &HeaderMap,
+        from: &Url,
+        said: Said,
+    ) -> Refused {
+        memo.rounds += 1;
+        let offered = challenges(headers);
+        let learned = self.learn(&asking.site.origin, &offered, from, asking.id);
+        let refusal = |broker: &Self, presented: String| AuthError {
+            request: asking.line.clone(),
+            status: status.as_u16(),
+            presented,
+            said: said.clone(),
+            hint: broker.hint(asking),
+        };
+        let denied = |broker: &Self, presented: String| Refused::Denied(refusal(broker, presented));
+        if memo.rounds > ROUNDS {
+            return denied(self, "ever new tokens".into());
+        }
+        match memo.sent.take().unwrap_or(Sent::Nothing) {
+            Sent::Nothing if !learned => {
+                denied(self, "no credentials and no usable challenge".into())
+            }
+            Sent::Nothing if memo.refusals > 0 => denied(self, "no credentials".into()),
+            Sent::Nothing => {
+                memo.refusals = 1;
+                memo.refusal = Some(refusal(self, "no credentials".into()));
+                self.widen(asking, memo, &offered);
+                Refused::Again
+            }
+            Sent::Basic { username } => denied(self, format!("the credentials of `{username}`")),
+            Sent::Ready => denied(self, "the configured token".into()),
+            Sent::Token { key, generation } => {
+                let refusal = refusal(self, self.presented(&key));
+                self.refuse_token(asking, memo, &key, generation, &offered, refusal.clone())
+                    .unwrap_or(Refused::Denied(refusal))
+            }
+        }
+    }
+
+    /// What a token that was refused means: `None` for "denied".
+    fn refuse_token(
+        &mut self,
+        asking: &Asking<'_>,
+        memo: &mut Memo,
+        key: &Key,
+        generation: u64,
+        offered: &[Challenge],
+        refusal: AuthError,
+    ) -> Option<Refused> {
+        let entry = self.tokens.entry(key.clone()).or_default();
+        if entry.generation != generation {
+            // Refused with an old token; there is a newer one, or one is under way.
+            return Some(Refused::Again);
+        }
+        if self.widen(asking, memo, offered) {
+            memo.refusals = 1;
+            return Some(Refused::Again);
+        }
+        // Good, but not for this: another one like it would be no better, and other requests still
+        // need it.
+        let insufficient = offered.iter().any(Challenge::wants_more_scope);
+        if !insufficient && memo.refusals == 0 {
+            memo.refusals = 1;
+            self.tokens.entry(key.clone()).or_default().ready = None;
+            return Some(Refused::Again);
+        }
+        if !memo.split && asking.wish != asking.needs {
+            memo.split = true;
+            memo.refusals = 1;
+            self.unions.insert(key.clone(), refusal);
+            return Some(Refused::Again);
+        }
+        None
+    }
+
+    /// Notes what a host's challenges say; whether one of them can be met.
+    fn learn(
+        &mut self,
+        origin: &Origin,
+        offered: &[Challenge],
+        from: &Url,
+        id: ExchangeId,
+    ) -> bool {
+        let bearer = offered
+            .iter()
+            .filter(|challenge| challenge.is_scheme("bearer"))
+            .find_map(|challenge| {
+                let realm = from.resolve(challenge.param("realm")?).ok()?;
+                let service = challenge.param("service").map(ToString::to_string);
+                Some(Learned::Bearer { realm, service })
+            });
+        let basic = offered.iter().any(|challenge| challenge.is_scheme("basic"));
+        let host = self.host(origin);
+        let learned = match (bearer, &host.scheme) {
+            (Some(bearer), _) => Some(bearer),
+            // Harbor answers an insufficient token with Basic; the first Bearer challenge stands
+            // (clients.md C.7.1).
+            (None, Learned::Bearer { .. } | Learned::Basic) => None,
+            (None, Learned::Unknown | Learned::Probing(_) | Learned::Open) => {
+                basic.then_some(Learned::Basic)
+            }
+        };
+        let was_probe = matches!(host.scheme, Learned::Probing(probe) if probe == id);
+        if let Some(learned) = learned {
+            host.scheme = learned;
+        } else if was_probe {
+            host.scheme = Learned::Unknown;
+        }
+        if !matches!(host.scheme, Learned::Probing(_)) {
+            let parked = core::mem::take(&mut host.parked);
+            self.woken.extend(parked);
+        }
+        matches!(
+            self.host(origin).scheme,
+            Learned::Basic | Learned::Bearer { .. }
+        )
+    }
+
+    /// Takes over scopes that a challenge names beyond ours; whether there were any.
+    fn widen(&self, asking: &Asking<'_>, memo: &mut Memo, offered: &[Challenge]) -> bool {
+        let mut have = if memo.split {
+            asking.needs.clone()
+        } else {
+            asking.wish.clone()
+        };
+        have.merge(&memo.extra);
+        let mut wanted = Scopes::default();
+        let named = offered
+            .iter()
+            .filter_map(|challenge| challenge.param("scope"));
+        for word in named.flat_map(str::split_whitespace) {
+            // Malformed ones are dropped: Oracle's `::` makes its own token service fail.
+            if let Ok(scope) = word.parse::<Scope>() {
+                wanted.insert(scope);
+            }
+        }
+        if have.covers(&wanted) {
+            return false;
+        }
+        memo.extra.merge(&wanted);
+        true
+    }
+
+    fn presented(&self, key: &Key) -> String {
+        match &key.credential {
+            CredentialAnswer::Basic { username, .. } => format!("a fresh token of `{username}`"),
+            CredentialAnswer::None
+            | CredentialAnswer::Bearer(_)
+            | CredentialAnswer::Refresh(_)
+            | CredentialAnswer::Failed(_) => "a fresh anonymous token".into(),
+        }
+    }
+}

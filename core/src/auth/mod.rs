@@ -1,0 +1,375 @@
+//! The auth broker: what authorisation a request gets, and what a refusal of it means.
+//!
+//! Responsible for challenges, credentials and tokens of every host, for fetching each token once
+//! however many requests want it, and for telling "the token is old" from "denied". Every request
+//! of a session passes [`Broker::permit`]; nothing else attaches a secret (AUTH-70 to AUTH-75).
+//! Must not know what requests are for, nor slots, retries or redirects.
+//!
+//! ```text
+//!  per host:   Unknown ─first request─▶ Probing ─┬─ no challenge ─▶ Open
+//!                 ▲                       │       ├─ Basic ───────▶ Basic
+//!                 └─── it came to nothing ┘       └─ Bearer ──────▶ Bearer(realm, service)
+//!
+//!  per token:  Empty ─▶ Fetching (others park) ─▶ Ready(generation) ─refused or old─▶ Empty
+//! ```
+
+mod challenged;
+mod tokens;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use http::HeaderValue;
+
+use self::tokens::{bearer, withheld};
+use crate::credential::{CredentialAnswer, Secret};
+use crate::error::{AuthError, Error, RequestLine};
+use crate::op::{Site, Token, basic};
+use crate::reference::Repository;
+use crate::registry::{Origin, Registry};
+use crate::scope::Scopes;
+use crate::time::Time;
+use crate::uri::Url;
+use crate::wire::ExchangeId;
+
+/// What the broker remembers about one request while it is under way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memo {
+    /// What it carried when it was last sent.
+    sent: Option<Sent>,
+    /// Refusals since the last answer that was none.
+    refusals: u8,
+    /// Scopes that a challenge to this request asked for beyond ours (AUTH-66).
+    extra: Scopes,
+    /// The union of scopes was refused: ask for what this request needs alone.
+    split: bool,
+    rounds: u8,
+    /// The refusal that a request without credentials got.
+    refusal: Option<AuthError>,
+    /// Why the token could not be had; makes the request's answer a refusal.
+    denied: Option<AuthError>,
+}
+
+#[derive(Clone, Debug)]
+enum Sent {
+    Nothing,
+    Basic { username: String },
+    Ready,
+    Token { key: Key, generation: u64 },
+}
+
+impl Memo {
+    /// The request got something done: tokens may die many times during a long transfer.
+    pub(crate) const fn progressed(&mut self) {
+        self.rounds = 0;
+    }
+}
+
+/// What a request may do.
+#[derive(Debug)]
+pub(crate) enum Permit {
+    /// Go, with this authorisation.
+    Go(Option<HeaderValue>),
+    /// Wait; it is woken by id.
+    Park,
+    /// Wait, and ask the driver for credentials meanwhile.
+    Ask { recipient: Origin },
+    /// Wait, and fetch this token meanwhile.
+    Fetch(Key, alloc::boxed::Box<Token>),
+    /// Nothing is known of the host and the answer would be large: wait, and send something small.
+    Probe,
+    /// Authorisation was refused for good: that is the answer.
+    Denied(AuthError),
+    /// It must not be tried.
+    Fail(Error),
+}
+
+/// What a challenge means for the request that got it.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Ask for a permit again.
+    Again,
+    /// The answer is no.
+    Denied(AuthError),
+}
+
+/// Names a token: who gave it to whom for what.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Key {
+    origin: Origin,
+    realm: Url,
+    service: Option<String>,
+    credential: CredentialAnswer,
+    scopes: Scopes,
+}
+
+/// A request as the broker sees it.
+#[derive(Debug)]
+pub(crate) struct Asking<'a> {
+    pub(crate) id: ExchangeId,
+    pub(crate) site: &'a Site,
+    /// The union of scopes that its task will need.
+    pub(crate) wish: &'a Scopes,
+    /// The scopes without which it cannot succeed.
+    pub(crate) needs: &'a Scopes,
+    /// Whether its answer may be large.
+    pub(crate) large: bool,
+    pub(crate) line: RequestLine,
+}
+
+#[derive(Debug)]
+pub(crate) struct Broker {
+    hosts: BTreeMap<Origin, Host>,
+    credentials: BTreeMap<(Registry, Repository), Asked>,
+    tokens: BTreeMap<Key, Entry>,
+    /// Unions of scopes that the token service refused, and how.
+    unions: BTreeMap<Key, AuthError>,
+    trusted: Vec<(Registry, Origin)>,
+    token_limit: u64,
+    /// Warnings about withheld credentials, each told once.
+    withheld: BTreeSet<(Registry, Origin)>,
+    warnings: Vec<String>,
+    woken: Vec<ExchangeId>,
+}
+
+#[derive(Debug)]
+struct Host {
+    scheme: Learned,
+    parked: Vec<ExchangeId>,
+}
+
+#[derive(Clone, Debug)]
+enum Learned {
+    Unknown,
+    Probing(ExchangeId),
+    Open,
+    Basic,
+    Bearer { realm: Url, service: Option<String> },
+}
+
+#[derive(Debug)]
+enum Asked {
+    Asking(Vec<ExchangeId>),
+    Answered(CredentialAnswer),
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    generation: u64,
+    ready: Option<(Secret, Time)>,
+    fetching: Option<Vec<ExchangeId>>,
+}
+
+impl Broker {
+    pub(crate) const fn new(trusted: Vec<(Registry, Origin)>, token_limit: u64) -> Self {
+        Self {
+            hosts: BTreeMap::new(),
+            credentials: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            unions: BTreeMap::new(),
+            trusted,
+            token_limit,
+            withheld: BTreeSet::new(),
+            warnings: Vec::new(),
+            woken: Vec::new(),
+        }
+    }
+
+    /// Decides what a request that is about to be sent to its own registry may do.
+    pub(crate) fn permit(&mut self, asking: &Asking<'_>, memo: &mut Memo, now: Time) -> Permit {
+        if let Some(denied) = memo.denied.take() {
+            return Permit::Denied(denied);
+        }
+        let host = self.host(&asking.site.origin);
+        match host.scheme.clone() {
+            Learned::Unknown if asking.large => {
+                host.parked.push(asking.id);
+                Permit::Probe
+            }
+            Learned::Probing(probe) if probe == asking.id => {
+                memo.sent = Some(Sent::Nothing);
+                Permit::Go(None)
+            }
+            Learned::Unknown => {
+                host.scheme = Learned::Probing(asking.id);
+                memo.sent = Some(Sent::Nothing);
+                Permit::Go(None)
+            }
+            Learned::Probing(_) => {
+                host.parked.push(asking.id);
+                Permit::Park
+            }
+            Learned::Open => {
+                memo.sent = Some(Sent::Nothing);
+                Permit::Go(None)
+            }
+            Learned::Basic => {
+                let recipient = asking.site.origin.clone();
+                match self.credential(asking, recipient) {
+                    Ok(credential) => self.direct(asking, credential, memo),
+                    Err(permit) => permit,
+                }
+            }
+            Learned::Bearer { realm, service } => {
+                match self.credential(asking, realm.origin().clone()) {
+                    Ok(CredentialAnswer::Bearer(secret)) => {
+                        self.direct(asking, CredentialAnswer::Bearer(secret), memo)
+                    }
+                    Ok(credential) => self.bearer(asking, memo, now, realm, service, credential),
+                    Err(permit) => permit,
+                }
+            }
+        }
+    }
+
+    /// A request is being probed for: whoever asked with a large answer waits for this one.
+    pub(crate) fn probing(&mut self, origin: &Origin, probe: ExchangeId) {
+        self.host(origin).scheme = Learned::Probing(probe);
+    }
+
+    /// A request got an answer that is no challenge.
+    pub(crate) fn accepted(&mut self, id: ExchangeId, origin: &Origin, memo: &mut Memo) {
+        memo.refusals = 0;
+        let host = self.host(origin);
+        if matches!(host.scheme, Learned::Unknown)
+            || matches!(host.scheme, Learned::Probing(probe) if probe == id)
+        {
+            host.scheme = Learned::Open;
+            let parked = core::mem::take(&mut host.parked);
+            self.woken.extend(parked);
+        }
+    }
+
+    /// A request ended without an answer, or is gone: if others waited for what it would find out,
+    /// one of them finds out instead.
+    pub(crate) fn gone(&mut self, id: ExchangeId, origin: &Origin) {
+        if let Some(host) = self.hosts.get_mut(origin)
+            && matches!(host.scheme, Learned::Probing(probe) if probe == id)
+        {
+            host.scheme = Learned::Unknown;
+            let parked = core::mem::take(&mut host.parked);
+            self.woken.extend(parked);
+        }
+    }
+
+    /// The driver answered the question for credentials.
+    pub(crate) fn answered(
+        &mut self,
+        registry: &Registry,
+        repository: &Repository,
+        answer: CredentialAnswer,
+    ) {
+        let key = (registry.clone(), repository.clone());
+        if let Some(Asked::Asking(parked)) = self
+            .credentials
+            .insert(key, Asked::Answered(checked(answer)))
+        {
+            self.woken.extend(parked);
+        }
+    }
+
+    /// Whether somebody may ask for a permit again.
+    pub(crate) const fn has_woken(&self) -> bool {
+        !self.woken.is_empty()
+    }
+
+    /// Those that may ask for a permit again.
+    pub(crate) fn take_woken(&mut self) -> Vec<ExchangeId> {
+        core::mem::take(&mut self.woken)
+    }
+
+    /// Warnings to tell.
+    pub(crate) fn take_warnings(&mut self) -> Vec<String> {
+        core::mem::take(&mut self.warnings)
+    }
+
+    /// Adds the reason why there are no credentials, if there is one, to the hint of a refusal.
+    pub(crate) fn hint(&self, asking: &Asking<'_>) -> Option<String> {
+        let registry = &asking.site.registry;
+        let key = (registry.clone(), asking.site.repository.clone());
+        match self.credentials.get(&key) {
+            Some(Asked::Answered(CredentialAnswer::Failed(why))) => Some(why.clone()),
+            Some(Asked::Answered(CredentialAnswer::None)) => {
+                Some(format!("there are no credentials for `{registry}`"))
+            }
+            Some(Asked::Answered(_)) => self
+                .withheld
+                .iter()
+                .find(|(name, _)| name == registry)
+                .map(|(_, realm)| withheld(registry, realm)),
+            Some(Asked::Asking(_)) | None => None,
+        }
+    }
+
+    fn host(&mut self, origin: &Origin) -> &mut Host {
+        self.hosts.entry(origin.clone()).or_insert_with(|| Host {
+            scheme: Learned::Unknown,
+            parked: Vec::new(),
+        })
+    }
+
+    fn credential(
+        &mut self,
+        asking: &Asking<'_>,
+        recipient: Origin,
+    ) -> Result<CredentialAnswer, Permit> {
+        let key = (asking.site.registry.clone(), asking.site.repository.clone());
+        match self.credentials.get_mut(&key) {
+            Some(Asked::Answered(answer)) => Ok(answer.clone()),
+            Some(Asked::Asking(parked)) => {
+                parked.push(asking.id);
+                Err(Permit::Park)
+            }
+            None => {
+                self.credentials
+                    .insert(key, Asked::Asking(alloc::vec![asking.id]));
+                Err(Permit::Ask { recipient })
+            }
+        }
+    }
+
+    /// Authorises at the registry itself, without a token service.
+    fn direct(&self, asking: &Asking<'_>, credential: CredentialAnswer, memo: &mut Memo) -> Permit {
+        let (sent, value) = match credential {
+            CredentialAnswer::Basic { username, password } => {
+                let value = basic(&username, password.expose());
+                (Sent::Basic { username }, Some(value))
+            }
+            CredentialAnswer::Bearer(secret) => (Sent::Ready, Some(bearer(&secret))),
+            CredentialAnswer::None | CredentialAnswer::Refresh(_) | CredentialAnswer::Failed(_) => {
+                // Asking the same again would get the same answer.
+                if let Some(refusal) = memo.refusal.take() {
+                    return Permit::Denied(AuthError {
+                        hint: self.hint(asking),
+                        ..refusal
+                    });
+                }
+                (Sent::Nothing, None)
+            }
+        };
+        memo.sent = Some(sent);
+        Permit::Go(value)
+    }
+}
+
+/// What cannot be sent is as good as not there, and says why (AUTH-73).
+fn checked(answer: CredentialAnswer) -> CredentialAnswer {
+    match answer {
+        CredentialAnswer::Basic { username, .. } if username.contains(':') => {
+            CredentialAnswer::Failed("the user name has a `:`, which Basic cannot carry".into())
+        }
+        CredentialAnswer::Bearer(secret) if HeaderValue::from_str(secret.expose()).is_err() => {
+            CredentialAnswer::Failed("the token has characters that no header can carry".into())
+        }
+        CredentialAnswer::None
+        | CredentialAnswer::Basic { .. }
+        | CredentialAnswer::Bearer(_)
+        | CredentialAnswer::Refresh(_)
+        | CredentialAnswer::Failed(_) => answer,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,425 @@
+use core::time::Duration;
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::challenged::ROUNDS;
+use super::*;
+use crate::error::Said;
+use crate::op::Grant;
+use crate::op::testing::site;
+
+const BEARER: &str = r#"Bearer realm="https://reg.example/token",service="s""#;
+const INVALID: &str =
+    r#"Bearer realm="https://reg.example/token",service="s",error="invalid_token""#;
+const MORE: &str =
+    r#"Bearer realm="https://reg.example/token",service="s",error="insufficient_scope""#;
+const BASIC: &str = r#"Basic realm="r""#;
+
+/// A broker and requests to one repository, which all need to pull and wish to push.
+struct Bench {
+    broker: Broker,
+    site: Site,
+    wish: Scopes,
+    needs: Scopes,
+    memos: BTreeMap<u64, Memo>,
+    fetching: Vec<Key>,
+    now: Time,
+}
+
+impl Bench {
+    fn new(wish: &str, needs: &str) -> Self {
+        Self {
+            broker: Broker::new(Vec::new(), 1000),
+            site: site(),
+            wish: Scopes::from_challenge(wish),
+            needs: Scopes::from_challenge(needs),
+            memos: BTreeMap::new(),
+            fetching: Vec::new(),
+            now: Time::ZERO,
+        }
+    }
+
+    /// Most requests wish for what they need.
+    fn pulling() -> Self {
+        Self::new("repository:a/b:pull", "repository:a/b:pull")
+    }
+
+    fn asking<'a>(site: &'a Site, wish: &'a Scopes, needs: &'a Scopes, id: u64) -> Asking<'a> {
+        Asking {
+            id: ExchangeId(id),
+            site,
+            wish,
+            needs,
+            large: false,
+            line: RequestLine("GET".into()),
+        }
+    }
+
+    /// What request `id` may do.
+    fn permit(&mut self, id: u64) -> String {
+        let asking = Self::asking(&self.site, &self.wish, &self.needs, id);
+        let memo = self.memos.entry(id).or_default();
+        match self.broker.permit(&asking, memo, self.now) {
+            Permit::Go(None) => "go".into(),
+            Permit::Go(Some(value)) => {
+                assert!(value.is_sensitive());
+                format!("go with {}", value.to_str().expect("visible characters"))
+            }
+            Permit::Park => "park".into(),
+            Permit::Ask { recipient } => format!("ask for {recipient}"),
+            Permit::Fetch(key, token) => {
+                self.fetching.push(key);
+                format!("fetch {} with {}", token.scopes, token.presented())
+            }
+            Permit::Probe => "probe".into(),
+            Permit::Denied(error) => format!("denied with {}", error.presented),
+            Permit::Fail(error) => format!("fail {:?}", error.kind()),
+        }
+    }
+
+    /// Request `id` is answered with this challenge.
+    fn refused(&mut self, id: u64, status: u16, challenge: &str) -> String {
+        let asking = Self::asking(&self.site, &self.wish, &self.needs, id);
+        let memo = self.memos.entry(id).or_default();
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_str(challenge).expect("a value");
+        headers.insert("www-authenticate", value);
+        let status = StatusCode::from_u16(status).expect("a status");
+        let url = self.site.url("manifests/v1");
+        let said = Said::default();
+        match self
+            .broker
+            .challenged(&asking, memo, status, &headers, &url, said)
+        {
+            Refused::Again => "again".into(),
+            Refused::Denied(error) => format!("denied with {}", error.presented),
+        }
+    }
+
+    fn accepted(&mut self, id: u64) {
+        let origin = self.site.origin.clone();
+        let memo = self.memos.entry(id).or_default();
+        self.broker.accepted(ExchangeId(id), &origin, memo);
+    }
+
+    fn answered(&mut self, answer: CredentialAnswer) {
+        let (registry, repository) = (self.site.registry.clone(), self.site.repository.clone());
+        self.broker.answered(&registry, &repository, answer);
+    }
+
+    fn granted(&mut self, token: &str) -> usize {
+        let key = self.fetching.remove(0);
+        let token = Secret::new(token);
+        self.broker
+            .granted(&key, Grant { token, life: 300 }, self.now);
+        self.broker.take_woken().len()
+    }
+
+    /// Request 0 has found out that tokens are wanted, and has one.
+    fn with_token(mut self) -> Self {
+        assert_eq!(self.permit(0), "go");
+        assert_eq!(self.refused(0, 401, BEARER), "again");
+        assert!(self.permit(0).starts_with("ask"));
+        self.answered(CredentialAnswer::None);
+        assert!(self.permit(0).starts_with("fetch"));
+        self.granted("T1");
+        assert_eq!(self.permit(0), "go with Bearer T1");
+        self
+    }
+}
+
+fn alice() -> CredentialAnswer {
+    CredentialAnswer::Basic {
+        username: "alice".into(),
+        password: Secret::new("pa55"),
+    }
+}
+
+/// AUTH 4.6, rows 1, 2 and 4: without a token it goes without; a challenge is met once.
+#[test]
+fn no_token_then_one_then_cached() {
+    let mut bench = Bench::pulling().with_token();
+    bench.accepted(0);
+    assert_eq!(bench.permit(1), "go with Bearer T1");
+}
+
+/// Row 3: expired or nearly so.
+#[test]
+fn a_token_that_expires_soon_is_fetched_first() {
+    let mut bench = Bench::pulling().with_token();
+    bench.now = Time::ZERO + Duration::from_secs(269);
+    assert_eq!(bench.permit(1), "go with Bearer T1");
+    bench.now = Time::ZERO + Duration::from_secs(270);
+    assert_eq!(
+        bench.permit(1),
+        "fetch repository:a/b:pull with no credentials"
+    );
+}
+
+/// Row 5: a token that was good is dropped and fetched once; a second refusal is the answer.
+#[test]
+fn an_invalid_token_is_replaced_once() {
+    for challenge in [BEARER, INVALID] {
+        let mut bench = Bench::pulling().with_token();
+        bench.accepted(0);
+        assert_eq!(bench.permit(1), "go with Bearer T1");
+        assert_eq!(bench.refused(1, 401, challenge), "again");
+        assert!(bench.permit(1).starts_with("fetch"));
+        bench.granted("T2");
+        assert_eq!(bench.permit(1), "go with Bearer T2");
+        let denied = "denied with a fresh anonymous token";
+        assert_eq!(bench.refused(1, 401, challenge), denied);
+    }
+}
+
+/// Row 6: a challenge that names more than was asked for is met, for this request alone.
+#[test]
+fn more_scope_is_asked_for_once() {
+    let more = format!(r#"{MORE},scope="repository:other:pull :: junk""#);
+    for status in [401, 403] {
+        let mut bench = Bench::pulling().with_token();
+        assert_eq!(bench.refused(0, status, &more), "again");
+        let both = "fetch repository:a/b:pull repository:other:pull junk with no credentials";
+        assert_eq!(bench.permit(0), both);
+        bench.granted("T2");
+        assert_eq!(bench.permit(0), "go with Bearer T2");
+        let denied = "denied with a fresh anonymous token";
+        assert_eq!(bench.refused(0, status, &more), denied);
+        // AUTH-66: it widens nothing for others; the token is one for them all the same.
+        assert!(bench.permit(1).starts_with("go with Bearer T"));
+    }
+}
+
+/// Row 7: a good token that is not enough is kept, and no other one is fetched.
+#[test]
+fn not_enough_is_an_answer() {
+    let mut bench = Bench::pulling().with_token();
+    let denied = "denied with a fresh anonymous token";
+    assert_eq!(bench.refused(0, 403, MORE), denied);
+    assert_eq!(bench.permit(1), "go with Bearer T1");
+}
+
+/// Row 8.
+#[test]
+fn basic_is_tried_once() {
+    let mut bench = Bench::pulling();
+    assert_eq!(bench.permit(0), "go");
+    assert_eq!(bench.permit(1), "park");
+    assert_eq!(bench.refused(0, 401, BASIC), "again");
+    assert_eq!(bench.broker.take_woken(), [ExchangeId(1)]);
+    assert_eq!(bench.permit(0), "ask for https://reg.example");
+    assert_eq!(bench.permit(1), "park");
+    bench.answered(alice());
+    assert_eq!(bench.broker.take_woken(), [ExchangeId(0), ExchangeId(1)]);
+    assert_eq!(bench.permit(0), "go with Basic YWxpY2U6cGE1NQ==");
+    assert_eq!(
+        bench.refused(0, 401, BASIC),
+        "denied with the credentials of `alice`"
+    );
+}
+
+/// Row 11: the token service is on a host that must not be asked at all.
+#[test]
+fn a_realm_that_is_refused() {
+    for realm in ["http://reg.example/token", "https://10.0.0.1/token"] {
+        let mut bench = Bench::pulling();
+        assert_eq!(bench.permit(0), "go");
+        let challenge = format!(r#"Bearer realm="{realm}""#);
+        assert_eq!(bench.refused(0, 401, &challenge), "again");
+        assert!(bench.permit(0).starts_with("ask"));
+        bench.answered(alice());
+        assert_eq!(bench.permit(0), "fail Refused");
+    }
+}
+
+#[test]
+fn no_challenge_or_none_that_can_be_met() {
+    for challenge in ["", "Negotiate", r#"Bearer service="s""#, "Basic2 x"] {
+        let mut bench = Bench::pulling();
+        assert_eq!(bench.permit(0), "go");
+        let denied = "denied with no credentials and no usable challenge";
+        assert_eq!(bench.refused(0, 401, challenge), denied, "{challenge}");
+        // The next one finds out for itself.
+        assert_eq!(bench.permit(1), "go");
+    }
+}
+
+/// Harbor: the Bearer challenge stands, whatever a later one says (clients.md C.7.1).
+#[test]
+fn basic_after_bearer() {
+    let mut bench = Bench::pulling().with_token();
+    bench.accepted(0);
+    assert_eq!(bench.permit(1), "go with Bearer T1");
+    assert_eq!(bench.refused(1, 401, BASIC), "again");
+    assert!(bench.permit(1).starts_with("fetch"));
+}
+
+/// AUTH-71, and a refusal of an old token is none.
+#[test]
+fn one_fetch_for_all_who_wait() {
+    let mut bench = Bench::pulling().with_token();
+    bench.accepted(0);
+    for id in 1..50 {
+        assert_eq!(bench.permit(id), "go with Bearer T1");
+    }
+    for id in 1..49 {
+        assert_eq!(bench.refused(id, 401, INVALID), "again");
+    }
+    assert!(bench.permit(1).starts_with("fetch"));
+    for id in 2..49 {
+        assert_eq!(bench.permit(id), "park");
+    }
+    assert_eq!(bench.granted("T2"), 48);
+    assert_eq!(bench.permit(1), "go with Bearer T2");
+    // The last answer comes late, and is about a token that is gone.
+    assert_eq!(bench.refused(49, 401, INVALID), "again");
+    assert_eq!(bench.permit(49), "go with Bearer T2");
+    assert!(bench.fetching.is_empty());
+}
+
+/// A union that the token service or the registry refuses is split, once and for all.
+#[test]
+fn a_union_is_split_once() {
+    let union = "repository:a/b:pull,push repository:c:pull";
+    let start = || {
+        let mut bench = Bench::new(union, "repository:a/b:pull");
+        assert_eq!(bench.permit(0), "go");
+        assert_eq!(bench.refused(0, 401, BEARER), "again");
+        assert!(bench.permit(0).starts_with("ask"));
+        bench.answered(alice());
+        let fetch = format!("fetch {union} with the credentials of `alice`");
+        assert_eq!(bench.permit(0), fetch);
+        bench
+    };
+    let split = "fetch repository:a/b:pull with the credentials of `alice`";
+
+    let mut at_realm = start();
+    let key = at_realm.fetching.remove(0);
+    let error = |status| AuthError {
+        request: RequestLine("GET".into()),
+        status,
+        presented: "x".into(),
+        said: Said::default(),
+        hint: None,
+    };
+    let waited = at_realm.broker.not_granted(&key, Some(&error(403)));
+    assert_eq!(waited, [ExchangeId(0)]);
+    let asking = Bench::asking(&at_realm.site, &at_realm.wish, &at_realm.needs, 0);
+    let memo = at_realm.memos.get_mut(&0).expect("it asked");
+    Broker::refuse(&key, &asking, memo, error(403));
+    assert_eq!(at_realm.permit(0), split);
+    assert_eq!(at_realm.permit(1), "park", "it is split for others too");
+
+    let mut at_registry = start();
+    at_registry.granted("T1");
+    assert_eq!(at_registry.permit(0), "go with Bearer T1");
+    assert_eq!(at_registry.refused(0, 401, INVALID), "again");
+    assert_eq!(at_registry.permit(0), split);
+    assert_eq!(at_registry.permit(1), "park", "it is split for others too");
+    at_registry.granted("T2");
+    assert_eq!(at_registry.permit(0), "go with Bearer T2");
+    // What needs the whole union is not tried any more.
+    at_registry.needs = at_registry.wish.clone();
+    assert!(
+        at_registry
+            .permit(2)
+            .starts_with("denied with a fresh token")
+    );
+
+    // GitLab says 401 to a union, too (clients.md C.10.1).
+    let mut refused = start();
+    let asking = Bench::asking(&refused.site, &refused.wish, &refused.needs, 0);
+    let memo = refused.memos.get_mut(&0).expect("it asked");
+    Broker::refuse(&key, &asking, memo, error(401));
+    assert_eq!(refused.permit(0), split);
+}
+
+/// AUTH-47: wrong credentials are wrong for less as well.
+#[test]
+fn wrong_credentials_are_presented_once() {
+    let mut bench = Bench::new("repository:a/b:pull,push", "repository:a/b:pull");
+    assert_eq!(bench.permit(0), "go");
+    assert_eq!(bench.refused(0, 401, BEARER), "again");
+    assert!(bench.permit(0).starts_with("ask"));
+    bench.answered(alice());
+    assert!(
+        bench
+            .permit(0)
+            .starts_with("fetch repository:a/b:pull,push")
+    );
+    let key = bench.fetching.remove(0);
+    let error = AuthError {
+        request: RequestLine("GET".into()),
+        status: 401,
+        presented: "x".into(),
+        said: Said::default(),
+        hint: None,
+    };
+    let asking = Bench::asking(&bench.site, &bench.wish, &bench.needs, 0);
+    let memo = bench.memos.get_mut(&0).expect("it asked");
+    assert_eq!(
+        bench.broker.not_granted(&key, Some(&error)),
+        [ExchangeId(0)]
+    );
+    Broker::refuse(&key, &asking, memo, error);
+    assert_eq!(bench.permit(0), "denied with x");
+}
+
+/// Whatever is answered, a request is challenged a bounded number of times.
+#[test]
+fn challenges_for_ever_end() {
+    let mut bench = Bench::pulling().with_token();
+    for round in 0.. {
+        // As if the registry redirected to itself and then asked again.
+        bench.accepted(0);
+        if bench.refused(0, 401, INVALID) != "again" {
+            assert!(round <= u32::from(ROUNDS));
+            return;
+        }
+        assert!(bench.permit(0).starts_with("fetch"));
+        bench.granted(&format!("T{round}"));
+        assert!(bench.permit(0).starts_with("go with Bearer"));
+    }
+}
+
+/// What is asked with a large answer waits for something small.
+#[test]
+fn a_large_answer_waits_for_a_probe() {
+    let mut bench = Bench::pulling();
+    let mut asking = Bench::asking(&bench.site, &bench.wish, &bench.needs, 0);
+    asking.large = true;
+    let mut memo = Memo::default();
+    let permit = bench.broker.permit(&asking, &mut memo, Time::ZERO);
+    assert!(matches!(permit, Permit::Probe));
+    bench.broker.probing(&bench.site.origin, ExchangeId(9));
+    assert_eq!(bench.permit(1), "park");
+    assert_eq!(bench.permit(9), "go");
+    bench.accepted(9);
+    assert_eq!(bench.broker.take_woken(), [ExchangeId(0), ExchangeId(1)]);
+    assert_eq!(bench.permit(1), "go");
+}
+
+/// A probe that comes to nothing is replaced by another one.
+#[test]
+fn a_probe_that_is_gone() {
+    let mut bench = Bench::pulling();
+    assert_eq!(bench.permit(0), "go");
+    assert_eq!(bench.permit(1), "park");
+    let origin = bench.site.origin.clone();
+    bench.broker.gone(ExchangeId(0), &origin);
+    assert_eq!(bench.broker.take_woken(), [ExchangeId(1)]);
+    assert_eq!(bench.permit(1), "go");
+    assert_eq!(bench.permit(2), "park");
+}
+
+/// AUTH-73, and what no header can carry.
+#[test]
+fn credentials_that_cannot_be_sent() {
+    let colon = CredentialAnswer::Basic {
+        username: "a:b".into(),
+        password: Secret::new("x"),
+    };
+    for answer in [colon, CredentialAnswer::Bearer(Secret::new("a\nb"))] {
+        assert!(matches!(checked(answer), CredentialAnswer::Failed(_)));
+    }
+}

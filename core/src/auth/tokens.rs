@@ -1,0 +1,195 @@
+//! Tokens: which one a request carries, and fetching each of them once.
+//!
+//! Responsible for the tokens that are here or under way, for whether a token service may see the
+//! credentials, and for what its refusal means. Must not know challenges (`challenged`).
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use http::HeaderValue;
+
+use super::{Asking, Broker, Entry, Key, Memo, Permit, Sent};
+use crate::credential::{CredentialAnswer, Secret};
+use crate::error::{AuthError, Error};
+use crate::op::{Grant, Token, TokenCredential};
+use crate::realm::{self, Judgement};
+use crate::registry::{Origin, Registry};
+use crate::time::Time;
+use crate::uri::Url;
+use crate::wire::ExchangeId;
+
+impl Broker {
+    /// A token came.
+    pub(crate) fn granted(&mut self, key: &Key, grant: Grant, now: Time) {
+        let entry = self.tokens.entry(key.clone()).or_default();
+        entry.generation += 1;
+        // Refreshed a little early: a tenth of its life, 30 s at the most (users.md 4.5).
+        let leeway = (grant.life / 10).min(30);
+        let until = now + Duration::from_secs(grant.life - leeway);
+        entry.ready = Some((grant.token, until));
+        let parked = entry.fetching.take().unwrap_or_default();
+        self.woken.extend(parked);
+    }
+
+    /// A token could not be had. Returns who waited for it and cannot go on. Failures are not
+    /// remembered, except that a union was refused: it would be again.
+    pub(crate) fn not_granted(
+        &mut self,
+        key: &Key,
+        refusal: Option<&AuthError>,
+    ) -> Vec<ExchangeId> {
+        if let Some(refusal) = refusal
+            && key.scopes.len() > 1
+        {
+            self.unions.insert(key.clone(), refusal.clone());
+        }
+        self.tokens
+            .get_mut(key)
+            .and_then(|entry| entry.fetching.take())
+            .unwrap_or_default()
+    }
+
+    /// Tells a request that waited for a token that the token service refused. If it had asked for
+    /// more than it needs, it asks for less; else that is its answer.
+    ///
+    /// 401 means wrong credentials, whatever is asked for (AUTH-47), except where a service says it
+    /// to scopes of several repositories (GitLab, clients.md C.10.1).
+    pub(crate) fn refuse(key: &Key, asking: &Asking<'_>, memo: &mut Memo, error: AuthError) {
+        let may_be_the_union = error.status != 401 || key.scopes.len() > 1;
+        if may_be_the_union && !memo.split && asking.wish != asking.needs {
+            memo.split = true;
+        } else {
+            memo.denied = Some(error);
+        }
+    }
+
+    pub(super) fn bearer(
+        &mut self,
+        asking: &Asking<'_>,
+        memo: &mut Memo,
+        now: Time,
+        realm: Url,
+        service: Option<String>,
+        credential: CredentialAnswer,
+    ) -> Permit {
+        let site = asking.site;
+        let credential =
+            match realm::judge(&site.registry, &site.origin, realm.origin(), &self.trusted) {
+                Judgement::Trusted => credential,
+                Judgement::Anonymous => self.withhold(&site.registry, realm.origin(), credential),
+                Judgement::Refused(why) => {
+                    let what = format!("{}: {why}; it was not asked for a token", asking.line);
+                    return Permit::Fail(Error::Policy { what });
+                }
+            };
+        let mut key = Key {
+            origin: site.origin.clone(),
+            realm: realm.clone(),
+            service: service.clone(),
+            credential,
+            scopes: asking.wish.clone(),
+        };
+        if self.unions.contains_key(&key) {
+            memo.split = true;
+        }
+        if memo.split {
+            key.scopes = asking.needs.clone();
+        }
+        key.scopes.merge(&memo.extra);
+        if let Some(refusal) = self.unions.get(&key) {
+            return Permit::Denied(refusal.clone());
+        }
+        if let Some((found, generation, token)) = self.token(&key, now) {
+            memo.sent = Some(Sent::Token {
+                key: found,
+                generation,
+            });
+            return Permit::Go(Some(bearer(&token)));
+        }
+        let entry = self.tokens.entry(key.clone()).or_default();
+        if let Some(parked) = &mut entry.fetching {
+            parked.push(asking.id);
+            return Permit::Park;
+        }
+        entry.fetching = Some(alloc::vec![asking.id]);
+        let token = Token {
+            realm,
+            service,
+            scopes: key.scopes.clone(),
+            credential: presented(&key.credential),
+            limit: self.token_limit,
+        };
+        Permit::Fetch(key, token.into())
+    }
+
+    /// A token that is good for `key`: its own, or one with more rights for the same recipient.
+    fn token(&self, key: &Key, now: Time) -> Option<(Key, u64, Secret)> {
+        let usable = |entry: &Entry| match &entry.ready {
+            Some((token, until)) if *until > now => Some((entry.generation, token.clone())),
+            Some(_) | None => None,
+        };
+        if let Some((generation, token)) = self.tokens.get(key).and_then(usable) {
+            return Some((key.clone(), generation, token));
+        }
+        self.tokens
+            .iter()
+            .filter(|(other, _)| {
+                other.origin == key.origin
+                    && other.realm == key.realm
+                    && other.service == key.service
+                    && other.credential == key.credential
+                    && other.scopes.covers(&key.scopes)
+                    && !self.unions.contains_key(*other)
+            })
+            .find_map(|(other, entry)| {
+                usable(entry).map(|(generation, token)| (other.clone(), generation, token))
+            })
+    }
+
+    fn withhold(
+        &mut self,
+        registry: &Registry,
+        realm: &Origin,
+        credential: CredentialAnswer,
+    ) -> CredentialAnswer {
+        if matches!(
+            credential,
+            CredentialAnswer::None | CredentialAnswer::Failed(_)
+        ) {
+            return credential;
+        }
+        if self.withheld.insert((registry.clone(), realm.clone())) {
+            self.warnings.push(withheld(registry, realm));
+        }
+        CredentialAnswer::None
+    }
+}
+
+pub(super) fn withheld(registry: &Registry, realm: &Origin) -> String {
+    format!(
+        "the credentials for `{registry}` were not sent to its token service {realm}, which is on \
+         another host; if that is right, allow it with `--trust-realm {registry}={realm}`"
+    )
+}
+
+pub(super) fn bearer(token: &Secret) -> HeaderValue {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+        .expect("a token's characters were checked when it came");
+    value.set_sensitive(true);
+    value
+}
+
+pub(super) fn presented(credential: &CredentialAnswer) -> TokenCredential {
+    match credential {
+        CredentialAnswer::Basic { username, password } => TokenCredential::Basic {
+            username: username.clone(),
+            password: password.clone(),
+        },
+        CredentialAnswer::Refresh(secret) => TokenCredential::Refresh(secret.clone()),
+        CredentialAnswer::None | CredentialAnswer::Bearer(_) | CredentialAnswer::Failed(_) => {
+            TokenCredential::Anonymous
+        }
+    }
+}

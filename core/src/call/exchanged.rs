@@ -1,0 +1,88 @@
+//! What came of an exchange: head, body, and what was wrong with it.
+//!
+//! Responsible for keeping headers and bodies out of Debug output. Must not know what an answer means
+//! (`exchange`, `op`).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use http::{HeaderMap, StatusCode, header};
+
+use super::transport::Interrupted;
+use crate::hashing::Hashing;
+
+/// How an HTTP exchange ended.
+pub(crate) struct Exchanged {
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Received,
+    /// A breach of the rules by the peer that made the rest of the body worthless.
+    pub(crate) flaw: Option<Flaw>,
+    pub(crate) interrupted: Option<Interrupted>,
+}
+
+pub(crate) enum Received {
+    /// No head came, or the body was of no interest.
+    Nothing,
+    /// A small body, at most as long as the limit; `cut` if there was more.
+    Collected { bytes: Vec<u8>, cut: bool },
+    /// Blob bytes went to the store: everything before `hashing.len()` is in the partial.
+    Stored {
+        hashing: Hashing,
+        from: u64,
+        range_end: u64,
+    },
+}
+
+// Headers and bodies of answers hold tokens and upload locations: their Debug shows lengths.
+impl fmt::Debug for Exchanged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchanged")
+            .field("status", &self.status)
+            .field("body", &self.body)
+            .field("flaw", &self.flaw)
+            .field("interrupted", &self.interrupted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("Nothing"),
+            Self::Collected { bytes, .. } => write!(f, "Collected({} bytes)", bytes.len()),
+            Self::Stored {
+                hashing, range_end, ..
+            } => {
+                write!(f, "Stored({hashing:?} of {range_end})")
+            }
+        }
+    }
+}
+
+/// What a peer did wrong within one exchange.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Flaw {
+    /// A document or header block over its limit (bytes).
+    TooLarge { limit: u64 },
+    /// More bytes than the descriptor or the range allows.
+    TooLong { expected: u64 },
+    /// A declared length that differs from the descriptor's size.
+    Length { expected: u64, declared: u64 },
+    /// A content coding on content that is named by its digest.
+    Encoded { coding: String },
+    /// A 206 that does not say, or does not match, what was asked.
+    Range { said: Option<String> },
+}
+
+/// The declared length of a body; `None` if there is none or it is no number.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}

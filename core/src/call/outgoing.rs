@@ -1,0 +1,130 @@
+//! The body of a request: which bytes it carries, and the hash over them on their way out.
+//!
+//! Responsible for holding back the end of a blob until its digest matched. Must not know what the
+//! request is for.
+
+use alloc::sync::Arc;
+use core::fmt;
+
+use super::transport::Interrupted;
+use crate::digest::{Algorithm, Digest};
+use crate::hashing::Hashing;
+use crate::store::StoreId;
+
+/// The body of a request.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Payload {
+    /// No body. `Content-Length: 0` is among the headers where a server needs it.
+    Empty,
+    /// A small body, held in memory.
+    Bytes(Arc<[u8]>),
+    /// Bytes of a blob; use [`Call::outgoing`](super::Call::outgoing) for every one of them.
+    Body(Body),
+}
+
+// A small body can be a form with an identity token in it.
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Body(body) => body.fmt(f),
+        }
+    }
+}
+
+/// Which bytes of which blob a request carries.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Body {
+    /// Where the bytes come from.
+    pub source: Source,
+    /// The first byte to send.
+    pub offset: u64,
+    /// How many bytes to send; equals the request's `Content-Length`.
+    pub len: u64,
+}
+
+/// Where a body's bytes come from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Source {
+    /// A blob in a store.
+    Stored {
+        /// The store.
+        store: StoreId,
+        /// The blob.
+        digest: Digest,
+    },
+}
+
+/// Hashes a blob on its way out and holds its end back until the digest matched, so that a damaged
+/// blob is never committed by the other side.
+#[derive(Debug)]
+pub struct Outgoing {
+    digest: Digest,
+    algorithm: Algorithm,
+    hashing: Option<Hashing>,
+    len: u64,
+}
+
+impl Outgoing {
+    /// How many bytes at the end are held back: what a reader must be able to buffer.
+    pub const HELD_BACK: u64 = 64 * 1024;
+
+    /// For `len` bytes that must have this digest.
+    pub(super) fn new(digest: Digest, algorithm: Algorithm, len: u64) -> Self {
+        Self {
+            digest,
+            algorithm,
+            hashing: Some(Hashing::new(algorithm)),
+            len,
+        }
+    }
+
+    /// Hashes the next bytes of the blob, in order, and says how many bytes of the whole may now be
+    /// sent: all but the last [`HELD_BACK`](Self::HELD_BACK), and those too once every byte was
+    /// hashed and the digest is right.
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted::Damaged`] if the blob turns out to be another one, or longer than announced.
+    pub fn hash(&mut self, bytes: &[u8]) -> Result<u64, Interrupted> {
+        let damaged = Err(Interrupted::Damaged { found: None });
+        let Some(hashing) = &mut self.hashing else {
+            return damaged;
+        };
+        if hashing.len() + bytes.len() as u64 > self.len {
+            return damaged;
+        }
+        hashing.update(bytes);
+        if hashing.len() < self.len {
+            let releasable = self.len.saturating_sub(Self::HELD_BACK);
+            return Ok(hashing.len().min(releasable));
+        }
+        let found = self.hashing.take().map(Hashing::digest);
+        if found.as_ref() == Some(&self.digest) {
+            // A later call can only be for no bytes.
+            self.hashing = None;
+            Ok(self.len)
+        } else {
+            Err(Interrupted::Damaged { found })
+        }
+    }
+
+    /// How many bytes the blob has in all.
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the blob is empty.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// With which algorithm it hashes.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}

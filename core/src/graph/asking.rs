@@ -1,0 +1,201 @@
+//! Asking a registry what it has: by the tag first, then by the digest.
+//!
+//! Responsible for the HEADs of manifests, at a destination or to look up a reference, and what their
+//! answers mean. Must not know how documents are fetched (`document`).
+
+use alloc::format;
+use alloc::string::String;
+
+use super::{End, ROOT, Stage, There};
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::event::Event;
+use crate::op::{ManifestHead, Operation};
+use crate::reference::Target;
+use crate::session::Session;
+use crate::task::TaskId;
+use crate::work::NodeId;
+
+impl Session {
+    /// Begins with a node whose document is here.
+    pub(super) fn open(&mut self, task: TaskId, node: NodeId) {
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        copying.nodes[node.0].stage = Stage::Open;
+        let Some(End::Registry { site, reference }) = copying.destination.clone() else {
+            return self.children(task, node);
+        };
+        let this = &mut copying.nodes[node.0];
+        let target = match (&this.descriptor, reference.digest(), reference.target()) {
+            // The tag first: it is the probe for authentication, and if it stands for this already
+            // there is nothing to do (design §5).
+            (_, None, target) if node == ROOT && !this.distrust => {
+                this.stage = Stage::Asking;
+                target
+            }
+            (Some(descriptor), _, _) if !this.distrust && this.there == There::Unknown => {
+                this.there = There::Asking;
+                Target::Digest(descriptor.digest.clone())
+            }
+            _ => return self.children(task, node),
+        };
+        let waits = this.stage == Stage::Asking;
+        let op = ManifestHead {
+            site: site.clone(),
+            target,
+        };
+        self.node_exchange(task, node, site, Operation::ManifestHead(op));
+        if !waits {
+            self.children(task, node);
+        }
+    }
+
+    /// HEAD found something.
+    pub(super) fn found(
+        &mut self,
+        task: TaskId,
+        node: NodeId,
+        digest: Option<Digest>,
+        size: Option<u64>,
+        media_type: Option<String>,
+    ) {
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        if copying.destination.is_none() {
+            let (Some(digest), Some(size)) = (digest, size) else {
+                // Older registries do not say it in a HEAD (PULLM-12): compute it.
+                return self.get_root(task);
+            };
+            if let Some(error) = self.contradicts(task, &digest) {
+                return self.fail(task, error);
+            }
+            let media_type = media_type.unwrap_or_default();
+            let media_type = media_type.split(';').next().unwrap_or_default().trim();
+            return self.resolved(task, Descriptor::new(media_type, digest, size));
+        }
+        let this = &mut copying.nodes[node.0];
+        let ours = this
+            .descriptor
+            .as_ref()
+            .map(|descriptor| &descriptor.digest);
+        match this.stage {
+            Stage::Asking if ours == digest.as_ref() => {
+                self.skipped(task, node);
+                self.complete(task);
+            }
+            Stage::Asking => self.ask_by_digest(task, node),
+            // A child that is fetched only if it is not there.
+            Stage::Loading if this.there == There::Asking => {
+                this.there = There::Yes;
+                self.skipped(task, node);
+                self.done(task, node);
+            }
+            Stage::Open | Stage::Putting => {
+                this.there = There::Yes;
+                self.stop_children(task, node);
+                self.skipped(task, node);
+                let names = self.destination_tag(task);
+                if node == ROOT && names.is_none() {
+                    // It was asked for by its digest, and that is all its name.
+                    return self.complete(task);
+                }
+                if node == ROOT {
+                    self.put_node(task, node)
+                } else {
+                    self.done(task, node)
+                }
+            }
+            Stage::Finding | Stage::Loading | Stage::Comparing | Stage::Naming | Stage::Done => {}
+        }
+    }
+
+    /// HEAD found nothing.
+    pub(super) fn absent(&mut self, task: TaskId, node: NodeId) {
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        if copying.destination.is_none() {
+            // The answer to a HEAD does not say why (HTTP-22).
+            return self.get_root(task);
+        }
+        let this = &mut copying.nodes[node.0];
+        match this.stage {
+            Stage::Asking => self.ask_by_digest(task, node),
+            Stage::Loading if this.there == There::Asking => {
+                this.there = There::No;
+                self.obtain(task, node);
+            }
+            Stage::Open => {
+                this.there = There::No;
+                self.try_put(task, node);
+            }
+            Stage::Finding
+            | Stage::Loading
+            | Stage::Putting
+            | Stage::Comparing
+            | Stage::Naming
+            | Stage::Done => {}
+        }
+    }
+
+    /// The tag stands for something else, or for nothing: is the manifest there under its digest?
+    fn ask_by_digest(&mut self, task: TaskId, node: NodeId) {
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        let Some(End::Registry { site, .. }) = copying.destination.clone() else {
+            return;
+        };
+        let this = &mut copying.nodes[node.0];
+        this.stage = Stage::Open;
+        this.there = There::Asking;
+        let Some(descriptor) = &this.descriptor else {
+            return;
+        };
+        let target = Target::Digest(descriptor.digest.clone());
+        let op = ManifestHead {
+            site: site.clone(),
+            target,
+        };
+        self.node_exchange(task, node, site, Operation::ManifestHead(op));
+        self.children(task, node);
+    }
+
+    /// What a reference's own digest has to say about the one that a registry claims (PULLM-10).
+    fn contradicts(&self, task: TaskId, found: &Digest) -> Option<Error> {
+        let End::Registry { reference, .. } = &self.tasks.get(&task)?.source else {
+            return None;
+        };
+        let expected = reference
+            .digest()
+            .filter(|digest| digest.algorithm() == found.algorithm())?;
+        (expected != found).then(|| Error::Mismatch {
+            what: format!("what the registry says of `{reference}`"),
+            expected: format!("{expected}"),
+            found: format!("{found}"),
+        })
+    }
+
+    /// The tag under which the root is to be found at the destination, if that is a registry's tag.
+    fn destination_tag(&self, task: TaskId) -> Option<Target> {
+        match &self.tasks.get(&task)?.destination {
+            Some(End::Registry { reference, .. }) => match (reference.tag(), reference.target()) {
+                (Some(tag), _) => Some(Target::Tag(tag.clone())),
+                (None, Target::Tag(latest)) => Some(Target::Tag(latest)),
+                (None, Target::Digest(_)) => None,
+            },
+            Some(End::Store { .. }) | None => None,
+        }
+    }
+
+    pub(super) fn resolved(&mut self, task: TaskId, descriptor: Descriptor) {
+        if let Some(copying) = self.tasks.get_mut(&task) {
+            copying.nodes[ROOT.0].descriptor = Some(descriptor.clone());
+        }
+        self.event(task, Event::Resolved(descriptor));
+        self.complete(task);
+    }
+}

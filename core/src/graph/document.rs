@@ -1,0 +1,243 @@
+//! Getting the document of a node, from whichever end has it.
+//!
+//! Responsible for where a manifest is read from, that it is what its name says, and the choice of a
+//! platform. Must not know what is asked of a destination (`asking`) nor what is put there
+//! (`putting`).
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::{End, ROOT, Stage};
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::{Error, NotFound, Said};
+use crate::event::Event;
+use crate::manifest::media_type::{OCI_ARTIFACT, is_manifest_type};
+use crate::manifest::{Content, Declared, Document, DocumentError};
+use crate::op::{ManifestGet, Operation, Site};
+use crate::platform::{self, Platform};
+use crate::reference::Target;
+use crate::session::Session;
+use crate::store::{StoreError, StoreId, StoreOp};
+use crate::task::{Platforms, TaskId};
+use crate::work::NodeId;
+
+impl Session {
+    /// Fetches a document into memory from wherever the source is.
+    pub(super) fn obtain(&mut self, task: TaskId, node: NodeId) {
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        copying.nodes[node.0].stage = Stage::Loading;
+        let Some(descriptor) = copying.nodes[node.0].descriptor.clone() else {
+            return;
+        };
+        match (&copying.source, &copying.destination) {
+            (End::Store { store, .. }, _)
+            | (End::Registry { .. }, Some(End::Store { store, .. })) => {
+                let store = *store;
+                self.load(task, node, store, descriptor.digest);
+            }
+            (End::Registry { site, .. }, _) => {
+                let site = site.clone();
+                self.get(task, node, site, descriptor);
+            }
+        }
+    }
+
+    pub(super) fn load(&mut self, task: TaskId, node: NodeId, store: StoreId, digest: Digest) {
+        let limit = self.limits().document;
+        self.node_step(task, node, store, StoreOp::Load { digest, limit });
+    }
+
+    pub(super) fn get_root(&mut self, task: TaskId) {
+        let limit = self.limits().document;
+        let Some(copying) = self.tasks.get(&task) else {
+            return;
+        };
+        let End::Registry { site, reference } = copying.source.clone() else {
+            return;
+        };
+        let op = ManifestGet::new(site.clone(), reference.target(), None, limit);
+        self.node_exchange(task, ROOT, site, Operation::ManifestGet(op));
+    }
+
+    pub(super) fn get(&mut self, task: TaskId, node: NodeId, site: Site, descriptor: Descriptor) {
+        let limit = self.limits().document;
+        let target = Target::Digest(descriptor.digest.clone());
+        let op = ManifestGet::new(site.clone(), target, Some(descriptor), limit);
+        self.node_exchange(task, node, site, Operation::ManifestGet(op));
+    }
+
+    /// The store has not got the document: ask the registry, or give up.
+    pub(super) fn not_loaded(&mut self, task: TaskId, node: NodeId) {
+        let Some(copying) = self.tasks.get(&task) else {
+            return;
+        };
+        let descriptor = copying.nodes[node.0].descriptor.clone();
+        match (&copying.source, descriptor) {
+            (End::Registry { .. }, None) => self.get_root(task),
+            (End::Registry { site, .. }, Some(descriptor)) => {
+                let site = site.clone();
+                self.get(task, node, site, descriptor);
+            }
+            (End::Store { .. }, descriptor) => {
+                let digest = descriptor
+                    .map(|d| format!("{}", d.digest))
+                    .unwrap_or_default();
+                let what = format!("manifest {digest} is not in the layout");
+                let kind = crate::store::StoreErrorKind::Absent;
+                self.fail(task, Error::Store(StoreError::new(kind, what)));
+            }
+        }
+    }
+
+    /// A document came out of a store: it is what its name says, or worth nothing.
+    pub(super) fn loaded(&mut self, task: TaskId, node: NodeId, bytes: Vec<u8>) {
+        let Some(copying) = self.tasks.get(&task) else {
+            return;
+        };
+        let from_source = matches!(copying.source, End::Store { .. });
+        let parsed = match &copying.nodes[node.0].descriptor {
+            Some(descriptor) => {
+                let declared = Declared::Descriptor(&descriptor.media_type);
+                Document::parse_as(bytes, declared, &descriptor.digest)
+            }
+            None => {
+                let End::Registry { reference, .. } = &copying.source else {
+                    return;
+                };
+                let Target::Digest(digest) = reference.target() else {
+                    return;
+                };
+                Document::parse_as(bytes, Declared::ContentType(None), &digest)
+            }
+        };
+        match parsed {
+            Ok(document) => self.got(task, node, document),
+            // A damaged copy at the destination is as good as none.
+            Err(_) if !from_source => self.not_loaded(task, node),
+            Err(DocumentError::Digest { expected, found }) => {
+                let what = "manifest in the layout".into();
+                let (expected, found) = (format!("{expected}"), format!("{found}"));
+                self.fail(
+                    task,
+                    Error::Mismatch {
+                        what,
+                        expected,
+                        found,
+                    },
+                );
+            }
+            Err(error) => {
+                let what = format!("manifest in the layout: {error}");
+                self.fail(task, Error::Policy { what });
+            }
+        }
+    }
+
+    /// A document is here, verified.
+    pub(super) fn got(&mut self, task: TaskId, node: NodeId, document: Document) {
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        if copying.destination.is_none() {
+            return self.resolved(task, document.descriptor());
+        }
+        if node == ROOT && copying.by_digest.is_empty() {
+            if let (Platforms::One(wanted), Content::Index(index)) =
+                (&copying.platforms, document.content())
+            {
+                return match choose(wanted, &index.manifests) {
+                    Ok(chosen) => {
+                        let root = &mut copying.nodes[ROOT.0];
+                        root.descriptor = Some(chosen);
+                        root.depth += 1;
+                        if root.depth > self.config.limits.depth {
+                            let what = "indexes are nested too deeply".into();
+                            return self.fail(task, Error::Policy { what });
+                        }
+                        self.obtain(task, ROOT);
+                    }
+                    Err(error) => self.fail(task, error),
+                };
+            }
+            if let Err(error) = self.check_destination(task, &document) {
+                return self.fail(task, error);
+            }
+            let Some(copying) = self.tasks.get_mut(&task) else {
+                return;
+            };
+            let mut descriptor = document.descriptor();
+            if let Some(known) = copying.nodes[ROOT.0].descriptor.take() {
+                descriptor.platform = known.platform;
+            }
+            copying.by_digest.insert(descriptor.digest.clone(), ROOT);
+            copying.nodes[ROOT.0].descriptor = Some(descriptor.clone());
+            self.event(task, Event::Resolved(descriptor));
+        }
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        copying.held += document.bytes().len() as u64;
+        if copying.held > self.config.limits.documents {
+            let what = "the manifests of this image are too large to be held together".into();
+            return self.fail(task, Error::Policy { what });
+        }
+        copying.nodes[node.0].document = Some(document);
+        self.open(task, node);
+    }
+
+    /// A destination that names a digest must be given exactly that.
+    fn check_destination(&self, task: TaskId, document: &Document) -> Result<(), Error> {
+        let Some(Some(End::Registry { reference, .. })) =
+            self.tasks.get(&task).map(|copying| &copying.destination)
+        else {
+            return Ok(());
+        };
+        match reference.digest() {
+            Some(digest) if digest != document.digest() => Err(Error::Policy {
+                what: format!(
+                    "the destination names {digest}, but what would be pushed is {}",
+                    document.digest()
+                ),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Document {
+    /// What the document points to: manifests, and everything else.
+    pub(super) fn children(&self) -> (Vec<Descriptor>, Vec<Descriptor>) {
+        match self.content() {
+            Content::Image(image) => {
+                let config = core::iter::once(&image.config);
+                (Vec::new(), config.chain(&image.layers).cloned().collect())
+            }
+            Content::Artifact(artifact) => (Vec::new(), artifact.blobs.clone()),
+            Content::Index(index) => index.manifests.iter().cloned().partition(|entry| {
+                is_manifest_type(&entry.media_type) || entry.media_type == OCI_ARTIFACT
+            }),
+        }
+    }
+
+    pub(super) fn config(&self) -> Option<Descriptor> {
+        match self.content() {
+            Content::Image(image) => Some(image.config.clone()),
+            Content::Index(_) | Content::Artifact(_) => None,
+        }
+    }
+}
+
+/// The image for a platform, or an error that lists what there is (IDX-17).
+fn choose(wanted: &Platform, entries: &[Descriptor]) -> Result<Descriptor, Error> {
+    match platform::choose(wanted, entries) {
+        Ok(chosen) => Ok(chosen.clone()),
+        Err(error) => Err(Error::NotFound(NotFound {
+            what: format!("an image for {wanted}"),
+            said: Said::default(),
+            hint: Some(format!("{error}")),
+        })),
+    }
+}

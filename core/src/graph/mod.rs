@@ -1,0 +1,354 @@
+//! Copying an image: its manifests and what they point to, in the order that keeps both sides whole.
+//!
+//! Responsible for order: blobs, then the manifest over them, then the index over those, the name
+//! last. Each manifest is a node; a node is put once everything below it is there. Must not know
+//! how blobs move (`work`) nor requests (`op`).
+//!
+//! ```text
+//!  root:  Finding ─▶ Loading ─▶ Asking ─┬─ the name stands for it ─────────────▶ over
+//!                                       └─▶ Open (children under way) ─▶ Putting ─▶ Naming ─▶ over
+//!  child:            Loading ─▶ Open ─┬─▶ Putting ─▶ Done
+//!                                     └─ it is there with everything below ─▶ Done
+//! ```
+
+mod asking;
+mod children;
+mod document;
+mod putting;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::manifest::Document;
+use crate::op::{ManifestHead, Operation, Outcome, Site};
+use crate::reference::{Reference, Repository, Target};
+use crate::scope::Scopes;
+use crate::session::Session;
+use crate::store::{StoreAnswer, StoreError, StoreId, StoreOp};
+use crate::task::{Failure, Platforms, Report, TaskId};
+use crate::time::Time;
+use crate::wire::ExchangeId;
+use crate::work::{How, NodeId, Owner};
+
+/// One end of a copy.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    Registry {
+        site: Site,
+        reference: Reference,
+    },
+    Store {
+        store: StoreId,
+        name: Option<String>,
+    },
+}
+
+/// A copy under way.
+#[derive(Debug)]
+pub(crate) struct Copying {
+    pub(crate) source: End,
+    /// `None`: only find out what the source's reference stands for.
+    pub(crate) destination: Option<End>,
+    pub(crate) platforms: Platforms,
+    pub(crate) spool: Option<StoreId>,
+    pub(crate) from: Vec<Repository>,
+    pub(crate) deadline: Option<Time>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) by_digest: BTreeMap<Digest, NodeId>,
+    pub(crate) blobs: BTreeMap<Digest, Blob>,
+    /// Bytes of the documents held.
+    pub(crate) held: u64,
+    pub(crate) report: Tally,
+    pub(crate) exchanges: BTreeSet<ExchangeId>,
+    pub(crate) steps: usize,
+    pub(crate) ending: Option<Result<Report, Failure>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tally {
+    moved: u64,
+    bytes: u64,
+    mounted: u64,
+    present: u64,
+}
+
+impl Tally {
+    pub(crate) const NONE: Self = Self {
+        moved: 0,
+        bytes: 0,
+        mounted: 0,
+        present: 0,
+    };
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Known from the start for everything but a root that is named by a tag.
+    descriptor: Option<Descriptor>,
+    document: Option<Document>,
+    parents: Vec<NodeId>,
+    depth: usize,
+    stage: Stage,
+    /// Children that are not there yet: manifests and blobs.
+    waiting: usize,
+    /// Whether the destination has it with everything below.
+    there: There,
+    /// It was refused for missing children once, and everything below was asked for anew.
+    healed: bool,
+    /// Do not believe that anything below is there.
+    distrust: bool,
+    /// It stands for a blob that came with its descriptor, not for a manifest.
+    embedded: Option<Digest>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    Finding,
+    Loading,
+    Asking,
+    Open,
+    Putting,
+    /// Looking at the image's configuration, to compare its platform.
+    Comparing,
+    Naming,
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum There {
+    Unknown,
+    Asking,
+    No,
+    Yes,
+}
+
+#[derive(Debug)]
+pub(crate) struct Blob {
+    /// Manifests that wait for it.
+    nodes: Vec<NodeId>,
+    done: bool,
+}
+
+const ROOT: NodeId = NodeId(0);
+
+impl Session {
+    /// Begins a copy, or the look-up of a reference.
+    pub(crate) fn begin_copy(&mut self, task: TaskId) {
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        copying.nodes.push(Node::new(None, 0));
+        match copying.source.clone() {
+            End::Store { store, name } => {
+                copying.nodes[ROOT.0].stage = Stage::Finding;
+                self.node_step(task, ROOT, store, StoreOp::Find { name });
+            }
+            End::Registry { site, reference } if copying.destination.is_none() => {
+                copying.nodes[ROOT.0].stage = Stage::Asking;
+                let op = ManifestHead {
+                    site: site.clone(),
+                    target: reference.target(),
+                };
+                self.node_exchange(task, ROOT, site, Operation::ManifestHead(op));
+            }
+            End::Registry { reference, .. } => {
+                copying.nodes[ROOT.0].stage = Stage::Loading;
+                match (reference.target(), &copying.destination) {
+                    // What a digest names may be here already; a tag has to be asked about.
+                    (Target::Digest(digest), Some(End::Store { store, .. })) => {
+                        let store = *store;
+                        self.load(task, ROOT, store, digest);
+                    }
+                    (Target::Digest(_) | Target::Tag(_), _) => self.get_root(task),
+                }
+            }
+        }
+    }
+
+    /// Takes the answer to a store's step that a node asked for.
+    pub(crate) fn node_stepped(
+        &mut self,
+        task: TaskId,
+        node: NodeId,
+        answer: Result<StoreAnswer, StoreError>,
+    ) {
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        copying.steps -= 1;
+        if copying.ending.is_some() {
+            return;
+        }
+        let stage = copying.nodes[node.0].stage;
+        let answer = match answer {
+            Ok(answer) => answer,
+            // It is only looked at for a warning.
+            Err(_) if stage == Stage::Comparing => return self.name(task),
+            Err(error) => return self.fail(task, Error::Store(error)),
+        };
+        match (stage, answer) {
+            (Stage::Finding, StoreAnswer::Found(descriptor)) => {
+                copying.nodes[node.0].descriptor = Some(descriptor);
+                self.obtain(task, node);
+            }
+            (Stage::Loading, StoreAnswer::Loaded(bytes)) => self.loaded(task, node, bytes),
+            (Stage::Loading, StoreAnswer::Absent) => self.not_loaded(task, node),
+            (Stage::Putting, StoreAnswer::Written) => self.put(task, node),
+            (Stage::Comparing, answer) => {
+                if let StoreAnswer::Loaded(config) = answer {
+                    self.compare(task, &config);
+                }
+                self.name(task);
+            }
+            (Stage::Naming, StoreAnswer::Written) => self.complete(task),
+            // It, or what is above it, was found at the destination meanwhile.
+            (Stage::Done, _) => {}
+            (Stage::Open | Stage::Putting, StoreAnswer::Loaded(_) | StoreAnswer::Absent) => {}
+            (stage, answer) => {
+                let answer = answer.name();
+                let what = format!("the store answered {stage:?} with {answer}");
+                let error = StoreError::new(crate::store::StoreErrorKind::Io, what);
+                self.fail(task, Error::Store(error));
+            }
+        }
+    }
+
+    /// Takes the outcome of an exchange that a node began.
+    pub(crate) fn node_settled(
+        &mut self,
+        task: TaskId,
+        node: NodeId,
+        result: Option<Result<Outcome, Error>>,
+    ) {
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        if copying.ending.is_some() {
+            return;
+        }
+        let outcome = match result {
+            Some(Ok(outcome)) => outcome,
+            Some(Err(error)) => return self.fail(task, error),
+            None => unreachable!("only the moving of blobs is lost"),
+        };
+        match outcome {
+            Outcome::Document(document) => self.got(task, node, *document),
+            Outcome::Found {
+                digest,
+                size,
+                media_type,
+            } => {
+                self.found(task, node, digest, size, media_type);
+            }
+            Outcome::Absent => self.absent(task, node),
+            Outcome::Put => self.put(task, node),
+            Outcome::Childless(error) => self.heal(task, node, error),
+            Outcome::Fetched { .. }
+            | Outcome::Present
+            | Outcome::Mounted
+            | Outcome::Opened(_)
+            | Outcome::Sent
+            | Outcome::Granted(_) => unreachable!("no manifest asks for this"),
+        }
+    }
+
+    /// A blob is there, or cannot be had.
+    pub(crate) fn blob_settled(
+        &mut self,
+        task: TaskId,
+        digest: &Digest,
+        result: Result<How, Error>,
+    ) {
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        if copying.ending.is_some() {
+            return;
+        }
+        let how = match result {
+            Ok(how) => how,
+            Err(error) => return self.fail(task, error),
+        };
+        let Some(blob) = copying.blobs.get_mut(digest) else {
+            return;
+        };
+        blob.done = true;
+        match how {
+            How::Moved(bytes) => {
+                copying.report.moved += 1;
+                copying.report.bytes += bytes;
+            }
+            How::Mounted => copying.report.mounted += 1,
+            How::Present => copying.report.present += 1,
+        }
+        for node in core::mem::take(&mut blob.nodes) {
+            self.child_done(task, node);
+        }
+    }
+
+    fn node_step(&mut self, task: TaskId, node: NodeId, store: StoreId, op: StoreOp) {
+        if let Some(copying) = self.tasks.get_mut(&task) {
+            copying.steps += 1;
+        }
+        self.step(Owner::Node(task, node), store, op);
+    }
+
+    fn node_exchange(&mut self, task: TaskId, node: NodeId, site: Site, op: Operation) {
+        let Some(copying) = self.tasks.get(&task) else {
+            return;
+        };
+        let wish = copying.wish(&site);
+        let id = self
+            .wire
+            .begin(Owner::Node(task, node), task, site, op, wish);
+        if let Some(copying) = self.tasks.get_mut(&task) {
+            copying.exchanges.insert(id);
+        }
+    }
+}
+
+impl Copying {
+    /// The union of scopes that the task will need at a registry: asked for from the start, so that
+    /// one token serves it all (AUTH-65).
+    fn wish(&self, site: &Site) -> Scopes {
+        let at = |end: &End| match end {
+            End::Registry { site: other, .. } if other.origin == site.origin => {
+                Some(other.repository.clone())
+            }
+            End::Registry { .. } | End::Store { .. } => None,
+        };
+        let mut scopes = Scopes::default();
+        if let Some(to) = self.destination.as_ref().and_then(at) {
+            scopes.merge(&Scopes::push(&to));
+            for from in self.from.iter().take(1) {
+                scopes.merge(&Scopes::pull(from));
+            }
+        }
+        if let Some(from) = at(&self.source) {
+            scopes.merge(&Scopes::pull(&from));
+        }
+        scopes
+    }
+}
+
+impl Node {
+    const fn new(descriptor: Option<Descriptor>, depth: usize) -> Self {
+        Self {
+            descriptor,
+            document: None,
+            parents: Vec::new(),
+            depth,
+            stage: Stage::Loading,
+            waiting: 0,
+            there: There::Unknown,
+            healed: false,
+            distrust: false,
+            embedded: None,
+        }
+    }
+}

@@ -1,0 +1,340 @@
+use std::vec::Vec;
+
+use http::{HeaderValue, Response};
+
+use super::super::testing::site;
+use super::*;
+
+fn origin() -> crate::registry::Origin {
+    site().origin
+}
+use crate::call::{Call, Done, Interrupted, JobId, Keep, Outcome as Ended, Receive};
+use crate::error::RequestLine;
+use crate::exchange::{Class, classify};
+
+const SIZE: u64 = 1234;
+
+fn content() -> Vec<u8> {
+    (0..SIZE).map(|n| (n % 241) as u8).collect()
+}
+
+/// A fetch that has the first `from` bytes.
+fn get(from: u64) -> BlobGet {
+    let content = content();
+    let mut hashing = Hashing::new(Algorithm::Sha256);
+    hashing.update(&content[..usize::try_from(from).expect("it is small")]);
+    BlobGet {
+        site: site(),
+        digest: Digest::of(Algorithm::Sha256, &content),
+        size: SIZE,
+        store: StoreId(0),
+        transfer: TransferId(1),
+        hashing,
+        restarted: false,
+        shorts: 0,
+        received: 0,
+    }
+}
+
+/// Runs a call with this answer, its body bytes of the blob from where it says, and shows what
+/// was stored from where and what came of it.
+fn ran(op: BlobGet, status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> String {
+    let draft = op.draft();
+    let request = http::Request::new(draft.payload);
+    let mut call = Call::new(JobId(0), origin(), request, draft.expect, 1000);
+    let mut head = Response::new(());
+    *head.status_mut() = http::StatusCode::from_u16(status).expect("a status");
+    for (name, value) in headers {
+        let value = HeaderValue::from_str(value).expect("a value");
+        head.headers_mut().append(*name, value);
+    }
+    let receive = call.head(head);
+    let stored = match &receive {
+        Receive::Store { offset, .. } => format!("from {offset}, "),
+        Receive::Collect => "collected, ".into(),
+        Receive::Discard { .. } => "discarded, ".into(),
+    };
+    if !matches!(receive, Receive::Discard { .. }) {
+        for chunk in body.chunks(100) {
+            if call.data(chunk) == Keep::Stop {
+                break;
+            }
+        }
+    }
+    stored + &concluded(op, call.finish(Ok(())))
+}
+
+fn concluded(op: BlobGet, done: Done) -> String {
+    let Ended::Http(exchanged) = done.into_outcome() else {
+        panic!("an HTTP job ends as one")
+    };
+    let line = RequestLine("GET".into());
+    let class = classify(&exchanged, &line);
+    if matches!(class, Class::Retry { .. }) {
+        let mut op = op;
+        op.interrupted(exchanged.body);
+        return format!("again from {}", op.hashing.len());
+    }
+    assert!(matches!(class, Class::Answered), "{class:?}");
+    let answer = Answer {
+        request: line,
+        url: site().url("blobs/x"),
+        status: exchanged.status.expect("there was a head"),
+        headers: exchanged.headers,
+        body: exchanged.body,
+        flaw: exchanged.flaw,
+        denied: None,
+    };
+    match op.answer(answer) {
+        Verdict::Next(Operation::BlobGet(op)) if op.restarted => "start over".into(),
+        Verdict::Next(Operation::BlobGet(op)) => format!("next from {}", op.hashing.len()),
+        Verdict::Next(_) => "another operation".into(),
+        Verdict::Done(Outcome::Fetched { .. }) => "Fetched".into(),
+        Verdict::Done(outcome) => format!("{outcome:?}"),
+        Verdict::Failed(error) => format!("{:?}", error.kind()),
+    }
+}
+
+/// V-E.1: answers to a Range from byte 500 of 1234.
+#[test]
+fn answers_to_a_range() {
+    let range = "content-range";
+    let body = content();
+    let rest = &body[500..];
+    let more = [rest, b"x"].concat();
+    type Headers<'a> = &'a [(&'static str, &'a str)];
+    let table: &[(&str, u16, Headers<'_>, &[u8], &str)] = &[
+        (
+            "1",
+            206,
+            &[(range, "bytes 500-1233/1234")],
+            rest,
+            "from 500, Fetched",
+        ),
+        (
+            "2",
+            206,
+            &[(range, "bytes 500-999/1234")],
+            &rest[..500],
+            "from 500, next from 1000",
+        ),
+        (
+            "3",
+            206,
+            &[(range, "bytes 500-1233/*")],
+            rest,
+            "from 500, Fetched",
+        ),
+        (
+            "5",
+            206,
+            &[(range, " bytes 500-1233/1234 ")],
+            rest,
+            "from 500, Fetched",
+        ),
+        (
+            "6",
+            206,
+            &[(range, "bytes 0-1233/1234")],
+            &body,
+            "discarded, start over",
+        ),
+        (
+            "7",
+            206,
+            &[(range, "bytes 500-1233/1235")],
+            rest,
+            "discarded, start over",
+        ),
+        (
+            "9",
+            206,
+            &[(range, "bytes 5-3/10")],
+            rest,
+            "discarded, start over",
+        ),
+        (
+            "10",
+            206,
+            &[(range, "bytes 500-1233")],
+            rest,
+            "discarded, start over",
+        ),
+        (
+            "11",
+            206,
+            &[(range, "bytes=500-1233/1234")],
+            rest,
+            "discarded, start over",
+        ),
+        (
+            "13",
+            206,
+            &[(range, "bytes */1234")],
+            rest,
+            "discarded, start over",
+        ),
+        ("14", 206, &[], rest, "discarded, start over"),
+        (
+            "15",
+            206,
+            &[(range, "bytes 500-600/1234, bytes 700-1233/1234")],
+            rest,
+            "discarded, start over",
+        ),
+        (
+            "15, two lines",
+            206,
+            &[
+                (range, "bytes 500-1233/1234"),
+                (range, "bytes 500-1233/1234"),
+            ],
+            rest,
+            "discarded, start over",
+        ),
+        (
+            "17",
+            206,
+            &[
+                (range, "bytes 500-1233/1234"),
+                ("content-type", "multipart/byteranges; boundary=x"),
+            ],
+            rest,
+            "discarded, start over",
+        ),
+        (
+            "18",
+            206,
+            &[(range, "bytes 500-1233/1234")],
+            &rest[..700],
+            "from 500, again from 1200",
+        ),
+        (
+            "19",
+            206,
+            &[(range, "bytes 500-1233/1234")],
+            &more,
+            "from 500, Mismatch",
+        ),
+        (
+            "21",
+            200,
+            &[("content-length", "1234")],
+            &body,
+            "from 0, Fetched",
+        ),
+        ("21, cut", 200, &[], &body[..300], "from 0, again from 300"),
+        (
+            "23",
+            416,
+            &[(range, "bytes */1234")],
+            b"",
+            "collected, start over",
+        ),
+        ("25", 416, &[], b"", "collected, start over"),
+        ("26", 404, &[], b"", "collected, NotFound"),
+        (
+            "a wrong length",
+            206,
+            &[(range, "bytes 500-1233/1234"), ("content-length", "735")],
+            rest,
+            "discarded, Mismatch",
+        ),
+        (
+            "encoded",
+            206,
+            &[(range, "bytes 500-1233/1234"), ("content-encoding", "gzip")],
+            rest,
+            "discarded, Refused",
+        ),
+        ("forbidden", 403, &[], b"", "collected, Auth"),
+    ];
+    for (row, status, headers, body, expected) in table {
+        assert_eq!(
+            ran(get(500), *status, headers, body),
+            *expected,
+            "V-E.1 {row}"
+        );
+    }
+}
+
+/// From the start there is no Range, and then a 206 is none that can be used.
+#[test]
+fn answers_from_the_start() {
+    let body = content();
+    let mut wrong = body.clone();
+    wrong[7] ^= 1;
+    let long = [&body[..], b"x"].concat();
+    type Row<'a> = (
+        &'a str,
+        u16,
+        &'a [(&'static str, &'a str)],
+        &'a [u8],
+        &'a str,
+    );
+    let table: &[Row<'_>] = &[
+        ("whole", 200, &[], &body, "from 0, Fetched"),
+        ("wrong", 200, &[], &wrong, "from 0, start over"),
+        ("cut", 200, &[], &body[..700], "from 0, again from 700"),
+        ("long", 200, &[], &long, "from 0, Mismatch"),
+        (
+            "length",
+            200,
+            &[("content-length", "1235")],
+            &long,
+            "discarded, Mismatch",
+        ),
+        (
+            "206",
+            206,
+            &[("content-range", "bytes 0-1233/1234")],
+            &body,
+            "discarded, start over",
+        ),
+        ("empty", 204, &[], b"", "from 0, again from 0"),
+        ("gone", 410, &[], b"", "collected, NotFound"),
+    ];
+    for (row, status, headers, body, expected) in table {
+        assert_eq!(ran(get(0), *status, headers, body), *expected, "{row}");
+    }
+    // The second time it is a failure.
+    let again = || BlobGet {
+        restarted: true,
+        ..get(0)
+    };
+    assert_eq!(ran(again(), 200, &[], &wrong), "from 0, Mismatch");
+    let range = ("content-range", "bytes 0-1233/1234");
+    assert_eq!(ran(again(), 206, &[range], &body), "discarded, Refused");
+}
+
+#[test]
+fn a_range_is_closed() {
+    assert_eq!(get(0).draft().headers.get(header::RANGE), None);
+    assert_eq!(get(500).draft().headers[header::RANGE], "bytes=500-1233");
+    assert_eq!(get(1233).draft().headers[header::RANGE], "bytes=1233-1233");
+}
+
+#[test]
+fn what_broke_off_is_kept() {
+    let op = get(500);
+    let draft = op.draft();
+    let mut call = Call::new(
+        JobId(0),
+        origin(),
+        http::Request::new(draft.payload),
+        draft.expect,
+        9,
+    );
+    let mut head = Response::new(());
+    *head.status_mut() = http::StatusCode::PARTIAL_CONTENT;
+    let range = HeaderValue::from_static("bytes 500-1233/1234");
+    head.headers_mut().insert("content-range", range);
+    assert!(matches!(
+        call.head(head),
+        Receive::Store { offset: 500, .. }
+    ));
+    assert_eq!(call.data(&content()[500..777]), Keep::All);
+    let error = crate::call::TransportError::new(crate::call::TransportErrorKind::Idle, "x");
+    let done = call.finish(Err(Interrupted::Transport(error)));
+    assert_eq!(concluded(op, done), "again from 777");
+}

@@ -1,0 +1,410 @@
+//! The way back: what the end of a job makes of its exchange.
+//!
+//! Responsible for redirects, challenges, tries, and for who gets the outcome. Must not know when
+//! anything goes out (`host`, `sending`).
+
+use alloc::format;
+use alloc::string::ToString;
+use core::time::Duration;
+
+use http::Method;
+
+use super::host::Turn;
+use super::{Exchange, ExchangeId, Purpose, Settled, State, WARNINGS, Wire, line};
+use crate::auth::{Broker, Key, Refused};
+use crate::call::{Exchanged, JobId, Received};
+use crate::digest::Digest;
+use crate::error::{Error, RequestLine};
+use crate::event::Event;
+use crate::exchange::{Class, classify, follow};
+use crate::header::warnings;
+use crate::op::{Answer, Operation, Outcome, Verdict};
+use crate::registry::Origin;
+use crate::retry::Decision;
+use crate::rng::Rng;
+use crate::said;
+use crate::time::Time;
+use crate::uri::Url;
+
+impl Wire {
+    pub(super) fn ended(
+        &mut self,
+        id: ExchangeId,
+        exchanged: Exchanged,
+        job: JobId,
+        now: Time,
+        rng: &mut Rng,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        if exchange.abandoned {
+            self.remove(id);
+            return;
+        }
+        let task = exchange.task;
+        let draft = exchange.op.draft();
+        let url = exchange.hop.clone().unwrap_or(draft.url);
+        let line = line(&draft.method, &url);
+        for warning in warnings(&exchanged.headers) {
+            if self.warned.len() < WARNINGS && self.warned.insert(warning.clone()) {
+                self.events.push_back((task, Event::Warning(warning)));
+            }
+        }
+        let is_token = matches!(exchange.op, Operation::Token(_));
+        let foreign = !is_token && url.origin() != &exchange.site.origin;
+        let class = classify(&exchanged, &line);
+        match class {
+            Class::Aborted => self.lost(id, now, rng),
+            Class::Damaged { found } => {
+                let error = damaged(&self.exchanges[&id].op, &line, found);
+                self.settle(id, Err(error));
+            }
+            Class::Fatal(error) => self.settle(id, Err(error)),
+            Class::Retry { error, after } => {
+                self.congested(id, &exchanged, job, after, now);
+                self.retry(id, exchanged.body, error, after, now, rng);
+            }
+            Class::Challenged if is_token => self.answered(id, exchanged, url, line),
+            Class::Challenged if foreign => {
+                let what = format!(
+                    "{} answered 401, but credentials for `{}` are not for it",
+                    url.origin(),
+                    self.exchanges[&id].site.registry
+                );
+                self.settle(
+                    id,
+                    Err(Error::Peer {
+                        request: line,
+                        what,
+                    }),
+                );
+            }
+            Class::Challenged => self.challenged(id, &exchanged, &url),
+            Class::Redirected if is_token => {
+                let what =
+                    format!("{line}: redirected a request for a token, which is not followed");
+                self.settle(id, Err(Error::Policy { what }));
+            }
+            Class::Redirected => self.redirected(id, &exchanged, &draft.method, &url, &line),
+            Class::Answered => {
+                self.uncongested(id);
+                self.answered(id, exchanged, url, line);
+            }
+        }
+    }
+
+    fn redirected(
+        &mut self,
+        id: ExchangeId,
+        exchanged: &Exchanged,
+        method: &Method,
+        url: &Url,
+        line: &RequestLine,
+    ) {
+        self.accept(id, url);
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let mut to = follow(exchanged, method, url, &exchange.site.origin, line);
+        if let Ok(next) = &to {
+            exchange.visited.push(url.clone());
+            let peer = |what: &str| Error::Peer {
+                request: line.clone(),
+                what: what.into(),
+            };
+            if exchange.visited.contains(next) {
+                to = Err(peer("redirects in a circle"));
+            } else if exchange.visited.len() > self.config.limits.redirects {
+                to = Err(peer("redirects too often"));
+            }
+        }
+        match to {
+            Ok(next) => {
+                exchange.hop = Some(next);
+                self.enqueue(id, Turn::First);
+            }
+            Err(error) => self.settle(id, Err(error)),
+        }
+    }
+
+    fn challenged(&mut self, id: ExchangeId, exchanged: &Exchanged, url: &Url) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let needs = exchange.op.needs();
+        let mut memo = core::mem::take(&mut exchange.memo);
+        let exchange = &self.exchanges[&id];
+        let asking = exchange.asking(id, &needs, url);
+        let status = exchanged.status.unwrap_or(http::StatusCode::UNAUTHORIZED);
+        let said = match &exchanged.body {
+            Received::Collected { bytes, .. } => said::read(bytes),
+            Received::Nothing | Received::Stored { .. } => crate::error::Said::default(),
+        };
+        let refused =
+            self.broker
+                .challenged(&asking, &mut memo, status, &exchanged.headers, url, said);
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.memo = memo;
+            exchange.hop = None;
+            exchange.visited.clear();
+        }
+        match refused {
+            // It has found out what it was to find out.
+            Refused::Again if matches!(self.exchanges[&id].purpose, Purpose::Probe) => {
+                self.remove(id);
+            }
+            Refused::Again => self.enqueue(id, Turn::First),
+            Refused::Denied(denied) => self.answer_denied(id, denied),
+        }
+    }
+
+    pub(super) fn answer_denied(&mut self, id: ExchangeId, denied: crate::error::AuthError) {
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        let draft = exchange.op.draft();
+        let answer = Answer {
+            request: line(&draft.method, &draft.url),
+            url: draft.url,
+            status: http::StatusCode::from_u16(denied.status)
+                .unwrap_or(http::StatusCode::UNAUTHORIZED),
+            headers: http::HeaderMap::new(),
+            body: Received::Nothing,
+            flaw: None,
+            denied: Some(denied),
+        };
+        self.conclude(id, answer);
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        id: ExchangeId,
+        exchanged: Exchanged,
+        url: Url,
+        line: RequestLine,
+    ) {
+        self.accept(id, &url);
+        let answer = Answer {
+            request: line,
+            url,
+            status: exchanged
+                .status
+                .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR),
+            headers: exchanged.headers,
+            body: exchanged.body,
+            flaw: exchanged.flaw,
+            denied: None,
+        };
+        self.conclude(id, answer);
+    }
+
+    /// The registry itself answered without asking who we are.
+    fn accept(&mut self, id: ExchangeId, url: &Url) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        if url.origin() == &exchange.site.origin && !matches!(exchange.op, Operation::Token(_)) {
+            let origin = exchange.site.origin.clone();
+            self.broker.accepted(id, &origin, &mut exchange.memo);
+        }
+    }
+
+    /// Lets the operation judge an answer.
+    fn conclude(&mut self, id: ExchangeId, answer: Answer) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        if let Operation::BlobPut(op) = &exchange.op
+            && let Some(from) = op.mounts_from()
+            && matches!(answer.status.as_u16(), 401 | 403 | 405)
+        {
+            let from = from.clone();
+            self.unmountable
+                .insert((exchange.site.origin.clone(), from));
+        }
+        match exchange.op.clone().answer(answer) {
+            Verdict::Next(op) => {
+                exchange.op = op;
+                exchange.hop = None;
+                exchange.visited.clear();
+                self.enqueue(id, Turn::First);
+            }
+            Verdict::Done(outcome) => self.settle(id, Ok(outcome)),
+            Verdict::Failed(error) => self.settle(id, Err(error)),
+        }
+    }
+
+    fn retry(
+        &mut self,
+        id: ExchangeId,
+        body: Received,
+        error: Error,
+        asked: Option<Duration>,
+        now: Time,
+        rng: &mut Rng,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        exchange.op.interrupted(body);
+        if exchange.tries.reached(exchange.op.position()) {
+            exchange.memo.progressed();
+        }
+        // What a redirect led to is short-lived: start again at the registry (HTTP-15).
+        exchange.hop = None;
+        exchange.visited.clear();
+        match exchange.tries.failed(&self.config.retry, asked, rng) {
+            Decision::Again { attempt, after } => {
+                exchange.state = State::BackingOff(now + after.max(Duration::from_micros(1)));
+                let why = error.to_string();
+                self.events.push_back((
+                    exchange.task,
+                    Event::Retrying {
+                        attempt,
+                        after,
+                        why,
+                    },
+                ));
+            }
+            Decision::Enough { attempts } => {
+                let last = error.into();
+                self.settle(
+                    id,
+                    Err(Error::Exhausted {
+                        attempts,
+                        retry_after: asked,
+                        last,
+                    }),
+                );
+            }
+        }
+    }
+
+    /// The worker died with the job, or ended it without being told to.
+    pub(super) fn lost(&mut self, id: ExchangeId, now: Time, rng: &mut Rng) {
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        if exchange.abandoned {
+            self.remove(id);
+            return;
+        }
+        if let (Operation::BlobGet(_), Purpose::Owner(_)) = (&exchange.op, &exchange.purpose) {
+            // Its hash is gone: its owner begins again with what the store has.
+            let exchange = self.remove(id).expect("it was just there");
+            if let Purpose::Owner(owner) = exchange.purpose {
+                self.settled.push_back(Settled {
+                    owner,
+                    result: None,
+                });
+            }
+            return;
+        }
+        let draft = exchange.op.draft();
+        let error = crate::call::TransportError::new(
+            crate::call::TransportErrorKind::Other,
+            "the worker was lost",
+        );
+        let error = Error::Transport {
+            request: line(&draft.method, &draft.url),
+            error,
+        };
+        self.retry(id, Received::Nothing, error, None, now, rng);
+    }
+
+    pub(super) fn settle(&mut self, id: ExchangeId, result: Result<Outcome, Error>) {
+        let Some(exchange) = self.remove(id) else {
+            return;
+        };
+        match exchange.purpose {
+            Purpose::Owner(owner) => {
+                self.settled.push_back(Settled {
+                    owner,
+                    result: Some(result),
+                });
+            }
+            Purpose::Token(key) => self.token_settled(&key, result),
+            Purpose::Probe => {
+                // What it found out, the broker knows. If it failed, so would those that it went
+                // before.
+                if let Err(error) = result {
+                    self.probe_failed(&exchange.site.origin, &error);
+                }
+            }
+        }
+    }
+
+    fn probe_failed(&mut self, origin: &Origin, error: &Error) {
+        let waited = |exchange: &Exchange| {
+            exchange.state == State::Parked
+                && exchange.site.origin == *origin
+                && matches!(exchange.op, Operation::BlobGet(_))
+        };
+        for id in self.broker.take_woken() {
+            match self.exchanges.get(&id) {
+                Some(exchange) if waited(exchange) => self.settle(id, Err(error.clone())),
+                Some(exchange) if exchange.state == State::Parked => self.enqueue(id, Turn::First),
+                Some(_) | None => {}
+            }
+        }
+    }
+
+    fn token_settled(&mut self, key: &Key, result: Result<Outcome, Error>) {
+        let error = match result {
+            Ok(Outcome::Granted(grant)) => {
+                self.broker.granted(key, grant, self.now);
+                return;
+            }
+            Ok(_) => return,
+            Err(error) => error,
+        };
+        let refusal = if let Error::Auth(refusal) = &error {
+            Some((**refusal).clone())
+        } else {
+            None
+        };
+        for id in self.broker.not_granted(key, refusal.as_ref()) {
+            let Some(exchange) = self.exchanges.get_mut(&id) else {
+                continue;
+            };
+            let needs = exchange.op.needs();
+            let mut memo = core::mem::take(&mut exchange.memo);
+            let exchange = &self.exchanges[&id];
+            match &refusal {
+                Some(refusal) => {
+                    let asking = exchange.asking(id, &needs, &exchange.url());
+                    let hint = self.broker.hint(&asking);
+                    let refusal = crate::error::AuthError {
+                        hint,
+                        ..refusal.clone()
+                    };
+                    Broker::refuse(key, &asking, &mut memo, refusal);
+                    if let Some(exchange) = self.exchanges.get_mut(&id) {
+                        exchange.memo = memo;
+                    }
+                    self.enqueue(id, Turn::First);
+                }
+                None => self.settle(id, Err(error.clone())),
+            }
+        }
+    }
+}
+
+/// The stored blob is not what its digest says; its end was held back, so nobody took it.
+fn damaged(op: &Operation, line: &RequestLine, found: Option<Digest>) -> Error {
+    let expected = match op {
+        Operation::BlobPut(op) => op.digest.to_string(),
+        Operation::BlobGet(_)
+        | Operation::BlobHead(_)
+        | Operation::ManifestGet(_)
+        | Operation::ManifestHead(_)
+        | Operation::ManifestPut(_)
+        | Operation::Token(_) => "another content".to_string(),
+    };
+    Error::Mismatch {
+        what: format!("{line}: the stored blob is damaged, and was not sent to its end"),
+        expected,
+        found: found.map_or_else(|| "another size".to_string(), |found| found.to_string()),
+    }
+}

@@ -1,0 +1,439 @@
+//! The control plane of HTTP: which exchange goes out when, and what becomes of it.
+//!
+//! Responsible for slots per host, order (continuations first), waits, redirects, tries. Every
+//! exchange passes the auth broker on its way out and `exchange::classify` on its way back.
+//! Must not know tasks: whoever wants an operation done gets its outcome as a [`Settled`].
+//!
+//! ```text
+//!             ┌───────────── backing off ◀── may pass ──┐
+//!             ▼                                         │
+//!  begin ─▶ queued ──permit──▶ outside ──▶ classify ────┼─ answer ─▶ operation ─┬─▶ settled
+//!             ▲  ▲    │                                 │                       │
+//!             │  └─ parked ◀─ token, credential, probe  └─ redirect, challenge  └─ next ─┐
+//!             └──────────────────────── continuations, first in line ◀───────────────────┘
+//! ```
+
+mod answers;
+mod host;
+mod sending;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use http::Method;
+
+use crate::auth::{Asking, Broker, Key, Memo};
+use crate::call::{Call, Done, JobId, Outcome as Ended};
+use crate::config::Config;
+use crate::credential::{CredentialAnswer, CredentialCall};
+use crate::error::{Error, RequestLine};
+use crate::event::Event;
+use crate::op::{Operation, Outcome, Site};
+use crate::reference::Repository;
+use crate::registry::{Origin, Registry};
+use crate::retry::Tries;
+use crate::rng::Rng;
+use crate::scope::Scopes;
+use crate::task::TaskId;
+use crate::time::Time;
+use crate::uri::Url;
+use crate::work::Owner;
+
+use self::host::{Host, Turn};
+
+/// Names an exchange: one operation with all its requests.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct ExchangeId(pub(crate) u64);
+
+/// What came of an exchange, for its owner.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) owner: Owner,
+    /// `None`: a worker died with it, and whatever it had is gone.
+    pub(crate) result: Option<Result<Outcome, Error>>,
+}
+
+/// Token requests outside at once: they hold no slot of any host (contract 4).
+const TOKEN_REQUESTS: usize = 4;
+/// Questions for credentials outside at once: each may run a program.
+const QUESTIONS: usize = 4;
+/// How many different warnings of servers are told in a session.
+const WARNINGS: usize = 100;
+
+#[derive(Debug)]
+pub(crate) struct Wire {
+    config: Config,
+    broker: Broker,
+    exchanges: BTreeMap<ExchangeId, Exchange>,
+    hosts: BTreeMap<Origin, Host>,
+    tokens: VecDeque<ExchangeId>,
+    tokens_outside: usize,
+    outside: BTreeMap<JobId, ExchangeId>,
+    questions: BTreeMap<JobId, (Registry, Repository)>,
+    asks: VecDeque<(Registry, Repository, Origin)>,
+    aborts: VecDeque<JobId>,
+    settled: VecDeque<Settled>,
+    events: VecDeque<(TaskId, Event)>,
+    warned: BTreeSet<String>,
+    /// Repositories of a registry that it does not mount from: asking again would cost a round trip
+    /// per blob (users.md 16.2).
+    unmountable: BTreeSet<(Origin, Repository)>,
+    next: u64,
+    now: Time,
+}
+
+#[derive(Debug)]
+struct Exchange {
+    purpose: Purpose,
+    task: TaskId,
+    site: Site,
+    op: Operation,
+    wish: Scopes,
+    memo: Memo,
+    tries: Tries,
+    state: State,
+    /// Where a redirect led, if one did.
+    hop: Option<Url>,
+    visited: Vec<Url>,
+    announced: bool,
+    /// Whether it was outside before: what follows goes before everything that was not.
+    begun: bool,
+    /// Nobody wants it any more.
+    abandoned: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Purpose {
+    Owner(Owner),
+    Token(Key),
+    Probe,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Queued,
+    Parked,
+    BackingOff(Time),
+    Outside(JobId),
+}
+
+impl Wire {
+    pub(crate) fn new(config: Config) -> Self {
+        let broker = Broker::new(config.trusted_realms.clone(), config.limits.token_body);
+        Self {
+            config,
+            broker,
+            exchanges: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            tokens: VecDeque::new(),
+            tokens_outside: 0,
+            outside: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            asks: VecDeque::new(),
+            aborts: VecDeque::new(),
+            settled: VecDeque::new(),
+            events: VecDeque::new(),
+            warned: BTreeSet::new(),
+            unmountable: BTreeSet::new(),
+            next: 0,
+            now: Time::ZERO,
+        }
+    }
+
+    /// Where a repository of a registry is contacted.
+    pub(crate) fn site(&self, registry: &Registry, repository: &Repository) -> Site {
+        let origin = self.config.endpoints.get(registry).cloned();
+        Site {
+            registry: registry.clone(),
+            origin: origin.unwrap_or_else(|| registry.origin()),
+            repository: repository.clone(),
+        }
+    }
+
+    /// Begins an operation. Its owner gets one [`Settled`], unless it abandons it.
+    pub(crate) fn begin(
+        &mut self,
+        owner: Owner,
+        task: TaskId,
+        site: Site,
+        op: Operation,
+        wish: Scopes,
+    ) -> ExchangeId {
+        self.add(Purpose::Owner(owner), task, site, op, wish)
+    }
+
+    /// Nobody wants this exchange any more. Whether it is still outside; then it ends later.
+    pub(crate) fn abandon(&mut self, id: ExchangeId) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return false;
+        };
+        exchange.abandoned = true;
+        if let State::Outside(job) = exchange.state {
+            self.aborts.push_back(job);
+            return true;
+        }
+        self.remove(id);
+        false
+    }
+
+    /// Whether an exchange is not over yet.
+    pub(crate) fn is_open(&self, id: ExchangeId) -> bool {
+        self.exchanges.contains_key(&id)
+    }
+
+    /// The exchanges that this owner began and that are not over.
+    pub(crate) fn owned_by(&self, owner: &Owner) -> Vec<ExchangeId> {
+        self.exchanges
+            .iter()
+            .filter(|(_, exchange)| matches!(&exchange.purpose, Purpose::Owner(o) if o == owner))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    pub(crate) fn has_settled(&self) -> bool {
+        !self.settled.is_empty()
+    }
+
+    /// Whether looking for a call made something that may go out at once.
+    pub(crate) fn has_more(&self) -> bool {
+        let tokens = !self.tokens.is_empty() && self.tokens_outside < TOKEN_REQUESTS;
+        tokens || self.broker.has_woken()
+    }
+
+    pub(crate) fn take_abort(&mut self) -> Option<JobId> {
+        self.aborts.pop_front()
+    }
+
+    pub(crate) fn take_event(&mut self) -> Option<(TaskId, Event)> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn take_settled(&mut self) -> Option<Settled> {
+        self.settled.pop_front()
+    }
+
+    /// A question for credentials that is to be asked now.
+    pub(crate) fn next_question(&mut self, job: JobId) -> Option<CredentialCall> {
+        if self.questions.len() >= QUESTIONS {
+            return None;
+        }
+        let (registry, repository, recipient) = self.asks.pop_front()?;
+        self.questions
+            .insert(job, (registry.clone(), repository.clone()));
+        Some(CredentialCall::new(
+            job,
+            registry,
+            Some(repository),
+            recipient,
+        ))
+    }
+
+    /// The next request that may go out now.
+    pub(crate) fn next_call(&mut self, job: JobId, now: Time) -> Option<Call> {
+        self.wake(now);
+        while self.tokens_outside < TOKEN_REQUESTS {
+            let Some(id) = self.tokens.pop_front() else {
+                break;
+            };
+            if let Some(call) = self.send(id, job, None) {
+                self.tokens_outside += 1;
+                return Some(call);
+            }
+        }
+        let origins: Vec<Origin> = self.hosts.keys().cloned().collect();
+        origins
+            .into_iter()
+            .find_map(|origin| self.next_call_to(&origin, job, now))
+    }
+
+    fn next_call_to(&mut self, origin: &Origin, job: JobId, now: Time) -> Option<Call> {
+        loop {
+            let host = self.hosts.get_mut(origin)?;
+            if !host.is_free(now) {
+                return None;
+            }
+            let id = host.take()?;
+            let Some(authorization) = self.permit(id, now) else {
+                continue;
+            };
+            if let Some(call) = self.send(id, job, authorization) {
+                self.hosts.get_mut(origin)?.occupy();
+                return Some(call);
+            }
+        }
+    }
+
+    /// When something happens by itself.
+    pub(crate) fn wakes_at(&self) -> Option<Time> {
+        let backing = self
+            .exchanges
+            .values()
+            .filter_map(|exchange| match exchange.state {
+                State::BackingOff(until) => Some(until),
+                State::Queued | State::Parked | State::Outside(_) => None,
+            });
+        let gated = self.hosts.values().filter_map(Host::wakes_at);
+        backing.chain(gated).min()
+    }
+
+    /// Whether jobs of this part are outside.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.outside.is_empty() || !self.questions.is_empty()
+    }
+
+    /// Takes the end of a job; gives it back if it is not one of this part's.
+    pub(crate) fn handle(&mut self, done: Done, now: Time, rng: &mut Rng) -> Option<Done> {
+        let job = done.id();
+        if let Some((registry, repository)) = self.questions.remove(&job) {
+            match done.into_outcome() {
+                Ended::Credentials(answer) => {
+                    self.broker.answered(&registry, &repository, answer);
+                }
+                Ended::Lost => {
+                    let failed =
+                        CredentialAnswer::Failed("the question for credentials was lost".into());
+                    self.broker.answered(&registry, &repository, failed);
+                }
+                Ended::Http(_) | Ended::Store(_) => {
+                    let why = "the driver answered a question for credentials with something else";
+                    let failed = CredentialAnswer::Failed(why.into());
+                    self.broker.answered(&registry, &repository, failed);
+                }
+            }
+            self.rouse();
+            return None;
+        }
+        let Some(id) = self.outside.remove(&job) else {
+            return Some(done);
+        };
+        self.aborts.retain(|abort| *abort != job);
+        self.now = now;
+        self.came_back(id);
+        match done.into_outcome() {
+            Ended::Http(exchanged) => self.ended(id, *exchanged, job, now, rng),
+            Ended::Lost | Ended::Store(_) | Ended::Credentials(_) => self.lost(id, now, rng),
+        }
+        self.rouse();
+        None
+    }
+
+    fn add(
+        &mut self,
+        purpose: Purpose,
+        task: TaskId,
+        site: Site,
+        op: Operation,
+        wish: Scopes,
+    ) -> ExchangeId {
+        let id = ExchangeId(self.next);
+        self.next += 1;
+        let exchange = Exchange {
+            purpose,
+            task,
+            site,
+            op,
+            wish,
+            memo: Memo::default(),
+            tries: Tries::default(),
+            state: State::Queued,
+            hop: None,
+            visited: Vec::new(),
+            announced: false,
+            begun: false,
+            abandoned: false,
+        };
+        self.exchanges.insert(id, exchange);
+        self.enqueue(id, Turn::Last);
+        id
+    }
+
+    fn enqueue(&mut self, id: ExchangeId, turn: Turn) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        exchange.state = State::Queued;
+        if matches!(exchange.op, Operation::Token(_)) {
+            self.tokens.push_back(id);
+            return;
+        }
+        let (origin, begun) = (exchange.site.origin.clone(), exchange.begun);
+        let first = self.config.in_flight.first.max(1);
+        let host = self.hosts.entry(origin);
+        let host = host.or_insert_with(|| Host::new(first));
+        host.enqueue(id, turn, begun);
+    }
+
+    /// A job of this exchange is back: its slot is free.
+    fn came_back(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        if matches!(exchange.op, Operation::Token(_)) {
+            self.tokens_outside -= 1;
+        } else if let Some(host) = self.hosts.get_mut(&exchange.site.origin) {
+            host.vacate();
+        }
+    }
+
+    fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
+        let exchange = self.exchanges.remove(&id)?;
+        self.tokens.retain(|other| *other != id);
+        if let Some(host) = self.hosts.get_mut(&exchange.site.origin) {
+            host.remove(id);
+        }
+        self.broker.gone(id, &exchange.site.origin);
+        Some(exchange)
+    }
+
+    /// Puts those whose wait is over back in line.
+    fn wake(&mut self, now: Time) {
+        let due: Vec<ExchangeId> = self
+            .exchanges
+            .iter()
+            .filter(|(_, exchange)| matches!(exchange.state, State::BackingOff(t) if t <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        due.into_iter().for_each(|id| self.enqueue(id, Turn::First));
+        self.rouse();
+    }
+
+    fn rouse(&mut self) {
+        let woken = self.broker.take_woken();
+        let parked = |id: &ExchangeId| {
+            let exchange = self.exchanges.get(id)?;
+            (exchange.state == State::Parked).then_some((*id, exchange.begun))
+        };
+        let (begun, fresh): (Vec<_>, Vec<_>) = woken
+            .iter()
+            .filter_map(parked)
+            .partition(|(_, begun)| *begun);
+        // Those go to the front one by one, so the last one first.
+        for (id, _) in begun.into_iter().chain(fresh.into_iter().rev()) {
+            self.enqueue(id, Turn::First);
+        }
+    }
+}
+
+impl Exchange {
+    /// Where the next request goes.
+    fn url(&self) -> Url {
+        self.hop.clone().unwrap_or_else(|| self.op.draft().url)
+    }
+
+    fn asking<'a>(&'a self, id: ExchangeId, needs: &'a Scopes, url: &Url) -> Asking<'a> {
+        Asking {
+            id,
+            site: &self.site,
+            wish: &self.wish,
+            needs,
+            large: matches!(self.op, Operation::BlobGet(_)),
+            line: line(&self.op.draft().method, url),
+        }
+    }
+}
+
+fn line(method: &Method, url: &Url) -> RequestLine {
+    RequestLine(format!("{method} {url}"))
+}

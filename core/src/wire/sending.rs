@@ -1,0 +1,205 @@
+//! The way out: a permit, a request, a call.
+//!
+//! Responsible for asking the broker, for what every request has, and for telling that a blob begins
+//! to move. Must not know what answers mean (`answers`).
+
+use http::{HeaderValue, header};
+
+use super::{ExchangeId, Purpose, State, Wire, line};
+use crate::auth::Permit;
+use crate::call::{Call, JobId, Payload};
+use crate::error::Error;
+use crate::event::Event;
+use crate::exchange::vet;
+use crate::op::{BlobHead, Draft, Operation};
+use crate::registry::Origin;
+use crate::scope::Scopes;
+use crate::time::Time;
+
+impl Wire {
+    /// Asks the broker; `None` if the exchange does not go out now.
+    pub(super) fn permit(&mut self, id: ExchangeId, now: Time) -> Option<Option<HeaderValue>> {
+        let exchange = self.exchanges.get_mut(&id)?;
+        if let Operation::BlobPut(op) = &mut exchange.op
+            && let Some(from) = op.mounts_from()
+            && self
+                .unmountable
+                .contains(&(exchange.site.origin.clone(), from.clone()))
+        {
+            op.do_not_mount();
+        }
+        let url = exchange.url();
+        if url.origin() != &exchange.site.origin {
+            // Foreign: no authorisation, and its challenges are not ours to answer.
+            return Some(None);
+        }
+        let needs = exchange.op.needs();
+        let mut memo = core::mem::take(&mut exchange.memo);
+        let exchange = &self.exchanges[&id];
+        let asking = exchange.asking(id, &needs, &url);
+        let permit = self.broker.permit(&asking, &mut memo, now);
+        for warning in self.broker.take_warnings() {
+            self.events
+                .push_back((exchange.task, Event::Warning(warning)));
+        }
+        let (task, site) = (exchange.task, exchange.site.clone());
+        let exchange = self.exchanges.get_mut(&id)?;
+        exchange.memo = memo;
+        match permit {
+            Permit::Go(authorization) => return Some(authorization),
+            Permit::Park => exchange.state = State::Parked,
+            Permit::Ask { recipient } => {
+                exchange.state = State::Parked;
+                self.asks
+                    .push_back((site.registry, site.repository, recipient));
+            }
+            Permit::Fetch(key, token) => {
+                exchange.state = State::Parked;
+                let op = Operation::Token(*token);
+                self.add(Purpose::Token(key), task, site, op, Scopes::default());
+            }
+            Permit::Probe => {
+                exchange.state = State::Parked;
+                let wish = exchange.wish.clone();
+                if let Operation::BlobGet(op) = &exchange.op {
+                    let digest = op.digest.clone();
+                    let op = Operation::BlobHead(BlobHead {
+                        site: site.clone(),
+                        digest,
+                    });
+                    let origin = site.origin.clone();
+                    let probe = self.add(Purpose::Probe, task, site, op, wish);
+                    self.broker.probing(&origin, probe);
+                    self.promote(probe, &origin);
+                }
+            }
+            Permit::Denied(denied) => self.answer_denied(id, denied),
+            Permit::Fail(error) => self.settle(id, Err(error)),
+        }
+        None
+    }
+
+    /// A probe goes before everything else that waits for its host.
+    fn promote(&mut self, probe: ExchangeId, origin: &Origin) {
+        if let Some(host) = self.hosts.get_mut(origin) {
+            host.promote(probe);
+        }
+    }
+
+    /// Makes the call, unless the request must not be made.
+    pub(super) fn send(
+        &mut self,
+        id: ExchangeId,
+        job: JobId,
+        authorization: Option<HeaderValue>,
+    ) -> Option<Call> {
+        let exchange = self.exchanges.get_mut(&id)?;
+        let mut draft = exchange.op.draft();
+        if let Some(hop) = &exchange.hop {
+            draft.url = hop.clone();
+        }
+        let line = line(&draft.method, &draft.url);
+        let registry = exchange.site.origin.clone();
+        let is_token = matches!(exchange.op, Operation::Token(_));
+        let vetted = if is_token {
+            Ok(())
+        } else {
+            vet(&registry, draft.url.origin(), &registry, &line)
+        };
+        let request = vetted.and_then(|()| {
+            request(&draft, &self.config.user_agent, authorization).ok_or_else(|| Error::Peer {
+                request: line,
+                what: "named a URL that cannot be sent unaltered".into(),
+            })
+        });
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => {
+                self.settle(id, Err(error));
+                return None;
+            }
+        };
+        let transfer = draft.transfer;
+        let mut call = Call::new(
+            job,
+            draft.url.origin().clone(),
+            request,
+            draft.expect,
+            self.config.limits.error_body,
+        );
+        if let Some((transfer, outgoing)) = transfer {
+            call = call.for_transfer(transfer, outgoing);
+            self.announce(id, &call);
+        }
+        let exchange = self.exchanges.get_mut(&id)?;
+        exchange.state = State::Outside(job);
+        exchange.begun = true;
+        self.outside.insert(job, id);
+        Some(call)
+    }
+
+    /// Tells that a blob begins to move, once.
+    fn announce(&mut self, id: ExchangeId, call: &Call) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let (digest, size) = match &exchange.op {
+            Operation::BlobGet(op) => (op.digest.clone(), op.size),
+            Operation::BlobPut(op) => (op.digest.clone(), op.size),
+            Operation::BlobHead(_)
+            | Operation::ManifestGet(_)
+            | Operation::ManifestHead(_)
+            | Operation::ManifestPut(_)
+            | Operation::Token(_) => return,
+        };
+        if let (Some(transfer), false) = (call.transfer(), exchange.announced) {
+            exchange.announced = true;
+            let from = call.starts_at();
+            let event = Event::Started {
+                transfer,
+                digest,
+                size,
+                from,
+            };
+            self.events.push_back((exchange.task, event));
+        }
+    }
+}
+
+/// Adds what every request has.
+pub(super) fn request(
+    draft: &Draft,
+    user_agent: &str,
+    authorization: Option<HeaderValue>,
+) -> Option<http::Request<Payload>> {
+    let mut request = http::Request::new(draft.payload.clone());
+    *request.method_mut() = draft.method.clone();
+    *request.uri_mut() = draft.url.to_http().ok()?;
+    let headers = request.headers_mut();
+    *headers = draft.headers.clone();
+    let user_agent = HeaderValue::from_str(user_agent);
+    let user_agent = user_agent.unwrap_or_else(|_| HeaderValue::from_static("windlass"));
+    headers.insert(header::USER_AGENT, user_agent);
+    // The digest is over the stored bytes: nothing may be encoded on the way (HTTP-16).
+    headers.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
+    // Said here, so that no HTTP library says it in its own way.
+    headers
+        .entry(header::ACCEPT)
+        .or_insert(HeaderValue::from_static("*/*"));
+    let length = match &draft.payload {
+        Payload::Empty => None,
+        Payload::Bytes(bytes) => Some(bytes.len() as u64),
+        Payload::Body(body) => Some(body.len),
+    };
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if let Some(mut authorization) = authorization {
+        authorization.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, authorization);
+    }
+    Some(request)
+}
