@@ -193,7 +193,6 @@ fn cancelled_in_the_middle_of_a_large_body<D: Driver>() {
 
 /// A call that goes on where an earlier one ended has moved the rest only.
 #[test]
-#[ignore = "the session counts the whole blob"]
 fn a_report_counts_the_bytes_that_really_moved() {
     let switch = on();
     let faults = on_layers(&switch, |delivery| delivery.cut_body_after = Some(700_001));

@@ -678,8 +678,6 @@ fn two_copies_through_one_spool_do_not_disturb_each_other() {
 
 /// Two copies through one spool, at the same time: when both are through, it is as it was.
 #[test]
-#[ignore = "bug: the copy that spooled a blob does not remove it while another one sends it, and the \
-            other one does not because it found it there"]
 fn two_copies_through_one_spool_clear_it() {
     let image = small();
     let mut world = two_registries(Config::default(), &image);
@@ -694,8 +692,6 @@ fn two_copies_through_one_spool_clear_it() {
 
 /// A copy that is cancelled while it sends leaves nothing in a spool that stays.
 #[test]
-#[ignore = "bug: a copy that ends before its blob is sent does not remove it from the spool, and the \
-            next one does not because it found it there"]
 fn a_cancelled_copy_clears_its_spool() {
     let image = large(3000);
     let mut world = two_registries(Config::default(), &image);

@@ -1,6 +1,4 @@
 //! The program as people run it, against registries on loopback.
-//!
-//! Ignored until the client is connected: `cargo test -p windlass-cli -- --include-ignored`.
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -21,7 +19,6 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
-#[ignore = "the client is not connected yet"]
 fn the_demo_ends_with_its_verdict() {
     let output = windlass(&["demo"]).output().expect("it starts");
     let (story, said) = (text(&output.stdout), text(&output.stderr));
@@ -34,7 +31,6 @@ fn the_demo_ends_with_its_verdict() {
 }
 
 #[test]
-#[ignore = "the client is not connected yet"]
 fn the_demo_takes_a_folder_and_keeps_layouts() {
     let keep = tempfile::tempdir().expect("a folder");
     let keep = keep.path().to_str().expect("UTF-8");
@@ -62,7 +58,6 @@ fn the_demo_takes_a_folder_and_keeps_layouts() {
 }
 
 #[test]
-#[ignore = "the client is not connected yet"]
 fn a_reader_that_goes_away_is_no_failure() {
     let mut child = windlass(&["demo"]).spawn().expect("it starts");
     drop(child.stdout.take());
@@ -70,7 +65,6 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
-#[ignore = "the client is not connected yet"]
 fn nobody_listens() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("a port");
@@ -113,7 +107,6 @@ fn interrupted(signal: &str) -> (Option<i32>, std::time::Duration, String) {
 
 #[cfg(unix)]
 #[test]
-#[ignore = "the client is not connected yet"]
 fn signals_stop_it_within_a_second() {
     for (signal, expected) in [("INT", 130), ("TERM", 143)] {
         let (code, took, said) = interrupted(signal);

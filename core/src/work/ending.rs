@@ -97,9 +97,25 @@ impl Session {
         let Some(work) = self.works.get_mut(key) else {
             return;
         };
+        let task = work.leaving.front().copied();
+        let task = task.or_else(|| work.waiters.front().map(|waiter| waiter.task));
+        let mut spool = None;
+        if let Phase::Sending {
+            spooled: Some((used, How::Moved(_))),
+        } = work.stage
+        {
+            spool = Some(used);
+        }
         work.leaving.clear();
         work.holds = false;
         work.stopping = false;
+        work.stage = Phase::Idle;
+        if let (Some(spool), Some(task)) = (spool, task) {
+            self.clear(spool, key.digest(), task);
+        }
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
         let mut told = VecDeque::new();
         if let (Some(_), Some(using)) = (&error, work.using.take()) {
             // Those who would get the same from the same place would get the same error.

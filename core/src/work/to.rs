@@ -145,13 +145,23 @@ impl Session {
     /// Removes a blob from a spool, as a work of its own: whoever wants it there again waits until
     /// it is gone, and then begins anew.
     pub(super) fn clear(&mut self, spool: StoreId, digest: &Digest, task: TaskId) {
-        let needed = |work: &Work| matches!(work.stage, Phase::Sending { spooled: Some((s, _)) } if s == spool);
-        let shared = self
+        let others = self
             .works
-            .iter()
-            .any(|(key, work)| key.digest() == digest && needed(work));
+            .iter_mut()
+            .filter(|(key, _)| key.digest() == digest);
+        for (_, work) in others {
+            if let Phase::Sending {
+                spooled: Some((other, how)),
+            } = &mut work.stage
+                && *other == spool
+            {
+                // It is being sent from there once more; whoever does that clears it.
+                *how = How::Moved(0);
+                return;
+            }
+        }
         let key = WorkKey::Into(spool, digest.clone());
-        if shared || self.works.contains_key(&key) {
+        if self.works.contains_key(&key) {
             return;
         }
         let transfer = self.next_transfer();
