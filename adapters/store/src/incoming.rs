@@ -5,9 +5,12 @@
 
 use std::sync::Arc;
 
-use windlass_core::call::{Call, Done, Interrupted, Keep, Receive};
+use windlass_core::call::{
+    Call, Done, Interrupted, Keep, Receive, TransportError, TransportErrorKind,
+};
 use windlass_core::{Digest, StoreError, StoreErrorKind, StoreId};
 
+use crate::pace::{Floor, Pace};
 use crate::stores::{Lease, Stores};
 
 /// A response's body on its way into a store, or into the call that collects it. Dropped without
@@ -17,6 +20,8 @@ use crate::stores::{Lease, Stores};
 pub struct Incoming {
     call: Box<Call>,
     sink: Sink,
+    pace: Pace,
+    stalled: bool,
 }
 
 impl Incoming {
@@ -24,7 +29,12 @@ impl Incoming {
     /// Opens nothing for `Collect` and `Discard`.
     pub fn new(stores: &Arc<Stores>, call: Box<Call>, receive: Receive) -> Self {
         let sink = Sink::new(stores, receive);
-        Self { call, sink }
+        Self {
+            call,
+            sink,
+            pace: Pace::new(Floor::DEFAULT),
+            stalled: false,
+        }
     }
 
     /// Whether the body should be read at all. If not, drop the connection and `finish`.
@@ -37,10 +47,15 @@ impl Incoming {
         if !self.sink.wants_body() {
             return Keep::Stop;
         }
-        match self.call.data(chunk) {
+        let kept = match self.call.data(chunk) {
             Keep::All => self.sink.take(chunk),
             stop @ (Keep::Stop | _) => stop,
+        };
+        if kept == Keep::All && self.pace.moved(chunk.len()) {
+            self.stalled = true;
+            return Keep::Stop;
         }
+        kept
     }
 
     /// Where the transfer stands: bytes of the blob that are in the store.
@@ -52,8 +67,19 @@ impl Incoming {
     pub fn finish(self, end: Result<(), Interrupted>) -> Done {
         // The partial first: once the session has its answer it may ask for it at once.
         let end = self.sink.end().and(end);
+        let end = if self.stalled {
+            end.and_then(|()| Err(stall()))
+        } else {
+            end
+        };
         self.call.finish(end)
     }
+}
+
+fn stall() -> Interrupted {
+    let Floor { window, bytes } = Floor::DEFAULT;
+    let why = format!("less than {bytes} bytes came in {} s", window.as_secs());
+    Interrupted::Transport(TransportError::new(TransportErrorKind::Idle, why))
 }
 
 /// Where chunks go after the call has seen them.

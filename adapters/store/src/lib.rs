@@ -17,6 +17,7 @@ pub mod driver;
 mod incoming;
 mod layout;
 mod outgoing;
+mod pace;
 mod store;
 mod stores;
 
