@@ -405,7 +405,7 @@ impl Wire {
             op.do_not_mount();
         }
         let url = exchange.url();
-        if url.origin() != &exchange.site.origin {
+        if exchange.is_foreign() {
             // Foreign: no authorisation, and its challenges are not ours to answer.
             return Some(None);
         }
@@ -579,7 +579,7 @@ impl Wire {
             }
         }
         let is_token = matches!(exchange.op, Operation::Token(_));
-        let foreign = !is_token && url.origin() != &exchange.site.origin;
+        let foreign = !is_token && exchange.is_foreign();
         let class = classify(&exchanged, &line);
         match class {
             Class::Aborted => self.lost(id, now, rng),
@@ -1001,6 +1001,13 @@ impl Exchange {
     /// Where the next request goes.
     fn url(&self) -> Url {
         self.hop.clone().unwrap_or_else(|| self.op.draft().url)
+    }
+
+    /// Whether the next request is on somebody else's word: credentials that a redirect left behind
+    /// are not taken up again when another one leads back (as in Go, CVE-2024-45336).
+    fn is_foreign(&self) -> bool {
+        let is_other = |url: &Url| url.origin() != &self.site.origin;
+        is_other(&self.url()) || self.visited.iter().any(is_other)
     }
 
     fn asking<'a>(&'a self, id: ExchangeId, needs: &'a Scopes, url: &Url) -> Asking<'a> {
