@@ -3,9 +3,12 @@
 
 use http::StatusCode;
 use insta::assert_snapshot;
+use windlass_core::{Copy, Place, Platforms, Task};
 use windlass_testbed::{Answer, Request};
 use windlass_tests::world::Fate;
-use windlass_tests::world::scenes::{alice, bearer, one_at_a_time, pull, pulling, small};
+use windlass_tests::world::scenes::{
+    alice, bearer, check_holds, digest, fill, one_at_a_time, open, pull, pulling, small,
+};
 
 fn redirect(location: &str) -> Fate {
     Fate::Say(Answer::new(StatusCode::TEMPORARY_REDIRECT).header("location", location))
@@ -32,5 +35,26 @@ fn credentials_do_not_come_back_with_a_redirect_that_leads_back() {
         .iter()
         .find(|it| it.target.ends_with("/tags/list"));
     assert!(!back.unwrap().headers.contains_key("authorization"));
+    assert_snapshot!(world.transcript());
+}
+
+/// Seed 206: a partial that a crash has spoiled is no reason to refuse a good blob of another layout.
+#[test]
+fn a_wrong_partial_is_copied_anew_between_layouts() {
+    let (mut world, source, contents) = pulling(one_at_a_time(), open(), &small());
+    fill(&contents, &small());
+    let (store, memory) = world.store();
+    memory.partial(&digest(b"first layer"), b"worst");
+    let place = |store| Place::Store { store, name: None };
+    let task = world.start(Task::copy(Copy {
+        source: place(source),
+        destination: place(store),
+        platforms: Platforms::All,
+        spool: None,
+        from: Vec::new(),
+    }));
+    world.run(task).unwrap();
+    world.run_all();
+    check_holds(&memory, &small());
     assert_snapshot!(world.transcript());
 }
