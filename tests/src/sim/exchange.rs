@@ -379,6 +379,14 @@ impl World<'_> {
             let most = most.map(|(_, size)| size).max().unwrap_or(0);
             self.economy.wasted += size.max().unwrap_or(most) + came;
         }
+        // Some registries know no ranges: what was there comes again.
+        let range = request.field(http::header::RANGE);
+        let from = range.and_then(|it| it.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
+        if let (Some(from), Some(answer)) = (from, answer)
+            && answer.status == StatusCode::OK
+        {
+            self.economy.wasted += u64::min(from, answer.body.len() as u64);
+        }
         self.economy.requests += 1;
     }
 

@@ -12,6 +12,9 @@ use super::exchange::{Sort, status};
 use super::fault::Fault;
 use super::plan::Access;
 
+/// In the query of where somebody else sends a client back to its registry.
+pub(crate) const BACK: &str = "sent-back=1";
+
 /// The answer that a fault puts in the place of the model's, if it does.
 pub(crate) fn instead(
     choose: &mut dyn Choose,
@@ -156,8 +159,8 @@ pub(crate) fn stranger(
             .header("www-authenticate", "Basic realm=\"give me\"")
             .body("?"),
         2 => {
-            let location = format!("https://reg{owner}.example{}", request.target);
-            redirect(choose, &location)
+            let path = request.target.split('?').next().unwrap_or_default();
+            redirect(choose, &format!("https://reg{owner}.example{path}?{BACK}"))
         }
         3 => {
             let location = format!("https://evil{owner}.example{}x", request.target);

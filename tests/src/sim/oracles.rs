@@ -203,7 +203,9 @@ impl World<'_> {
     fn may_see(&self, found: Found, request: &Request) -> bool {
         let owner = found.owner;
         let setting = &self.plan.settings[owner];
-        let host = |name: &str| request.host == format!("{name}{owner}.example");
+        // Who was sent back by somebody else does so without.
+        let sent_back = request.target.contains(super::mangle::BACK);
+        let host = |name: &str| !sent_back && request.host == format!("{name}{owner}.example");
         let asks_for_token = request.target.starts_with("/token");
         let realm = match setting.access {
             Access::Elsewhere => host("auth") && asks_for_token,
