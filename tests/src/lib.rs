@@ -12,6 +12,7 @@
 //! - [`command`]: the `windlass` command, run as a child with a clean environment
 //! - [`peers`]: other people's tools
 //! - [`world`]: a session against models, without sockets, threads or clocks
+//! - [`sim`]: many sessions against models, with everything going wrong that can
 //!
 //! Tests that need a program which is not part of the workspace run only with `WINDLASS_REAL=1`
 //! (set by `tests/run`) and say `skipped: …` otherwise; nothing is skipped silently.
@@ -29,6 +30,7 @@ pub mod images;
 pub mod peers;
 pub mod proxy;
 pub mod registry;
+pub mod sim;
 pub mod tokens;
 pub mod world;
 

@@ -313,8 +313,9 @@ impl Model {
     /// A text nobody can guess by counting, and that is the same in every run.
     fn opaque(&mut self, label: &str) -> String {
         let serial = self.next();
-        let digest = crate::Digest::sha256(format!("{label} {serial}").as_bytes());
-        format!("{label}.{serial}.{}", &digest.encoded()[..32])
+        let mark = &self.options.mark;
+        let digest = crate::Digest::sha256(format!("{mark}{label} {serial}").as_bytes());
+        format!("{mark}{label}.{serial}.{}", &digest.encoded()[..32])
     }
 
     fn next(&mut self) -> u64 {

@@ -52,7 +52,7 @@ impl Wire {
             }
         }
         let is_token = matches!(exchange.op, Operation::Token(_));
-        let foreign = !is_token && url.origin() != &exchange.site.origin;
+        let foreign = !is_token && exchange.is_foreign();
         let class = classify(&exchanged, &line);
         match class {
             Class::Aborted => self.lost(id, now, rng),
@@ -204,7 +204,10 @@ impl Wire {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        if url.origin() == &exchange.site.origin && !matches!(exchange.op, Operation::Token(_)) {
+        if url.origin() == &exchange.site.origin
+            && !exchange.is_foreign()
+            && !matches!(exchange.op, Operation::Token(_))
+        {
             let origin = exchange.site.origin.clone();
             self.broker.accepted(id, &origin, &mut exchange.memo);
         }

@@ -422,6 +422,13 @@ impl Exchange {
         self.hop.clone().unwrap_or_else(|| self.op.draft().url)
     }
 
+    /// Whether the next request is on somebody else's word: credentials that a redirect left behind
+    /// are not taken up again when another one leads back (as in Go, CVE-2024-45336).
+    fn is_foreign(&self) -> bool {
+        let is_other = |url: &Url| url.origin() != &self.site.origin;
+        is_other(&self.url()) || self.visited.iter().any(is_other)
+    }
+
     fn asking<'a>(&'a self, id: ExchangeId, needs: &'a Scopes, url: &Url) -> Asking<'a> {
         Asking {
             id,

@@ -29,7 +29,7 @@ impl Wire {
             op.do_not_mount();
         }
         let url = exchange.url();
-        if url.origin() != &exchange.site.origin {
+        if exchange.is_foreign() {
             // Foreign: no authorisation, and its challenges are not ours to answer.
             return Some(None);
         }

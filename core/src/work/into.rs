@@ -22,6 +22,7 @@ impl Session {
         let Some(work) = self.works.get_mut(key) else {
             return;
         };
+        work.inherits = len > 0;
         if len == 0 {
             return self.move_from(key, None);
         }
@@ -118,11 +119,23 @@ impl Session {
     }
 
     pub(super) fn imported(&mut self, key: &WorkKey, hashing: Hashing) {
-        let size = self.works.get(key).map_or(0, |work| work.size);
-        let len = hashing.len();
+        let Some(work) = self.works.get_mut(key) else {
+            return;
+        };
+        let (size, len) = (work.size, hashing.len());
         let found = hashing.digest();
         if len == size && found == *key.digest() {
             return self.commit(key, size);
+        }
+        if let (true, WorkKey::Into(store, digest)) = (core::mem::take(&mut work.inherits), key) {
+            // It may be the earlier run's bytes that are wrong: once without them.
+            work.stage = Phase::Discarding;
+            let digest = digest.clone();
+            return self.step(
+                Owner::Work(key.clone()),
+                *store,
+                StoreOp::Discard { digest },
+            );
         }
         let error = Error::Mismatch {
             what: format!("blob {} in the layout it comes from", key.digest()),

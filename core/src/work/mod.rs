@@ -121,6 +121,8 @@ pub(crate) struct Work {
     lost: u32,
     /// Whether a partial of the blob is held open for it.
     holds: bool,
+    /// Whether it goes on from bytes of an earlier run that nobody has verified.
+    inherits: bool,
     /// Wait for the outstanding exchange or step, then end.
     stopping: bool,
 }
@@ -187,6 +189,7 @@ impl Work {
             using: None,
             lost: 0,
             holds: false,
+            inherits: false,
             stopping: false,
         }
     }

@@ -65,6 +65,24 @@ impl Memory {
         taken.map(|(digest, _)| digest.clone()).collect()
     }
 
+    /// Changes the bytes of a partial that nobody owns, as a crash may.
+    pub fn edit_partial(&self, digest: &Digest, edit: impl FnOnce(&mut Vec<u8>)) {
+        let mut contents = self.lock();
+        if let Some(partly) = contents.partials.get_mut(digest).filter(|it| !it.taken) {
+            edit(&mut partly.bytes);
+        }
+    }
+
+    /// The names and what they stand for.
+    pub fn names(&self) -> Vec<(Option<String>, Descriptor)> {
+        self.lock().names.clone()
+    }
+
+    /// The bytes of a complete blob.
+    pub fn bytes(&self, digest: &Digest) -> Option<Vec<u8>> {
+        self.lock().blobs.get(digest).cloned()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,6 +9,7 @@ use windlass_testbed::{
 };
 
 use super::{Memory, World};
+use crate::sim::Picture;
 
 const OCI_MANIFEST: &str = windlass_testbed::OCI_MANIFEST;
 
@@ -120,6 +121,22 @@ pub fn fill(memory: &Memory, image: &Image) {
     let size = image.manifest.len() as u64;
     let root = Descriptor::new(OCI_MANIFEST, digest(&image.manifest), size);
     memory.tag(None, &root).unwrap();
+}
+
+/// Puts an image or an index of images into a store, under a name.
+pub(crate) fn fill_picture(memory: &Memory, picture: &Picture, name: &str) {
+    for image in &picture.images {
+        for blob in image.blobs().chain([&image.manifest]) {
+            memory.blob(&digest(blob), blob);
+        }
+    }
+    let (media_type, root) = match &picture.index {
+        Some(index) => (windlass_testbed::OCI_INDEX, &index.manifest),
+        None => (OCI_MANIFEST, &picture.images[0].manifest),
+    };
+    memory.blob(&digest(root), root);
+    let root = Descriptor::new(media_type, digest(root), root.len() as u64);
+    memory.tag(Some(name), &root).unwrap();
 }
 
 /// A world with a model and a store with this image.

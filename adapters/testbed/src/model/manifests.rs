@@ -92,7 +92,9 @@ impl Model {
         let (media_type, document) = self.check_document(request)?;
         let empty = Repository::default();
         let repository = self.repositories.get(name).unwrap_or(&empty);
-        self.check_references(repository, &document)?;
+        if self.options.check_references {
+            self.check_references(repository, &document)?;
+        }
 
         let mut tags: Vec<String> = Vec::new();
         match what {

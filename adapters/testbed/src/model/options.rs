@@ -58,6 +58,12 @@ pub struct Options {
     pub pages: Pages,
     /// Whether answers carry `Date`.
     pub date: bool,
+    /// Whether a manifest is refused as long as something it names is missing (PUSHM-06). Registries
+    /// that do not look leave the order to the client.
+    pub check_references: bool,
+    /// What every token, signature and upload state begins with, so that those of different models
+    /// differ and can be found in what a client shows.
+    pub mark: String,
 }
 
 impl Default for Options {
@@ -85,6 +91,8 @@ impl Default for Options {
             catalog: true,
             pages: Pages::default(),
             date: true,
+            check_references: true,
+            mark: String::new(),
         }
     }
 }

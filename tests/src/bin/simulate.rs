@@ -1,0 +1,217 @@
+//! Runs simulated worlds until one goes wrong.
+//!
+//! ```text
+//! simulate --seeds 100000            so many seeds, from 0
+//! simulate --seeds 2000 --seed-from TEXT   seeds that follow from a text, such as a commit's hash
+//! simulate --seed 17                 one seed, with its transcript
+//! simulate --replay 3,0,0,1          one list of choices, with its transcript
+//! simulate --survey 10000            so many seeds, and each sort of failure with its first seed
+//! ```
+//!
+//! The first failure is printed with its choices, shrunk. Exits with 1 if there was one, or if there
+//! was too little to fail at; with 2 if it was asked wrongly.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it is a program for people"
+)]
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use windlass_tests::sim::{self, Run, Tally, shrink};
+
+/// So many of the first seeds run twice.
+const TWICE: u64 = 200;
+/// So many lists are tried to make a failure simpler.
+const SHRINKING: usize = 4000;
+
+enum Asked {
+    Seeds {
+        count: u64,
+        from: Option<String>,
+        threads: usize,
+    },
+    Seed(u64),
+    Replay(Vec<u64>),
+    Survey(u64),
+}
+
+fn main() -> ExitCode {
+    match asked(std::env::args().skip(1)) {
+        Ok(Asked::Seeds {
+            count,
+            from,
+            threads,
+        }) => many(count, from.as_deref(), threads),
+        Ok(Asked::Seed(seed)) => one(&sim::seeded(seed), true),
+        Ok(Asked::Survey(count)) => survey(count),
+        Ok(Asked::Replay(choices)) => one(&sim::replayed(&choices), false),
+        Err(why) => {
+            eprintln!("simulate: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn asked(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
+    let (mut count, mut from, mut alone) = (1000, None, None);
+    let mut threads = std::thread::available_parallelism().map_or(1, usize::from);
+    while let Some(word) = words.next() {
+        let value = words
+            .next()
+            .ok_or_else(|| format!("{word} needs a value"))?;
+        let number = || {
+            value
+                .parse::<u64>()
+                .map_err(|_| format!("{word}: {value} is no number"))
+        };
+        match word.as_str() {
+            "--seeds" => count = number()?,
+            "--seed" => alone = Some(Asked::Seed(number()?)),
+            "--survey" => alone = Some(Asked::Survey(number()?)),
+            "--seed-from" => from = Some(value),
+            "--threads" => threads = usize::try_from(number()?).unwrap_or(1).max(1),
+            "--replay" => {
+                let numbers = value.split(',').map(str::trim).filter(|it| !it.is_empty());
+                let choices: Result<Vec<u64>, _> = numbers.map(str::parse).collect();
+                let choices = choices.map_err(|_| "--replay takes numbers and commas".to_owned());
+                alone = Some(Asked::Replay(choices?));
+            }
+            _ => return Err(format!("{word} is not understood")),
+        }
+    }
+    Ok(alone.unwrap_or(Asked::Seeds {
+        count,
+        from,
+        threads,
+    }))
+}
+
+/// One world, told in full.
+fn one(run: &Run, shrinks: bool) -> ExitCode {
+    print!("{}", run.transcript);
+    let Some(violation) = &run.violation else {
+        println!("good");
+        return ExitCode::SUCCESS;
+    };
+    println!("FAILED: {violation}");
+    if shrinks {
+        println!("simpler: --replay {}", simpler(run));
+    }
+    ExitCode::FAILURE
+}
+
+fn many(count: u64, from: Option<&str>, threads: usize) -> ExitCode {
+    let begun = Instant::now();
+    let first = from.map_or(0, hashed);
+    let next = AtomicU64::new(0);
+    let failed = AtomicU64::new(u64::MAX);
+    let work = || {
+        let mut tally = Tally::default();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= count || failed.load(Ordering::Relaxed) != u64::MAX {
+                return tally;
+            }
+            let seed = first.wrapping_add(at);
+            let run = sim::seeded(seed);
+            let other = at < TWICE && sim::seeded(seed).transcript != run.transcript;
+            if run.violation.is_some() || other {
+                failed.fetch_min(at, Ordering::Relaxed);
+            }
+            tally.add(&run);
+        }
+    };
+    let tally = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let mut sum = Tally::default();
+        for worker in workers {
+            sum.merge(&worker.join().expect("what a world does is caught"));
+        }
+        sum
+    });
+    let seconds = begun.elapsed().as_secs_f64();
+    println!(
+        "{tally}{:.1} s, {:.0} seeds per second",
+        seconds,
+        count as f64 / seconds
+    );
+    let failed = failed.into_inner();
+    if failed != u64::MAX {
+        return fail(first.wrapping_add(failed));
+    }
+    // A few runs are too few to count.
+    let lacks = if count >= 1000 {
+        tally.lacks()
+    } else {
+        Vec::new()
+    };
+    if lacks.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("FAILED: too little happened:\n  {}", lacks.join("\n  "));
+    ExitCode::FAILURE
+}
+
+/// What goes wrong in how many of the first seeds.
+fn survey(count: u64) -> ExitCode {
+    let mut sorts = std::collections::BTreeMap::<String, (u64, u64, String)>::new();
+    for seed in 0..count {
+        if let Some(violation) = sim::seeded(seed).violation {
+            let found = sorts
+                .entry(sort(&violation))
+                .or_insert((0, seed, violation));
+            found.0 += 1;
+        }
+    }
+    for (times, seed, violation) in sorts.values() {
+        println!("{times} times, first with seed {seed}: {violation}");
+    }
+    ExitCode::from(u8::from(!sorts.is_empty()))
+}
+
+fn fail(seed: u64) -> ExitCode {
+    let run = sim::seeded(seed);
+    match &run.violation {
+        None => println!("FAILED: seed {seed} is not the same every time"),
+        Some(violation) => {
+            println!("FAILED: seed {seed}: {violation}");
+            println!("simpler: --replay {}", simpler(&run));
+        }
+    }
+    println!("again: --seed {seed}");
+    ExitCode::FAILURE
+}
+
+/// The choices of a failure, shrunk: it must still be the same sort of failure.
+fn simpler(run: &Run) -> String {
+    let sort = |violation: &str| {
+        violation
+            .chars()
+            .filter(|it| it.is_alphabetic())
+            .take(20)
+            .collect()
+    };
+    let wanted: String = run.violation.as_deref().map_or_else(String::new, sort);
+    let choices = shrink(run.choices.clone(), SHRINKING, |choices| {
+        let violation = sim::replayed(choices).violation;
+        violation.is_some_and(|violation| sort(&violation) == wanted)
+    });
+    let numbers: Vec<String> = choices.iter().map(u64::to_string).collect();
+    numbers.join(",")
+}
+
+/// What a violation is about: its words without numbers.
+fn sort(violation: &str) -> String {
+    let letters = violation.chars().filter(|it| !it.is_numeric());
+    letters.take(35).collect()
+}
+
+/// FNV-1a: the seeds of a text.
+fn hashed(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

@@ -1,0 +1,209 @@
+//! One simulated world: sessions against models, with everything going wrong that can.
+//!
+//! A run draws a world (registries, images, tasks, how often what goes wrong) and everything that
+//! happens in it from one source of choices ([`Choose`]). While faults happen it must stay safe;
+//! then they stop, every task is asked for again, and all must be good and complete. What must hold
+//! is in `oracles`.
+//!
+//! ```
+//! use windlass_tests::sim;
+//!
+//! let run = sim::seeded(7);
+//! assert_eq!(run.violation, None, "{}", run.transcript);
+//! // The choices that were made are the run: they give it again.
+//! assert_eq!(sim::replayed(&run.choices).transcript, run.transcript);
+//! ```
+//!
+//! It stands beside [`world`](crate::world) and not upon it: that one runs one session and panics
+//! where something is wrong, so that a test reads like a scene; this one has several processes that
+//! die, delivers ends of jobs late, and must be able to go on to say what was wrong. They share the
+//! store in memory and, of course, the registry model, which is `windlass-testbed`'s.
+
+mod arbitrary;
+mod choose;
+mod disk;
+mod exchange;
+mod fault;
+mod mangle;
+mod oracles;
+mod plan;
+mod secrets;
+mod tally;
+mod world;
+
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+
+pub use choose::{Bytes, Choose, Every, List, Seeded, shrink};
+pub use fault::Fault;
+pub use plan::Operation;
+pub(crate) use plan::Picture;
+pub use tally::Tally;
+
+use plan::{Access, Plan};
+use world::World;
+
+/// More steps than any world takes: who needs more goes in a circle.
+const STEPS: usize = 20_000;
+
+/// What became of a world.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Run {
+    /// What must not be and was.
+    pub violation: Option<String>,
+    /// The choices that were made.
+    pub choices: Vec<u64>,
+    /// What happened, a line for each thing.
+    pub transcript: String,
+    /// How often each of [`Fault::ALL`] happened.
+    pub faults: [u32; Fault::ALL.len()],
+    /// The tasks: what they were, whether several platforms were involved, whether they ended well
+    /// while faults happened.
+    pub tasks: Vec<(Operation, bool, bool)>,
+    /// How often a process died.
+    pub crashes: u32,
+}
+
+/// The world of a seed.
+pub fn seeded(seed: u64) -> Run {
+    drawn(&mut Seeded::new(seed))
+}
+
+/// The world of a list of choices.
+pub fn replayed(choices: &[u64]) -> Run {
+    drawn(&mut List::new(choices))
+}
+
+/// The world of these choices.
+pub fn drawn(choose: &mut dyn Choose) -> Run {
+    let mut recorder = Recorder {
+        choose,
+        choices: Vec::new(),
+    };
+    let plan = Plan::draw(&mut recorder);
+    run(plan, recorder)
+}
+
+/// Every world with at most one fault in which a tiny image is moved by this operation, up to `most`
+/// worlds. Stops at the first that goes wrong. How many there were, and that one.
+pub fn every(operation: Operation, most: usize) -> (usize, Option<Run>) {
+    let mut count = 0;
+    for access in [Access::Open, Access::Bearer] {
+        let mut every = Every::default();
+        while count < most && every.another() {
+            let recorder = Recorder {
+                choose: &mut every,
+                choices: Vec::new(),
+            };
+            let run = run(Plan::tiny(operation, access), recorder);
+            count += 1;
+            if run.violation.is_some() {
+                return (count, Some(run));
+            }
+        }
+    }
+    (count, None)
+}
+
+/// Writes down what is chosen.
+struct Recorder<'a> {
+    choose: &'a mut dyn Choose,
+    choices: Vec<u64>,
+}
+
+impl Choose for Recorder<'_> {
+    fn below(&mut self, n: u64) -> u64 {
+        let choice = self.choose.below(n);
+        self.choices.push(choice);
+        choice
+    }
+}
+
+fn run(plan: Plan, mut recorder: Recorder<'_>) -> Run {
+    let planned = plan.clone();
+    let mut world = World::new(plan, &mut recorder);
+    let mut well = vec![false; planned.tasks.len()];
+    let panicked = caught(|| {
+        live(&mut world);
+        well = world
+            .results
+            .iter()
+            .map(|it| matches!(it, Some(Ok(_))))
+            .collect();
+        if world.violation.is_none() {
+            recover(&mut world);
+        }
+    });
+    if let Some(panic) = panicked {
+        world.violate(format!("panicked: {panic}"));
+    }
+    let tasks = planned.tasks.iter().zip(well);
+    let tasks = tasks.map(|(task, well)| {
+        let several = planned.pictures[task.picture].is_index();
+        (task.operation, several, well)
+    });
+    let mut transcript = world.lines.join("\n");
+    transcript.push('\n');
+    Run {
+        violation: world.violation.take(),
+        transcript,
+        faults: world.fired,
+        tasks: tasks.collect(),
+        crashes: world.crashes,
+        choices: {
+            drop(world);
+            recorder.choices
+        },
+    }
+}
+
+/// Safety while things go wrong.
+fn live(world: &mut World<'_>) {
+    until_idle(world);
+    world.check_requests();
+}
+
+/// Liveness when they have stopped.
+fn recover(world: &mut World<'_>) {
+    world.recover();
+    until_idle(world);
+    world.check_end();
+}
+
+fn until_idle(world: &mut World<'_>) {
+    for _ in 0..STEPS {
+        if world.violation.is_some() || !world.step() {
+            return;
+        }
+    }
+    world.violate("it never ends".into());
+}
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Runs this; what it panicked with, and where.
+fn caught(run: impl FnOnce()) -> Option<String> {
+    static HOOK: std::sync::Once = std::sync::Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let ours = PANIC.with_borrow_mut(|panic| match panic {
+                Some(text) => {
+                    *text = info.to_string();
+                    true
+                }
+                None => false,
+            });
+            if !ours {
+                before(info);
+            }
+        }));
+    });
+    PANIC.set(Some(String::new()));
+    let result = panic::catch_unwind(AssertUnwindSafe(run));
+    let text = PANIC.take();
+    result.err().map(|_| text.unwrap_or_default())
+}

@@ -1,0 +1,453 @@
+//! One HTTP exchange, and what goes wrong in it.
+//!
+//! Responsible for the network between a process and its registries: which faults fit a request,
+//! what the server sees of it, how much of the answer arrives. What the registry answers is the
+//! model's; how an answer is spoiled is `mangle`'s.
+
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use windlass_core::Digest;
+use windlass_core::call::{
+    Call, Done, Interrupted, Keep, Payload, TransportError, TransportErrorKind,
+};
+use windlass_store::Incoming;
+use windlass_testbed::{Answer, Request};
+
+use super::fault::Fault;
+use super::mangle;
+use super::plan::Access;
+use super::world::{Ran, World};
+
+/// How long an exchange takes.
+const LATENCY: Duration = Duration::from_millis(10);
+/// How long a driver waits for the next byte.
+const IDLE: Duration = Duration::from_secs(60);
+/// The models' clock at the beginning, since the Unix epoch.
+const EPOCH: Duration = Duration::from_secs(1_800_000_000);
+
+/// What sort of request it is, as far as faults differ.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sort {
+    Token,
+    Head,
+    GetManifest,
+    GetBlob,
+    Start,
+    Mount,
+    PutBlob,
+    PutManifest,
+}
+
+impl Sort {
+    pub(crate) fn of(request: &Request) -> Self {
+        let target = &request.target;
+        let blob = target.contains("/blobs/") || target.starts_with("/bucket/");
+        match request.method {
+            _ if target.starts_with("/token") => Self::Token,
+            Method::HEAD => Self::Head,
+            Method::GET if blob => Self::GetBlob,
+            Method::POST if target.contains("mount=") => Self::Mount,
+            Method::POST => Self::Start,
+            Method::PUT if target.contains("/manifests/") => Self::PutManifest,
+            Method::PUT => Self::PutBlob,
+            _ => Self::GetManifest,
+        }
+    }
+}
+
+/// How much of an answer arrives, and how it ends.
+struct Delivery {
+    answer: Answer,
+    /// So many bytes of its body.
+    kept: usize,
+    end: Result<(), Interrupted>,
+    /// The worker dies behind them.
+    lost: bool,
+    crash: bool,
+}
+
+impl Delivery {
+    const fn whole(answer: Answer) -> Self {
+        Self {
+            answer,
+            kept: usize::MAX,
+            end: Ok(()),
+            lost: false,
+            crash: false,
+        }
+    }
+}
+
+impl World<'_> {
+    /// One exchange from its request to its end.
+    pub(crate) fn http(&mut self, process: usize, mut call: Box<Call>) -> Ran {
+        let request = match self.request(process, &mut call) {
+            Ok(request) => request,
+            Err(reason) => return Ran::Done(call.finish(Err(reason))),
+        };
+        self.check_request(&call, &request);
+        self.now += LATENCY;
+        let sort = Sort::of(&request);
+        let Some(owner) = owner_of(&request.host) else {
+            // A name that an odd answer made up.
+            self.credit(&call);
+            return Ran::Done(call.finish(Err(not_sent(TransportErrorKind::Resolve))));
+        };
+        if !self.is_ours(&request.host) {
+            self.credit(&call);
+            let truthful = !self.models[owner].options().check_references;
+            let answer = mangle::stranger(&mut *self.choose, &request, owner, truthful);
+            self.spend(&request, sort, Some(Fault::RedirectForeign), Some(&answer));
+            return self.deliver(process, call, sort, Delivery::whole(answer));
+        }
+        let fault = self.draw(&request, sort, owner);
+        if let Some(fault) = fault {
+            self.credit(&call);
+            if fault == Fault::Late {
+                self.late.push(request.clone());
+            }
+        }
+        match self.serve(&request, sort, owner, fault) {
+            Ok(delivery) => {
+                self.spend(&request, sort, fault, Some(&delivery.answer));
+                self.deliver(process, call, sort, delivery)
+            }
+            Err(reason) => {
+                self.spend(&request, sort, fault, None);
+                let Some(reason) = reason else {
+                    return Ran::Done(Done::lost(call.id()));
+                };
+                Ran::Done(call.finish(Err(reason)))
+            }
+        }
+    }
+
+    /// A request that was given up long ago arrives all the same.
+    pub(crate) fn arrive_late(&mut self, request: &Request) {
+        if let Some(owner) = owner_of(&request.host) {
+            self.lines.push(format!(
+                "~ late: {} {}",
+                request.method,
+                path(&request.target)
+            ));
+            let at = EPOCH + self.now;
+            let _nobody_hears = self.models[owner].answer(request, at);
+            self.after_request(request);
+        }
+    }
+
+    /// The faults that fit, drawn from.
+    fn draw(&mut self, request: &Request, sort: Sort, owner: usize) -> Option<Fault> {
+        use Fault::*;
+        let mut kinds = vec![
+            Refused,
+            ResetUnseen,
+            Unanswered,
+            Unauthorized,
+            TooManySeconds,
+            TooManyDate,
+            TooManyAbsurd,
+            ServerError,
+            RedirectLoop,
+            RedirectForeign,
+            RedirectUnsafe,
+            Arbitrary,
+            LostExchange,
+        ];
+        if request.headers.contains_key(http::header::AUTHORIZATION) && sort != Sort::Token {
+            kinds.push(Revoked);
+        }
+        let reads = [Cut, Stalled, Short, Garbled, Extra, LyingLength];
+        match sort {
+            Sort::Token => {
+                kinds.extend(reads);
+                kinds.extend([DeadToken; 3]);
+            }
+            Sort::Head => {}
+            Sort::GetManifest => kinds.extend(reads),
+            Sort::GetBlob => {
+                kinds.extend(reads);
+                kinds.extend([Cut, Stalled, DiskFull, CrashInBody]);
+                if request.headers.contains_key(http::header::RANGE) {
+                    kinds.extend([LyingRange; 12]);
+                    kinds.extend([RangeIgnored; 12]);
+                }
+            }
+            Sort::Start => kinds.extend([OddLocation, OddLocation, Late]),
+            Sort::Mount => kinds.extend([RefusedMount, RefusedMount, RefusedMount, OddLocation]),
+            Sort::PutBlob => kinds.extend([Broken, LostSession, Rewound, Forgets, Late, Broken]),
+            Sort::PutManifest => kinds.extend([Broken, Late, Forgets]),
+        }
+        if !self.models[owner].options().check_references {
+            kinds.retain(|fault| !fault.is_lie());
+        }
+        if self.crashes >= 4 {
+            kinds.retain(|fault| *fault != CrashInBody);
+        }
+        if request.body.is_empty() {
+            kinds.retain(|fault| *fault != Broken);
+        }
+        self.occasion(&kinds)
+    }
+
+    /// What the server does, and what of it comes back. `Err(None)`: the worker dies waiting.
+    fn serve(
+        &mut self,
+        request: &Request,
+        sort: Sort,
+        owner: usize,
+        fault: Option<Fault>,
+    ) -> Result<Delivery, Option<Interrupted>> {
+        let broke = |kind| Some(Interrupted::Transport(TransportError::new(kind, "planned")));
+        match fault {
+            Some(Fault::Refused) => return Err(Some(not_sent(TransportErrorKind::Connect))),
+            Some(Fault::ResetUnseen) => return Err(broke(TransportErrorKind::Reset)),
+            Some(Fault::Late) => return Err(broke(TransportErrorKind::Answer)),
+            Some(Fault::Broken | Fault::Rewound) => {
+                let sent = place(&mut *self.choose, request.body.len());
+                let part = request.clone().body(request.body.slice(..sent));
+                let at = EPOCH + self.now;
+                self.models[owner].cut(&part, at);
+                if fault == Some(Fault::Broken) {
+                    return Err(broke(TransportErrorKind::Reset));
+                }
+                return Ok(Delivery::whole(mangle::rewound(sent)));
+            }
+            Some(Fault::Revoked) => self.models[owner].revoke_tokens(),
+            Some(Fault::LostSession) => self.models[owner].forget_uploads(),
+            _ => {}
+        }
+        let model = &self.models[owner];
+        let truthful = !model.options().check_references;
+        let access = self.plan.settings[owner].access;
+        let instead = fault.and_then(|fault| {
+            mangle::instead(
+                &mut *self.choose,
+                fault,
+                request,
+                owner,
+                access,
+                truthful,
+                self.now,
+            )
+        });
+        // Some servers fail after they have done it.
+        let does = fault == Some(Fault::ServerError) && self.choose.below(2) == 1;
+        let answer = match instead {
+            Some(answer) if !does => answer,
+            instead => {
+                let at = EPOCH + self.now;
+                let answer = self.models[owner].answer(request, at);
+                self.after_request(request);
+                instead.unwrap_or(answer)
+            }
+        };
+        let mut delivery = Delivery::whole(answer);
+        let len = delivery.answer.body.len();
+        match fault {
+            Some(Fault::Unanswered) => return Err(broke(TransportErrorKind::Answer)),
+            Some(Fault::DeadToken) => self.models[owner].revoke_tokens(),
+            Some(Fault::Cut) => {
+                delivery.kept = place(&mut *self.choose, len);
+                delivery.end = Err(broke(TransportErrorKind::Reset).expect("it broke"));
+            }
+            Some(Fault::Stalled) => {
+                self.now += IDLE;
+                delivery.kept = place(&mut *self.choose, len);
+                delivery.end = Err(broke(TransportErrorKind::Idle).expect("it broke"));
+            }
+            Some(Fault::LostExchange) if sort != Sort::GetBlob => return Err(None),
+            Some(Fault::LostExchange) => {
+                delivery.kept = place(&mut *self.choose, len);
+                delivery.lost = true;
+            }
+            Some(Fault::CrashInBody) => {
+                delivery.kept = place(&mut *self.choose, len);
+                delivery.crash = true;
+            }
+            Some(Fault::DiskFull) => {
+                let room = place(&mut *self.choose, len) as u64;
+                self.each_disk(|notes| notes.room = Some(room));
+            }
+            Some(fault) => {
+                delivery.answer = mangle::spoil(&mut *self.choose, fault, delivery.answer, owner);
+            }
+            None => {}
+        }
+        Ok(delivery)
+    }
+
+    /// The request as a server sees it, its body read to its end.
+    fn request(&mut self, process: usize, call: &mut Call) -> Result<Request, Interrupted> {
+        let outgoing = call.outgoing();
+        let sent = call.request();
+        let target = sent.uri().path_and_query().map_or("/", |it| it.as_str());
+        let host = sent.uri().authority().map_or("", |it| it.as_str());
+        let mut request = Request::new(sent.method().clone(), host, target);
+        request.headers = sent.headers().clone();
+        request.body = match sent.body() {
+            Payload::Empty => Vec::new().into(),
+            Payload::Bytes(bytes) => bytes.to_vec().into(),
+            Payload::Body(body) => {
+                let flips = self.occasion(&[Fault::ReadFlips]).is_some();
+                self.flip_reads(flips);
+                let outgoing = outgoing.expect("a body that is a blob has a meter");
+                let reader = self.processes[process].stores.outgoing(body, outgoing);
+                self.flip_reads(false);
+                let mut reader = reader.map_err(Interrupted::Store)?;
+                let mut bytes = Vec::new();
+                let failure = reader.failure();
+                let read = reader.by_ref().take(body.len).read_to_end(&mut bytes);
+                if read.is_err() {
+                    return Err(failure.take().expect("the reason of a failed read"));
+                }
+                bytes.into()
+            }
+            other => panic!("what is {other:?}?"),
+        };
+        Ok(request)
+    }
+
+    fn deliver(
+        &mut self,
+        process: usize,
+        mut call: Box<Call>,
+        sort: Sort,
+        delivery: Delivery,
+    ) -> Ran {
+        let id = call.id();
+        let mut head = http::Response::new(());
+        *head.status_mut() = delivery.answer.status;
+        *head.headers_mut() = delivery.answer.headers.clone();
+        let receive = call.head(head);
+        let stores = Arc::clone(&self.processes[process].stores);
+        let mut incoming = Incoming::new(&stores, call, receive);
+        let body = &delivery.answer.body;
+        let body = &body[..delivery.kept.min(body.len())];
+        // A few pieces, not many: each is copied by the store.
+        let pieces = if sort == Sort::GetBlob {
+            1 + usize::try_from(self.choose.below(4)).expect("it is small")
+        } else {
+            1
+        };
+        let mut stopped = false;
+        for chunk in body.chunks(body.len().div_ceil(pieces).max(1)) {
+            if !incoming.wants_body() || incoming.chunk(chunk) != Keep::All {
+                stopped = true;
+                break;
+            }
+        }
+        self.each_disk(|notes| notes.room = None);
+        if delivery.crash {
+            return Ran::Crashed;
+        }
+        if delivery.lost {
+            return Ran::Done(Done::lost(id));
+        }
+        let end = if stopped { Ok(()) } else { delivery.end };
+        Ran::Done(incoming.finish(end))
+    }
+
+    /// Bytes that this exchange moves for nothing, or may.
+    fn spend(
+        &mut self,
+        request: &Request,
+        sort: Sort,
+        fault: Option<Fault>,
+        answer: Option<&Answer>,
+    ) {
+        if sort == Sort::PutBlob {
+            let sent = request.body.len() as u64;
+            self.economy.sent += sent;
+            let good = answer.is_some_and(|answer| answer.status.is_success());
+            if fault.is_some() || !good {
+                self.economy.wasted += sent;
+            }
+        }
+        if sort == Sort::GetBlob && fault.is_some_and(Fault::spoils) {
+            let known = self.plan.pictures.iter().flat_map(|it| it.blobs(false));
+            let named = |digest: &Digest| request.target.contains(digest.encoded());
+            let size = known
+                .filter(|(digest, _)| named(digest))
+                .map(|(_, size)| size);
+            let came = answer.map_or(0, |answer| answer.body.len() as u64);
+            // A foreign URL does not name the blob.
+            let most = self.plan.pictures.iter().flat_map(|it| it.blobs(false));
+            let most = most.map(|(_, size)| size).max().unwrap_or(0);
+            self.economy.wasted += size.max().unwrap_or(most) + came;
+        }
+        // Some registries know no ranges: what was there comes again.
+        let range = request.field(http::header::RANGE);
+        let from = range.and_then(|it| it.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
+        if let (Some(from), Some(answer)) = (from, answer)
+            && answer.status == StatusCode::OK
+        {
+            self.economy.wasted += u64::min(from, answer.body.len() as u64);
+        }
+        self.economy.requests += 1;
+    }
+
+    /// What `Retrying` may say because of a fault in this exchange.
+    fn credit(&mut self, call: &Call) {
+        let uri = call.request().uri();
+        let url = uri.to_string();
+        let url = url.split('?').next().unwrap_or_default();
+        self.credits
+            .push(format!("{} {url}", call.request().method()));
+    }
+
+    fn is_ours(&self, host: &str) -> bool {
+        let Some(owner) = owner_of(host) else {
+            return false;
+        };
+        let is = |name: &str| host == format!("{name}{owner}.example");
+        let elsewhere = matches!(
+            self.plan.settings[owner].access,
+            Access::Elsewhere | Access::Untrusted
+        );
+        let options = self.models[owner].options();
+        is("reg")
+            || (is("cdn") && options.storage.is_some())
+            || (is("auth") && elsewhere)
+            || (is("up")
+                && matches!(
+                    options.uploads.location,
+                    windlass_testbed::Location::Elsewhere(_)
+                ))
+    }
+}
+
+/// The registry that a host belongs to, or pretends to: all have its number in their name.
+pub(crate) fn owner_of(host: &str) -> Option<usize> {
+    let digit = host.bytes().find(u8::is_ascii_digit)?;
+    host.contains(".example")
+        .then(|| usize::from(digit - b'0').min(1))
+}
+
+fn path(target: &str) -> &str {
+    target.split('?').next().unwrap_or_default()
+}
+
+fn not_sent(kind: TransportErrorKind) -> Interrupted {
+    Interrupted::NotSent(TransportError::new(kind, "planned"))
+}
+
+/// A place in a body of this length: where it ends, begins, and in between.
+fn place(choose: &mut dyn super::choose::Choose, len: usize) -> usize {
+    match choose.below(6) {
+        0 => len / 2,
+        1 => 0,
+        2 => 1.min(len),
+        3 => len.saturating_sub(1),
+        4 => len,
+        _ => usize::try_from(choose.below(len as u64 + 1)).unwrap_or(len),
+    }
+}
+
+/// A status by its number.
+pub(crate) fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}

@@ -1,0 +1,396 @@
+//! What a world is made of, before anything happens in it.
+//!
+//! Responsible for drawing registries, images and tasks that can all succeed if nothing goes wrong.
+//! Must not know how they are run.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use windlass_core::{Digest, Platform};
+use windlass_testbed::{
+    Announced, Auth, Basic, Bearer, Image, Index, Location, Model, Options, Ranges, Signature,
+    Stale, Storage, Unions, UnreadableMount, User, image_for, index,
+};
+
+use super::choose::Choose;
+use super::fault::{Fault, Swarm};
+use super::secrets::mark;
+use crate::world::scenes::digest;
+
+/// The sorts of tasks.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Operation {
+    /// From a registry into a store.
+    Pull,
+    /// From a store to a registry.
+    Push,
+    /// From one repository to another of the same registry.
+    CopyWithin,
+    /// From one registry to another.
+    CopyBetween,
+    /// From one store into another.
+    LayoutCopy,
+    /// What a reference stands for.
+    Resolve,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Pull,
+        Self::Push,
+        Self::CopyWithin,
+        Self::CopyBetween,
+        Self::LayoutCopy,
+        Self::Resolve,
+    ];
+
+    pub(crate) const fn writes_to_registry(self) -> bool {
+        matches!(self, Self::Push | Self::CopyWithin | Self::CopyBetween)
+    }
+}
+
+/// A task to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planned {
+    pub(crate) operation: Operation,
+    pub(crate) picture: usize,
+    /// The registry it reads from or, for a push, writes to.
+    pub(crate) registry: usize,
+    /// One platform of an index, instead of all.
+    pub(crate) one: bool,
+    /// The process that it runs in.
+    pub(crate) process: usize,
+    pub(crate) deadline: Option<Duration>,
+}
+
+impl Planned {
+    /// The registry it writes to.
+    pub(crate) const fn destination(&self) -> usize {
+        match self.operation {
+            Operation::CopyBetween => 1 - self.registry,
+            _ => self.registry,
+        }
+    }
+}
+
+/// How a registry knows its callers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Access {
+    Open,
+    Basic,
+    Bearer,
+    /// With an identity token in place of a password.
+    Refresh,
+    /// The token service is on another host that is trusted.
+    Elsewhere,
+    /// It is on another host that is not: what is asked of it is asked anonymously.
+    Untrusted,
+}
+
+/// A registry to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) access: Access,
+    pub(crate) options: Options,
+    /// Nothing about it costs more requests than usual.
+    pub(crate) plain: bool,
+}
+
+/// An image or an index of images.
+#[derive(Clone, Debug)]
+pub(crate) struct Picture {
+    pub(crate) images: Vec<Image>,
+    pub(crate) index: Option<Index>,
+}
+
+const PLATFORMS: [&str; 3] = ["linux/amd64", "linux/arm64", "linux/s390x"];
+
+impl Picture {
+    /// The one platform that is asked for, if it is one.
+    pub(crate) fn platform() -> Platform {
+        Platform::new("linux", "amd64")
+    }
+
+    pub(crate) const fn is_index(&self) -> bool {
+        self.index.is_some()
+    }
+
+    /// The root of what a task moves.
+    pub(crate) fn root(&self, one: bool) -> Digest {
+        let digest = match &self.index {
+            Some(index) if !one => &index.digest,
+            Some(_) | None => &self.images[0].digest,
+        };
+        digest.as_str().parse().expect("a digest")
+    }
+
+    /// The images that a task moves.
+    pub(crate) fn chosen(&self, one: bool) -> &[Image] {
+        if one { &self.images[..1] } else { &self.images }
+    }
+
+    /// The distinct blobs that a task moves, and their sizes.
+    pub(crate) fn blobs(&self, one: bool) -> std::collections::BTreeMap<Digest, u64> {
+        let blobs = self.chosen(one).iter().flat_map(Image::blobs);
+        blobs
+            .map(|blob| (digest(blob), blob.len() as u64))
+            .collect()
+    }
+
+    /// Puts it into a registry.
+    pub(crate) fn seed(&self, model: &mut Model, repository: &str, tag: &str) {
+        for image in &self.images {
+            let tag = (!self.is_index()).then_some(tag);
+            model.put_image(repository, tag, image);
+        }
+        if let Some(index) = &self.index {
+            model.put_index(repository, Some(tag), index);
+        }
+    }
+}
+
+/// A world to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) settings: [Setting; 2],
+    pub(crate) pictures: Vec<Picture>,
+    pub(crate) tasks: Vec<Planned>,
+    pub(crate) processes: usize,
+    pub(crate) in_flight: u32,
+    pub(crate) swarm: Swarm,
+    /// Whether jobs overtake each other.
+    pub(crate) reorders: bool,
+    pub(crate) jitter: u64,
+}
+
+impl Plan {
+    /// Any world.
+    pub(crate) fn draw(choose: &mut dyn Choose) -> Self {
+        let pictures: Vec<Picture> = (0..1 + choose.below(2)).map(|_| picture(choose)).collect();
+        let processes = if choose.below(5) == 4 { 2 } else { 1 };
+        let tasks: Vec<Planned> = (0..1 + choose.below(3))
+            .map(|_| planned(choose, &pictures, processes))
+            .collect();
+        let settings = [0, 1].map(|registry| {
+            let written = |task: &Planned| {
+                task.operation.writes_to_registry() && task.destination() == registry
+            };
+            setting(choose, registry, tasks.iter().any(written))
+        });
+        Self {
+            settings,
+            pictures,
+            tasks,
+            processes,
+            in_flight: 1 + u32::try_from(choose.below(4)).expect("it is small"),
+            swarm: swarm(choose),
+            reorders: choose.below(4) > 0,
+            jitter: choose.below(4),
+        }
+    }
+
+    /// The smallest world for an operation, with at most one fault, which may be any.
+    pub(crate) fn tiny(operation: Operation, access: Access) -> Self {
+        let image = image_for(PLATFORMS[0], &[b"layer".to_vec()]);
+        let task = Planned {
+            operation,
+            picture: 0,
+            registry: 0,
+            one: false,
+            process: 0,
+            deadline: None,
+        };
+        Self {
+            settings: [0, 1].map(|registry| Setting {
+                access,
+                options: options(registry, access),
+                plain: true,
+            }),
+            pictures: vec![Picture {
+                images: vec![image],
+                index: None,
+            }],
+            tasks: vec![task],
+            processes: 1,
+            in_flight: 1,
+            swarm: Swarm {
+                rate: 1000,
+                kinds: u64::MAX,
+                crashes: 1000,
+                most: 1,
+                even: true,
+            },
+            reorders: false,
+            jitter: 0,
+        }
+    }
+}
+
+fn swarm(choose: &mut dyn Choose) -> Swarm {
+    let rates = [0, 10, 30, 60, 100, 150, 250];
+    let at = usize::try_from(choose.below(rates.len() as u64)).expect("it is small");
+    // Half of the kinds at most worlds, few at some, all at others.
+    let bits = 1 << Fault::ALL.len();
+    let kinds = match choose.below(4) {
+        0 | 1 => choose.below(bits),
+        2 => choose.below(bits) & choose.below(bits),
+        _ => bits - 1,
+    };
+    let crashes = [0, 0, 3, 10, 30];
+    let crash = usize::try_from(choose.below(crashes.len() as u64)).expect("it is small");
+    Swarm {
+        rate: rates[at],
+        kinds,
+        crashes: crashes[crash],
+        most: 4 + choose.below(30),
+        even: false,
+    }
+}
+
+/// Mostly tiny, some around the limits that matter: what an upload holds back, progress that gives
+/// tries back, the size from which on a HEAD goes first.
+fn layer(choose: &mut dyn Choose) -> Vec<u8> {
+    const SIZES: [usize; 20] = [
+        5, 1, 13, 40, 100, 300, 500, 900, 1500, 4096, 5, 17, 200, 0, 6000, 20_000, 65_536, 70_001,
+        140_000, 300_000,
+    ];
+    let size = SIZES[usize::try_from(choose.below(20)).expect("it is small")];
+    let salt = u8::try_from(choose.below(3)).expect("it is small");
+    (0..size)
+        .map(|i| (i % 251) as u8 ^ (i / 251) as u8 ^ salt)
+        .collect()
+}
+
+fn picture(choose: &mut dyn Choose) -> Picture {
+    let layers = |choose: &mut dyn Choose| -> Vec<Vec<u8>> {
+        (0..1 + choose.below(4)).map(|_| layer(choose)).collect()
+    };
+    let platforms = match choose.below(6) {
+        4 => 2,
+        5 => 3,
+        _ => 1,
+    };
+    let images: Vec<Image> = PLATFORMS[..platforms]
+        .iter()
+        .map(|platform| image_for(platform, &layers(choose)))
+        .collect();
+    let entries: Vec<(&str, &Image)> = PLATFORMS.into_iter().zip(&images).collect();
+    let index = (platforms > 1).then(|| index(&entries));
+    Picture { images, index }
+}
+
+fn planned(choose: &mut dyn Choose, pictures: &[Picture], processes: usize) -> Planned {
+    let mut one_of = |n: usize| usize::try_from(choose.below(n as u64)).expect("it is small");
+    let operation = Operation::ALL[one_of(Operation::ALL.len())];
+    let picture = one_of(pictures.len());
+    Planned {
+        operation,
+        picture,
+        registry: one_of(2),
+        one: pictures[picture].is_index() && one_of(3) == 2,
+        process: one_of(processes),
+        deadline: (one_of(24) == 23).then_some(Duration::from_secs(20)),
+    }
+}
+
+fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -> Setting {
+    let access = match choose.below(8) {
+        0 | 1 => Access::Open,
+        2 => Access::Basic,
+        3 | 4 => Access::Bearer,
+        5 => Access::Refresh,
+        6 => Access::Elsewhere,
+        _ if written => Access::Elsewhere,
+        _ => Access::Untrusted,
+    };
+    let mut options = options(registry, access);
+    let mut plain = true;
+    if let Auth::Bearer(bearer) = &mut options.auth {
+        bearer.life = Duration::from_secs([300, 300, 61, 3600][small(choose, 4)]);
+        bearer.announced = match choose.below(4) {
+            0 | 1 => Announced::Real,
+            2 => Announced::Omitted,
+            _ => Announced::Seconds(3600),
+        };
+        bearer.unions = [
+            Unions::Granted,
+            Unions::Granted,
+            Unions::RefusedAtRealm,
+            Unions::RefusedAtRegistry,
+        ][small(choose, 4)];
+        if choose.below(4) == 3 {
+            bearer.insufficient = StatusCode::FORBIDDEN;
+        }
+        plain = bearer.unions == Unions::Granted;
+    }
+    if choose.below(3) == 2 {
+        let mut storage = Storage::new(format!("https://cdn{registry}.example"));
+        if choose.below(2) == 1 {
+            storage.signature = Signature::OneTime;
+        }
+        options.storage = Some(storage);
+        plain = false;
+    }
+    match choose.below(6) {
+        4 => options.ranges = Ranges::Ignored,
+        5 => options.ranges = Ranges::Shortened(100_000),
+        _ => {}
+    }
+    options.uploads.location = match choose.below(4) {
+        0 | 1 => Location::Relative,
+        2 => Location::Absolute,
+        _ => Location::Elsewhere(format!("https://up{registry}.example")),
+    };
+    options.uploads.signed_location = choose.below(2) == 1;
+    options.uploads.stale = [Stale::OutOfRange, Stale::Invalid][small(choose, 2)];
+    options.uploads.keep_partial = choose.below(2) == 0;
+    if choose.below(2) == 1 {
+        options.uploads.unreadable_mount = UnreadableMount::Session;
+    }
+    options.digest_header = choose.below(5) < 4;
+    options.check_references = choose.below(2) == 0;
+    Setting {
+        access,
+        options,
+        plain,
+    }
+}
+
+/// The usual options of a registry.
+fn options(registry: usize, access: Access) -> Options {
+    let mark = mark(registry);
+    let users = [("alice".to_owned(), User::new(format!("{mark}password")))];
+    let realm = match access {
+        Access::Elsewhere | Access::Untrusted => format!("https://auth{registry}.example/token"),
+        Access::Open | Access::Basic | Access::Bearer | Access::Refresh => {
+            "https://{host}/token".to_owned()
+        }
+    };
+    let auth = match access {
+        Access::Open => Auth::Open,
+        Access::Basic => Auth::Basic(Basic {
+            users: users.into(),
+            anonymous_pull: false,
+        }),
+        Access::Bearer | Access::Refresh | Access::Elsewhere | Access::Untrusted => {
+            Auth::Bearer(Bearer {
+                realm,
+                users: users.into(),
+                anonymous_pull: access == Access::Untrusted,
+                ..Bearer::default()
+            })
+        }
+    };
+    Options {
+        auth,
+        scheme: "https",
+        mark,
+        ..Options::default()
+    }
+}
+
+fn small(choose: &mut dyn Choose, n: usize) -> usize {
+    usize::try_from(choose.below(n as u64)).expect("it is small")
+}

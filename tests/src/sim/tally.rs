@@ -1,0 +1,127 @@
+//! Counting over many runs, and whether they were worth it.
+//!
+//! Responsible for sums and thresholds: a simulation in which nothing happens finds nothing.
+
+use std::fmt;
+
+use super::Run;
+use super::fault::Fault;
+use super::plan::Operation;
+
+/// Sums over runs.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    runs: u64,
+    /// With three faults or more.
+    eventful: u64,
+    crashed: u64,
+    tasks: u64,
+    well: u64,
+    several: u64,
+    operations: [u64; Operation::ALL.len()],
+    faults: Vec<u64>,
+    choices: u64,
+}
+
+impl Tally {
+    /// Adds a run.
+    pub fn add(&mut self, run: &Run) {
+        self.faults.resize(Fault::ALL.len(), 0);
+        self.runs += 1;
+        let total: u32 = run.faults.iter().sum();
+        self.eventful += u64::from(total >= 3);
+        self.crashed += u64::from(run.crashes > 0);
+        self.choices += run.choices.len() as u64;
+        for (sum, fired) in self.faults.iter_mut().zip(run.faults) {
+            *sum += u64::from(fired);
+        }
+        for (operation, several, well) in &run.tasks {
+            self.tasks += 1;
+            self.well += u64::from(*well);
+            self.several += u64::from(*several);
+            self.operations[*operation as usize] += 1;
+        }
+    }
+
+    /// Adds another one's sums.
+    pub fn merge(&mut self, other: &Self) {
+        self.faults.resize(Fault::ALL.len(), 0);
+        self.runs += other.runs;
+        self.eventful += other.eventful;
+        self.crashed += other.crashed;
+        self.tasks += other.tasks;
+        self.well += other.well;
+        self.several += other.several;
+        self.choices += other.choices;
+        for (sum, more) in self.operations.iter_mut().zip(other.operations) {
+            *sum += more;
+        }
+        for (sum, more) in self.faults.iter_mut().zip(&other.faults) {
+            *sum += more;
+        }
+    }
+
+    /// What there was too little of, for so many runs: in 100,000 each fault 1,000 times and each
+    /// operation 10,000 times; three faults in 30 % of the runs, a crash in 20 %; half of the tasks
+    /// good.
+    pub fn lacks(&self) -> Vec<String> {
+        let mut lacks = Vec::new();
+        let mut least = |what: String, has: u64, least: u64| {
+            if has < least {
+                lacks.push(format!("{what}: {has}, at least {least} wanted"));
+            }
+        };
+        for (fault, count) in Fault::ALL.into_iter().zip(&self.faults) {
+            least(fault.to_string(), *count, self.runs / 100);
+        }
+        for (operation, count) in Operation::ALL.into_iter().zip(self.operations) {
+            least(format!("{operation:?}"), count, self.runs / 10);
+        }
+        least("several platforms".into(), self.several, self.runs / 10);
+        least(
+            "runs with three faults".into(),
+            self.eventful,
+            self.runs * 3 / 10,
+        );
+        least("runs with a crash".into(), self.crashed, self.runs / 5);
+        least("tasks that ended well".into(), self.well, self.tasks / 2);
+        lacks
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |part: u64, whole: u64| part * 100 / whole.max(1);
+        writeln!(
+            f,
+            "{} runs, {} choices in each",
+            self.runs,
+            self.choices / self.runs.max(1)
+        )?;
+        writeln!(
+            f,
+            "  three faults or more: {} %",
+            percent(self.eventful, self.runs)
+        )?;
+        writeln!(
+            f,
+            "  crashed and resumed: {} %",
+            percent(self.crashed, self.runs)
+        )?;
+        let well = percent(self.well, self.tasks);
+        writeln!(
+            f,
+            "  {} tasks, {well} % good while things went wrong",
+            self.tasks
+        )?;
+        for (operation, count) in Operation::ALL.into_iter().zip(self.operations) {
+            writeln!(f, "    {operation:?} {count}")?;
+        }
+        writeln!(f, "    with several platforms {}", self.several)?;
+        writeln!(f, "  faults:")?;
+        for (fault, count) in Fault::ALL.into_iter().zip(&self.faults) {
+            writeln!(f, "    {fault} {count}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,615 @@
+//! Processes, their sessions and their jobs, in virtual time.
+//!
+//! Responsible for the loop: what happens next, in which order, and what dies. A process is a
+//! session and the driver around it; when it crashes, another one takes its place with the stores as
+//! they are. Must not know HTTP (`exchange`) nor what must hold (`oracles`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use windlass_core::call::{Done, Interrupted};
+use windlass_core::config::InFlight;
+use windlass_core::credential::{CredentialAnswer, CredentialCall, Secret};
+use windlass_core::{
+    Config, Copy, Event, Failure, Job, JobId, Output, Place, Platforms, Report, Session, StoreCall,
+    StoreError, StoreErrorKind, StoreId, StoreOp, Task, TaskId, Time, transcript,
+};
+use windlass_store::{Store, Stores};
+use windlass_testbed::{Model, Request};
+
+use super::choose::Choose;
+use super::disk::Disk;
+use super::fault::Fault;
+use super::oracles::Economy;
+use super::plan::{Access, Operation, Picture, Plan, Planned};
+use super::secrets::mark;
+use crate::world::scenes::{fill_picture, reference};
+
+/// Everything there is.
+pub(crate) struct World<'a> {
+    pub(crate) choose: &'a mut dyn Choose,
+    pub(crate) plan: Plan,
+    pub(crate) models: [Model; 2],
+    /// What is pushed from; what is pulled into; what layouts are copied into.
+    pub(crate) disks: [Disk; 3],
+    pub(crate) processes: Vec<Process>,
+    pub(crate) now: Duration,
+    pub(crate) fired: [u32; Fault::ALL.len()],
+    /// No more faults.
+    pub(crate) calm: bool,
+    pub(crate) lines: Vec<String>,
+    pub(crate) violation: Option<String>,
+    /// Requests that arrive when nobody expects them any more.
+    pub(crate) late: Vec<Request>,
+    /// What a `Retrying` may be about: beginnings of its text.
+    pub(crate) credits: Vec<String>,
+    pub(crate) economy: Economy,
+    pub(crate) results: Vec<Option<Result<Report, Failure>>>,
+    pub(crate) crashes: u32,
+}
+
+/// A session and the driver around it.
+pub(crate) struct Process {
+    pub(crate) session: Session,
+    pub(crate) stores: Arc<Stores>,
+    pub(crate) spool: Disk,
+    /// Those of `World::disks`, then the spool's.
+    ids: [StoreId; 4],
+    begun: Duration,
+    pub(crate) running: Vec<Running>,
+    pub(crate) tasks: BTreeMap<TaskId, usize>,
+    /// Token requests so far.
+    pub(crate) fetched: BTreeMap<String, u32>,
+}
+
+/// A job outside.
+pub(crate) struct Running {
+    pub(crate) id: JobId,
+    pub(crate) work: Work,
+    /// The registry whose slot it holds.
+    pub(crate) slot: Option<usize>,
+    /// The token request that it is.
+    pub(crate) token: Option<String>,
+    /// Bytes of a blob that it has sent.
+    pub(crate) sent: u64,
+    /// It was reported already.
+    pub(crate) echo: bool,
+}
+
+pub(crate) enum Work {
+    ToDo(Box<Job>),
+    Done(Done),
+}
+
+/// What came of a job.
+pub(crate) enum Ran {
+    Done(Done),
+    /// The process died with it.
+    Crashed,
+}
+
+impl<'a> World<'a> {
+    pub(crate) fn new(plan: Plan, choose: &'a mut dyn Choose) -> Self {
+        let mut models = plan.settings.clone().map(|it| Model::new(it.options));
+        let disks: [Disk; 3] = Default::default();
+        for (at, picture) in plan.pictures.iter().enumerate() {
+            for model in &mut models {
+                picture.seed(model, "src/app", &format!("p{at}"));
+            }
+            fill_picture(&disks[0].memory, picture, &format!("p{at}"));
+        }
+        let mut world = Self {
+            choose,
+            economy: Economy::default(),
+            results: plan.tasks.iter().map(|_| None).collect(),
+            plan,
+            models,
+            disks,
+            processes: Vec::new(),
+            now: Duration::ZERO,
+            fired: [0; Fault::ALL.len()],
+            calm: false,
+            lines: Vec::new(),
+            violation: None,
+            late: Vec::new(),
+            credits: Vec::new(),
+            crashes: 0,
+        };
+        for at in 0..world.plan.processes {
+            let process = world.process();
+            world.processes.push(process);
+            world.start_tasks(at);
+        }
+        world
+    }
+
+    /// Faults off, one new process, every task again.
+    pub(crate) fn recover(&mut self) {
+        self.calm = true;
+        for at in 0..self.processes.len() {
+            self.count_dead(at);
+        }
+        self.processes.clear();
+        for request in std::mem::take(&mut self.late) {
+            self.arrive_late(&request);
+        }
+        self.lines.push("= from here on nothing goes wrong".into());
+        for (at, task) in self.plan.tasks.iter_mut().enumerate() {
+            (task.process, task.deadline) = (0, None);
+            self.results[at] = None;
+        }
+        let process = self.process();
+        self.processes.push(process);
+        self.start_tasks(0);
+    }
+
+    fn process(&self) -> Process {
+        let mut config = Config::default();
+        config.in_flight = InFlight::at_most(self.plan.in_flight);
+        for (at, setting) in self.plan.settings.iter().enumerate() {
+            if setting.access == Access::Elsewhere {
+                let registry = format!("reg{at}.example").parse().expect("a registry");
+                let realm = format!("https://auth{at}.example").parse();
+                let pair = (registry, realm.expect("an origin"));
+                config.trusted_realms.push(pair);
+            }
+        }
+        let stores = Arc::new(Stores::default());
+        let spool = Disk::default();
+        let [a, b, c] = &self.disks;
+        let ids = [a, b, c, &spool].map(|disk| {
+            let store: Arc<dyn Store> = Arc::new(disk.clone());
+            stores.add(&store)
+        });
+        Process {
+            session: Session::new(config, self.plan.jitter),
+            stores,
+            spool,
+            ids,
+            begun: self.now,
+            running: Vec::new(),
+            tasks: BTreeMap::new(),
+            fetched: BTreeMap::new(),
+        }
+    }
+
+    /// Starts the tasks of a process that are not over.
+    fn start_tasks(&mut self, process: usize) {
+        for (at, task) in self.plan.tasks.clone().into_iter().enumerate() {
+            if task.process != process || self.results[at].is_some() {
+                continue;
+            }
+            let picture = &self.plan.pictures[task.picture];
+            self.economy.starts(&task, picture);
+            let ids = self.processes[process].ids;
+            let id = self.processes[process].session.start(asked(at, &task, ids));
+            self.processes[process].tasks.insert(id, at);
+        }
+    }
+
+    /// One step. Whether there was anything to do.
+    pub(crate) fn step(&mut self) -> bool {
+        if self.may_crash() {
+            return true;
+        }
+        let mut until = None;
+        let mut idle = true;
+        for at in 0..self.processes.len() {
+            let now = self.time_of(at);
+            match self.processes[at].session.poll(now) {
+                Output::Job(job) => self.take_job(at, job),
+                Output::Abort(id) => self.abort(at, id),
+                Output::Event(task, event) => self.take_event(at, task, event),
+                Output::Wait(wake) => {
+                    idle = false;
+                    if let Some(wake) = wake {
+                        self.check(wake > now, || format!("{wake} has passed at {now}"));
+                        let wake = self.now + wake.since(now);
+                        until = Some(until.map_or(wake, |other: Duration| other.min(wake)));
+                    }
+                    continue;
+                }
+                Output::Idle => {
+                    let process = &self.processes[at];
+                    let waits = process.running.iter().any(|it| !it.echo);
+                    let over = process.tasks.is_empty() && !waits;
+                    self.check(over, || "idle with something unfinished".into());
+                    continue;
+                }
+                other => panic!("what is {other:?}?"),
+            }
+            return true;
+        }
+        let outside: usize = self.processes.iter().map(|it| it.running.len()).sum();
+        if idle && outside == 0 {
+            return false;
+        }
+        self.proceed(outside, until);
+        true
+    }
+
+    /// Nobody wants anything: something outside happens.
+    fn proceed(&mut self, outside: usize, until: Option<Duration>) {
+        let reorders = self.plan.reorders;
+        if !self.late.is_empty() && (outside == 0 || self.choose.below(4) == 3) {
+            let request = self.late.remove(0);
+            return self.arrive_late(&request);
+        }
+        if !self.calm && self.choose_cancel() {
+            return;
+        }
+        let skips = reorders && until.is_some() && self.choose.below(16) == 15;
+        if outside > 0 && !skips {
+            let last = if reorders { outside as u64 } else { 1 };
+            let mut at = usize::try_from(self.choose.below(last)).expect("it is small");
+            for process in 0..self.processes.len() {
+                let here = self.processes[process].running.len();
+                if at < here {
+                    return self.run(process, at);
+                }
+                at -= here;
+            }
+        }
+        match until {
+            Some(until) => {
+                self.lines
+                    .push(format!("~ {} ms", (until - self.now).as_millis()));
+                self.now = until;
+            }
+            None => self.violate("nothing happens any more".into()),
+        }
+    }
+
+    /// Runs a job, or reports one that has run.
+    fn run(&mut self, process: usize, at: usize) {
+        let running = self.processes[process].running.remove(at);
+        let job = match running.work {
+            Work::Done(done) => return self.report(process, done),
+            Work::ToDo(job) => *job,
+        };
+        // Its slot is taken until it is reported.
+        let (slot, token, id) = (running.slot, running.token, running.id);
+        let before = self.economy.sent;
+        let ran = match job {
+            Job::Http(call) => self.http(process, call),
+            Job::Store(call) => Ran::Done(self.store_step(process, call)),
+            Job::Credentials(call) => Ran::Done(self.credentials(call)),
+            other => panic!("what is {other:?}?"),
+        };
+        let Ran::Done(done) = ran else {
+            return self.crash(process, Fault::CrashInBody);
+        };
+        self.line(transcript::done(&done));
+        if self.plan.reorders && self.choose.below(3) == 2 {
+            let work = Work::Done(done);
+            let sent = self.economy.sent - before;
+            self.processes[process].running.push(Running {
+                id,
+                work,
+                slot,
+                token,
+                sent,
+                echo: false,
+            });
+        } else {
+            self.report(process, done);
+        }
+    }
+
+    fn report(&mut self, process: usize, done: Done) {
+        let (id, now) = (done.id(), self.time_of(process));
+        self.processes[process].session.handle(done, now);
+        if self.occasion(&[Fault::Duplicate]).is_some() {
+            self.processes[process].running.push(Running {
+                id,
+                work: Work::Done(Done::lost(id)),
+                slot: None,
+                token: None,
+                sent: 0,
+                echo: true,
+            });
+        }
+    }
+
+    fn take_job(&mut self, process: usize, job: Job) {
+        self.line(transcript::job(&job));
+        let id = job.id();
+        let (slot, token) = match &job {
+            Job::Http(call) => self.check_job(process, call),
+            _ => (None, None),
+        };
+        let work = Work::ToDo(Box::new(job));
+        self.processes[process].running.push(Running {
+            id,
+            work,
+            slot,
+            token,
+            sent: 0,
+            echo: false,
+        });
+        self.check_slots(process);
+    }
+
+    fn abort(&mut self, process: usize, id: JobId) {
+        self.line(format!("{id} > abort"));
+        let running = &self.processes[process].running;
+        let is_it = |it: &Running| it.id == id && !it.echo;
+        let Some(at) = running.iter().position(is_it) else {
+            return self.violate(format!("{id} is to be aborted and is no HTTP job outside"));
+        };
+        // A store's step cannot be broken off; its answer comes when it comes.
+        let http = matches!(&running[at].work, Work::ToDo(job) if matches!(**job, Job::Http(_)));
+        if !http || self.occasion(&[Fault::EndsAnyway]).is_some() {
+            return;
+        }
+        let running = &mut self.processes[process].running;
+        let Work::ToDo(job) = running.remove(at).work else {
+            return;
+        };
+        let Job::Http(call) = *job else {
+            return self.violate(format!("{id} is to be aborted and is no HTTP job"));
+        };
+        let done = call.finish(Err(Interrupted::Aborted));
+        self.line(transcript::done(&done));
+        self.report(process, done);
+    }
+
+    fn take_event(&mut self, process: usize, id: TaskId, event: Event) {
+        self.line(format!("{id} {}", transcript::event(&event)));
+        self.check_text(&format!("{event:?}"));
+        let Some(at) = self.processes[process].tasks.get(&id).copied() else {
+            return self.violate(format!("{id} is over: {event:?}"));
+        };
+        match event {
+            Event::Retrying { why, .. } => self.check_blame(&why),
+            Event::Finished(result) => {
+                self.check_result(at, &result);
+                self.processes[process].tasks.remove(&id);
+                self.results[at] = Some(result);
+            }
+            _ => {}
+        }
+    }
+
+    fn choose_cancel(&mut self) -> bool {
+        let candidates: Vec<(usize, TaskId)> = (0..self.processes.len())
+            .flat_map(|at| self.processes[at].tasks.keys().map(move |id| (at, *id)))
+            .collect();
+        // Rare: otherwise little else happens.
+        if candidates.is_empty() || (!self.plan.swarm.even && self.choose.below(16) < 15) {
+            return false;
+        }
+        if self.occasion(&[Fault::Cancelled]).is_none() {
+            return false;
+        }
+        let at = usize::try_from(self.choose.below(candidates.len() as u64)).expect("small");
+        let (process, id) = candidates[at];
+        self.line(format!("{id} cancel"));
+        self.processes[process].session.cancel(id);
+        true
+    }
+
+    fn may_crash(&mut self) -> bool {
+        let swarm = self.plan.swarm;
+        let spent = self.crashes >= 4 || self.total() >= swarm.most;
+        if self.calm || spent || swarm.crashes == 0 {
+            return false;
+        }
+        let n = if swarm.even { 2 } else { 1000 };
+        if self.choose.below(n) < n - if swarm.even { 1 } else { swarm.crashes } {
+            return false;
+        }
+        let last = self.processes.len() as u64;
+        let process = usize::try_from(self.choose.below(last)).expect("it is small");
+        if self.processes[process].tasks.is_empty() {
+            return false;
+        }
+        self.crash(process, Fault::Crash);
+        true
+    }
+
+    /// The process dies; another one takes its place.
+    fn crash(&mut self, process: usize, how: Fault) {
+        self.fire(how);
+        self.crashes += 1;
+        self.count_dead(process);
+        let new = self.process();
+        // Its partials are given back as they are, as locks end with their process.
+        self.processes[process] = new;
+        for at in 1..3 {
+            let memory = self.disks[at].memory.clone();
+            for (digest, len) in memory.partials() {
+                match self.occasion(&[Fault::PartialDamaged, Fault::PartialShorter]) {
+                    Some(Fault::PartialDamaged) if len > 0 => {
+                        memory.edit_partial(&digest, |bytes| bytes[0] ^= 1);
+                        self.economy.wasted += len as u64;
+                    }
+                    Some(_) => {
+                        memory.edit_partial(&digest, |bytes| bytes.truncate(len / 2));
+                        self.economy.wasted += (len - len / 2) as u64;
+                    }
+                    None => {}
+                }
+            }
+        }
+        self.start_tasks(process);
+    }
+
+    /// What dies with a process was for nothing: its spool, what it sent without learning of it.
+    fn count_dead(&mut self, process: usize) {
+        let dead = &self.processes[process];
+        let sent: u64 = dead.running.iter().map(|running| running.sent).sum();
+        let blobs = dead.spool.memory.blobs().into_values();
+        let spooled: usize = blobs.map(|bytes| bytes.len()).sum();
+        let partly: usize = dead.spool.memory.partials().into_values().sum();
+        self.economy.wasted += sent + (spooled + partly) as u64;
+        self.economy.retire(&dead.spool);
+    }
+
+    fn store_step(&mut self, process: usize, call: StoreCall) -> Done {
+        let mut kinds = vec![Fault::StepFails, Fault::LostStep];
+        if let StoreOp::Import { .. } | StoreOp::Load { .. } = call.op() {
+            kinds.push(Fault::ReadFlips);
+        }
+        // To give back and to remove are what follows failures; a store that cannot even do this
+        // is not used again before it is opened anew.
+        let always = matches!(call.op(), StoreOp::Release { .. } | StoreOp::Remove { .. });
+        let fault = if always { None } else { self.occasion(&kinds) };
+        let stores = Arc::clone(&self.processes[process].stores);
+        match fault {
+            Some(Fault::StepFails) => {
+                let kinds = [
+                    StoreErrorKind::Io,
+                    StoreErrorKind::Full,
+                    StoreErrorKind::Denied,
+                ];
+                let kind = kinds[usize::try_from(self.choose.below(3)).expect("small")];
+                call.finish(Err(StoreError::new(kind, "planned")))
+            }
+            Some(Fault::LostStep) => {
+                let id = call.id();
+                if self.choose.below(2) == 1 {
+                    let _lost = stores.run(call);
+                    self.after_step();
+                }
+                Done::lost(id)
+            }
+            Some(_) => {
+                let StoreOp::Import { size, .. } = *call.op() else {
+                    return self.flipped(&stores, call);
+                };
+                self.economy.wasted += size;
+                self.flipped(&stores, call)
+            }
+            None => {
+                let done = stores.run(call);
+                self.after_step();
+                done
+            }
+        }
+    }
+
+    fn flipped(&mut self, stores: &Stores, call: StoreCall) -> Done {
+        self.flip_reads(true);
+        let done = stores.run(call);
+        self.flip_reads(false);
+        self.after_step();
+        done
+    }
+
+    pub(crate) fn flip_reads(&self, flips: bool) {
+        for disk in &self.disks {
+            disk.notes().flips = flips;
+        }
+    }
+
+    fn credentials(&mut self, call: CredentialCall) -> Done {
+        if self.occasion(&[Fault::NoCredentials]).is_some() {
+            let lost = self.choose.below(2) == 1;
+            return if lost {
+                Done::lost(call.id())
+            } else {
+                call.finish(CredentialAnswer::Failed("planned".into()))
+            };
+        }
+        let owner = usize::from(call.registry().as_str() == "reg1.example");
+        let password = Secret::new(format!("{}password", mark(owner)));
+        let answer = match self.plan.settings[owner].access {
+            Access::Open => CredentialAnswer::None,
+            Access::Refresh => {
+                let token = self.models[owner].issue_refresh_token("alice");
+                CredentialAnswer::Refresh(Secret::new(token))
+            }
+            Access::Basic | Access::Bearer | Access::Elsewhere | Access::Untrusted => {
+                CredentialAnswer::Basic {
+                    username: "alice".into(),
+                    password,
+                }
+            }
+        };
+        call.finish(answer)
+    }
+
+    /// Whether something goes wrong now, and what.
+    pub(crate) fn occasion(&mut self, kinds: &[Fault]) -> Option<Fault> {
+        let swarm = self.plan.swarm;
+        if self.calm || swarm.rate == 0 || self.total() >= swarm.most {
+            return None;
+        }
+        let kinds: Vec<Fault> = kinds.iter().copied().filter(|it| swarm.has(*it)).collect();
+        if kinds.is_empty() {
+            return None;
+        }
+        let n = kinds.len() as u64;
+        let at = if swarm.even {
+            self.choose.below(n + 1).checked_sub(1)?
+        } else if self.choose.below(1000) < 1000 - swarm.rate {
+            return None;
+        } else {
+            self.choose.below(n)
+        };
+        let fault = kinds[usize::try_from(at).expect("it is small")];
+        self.fire(fault);
+        Some(fault)
+    }
+
+    pub(crate) fn fire(&mut self, fault: Fault) {
+        self.fired[fault.place()] += 1;
+        self.lines.push(format!("! {fault}"));
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.fired.iter().map(|n| u64::from(*n)).sum()
+    }
+
+    fn time_of(&self, process: usize) -> Time {
+        Time::ZERO + (self.now - self.processes[process].begun)
+    }
+}
+
+/// What is asked of a session for a task.
+fn asked(at: usize, task: &Planned, ids: [StoreId; 4]) -> Task {
+    let [source, target, second, spool] = ids;
+    let from = format!("p{}", task.picture);
+    let to = format!("t{at}");
+    let registry = |registry: usize, rest: &str| {
+        Place::Registry(reference(&format!("reg{registry}.example/{rest}")))
+    };
+    let read = registry(task.registry, &format!("src/app:{from}"));
+    let written = registry(task.destination(), &format!("dst/one:{to}"));
+    let named = |store, name| Place::Store {
+        store,
+        name: Some(name),
+    };
+    let (source, destination) = match task.operation {
+        Operation::Resolve => {
+            let name = format!("reg{}.example/src/app:{from}", task.registry);
+            return by(Task::resolve(reference(&name)), task);
+        }
+        Operation::Pull => (read, named(target, to)),
+        Operation::Push => (named(source, from), written),
+        Operation::CopyWithin | Operation::CopyBetween => (read, written),
+        Operation::LayoutCopy => (named(source, from), named(second, to)),
+    };
+    let platforms = if task.one {
+        Platforms::One(Picture::platform())
+    } else {
+        Platforms::All
+    };
+    let copy = Copy {
+        source,
+        destination,
+        platforms,
+        spool: Some(spool),
+        from: Vec::new(),
+    };
+    by(Task::copy(copy), task)
+}
+
+fn by(task: Task, planned: &Planned) -> Task {
+    match planned.deadline {
+        Some(deadline) => task.by(Time::ZERO + deadline),
+        None => task,
+    }
+}

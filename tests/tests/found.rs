@@ -1,0 +1,60 @@
+//! What the simulation found, each told again as a scene.
+#![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
+
+use http::StatusCode;
+use insta::assert_snapshot;
+use windlass_core::{Copy, Place, Platforms, Task};
+use windlass_testbed::{Answer, Request};
+use windlass_tests::world::Fate;
+use windlass_tests::world::scenes::{
+    alice, bearer, check_holds, digest, fill, one_at_a_time, open, pull, pulling, small,
+};
+
+fn redirect(location: &str) -> Fate {
+    Fate::Say(Answer::new(StatusCode::TEMPORARY_REDIRECT).header("location", location))
+}
+
+/// Seed 395: somebody else must not choose what is asked of the registry with our credentials.
+#[test]
+fn credentials_do_not_come_back_with_a_redirect_that_leads_back() {
+    let (mut world, store, _) = pulling(one_at_a_time(), bearer(), &small());
+    world.credential("reg.example", alice(), &["reg.example"]);
+    let blob = |request: &Request| request.target.contains("/blobs/");
+    world.nth(1, blob, redirect("https://cdn.example/elsewhere"));
+    let elsewhere = |request: &Request| request.host == "cdn.example";
+    world.nth(
+        1,
+        elsewhere,
+        redirect("https://reg.example/v2/a/b/tags/list"),
+    );
+    let task = world.start(pull(store));
+    world.run(task).unwrap_err();
+    world.run_all();
+    let back = world.models[0]
+        .log()
+        .iter()
+        .find(|it| it.target.ends_with("/tags/list"));
+    assert!(!back.unwrap().headers.contains_key("authorization"));
+    assert_snapshot!(world.transcript());
+}
+
+/// Seed 206: a partial that a crash has spoiled is no reason to refuse a good blob of another layout.
+#[test]
+fn a_wrong_partial_is_copied_anew_between_layouts() {
+    let (mut world, source, contents) = pulling(one_at_a_time(), open(), &small());
+    fill(&contents, &small());
+    let (store, memory) = world.store();
+    memory.partial(&digest(b"first layer"), b"worst");
+    let place = |store| Place::Store { store, name: None };
+    let task = world.start(Task::copy(Copy {
+        source: place(source),
+        destination: place(store),
+        platforms: Platforms::All,
+        spool: None,
+        from: Vec::new(),
+    }));
+    world.run(task).unwrap();
+    world.run_all();
+    check_holds(&memory, &small());
+    assert_snapshot!(world.transcript());
+}
