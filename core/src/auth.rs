@@ -476,6 +476,11 @@ impl Broker {
                     return Permit::Fail(Error::Policy { what });
                 }
             };
+        let credential = match credential {
+            // Asked for without credentials, it is the same token, whyever there are none.
+            CredentialAnswer::Failed(_) => CredentialAnswer::None,
+            other => other,
+        };
         let mut key = Key {
             origin: site.origin.clone(),
             realm: realm.clone(),
