@@ -399,6 +399,10 @@ impl World<'_> {
             if fault.is_some() || !good {
                 self.economy.wasted += sent;
             }
+            if good && fault.is_some() {
+                // Who believes it clears the spool, and fetches it once more to send it again.
+                self.economy.wasted += sent;
+            }
         }
         if sort == Sort::GetBlob && fault.is_some_and(Fault::spoils) {
             let known = self.plan.pictures.iter().flat_map(|it| it.blobs(false));
