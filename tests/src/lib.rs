@@ -12,6 +12,7 @@
 //! - [`command`]: the `windlass` command, run as a child with a clean environment
 //! - [`peers`]: other people's tools
 //! - [`world`]: a session against models, without sockets, threads or clocks
+//! - [`fuzz`]: what the fuzz targets run
 //! - [`sim`]: many sessions against models, with everything going wrong that can
 //!
 //! Tests that need a program which is not part of the workspace run only with `WINDLASS_REAL=1`
@@ -25,11 +26,19 @@
 pub mod certs;
 pub mod command;
 pub mod drivers;
+pub mod fuzz;
 pub mod hostile;
 pub mod images;
 pub mod peers;
 pub mod proxy;
 pub mod registry;
+#[allow(
+    clippy::large_enum_variant,
+    clippy::or_fun_call,
+    clippy::type_complexity,
+    clippy::wildcard_enum_match_arm,
+    reason = "a fault or an answer that a part of the simulation has nothing to do with is left alone"
+)]
 pub mod sim;
 pub mod tokens;
 pub mod world;

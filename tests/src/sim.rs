@@ -85,13 +85,34 @@ pub fn drawn(choose: &mut dyn Choose) -> Run {
     run(plan, recorder)
 }
 
+/// A world in which every registry answers everything with anything, until it has done so often.
+pub fn hostile(choose: &mut dyn Choose) -> Run {
+    let mut recorder = Recorder {
+        choose,
+        choices: Vec::new(),
+    };
+    let mut plan = Plan::draw(&mut recorder);
+    plan.swarm = fault::Swarm {
+        rate: 1000,
+        kinds: 1 << Fault::Arbitrary.place(),
+        crashes: 0,
+        most: 500,
+        even: false,
+    };
+    for setting in &mut plan.settings {
+        setting.options.check_references = true;
+    }
+    run(plan, recorder)
+}
+
 /// Every world with at most one fault in which a tiny image is moved by this operation, up to `most`
 /// worlds. Stops at the first that goes wrong. How many there were, and that one.
 pub fn every(operation: Operation, most: usize) -> (usize, Option<Run>) {
     let mut count = 0;
     for access in [Access::Open, Access::Bearer] {
         let mut every = Every::default();
-        while count < most && every.another() {
+        let enough = count + most / 2;
+        while count < enough && every.another() {
             let recorder = Recorder {
                 choose: &mut every,
                 choices: Vec::new(),

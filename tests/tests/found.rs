@@ -7,7 +7,8 @@ use windlass_core::{Copy, Place, Platforms, Task};
 use windlass_testbed::{Answer, Request};
 use windlass_tests::world::Fate;
 use windlass_tests::world::scenes::{
-    alice, bearer, check_holds, digest, fill, one_at_a_time, open, pull, pulling, small,
+    alice, bearer, check_holds, check_pushed, copy_within, digest, fill, is, one_at_a_time, open,
+    pull, pulling, small,
 };
 
 fn redirect(location: &str) -> Fate {
@@ -56,5 +57,24 @@ fn a_wrong_partial_is_copied_anew_between_layouts() {
     world.run(task).unwrap();
     world.run_all();
     check_holds(&memory, &small());
+    assert_snapshot!(world.transcript());
+}
+
+/// Seed 5667: a copy whose mounts are refused asks what is missing before it sends it again.
+#[test]
+fn a_copy_that_heals_itself_sends_what_is_missing() {
+    let (mut world, _, _) = pulling(one_at_a_time(), open(), &small());
+    let (spool, _) = world.store();
+    let forbidden = Answer::error(StatusCode::FORBIDDEN, "DENIED", "no mounts");
+    world.all(is("POST", "mount="), Fate::Say(forbidden));
+    let forgotten = Answer::new(StatusCode::CREATED);
+    world.nth(1, is("PUT", "/blobs/uploads/"), Fate::Say(forgotten));
+    let copy = copy_within("reg.example/a/b:v1", "reg.example/c/d:v1", Some(spool));
+    let task = world.start(copy);
+    world.run(task).unwrap();
+    world.run_all();
+    check_pushed(&world, "c/d", &small());
+    let puts = world.lines_with("> PUT https://reg.example/v2/c/d/blobs/");
+    assert_eq!(puts.len(), 4, "one of the three blobs was sent twice");
     assert_snapshot!(world.transcript());
 }

@@ -84,6 +84,14 @@ impl Broker {
                     return Permit::Fail(Error::Policy { what });
                 }
             };
+        let credential = match credential {
+            // Asked for without credentials, it is the same token, whyever there are none.
+            CredentialAnswer::Failed(_) => CredentialAnswer::None,
+            CredentialAnswer::None
+            | CredentialAnswer::Basic { .. }
+            | CredentialAnswer::Bearer(_)
+            | CredentialAnswer::Refresh(_) => credential,
+        };
         let mut key = Key {
             origin: site.origin.clone(),
             realm: realm.clone(),

@@ -50,6 +50,11 @@ pub(crate) struct Site {
 }
 
 impl Site {
+    /// Whether both are repositories of one registry.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        self.registry == other.registry && self.origin == other.origin
+    }
+
     /// The URL of something in this repository. `rest` is made of validated parts only (REF-21).
     pub(crate) fn url(&self, rest: &str) -> Url {
         Url::parse(&format!("{}/v2/{}/{rest}", self.origin, self.repository))

@@ -343,7 +343,7 @@ impl Session {
         let stage = core::mem::replace(&mut work.stage, Phase::Idle);
         match (stage, outcome) {
             (Phase::Moving, Outcome::Fetched { bytes }) => self.commit(key, bytes),
-            (Phase::Checking, Outcome::Absent) => self.spool(key, None),
+            (Phase::Checking, Outcome::Absent) => self.not_there(key),
             (Phase::Sending { spooled: None }, Outcome::Opened(session)) => {
                 self.spool(key, Some(session));
             }

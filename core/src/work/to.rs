@@ -37,7 +37,7 @@ impl Session {
                 };
                 (stage, Some(*store))
             }
-            Source::Site(from) if from.registry == site.registry && from.origin == site.origin => (
+            Source::Site(from) if from.is_beside(site) && !waiter.distrust => (
                 Stage::Start {
                     mount: Some(from.repository.clone()),
                 },
@@ -64,6 +64,21 @@ impl Session {
             restarts: 0,
         };
         self.exchange(key, Operation::BlobPut(op), waiter);
+    }
+
+    /// It was asked for and is not there: it is mounted, if it can be, or comes through the spool.
+    pub(super) fn not_there(&mut self, key: &WorkKey) {
+        let (WorkKey::To(site, digest), Some(work)) = (key, self.works.get_mut(key)) else {
+            return;
+        };
+        if let Some(waiter) = work.waiters.front_mut()
+            && matches!(&waiter.source, Source::Site(from) if from.is_beside(site))
+        {
+            waiter.distrust = false;
+            let waiter = waiter.clone();
+            return self.deliver(key, site, digest.clone(), &waiter);
+        }
+        self.spool(key, None);
     }
 
     /// Brings the blob into the spool first.

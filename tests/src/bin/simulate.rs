@@ -136,7 +136,7 @@ fn many(count: u64, from: Option<&str>, threads: usize) -> ExitCode {
     println!(
         "{tally}{:.1} s, {:.0} seeds per second",
         seconds,
-        count as f64 / seconds
+        tally.runs() as f64 / seconds
     );
     let failed = failed.into_inner();
     if failed != u64::MAX {

@@ -161,26 +161,45 @@ impl World<'_> {
             kinds.push(Revoked);
         }
         let reads = [Cut, Stalled, Short, Garbled, Extra, LyingLength];
-        match sort {
-            Sort::Token => {
-                kinds.extend(reads);
-                kinds.extend([DeadToken; 3]);
-            }
-            Sort::Head => {}
-            Sort::GetManifest => kinds.extend(reads),
-            Sort::GetBlob => {
-                kinds.extend(reads);
-                kinds.extend([Cut, Stalled, DiskFull, CrashInBody]);
-                if request.headers.contains_key(http::header::RANGE) {
-                    kinds.extend([LyingRange; 12]);
-                    kinds.extend([RangeIgnored; 12]);
-                }
-            }
-            Sort::Start => kinds.extend([OddLocation, OddLocation, Late]),
-            Sort::Mount => kinds.extend([RefusedMount, RefusedMount, RefusedMount, OddLocation]),
-            Sort::PutBlob => kinds.extend([Broken, LostSession, Rewound, Forgets, Late, Broken]),
-            Sort::PutManifest => kinds.extend([Broken, Late, Forgets]),
-        }
+        // What can happen to few requests happens to those more often.
+        let special: &[Fault] = match sort {
+            Sort::Head => &[],
+            Sort::GetManifest => &reads,
+            Sort::Token => &[DeadToken, DeadToken, DeadToken, Cut, Short, Garbled, Extra],
+            Sort::GetBlob if request.headers.contains_key(http::header::RANGE) => &[
+                LyingRange,
+                LyingRange,
+                RangeIgnored,
+                RangeIgnored,
+                Cut,
+                Stalled,
+                Garbled,
+            ],
+            Sort::GetBlob => &[
+                Cut,
+                Stalled,
+                Short,
+                Garbled,
+                Extra,
+                LyingLength,
+                DiskFull,
+                CrashInBody,
+                DiskFull,
+            ],
+            Sort::Start => &[OddLocation, Late],
+            Sort::Mount => &[RefusedMount, OddLocation],
+            Sort::PutBlob => &[
+                Broken,
+                LostSession,
+                Rewound,
+                Rewound,
+                Forgets,
+                Forgets,
+                Late,
+            ],
+            Sort::PutManifest => &[Broken, Late, Forgets],
+        };
+        (0..3).for_each(|_| kinds.extend(special));
         if !self.models[owner].options().check_references {
             kinds.retain(|fault| !fault.is_lie());
         }
@@ -190,7 +209,21 @@ impl World<'_> {
         if request.body.is_empty() {
             kinds.retain(|fault| *fault != Broken);
         }
-        self.occasion(&kinds)
+        let rare: &[Fault] = match sort {
+            Sort::GetBlob if request.headers.contains_key(http::header::RANGE) => {
+                &[LyingRange, RangeIgnored]
+            }
+            Sort::Mount => &[RefusedMount],
+            Sort::PutBlob if kinds.contains(&Forgets) => &[LostSession, Rewound, Forgets, Broken],
+            Sort::PutBlob => &[LostSession, Rewound],
+            _ => &[],
+        };
+        let rare: Vec<Fault> = rare
+            .iter()
+            .copied()
+            .filter(|it| kinds.contains(it))
+            .collect();
+        self.occasion(&rare).or_else(|| self.occasion(&kinds))
     }
 
     /// What the server does, and what of it comes back. `Err(None)`: the worker dies waiting.
@@ -364,6 +397,10 @@ impl World<'_> {
             self.economy.sent += sent;
             let good = answer.is_some_and(|answer| answer.status.is_success());
             if fault.is_some() || !good {
+                self.economy.wasted += sent;
+            }
+            if good && fault.is_some() {
+                // Who believes it clears the spool, and fetches it once more to send it again.
                 self.economy.wasted += sent;
             }
         }

@@ -56,8 +56,10 @@ impl Economy {
                 2
             };
             let new = self.counted.insert((place, task.operation, digest));
-            // Small blobs are sent without asking whether they are there.
-            if new || (task.operation.writes_to_registry() && size < ASKS_FROM) {
+            // Small blobs are sent without asking whether they are there, and so are all that could
+            // not be mounted.
+            let asks = size >= ASKS_FROM && task.operation != Operation::CopyWithin;
+            if new || (task.operation.writes_to_registry() && !asks) {
                 self.needed += size * times;
             }
         }
@@ -213,8 +215,9 @@ impl World<'_> {
             Access::Open | Access::Basic | Access::Untrusted => false,
         };
         match found.sort {
-            Sort::Password if setting.access == Access::Basic => host("reg"),
-            Sort::Password | Sort::Refresh => realm,
+            // Its own registry may always ask for it, whatever it asked for before.
+            Sort::Password => realm || host("reg"),
+            Sort::Refresh => realm,
             Sort::Token => host("reg") && request.target.starts_with("/v2/"),
             Sort::Signature => host("cdn"),
             Sort::State => match setting.options.uploads.location {

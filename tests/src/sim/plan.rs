@@ -229,7 +229,7 @@ impl Plan {
 }
 
 fn swarm(choose: &mut dyn Choose) -> Swarm {
-    let rates = [0, 10, 30, 60, 100, 150, 250];
+    let rates = [0, 20, 50, 100, 150, 200, 300];
     let at = usize::try_from(choose.below(rates.len() as u64)).expect("it is small");
     // Half of the kinds at most worlds, few at some, all at others.
     let bits = 1 << Fault::ALL.len();

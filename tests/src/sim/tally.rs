@@ -61,6 +61,11 @@ impl Tally {
         }
     }
 
+    /// How many runs there were.
+    pub const fn runs(&self) -> u64 {
+        self.runs
+    }
+
     /// What there was too little of, for so many runs: in 100,000 each fault 1,000 times and each
     /// operation 10,000 times; three faults in 30 % of the runs, a crash in 20 %; half of the tasks
     /// good.

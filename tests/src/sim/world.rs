@@ -12,8 +12,8 @@ use windlass_core::call::{Done, Interrupted};
 use windlass_core::config::InFlight;
 use windlass_core::credential::{CredentialAnswer, CredentialCall, Secret};
 use windlass_core::{
-    Config, Copy, Event, Failure, Job, JobId, Output, Place, Platforms, Report, Session, StoreCall,
-    StoreError, StoreErrorKind, StoreId, StoreOp, Task, TaskId, Time, transcript,
+    Config, Copy, Digest, Event, Failure, Job, JobId, Output, Place, Platforms, Report, Session,
+    StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp, Task, TaskId, Time, transcript,
 };
 use windlass_store::{Store, Stores};
 use windlass_testbed::{Model, Request};
@@ -24,7 +24,7 @@ use super::fault::Fault;
 use super::oracles::Economy;
 use super::plan::{Access, Operation, Picture, Plan, Planned};
 use super::secrets::mark;
-use crate::world::scenes::{fill_picture, reference};
+use crate::world::scenes::{digest, fill_picture, reference};
 
 /// Everything there is.
 pub(crate) struct World<'a> {
@@ -116,12 +116,31 @@ impl<'a> World<'a> {
             credits: Vec::new(),
             crashes: 0,
         };
+        world.inherit();
         for at in 0..world.plan.processes {
             let process = world.process();
             world.processes.push(process);
             world.start_tasks(at);
         }
         world
+    }
+
+    /// Partials that an earlier run has left.
+    fn inherit(&mut self) {
+        if self.plan.swarm.even || self.choose.below(3) == 0 {
+            return;
+        }
+        let pictures = self.plan.pictures.clone();
+        for blob in pictures
+            .iter()
+            .flat_map(|it| &it.images)
+            .flat_map(|it| it.blobs())
+        {
+            let half = blob.len() / 2;
+            if half > 0 && self.choose.below(2) == 1 {
+                self.disks[1].memory.partial(&digest(blob), &blob[..half]);
+            }
+        }
     }
 
     /// Faults off, one new process, every task again.
@@ -300,7 +319,7 @@ impl<'a> World<'a> {
     fn report(&mut self, process: usize, done: Done) {
         let (id, now) = (done.id(), self.time_of(process));
         self.processes[process].session.handle(done, now);
-        if self.occasion(&[Fault::Duplicate]).is_some() {
+        if self.seldom() && self.occasion(&[Fault::Duplicate]).is_some() {
             self.processes[process].running.push(Running {
                 id,
                 work: Work::Done(Done::lost(id)),
@@ -423,7 +442,8 @@ impl<'a> World<'a> {
                 match self.occasion(&[Fault::PartialDamaged, Fault::PartialShorter]) {
                     Some(Fault::PartialDamaged) if len > 0 => {
                         memory.edit_partial(&digest, |bytes| bytes[0] ^= 1);
-                        self.economy.wasted += len as u64;
+                        // What is fetched behind it is in vain, too.
+                        self.economy.wasted += self.size_of(&digest).unwrap_or(len as u64);
                     }
                     Some(_) => {
                         memory.edit_partial(&digest, |bytes| bytes.truncate(len / 2));
@@ -434,6 +454,12 @@ impl<'a> World<'a> {
             }
         }
         self.start_tasks(process);
+    }
+
+    /// The size of a blob of this world.
+    pub(crate) fn size_of(&self, digest: &Digest) -> Option<u64> {
+        let mut pictures = self.plan.pictures.iter();
+        pictures.find_map(|picture| picture.blobs(false).get(digest).copied())
     }
 
     /// What dies with a process was for nothing: its spool, what it sent without learning of it.
@@ -455,7 +481,11 @@ impl<'a> World<'a> {
         // To give back and to remove are what follows failures; a store that cannot even do this
         // is not used again before it is opened anew.
         let always = matches!(call.op(), StoreOp::Release { .. } | StoreOp::Remove { .. });
-        let fault = if always { None } else { self.occasion(&kinds) };
+        let fault = if !always && self.seldom() {
+            self.occasion(&kinds)
+        } else {
+            None
+        };
         let stores = Arc::clone(&self.processes[process].stores);
         match fault {
             Some(Fault::StepFails) => {
@@ -552,6 +582,11 @@ impl<'a> World<'a> {
         let fault = kinds[usize::try_from(at).expect("it is small")];
         self.fire(fault);
         Some(fault)
+    }
+
+    /// One time in four, for what could go wrong so often that little else would.
+    fn seldom(&mut self) -> bool {
+        self.plan.swarm.even || (!self.calm && self.choose.below(4) == 3)
     }
 
     pub(crate) fn fire(&mut self, fault: Fault) {

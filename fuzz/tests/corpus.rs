@@ -1,0 +1,19 @@
+//! What fuzzing once found interesting stays good.
+
+use windlass_fuzz::replay;
+use windlass_tests::fuzz;
+
+#[test]
+fn the_corpus_is_good() {
+    let targets: [(&str, fn(&[u8])); 6] = [
+        ("headers", fuzz::headers),
+        ("names", fuzz::names),
+        ("documents", fuzz::documents),
+        ("world", fuzz::world),
+        ("hostile", fuzz::hostile),
+        ("layout", fuzz::layout),
+    ];
+    for (target, run) in targets {
+        assert!(replay(target, run) > 0, "{target} has a corpus");
+    }
+}

@@ -1,0 +1,157 @@
+//! What the fuzz targets run, as functions of bytes, so that `cargo test` can replay their corpus.
+//!
+//! Responsible for what must hold for any input: nothing panics, nothing grows without bound, what
+//! was read and is written again reads the same. Must not know libFuzzer.
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue};
+use windlass_core::header::{
+    ContentRange, challenges, escape, http_date, next_link, range_header, retry_after, rfc3339,
+    unsatisfied_total, warnings,
+};
+use windlass_core::manifest::{Declared, Document};
+use windlass_core::scope::Scopes;
+use windlass_core::uri::Url;
+use windlass_core::{Digest, Origin, Platform, Reference, Registry};
+use windlass_store::{Layout, Store as _};
+
+use crate::sim;
+
+/// Every header that is read, with the input as its value.
+pub fn headers(data: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(data) else {
+        return;
+    };
+    let with = |name: HeaderName| HeaderMap::from_iter([(name, value.clone())]);
+    for challenge in challenges(&with(header::WWW_AUTHENTICATE)) {
+        assert!(challenge.scheme.len() <= data.len());
+        let _ = challenge.param("realm");
+    }
+    let base = Url::parse("https://reg.example/v2/a/tags/list").expect("a URL");
+    if let Ok(Some(next)) = next_link(&with(header::LINK), &base) {
+        assert_eq!(Url::parse(next.as_str()).as_ref(), Ok(&next));
+    }
+    let _ = retry_after(&with(header::RETRY_AFTER), Some(0));
+    for warning in warnings(&with(header::WARNING)) {
+        assert!(!warning.chars().any(char::is_control), "{warning:?}");
+    }
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let shown = escape(text, 100);
+    assert!(!shown.chars().any(char::is_control), "{shown:?}");
+    let _ = (http_date(text), rfc3339(text), unsatisfied_total(text));
+    if let Some(range) = ContentRange::parse(text) {
+        assert!(range.first <= range.last);
+        let total = range
+            .total
+            .map_or_else(|| "*".into(), |total| total.to_string());
+        let written = format!("bytes {}-{}/{total}", range.first, range.last);
+        assert_eq!(ContentRange::parse(&written), Some(range));
+        assert!(range_header(range.first, range.last).starts_with("bytes="));
+    }
+    let scopes = Scopes::from_challenge(text);
+    let written: Vec<String> = scopes.iter().collect();
+    assert_eq!(Scopes::from_challenge(&written.join(" ")), scopes);
+}
+
+/// Names that people and servers write: what is read is written as it reads.
+pub fn names(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    macro_rules! reads_as_written {
+        ($($name:ty),*) => {$(
+            if let Ok(read) = text.parse::<$name>() {
+                let written = read.to_string();
+                assert_eq!(written.parse::<$name>().as_ref(), Ok(&read), "{written}");
+            }
+        )*};
+    }
+    reads_as_written!(Reference, Registry, Origin, Digest, Platform);
+    if let Ok(url) = Url::parse(text) {
+        assert_eq!(Url::parse(url.as_str()).as_ref(), Ok(&url));
+        if let Ok(sent) = url.to_http() {
+            // What a URL leaves out, its request has: the first slash.
+            let target = sent.path_and_query().map_or("", |it| it.as_str());
+            let said = target.trim_start_matches('/');
+            assert!(url.as_str().ends_with(said), "{target} of {}", url.as_str());
+        }
+    }
+    let base = Url::parse("https://reg.example/v2/a/blobs/uploads/1?x=%2f").expect("a URL");
+    if let Ok(url) = base.resolve(text) {
+        assert_eq!(Url::parse(url.as_str()).as_ref(), Ok(&url));
+    }
+}
+
+/// Manifests and indexes: the bytes stay as they are, and so does their digest.
+pub fn documents(data: &[u8]) {
+    let (kind, bytes) = data
+        .split_first()
+        .map_or((0, data), |(kind, rest)| (*kind, rest));
+    let types = [
+        None,
+        Some(windlass_testbed::OCI_MANIFEST),
+        Some(windlass_testbed::OCI_INDEX),
+        Some("application/vnd.docker.distribution.manifest.v2+json"),
+        Some("text/plain"),
+    ];
+    let declared = types[usize::from(kind) % types.len()];
+    let read = |declared| Document::parse(bytes.to_vec(), declared);
+    if let Ok(document) = read(Declared::ContentType(declared)) {
+        assert_eq!(&document.bytes()[..], bytes);
+        assert!(document.digest().verifies(bytes));
+        let media_type = document.media_type().to_owned();
+        let again = read(Declared::Descriptor(&media_type)).expect("it was read before");
+        assert_eq!(again.descriptor(), document.descriptor());
+    }
+}
+
+/// A world in which everything that is chosen comes from the input; what must hold is the same.
+pub fn world(data: &[u8]) {
+    good(&sim::drawn(&mut sim::Bytes::new(data)));
+}
+
+/// A world in which every answer is any answer.
+pub fn hostile(data: &[u8]) {
+    good(&sim::hostile(&mut sim::Bytes::new(data)));
+}
+
+fn good(run: &sim::Run) {
+    let violation = run.violation.as_deref();
+    assert_eq!(violation, None, "{}\n{:?}", run.transcript, run.choices);
+}
+
+/// A directory that claims to be an image layout: the input is its files, each with a name from a
+/// list, a length and its bytes.
+pub fn layout(data: &[u8]) {
+    const NAMES: [&str; 8] = [
+        "index.json",
+        "oci-layout",
+        "blobs/sha256/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "blobs/sha256/x",
+        "blobs/sha256",
+        ".windlass/x",
+        "blobs",
+        "x",
+    ];
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let mut rest = data;
+    while let [name, len, after @ ..] = rest {
+        let (bytes, after) = after.split_at(after.len().min(usize::from(*len) * 4));
+        rest = after;
+        let path = folder.path().join(NAMES[usize::from(*name) % NAMES.len()]);
+        // What stands in the way of another one is part of the input.
+        let _ = path.parent().map(std::fs::create_dir_all);
+        let _ = std::fs::write(&path, bytes);
+    }
+    let Ok(layout) = Layout::open(folder.path()) else {
+        return;
+    };
+    let _ = (layout.find(None), layout.find(Some("latest")));
+    let empty = Digest::of(windlass_core::Algorithm::Sha256, b"");
+    if let Ok(true) = layout.contains(&empty, 0) {
+        assert!(matches!(layout.open(&empty, 0), Ok(Some(_))));
+    }
+    let _ = layout.put(&empty, b"");
+}

@@ -1,0 +1,50 @@
+//! The simulated world, as far as every test run goes: fixed seeds, tiny worlds in full, the same
+//! twice. `simulate` goes further.
+#![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
+
+use windlass_tests::sim::{self, Operation, Run, Tally};
+
+#[track_caller]
+fn check(run: &Run) {
+    let choices: Vec<String> = run.choices.iter().map(u64::to_string).collect();
+    if let Some(violation) = &run.violation {
+        let replay = choices.join(",");
+        panic!(
+            "{violation}\n{}\nsimulate --replay {replay}",
+            run.transcript
+        );
+    }
+}
+
+#[test]
+fn seeds() {
+    let mut tally = Tally::default();
+    for seed in 0..300 {
+        let run = sim::seeded(seed);
+        check(&run);
+        tally.add(&run);
+    }
+    assert!(tally.to_string().starts_with("300 runs"));
+}
+
+#[test]
+fn the_same_choices_give_the_same_world() {
+    for seed in 0..40 {
+        let (first, second) = (sim::seeded(seed), sim::seeded(seed));
+        assert_eq!(first.transcript, second.transcript, "seed {seed}");
+        let again = sim::replayed(&first.choices);
+        assert_eq!(first.transcript, again.transcript, "seed {seed}, replayed");
+    }
+}
+
+/// Every fault at every place where it can be, one at a time.
+#[test]
+fn every_fault_everywhere() {
+    for operation in Operation::ALL {
+        let (count, failed) = sim::every(operation, 1600);
+        if let Some(run) = failed {
+            check(&run);
+        }
+        assert!(count > 5, "{operation:?}: {count} worlds");
+    }
+}
