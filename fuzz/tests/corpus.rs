@@ -3,9 +3,12 @@
 use windlass_fuzz::replay;
 use windlass_tests::fuzz;
 
+/// What a target does with its bytes.
+type Target = fn(&[u8]);
+
 #[test]
 fn the_corpus_is_good() {
-    let targets: [(&str, fn(&[u8])); 6] = [
+    let targets: [(&str, Target); 6] = [
         ("headers", fuzz::headers),
         ("names", fuzz::names),
         ("documents", fuzz::documents),
