@@ -32,13 +32,6 @@ pub mod images;
 pub mod peers;
 pub mod proxy;
 pub mod registry;
-#[allow(
-    clippy::large_enum_variant,
-    clippy::or_fun_call,
-    clippy::type_complexity,
-    clippy::wildcard_enum_match_arm,
-    reason = "a fault or an answer that a part of the simulation has nothing to do with is left alone"
-)]
 pub mod sim;
 pub mod tokens;
 pub mod world;

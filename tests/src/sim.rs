@@ -18,17 +18,27 @@
 //! where something is wrong, so that a test reads like a scene; this one has several processes that
 //! die, delivers ends of jobs late, and must be able to go on to say what was wrong. They share the
 //! store in memory and, of course, the registry model, which is `windlass-testbed`'s.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "forty faults: a table names those that it is about"
+)]
+#![allow(clippy::large_enum_variant, reason = "a few of these live at once")]
 
 mod arbitrary;
+mod asked;
 mod choose;
 mod disk;
+mod ending;
 mod exchange;
 mod fault;
+mod local;
 mod mangle;
+mod occasions;
 mod oracles;
 mod plan;
 mod secrets;
 mod tally;
+mod trouble;
 mod world;
 
 use std::cell::RefCell;

@@ -139,93 +139,6 @@ impl World<'_> {
         }
     }
 
-    /// The faults that fit, drawn from.
-    fn draw(&mut self, request: &Request, sort: Sort, owner: usize) -> Option<Fault> {
-        use Fault::*;
-        let mut kinds = vec![
-            Refused,
-            ResetUnseen,
-            Unanswered,
-            Unauthorized,
-            TooManySeconds,
-            TooManyDate,
-            TooManyAbsurd,
-            ServerError,
-            RedirectLoop,
-            RedirectForeign,
-            RedirectUnsafe,
-            Arbitrary,
-            LostExchange,
-        ];
-        if request.headers.contains_key(http::header::AUTHORIZATION) && sort != Sort::Token {
-            kinds.push(Revoked);
-        }
-        let reads = [Cut, Stalled, Short, Garbled, Extra, LyingLength];
-        // What can happen to few requests happens to those more often.
-        let special: &[Fault] = match sort {
-            Sort::Head => &[],
-            Sort::GetManifest => &reads,
-            Sort::Token => &[DeadToken, DeadToken, DeadToken, Cut, Short, Garbled, Extra],
-            Sort::GetBlob if request.headers.contains_key(http::header::RANGE) => &[
-                LyingRange,
-                LyingRange,
-                RangeIgnored,
-                RangeIgnored,
-                Cut,
-                Stalled,
-                Garbled,
-            ],
-            Sort::GetBlob => &[
-                Cut,
-                Stalled,
-                Short,
-                Garbled,
-                Extra,
-                LyingLength,
-                DiskFull,
-                CrashInBody,
-                DiskFull,
-            ],
-            Sort::Start => &[OddLocation, Late],
-            Sort::Mount => &[RefusedMount, OddLocation],
-            Sort::PutBlob => &[
-                Broken,
-                LostSession,
-                Rewound,
-                Rewound,
-                Forgets,
-                Forgets,
-                Late,
-            ],
-            Sort::PutManifest => &[Broken, Late, Forgets],
-        };
-        (0..3).for_each(|_| kinds.extend(special));
-        if !self.models[owner].options().check_references {
-            kinds.retain(|fault| !fault.is_lie());
-        }
-        if self.crashes >= 4 {
-            kinds.retain(|fault| *fault != CrashInBody);
-        }
-        if request.body.is_empty() {
-            kinds.retain(|fault| *fault != Broken);
-        }
-        let rare: &[Fault] = match sort {
-            Sort::GetBlob if request.headers.contains_key(http::header::RANGE) => {
-                &[LyingRange, RangeIgnored]
-            }
-            Sort::Mount => &[RefusedMount],
-            Sort::PutBlob if kinds.contains(&Forgets) => &[LostSession, Rewound, Forgets, Broken],
-            Sort::PutBlob => &[LostSession, Rewound],
-            _ => &[],
-        };
-        let rare: Vec<Fault> = rare
-            .iter()
-            .copied()
-            .filter(|it| kinds.contains(it))
-            .collect();
-        self.occasion(&rare).or_else(|| self.occasion(&kinds))
-    }
-
     /// What the server does, and what of it comes back. `Err(None)`: the worker dies waiting.
     fn serve(
         &mut self,
@@ -404,17 +317,20 @@ impl World<'_> {
                 self.economy.wasted += sent;
             }
         }
+        let known = || self.plan.pictures.iter().flat_map(|it| it.blobs(false));
+        let largest = known().map(|(_, size)| size).max().unwrap_or(0);
         if sort == Sort::GetBlob && fault.is_some_and(Fault::spoils) {
-            let known = self.plan.pictures.iter().flat_map(|it| it.blobs(false));
             let named = |digest: &Digest| request.target.contains(digest.encoded());
-            let size = known
-                .filter(|(digest, _)| named(digest))
-                .map(|(_, size)| size);
+            let named = known().find(|(digest, _)| named(digest));
             let came = answer.map_or(0, |answer| answer.body.len() as u64);
             // A foreign URL does not name the blob.
-            let most = self.plan.pictures.iter().flat_map(|it| it.blobs(false));
-            let most = most.map(|(_, size)| size).max().unwrap_or(0);
-            self.economy.wasted += size.max().unwrap_or(most) + came;
+            let wasted = named.map_or(largest, |(_, size)| size) + came;
+            self.economy.wasted += wasted;
+        }
+        let tells = matches!(fault, Some(Fault::Arbitrary | Fault::RedirectForeign));
+        if tells && sort != Sort::GetBlob {
+            // That a blob is there, for instance: it has to be fetched and sent once more.
+            self.economy.wasted += 2 * largest;
         }
         // Some registries know no ranges: what was there comes again.
         let range = request.field(http::header::RANGE);

@@ -10,21 +10,19 @@ use std::time::Duration;
 
 use windlass_core::call::{Done, Interrupted};
 use windlass_core::config::InFlight;
-use windlass_core::credential::{CredentialAnswer, CredentialCall, Secret};
 use windlass_core::{
-    Config, Copy, Digest, Event, Failure, Job, JobId, Output, Place, Platforms, Report, Session,
-    StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp, Task, TaskId, Time, transcript,
+    Config, Event, Failure, Job, JobId, Output, Report, Session, StoreId, TaskId, Time, transcript,
 };
 use windlass_store::{Store, Stores};
 use windlass_testbed::{Model, Request};
 
+use super::asked::asked;
 use super::choose::Choose;
 use super::disk::Disk;
 use super::fault::Fault;
 use super::oracles::Economy;
-use super::plan::{Access, Operation, Picture, Plan, Planned};
-use super::secrets::mark;
-use crate::world::scenes::{digest, fill_picture, reference};
+use super::plan::{Access, Plan};
+use crate::world::scenes::{digest, fill_picture};
 
 /// Everything there is.
 pub(crate) struct World<'a> {
@@ -163,7 +161,7 @@ impl<'a> World<'a> {
         self.start_tasks(0);
     }
 
-    fn process(&self) -> Process {
+    pub(crate) fn process(&self) -> Process {
         let mut config = Config::default();
         config.in_flight = InFlight::at_most(self.plan.in_flight);
         for (at, setting) in self.plan.settings.iter().enumerate() {
@@ -194,7 +192,7 @@ impl<'a> World<'a> {
     }
 
     /// Starts the tasks of a process that are not over.
-    fn start_tasks(&mut self, process: usize) {
+    pub(crate) fn start_tasks(&mut self, process: usize) {
         for (at, task) in self.plan.tasks.clone().into_iter().enumerate() {
             if task.process != process || self.results[at].is_some() {
                 continue;
@@ -391,260 +389,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn choose_cancel(&mut self) -> bool {
-        let candidates: Vec<(usize, TaskId)> = (0..self.processes.len())
-            .flat_map(|at| self.processes[at].tasks.keys().map(move |id| (at, *id)))
-            .collect();
-        // Rare: otherwise little else happens.
-        if candidates.is_empty() || (!self.plan.swarm.even && self.choose.below(16) < 15) {
-            return false;
-        }
-        if self.occasion(&[Fault::Cancelled]).is_none() {
-            return false;
-        }
-        let at = usize::try_from(self.choose.below(candidates.len() as u64)).expect("small");
-        let (process, id) = candidates[at];
-        self.line(format!("{id} cancel"));
-        self.processes[process].session.cancel(id);
-        true
-    }
-
-    fn may_crash(&mut self) -> bool {
-        let swarm = self.plan.swarm;
-        let spent = self.crashes >= 4 || self.total() >= swarm.most;
-        if self.calm || spent || swarm.crashes == 0 {
-            return false;
-        }
-        let n = if swarm.even { 2 } else { 1000 };
-        if self.choose.below(n) < n - if swarm.even { 1 } else { swarm.crashes } {
-            return false;
-        }
-        let last = self.processes.len() as u64;
-        let process = usize::try_from(self.choose.below(last)).expect("it is small");
-        if self.processes[process].tasks.is_empty() {
-            return false;
-        }
-        self.crash(process, Fault::Crash);
-        true
-    }
-
-    /// The process dies; another one takes its place.
-    fn crash(&mut self, process: usize, how: Fault) {
-        self.fire(how);
-        self.crashes += 1;
-        self.count_dead(process);
-        let new = self.process();
-        // Its partials are given back as they are, as locks end with their process.
-        self.processes[process] = new;
-        for at in 1..3 {
-            let memory = self.disks[at].memory.clone();
-            for (digest, len) in memory.partials() {
-                match self.occasion(&[Fault::PartialDamaged, Fault::PartialShorter]) {
-                    Some(Fault::PartialDamaged) if len > 0 => {
-                        memory.edit_partial(&digest, |bytes| bytes[0] ^= 1);
-                        // What is fetched behind it is in vain, too.
-                        self.economy.wasted += self.size_of(&digest).unwrap_or(len as u64);
-                    }
-                    Some(_) => {
-                        memory.edit_partial(&digest, |bytes| bytes.truncate(len / 2));
-                        self.economy.wasted += (len - len / 2) as u64;
-                    }
-                    None => {}
-                }
-            }
-        }
-        self.start_tasks(process);
-    }
-
-    /// The size of a blob of this world.
-    pub(crate) fn size_of(&self, digest: &Digest) -> Option<u64> {
-        let mut pictures = self.plan.pictures.iter();
-        pictures.find_map(|picture| picture.blobs(false).get(digest).copied())
-    }
-
-    /// What dies with a process was for nothing: its spool, what it sent without learning of it.
-    fn count_dead(&mut self, process: usize) {
-        let dead = &self.processes[process];
-        let sent: u64 = dead.running.iter().map(|running| running.sent).sum();
-        let blobs = dead.spool.memory.blobs().into_values();
-        let spooled: usize = blobs.map(|bytes| bytes.len()).sum();
-        let partly: usize = dead.spool.memory.partials().into_values().sum();
-        self.economy.wasted += sent + (spooled + partly) as u64;
-        self.economy.retire(&dead.spool);
-    }
-
-    fn store_step(&mut self, process: usize, call: StoreCall) -> Done {
-        let mut kinds = vec![Fault::StepFails, Fault::LostStep];
-        if let StoreOp::Import { .. } | StoreOp::Load { .. } = call.op() {
-            kinds.push(Fault::ReadFlips);
-        }
-        // To give back and to remove are what follows failures; a store that cannot even do this
-        // is not used again before it is opened anew.
-        let always = matches!(call.op(), StoreOp::Release { .. } | StoreOp::Remove { .. });
-        let fault = if !always && self.seldom() {
-            self.occasion(&kinds)
-        } else {
-            None
-        };
-        let stores = Arc::clone(&self.processes[process].stores);
-        match fault {
-            Some(Fault::StepFails) => {
-                let kinds = [
-                    StoreErrorKind::Io,
-                    StoreErrorKind::Full,
-                    StoreErrorKind::Denied,
-                ];
-                let kind = kinds[usize::try_from(self.choose.below(3)).expect("small")];
-                call.finish(Err(StoreError::new(kind, "planned")))
-            }
-            Some(Fault::LostStep) => {
-                let id = call.id();
-                if self.choose.below(2) == 1 {
-                    let _lost = stores.run(call);
-                    self.after_step();
-                }
-                Done::lost(id)
-            }
-            Some(_) => {
-                let StoreOp::Import { size, .. } = *call.op() else {
-                    return self.flipped(&stores, call);
-                };
-                self.economy.wasted += size;
-                self.flipped(&stores, call)
-            }
-            None => {
-                let done = stores.run(call);
-                self.after_step();
-                done
-            }
-        }
-    }
-
-    fn flipped(&mut self, stores: &Stores, call: StoreCall) -> Done {
-        self.flip_reads(true);
-        let done = stores.run(call);
-        self.flip_reads(false);
-        self.after_step();
-        done
-    }
-
-    pub(crate) fn flip_reads(&self, flips: bool) {
-        for disk in &self.disks {
-            disk.notes().flips = flips;
-        }
-    }
-
-    fn credentials(&mut self, call: CredentialCall) -> Done {
-        if self.occasion(&[Fault::NoCredentials]).is_some() {
-            let lost = self.choose.below(2) == 1;
-            return if lost {
-                Done::lost(call.id())
-            } else {
-                call.finish(CredentialAnswer::Failed("planned".into()))
-            };
-        }
-        let owner = usize::from(call.registry().as_str() == "reg1.example");
-        let password = Secret::new(format!("{}password", mark(owner)));
-        let answer = match self.plan.settings[owner].access {
-            Access::Open => CredentialAnswer::None,
-            Access::Refresh => {
-                let token = self.models[owner].issue_refresh_token("alice");
-                CredentialAnswer::Refresh(Secret::new(token))
-            }
-            Access::Basic | Access::Bearer | Access::Elsewhere | Access::Untrusted => {
-                CredentialAnswer::Basic {
-                    username: "alice".into(),
-                    password,
-                }
-            }
-        };
-        call.finish(answer)
-    }
-
-    /// Whether something goes wrong now, and what.
-    pub(crate) fn occasion(&mut self, kinds: &[Fault]) -> Option<Fault> {
-        let swarm = self.plan.swarm;
-        if self.calm || swarm.rate == 0 || self.total() >= swarm.most {
-            return None;
-        }
-        let kinds: Vec<Fault> = kinds.iter().copied().filter(|it| swarm.has(*it)).collect();
-        if kinds.is_empty() {
-            return None;
-        }
-        let n = kinds.len() as u64;
-        let at = if swarm.even {
-            self.choose.below(n + 1).checked_sub(1)?
-        } else if self.choose.below(1000) < 1000 - swarm.rate {
-            return None;
-        } else {
-            self.choose.below(n)
-        };
-        let fault = kinds[usize::try_from(at).expect("it is small")];
-        self.fire(fault);
-        Some(fault)
-    }
-
-    /// One time in four, for what could go wrong so often that little else would.
-    fn seldom(&mut self) -> bool {
-        self.plan.swarm.even || (!self.calm && self.choose.below(4) == 3)
-    }
-
-    pub(crate) fn fire(&mut self, fault: Fault) {
-        self.fired[fault.place()] += 1;
-        self.lines.push(format!("! {fault}"));
-    }
-
-    pub(crate) fn total(&self) -> u64 {
-        self.fired.iter().map(|n| u64::from(*n)).sum()
-    }
-
     fn time_of(&self, process: usize) -> Time {
         Time::ZERO + (self.now - self.processes[process].begun)
-    }
-}
-
-/// What is asked of a session for a task.
-fn asked(at: usize, task: &Planned, ids: [StoreId; 4]) -> Task {
-    let [source, target, second, spool] = ids;
-    let from = format!("p{}", task.picture);
-    let to = format!("t{at}");
-    let registry = |registry: usize, rest: &str| {
-        Place::Registry(reference(&format!("reg{registry}.example/{rest}")))
-    };
-    let read = registry(task.registry, &format!("src/app:{from}"));
-    let written = registry(task.destination(), &format!("dst/one:{to}"));
-    let named = |store, name| Place::Store {
-        store,
-        name: Some(name),
-    };
-    let (source, destination) = match task.operation {
-        Operation::Resolve => {
-            let name = format!("reg{}.example/src/app:{from}", task.registry);
-            return by(Task::resolve(reference(&name)), task);
-        }
-        Operation::Pull => (read, named(target, to)),
-        Operation::Push => (named(source, from), written),
-        Operation::CopyWithin | Operation::CopyBetween => (read, written),
-        Operation::LayoutCopy => (named(source, from), named(second, to)),
-    };
-    let platforms = if task.one {
-        Platforms::One(Picture::platform())
-    } else {
-        Platforms::All
-    };
-    let copy = Copy {
-        source,
-        destination,
-        platforms,
-        spool: Some(spool),
-        from: Vec::new(),
-    };
-    by(Task::copy(copy), task)
-}
-
-fn by(task: Task, planned: &Planned) -> Task {
-    match planned.deadline {
-        Some(deadline) => task.by(Time::ZERO + deadline),
-        None => task,
     }
 }

@@ -1,0 +1,216 @@
+//! What must be there: whole images under names and tags at any time, everything at the end.
+//!
+//! Responsible for looking at stores, registries and sums. Must not know how they came to be so.
+
+use serde_json::Value;
+use windlass_core::{Descriptor, Digest, StoreErrorKind};
+use windlass_store::Store as _;
+use windlass_testbed::Model;
+
+use super::disk::Disk;
+use super::oracles::ASKS_FROM;
+use super::plan::{Operation, Plan};
+use super::world::World;
+
+impl World<'_> {
+    pub(crate) fn check_names(&mut self) {
+        let mut missing = None;
+        for disk in &self.disks[1..] {
+            for (name, root) in disk.memory.names() {
+                let has = |digest: &Digest, size: Option<u64>| {
+                    let bytes = disk.memory.bytes(digest)?;
+                    size.is_none_or(|size| size == bytes.len() as u64)
+                        .then_some(bytes)
+                };
+                let problem = incomplete(root.digest.as_str(), Some(root.size), &has);
+                missing = missing.or_else(|| Some(format!("{name:?} is named, but {}", problem?)));
+            }
+        }
+        missing.into_iter().for_each(|what| self.violate(what));
+    }
+
+    pub(crate) fn check_tags(&mut self) {
+        let mut missing = None;
+        for (owner, model) in self.models.iter().enumerate() {
+            for at in 0..self.plan.tasks.len() {
+                let tag = format!("t{at}");
+                let Some(root) = model.tag("dst/one", &tag) else {
+                    continue;
+                };
+                let problem = incomplete(root.as_str(), None, &|digest, size| {
+                    in_registry(model, digest, size)
+                });
+                missing =
+                    missing.or_else(|| Some(format!("reg{owner} has {tag}, but {}", problem?)));
+            }
+        }
+        missing.into_iter().for_each(|what| self.violate(what));
+    }
+
+    /// At the end of everything: both sides are complete, every byte is what its name says, nothing
+    /// was moved more often than it had to be.
+    pub(crate) fn check_end(&mut self) {
+        let debug: Vec<String> = self
+            .processes
+            .iter()
+            .map(|it| format!("{:?}", it.session))
+            .collect();
+        debug.iter().for_each(|text| self.check_text(text));
+        self.check_names();
+        self.check_tags();
+        for (at, task) in self.plan.tasks.clone().into_iter().enumerate() {
+            let expected = self.plan.pictures[task.picture].root(task.one);
+            let name = format!("t{at}");
+            let found = match task.operation {
+                Operation::Resolve => continue,
+                Operation::Pull => named(&self.disks[1], &name),
+                Operation::LayoutCopy => named(&self.disks[2], &name),
+                _ => {
+                    let model = &self.models[task.destination()];
+                    let tag = model.tag("dst/one", &name);
+                    tag.map(|digest| digest.as_str().to_owned())
+                }
+            };
+            self.check(found.as_deref() == Some(expected.as_str()), || {
+                format!("task {at} is good, but {name} is {found:?}")
+            });
+        }
+        let disks = self
+            .disks
+            .iter()
+            .chain(self.processes.iter().map(|it| &it.spool));
+        let mut wrong: Vec<String> = Vec::new();
+        for disk in disks {
+            let blobs = disk.memory.blobs();
+            let bad = blobs.iter().filter(|(name, bytes)| !name.verifies(bytes));
+            wrong.extend(bad.map(|(name, _)| format!("{name} has other bytes")));
+            let taken = disk.memory.taken();
+            wrong.extend(taken.iter().map(|name| format!("{name} is still open")));
+        }
+        wrong.into_iter().for_each(|what| self.violate(what));
+        self.check_registries();
+        self.check_economy();
+    }
+
+    pub(crate) fn check_registries(&mut self) {
+        let mut wrong = Vec::new();
+        for model in &self.models {
+            for digest in model.blob_digests("dst/one") {
+                let bytes = model.blob_bytes("dst/one", &digest);
+                let good = bytes.is_some_and(|bytes| is(digest.as_str(), bytes));
+                wrong.extend((!good).then(|| format!("{digest} has other bytes in a registry")));
+            }
+            for digest in model.manifest_digests("dst/one") {
+                let bytes = model.manifest_bytes("dst/one", &digest);
+                let good = bytes.is_some_and(|(_, bytes)| is(digest.as_str(), bytes));
+                wrong.extend((!good).then(|| format!("{digest} has other bytes in a registry")));
+            }
+        }
+        wrong.into_iter().for_each(|what| self.violate(what));
+    }
+
+    pub(crate) fn check_economy(&mut self) {
+        let (mut moved, mut apart) = (self.economy.appended + self.economy.sent, 0);
+        self.each_disk(|notes| {
+            moved += notes.appended;
+            apart += notes.apart;
+        });
+        let allowed = self.economy.needed + self.economy.wasted + apart;
+        self.check(moved <= allowed, || {
+            format!("{moved} bytes were moved, {allowed} would have done")
+        });
+    }
+
+    /// Before the faults are switched off: if there were none, few requests were needed.
+    pub(crate) fn check_requests(&mut self) {
+        if self.total() > 0 {
+            return;
+        }
+        if let Some(budget) = budget(&self.plan) {
+            let requests = self.economy.requests;
+            self.check(requests <= budget, || {
+                format!("{requests} requests, {budget} would have done")
+            });
+        }
+    }
+}
+
+/// Requests for a plan in which nothing goes wrong, at the most (design §5).
+fn budget(plan: &Plan) -> Option<u64> {
+    let mut sum = 0;
+    for task in &plan.tasks {
+        let picture = &plan.pictures[task.picture];
+        let blobs = picture.blobs(task.one);
+        let large = blobs.values().filter(|size| **size >= ASKS_FROM).count() as u64;
+        let empty = blobs.values().filter(|size| **size == 0).count() as u64;
+        let blobs = blobs.len() as u64;
+        let images = picture.chosen(task.one).len() as u64;
+        let indexes = u64::from(picture.is_index());
+        let (read, written) = (images + indexes, images + 1);
+        let push = 2 + large + 2 * written;
+        sum += match task.operation {
+            Operation::LayoutCopy => 0,
+            Operation::Resolve => 1,
+            Operation::Pull => read + blobs - empty,
+            Operation::Push => push + 2 * blobs,
+            Operation::CopyWithin => read + push + blobs,
+            Operation::CopyBetween => read + push + 3 * blobs,
+        };
+        let ends = if task.operation == Operation::CopyBetween {
+            2
+        } else {
+            1
+        };
+        // A challenge, and tokens for what is read, written and both.
+        sum += 3 * ends;
+    }
+    plan.settings.iter().all(|it| it.plain).then_some(sum)
+}
+
+fn named(disk: &Disk, name: &str) -> Option<String> {
+    let found: Result<Descriptor, _> = disk.find(Some(name));
+    match found {
+        Ok(descriptor) => Some(descriptor.digest.to_string()),
+        Err(error) => {
+            debug_assert_eq!(error.kind(), StoreErrorKind::NoSuchName);
+            None
+        }
+    }
+}
+
+fn is(digest: &str, bytes: &[u8]) -> bool {
+    digest
+        .parse::<Digest>()
+        .is_ok_and(|digest| digest.verifies(bytes))
+}
+
+fn in_registry(model: &Model, digest: &Digest, size: Option<u64>) -> Option<Vec<u8>> {
+    let digest = windlass_testbed::Digest::parse(digest.as_str())?;
+    let manifest = model
+        .manifest_bytes("dst/one", &digest)
+        .map(|(_, bytes)| bytes);
+    let bytes = manifest.or_else(|| model.blob_bytes("dst/one", &digest))?;
+    size.is_none_or(|size| size == bytes.len() as u64)
+        .then(|| bytes.to_vec())
+}
+
+/// The bytes of some content, if they are there and of that size.
+type Has<'a> = &'a dyn Fn(&Digest, Option<u64>) -> Option<Vec<u8>>;
+
+/// What is missing of a document and everything below it.
+fn incomplete(digest: &str, size: Option<u64>, has: Has<'_>) -> Option<String> {
+    let parsed = digest.parse::<Digest>().ok()?;
+    let Some(bytes) = has(&parsed, size) else {
+        return Some(format!("{digest} is missing"));
+    };
+    let Ok(document) = serde_json::from_slice::<Value>(&bytes) else {
+        return None;
+    };
+    let list = |key: &str| document[key].as_array().cloned().unwrap_or_default();
+    let below = list("manifests").into_iter().chain(list("layers"));
+    let config = document.get("config").filter(|it| it["digest"].is_string());
+    below.chain(config.cloned()).find_map(|descriptor| {
+        let digest = descriptor["digest"].as_str().unwrap_or_default();
+        incomplete(digest, descriptor["size"].as_u64(), has)
+    })
+}

@@ -1,0 +1,98 @@
+//! Which faults fit which request.
+//!
+//! Responsible for that table. Must not know what a fault does.
+
+use windlass_testbed::Request;
+
+use super::exchange::Sort;
+use super::fault::Fault;
+use super::world::World;
+
+impl World<'_> {
+    /// The faults that fit, drawn from.
+    pub(crate) fn draw(&mut self, request: &Request, sort: Sort, owner: usize) -> Option<Fault> {
+        use Fault::*;
+        let mut kinds = vec![
+            Refused,
+            ResetUnseen,
+            Unanswered,
+            Unauthorized,
+            TooManySeconds,
+            TooManyDate,
+            TooManyAbsurd,
+            ServerError,
+            RedirectLoop,
+            RedirectForeign,
+            RedirectUnsafe,
+            Arbitrary,
+            LostExchange,
+        ];
+        if request.headers.contains_key(http::header::AUTHORIZATION) && sort != Sort::Token {
+            kinds.push(Revoked);
+        }
+        let reads = [Cut, Stalled, Short, Garbled, Extra, LyingLength];
+        // What can happen to few requests happens to those more often.
+        let special: &[Fault] = match sort {
+            Sort::Head => &[],
+            Sort::GetManifest => &reads,
+            Sort::Token => &[DeadToken, DeadToken, DeadToken, Cut, Short, Garbled, Extra],
+            Sort::GetBlob if request.headers.contains_key(http::header::RANGE) => &[
+                LyingRange,
+                LyingRange,
+                RangeIgnored,
+                RangeIgnored,
+                Cut,
+                Stalled,
+                Garbled,
+            ],
+            Sort::GetBlob => &[
+                Cut,
+                Stalled,
+                Short,
+                Garbled,
+                Extra,
+                LyingLength,
+                DiskFull,
+                CrashInBody,
+                DiskFull,
+            ],
+            Sort::Start => &[OddLocation, Late],
+            Sort::Mount => &[RefusedMount, OddLocation],
+            Sort::PutBlob => &[
+                Broken,
+                LostSession,
+                Rewound,
+                Rewound,
+                Forgets,
+                Forgets,
+                Late,
+            ],
+            Sort::PutManifest => &[Broken, Late, Forgets],
+        };
+        (0..3).for_each(|_| kinds.extend(special));
+        if !self.models[owner].options().check_references {
+            kinds.retain(|fault| !fault.is_lie());
+        }
+        if self.crashes >= 4 {
+            kinds.retain(|fault| *fault != CrashInBody);
+        }
+        if request.body.is_empty() {
+            kinds.retain(|fault| *fault != Broken);
+        }
+        let rare: &[Fault] = match sort {
+            Sort::GetBlob if request.headers.contains_key(http::header::RANGE) => {
+                &[LyingRange, RangeIgnored]
+            }
+            Sort::Mount => &[RefusedMount],
+            Sort::PutBlob if kinds.contains(&Forgets) => &[LostSession, Rewound, Forgets, Broken],
+            Sort::PutBlob => &[LostSession, Rewound],
+            _ => &[],
+        };
+        let rare: Vec<Fault> = rare
+            .iter()
+            .copied()
+            .filter(|it| kinds.contains(it))
+            .collect();
+        self.occasion(&rare).or_else(|| self.occasion(&kinds))
+    }
+}

@@ -1,0 +1,129 @@
+//! When something goes wrong: the drawing of faults, and processes that die.
+//!
+//! Responsible for how often, and for what is lost with a process. Must not know what a fault does.
+
+use windlass_core::{Digest, TaskId};
+
+use super::fault::Fault;
+use super::world::World;
+
+impl World<'_> {
+    pub(crate) fn choose_cancel(&mut self) -> bool {
+        let candidates: Vec<(usize, TaskId)> = (0..self.processes.len())
+            .flat_map(|at| self.processes[at].tasks.keys().map(move |id| (at, *id)))
+            .collect();
+        // Rare: otherwise little else happens.
+        if candidates.is_empty() || (!self.plan.swarm.even && self.choose.below(16) < 15) {
+            return false;
+        }
+        if self.occasion(&[Fault::Cancelled]).is_none() {
+            return false;
+        }
+        let at = usize::try_from(self.choose.below(candidates.len() as u64)).expect("small");
+        let (process, id) = candidates[at];
+        self.line(format!("{id} cancel"));
+        self.processes[process].session.cancel(id);
+        true
+    }
+
+    pub(crate) fn may_crash(&mut self) -> bool {
+        let swarm = self.plan.swarm;
+        let spent = self.crashes >= 4 || self.total() >= swarm.most;
+        if self.calm || spent || swarm.crashes == 0 {
+            return false;
+        }
+        let n = if swarm.even { 2 } else { 1000 };
+        if self.choose.below(n) < n - if swarm.even { 1 } else { swarm.crashes } {
+            return false;
+        }
+        let last = self.processes.len() as u64;
+        let process = usize::try_from(self.choose.below(last)).expect("it is small");
+        if self.processes[process].tasks.is_empty() {
+            return false;
+        }
+        self.crash(process, Fault::Crash);
+        true
+    }
+
+    /// The process dies; another one takes its place.
+    pub(crate) fn crash(&mut self, process: usize, how: Fault) {
+        self.fire(how);
+        self.crashes += 1;
+        self.count_dead(process);
+        let new = self.process();
+        // Its partials are given back as they are, as locks end with their process.
+        self.processes[process] = new;
+        for at in 1..3 {
+            let memory = self.disks[at].memory.clone();
+            for (digest, len) in memory.partials() {
+                match self.occasion(&[Fault::PartialDamaged, Fault::PartialShorter]) {
+                    Some(Fault::PartialDamaged) if len > 0 => {
+                        memory.edit_partial(&digest, |bytes| bytes[0] ^= 1);
+                        // What is fetched behind it is in vain, too.
+                        self.economy.wasted += self.size_of(&digest).unwrap_or(len as u64);
+                    }
+                    Some(_) => {
+                        memory.edit_partial(&digest, |bytes| bytes.truncate(len / 2));
+                        self.economy.wasted += (len - len / 2) as u64;
+                    }
+                    None => {}
+                }
+            }
+        }
+        self.start_tasks(process);
+    }
+
+    /// The size of a blob of this world.
+    pub(crate) fn size_of(&self, digest: &Digest) -> Option<u64> {
+        let mut pictures = self.plan.pictures.iter();
+        pictures.find_map(|picture| picture.blobs(false).get(digest).copied())
+    }
+
+    /// What dies with a process was for nothing: its spool, what it sent without learning of it.
+    pub(crate) fn count_dead(&mut self, process: usize) {
+        let dead = &self.processes[process];
+        let sent: u64 = dead.running.iter().map(|running| running.sent).sum();
+        let blobs = dead.spool.memory.blobs().into_values();
+        let spooled: usize = blobs.map(|bytes| bytes.len()).sum();
+        let partly: usize = dead.spool.memory.partials().into_values().sum();
+        self.economy.wasted += sent + (spooled + partly) as u64;
+        self.economy.retire(&dead.spool);
+    }
+
+    /// Whether something goes wrong now, and what.
+    pub(crate) fn occasion(&mut self, kinds: &[Fault]) -> Option<Fault> {
+        let swarm = self.plan.swarm;
+        if self.calm || swarm.rate == 0 || self.total() >= swarm.most {
+            return None;
+        }
+        let kinds: Vec<Fault> = kinds.iter().copied().filter(|it| swarm.has(*it)).collect();
+        if kinds.is_empty() {
+            return None;
+        }
+        let n = kinds.len() as u64;
+        let at = if swarm.even {
+            self.choose.below(n + 1).checked_sub(1)?
+        } else if self.choose.below(1000) < 1000 - swarm.rate {
+            return None;
+        } else {
+            self.choose.below(n)
+        };
+        let fault = kinds[usize::try_from(at).expect("it is small")];
+        self.fire(fault);
+        Some(fault)
+    }
+
+    /// One time in four, for what could go wrong so often that little else would.
+    pub(crate) fn seldom(&mut self) -> bool {
+        self.plan.swarm.even || (!self.calm && self.choose.below(4) == 3)
+    }
+
+    pub(crate) fn fire(&mut self, fault: Fault) {
+        self.fired[fault.place()] += 1;
+        self.lines.push(format!("! {fault}"));
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.fired.iter().map(|n| u64::from(*n)).sum()
+    }
+}
