@@ -104,7 +104,12 @@ impl Proxy {
     /// Once so many more bytes went down, on whatever connections, this happens to the connection
     /// that carries the last of them (a stall: to all). Once, unless said again.
     pub fn after_down(&self, bytes: u64, fault: Fault) {
-        let at = self.down() + bytes;
+        self.at_down(self.down() + bytes, fault);
+    }
+
+    /// The same, once `at` bytes went down in all: while bytes flow, "so many more" would be counted
+    /// from nobody knows where.
+    pub fn at_down(&self, at: u64, fault: Fault) {
         self.shared.plan.lock().unwrap().fault = Some((at, fault));
     }
 

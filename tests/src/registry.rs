@@ -233,6 +233,24 @@ impl Registry {
         log[mark.0..].lines().filter_map(parse).collect()
     }
 
+    /// The same, once there are at least `count` requests `like` this. A line follows the end of its
+    /// request, which a registry may learn late if the connection was cut or the body is long.
+    pub fn requests_with(
+        &self,
+        mark: Mark,
+        count: usize,
+        like: impl Fn(&Logged) -> bool,
+    ) -> Vec<Logged> {
+        let begun = Instant::now();
+        loop {
+            let requests = self.requests_since(mark);
+            let found = requests.iter().filter(|it| like(it)).count();
+            if found >= count || begun.elapsed() > Duration::from_secs(10) {
+                return requests;
+            }
+        }
+    }
+
     /// How many requests there were since then; prints them, so that a failing test shows them.
     pub fn count_since(&self, mark: Mark) -> usize {
         let requests = self.requests_since(mark);
