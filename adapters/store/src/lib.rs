@@ -5,9 +5,10 @@
 //! - [`Spool`]: a layout that exists only as long as it is needed.
 //! - [`Stores`]: the stores a driver knows and the partials its session holds open.
 //! - [`Incoming`], [`OutgoingReader`]: bodies on their way into and out of a store.
+//! - [`exchange`]: an exchange against a function instead of a connection, for tests.
 //! - [`driver`]: the vocabulary that the blocking and the async client have in common.
 //!
-//! This crate must not know HTTP. It needs Unix: locks that end with their process, and files that
+//! This crate must not know what goes over HTTP. It needs Unix: locks that end with their process, and files that
 //! are opened only if they are no symlinks. All of that is in one module, for when a port is wanted.
 
 #[cfg(not(unix))]
@@ -20,9 +21,11 @@ mod outgoing;
 mod pace;
 mod store;
 mod stores;
+mod whole;
 
 pub use incoming::Incoming;
 pub use layout::{Layout, Spool};
 pub use outgoing::{Failure, OutgoingReader};
 pub use store::{Begun, Partial, Store};
 pub use stores::Stores;
+pub use whole::exchange;

@@ -54,6 +54,32 @@ impl Request {
     }
 }
 
+impl<B: Into<Bytes>> From<http::Request<B>> for Request {
+    fn from(request: http::Request<B>) -> Self {
+        let (head, body) = request.into_parts();
+        let said = head.headers.get(header::HOST);
+        let said = said.and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let host = said.or_else(|| head.uri.authority().map(|it| it.as_str().to_owned()));
+        let target = head.uri.path_and_query().map_or("/", |it| it.as_str());
+        Self {
+            host: host.unwrap_or_default(),
+            target: target.to_owned(),
+            method: head.method,
+            headers: head.headers,
+            body: body.into(),
+        }
+    }
+}
+
+impl From<Answer> for http::Response<Bytes> {
+    fn from(answer: Answer) -> Self {
+        let mut response = Self::new(answer.body);
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = answer.headers;
+        response
+    }
+}
+
 /// One HTTP answer. For a HEAD the body is empty and `Content-Length` tells the size.
 #[derive(Clone, Debug)]
 pub struct Answer {

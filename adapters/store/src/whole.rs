@@ -1,0 +1,105 @@
+//! An exchange whose bodies are in memory.
+//!
+//! Responsible for running a call against a function. Must not know where the answer comes from.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use windlass_core::call::{
+    Call, Done, Interrupted, Keep, Payload, TransportError, TransportErrorKind,
+};
+use windlass_core::http::{Method, Request, Response, header};
+
+use crate::incoming::Incoming;
+use crate::stores::Stores;
+
+/// Runs a call against a function that takes a whole request and returns a whole answer: for tests
+/// and simulations, and for HTTP libraries that hold bodies in memory anyway. The two clients do
+/// not: they move bodies in pieces.
+///
+/// An answer that is shorter than its `Content-Length` is a connection that was cut; an error is one
+/// that broke before an answer came.
+///
+/// # Example: the first half of a body
+///
+/// `README.md` has a simulation of a pull in which answers are cut by chance.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use windlass_core::{Config, Job, Output, Session, Task, Time, transcript};
+/// # use windlass_core::http::Response;
+/// # use windlass_store::Stores;
+/// # let mut session = Session::new(Config::default(), 1);
+/// # session.start(Task::resolve("reg.example/app:v1".parse()?));
+/// # let Output::Job(Job::Http(call)) = session.poll(Time::ZERO) else { panic!() };
+/// let done = windlass_store::exchange(&Arc::new(Stores::default()), call, |request| {
+///     assert_eq!(request.uri(), "https://reg.example/v2/app/manifests/v1");
+///     Ok(Response::builder().status(404).body("").expect("it is valid"))
+/// });
+/// assert!(transcript::done(&done).contains("404"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn exchange<B: AsRef<[u8]>>(
+    stores: &Arc<Stores>,
+    mut call: Box<Call>,
+    answer: impl FnOnce(Request<Vec<u8>>) -> Result<Response<B>, TransportError>,
+) -> Done {
+    let request = match whole(stores, &mut call) {
+        Ok(request) => request,
+        Err(why) => return call.finish(Err(why)),
+    };
+    let asks_for_head = request.method() == Method::HEAD;
+    let (head, body) = match answer(request) {
+        Ok(answer) => answer.into_parts(),
+        Err(error) => return call.finish(Err(Interrupted::Transport(error))),
+    };
+    let body = if asks_for_head { &[] } else { body.as_ref() };
+    let length = head.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|it| it.to_str().ok()?.parse::<u64>().ok());
+    let is_cut = !asks_for_head && length.is_some_and(|length| (body.len() as u64) < length);
+    let receive = call.head(Response::from_parts(head, ()));
+    let mut incoming = Incoming::new(stores, call, receive);
+    if incoming.wants_body() && !body.is_empty() && incoming.chunk(body) != Keep::All {
+        return incoming.finish(Ok(()));
+    }
+    incoming.finish(if is_cut { Err(cut()) } else { Ok(()) })
+}
+
+/// The request with its body read to its end.
+fn whole(stores: &Stores, call: &mut Call) -> Result<Request<Vec<u8>>, Interrupted> {
+    let outgoing = call.outgoing();
+    let sent = call.request();
+    let mut body = Vec::new();
+    match (sent.body(), outgoing) {
+        (Payload::Empty, _) => {}
+        (Payload::Bytes(bytes), _) => body.extend_from_slice(bytes),
+        (Payload::Body(part), Some(outgoing)) => {
+            let reader = stores.outgoing(part, outgoing);
+            let mut reader = reader.map_err(Interrupted::Store)?;
+            let failure = reader.failure();
+            let read = reader.by_ref().take(part.len).read_to_end(&mut body);
+            if let Err(error) = read {
+                let why = failure.take();
+                return Err(why.unwrap_or_else(|| {
+                    let error = TransportError::new(TransportErrorKind::Other, error.to_string());
+                    Interrupted::NotSent(error)
+                }));
+            }
+        }
+        (other, _) => {
+            let why = format!("no way is known to send {other:?}");
+            let error = TransportError::new(TransportErrorKind::Other, why);
+            return Err(Interrupted::NotSent(error));
+        }
+    }
+    let mut request = Request::new(body);
+    *request.method_mut() = sent.method().clone();
+    *request.uri_mut() = sent.uri().clone();
+    *request.headers_mut() = sent.headers().clone();
+    Ok(request)
+}
+
+fn cut() -> Interrupted {
+    let why = "the body ended before its Content-Length";
+    Interrupted::Transport(TransportError::new(TransportErrorKind::Reset, why))
+}
