@@ -105,7 +105,6 @@ fn an_index_costs_one_more_and_all_of_it_its_parts() {
 fn push_costs_2_per_blob_and_3_and_again_1_and_a_new_tag_3() {
     for entry in entries() {
         for config in [Config::default(), one_at_a_time()] {
-            let alone = config.in_flight.most == 1;
             let mut world = entry.world(config, Model::new(open()));
             let (store, memory) = world.store();
             fill(&memory, &layers(0));
@@ -114,24 +113,22 @@ fn push_costs_2_per_blob_and_3_and_again_1_and_a_new_tag_3() {
             assert_eq!(cost(&mut world, task), expected, "{}", entry.name);
             let task = world.start(push(store));
             assert_eq!(cost(&mut world, task), (1, 0), "{} again", entry.name);
-            if alone {
-                let to = reference("reg.example/a/b:v2");
-                let task = world.start(Task::push(store, None, to, Platforms::All));
-                assert_eq!(cost(&mut world, task), (3, 0), "{} retag", entry.name);
-            }
+            let to = reference("reg.example/a/b:v2");
+            let task = world.start(Task::push(store, None, to, Platforms::All));
+            assert_eq!(cost(&mut world, task), (3, 0), "{} retag", entry.name);
             world.run_all();
         }
     }
 }
 
-/// "Retag 3 (with one in flight; else plus what had already gone out)."
+/// "Retag 3": with any number of requests in flight, since nothing goes out beside the question.
 #[test]
 fn a_new_tag_alone_costs_3_in_a_new_session_too() {
     for entry in entries() {
         let image = layers(0);
         let mut model = Model::new(open());
         model.put_image("a/b", Some("v1"), &image);
-        let mut world = entry.world(one_at_a_time(), model);
+        let mut world = entry.world(Config::default(), model);
         let (store, memory) = world.store();
         fill(&memory, &image);
         let to = reference("reg.example/a/b:v2");
@@ -154,6 +151,31 @@ fn copy_in_one_registry_costs_l_plus_5_and_again_2() {
         assert_eq!(cost(&mut world, task), expected, "{}", entry.name);
         let task = world.start(copy);
         assert_eq!(cost(&mut world, task), (2, 0), "{} again", entry.name);
+    }
+}
+
+/// A new tag in the same repository: what it names is there, so nothing is asked, mounted or moved.
+#[test]
+fn a_copy_in_one_repository_costs_3_and_again_2() {
+    for entry in entries() {
+        let (mut model, ..) = two_platforms(open());
+        model.put_image("a/b", Some("one"), &layers(0));
+        let mut world = entry.world(Config::default(), model);
+        let mut paid = (entry.registry, entry.tokens);
+        for from in ["reg.example/a/b:one", "reg.example/a/b:v1"] {
+            let copy = copy_within(from, &format!("{from}-too"), None);
+            let task = world.start(copy.clone());
+            assert_eq!(
+                cost(&mut world, task),
+                (3 + paid.0, paid.1),
+                "{}",
+                entry.name
+            );
+            paid = (0, 0);
+            let task = world.start(copy);
+            assert_eq!(cost(&mut world, task), (2, 0), "{} again", entry.name);
+        }
+        assert_eq!(world.lines_with("mount=").len(), 0);
     }
 }
 

@@ -209,7 +209,7 @@ fn each_child_of_an_index_adds_two_to_a_push() {
     }
 }
 
-/// Design §5: a new tag for what is there costs 3, with one request in flight.
+/// Design §5: a new tag for what is there costs 3.
 #[test]
 fn a_retag_costs_3() {
     needs!("docker-registry", "registry", "htpasswd");
@@ -219,13 +219,7 @@ fn a_retag_costs_3() {
             let registry = entry.start(version);
             registry.seed(&layout, &image, "some/image", "v1");
             let reference = registry.reference("some/image:v2");
-            let words = [
-                "--jobs",
-                "1",
-                "push",
-                &layout.oci_named("latest"),
-                &reference,
-            ];
+            let words = ["push", &layout.oci_named("latest"), &reference];
             costs("retag", &entry, &registry, &words, 3);
             assert_eq!(
                 registry.tagged("some/image", "v2"),
@@ -264,6 +258,33 @@ fn a_copy_in_one_registry_costs_l_plus_5_and_a_second_one_2() {
                     .any(|r| r.method == "GET" && r.line().contains("/blobs/"))
             );
             costs("copy again", &entry, &registry, &words, 2);
+        }
+    }
+}
+
+/// A new tag in the same repository costs 3, and nothing there is disturbed: a mount of what is there
+/// has distribution answer 500 to others, and 400 to the manifest.
+#[test]
+fn a_copy_in_one_repository_costs_3_and_disturbs_nobody() {
+    needs!("docker-registry", "registry", "htpasswd");
+    let (layout, image) = Layout::with_image(L, 2000, 16);
+    for version in Version::ALL {
+        for entry in Entry::all() {
+            let registry = entry.start(version);
+            registry.seed(&layout, &image, "some/image", "latest");
+            for n in 0..4 {
+                let (from, to) = ("some/image:latest", format!("some/image:v{n}"));
+                let words = ["copy", &registry.reference(from), &registry.reference(&to)];
+                let mark = registry.mark();
+                costs("retag", &entry, &registry, &words, 3);
+                let requests = registry.requests_since(mark);
+                assert!(
+                    requests.iter().all(|r| !r.target.contains("/blobs/")),
+                    "{requests:?}"
+                );
+                let tagged = registry.tagged("some/image", &format!("v{n}"));
+                assert_eq!(tagged, Some(image.manifest.digest.clone()));
+            }
         }
     }
 }

@@ -35,21 +35,16 @@ impl Session {
                 this.stage = Stage::Asking;
                 target
             }
-            (Some(descriptor), _, _) if !this.distrust && this.there == There::Unknown => {
-                this.there = There::Asking;
-                Target::Digest(descriptor.digest.clone())
+            (Some(_), _, _) if !this.distrust && this.there == There::Unknown => {
+                return self.ask_by_digest(task, node);
             }
             _ => return self.children(task, node),
         };
-        let waits = this.stage == Stage::Asking;
         let op = ManifestHead {
             site: site.clone(),
             target,
         };
         self.node_exchange(task, node, site, Operation::ManifestHead(op));
-        if !waits {
-            self.children(task, node);
-        }
     }
 
     /// HEAD found something.
@@ -93,22 +88,28 @@ impl Session {
                 self.skipped(task, node);
                 self.done(task, node);
             }
-            Stage::Open | Stage::Putting => {
-                this.there = There::Yes;
-                self.stop_children(task, node);
-                self.skipped(task, node);
-                let names = self.destination_tag(task);
-                if node == ROOT && names.is_none() {
-                    // It was asked for by its digest, and that is all its name.
-                    return self.complete(task);
-                }
-                if node == ROOT {
-                    self.put_node(task, node)
-                } else {
-                    self.done(task, node)
-                }
-            }
-            Stage::Finding | Stage::Loading | Stage::Comparing | Stage::Naming | Stage::Done => {}
+            Stage::Open => self.is_there(task, node),
+            Stage::Finding
+            | Stage::Loading
+            | Stage::Putting
+            | Stage::Comparing
+            | Stage::Naming
+            | Stage::Done => {}
+        }
+    }
+
+    /// The destination has this manifest, and so everything below it: only its name is missing.
+    fn is_there(&mut self, task: TaskId, node: NodeId) {
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        copying.nodes[node.0].there = There::Yes;
+        self.skipped(task, node);
+        match self.destination_tag(task) {
+            Some(_) if node == ROOT => self.put_node(task, node),
+            // It was asked for by its digest, and that is all its name.
+            None if node == ROOT => self.complete(task),
+            Some(_) | None => self.done(task, node),
         }
     }
 
@@ -130,7 +131,7 @@ impl Session {
             }
             Stage::Open => {
                 this.there = There::No;
-                self.try_put(task, node);
+                self.children(task, node);
             }
             Stage::Finding
             | Stage::Loading
@@ -142,6 +143,10 @@ impl Session {
     }
 
     /// The tag stands for something else, or for nothing: is the manifest there under its digest?
+    ///
+    /// Nothing below it is begun before the answer. Mounting or sending a blob that is there already
+    /// rewrites the registry's record of it, and while it does, distribution tells others that the
+    /// blob is missing, the PUT of this very manifest among them.
     fn ask_by_digest(&mut self, task: TaskId, node: NodeId) {
         let Some(copying) = self.tasks.get_mut(&task) else {
             return;
@@ -149,8 +154,14 @@ impl Session {
         let Some(End::Registry { site, .. }) = copying.destination.clone() else {
             return;
         };
+        // What comes from the same repository is there.
+        let stays =
+            matches!(&copying.source, End::Registry { site: source, .. } if *source == site);
         let this = &mut copying.nodes[node.0];
         this.stage = Stage::Open;
+        if stays {
+            return self.is_there(task, node);
+        }
         this.there = There::Asking;
         let Some(descriptor) = &this.descriptor else {
             return;
@@ -161,7 +172,6 @@ impl Session {
             target,
         };
         self.node_exchange(task, node, site, Operation::ManifestHead(op));
-        self.children(task, node);
     }
 
     /// What a reference's own digest has to say about the one that a registry claims (PULLM-10).

@@ -1,7 +1,7 @@
 //! What a node points to: manifests and blobs.
 //!
-//! Responsible for beginning with all of it once, within the limits, and for stopping or repeating it
-//! if the destination turns out to have or to miss it. Must not know how blobs move (`work`).
+//! Responsible for beginning with all of it once, within the limits, and for repeating it if the
+//! destination turns out to miss it. Must not know how blobs move (`work`).
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -17,7 +17,7 @@ use crate::scope::Scopes;
 use crate::session::Session;
 use crate::store::{StoreId, StoreOp};
 use crate::task::TaskId;
-use crate::work::{NodeId, Owner, Source, Waiter, WorkKey};
+use crate::work::{NodeId, Source, Waiter, WorkKey};
 
 impl Session {
     /// Begins with everything a node points to.
@@ -205,48 +205,6 @@ impl Session {
         node.embedded = Some(digest);
         copying.nodes.push(node);
         id
-    }
-
-    /// The destination has this node and so all below it: what was begun below stops.
-    pub(super) fn stop_children(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
-            return;
-        };
-        copying.nodes[node.0].waiting = 0;
-        let mut unwanted = Vec::new();
-        for (digest, blob) in &mut copying.blobs {
-            let before = blob.nodes.len();
-            blob.nodes.retain(|other| *other != node);
-            if blob.nodes.is_empty() && before > 0 && !blob.done {
-                unwanted.push(digest.clone());
-            }
-        }
-        for digest in &unwanted {
-            copying.blobs.remove(digest);
-        }
-        let orphans: Vec<NodeId> = (0..copying.nodes.len())
-            .map(NodeId)
-            .filter(|id| copying.nodes[id.0].parents == [node])
-            .collect();
-        if let Some(End::Registry { site, .. }) = copying.destination.clone() {
-            for digest in unwanted {
-                self.unwant(&WorkKey::To(site.clone(), digest), task);
-            }
-        }
-        for orphan in orphans {
-            self.stop_children(task, orphan);
-            let Some(copying) = self.tasks.get_mut(&task) else {
-                return;
-            };
-            let child = &mut copying.nodes[orphan.0];
-            child.there = There::Unknown;
-            child.parents.clear();
-            child.stage = Stage::Done;
-            let owner = Owner::Node(task, orphan);
-            for id in self.wire.owned_by(&owner) {
-                self.wire.abandon(id);
-            }
-        }
     }
 
     /// The registry misses something below: everything below is asked for anew, once.

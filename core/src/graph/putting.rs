@@ -5,7 +5,7 @@
 
 use alloc::format;
 
-use super::{End, ROOT, Stage, Tally, There};
+use super::{End, ROOT, Stage, Tally};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::event::{Event, Why};
@@ -28,15 +28,13 @@ impl Session {
         self.try_put(task, node);
     }
 
-    /// Puts a node if everything below it is there and it is known not to be there itself.
+    /// Puts a node if everything below it is there.
     pub(super) fn try_put(&mut self, task: TaskId, node: NodeId) {
         let Some(copying) = self.tasks.get(&task) else {
             return;
         };
         let this = &copying.nodes[node.0];
-        let undecided = this.there == There::Asking;
-        if copying.ending.is_none() && this.stage == Stage::Open && this.waiting == 0 && !undecided
-        {
+        if copying.ending.is_none() && this.stage == Stage::Open && this.waiting == 0 {
             self.put_node(task, node);
         }
     }

@@ -183,15 +183,6 @@ impl Wire {
         self.exchanges.contains_key(&id)
     }
 
-    /// The exchanges that this owner began and that are not over.
-    pub(crate) fn owned_by(&self, owner: &Owner) -> Vec<ExchangeId> {
-        self.exchanges
-            .iter()
-            .filter(|(_, exchange)| matches!(&exchange.purpose, Purpose::Owner(o) if o == owner))
-            .map(|(id, _)| *id)
-            .collect()
-    }
-
     pub(crate) fn has_settled(&self) -> bool {
         !self.settled.is_empty()
     }
