@@ -183,13 +183,20 @@ impl Answer {
                 said,
                 hint: None,
             })),
-            _ => Error::Registry(Box::new(Refusal {
-                request: self.request.clone(),
-                status,
-                hint: hint(status, &said),
-                said,
-            })),
+            _ => self.refusal(),
         }
+    }
+
+    /// The error for a status where there is nothing that could be missing.
+    pub(crate) fn refusal(&self) -> Error {
+        let said = self.said();
+        let status = self.status.as_u16();
+        Error::Registry(Box::new(Refusal {
+            request: self.request.clone(),
+            status,
+            hint: hint(status, &said),
+            said,
+        }))
     }
 }
 

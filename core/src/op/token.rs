@@ -62,7 +62,7 @@ impl Token {
             TokenCredential::Anonymous => Draft::new(Method::GET, self.url(), expect),
             TokenCredential::Basic { username, password } => {
                 let mut draft = Draft::new(Method::GET, self.url(), expect);
-                // The one place where a password leaves; `realm::may_receive` has said to whom.
+                // The one place where a password leaves; `realm::judge` has said to whom.
                 draft
                     .headers
                     .insert(header::AUTHORIZATION, basic(username, password.expose()));
@@ -123,7 +123,8 @@ impl Token {
             })));
         }
         if !answer.status.is_success() {
-            return Verdict::Failed(answer.failure("token service"));
+            // Also of 404: it is the service that is not there, and not what was asked for.
+            return Verdict::Failed(answer.refusal());
         }
         if answer.flaw.is_some() {
             return Verdict::Failed(answer.peer("sent more than a token"));
@@ -284,7 +285,8 @@ mod tests {
             ),
             (401, r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#, "Auth"),
             (403, "", "Auth"),
-            (404, "", "NotFound"),
+            (404, "", "Refused"),
+            (410, "", "Refused"),
             (400, r#"{"error":"invalid_grant"}"#, "Refused"),
         ];
         for (status, body, expected) in table {
