@@ -258,6 +258,7 @@ pub mod scope;
 mod session;
 mod steps;
 pub mod store;
+pub mod tape;
 pub mod task;
 #[cfg(test)]
 mod testing;
