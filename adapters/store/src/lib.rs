@@ -5,6 +5,7 @@
 //! - [`Spool`]: a layout that exists only as long as it is needed.
 //! - [`Stores`]: the stores a driver knows and the partials its session holds open.
 //! - [`Incoming`], [`OutgoingReader`]: bodies on their way into and out of a store.
+//! - [`TapeFile`]: a file that a session is recorded in.
 //! - [`driver`]: the vocabulary that the blocking and the async client have in common.
 //!
 //! This crate must not know HTTP. It needs Unix: locks that end with their process, and files that
@@ -20,9 +21,11 @@ mod outgoing;
 mod pace;
 mod store;
 mod stores;
+mod tape;
 
 pub use incoming::Incoming;
 pub use layout::{Layout, Spool};
 pub use outgoing::{Failure, OutgoingReader};
 pub use store::{Begun, Partial, Store};
 pub use stores::Stores;
+pub use tape::TapeFile;
