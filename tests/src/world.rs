@@ -41,14 +41,16 @@ use std::time::Duration;
 use base64::Engine as _;
 use windlass_core::call::{Done, Interrupted};
 use windlass_core::credential::CredentialAnswer;
+use windlass_core::tape::Taped;
 use windlass_core::{
-    Checkpoint, Config, Event, Failure, Job, JobId, Output, Report, Session, StoreError, StoreId,
-    Task, TaskId, Time, transcript,
+    Checkpoint, Config, Event, Failure, Job, JobId, Output, Report, StoreError, StoreId, Task,
+    TaskId, Time, transcript,
 };
 
 use windlass_store::{Store, Stores};
 use windlass_testbed::{Model, Request};
 
+use crate::tapes::Lines;
 pub use exchanges::Fate;
 use exchanges::{Rule, When};
 pub use memory::Memory;
@@ -77,8 +79,8 @@ pub enum Lot {
 
 /// A session and everything around it.
 pub struct World {
-    /// The session.
-    pub session: Session,
+    /// The session. It is recorded, and in the end its tape must say the same.
+    pub session: Taped,
     /// The models, in the order they were added.
     pub models: Vec<Model>,
     /// How long an HTTP exchange takes.
@@ -99,6 +101,9 @@ pub struct World {
     outside: Vec<Job>,
     hanging: Vec<Job>,
     lines: Vec<String>,
+    tape: Arc<Lines>,
+    /// Where in `lines` the tape begins.
+    taped_from: usize,
     most: u32,
     guarded: Vec<Guarded>,
     unfinished: BTreeSet<TaskId>,
@@ -113,9 +118,12 @@ impl World {
 
     /// A world with nothing in it.
     pub fn new(config: Config) -> Self {
+        let tape = Arc::new(Lines::default());
         Self {
             most: config.in_flight.most,
-            session: Session::new(config.clone(), 1),
+            session: Taped::new(config.clone(), 1, Some(tape.clone())),
+            tape,
+            taped_from: 0,
             models: Vec::new(),
             latency: Duration::from_millis(10),
             chunk: 64 * 1024,
@@ -221,8 +229,11 @@ impl World {
             self.stores.add(store);
         }
         let checkpoint = Checkpoint::from_json(&saved).expect("it was just written");
+        self.tape = Arc::default();
+        self.taped_from = self.lines.len();
         let tasks;
-        (self.session, tasks) = Session::resume(self.config.clone(), checkpoint, 1);
+        (self.session, tasks) =
+            Taped::resume(self.config.clone(), checkpoint, 1, Some(self.tape.clone()));
         self.unfinished = tasks.iter().copied().collect();
         tasks
     }
@@ -293,7 +304,7 @@ impl World {
                 self.check_outside();
             }
             Output::Abort(id) => {
-                self.lines.push(format!("{id} > abort"));
+                self.lines.push(transcript::abort(id));
                 self.abort(id);
             }
             Output::Event(task, event) => self.event(task, event),
@@ -302,6 +313,7 @@ impl World {
                 assert!(self.unfinished.is_empty(), "idle with unfinished tasks");
                 assert!(self.outside.is_empty() && self.hanging.is_empty());
                 self.check_secrets();
+                self.check_tape();
                 return false;
             }
             other => panic!("what is {other:?}?"),
@@ -325,6 +337,11 @@ impl World {
     pub fn lines_with(&self, what: &str) -> Vec<&str> {
         let lines = self.lines.iter().map(String::as_str);
         lines.filter(|line| line.contains(what)).collect()
+    }
+
+    /// The tape so far.
+    pub fn tape(&self) -> String {
+        self.tape.text()
     }
 
     /// What a model was asked, one line each; then its log is empty.
@@ -407,8 +424,7 @@ impl World {
     }
 
     fn event(&mut self, task: TaskId, event: Event) {
-        self.lines
-            .push(format!("{task} {}", transcript::event(&event)));
+        self.lines.push(transcript::told(task, &event));
         self.check_text(&format!("{event:?}"));
         assert!(self.unfinished.contains(&task), "{task} is over: {event:?}");
         if let Event::Finished(result) = event {
