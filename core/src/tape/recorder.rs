@@ -110,6 +110,9 @@ impl Recorder {
             return;
         };
         let end = self.scrub.clean(Some(job), End::from(done.outcome()));
+        if self.scrub.has_withheld() {
+            return self.end("a manifest has a secret in it");
+        }
         let line = Line::Done {
             job: done.id().0,
             at: now.as_micros(),

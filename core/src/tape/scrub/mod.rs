@@ -36,6 +36,7 @@ use crate::op::basic;
 #[derive(Debug)]
 pub(super) struct Scrub {
     secrets: Secrets,
+    withheld: bool,
 }
 
 /// Words that stand on every tape. A password that is one of them is not looked for: it cannot be
@@ -49,7 +50,10 @@ impl Scrub {
     pub(super) fn new() -> Self {
         let mut secrets = Secrets::default();
         secrets.publish(VOCABULARY);
-        Self { secrets }
+        Self {
+            secrets,
+            withheld: false,
+        }
     }
 
     /// Notes what the user said before any secret was known.
@@ -77,6 +81,11 @@ impl Scrub {
             (End::Credentials(form), _) => End::Credentials(self.credentials(form)),
             (End::Lost, _) => End::Lost,
         }
+    }
+
+    /// Whether something was left out that has no placeholder: what follows from it is lost.
+    pub(super) const fn has_withheld(&self) -> bool {
+        self.withheld
     }
 
     /// Whether a line has a secret in it nevertheless.
@@ -117,7 +126,7 @@ impl Scrub {
         token
     }
 
-    fn store(&self, form: StoreForm) -> StoreForm {
+    fn store(&mut self, form: StoreForm) -> StoreForm {
         match form {
             StoreForm::Loaded(document) => {
                 let bytes = document.bytes().unwrap_or_default();
@@ -343,10 +352,11 @@ impl Scrub {
     }
 
     /// A manifest as it is, unless it holds a secret; of an image's configuration the platform.
-    fn document(&self, bytes: &[u8]) -> Vec<u8> {
+    fn document(&mut self, bytes: &[u8]) -> Vec<u8> {
         let bytes = reduced(bytes).unwrap_or_else(|| bytes.to_vec());
         if self.secrets.is_in(&bytes) {
-            // It cannot be changed and stay what its digest says. The session will see that.
+            // It cannot be changed and stay what its digest says.
+            self.withheld = true;
             return filler(bytes.len()).into_bytes();
         }
         bytes
