@@ -157,3 +157,40 @@ const fn is_space(byte: u8) -> bool {
 fn lossy(bytes: &[u8]) -> alloc::string::String {
     alloc::string::String::from_utf8_lossy(bytes).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{Call, Expect, JobId, Outcome, Payload};
+
+    /// What is not in the list does not reach the session, so it cannot be read.
+    #[test]
+    fn an_answer_keeps_the_headers_that_are_read_in_their_order() {
+        let origin = "https://reg.example".parse().expect("an origin");
+        let request = http::Request::new(Payload::Empty);
+        let mut call = Call::new(JobId(0), origin, request, Expect::Head, 1000);
+        let head = http::Response::builder()
+            .header("x-token", "a")
+            .header("set-cookie", "b")
+            .header("warning", "299 - \"c\"")
+            .header("Docker-Content-Digest", "d")
+            .header("warning", "299 - \"e\"")
+            .header("content-type", "f")
+            .body(())
+            .expect("a head");
+        let _ = call.head(head);
+        let Outcome::Http(exchanged) = call.finish(Ok(())).into_outcome() else {
+            panic!("an exchange");
+        };
+        let kept = exchanged.headers.iter();
+        let kept = kept.map(|(name, value)| (name.as_str(), value.to_str().expect("text")));
+        let expected = [
+            ("content-type", "f"),
+            ("warning", "299 - \"c\""),
+            ("warning", "299 - \"e\""),
+            ("docker-content-digest", "d"),
+        ];
+        assert!(kept.eq(expected));
+        assert!(READ.iter().all(is_read));
+    }
+}

@@ -183,11 +183,13 @@ mod tests {
 
     #[test]
     fn a_session_that_could_not_move_is_not_read() {
-        let mut config = Config::default();
-        config.in_flight = InFlight {
-            first: 0,
-            most: u32::MAX,
-            least: 0,
+        let config = Config {
+            in_flight: InFlight {
+                first: 0,
+                most: u32::MAX,
+                least: 0,
+            },
+            ..Config::default()
         };
         let form = ConfigForm::from(&config);
         let read = Config::from(form).in_flight;

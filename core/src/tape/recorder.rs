@@ -46,7 +46,13 @@ impl Recorder {
         };
         let text = serde_json::to_string(&header).expect("names and numbers can be written");
         let mut scrub = Scrub::new();
-        scrub.publish(&text);
+        for (registry, origin) in &config.endpoints {
+            scrub.publish(registry.as_str());
+            scrub.publish(&format!("{origin}"));
+        }
+        if let Some(checkpoint) = checkpoint {
+            scrub.publish(&checkpoint.to_json());
+        }
         let mut recorder = Self {
             sink,
             scrub,

@@ -38,12 +38,10 @@ fn answered(status: u16, headers: &[(&str, &str)], body: &str) -> HttpForm {
 }
 
 fn body(form: &HttpForm) -> String {
-    match &form.body {
-        BodyForm::Collected { bytes, .. } => {
-            String::from_utf8(bytes.bytes().expect("bytes")).expect("text")
-        }
-        other => panic!("{other:?}"),
-    }
+    let BodyForm::Collected { bytes, .. } = &form.body else {
+        panic!("{form:?}");
+    };
+    String::from_utf8(bytes.bytes().expect("bytes")).expect("text")
 }
 
 fn header(name: &str, value: &str) -> String {
@@ -275,10 +273,10 @@ fn documents() {
         assert_eq!(found.trim_end(), expected);
         assert_eq!(found.len(), said.len());
         let loaded = StoreForm::Loaded(Octets::new(said.as_bytes()));
-        match knowing().store(loaded) {
-            StoreForm::Loaded(Octets::Text(found)) => assert_eq!(found.trim_end(), expected),
-            other => panic!("{other:?}"),
-        }
+        let StoreForm::Loaded(Octets::Text(found)) = knowing().store(loaded) else {
+            panic!("a document");
+        };
+        assert_eq!(found.trim_end(), expected);
     }
 }
 
