@@ -159,6 +159,11 @@ fn damaged_tapes() {
         (r#"{"collected":"#, r#"{"stored":"#, "line 5 is damaged"),
         (
             r#"{"store":{"partial":0}}"#,
+            r#"{"store":"written"}"#,
+            "not one of such a step",
+        ),
+        (
+            r#"{"store":{"partial":0}}"#,
             r#"{"credentials":"none"}"#,
             "not one of such a job",
         ),

@@ -83,6 +83,9 @@ impl Player {
 fn check(job: &Job, outcome: &Outcome) -> Result<(), &'static str> {
     match (job, outcome) {
         (Job::Http(call), Outcome::Http(exchanged)) => check_exchanged(call, exchanged),
+        (Job::Store(call), Outcome::Store(Ok(answer))) if !call.op().takes(answer) => {
+            Err("the end is not one of such a step")
+        }
         (Job::Store(_), Outcome::Store(_))
         | (Job::Credentials(_), Outcome::Credentials(_))
         | (_, Outcome::Lost) => Ok(()),
