@@ -247,6 +247,10 @@ mod tests {
     fn exchanged(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Exchanged {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
+            assert!(
+                crate::header::is_read(&name.parse().expect("a name")),
+                "an answer has no {name}: it is not in `header::READ`"
+            );
             map.append(*name, HeaderValue::from_str(value).expect("a value"));
         }
         Exchanged {

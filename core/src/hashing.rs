@@ -20,6 +20,8 @@ pub struct Hashing {
 enum State {
     Sha256(Sha256),
     Sha512(Sha512),
+    /// What somebody else hashed: all that a tape has of it.
+    Told(Digest),
 }
 
 impl Hashing {
@@ -37,6 +39,7 @@ impl Hashing {
         match &mut self.state {
             State::Sha256(state) => state.update(bytes),
             State::Sha512(state) => state.update(bytes),
+            State::Told(_) => unreachable!("a session that is replayed gets no bytes"),
         }
         self.len += bytes.len() as u64;
     }
@@ -56,6 +59,24 @@ impl Hashing {
         match self.state {
             State::Sha256(state) => Digest::from_hash(Algorithm::Sha256, &state.finalize()),
             State::Sha512(state) => Digest::from_hash(Algorithm::Sha512, &state.finalize()),
+            State::Told(digest) => digest,
+        }
+    }
+
+    /// A hash of which only the result is known; `None` if it is of an unknown algorithm. For
+    /// sessions that are replayed: it cannot go on.
+    pub(crate) fn told(len: u64, digest: Digest) -> Option<Self> {
+        digest.algorithm()?;
+        let state = State::Told(digest);
+        Some(Self { state, len })
+    }
+
+    /// With which algorithm it hashes.
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        match &self.state {
+            State::Sha256(_) => Algorithm::Sha256,
+            State::Sha512(_) => Algorithm::Sha512,
+            State::Told(digest) => digest.algorithm().expect("it was checked in `told`"),
         }
     }
 }

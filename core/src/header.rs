@@ -10,11 +10,51 @@ mod link;
 mod range;
 mod warning;
 
+use http::{HeaderMap, HeaderName, header};
+
 pub use challenge::{Challenge, challenges};
 pub use date::{date, http_date, retry_after, rfc3339};
 pub use link::{LinkError, next_link};
 pub use range::{ContentRange, range_header, unsatisfied_total};
 pub use warning::{escape, warnings};
+
+/// The headers of an answer that have a meaning in this protocol. All others are dropped when an
+/// answer comes, so that none can be read that is not in this list; and what is in it stands on
+/// tapes, scrubbed. Some are for operations that do not exist yet.
+pub(crate) static READ: [HeaderName; 16] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::RANGE,
+    header::LOCATION,
+    header::LINK,
+    header::WWW_AUTHENTICATE,
+    header::RETRY_AFTER,
+    header::DATE,
+    header::WARNING,
+    header::ACCEPT_RANGES,
+    HeaderName::from_static("docker-content-digest"),
+    HeaderName::from_static("oci-chunk-min-length"),
+    HeaderName::from_static("oci-subject"),
+    HeaderName::from_static("oci-filters-applied"),
+];
+
+/// Whether a header is one of [`READ`].
+pub(crate) fn is_read(name: &HeaderName) -> bool {
+    READ.contains(name)
+}
+
+/// The headers that are read, in the order of [`READ`].
+pub(crate) fn read(headers: &HeaderMap) -> HeaderMap {
+    let mut read = HeaderMap::new();
+    for name in &READ {
+        for value in headers.get_all(name) {
+            read.append(name.clone(), value.clone());
+        }
+    }
+    read
+}
 
 /// Whether `byte` may be part of an RFC 9110 token.
 const fn is_token(byte: u8) -> bool {
@@ -116,4 +156,41 @@ const fn is_space(byte: u8) -> bool {
 
 fn lossy(bytes: &[u8]) -> alloc::string::String {
     alloc::string::String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{Call, Expect, JobId, Outcome, Payload};
+
+    /// What is not in the list does not reach the session, so it cannot be read.
+    #[test]
+    fn an_answer_keeps_the_headers_that_are_read_in_their_order() {
+        let origin = "https://reg.example".parse().expect("an origin");
+        let request = http::Request::new(Payload::Empty);
+        let mut call = Call::new(JobId(0), origin, request, Expect::Head, 1000);
+        let head = http::Response::builder()
+            .header("x-token", "a")
+            .header("set-cookie", "b")
+            .header("warning", "299 - \"c\"")
+            .header("Docker-Content-Digest", "d")
+            .header("warning", "299 - \"e\"")
+            .header("content-type", "f")
+            .body(())
+            .expect("a head");
+        let _ = call.head(head);
+        let Outcome::Http(exchanged) = call.finish(Ok(())).into_outcome() else {
+            panic!("an exchange");
+        };
+        let kept = exchanged.headers.iter();
+        let kept = kept.map(|(name, value)| (name.as_str(), value.to_str().expect("text")));
+        let expected = [
+            ("content-type", "f"),
+            ("warning", "299 - \"c\""),
+            ("warning", "299 - \"e\""),
+            ("docker-content-digest", "d"),
+        ];
+        assert!(kept.eq(expected));
+        assert!(READ.iter().all(is_read));
+    }
 }

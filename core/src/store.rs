@@ -3,6 +3,7 @@
 //! Responsible for the vocabulary. Must not know files: the store crate runs a [`StoreCall`]
 //! against any implementation and hands back its [`Done`].
 
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -52,10 +53,21 @@ impl StoreCall {
         &self.op
     }
 
-    /// Hands the call back with what came of it. The answer must fit the operation: see
-    /// [`StoreOp`].
+    /// Hands the call back with what came of it. The answer must fit the operation, see
+    /// [`StoreOp`]; one that does not counts as a failure of the store.
     #[must_use = "the session waits for it"]
     pub fn finish(self, answer: Result<StoreAnswer, StoreError>) -> Done {
+        let answer = answer.and_then(|answer| {
+            if self.op.takes(&answer) {
+                return Ok(answer);
+            }
+            let what = format!(
+                "the store answered `{}` with `{}`",
+                self.op.name(),
+                answer.name()
+            );
+            Err(StoreError::new(StoreErrorKind::Io, what))
+        });
         Done::new(self.id, Outcome::Store(answer))
     }
 }
@@ -158,6 +170,24 @@ impl StoreOp {
             | Self::Import { digest, .. }
             | Self::Remove { digest } => Some(digest),
             Self::Find { .. } | Self::Tag { .. } => None,
+        }
+    }
+
+    /// Whether this is an answer to it.
+    pub(crate) const fn takes(&self, answer: &StoreAnswer) -> bool {
+        use StoreAnswer::{Absent, Busy, Complete, Found, Hashed, Loaded, Partial, Written};
+        match self {
+            Self::Begin { .. } => matches!(answer, Complete | Partial { .. } | Busy { .. }),
+            Self::Load { .. } => matches!(answer, Loaded(_) | Absent),
+            Self::Hash { .. } => matches!(answer, Hashed(_)),
+            Self::Import { .. } => matches!(answer, Hashed(_) | Absent),
+            Self::Find { .. } => matches!(answer, Found(_)),
+            Self::Put { .. }
+            | Self::Commit { .. }
+            | Self::Discard { .. }
+            | Self::Release { .. }
+            | Self::Remove { .. }
+            | Self::Tag { .. } => matches!(answer, Written),
         }
     }
 

@@ -17,12 +17,13 @@ use core::fmt::Write as _;
 
 use http::header;
 
-use crate::call::{Call, Done, Exchanged, Interrupted, Job, Outcome, Payload, Received};
+use crate::call::{Call, Done, Exchanged, Interrupted, Job, JobId, Outcome, Payload, Received};
 use crate::credential::CredentialAnswer;
 use crate::event::Event;
 use crate::header::escape;
 use crate::store::{StoreAnswer, StoreCall, StoreError, StoreOp};
-use crate::uri::Url;
+use crate::task::TaskId;
+use crate::uri::{Url, user_info};
 
 /// How much of a value from a server is shown.
 const SHOWN: usize = 200;
@@ -52,6 +53,16 @@ pub fn done(done: &Done) -> String {
         Outcome::Credentials(answer) => format!("{id} < credentials: {}", credentials(answer)),
         Outcome::Lost => format!("{id} < lost"),
     }
+}
+
+/// The line for a job that shall end soon.
+pub fn abort(job: JobId) -> String {
+    format!("{job} > abort")
+}
+
+/// The line for an event of a task.
+pub fn told(task: TaskId, told: &Event) -> String {
+    format!("{task} {}", event(told))
 }
 
 /// The line for an event.
@@ -145,11 +156,10 @@ fn http_done(exchanged: &Exchanged) -> String {
         }
     }
     if let Some(value) = exchanged.headers.get(header::LOCATION) {
-        let location = value.to_str().unwrap_or("?");
-        let (path, query) = location
-            .split_once('?')
-            .map_or((location, ""), |(p, _)| (p, "?***"));
-        say(&format!("location {path}{query}"));
+        say(&format!(
+            "location {}",
+            location(value.to_str().unwrap_or("?"))
+        ));
     }
     if exchanged.headers.contains_key(header::WWW_AUTHENTICATE) {
         let challenges = crate::header::challenges(&exchanged.headers);
@@ -170,6 +180,18 @@ fn http_done(exchanged: &Exchanged) -> String {
         None => {}
     }
     line
+}
+
+/// An address without what may be secret in it: user name, query, fragment.
+fn location(text: &str) -> String {
+    let text = text.split_once('#').map_or(text, |(text, _)| text);
+    let (place, query) = text
+        .split_once('?')
+        .map_or((text, ""), |(place, _)| (place, "?***"));
+    match user_info(place) {
+        Some(user) => format!("{}***{}{query}", &place[..user.start], &place[user.end..]),
+        None => format!("{place}{query}"),
+    }
 }
 
 fn store_job(call: &StoreCall) -> String {
@@ -228,5 +250,27 @@ fn credentials(answer: &CredentialAnswer) -> &'static str {
         CredentialAnswer::Bearer(_) => "token",
         CredentialAnswer::Refresh(_) => "identity token",
         CredentialAnswer::Failed(_) => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_address_is_shown_what_is_no_secret() {
+        let table = [
+            ("/v2/a/blobs/uploads/1", "/v2/a/blobs/uploads/1"),
+            ("/v2/a?_state=x?y", "/v2/a?***"),
+            ("https://h:1/a?x#y", "https://h:1/a?***"),
+            ("https://h/a#y?x", "https://h/a"),
+            ("https://u:p@h/a@b", "https://***@h/a@b"),
+            ("//u@p@h", "//***@h"),
+            ("u@h", "u@h"),
+            ("", ""),
+        ];
+        for (address, expected) in table {
+            assert_eq!(location(address), expected);
+        }
     }
 }

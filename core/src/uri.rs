@@ -9,6 +9,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt::{self, Write as _};
+use core::ops::Range;
 
 use crate::registry::{Origin, OriginError, Scheme};
 
@@ -252,6 +253,18 @@ impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Where in a reference without query and fragment the user name stands, with what follows it up to
+/// the `@`. Of any text: it need not be a URL that is used.
+pub(crate) fn user_info(text: &str) -> Option<Range<usize>> {
+    let (scheme, _) = text.split_once("//")?;
+    if !scheme.is_empty() && (scheme.contains('/') || !scheme.ends_with(':')) {
+        return None;
+    }
+    let start = scheme.len() + 2;
+    let authority = text[start..].split('/').next()?;
+    Some(start..start + authority.rfind('@')?)
 }
 
 /// `text` without its fragment, if it has only bytes that every URL library leaves alone.

@@ -8,13 +8,14 @@ type Target = fn(&[u8]);
 
 #[test]
 fn the_corpus_is_good() {
-    let targets: [(&str, Target); 6] = [
+    let targets: [(&str, Target); 7] = [
         ("headers", fuzz::headers),
         ("names", fuzz::names),
         ("documents", fuzz::documents),
         ("world", fuzz::world),
         ("hostile", fuzz::hostile),
         ("layout", fuzz::layout),
+        ("tape", fuzz::tape),
     ];
     for (target, run) in targets {
         assert!(replay(target, run) > 0, "{target} has a corpus");

@@ -22,6 +22,7 @@ use windlass_store::driver::{Cancel, Credentials, Endpoint, Observer, TimeLimits
 use windlass_testbed::{Answer, Delivery, Interceptor, Model, Request, Server};
 
 use crate::images::Layout;
+use crate::tapes::Lines;
 
 pub use rigged::Rigged;
 
@@ -39,6 +40,9 @@ pub trait Driver: Clone + Send + Sync + 'static {
     ///
     /// Those of the client.
     fn run(&self, ask: Ask) -> Result<Report, Failure>;
+
+    /// The tape of its session so far. Each `run` checks that it can be replayed.
+    fn tape(&self) -> String;
 }
 
 /// How a client is to be set up.
@@ -215,12 +219,13 @@ fn parse(text: &str) -> Reference {
 
 /// The two clients have no type in common, only words.
 macro_rules! built {
-    ($client:path, $setup:expr) => {{
+    ($client:path, $setup:expr, $tape:expr) => {{
         let setup: &Setup = $setup;
         let mut builder = <$client>::builder()
             .config(setup.config.clone())
             .trust(setup.trust.clone())
             .time_limits(setup.limits)
+            .tape($tape)
             .seed(1);
         if let Some(credentials) = &setup.credentials {
             builder = builder.credentials(Arc::clone(credentials));
@@ -256,17 +261,24 @@ macro_rules! asked {
 
 /// The blocking client.
 #[derive(Clone, Debug)]
-pub struct Blocking(pub windlass_blocking::Client);
+pub struct Blocking(pub windlass_blocking::Client, Arc<Lines>);
 
 impl Driver for Blocking {
     const NAME: &'static str = "blocking";
 
     fn new(setup: &Setup) -> Self {
-        Self(built!(windlass_blocking::Client, setup))
+        let tape = Arc::new(Lines::default());
+        Self(built!(windlass_blocking::Client, setup, tape.clone()), tape)
     }
 
     fn run(&self, ask: Ask) -> Result<Report, Failure> {
-        asked!(self.0, ask)
+        let result = asked!(self.0, ask);
+        self.1.check();
+        result
+    }
+
+    fn tape(&self) -> String {
+        self.1.text()
     }
 }
 
@@ -277,6 +289,7 @@ pub struct Tokio<const THREADS: usize> {
     /// The client.
     pub client: windlass_async::Client,
     runtime: Arc<Running>,
+    tape: Arc<Lines>,
 }
 
 /// The async client on `multi_thread`.
@@ -336,7 +349,11 @@ pub async fn ask_async(client: &windlass_async::Client, ask: Ask) -> Result<Repo
 
 /// Makes an async client.
 pub fn async_client(setup: &Setup) -> windlass_async::Client {
-    built!(windlass_async::Client, setup)
+    async_client_on(setup, Arc::default())
+}
+
+fn async_client_on(setup: &Setup, tape: Arc<Lines>) -> windlass_async::Client {
+    built!(windlass_async::Client, setup, tape)
 }
 
 impl<const THREADS: usize> Driver for Tokio<THREADS> {
@@ -347,14 +364,22 @@ impl<const THREADS: usize> Driver for Tokio<THREADS> {
     };
 
     fn new(setup: &Setup) -> Self {
+        let tape = Arc::new(Lines::default());
         Self {
-            client: async_client(setup),
+            client: async_client_on(setup, tape.clone()),
+            tape,
             runtime: Arc::new(Running(Some(runtime(THREADS)))),
         }
     }
 
     fn run(&self, ask: Ask) -> Result<Report, Failure> {
-        self.block_on(self.ask(ask))
+        let result = self.block_on(self.ask(ask));
+        self.tape.check();
+        result
+    }
+
+    fn tape(&self) -> String {
+        self.tape.text()
     }
 }
 

@@ -11,6 +11,7 @@ use windlass_core::header::{
 };
 use windlass_core::manifest::{Declared, Document};
 use windlass_core::scope::Scopes;
+use windlass_core::tape::replay;
 use windlass_core::uri::Url;
 use windlass_core::{Digest, Origin, Platform, Reference, Registry};
 use windlass_store::{Layout, Store as _};
@@ -154,4 +155,28 @@ pub fn layout(data: &[u8]) {
         assert!(matches!(layout.open(&empty, 0), Ok(Some(_))));
     }
     let _ = layout.put(&empty, b"");
+}
+
+/// A tape, or anything else: it is replayed as far as it goes, or refused.
+pub fn tape(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let replay = replay(text);
+    let lines = text.matches('\n').count();
+    assert!(
+        replay.lines.len() < lines.max(1),
+        "each line says one thing"
+    );
+    assert!(
+        !replay
+            .lines
+            .iter()
+            .any(|line| line.chars().any(char::is_control))
+    );
+    if let Err(error) = &replay.end {
+        let said = error.to_string();
+        assert!(!said.chars().any(char::is_control), "{said:?}");
+    }
+    assert_eq!(windlass_core::tape::replay(text), replay, "twice the same");
 }

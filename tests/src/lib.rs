@@ -12,6 +12,7 @@
 //! - [`command`]: the `windlass` command, run as a child with a clean environment
 //! - [`peers`]: other people's tools
 //! - [`world`]: a session against models, without sockets, threads or clocks
+//! - [`tapes`]: tapes that are kept in memory, and those that are committed
 //! - [`fuzz`]: what the fuzz targets run
 //! - [`sim`]: many sessions against models, with everything going wrong that can
 //!
@@ -33,6 +34,7 @@ pub mod peers;
 pub mod proxy;
 pub mod registry;
 pub mod sim;
+pub mod tapes;
 pub mod tokens;
 pub mod world;
 

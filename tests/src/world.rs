@@ -41,14 +41,16 @@ use std::time::Duration;
 use base64::Engine as _;
 use windlass_core::call::{Done, Interrupted};
 use windlass_core::credential::CredentialAnswer;
+use windlass_core::tape::Taped;
 use windlass_core::{
-    Config, Event, Failure, Job, JobId, Output, Report, Session, StoreError, StoreId, Task, TaskId,
-    Time, transcript,
+    Checkpoint, Config, Event, Failure, Job, JobId, Output, Report, StoreError, StoreId, Task,
+    TaskId, Time, transcript,
 };
 
 use windlass_store::{Store, Stores};
 use windlass_testbed::{Model, Request};
 
+use crate::tapes::Lines;
 pub use exchanges::Fate;
 use exchanges::{Rule, When};
 pub use memory::Memory;
@@ -77,8 +79,8 @@ pub enum Lot {
 
 /// A session and everything around it.
 pub struct World {
-    /// The session.
-    pub session: Session,
+    /// The session. It is recorded, and in the end its tape must say the same.
+    pub session: Taped,
     /// The models, in the order they were added.
     pub models: Vec<Model>,
     /// How long an HTTP exchange takes.
@@ -89,7 +91,9 @@ pub struct World {
     pub pick: Pick,
     /// What becomes of it then. The default: it is worked on.
     pub lot: Box<dyn FnMut(&Job) -> Lot>,
+    config: Config,
     stores: Arc<Stores>,
+    known: Vec<Arc<dyn Store>>,
     hosts: BTreeMap<String, usize>,
     credentials: BTreeMap<String, CredentialAnswer>,
     rules: Vec<Rule>,
@@ -97,6 +101,9 @@ pub struct World {
     outside: Vec<Job>,
     hanging: Vec<Job>,
     lines: Vec<String>,
+    tape: Arc<Lines>,
+    /// Where in `lines` the tape begins.
+    taped_from: usize,
     most: u32,
     guarded: Vec<Guarded>,
     unfinished: BTreeSet<TaskId>,
@@ -111,15 +118,20 @@ impl World {
 
     /// A world with nothing in it.
     pub fn new(config: Config) -> Self {
+        let tape = Arc::new(Lines::default());
         Self {
             most: config.in_flight.most,
-            session: Session::new(config, 1),
+            session: Taped::new(config.clone(), 1, Some(tape.clone())),
+            tape,
+            taped_from: 0,
             models: Vec::new(),
             latency: Duration::from_millis(10),
             chunk: 64 * 1024,
             pick: Box::new(|_| 0),
             lot: Box::new(|_| Lot::Run),
+            config,
             stores: Arc::default(),
+            known: Vec::new(),
             hosts: BTreeMap::new(),
             credentials: BTreeMap::new(),
             rules: Vec::new(),
@@ -168,6 +180,7 @@ impl World {
     pub fn store(&mut self) -> (StoreId, Memory) {
         let memory = Memory::default();
         let store: Arc<dyn Store> = Arc::new(memory.clone());
+        self.known.push(Arc::clone(&store));
         (self.stores.add(&store), memory)
     }
 
@@ -199,6 +212,30 @@ impl World {
     pub fn cancel(&mut self, task: TaskId) {
         self.lines.push(format!("{task} cancel"));
         self.session.cancel(task);
+    }
+
+    /// The process dies, and another one goes on from its checkpoint: what was outside is gone, and
+    /// time begins anew. Answers the ids that the unfinished tasks have now.
+    pub fn restart(&mut self) -> Vec<TaskId> {
+        let saved = self.session.checkpoint().to_json();
+        self.check_text(&saved);
+        self.lines.push("~ another process".to_owned());
+        self.outside.clear();
+        self.hanging.clear();
+        self.finished.clear();
+        self.now = Time::ZERO;
+        self.stores = Arc::default();
+        for store in &self.known {
+            self.stores.add(store);
+        }
+        let checkpoint = Checkpoint::from_json(&saved).expect("it was just written");
+        self.tape = Arc::default();
+        self.taped_from = self.lines.len();
+        let tasks;
+        (self.session, tasks) =
+            Taped::resume(self.config.clone(), checkpoint, 1, Some(self.tape.clone()));
+        self.unfinished = tasks.iter().copied().collect();
+        tasks
     }
 
     /// Runs until this task is finished.
@@ -267,7 +304,7 @@ impl World {
                 self.check_outside();
             }
             Output::Abort(id) => {
-                self.lines.push(format!("{id} > abort"));
+                self.lines.push(transcript::abort(id));
                 self.abort(id);
             }
             Output::Event(task, event) => self.event(task, event),
@@ -276,6 +313,7 @@ impl World {
                 assert!(self.unfinished.is_empty(), "idle with unfinished tasks");
                 assert!(self.outside.is_empty() && self.hanging.is_empty());
                 self.check_secrets();
+                self.check_tape();
                 return false;
             }
             other => panic!("what is {other:?}?"),
@@ -299,6 +337,11 @@ impl World {
     pub fn lines_with(&self, what: &str) -> Vec<&str> {
         let lines = self.lines.iter().map(String::as_str);
         lines.filter(|line| line.contains(what)).collect()
+    }
+
+    /// The tape so far.
+    pub fn tape(&self) -> String {
+        self.tape.text()
     }
 
     /// What a model was asked, one line each; then its log is empty.
@@ -381,8 +424,7 @@ impl World {
     }
 
     fn event(&mut self, task: TaskId, event: Event) {
-        self.lines
-            .push(format!("{task} {}", transcript::event(&event)));
+        self.lines.push(transcript::told(task, &event));
         self.check_text(&format!("{event:?}"));
         assert!(self.unfinished.contains(&task), "{task} is over: {event:?}");
         if let Event::Finished(result) = event {

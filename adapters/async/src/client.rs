@@ -4,7 +4,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use rustls::ClientConfig;
-use windlass_core::{Config, Reference, Session};
+use windlass_core::tape::{Sink, Taped};
+use windlass_core::{Config, Reference};
 use windlass_store::Store;
 use windlass_store::driver::{Anonymous, Credentials, Endpoint, Order, Route, TimeLimits, Trust};
 
@@ -66,6 +67,7 @@ pub struct Builder {
     route: Option<Arc<dyn Route>>,
     limits: TimeLimits,
     seed: Option<u64>,
+    tape: Option<Arc<dyn Sink>>,
 }
 
 impl Builder {
@@ -112,6 +114,14 @@ impl Builder {
         self
     }
 
+    /// Writes down what the client's session is told, without secrets, so that it can be replayed: see
+    /// [`tape`](windlass_core::tape) and [`TapeFile`](windlass_store::TapeFile). A sink is for one
+    /// client.
+    pub fn tape(mut self, tape: Arc<dyn Sink>) -> Self {
+        self.tape = Some(tape);
+        self
+    }
+
     /// Makes the client. Nothing runs and nothing is contacted yet.
     ///
     /// # Errors
@@ -132,10 +142,8 @@ impl Builder {
             credentials: self.credentials.unwrap_or_else(|| Arc::new(Anonymous)),
             watching: Arc::default(),
         };
-        Ok(Client(Engine::new(
-            Session::new(self.config, seed),
-            context,
-        )))
+        let session = Taped::new(self.config, seed, self.tape);
+        Ok(Client(Engine::new(session, context)))
     }
 }
 

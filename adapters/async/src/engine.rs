@@ -25,9 +25,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
+use windlass_core::tape::Taped;
 use windlass_core::{
-    Done, Error, Event, Failure, Job, JobId, Output, Report, Session, Task, TaskId, Time,
-    transcript,
+    Done, Error, Event, Failure, Job, JobId, Output, Report, Task, TaskId, Time, transcript,
 };
 use windlass_store::driver::{Cancel, Observer, Using};
 
@@ -49,7 +49,7 @@ pub(crate) struct Engine {
 
 #[derive(Debug)]
 struct State {
-    session: Session,
+    session: Taped,
     calls: BTreeMap<TaskId, Watcher>,
     running: BTreeMap<JobId, Running>,
     /// Jobs that are outside for the session, but whose runtime went away before they began.
@@ -89,7 +89,7 @@ enum Told {
 }
 
 impl Engine {
-    pub(crate) fn new(session: Session, context: Context) -> Arc<Self> {
+    pub(crate) fn new(session: Taped, context: Context) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 session,
@@ -249,6 +249,7 @@ impl Engine {
                     continue;
                 }
                 Output::Abort(id) => {
+                    state.trace(|| transcript::abort(id));
                     if let Some(running) = state.running.get_mut(&id) {
                         running.stop.send_replace(true);
                         running.aborted.get_or_insert_with(Instant::now);
@@ -306,11 +307,12 @@ impl Engine {
         let stuck: Vec<_> = stuck.map(|(id, _)| *id).collect();
         for id in stuck {
             state.running.remove(&id);
-            state.session.handle(Done::lost(id), self.now());
+            state.handle(Done::lost(id), self.now());
         }
     }
 
     fn tell(&self, state: &mut State, task: TaskId, event: Event) {
+        state.trace(|| transcript::told(task, &event));
         let Some(call) = state.calls.get(&task) else {
             return;
         };
@@ -333,6 +335,12 @@ impl Engine {
 }
 
 impl State {
+    /// Hands the end of a job to the session.
+    fn handle(&mut self, done: Done, now: Time) {
+        self.trace(|| transcript::done(&done));
+        self.session.handle(done, now);
+    }
+
     /// How long until an aborted job is given up.
     fn patience(&self) -> Option<Duration> {
         let aborted = self.running.values().filter_map(|running| running.aborted);
@@ -437,8 +445,7 @@ impl Drop for Ending {
         }
         let is_lost = self.done.is_none();
         let done = self.done.take().unwrap_or_else(|| Done::lost(self.id));
-        state.trace(|| transcript::done(&done));
-        state.session.handle(done, engine.now());
+        state.handle(done, engine.now());
         drop(state);
         if is_lost {
             // This runtime may be going away; let another one try first.

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicUsize;
 use std::thread;
 
 use rustls::ClientConfig;
-use windlass_core::{Config, Reference, Session};
+use windlass_core::tape::{Sink, Taped};
+use windlass_core::{Config, Reference};
 use windlass_store::Store;
 use windlass_store::driver::{Anonymous, Credentials, Endpoint, Order, Route, TimeLimits, Trust};
 
@@ -77,6 +78,7 @@ pub struct Builder {
     route: Option<Arc<dyn Route>>,
     limits: TimeLimits,
     seed: Option<u64>,
+    tape: Option<Arc<dyn Sink>>,
 }
 
 impl Builder {
@@ -123,6 +125,14 @@ impl Builder {
         self
     }
 
+    /// Writes down what the client's session is told, without secrets, so that it can be replayed: see
+    /// [`tape`](windlass_core::tape) and [`TapeFile`](windlass_store::TapeFile). A sink is for one
+    /// client.
+    pub fn tape(mut self, tape: Arc<dyn Sink>) -> Self {
+        self.tape = Some(tape);
+        self
+    }
+
     /// Makes the client. No thread runs and nothing is contacted yet.
     ///
     /// # Errors
@@ -148,7 +158,7 @@ impl Builder {
             moving: AtomicUsize::new(0),
             parallelism: thread::available_parallelism().map_or(1, usize::from),
         };
-        let session = Session::new(self.config, seed);
+        let session = Taped::new(self.config, seed, self.tape);
         Ok(Client(Arc::new(Inner(Pool::new(
             session, context, threads,
         )))))

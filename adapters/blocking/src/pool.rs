@@ -22,9 +22,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use windlass_core::call::Interrupted;
+use windlass_core::tape::Taped;
 use windlass_core::{
-    Done, Error, Event, Failure, Job, JobId, Output, Report, Session, Task, TaskId, Time,
-    transcript,
+    Done, Error, Event, Failure, Job, JobId, Output, Report, Task, TaskId, Time, transcript,
 };
 use windlass_store::driver::{Cancel, Observer};
 
@@ -55,7 +55,7 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct State {
-    session: Session,
+    session: Taped,
     calls: BTreeMap<TaskId, Watcher>,
     running: BTreeMap<JobId, Running>,
     /// Jobs for which there is no thread yet.
@@ -103,7 +103,7 @@ enum Next {
 }
 
 impl Pool {
-    pub(crate) fn new(session: Session, context: Context, most: usize) -> Arc<Self> {
+    pub(crate) fn new(session: Taped, context: Context, most: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 session,
@@ -280,8 +280,7 @@ impl Pool {
         let mut state = self.lock();
         state.running.remove(&id)?;
         state.busy -= 1;
-        state.trace(|| transcript::done(&done));
-        state.session.handle(done, self.now());
+        state.handle(done, self.now());
         Some(state)
     }
 
@@ -306,7 +305,10 @@ impl Pool {
                     }
                     state.backlog.push_back(job);
                 }
-                Output::Abort(id) => self.abort(state, id),
+                Output::Abort(id) => {
+                    state.trace(|| transcript::abort(id));
+                    self.abort(state, id);
+                }
                 Output::Event(task, event) => self.tell(state, task, event),
                 Output::Wait(Some(until)) => {
                     let wait = until.since(self.now());
@@ -326,7 +328,7 @@ impl Pool {
                 Job::Http(call) => call.finish(Err(Interrupted::Aborted)),
                 Job::Store(_) | Job::Credentials(_) | _ => Done::lost(id),
             };
-            state.session.handle(done, self.now());
+            state.handle(done, self.now());
         } else if let Some(running) = state.running.get_mut(&id) {
             running.control.stop();
             running.aborted.get_or_insert_with(Instant::now);
@@ -349,11 +351,12 @@ impl Pool {
             state.running.remove(&id);
             state.busy -= 1;
             state.threads -= 1;
-            state.session.handle(Done::lost(id), self.now());
+            state.handle(Done::lost(id), self.now());
         }
     }
 
     fn tell(&self, state: &mut State, task: TaskId, event: Event) {
+        state.trace(|| transcript::told(task, &event));
         let Some(call) = state.calls.get(&task) else {
             return;
         };
@@ -377,6 +380,12 @@ impl Pool {
 }
 
 impl State {
+    /// Hands the end of a job to the session.
+    fn handle(&mut self, done: Done, now: Time) {
+        self.trace(|| transcript::done(&done));
+        self.session.handle(done, now);
+    }
+
     /// How long until an aborted job is given up.
     fn patience(&self) -> Option<Duration> {
         let aborted = self.running.values().filter_map(|running| running.aborted);

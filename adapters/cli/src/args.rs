@@ -25,6 +25,7 @@ Examples:
   windlass push oci:images:3.20 registry.example/team/alpine:3.20
   windlass copy ghcr.io/org/app:1.2 registry.example/mirror/app:1.2
   windlass digest ubuntu:24.04
+  windlass --tape bug.tape pull alpine:3.20 oci:images && windlass replay bug.tape
   windlass demo
 
 Places:
@@ -38,8 +39,8 @@ from the system, or from SSL_CERT_FILE and SSL_CERT_DIR if they are set.
 
 Exit codes:
     0  done
-    1  refused, or failed for good
-    2  the command line, a reference or the configuration is wrong
+    1  refused, or failed for good; a tape that no longer replays as it was recorded
+    2  the command line, a reference, the configuration or a tape is wrong
     3  not found
     4  not authenticated, or not allowed
     5  failed in a way that may pass: try again later
@@ -60,6 +61,9 @@ pull, push, copy:
 digest:
   reference                 as given
   digest, mediaType, size   what it stands for
+replay:
+  madeBy                    the version of windlass that made the tape
+  lines                     the transcript
 demo:
   ok, digest, blobs, bytes
   steps                     of each its name and how many requests it took";
@@ -70,6 +74,14 @@ Let REGISTRY's credentials go to the token service at REALM
 Credentials are only ever sent to the registry's own host, and to the token services of well-known \
 registries. If a registry's token service is on another host, windlass asks it anonymously and says \
 so in a warning that names the setting to give here. REALM is host[:port] (https) or a URL.";
+
+const TAPE_HELP: &str = "\
+Write what happens to FILE, without secrets, for `windlass replay`
+
+A tape is a bug report: whoever has it can see and repeat what windlass did. User names, passwords, \
+tokens and the queries of URLs are replaced, and no byte of a blob is on it. Names of images, \
+repositories and hosts, manifests, paths and error messages are. What was in FILE before is gone; \
+only you can read it.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -101,6 +113,11 @@ pub(crate) enum Command {
     Copy(Copy),
     /// Print the digest that a reference stands for
     Digest(Digest),
+    /// Show what a tape says, and whether windlass would still do the same
+    ///
+    /// Prints the transcript of a session that was recorded with --tape, and contacts nobody. Ends
+    /// with 1 and names the first request that differs if this windlass does something else.
+    Replay(Replay),
     /// Show what windlass does, with a registry of its own on this machine
     ///
     /// Makes an image of a folder, pushes it to a registry on a loopback port, pulls it back into
@@ -175,6 +192,17 @@ pub(crate) struct Digest {
     /// The image: [registry/]repository[:tag]
     #[arg(value_name = "REF", value_parser = place::registry)]
     pub(crate) reference: Reference,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Example:
+  windlass --tape bug.tape pull alpine:3.20 oci:images
+  windlass replay bug.tape")]
+pub(crate) struct Replay {
+    /// The tape
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -260,9 +288,18 @@ pub(crate) struct Common {
     /// Say nothing but errors
     #[arg(long, short, global = true, help_heading = "Output")]
     pub(crate) quiet: bool,
-    /// Show requests and answers as they happen, without secrets, instead of progress
+    /// Show requests, answers and events as they happen, without secrets, instead of progress
     #[arg(long, global = true, help_heading = "Output")]
     pub(crate) trace: bool,
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help = "Write what happens to FILE, without secrets, for `windlass replay`",
+        long_help = TAPE_HELP,
+        help_heading = "Output"
+    )]
+    pub(crate) tape: Option<PathBuf>,
 }
 
 /// The platform of this machine's containers: linux on whatever it is.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use windlass_core::tape::Sink;
 use windlass_core::{Config, Descriptor, Failure, Platforms, Reference, Report, StoreError};
 pub(crate) use windlass_store::driver::{Cancel, Endpoint as End};
 use windlass_store::driver::{Credentials, Observer, Route, TimeLimits, Trust};
@@ -16,6 +17,7 @@ pub(crate) struct Setup {
     pub(crate) trust: Trust,
     pub(crate) route: Arc<dyn Route>,
     pub(crate) time_limits: TimeLimits,
+    pub(crate) tape: Option<Arc<dyn Sink>>,
 }
 
 /// Does the work.
@@ -25,15 +27,16 @@ pub(crate) struct Client(windlass_blocking::Client);
 impl Client {
     /// A client; says why there can be none.
     pub(crate) fn new(setup: Setup) -> Result<Self, String> {
-        windlass_blocking::Client::builder()
+        let mut builder = windlass_blocking::Client::builder()
             .config(setup.config)
             .credentials(setup.credentials)
             .trust(setup.trust)
             .route(setup.route)
-            .time_limits(setup.time_limits)
-            .build()
-            .map(Self)
-            .map_err(|error| error.to_string())
+            .time_limits(setup.time_limits);
+        if let Some(tape) = setup.tape {
+            builder = builder.tape(tape);
+        }
+        builder.build().map(Self).map_err(|error| error.to_string())
     }
 
     /// Brings an image from one place to another.

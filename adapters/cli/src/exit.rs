@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use windlass_core::tape::ReplayError;
 use windlass_core::{Error, ErrorKind, Failure};
 
 use crate::printer::Printer;
@@ -71,6 +72,12 @@ pub(crate) enum Problem {
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+    /// A tape tells another story now, or ends before its session did.
+    #[error("{error}")]
+    Tape {
+        error: ReplayError,
+        hint: Option<String>,
+    },
     /// The demo could not be set up, or found something wrong.
     #[error("{0}")]
     Demo(String),
@@ -87,7 +94,7 @@ impl Problem {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::Failed(failure) => Exit::of(failure.first().kind()),
-            Self::Output(_) | Self::Demo(_) => Exit::Refused,
+            Self::Output(_) | Self::Tape { .. } | Self::Demo(_) => Exit::Refused,
         }
     }
 
@@ -95,6 +102,12 @@ impl Problem {
     pub(crate) fn tell(&self, printer: &Printer) {
         match self {
             Self::Failed(failure) => tell_failure(failure, printer),
+            Self::Tape { error, hint } => {
+                printer.error(&error.to_string());
+                if let Some(hint) = hint {
+                    printer.hint(hint);
+                }
+            }
             Self::Usage(_) | Self::Output(_) | Self::Demo(_) => printer.error(&self.to_string()),
         }
     }
@@ -165,6 +178,14 @@ mod tests {
         assert_eq!(Problem::Usage(String::new()).exit(), Exit::Usage);
         assert_eq!(Problem::Output(io()).exit(), Exit::Refused);
         assert_eq!(Problem::Demo(String::new()).exit(), Exit::Refused);
+        let tape = Problem::Tape {
+            error: ReplayError::Broken {
+                line: 1,
+                why: String::new(),
+            },
+            hint: None,
+        };
+        assert_eq!(tape.exit(), Exit::Refused);
     }
 
     #[test]

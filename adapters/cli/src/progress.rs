@@ -168,12 +168,14 @@ impl Observer for Progress {
                 attempt,
                 after,
                 why,
-            } => self.printer.note(&format!(
+            } if !self.traces() => self.printer.note(&format!(
                 "trying again in {} (try {attempt} failed): {why}",
                 Seconds(*after)
             )),
-            Event::Warning(text) => self.printer.warning(text),
+            Event::Warning(text) if !self.traces() => self.printer.warning(text),
             Event::Finished(_) => self.clear(),
+            // Those are in the transcript, if that is shown.
+            Event::Retrying { .. } | Event::Warning(_) => {}
             // `Resolved` is in the report; what this version does not know it cannot tell.
             Event::Resolved(_) | _ => {}
         }

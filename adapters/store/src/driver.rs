@@ -30,7 +30,8 @@ pub trait Observer: Send + Sync {
         let _ = (transfer, position);
     }
 
-    /// A line of the live transcript: requests and answers without secrets.
+    /// A line of the live transcript: requests, answers and events, without secrets. A tape of the
+    /// session replays to the same lines.
     fn trace(&self, line: &str) {
         let _ = line;
     }

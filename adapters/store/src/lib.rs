@@ -6,6 +6,7 @@
 //! - [`Stores`]: the stores a driver knows and the partials its session holds open.
 //! - [`Incoming`], [`OutgoingReader`]: bodies on their way into and out of a store.
 //! - [`exchange`]: an exchange against a function instead of a connection, for tests.
+//! - [`TapeFile`]: a file that a session is recorded in.
 //! - [`driver`]: the vocabulary that the blocking and the async client have in common.
 //!
 //! This crate must not know what goes over HTTP. It needs Unix: locks that end with their process, and files that
@@ -22,6 +23,7 @@ mod pace;
 mod store;
 mod stores;
 mod whole;
+mod tape;
 
 pub use incoming::Incoming;
 pub use layout::{Layout, Spool};
@@ -29,3 +31,4 @@ pub use outgoing::{Failure, OutgoingReader};
 pub use store::{Begun, Partial, Store};
 pub use stores::Stores;
 pub use whole::exchange;
+pub use tape::TapeFile;

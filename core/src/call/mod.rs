@@ -186,6 +186,8 @@ pub(crate) enum Expect {
     Head,
     /// A document of at most this many bytes.
     Document { limit: u64 },
+    /// A token, in a document of at most this many bytes.
+    Token { limit: u64 },
     /// The bytes of a blob from `hashing.len()` to `size`.
     Blob {
         store: StoreId,
@@ -231,8 +233,8 @@ impl Call {
     pub fn starts_at(&self) -> u64 {
         match (&self.expect, self.request.body()) {
             (Expect::Blob { hashing, .. }, _) => hashing.len(),
-            (Expect::Head | Expect::Document { .. }, Payload::Body(body)) => body.offset,
-            (Expect::Head | Expect::Document { .. }, Payload::Empty | Payload::Bytes(_)) => 0,
+            (_, Payload::Body(body)) => body.offset,
+            (_, Payload::Empty | Payload::Bytes(_)) => 0,
         }
     }
 
@@ -251,7 +253,7 @@ impl Call {
     pub fn head(&mut self, head: http::Response<()>) -> Receive {
         let (parts, ()) = head.into_parts();
         self.status = Some(parts.status);
-        self.headers = parts.headers;
+        self.headers = crate::header::read(&parts.headers);
         let receive = match core::mem::replace(&mut self.expect, Expect::Head) {
             Expect::Blob {
                 store,
@@ -259,10 +261,12 @@ impl Call {
                 size,
                 hashing,
             } if parts.status.is_success() => self.blob_head(store, digest, size, hashing),
-            Expect::Document { limit } if parts.status.is_success() => self.document_head(limit),
+            Expect::Document { limit } | Expect::Token { limit } if parts.status.is_success() => {
+                self.document_head(limit)
+            }
             Expect::Head if parts.status.is_success() => Receive::Discard { limit: DISCARD },
             // A document's limit is for documents; what an error says is cut at its own.
-            Expect::Blob { .. } | Expect::Document { .. } | Expect::Head => {
+            Expect::Blob { .. } | Expect::Document { .. } | Expect::Token { .. } | Expect::Head => {
                 if parts.status.is_redirection() || *self.request.method() == http::Method::HEAD {
                     Receive::Discard { limit: DISCARD }
                 } else {
@@ -321,6 +325,11 @@ impl Call {
             interrupted: end.err(),
         };
         Done::new(self.id, Outcome::Http(Box::new(exchanged)))
+    }
+
+    /// What a good answer carries, as long as there is none.
+    pub(crate) const fn expect(&self) -> &Expect {
+        &self.expect
     }
 
     /// The job's id.

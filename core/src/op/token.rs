@@ -56,7 +56,7 @@ struct Said {
 
 impl Token {
     pub(super) fn draft(&self) -> Draft {
-        let expect = Expect::Document { limit: self.limit };
+        let expect = Expect::Token { limit: self.limit };
         match &self.credential {
             TokenCredential::Refresh(secret) => self.draft_post(secret, expect),
             TokenCredential::Anonymous => Draft::new(Method::GET, self.url(), expect),

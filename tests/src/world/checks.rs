@@ -61,6 +61,19 @@ impl World {
         self.check_text(&format!("{:?}", self.session));
     }
 
+    /// The tape has no secret, and its replay says what happened.
+    pub(super) fn check_tape(&self) {
+        let tape = self.tape();
+        self.check_text(&tape);
+        let replay = windlass_core::tape::replay(&tape);
+        assert_eq!(replay.end, Ok(()), "{tape}");
+        let lines = self.lines[self.taped_from..].iter();
+        // Time passing and the tests' own doings are not the session's.
+        let said = lines.filter(|line| !line.starts_with('~') && !line.ends_with(" cancel"));
+        let said: Vec<_> = said.map(|line| crate::tapes::without_users(line)).collect();
+        assert_eq!(replay.lines, said, "{tape}");
+    }
+
     pub(super) fn check_text(&self, text: &str) {
         let issued = self.models.iter().flat_map(Model::secrets);
         let guarded = self.guarded.iter().map(|guarded| guarded.secret.clone());

@@ -66,6 +66,7 @@ fn client(context: &Context) -> Result<Client, Problem> {
         trust: Trust::default(),
         route: Arc::new(Direct),
         time_limits: context.common.time_limits(),
+        tape: context.tape()?,
     };
     Client::new(setup).map_err(Problem::Usage)
 }

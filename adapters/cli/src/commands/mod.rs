@@ -6,16 +6,19 @@ mod demo;
 mod digest;
 mod pull;
 mod push;
+mod replay;
 
 use std::io::{self, BufRead};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use windlass_config::{DockerConfig, Explicit, Proxies, trust};
 use windlass_core::config::InFlight;
 use windlass_core::credential::Secret;
+use windlass_core::tape::Sink;
 use windlass_core::{Config, Error, Platforms, Registry, Report, Scheme};
+use windlass_store::TapeFile;
 use windlass_store::driver::{Credentials, TimeLimits};
 
 use crate::args::{Args, Command, Common};
@@ -35,14 +38,25 @@ pub(crate) fn run(args: Args) -> Exit {
         printer: Arc::clone(&printer),
         cancel: Cancel::default(),
         interrupt: Interrupt::default(),
+        tape: OnceLock::new(),
     };
-    let result = context.common.check().and_then(|()| match command {
+    let is_replay = matches!(command, Command::Replay(_));
+    let checked = context.common.check().and_then(|()| {
+        if is_replay && context.common.tape.is_some() {
+            let why = "--tape makes no sense with replay: nothing happens that could be recorded";
+            return Err(Problem::Usage(why.to_owned()));
+        }
+        Ok(())
+    });
+    let result = checked.and_then(|()| match command {
         Command::Pull(pull) => pull::run(&context, pull),
         Command::Push(push) => push::run(&context, push),
         Command::Copy(copy) => copy::run(&context, copy),
         Command::Digest(digest) => digest::run(&context, &digest),
+        Command::Replay(replay) => replay::run(&context, &replay),
         Command::Demo(demo) => demo::run(&context, &demo),
     });
+    context.check_tape();
     let Err(problem) = result else {
         return Exit::Done;
     };
@@ -57,9 +71,34 @@ struct Context {
     printer: Arc<Printer>,
     cancel: Cancel,
     interrupt: Interrupt,
+    /// Where the session is recorded, once there is one.
+    tape: OnceLock<Arc<TapeFile>>,
 }
 
 impl Context {
+    /// The tape that was asked for, if one was.
+    fn tape(&self) -> Result<Option<Arc<dyn Sink>>, Problem> {
+        let Some(path) = &self.common.tape else {
+            return Ok(None);
+        };
+        let tape = TapeFile::create(path).map_err(|error| {
+            Problem::Usage(format!("cannot write the tape {}: {error}", path.display()))
+        })?;
+        let tape: Arc<dyn Sink> = Arc::clone(self.tape.get_or_init(|| Arc::new(tape))) as _;
+        Ok(Some(tape))
+    }
+
+    /// Says so if not everything is on the tape. The transfer is what it is nevertheless.
+    fn check_tape(&self) {
+        if let (Some(path), Some(tape)) = (&self.common.tape, self.tape.get())
+            && let Err(why) = tape.complete()
+        {
+            let path = path.display();
+            self.printer
+                .warning(&format!("the tape {path} is not complete: {why}"));
+        }
+    }
+
     /// A client for these registries. A password that was given is for `owner` alone.
     fn client(
         &self,
@@ -74,6 +113,7 @@ impl Context {
             trust: trust(&self.common.ca_cert, variables).map_err(|error| wrong(&error))?,
             route: Arc::new(Proxies::from_variables(variables).map_err(|error| wrong(&error))?),
             time_limits: self.common.time_limits(),
+            tape: self.tape()?,
         };
         // Only now: until here the password may have been waited for, and Ctrl-C simply ends that.
         self.watch()?;

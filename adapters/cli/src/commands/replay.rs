@@ -1,0 +1,37 @@
+//! `windlass replay`: what a tape says, and whether it still holds.
+
+use std::fs;
+
+use serde_json::json;
+use windlass_core::tape::{ReplayError, replay};
+
+use super::Context;
+use crate::args::Replay;
+use crate::exit::Problem;
+
+pub(super) fn run(context: &Context, wanted: &Replay) -> Result<(), Problem> {
+    let file = wanted.file.display();
+    let text = fs::read_to_string(&wanted.file)
+        .map_err(|error| Problem::Usage(format!("cannot read {file}: {error}")))?;
+    let replay = replay(&text);
+    let printer = &context.printer;
+    if printer.is_json() && replay.end.is_ok() {
+        let line = json!({ "madeBy": replay.made_by, "lines": replay.lines });
+        printer.data(&line.to_string()).map_err(Problem::Output)?;
+    } else if !printer.is_json() {
+        for line in &replay.lines {
+            printer.data(line).map_err(Problem::Output)?;
+        }
+    }
+    match replay.end {
+        Ok(()) => Ok(()),
+        Err(error @ (ReplayError::Diverged { .. } | ReplayError::Broken { .. })) => {
+            let (made_by, ours) = (replay.made_by, env!("CARGO_PKG_VERSION"));
+            let is_other = made_by != ours;
+            let hint =
+                is_other.then(|| format!("the tape is of windlass {made_by}, this is {ours}"));
+            Err(Problem::Tape { error, hint })
+        }
+        Err(error) => Err(Problem::Usage(format!("{file} is no tape: {error}"))),
+    }
+}

@@ -1,0 +1,152 @@
+//! What is secret in an address: its query, its user name, its fragment.
+//!
+//! Responsible for placeholders that lead to the same place, and to the same complaint where a part is
+//! not legal. Scheme, host, port and path stay: the transcript shows them, too. Must not know in which
+//! header an address stands.
+
+use alloc::string::String;
+
+use super::secrets::{Secrets, at_least};
+use crate::uri::user_info;
+
+/// From this length on the value of a query's parameter is looked for by itself: signatures and
+/// upload states are longer, flags and names are shorter.
+const VALUE: usize = 16;
+
+/// The address without its secrets. Any text will do; most is no address.
+pub(super) fn scrubbed(text: &str, secrets: &mut Secrets) -> String {
+    let (text, fragment) = split(text, '#');
+    let (path, query) = split(text, '?');
+    let mut out = String::new();
+    let mut place = path;
+    if let Some(user) = user_info(path) {
+        out.push_str(&path[..user.start]);
+        out.push_str(&replaced(&path[user.clone()], secrets));
+        place = &path[user.end..];
+    }
+    out.push_str(&secrets.clean_text(place));
+    if let Some(query) = query {
+        learn_values(query, secrets);
+        out.push('?');
+        out.push_str(&replaced(query, secrets));
+    }
+    if let Some(fragment) = fragment {
+        out.push('#');
+        out.push_str(&replaced(fragment, secrets));
+    }
+    out
+}
+
+fn split(text: &str, at: char) -> (&str, Option<&str>) {
+    match text.split_once(at) {
+        Some((before, after)) => (before, Some(after)),
+        None => (text, None),
+    }
+}
+
+/// A placeholder with whatever makes the whole illegal, so that it is refused for the same reason.
+fn replaced(secret: &str, secrets: &mut Secrets) -> String {
+    if secret.is_empty() {
+        return String::new();
+    }
+    let number = secrets.learn(secret);
+    let is_legal = |char: char| char.is_ascii_graphic() && !"\"<>\\^`{|}".contains(char);
+    // A header with bytes that are no text cannot be read at all; that is the worse complaint.
+    let mut illegal = secret.chars().filter(|char| !is_legal(*char));
+    let worst = illegal.clone().find(|char| !char.is_ascii());
+    let mut text = at_least(number, secret.len());
+    if let Some(char) = worst.or_else(|| illegal.next()) {
+        let keep = text.len().saturating_sub(char.len_utf8()).max(8);
+        text.truncate(keep);
+        text.push(char);
+    }
+    text
+}
+
+/// Somebody who says a part of a query again may say a part that is a secret by itself.
+fn learn_values(query: &str, secrets: &mut Secrets) {
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or_default();
+        let is_public = matches!(
+            name,
+            "digest" | "mount" | "from" | "scope" | "service" | "client_id" | "account"
+        );
+        if value.len() >= VALUE && !is_public {
+            secrets.learn(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString as _;
+
+    use super::*;
+    use crate::testing::mutations;
+    use crate::uri::Url;
+
+    #[test]
+    fn what_is_secret_in_an_address() {
+        let mut secrets = Secrets::default();
+        let table = [
+            (
+                "https://h:5000/a/b?sig=0123456789",
+                "https://h:5000/a/b?secret-1------",
+            ),
+            ("/a/b?sig=0123456789", "/a/b?secret-1------"),
+            ("/a?x", "/a?secret-2"),
+            ("/a?", "/a?"),
+            ("/a", "/a"),
+            ("https://u:p@h/a", "https://secret-3@h/a"),
+            ("//u@h@h/a?x#x", "//secret-4@h/a?secret-2#secret-2"),
+            ("/a@b//c@d", "/a@b//c@d"),
+            ("/a?a b", "/a?secret-5 "),
+            ("/a?a\u{e9} ", "/a?secret-6\u{e9}"),
+            ("not an address", "not an address"),
+            ("", ""),
+        ];
+        for (text, expected) in table {
+            assert_eq!(scrubbed(text, &mut secrets), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_said_again_is_found() {
+        let mut secrets = Secrets::default();
+        scrubbed(
+            "/a?X-Signature=0123456789abcdef&digest=sha256:0123&flag=1",
+            &mut secrets,
+        );
+        let said = "0123456789abcdef is no signature of sha256:0123, flag=1";
+        let cleaned = secrets.clean_text(said);
+        assert_eq!(
+            cleaned,
+            "secret-1-------- is no signature of sha256:0123, flag=1"
+        );
+    }
+
+    /// What follows from an address follows from the one without secrets.
+    #[test]
+    fn an_address_leads_where_it_led() {
+        let base = Url::parse("https://reg.example/v2/a/blobs/x").expect("a URL");
+        let address = "https://u:p@cdn.example:444/a/../b/c?sig=a%2Bb&x=1#f";
+        for address in [
+            address,
+            &address.replace("u:p@", ""),
+            "/v2/a?_state=0123&x=1",
+        ] {
+            mutations(address, |text| {
+                let found = scrubbed(text, &mut Secrets::default());
+                let (before, after) = (base.resolve(text), base.resolve(&found));
+                match (before, after) {
+                    (Ok(before), Ok(after)) => {
+                        assert_eq!(before.to_string(), after.to_string(), "{text}");
+                    }
+                    (before, after) => {
+                        assert_eq!(before.err(), after.err(), "{text}: {found}");
+                    }
+                }
+            });
+        }
+    }
+}

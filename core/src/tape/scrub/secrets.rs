@@ -1,0 +1,438 @@
+//! The secrets that were met, and their placeholders.
+//!
+//! Responsible for numbers (the same secret has the same one), for placeholders that are legal where
+//! secrets stand (in a header, a query, a JSON string), and for finding a secret in any text in which
+//! somebody may have said it again. Must not know where secrets come from.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+/// From this length on a secret is looked for anywhere in a text.
+const ANYWHERE: usize = 8;
+/// From this length on it is looked for as a word. What is shorter than this stands in any text, and
+/// says nothing there.
+const AS_WORD: usize = 4;
+
+/// So many pairs of bytes there are.
+const PAIRS: usize = 1 << 16;
+
+fn pair(first: u8, second: u8) -> usize {
+    usize::from(u16::from_be_bytes([first, second]))
+}
+
+#[derive(Default)]
+pub(super) struct Secrets {
+    numbers: BTreeMap<String, usize>,
+    /// Forms of secrets by their first bytes.
+    forms: BTreeMap<[u8; ANYWHERE], Vec<(Vec<u8>, usize)>>,
+    /// A bit for each pair of bytes that a form begins with: most text is done with here.
+    begins: Vec<u64>,
+    /// What is looked for as a word only.
+    words: Vec<(Vec<u8>, String)>,
+    users: BTreeMap<String, usize>,
+    /// What was on the tape before any secret was known: the user's own words. A password that is a
+    /// part of them is not looked for; that it stands there gives nothing away.
+    public: String,
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({})", self.numbers.len())
+    }
+}
+
+impl Secrets {
+    /// Notes what the user said.
+    pub(super) fn publish(&mut self, text: &str) {
+        self.public.push_str(text);
+        self.public.push('\n');
+    }
+
+    /// The number of a secret, which is looked for from now on in every form.
+    pub(super) fn learn(&mut self, secret: &str) -> usize {
+        if let Some(known) = self.numbers.get(secret) {
+            return *known;
+        }
+        let number = self.numbers.len() + 1;
+        self.numbers.insert(secret.into(), number);
+        for form in forms(secret) {
+            self.look_for(form, number);
+        }
+        number
+    }
+
+    /// What stands for a user. The name is looked for as a word.
+    pub(super) fn user(&mut self, name: &str) -> String {
+        let next = self.users.len() + 1;
+        let number = *self.users.entry(name.into()).or_insert(next);
+        let user = format!("user-{number}");
+        if name.len() >= AS_WORD && !self.is_public(name.as_bytes()) {
+            self.words.push((name.into(), user.clone()));
+        }
+        user
+    }
+
+    /// Takes what is secret out of a text: by placeholders of the same length (but for the names of
+    /// users), or, if it is there in a form that cannot be taken out, by a filler.
+    pub(super) fn clean(&self, text: &[u8]) -> Vec<u8> {
+        let cleaned = self.replace(text);
+        if self.is_hidden_in(&cleaned) {
+            return filler(text.len()).into_bytes();
+        }
+        cleaned
+    }
+
+    /// The same for text.
+    pub(super) fn clean_text(&self, text: &str) -> String {
+        let cleaned = self.clean(text.as_bytes());
+        // Forms and placeholders begin and end at the borders of characters.
+        String::from_utf8(cleaned).unwrap_or_else(|_| filler(text.len()))
+    }
+
+    /// Whether a secret is in this, said in any way. Words are not looked for.
+    pub(super) fn is_in(&self, text: &[u8]) -> bool {
+        self.found_in(text) || self.is_hidden_in(text)
+    }
+
+    fn look_for(&mut self, form: Vec<u8>, number: usize) {
+        if form.len() < AS_WORD || self.is_public(&form) {
+            return;
+        }
+        let Some(key) = form.first_chunk::<ANYWHERE>() else {
+            let placeholder = placeholder(number, form.len());
+            self.words.push((form, placeholder));
+            return;
+        };
+        if self.begins.is_empty() {
+            self.begins.resize(PAIRS / 64, 0);
+        }
+        let pair = pair(key[0], key[1]);
+        self.begins[pair / 64] |= 1 << (pair % 64);
+        let alike = self.forms.entry(*key).or_default();
+        alike.push((form, number));
+        // The longest is found first.
+        alike.sort_by_key(|(form, _)| core::cmp::Reverse(form.len()));
+    }
+
+    fn is_public(&self, form: &[u8]) -> bool {
+        let public = self.public.as_bytes();
+        public.windows(form.len()).any(|window| window == form)
+    }
+
+    fn replace(&self, text: &[u8]) -> Vec<u8> {
+        let mut cleaned = Vec::with_capacity(text.len());
+        let mut at = 0;
+        while at < text.len() {
+            if let Some((len, number)) = self.at(text, at) {
+                cleaned.extend_from_slice(placeholder(number, len).as_bytes());
+                at += len;
+            } else if let Some((len, placeholder)) = self.word_at(text, at) {
+                cleaned.extend_from_slice(placeholder.as_bytes());
+                at += len;
+            } else {
+                cleaned.push(text[at]);
+                at += 1;
+            }
+        }
+        cleaned
+    }
+
+    fn found_in(&self, text: &[u8]) -> bool {
+        (0..text.len()).any(|at| self.at(text, at).is_some())
+    }
+
+    /// Whether a secret comes out once escapes are undone.
+    fn is_hidden_in(&self, text: &[u8]) -> bool {
+        let mut undone = text.to_vec();
+        // Twice, for a query within a JSON string.
+        for undo in [unescaped, unquoted, unquoted] {
+            if let Some(next) = undo(&undone) {
+                if self.found_in(&next) {
+                    return true;
+                }
+                undone = next;
+            }
+        }
+        false
+    }
+
+    /// The secret that begins here: its length and number.
+    fn at(&self, text: &[u8], at: usize) -> Option<(usize, usize)> {
+        let pair = pair(text[at], *text.get(at + 1)?);
+        if self.begins.get(pair / 64)? >> (pair % 64) & 1 == 0 {
+            return None;
+        }
+        let rest = &text[at..];
+        let alike = self.forms.get(rest.first_chunk::<ANYWHERE>()?)?;
+        let found = alike.iter().find(|(form, _)| rest.starts_with(form))?;
+        Some((found.0.len(), found.1))
+    }
+
+    /// The word that is looked for and stands here by itself: its length, and what it is replaced by.
+    fn word_at(&self, text: &[u8], at: usize) -> Option<(usize, &str)> {
+        let is_inner = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        if self.words.is_empty() || (at > 0 && is_inner(text.get(at - 1))) {
+            return None;
+        }
+        let rest = &text[at..];
+        let stands = |word: &[u8]| rest.starts_with(word) && !is_inner(rest.get(word.len()));
+        let (word, placeholder) = self.words.iter().find(|(word, _)| stands(word))?;
+        Some((word.len(), placeholder))
+    }
+}
+
+/// Text of this length in place of a secret: a token, a word, a legal part of any URL.
+pub(super) fn placeholder(number: usize, len: usize) -> String {
+    let mut text = format!("secret-{number}");
+    if text.len() > len {
+        return filler(len);
+    }
+    text.extend(core::iter::repeat_n('-', len - text.len()));
+    text
+}
+
+/// The shortest placeholder, where length does not matter.
+pub(super) fn at_least(number: usize, len: usize) -> String {
+    let shortest = format!("secret-{number}").len();
+    placeholder(number, len.max(shortest))
+}
+
+/// Text that says nothing.
+pub(super) fn filler(len: usize) -> String {
+    "x".repeat(len)
+}
+
+/// The ways in which somebody may say a secret.
+fn forms(secret: &str) -> Vec<Vec<u8>> {
+    let mut forms = alloc::vec![
+        secret.to_string(),
+        percent_encoded(secret, |byte| format!("%{byte:02X}")),
+        percent_encoded(secret, |byte| format!("%{byte:02x}")),
+    ];
+    if let Ok(quoted) = serde_json::to_string(secret) {
+        let inner = quoted[1..quoted.len() - 1].to_string();
+        forms.push(inner.replace('/', "\\/"));
+        forms.push(inner);
+    }
+    // Within something that is encoded as a whole, the secret may begin at any of three places.
+    for before in 0..3 {
+        let mut bytes = alloc::vec![0; before];
+        bytes.extend_from_slice(secret.as_bytes());
+        let begins = [0, 2, 3][before];
+        let ends = bytes.len() * 8 / 6;
+        for encoded in [
+            STANDARD_NO_PAD.encode(&bytes),
+            URL_SAFE_NO_PAD.encode(&bytes),
+        ] {
+            if let Some(inner) = encoded.get(begins..ends)
+                && inner.len() >= ANYWHERE
+            {
+                forms.push(inner.into());
+            }
+        }
+    }
+    forms.sort();
+    forms.dedup();
+    forms.into_iter().map(String::into_bytes).collect()
+}
+
+fn percent_encoded(text: &str, encode: impl Fn(u8) -> String) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&encode(byte));
+        }
+    }
+    encoded
+}
+
+/// Without the escapes of JSON, if there were any.
+fn unescaped(text: &[u8]) -> Option<Vec<u8>> {
+    if !text.contains(&b'\\') {
+        return None;
+    }
+    let mut plain = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        if text[at] != b'\\' {
+            plain.push(text[at]);
+            at += 1;
+            continue;
+        }
+        let hex = text.get(at + 2..at + 6);
+        let code = hex.and_then(|hex| core::str::from_utf8(hex).ok());
+        let code = code.and_then(|hex| u32::from_str_radix(hex, 16).ok());
+        match (text.get(at + 1), code.and_then(char::from_u32)) {
+            (Some(b'u'), Some(char)) => {
+                plain.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+                at += 6;
+            }
+            (Some(escaped), _) => {
+                plain.push(*escaped);
+                at += 2;
+            }
+            (None, _) => at += 1,
+        }
+    }
+    Some(plain)
+}
+
+/// Without percent-encoding, if there was any.
+fn unquoted(text: &[u8]) -> Option<Vec<u8>> {
+    if !text.contains(&b'%') {
+        return None;
+    }
+    let mut plain = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let hex = text.get(at + 1..at + 3);
+        let byte = hex.and_then(|hex| core::str::from_utf8(hex).ok());
+        match byte.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) if text[at] == b'%' => {
+                plain.push(byte);
+                at += 3;
+            }
+            Some(_) | None => {
+                plain.push(text[at]);
+                at += 1;
+            }
+        }
+    }
+    Some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "correct/horse \"battery\"+staple";
+
+    fn knowing(secrets: &[&str]) -> Secrets {
+        let mut known = Secrets::default();
+        for secret in secrets {
+            known.learn(secret);
+        }
+        known
+    }
+
+    /// Everything that is text here is cleaned, and nothing of the secret is left.
+    #[test]
+    fn a_secret_is_found_however_it_is_said() {
+        use base64::engine::general_purpose::STANDARD;
+        let known = knowing(&[SECRET]);
+        let pair = |user: &str| STANDARD.encode(format!("{user}:{SECRET}"));
+        let unicode: String = SECRET
+            .chars()
+            .map(|c| format!("\\u{:04x}", u32::from(c)))
+            .collect();
+        let encoded: String = SECRET.bytes().map(|b| format!("%{b:02X}")).collect();
+        let said = [
+            SECRET.to_string(),
+            format!("your password {SECRET} is wrong"),
+            serde_json::to_string(SECRET).expect("JSON"),
+            serde_json::to_string(SECRET)
+                .expect("JSON")
+                .replace('/', "\\/"),
+            percent_encoded(SECRET, |byte| format!("%{byte:02X}")),
+            percent_encoded(SECRET, |byte| format!("%{byte:02x}")),
+            STANDARD.encode(SECRET),
+            URL_SAFE_NO_PAD.encode(SECRET),
+            pair("a"),
+            pair("al"),
+            pair("ali"),
+            URL_SAFE_NO_PAD.encode(format!("x{SECRET}y")),
+            unicode,
+            encoded.clone(),
+            encoded.replace('%', "\\u0025"),
+        ];
+        for text in said {
+            assert!(known.is_in(text.as_bytes()), "{text}");
+            let cleaned = known.clean_text(&text);
+            assert_eq!(cleaned.len(), text.len(), "{text}");
+            assert!(!known.is_in(cleaned.as_bytes()), "{text}: {cleaned}");
+            assert!(!cleaned.contains("battery"), "{text}: {cleaned}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_stays() {
+        let known = knowing(&[SECRET, "test", "x", "é"]);
+        let table = [
+            ("latest", "latest"),
+            ("tests", "tests"),
+            ("test", "xxxx"),
+            ("a test.", "a xxxx."),
+            ("100% of it", "100% of it"),
+            ("correct horse", "correct horse"),
+            ("größer \\u00e9", "größer \\u00e9"),
+            ("", ""),
+        ];
+        for (text, expected) in table {
+            assert_eq!(known.clean_text(text), expected);
+        }
+    }
+
+    #[test]
+    fn what_the_user_said_before_is_no_secret() {
+        let mut known = Secrets::default();
+        known.publish("reg.example/team-of-alice/app:v1");
+        known.learn("team-of-alice");
+        known.learn("another-secret");
+        assert_eq!(known.clean_text("team-of-alice"), "team-of-alice");
+        assert_eq!(known.clean_text("another-secret"), "secret-2------");
+    }
+
+    #[test]
+    fn the_same_secret_has_the_same_number() {
+        let mut known = Secrets::default();
+        assert_eq!(
+            (known.learn("a"), known.learn("b"), known.learn("a")),
+            (1, 2, 1)
+        );
+        let table = [
+            (placeholder(1, 12), "secret-1----"),
+            (placeholder(10, 9), "secret-10"),
+            (placeholder(10, 8), "xxxxxxxx"),
+            (placeholder(1, 0), ""),
+            (at_least(1, 3), "secret-1"),
+            (at_least(1, 10), "secret-1--"),
+        ];
+        for (found, expected) in table {
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn users_are_found_as_words() {
+        let mut known = Secrets::default();
+        known.publish("reg.example/bobby/app");
+        assert_eq!(known.user("alice"), "user-1");
+        assert_eq!(known.user("bobby"), "user-2");
+        assert_eq!(known.user("alice"), "user-1");
+        let said = "alice is not bobby, alices, malice or `alice`";
+        let expected = "user-1 is not bobby, alices, malice or `user-1`";
+        assert_eq!(known.clean_text(said), expected);
+        assert!(!known.is_in(said.as_bytes()));
+    }
+
+    #[test]
+    fn the_longest_is_taken_first() {
+        let known = knowing(&["token-of-alice", "token-of-alice-and-more"]);
+        assert_eq!(
+            known.clean_text("token-of-alice-and-more"),
+            "secret-2---------------"
+        );
+        assert_eq!(
+            known.clean_text("token-of-alice-and-mor"),
+            "secret-1-------and-mor"
+        );
+    }
+}
