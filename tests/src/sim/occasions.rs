@@ -25,8 +25,16 @@ impl World<'_> {
             RedirectForeign,
             RedirectUnsafe,
             Arbitrary,
+            Noisy,
+            Bloated,
             LostExchange,
         ];
+        if sort != Sort::Token {
+            kinds.push(NewRealm);
+        }
+        if sort == Sort::GetManifest {
+            kinds.extend([Endless, Endless]);
+        }
         if request.headers.contains_key(http::header::AUTHORIZATION) && sort != Sort::Token {
             kinds.push(Revoked);
         }

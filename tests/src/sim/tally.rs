@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::Run;
 use super::fault::Fault;
+use super::memory::Held;
 use super::plan::Operation;
 
 /// Sums over runs.
@@ -21,6 +22,7 @@ pub struct Tally {
     operations: [u64; Operation::ALL.len()],
     faults: Vec<u64>,
     choices: u64,
+    held: Held,
 }
 
 impl Tally {
@@ -32,6 +34,7 @@ impl Tally {
         self.eventful += u64::from(total >= 3);
         self.crashed += u64::from(run.crashes > 0);
         self.choices += run.choices.len() as u64;
+        self.held.merge(run.held);
         for (sum, fired) in self.faults.iter_mut().zip(run.faults) {
             *sum += u64::from(fired);
         }
@@ -41,6 +44,11 @@ impl Tally {
             self.several += u64::from(*several);
             self.operations[*operation as usize] += 1;
         }
+    }
+
+    /// Looks only at what was held in a run: it is of another sort.
+    pub fn hold(&mut self, run: &Run) {
+        self.held.merge(run.held);
     }
 
     /// Adds another one's sums.
@@ -53,6 +61,7 @@ impl Tally {
         self.well += other.well;
         self.several += other.several;
         self.choices += other.choices;
+        self.held.merge(other.held);
         for (sum, more) in self.operations.iter_mut().zip(other.operations) {
             *sum += more;
         }
@@ -123,6 +132,11 @@ impl fmt::Display for Tally {
             writeln!(f, "    {operation:?} {count}")?;
         }
         writeln!(f, "    with several platforms {}", self.several)?;
+        let Held { idle, busy, call } = self.held;
+        writeln!(
+            f,
+            "  a session held at most {busy} bytes, {idle} when idle; one call took {call}"
+        )?;
         writeln!(f, "  faults:")?;
         for (fault, count) in Fault::ALL.into_iter().zip(&self.faults) {
             writeln!(f, "    {fault} {count}")?;

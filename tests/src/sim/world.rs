@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use windlass_core::call::{Done, Interrupted};
-use windlass_core::config::InFlight;
 use windlass_core::{
-    Config, Event, Failure, Job, JobId, Output, Report, Session, StoreId, TaskId, Time, transcript,
+    Event, Failure, Job, JobId, Output, Report, Session, StoreId, TaskId, Time, transcript,
 };
 use windlass_store::{Store, Stores};
 use windlass_testbed::{Model, Request};
@@ -20,8 +19,9 @@ use super::asked::asked;
 use super::choose::Choose;
 use super::disk::Disk;
 use super::fault::Fault;
+use super::memory::{self, Bounds, Held};
 use super::oracles::Economy;
-use super::plan::{Access, Plan};
+use super::plan::{Plan, SOURCES};
 use crate::world::scenes::{digest, fill_picture};
 
 /// Everything there is.
@@ -43,6 +43,11 @@ pub(crate) struct World<'a> {
     /// What a `Retrying` may be about: beginnings of its text.
     pub(crate) credits: Vec<String>,
     pub(crate) economy: Economy,
+    /// What sessions may hold, and what they held.
+    pub(crate) bounds: Bounds,
+    pub(crate) held: Held,
+    /// Tasks that nobody has asked for yet.
+    pub(crate) later: Vec<usize>,
     pub(crate) results: Vec<Option<Result<Report, Failure>>>,
     pub(crate) crashes: u32,
 }
@@ -93,13 +98,16 @@ impl<'a> World<'a> {
         let disks: [Disk; 3] = Default::default();
         for (at, picture) in plan.pictures.iter().enumerate() {
             for model in &mut models {
-                picture.seed(model, "src/app", &format!("p{at}"));
+                picture.seed(model, SOURCES[at % SOURCES.len()], &format!("p{at}"));
             }
             fill_picture(&disks[0].memory, picture, &format!("p{at}"));
         }
         let mut world = Self {
             choose,
             economy: Economy::default(),
+            bounds: Bounds::of(&plan),
+            held: Held::default(),
+            later: later(&plan),
             results: plan.tasks.iter().map(|_| None).collect(),
             plan,
             models,
@@ -144,10 +152,11 @@ impl<'a> World<'a> {
     /// Faults off, one new process, every task again.
     pub(crate) fn recover(&mut self) {
         self.calm = true;
-        for at in 0..self.processes.len() {
-            self.count_dead(at);
+        for process in std::mem::take(&mut self.processes) {
+            self.count_dead(&process);
+            self.bury(process);
         }
-        self.processes.clear();
+        self.later.clear();
         for request in std::mem::take(&mut self.late) {
             self.arrive_late(&request);
         }
@@ -162,16 +171,6 @@ impl<'a> World<'a> {
     }
 
     pub(crate) fn process(&self) -> Process {
-        let mut config = Config::default();
-        config.in_flight = InFlight::at_most(self.plan.in_flight);
-        for (at, setting) in self.plan.settings.iter().enumerate() {
-            if setting.access == Access::Elsewhere {
-                let registry = format!("reg{at}.example").parse().expect("a registry");
-                let realm = format!("https://auth{at}.example").parse();
-                let pair = (registry, realm.expect("an origin"));
-                config.trusted_realms.push(pair);
-            }
-        }
         let stores = Arc::new(Stores::default());
         let spool = Disk::default();
         let [a, b, c] = &self.disks;
@@ -180,7 +179,7 @@ impl<'a> World<'a> {
             stores.add(&store)
         });
         Process {
-            session: Session::new(config, self.plan.jitter),
+            session: Session::new(self.plan.config(), self.plan.jitter),
             stores,
             spool,
             ids,
@@ -191,30 +190,36 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Starts the tasks of a process that are not over.
+    /// Starts the tasks of a process that were asked for and are not over.
     pub(crate) fn start_tasks(&mut self, process: usize) {
-        for (at, task) in self.plan.tasks.clone().into_iter().enumerate() {
-            if task.process != process || self.results[at].is_some() {
-                continue;
+        for at in 0..self.plan.tasks.len() {
+            let is_here = self.plan.tasks[at].process == process;
+            if is_here && self.results[at].is_none() && !self.later.contains(&at) {
+                self.start(at);
             }
-            let picture = &self.plan.pictures[task.picture];
-            self.economy.starts(&task, picture);
-            let ids = self.processes[process].ids;
-            let id = self.processes[process].session.start(asked(at, &task, ids));
-            self.processes[process].tasks.insert(id, at);
         }
+    }
+
+    /// Starts a task, perhaps once more.
+    fn start(&mut self, at: usize) {
+        let task = self.plan.tasks[at];
+        self.economy
+            .starts(&task, &self.plan.pictures[task.picture]);
+        let asked = asked(at, &task, self.processes[task.process].ids);
+        let id = self.call(task.process, |session| session.start(asked));
+        self.processes[task.process].tasks.insert(id, at);
     }
 
     /// One step. Whether there was anything to do.
     pub(crate) fn step(&mut self) -> bool {
-        if self.may_crash() {
+        if self.may_crash() || self.surprises() {
             return true;
         }
         let mut until = None;
         let mut idle = true;
         for at in 0..self.processes.len() {
             let now = self.time_of(at);
-            match self.processes[at].session.poll(now) {
+            match self.call(at, |session| session.poll(now)) {
                 Output::Job(job) => self.take_job(at, job),
                 Output::Abort(id) => self.abort(at, id),
                 Output::Event(task, event) => self.take_event(at, task, event),
@@ -240,9 +245,32 @@ impl<'a> World<'a> {
         }
         let outside: usize = self.processes.iter().map(|it| it.running.len()).sum();
         if idle && outside == 0 {
-            return false;
+            return self.start_later();
         }
         self.proceed(outside, until);
+        true
+    }
+
+    /// Things that nobody waits for, at any step.
+    fn surprises(&mut self) -> bool {
+        if self.calm || self.plan.swarm.even {
+            return false;
+        }
+        match self.choose.below(64) {
+            63 => self.start_later(),
+            62 => self.choose_cancel(),
+            61 => self.leap(),
+            _ => false,
+        }
+    }
+
+    /// Starts a task that nobody has asked for yet, if there is one.
+    fn start_later(&mut self) -> bool {
+        let Some(at) = self.later.pop() else {
+            return false;
+        };
+        self.lines.push(format!("= task {at} is asked for"));
+        self.start(at);
         true
     }
 
@@ -253,20 +281,21 @@ impl<'a> World<'a> {
             let request = self.late.remove(0);
             return self.arrive_late(&request);
         }
-        if !self.calm && self.choose_cancel() {
+        if self.plan.swarm.even && !self.calm && self.choose_cancel() {
             return;
         }
         let skips = reorders && until.is_some() && self.choose.below(16) == 15;
         if outside > 0 && !skips {
-            let last = if reorders { outside as u64 } else { 1 };
-            let mut at = usize::try_from(self.choose.below(last)).expect("it is small");
-            for process in 0..self.processes.len() {
-                let here = self.processes[process].running.len();
-                if at < here {
-                    return self.run(process, at);
+            self.run_one(outside);
+            // Several ends may come between two polls.
+            while reorders && self.choose.below(4) == 3 {
+                let left: usize = self.processes.iter().map(|it| it.running.len()).sum();
+                if left == 0 || self.violation.is_some() {
+                    return;
                 }
-                at -= here;
+                self.run_one(left);
             }
+            return;
         }
         match until {
             Some(until) => {
@@ -275,6 +304,23 @@ impl<'a> World<'a> {
                 self.now = until;
             }
             None => self.violate("nothing happens any more".into()),
+        }
+    }
+
+    /// Runs one of so many jobs outside.
+    fn run_one(&mut self, outside: usize) {
+        let last = if self.plan.reorders {
+            outside as u64
+        } else {
+            1
+        };
+        let mut at = usize::try_from(self.choose.below(last)).expect("it is small");
+        for process in 0..self.processes.len() {
+            let here = self.processes[process].running.len();
+            if at < here {
+                return self.run(process, at);
+            }
+            at -= here;
         }
     }
 
@@ -315,8 +361,8 @@ impl<'a> World<'a> {
     }
 
     fn report(&mut self, process: usize, done: Done) {
-        let (id, now) = (done.id(), self.time_of(process));
-        self.processes[process].session.handle(done, now);
+        let (id, now) = (done.id(), self.slipped(process));
+        self.call(process, |session| session.handle(done, now));
         if self.seldom() && self.occasion(&[Fault::Duplicate]).is_some() {
             self.processes[process].running.push(Running {
                 id,
@@ -389,7 +435,46 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Now, or an instant that has passed: clocks may stand still or be set.
+    fn slipped(&mut self, process: usize) -> Time {
+        let now = self.time_of(process);
+        if !self.seldom() || self.occasion(&[Fault::TimeSlips]).is_none() {
+            return now;
+        }
+        let back = Duration::from_millis([5, 400, 1_000_000][self.pick(3)]);
+        Time::ZERO + now.since(Time::ZERO).saturating_sub(back)
+    }
+
+    /// Much time passes at once.
+    fn leap(&mut self) -> bool {
+        if self.occasion(&[Fault::TimeLeaps]).is_none() {
+            return false;
+        }
+        let seconds = [1, 61, 400, 4000, 40_000_000][self.pick(5)];
+        self.lines.push(format!("~ {seconds} s"));
+        self.now += Duration::from_secs(seconds);
+        true
+    }
+
+    pub(crate) fn pick(&mut self, n: usize) -> usize {
+        usize::try_from(self.choose.below(n as u64)).expect("it is small")
+    }
+
+    /// Calls a session, and looks at what that takes.
+    pub(crate) fn call<T>(&mut self, process: usize, call: impl FnOnce(&mut Session) -> T) -> T {
+        let session = &mut self.processes[process].session;
+        let (value, bytes) = memory::call(|| call(session));
+        self.check_call(bytes);
+        value
+    }
+
     fn time_of(&self, process: usize) -> Time {
         Time::ZERO + (self.now - self.processes[process].begun)
     }
+}
+
+/// The tasks that are asked for later, the first one last. One at least begins at once.
+fn later(plan: &Plan) -> Vec<usize> {
+    let later = (1..plan.tasks.len()).filter(|at| plan.tasks[*at].later);
+    later.rev().collect()
 }
