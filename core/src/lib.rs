@@ -204,6 +204,7 @@
 //! | [`config`] | endpoints, concurrency, retries, limits, trusted token services |
 //! | [`event`] | what a session tells while it works |
 //! | [`error`] | errors, sorted by whose fault they are |
+//! | [`checkpoint`] | what is still to be done, for another process to take up |
 //! | [`transcript`] | a line for each thing that happened, without secrets |
 //!
 //! | to be run by a driver | |
@@ -233,6 +234,7 @@ extern crate std;
 
 mod auth;
 pub mod call;
+pub mod checkpoint;
 pub mod config;
 pub mod credential;
 pub mod descriptor;
@@ -264,8 +266,10 @@ pub mod transcript;
 pub mod uri;
 mod wire;
 mod work;
+mod written;
 
 pub use call::{Call, Done, Job, JobId};
+pub use checkpoint::Checkpoint;
 pub use config::Config;
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest};

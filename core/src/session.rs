@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use crate::call::{Done, Job, JobId, Outcome, TransferId};
 use crate::config::{Config, Limits};
+use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::event::Event;
 use crate::graph::{Copying, End, Tally};
@@ -80,12 +81,18 @@ impl Session {
 
     /// Begins a task. Its last event is [`Event::Finished`], and it always comes.
     pub fn start(&mut self, task: Task) -> TaskId {
+        self.begin(task, None)
+    }
+
+    /// Begins a task whose source's name is known to stand for `pinned`, if it is.
+    pub(crate) fn begin(&mut self, task: Task, pinned: Option<Descriptor>) -> TaskId {
         let id = TaskId(self.started);
         self.started += 1;
         let copying = match task.kind {
             TaskKind::Resolve(reference) => Copying {
                 source: self.end(Place::Registry(reference)),
                 destination: None,
+                pinned,
                 ..Copying::new(task.deadline)
             },
             TaskKind::Copy(Copy {
@@ -100,6 +107,7 @@ impl Session {
                 platforms,
                 spool,
                 from,
+                pinned,
                 ..Copying::new(task.deadline)
             },
         };
@@ -228,6 +236,11 @@ impl Session {
         TransferId(self.transfers)
     }
 
+    /// The latest instant that was handed in.
+    pub(crate) const fn now(&self) -> Time {
+        self.now
+    }
+
     pub(crate) const fn limits(&self) -> &Limits {
         &self.config.limits
     }
@@ -340,6 +353,7 @@ impl Copying {
             spool: None,
             from: Vec::new(),
             deadline,
+            pinned: None,
             nodes: Vec::new(),
             by_digest: BTreeMap::new(),
             blobs: BTreeMap::new(),

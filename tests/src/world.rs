@@ -42,8 +42,8 @@ use base64::Engine as _;
 use windlass_core::call::{Done, Interrupted};
 use windlass_core::credential::CredentialAnswer;
 use windlass_core::{
-    Config, Event, Failure, Job, JobId, Output, Report, Session, StoreError, StoreId, Task, TaskId,
-    Time, transcript,
+    Checkpoint, Config, Event, Failure, Job, JobId, Output, Report, Session, StoreError, StoreId,
+    Task, TaskId, Time, transcript,
 };
 
 use windlass_store::{Store, Stores};
@@ -89,7 +89,9 @@ pub struct World {
     pub pick: Pick,
     /// What becomes of it then. The default: it is worked on.
     pub lot: Box<dyn FnMut(&Job) -> Lot>,
+    config: Config,
     stores: Arc<Stores>,
+    known: Vec<Arc<dyn Store>>,
     hosts: BTreeMap<String, usize>,
     credentials: BTreeMap<String, CredentialAnswer>,
     rules: Vec<Rule>,
@@ -113,13 +115,15 @@ impl World {
     pub fn new(config: Config) -> Self {
         Self {
             most: config.in_flight.most,
-            session: Session::new(config, 1),
+            session: Session::new(config.clone(), 1),
             models: Vec::new(),
             latency: Duration::from_millis(10),
             chunk: 64 * 1024,
             pick: Box::new(|_| 0),
             lot: Box::new(|_| Lot::Run),
+            config,
             stores: Arc::default(),
+            known: Vec::new(),
             hosts: BTreeMap::new(),
             credentials: BTreeMap::new(),
             rules: Vec::new(),
@@ -168,6 +172,7 @@ impl World {
     pub fn store(&mut self) -> (StoreId, Memory) {
         let memory = Memory::default();
         let store: Arc<dyn Store> = Arc::new(memory.clone());
+        self.known.push(Arc::clone(&store));
         (self.stores.add(&store), memory)
     }
 
@@ -199,6 +204,27 @@ impl World {
     pub fn cancel(&mut self, task: TaskId) {
         self.lines.push(format!("{task} cancel"));
         self.session.cancel(task);
+    }
+
+    /// The process dies, and another one goes on from its checkpoint: what was outside is gone, and
+    /// time begins anew. Answers the ids that the unfinished tasks have now.
+    pub fn restart(&mut self) -> Vec<TaskId> {
+        let saved = self.session.checkpoint().to_json();
+        self.check_text(&saved);
+        self.lines.push("~ another process".to_owned());
+        self.outside.clear();
+        self.hanging.clear();
+        self.finished.clear();
+        self.now = Time::ZERO;
+        self.stores = Arc::default();
+        for store in &self.known {
+            self.stores.add(store);
+        }
+        let checkpoint = Checkpoint::from_json(&saved).expect("it was just written");
+        let tasks;
+        (self.session, tasks) = Session::resume(self.config.clone(), checkpoint, 1);
+        self.unfinished = tasks.iter().copied().collect();
+        tasks
     }
 
     /// Runs until this task is finished.

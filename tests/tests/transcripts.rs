@@ -778,3 +778,126 @@ fn broken_after_the_last_byte() {
     check_holds(&memory, &image);
     assert_eq!(world.take_log(0).len(), 3);
 }
+
+/// What was moved before, and what goes on with it: the tag has been moved in between.
+fn restarted(options: Options, platforms: Platforms) -> World {
+    let image = small();
+    let (mut world, store, memory) = pulling(one_at_a_time(), options, &image);
+    let task = Task::pull(
+        reference("reg.example/a/b:v1"),
+        store,
+        Some("mine".into()),
+        platforms,
+    );
+    let task = world.start(task.by(Time::from_micros(60_000_000)));
+    world.run_until(|world| !world.lines_with("* stored").is_empty());
+    let before = world.now();
+    world.models[0].put_image("a/b", Some("v1"), &large(100));
+    let [task] = world.restart()[..] else {
+        panic!("one task of {task}")
+    };
+    let report = world.run(task).unwrap();
+    world.run_all();
+    assert_eq!(report.root.digest, digest(&image.manifest));
+    assert_eq!(report.moved, 2, "one was moved before, {before} in");
+    check_holds(&memory, &image);
+    let names = memory.names();
+    assert_eq!(names.len(), 1);
+    assert_eq!(names[0].0.as_deref(), Some("mine"));
+    assert_eq!(names[0].1.digest, digest(&image.manifest));
+    world
+}
+
+#[test]
+fn a_resumed_pull_goes_on_with_what_its_tag_stood_for() {
+    let world = restarted(open(), Platforms::All);
+    assert_snapshot!(world.transcript());
+}
+
+#[test]
+fn a_resumed_pull_asks_for_its_token_again() {
+    let world = restarted(bearer(), Platforms::All);
+    assert_snapshot!(world.transcript());
+}
+
+/// The index is what is pinned: the same image is chosen from it again, with its platform.
+#[test]
+fn a_resumed_pull_of_one_platform_chooses_the_same() {
+    let (model, _, arm64) = two_platforms(open());
+    let mut world = world(one_at_a_time(), model);
+    let (store, memory) = world.store();
+    let platform = Platform::new("linux", "arm64");
+    let task = Task::pull(
+        reference("reg.example/a/b:v1"),
+        store,
+        Some("v1".into()),
+        Platforms::One(platform.clone()),
+    );
+    world.start(task);
+    world.run_until(|world| !world.lines_with("* resolved").is_empty());
+    world.models[0].put_image("a/b", Some("v1"), &large(100));
+    let tasks = world.restart();
+    world.run(tasks[0]).unwrap();
+    world.run_all();
+    check_holds(&memory, &arm64);
+    let (_, root) = &memory.names()[0];
+    assert_eq!(root.platform.as_ref(), Some(&platform));
+    assert_snapshot!(world.transcript());
+}
+
+/// A push whose entry was read goes on with that, whatever has the entry's name by now.
+#[test]
+fn a_resumed_push_goes_on_with_what_it_began_with() {
+    let image = small();
+    let (mut world, store, memory) = pushing(one_at_a_time(), open(), &image);
+    world.start(push(store));
+    world.run_until(|world| !world.lines_with("* stored").is_empty());
+    let other = large(100);
+    for blob in other.blobs().chain([&other.manifest]) {
+        memory.blob(&digest(blob), blob);
+    }
+    let root = Descriptor::new(
+        windlass_testbed::OCI_MANIFEST,
+        digest(&other.manifest),
+        other.manifest.len() as u64,
+    );
+    memory.tag(None, &root).unwrap();
+    let tasks = world.restart();
+    world.run(tasks[0]).unwrap();
+    world.run_all();
+    check_pushed(&world, "a/b", &image);
+    assert_snapshot!(world.transcript());
+}
+
+/// Nothing of a copy is taken for granted: what is there already is found out by asking.
+#[test]
+fn a_resumed_copy_in_one_registry_mounts_the_rest() {
+    let image = small();
+    let mut world = world(one_at_a_time(), with_image(open(), &image));
+    world.start(copy_within("reg.example/a/b:v1", "reg.example/c:v1", None));
+    world.run_until(|world| !world.lines_with("mounted").is_empty());
+    world.models[0].put_image("a/b", Some("v1"), &large(100));
+    let tasks = world.restart();
+    let report = world.run(tasks[0]).unwrap();
+    world.run_all();
+    assert_eq!(report.root.digest, digest(&image.manifest));
+    check_pushed(&world, "c", &image);
+    assert_snapshot!(world.transcript());
+}
+
+/// Content that is gone is an error that names it, not something else under the same tag.
+#[test]
+fn a_resumed_pull_whose_content_is_gone_fails() {
+    let image = small();
+    let (mut world, store, _) = pulling(one_at_a_time(), open(), &image);
+    world.start(pull(store));
+    world.run_until(|world| !world.lines_with("* resolved").is_empty());
+    let gone = Answer::error(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", "gone");
+    world.all(is("GET", "/manifests/sha256:"), Fate::Say(gone));
+    let tasks = world.restart();
+    let failure = world.run(tasks[0]).unwrap_err();
+    world.run_all();
+    assert_eq!(failure.first().kind(), ErrorKind::NotFound);
+    let said = failure.to_string();
+    assert!(said.contains(digest(&image.manifest).as_str()), "{said}");
+}

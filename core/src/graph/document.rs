@@ -145,6 +145,12 @@ impl Session {
             return self.resolved(task, document.descriptor());
         }
         if node == ROOT && copying.by_digest.is_empty() {
+            if copying.pinned.is_none() {
+                let known = copying.nodes[ROOT.0].descriptor.as_ref();
+                let mut pinned = document.descriptor();
+                pinned.platform = known.and_then(|known| known.platform.clone());
+                copying.pinned = Some(pinned);
+            }
             if let (Platforms::One(wanted), Content::Index(index)) =
                 (&copying.platforms, document.content())
             {

@@ -58,6 +58,8 @@ pub(crate) struct Copying {
     pub(crate) spool: Option<StoreId>,
     pub(crate) from: Vec<Repository>,
     pub(crate) deadline: Option<Time>,
+    /// What the source's name stands for, once that is known: stays, wherever the name goes.
+    pub(crate) pinned: Option<Descriptor>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) by_digest: BTreeMap<Digest, NodeId>,
     pub(crate) blobs: BTreeMap<Digest, Blob>,
@@ -142,7 +144,13 @@ impl Session {
         let Some(copying) = self.tasks.get_mut(&task) else {
             return;
         };
-        copying.nodes.push(Node::new(None, 0));
+        copying.nodes.push(Node::new(copying.pinned.clone(), 0));
+        if let Some(pinned) = copying.pinned.clone() {
+            return match copying.destination {
+                Some(_) => self.obtain(task, ROOT),
+                None => self.resolved(task, pinned),
+            };
+        }
         match copying.source.clone() {
             End::Store { store, name } => {
                 copying.nodes[ROOT.0].stage = Stage::Finding;

@@ -1,0 +1,369 @@
+//! Checkpoints: what a session has still to do, to be taken up again by another process.
+//!
+//! Responsible for what is kept of a session and for its written form. For pulls the store is the
+//! progress, and what a registry holds is asked for again, so a checkpoint is small: the tasks, and
+//! for each the content that its name was found to stand for. Must not know files.
+//!
+//! # Example: a pull goes on with what it began with
+//!
+//! ```
+//! use windlass_core::checkpoint::Checkpoint;
+//! use windlass_core::{Config, Platforms, Session, StoreId, Task};
+//!
+//! let mut session = Session::new(Config::default(), 1);
+//! let reference = "registry.example/team/app:v1".parse()?;
+//! session.start(Task::pull(reference, StoreId(0), None, Platforms::All));
+//! let saved = session.checkpoint().to_json();
+//! drop(session); // the process dies, another one begins
+//!
+//! let checkpoint = Checkpoint::from_json(&saved)?;
+//! let (session, tasks) = Session::resume(Config::default(), checkpoint, 2);
+//! assert_eq!(tasks.len(), 1);
+//! # drop(session);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::descriptor::Descriptor;
+use crate::graph::{Copying, End};
+use crate::reference::Reference;
+use crate::session::Session;
+use crate::task::{Copy, Place, Task, TaskId, TaskKind};
+use crate::time::Time;
+use crate::written::TaskForm;
+
+/// The unfinished tasks of a session.
+///
+/// It holds no credential and no token. Uploads are not in it: an upload is one request, and one that
+/// broke begins anew. A format that knows of them will have another version.
+#[derive(Clone, Debug)]
+#[must_use = "a checkpoint that is not kept is of no use"]
+pub struct Checkpoint {
+    pub(crate) tasks: Vec<Saved>,
+}
+
+/// One task of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Saved {
+    /// Its deadline is what is left: a session begins at time zero.
+    pub(crate) task: Task,
+    /// What the source's name stands for, if that was found out.
+    pub(crate) root: Option<Descriptor>,
+}
+
+impl Checkpoint {
+    /// The version of the written form.
+    pub const VERSION: u64 = 1;
+
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError`] if it is of a version that is not known, or is damaged.
+    pub fn from_json(text: &str) -> Result<Self, CheckpointError> {
+        let damaged = |error: serde_json::Error| CheckpointError::Damaged {
+            why: error.to_string(),
+        };
+        let Version { version } = serde_json::from_str(text).map_err(damaged)?;
+        if version != Self::VERSION {
+            return Err(CheckpointError::Version { found: version });
+        }
+        let form: Form = serde_json::from_str(text).map_err(damaged)?;
+        form.try_into()
+    }
+
+    /// The checkpoint as a JSON object.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&Form::from(self)).expect("names and numbers can be written")
+    }
+
+    /// How many tasks there are.
+    pub const fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether there is nothing to be done.
+    pub const fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+}
+
+impl Session {
+    /// What is still to be done. Tasks that are finished, or cancelled, or about to fail, are not in
+    /// it: take it after [`poll`](Self::poll) said [`Output::Wait`](crate::Output::Wait), so that
+    /// every event that belongs to it was told.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let unfinished = self.tasks.values().filter(|task| task.ending.is_none());
+        Checkpoint {
+            tasks: unfinished.map(|task| task.saved(self.now())).collect(),
+        }
+    }
+
+    /// A session that goes on with the tasks of a checkpoint. They get new ids, in the order in which
+    /// they were started.
+    ///
+    /// A task whose tag was resolved already goes on with that content, wherever the tag points by
+    /// now; what it writes still gets the name that was asked for. If the content is gone, the task
+    /// fails with [`Error::NotFound`](crate::Error::NotFound).
+    ///
+    /// [`StoreId`](crate::StoreId)s are kept: the driver must know its stores by the same ids, which
+    /// it does if it adds them in the same order as before. Deadlines are kept as the time that was
+    /// left.
+    pub fn resume(config: Config, checkpoint: Checkpoint, seed: u64) -> (Self, Vec<TaskId>) {
+        let mut session = Self::new(config, seed);
+        let tasks = checkpoint.tasks.into_iter();
+        let ids = tasks.map(|saved| session.begin(saved.task, saved.root));
+        let ids = ids.collect();
+        (session, ids)
+    }
+}
+
+impl Copying {
+    fn saved(&self, now: Time) -> Saved {
+        let kind = match (&self.source, &self.destination) {
+            (End::Registry { reference, .. }, None) => TaskKind::Resolve(reference.clone()),
+            (source, destination) => TaskKind::Copy(Copy {
+                source: source.place(),
+                destination: destination.as_ref().unwrap_or(source).place(),
+                platforms: self.platforms.clone(),
+                spool: self.spool,
+                from: self.from.clone(),
+            }),
+        };
+        let left = |deadline: Time| Time::ZERO + deadline.since(now);
+        Saved {
+            task: Task {
+                kind,
+                deadline: self.deadline.map(left),
+            },
+            root: self.pinned.clone(),
+        }
+    }
+}
+
+impl End {
+    fn place(&self) -> Place {
+        match self {
+            Self::Registry { reference, .. } => Place::Registry(reference.clone()),
+            Self::Store { store, name } => Place::Store {
+                store: *store,
+                name: name.clone(),
+            },
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u64,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Form {
+    version: u64,
+    tasks: Vec<SavedForm>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct SavedForm {
+    task: TaskForm,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    root: Option<Descriptor>,
+}
+
+impl From<&Checkpoint> for Form {
+    fn from(checkpoint: &Checkpoint) -> Self {
+        let saved = |saved: &Saved| SavedForm {
+            task: (&saved.task).into(),
+            root: saved.root.clone(),
+        };
+        Self {
+            version: Checkpoint::VERSION,
+            tasks: checkpoint.tasks.iter().map(saved).collect(),
+        }
+    }
+}
+
+impl TryFrom<Form> for Checkpoint {
+    type Error = CheckpointError;
+
+    fn try_from(form: Form) -> Result<Self, CheckpointError> {
+        if form.version != Self::VERSION {
+            return Err(CheckpointError::Version {
+                found: form.version,
+            });
+        }
+        let saved = |form: SavedForm| {
+            let (task, root) = (form.task.into(), form.root);
+            match (source(&task).and_then(Reference::digest), &root) {
+                (Some(digest), Some(root)) if *digest != root.digest => {
+                    let why = "a root is not what the digest in its reference says".into();
+                    Err(CheckpointError::Damaged { why })
+                }
+                _ => Ok(Saved { task, root }),
+            }
+        };
+        let tasks = form.tasks.into_iter().map(saved);
+        tasks.collect::<Result<_, _>>().map(|tasks| Self { tasks })
+    }
+}
+
+/// The reference that a task begins with, if its source is a registry.
+const fn source(task: &Task) -> Option<&Reference> {
+    match &task.kind {
+        TaskKind::Resolve(reference) => Some(reference),
+        TaskKind::Copy(Copy {
+            source: Place::Registry(reference),
+            ..
+        }) => Some(reference),
+        TaskKind::Copy(Copy {
+            source: Place::Store { .. },
+            ..
+        }) => None,
+    }
+}
+
+/// Why a text is not a checkpoint.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// It was written by another version of windlass.
+    #[error(
+        "a checkpoint of version {found}, where {} is known",
+        Checkpoint::VERSION
+    )]
+    Version {
+        /// Its version.
+        found: u64,
+    },
+    /// It is not what was written.
+    #[error("a damaged checkpoint: {why}")]
+    Damaged {
+        /// What is wrong with it, and where.
+        why: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+    use crate::digest::{Algorithm, Digest};
+    use crate::testing::mutations;
+    use crate::written::tests::tasks;
+
+    const EMPTY: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+
+    fn session() -> Session {
+        let mut session = Session::new(Config::default(), 1);
+        for task in tasks() {
+            session.start(task);
+        }
+        session
+    }
+
+    #[test]
+    fn what_is_resumed_is_what_was_saved() {
+        let before = session().checkpoint();
+        assert_eq!((before.len(), before.is_empty()), (tasks().len(), false));
+        let written = before.to_json();
+        let read = Checkpoint::from_json(&written).expect("it was written");
+        let (after, ids) = Session::resume(Config::default(), read, 2);
+        assert_eq!(ids.len(), tasks().len());
+        assert_eq!(after.checkpoint().to_json(), written);
+        for (id, task) in ids.iter().zip(tasks()) {
+            let saved = after.tasks[id].saved(Time::ZERO).task;
+            assert_eq!(format!("{saved:?}"), format!("{task:?}"));
+        }
+    }
+
+    #[test]
+    fn of_a_deadline_is_kept_what_is_left() {
+        let mut session = Session::new(Config::default(), 1);
+        let reference: Reference = "reg.example/a".parse().expect("a reference");
+        let micros = Time::from_micros;
+        session.start(Task::resolve(reference.clone()).by(micros(1_000)));
+        session.start(Task::resolve(reference).by(micros(500)));
+        let _ = session.poll(micros(400));
+        let saved = session.checkpoint().tasks;
+        let left: Vec<_> = saved.iter().map(|saved| saved.task.deadline).collect();
+        assert_eq!(left, [Some(micros(600)), Some(micros(100))]);
+        // One that is over is late, and so it is no more to be done.
+        let _ = session.poll(micros(500));
+        assert_eq!(session.checkpoint().len(), 1);
+    }
+
+    #[test]
+    fn tasks_that_end_are_not_saved() {
+        let mut session = session();
+        session.cancel(TaskId(0));
+        assert_eq!(session.checkpoint().len(), tasks().len() - 1);
+    }
+
+    #[test]
+    fn a_resolved_reference_needs_no_request() {
+        let digest = Digest::of(Algorithm::Sha256, b"{}");
+        let root = Descriptor::new("a/b", digest, 2);
+        let task = Task::resolve("reg.example/a:v1".parse().expect("a reference"));
+        let checkpoint = Checkpoint {
+            tasks: alloc::vec![Saved {
+                task,
+                root: Some(root.clone()),
+            }],
+        };
+        let (mut session, _) = Session::resume(Config::default(), checkpoint, 1);
+        let mut told = Vec::new();
+        while let crate::Output::Event(_, event) = session.poll(Time::ZERO) {
+            told.push(event);
+        }
+        assert_eq!(told[0], crate::Event::Resolved(root));
+        assert!(matches!(&told[1..], [crate::Event::Finished(Ok(_))]));
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_is_refused() {
+        let task = r#"{"resolve":"reg.example/a"}"#;
+        let pinned = format!(r#"{{"resolve":"reg.example/a@{EMPTY}"}}"#);
+        let other = EMPTY.replace("ff8a", "ff8b");
+        let root = |digest: &str| format!(r#"{{"mediaType":"a/b","digest":"{digest}","size":2}}"#);
+        let one = |task: &str, root: &str| {
+            format!(r#"{{"version":1,"tasks":[{{"task":{task},"root":{root}}}]}}"#)
+        };
+        let table = [
+            (one(task, "null"), "good"),
+            (one(task, &root(EMPTY)), "good"),
+            (one(&pinned, &root(EMPTY)), "good"),
+            (r#"{"version":1,"tasks":[]}"#.into(), "good"),
+            (r#"{"version":1,"tasks":[],"more":1}"#.into(), "good"),
+            (one(&pinned, &root(&other)), "a root is not what"),
+            (one(task, &root("sha256:abc")), "damaged"),
+            (one(r#"{"fetch":"a"}"#, "null"), "damaged"),
+            (one(r#"{"resolve":"a b"}"#, "null"), "not a reference"),
+            (
+                r#"{"version":2,"tasks":[]}"#.into(),
+                "of version 2, where 1 is known",
+            ),
+            (r#"{"version":1}"#.into(), "tasks"),
+            ("{}".into(), "version"),
+            ("[]".into(), "damaged"),
+            (String::new(), "damaged"),
+        ];
+        for (text, expected) in table {
+            match Checkpoint::from_json(&text) {
+                Ok(_) => assert_eq!(expected, "good", "{text}"),
+                Err(error) => assert!(error.to_string().contains(expected), "{text}: {error}"),
+            }
+            mutations(&text, |text| {
+                if let Ok(read) = Checkpoint::from_json(text) {
+                    let _ = Session::resume(Config::default(), read, 1);
+                }
+            });
+        }
+    }
+}
