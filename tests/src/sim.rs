@@ -59,6 +59,7 @@ mod memory;
 mod occasions;
 mod oracles;
 mod plan;
+mod resume;
 mod secrets;
 mod tally;
 mod trouble;
@@ -97,6 +98,8 @@ pub struct Run {
     pub tasks: Vec<(Operation, bool, bool)>,
     /// How often a process died.
     pub crashes: u32,
+    /// How often another one went on from a checkpoint.
+    pub resumed: u32,
     /// What sessions held.
     pub held: Held,
 }
@@ -251,6 +254,7 @@ fn run(plan: Plan, mut recorder: Recorder<'_>) -> Run {
         faults: world.fired,
         tasks: tasks.collect(),
         crashes: world.crashes,
+        resumed: world.resumed,
         held: world.held,
         choices: {
             drop(world);

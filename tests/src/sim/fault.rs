@@ -95,6 +95,8 @@ pub enum Fault {
     Crash,
     /// The process dies while a body arrives.
     CrashInBody,
+    /// The tags that are read from are moved to another image.
+    TagMoves,
     /// Somebody cancels a task.
     Cancelled,
     /// The end of a job is reported a second time.
@@ -109,7 +111,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::Refused,
         Self::ResetUnseen,
         Self::Unanswered,
@@ -153,6 +155,7 @@ impl Fault {
         Self::PartialShorter,
         Self::Crash,
         Self::CrashInBody,
+        Self::TagMoves,
         Self::Cancelled,
         Self::Duplicate,
         Self::EndsAnyway,

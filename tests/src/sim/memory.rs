@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use windlass_core::Session;
 use windlass_core::config::Limits;
 
-use super::plan::Plan;
+use super::plan::{Plan, Planned};
 
 /// What was found, at the most.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -39,6 +39,10 @@ impl Held {
 pub(crate) struct Bounds {
     /// What a session has without any task: its configuration, what it has learned of two hosts.
     fixed: u64,
+    /// The parts of what the plan's tasks move, and the most that a task can be made to want. What was
+    /// waited in line with them is kept, with nobody in it.
+    parts: u64,
+    most_parts: u64,
     /// What each answer of a server that is not the plan's may leave behind: a token with its key, a
     /// refused union, some warnings. The session forgets the oldest ones, so that there is an end to it.
     answer: u64,
@@ -52,6 +56,8 @@ pub(crate) struct Bounds {
 /// Bytes of one manifest or blob that is waited for: its descriptor, a node, a work, an exchange with
 /// its request, and their keys, all of which hold a digest of 71 bytes.
 const PART: u64 = 6 << 10;
+/// Bytes of a place in all the lines where a part is waited for.
+const LINE: u64 = 1 << 10;
 /// A document is there as bytes, and read.
 const READ: u64 = 8;
 
@@ -65,21 +71,25 @@ impl Bounds {
             token_body,
             ..
         } = plan.limits;
-        let parts = objects as u64 * PART;
+        let most = objects as u64 * PART;
+        let parts = |task: &Planned| plan.pictures[task.picture].parts();
         Self {
             fixed: 64 << 10,
+            parts: plan.tasks.iter().map(parts).sum::<usize>() as u64,
+            most_parts: objects as u64 * plan.tasks.len() as u64,
             answer: token_body + error_body + (8 << 10),
             answers: 400,
-            task: 64 * 1024 + documents * READ + parts,
-            call: 128 * 1024 + document * READ + 2 * parts,
+            task: 64 * 1024 + documents * READ + most,
+            call: 128 * 1024 + document * READ + 2 * most,
         }
     }
 
     /// What a session may hold with so many unfinished tasks, after so many answers that were not the
-    /// plan's.
-    pub(crate) fn held(&self, tasks: usize, answers: u64) -> u64 {
+    /// plan's, which may have been about images of any size or not.
+    pub(crate) fn held(&self, tasks: usize, answers: u64, endless: bool) -> u64 {
         let answers = answers.min(self.answers);
-        self.fixed + answers * self.answer + tasks as u64 * self.task
+        let parts = if endless { self.most_parts } else { self.parts };
+        self.fixed + parts * LINE + answers * self.answer + tasks as u64 * self.task
     }
 }
 

@@ -14,6 +14,7 @@ use windlass_testbed::{Location, Request};
 
 use super::disk::{Disk, Notes};
 use super::exchange::owner_of;
+use super::fault::Fault;
 use super::plan::{Access, Operation, Picture, Planned};
 use super::secrets::{self, Found, Sort};
 use super::world::World;
@@ -61,6 +62,16 @@ impl Economy {
             if new || (task.operation.writes_to_registry() && !asks) {
                 self.needed += size * times;
             }
+        }
+    }
+
+    /// A task failed: what it had brought into its spool has to come there again.
+    pub(crate) fn failed(&mut self, task: &Planned, picture: &Picture) {
+        if matches!(
+            task.operation,
+            Operation::CopyWithin | Operation::CopyBetween
+        ) {
+            self.wasted += picture.blobs(task.one).values().sum::<u64>();
         }
     }
 
@@ -252,7 +263,9 @@ impl World<'_> {
         if tasks == 0 {
             self.held.idle = self.held.idle.max(bytes);
         }
-        let most = self.bounds.held(tasks, self.total());
+        let endless = [Fault::Endless, Fault::Arbitrary, Fault::RedirectForeign];
+        let endless = endless.iter().any(|it| self.fired[it.place()] > 0);
+        let most = self.bounds.held(tasks, self.total(), endless);
         self.check(bytes <= most, || {
             format!("a session with {tasks} unfinished tasks held {bytes} bytes, {most} allowed")
         });

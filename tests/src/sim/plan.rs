@@ -3,6 +3,7 @@
 //! Responsible for drawing registries, images and tasks that can all succeed if nothing goes wrong.
 //! Must not know how they are run.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -141,11 +142,23 @@ pub(crate) struct Setting {
 pub(crate) struct Picture {
     pub(crate) images: Vec<Image>,
     pub(crate) index: Option<Index>,
+    /// The blobs of each image, and their sizes: hashing them whenever they are wanted is slow.
+    blobs: Vec<Vec<(Digest, u64)>>,
 }
 
 const PLATFORMS: [&str; 3] = ["linux/amd64", "linux/arm64", "linux/s390x"];
 
 impl Picture {
+    fn new(images: Vec<Image>, index: Option<Index>) -> Self {
+        let named = |blob: &[u8]| (digest(blob), blob.len() as u64);
+        let blobs = |image: &Image| image.blobs().map(|blob| named(blob)).collect();
+        Self {
+            blobs: images.iter().map(blobs).collect(),
+            images,
+            index,
+        }
+    }
+
     /// The one platform that is asked for, if it is one.
     pub(crate) fn platform() -> Platform {
         Platform::new("linux", "amd64")
@@ -170,11 +183,14 @@ impl Picture {
     }
 
     /// The distinct blobs that a task moves, and their sizes.
-    pub(crate) fn blobs(&self, one: bool) -> std::collections::BTreeMap<Digest, u64> {
-        let blobs = self.chosen(one).iter().flat_map(Image::blobs);
-        blobs
-            .map(|blob| (digest(blob), blob.len() as u64))
-            .collect()
+    pub(crate) fn blobs(&self, one: bool) -> BTreeMap<Digest, u64> {
+        let chosen = &self.blobs[..self.chosen(one).len()];
+        chosen.iter().flatten().cloned().collect()
+    }
+
+    /// How many manifests and blobs it has.
+    pub(crate) fn parts(&self) -> usize {
+        1 + self.images.len() + self.blobs(false).len()
     }
 
     /// Puts it into a registry.
@@ -253,10 +269,7 @@ impl Plan {
                 options: options(registry, access),
                 plain: true,
             }),
-            pictures: vec![Picture {
-                images: vec![image],
-                index: None,
-            }],
+            pictures: vec![Picture::new(vec![image], None)],
             tasks: vec![task],
             processes: 1,
             in_flight: 1,
@@ -380,7 +393,7 @@ fn picture(choose: &mut dyn Choose) -> Picture {
         .collect();
     let entries: Vec<(&str, &Image)> = PLATFORMS.into_iter().zip(&images).collect();
     let index = (platforms > 1).then(|| index(&entries));
-    Picture { images, index }
+    Picture::new(images, index)
 }
 
 /// The same image, which says that it is about another one, as signatures do.

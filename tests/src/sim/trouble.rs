@@ -52,6 +52,7 @@ impl World<'_> {
         let new = self.process();
         let dead = std::mem::replace(&mut self.processes[process], new);
         self.count_dead(&dead);
+        let mut saved = dead.saved.clone();
         // Its partials are given back as they are, as locks end with their process.
         self.bury(dead);
         for at in 1..3 {
@@ -70,6 +71,9 @@ impl World<'_> {
                     None => {}
                 }
             }
+        }
+        if let Some(saved) = saved.take_if(|_| self.choose.below(4) > 0) {
+            self.resume(process, saved);
         }
         self.start_tasks(process);
     }

@@ -4,7 +4,7 @@
 //! session and the driver around it; when it crashes, another one takes its place with the stores as
 //! they are. Must not know HTTP (`exchange`) nor what must hold (`oracles`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use super::fault::Fault;
 use super::memory::{self, Bounds, Held};
 use super::oracles::Economy;
 use super::plan::{Plan, SOURCES};
+use super::resume::Saved;
 use crate::world::scenes::{digest, fill_picture};
 
 /// Everything there is.
@@ -50,6 +51,7 @@ pub(crate) struct World<'a> {
     pub(crate) later: Vec<usize>,
     pub(crate) results: Vec<Option<Result<Report, Failure>>>,
     pub(crate) crashes: u32,
+    pub(crate) resumed: u32,
 }
 
 /// A session and the driver around it.
@@ -64,6 +66,13 @@ pub(crate) struct Process {
     pub(crate) tasks: BTreeMap<TaskId, usize>,
     /// Token requests so far.
     pub(crate) fetched: BTreeMap<String, u32>,
+    /// Its last checkpoint, and whether it is to take one.
+    pub(crate) saved: Option<Saved>,
+    saves: bool,
+    /// What tasks that were resumed must end with.
+    pub(crate) pinned: BTreeMap<TaskId, String>,
+    /// Tasks that were not in a checkpoint any more.
+    pub(crate) ending: BTreeSet<TaskId>,
 }
 
 /// A job outside.
@@ -94,12 +103,9 @@ pub(crate) enum Ran {
 
 impl<'a> World<'a> {
     pub(crate) fn new(plan: Plan, choose: &'a mut dyn Choose) -> Self {
-        let mut models = plan.settings.clone().map(|it| Model::new(it.options));
+        let models = plan.settings.clone().map(|it| Model::new(it.options));
         let disks: [Disk; 3] = Default::default();
         for (at, picture) in plan.pictures.iter().enumerate() {
-            for model in &mut models {
-                picture.seed(model, SOURCES[at % SOURCES.len()], &format!("p{at}"));
-            }
             fill_picture(&disks[0].memory, picture, &format!("p{at}"));
         }
         let mut world = Self {
@@ -121,7 +127,9 @@ impl<'a> World<'a> {
             late: Vec::new(),
             credits: Vec::new(),
             crashes: 0,
+            resumed: 0,
         };
+        world.put_tags();
         world.inherit();
         for at in 0..world.plan.processes {
             let process = world.process();
@@ -129,6 +137,15 @@ impl<'a> World<'a> {
             world.start_tasks(at);
         }
         world
+    }
+
+    /// What is read from has its tags.
+    fn put_tags(&mut self) {
+        for (at, picture) in self.plan.pictures.iter().enumerate() {
+            for model in &mut self.models {
+                picture.seed(model, SOURCES[at % SOURCES.len()], &format!("p{at}"));
+            }
+        }
     }
 
     /// Partials that an earlier run has left.
@@ -161,6 +178,7 @@ impl<'a> World<'a> {
             self.arrive_late(&request);
         }
         self.lines.push("= from here on nothing goes wrong".into());
+        self.put_tags();
         for (at, task) in self.plan.tasks.iter_mut().enumerate() {
             (task.process, task.deadline) = (0, None);
             self.results[at] = None;
@@ -187,14 +205,19 @@ impl<'a> World<'a> {
             running: Vec::new(),
             tasks: BTreeMap::new(),
             fetched: BTreeMap::new(),
+            saved: None,
+            saves: false,
+            pinned: BTreeMap::new(),
+            ending: BTreeSet::new(),
         }
     }
 
-    /// Starts the tasks of a process that were asked for and are not over.
+    /// Starts the tasks of a process that were asked for, are not over and not under way.
     pub(crate) fn start_tasks(&mut self, process: usize) {
         for at in 0..self.plan.tasks.len() {
             let is_here = self.plan.tasks[at].process == process;
-            if is_here && self.results[at].is_none() && !self.later.contains(&at) {
+            let runs = self.processes[process].tasks.values().any(|it| *it == at);
+            if is_here && !runs && self.results[at].is_none() && !self.later.contains(&at) {
                 self.start(at);
             }
         }
@@ -225,6 +248,10 @@ impl<'a> World<'a> {
                 Output::Event(task, event) => self.take_event(at, task, event),
                 Output::Wait(wake) => {
                     idle = false;
+                    // All that is to be told is told.
+                    if std::mem::take(&mut self.processes[at].saves) {
+                        self.save(at);
+                    }
                     if let Some(wake) = wake {
                         self.check(wake > now, || format!("{wake} has passed at {now}"));
                         let wake = self.now + wake.since(now);
@@ -260,6 +287,12 @@ impl<'a> World<'a> {
             63 => self.start_later(),
             62 => self.choose_cancel(),
             61 => self.leap(),
+            60 => self.move_tags(),
+            50..60 => {
+                let at = self.pick(self.processes.len());
+                self.processes[at].saves = true;
+                false
+            }
             _ => false,
         }
     }
@@ -424,10 +457,19 @@ impl<'a> World<'a> {
         let Some(at) = self.processes[process].tasks.get(&id).copied() else {
             return self.violate(format!("{id} is over: {event:?}"));
         };
+        self.check_ending(process, id, &event);
         match event {
             Event::Retrying { why, .. } => self.check_blame(&why),
             Event::Finished(result) => {
                 self.check_result(at, &result);
+                if result.is_err() {
+                    let task = self.plan.tasks[at];
+                    self.economy
+                        .failed(&task, &self.plan.pictures[task.picture]);
+                }
+                if let Some(pinned) = self.processes[process].pinned.remove(&id) {
+                    self.check_pinned(at, &pinned, &result);
+                }
                 self.processes[process].tasks.remove(&id);
                 self.results[at] = Some(result);
             }

@@ -283,6 +283,37 @@ fn a_task_that_stands_still() {
     assert_eq!(said, "nothing happens any more");
 }
 
+#[test]
+fn a_resumed_task_that_ends_with_something_else() {
+    let said = said(Operation::Pull, |world| {
+        while world.results[0].is_none() {
+            assert!(world.step());
+        }
+        let result = world.results[0].clone().unwrap();
+        let pinned = digest(b"what it was resumed with");
+        world.check_pinned(0, pinned.as_str(), &result);
+    });
+    assert!(
+        said.starts_with("task 0 was resumed with sha256:"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_task_that_a_checkpoint_has_forgotten() {
+    let said = said(Operation::Pull, |world| {
+        let id = *world.processes[0].tasks.keys().next().unwrap();
+        world.processes[0].ending.insert(id);
+        while world.violation.is_none() {
+            assert!(world.step());
+        }
+    });
+    assert!(
+        said.starts_with("task0 was not in a checkpoint, and goes on"),
+        "{said}"
+    );
+}
+
 /// A session that keeps what is over: it has tasks that nobody asked for.
 #[test]
 fn a_session_that_holds_more_than_it_may() {
