@@ -28,7 +28,7 @@ use windlass_tests::sim::{Run, Sort, Tally, shrink};
 /// So many of the first seeds run twice.
 const TWICE: u64 = 200;
 /// So many lists are tried to make a failure simpler.
-const SHRINKING: usize = 4000;
+const SHRINKING: usize = 2000;
 /// One seed in so many is a hostile and a greedy world, too: these take longer.
 const BESIDES: u64 = 100;
 

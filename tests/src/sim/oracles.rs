@@ -58,7 +58,9 @@ impl Economy {
             let new = self.counted.insert(key);
             // Small blobs are sent without asking whether they are there, and so are all that could
             // not be mounted.
-            let asks = size >= ASKS_FROM && task.operation != Operation::CopyWithin;
+            let mounts = task.mounts && task.operation == Operation::Push;
+            let mounts = mounts || task.operation == Operation::CopyWithin;
+            let asks = size >= ASKS_FROM && !mounts;
             if new || (task.operation.writes_to_registry() && !asks) {
                 self.needed += size * times;
             }

@@ -298,6 +298,7 @@ impl Plan {
             ..planned(choose, &pictures, 1)
         });
         plan.tasks = tasks.collect();
+        plan.settings = [0, 1].map(|registry| setting(choose, registry, true));
         let kinds = [
             Fault::Noisy,
             Fault::Bloated,
@@ -338,7 +339,7 @@ impl Plan {
 }
 
 fn swarm(choose: &mut dyn Choose) -> Swarm {
-    let rates = [0, 20, 50, 100, 150, 200, 300];
+    let rates = [0, 20, 50, 80, 120, 160, 250];
     let at = usize::try_from(choose.below(rates.len() as u64)).expect("it is small");
     // Half of the kinds at most worlds, few at some, all at others.
     let bits = 1 << Fault::ALL.len();
@@ -347,7 +348,7 @@ fn swarm(choose: &mut dyn Choose) -> Swarm {
         2 => choose.below(bits) & choose.below(bits),
         _ => bits - 1,
     };
-    let crashes = [0, 0, 3, 10, 30];
+    let crashes = [0, 4, 10, 20, 40];
     let crash = usize::try_from(choose.below(crashes.len() as u64)).expect("it is small");
     Swarm {
         rate: rates[at],
