@@ -2,8 +2,29 @@
 //!
 //! A run draws a world (registries, images, tasks, how often what goes wrong) and everything that
 //! happens in it from one source of choices ([`Choose`]). While faults happen it must stay safe;
-//! then they stop, every task is asked for again, and all must be good and complete. What must hold
-//! is in `oracles`.
+//! then they stop, every task is asked for again, and all must be good and complete.
+//!
+//! ```text
+//!   choices ─▶ plan ─▶ world ─┬─ process: session, jobs, spool ─┐
+//!    (seed,     what    order,│   ▲ dies at any step            ├─▶ two registry models
+//!     bytes,    there   time, │   └ another one, from scratch   ├─▶ three stores
+//!     list,     is      ends  │     or from a checkpoint        │
+//!     all)              of    └─ process ───────────────────────┘
+//!                       jobs       faults in between: exchange, mangle, greedy, local, trouble
+//!   judged at each step: oracles   at the end: ending
+//! ```
+//!
+//! What is judged: bytes are what their names say; nothing is committed twice, put before what it
+//! names, or taken away; no secret goes to whom it is not for, or is shown, or written into a
+//! checkpoint; slots; each token asked for once; everything ends, and well when faults have stopped;
+//! no try is explained by a fault that was none; no more bytes and requests than needed; no session
+//! holds more than follows from its limits; who resumes ends with what it had begun with.
+//!
+//! What is not in it, because no client of ours does it: mirrors, lists, referrers' lists, deletes,
+//! uploads in chunks. Exchanges run from head to end at once; what happens within a body (cuts, stalls,
+//! crashes, full disks) happens between its pieces.
+//!
+//! CONTRIBUTING.md says how to run and replay worlds, and how to add a fault or an oracle.
 //!
 //! ```
 //! use windlass_tests::sim;
@@ -31,11 +52,14 @@ mod disk;
 mod ending;
 mod exchange;
 mod fault;
+mod greedy;
 mod local;
 mod mangle;
+mod memory;
 mod occasions;
 mod oracles;
 mod plan;
+mod resume;
 mod secrets;
 mod tally;
 mod trouble;
@@ -46,6 +70,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 pub use choose::{Bytes, Choose, Every, List, Seeded, shrink};
 pub use fault::Fault;
+pub use memory::Held;
 pub use plan::Operation;
 pub(crate) use plan::Picture;
 pub use tally::Tally;
@@ -53,7 +78,7 @@ pub use tally::Tally;
 use plan::{Access, Plan};
 use world::World;
 
-/// More steps than any world takes: who needs more goes in a circle.
+/// More steps per task than any world takes: who needs more goes in a circle.
 const STEPS: usize = 20_000;
 
 /// What became of a world.
@@ -73,16 +98,53 @@ pub struct Run {
     pub tasks: Vec<(Operation, bool, bool)>,
     /// How often a process died.
     pub crashes: u32,
+    /// How often another one went on from a checkpoint.
+    pub resumed: u32,
+    /// What sessions held.
+    pub held: Held,
 }
 
-/// The world of a seed.
+/// The sorts of worlds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Sort {
+    /// Anything may be, and anything go wrong: [`drawn`].
+    Usual,
+    /// Every answer is any answer: [`hostile`].
+    Hostile,
+    /// Registries try to make a session hold much: [`greedy`].
+    Greedy,
+}
+
+impl Sort {
+    /// The world of these choices.
+    pub fn of(self, choose: &mut dyn Choose) -> Run {
+        match self {
+            Self::Usual => drawn(choose),
+            Self::Hostile => hostile(choose),
+            Self::Greedy => greedy(choose),
+        }
+    }
+
+    /// The world of a seed.
+    pub fn seeded(self, seed: u64) -> Run {
+        self.of(&mut Seeded::new(seed))
+    }
+
+    /// The world of a list of choices.
+    pub fn replayed(self, choices: &[u64]) -> Run {
+        self.of(&mut List::new(choices))
+    }
+}
+
+/// The usual world of a seed.
 pub fn seeded(seed: u64) -> Run {
-    drawn(&mut Seeded::new(seed))
+    Sort::Usual.seeded(seed)
 }
 
-/// The world of a list of choices.
+/// The usual world of a list of choices.
 pub fn replayed(choices: &[u64]) -> Run {
-    drawn(&mut List::new(choices))
+    Sort::Usual.replayed(choices)
 }
 
 /// The world of these choices.
@@ -104,7 +166,7 @@ pub fn hostile(choose: &mut dyn Choose) -> Run {
     let mut plan = Plan::draw(&mut recorder);
     plan.swarm = fault::Swarm {
         rate: 1000,
-        kinds: 1 << Fault::Arbitrary.place(),
+        kinds: 1 << Fault::Arbitrary.place() | 1 << Fault::NewRealm.place(),
         crashes: 0,
         most: 500,
         even: false,
@@ -112,6 +174,16 @@ pub fn hostile(choose: &mut dyn Choose) -> Run {
     for setting in &mut plan.settings {
         setting.options.check_references = true;
     }
+    run(plan, recorder)
+}
+
+/// A world in which every registry tries to make a session hold much.
+pub fn greedy(choose: &mut dyn Choose) -> Run {
+    let mut recorder = Recorder {
+        choose,
+        choices: Vec::new(),
+    };
+    let plan = Plan::greedy(&mut recorder);
     run(plan, recorder)
 }
 
@@ -182,6 +254,8 @@ fn run(plan: Plan, mut recorder: Recorder<'_>) -> Run {
         faults: world.fired,
         tasks: tasks.collect(),
         crashes: world.crashes,
+        resumed: world.resumed,
+        held: world.held,
         choices: {
             drop(world);
             recorder.choices
@@ -203,7 +277,7 @@ fn recover(world: &mut World<'_>) {
 }
 
 fn until_idle(world: &mut World<'_>) {
-    for _ in 0..STEPS {
+    for _ in 0..STEPS * world.plan.tasks.len() {
         if world.violation.is_some() || !world.step() {
             return;
         }

@@ -1,17 +1,20 @@
-//! Both clients send the same requests, header by header, and tell the same story.
+//! Both clients send the same requests, header by header, and tell the same story: their transcripts
+//! are equal, but for the time that something took.
 //!
 //! With one exchange at a time the order of requests is the session's, so it can be compared, as
 //! long as blobs become ready in a fixed order ([`InTurn`]). Steps in a store run beside each other
-//! and beside an exchange: of those the set is compared.
+//! and beside an exchange: of those, and of what an observer is told of them, the set is compared.
+//! Where a request is tried again, the set of everything: what goes out while it waits depends on
+//! the clock.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::HeaderMap;
-use http::header::{ACCEPT, CONNECTION, HOST};
-use windlass_core::{Descriptor, Digest, StoreError};
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST};
+use http::{HeaderMap, StatusCode};
+use windlass_core::{Descriptor, Digest, StoreError, transcript};
 use windlass_store::{Begun, Store};
 use windlass_testbed::{
     Answer, Auth, Bearer, Delivery, Entry, Image, Model, Options, Request, Server, Storage, User,
@@ -32,6 +35,22 @@ struct Story {
     exchanges: Vec<String>,
     /// The same for everything else, sorted.
     steps: Vec<String>,
+    /// What the observer was told, sorted.
+    events: Vec<String>,
+}
+
+impl Story {
+    /// The same story without the order of anything, and without the names that a server gives in
+    /// the order in which it is asked.
+    fn unordered(mut self) -> Self {
+        for lines in [&mut self.requests, &mut self.exchanges, &mut self.events] {
+            for line in lines.iter_mut() {
+                *line = without_serials(line);
+            }
+            lines.sort();
+        }
+        self
+    }
 }
 
 fn app() -> Image {
@@ -83,6 +102,10 @@ fn tell<D: Driver>(servers: &[(&str, &Server)], ask: Ask, watch: &Arc<Watch>) ->
             false => steps.push(both),
         }
     }
+    let events = watch.events();
+    let events = events.iter().map(transcript::event);
+    let mut events: Vec<String> = events.map(|event| named(without_waits(&event))).collect();
+    events.sort();
     // Two hosts have a slot each.
     exchanges.sort_by_key(|both| {
         servers
@@ -94,6 +117,18 @@ fn tell<D: Driver>(servers: &[(&str, &Server)], ask: Ask, watch: &Arc<Watch>) ->
         requests: requests.map(named).collect(),
         exchanges,
         steps,
+        events,
+    }
+}
+
+/// Without how long it waits until the next try.
+fn without_waits(event: &str) -> String {
+    match event.split_once(", again in ") {
+        Some((failed, rest)) => {
+            let why = rest.split_once(" ms: ").map_or(rest, |(_, why)| why);
+            format!("{failed}: {why}")
+        }
+        None => event.to_owned(),
     }
 }
 
@@ -217,11 +252,14 @@ fn fields(headers: &HeaderMap) -> Vec<String> {
 fn same(story: impl Fn(Kind) -> Story) {
     let blocking = story(Kind::Blocking);
     assert!(!blocking.requests.is_empty() && !blocking.exchanges.is_empty());
+    let is_end = |event: &String| event.starts_with("* finished ");
+    assert_eq!(blocking.events.iter().filter(|it| is_end(it)).count(), 1);
     for kind in [Kind::Single, Kind::Many] {
         let other = story(kind);
         compare("request", &blocking.requests, &other.requests);
         compare("exchange", &blocking.exchanges, &other.exchanges);
         compare("step", &blocking.steps, &other.steps);
+        compare("event", &blocking.events, &other.events);
     }
 }
 
@@ -298,22 +336,15 @@ fn of_a_copy_between_registries() {
         );
         let ask = ask.spool(&InTurn::store(&spool, &watch, &app()));
         let servers = [("source", &source), ("destination", &destination)];
-        let mut story = kind.tell(&servers, ask, &watch);
-        for lines in [&mut story.requests, &mut story.exchanges] {
-            for line in lines.iter_mut() {
-                *line = without_serials(line);
-            }
-            lines.sort();
-        }
-        story
+        kind.tell(&servers, ask, &watch).unordered()
     });
 }
 
-/// Without the names that the registry gives to uploads and their states.
+/// Without the names that the registry gives to uploads, their states, tokens and signatures.
 fn without_serials(line: &str) -> String {
     let is_end = |c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '%');
     let mut left = line.to_owned();
-    for label in ["upload.", "state."] {
+    for label in ["upload.", "state.", "token.", "sig."] {
         let mut parts = left.split(label);
         let mut out = parts.next().unwrap_or_default().to_owned();
         for part in parts {
@@ -360,6 +391,192 @@ fn of_a_resumed_pull() {
         assert!(ranges >= 2, "{:#?}", story.requests);
         story
     });
+}
+
+/// What happens to one request.
+#[derive(Clone, Copy, Debug)]
+enum Blow {
+    /// 503: try again.
+    Unavailable,
+    /// 401: the token is taken no more.
+    Unauthorized,
+    /// The answer's body breaks off.
+    Cut,
+    /// The connection breaks before the answer.
+    Reset,
+}
+
+impl Blow {
+    fn deliver(self, request: &Request, answer: Answer) -> Delivery {
+        match self {
+            Self::Unavailable => {
+                Answer::error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "later").into()
+            }
+            Self::Unauthorized => {
+                let realm = format!("http://{}/token", request.host);
+                let challenge = format!("Bearer realm=\"{realm}\",service=\"testbed\"");
+                Answer::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "once more")
+                    .header("www-authenticate", challenge)
+                    .into()
+            }
+            Self::Cut => {
+                let half = answer.body.len() as u64 / 2;
+                let mut delivery = Delivery::from(answer);
+                delivery.cut_body_after = Some(half);
+                delivery
+            }
+            Self::Reset => {
+                let mut delivery = Delivery::from(answer);
+                delivery.reset_before_head = true;
+                delivery
+            }
+        }
+    }
+}
+
+/// Deals this blow to the first request with this method and this in its target that has a token.
+fn dealing(blow: Blow, method: &'static str, part: &'static str) -> Faults {
+    let dealt = AtomicBool::new(false);
+    Faults::new().deliver(move |request: &Request, _, answer: Answer| {
+        let is_it = request.method == method
+            && request.target.contains(part)
+            && request.headers.contains_key(AUTHORIZATION);
+        if is_it && !dealt.swap(true, Ordering::SeqCst) {
+            return blow.deliver(request, answer);
+        }
+        answer.into()
+    })
+}
+
+/// A small image: it is the ways through the protocol that count.
+fn little() -> Image {
+    image(&[noise(90_000, 3)])
+}
+
+fn with_little(options: Options) -> Model {
+    let mut model = Model::new(options);
+    model.put_image("team/app", Some("v1"), &little());
+    model
+}
+
+#[test]
+fn of_pulls_in_which_something_fails() {
+    use Blow::{Cut, Reset, Unauthorized, Unavailable};
+    for part in ["/manifests/v1", "/blobs/sha256:"] {
+        for blow in [Unavailable, Unauthorized, Cut, Reset] {
+            same(|kind| {
+                let (server, _) = serve(with_little(bearer()), dealing(blow, "GET", part));
+                let (shelf, watch) = (Shelf::new(), Watch::new());
+                let store = InTurn::store(&shelf, &watch, &little());
+                let ask = Ask::pull(&format!("{}/team/app:v1", server.host()), &store);
+                let story = kind.tell(&[("registry", &server)], ask, &watch).unordered();
+                shelf.check_holds(&little());
+                story.hit(blow)
+            });
+        }
+    }
+}
+
+#[test]
+fn of_pushes_in_which_something_fails() {
+    use Blow::{Reset, Unauthorized, Unavailable};
+    let shelf = Shelf::new();
+    let source = Server::start(with_little(Options::default())).unwrap();
+    let ask = Ask::pull(&format!("{}/team/app:v1", source.host()), &shelf.store);
+    Blocking::new(&Setup::new()).run(ask).unwrap();
+    let places = [
+        ("POST", "/blobs/uploads/"),
+        ("PUT", "/blobs/uploads/"),
+        ("PUT", "/manifests/"),
+    ];
+    for (method, part) in places {
+        for blow in [Unavailable, Unauthorized, Reset] {
+            same(|kind| {
+                let (server, _) = serve(Model::new(bearer()), dealing(blow, method, part));
+                let ask = Ask::push(&shelf.store, &format!("{}/team/app:v1", server.host()));
+                let story = kind.tell(&[("registry", &server)], ask, &Watch::new());
+                let tag = server.with_model(|model| model.tag("team/app", "v1").cloned());
+                assert_eq!(tag, Some(little().digest));
+                story.unordered().hit(blow)
+            });
+        }
+    }
+}
+
+#[test]
+fn of_copies_in_which_something_fails() {
+    use Blow::{Reset, Unauthorized, Unavailable};
+    for (method, part) in [
+        ("GET", "/manifests/v1"),
+        ("POST", "mount="),
+        ("PUT", "/manifests/"),
+    ] {
+        for blow in [Unavailable, Unauthorized, Reset] {
+            same(|kind| {
+                let (server, _) = serve(with_little(bearer()), dealing(blow, method, part));
+                let host = server.host();
+                let ask = Ask::copy(&format!("{host}/team/app:v1"), &format!("{host}/other:v2"));
+                let story = kind.tell(&[("registry", &server)], ask, &Watch::new());
+                story.unordered().hit(blow)
+            });
+        }
+    }
+}
+
+#[test]
+fn of_copies_between_registries_in_which_something_fails() {
+    use Blow::{Cut, Reset, Unauthorized, Unavailable};
+    // At the source, at the destination.
+    let places = [
+        ("GET", "/blobs/sha256:", true),
+        ("PUT", "/blobs/uploads/", false),
+    ];
+    for (method, part, at_source) in places {
+        for blow in [Unavailable, Unauthorized, Cut, Reset] {
+            same(|kind| {
+                let dealt = dealing(blow, method, part);
+                let (ours, theirs) = if at_source {
+                    (dealt, Faults::new())
+                } else {
+                    (Faults::new(), dealt)
+                };
+                let (source, _) = serve(with_little(bearer()), ours);
+                let (destination, _) = serve(Model::new(bearer()), theirs);
+                let (spool, watch) = (Shelf::new(), Watch::new());
+                let ask = Ask::copy(
+                    &format!("{}/team/app:v1", source.host()),
+                    &format!("{}/other:v2", destination.host()),
+                );
+                let ask = ask.spool(&InTurn::store(&spool, &watch, &little()));
+                let servers = [("source", &source), ("destination", &destination)];
+                let story = kind.tell(&servers, ask, &watch).unordered();
+                // What is said of an upload fits into one packet.
+                if at_source { story.hit(blow) } else { story }
+            });
+        }
+    }
+}
+
+impl Story {
+    /// The blow was felt.
+    #[track_caller]
+    fn hit(self, blow: Blow) -> Self {
+        let challenges = self
+            .exchanges
+            .iter()
+            .filter(|it| it.contains("challenge Bearer"));
+        let challenges = challenges.count();
+        let tries = self
+            .events
+            .iter()
+            .any(|it| it.starts_with("* try 1 failed"));
+        let felt = match blow {
+            Blow::Unauthorized => challenges >= 2,
+            Blow::Unavailable | Blow::Cut | Blow::Reset => tries,
+        };
+        assert!(felt, "{blow:?}: {self:#?}");
+        self
+    }
 }
 
 /// Leaves the begin of a blob behind, as an earlier run would.

@@ -3,12 +3,13 @@
 
 use http::StatusCode;
 use insta::assert_snapshot;
-use windlass_core::{Copy, Place, Platforms, Task};
-use windlass_testbed::{Answer, Request};
+use windlass_core::config::InFlight;
+use windlass_core::{Config, Copy, Place, Platforms, Task};
+use windlass_testbed::{Answer, Bearer, Request, Unions};
 use windlass_tests::world::Fate;
 use windlass_tests::world::scenes::{
-    alice, bearer, check_holds, check_pushed, copy_within, digest, fill, is, one_at_a_time, open,
-    pull, pulling, small,
+    alice, bearer, bearer_with, check_holds, check_pushed, copy_within, digest, fill, is,
+    one_at_a_time, open, pull, pulling, reference, small,
 };
 
 fn redirect(location: &str) -> Fate {
@@ -76,5 +77,37 @@ fn a_copy_that_heals_itself_sends_what_is_missing() {
     check_pushed(&world, "c/d", &small());
     let puts = world.lines_with("> PUT https://reg.example/v2/c/d/blobs/");
     assert_eq!(puts.len(), 4, "one of the three blobs was sent twice");
+    assert_snapshot!(world.transcript());
+}
+
+/// Usual world, seed 503: a registry that takes no token for two repositories refuses a pull that
+/// went out with the token of a push beside it. The pull's own token is still to be tried.
+#[test]
+fn a_refused_token_of_another_task_is_followed_by_ones_own() {
+    let mut config = Config::default();
+    config.in_flight = InFlight::at_most(2);
+    let options = bearer_with(Bearer {
+        unions: Unions::RefusedAtRegistry,
+        ..Bearer::default()
+    });
+    let (mut world, store, _) = pulling(config, options, &small());
+    world.credential("reg.example", alice(), &["reg.example"]);
+    let (source, contents) = world.store();
+    fill(&contents, &small());
+    let pushed = world.start(Task::copy(Copy {
+        source: Place::Store {
+            store: source,
+            name: None,
+        },
+        destination: Place::Registry(reference("reg.example/c/d:v1")),
+        platforms: Platforms::All,
+        spool: None,
+        from: vec!["a/b".parse().unwrap()],
+    }));
+    let pulled = world.start(pull(store));
+    world.run(pushed).unwrap();
+    world.run(pulled).unwrap();
+    world.run_all();
+    check_pushed(&world, "c/d", &small());
     assert_snapshot!(world.transcript());
 }

@@ -2,7 +2,7 @@
 //! twice. `simulate` goes further.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
-use windlass_tests::sim::{self, Operation, Run, Tally};
+use windlass_tests::sim::{self, Operation, Run, Sort, Tally};
 
 #[track_caller]
 fn check(run: &Run) {
@@ -34,6 +34,18 @@ fn the_same_choices_give_the_same_world() {
         assert_eq!(first.transcript, second.transcript, "seed {seed}");
         let again = sim::replayed(&first.choices);
         assert_eq!(first.transcript, again.transcript, "seed {seed}, replayed");
+    }
+}
+
+/// Registries that answer anything, and registries that try to make a session hold much.
+#[test]
+fn hostile_and_greedy_worlds() {
+    for sort in [Sort::Hostile, Sort::Greedy] {
+        for seed in 0..20 {
+            let run = sort.seeded(seed);
+            let violation = run.violation.as_deref();
+            assert_eq!(violation, None, "{sort:?}, seed {seed}\n{}", run.transcript);
+        }
     }
 }
 

@@ -22,13 +22,13 @@ mod outgoing;
 mod pace;
 mod store;
 mod stores;
-mod whole;
 mod tape;
+mod whole;
 
 pub use incoming::Incoming;
 pub use layout::{Layout, Spool};
 pub use outgoing::{Failure, OutgoingReader};
 pub use store::{Begun, Partial, Store};
 pub use stores::Stores;
-pub use whole::exchange;
 pub use tape::TapeFile;
+pub use whole::exchange;

@@ -19,6 +19,13 @@ use crate::wire::ExchangeId;
 
 /// How often one request may be answered with a challenge, whatever the reasons.
 pub(super) const ROUNDS: u8 = 10;
+/// How long a realm and the name of its service may be together. They are part of every token's key;
+/// real ones have about a hundred bytes.
+const REALM: usize = 2048;
+/// How many scopes a challenge may add to ours, and how long each may be: a name of 255 characters
+/// with its actions. They are part of every token's key, too.
+const SCOPES: usize = 16;
+const SCOPE: usize = 512;
 
 impl Broker {
     /// A request was answered with a challenge.
@@ -96,7 +103,13 @@ impl Broker {
         if !memo.split && asking.wish != asking.needs {
             memo.split = true;
             memo.refusals = 1;
-            self.unions.insert(key.clone(), refusal);
+            self.remember_union(key.clone(), refusal);
+            return Some(Refused::Again);
+        }
+        if key.scopes != memo.scopes(asking) {
+            // Another request's token, which is for more than this one wants: its own may do.
+            memo.refusals = 1;
+            self.remember_union(key.clone(), refusal);
             return Some(Refused::Again);
         }
         None
@@ -116,6 +129,10 @@ impl Broker {
             .find_map(|challenge| {
                 let realm = from.resolve(challenge.param("realm")?).ok()?;
                 let service = challenge.param("service").map(ToString::to_string);
+                let len = realm.as_str().len() + service.as_ref().map_or(0, String::len);
+                if len > REALM {
+                    return None;
+                }
                 Some(Learned::Bearer { realm, service })
             });
         let basic = offered.iter().any(|challenge| challenge.is_scheme("basic"));
@@ -147,17 +164,16 @@ impl Broker {
 
     /// Takes over scopes that a challenge names beyond ours; whether there were any.
     fn widen(&self, asking: &Asking<'_>, memo: &mut Memo, offered: &[Challenge]) -> bool {
-        let mut have = if memo.split {
-            asking.needs.clone()
-        } else {
-            asking.wish.clone()
-        };
-        have.merge(&memo.extra);
+        let have = memo.scopes(asking);
         let mut wanted = Scopes::default();
         let named = offered
             .iter()
             .filter_map(|challenge| challenge.param("scope"));
-        for word in named.flat_map(str::split_whitespace) {
+        let words = named.flat_map(str::split_whitespace);
+        for word in words.filter(|word| word.len() <= SCOPE) {
+            if wanted.len() >= SCOPES {
+                break;
+            }
             // Malformed ones are dropped: Oracle's `::` makes its own token service fail.
             if let Ok(scope) = word.parse::<Scope>() {
                 wanted.insert(scope);

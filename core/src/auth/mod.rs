@@ -65,6 +65,18 @@ impl Memo {
     pub(crate) const fn progressed(&mut self) {
         self.rounds = 0;
     }
+
+    /// The scopes that the request's own token is for.
+    fn scopes(&self, asking: &Asking<'_>) -> Scopes {
+        let scopes = if self.split {
+            asking.needs
+        } else {
+            asking.wish
+        };
+        let mut scopes = scopes.clone();
+        scopes.merge(&self.extra);
+        scopes
+    }
 }
 
 /// What a request may do.
@@ -123,8 +135,11 @@ pub(crate) struct Asking<'a> {
 pub(crate) struct Broker {
     hosts: BTreeMap<Origin, Host>,
     credentials: BTreeMap<(Registry, Repository), Asked>,
+    /// At most [`KEYS`](tokens::KEYS), but for those that are under way.
     tokens: BTreeMap<Key, Entry>,
-    /// Unions of scopes that the token service refused, and how.
+    /// How many tokens there were: each has its own generation, also if it was forgotten meanwhile.
+    generations: u64,
+    /// Unions of scopes that the token service refused, and how; at most [`KEYS`](tokens::KEYS).
     unions: BTreeMap<Key, AuthError>,
     trusted: Vec<(Registry, Origin)>,
     token_limit: u64,
@@ -168,6 +183,7 @@ impl Broker {
             hosts: BTreeMap::new(),
             credentials: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            generations: 0,
             unions: BTreeMap::new(),
             trusted,
             token_limit,

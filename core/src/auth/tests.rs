@@ -3,6 +3,7 @@ use core::time::Duration;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::challenged::ROUNDS;
+use super::tokens::KEYS;
 use super::*;
 use crate::error::Said;
 use crate::op::Grant;
@@ -422,4 +423,75 @@ fn credentials_that_cannot_be_sent() {
     for answer in [colon, CredentialAnswer::Bearer(Secret::new("a\nb"))] {
         assert!(matches!(checked(answer), CredentialAnswer::Failed(_)));
     }
+}
+
+/// SEC-05: realms and scopes are the registry's choice, and so how many tokens it can have us hold.
+#[test]
+fn tokens_are_forgotten_when_there_are_too_many() {
+    let mut bench = Bench::pulling().with_token();
+    for n in 0..1000 {
+        let realm = format!(r#"Bearer realm="https://reg.example/token?n={n}""#);
+        let more = format!(r#"{realm},error="insufficient_scope",scope="repository:x{n}:pull""#);
+        assert_eq!(
+            bench.permit(n + 1),
+            if n == 0 {
+                "go with Bearer T1"
+            } else {
+                "go with Bearer T"
+            }
+        );
+        assert_eq!(bench.refused(n + 1, 401, &more), "again");
+        assert!(bench.permit(n + 1).starts_with("fetch"), "{n}");
+        assert_eq!(bench.granted("T"), 1);
+    }
+    assert_eq!(bench.broker.tokens.len(), KEYS);
+    // A refusal of a forgotten one is no refusal of the one that came later.
+    assert_eq!(bench.refused(0, 401, BEARER), "again");
+    assert!(bench.permit(0).starts_with("fetch"));
+    bench.granted("T2");
+    assert_eq!(bench.permit(0), "go with Bearer T2");
+}
+
+/// SEC-05: what is part of a token's key is short.
+#[test]
+fn absurd_realms_and_scopes_are_not_taken() {
+    let mut bench = Bench::pulling();
+    assert_eq!(bench.permit(0), "go");
+    let long = "x".repeat(3000);
+    let realm = format!(r#"Bearer realm="https://reg.example/token?{long}""#);
+    assert!(bench.refused(0, 401, &realm).starts_with("denied"));
+
+    let mut bench = Bench::pulling().with_token();
+    let scopes: Vec<String> = (0..500).map(|n| format!("repository:x{n}:pull")).collect();
+    let more = format!(
+        r#"{MORE},scope="repository:{long}:pull {}""#,
+        scopes.join(" ")
+    );
+    assert_eq!(bench.refused(0, 401, &more), "again");
+    let fetch = bench.permit(0);
+    assert_eq!(fetch.matches("repository:").count(), 17, "{fetch}");
+    assert!(!fetch.contains(&long));
+}
+
+/// Another request's token, for more than this one wants, is not the last word.
+#[test]
+fn a_larger_token_that_is_refused_is_followed_by_ones_own() {
+    let mut bench = Bench::new(
+        "repository:a/b:pull,push repository:other:pull",
+        "repository:a/b:pull,push repository:other:pull",
+    )
+    .with_token();
+    (bench.wish, bench.needs) = (
+        Scopes::from_challenge("repository:a/b:pull"),
+        Scopes::from_challenge("repository:a/b:pull"),
+    );
+    bench.memos.entry(1).or_default().refusals = 1;
+    assert_eq!(bench.permit(1), "go with Bearer T1");
+    assert_eq!(bench.refused(1, 401, BEARER), "again");
+    let own = "fetch repository:a/b:pull with no credentials";
+    assert_eq!(bench.permit(1), own);
+    bench.granted("T2");
+    assert_eq!(bench.permit(1), "go with Bearer T2");
+    let denied = "denied with a fresh anonymous token";
+    assert_eq!(bench.refused(1, 401, BEARER), denied);
 }

@@ -20,11 +20,17 @@ use crate::time::Time;
 use crate::uri::Url;
 use crate::wire::ExchangeId;
 
+/// How many tokens are remembered at once, and refused unions, and warnings about withheld
+/// credentials. Realms and scopes are the registry's choice, so it could have a session collect
+/// them for as long as it lives (SEC-05); a forgotten token costs a request.
+pub(super) const KEYS: usize = 128;
+
 impl Broker {
     /// A token came.
     pub(crate) fn granted(&mut self, key: &Key, grant: Grant, now: Time) {
+        self.generations += 1;
         let entry = self.tokens.entry(key.clone()).or_default();
-        entry.generation += 1;
+        entry.generation = self.generations;
         // Refreshed a little early: a tenth of its life, 30 s at the most (users.md 4.5).
         let leeway = (grant.life / 10).min(30);
         let until = now + Duration::from_secs(grant.life - leeway);
@@ -43,7 +49,7 @@ impl Broker {
         if let Some(refusal) = refusal
             && key.scopes.len() > 1
         {
-            self.unions.insert(key.clone(), refusal.clone());
+            self.remember_union(key.clone(), refusal.clone());
         }
         self.tokens
             .get_mut(key)
@@ -102,10 +108,7 @@ impl Broker {
         if self.unions.contains_key(&key) {
             memo.split = true;
         }
-        if memo.split {
-            key.scopes = asking.needs.clone();
-        }
-        key.scopes.merge(&memo.extra);
+        key.scopes = memo.scopes(asking);
         if let Some(refusal) = self.unions.get(&key) {
             return Permit::Denied(refusal.clone());
         }
@@ -116,6 +119,7 @@ impl Broker {
             });
             return Permit::Go(Some(bearer(&token)));
         }
+        self.make_room(&key, now);
         let entry = self.tokens.entry(key.clone()).or_default();
         if let Some(parked) = &mut entry.fetching {
             parked.push(asking.id);
@@ -130,6 +134,34 @@ impl Broker {
             limit: self.token_limit,
         };
         Permit::Fetch(key, token.into())
+    }
+
+    /// Notes that a union of scopes is refused; the first ones are forgotten for it.
+    pub(super) fn remember_union(&mut self, key: Key, refusal: AuthError) {
+        if self.unions.len() >= KEYS && !self.unions.contains_key(&key) {
+            self.unions.pop_first();
+        }
+        self.unions.insert(key, refusal);
+    }
+
+    /// Forgets tokens until there is room for one more: those that are of no use first, then the
+    /// oldest, none that is being fetched.
+    fn make_room(&mut self, key: &Key, now: Time) {
+        if self.tokens.len() < KEYS || self.tokens.contains_key(key) {
+            return;
+        }
+        let is_good = |entry: &Entry| entry.ready.as_ref().is_some_and(|(_, until)| *until > now);
+        self.tokens
+            .retain(|_, entry| entry.fetching.is_some() || is_good(entry));
+        while self.tokens.len() >= KEYS {
+            let entries = self.tokens.iter();
+            let idle = entries.filter(|(_, entry)| entry.fetching.is_none());
+            let oldest = idle.min_by_key(|(_, entry)| entry.generation);
+            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
+                return;
+            };
+            self.tokens.remove(&oldest);
+        }
     }
 
     /// A token that is good for `key`: its own, or one with more rights for the same recipient.
@@ -168,7 +200,8 @@ impl Broker {
         ) {
             return credential;
         }
-        if self.withheld.insert((registry.clone(), realm.clone())) {
+        let is_told = self.withheld.len() >= KEYS;
+        if !is_told && self.withheld.insert((registry.clone(), realm.clone())) {
             self.warnings.push(withheld(registry, realm));
         }
         CredentialAnswer::None

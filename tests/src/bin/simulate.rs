@@ -8,6 +8,9 @@
 //! simulate --survey 10000            so many seeds, and each sort of failure with its first seed
 //! ```
 //!
+//! Before each of these, `--world hostile` or `--world greedy` says that the worlds are of that sort.
+//! Of many seeds some run as such worlds anyway.
+//!
 //! The first failure is printed with its choices, shrunk. Exits with 1 if there was one, or if there
 //! was too little to fail at; with 2 if it was asked wrongly.
 #![allow(
@@ -20,12 +23,14 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use windlass_tests::sim::{self, Run, Tally, shrink};
+use windlass_tests::sim::{Run, Sort, Tally, shrink};
 
 /// So many of the first seeds run twice.
 const TWICE: u64 = 200;
 /// So many lists are tried to make a failure simpler.
-const SHRINKING: usize = 4000;
+const SHRINKING: usize = 2000;
+/// One seed in so many is a hostile and a greedy world, too: these take longer.
+const BESIDES: u64 = 100;
 
 enum Asked {
     Seeds {
@@ -40,14 +45,17 @@ enum Asked {
 
 fn main() -> ExitCode {
     match asked(std::env::args().skip(1)) {
-        Ok(Asked::Seeds {
-            count,
-            from,
-            threads,
-        }) => many(count, from.as_deref(), threads),
-        Ok(Asked::Seed(seed)) => one(&sim::seeded(seed), true),
-        Ok(Asked::Survey(count)) => survey(count),
-        Ok(Asked::Replay(choices)) => one(&sim::replayed(&choices), false),
+        Ok((
+            sort,
+            Asked::Seeds {
+                count,
+                from,
+                threads,
+            },
+        )) => many(sort, count, from.as_deref(), threads),
+        Ok((sort, Asked::Seed(seed))) => one(sort, &sort.seeded(seed), true),
+        Ok((sort, Asked::Survey(count))) => survey(sort, count),
+        Ok((sort, Asked::Replay(choices))) => one(sort, &sort.replayed(&choices), false),
         Err(why) => {
             eprintln!("simulate: {why}");
             ExitCode::from(2)
@@ -55,7 +63,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn asked(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
+fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), String> {
+    let mut sort = Sort::Usual;
     let (mut count, mut from, mut alone) = (1000, None, None);
     let mut threads = std::thread::available_parallelism().map_or(1, usize::from);
     while let Some(word) = words.next() {
@@ -71,6 +80,14 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
             "--seeds" => count = number()?,
             "--seed" => alone = Some(Asked::Seed(number()?)),
             "--survey" => alone = Some(Asked::Survey(number()?)),
+            "--world" => {
+                sort = match value.as_str() {
+                    "usual" => Sort::Usual,
+                    "hostile" => Sort::Hostile,
+                    "greedy" => Sort::Greedy,
+                    _ => return Err(format!("--world: there is no {value} one")),
+                }
+            }
             "--seed-from" => from = Some(value),
             "--threads" => threads = usize::try_from(number()?).unwrap_or(1).max(1),
             "--replay" => {
@@ -82,15 +99,16 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
             _ => return Err(format!("{word} is not understood")),
         }
     }
-    Ok(alone.unwrap_or(Asked::Seeds {
+    let asked = alone.unwrap_or(Asked::Seeds {
         count,
         from,
         threads,
-    }))
+    });
+    Ok((sort, asked))
 }
 
 /// One world, told in full.
-fn one(run: &Run, shrinks: bool) -> ExitCode {
+fn one(sort: Sort, run: &Run, shrinks: bool) -> ExitCode {
     print!("{}", run.transcript);
     let Some(violation) = &run.violation else {
         println!("good");
@@ -98,16 +116,21 @@ fn one(run: &Run, shrinks: bool) -> ExitCode {
     };
     println!("FAILED: {violation}");
     if shrinks {
-        println!("simpler: --replay {}", simpler(run));
+        println!(
+            "simpler: --world {} --replay {}",
+            word(sort),
+            simpler(sort, run)
+        );
     }
     ExitCode::FAILURE
 }
 
-fn many(count: u64, from: Option<&str>, threads: usize) -> ExitCode {
+fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode {
     let begun = Instant::now();
     let first = from.map_or(0, hashed);
     let next = AtomicU64::new(0);
     let failed = AtomicU64::new(u64::MAX);
+    let besides = AtomicU64::new(0);
     let work = || {
         let mut tally = Tally::default();
         loop {
@@ -116,12 +139,20 @@ fn many(count: u64, from: Option<&str>, threads: usize) -> ExitCode {
                 return tally;
             }
             let seed = first.wrapping_add(at);
-            let run = sim::seeded(seed);
-            let other = at < TWICE && sim::seeded(seed).transcript != run.transcript;
-            if run.violation.is_some() || other {
+            let run = sort.seeded(seed);
+            let other = at < TWICE && sort.seeded(seed).transcript != run.transcript;
+            let mut bad = run.violation.is_some() || other;
+            tally.add(&run);
+            if sort == Sort::Usual && at % BESIDES == 0 {
+                for run in [Sort::Hostile, Sort::Greedy].map(|sort| sort.seeded(seed)) {
+                    bad |= run.violation.is_some();
+                    tally.hold(&run);
+                    besides.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            if bad {
                 failed.fetch_min(at, Ordering::Relaxed);
             }
-            tally.add(&run);
         }
     };
     let tally = std::thread::scope(|scope| {
@@ -134,16 +165,16 @@ fn many(count: u64, from: Option<&str>, threads: usize) -> ExitCode {
     });
     let seconds = begun.elapsed().as_secs_f64();
     println!(
-        "{tally}{:.1} s, {:.0} seeds per second",
-        seconds,
+        "{tally}and {} hostile and greedy worlds\n{seconds:.1} s, {:.0} seeds per second",
+        besides.into_inner(),
         tally.runs() as f64 / seconds
     );
     let failed = failed.into_inner();
     if failed != u64::MAX {
-        return fail(first.wrapping_add(failed));
+        return fail(sort, first.wrapping_add(failed));
     }
-    // A few runs are too few to count.
-    let lacks = if count >= 1000 {
+    // A few runs are too few to count, and other worlds are not made for this.
+    let lacks = if count >= 1000 && sort == Sort::Usual {
         tally.lacks()
     } else {
         Vec::new()
@@ -156,10 +187,10 @@ fn many(count: u64, from: Option<&str>, threads: usize) -> ExitCode {
 }
 
 /// What goes wrong in how many of the first seeds.
-fn survey(count: u64) -> ExitCode {
+fn survey(world: Sort, count: u64) -> ExitCode {
     let mut sorts = std::collections::BTreeMap::<String, (u64, u64, String)>::new();
     for seed in 0..count {
-        if let Some(violation) = sim::seeded(seed).violation {
+        if let Some(violation) = world.seeded(seed).violation {
             let found = sorts
                 .entry(sort(&violation))
                 .or_insert((0, seed, violation));
@@ -172,21 +203,36 @@ fn survey(count: u64) -> ExitCode {
     ExitCode::from(u8::from(!sorts.is_empty()))
 }
 
-fn fail(seed: u64) -> ExitCode {
-    let run = sim::seeded(seed);
-    match &run.violation {
-        None => println!("FAILED: seed {seed} is not the same every time"),
-        Some(violation) => {
-            println!("FAILED: seed {seed}: {violation}");
-            println!("simpler: --replay {}", simpler(&run));
-        }
-    }
-    println!("again: --seed {seed}");
+fn fail(sort: Sort, seed: u64) -> ExitCode {
+    let mut sorts = vec![sort, Sort::Hostile, Sort::Greedy];
+    sorts.dedup();
+    let found = sorts.into_iter().find_map(|sort| {
+        let run = sort.seeded(seed);
+        run.violation
+            .clone()
+            .map(|violation| (sort, run, violation))
+    });
+    let Some((sort, run, violation)) = found else {
+        println!("FAILED: seed {seed} is not the same every time");
+        return ExitCode::FAILURE;
+    };
+    let word = word(sort);
+    println!("FAILED: seed {seed}: {violation}");
+    println!("simpler: --world {word} --replay {}", simpler(sort, &run));
+    println!("again: --world {word} --seed {seed}");
     ExitCode::FAILURE
 }
 
+const fn word(sort: Sort) -> &'static str {
+    match sort {
+        Sort::Hostile => "hostile",
+        Sort::Greedy => "greedy",
+        _ => "usual",
+    }
+}
+
 /// The choices of a failure, shrunk: it must still be the same sort of failure.
-fn simpler(run: &Run) -> String {
+fn simpler(world: Sort, run: &Run) -> String {
     let sort = |violation: &str| {
         violation
             .chars()
@@ -196,7 +242,7 @@ fn simpler(run: &Run) -> String {
     };
     let wanted: String = run.violation.as_deref().map_or_else(String::new, sort);
     let choices = shrink(run.choices.clone(), SHRINKING, |choices| {
-        let violation = sim::replayed(choices).violation;
+        let violation = world.replayed(choices).violation;
         violation.is_some_and(|violation| sort(&violation) == wanted)
     });
     let numbers: Vec<String> = choices.iter().map(u64::to_string).collect();

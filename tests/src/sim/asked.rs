@@ -2,6 +2,7 @@
 //!
 //! Responsible for names: where things are and where they go. Must not know what comes of it.
 
+use windlass_core::reference::Repository;
 use windlass_core::{Copy, Place, Platforms, StoreId, Task, Time};
 
 use super::plan::{Operation, Picture, Planned};
@@ -15,21 +16,24 @@ pub(crate) fn asked(at: usize, task: &Planned, ids: [StoreId; 4]) -> Task {
     let registry = |registry: usize, rest: &str| {
         Place::Registry(reference(&format!("reg{registry}.example/{rest}")))
     };
-    let read = registry(task.registry, &format!("src/app:{from}"));
-    let written = registry(task.destination(), &format!("dst/one:{to}"));
+    let read = registry(task.registry, &format!("{}:{from}", task.read()));
+    let written = registry(task.destination(), &format!("{}:{to}", task.written()));
     let named = |store, name| Place::Store {
         store,
         name: Some(name),
     };
     let (source, destination) = match task.operation {
         Operation::Resolve => {
-            let name = format!("reg{}.example/src/app:{from}", task.registry);
+            let name = format!("reg{}.example/{}:{from}", task.registry, task.read());
             return by(Task::resolve(reference(&name)), task);
         }
         Operation::Pull => (read, named(target, to)),
         Operation::Push => (named(source, from), written),
         Operation::CopyWithin | Operation::CopyBetween => (read, written),
-        Operation::LayoutCopy => (named(source, from), named(second, to)),
+        Operation::LayoutCopy => {
+            let into = if task.beside { target } else { second };
+            (named(source, from), named(into, to))
+        }
     };
     let platforms = if task.one {
         Platforms::One(Picture::platform())
@@ -41,9 +45,16 @@ pub(crate) fn asked(at: usize, task: &Planned, ids: [StoreId; 4]) -> Task {
         destination,
         platforms,
         spool: Some(spool),
-        from: Vec::new(),
+        from: candidates(task),
     };
     by(Task::copy(copy), task)
+}
+
+/// Where the blobs of a push are at its registry, too.
+fn candidates(task: &Planned) -> Vec<Repository> {
+    let knows = task.mounts && task.operation == Operation::Push;
+    let repository = || task.read().parse().expect("a repository");
+    knows.then(repository).into_iter().collect()
 }
 
 fn by(task: Task, planned: &Planned) -> Task {

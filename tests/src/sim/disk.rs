@@ -27,6 +27,10 @@ pub(crate) struct Notes {
     pub(crate) apart: u64,
     /// Something was named.
     pub(crate) named: bool,
+    /// Documents that were put.
+    pub(crate) put: Vec<Digest>,
+    /// A blob that was removed.
+    pub(crate) removed: Option<Digest>,
     /// A blob that was committed though it was there.
     pub(crate) twice: Option<Digest>,
     /// How many more bytes fit.
@@ -94,11 +98,15 @@ impl Store for Disk {
     }
 
     fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        self.notes().put.push(digest.clone());
         self.memory.put(digest, bytes)
     }
 
     fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
-        self.notes().committed.remove(digest);
+        let mut notes = self.notes();
+        notes.committed.remove(digest);
+        notes.removed = Some(digest.clone());
+        drop(notes);
         self.memory.remove(digest)
     }
 

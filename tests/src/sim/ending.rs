@@ -9,7 +9,7 @@ use windlass_testbed::Model;
 
 use super::disk::Disk;
 use super::oracles::ASKS_FROM;
-use super::plan::{Operation, Plan};
+use super::plan::{DESTINATIONS, Operation, Plan};
 use super::world::World;
 
 impl World<'_> {
@@ -29,19 +29,42 @@ impl World<'_> {
         missing.into_iter().for_each(|what| self.violate(what));
     }
 
+    /// A document was put into a store: what it names was there before.
+    pub(crate) fn check_order(&mut self, disk: &Disk, put: &Digest) {
+        let has = |digest: &Digest, size: Option<u64>| {
+            let bytes = disk.memory.bytes(digest)?;
+            size.is_none_or(|size| size == bytes.len() as u64)
+                .then_some(bytes)
+        };
+        if let Some(problem) = incomplete(put.as_str(), None, &has) {
+            self.violate(format!("{put} was put into a store, but {problem}"));
+        }
+    }
+
+    /// A registry took a manifest: whatever it has now is whole, whether it looks or not, and so is
+    /// what it has tags for.
     pub(crate) fn check_tags(&mut self) {
         let mut missing = None;
         for (owner, model) in self.models.iter().enumerate() {
-            for at in 0..self.plan.tasks.len() {
-                let tag = format!("t{at}");
-                let Some(root) = model.tag("dst/one", &tag) else {
-                    continue;
-                };
-                let problem = incomplete(root.as_str(), None, &|digest, size| {
-                    in_registry(model, digest, size)
+            for repository in DESTINATIONS {
+                let tags = (0..self.plan.tasks.len()).map(|at| format!("t{at}"));
+                let tags = tags.filter_map(|tag| {
+                    let root = model.tag(repository, &tag)?.as_str().to_owned();
+                    Some((tag, root))
                 });
-                missing =
-                    missing.or_else(|| Some(format!("reg{owner} has {tag}, but {}", problem?)));
+                let roots = model.manifest_digests(repository).into_iter();
+                let roots = roots.map(|root| ("a manifest".to_owned(), root.as_str().to_owned()));
+                for (what, root) in tags.chain(roots) {
+                    let problem = incomplete(&root, None, &|digest, size| {
+                        in_registry(model, repository, digest, size)
+                    });
+                    missing = missing.or_else(|| {
+                        Some(format!(
+                            "reg{owner}/{repository} has {what}, but {}",
+                            problem?
+                        ))
+                    });
+                }
             }
         }
         missing.into_iter().for_each(|what| self.violate(what));
@@ -63,18 +86,29 @@ impl World<'_> {
             let name = format!("t{at}");
             let found = match task.operation {
                 Operation::Resolve => continue,
-                Operation::Pull => named(&self.disks[1], &name),
-                Operation::LayoutCopy => named(&self.disks[2], &name),
-                _ => {
-                    let model = &self.models[task.destination()];
-                    let tag = model.tag("dst/one", &name);
-                    tag.map(|digest| digest.as_str().to_owned())
-                }
+                _ => match task.disk() {
+                    Some(disk) => named(&self.disks[disk], &name),
+                    None => {
+                        let model = &self.models[task.destination()];
+                        let tag = model.tag(task.written(), &name);
+                        tag.map(|digest| digest.as_str().to_owned())
+                    }
+                },
             };
             self.check(found.as_deref() == Some(expected.as_str()), || {
                 format!("task {at} is good, but {name} is {found:?}")
             });
         }
+        self.check_disks();
+        self.check_registries();
+        self.check_economy();
+        for process in std::mem::take(&mut self.processes) {
+            self.bury(process);
+        }
+    }
+
+    /// Every byte in a store is what its name says, and nothing is half done.
+    pub(crate) fn check_disks(&mut self) {
         let disks = self
             .disks
             .iter()
@@ -88,20 +122,20 @@ impl World<'_> {
             wrong.extend(taken.iter().map(|name| format!("{name} is still open")));
         }
         wrong.into_iter().for_each(|what| self.violate(what));
-        self.check_registries();
-        self.check_economy();
     }
 
     pub(crate) fn check_registries(&mut self) {
         let mut wrong = Vec::new();
-        for model in &self.models {
-            for digest in model.blob_digests("dst/one") {
-                let bytes = model.blob_bytes("dst/one", &digest);
+        let places = self.models.iter();
+        let places = places.flat_map(|model| DESTINATIONS.map(|repository| (model, repository)));
+        for (model, repository) in places {
+            for digest in model.blob_digests(repository) {
+                let bytes = model.blob_bytes(repository, &digest);
                 let good = bytes.is_some_and(|bytes| is(digest.as_str(), bytes));
                 wrong.extend((!good).then(|| format!("{digest} has other bytes in a registry")));
             }
-            for digest in model.manifest_digests("dst/one") {
-                let bytes = model.manifest_bytes("dst/one", &digest);
+            for digest in model.manifest_digests(repository) {
+                let bytes = model.manifest_bytes(repository, &digest);
                 let good = bytes.is_some_and(|(_, bytes)| is(digest.as_str(), bytes));
                 wrong.extend((!good).then(|| format!("{digest} has other bytes in a registry")));
             }
@@ -184,12 +218,17 @@ fn is(digest: &str, bytes: &[u8]) -> bool {
         .is_ok_and(|digest| digest.verifies(bytes))
 }
 
-fn in_registry(model: &Model, digest: &Digest, size: Option<u64>) -> Option<Vec<u8>> {
+fn in_registry(
+    model: &Model,
+    repository: &str,
+    digest: &Digest,
+    size: Option<u64>,
+) -> Option<Vec<u8>> {
     let digest = windlass_testbed::Digest::parse(digest.as_str())?;
     let manifest = model
-        .manifest_bytes("dst/one", &digest)
+        .manifest_bytes(repository, &digest)
         .map(|(_, bytes)| bytes);
-    let bytes = manifest.or_else(|| model.blob_bytes("dst/one", &digest))?;
+    let bytes = manifest.or_else(|| model.blob_bytes(repository, &digest))?;
     size.is_none_or(|size| size == bytes.len() as u64)
         .then(|| bytes.to_vec())
 }

@@ -105,7 +105,9 @@ impl World<'_> {
         }
         let fault = self.draw(&request, sort, owner);
         if let Some(fault) = fault {
-            self.credit(&call);
+            if !fault.is_harmless() {
+                self.credit(&call);
+            }
             if fault == Fault::Late {
                 self.late.push(request.clone());
             }

@@ -67,6 +67,14 @@ pub enum Fault {
     Forgets,
     /// An answer of any kind.
     Arbitrary,
+    /// Hundreds of headers that nobody needs; the answer stands.
+    Noisy,
+    /// A body far longer than anybody asked for.
+    Bloated,
+    /// A manifest with as many parts as may be, or one more, none of which exists.
+    Endless,
+    /// A challenge that names another realm and other scopes each time.
+    NewRealm,
     /// The worker dies with an exchange.
     LostExchange,
     /// The driver cannot tell which credentials there are.
@@ -87,17 +95,23 @@ pub enum Fault {
     Crash,
     /// The process dies while a body arrives.
     CrashInBody,
+    /// The tags that are read from are moved to another image.
+    TagMoves,
     /// Somebody cancels a task.
     Cancelled,
     /// The end of a job is reported a second time.
     Duplicate,
     /// A job that is to be aborted ends by itself.
     EndsAnyway,
+    /// Much time passes at once: the machine slept.
+    TimeLeaps,
+    /// An instant is handed in that has passed.
+    TimeSlips,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 49] = [
         Self::Refused,
         Self::ResetUnseen,
         Self::Unanswered,
@@ -127,6 +141,10 @@ impl Fault {
         Self::RefusedMount,
         Self::Forgets,
         Self::Arbitrary,
+        Self::Noisy,
+        Self::Bloated,
+        Self::Endless,
+        Self::NewRealm,
         Self::LostExchange,
         Self::NoCredentials,
         Self::StepFails,
@@ -137,9 +155,12 @@ impl Fault {
         Self::PartialShorter,
         Self::Crash,
         Self::CrashInBody,
+        Self::TagMoves,
         Self::Cancelled,
         Self::Duplicate,
         Self::EndsAnyway,
+        Self::TimeLeaps,
+        Self::TimeSlips,
     ];
 
     /// Its place in [`ALL`](Self::ALL).
@@ -153,6 +174,11 @@ impl Fault {
         matches!(self, Self::Forgets | Self::Arbitrary)
     }
 
+    /// Whether a client has to bear it as if it were nothing.
+    pub(crate) const fn is_harmless(self) -> bool {
+        matches!(self, Self::Noisy)
+    }
+
     /// Whether bytes that came with it are worth nothing, so that the blob may have to move again.
     pub(crate) const fn spoils(self) -> bool {
         matches!(
@@ -164,6 +190,7 @@ impl Fault {
                 | Self::LyingRange
                 | Self::RangeIgnored
                 | Self::Arbitrary
+                | Self::Bloated
                 | Self::RedirectForeign
                 | Self::DiskFull
         )

@@ -10,6 +10,7 @@ use windlass_testbed::{Answer, Request};
 use super::choose::Choose;
 use super::exchange::{Sort, status};
 use super::fault::Fault;
+use super::greedy;
 use super::plan::Access;
 
 /// In the query of where somebody else sends a client back to its registry.
@@ -78,6 +79,9 @@ pub(crate) fn instead(
         },
         Fault::Forgets => Answer::new(StatusCode::CREATED).header("location", "/v2/x/blobs/y"),
         Fault::Arbitrary => super::arbitrary::answer(choose, request, owner),
+        Fault::Bloated => greedy::bloated(choose, request),
+        Fault::Endless => greedy::endless(choose),
+        Fault::NewRealm => greedy::new_realm(choose, owner, access),
         _ => return None,
     })
 }
@@ -140,6 +144,7 @@ pub(crate) fn spoil(
             }
         }
         Fault::OddLocation => odd_location(choose, &mut answer, owner),
+        Fault::Noisy => return greedy::noisy(choose, answer),
         _ => {}
     }
     answer
@@ -182,10 +187,7 @@ pub(crate) fn rewound(kept: usize) -> Answer {
 }
 
 fn unauthorized(choose: &mut dyn Choose, owner: usize, access: Access, truthful: bool) -> Answer {
-    let realm = match access {
-        Access::Elsewhere | Access::Untrusted => format!("https://auth{owner}.example/token"),
-        _ => format!("https://reg{owner}.example/token"),
-    };
+    let realm = token_service(owner, access);
     let bearer = format!("Bearer realm=\"{realm}\",service=\"testbed\"");
     let challenge = match choose.below(if truthful { 6 } else { 9 }) {
         0 => bearer,
@@ -262,6 +264,14 @@ fn odd_location(choose: &mut dyn Choose, answer: &mut Answer, owner: usize) {
 pub(crate) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
         answer.headers.insert(name, value);
+    }
+}
+
+/// Where a registry's token service is, if it has one.
+pub(crate) fn token_service(owner: usize, access: Access) -> String {
+    match access {
+        Access::Elsewhere | Access::Untrusted => format!("https://auth{owner}.example/token"),
+        _ => format!("https://reg{owner}.example/token"),
     }
 }
 

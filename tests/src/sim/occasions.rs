@@ -25,8 +25,16 @@ impl World<'_> {
             RedirectForeign,
             RedirectUnsafe,
             Arbitrary,
+            Noisy,
+            Bloated,
             LostExchange,
         ];
+        if sort != Sort::Token {
+            kinds.push(NewRealm);
+        }
+        if sort == Sort::GetManifest {
+            kinds.extend([Endless, Endless]);
+        }
         if request.headers.contains_key(http::header::AUTHORIZATION) && sort != Sort::Token {
             kinds.push(Revoked);
         }
@@ -79,20 +87,24 @@ impl World<'_> {
         if request.body.is_empty() {
             kinds.retain(|fault| *fault != Broken);
         }
-        let rare: &[Fault] = match sort {
+        let (times, rare): (usize, &[Fault]) = match sort {
             Sort::GetBlob if request.headers.contains_key(http::header::RANGE) => {
-                &[LyingRange, RangeIgnored]
+                (4, &[LyingRange, RangeIgnored])
             }
-            Sort::Mount => &[RefusedMount],
-            Sort::PutBlob if kinds.contains(&Forgets) => &[LostSession, Rewound, Forgets, Broken],
-            Sort::PutBlob => &[LostSession, Rewound],
-            _ => &[],
+            Sort::GetBlob => (1, &[DiskFull, CrashInBody]),
+            Sort::GetManifest => (1, &[Endless]),
+            Sort::Start => (2, &[OddLocation]),
+            Sort::Mount => (1, &[RefusedMount, OddLocation]),
+            Sort::PutBlob => (2, &[LostSession, Rewound, Forgets, Broken, Late]),
+            _ => (0, &[]),
         };
         let rare: Vec<Fault> = rare
             .iter()
             .copied()
             .filter(|it| kinds.contains(it))
             .collect();
-        self.occasion(&rare).or_else(|| self.occasion(&kinds))
+        (0..times)
+            .find_map(|_| self.occasion(&rare))
+            .or_else(|| self.occasion(&kinds))
     }
 }

@@ -1,7 +1,7 @@
 //! What must be true in every world, whatever goes wrong in it.
 //!
-//! Responsible for the judgement alone. Each oracle has a test in `tests/tests/simulation.rs` that
-//! shows what it would say. Must not make anything happen.
+//! Responsible for the judgement alone. Each oracle has a test in `tests` that shows what it would
+//! say. Must not make anything happen.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,6 +14,7 @@ use windlass_testbed::{Location, Request};
 
 use super::disk::{Disk, Notes};
 use super::exchange::owner_of;
+use super::fault::Fault;
 use super::plan::{Access, Operation, Picture, Planned};
 use super::secrets::{self, Found, Sort};
 use super::world::World;
@@ -48,20 +49,31 @@ impl Economy {
             _ => 1,
         };
         for (digest, size) in picture.blobs(task.one) {
-            let place = if task.operation.writes_to_registry() {
-                task.destination()
-            } else {
-                2
+            let place = match task.disk() {
+                Some(disk) => 4 + disk,
+                None => 2 * task.destination() + task.repository,
             };
             // Two processes know nothing of each other.
             let key = (place, task.process, task.operation, digest);
             let new = self.counted.insert(key);
             // Small blobs are sent without asking whether they are there, and so are all that could
             // not be mounted.
-            let asks = size >= ASKS_FROM && task.operation != Operation::CopyWithin;
+            let mounts = task.mounts && task.operation == Operation::Push;
+            let mounts = mounts || task.operation == Operation::CopyWithin;
+            let asks = size >= ASKS_FROM && !mounts;
             if new || (task.operation.writes_to_registry() && !asks) {
                 self.needed += size * times;
             }
+        }
+    }
+
+    /// A task failed: what it had brought into its spool has to come there again.
+    pub(crate) fn failed(&mut self, task: &Planned, picture: &Picture) {
+        if matches!(
+            task.operation,
+            Operation::CopyWithin | Operation::CopyBetween
+        ) {
+            self.wasted += picture.blobs(task.one).values().sum::<u64>();
         }
     }
 
@@ -238,6 +250,29 @@ impl World<'_> {
         }
     }
 
+    /// One call of a session does not take more than it may.
+    pub(crate) fn check_call(&mut self, bytes: u64) {
+        self.held.call = self.held.call.max(bytes);
+        let most = self.bounds.call;
+        self.check(bytes <= most, || {
+            format!("one call took {bytes} bytes, {most} would have done")
+        });
+    }
+
+    /// A session is gone that had so many unfinished tasks: it did not hold more than it may.
+    pub(crate) fn check_held(&mut self, bytes: u64, tasks: usize) {
+        self.held.busy = self.held.busy.max(bytes);
+        if tasks == 0 {
+            self.held.idle = self.held.idle.max(bytes);
+        }
+        let endless = [Fault::Endless, Fault::Arbitrary, Fault::RedirectForeign];
+        let endless = endless.iter().any(|it| self.fired[it.place()] > 0);
+        let most = self.bounds.held(tasks, self.total(), endless);
+        self.check(bytes <= most, || {
+            format!("a session with {tasks} unfinished tasks held {bytes} bytes, {most} allowed")
+        });
+    }
+
     pub(crate) fn each_disk(&self, mut change: impl FnMut(&mut MutexGuard<'_, Notes>)) {
         let spools = self.processes.iter().map(|process| &process.spool);
         for disk in self.disks.iter().chain(spools) {
@@ -245,7 +280,8 @@ impl World<'_> {
         }
     }
 
-    /// After a step of a store: nothing was committed twice, and what is named is whole.
+    /// After a step of a store: nothing was committed twice, manifests came after what they name,
+    /// names after those, and nothing is taken away but from a spool.
     pub(crate) fn after_step(&mut self) {
         let (mut twice, mut named) = (None, false);
         self.each_disk(|notes| {
@@ -254,6 +290,18 @@ impl World<'_> {
         });
         if let Some(digest) = twice {
             self.violate(format!("{digest} was committed twice"));
+        }
+        for disk in self.disks.clone() {
+            let (put, removed) = {
+                let mut notes = disk.notes();
+                (std::mem::take(&mut notes.put), notes.removed.take())
+            };
+            for digest in put {
+                self.check_order(&disk, &digest);
+            }
+            if let Some(digest) = removed {
+                self.violate(format!("{digest} was removed from where it was to stay"));
+            }
         }
         if named {
             self.check_names();
@@ -267,3 +315,6 @@ impl World<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,17 +3,21 @@
 //! Responsible for drawing registries, images and tasks that can all succeed if nothing goes wrong.
 //! Must not know how they are run.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::StatusCode;
-use windlass_core::{Digest, Platform};
+use serde_json::Value;
+use windlass_core::config::{InFlight, Limits};
+use windlass_core::{Config, Digest, Platform};
 use windlass_testbed::{
-    Announced, Auth, Basic, Bearer, Image, Index, Location, Model, Options, Ranges, Signature,
-    Stale, Storage, Unions, UnreadableMount, User, image_for, index,
+    Announced, Auth, Basic, Bearer, Image, Index, Location, Model, OCI_MANIFEST, Options, Ranges,
+    Signature, Stale, Storage, Unions, UnreadableMount, User, descriptor, image_for, index,
 };
 
 use super::choose::Choose;
 use super::fault::{Fault, Swarm};
+use super::greedy;
 use super::secrets::mark;
 use crate::world::scenes::digest;
 
@@ -51,6 +55,11 @@ impl Operation {
     }
 }
 
+/// The repositories that are read from, by the place of a picture.
+pub(crate) const SOURCES: [&str; 2] = ["src/app", "src/lib"];
+/// The repositories that are written to.
+pub(crate) const DESTINATIONS: [&str; 2] = ["dst/one", "dst/two"];
+
 /// A task to be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Planned {
@@ -58,11 +67,19 @@ pub(crate) struct Planned {
     pub(crate) picture: usize,
     /// The registry it reads from or, for a push, writes to.
     pub(crate) registry: usize,
+    /// The repository it writes to, of [`DESTINATIONS`].
+    pub(crate) repository: usize,
     /// One platform of an index, instead of all.
     pub(crate) one: bool,
     /// The process that it runs in.
     pub(crate) process: usize,
     pub(crate) deadline: Option<Duration>,
+    /// It starts when others are under way or over.
+    pub(crate) later: bool,
+    /// A copy between layouts goes where pulls go.
+    pub(crate) beside: bool,
+    /// A push knows where else its blobs are.
+    pub(crate) mounts: bool,
 }
 
 impl Planned {
@@ -71,6 +88,28 @@ impl Planned {
         match self.operation {
             Operation::CopyBetween => 1 - self.registry,
             _ => self.registry,
+        }
+    }
+
+    /// The repository it writes to.
+    pub(crate) const fn written(&self) -> &'static str {
+        DESTINATIONS[self.repository]
+    }
+
+    /// The repository it reads from.
+    pub(crate) const fn read(&self) -> &'static str {
+        SOURCES[self.picture % SOURCES.len()]
+    }
+
+    /// Which of a world's disks it writes to, if it writes to one.
+    pub(crate) const fn disk(&self) -> Option<usize> {
+        match self.operation {
+            Operation::Pull => Some(1),
+            Operation::LayoutCopy => Some(if self.beside { 1 } else { 2 }),
+            Operation::Push
+            | Operation::CopyWithin
+            | Operation::CopyBetween
+            | Operation::Resolve => None,
         }
     }
 }
@@ -103,11 +142,23 @@ pub(crate) struct Setting {
 pub(crate) struct Picture {
     pub(crate) images: Vec<Image>,
     pub(crate) index: Option<Index>,
+    /// The blobs of each image, and their sizes: hashing them whenever they are wanted is slow.
+    blobs: Vec<Vec<(Digest, u64)>>,
 }
 
 const PLATFORMS: [&str; 3] = ["linux/amd64", "linux/arm64", "linux/s390x"];
 
 impl Picture {
+    fn new(images: Vec<Image>, index: Option<Index>) -> Self {
+        let named = |blob: &[u8]| (digest(blob), blob.len() as u64);
+        let blobs = |image: &Image| image.blobs().map(|blob| named(blob)).collect();
+        Self {
+            blobs: images.iter().map(blobs).collect(),
+            images,
+            index,
+        }
+    }
+
     /// The one platform that is asked for, if it is one.
     pub(crate) fn platform() -> Platform {
         Platform::new("linux", "amd64")
@@ -132,11 +183,14 @@ impl Picture {
     }
 
     /// The distinct blobs that a task moves, and their sizes.
-    pub(crate) fn blobs(&self, one: bool) -> std::collections::BTreeMap<Digest, u64> {
-        let blobs = self.chosen(one).iter().flat_map(Image::blobs);
-        blobs
-            .map(|blob| (digest(blob), blob.len() as u64))
-            .collect()
+    pub(crate) fn blobs(&self, one: bool) -> BTreeMap<Digest, u64> {
+        let chosen = &self.blobs[..self.chosen(one).len()];
+        chosen.iter().flatten().cloned().collect()
+    }
+
+    /// How many manifests and blobs it has.
+    pub(crate) fn parts(&self) -> usize {
+        1 + self.images.len() + self.blobs(false).len()
     }
 
     /// Puts it into a registry.
@@ -163,6 +217,8 @@ pub(crate) struct Plan {
     /// Whether jobs overtake each other.
     pub(crate) reorders: bool,
     pub(crate) jitter: u64,
+    /// What a session may hold.
+    pub(crate) limits: Limits,
 }
 
 impl Plan {
@@ -188,6 +244,7 @@ impl Plan {
             swarm: swarm(choose),
             reorders: choose.below(4) > 0,
             jitter: choose.below(4),
+            limits: greedy::limits(),
         }
     }
 
@@ -199,8 +256,12 @@ impl Plan {
             picture: 0,
             registry: 0,
             one: false,
+            repository: 0,
             process: 0,
             deadline: None,
+            later: false,
+            beside: false,
+            mounts: false,
         };
         Self {
             settings: [0, 1].map(|registry| Setting {
@@ -208,10 +269,7 @@ impl Plan {
                 options: options(registry, access),
                 plain: true,
             }),
-            pictures: vec![Picture {
-                images: vec![image],
-                index: None,
-            }],
+            pictures: vec![Picture::new(vec![image], None)],
             tasks: vec![task],
             processes: 1,
             in_flight: 1,
@@ -224,12 +282,64 @@ impl Plan {
             },
             reorders: false,
             jitter: 0,
+            limits: greedy::limits(),
         }
+    }
+
+    /// A world in which registries do nothing but try to make a session hold much, for as many tasks
+    /// as it takes.
+    pub(crate) fn greedy(choose: &mut dyn Choose) -> Self {
+        let mut plan = Self::draw(choose);
+        let pictures = plan.pictures.clone();
+        plan.processes = 1;
+        plan.in_flight = 8;
+        let tasks = (0..30 + choose.below(30)).map(|_| Planned {
+            deadline: None,
+            ..planned(choose, &pictures, 1)
+        });
+        plan.tasks = tasks.collect();
+        plan.settings = [0, 1].map(|registry| setting(choose, registry, true));
+        let kinds = [
+            Fault::Noisy,
+            Fault::Bloated,
+            Fault::Endless,
+            Fault::NewRealm,
+            Fault::Arbitrary,
+            Fault::Cancelled,
+            Fault::Crash,
+        ];
+        plan.swarm = Swarm {
+            rate: 700,
+            kinds: kinds.iter().fold(0, |bits, kind| bits | 1 << kind.place()),
+            crashes: 1,
+            most: 5000,
+            even: false,
+        };
+        for setting in &mut plan.settings {
+            setting.options.check_references = true;
+        }
+        plan
+    }
+
+    /// How the sessions of this world are set up.
+    pub(crate) fn config(&self) -> Config {
+        let mut config = Config::default();
+        config.in_flight = InFlight::at_most(self.in_flight);
+        config.limits = self.limits;
+        for (at, setting) in self.settings.iter().enumerate() {
+            if setting.access == Access::Elsewhere {
+                let registry = format!("reg{at}.example").parse().expect("a registry");
+                let realm = format!("https://auth{at}.example").parse();
+                let pair = (registry, realm.expect("an origin"));
+                config.trusted_realms.push(pair);
+            }
+        }
+        config
     }
 }
 
 fn swarm(choose: &mut dyn Choose) -> Swarm {
-    let rates = [0, 20, 50, 100, 150, 200, 300];
+    let rates = [0, 20, 50, 80, 120, 160, 250];
     let at = usize::try_from(choose.below(rates.len() as u64)).expect("it is small");
     // Half of the kinds at most worlds, few at some, all at others.
     let bits = 1 << Fault::ALL.len();
@@ -238,7 +348,7 @@ fn swarm(choose: &mut dyn Choose) -> Swarm {
         2 => choose.below(bits) & choose.below(bits),
         _ => bits - 1,
     };
-    let crashes = [0, 0, 3, 10, 30];
+    let crashes = [0, 4, 10, 20, 40];
     let crash = usize::try_from(choose.below(crashes.len() as u64)).expect("it is small");
     Swarm {
         rate: rates[at],
@@ -274,11 +384,30 @@ fn picture(choose: &mut dyn Choose) -> Picture {
     };
     let images: Vec<Image> = PLATFORMS[..platforms]
         .iter()
-        .map(|platform| image_for(platform, &layers(choose)))
+        .map(|platform| {
+            let image = image_for(platform, &layers(choose));
+            match choose.below(6) {
+                5 => about(&image),
+                _ => image,
+            }
+        })
         .collect();
     let entries: Vec<(&str, &Image)> = PLATFORMS.into_iter().zip(&images).collect();
     let index = (platforms > 1).then(|| index(&entries));
-    Picture { images, index }
+    Picture::new(images, index)
+}
+
+/// The same image, which says that it is about another one, as signatures do.
+fn about(image: &Image) -> Image {
+    let mut manifest: Value = serde_json::from_slice(&image.manifest).expect("a manifest");
+    manifest["artifactType"] = "application/vnd.example.signature".into();
+    manifest["subject"] = descriptor(OCI_MANIFEST, b"somebody else's");
+    let manifest = manifest.to_string().into_bytes();
+    Image {
+        digest: windlass_testbed::Digest::sha256(&manifest),
+        manifest: manifest.into(),
+        ..image.clone()
+    }
 }
 
 fn planned(choose: &mut dyn Choose, pictures: &[Picture], processes: usize) -> Planned {
@@ -290,8 +419,13 @@ fn planned(choose: &mut dyn Choose, pictures: &[Picture], processes: usize) -> P
         picture,
         registry: one_of(2),
         one: pictures[picture].is_index() && one_of(3) == 2,
+        repository: one_of(3) / 2,
         process: one_of(processes),
-        deadline: (one_of(24) == 23).then_some(Duration::from_secs(20)),
+        deadline: (one_of(12) == 11)
+            .then(|| Duration::from_millis([20_000, 1, 25, 300][one_of(4)])),
+        later: one_of(3) == 2,
+        beside: one_of(2) == 1,
+        mounts: one_of(3) == 2,
     }
 }
 

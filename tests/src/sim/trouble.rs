@@ -5,15 +5,15 @@
 use windlass_core::{Digest, TaskId};
 
 use super::fault::Fault;
-use super::world::World;
+use super::memory;
+use super::world::{Process, World};
 
 impl World<'_> {
     pub(crate) fn choose_cancel(&mut self) -> bool {
         let candidates: Vec<(usize, TaskId)> = (0..self.processes.len())
             .flat_map(|at| self.processes[at].tasks.keys().map(move |id| (at, *id)))
             .collect();
-        // Rare: otherwise little else happens.
-        if candidates.is_empty() || (!self.plan.swarm.even && self.choose.below(16) < 15) {
+        if candidates.is_empty() {
             return false;
         }
         if self.occasion(&[Fault::Cancelled]).is_none() {
@@ -22,7 +22,7 @@ impl World<'_> {
         let at = usize::try_from(self.choose.below(candidates.len() as u64)).expect("small");
         let (process, id) = candidates[at];
         self.line(format!("{id} cancel"));
-        self.processes[process].session.cancel(id);
+        self.call(process, |session| session.cancel(id));
         true
     }
 
@@ -49,10 +49,12 @@ impl World<'_> {
     pub(crate) fn crash(&mut self, process: usize, how: Fault) {
         self.fire(how);
         self.crashes += 1;
-        self.count_dead(process);
         let new = self.process();
+        let dead = std::mem::replace(&mut self.processes[process], new);
+        self.count_dead(&dead);
+        let mut saved = dead.saved.clone();
         // Its partials are given back as they are, as locks end with their process.
-        self.processes[process] = new;
+        self.bury(dead);
         for at in 1..3 {
             let memory = self.disks[at].memory.clone();
             for (digest, len) in memory.partials() {
@@ -70,6 +72,9 @@ impl World<'_> {
                 }
             }
         }
+        if let Some(saved) = saved.take_if(|_| self.choose.below(4) > 0) {
+            self.resume(process, saved);
+        }
         self.start_tasks(process);
     }
 
@@ -80,14 +85,26 @@ impl World<'_> {
     }
 
     /// What dies with a process was for nothing: its spool, what it sent without learning of it.
-    pub(crate) fn count_dead(&mut self, process: usize) {
-        let dead = &self.processes[process];
+    pub(crate) fn count_dead(&mut self, dead: &Process) {
         let sent: u64 = dead.running.iter().map(|running| running.sent).sum();
         let blobs = dead.spool.memory.blobs().into_values();
         let spooled: usize = blobs.map(|bytes| bytes.len()).sum();
         let partly: usize = dead.spool.memory.partials().into_values().sum();
         self.economy.wasted += sent + (spooled + partly) as u64;
         self.economy.retire(&dead.spool);
+    }
+
+    /// A process ends, and with it its session: what did that hold?
+    pub(crate) fn bury(&mut self, process: Process) {
+        let Process {
+            session,
+            running,
+            tasks,
+            ..
+        } = process;
+        // What is outside is not the session's any more.
+        drop(running);
+        self.check_held(memory::dropped(session), tasks.len());
     }
 
     /// Whether something goes wrong now, and what.

@@ -4,14 +4,13 @@
 //! session and the driver around it; when it crashes, another one takes its place with the stores as
 //! they are. Must not know HTTP (`exchange`) nor what must hold (`oracles`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use windlass_core::call::{Done, Interrupted};
-use windlass_core::config::InFlight;
 use windlass_core::{
-    Config, Event, Failure, Job, JobId, Output, Report, Session, StoreId, TaskId, Time, transcript,
+    Event, Failure, Job, JobId, Output, Report, Session, StoreId, TaskId, Time, transcript,
 };
 use windlass_store::{Store, Stores};
 use windlass_testbed::{Model, Request};
@@ -20,8 +19,10 @@ use super::asked::asked;
 use super::choose::Choose;
 use super::disk::Disk;
 use super::fault::Fault;
+use super::memory::{self, Bounds, Held};
 use super::oracles::Economy;
-use super::plan::{Access, Plan};
+use super::plan::{Plan, SOURCES};
+use super::resume::Saved;
 use crate::world::scenes::{digest, fill_picture};
 
 /// Everything there is.
@@ -43,8 +44,14 @@ pub(crate) struct World<'a> {
     /// What a `Retrying` may be about: beginnings of its text.
     pub(crate) credits: Vec<String>,
     pub(crate) economy: Economy,
+    /// What sessions may hold, and what they held.
+    pub(crate) bounds: Bounds,
+    pub(crate) held: Held,
+    /// Tasks that nobody has asked for yet.
+    pub(crate) later: Vec<usize>,
     pub(crate) results: Vec<Option<Result<Report, Failure>>>,
     pub(crate) crashes: u32,
+    pub(crate) resumed: u32,
 }
 
 /// A session and the driver around it.
@@ -59,6 +66,13 @@ pub(crate) struct Process {
     pub(crate) tasks: BTreeMap<TaskId, usize>,
     /// Token requests so far.
     pub(crate) fetched: BTreeMap<String, u32>,
+    /// Its last checkpoint, and whether it is to take one.
+    pub(crate) saved: Option<Saved>,
+    saves: bool,
+    /// What tasks that were resumed must end with.
+    pub(crate) pinned: BTreeMap<TaskId, String>,
+    /// Tasks that were not in a checkpoint any more.
+    pub(crate) ending: BTreeSet<TaskId>,
 }
 
 /// A job outside.
@@ -89,17 +103,17 @@ pub(crate) enum Ran {
 
 impl<'a> World<'a> {
     pub(crate) fn new(plan: Plan, choose: &'a mut dyn Choose) -> Self {
-        let mut models = plan.settings.clone().map(|it| Model::new(it.options));
+        let models = plan.settings.clone().map(|it| Model::new(it.options));
         let disks: [Disk; 3] = Default::default();
         for (at, picture) in plan.pictures.iter().enumerate() {
-            for model in &mut models {
-                picture.seed(model, "src/app", &format!("p{at}"));
-            }
             fill_picture(&disks[0].memory, picture, &format!("p{at}"));
         }
         let mut world = Self {
             choose,
             economy: Economy::default(),
+            bounds: Bounds::of(&plan),
+            held: Held::default(),
+            later: later(&plan),
             results: plan.tasks.iter().map(|_| None).collect(),
             plan,
             models,
@@ -113,7 +127,9 @@ impl<'a> World<'a> {
             late: Vec::new(),
             credits: Vec::new(),
             crashes: 0,
+            resumed: 0,
         };
+        world.put_tags();
         world.inherit();
         for at in 0..world.plan.processes {
             let process = world.process();
@@ -121,6 +137,15 @@ impl<'a> World<'a> {
             world.start_tasks(at);
         }
         world
+    }
+
+    /// What is read from has its tags.
+    fn put_tags(&mut self) {
+        for (at, picture) in self.plan.pictures.iter().enumerate() {
+            for model in &mut self.models {
+                picture.seed(model, SOURCES[at % SOURCES.len()], &format!("p{at}"));
+            }
+        }
     }
 
     /// Partials that an earlier run has left.
@@ -144,14 +169,16 @@ impl<'a> World<'a> {
     /// Faults off, one new process, every task again.
     pub(crate) fn recover(&mut self) {
         self.calm = true;
-        for at in 0..self.processes.len() {
-            self.count_dead(at);
+        for process in std::mem::take(&mut self.processes) {
+            self.count_dead(&process);
+            self.bury(process);
         }
-        self.processes.clear();
+        self.later.clear();
         for request in std::mem::take(&mut self.late) {
             self.arrive_late(&request);
         }
         self.lines.push("= from here on nothing goes wrong".into());
+        self.put_tags();
         for (at, task) in self.plan.tasks.iter_mut().enumerate() {
             (task.process, task.deadline) = (0, None);
             self.results[at] = None;
@@ -162,16 +189,6 @@ impl<'a> World<'a> {
     }
 
     pub(crate) fn process(&self) -> Process {
-        let mut config = Config::default();
-        config.in_flight = InFlight::at_most(self.plan.in_flight);
-        for (at, setting) in self.plan.settings.iter().enumerate() {
-            if setting.access == Access::Elsewhere {
-                let registry = format!("reg{at}.example").parse().expect("a registry");
-                let realm = format!("https://auth{at}.example").parse();
-                let pair = (registry, realm.expect("an origin"));
-                config.trusted_realms.push(pair);
-            }
-        }
         let stores = Arc::new(Stores::default());
         let spool = Disk::default();
         let [a, b, c] = &self.disks;
@@ -180,7 +197,7 @@ impl<'a> World<'a> {
             stores.add(&store)
         });
         Process {
-            session: Session::new(config, self.plan.jitter),
+            session: Session::new(self.plan.config(), self.plan.jitter),
             stores,
             spool,
             ids,
@@ -188,38 +205,53 @@ impl<'a> World<'a> {
             running: Vec::new(),
             tasks: BTreeMap::new(),
             fetched: BTreeMap::new(),
+            saved: None,
+            saves: false,
+            pinned: BTreeMap::new(),
+            ending: BTreeSet::new(),
         }
     }
 
-    /// Starts the tasks of a process that are not over.
+    /// Starts the tasks of a process that were asked for, are not over and not under way.
     pub(crate) fn start_tasks(&mut self, process: usize) {
-        for (at, task) in self.plan.tasks.clone().into_iter().enumerate() {
-            if task.process != process || self.results[at].is_some() {
-                continue;
+        for at in 0..self.plan.tasks.len() {
+            let is_here = self.plan.tasks[at].process == process;
+            let runs = self.processes[process].tasks.values().any(|it| *it == at);
+            if is_here && !runs && self.results[at].is_none() && !self.later.contains(&at) {
+                self.start(at);
             }
-            let picture = &self.plan.pictures[task.picture];
-            self.economy.starts(&task, picture);
-            let ids = self.processes[process].ids;
-            let id = self.processes[process].session.start(asked(at, &task, ids));
-            self.processes[process].tasks.insert(id, at);
         }
+    }
+
+    /// Starts a task, perhaps once more.
+    fn start(&mut self, at: usize) {
+        let task = self.plan.tasks[at];
+        self.economy
+            .starts(&task, &self.plan.pictures[task.picture]);
+        let asked = asked(at, &task, self.processes[task.process].ids);
+        let id = self.call(task.process, |session| session.start(asked));
+        self.processes[task.process].tasks.insert(id, at);
     }
 
     /// One step. Whether there was anything to do.
     pub(crate) fn step(&mut self) -> bool {
-        if self.may_crash() {
+        if self.may_crash() || self.surprises() {
             return true;
         }
         let mut until = None;
         let mut idle = true;
         for at in 0..self.processes.len() {
             let now = self.time_of(at);
-            match self.processes[at].session.poll(now) {
+            match self.call(at, |session| session.poll(now)) {
                 Output::Job(job) => self.take_job(at, job),
                 Output::Abort(id) => self.abort(at, id),
                 Output::Event(task, event) => self.take_event(at, task, event),
                 Output::Wait(wake) => {
                     idle = false;
+                    // All that is to be told is told.
+                    if std::mem::take(&mut self.processes[at].saves) {
+                        self.save(at);
+                    }
                     if let Some(wake) = wake {
                         self.check(wake > now, || format!("{wake} has passed at {now}"));
                         let wake = self.now + wake.since(now);
@@ -240,9 +272,38 @@ impl<'a> World<'a> {
         }
         let outside: usize = self.processes.iter().map(|it| it.running.len()).sum();
         if idle && outside == 0 {
-            return false;
+            return self.start_later();
         }
         self.proceed(outside, until);
+        true
+    }
+
+    /// Things that nobody waits for, at any step.
+    fn surprises(&mut self) -> bool {
+        if self.calm || self.plan.swarm.even {
+            return false;
+        }
+        match self.choose.below(64) {
+            63 => self.start_later(),
+            62 => self.choose_cancel(),
+            61 => self.leap(),
+            60 => self.move_tags(),
+            50..60 => {
+                let at = self.pick(self.processes.len());
+                self.processes[at].saves = true;
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Starts a task that nobody has asked for yet, if there is one.
+    fn start_later(&mut self) -> bool {
+        let Some(at) = self.later.pop() else {
+            return false;
+        };
+        self.lines.push(format!("= task {at} is asked for"));
+        self.start(at);
         true
     }
 
@@ -253,20 +314,21 @@ impl<'a> World<'a> {
             let request = self.late.remove(0);
             return self.arrive_late(&request);
         }
-        if !self.calm && self.choose_cancel() {
+        if self.plan.swarm.even && !self.calm && self.choose_cancel() {
             return;
         }
         let skips = reorders && until.is_some() && self.choose.below(16) == 15;
         if outside > 0 && !skips {
-            let last = if reorders { outside as u64 } else { 1 };
-            let mut at = usize::try_from(self.choose.below(last)).expect("it is small");
-            for process in 0..self.processes.len() {
-                let here = self.processes[process].running.len();
-                if at < here {
-                    return self.run(process, at);
+            self.run_one(outside);
+            // Several ends may come between two polls.
+            while reorders && self.choose.below(4) == 3 {
+                let left: usize = self.processes.iter().map(|it| it.running.len()).sum();
+                if left == 0 || self.violation.is_some() {
+                    return;
                 }
-                at -= here;
+                self.run_one(left);
             }
+            return;
         }
         match until {
             Some(until) => {
@@ -275,6 +337,23 @@ impl<'a> World<'a> {
                 self.now = until;
             }
             None => self.violate("nothing happens any more".into()),
+        }
+    }
+
+    /// Runs one of so many jobs outside.
+    fn run_one(&mut self, outside: usize) {
+        let last = if self.plan.reorders {
+            outside as u64
+        } else {
+            1
+        };
+        let mut at = usize::try_from(self.choose.below(last)).expect("it is small");
+        for process in 0..self.processes.len() {
+            let here = self.processes[process].running.len();
+            if at < here {
+                return self.run(process, at);
+            }
+            at -= here;
         }
     }
 
@@ -315,8 +394,8 @@ impl<'a> World<'a> {
     }
 
     fn report(&mut self, process: usize, done: Done) {
-        let (id, now) = (done.id(), self.time_of(process));
-        self.processes[process].session.handle(done, now);
+        let (id, now) = (done.id(), self.slipped(process));
+        self.call(process, |session| session.handle(done, now));
         if self.seldom() && self.occasion(&[Fault::Duplicate]).is_some() {
             self.processes[process].running.push(Running {
                 id,
@@ -357,7 +436,8 @@ impl<'a> World<'a> {
         };
         // A store's step cannot be broken off; its answer comes when it comes.
         let http = matches!(&running[at].work, Work::ToDo(job) if matches!(**job, Job::Http(_)));
-        if !http || self.occasion(&[Fault::EndsAnyway]).is_some() {
+        // Few jobs are aborted.
+        if !http || (0..2).any(|_| self.occasion(&[Fault::EndsAnyway]).is_some()) {
             return;
         }
         let running = &mut self.processes[process].running;
@@ -378,10 +458,19 @@ impl<'a> World<'a> {
         let Some(at) = self.processes[process].tasks.get(&id).copied() else {
             return self.violate(format!("{id} is over: {event:?}"));
         };
+        self.check_ending(process, id, &event);
         match event {
             Event::Retrying { why, .. } => self.check_blame(&why),
             Event::Finished(result) => {
                 self.check_result(at, &result);
+                if result.is_err() {
+                    let task = self.plan.tasks[at];
+                    self.economy
+                        .failed(&task, &self.plan.pictures[task.picture]);
+                }
+                if let Some(pinned) = self.processes[process].pinned.remove(&id) {
+                    self.check_pinned(at, &pinned, &result);
+                }
                 self.processes[process].tasks.remove(&id);
                 self.results[at] = Some(result);
             }
@@ -389,7 +478,46 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Now, or an instant that has passed: clocks may stand still or be set.
+    fn slipped(&mut self, process: usize) -> Time {
+        let now = self.time_of(process);
+        if !self.seldom() || self.occasion(&[Fault::TimeSlips]).is_none() {
+            return now;
+        }
+        let back = Duration::from_millis([5, 400, 1_000_000][self.pick(3)]);
+        Time::ZERO + now.since(Time::ZERO).saturating_sub(back)
+    }
+
+    /// Much time passes at once.
+    fn leap(&mut self) -> bool {
+        if self.occasion(&[Fault::TimeLeaps]).is_none() {
+            return false;
+        }
+        let seconds = [1, 61, 400, 4000, 40_000_000][self.pick(5)];
+        self.lines.push(format!("~ {seconds} s"));
+        self.now += Duration::from_secs(seconds);
+        true
+    }
+
+    pub(crate) fn pick(&mut self, n: usize) -> usize {
+        usize::try_from(self.choose.below(n as u64)).expect("it is small")
+    }
+
+    /// Calls a session, and looks at what that takes.
+    pub(crate) fn call<T>(&mut self, process: usize, call: impl FnOnce(&mut Session) -> T) -> T {
+        let session = &mut self.processes[process].session;
+        let (value, bytes) = memory::call(|| call(session));
+        self.check_call(bytes);
+        value
+    }
+
     fn time_of(&self, process: usize) -> Time {
         Time::ZERO + (self.now - self.processes[process].begun)
     }
+}
+
+/// The tasks that are asked for later, the first one last. One at least begins at once.
+fn later(plan: &Plan) -> Vec<usize> {
+    let later = (1..plan.tasks.len()).filter(|at| plan.tasks[*at].later);
+    later.rev().collect()
 }

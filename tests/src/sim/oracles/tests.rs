@@ -1,0 +1,347 @@
+//! What each oracle would say.
+
+use http::Method;
+use windlass_core::call::Done;
+use windlass_core::{
+    Descriptor, Error, Failure, Job, Output, Reference, StoreError, StoreErrorKind, Task,
+};
+use windlass_store::Store as _;
+use windlass_testbed::OCI_MANIFEST;
+
+use super::*;
+use crate::sim::choose::List;
+use crate::sim::plan::Plan;
+use crate::sim::secrets::mark;
+use crate::sim::world::{Ran, Running, Work};
+use crate::world::scenes::{digest, small};
+
+/// What a world says in which this was done.
+#[track_caller]
+fn said(operation: Operation, act: impl FnOnce(&mut World<'_>)) -> String {
+    let mut choose = List::new(&[]);
+    let mut world = World::new(Plan::tiny(operation, Access::Bearer), &mut choose);
+    act(&mut world);
+    world.violation.expect("the oracle says something")
+}
+
+/// Goes on until a request is about to leave; that one.
+fn request(world: &mut World<'_>) -> Box<Call> {
+    loop {
+        assert!(world.step(), "there is a request");
+        let running = &mut world.processes[0].running;
+        let is_http =
+            |it: &Running| matches!(&it.work, Work::ToDo(job) if matches!(**job, Job::Http(_)));
+        let Some(at) = running.iter().position(is_http) else {
+            continue;
+        };
+        let Work::ToDo(job) = running.remove(at).work else {
+            continue;
+        };
+        if let Job::Http(call) = *job {
+            return call;
+        }
+    }
+}
+
+fn holding(slot: Option<usize>, call: Box<Call>) -> Running {
+    Running {
+        id: call.id(),
+        work: Work::ToDo(Box::new(Job::Http(call))),
+        slot,
+        token: None,
+        sent: 0,
+        echo: false,
+    }
+}
+
+fn failure() -> Failure {
+    let error = StoreError::new(StoreErrorKind::Io, "planned");
+    Failure::new(vec![Error::Store(error)])
+}
+
+#[test]
+fn bytes_that_are_not_what_their_name_says() {
+    let said = said(Operation::Pull, |world| {
+        world.disks[1].memory.blob(&digest(b"right"), b"wrong");
+        world.check_disks();
+    });
+    assert!(said.ends_with("has other bytes"), "{said}");
+}
+
+#[test]
+fn a_partial_that_nobody_gives_back() {
+    let said = said(Operation::Pull, |world| {
+        let begun = world.disks[1].begin(&digest(b"x"), 1);
+        world.check_disks();
+        drop(begun);
+    });
+    assert!(said.ends_with("is still open"), "{said}");
+}
+
+#[test]
+fn a_blob_that_is_committed_twice() {
+    let said = said(Operation::Pull, |world| {
+        for _ in 0..2 {
+            let begun = world.disks[1].begin(&digest(b"x"), 2);
+            let Ok(windlass_store::Begun::Ours(mut partial)) = begun else {
+                continue;
+            };
+            partial.append(b"x").unwrap();
+            partial.commit().unwrap();
+            world.after_step();
+        }
+    });
+    assert!(said.ends_with("was committed twice"), "{said}");
+}
+
+#[test]
+fn a_manifest_before_its_blobs() {
+    let image = small();
+    let said = said(Operation::Pull, |world| {
+        let name = digest(&image.manifest);
+        world.disks[1].put(&name, &image.manifest).unwrap();
+        world.after_step();
+    });
+    assert!(said.contains("was put into a store, but sha256:"), "{said}");
+}
+
+#[test]
+fn a_name_before_what_it_stands_for() {
+    let said = said(Operation::Pull, |world| {
+        let root = Descriptor::new(OCI_MANIFEST, digest(b"nothing"), 7);
+        world.disks[2].tag(Some("t0"), &root).unwrap();
+        world.after_step();
+    });
+    assert!(
+        said.starts_with("Some(\"t0\") is named, but sha256:"),
+        "{said}"
+    );
+}
+
+#[test]
+fn content_that_goes_away() {
+    let said = said(Operation::Pull, |world| {
+        world.disks[1].remove(&digest(b"x")).unwrap();
+        world.after_step();
+    });
+    assert!(
+        said.ends_with("was removed from where it was to stay"),
+        "{said}"
+    );
+}
+
+/// Also, and above all, where the registry does not look itself.
+#[test]
+fn a_manifest_before_its_blobs_in_a_registry_that_does_not_look() {
+    let image = small();
+    for (reference, what) in [("t0", "t0"), (image.digest.as_str(), "a manifest")] {
+        let said = said(Operation::Push, |world| {
+            let options = world.models[1].options_mut();
+            options.check_references = false;
+            options.auth = windlass_testbed::Auth::Open;
+            let target = format!("/v2/dst/two/manifests/{reference}");
+            let mut request =
+                Request::new(Method::PUT, "reg1.example", target).body(image.manifest.clone());
+            let value = http::HeaderValue::from_static(OCI_MANIFEST);
+            request.headers.insert("content-type", value);
+            let answer = world.models[1].answer(&request, Duration::ZERO);
+            assert_eq!(answer.status, 201);
+            world.after_request(&request);
+        });
+        let expected = format!("reg1/dst/two has {what}, but sha256:");
+        assert!(said.starts_with(&expected), "{said}");
+    }
+}
+
+#[test]
+fn a_secret_that_is_shown() {
+    let secret = format!("{}token.1.abc", mark(0));
+    let said = said(Operation::Pull, |world| {
+        world.line(format!("why not: {secret}"))
+    });
+    assert!(said.starts_with("a secret is shown"), "{said}");
+}
+
+#[test]
+fn a_secret_that_goes_to_somebody_else() {
+    let secret = format!("{}password", mark(0));
+    let said = said(Operation::Pull, |world| {
+        let call = request(world);
+        let target = format!("/x?leaked={secret}");
+        let leak = Request::new(Method::GET, "reg1.example", target);
+        world.check_request(&call, &leak);
+    });
+    assert!(said.starts_with("GET reg1.example gets Found"), "{said}");
+}
+
+#[test]
+fn a_private_address() {
+    let said = said(Operation::Pull, |world| {
+        let call = request(world);
+        let leak = Request::new(Method::GET, "169.254.169.254", "/latest");
+        world.check_request(&call, &leak);
+    });
+    assert_eq!(said, "169.254.169.254 is private");
+}
+
+#[test]
+fn more_at_once_than_is_allowed() {
+    let said = said(Operation::Pull, |world| {
+        for _ in 0..2 {
+            let call = request(&mut World::new(
+                Plan::tiny(Operation::Pull, Access::Open),
+                &mut List::new(&[]),
+            ));
+            world.processes[0].running.push(holding(Some(0), call));
+        }
+        world.check_slots(0);
+    });
+    assert_eq!(said, "2 exchanges with reg0 outside, 1 allowed");
+}
+
+/// Single flight.
+#[test]
+fn a_token_that_is_asked_for_twice() {
+    let token = |world: &mut World<'_>| loop {
+        let call = request(world);
+        if call.request().uri().path() == "/token" {
+            return call;
+        }
+        let Ran::Done(done) = world.http(0, call) else {
+            continue;
+        };
+        let now = windlass_core::Time::ZERO;
+        world.call(0, |session| session.handle(done, now));
+    };
+    let again = said(Operation::Pull, |world| {
+        let call = token(world);
+        world.check_job(0, &call);
+    });
+    assert_eq!(
+        again,
+        "a token is asked for again, though nothing went wrong"
+    );
+    let at_once = said(Operation::Pull, |world| {
+        let call = token(world);
+        let (_, token) = world.check_job(0, &call);
+        world.violation = None;
+        world.processes[0].running.push(Running {
+            id: call.id(),
+            work: Work::Done(Done::lost(call.id())),
+            slot: None,
+            token,
+            sent: 0,
+            echo: false,
+        });
+        world.check_job(0, &call);
+    });
+    assert_eq!(at_once, "a token is asked for twice at once: /token");
+}
+
+#[test]
+fn trouble_that_nobody_made() {
+    let said = said(Operation::Pull, |world| {
+        world.check_blame("GET https://reg0.example/v2/: connection lost");
+    });
+    assert!(said.starts_with("nothing explains: GET"), "{said}");
+}
+
+#[test]
+fn more_bytes_than_were_needed() {
+    let said = said(Operation::Push, |world| {
+        world.economy.sent = world.economy.needed + 1;
+        world.check_economy();
+    });
+    assert!(said.ends_with("would have done"), "{said}");
+}
+
+#[test]
+fn more_requests_than_were_needed() {
+    let said = said(Operation::Pull, |world| {
+        world.economy.requests = 50;
+        world.check_requests();
+    });
+    assert!(said.starts_with("50 requests, "), "{said}");
+}
+
+#[test]
+fn a_task_that_fails_for_no_reason() {
+    let said = said(Operation::Pull, |world| {
+        world.check_result(0, &Err(failure()))
+    });
+    assert!(said.starts_with("nothing went wrong, but task 0"), "{said}");
+}
+
+#[test]
+fn a_task_that_stands_still() {
+    let said = said(Operation::Pull, |world| {
+        let _lost = request(world);
+        while world.violation.is_none() {
+            assert!(world.step());
+        }
+    });
+    assert_eq!(said, "nothing happens any more");
+}
+
+#[test]
+fn a_resumed_task_that_ends_with_something_else() {
+    let said = said(Operation::Pull, |world| {
+        while world.results[0].is_none() {
+            assert!(world.step());
+        }
+        let result = world.results[0].clone().unwrap();
+        let pinned = digest(b"what it was resumed with");
+        world.check_pinned(0, pinned.as_str(), &result);
+    });
+    assert!(
+        said.starts_with("task 0 was resumed with sha256:"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_task_that_a_checkpoint_has_forgotten() {
+    let said = said(Operation::Pull, |world| {
+        let id = *world.processes[0].tasks.keys().next().unwrap();
+        world.processes[0].ending.insert(id);
+        while world.violation.is_none() {
+            assert!(world.step());
+        }
+    });
+    assert!(
+        said.starts_with("task0 was not in a checkpoint, and goes on"),
+        "{said}"
+    );
+}
+
+/// A session that keeps what is over: it has tasks that nobody asked for.
+#[test]
+fn a_session_that_holds_more_than_it_may() {
+    let said = said(Operation::Pull, |world| {
+        for n in 0..2000 {
+            let reference: Reference = format!("reg0.example/kept/n{n}:v1").parse().unwrap();
+            world.call(0, |session| session.start(Task::resolve(reference)));
+        }
+        let process = world.processes.remove(0);
+        world.bury(process);
+    });
+    assert!(
+        said.starts_with("a session with 1 unfinished tasks held "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_call_that_takes_more_than_it_may() {
+    let said = said(Operation::Pull, |world| {
+        world.call(0, |session| {
+            let taken = std::hint::black_box(vec![0_u8; 8 << 20]);
+            assert!(matches!(
+                session.poll(windlass_core::Time::ZERO),
+                Output::Job(_)
+            ));
+            drop(taken);
+        });
+    });
+    assert!(said.starts_with("one call took 8"), "{said}");
+}

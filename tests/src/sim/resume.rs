@@ -1,0 +1,163 @@
+//! Processes that go on where another one was.
+//!
+//! Responsible for checkpoints: taken at some step, kept as text, read after a crash; and for what a
+//! task that is resumed must end with. Must not know when processes die.
+
+use serde_json::Value;
+use windlass_core::checkpoint::Checkpoint;
+use windlass_core::{Event, Failure, Report, Session, TaskId};
+use windlass_testbed::{Image, image};
+
+use super::fault::Fault;
+use super::plan::{Operation, SOURCES};
+use super::world::World;
+
+/// What a process has written down of its tasks.
+#[derive(Clone, Debug)]
+pub(crate) struct Saved {
+    text: String,
+    /// The tasks in it, and what each one's source was found to stand for.
+    tasks: Vec<(usize, Option<String>)>,
+}
+
+impl World<'_> {
+    /// A process writes down what it has still to do.
+    pub(crate) fn save(&mut self, process: usize) {
+        let text = self.call(process, |session| session.checkpoint().to_json());
+        self.check_text(&text);
+        let written: Value = serde_json::from_str(&text).expect("a checkpoint is JSON");
+        let asked = self.processes[process].tasks.clone();
+        let mut left = asked.into_iter();
+        let mut ending = Vec::new();
+        let mut tasks = Vec::new();
+        for entry in written["tasks"].as_array().into_iter().flatten() {
+            let at = loop {
+                match left.next() {
+                    Some((_, at)) if self.is_about(at, &entry["task"]) => break at,
+                    Some((id, _)) => ending.push(id),
+                    None => {
+                        return self.violate(format!("a checkpoint has a task too many: {entry}"));
+                    }
+                }
+            };
+            let pinned = entry["root"]["digest"].as_str().map(ToOwned::to_owned);
+            tasks.push((at, pinned));
+        }
+        ending.extend(left.map(|(id, _)| id));
+        self.processes[process].ending.extend(ending);
+        self.lines
+            .push(format!("= a checkpoint of {} tasks", tasks.len()));
+        self.processes[process].saved = Some(Saved { text, tasks });
+    }
+
+    /// What is not in a checkpoint has nothing to do any more but to end.
+    pub(crate) fn check_ending(&mut self, process: usize, id: TaskId, event: &Event) {
+        // A token that it had asked for may be wanted by others, too.
+        let ends = match event {
+            Event::Finished(_) | Event::Warning(_) => true,
+            Event::Retrying { why, .. } => why.contains("/token"),
+            _ => false,
+        };
+        if !ends && self.processes[process].ending.contains(&id) {
+            self.violate(format!(
+                "{id} was not in a checkpoint, and goes on: {event:?}"
+            ));
+        }
+    }
+
+    /// A new process goes on with what another one had written down, and with what was asked for
+    /// since then.
+    pub(crate) fn resume(&mut self, process: usize, saved: Saved) {
+        self.resumed += 1;
+        self.lines.push("= it goes on from the checkpoint".into());
+        let checkpoint = match Checkpoint::from_json(&saved.text) {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => return self.violate(format!("a checkpoint cannot be read: {error}")),
+        };
+        let (config, jitter) = (self.plan.config(), self.plan.jitter);
+        let (session, ids) = Session::resume(config, checkpoint, jitter);
+        self.processes[process].session = session;
+        self.check(ids.len() == saved.tasks.len(), || {
+            "not all of a checkpoint is resumed".into()
+        });
+        for (id, (at, pinned)) in ids.into_iter().zip(saved.tasks.clone()) {
+            let task = self.plan.tasks[at];
+            self.economy
+                .starts(&task, &self.plan.pictures[task.picture]);
+            self.results[at] = None;
+            self.processes[process].tasks.insert(id, at);
+            if let Some(pinned) = pinned {
+                self.processes[process].pinned.insert(id, pinned);
+            }
+        }
+        // Whoever has the checkpoint may die, too.
+        self.processes[process].saved = Some(saved);
+    }
+
+    /// The tags that are read from stand for something else now.
+    pub(crate) fn move_tags(&mut self) -> bool {
+        if self.occasion(&[Fault::TagMoves]).is_none() {
+            return false;
+        }
+        let other = other();
+        for model in &mut self.models {
+            for at in 0..self.plan.pictures.len() {
+                model.put_image(SOURCES[at % SOURCES.len()], Some(&format!("p{at}")), &other);
+            }
+        }
+        // Whoever asks now moves this one, in and out, and the first one later.
+        let bytes: usize = other.blobs().map(|blob| blob.len()).sum();
+        self.economy.wasted += (2 * bytes * self.plan.tasks.len()) as u64;
+        true
+    }
+
+    /// A task that was resumed ends with what its source stood for when it was written down.
+    pub(crate) fn check_pinned(
+        &mut self,
+        at: usize,
+        pinned: &str,
+        result: &Result<Report, Failure>,
+    ) {
+        let Ok(report) = result else {
+            return;
+        };
+        let task = self.plan.tasks[at];
+        let picture = &self.plan.pictures[task.picture];
+        let chooses = task.one && task.operation != Operation::Resolve;
+        let expected = if chooses && pinned == picture.root(false).as_str() {
+            picture.root(true).to_string()
+        } else if chooses {
+            // The choice from an index that is none of ours.
+            return;
+        } else {
+            pinned.to_owned()
+        };
+        let found = &report.root.digest;
+        if found.as_str() != expected {
+            self.violate(format!(
+                "task {at} was resumed with {expected} and ended with {found}"
+            ));
+        }
+    }
+
+    /// Whether this is how a task is written.
+    fn is_about(&self, at: usize, written: &Value) -> bool {
+        let task = self.plan.tasks[at];
+        if task.operation == Operation::Resolve {
+            let (registry, repository) = (task.registry, task.read());
+            let name = format!("reg{registry}.example/{repository}:p{}", task.picture);
+            return written["resolve"].as_str() == Some(&name);
+        }
+        let name = format!("t{at}");
+        let destination = &written["copy"]["destination"];
+        destination["store"]["name"].as_str() == Some(&name)
+            || destination["registry"]
+                .as_str()
+                .is_some_and(|it| it.ends_with(&format!(":{name}")))
+    }
+}
+
+/// The image that tags move to.
+fn other() -> Image {
+    image(&[b"other".to_vec()])
+}
