@@ -6,6 +6,7 @@
 //! simulate --seed 17                 one seed, with its transcript
 //! simulate --replay 3,0,0,1          one list of choices, with its transcript
 //! simulate --survey 10000            so many seeds, and each sort of failure with its first seed
+//! simulate --catch 3000              so many seeds, one after the other; the first failure in a line
 //! ```
 //!
 //! The first failure is printed with its choices, shrunk. Exits with 1 if there was one, or if there
@@ -36,6 +37,7 @@ enum Asked {
     Seed(u64),
     Replay(Vec<u64>),
     Survey(u64),
+    Catch(u64),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         }) => many(count, from.as_deref(), threads),
         Ok(Asked::Seed(seed)) => one(&sim::seeded(seed), true),
         Ok(Asked::Survey(count)) => survey(count),
+        Ok(Asked::Catch(count)) => catch(count),
         Ok(Asked::Replay(choices)) => one(&sim::replayed(&choices), false),
         Err(why) => {
             eprintln!("simulate: {why}");
@@ -71,6 +74,7 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
             "--seeds" => count = number()?,
             "--seed" => alone = Some(Asked::Seed(number()?)),
             "--survey" => alone = Some(Asked::Survey(number()?)),
+            "--catch" => alone = Some(Asked::Catch(number()?)),
             "--seed-from" => from = Some(value),
             "--threads" => threads = usize::try_from(number()?).unwrap_or(1).max(1),
             "--replay" => {
@@ -172,10 +176,30 @@ fn survey(count: u64) -> ExitCode {
     ExitCode::from(u8::from(!sorts.is_empty()))
 }
 
+/// After how many of the first seeds something goes wrong, and which oracle says so: for planted
+/// bugs, so it is quick where nothing is to be found out about a failure.
+fn catch(count: u64) -> ExitCode {
+    for seed in 0..count {
+        let run = sim::seeded(seed);
+        let same = || sim::seeded(seed).transcript == run.transcript;
+        let violation = match &run.violation {
+            Some(violation) => violation.as_str(),
+            None if seed >= TWICE || same() => continue,
+            None => "determinism: it is not the same every time",
+        };
+        let oracle = violation.split(':').next().unwrap_or_default();
+        println!("caught {} {oracle}", seed + 1);
+        println!("{violation}");
+        return ExitCode::FAILURE;
+    }
+    println!("missed {count}");
+    ExitCode::SUCCESS
+}
+
 fn fail(seed: u64) -> ExitCode {
     let run = sim::seeded(seed);
     match &run.violation {
-        None => println!("FAILED: seed {seed} is not the same every time"),
+        None => println!("FAILED: determinism: seed {seed} is not the same every time"),
         Some(violation) => {
             println!("FAILED: seed {seed}: {violation}");
             println!("simpler: --replay {}", simpler(&run));
@@ -191,7 +215,7 @@ fn simpler(run: &Run) -> String {
         violation
             .chars()
             .filter(|it| it.is_alphabetic())
-            .take(20)
+            .take(30)
             .collect()
     };
     let wanted: String = run.violation.as_deref().map_or_else(String::new, sort);
@@ -206,7 +230,7 @@ fn simpler(run: &Run) -> String {
 /// What a violation is about: its words without numbers.
 fn sort(violation: &str) -> String {
     let letters = violation.chars().filter(|it| !it.is_numeric());
-    letters.take(35).collect()
+    letters.take(45).collect()
 }
 
 /// FNV-1a: the seeds of a text.

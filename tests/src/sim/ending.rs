@@ -23,7 +23,8 @@ impl World<'_> {
                         .then_some(bytes)
                 };
                 let problem = incomplete(root.digest.as_str(), Some(root.size), &has);
-                missing = missing.or_else(|| Some(format!("{name:?} is named, but {}", problem?)));
+                missing =
+                    missing.or_else(|| Some(format!("names: {name:?} is named, but {}", problem?)));
             }
         }
         missing.into_iter().for_each(|what| self.violate(what));
@@ -40,8 +41,8 @@ impl World<'_> {
                 let problem = incomplete(root.as_str(), None, &|digest, size| {
                     in_registry(model, digest, size)
                 });
-                missing =
-                    missing.or_else(|| Some(format!("reg{owner} has {tag}, but {}", problem?)));
+                missing = missing
+                    .or_else(|| Some(format!("names: reg{owner} has {tag}, but {}", problem?)));
             }
         }
         missing.into_iter().for_each(|what| self.violate(what));
@@ -72,7 +73,7 @@ impl World<'_> {
                 }
             };
             self.check(found.as_deref() == Some(expected.as_str()), || {
-                format!("task {at} is good, but {name} is {found:?}")
+                format!("names: task {at} is good, but {name} is {found:?}")
             });
         }
         let disks = self
@@ -83,9 +84,13 @@ impl World<'_> {
         for disk in disks {
             let blobs = disk.memory.blobs();
             let bad = blobs.iter().filter(|(name, bytes)| !name.verifies(bytes));
-            wrong.extend(bad.map(|(name, _)| format!("{name} has other bytes")));
+            wrong.extend(bad.map(|(name, _)| format!("integrity: {name} has other bytes")));
             let taken = disk.memory.taken();
-            wrong.extend(taken.iter().map(|name| format!("{name} is still open")));
+            wrong.extend(
+                taken
+                    .iter()
+                    .map(|name| format!("leaks: {name} is still open")),
+            );
         }
         wrong.into_iter().for_each(|what| self.violate(what));
         self.check_registries();
@@ -98,12 +103,16 @@ impl World<'_> {
             for digest in model.blob_digests("dst/one") {
                 let bytes = model.blob_bytes("dst/one", &digest);
                 let good = bytes.is_some_and(|bytes| is(digest.as_str(), bytes));
-                wrong.extend((!good).then(|| format!("{digest} has other bytes in a registry")));
+                wrong.extend(
+                    (!good).then(|| format!("integrity: {digest} has other bytes in a registry")),
+                );
             }
             for digest in model.manifest_digests("dst/one") {
                 let bytes = model.manifest_bytes("dst/one", &digest);
                 let good = bytes.is_some_and(|(_, bytes)| is(digest.as_str(), bytes));
-                wrong.extend((!good).then(|| format!("{digest} has other bytes in a registry")));
+                wrong.extend(
+                    (!good).then(|| format!("integrity: {digest} has other bytes in a registry")),
+                );
             }
         }
         wrong.into_iter().for_each(|what| self.violate(what));
@@ -117,7 +126,7 @@ impl World<'_> {
         });
         let allowed = self.economy.needed + self.economy.wasted + apart;
         self.check(moved <= allowed, || {
-            format!("{moved} bytes were moved, {allowed} would have done")
+            format!("economy: {moved} bytes were moved, {allowed} would have done")
         });
     }
 
@@ -129,7 +138,7 @@ impl World<'_> {
         if let Some(budget) = budget(&self.plan) {
             let requests = self.economy.requests;
             self.check(requests <= budget, || {
-                format!("{requests} requests, {budget} would have done")
+                format!("economy: {requests} requests, {budget} would have done")
             });
         }
     }

@@ -1,7 +1,7 @@
 //! What must be true in every world, whatever goes wrong in it.
 //!
-//! Responsible for the judgement alone. Each oracle has a test in `tests/tests/simulation.rs` that
-//! shows what it would say. Must not make anything happen.
+//! Responsible for the judgement alone. A violation begins with the name of its oracle, up to the first
+//! colon. Must not make anything happen.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -93,7 +93,7 @@ impl World<'_> {
 
     pub(crate) fn check_text(&mut self, text: &str) {
         if let Some(found) = secrets::find(text).first() {
-            self.violate(format!("a secret is shown ({found:?}): {text}"));
+            self.violate(format!("secrets: one is shown ({found:?}): {text}"));
         }
     }
 
@@ -119,7 +119,10 @@ impl World<'_> {
         let mut running = self.processes[process].running.iter();
         let twice = running.any(|other| other.token.as_ref() == Some(&key));
         self.check(!twice, || {
-            format!("a token is asked for twice at once: {}", uri.path())
+            format!(
+                "single flight: a token is asked for twice at once: {}",
+                uri.path()
+            )
         });
         let fetched = self.processes[process]
             .fetched
@@ -129,7 +132,7 @@ impl World<'_> {
         let again = *fetched > 1 && self.now < Duration::from_secs(30);
         let (total, granted) = (self.total(), self.plan.settings[owner].plain);
         self.check(!again || total > 0 || !granted, || {
-            "a token is asked for again, though nothing went wrong".into()
+            "single flight: a token is asked for again, though nothing went wrong".into()
         });
         (None, Some(key))
     }
@@ -141,7 +144,7 @@ impl World<'_> {
             let running = self.processes[process].running.iter();
             let taken = running.filter(|it| it.slot == Some(owner)).count();
             self.check(taken <= most, || {
-                format!("{taken} exchanges with reg{owner} outside, {most} allowed")
+                format!("slots: {taken} exchanges with reg{owner} outside, {most} allowed")
             });
         }
     }
@@ -150,10 +153,12 @@ impl World<'_> {
     pub(crate) fn check_request(&mut self, call: &Call, request: &Request) {
         let uri = call.request().uri();
         let https = uri.scheme_str() == Some("https");
-        self.check(https, || format!("{} goes in the clear", request.host));
+        self.check(https, || {
+            format!("hops: {} is asked in the clear", request.host)
+        });
         let private = ["169.254.", "127.", "192.168.", "10.", "[::1]", "localhost"];
         let private = private.iter().any(|it| request.host.starts_with(it));
-        self.check(!private, || format!("{} is private", request.host));
+        self.check(!private, || format!("hops: {} is private", request.host));
         let mut seen = format!("{} {}\n", request.host, request.target);
         for (name, value) in &request.headers {
             let value = String::from_utf8_lossy(value.as_bytes());
@@ -165,7 +170,10 @@ impl World<'_> {
         for found in secrets::find(&seen) {
             let good = found.owner < 2 && self.may_see(found, request);
             self.check(good, || {
-                format!("{} {} gets {found:?}", request.method, request.host)
+                format!(
+                    "secrets: {} {} gets {found:?}",
+                    request.method, request.host
+                )
             });
         }
     }
@@ -208,7 +216,7 @@ impl World<'_> {
             Some(at) => {
                 credits.remove(at);
             }
-            None => self.violate(format!("nothing explains: {why}")),
+            None => self.violate(format!("blame: nothing explains: {why}")),
         }
     }
 
@@ -233,7 +241,7 @@ impl World<'_> {
         };
         if let Some(text) = text {
             self.violate(format!(
-                "nothing went wrong, but task {at} ended with: {text}"
+                "liveness: nothing went wrong, but task {at} ended with: {text}"
             ));
         }
     }
@@ -253,7 +261,7 @@ impl World<'_> {
             named |= std::mem::take(&mut notes.named);
         });
         if let Some(digest) = twice {
-            self.violate(format!("{digest} was committed twice"));
+            self.violate(format!("commits: {digest} was committed twice"));
         }
         if named {
             self.check_names();

@@ -221,7 +221,7 @@ impl<'a> World<'a> {
                 Output::Wait(wake) => {
                     idle = false;
                     if let Some(wake) = wake {
-                        self.check(wake > now, || format!("{wake} has passed at {now}"));
+                        self.check(wake > now, || format!("waits: {wake} has passed at {now}"));
                         let wake = self.now + wake.since(now);
                         until = Some(until.map_or(wake, |other: Duration| other.min(wake)));
                     }
@@ -231,7 +231,7 @@ impl<'a> World<'a> {
                     let process = &self.processes[at];
                     let waits = process.running.iter().any(|it| !it.echo);
                     let over = process.tasks.is_empty() && !waits;
-                    self.check(over, || "idle with something unfinished".into());
+                    self.check(over, || "ends: idle with something unfinished".into());
                     continue;
                 }
                 other => panic!("what is {other:?}?"),
@@ -274,7 +274,7 @@ impl<'a> World<'a> {
                     .push(format!("~ {} ms", (until - self.now).as_millis()));
                 self.now = until;
             }
-            None => self.violate("nothing happens any more".into()),
+            None => self.violate("ends: nothing happens any more".into()),
         }
     }
 
@@ -353,7 +353,7 @@ impl<'a> World<'a> {
         let running = &self.processes[process].running;
         let is_it = |it: &Running| it.id == id && !it.echo;
         let Some(at) = running.iter().position(is_it) else {
-            return self.violate(format!("{id} is to be aborted and is no HTTP job outside"));
+            return self.violate(format!("jobs: {id} is to be aborted and is not outside"));
         };
         // A store's step cannot be broken off; its answer comes when it comes.
         let http = matches!(&running[at].work, Work::ToDo(job) if matches!(**job, Job::Http(_)));
@@ -365,7 +365,7 @@ impl<'a> World<'a> {
             return;
         };
         let Job::Http(call) = *job else {
-            return self.violate(format!("{id} is to be aborted and is no HTTP job"));
+            return self.violate(format!("jobs: {id} is to be aborted and is no HTTP job"));
         };
         let done = call.finish(Err(Interrupted::Aborted));
         self.line(transcript::done(&done));
@@ -376,7 +376,7 @@ impl<'a> World<'a> {
         self.line(format!("{id} {}", transcript::event(&event)));
         self.check_text(&format!("{event:?}"));
         let Some(at) = self.processes[process].tasks.get(&id).copied() else {
-            return self.violate(format!("{id} is over: {event:?}"));
+            return self.violate(format!("finished: {id} is over: {event:?}"));
         };
         match event {
             Event::Retrying { why, .. } => self.check_blame(&why),
