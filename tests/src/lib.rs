@@ -23,16 +23,25 @@
     reason = "it panics into a test's output"
 )]
 
+#[cfg(feature = "sockets")]
 pub mod certs;
+#[cfg(feature = "sockets")]
 pub mod command;
+#[cfg(feature = "sockets")]
 pub mod drivers;
 pub mod fuzz;
+#[cfg(feature = "sockets")]
 pub mod hostile;
+#[cfg(feature = "sockets")]
 pub mod images;
+#[cfg(feature = "sockets")]
 pub mod peers;
+#[cfg(feature = "sockets")]
 pub mod proxy;
+#[cfg(feature = "sockets")]
 pub mod registry;
 pub mod sim;
+#[cfg(feature = "sockets")]
 pub mod tokens;
 pub mod world;
 
