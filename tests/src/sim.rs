@@ -39,6 +39,7 @@ mod plan;
 mod secrets;
 mod tally;
 mod trouble;
+mod watch;
 mod world;
 
 use std::cell::RefCell;

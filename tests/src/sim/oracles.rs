@@ -1,7 +1,8 @@
 //! What must be true in every world, whatever goes wrong in it.
 //!
-//! Responsible for the judgement alone. A violation begins with the name of its oracle, up to the first
-//! colon. Must not make anything happen.
+//! Responsible for the judgement alone; `watch` has the oracles that need a memory, `ending` those
+//! that look at what is there. A violation begins with the name of its oracle, up to the first colon.
+//! That each of them can speak is shown by `tests/mutations`. Must not make anything happen.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -29,6 +30,12 @@ pub(crate) struct Economy {
     /// Bytes received by processes that are no more.
     pub(crate) appended: u64,
     pub(crate) needed: u64,
+    /// A token was dead before it was good for anything, which is as good as a refusal.
+    pub(crate) refused: bool,
+    /// What may have cost each registry's tokens their lives.
+    pub(crate) dead_tokens: [u32; 2],
+    /// How many requests there may be in the end, if that can be told.
+    pub(crate) allowed: Option<u64>,
     /// What was counted already: who moves it where.
     counted: BTreeSet<(usize, usize, Operation, Digest)>,
 }
@@ -62,6 +69,14 @@ impl Economy {
             if new || (task.operation.writes_to_registry() && !asks) {
                 self.needed += size * times;
             }
+        }
+    }
+
+    /// A task failed: what it had brought into its spool is gone.
+    pub(crate) fn fails(&mut self, task: &Planned, pictures: &[Picture]) {
+        if task.operation == Operation::CopyBetween {
+            let blobs = pictures[task.picture].blobs(task.one);
+            self.wasted += blobs.values().sum::<u64>();
         }
     }
 
@@ -108,6 +123,7 @@ impl World<'_> {
         let uri = request.uri();
         let owner = owner_of(uri.authority().map_or("", |it| it.as_str())).unwrap_or(0);
         if !uri.path().starts_with("/token") {
+            self.check_patience(process, owner);
             return (Some(owner), None);
         }
         let authorization = request.headers().get("authorization");
@@ -129,7 +145,10 @@ impl World<'_> {
             .entry(key.clone())
             .or_default();
         *fetched += 1;
-        let again = *fetched > 1 && self.now < Duration::from_secs(30);
+        let fetched = *fetched;
+        let life = self.now - self.processes[process].begun;
+        self.check_fetches(owner, fetched, life);
+        let again = fetched > 1 && self.now < Duration::from_secs(30);
         let (total, granted) = (self.total(), self.plan.settings[owner].plain);
         self.check(!again || total > 0 || !granted, || {
             "single flight: a token is asked for again, though nothing went wrong".into()
@@ -223,7 +242,7 @@ impl World<'_> {
     /// Without faults every task is good, and when they have stopped, every task is.
     pub(crate) fn check_result(&mut self, at: usize, result: &Result<Report, Failure>) {
         let task = self.plan.tasks[at];
-        let calm = self.calm || self.total() == 0;
+        let calm = self.calm || self.total() == 0 || self.passes();
         let text = match result {
             Ok(report) => {
                 let expected = self.plan.pictures[task.picture].root(task.one);
@@ -256,13 +275,23 @@ impl World<'_> {
     /// After a step of a store: nothing was committed twice, and what is named is whole.
     pub(crate) fn after_step(&mut self) {
         let (mut twice, mut named) = (None, false);
+        let (mut unverified, mut apart) = (None, 0);
         self.each_disk(|notes| {
             twice = twice.take().or_else(|| notes.twice.take());
+            unverified = unverified.take().or_else(|| notes.unverified.take());
+            apart += notes.apart;
             named |= std::mem::take(&mut notes.named);
         });
         if let Some(digest) = twice {
             self.violate(format!("commits: {digest} was committed twice"));
         }
+        if let Some(digest) = unverified {
+            self.violate(format!("integrity: other bytes were committed as {digest}"));
+        }
+        let early = apart > 0 && self.now < Duration::from_secs(60);
+        self.check(!early, || {
+            "commits: a blob is written twice, though its owner has not stood still".into()
+        });
         if named {
             self.check_names();
         }

@@ -22,6 +22,7 @@ use super::disk::Disk;
 use super::fault::Fault;
 use super::oracles::Economy;
 use super::plan::{Access, Plan};
+use super::watch::{Aborted, Watch};
 use crate::world::scenes::{digest, fill_picture};
 
 /// Everything there is.
@@ -54,11 +55,12 @@ pub(crate) struct Process {
     pub(crate) spool: Disk,
     /// Those of `World::disks`, then the spool's.
     ids: [StoreId; 4],
-    begun: Duration,
+    pub(crate) begun: Duration,
     pub(crate) running: Vec<Running>,
     pub(crate) tasks: BTreeMap<TaskId, usize>,
     /// Token requests so far.
     pub(crate) fetched: BTreeMap<String, u32>,
+    pub(crate) watch: Watch,
 }
 
 /// A job outside.
@@ -143,6 +145,7 @@ impl<'a> World<'a> {
 
     /// Faults off, one new process, every task again.
     pub(crate) fn recover(&mut self) {
+        self.expect_little();
         self.calm = true;
         for at in 0..self.processes.len() {
             self.count_dead(at);
@@ -188,6 +191,7 @@ impl<'a> World<'a> {
             running: Vec::new(),
             tasks: BTreeMap::new(),
             fetched: BTreeMap::new(),
+            watch: Watch::default(),
         }
     }
 
@@ -316,6 +320,7 @@ impl<'a> World<'a> {
 
     fn report(&mut self, process: usize, done: Done) {
         let (id, now) = (done.id(), self.time_of(process));
+        self.watch_end(process, id, Aborted::No);
         self.processes[process].session.handle(done, now);
         if self.seldom() && self.occasion(&[Fault::Duplicate]).is_some() {
             self.processes[process].running.push(Running {
@@ -334,6 +339,10 @@ impl<'a> World<'a> {
         let id = job.id();
         let (slot, token) = match &job {
             Job::Http(call) => self.check_job(process, call),
+            Job::Credentials(call) => {
+                self.check_question(process, call);
+                (None, None)
+            }
             _ => (None, None),
         };
         let work = Work::ToDo(Box::new(job));
@@ -350,6 +359,7 @@ impl<'a> World<'a> {
 
     fn abort(&mut self, process: usize, id: JobId) {
         self.line(format!("{id} > abort"));
+        self.watch_end(process, id, Aborted::Yes);
         let running = &self.processes[process].running;
         let is_it = |it: &Running| it.id == id && !it.echo;
         let Some(at) = running.iter().position(is_it) else {
@@ -379,10 +389,22 @@ impl<'a> World<'a> {
             return self.violate(format!("finished: {id} is over: {event:?}"));
         };
         match event {
-            Event::Retrying { why, .. } => self.check_blame(&why),
+            Event::Retrying {
+                attempt,
+                after,
+                why,
+            } => {
+                self.check_retry(attempt, after);
+                self.check_blame(&why);
+            }
             Event::Finished(result) => {
                 self.check_result(at, &result);
+                if result.is_err() {
+                    self.economy
+                        .fails(&self.plan.tasks[at], &self.plan.pictures);
+                }
                 self.processes[process].tasks.remove(&id);
+                self.check_left(process, id);
                 self.results[at] = Some(result);
             }
             _ => {}
