@@ -117,7 +117,7 @@ fn quick(attempts: u32) -> Retry {
 }
 
 /// The password of [`Setup::alice`].
-pub const PASSWORD: &str = "pa55-of-alice";
+pub use crate::tapes::PASSWORD;
 
 #[derive(Debug)]
 struct Alice;

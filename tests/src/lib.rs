@@ -24,17 +24,26 @@
     reason = "it panics into a test's output"
 )]
 
+#[cfg(feature = "sockets")]
 pub mod certs;
+#[cfg(feature = "sockets")]
 pub mod command;
+#[cfg(feature = "sockets")]
 pub mod drivers;
 pub mod fuzz;
+#[cfg(feature = "sockets")]
 pub mod hostile;
+#[cfg(feature = "sockets")]
 pub mod images;
+#[cfg(feature = "sockets")]
 pub mod peers;
+#[cfg(feature = "sockets")]
 pub mod proxy;
+#[cfg(feature = "sockets")]
 pub mod registry;
 pub mod sim;
 pub mod tapes;
+#[cfg(feature = "sockets")]
 pub mod tokens;
 pub mod world;
 

@@ -63,6 +63,7 @@ mod resume;
 mod secrets;
 mod tally;
 mod trouble;
+mod watch;
 mod world;
 
 use std::cell::RefCell;
@@ -85,7 +86,7 @@ const STEPS: usize = 20_000;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Run {
-    /// What must not be and was.
+    /// What must not be and was: the name of an oracle, a colon, what it saw.
     pub violation: Option<String>,
     /// The choices that were made.
     pub choices: Vec<u64>,
@@ -239,7 +240,7 @@ fn run(plan: Plan, mut recorder: Recorder<'_>) -> Run {
         }
     });
     if let Some(panic) = panicked {
-        world.violate(format!("panicked: {panic}"));
+        world.violate(format!("panic: {panic}"));
     }
     let tasks = planned.tasks.iter().zip(well);
     let tasks = tasks.map(|(task, well)| {
@@ -282,7 +283,7 @@ fn until_idle(world: &mut World<'_>) {
             return;
         }
     }
-    world.violate("it never ends".into());
+    world.violate("ends: it goes on for ever".into());
 }
 
 thread_local! {

@@ -642,6 +642,8 @@ fn two_copies_through_one_spool_do_not_disturb_each_other() {
             check_pushed(&world, "a/b", &image);
             check_pushed(&world, "c", &image);
             assert_eq!(memory.taken(), []);
+            let left = memory.blobs();
+            assert!(left.is_empty(), "{left:?}: {}", world.transcript());
         }
     }
 }
@@ -674,6 +676,23 @@ fn a_cancelled_copy_clears_its_spool() {
     world.run(task).unwrap_err();
     world.run_all();
     assert_eq!(memory.blobs(), [].into());
+}
+
+/// The same while a blob is getting its name there.
+#[test]
+fn a_copy_that_is_cancelled_too_late_clears_its_spool() {
+    let image = large(3000);
+    let mut world = two_registries(Config::default(), &image);
+    let (spool, memory) = world.store();
+    let task = relay(&mut world, "reg.example/a/b:v1", spool);
+    hold(&mut world, steps("commit"));
+    world.run_still();
+    world.cancel(task);
+    world.let_go();
+    world.run(task).unwrap_err();
+    world.run_all();
+    let left = memory.blobs();
+    assert!(left.is_empty(), "{left:?}: {}", world.transcript());
 }
 
 /// What was in the user's own spool before stays there, and is not fetched.

@@ -164,6 +164,7 @@ impl BlobPut {
                     stage: Stage::Put { session },
                     ..self
                 })),
+                Err(_) if mount => self.start(),
                 Err(error) => Verdict::Failed(error),
             },
             // PUSHB-54: whatever a mount is refused with, a plain upload is tried once.

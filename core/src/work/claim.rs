@@ -10,12 +10,15 @@ use crate::task::TaskId;
 impl Session {
     /// Makes somebody wait for a blob; begins to move it if nobody does yet.
     pub(crate) fn want(&mut self, key: WorkKey, waiter: Waiter) {
+        let spools = waiter.work.is_some();
         if let Some(work) = self.works.get_mut(&key) {
+            work.spools &= spools;
             work.waiters.push_back(waiter);
             return;
         }
         let transfer = self.next_transfer();
         let mut work = Work::new(waiter.size, transfer);
+        work.spools = spools;
         work.waiters.push_back(waiter);
         self.works.insert(key.clone(), work);
         self.begin_work(&key);

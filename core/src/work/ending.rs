@@ -58,6 +58,12 @@ impl Session {
             return;
         };
         let (size, digest) = (work.size, key.digest().clone());
+        // Whoever gets what nobody else clears has put it there, as it were.
+        let how = match how {
+            How::Present if work.clears => How::Moved(0),
+            How::Present | How::Moved(_) | How::Mounted => how,
+        };
+        work.clears = false;
         let waiters = core::mem::take(&mut work.waiters);
         work.leaving.clear();
         self.next_waiter(key);
@@ -125,7 +131,18 @@ impl Session {
                 .into_iter()
                 .partition(same);
         }
-        self.next_waiter(key);
+        let clears = work.clears && work.waiters.is_empty();
+        if let (true, WorkKey::Into(spool, digest)) = (clears, key) {
+            work.clears = false;
+            work.leaving.extend(task);
+            work.stage = Phase::Clearing;
+            let op = StoreOp::Remove {
+                digest: digest.clone(),
+            };
+            self.step(Owner::Work(key.clone()), *spool, op);
+        } else {
+            self.next_waiter(key);
+        }
         if let Some(error) = error {
             for waiter in told {
                 self.tell(key, &waiter, Err(error.clone()));

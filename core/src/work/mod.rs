@@ -123,6 +123,10 @@ pub(crate) struct Work {
     holds: bool,
     /// Whether it goes on from bytes of an earlier run that nobody has verified.
     inherits: bool,
+    /// Whether it is wanted in a spool, on its way to somewhere else.
+    spools: bool,
+    /// It lies in a spool, and nobody else will remove it.
+    clears: bool,
     /// Wait for the outstanding exchange or step, then end.
     stopping: bool,
 }
@@ -190,6 +194,8 @@ impl Work {
             lost: 0,
             holds: false,
             inherits: false,
+            spools: false,
+            clears: false,
             stopping: false,
         }
     }
@@ -266,6 +272,11 @@ impl Session {
             return self.step(Owner::Work(key.clone()), *store, op);
         }
         if work.stopping {
+            if let (Phase::Committing { .. }, Ok(StoreAnswer::Written)) = (&stage, &answer) {
+                // Too late: it is there. In a spool it would lie for ever.
+                work.holds = false;
+                work.clears = work.spools;
+            }
             self.stopped(key);
             return;
         }

@@ -176,7 +176,9 @@ impl Session {
             }
         }
         let key = WorkKey::Into(spool, digest.clone());
-        if self.works.contains_key(&key) {
+        if let Some(work) = self.works.get_mut(&key) {
+            // Somebody is about to find it there.
+            work.clears = true;
             return;
         }
         let transfer = self.next_transfer();

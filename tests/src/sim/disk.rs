@@ -33,6 +33,8 @@ pub(crate) struct Notes {
     pub(crate) removed: Option<Digest>,
     /// A blob that was committed though it was there.
     pub(crate) twice: Option<Digest>,
+    /// A blob that was to be committed though its bytes are others.
+    pub(crate) unverified: Option<Digest>,
     /// How many more bytes fit.
     pub(crate) room: Option<u64>,
     /// Flip a byte in what is read.
@@ -154,7 +156,14 @@ impl Partial for Open {
         self.partial.truncate(len)
     }
 
-    fn commit(self: Box<Self>) -> Result<(), StoreError> {
+    fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
+        let mut bytes = Vec::new();
+        let read = self.partial.read()?.read_to_end(&mut bytes);
+        read.expect("it is in memory");
+        if !self.digest.verifies(&bytes) {
+            self.disk.notes().unverified = Some(self.digest.clone());
+            return Err(StoreError::new(StoreErrorKind::Damaged, "not these bytes"));
+        }
         let mut notes = self.disk.notes();
         let before = notes.committed.insert(self.digest.clone(), ());
         if before.is_some() && !notes.private.contains_key(&self.digest) {

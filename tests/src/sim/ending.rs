@@ -9,7 +9,7 @@ use windlass_testbed::Model;
 
 use super::disk::Disk;
 use super::oracles::ASKS_FROM;
-use super::plan::{DESTINATIONS, Operation, Plan};
+use super::plan::{DESTINATIONS, Operation, Plan, Planned};
 use super::world::World;
 
 impl World<'_> {
@@ -23,7 +23,8 @@ impl World<'_> {
                         .then_some(bytes)
                 };
                 let problem = incomplete(root.digest.as_str(), Some(root.size), &has);
-                missing = missing.or_else(|| Some(format!("{name:?} is named, but {}", problem?)));
+                missing =
+                    missing.or_else(|| Some(format!("names: {name:?} is named, but {}", problem?)));
             }
         }
         missing.into_iter().for_each(|what| self.violate(what));
@@ -37,7 +38,7 @@ impl World<'_> {
                 .then_some(bytes)
         };
         if let Some(problem) = incomplete(put.as_str(), None, &has) {
-            self.violate(format!("{put} was put into a store, but {problem}"));
+            self.violate(format!("order: {put} was put into a store, but {problem}"));
         }
     }
 
@@ -60,7 +61,7 @@ impl World<'_> {
                     });
                     missing = missing.or_else(|| {
                         Some(format!(
-                            "reg{owner}/{repository} has {what}, but {}",
+                            "names: reg{owner}/{repository} has {what}, but {}",
                             problem?
                         ))
                     });
@@ -96,7 +97,7 @@ impl World<'_> {
                 },
             };
             self.check(found.as_deref() == Some(expected.as_str()), || {
-                format!("task {at} is good, but {name} is {found:?}")
+                format!("names: task {at} is good, but {name} is {found:?}")
             });
         }
         self.check_disks();
@@ -117,9 +118,17 @@ impl World<'_> {
         for disk in disks {
             let blobs = disk.memory.blobs();
             let bad = blobs.iter().filter(|(name, bytes)| !name.verifies(bytes));
-            wrong.extend(bad.map(|(name, _)| format!("{name} has other bytes")));
+            wrong.extend(bad.map(|(name, _)| format!("integrity: {name} has other bytes")));
             let taken = disk.memory.taken();
-            wrong.extend(taken.iter().map(|name| format!("{name} is still open")));
+            wrong.extend(
+                taken
+                    .iter()
+                    .map(|name| format!("leaks: {name} is still open")),
+            );
+        }
+        for process in &self.processes {
+            let left = process.spool.memory.blobs().into_keys();
+            wrong.extend(left.map(|name| format!("leaks: {name} is still in a spool")));
         }
         wrong.into_iter().for_each(|what| self.violate(what));
     }
@@ -132,12 +141,16 @@ impl World<'_> {
             for digest in model.blob_digests(repository) {
                 let bytes = model.blob_bytes(repository, &digest);
                 let good = bytes.is_some_and(|bytes| is(digest.as_str(), bytes));
-                wrong.extend((!good).then(|| format!("{digest} has other bytes in a registry")));
+                wrong.extend(
+                    (!good).then(|| format!("integrity: {digest} has other bytes in a registry")),
+                );
             }
             for digest in model.manifest_digests(repository) {
                 let bytes = model.manifest_bytes(repository, &digest);
                 let good = bytes.is_some_and(|(_, bytes)| is(digest.as_str(), bytes));
-                wrong.extend((!good).then(|| format!("{digest} has other bytes in a registry")));
+                wrong.extend(
+                    (!good).then(|| format!("integrity: {digest} has other bytes in a registry")),
+                );
             }
         }
         wrong.into_iter().for_each(|what| self.violate(what));
@@ -151,8 +164,25 @@ impl World<'_> {
         });
         let allowed = self.economy.needed + self.economy.wasted + apart;
         self.check(moved <= allowed, || {
-            format!("{moved} bytes were moved, {allowed} would have done")
+            format!("economy: {moved} bytes were moved, {allowed} would have done")
         });
+        let requests = self.economy.requests;
+        if let Some(allowed) = self.economy.allowed {
+            self.check(requests <= allowed, || {
+                format!("economy: {requests} requests, the second time {allowed} would have done")
+            });
+        }
+    }
+
+    /// Before everything is asked for once more: if all of it is done, few requests are needed.
+    pub(crate) fn expect_little(&mut self) {
+        let done = self.results.iter().all(|it| matches!(it, Some(Ok(_))));
+        let mut settings = self.plan.settings.iter();
+        let plain = settings.all(|it| it.plain && it.options.digest_header);
+        if self.total() == 0 && done && plain {
+            let requests: u64 = self.plan.tasks.iter().map(again).sum();
+            self.economy.allowed = Some(self.economy.requests + requests);
+        }
     }
 
     /// Before the faults are switched off: if there were none, few requests were needed.
@@ -163,11 +193,14 @@ impl World<'_> {
         if let Some(budget) = budget(&self.plan) {
             let requests = self.economy.requests;
             self.check(requests <= budget, || {
-                format!("{requests} requests, {budget} would have done")
+                format!("economy: {requests} requests, {budget} would have done")
             });
         }
     }
 }
+
+/// A challenge, and tokens for what is read, written and both.
+const SIGN_IN: u64 = 3;
 
 /// Requests for a plan in which nothing goes wrong, at the most (design §5).
 fn budget(plan: &Plan) -> Option<u64> {
@@ -195,10 +228,21 @@ fn budget(plan: &Plan) -> Option<u64> {
         } else {
             1
         };
-        // A challenge, and tokens for what is read, written and both.
-        sum += 3 * ends;
+        sum += SIGN_IN * ends;
     }
     plan.settings.iter().all(|it| it.plain).then_some(sum)
+}
+
+/// Requests for a task whose work is done already, at the most.
+fn again(task: &Planned) -> u64 {
+    // An index leads to the image that is wanted.
+    let read = 1 + u64::from(task.one);
+    match task.operation {
+        Operation::LayoutCopy => 0,
+        Operation::Resolve | Operation::Pull | Operation::Push => 1 + SIGN_IN,
+        Operation::CopyWithin => read + 1 + SIGN_IN,
+        Operation::CopyBetween => read + 1 + 2 * SIGN_IN,
+    }
 }
 
 fn named(disk: &Disk, name: &str) -> Option<String> {

@@ -99,21 +99,25 @@ impl World<'_> {
         if !self.is_ours(&request.host) {
             self.credit(&call);
             let truthful = !self.models[owner].options().check_references;
+            self.watch_tokens(process, owner, sort, Fault::RedirectForeign);
             let answer = mangle::stranger(&mut *self.choose, &request, owner, truthful);
             self.spend(&request, sort, Some(Fault::RedirectForeign), Some(&answer));
             return self.deliver(process, call, sort, Delivery::whole(answer));
         }
         let fault = self.draw(&request, sort, owner);
+        self.check_challenged(process, &call, owner);
         if let Some(fault) = fault {
             if !fault.is_harmless() {
                 self.credit(&call);
             }
+            self.watch_tokens(process, owner, sort, fault);
             if fault == Fault::Late {
                 self.late.push(request.clone());
             }
         }
         match self.serve(&request, sort, owner, fault) {
             Ok(delivery) => {
+                self.watch_answer(process, &call, sort, owner, &delivery.answer);
                 self.spend(&request, sort, fault, Some(&delivery.answer));
                 self.deliver(process, call, sort, delivery)
             }
@@ -252,6 +256,7 @@ impl World<'_> {
                 if read.is_err() {
                     return Err(failure.take().expect("the reason of a failed read"));
                 }
+                self.check_sent(body, &bytes);
                 bytes.into()
             }
             other => panic!("what is {other:?}?"),

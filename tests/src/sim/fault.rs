@@ -179,6 +179,31 @@ impl Fault {
         matches!(self, Self::Noisy)
     }
 
+    /// Whether a task survives it, as long as it happens once or twice.
+    pub(crate) const fn passes(self) -> bool {
+        matches!(
+            self,
+            Self::Refused
+                | Self::ResetUnseen
+                | Self::Unanswered
+                | Self::Broken
+                | Self::Cut
+                | Self::Revoked
+                | Self::TooManySeconds
+                | Self::RangeIgnored
+                | Self::LostSession
+                | Self::Rewound
+                | Self::RefusedMount
+                | Self::Forgets
+                | Self::LostExchange
+                | Self::PartialDamaged
+                | Self::PartialShorter
+                | Self::Crash
+                | Self::CrashInBody
+                | Self::Duplicate
+        )
+    }
+
     /// Whether bytes that came with it are worth nothing, so that the blob may have to move again.
     pub(crate) const fn spoils(self) -> bool {
         matches!(

@@ -1,7 +1,9 @@
 //! What must be true in every world, whatever goes wrong in it.
 //!
-//! Responsible for the judgement alone. Each oracle has a test in `tests` that shows what it would
-//! say. Must not make anything happen.
+//! Responsible for the judgement alone; `watch` has the oracles that need a memory, `ending` those
+//! that look at what is there. A violation begins with the name of its oracle, up to the first colon.
+//! Each oracle has a test in `tests` that shows what it would say; `tests/mutations` has bugs that each
+//! of them catches. Must not make anything happen.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -30,6 +32,12 @@ pub(crate) struct Economy {
     /// Bytes received by processes that are no more.
     pub(crate) appended: u64,
     pub(crate) needed: u64,
+    /// A token was dead before it was good for anything, which is as good as a refusal.
+    pub(crate) refused: bool,
+    /// What may have cost each registry's tokens their lives.
+    pub(crate) dead_tokens: [u32; 2],
+    /// How many requests there may be in the end, if that can be told.
+    pub(crate) allowed: Option<u64>,
     /// What was counted already: who moves it where.
     counted: BTreeSet<(usize, usize, Operation, Digest)>,
 }
@@ -105,7 +113,7 @@ impl World<'_> {
 
     pub(crate) fn check_text(&mut self, text: &str) {
         if let Some(found) = secrets::find(text).first() {
-            self.violate(format!("a secret is shown ({found:?}): {text}"));
+            self.violate(format!("secrets: one is shown ({found:?}): {text}"));
         }
     }
 
@@ -120,6 +128,7 @@ impl World<'_> {
         let uri = request.uri();
         let owner = owner_of(uri.authority().map_or("", |it| it.as_str())).unwrap_or(0);
         if !uri.path().starts_with("/token") {
+            self.check_patience(process, owner);
             return (Some(owner), None);
         }
         let authorization = request.headers().get("authorization");
@@ -131,17 +140,23 @@ impl World<'_> {
         let mut running = self.processes[process].running.iter();
         let twice = running.any(|other| other.token.as_ref() == Some(&key));
         self.check(!twice, || {
-            format!("a token is asked for twice at once: {}", uri.path())
+            format!(
+                "single flight: a token is asked for twice at once: {}",
+                uri.path()
+            )
         });
         let fetched = self.processes[process]
             .fetched
             .entry(key.clone())
             .or_default();
         *fetched += 1;
-        let again = *fetched > 1 && self.now < Duration::from_secs(30);
+        let fetched = *fetched;
+        let life = self.now - self.processes[process].begun;
+        self.check_fetches(owner, fetched, life);
+        let again = fetched > 1 && self.now < Duration::from_secs(30);
         let (total, granted) = (self.total(), self.plan.settings[owner].plain);
         self.check(!again || total > 0 || !granted, || {
-            "a token is asked for again, though nothing went wrong".into()
+            "single flight: a token is asked for again, though nothing went wrong".into()
         });
         (None, Some(key))
     }
@@ -153,7 +168,7 @@ impl World<'_> {
             let running = self.processes[process].running.iter();
             let taken = running.filter(|it| it.slot == Some(owner)).count();
             self.check(taken <= most, || {
-                format!("{taken} exchanges with reg{owner} outside, {most} allowed")
+                format!("slots: {taken} exchanges with reg{owner} outside, {most} allowed")
             });
         }
     }
@@ -162,10 +177,12 @@ impl World<'_> {
     pub(crate) fn check_request(&mut self, call: &Call, request: &Request) {
         let uri = call.request().uri();
         let https = uri.scheme_str() == Some("https");
-        self.check(https, || format!("{} goes in the clear", request.host));
+        self.check(https, || {
+            format!("hops: {} is asked in the clear", request.host)
+        });
         let private = ["169.254.", "127.", "192.168.", "10.", "[::1]", "localhost"];
         let private = private.iter().any(|it| request.host.starts_with(it));
-        self.check(!private, || format!("{} is private", request.host));
+        self.check(!private, || format!("hops: {} is private", request.host));
         let mut seen = format!("{} {}\n", request.host, request.target);
         for (name, value) in &request.headers {
             let value = String::from_utf8_lossy(value.as_bytes());
@@ -177,7 +194,10 @@ impl World<'_> {
         for found in secrets::find(&seen) {
             let good = found.owner < 2 && self.may_see(found, request);
             self.check(good, || {
-                format!("{} {} gets {found:?}", request.method, request.host)
+                format!(
+                    "secrets: {} {} gets {found:?}",
+                    request.method, request.host
+                )
             });
         }
     }
@@ -220,14 +240,14 @@ impl World<'_> {
             Some(at) => {
                 credits.remove(at);
             }
-            None => self.violate(format!("nothing explains: {why}")),
+            None => self.violate(format!("blame: nothing explains: {why}")),
         }
     }
 
     /// Without faults every task is good, and when they have stopped, every task is.
     pub(crate) fn check_result(&mut self, at: usize, result: &Result<Report, Failure>) {
         let task = self.plan.tasks[at];
-        let calm = self.calm || self.total() == 0;
+        let calm = self.calm || self.total() == 0 || self.passes();
         let text = match result {
             Ok(report) => {
                 let expected = self.plan.pictures[task.picture].root(task.one);
@@ -245,7 +265,7 @@ impl World<'_> {
         };
         if let Some(text) = text {
             self.violate(format!(
-                "nothing went wrong, but task {at} ended with: {text}"
+                "liveness: nothing went wrong, but task {at} ended with: {text}"
             ));
         }
     }
@@ -255,7 +275,7 @@ impl World<'_> {
         self.held.call = self.held.call.max(bytes);
         let most = self.bounds.call;
         self.check(bytes <= most, || {
-            format!("one call took {bytes} bytes, {most} would have done")
+            format!("memory: one call took {bytes} bytes, {most} would have done")
         });
     }
 
@@ -269,7 +289,9 @@ impl World<'_> {
         let endless = endless.iter().any(|it| self.fired[it.place()] > 0);
         let most = self.bounds.held(tasks, self.total(), endless);
         self.check(bytes <= most, || {
-            format!("a session with {tasks} unfinished tasks held {bytes} bytes, {most} allowed")
+            format!(
+                "memory: a session with {tasks} unfinished tasks held {bytes} bytes, {most} allowed"
+            )
         });
     }
 
@@ -284,12 +306,15 @@ impl World<'_> {
     /// names after those, and nothing is taken away but from a spool.
     pub(crate) fn after_step(&mut self) {
         let (mut twice, mut named) = (None, false);
+        let (mut unverified, mut apart) = (None, 0);
         self.each_disk(|notes| {
             twice = twice.take().or_else(|| notes.twice.take());
+            unverified = unverified.take().or_else(|| notes.unverified.take());
+            apart += notes.apart;
             named |= std::mem::take(&mut notes.named);
         });
         if let Some(digest) = twice {
-            self.violate(format!("{digest} was committed twice"));
+            self.violate(format!("commits: {digest} was committed twice"));
         }
         for disk in self.disks.clone() {
             let (put, removed) = {
@@ -300,9 +325,18 @@ impl World<'_> {
                 self.check_order(&disk, &digest);
             }
             if let Some(digest) = removed {
-                self.violate(format!("{digest} was removed from where it was to stay"));
+                self.violate(format!(
+                    "commits: {digest} was removed from where it was to stay"
+                ));
             }
         }
+        if let Some(digest) = unverified {
+            self.violate(format!("integrity: other bytes were committed as {digest}"));
+        }
+        let early = apart > 0 && self.now < Duration::from_secs(60);
+        self.check(!early, || {
+            "commits: a blob is written twice, though its owner has not stood still".into()
+        });
         if named {
             self.check_names();
         }

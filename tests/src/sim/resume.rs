@@ -60,7 +60,7 @@ impl World<'_> {
         };
         if !ends && self.processes[process].ending.contains(&id) {
             self.violate(format!(
-                "{id} was not in a checkpoint, and goes on: {event:?}"
+                "checkpoint: {id} was not in one, and goes on: {event:?}"
             ));
         }
     }
@@ -78,7 +78,7 @@ impl World<'_> {
         let (session, ids) = Session::resume(config, checkpoint, jitter);
         self.processes[process].session = session;
         self.check(ids.len() == saved.tasks.len(), || {
-            "not all of a checkpoint is resumed".into()
+            "checkpoint: not all of it is resumed".into()
         });
         for (id, (at, pinned)) in ids.into_iter().zip(saved.tasks.clone()) {
             let task = self.plan.tasks[at];
@@ -135,7 +135,7 @@ impl World<'_> {
         let found = &report.root.digest;
         if found.as_str() != expected {
             self.violate(format!(
-                "task {at} was resumed with {expected} and ended with {found}"
+                "checkpoint: task {at} was resumed with {expected} and ended with {found}"
             ));
         }
     }

@@ -140,6 +140,16 @@ impl World<'_> {
         self.lines.push(format!("! {fault}"));
     }
 
+    /// Whether nothing happened that a task may fail for.
+    pub(crate) fn passes(&self) -> bool {
+        let fired = Fault::ALL.iter().zip(self.fired);
+        let mut fired = fired.filter(|(_, times)| *times > 0);
+        // Who refuses two fresh tokens means it.
+        let refusals = self.fired[Fault::Revoked.place()];
+        let survivable = self.total() <= 2 && refusals <= 1 && !self.economy.refused;
+        survivable && fired.all(|(fault, _)| fault.passes())
+    }
+
     pub(crate) fn total(&self) -> u64 {
         self.fired.iter().map(|n| u64::from(*n)).sum()
     }

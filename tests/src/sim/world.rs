@@ -23,6 +23,7 @@ use super::memory::{self, Bounds, Held};
 use super::oracles::Economy;
 use super::plan::{Plan, SOURCES};
 use super::resume::Saved;
+use super::watch::{Aborted, Watch};
 use crate::world::scenes::{digest, fill_picture};
 
 /// Everything there is.
@@ -61,7 +62,7 @@ pub(crate) struct Process {
     pub(crate) spool: Disk,
     /// Those of `World::disks`, then the spool's.
     ids: [StoreId; 4],
-    begun: Duration,
+    pub(crate) begun: Duration,
     pub(crate) running: Vec<Running>,
     pub(crate) tasks: BTreeMap<TaskId, usize>,
     /// Token requests so far.
@@ -73,6 +74,7 @@ pub(crate) struct Process {
     pub(crate) pinned: BTreeMap<TaskId, String>,
     /// Tasks that were not in a checkpoint any more.
     pub(crate) ending: BTreeSet<TaskId>,
+    pub(crate) watch: Watch,
 }
 
 /// A job outside.
@@ -168,6 +170,7 @@ impl<'a> World<'a> {
 
     /// Faults off, one new process, every task again.
     pub(crate) fn recover(&mut self) {
+        self.expect_little();
         self.calm = true;
         for process in std::mem::take(&mut self.processes) {
             self.count_dead(&process);
@@ -209,6 +212,7 @@ impl<'a> World<'a> {
             saves: false,
             pinned: BTreeMap::new(),
             ending: BTreeSet::new(),
+            watch: Watch::default(),
         }
     }
 
@@ -253,7 +257,7 @@ impl<'a> World<'a> {
                         self.save(at);
                     }
                     if let Some(wake) = wake {
-                        self.check(wake > now, || format!("{wake} has passed at {now}"));
+                        self.check(wake > now, || format!("waits: {wake} has passed at {now}"));
                         let wake = self.now + wake.since(now);
                         until = Some(until.map_or(wake, |other: Duration| other.min(wake)));
                     }
@@ -263,7 +267,7 @@ impl<'a> World<'a> {
                     let process = &self.processes[at];
                     let waits = process.running.iter().any(|it| !it.echo);
                     let over = process.tasks.is_empty() && !waits;
-                    self.check(over, || "idle with something unfinished".into());
+                    self.check(over, || "ends: idle with something unfinished".into());
                     continue;
                 }
                 other => panic!("what is {other:?}?"),
@@ -336,7 +340,7 @@ impl<'a> World<'a> {
                     .push(format!("~ {} ms", (until - self.now).as_millis()));
                 self.now = until;
             }
-            None => self.violate("nothing happens any more".into()),
+            None => self.violate("ends: nothing happens any more".into()),
         }
     }
 
@@ -395,6 +399,7 @@ impl<'a> World<'a> {
 
     fn report(&mut self, process: usize, done: Done) {
         let (id, now) = (done.id(), self.slipped(process));
+        self.watch_end(process, id, Aborted::No);
         self.call(process, |session| session.handle(done, now));
         if self.seldom() && self.occasion(&[Fault::Duplicate]).is_some() {
             self.processes[process].running.push(Running {
@@ -413,6 +418,10 @@ impl<'a> World<'a> {
         let id = job.id();
         let (slot, token) = match &job {
             Job::Http(call) => self.check_job(process, call),
+            Job::Credentials(call) => {
+                self.check_question(process, call);
+                (None, None)
+            }
             _ => (None, None),
         };
         let work = Work::ToDo(Box::new(job));
@@ -429,10 +438,11 @@ impl<'a> World<'a> {
 
     fn abort(&mut self, process: usize, id: JobId) {
         self.line(format!("{id} > abort"));
+        self.watch_end(process, id, Aborted::Yes);
         let running = &self.processes[process].running;
         let is_it = |it: &Running| it.id == id && !it.echo;
         let Some(at) = running.iter().position(is_it) else {
-            return self.violate(format!("{id} is to be aborted and is no HTTP job outside"));
+            return self.violate(format!("jobs: {id} is to be aborted and is not outside"));
         };
         // A store's step cannot be broken off; its answer comes when it comes.
         let http = matches!(&running[at].work, Work::ToDo(job) if matches!(**job, Job::Http(_)));
@@ -445,7 +455,7 @@ impl<'a> World<'a> {
             return;
         };
         let Job::Http(call) = *job else {
-            return self.violate(format!("{id} is to be aborted and is no HTTP job"));
+            return self.violate(format!("jobs: {id} is to be aborted and is no HTTP job"));
         };
         let done = call.finish(Err(Interrupted::Aborted));
         self.line(transcript::done(&done));
@@ -456,11 +466,18 @@ impl<'a> World<'a> {
         self.line(format!("{id} {}", transcript::event(&event)));
         self.check_text(&format!("{event:?}"));
         let Some(at) = self.processes[process].tasks.get(&id).copied() else {
-            return self.violate(format!("{id} is over: {event:?}"));
+            return self.violate(format!("finished: {id} is over: {event:?}"));
         };
         self.check_ending(process, id, &event);
         match event {
-            Event::Retrying { why, .. } => self.check_blame(&why),
+            Event::Retrying {
+                attempt,
+                after,
+                why,
+            } => {
+                self.check_retry(attempt, after);
+                self.check_blame(&why);
+            }
             Event::Finished(result) => {
                 self.check_result(at, &result);
                 if result.is_err() {
@@ -472,6 +489,7 @@ impl<'a> World<'a> {
                     self.check_pinned(at, &pinned, &result);
                 }
                 self.processes[process].tasks.remove(&id);
+                self.check_left(process, id);
                 self.results[at] = Some(result);
             }
             _ => {}

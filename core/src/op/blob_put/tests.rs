@@ -89,6 +89,7 @@ fn answers() {
         ("denied", plain(), 403, &[], "", "Auth"),
         ("PUSHB-51", mount(), 201, &[], "", "Mounted"),
         ("PUSHB-51", mount(), 202, &[LOCATION], "", put_to),
+        ("PUSHB-54", mount(), 202, &[], "", "post"),
         ("PUSHB-54", mount(), 400, &[], "", "post"),
         ("PUSHB-54", mount(), 401, &[], "", "post"),
         ("PUSHB-54", mount(), 403, &[], "", "post"),

@@ -1,0 +1,181 @@
+//! What a process has met so far, for the oracles that need a memory.
+//!
+//! Responsible for patience, for credentials that nobody asked for, for questions that are asked
+//! twice, and for what a task leaves outside. Must not make anything happen.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use http::{StatusCode, header};
+use windlass_core::call::{Body, Call, Source};
+use windlass_core::config::Retry;
+use windlass_core::credential::CredentialCall;
+use windlass_core::{JobId, TaskId};
+use windlass_testbed::Answer;
+
+use super::exchange::Sort;
+use super::fault::Fault;
+use super::world::World;
+
+/// The memory of a process.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// Registries that wanted to know who is asking.
+    challenged: [bool; 2],
+    /// Registries that have taken what was presented.
+    accepted: [bool; 2],
+    /// What credentials were asked for.
+    asked: BTreeSet<String>,
+    /// Answers that ask for patience and are not reported yet: for how long.
+    slower: Vec<(JobId, usize, Duration)>,
+    /// Until when nothing new goes out to a registry.
+    gates: [Duration; 2],
+}
+
+impl World<'_> {
+    /// An answer of one of our registries is on its way.
+    pub(crate) fn watch_answer(
+        &mut self,
+        process: usize,
+        call: &Call,
+        sort: Sort,
+        owner: usize,
+        answer: &Answer,
+    ) {
+        let watch = &mut self.processes[process].watch;
+        let status = answer.status;
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            watch.challenged[owner] = true;
+        } else if call.request().headers().contains_key(header::AUTHORIZATION) {
+            watch.accepted[owner] |= sort != Sort::Token;
+        }
+        let said = answer.headers.get(header::RETRY_AFTER);
+        let seconds = said.and_then(|it| it.to_str().ok()?.parse().ok());
+        if let Some(seconds) = seconds
+            && status == StatusCode::TOO_MANY_REQUESTS
+            && sort != Sort::Token
+            && Duration::from_secs(seconds) <= Retry::default().retry_after_cap
+        {
+            let asked = (call.id(), owner, Duration::from_secs(seconds));
+            watch.slower.push(asked);
+        }
+    }
+
+    /// The session knows of the end of a job; of one that was to be aborted it takes nothing.
+    pub(crate) fn watch_end(&mut self, process: usize, id: JobId, aborted: Aborted) {
+        let now = self.now;
+        let watch = &mut self.processes[process].watch;
+        let ended = watch.slower.extract_if(.., |(job, _, _)| *job == id);
+        for (_, owner, wait) in ended.collect::<Vec<_>>() {
+            if aborted == Aborted::No {
+                watch.gates[owner] = watch.gates[owner].max(now + wait);
+            }
+        }
+    }
+
+    /// Nothing goes out to a registry that asked for patience.
+    pub(crate) fn check_patience(&mut self, process: usize, owner: usize) {
+        let (gate, now) = (self.processes[process].watch.gates[owner], self.now);
+        self.check(gate <= now, || {
+            format!("patience: reg{owner} is asked {:?} too early", gate - now)
+        });
+    }
+
+    /// Tries and waits have bounds.
+    pub(crate) fn check_retry(&mut self, attempt: u32, after: Duration) {
+        let policy = Retry::default();
+        let good = attempt < policy.attempts && after <= policy.retry_after_cap;
+        self.check(good, || {
+            format!("patience: attempt {attempt} failed, and another one follows after {after:?}")
+        });
+    }
+
+    /// No credential goes out before a challenge.
+    pub(crate) fn check_challenged(&mut self, process: usize, call: &Call, owner: usize) {
+        let presents = call.request().headers().contains_key(header::AUTHORIZATION);
+        let challenged = self.processes[process].watch.challenged[owner];
+        self.check(challenged || !presents, || {
+            format!("secrets: reg{owner} is told who asks before it wants to know")
+        });
+    }
+
+    /// The driver is asked for the same credentials once.
+    pub(crate) fn check_question(&mut self, process: usize, call: &CredentialCall) {
+        let what = format!("{} {:?}", call.registry(), call.repository());
+        let new = self.processes[process].watch.asked.insert(what.clone());
+        self.check(new, || {
+            format!("single flight: credentials for {what} are asked for twice")
+        });
+    }
+
+    /// What can make a token worthless, or lose it.
+    pub(crate) fn watch_tokens(&mut self, process: usize, owner: usize, sort: Sort, fault: Fault) {
+        use Fault::{Arbitrary, Bloated, DeadToken, NewRealm, RefusedMount, Revoked, Unauthorized};
+        // A request that was challenged before has one refusal already, and tasks share tokens.
+        let alone = self.plan.processes == 1 && self.plan.tasks.len() == 1;
+        let proven = alone && self.processes[process].watch.accepted[owner];
+        self.economy.refused |= fault == Revoked && !proven;
+        let refuses = matches!(
+            fault,
+            Arbitrary | Bloated | DeadToken | NewRealm | RefusedMount | Revoked | Unauthorized
+        );
+        if sort == Sort::Token || refuses {
+            self.economy.dead_tokens[owner] += 1;
+        }
+    }
+
+    /// One request for each token and each reason to have another one.
+    pub(crate) fn check_fetches(&mut self, owner: usize, fetched: u32, life: Duration) {
+        // No token lives shorter than a minute, less what it is refreshed early by.
+        let expired = u32::try_from(life.as_secs() / 50).unwrap_or(u32::MAX);
+        let troubles = self.economy.dead_tokens[owner];
+        // Whoever has a union of scopes refused may try another token before it is split.
+        let tries = if self.plan.settings[owner].plain {
+            1
+        } else {
+            1 + self.plan.in_flight
+        };
+        let most = (1 + troubles + expired) * tries;
+        self.check(fetched <= most, || {
+            format!("single flight: a token is asked for {fetched} times, {most} would have done")
+        });
+    }
+
+    /// Contract 5: a task is over when its last job is back and its partials are given back.
+    pub(crate) fn check_left(&mut self, process: usize, id: TaskId) {
+        if !self.processes[process].tasks.is_empty() {
+            return;
+        }
+        let mut outside = self.processes[process].running.iter();
+        let left = outside.find(|it| !it.echo && it.slot.is_some());
+        let left = left.map(|it| it.id);
+        self.check(left.is_none(), || {
+            format!("finished: {id} is over, but {left:?} is outside")
+        });
+        // Another process may have its own open; a step whose end is lost may have opened one.
+        if self.processes.len() == 1 && self.fired[Fault::LostStep.place()] == 0 {
+            let spool = &self.processes[process].spool;
+            let disks = self.disks.iter().chain([spool]);
+            let open: Vec<_> = disks.flat_map(|disk| disk.memory.taken()).collect();
+            self.check(open.is_empty(), || {
+                format!("leaks: {id} is over, but {open:?} are still open")
+            });
+        }
+    }
+
+    /// A blob that is not what its digest says never leaves to its end.
+    pub(crate) fn check_sent(&mut self, body: &Body, bytes: &[u8]) {
+        if let Source::Stored { digest, .. } = &body.source {
+            self.check(digest.verifies(bytes), || {
+                format!("integrity: {digest} was sent with other bytes")
+            });
+        }
+    }
+}
+
+/// Whether a job was to be aborted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Aborted {
+    No,
+    Yes,
+}
