@@ -1,7 +1,7 @@
 //! A world for a session, without sockets, threads or clocks.
 //!
-//! A [`World`] owns a [`Session`] and does what a driver does, one job at a time: HTTP goes to a
-//! [`Model`] (or to whatever a rule says), steps go to stores in memory, credentials come from a
+//! A [`World`] owns a recorded [`Session`](windlass_core::Session) and does what a driver does, one
+//! job at a time: HTTP goes to a [`Model`] (or to whatever a rule says), steps go to stores in memory, credentials come from a
 //! table. Time is virtual: each exchange takes [`World::latency`], and when nothing is left to run
 //! it jumps to the instant the session waits for. What comes out is a transcript, a line for each
 //! job, end and event, which is the same in every run.
