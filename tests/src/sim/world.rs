@@ -463,11 +463,6 @@ impl<'a> World<'a> {
             Event::Retrying { why, .. } => self.check_blame(&why),
             Event::Finished(result) => {
                 self.check_result(at, &result);
-                if result.is_err() {
-                    let task = self.plan.tasks[at];
-                    self.economy
-                        .failed(&task, &self.plan.pictures[task.picture]);
-                }
                 if let Some(pinned) = self.processes[process].pinned.remove(&id) {
                     self.check_pinned(at, &pinned, &result);
                 }
@@ -481,7 +476,8 @@ impl<'a> World<'a> {
     /// Now, or an instant that has passed: clocks may stand still or be set.
     fn slipped(&mut self, process: usize) -> Time {
         let now = self.time_of(process);
-        if !self.seldom() || self.occasion(&[Fault::TimeSlips]).is_none() {
+        let may = !self.plan.swarm.even && self.seldom();
+        if !may || self.occasion(&[Fault::TimeSlips]).is_none() {
             return now;
         }
         let back = Duration::from_millis([5, 400, 1_000_000][self.pick(3)]);
