@@ -4,13 +4,13 @@
 use http::StatusCode;
 use insta::assert_snapshot;
 use windlass_core::config::InFlight;
-use windlass_core::{Config, Copy, Place, Platforms, Task};
+use windlass_core::{Config, Copy, Job, Place, Platforms, Task};
 use windlass_testbed::{Answer, Bearer, Request, Unions};
-use windlass_tests::world::Fate;
 use windlass_tests::world::scenes::{
     alice, bearer, bearer_with, check_holds, check_pushed, copy_within, digest, fill, is,
     one_at_a_time, open, pull, pulling, reference, small,
 };
+use windlass_tests::world::{Fate, Lot};
 
 fn redirect(location: &str) -> Fate {
     Fate::Say(Answer::new(StatusCode::TEMPORARY_REDIRECT).header("location", location))
@@ -94,6 +94,16 @@ fn a_refused_token_of_another_task_is_followed_by_ones_own() {
     world.credential("reg.example", alice(), &["reg.example"]);
     let (source, contents) = world.store();
     fill(&contents, &small());
+    // The pull finds out that tokens are wanted; the push, whose token is for both repositories, gets
+    // one first, and nobody knows yet that it is of no use.
+    world.lot = Box::new(|job| match job {
+        Job::Credentials(call) if call.repository().is_some_and(|it| it.as_str() == "a/b") => {
+            Lot::Hold
+        }
+        Job::Http(call) if call.request().method() == "HEAD" => Lot::Hold,
+        _ => Lot::Run,
+    });
+    let pulled = world.start(pull(store));
     let pushed = world.start(Task::copy(Copy {
         source: Place::Store {
             store: source,
@@ -104,7 +114,8 @@ fn a_refused_token_of_another_task_is_followed_by_ones_own() {
         spool: None,
         from: vec!["a/b".parse().unwrap()],
     }));
-    let pulled = world.start(pull(store));
+    world.run_still();
+    world.let_go();
     world.run(pushed).unwrap();
     world.run(pulled).unwrap();
     world.run_all();

@@ -22,9 +22,10 @@ pub(super) const ROUNDS: u8 = 10;
 /// How long a realm and the name of its service may be together. They are part of every token's key;
 /// real ones have about a hundred bytes.
 const REALM: usize = 2048;
-/// How many scopes a challenge may add to ours, and how long each may be: a name of 255 characters
-/// with its actions. They are part of every token's key, too.
-const SCOPES: usize = 16;
+/// How many scopes challenges may add to those of a request, and how long each may be: a name of 255
+/// characters with its actions. They are part of every token's key, too. Real challenges name one or
+/// two.
+const SCOPES: usize = 8;
 const SCOPE: usize = 512;
 
 impl Broker {
@@ -171,7 +172,7 @@ impl Broker {
             .filter_map(|challenge| challenge.param("scope"));
         let words = named.flat_map(str::split_whitespace);
         for word in words.filter(|word| word.len() <= SCOPE) {
-            if wanted.len() >= SCOPES {
+            if memo.extra.len() + wanted.len() >= SCOPES {
                 break;
             }
             // Malformed ones are dropped: Oracle's `::` makes its own token service fail.

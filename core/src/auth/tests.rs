@@ -469,7 +469,7 @@ fn absurd_realms_and_scopes_are_not_taken() {
     );
     assert_eq!(bench.refused(0, 401, &more), "again");
     let fetch = bench.permit(0);
-    assert_eq!(fetch.matches("repository:").count(), 17, "{fetch}");
+    assert_eq!(fetch.matches("repository:").count(), 9, "{fetch}");
     assert!(!fetch.contains(&long));
 }
 

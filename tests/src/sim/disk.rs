@@ -29,8 +29,8 @@ pub(crate) struct Notes {
     pub(crate) named: bool,
     /// Documents that were put.
     pub(crate) put: Vec<Digest>,
-    /// A blob that was removed.
-    pub(crate) removed: Option<Digest>,
+    /// Blobs that were removed, and their sizes.
+    pub(crate) removed: Vec<(Digest, u64)>,
     /// A blob that was committed though it was there.
     pub(crate) twice: Option<Digest>,
     /// A blob that was to be committed though its bytes are others.
@@ -105,9 +105,10 @@ impl Store for Disk {
     }
 
     fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        let size = self.memory.bytes(digest).map_or(0, |it| it.len() as u64);
         let mut notes = self.notes();
         notes.committed.remove(digest);
-        notes.removed = Some(digest.clone());
+        notes.removed.push((digest.clone(), size));
         drop(notes);
         self.memory.remove(digest)
     }

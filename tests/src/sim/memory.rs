@@ -77,8 +77,8 @@ impl Bounds {
             fixed: 64 << 10,
             parts: plan.tasks.iter().map(parts).sum::<usize>() as u64,
             most_parts: objects as u64 * plan.tasks.len() as u64,
-            answer: token_body + error_body + (8 << 10),
-            answers: 400,
+            answer: token_body + error_body + (24 << 10),
+            answers: 256,
             task: 64 * 1024 + documents * READ + most,
             call: 128 * 1024 + document * READ + 2 * most,
         }

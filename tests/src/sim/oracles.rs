@@ -75,16 +75,6 @@ impl Economy {
         }
     }
 
-    /// A task failed: what it had brought into its spool has to come there again.
-    pub(crate) fn failed(&mut self, task: &Planned, picture: &Picture) {
-        if matches!(
-            task.operation,
-            Operation::CopyWithin | Operation::CopyBetween
-        ) {
-            self.wasted += picture.blobs(task.one).values().sum::<u64>();
-        }
-    }
-
     /// A disk that is no more.
     pub(crate) fn retire(&mut self, disk: &Disk) {
         let notes = disk.notes();
@@ -319,12 +309,12 @@ impl World<'_> {
         for disk in self.disks.clone() {
             let (put, removed) = {
                 let mut notes = disk.notes();
-                (std::mem::take(&mut notes.put), notes.removed.take())
+                (std::mem::take(&mut notes.put), notes.removed.pop())
             };
             for digest in put {
                 self.check_order(&disk, &digest);
             }
-            if let Some(digest) = removed {
+            if let Some((digest, _)) = removed {
                 self.violate(format!(
                     "commits: {digest} was removed from where it was to stay"
                 ));
@@ -339,6 +329,27 @@ impl World<'_> {
         });
         if named {
             self.check_names();
+        }
+        self.unspooled();
+    }
+
+    /// What was removed from a spool before it was where it was to go has to come once more.
+    fn unspooled(&mut self) {
+        for process in &self.processes {
+            let removed = std::mem::take(&mut process.spool.notes().removed);
+            for (digest, size) in removed {
+                let digest = windlass_testbed::Digest::parse(digest.as_str());
+                let digest = digest.expect("a digest");
+                let copies = self.plan.tasks.iter();
+                let mut copies = copies.filter(|task| task.operation.writes_to_registry());
+                let is_missing = |task: &Planned| {
+                    let model = &self.models[task.destination()];
+                    model.blob_bytes(task.written(), &digest).is_none()
+                };
+                if copies.any(is_missing) {
+                    self.economy.wasted += size;
+                }
+            }
         }
     }
 

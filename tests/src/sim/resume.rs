@@ -52,13 +52,12 @@ impl World<'_> {
 
     /// What is not in a checkpoint has nothing to do any more but to end.
     pub(crate) fn check_ending(&mut self, process: usize, id: TaskId, event: &Event) {
-        // A token that it had asked for may be wanted by others, too.
-        let ends = match event {
-            Event::Finished(_) | Event::Warning(_) => true,
-            Event::Retrying { why, .. } => why.contains("/token"),
-            _ => false,
-        };
-        if !ends && self.processes[process].ending.contains(&id) {
+        // What it had begun may be wanted by others, too, and goes on under its name.
+        let goes_on = matches!(
+            event,
+            Event::Resolved(_) | Event::Stored { .. } | Event::Skipped { .. }
+        );
+        if goes_on && self.processes[process].ending.contains(&id) {
             self.violate(format!(
                 "checkpoint: {id} was not in one, and goes on: {event:?}"
             ));

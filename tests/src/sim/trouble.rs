@@ -49,6 +49,10 @@ impl World<'_> {
     pub(crate) fn crash(&mut self, process: usize, how: Fault) {
         self.fire(how);
         self.crashes += 1;
+        let even = self.plan.swarm.even;
+        if even {
+            self.save(process);
+        }
         let new = self.process();
         let dead = std::mem::replace(&mut self.processes[process], new);
         self.count_dead(&dead);
@@ -72,7 +76,8 @@ impl World<'_> {
                 }
             }
         }
-        if let Some(saved) = saved.take_if(|_| self.choose.below(4) > 0) {
+        let n = if even { 2 } else { 4 };
+        if let Some(saved) = saved.take_if(|_| self.choose.below(n) > 0) {
             self.resume(process, saved);
         }
         self.start_tasks(process);

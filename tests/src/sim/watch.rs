@@ -10,7 +10,7 @@ use http::{StatusCode, header};
 use windlass_core::call::{Body, Call, Source};
 use windlass_core::config::Retry;
 use windlass_core::credential::CredentialCall;
-use windlass_core::{JobId, TaskId};
+use windlass_core::{JobId, TaskId, Time};
 use windlass_testbed::Answer;
 
 use super::exchange::Sort;
@@ -61,9 +61,10 @@ impl World<'_> {
         }
     }
 
-    /// The session knows of the end of a job; of one that was to be aborted it takes nothing.
-    pub(crate) fn watch_end(&mut self, process: usize, id: JobId, aborted: Aborted) {
-        let now = self.now;
+    /// The session knows of the end of a job since `at`, as its clock says; of one that was to be
+    /// aborted it takes nothing.
+    pub(crate) fn watch_end(&mut self, process: usize, id: JobId, at: Time, aborted: Aborted) {
+        let now = self.now.saturating_sub(self.time_of(process).since(at));
         let watch = &mut self.processes[process].watch;
         let ended = watch.slower.extract_if(.., |(job, _, _)| *job == id);
         for (_, owner, wait) in ended.collect::<Vec<_>>() {

@@ -399,7 +399,7 @@ impl<'a> World<'a> {
 
     fn report(&mut self, process: usize, done: Done) {
         let (id, now) = (done.id(), self.slipped(process));
-        self.watch_end(process, id, Aborted::No);
+        self.watch_end(process, id, now, Aborted::No);
         self.call(process, |session| session.handle(done, now));
         if self.seldom() && self.occasion(&[Fault::Duplicate]).is_some() {
             self.processes[process].running.push(Running {
@@ -438,7 +438,8 @@ impl<'a> World<'a> {
 
     fn abort(&mut self, process: usize, id: JobId) {
         self.line(format!("{id} > abort"));
-        self.watch_end(process, id, Aborted::Yes);
+        let now = self.time_of(process);
+        self.watch_end(process, id, now, Aborted::Yes);
         let running = &self.processes[process].running;
         let is_it = |it: &Running| it.id == id && !it.echo;
         let Some(at) = running.iter().position(is_it) else {
@@ -480,11 +481,6 @@ impl<'a> World<'a> {
             }
             Event::Finished(result) => {
                 self.check_result(at, &result);
-                if result.is_err() {
-                    let task = self.plan.tasks[at];
-                    self.economy
-                        .failed(&task, &self.plan.pictures[task.picture]);
-                }
                 if let Some(pinned) = self.processes[process].pinned.remove(&id) {
                     self.check_pinned(at, &pinned, &result);
                 }
@@ -499,7 +495,8 @@ impl<'a> World<'a> {
     /// Now, or an instant that has passed: clocks may stand still or be set.
     fn slipped(&mut self, process: usize) -> Time {
         let now = self.time_of(process);
-        if !self.seldom() || self.occasion(&[Fault::TimeSlips]).is_none() {
+        let may = !self.plan.swarm.even && self.seldom();
+        if !may || self.occasion(&[Fault::TimeSlips]).is_none() {
             return now;
         }
         let back = Duration::from_millis([5, 400, 1_000_000][self.pick(3)]);
@@ -529,7 +526,7 @@ impl<'a> World<'a> {
         value
     }
 
-    fn time_of(&self, process: usize) -> Time {
+    pub(crate) fn time_of(&self, process: usize) -> Time {
         Time::ZERO + (self.now - self.processes[process].begun)
     }
 }
