@@ -10,6 +10,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use windlass_core::{Origin, Platform, Platforms, Reference, Registry};
 
 use crate::place::{self, InLayout, Place};
+use crate::scheme::{self, Whom};
 
 const ABOUT: &str = "Pull, push and copy container images and artifacts";
 
@@ -82,6 +83,18 @@ A tape is a bug report: whoever has it can see and repeat what windlass did. Use
 tokens and the queries of URLs are replaced, and no byte of a blob is on it. Names of images, \
 repositories and hosts, manifests, paths and error messages are. What was in FILE before is gone; \
 only you can read it.";
+
+const TLS_HELP: &str = "\
+Speak TLS, also on loopback; with =HOST only to that registry
+
+HOST is the registry as the reference names it, host[:port]; several are separated by commas.";
+
+const PLAIN_HELP: &str = "\
+Speak plain HTTP; with =HOST only to that registry
+
+Plain HTTP is the default on loopback, unless the port is 443. Elsewhere credentials and content can \
+be read and changed on their way, so a copy between two registries needs the HOST that is meant: \
+--plain-http=registry.lan:5000. The other one stays on TLS. Docker Hub always does.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -240,12 +253,34 @@ pub(crate) struct Common {
     )]
     pub(crate) trust_realm: Vec<(Registry, Origin)>,
 
-    /// Speak TLS, also on loopback
-    #[arg(long, global = true, help_heading = "Connection")]
-    pub(crate) tls: bool,
-    /// Speak plain HTTP; without it only to loopback (never to Docker Hub)
-    #[arg(long, global = true, help_heading = "Connection")]
-    pub(crate) plain_http: bool,
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST",
+        value_parser = scheme::whom,
+        value_delimiter = ',',
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = scheme::ALL,
+        help = "Speak TLS, also on loopback; with =HOST only to that registry",
+        long_help = TLS_HELP,
+        help_heading = "Connection"
+    )]
+    pub(crate) tls: Vec<Whom>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST",
+        value_parser = scheme::whom,
+        value_delimiter = ',',
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = scheme::ALL,
+        help = "Speak plain HTTP; with =HOST only to that registry",
+        long_help = PLAIN_HELP,
+        help_heading = "Connection"
+    )]
+    pub(crate) plain_http: Vec<Whom>,
     /// Trust the certificate authorities in FILE as well: PEM or DER (repeatable)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
     pub(crate) ca_cert: Vec<PathBuf>,

@@ -18,6 +18,7 @@ mod interrupt;
 mod place;
 mod printer;
 mod progress;
+mod scheme;
 mod testbed;
 
 use std::process::ExitCode;

@@ -61,7 +61,7 @@ pub(super) fn run(context: &Context, demo: &Demo) -> Result<(), Problem> {
 /// A registry here is on loopback: no credentials, no proxy, no roots.
 fn client(context: &Context) -> Result<Client, Problem> {
     let setup = Setup {
-        config: context.common.config(&[]),
+        config: context.common.config(&[])?,
         credentials: Arc::new(Anonymous),
         trust: Trust::default(),
         route: Arc::new(Direct),

@@ -1,0 +1,118 @@
+//! Whom the program speaks to, and how: proxies, plain HTTP, and where credentials go.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use windlass_testbed::{Model, Options, Server, image};
+
+/// A proxy that reaches nothing: it keeps the head of each request and answers 502.
+struct Proxy {
+    address: String,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("a port").to_string();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&heads);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let head = head(&stream);
+                kept.lock().expect("no panic").push(head);
+                let answer = b"HTTP/1.1 502 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let _gone = (&stream).write_all(answer);
+            }
+        });
+        Self { address, heads }
+    }
+
+    /// The first lines of the requests so far.
+    fn asked(&self) -> Vec<String> {
+        let heads = self.heads.lock().expect("no panic");
+        let first = |head: &String| head.lines().next().unwrap_or_default().to_owned();
+        heads.iter().map(first).collect()
+    }
+}
+
+fn head(mut stream: &TcpStream) -> String {
+    let limit = Some(Duration::from_secs(5));
+    stream.set_read_timeout(limit).expect("a socket");
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+        head.push(byte[0]);
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+/// A registry on loopback with one image, `app:v1`.
+fn registry() -> Server {
+    let mut model = Model::new(Options::default());
+    model.put_image("app", Some("v1"), &image(&[b"a layer".to_vec()]));
+    Server::start(model).expect("a port")
+}
+
+fn windlass(words: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_windlass"))
+        .args(words)
+        .args(["--retries", "0"])
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("UTF-8")
+}
+
+/// The registry that was not meant keeps TLS, and its credentials with it.
+#[test]
+fn a_copy_speaks_plain_http_only_to_the_registry_that_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Basic authentication of `source.test`, as `docker login` keeps it.
+    let config = r#"{"auths":{"source.test":{"auth":"dTpzZWNyZXQ="}}}"#;
+    std::fs::write(folder.path().join("config.json"), config).expect("a file");
+    let (proxy, registry) = (Proxy::start(), registry());
+    let variables = [
+        ("DOCKER_CONFIG", folder.path().to_str().expect("UTF-8")),
+        ("HTTP_PROXY", proxy.address.as_str()),
+        ("HTTPS_PROXY", proxy.address.as_str()),
+    ];
+    let here = registry.host();
+    let to = format!("{here}/app:v2");
+    let copy = |plain: &str| windlass(&["copy", "source.test/app:v1", &to, plain], &variables);
+
+    let ambiguous = copy("--plain-http");
+    let said = text(&ambiguous.stderr);
+    assert_eq!(ambiguous.status.code(), Some(2), "{said}");
+    assert!(said.contains(&format!("--plain-http={here}")), "{said}");
+    assert!(said.contains("--plain-http=source.test"), "{said}");
+    assert_eq!(proxy.asked(), [""; 0], "nothing is sent");
+
+    let named = copy(&format!("--plain-http={here}"));
+    assert_eq!(named.status.code(), Some(5), "{}", text(&named.stderr));
+    assert_eq!(proxy.asked(), ["CONNECT source.test:443 HTTP/1.1"]);
+}
+
+/// One of two registries on loopback behind TLS: the other one stays as it is.
+#[test]
+fn tls_can_be_for_one_side_of_a_copy() {
+    let (from, to) = (registry(), registry());
+    let words = [
+        "copy",
+        &format!("{}/app:v1", from.host()),
+        &format!("{}/app:v2", to.host()),
+        &format!("--tls={}", to.host()),
+    ];
+    let output = windlass(&words, &[]);
+    // There is no TLS at the other end, so it gets no further than to try.
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(!from.requests().is_empty(), "asked in plain HTTP");
+    assert!(to.requests().is_empty(), "not asked in plain HTTP");
+}
