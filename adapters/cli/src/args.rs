@@ -47,7 +47,9 @@ Exit codes:
     5  failed in a way that may pass: try again later
     6  content is not what its digest says; it was not kept
   130  interrupted (Ctrl-C); what has arrived is kept for the next run
-  143  terminated (SIGTERM); the same";
+  143  terminated (SIGTERM); the same
+
+The first Ctrl-C stops within a second, the second at once.";
 
 const JSON_HELP: &str = "\
 Print a JSON object instead of a digest

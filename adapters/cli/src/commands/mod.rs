@@ -61,8 +61,9 @@ pub(crate) fn run(args: Args) -> Exit {
     let Err(problem) = result else {
         return Exit::Done;
     };
+    let asked = context.interrupt.asked();
     problem.tell(&printer);
-    context.interrupt.asked().unwrap_or_else(|| problem.exit())
+    asked.unwrap_or_else(|| problem.exit())
 }
 
 /// What every verb works with.
