@@ -119,7 +119,7 @@ impl Direct {
             }
             Self::Address { address, port } => fits(port) && literal(host) == Some(*address),
             Self::Network { address, bits } => {
-                literal(host).is_some_and(|host| prefix(host, *bits) == prefix(*address, *bits))
+                literal(host).is_some_and(|host| is_within(host, *address, *bits))
             }
         }
     }
@@ -133,14 +133,17 @@ fn literal(host: &str) -> Option<IpAddr> {
     Some(bare.unwrap_or(host).parse::<IpAddr>().ok()?.to_canonical())
 }
 
-/// The first bits of an address, together with its kind: 10.0.0.0/8 is no IPv6 network.
-fn prefix(address: IpAddr, bits: u8) -> (bool, u128) {
-    let (number, width) = match address {
-        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
-        IpAddr::V6(address) => (address.to_bits(), 128),
+/// Whether the first bits of two addresses agree. 10.0.0.0/8 is no IPv6 network.
+fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
+    let (differing, width) = match (address, network) {
+        (IpAddr::V4(address), IpAddr::V4(network)) => {
+            (u128::from(address.to_bits() ^ network.to_bits()), 32)
+        }
+        (IpAddr::V6(address), IpAddr::V6(network)) => (address.to_bits() ^ network.to_bits(), 128),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
     };
-    let kept = number.checked_shr(width - u32::from(bits));
-    (address.is_ipv4(), kept.unwrap_or(0))
+    let unread = u32::saturating_sub(width, u32::from(bits));
+    differing.checked_shr(unread).unwrap_or(0) == 0
 }
 
 /// One entry of `NO_PROXY`; `None` for what is empty.
@@ -367,6 +370,26 @@ mod tests {
             ("[fd00::1]:5000", "[fd00::1]", 5000, true),
             ("fd00::1", "[fd00::1]", 5000, true),
             ("10.0.0.0/99", "10.0.0.0", 443, false),
+            ("10.0.0.0/33", "10.0.0.0", 443, false),
+            ("10.0.0.0/-1", "10.0.0.0", 443, false),
+            ("10.0.0.0/", "10.0.0.0", 443, false),
+            ("10.0.0.1/32", "10.0.0.2", 443, false),
+            ("10.0.0.0/31", "10.0.0.1", 443, true),
+            // The other kind of address is in no network, whatever its width.
+            ("::/0", "10.0.0.1", 443, false),
+            ("fd00::/32", "10.0.0.1", 443, false),
+            ("fd00::/33", "10.0.0.1", 443, false),
+            ("fd00::/64", "10.0.0.1", 443, false),
+            ("fd00::1/128", "10.0.0.1", 443, false),
+            ("fd00::/129", "[fd00::]", 443, false),
+            ("fd00::/33", "[fd00:0:7fff::]", 443, true),
+            ("fd00::/33", "[fd00:0:8000::]", 443, false),
+            ("fd00::/64", "[fd00::1]", 443, true),
+            ("fd00::/64", "[fd00:0:0:1::1]", 443, false),
+            ("fd00::1/128", "[fd00::1]", 443, true),
+            ("fd00::1/128", "[fd00::2]", 443, false),
+            ("[fd00::]/64", "[fd00::1]", 443, true),
+            ("fd00::/64, 10.0.0.0/8", "10.0.0.1", 443, true),
             (",,", "r.example", 443, false),
             (".", "r.example", 443, false),
         ];
