@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use windlass_core::{Origin, Platform, Platforms, Reference, Registry};
+use windlass_core::{Origin, Platforms, Reference, Registry};
 
 use crate::place::{self, InLayout, Place};
 use crate::scheme::{self, Whom};
@@ -155,7 +155,7 @@ pub(crate) struct Pull {
     /// The layout, created if it is not there; NAME is REF's tag unless given
     #[arg(value_name = "oci:DIR[:NAME]", value_parser = place::layout)]
     pub(crate) destination: InLayout,
-    /// Which image of an index: os/arch[/variant], or `all` [default: linux on this machine's arch]
+    /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: linux on this machine's arch]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
     pub(crate) platform: Option<Platforms>,
 }
@@ -172,7 +172,7 @@ pub(crate) struct Push {
     /// Where to: [registry/]repository[:tag]
     #[arg(value_name = "REF", value_parser = place::registry)]
     pub(crate) destination: Reference,
-    /// Which image of an index: os/arch[/variant], or `all` [default: all]
+    /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: all]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
     pub(crate) platform: Option<Platforms>,
 }
@@ -194,7 +194,7 @@ pub(crate) struct Copy {
     /// Where to: REF, docker://REF or oci:DIR[:NAME]
     #[arg(value_name = "DST")]
     pub(crate) destination: Place,
-    /// Which image of an index: os/arch[/variant], or `all` [default: all]
+    /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: all]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
     pub(crate) platform: Option<Platforms>,
 }
@@ -337,21 +337,6 @@ pub(crate) struct Common {
         help_heading = "Output"
     )]
     pub(crate) tape: Option<PathBuf>,
-}
-
-/// The platform of this machine's containers: linux on whatever it is.
-pub(crate) fn host_platform() -> Platform {
-    let (architecture, variant) = match std::env::consts::ARCH {
-        "x86_64" => ("amd64", None),
-        "aarch64" => ("arm64", None),
-        "x86" => ("386", None),
-        "arm" => ("arm", Some("v7")),
-        "powerpc64" if cfg!(target_endian = "little") => ("ppc64le", None),
-        "powerpc64" => ("ppc64", None),
-        "loongarch64" => ("loong64", None),
-        other => (other, None),
-    };
-    place::platform_of("linux", architecture, variant)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! How the command ends: what is said about a failure, and the exit code.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use windlass_core::tape::ReplayError;
 use windlass_core::{Error, ErrorKind, Failure};
 
-use crate::printer::Printer;
+use crate::printer::{Chatter, Form, Printer};
 
 /// The exit codes, as `--help` documents them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -139,12 +139,18 @@ fn tell_failure(failure: &Failure, printer: &Printer) {
 
 /// Prints what clap has to say: help and version to standard output, complaints to standard error.
 pub(crate) fn usage(error: &clap::Error) -> Exit {
-    // A reader that went away has what it wanted.
-    let _broken_pipe = error.print();
-    if error.use_stderr() {
-        Exit::Usage
-    } else {
-        Exit::Done
+    let printed = error.print().and_then(|()| io::stdout().flush());
+    match printed {
+        // There is nobody to tell that standard error cannot be written.
+        _ if error.use_stderr() => Exit::Usage,
+        Ok(()) => Exit::Done,
+        // A reader that went away has what it wanted.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(error) => {
+            let problem = Problem::Output(error);
+            problem.tell(&Printer::new(Chatter::Lines, Form::Text));
+            problem.exit()
+        }
     }
 }
 
