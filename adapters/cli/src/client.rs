@@ -68,6 +68,11 @@ impl Client {
     }
 }
 
+/// Whether an entry of a layout can have this name.
+pub(crate) fn check_name(name: &str) -> Result<(), StoreError> {
+    Layout::check_name(name)
+}
+
 /// Opens an image layout that must be there.
 pub(crate) fn open_layout(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(Layout::open(path)?))

@@ -116,3 +116,28 @@ fn tls_can_be_for_one_side_of_a_copy() {
     assert!(!from.requests().is_empty(), "asked in plain HTTP");
     assert!(to.requests().is_empty(), "not asked in plain HTTP");
 }
+
+/// A proxy that cannot be used is no obstacle to what needs none.
+#[test]
+fn a_proxy_of_an_unknown_kind_matters_where_it_is_needed() {
+    let (folder, registry) = (tempfile::tempdir().expect("a folder"), registry());
+    let variables = [("ALL_PROXY", "socks5h://u:s3cret@127.0.0.1:1080")];
+    let reference = format!("{}/app:v1", registry.host());
+    let layout = |name: &str| format!("oci:{}", folder.path().join(name).display());
+    let (first, second) = (layout("first"), layout("second"));
+    for words in [
+        &["digest", &reference][..],
+        &["pull", "--platform", "all", &reference, &first],
+        &["copy", &format!("{first}:v1"), &second],
+    ] {
+        let output = windlass(words, &variables);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    }
+    let output = windlass(&["digest", "source.test/app:v1"], &variables);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("ALL_PROXY") && !said.contains("s3cret"),
+        "{said}"
+    );
+}

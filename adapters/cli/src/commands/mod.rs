@@ -25,7 +25,7 @@ use crate::args::{Args, Command, Common};
 use crate::client::{self, Cancel, Client, End, Setup};
 use crate::exit::{Exit, Problem};
 use crate::interrupt::Interrupt;
-use crate::place::Place;
+use crate::place::{InLayout, Place};
 use crate::printer::{Chatter, Form, Printer};
 use crate::progress::{Progress, Seconds, Size};
 use crate::scheme;
@@ -109,11 +109,18 @@ impl Context {
     ) -> Result<Client, Problem> {
         let variables = |name: &str| std::env::var(name).ok();
         let wrong = |error: &dyn std::error::Error| Problem::Usage(error.to_string());
+        let config = self.common.config(registries)?;
+        let proxies = Proxies::from_variables(variables);
+        for registry in registries {
+            let origin = config.endpoints.get(*registry).cloned();
+            let origin = origin.unwrap_or_else(|| registry.origin());
+            proxies.check(&origin).map_err(|error| wrong(&error))?;
+        }
         let setup = Setup {
-            config: self.common.config(registries)?,
+            config,
             credentials: self.common.credentials(owner)?,
             trust: trust(&self.common.ca_cert, variables).map_err(|error| wrong(&error))?,
-            route: Arc::new(Proxies::from_variables(variables).map_err(|error| wrong(&error))?),
+            route: Arc::new(proxies),
             time_limits: self.common.time_limits(),
             tape: self.tape()?,
         };
@@ -131,6 +138,12 @@ impl Context {
     /// Brings an image from one place to the other and reports.
     fn copy(&self, verb: &str, from: Place, to: Place, wanted: Platforms) -> Result<(), Problem> {
         let to = named_like(&from, to);
+        if let Place::Layout(InLayout {
+            name: Some(name), ..
+        }) = &to
+        {
+            client::check_name(name).map_err(|error| Problem::Usage(error.to_string()))?;
+        }
         let registries: Vec<&Registry> = [&to, &from].into_iter().filter_map(registry).collect();
         let client = self.client(&registries, registries.first().copied())?;
         let source = match &from {
@@ -314,7 +327,6 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::place::InLayout;
 
     fn common(options: &[&str]) -> Common {
         let words = ["windlass", "demo"].iter().chain(options);
