@@ -1,12 +1,14 @@
 //! Whom the program speaks to, and how: proxies, plain HTTP, and where credentials go.
 
+mod common;
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use windlass_testbed::{Model, Options, Server, image};
+use common::{failed, layout, printed, registry, windlass};
+use windlass_testbed::Auth;
 
 /// A proxy that reaches nothing: it keeps the head of each request and answers 502.
 struct Proxy {
@@ -49,28 +51,6 @@ fn head(mut stream: &TcpStream) -> String {
     String::from_utf8_lossy(&head).into_owned()
 }
 
-/// A registry on loopback with one image, `app:v1`.
-fn registry() -> Server {
-    let mut model = Model::new(Options::default());
-    model.put_image("app", Some("v1"), &image(&[b"a layer".to_vec()]));
-    Server::start(model).expect("a port")
-}
-
-fn windlass(words: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_windlass"))
-        .args(words)
-        .args(["--retries", "0"])
-        .env_clear()
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program starts")
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("UTF-8")
-}
-
 /// The registry that was not meant keeps TLS, and its credentials with it.
 #[test]
 fn a_copy_speaks_plain_http_only_to_the_registry_that_is_named() {
@@ -78,7 +58,7 @@ fn a_copy_speaks_plain_http_only_to_the_registry_that_is_named() {
     // Basic authentication of `source.test`, as `docker login` keeps it.
     let config = r#"{"auths":{"source.test":{"auth":"dTpzZWNyZXQ="}}}"#;
     std::fs::write(folder.path().join("config.json"), config).expect("a file");
-    let (proxy, registry) = (Proxy::start(), registry());
+    let (proxy, registry) = (Proxy::start(), registry(Auth::Open));
     let variables = [
         ("DOCKER_CONFIG", folder.path().to_str().expect("UTF-8")),
         ("HTTP_PROXY", proxy.address.as_str()),
@@ -89,30 +69,28 @@ fn a_copy_speaks_plain_http_only_to_the_registry_that_is_named() {
     let copy = |plain: &str| windlass(&["copy", "source.test/app:v1", &to, plain], &variables);
 
     let ambiguous = copy("--plain-http");
-    let said = text(&ambiguous.stderr);
-    assert_eq!(ambiguous.status.code(), Some(2), "{said}");
+    let said = failed(&ambiguous, 2);
     assert!(said.contains(&format!("--plain-http={here}")), "{said}");
     assert!(said.contains("--plain-http=source.test"), "{said}");
     assert_eq!(proxy.asked(), [""; 0], "nothing is sent");
 
     let named = copy(&format!("--plain-http={here}"));
-    assert_eq!(named.status.code(), Some(5), "{}", text(&named.stderr));
+    failed(&named, 5);
     assert_eq!(proxy.asked(), ["CONNECT source.test:443 HTTP/1.1"]);
 }
 
 /// One of two registries on loopback behind TLS: the other one stays as it is.
 #[test]
 fn tls_can_be_for_one_side_of_a_copy() {
-    let (from, to) = (registry(), registry());
+    let (from, to) = (registry(Auth::Open), registry(Auth::Open));
     let words = [
         "copy",
         &format!("{}/app:v1", from.host()),
         &format!("{}/app:v2", to.host()),
         &format!("--tls={}", to.host()),
     ];
-    let output = windlass(&words, &[]);
     // There is no TLS at the other end, so it gets no further than to try.
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    failed(&windlass(&words, &[]), 1);
     assert!(!from.requests().is_empty(), "asked in plain HTTP");
     assert!(to.requests().is_empty(), "not asked in plain HTTP");
 }
@@ -120,24 +98,63 @@ fn tls_can_be_for_one_side_of_a_copy() {
 /// A proxy that cannot be used is no obstacle to what needs none.
 #[test]
 fn a_proxy_of_an_unknown_kind_matters_where_it_is_needed() {
-    let (folder, registry) = (tempfile::tempdir().expect("a folder"), registry());
+    let (folder, registry) = (tempfile::tempdir().expect("a folder"), registry(Auth::Open));
     let variables = [("ALL_PROXY", "socks5h://u:s3cret@127.0.0.1:1080")];
     let reference = format!("{}/app:v1", registry.host());
-    let layout = |name: &str| format!("oci:{}", folder.path().join(name).display());
-    let (first, second) = (layout("first"), layout("second"));
+    let [first, second] = ["first", "second"].map(|name| layout(folder.path(), name));
     for words in [
         &["digest", &reference][..],
         &["pull", "--platform", "all", &reference, &first],
         &["copy", &format!("{first}:v1"), &second],
     ] {
-        let output = windlass(words, &variables);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        printed(&windlass(words, &variables));
     }
     let output = windlass(&["digest", "source.test/app:v1"], &variables);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let said = failed(&output, 2);
     assert!(
         said.contains("ALL_PROXY") && !said.contains("s3cret"),
         "{said}"
     );
+}
+
+/// Each scheme has its variable, and loopback is reached without either.
+#[test]
+fn proxies_are_those_of_the_variables() {
+    let (plain, secure, registry) = (Proxy::start(), Proxy::start(), registry(Auth::Open));
+    let variables = [
+        ("HTTP_PROXY", plain.address.as_str()),
+        ("HTTPS_PROXY", secure.address.as_str()),
+        ("NO_PROXY", "direct.invalid"),
+    ];
+    let here = format!("{}/app:v1", registry.host());
+    printed(&windlass(&["digest", &here], &variables));
+    assert_eq!(
+        (plain.asked(), secure.asked()),
+        (vec![], vec![]),
+        "loopback"
+    );
+
+    failed(
+        &windlass(&["digest", "direct.invalid/app:v1"], &variables),
+        5,
+    );
+    assert_eq!(
+        (plain.asked(), secure.asked()),
+        (vec![], vec![]),
+        "NO_PROXY"
+    );
+
+    failed(&windlass(&["digest", "source.test/app:v1"], &variables), 5);
+    assert_eq!(secure.asked(), ["CONNECT source.test:443 HTTP/1.1"]);
+    assert_eq!(plain.asked(), [""; 0]);
+
+    let words = ["digest", "source.test:5000/app:v1", "--plain-http"];
+    failed(&windlass(&words, &variables), 5);
+    assert_eq!(secure.asked().len(), 1);
+    let asked = plain.asked();
+    assert!(
+        asked.iter().all(|line| line.contains("source.test:5000")),
+        "{asked:?}"
+    );
+    assert!(!asked.is_empty());
 }

@@ -24,6 +24,7 @@ use windlass_store::driver::{Credentials, TimeLimits};
 use crate::args::{Args, Command, Common};
 use crate::client::{self, Cancel, Client, End, Setup};
 use crate::exit::{Exit, Problem};
+use crate::hint;
 use crate::interrupt::Interrupt;
 use crate::place::{InLayout, Place};
 use crate::printer::{Chatter, Form, Printer};
@@ -162,7 +163,16 @@ impl Context {
         };
         let begun = Instant::now();
         let observer = Arc::new(Progress::new(Arc::clone(&self.printer)));
-        let report = client.copy(&source, &destination, wanted, observer, &self.cancel)?;
+        let copied = client.copy(&source, &destination, wanted, observer, &self.cancel);
+        let report = copied.map_err(|failure| {
+            let hint = match (registry(&from), registry(&to)) {
+                (Some(from), Some(to)) => {
+                    hint::between(from, to, &failure, self.common.username.as_ref())
+                }
+                (Some(_), None) | (None, _) => None,
+            };
+            Problem::Failed { failure, hint }
+        })?;
         self.report(verb, &from, &to, &report, begun.elapsed())
     }
 
