@@ -158,3 +158,36 @@ fn proxies_are_those_of_the_variables() {
     );
     assert!(!asked.is_empty());
 }
+
+/// Which option was missing is said where it can be known.
+#[test]
+fn the_wrong_scheme_is_answered_with_the_right_option() {
+    let registry = registry(Auth::Open);
+    let host = registry.host();
+    let output = windlass(&["digest", &format!("{host}/app:v1"), "--tls"], &[]);
+    let said = failed(&output, 1);
+    let hint = format!("hint: {host} does not seem to speak TLS");
+    assert!(said.contains(&hint), "{said}");
+    assert!(said.contains(&format!("--plain-http={host}")), "{said}");
+
+    // A registry behind TLS, as those that are written in Go answer plain HTTP.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let host = listener.local_addr().expect("a port").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _head = head(&stream);
+            let answer =
+                b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS \
+                server.\n";
+            let _gone = (&stream).write_all(answer);
+        }
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let (reference, out) = (format!("{host}/app:v1"), layout(folder.path(), "out"));
+    for words in [&["digest", &reference][..], &["pull", &reference, &out]] {
+        let output = windlass(words, &[]);
+        let said = failed(&output, 1);
+        let hint = format!("hint: if {host} speaks TLS, say --tls={host}\n");
+        assert!(said.contains(&hint), "{words:?}: {said}");
+    }
+}
