@@ -239,20 +239,26 @@ impl Said {
     }
 }
 
+/// In brackets, after a space: it follows what windlass has to say. Nothing if there is nothing.
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, entry) in self.entries.iter().take(3).enumerate() {
-            f.write_str(if i == 0 { " " } else { "; " })?;
+        let says = |entry: &&SaidEntry| !entry.code.is_empty() || !entry.message.is_empty();
+        let entries: Vec<&SaidEntry> = self.entries.iter().filter(says).collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        for (i, entry) in entries.iter().take(3).enumerate() {
+            f.write_str(if i == 0 { " (" } else { "; " })?;
             match (entry.code.as_str(), entry.message.as_str()) {
                 (code, "") => f.write_str(code)?,
                 ("", message) => f.write_str(message)?,
                 (code, message) => write!(f, "{code}: {message}")?,
             }
         }
-        if self.entries.len() > 3 {
-            write!(f, " and {} more", self.entries.len() - 3)?;
+        if entries.len() > 3 {
+            write!(f, " and {} more", entries.len() - 3)?;
         }
-        Ok(())
+        f.write_str(")")
     }
 }
 
@@ -297,5 +303,185 @@ impl fmt::Display for AuthError {
             "{}: {} with {}{}",
             self.request, self.status, self.presented, self.said
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::string::ToString as _;
+    use std::vec;
+
+    use super::*;
+
+    fn line() -> RequestLine {
+        RequestLine("GET https://r.example/v2/".into())
+    }
+
+    /// The error of each sort of connection failure. A new sort does not compile until it is here.
+    fn transport(kind: TransportErrorKind) -> (Error, ErrorKind) {
+        let expected = match kind {
+            TransportErrorKind::Resolve
+            | TransportErrorKind::Connect
+            | TransportErrorKind::Reset
+            | TransportErrorKind::Idle
+            | TransportErrorKind::Answer
+            | TransportErrorKind::Other => ErrorKind::Temporary,
+            TransportErrorKind::Tls | TransportErrorKind::Protocol => ErrorKind::Refused,
+        };
+        let request = line();
+        let error = TransportError::new(kind, "x");
+        (Error::Transport { request, error }, expected)
+    }
+
+    /// The error of each sort of store failure, the same way.
+    fn store(kind: StoreErrorKind) -> (Error, ErrorKind) {
+        let expected = match kind {
+            StoreErrorKind::NoSuchName => ErrorKind::NotFound,
+            StoreErrorKind::Damaged => ErrorKind::Mismatch,
+            StoreErrorKind::Ambiguous
+            | StoreErrorKind::Absent
+            | StoreErrorKind::Full
+            | StoreErrorKind::Denied
+            | StoreErrorKind::NotALayout
+            | StoreErrorKind::TooLarge
+            | StoreErrorKind::Io => ErrorKind::Refused,
+        };
+        (Error::Store(StoreError::new(kind, "x")), expected)
+    }
+
+    /// One error of each variant but those two.
+    fn others() -> [(Error, ErrorKind); 9] {
+        let (request, said, hint) = (line(), Said::default(), None::<String>);
+        let refusal = Refusal {
+            request: request.clone(),
+            status: 400,
+            said: said.clone(),
+            hint: hint.clone(),
+        };
+        let auth = AuthError {
+            request: request.clone(),
+            status: 401,
+            presented: "no credentials".into(),
+            said: said.clone(),
+            hint: hint.clone(),
+        };
+        let missing = NotFound {
+            what: "x".into(),
+            said,
+            hint,
+        };
+        let (what, expected, found) = ("x".into(), "a".into(), "b".into());
+        let exhausted = Error::Exhausted {
+            attempts: 5,
+            retry_after: None,
+            last: Box::new(Error::Registry(Box::new(refusal.clone()))),
+        };
+        [
+            (Error::Registry(Box::new(refusal)), ErrorKind::Refused),
+            (Error::NotFound(missing), ErrorKind::NotFound),
+            (
+                Error::Peer {
+                    request,
+                    what: "x".into(),
+                },
+                ErrorKind::Refused,
+            ),
+            (
+                Error::Mismatch {
+                    what,
+                    expected,
+                    found,
+                },
+                ErrorKind::Mismatch,
+            ),
+            (Error::Auth(Box::new(auth)), ErrorKind::Auth),
+            (Error::Policy { what: "x".into() }, ErrorKind::Refused),
+            (exhausted, ErrorKind::Temporary),
+            (Error::Deadline, ErrorKind::Temporary),
+            (Error::Cancelled, ErrorKind::Cancelled),
+        ]
+    }
+
+    /// What exit codes follow from: a total function.
+    #[test]
+    fn every_variant_has_its_kind() {
+        let transports = [
+            TransportErrorKind::Resolve,
+            TransportErrorKind::Connect,
+            TransportErrorKind::Tls,
+            TransportErrorKind::Reset,
+            TransportErrorKind::Idle,
+            TransportErrorKind::Answer,
+            TransportErrorKind::Protocol,
+            TransportErrorKind::Other,
+        ];
+        let stores = [
+            StoreErrorKind::NoSuchName,
+            StoreErrorKind::Ambiguous,
+            StoreErrorKind::Absent,
+            StoreErrorKind::Damaged,
+            StoreErrorKind::Full,
+            StoreErrorKind::Denied,
+            StoreErrorKind::NotALayout,
+            StoreErrorKind::TooLarge,
+            StoreErrorKind::Io,
+        ];
+        // A new variant does not compile until it has a number, and fails until it is in a list.
+        let number = |error: &Error| match error {
+            Error::Registry(_) => 0,
+            Error::NotFound(_) => 1,
+            Error::Peer { .. } => 2,
+            Error::Mismatch { .. } => 3,
+            Error::Auth(_) => 4,
+            Error::Transport { .. } => 5,
+            Error::Store(_) => 6,
+            Error::Policy { .. } => 7,
+            Error::Exhausted { .. } => 8,
+            Error::Deadline => 9,
+            Error::Cancelled => 10,
+        };
+        let transports = transports.into_iter().map(transport);
+        let stores = stores.into_iter().map(store);
+        let mut seen = BTreeSet::new();
+        for (error, kind) in others().into_iter().chain(transports).chain(stores) {
+            assert_eq!(error.kind(), kind, "{error:?}");
+            seen.insert(number(&error));
+        }
+        assert!(seen.into_iter().eq(0..=10));
+    }
+
+    /// What the server said stands apart from what windlass says.
+    #[test]
+    fn a_servers_words_stand_in_brackets() {
+        let said = |entries: &[(&str, &str)]| {
+            let entries = entries.iter().map(|(code, message)| SaidEntry {
+                code: (*code).into(),
+                message: (*message).into(),
+                digests: vec![],
+            });
+            let missing = NotFound {
+                what: "manifest".into(),
+                said: Said {
+                    entries: entries.collect(),
+                },
+                hint: None,
+            };
+            missing.to_string()
+        };
+        let table: [(&[(&str, &str)], &str); 6] = [
+            (&[], "manifest: not found"),
+            (&[("", "")], "manifest: not found"),
+            (&[("A", "b")], "manifest: not found (A: b)"),
+            (&[("A", "")], "manifest: not found (A)"),
+            (&[("A", "b"), ("", "c")], "manifest: not found (A: b; c)"),
+            (
+                &[("A", ""), ("B", ""), ("C", ""), ("D", ""), ("E", "")],
+                "manifest: not found (A; B; C and 2 more)",
+            ),
+        ];
+        for (entries, expected) in table {
+            assert_eq!(said(entries), expected);
+        }
     }
 }

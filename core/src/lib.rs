@@ -12,13 +12,10 @@
 //!
 //! ```
 //! use std::collections::BTreeMap;
-//!
-//! use windlass_core::call::{Call, Done, Keep, Payload, Receive};
-//! use windlass_core::credential::CredentialAnswer;
-//! use windlass_core::http::{Request, Response};
-//! use windlass_core::{Algorithm, Config, Digest, Event, Failure, Job, Output, Platforms, Report};
-//! use windlass_core::{Session, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp, Task, Time};
-//! use windlass_core::StoreAnswer::{Absent, Complete, Loaded, Partial, Written};
+//! use windlass_core::{call::{Call, Done, Keep, Payload, Receive}, http::{Request, Response}, Job};
+//! use windlass_core::{credential::CredentialAnswer, Algorithm, Config, Digest, Event, Failure};
+//! use windlass_core::{Output, Platforms, Report, Session, StoreAnswer, StoreCall, StoreError};
+//! use windlass_core::{StoreErrorKind, StoreId, StoreOp, Task, Time};
 //!
 //! #[derive(Default)]
 //! struct Memory {
@@ -27,31 +24,22 @@
 //!     names: BTreeMap<Option<String>, Digest>,
 //! }
 //!
-//! impl Memory {
-//!     fn run(&mut self, call: StoreCall) -> Done {
-//!         let answer = match call.op() {
-//!             StoreOp::Begin { digest, .. } if self.blobs.contains_key(digest) => Ok(Complete),
-//!             StoreOp::Begin { digest, .. } => {
-//!                 let partial = self.partials.entry(digest.clone()).or_default();
-//!                 Ok(Partial { len: partial.len() as u64 })
-//!             }
-//!             StoreOp::Load { digest, .. } => Ok(self.blobs.get(digest).cloned().map_or(Absent, Loaded)),
-//!             StoreOp::Put { digest, bytes } => {
-//!                 self.blobs.insert(digest.clone(), bytes.to_vec());
-//!                 Ok(Written)
-//!             }
-//!             StoreOp::Commit { digest, .. } => {
-//!                 self.blobs.extend(self.partials.remove_entry(digest));
-//!                 Ok(Written)
-//!             }
-//!             StoreOp::Tag { name, descriptor } => {
-//!                 self.names.insert(name.clone(), descriptor.digest.clone());
-//!                 Ok(Written)
-//!             }
-//!             other => Err(StoreError::new(StoreErrorKind::Io, format!("cannot {other:?}"))),
-//!         };
-//!         call.finish(answer)
+//! fn step(call: StoreCall, store: &mut Memory) -> Done {
+//!     let mut answer = Ok(StoreAnswer::Written);
+//!     match call.op() {
+//!         StoreOp::Begin { digest, .. } if store.blobs.contains_key(digest) => answer = Ok(StoreAnswer::Complete),
+//!         StoreOp::Begin { .. } => answer = Ok(StoreAnswer::Partial { len: 0 }),
+//!         StoreOp::Load { digest, .. } => {
+//!             answer = Ok(store.blobs.get(digest).cloned().map_or(StoreAnswer::Absent, StoreAnswer::Loaded));
+//!         }
+//!         StoreOp::Put { digest, bytes } => drop(store.blobs.insert(digest.clone(), bytes.to_vec())),
+//!         StoreOp::Commit { digest, .. } => store.blobs.extend(store.partials.remove_entry(digest)),
+//!         StoreOp::Tag { name, descriptor } => {
+//!             store.names.insert(name.clone(), descriptor.digest.clone());
+//!         }
+//!         other => answer = Err(StoreError::new(StoreErrorKind::Io, format!("cannot {other:?}"))),
 //!     }
+//!     call.finish(answer)
 //! }
 //!
 //! type Registry<'a> = &'a dyn Fn(&Request<Payload>) -> Response<&'a [u8]>;
@@ -73,7 +61,7 @@
 //!     loop {
 //!         let done = match session.poll(now) {
 //!             Output::Job(Job::Http(call)) => exchange(call, registry, store),
-//!             Output::Job(Job::Store(call)) => store.run(call),
+//!             Output::Job(Job::Store(call)) => step(call, store),
 //!             Output::Job(Job::Credentials(call)) => call.finish(CredentialAnswer::None),
 //!             Output::Event(_, Event::Finished(result)) => return result,
 //!             Output::Event(..) => continue,

@@ -51,7 +51,7 @@ pub(crate) fn read(body: &[u8]) -> Said {
     }
     let message = if text.starts_with('<') {
         // A page of a proxy: its markup helps nobody.
-        "(an HTML page)".to_string()
+        "an HTML page".to_string()
     } else {
         escape(text, TEXT)
     };
@@ -116,21 +116,22 @@ mod tests {
             shown(
                 r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"x"}}]}"#
             ),
-            " MANIFEST_UNKNOWN: manifest unknown"
+            " (MANIFEST_UNKNOWN: manifest unknown)"
         );
         assert_eq!(shown(r#"{"errors":[]}"#), "");
+        assert_eq!(shown(r#"{"errors":[{}]}"#), "");
         assert_eq!(shown(r#"{"errors":null}"#), "");
         assert_eq!(
             shown(r#"{"details":"Resource not found"}"#),
-            " Resource not found"
+            " (Resource not found)"
         );
         assert_eq!(
             shown(r#"{"error":"invalid_grant","error_description":"no"}"#),
-            " invalid_grant: no"
+            " (invalid_grant: no)"
         );
         assert_eq!(
             shown(r#"{"errors":[{"status":403,"message":"Forbidden"}]}"#),
-            " Forbidden"
+            " (Forbidden)"
         );
         assert_eq!(shown("<html><body>413</body></html>"), " (an HTML page)");
         assert_eq!(shown(""), "");

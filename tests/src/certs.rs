@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 /// A certificate authority that nobody trusts unless told to.
 #[derive(Debug)]
@@ -34,6 +36,10 @@ impl Ca {
         params
             .distinguished_name
             .push(DnType::CommonName, "windlass test CA");
+        // Servers present it themselves in one test.
+        params.subject_alt_names = CertificateParams::new(["127.0.0.1".to_owned()])
+            .unwrap()
+            .subject_alt_names;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
             KeyUsagePurpose::KeyCertSign,
@@ -74,6 +80,18 @@ impl Ca {
         std::fs::write(&leaf.cert, cert.pem()).unwrap();
         std::fs::write(&leaf.key, key.serialize_pem()).unwrap();
         leaf
+    }
+
+    /// The CA's own certificate where a server's should be, as a misconfigured server has it.
+    pub fn itself(&self) -> Leaf {
+        let pem = std::fs::read(&self.pem).unwrap();
+        let der = CertificateDer::from_pem_slice(&pem).unwrap();
+        Leaf {
+            cert: self.pem.clone(),
+            key: PathBuf::new(),
+            cert_der: der.to_vec(),
+            key_der: self.issuer.key().serialize_der(),
+        }
     }
 
     /// A folder with `ca.crt` in it, as other tools want it (`--cert-dir`).

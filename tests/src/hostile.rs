@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::certs::Ca;
+use crate::certs::{Ca, Leaf};
 use crate::images::{self, Blob, Image, Layout};
 
 /// A request as it came.
@@ -265,7 +265,14 @@ impl Hostile {
 
     /// A server over TLS with a certificate of `ca` for 127.0.0.1.
     pub fn start_tls(ca: &Ca, handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        let leaf = ca.leaf();
+        Self::start_with_certificate(ca.leaf(), handler)
+    }
+
+    /// A server over TLS with this certificate.
+    pub fn start_with_certificate(
+        leaf: Leaf,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -496,6 +496,25 @@ fn a_configuration_too_large_to_look_at_does_not_matter() {
     );
 }
 
+/// IDX-15: a push of an image for another platform than the one wanted says so, also if it was
+/// there already.
+#[test]
+fn a_push_of_another_platform_says_so() {
+    let (mut world, store, _) = pushing(Config::default(), open(), &small());
+    let push = |platform: &str| {
+        let wanted = Platforms::One(platform.parse().unwrap());
+        let to = reference("reg.example/a/b:v1");
+        Task::push(store, None, to, wanted)
+    };
+    for (platform, warnings) in [("linux/amd64", 0), ("linux/s390x", 1), ("linux/s390x", 2)] {
+        let task = world.start(push(platform));
+        world.run(task).unwrap();
+        world.run_all();
+        let said = world.lines_with("warning: the image is for linux/amd64, not for linux/s390x");
+        assert_eq!(said.len(), warnings, "{platform}");
+    }
+}
+
 /// PULLM-18, PULLB-10 and design §4, graph: a manifest goes in after its blobs, also after one that
 /// came with its descriptor; two manifests that share it both wait.
 #[test]

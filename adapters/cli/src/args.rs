@@ -7,9 +7,10 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use windlass_core::{Origin, Platform, Platforms, Reference, Registry};
+use windlass_core::{Origin, Platforms, Reference, Registry};
 
 use crate::place::{self, InLayout, Place};
+use crate::scheme::{self, Whom};
 
 const ABOUT: &str = "Pull, push and copy container images and artifacts";
 
@@ -46,7 +47,9 @@ Exit codes:
     5  failed in a way that may pass: try again later
     6  content is not what its digest says; it was not kept
   130  interrupted (Ctrl-C); what has arrived is kept for the next run
-  143  terminated (SIGTERM); the same";
+  143  terminated (SIGTERM); the same
+
+The first Ctrl-C stops within a second, the second at once.";
 
 const JSON_HELP: &str = "\
 Print a JSON object instead of a digest
@@ -82,6 +85,18 @@ A tape is a bug report: whoever has it can see and repeat what windlass did. Use
 tokens and the queries of URLs are replaced, and no byte of a blob is on it. Names of images, \
 repositories and hosts, manifests, paths and error messages are. What was in FILE before is gone; \
 only you can read it.";
+
+const TLS_HELP: &str = "\
+Speak TLS, also on loopback; with =HOST only to that registry
+
+HOST is the registry as the reference names it, host[:port]; several are separated by commas.";
+
+const PLAIN_HELP: &str = "\
+Speak plain HTTP; with =HOST only to that registry
+
+Plain HTTP is the default on loopback, unless the port is 443. Elsewhere credentials and content can \
+be read and changed on their way, so a copy between two registries needs the HOST that is meant: \
+--plain-http=registry.lan:5000. The other one stays on TLS. Docker Hub always does.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -140,7 +155,7 @@ pub(crate) struct Pull {
     /// The layout, created if it is not there; NAME is REF's tag unless given
     #[arg(value_name = "oci:DIR[:NAME]", value_parser = place::layout)]
     pub(crate) destination: InLayout,
-    /// Which image of an index: os/arch[/variant], or `all` [default: linux on this machine's arch]
+    /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: linux on this machine's arch]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
     pub(crate) platform: Option<Platforms>,
 }
@@ -157,7 +172,7 @@ pub(crate) struct Push {
     /// Where to: [registry/]repository[:tag]
     #[arg(value_name = "REF", value_parser = place::registry)]
     pub(crate) destination: Reference,
-    /// Which image of an index: os/arch[/variant], or `all` [default: all]
+    /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: all]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
     pub(crate) platform: Option<Platforms>,
 }
@@ -179,7 +194,7 @@ pub(crate) struct Copy {
     /// Where to: REF, docker://REF or oci:DIR[:NAME]
     #[arg(value_name = "DST")]
     pub(crate) destination: Place,
-    /// Which image of an index: os/arch[/variant], or `all` [default: all]
+    /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: all]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
     pub(crate) platform: Option<Platforms>,
 }
@@ -240,12 +255,34 @@ pub(crate) struct Common {
     )]
     pub(crate) trust_realm: Vec<(Registry, Origin)>,
 
-    /// Speak TLS, also on loopback
-    #[arg(long, global = true, help_heading = "Connection")]
-    pub(crate) tls: bool,
-    /// Speak plain HTTP; without it only to loopback (never to Docker Hub)
-    #[arg(long, global = true, help_heading = "Connection")]
-    pub(crate) plain_http: bool,
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST",
+        value_parser = scheme::whom,
+        value_delimiter = ',',
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = scheme::ALL,
+        help = "Speak TLS, also on loopback; with =HOST only to that registry",
+        long_help = TLS_HELP,
+        help_heading = "Connection"
+    )]
+    pub(crate) tls: Vec<Whom>,
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST",
+        value_parser = scheme::whom,
+        value_delimiter = ',',
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = scheme::ALL,
+        help = "Speak plain HTTP; with =HOST only to that registry",
+        long_help = PLAIN_HELP,
+        help_heading = "Connection"
+    )]
+    pub(crate) plain_http: Vec<Whom>,
     /// Trust the certificate authorities in FILE as well: PEM or DER (repeatable)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
     pub(crate) ca_cert: Vec<PathBuf>,
@@ -300,21 +337,6 @@ pub(crate) struct Common {
         help_heading = "Output"
     )]
     pub(crate) tape: Option<PathBuf>,
-}
-
-/// The platform of this machine's containers: linux on whatever it is.
-pub(crate) fn host_platform() -> Platform {
-    let (architecture, variant) = match std::env::consts::ARCH {
-        "x86_64" => ("amd64", None),
-        "aarch64" => ("arm64", None),
-        "x86" => ("386", None),
-        "arm" => ("arm", Some("v7")),
-        "powerpc64" if cfg!(target_endian = "little") => ("ppc64le", None),
-        "powerpc64" => ("ppc64", None),
-        "loongarch64" => ("loong64", None),
-        other => (other, None),
-    };
-    place::platform_of("linux", architecture, variant)
 }
 
 #[cfg(test)]

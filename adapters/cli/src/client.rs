@@ -1,5 +1,7 @@
 //! The one place that knows which driver and which store the command uses.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +10,8 @@ use windlass_core::{Config, Descriptor, Failure, Platforms, Reference, Report, S
 pub(crate) use windlass_store::driver::{Cancel, Endpoint as End};
 use windlass_store::driver::{Credentials, Observer, Route, TimeLimits, Trust};
 use windlass_store::{Layout, Store};
+
+use crate::new_layout::NewLayout;
 
 /// All that a client is made of.
 #[derive(Debug)]
@@ -68,12 +72,25 @@ impl Client {
     }
 }
 
+/// Whether an entry of a layout can have this name.
+pub(crate) fn check_name(name: &str) -> Result<(), StoreError> {
+    Layout::check_name(name)
+}
+
 /// Opens an image layout that must be there.
 pub(crate) fn open_layout(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(Layout::open(path)?))
 }
 
-/// Opens an image layout, making one if nothing is there.
+/// Opens an image layout. Where nothing is, one is made as soon as there is something to store: a
+/// reference that does not exist leaves nothing behind.
 pub(crate) fn open_or_create_layout(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    let is_nothing = match fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    };
+    if is_nothing {
+        return Ok(Arc::new(NewLayout::at(path)));
+    }
     Ok(Arc::new(Layout::open_or_create(path)?))
 }

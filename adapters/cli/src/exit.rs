@@ -1,12 +1,13 @@
 //! How the command ends: what is said about a failure, and the exit code.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use windlass_core::tape::ReplayError;
 use windlass_core::{Error, ErrorKind, Failure};
 
-use crate::printer::Printer;
+use crate::hint;
+use crate::printer::{Chatter, Form, Printer};
 
 /// The exit codes, as `--help` documents them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,8 +68,13 @@ pub(crate) enum Problem {
     #[error("{0}")]
     Usage(String),
     /// It was tried and failed.
-    #[error("{0}")]
-    Failed(#[from] Failure),
+    #[error("{failure}")]
+    Failed {
+        /// How.
+        failure: Failure,
+        /// What can be done about it, in the light of what was asked for.
+        hint: Option<String>,
+    },
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
@@ -86,14 +92,14 @@ pub(crate) enum Problem {
 impl Problem {
     /// It failed for one reason.
     pub(crate) fn failed(error: Error) -> Self {
-        Self::Failed(Failure::new(vec![error]))
+        Self::from(Failure::new(vec![error]))
     }
 
     /// How to exit for it.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
-            Self::Failed(failure) => Exit::of(failure.first().kind()),
+            Self::Failed { failure, .. } => Exit::of(failure.first().kind()),
             Self::Output(_) | Self::Tape { .. } | Self::Demo(_) => Exit::Refused,
         }
     }
@@ -101,14 +107,34 @@ impl Problem {
     /// Says what happened, and what can be done about it.
     pub(crate) fn tell(&self, printer: &Printer) {
         match self {
-            Self::Failed(failure) => tell_failure(failure, printer),
             Self::Tape { error, hint } => {
                 printer.error(&error.to_string());
                 if let Some(hint) = hint {
                     printer.hint(hint);
                 }
             }
+            Self::Failed { failure, hint } => {
+                tell_failure(failure, printer);
+                let errors = failure.errors();
+                let core = errors.iter().find_map(Error::hint);
+                let options = errors.iter().find_map(hint::of);
+                for hint in [hint.as_deref(), core, options.as_deref()]
+                    .into_iter()
+                    .flatten()
+                {
+                    printer.hint(hint);
+                }
+            }
             Self::Usage(_) | Self::Output(_) | Self::Demo(_) => printer.error(&self.to_string()),
+        }
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        Self::Failed {
+            failure,
+            hint: None,
         }
     }
 }
@@ -121,7 +147,7 @@ fn tell_failure(failure: &Failure, printer: &Printer) {
     // Whoever pressed Ctrl-C knows that it was cancelled.
     let errors = failure.errors().iter();
     for error in errors.filter(|error| error.kind() != ErrorKind::Cancelled) {
-        let line = error.to_string();
+        let line = hint::in_words(error);
         if !lines.contains(&line) {
             lines.push(line);
         }
@@ -132,19 +158,22 @@ fn tell_failure(failure: &Failure, printer: &Printer) {
     if lines.len() > LISTED {
         printer.error(&format!("and {} more", lines.len() - LISTED));
     }
-    if let Some(hint) = failure.errors().iter().find_map(Error::hint) {
-        printer.hint(hint);
-    }
 }
 
 /// Prints what clap has to say: help and version to standard output, complaints to standard error.
 pub(crate) fn usage(error: &clap::Error) -> Exit {
-    // A reader that went away has what it wanted.
-    let _broken_pipe = error.print();
-    if error.use_stderr() {
-        Exit::Usage
-    } else {
-        Exit::Done
+    let printed = error.print().and_then(|()| io::stdout().flush());
+    match printed {
+        // There is nobody to tell that standard error cannot be written.
+        _ if error.use_stderr() => Exit::Usage,
+        Ok(()) => Exit::Done,
+        // A reader that went away has what it wanted.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(error) => {
+            let problem = Problem::Output(error);
+            problem.tell(&Printer::new(Chatter::Lines, Form::Text));
+            problem.exit()
+        }
     }
 }
 
@@ -208,7 +237,7 @@ mod tests {
             (vec![Error::Cancelled], 130),
         ];
         for (errors, code) in table {
-            let problem = Problem::Failed(Failure::new(errors));
+            let problem = Problem::from(Failure::new(errors));
             assert_eq!(problem.exit().code(), code, "{problem:?}");
         }
     }

@@ -1,22 +1,63 @@
 //! Ctrl-C and SIGTERM: the first asks the work to stop, the second ends the process.
+//!
+//! ```text
+//!  first signal ─┬─▶ thread: cancel, then say so (may wait for whoever reads standard error)
+//!                └─▶ here: a second signal, or the end of the grace ─▶ exit
+//! ```
+//!
+//! Responsible for an end within a second, whatever other threads wait for. So the thread that
+//! hears signals never prints, never takes a lock that somebody who prints may hold, and does not
+//! rely on the work to stop.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+#[cfg(unix)]
+use std::time::{Duration, Instant};
 
 use crate::client::Cancel;
 use crate::exit::Exit;
 use crate::printer::Printer;
 
+/// How long the work has to stop by itself, so that all ends within a second. It takes longer only
+/// if it waits for a disk, or for somebody who does not read what is printed; the store survives
+/// being killed at any instant.
+#[cfg(unix)]
+const GRACE: Duration = Duration::from_millis(900);
+
+/// How often a second signal is looked for: people do not notice this.
+#[cfg(unix)]
+const SLICE: Duration = Duration::from_millis(10);
+
 /// Tells whether, and how, people asked for an end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interrupt {
-    first: Arc<OnceLock<Exit>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    first: OnceLock<Exit>,
+    /// Cancels the work and says so.
+    stopping: Mutex<Option<JoinHandle<()>>>,
+    /// Removed if the process ends without unwinding.
+    temporary: Mutex<Option<PathBuf>>,
 }
 
 impl Interrupt {
-    /// The exit that was asked for.
+    /// The exit that was asked for. Waits until that was said: what is printed next comes after it.
     pub(crate) fn asked(&self) -> Option<Exit> {
-        self.first.get().copied()
+        let stopping = lock(&self.shared.stopping).take();
+        if let Some(stopping) = stopping {
+            // A panic there was printed, and nothing depends on the message.
+            let _said = stopping.join();
+        }
+        self.shared.first.get().copied()
+    }
+
+    /// A folder that must not outlive the process. Its owner removes it, except on a hasty exit.
+    pub(crate) fn owns(&self, folder: PathBuf) {
+        *lock(&self.shared.temporary) = Some(folder);
     }
 
     /// Watches for signals from now on. Before, they end the process at once, as usual.
@@ -27,20 +68,21 @@ impl Interrupt {
         let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
         let this = self.clone();
         let watch = move || {
-            for signal in signals.forever() {
-                let exit = if signal == SIGTERM {
-                    Exit::Terminated
-                } else {
-                    Exit::Interrupted
-                };
-                if this.first.set(exit).is_err() {
-                    leave(exit);
+            let Some(signal) = signals.forever().next() else {
+                return;
+            };
+            let first = exit_for(signal);
+            this.stop(first, cancel, printer);
+            let until = Instant::now() + GRACE;
+            while Instant::now() < until {
+                if let Some(signal) = signals.pending().next() {
+                    this.leave(exit_for(signal));
                 }
-                printer.note("stopping; what has arrived is kept for the next run");
-                cancel.cancel();
+                thread::sleep(SLICE);
             }
+            this.leave(first);
         };
-        std::thread::Builder::new()
+        thread::Builder::new()
             .name("signals".to_owned())
             .spawn(watch)
             .map(drop)
@@ -51,42 +93,42 @@ impl Interrupt {
     pub(crate) fn watch(&self, _: Cancel, _: Arc<Printer>) -> std::io::Result<()> {
         Ok(())
     }
+
+    /// Asks the work to stop, on a thread of its own.
+    #[cfg(unix)]
+    fn stop(&self, exit: Exit, cancel: Cancel, printer: Arc<Printer>) {
+        let mut stopping = lock(&self.shared.stopping);
+        // Only ever set here, by the first signal.
+        let _new = self.shared.first.set(exit);
+        let stop = move || {
+            cancel.cancel();
+            printer.note("stopping; what has arrived is kept for the next run");
+        };
+        // Without a thread the grace just passes.
+        *stopping = thread::Builder::new().spawn(stop).ok();
+    }
+
+    #[cfg(unix)]
+    fn leave(&self, exit: Exit) -> ! {
+        if let Some(folder) = lock(&self.shared.temporary).take() {
+            // Others may still be writing there: as much as can be done at once.
+            let _left_over = std::fs::remove_dir_all(folder);
+        }
+        // Not `std::process::exit`, which would flush standard output.
+        signal_hook::low_level::exit(exit.code().into())
+    }
 }
 
 #[cfg(unix)]
-#[expect(
-    clippy::exit,
-    reason = "the second signal means now; the store survives being killed at any instant"
-)]
-fn leave(exit: Exit) -> ! {
-    std::process::exit(exit.code().into())
+const fn exit_for(signal: i32) -> Exit {
+    if signal == signal_hook::consts::SIGTERM {
+        Exit::Terminated
+    } else {
+        Exit::Interrupted
+    }
 }
 
-#[cfg(all(test, unix))]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use signal_hook::consts::SIGTERM;
-
-    use super::*;
-    use crate::printer::{Chatter, Form};
-
-    #[test]
-    fn the_first_signal_asks_for_an_end() {
-        let interrupt = Interrupt::default();
-        let cancel = Cancel::default();
-        let printer = Arc::new(Printer::new(Chatter::Quiet, Form::Text));
-        interrupt
-            .watch(cancel.clone(), printer)
-            .expect("signals can be watched");
-        assert_eq!(interrupt.asked(), None);
-
-        signal_hook::low_level::raise(SIGTERM).expect("a signal can be raised");
-        let begun = Instant::now();
-        while !cancel.is_cancelled() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "never cancelled");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        assert_eq!(interrupt.asked(), Some(Exit::Terminated));
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is ever half done under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,10 +14,13 @@ mod args;
 mod client;
 mod commands;
 mod exit;
+mod hint;
 mod interrupt;
+mod new_layout;
 mod place;
 mod printer;
 mod progress;
+mod scheme;
 mod testbed;
 
 use std::process::ExitCode;

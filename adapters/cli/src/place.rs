@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use windlass_core::{Origin, Platform, Platforms, Reference, Registry, Scheme};
+use windlass_core::{Origin, Platforms, Reference, Registry, Scheme};
 
 /// Where an image is or goes.
 #[derive(Clone, Debug)]
@@ -74,33 +74,13 @@ pub(crate) fn layout(text: &str) -> Result<InLayout, PlaceError> {
     }
 }
 
-/// `os/arch[/variant]` or `all`.
+/// A platform as the core reads it, or `all`.
 pub(crate) fn platforms(text: &str) -> Result<Platforms, PlaceError> {
     if text == "all" {
         return Ok(Platforms::All);
     }
-    let is_good = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_graphic());
-    let parts: Vec<&str> = text.split('/').collect();
-    match parts[..] {
-        [os, architecture] if parts.iter().all(is_good) => {
-            Ok(Platforms::One(platform_of(os, architecture, None)))
-        }
-        [os, architecture, variant] if parts.iter().all(is_good) => {
-            Ok(Platforms::One(platform_of(os, architecture, Some(variant))))
-        }
-        _ => Err(PlaceError(
-            "expected os/arch[/variant], for instance linux/arm64, or all".to_owned(),
-        )),
-    }
-}
-
-pub(crate) fn platform_of(os: &str, architecture: &str, variant: Option<&str>) -> Platform {
-    let value = serde_json::json!({
-        "os": os,
-        "architecture": architecture,
-        "variant": variant,
-    });
-    serde_json::from_value(value).expect("three texts are a platform")
+    let platform = text.parse().map(Platforms::One);
+    platform.map_err(|error| PlaceError(format!("{error}, or `all`")))
 }
 
 /// `REGISTRY=REALM`, where REALM is `host[:port]` or a URL; a URL's path does not matter.
@@ -273,12 +253,29 @@ mod tests {
     #[test]
     fn platform_texts() {
         assert_eq!(platforms("all"), Ok(Platforms::All));
-        let Ok(Platforms::One(platform)) = platforms("linux/arm/v7") else {
-            panic!("a platform");
-        };
-        assert_eq!(platform, platform_of("linux", "arm", Some("v7")));
-        for bad in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/am d64"] {
-            assert!(platforms(bad).is_err(), "{bad}");
+        let table = [
+            ("linux/arm/v7", "linux/arm/v7"),
+            ("arm64", "linux/arm64"),
+            ("windows(10.0.17763)/amd64", "windows(10.0.17763)/amd64"),
+        ];
+        for (text, expected) in table {
+            let Ok(Platforms::One(platform)) = platforms(text) else {
+                panic!("{text} is a platform");
+            };
+            assert_eq!(platform.to_string(), expected, "{text}");
+        }
+        let bad = [
+            "",
+            "linux",
+            "linux/",
+            "/amd64",
+            "a/b/c/d",
+            "linux/am d64",
+            "lin$ux/a",
+        ];
+        for text in bad {
+            let error = platforms(text).expect_err(text).to_string();
+            assert!(error.ends_with("or `all`"), "{error}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! Responsible for what goes where and in which form: data to standard output, everything for
 //! people to standard error. Must not know what the words mean.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,13 +42,40 @@ pub(crate) enum Form {
     Json,
 }
 
+/// What standard error can show.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Terminal {
+    /// It is none, or one that cannot move its cursor.
+    None,
+    /// Lines that change.
+    Plain,
+    /// The same in colour.
+    Colored,
+}
+
+impl Terminal {
+    /// What the variables say about a terminal.
+    fn from_variables(variables: impl Fn(&str) -> Option<OsString>) -> Self {
+        if variables("TERM").is_some_and(|term| term == "dumb") {
+            return Self::None;
+        }
+        // https://no-color.org: if it is set and not empty.
+        if variables("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+            return Self::Plain;
+        }
+        Self::Colored
+    }
+}
+
 impl Printer {
     /// A printer on this process' streams. Bars are shown on a terminal only.
     pub(crate) fn new(chatter: Chatter, form: Form) -> Self {
-        let is_terminal = io::stderr().is_terminal();
-        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let chatter = if chatter == Chatter::Bars && (!is_terminal || is_dumb) {
+        let terminal = if io::stderr().is_terminal() {
+            Terminal::from_variables(|name| std::env::var_os(name))
+        } else {
+            Terminal::None
+        };
+        let chatter = if chatter == Chatter::Bars && terminal == Terminal::None {
             Chatter::Lines
         } else {
             chatter
@@ -59,7 +87,7 @@ impl Printer {
         Self {
             chatter,
             is_json: form == Form::Json,
-            has_color: is_terminal && !is_dumb && !is_set("NO_COLOR"),
+            has_color: terminal == Terminal::Colored,
             bars: MultiProgress::with_draw_target(target),
             is_output_gone: AtomicBool::new(false),
         }
@@ -147,5 +175,29 @@ impl Printer {
             // Not `eprintln!`, which panics when nobody reads: there is nobody to tell.
             let _nobody_reads = writeln!(io::stderr().lock(), "{line}");
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_can_show() {
+        let table: [(&[(&str, &str)], Terminal); 6] = [
+            (&[], Terminal::Colored),
+            (&[("TERM", "xterm-256color")], Terminal::Colored),
+            (&[("NO_COLOR", "1")], Terminal::Plain),
+            (&[("NO_COLOR", "")], Terminal::Colored),
+            (&[("TERM", "dumb")], Terminal::None),
+            (&[("TERM", "dumb"), ("NO_COLOR", "1")], Terminal::None),
+        ];
+        for (variables, expected) in table {
+            let terminal = Terminal::from_variables(|name| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| value.into())
+            });
+            assert_eq!(terminal, expected, "{variables:?}");
+        }
     }
 }

@@ -88,7 +88,7 @@ impl Progress {
         state.shown.insert(at, (size, transfer));
         let bar = ProgressBar::with_draw_target(Some(size), ProgressDrawTarget::hidden())
             .with_style(bar_style(self.printer.has_color()))
-            .with_prefix(short(digest));
+            .with_prefix(shorter(digest).to_owned());
         // Bytes that were there before are no measure of speed: counted while nobody looks, then
         // the measuring starts over.
         bar.set_position(from);
@@ -205,12 +205,13 @@ impl Drop for Progress {
     }
 }
 
+/// All but the bar takes 55 columns at most; the bar takes what the terminal has left.
 fn bar_style(has_color: bool) -> ProgressStyle {
     let template = if has_color {
-        "{prefix} [{bar:24.cyan}] {binary_bytes:>10} of {binary_total_bytes:10} \
+        "{prefix} [{wide_bar:.cyan}] {binary_bytes:>10}/{binary_total_bytes:10} \
          {binary_bytes_per_sec:>12} {eta:>4}"
     } else {
-        "{prefix} [{bar:24}] {binary_bytes:>10} of {binary_total_bytes:10} \
+        "{prefix} [{wide_bar}] {binary_bytes:>10}/{binary_total_bytes:10} \
          {binary_bytes_per_sec:>12} {eta:>4}"
     };
     ProgressStyle::with_template(template)
@@ -219,7 +220,7 @@ fn bar_style(has_color: bool) -> ProgressStyle {
 }
 
 fn total_style() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner} {msg}").expect("the template is a constant")
+    ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is a constant")
 }
 
 fn finished_line(moving: &Moving) -> String {
@@ -238,9 +239,13 @@ fn finished_line(moving: &Moving) -> String {
 
 /// Enough of a digest to tell blobs apart.
 fn short(digest: &Digest) -> String {
+    format!("{}:{}", digest.algorithm_name(), shorter(digest))
+}
+
+/// The same where there is little room.
+fn shorter(digest: &Digest) -> &str {
     let encoded = digest.encoded();
-    let end = encoded.len().min(12);
-    format!("{}:{}", digest.algorithm_name(), &encoded[..end])
+    &encoded[..encoded.len().min(12)]
 }
 
 /// Bytes, for people.
@@ -278,12 +283,91 @@ impl fmt::Display for Seconds {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use indicatif::TermLike;
+
     use super::*;
 
     #[test]
     fn templates_are_templates() {
         for style in [bar_style(true), bar_style(false), total_style()] {
             ProgressBar::hidden().with_style(style).tick();
+        }
+    }
+
+    /// A terminal that keeps what was written last.
+    #[derive(Debug)]
+    struct Terminal {
+        width: u16,
+        written: Arc<Mutex<String>>,
+    }
+
+    impl TermLike for Terminal {
+        fn width(&self) -> u16 {
+            self.width
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, line: &str) -> io::Result<()> {
+            self.write_str(line)
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.push_str(text);
+            Ok(())
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.clear();
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// With the longest numbers there are, no line is wider than the terminal, and a bar is left.
+    #[test]
+    fn lines_fit_the_terminal() {
+        for width in [60, 80, 200] {
+            let written = Arc::default();
+            let terminal = Terminal {
+                width,
+                written: Arc::clone(&written),
+            };
+            let target = ProgressDrawTarget::term_like(Box::new(terminal));
+            let size = 1000 << 30;
+            let digest = Digest::of(windlass_core::Algorithm::Sha256, b"");
+            let bar = ProgressBar::with_draw_target(Some(size), target)
+                .with_style(bar_style(false))
+                .with_prefix(shorter(&digest).to_owned());
+            bar.set_position(size - (700 << 20));
+            bar.tick();
+            let line = written.lock().expect("no panic").trim_end().to_owned();
+            assert!(line.starts_with("e3b0c44298fc [=="), "{width}: {line}");
+            assert!(line.contains("iB/1000.00 GiB"), "{width}: {line}");
+            assert!(line.contains("iB/s "), "{width}: {line}");
+            let columns = line.chars().count();
+            assert!(columns <= usize::from(width), "{width}: {columns}: {line}");
         }
     }
 

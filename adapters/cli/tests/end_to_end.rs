@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+#[cfg(unix)]
+use std::time::{Duration, Instant};
 
 fn windlass(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
@@ -79,37 +81,107 @@ fn nobody_listens() {
     assert!(output.stdout.is_empty());
 }
 
-/// Runs against a registry that takes connections and never answers; sends the program a signal.
+/// The program while it waits for a registry that takes connections and never answers.
 #[cfg(unix)]
-fn interrupted(signal: &str) -> (Option<i32>, std::time::Duration, String) {
-    use std::io::Read as _;
+struct Waiting {
+    child: std::process::Child,
+    _connection: std::net::TcpStream,
+}
 
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let reference = format!("{}/a:1", listener.local_addr().expect("a port"));
-    let mut child = windlass(&["digest", &reference])
-        .spawn()
-        .expect("it starts");
-    let mut connection = listener.accept().expect("it connects").0;
-    let mut byte = [0];
-    connection.read_exact(&mut byte).expect("it asks");
+#[cfg(unix)]
+impl Waiting {
+    fn start(options: &[&str], stderr: impl Into<Stdio>) -> Self {
+        use std::io::Read as _;
 
-    let begun = std::time::Instant::now();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let reference = format!("{}/a:1", listener.local_addr().expect("a port"));
+        let child = windlass(&["digest", &reference])
+            .args(options)
+            .stderr(stderr)
+            .spawn()
+            .expect("it starts");
+        let mut connection = listener.accept().expect("it connects").0;
+        let mut byte = [0];
+        connection.read_exact(&mut byte).expect("it asks");
+        Self {
+            child,
+            _connection: connection,
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        send(&self.child, name);
+    }
+
+    /// Its exit code, and how long it took to come.
+    fn end(&mut self) -> (Option<i32>, Duration) {
+        end(&mut self.child)
+    }
+
+    fn said(&mut self) -> String {
+        let mut said = String::new();
+        let mut stderr = self.child.stderr.take().expect("it was piped");
+        std::io::Read::read_to_string(&mut stderr, &mut said).expect("UTF-8");
+        said
+    }
+}
+
+/// The exit code, and how long it took to come; `None` for a program that had to be killed.
+#[cfg(unix)]
+fn end(child: &mut std::process::Child) -> (Option<i32>, Duration) {
+    const GUARD: Duration = Duration::from_secs(20);
+    let begun = Instant::now();
+    while begun.elapsed() < GUARD {
+        if let Some(status) = child.try_wait().expect("it is ours") {
+            return (status.code(), begun.elapsed());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().expect("it is ours");
+    (child.wait().expect("it ends").code(), begun.elapsed())
+}
+
+#[cfg(unix)]
+fn send(child: &std::process::Child, signal: &str) {
     let pid = child.id().to_string();
     let sent = Command::new("kill").args(["-s", signal, &pid]).status();
     assert!(sent.expect("kill is there").success());
-    let code = child.wait().expect("it ends").code();
-    let took = begun.elapsed();
-    let mut said = String::new();
-    let mut stderr = child.stderr.take().expect("it was piped");
-    stderr.read_to_string(&mut said).expect("UTF-8");
-    (code, took, said)
+}
+
+/// A pipe that takes no more bytes, and the end that nobody reads.
+#[cfg(unix)]
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    use std::io::Write as _;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut filler = writer.try_clone().expect("a file");
+    let written = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&written);
+    // Ends when the reader is dropped.
+    std::thread::spawn(move || {
+        while filler.write_all(b"x").is_ok() {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    loop {
+        let before = written.load(Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(200));
+        if before > 0 && written.load(Ordering::SeqCst) == before {
+            return (reader, writer);
+        }
+    }
 }
 
 #[cfg(unix)]
 #[test]
 fn signals_stop_it_within_a_second() {
     for (signal, expected) in [("INT", 130), ("TERM", 143)] {
-        let (code, took, said) = interrupted(signal);
+        let mut waiting = Waiting::start(&[], Stdio::piped());
+        waiting.signal(signal);
+        let (code, took) = waiting.end();
+        let said = waiting.said();
         assert_eq!(code, Some(expected), "{said}");
         assert!(took.as_millis() < 1500, "{signal}: {took:?}");
         assert_eq!(
@@ -117,4 +189,81 @@ fn signals_stop_it_within_a_second() {
             "stopping; what has arrived is kept for the next run\n"
         );
     }
+}
+
+/// Whoever reads standard error has stopped doing so: the message waits, the end does not.
+#[cfg(unix)]
+#[test]
+fn signals_stop_it_although_nobody_reads_what_it_says() {
+    for (signal, expected) in [("INT", 130), ("TERM", 143)] {
+        let (_reader, writer) = full_pipe();
+        let mut waiting = Waiting::start(&[], writer);
+        waiting.signal(signal);
+        let (code, took) = waiting.end();
+        assert_eq!(code, Some(expected), "{signal}");
+        assert!(took.as_millis() < 1500, "{signal}: {took:?}");
+    }
+}
+
+/// The thread that shows progress waits for the reader, and with it the whole call.
+#[cfg(unix)]
+#[test]
+fn signals_stop_it_although_it_waits_for_a_reader() {
+    let (_reader, writer) = full_pipe();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let reference = format!("{}/a:1", listener.local_addr().expect("a port"));
+    let mut child = windlass(&["digest", &reference, "--trace"])
+        .stderr(writer)
+        .spawn()
+        .expect("it starts");
+    // The first line of the trace is in its way before or after this; then it stands still.
+    let _connection = listener.accept().expect("it connects");
+    std::thread::sleep(Duration::from_millis(200));
+    send(&child, "INT");
+    let (code, took) = end(&mut child);
+    assert_eq!(code, Some(130));
+    assert!(took.as_millis() < 1500, "{took:?}");
+}
+
+/// The second signal does not wait, and its code is that of the second.
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for (first, second, expected) in [("INT", "INT", 130), ("INT", "TERM", 143)] {
+        let (_reader, writer) = full_pipe();
+        let mut waiting = Waiting::start(&[], writer);
+        waiting.signal(first);
+        // Signals of one number are not counted: the first has to be heard.
+        std::thread::sleep(Duration::from_millis(200));
+        waiting.signal(second);
+        let (code, took) = waiting.end();
+        assert_eq!(code, Some(expected), "{first} {second}");
+        assert!(took.as_millis() < 500, "{first} {second}: {took:?}");
+    }
+}
+
+/// The demo leaves nothing behind, also if it is stopped in the middle of a sentence.
+#[cfg(unix)]
+#[test]
+fn a_demo_that_is_stopped_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let (_reader, writer) = full_pipe();
+    let mut child = windlass(&["demo"])
+        .env("TMPDIR", temporary.path())
+        .stdout(writer)
+        .spawn()
+        .expect("it starts");
+    let is_empty = || {
+        let mut entries = std::fs::read_dir(temporary.path()).expect("a folder");
+        entries.next().is_none()
+    };
+    while is_empty() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    send(&child, "INT");
+    std::thread::sleep(Duration::from_millis(100));
+    send(&child, "INT");
+    assert_eq!(end(&mut child).0, Some(130));
+    assert!(is_empty(), "what it made is still there");
 }

@@ -75,7 +75,7 @@ fn usage_errors_exit_with_2_and_say_why() {
         (&["copy", "dir:a", "oci:b"], "dir: is not supported"),
         (
             &["copy", "--platform", "linux", "oci:a", "oci:b"],
-            "os/arch[/variant]",
+            "os/architecture[/variant]",
         ),
         (&["--jobs", "0", "demo"], "--jobs"),
         (&["demo", "--jobs", "many"], "--jobs"),
@@ -128,10 +128,9 @@ fn options_stand_on_either_side_of_the_verb() {
 
 #[test]
 fn configuration_that_cannot_be_used_is_named() {
-    let copy = |variable: &str, value: &str, options: &[&str]| {
+    let said = |words: &[&str], variable: &str, value: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_windlass"))
-            .args(options)
-            .args(["copy", "oci:a", "oci:b"])
+            .args(words)
             .env_clear()
             .env(variable, value)
             .stdin(Stdio::null())
@@ -140,15 +139,46 @@ fn configuration_that_cannot_be_used_is_named() {
         assert_eq!(output.status.code(), Some(2), "{variable}={value}");
         text(&output.stderr).to_owned()
     };
-    let said = copy("HTTPS_PROXY", "socks5://u:s3cret@proxy", &[]);
+    let digest = &["digest", "r.example/a"];
+    let error = said(digest, "HTTPS_PROXY", "socks5://u:s3cret@proxy");
     assert!(
-        said.contains("HTTPS_PROXY") && !said.contains("s3cret"),
-        "{said}"
+        error.contains("HTTPS_PROXY") && !error.contains("s3cret"),
+        "{error}"
     );
-    let said = copy("SSL_CERT_FILE", "/nonexistent/ca.pem", &[]);
-    assert!(said.contains("/nonexistent/ca.pem"), "{said}");
-    let said = copy("HOME", "/", &["--ca-cert", "/nonexistent/own.pem"]);
-    assert!(said.contains("/nonexistent/own.pem"), "{said}");
+    let error = said(digest, "SSL_CERT_FILE", "/nonexistent/ca.pem");
+    assert!(error.contains("/nonexistent/ca.pem"), "{error}");
+    let words = &["digest", "r.example/a", "--ca-cert", "/nonexistent/own.pem"];
+    let error = said(words, "HOME", "/");
+    assert!(error.contains("/nonexistent/own.pem"), "{error}");
+}
+
+#[test]
+fn a_name_that_cannot_be_written_is_refused_before_anything_is_asked() {
+    // Nothing listens there, so an attempt to connect would end with 5.
+    let output = windlass(&["pull", "127.0.0.1:1/app:v1", "oci:out:my app"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("\"my app\""), "{said}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    for words in [&["--version"][..], &["--help"], &["help", "pull"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let output = Command::new(env!("CARGO_BIN_EXE_windlass"))
+            .args(words)
+            .env_clear()
+            .stdout(full.expect("the device is there"))
+            .output()
+            .expect("the program starts");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert!(
+            said.starts_with("error: cannot write to standard output"),
+            "{said}"
+        );
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Proxies from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 //!
 //! The rules are those of Go's `http/httpproxy`, which docker, podman and containerd follow, with
-//! `ALL_PROXY` added as curl has it. One difference: what cannot be understood is an error, where
-//! others go on without the proxy.
+//! `ALL_PROXY` added as curl has it. One difference: what cannot be understood is an error as soon
+//! as it is needed, where others go on without the proxy.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,12 +13,15 @@ use windlass_store::driver::{Proxy, Route};
 use crate::set;
 
 /// Which origins are reached through a proxy.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Proxies {
-    http: Option<Proxy>,
-    https: Option<Proxy>,
+    http: Named,
+    https: Named,
     direct: Vec<Direct>,
 }
+
+/// What the variables say about one scheme: no proxy, this one, or one that cannot be used.
+type Named = Result<Option<Proxy>, ProxyError>;
 
 /// An entry of `NO_PROXY`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -49,12 +52,10 @@ impl Proxies {
     /// what is below it), an address, each with a port or without, or a network such as
     /// `10.0.0.0/8`. `localhost` and loopback addresses are never reached through a proxy.
     ///
-    /// # Errors
-    ///
-    /// If a proxy's URL cannot be understood or is of a kind that windlass does not speak. Its text
-    /// is not repeated in the error, as it may hold a password.
-    pub fn from_variables(variables: impl Fn(&str) -> Option<String>) -> Result<Self, ProxyError> {
-        let first = |names: &[&'static str]| {
+    /// A proxy whose URL cannot be understood, or that is of a kind that windlass does not speak,
+    /// matters only where it would be used: see [`check`](Self::check).
+    pub fn from_variables(variables: impl Fn(&str) -> Option<String>) -> Self {
+        let first = |names: &[&'static str]| -> Named {
             let found = names
                 .iter()
                 .find_map(|name| Some((*name, set(&variables, name)?)));
@@ -62,42 +63,65 @@ impl Proxies {
                 .map(|(variable, text)| parse(&text).map_err(|why| ProxyError { variable, why }))
                 .transpose()
         };
-        let all = first(&["ALL_PROXY", "all_proxy"])?;
+        let all = first(&["ALL_PROXY", "all_proxy"]);
+        let or_all = |named: Named| match named {
+            Ok(None) => all.clone(),
+            Ok(Some(_)) | Err(_) => named,
+        };
         let is_cgi = set(&variables, "REQUEST_METHOD").is_some();
         let http = first(if is_cgi {
             &["http_proxy"]
         } else {
             &["HTTP_PROXY", "http_proxy"]
-        })?;
-        let https = first(&["HTTPS_PROXY", "https_proxy"])?;
+        });
+        let https = first(&["HTTPS_PROXY", "https_proxy"]);
         let direct = set(&variables, "NO_PROXY")
             .or_else(|| set(&variables, "no_proxy"))
             .unwrap_or_default();
-        Ok(Self {
-            http: http.or_else(|| all.clone()),
-            https: https.or(all),
+        Self {
+            http: or_all(http),
+            https: or_all(https),
             direct: direct.split([',', ' ', '\t']).filter_map(entry).collect(),
-        })
+        }
     }
 
-    fn select(&self, scheme: Scheme, host: &str, port: u16) -> Option<&Proxy> {
+    /// Whether this origin can be reached: it needs no proxy, or one that can be used.
+    ///
+    /// # Errors
+    ///
+    /// If the URL of the proxy that it needs cannot be understood or is of a kind that windlass does
+    /// not speak. Its text is not repeated in the error, as it may hold a password.
+    pub fn check(&self, origin: &Origin) -> Result<(), ProxyError> {
+        self.for_origin(origin).map(drop)
+    }
+
+    fn for_origin(&self, origin: &Origin) -> Result<Option<&Proxy>, ProxyError> {
+        if origin.is_loopback() {
+            return Ok(None);
+        }
+        self.select(origin.scheme(), origin.host(), origin.port())
+    }
+
+    fn select(&self, scheme: Scheme, host: &str, port: u16) -> Result<Option<&Proxy>, ProxyError> {
         if self.direct.iter().any(|entry| entry.covers(host, port)) {
-            return None;
+            return Ok(None);
         }
-        match scheme {
-            Scheme::Http => self.http.as_ref(),
-            Scheme::Https => self.https.as_ref(),
-        }
+        let named = match scheme {
+            Scheme::Http => &self.http,
+            Scheme::Https => &self.https,
+        };
+        named.as_ref().map(Option::as_ref).map_err(|error| *error)
     }
 }
 
 impl Route for Proxies {
     fn proxy(&self, origin: &Origin) -> Option<Proxy> {
-        if origin.is_loopback() {
-            return None;
+        // Never past a proxy that was asked for: drivers refuse to connect through this one.
+        let unusable = || Proxy { url: String::new() };
+        match self.for_origin(origin) {
+            Ok(proxy) => proxy.cloned(),
+            Err(_) => Some(unusable()),
         }
-        self.select(origin.scheme(), origin.host(), origin.port())
-            .cloned()
     }
 }
 
@@ -119,7 +143,7 @@ impl Direct {
             }
             Self::Address { address, port } => fits(port) && literal(host) == Some(*address),
             Self::Network { address, bits } => {
-                literal(host).is_some_and(|host| prefix(host, *bits) == prefix(*address, *bits))
+                literal(host).is_some_and(|host| is_within(host, *address, *bits))
             }
         }
     }
@@ -133,14 +157,17 @@ fn literal(host: &str) -> Option<IpAddr> {
     Some(bare.unwrap_or(host).parse::<IpAddr>().ok()?.to_canonical())
 }
 
-/// The first bits of an address, together with its kind: 10.0.0.0/8 is no IPv6 network.
-fn prefix(address: IpAddr, bits: u8) -> (bool, u128) {
-    let (number, width) = match address {
-        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
-        IpAddr::V6(address) => (address.to_bits(), 128),
+/// Whether the first bits of two addresses agree. 10.0.0.0/8 is no IPv6 network.
+fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
+    let (differing, width) = match (address, network) {
+        (IpAddr::V4(address), IpAddr::V4(network)) => {
+            (u128::from(address.to_bits() ^ network.to_bits()), 32)
+        }
+        (IpAddr::V6(address), IpAddr::V6(network)) => (address.to_bits() ^ network.to_bits(), 128),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
     };
-    let kept = number.checked_shr(width - u32::from(bits));
-    (address.is_ipv4(), kept.unwrap_or(0))
+    let unread = u32::saturating_sub(width, u32::from(bits));
+    differing.checked_shr(unread).unwrap_or(0) == 0
 }
 
 /// One entry of `NO_PROXY`; `None` for what is empty.
@@ -256,7 +283,7 @@ impl std::error::Error for ProxyError {}
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Proxies, ProxyError> {
+    fn read(variables: &[(&str, &str)]) -> Proxies {
         Proxies::from_variables(|name| {
             let found = variables.iter().find(|(n, _)| *n == name);
             found.map(|(_, value)| (*value).to_owned())
@@ -264,9 +291,8 @@ mod tests {
     }
 
     fn url(proxies: &Proxies, scheme: Scheme, host: &str, port: u16) -> Option<String> {
-        proxies
-            .select(scheme, host, port)
-            .map(|proxy| proxy.url.clone())
+        let chosen = proxies.select(scheme, host, port).expect("a good URL");
+        chosen.map(|proxy| proxy.url.clone())
     }
 
     #[test]
@@ -293,7 +319,7 @@ mod tests {
             (&[("http_proxy", "b"), ("REQUEST_METHOD", "GET")], b, None),
         ];
         for (variables, http, https) in table {
-            let proxies = read(variables).expect("good URLs");
+            let proxies = read(variables);
             let got = |scheme, port| url(&proxies, scheme, "r.example", port);
             assert_eq!(got(Scheme::Http, 80).as_deref(), *http, "{variables:?}");
             assert_eq!(got(Scheme::Https, 443).as_deref(), *https, "{variables:?}");
@@ -328,7 +354,9 @@ mod tests {
 
     #[test]
     fn errors_name_the_variable_and_no_password() {
-        let error = read(&[("HTTPS_PROXY", "socks5://u:s3cret@proxy")]).expect_err("not spoken");
+        let proxies = read(&[("HTTPS_PROXY", "socks5://u:s3cret@proxy")]);
+        let origin: Origin = "https://r.example".parse().expect("an origin");
+        let error = proxies.check(&origin).expect_err("not spoken");
         let text = format!("{error} {error:?}");
         assert!(text.contains("HTTPS_PROXY"), "{text}");
         assert!(!text.contains("s3cret"), "{text}");
@@ -367,19 +395,80 @@ mod tests {
             ("[fd00::1]:5000", "[fd00::1]", 5000, true),
             ("fd00::1", "[fd00::1]", 5000, true),
             ("10.0.0.0/99", "10.0.0.0", 443, false),
+            ("10.0.0.0/33", "10.0.0.0", 443, false),
+            ("10.0.0.0/-1", "10.0.0.0", 443, false),
+            ("10.0.0.0/", "10.0.0.0", 443, false),
+            ("10.0.0.1/32", "10.0.0.2", 443, false),
+            ("10.0.0.0/31", "10.0.0.1", 443, true),
+            // The other kind of address is in no network, whatever its width.
+            ("::/0", "10.0.0.1", 443, false),
+            ("fd00::/32", "10.0.0.1", 443, false),
+            ("fd00::/33", "10.0.0.1", 443, false),
+            ("fd00::/64", "10.0.0.1", 443, false),
+            ("fd00::1/128", "10.0.0.1", 443, false),
+            ("fd00::/129", "[fd00::]", 443, false),
+            ("fd00::/33", "[fd00:0:7fff::]", 443, true),
+            ("fd00::/33", "[fd00:0:8000::]", 443, false),
+            ("fd00::/64", "[fd00::1]", 443, true),
+            ("fd00::/64", "[fd00:0:0:1::1]", 443, false),
+            ("fd00::1/128", "[fd00::1]", 443, true),
+            ("fd00::1/128", "[fd00::2]", 443, false),
+            ("[fd00::]/64", "[fd00::1]", 443, true),
+            ("fd00::/64, 10.0.0.0/8", "10.0.0.1", 443, true),
             (",,", "r.example", 443, false),
             (".", "r.example", 443, false),
         ];
         for (list, host, port, direct) in table {
-            let proxies = read(&[("ALL_PROXY", "proxy"), ("NO_PROXY", list)]).expect("a good URL");
+            let proxies = read(&[("ALL_PROXY", "proxy"), ("NO_PROXY", list)]);
             let chosen = url(&proxies, Scheme::Https, host, port);
             assert_eq!(chosen.is_none(), direct, "{list}: {host}:{port}");
         }
     }
 
     #[test]
+    fn what_cannot_be_used_matters_where_it_is_needed() {
+        type Row<'a> = (&'a [(&'a str, &'a str)], &'a str, Option<&'a str>);
+        let bad = ("ALL_PROXY", "socks5h://proxy:1080");
+        // (variables, origin, the variable that is to blame)
+        let table: &[Row<'_>] = &[
+            (&[bad], "https://r.example", Some("ALL_PROXY")),
+            (&[bad], "http://r.example", Some("ALL_PROXY")),
+            (&[bad], "http://127.0.0.1:5000", None),
+            (&[bad], "https://localhost", None),
+            (&[bad, ("NO_PROXY", "r.example")], "https://r.example", None),
+            (&[bad, ("HTTPS_PROXY", "proxy")], "https://r.example", None),
+            (
+                &[bad, ("HTTPS_PROXY", "proxy")],
+                "http://r.example",
+                Some("ALL_PROXY"),
+            ),
+            (&[("HTTP_PROXY", "x://y")], "https://r.example", None),
+            (
+                &[("HTTP_PROXY", "x://y")],
+                "http://r.example",
+                Some("HTTP_PROXY"),
+            ),
+        ];
+        for (variables, origin, blamed) in table {
+            let proxies = read(variables);
+            let origin: Origin = origin.parse().expect("an origin");
+            let error = proxies.check(&origin).err();
+            assert_eq!(
+                error.map(|error| error.variable),
+                *blamed,
+                "{variables:?} {origin}"
+            );
+            let is_direct = proxies.proxy(&origin).is_none();
+            assert!(
+                blamed.is_none() || !is_direct,
+                "never past it: {variables:?} {origin}"
+            );
+        }
+    }
+
+    #[test]
     fn debug_hides_passwords() {
-        let proxies = read(&[("ALL_PROXY", "http://u:s3cret@proxy")]).expect("a good URL");
+        let proxies = read(&[("ALL_PROXY", "http://u:s3cret@proxy")]);
         assert!(!format!("{proxies:?}").contains("s3cret"));
     }
 }

@@ -79,7 +79,7 @@ impl Session {
         match this.stage {
             Stage::Asking if ours == digest.as_ref() => {
                 self.skipped(task, node);
-                self.complete(task);
+                self.arrived(task);
             }
             Stage::Asking => self.ask_by_digest(task, node),
             // A child that is fetched only if it is not there.
@@ -108,7 +108,7 @@ impl Session {
         match self.destination_tag(task) {
             Some(_) if node == ROOT => self.put_node(task, node),
             // It was asked for by its digest, and that is all its name.
-            None if node == ROOT => self.complete(task),
+            None if node == ROOT => self.arrived(task),
             Some(_) | None => self.done(task, node),
         }
     }

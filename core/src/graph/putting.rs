@@ -93,18 +93,25 @@ impl Session {
         if node != ROOT {
             return self.done(task, node);
         }
+        self.arrived(task);
+    }
+
+    /// Everything is where it was to go. What is left is a look at the image's configuration, if one
+    /// platform is wanted and an end is a store that can be asked cheaply, and the name.
+    pub(super) fn arrived(&mut self, task: TaskId) {
         let Some(copying) = self.tasks.get_mut(&task) else {
             return;
-        };
-        let Some(End::Store { store, .. }) = copying.destination else {
-            return self.complete(task);
         };
         let config = match (&copying.platforms, &copying.nodes[ROOT.0].document) {
             (Platforms::One(_), Some(document)) => document.config(),
             (Platforms::One(_) | Platforms::All, _) => None,
         };
-        match config {
-            Some(config) => {
+        let store = match (&copying.destination, &copying.source) {
+            (Some(End::Store { store, .. }), _) | (_, End::Store { store, .. }) => Some(*store),
+            (Some(End::Registry { .. }) | None, End::Registry { .. }) => None,
+        };
+        match store.zip(config) {
+            Some((store, config)) => {
                 copying.nodes[ROOT.0].stage = Stage::Comparing;
                 self.load(task, ROOT, store, config.digest);
             }
@@ -130,13 +137,14 @@ impl Session {
         self.event(task, Event::Warning(crate::header::escape(&warning, 200)));
     }
 
-    /// The name last: a kill at any instant leaves nothing named that is not whole.
+    /// The name last: a kill at any instant leaves nothing named that is not whole. In a registry
+    /// the manifest was put by its name.
     pub(super) fn name(&mut self, task: TaskId) {
         let Some(copying) = self.tasks.get_mut(&task) else {
             return;
         };
         let Some(End::Store { store, name }) = copying.destination.clone() else {
-            return;
+            return self.complete(task);
         };
         copying.nodes[ROOT.0].stage = Stage::Naming;
         let Some(descriptor) = copying.nodes[ROOT.0].descriptor.clone() else {

@@ -33,6 +33,7 @@ const NAME: &str = "v1";
 
 pub(super) fn run(context: &Context, demo: &Demo) -> Result<(), Problem> {
     let temporary = tempfile::tempdir().map_err(|error| failed("a temporary folder", &error))?;
+    context.interrupt.owns(temporary.path().to_owned());
     let home = demo.keep.as_deref().unwrap_or_else(|| temporary.path());
     let [first, second] = ["first", "second"].map(|name| home.join(name));
     if let Some(taken) = [&first, &second].into_iter().find(|path| path.exists()) {
@@ -61,7 +62,7 @@ pub(super) fn run(context: &Context, demo: &Demo) -> Result<(), Problem> {
 /// A registry here is on loopback: no credentials, no proxy, no roots.
 fn client(context: &Context) -> Result<Client, Problem> {
     let setup = Setup {
-        config: context.common.config(&[]),
+        config: context.common.config(&[])?,
         credentials: Arc::new(Anonymous),
         trust: Trust::default(),
         route: Arc::new(Direct),

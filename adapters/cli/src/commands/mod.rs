@@ -17,17 +17,19 @@ use windlass_config::{DockerConfig, Explicit, Proxies, trust};
 use windlass_core::config::InFlight;
 use windlass_core::credential::Secret;
 use windlass_core::tape::Sink;
-use windlass_core::{Config, Error, Platforms, Registry, Report, Scheme};
+use windlass_core::{Config, Error, Platforms, Registry, Report};
 use windlass_store::TapeFile;
 use windlass_store::driver::{Credentials, TimeLimits};
 
 use crate::args::{Args, Command, Common};
 use crate::client::{self, Cancel, Client, End, Setup};
 use crate::exit::{Exit, Problem};
+use crate::hint;
 use crate::interrupt::Interrupt;
-use crate::place::Place;
+use crate::place::{InLayout, Place};
 use crate::printer::{Chatter, Form, Printer};
 use crate::progress::{Progress, Seconds, Size};
+use crate::scheme;
 
 /// Runs what was asked for and tells how it ended.
 pub(crate) fn run(args: Args) -> Exit {
@@ -60,8 +62,9 @@ pub(crate) fn run(args: Args) -> Exit {
     let Err(problem) = result else {
         return Exit::Done;
     };
+    let asked = context.interrupt.asked();
     problem.tell(&printer);
-    context.interrupt.asked().unwrap_or_else(|| problem.exit())
+    asked.unwrap_or_else(|| problem.exit())
 }
 
 /// What every verb works with.
@@ -107,11 +110,18 @@ impl Context {
     ) -> Result<Client, Problem> {
         let variables = |name: &str| std::env::var(name).ok();
         let wrong = |error: &dyn std::error::Error| Problem::Usage(error.to_string());
+        let config = self.common.config(registries)?;
+        let proxies = Proxies::from_variables(variables);
+        for registry in registries {
+            let origin = config.endpoints.get(*registry).cloned();
+            let origin = origin.unwrap_or_else(|| registry.origin());
+            proxies.check(&origin).map_err(|error| wrong(&error))?;
+        }
         let setup = Setup {
-            config: self.common.config(registries),
+            config,
             credentials: self.common.credentials(owner)?,
             trust: trust(&self.common.ca_cert, variables).map_err(|error| wrong(&error))?,
-            route: Arc::new(Proxies::from_variables(variables).map_err(|error| wrong(&error))?),
+            route: Arc::new(proxies),
             time_limits: self.common.time_limits(),
             tape: self.tape()?,
         };
@@ -129,6 +139,12 @@ impl Context {
     /// Brings an image from one place to the other and reports.
     fn copy(&self, verb: &str, from: Place, to: Place, wanted: Platforms) -> Result<(), Problem> {
         let to = named_like(&from, to);
+        if let Place::Layout(InLayout {
+            name: Some(name), ..
+        }) = &to
+        {
+            client::check_name(name).map_err(|error| Problem::Usage(error.to_string()))?;
+        }
         let registries: Vec<&Registry> = [&to, &from].into_iter().filter_map(registry).collect();
         let client = self.client(&registries, registries.first().copied())?;
         let source = match &from {
@@ -147,7 +163,16 @@ impl Context {
         };
         let begun = Instant::now();
         let observer = Arc::new(Progress::new(Arc::clone(&self.printer)));
-        let report = client.copy(&source, &destination, wanted, observer, &self.cancel)?;
+        let copied = client.copy(&source, &destination, wanted, observer, &self.cancel);
+        let report = copied.map_err(|failure| {
+            let hint = match (registry(&from), registry(&to)) {
+                (Some(from), Some(to)) => {
+                    hint::between(from, to, &failure, self.common.username.as_ref())
+                }
+                (Some(_), None) | (None, _) => None,
+            };
+            Problem::Failed { failure, hint }
+        })?;
         self.report(verb, &from, &to, &report, begun.elapsed())
     }
 
@@ -209,9 +234,7 @@ impl Common {
 
     /// What clap cannot check: options may stand on both sides of the verb.
     fn check(&self) -> Result<(), Problem> {
-        let wrong = if self.tls && self.plain_http {
-            "--tls and --plain-http exclude each other"
-        } else if self.trace && self.quiet {
+        let wrong = if self.trace && self.quiet {
             "--trace and --quiet exclude each other"
         } else if self.password_stdin && self.username.is_none() {
             "--password-stdin needs --username"
@@ -223,20 +246,10 @@ impl Common {
         Err(Problem::Usage(wrong.to_owned()))
     }
 
-    fn config(&self, registries: &[&Registry]) -> Config {
+    fn config(&self, registries: &[&Registry]) -> Result<Config, Problem> {
         let mut config = Config::default();
-        let scheme = match (self.tls, self.plain_http) {
-            (true, _) => Some(Scheme::Https),
-            (false, true) => Some(Scheme::Http),
-            (false, false) => None,
-        };
-        for registry in registries {
-            // Docker Hub has no plain side, whatever the other end of a copy needs.
-            if let Some(scheme) = scheme.filter(|_| !registry.is_docker_hub()) {
-                let origin = registry.origin().with_scheme(scheme);
-                config.endpoints.insert((*registry).clone(), origin);
-            }
-        }
+        config.endpoints =
+            scheme::endpoints(&self.tls, &self.plain_http, registries).map_err(Problem::Usage)?;
         config.trusted_realms.clone_from(&self.trust_realm);
         if let Some(jobs) = self.jobs {
             config.in_flight = InFlight::at_most(jobs);
@@ -244,7 +257,7 @@ impl Common {
         if let Some(retries) = self.retries {
             config.retry.attempts = retries + 1;
         }
-        config
+        Ok(config)
     }
 
     fn time_limits(&self) -> TimeLimits {
@@ -324,7 +337,6 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::place::InLayout;
 
     fn common(options: &[&str]) -> Common {
         let words = ["windlass", "demo"].iter().chain(options);
@@ -352,11 +364,8 @@ mod tests {
 
     #[test]
     fn options_that_exclude_or_need_each_other() {
-        let table: [(&[&str], bool); 8] = [
+        let table: [(&[&str], bool); 5] = [
             (&[], true),
-            (&["--tls"], true),
-            (&["--plain-http"], true),
-            (&["--tls", "--plain-http"], false),
             (&["--quiet", "--trace"], false),
             (&["--username", "u"], false),
             (&["--password-stdin"], false),
@@ -371,7 +380,7 @@ mod tests {
     #[test]
     fn options_reach_the_configuration() {
         let common = common(&["--jobs", "3", "--retries", "0", "--timeout", "7"]);
-        let config = common.config(&[]);
+        let config = common.config(&[]).expect("good options");
         assert_eq!(config.in_flight, InFlight::at_most(3));
         assert_eq!(config.retry.attempts, 1);
         assert_eq!(common.time_limits().idle, Duration::from_secs(7));
@@ -380,29 +389,6 @@ mod tests {
             Duration::from_secs(7),
             "the shorter one"
         );
-    }
-
-    #[test]
-    fn schemes() {
-        // (options, registry, endpoint that is set)
-        let table: [(&[&str], &str, Option<&str>); 6] = [
-            (&[], "r.example", None),
-            (&["--tls"], "localhost:5000", Some("https://localhost:5000")),
-            (&["--plain-http"], "r.example", Some("http://r.example")),
-            (
-                &["--plain-http"],
-                "r.example:5000",
-                Some("http://r.example:5000"),
-            ),
-            (&["--plain-http"], "localhost:443", Some("http://localhost")),
-            (&["--plain-http"], "docker.io", None),
-        ];
-        for (options, name, expected) in table {
-            let registry: Registry = name.parse().expect(name);
-            let config = common(options).config(&[&registry]);
-            let endpoint = config.endpoints.get(&registry).map(ToString::to_string);
-            assert_eq!(endpoint.as_deref(), expected, "{options:?} {name}");
-        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! `windlass pull`: an image from a registry into a layout, for this machine's containers.
 
 use windlass_core::Platforms;
+use windlass_store::driver::host_platform;
 
 use super::Context;
-use crate::args::{Pull, host_platform};
+use crate::args::Pull;
 use crate::exit::Problem;
 use crate::place::Place;
 

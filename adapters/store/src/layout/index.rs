@@ -342,7 +342,7 @@ fn list<'a>(entries: impl ExactSizeIterator<Item = &'a Value>) -> String {
 
 /// What a name may be. The grammar of LAY-06 is only recommended, and tags such as `_x` and
 /// references to `[::1]:5000` break it; so only what would be a trap for people is refused.
-fn check_name(name: &str) -> Result<(), StoreError> {
+pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
     if !name.is_empty() && !name.contains(|c: char| c.is_control() || c.is_whitespace()) {
         return Ok(());
     }

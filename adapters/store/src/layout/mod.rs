@@ -130,6 +130,15 @@ impl Layout {
         Self::make(path.as_ref(), Durability::Durable)
     }
 
+    /// Whether an entry may be given this name, for those who want to know before they begin.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`](StoreErrorKind::Denied) if it is empty, or has spaces or control characters in it.
+    pub fn check_name(name: &str) -> Result<(), StoreError> {
+        index::check_name(name)
+    }
+
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.shared.root

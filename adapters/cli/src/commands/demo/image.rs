@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
 use windlass_core::{Algorithm, Descriptor, Digest, Error, Hashing, StoreError, StoreErrorKind};
+use windlass_store::driver::host_platform;
 use windlass_store::{Begun, Store};
 
-use crate::args::host_platform;
 use crate::exit::Problem;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
