@@ -881,6 +881,47 @@ fn a_404_is_not_found() {
     assert_eq!(attack.manifest_gets(), 1);
 }
 
+/// Error::Transport, exit 1, one request: interim answers without end, and trailers without end
+/// after the last chunk. Next to nothing is read of any.
+#[test]
+fn interim_answers_and_trailers_without_end_are_left() {
+    const TIMES: u64 = 1 << 20;
+    let interim = |_: &[u8]| Reply::raw([]).body("HTTP/1.1 100 Continue\r\n\r\n".repeat(40));
+    let hints = |_: &[u8]| Reply::raw([]).body("HTTP/1.1 103 Hints\r\nX: y\r\n\r\n".repeat(40));
+    let trailers = |bytes: &[u8]| {
+        let mut raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        raw.extend(format!("{:x}\r\n", bytes.len()).as_bytes());
+        raw.extend(bytes);
+        raw.extend(b"\r\n0\r\n");
+        Reply::raw(raw).body("X-A: b\r\n".repeat(128))
+    };
+    let replies: [&(dyn Fn(&[u8]) -> Reply + Sync); 3] = [&interim, &hints, &trailers];
+    for reply in replies {
+        for of_manifest in [true, false] {
+            let reply = |bytes: &[u8]| reply(bytes).repeated(TIMES);
+            let (manifest, layer) = (reply(b"{}"), reply(&[7; 1000]));
+            let attack = attack(1000, move |request, image, _| {
+                let is_it = if of_manifest {
+                    gets_manifest(request)
+                } else {
+                    gets_layer(request, image)
+                };
+                let reply = if of_manifest { &manifest } else { &layer };
+                is_it.then(|| reply.clone())
+            });
+            let done = attack.pull().jobs(1).run();
+            done.failed(REFUSED, &attack.server.host());
+            let gets = if of_manifest {
+                attack.manifest_gets()
+            } else {
+                attack.layer_gets()
+            };
+            assert_eq!(gets, 1, "{done}");
+            assert!(attack.server.sent() < 48 << 20, "{}", attack.server.sent());
+        }
+    }
+}
+
 // ---- documents (PULLM-05…17, SEC-03, SEC-04, SEC-05)
 
 /// Exit 1: a manifest of 100 MB is refused by its Content-Length, and without one when it passes

@@ -72,7 +72,7 @@ impl Exchanges {
         mut stored: Option<Upload<'_>>,
         proxy: Option<&Proxy>,
         control: &Arc<Control>,
-    ) -> Result<Response<ureq::Body>, Interrupted> {
+    ) -> Result<Response<Inflow>, Interrupted> {
         let proxy = proxy.map(|proxy| ureq::Proxy::new(&proxy.url)).transpose();
         let proxy = proxy.map_err(|_| {
             let why = TransportError::new(TransportErrorKind::Other, "invalid URL of the proxy");
@@ -82,7 +82,7 @@ impl Exchanges {
         loop {
             control.begin();
             let error = match self.once(request, stored.as_mut(), proxy.as_ref()) {
-                Ok(response) => return Ok(response),
+                Ok(response) => return Ok(response.map(|body| Inflow::new(body, control))),
                 Err(error) => error,
             };
             if control.was_stale()
@@ -194,6 +194,28 @@ impl Read for Upload<'_> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(read)
+    }
+}
+
+/// The body of an answer.
+pub(crate) struct Inflow {
+    reader: ureq::BodyReader<'static>,
+    control: Arc<Control>,
+}
+
+impl Inflow {
+    fn new(body: ureq::Body, control: &Arc<Control>) -> Self {
+        Self {
+            reader: body.into_reader(),
+            control: Arc::clone(control),
+        }
+    }
+}
+
+impl Read for Inflow {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.control.begin_read();
+        self.reader.read(buffer)
     }
 }
 

@@ -28,6 +28,10 @@ use crate::tls::Tls;
 /// After how many bytes sent it is worth a system call to see whether the peer spoke already.
 const EARLY: usize = 1024 * 1024;
 
+/// How many bytes may come without making a head, or a piece of a body: enough for the largest head
+/// that ureq takes, 64 KiB, with interim answers before it, and for a tunnel, where bytes count twice.
+const UNMADE: usize = 256 * 1024;
+
 /// Makes connections.
 #[derive(Debug)]
 pub(crate) struct Wires {
@@ -58,6 +62,8 @@ impl Wires {
             stream,
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
             idle: self.idle,
+            connect: self.connect,
+            made: Instant::now(),
             user: None,
             sent: 0,
             deaf: None,
@@ -118,6 +124,8 @@ struct Wire {
     stream: Stream,
     buffers: LazyBuffers,
     idle: Duration,
+    connect: Duration,
+    made: Instant,
     /// Whose request it serves, or served last.
     user: Option<Arc<Control>>,
     /// Bytes sent since the peer was last listened to.
@@ -137,7 +145,7 @@ impl Transport for Wire {
             return Ok(());
         }
         self.stream.set_timeout(timeout);
-        let mut patience = self.idle_patience(&timeout);
+        let mut patience = self.idle_patience();
         let mut data = &self.buffers.output()[..amount];
         self.sent += amount;
         while self.deaf.is_none() && (!data.is_empty() || self.stream.is_pending()) {
@@ -169,14 +177,21 @@ impl Transport for Wire {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         let control = self.serve();
         self.stream.set_timeout(timeout);
-        let patience = self.idle_patience(&timeout);
+        let patience = self.listening_patience(&timeout, &control);
         loop {
             patience.check(&control)?;
+            if control.heard() >= UNMADE {
+                let why = format!("{UNMADE} bytes came and no answer among them");
+                return Err(other(TransportError::new(
+                    TransportErrorKind::Protocol,
+                    why,
+                )));
+            }
             match self.stream.read(self.buffers.input_append_buf()) {
                 Ok(0) if self.deaf.is_some() => break,
                 Ok(read) => {
                     if read > 0 {
-                        control.note_answered();
+                        control.note_heard(read);
                     }
                     self.buffers.input_appended(read);
                     return Ok(read > 0);
@@ -234,25 +249,38 @@ impl Wire {
         now
     }
 
+    /// While a request is sent, every byte that the peer takes is a sign of life.
+    fn idle_patience(&self) -> Patience {
+        Patience::new(self.idle, TransportErrorKind::Idle, "no byte moved")
+    }
+
     /// While an answer is awaited its own limit holds, while a connection is made that of
-    /// connecting, else that of an idle connection.
+    /// connecting, else that of an idle connection. Bytes alone are no sign of life here: they may
+    /// be interim answers, chunk headers or trailers without end.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "not our enum, and it may grow"
     )]
-    fn idle_patience(&self, timeout: &NextTimeout) -> Patience {
+    fn listening_patience(&self, timeout: &NextTimeout, control: &Control) -> Patience {
         match timeout.reason {
             Timeout::RecvResponse if self.deaf.is_none() => Patience::new(
                 *timeout.after,
                 TransportErrorKind::Answer,
                 "request sent, no answer began",
             ),
-            Timeout::Connect => Patience::new(
-                *timeout.after,
-                TransportErrorKind::Connect,
-                "the proxy took too long",
-            ),
-            _ => Patience::new(self.idle, TransportErrorKind::Idle, "no byte moved"),
+            Timeout::Connect => Patience {
+                since: self.made,
+                ..Patience::new(
+                    self.connect,
+                    TransportErrorKind::Connect,
+                    "the proxy took too long",
+                )
+            },
+            _ => {
+                let mut patience = self.idle_patience();
+                patience.since = control.reads_since().unwrap_or(patience.since);
+                patience
+            }
         }
     }
 }
