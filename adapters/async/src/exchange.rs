@@ -444,6 +444,10 @@ fn sort_tls(error: &rustls::Error) -> TransportErrorKind {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "not our enum, and it may grow"
+)]
 fn sort_io(error: &io::Error) -> Option<TransportErrorKind> {
     let inner = error.get_ref();
     if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Request, header};
 use windlass_core::call::{Interrupted, Payload, TransportErrorKind};
-use windlass_store::driver::{TimeLimits, Trust};
+use windlass_store::driver::{Proxy, Route, TimeLimits, Trust};
 
 use crate::exchange::{Exchanges, Outflow};
 use crate::tls::Tls;
@@ -486,6 +486,118 @@ fn tls_trusts_whom_it_is_told_to() {
         let (_, others) = identity("localhost");
         let result = run(&exchanges(&others, 20_000), &get).await;
         assert_eq!(kind(result), TransportErrorKind::Tls);
+    });
+}
+
+/// A proxy that tunnels what is for https and answers the rest itself; sends what it was asked.
+fn proxy(sender: std::sync::mpsc::Sender<String>) -> Arc<dyn Route> {
+    let url = server(move |mut stream| {
+        loop {
+            let asked = head(&mut stream);
+            if asked.is_empty() {
+                return;
+            }
+            let (method, rest) = asked.split_once(' ').unwrap();
+            let target = rest.split(' ').next().unwrap().to_owned();
+            let tunnels = method == "CONNECT";
+            sender.send(asked.clone()).unwrap();
+            if !tunnels {
+                stream.write_all(OK).unwrap();
+                continue;
+            }
+            let mut there = TcpStream::connect(target).unwrap();
+            stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
+            let (mut back, mut from) = (stream.try_clone().unwrap(), there.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut from, &mut back));
+            drop(std::io::copy(&mut stream, &mut there));
+            return;
+        }
+    });
+    let url = url.replace("http://", "http://user:p%40ss@");
+    Arc::new(Through(Proxy { url }))
+}
+
+/// Everything goes through this proxy.
+#[derive(Debug)]
+struct Through(Proxy);
+
+impl Route for Through {
+    fn proxy(&self, _: &windlass_core::Origin) -> Option<Proxy> {
+        Some(self.0.clone())
+    }
+}
+
+/// `user:p@ss`
+const PROXY_LOGIN: &str = "proxy-authorization: basic dxnlcjpwqhnz\r\n";
+
+fn through(trust: &Trust, route: Arc<dyn Route>) -> Exchanges {
+    let tls = Tls::new(trust).unwrap();
+    Exchanges::new(tls, TimeLimits::default(), 4, Some(route))
+}
+
+#[test]
+fn https_is_tunnelled_through_a_proxy() {
+    let (config, trust) = identity("localhost");
+    let (heads, origin) = channel();
+    let base = server(move |stream| {
+        let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+        let mut stream = rustls::StreamOwned::new(connection, stream);
+        loop {
+            let head = head(&mut stream);
+            if head.is_empty() {
+                return;
+            }
+            heads.send(head.to_lowercase()).unwrap();
+            stream.write_all(OK).unwrap();
+        }
+    });
+    let base = base.replace("http://127.0.0.1", "https://localhost");
+    let (sender, asked) = channel();
+    let exchanges = through(&trust, proxy(sender));
+    let mut get = request("GET", &base, Payload::Empty);
+    let secret = "Bearer secret".parse().unwrap();
+    get.headers_mut().insert(header::AUTHORIZATION, secret);
+    block_on(async {
+        for reused in [false, true] {
+            assert_eq!(run(&exchanges, &get).await.unwrap(), b"hello");
+            let head = origin.recv().unwrap();
+            assert!(head.contains("authorization: bearer secret\r\n"), "{head}");
+            assert!(!head.contains("proxy-"), "{head}");
+            let asked = asked.try_recv();
+            assert_eq!(asked.is_err(), reused);
+            if let Ok(asked) = asked {
+                let authority = base.trim_start_matches("https://");
+                assert!(asked.starts_with(&format!("CONNECT {authority} HTTP/1.1\r\n")));
+                let asked = asked.to_lowercase();
+                assert!(asked.contains(PROXY_LOGIN), "{asked}");
+                assert!(!asked.contains("secret"), "{asked}");
+            }
+        }
+    });
+}
+
+#[test]
+fn http_is_forwarded_by_a_proxy() {
+    let (sender, asked) = channel();
+    let exchanges = through(&Trust::default(), proxy(sender));
+    // In use, so that it stays nobody's, and not listened on.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let base = format!("http://{}", stream.local_addr().unwrap());
+    block_on(async {
+        for target in ["/v2//a/%2F?b=c&d=;e", "/v2/"] {
+            for method in ["GET", "POST"] {
+                let sent = request(method, &format!("{base}{target}"), Payload::Empty);
+                assert_eq!(run(&exchanges, &sent).await.unwrap(), b"hello");
+                let head = asked.recv().unwrap();
+                let line = format!("{method} {base}{target} HTTP/1.1\r\n");
+                assert!(head.starts_with(&line), "{head}");
+                let head = head.to_lowercase();
+                assert_eq!(head.matches(PROXY_LOGIN).count(), 1, "{head}");
+                let host = format!("host: {}\r\n", base.trim_start_matches("http://"));
+                assert_eq!(head.matches(&host).count(), 1, "{head}");
+            }
+        }
     });
 }
 

@@ -864,52 +864,119 @@ fn tls_without_data_does_not_keep_a_read() {
     assert!(waits > 1, "{TICKETS} tickets came within {waits} reads");
 }
 
-/// A proxy that knows CONNECT; sends what it was asked.
-fn proxy(sender: std::sync::mpsc::Sender<String>) -> String {
-    server(move |_, mut stream| {
-        let asked = head(&mut stream);
-        let target = asked.split(' ').nth(1).unwrap().to_owned();
-        sender.send(asked).unwrap();
-        let mut there = TcpStream::connect(target).unwrap();
-        stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
-        let (mut back, mut from) = (stream.try_clone().unwrap(), there.try_clone().unwrap());
-        thread::spawn(move || std::io::copy(&mut from, &mut back));
-        drop(std::io::copy(&mut stream, &mut there));
-    })
+/// A proxy that tunnels what is for https and answers the rest itself; sends what it was asked.
+fn proxy(sender: std::sync::mpsc::Sender<String>) -> windlass_store::driver::Proxy {
+    let url = server(move |_, mut stream| {
+        loop {
+            let asked = head(&mut stream);
+            if asked.is_empty() {
+                return;
+            }
+            let (method, rest) = asked.split_once(' ').unwrap();
+            let target = rest.split(' ').next().unwrap().to_owned();
+            let tunnels = method == "CONNECT";
+            sender.send(asked.clone()).unwrap();
+            if !tunnels {
+                stream.write_all(OK).unwrap();
+                continue;
+            }
+            let mut there = TcpStream::connect(target).unwrap();
+            stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
+            let (mut back, mut from) = (stream.try_clone().unwrap(), there.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut from, &mut back));
+            drop(std::io::copy(&mut stream, &mut there));
+            return;
+        }
+    });
+    let url = url.replace("http://", "http://user:p%40ss@");
+    windlass_store::driver::Proxy { url }
 }
 
+/// `user:p@ss`
+const PROXY_LOGIN: &str = "proxy-authorization: basic dxnlcjpwqhnz\r\n";
+
 #[test]
-fn proxies_tunnel() {
+fn https_is_tunnelled_through_a_proxy() {
     let (config, trust) = identity("localhost");
-    let secure = tls_server(config, |stream| {
-        while !tls_head(stream).is_empty() {
+    let (heads, origin) = channel();
+    let base = tls_server(config, move |stream| {
+        loop {
+            let head = tls_head(stream);
+            if head.is_empty() {
+                return;
+            }
+            heads.send(head.to_lowercase()).unwrap();
             stream.write_all(OK).unwrap();
         }
     });
-    let (plain, _heads) = listening();
     let (sender, asked) = channel();
-    let url = proxy(sender).replace("http://", "http://user:pass@");
-    let proxy = windlass_store::driver::Proxy { url };
+    let proxy = proxy(sender);
     let exchanges = trusting(&trust, 20_000);
-    for base in [secure, plain] {
-        for reused in [false, true] {
-            let control = Arc::default();
-            let get = request("GET", &base, Payload::Empty);
-            let _entered = Control::enter(&control);
-            let response = exchanges.send(&get, None, Some(&proxy), &control).unwrap();
-            let mut body = response.into_body();
-            assert_eq!(std::io::read_to_string(&mut body).unwrap(), "hello");
-            let asked = asked.try_recv();
-            assert_eq!(asked.is_err(), reused);
-            if let Ok(asked) = asked {
-                assert!(
-                    asked.contains("Proxy-Authorization: Basic dXNlcjpwYXNz\r\n"),
-                    "{asked}"
-                );
-                assert!(!asked.contains("User-Agent"), "{asked}");
-            }
+    for reused in [false, true] {
+        let control = Arc::default();
+        let mut get = request("GET", &base, Payload::Empty);
+        let secret = "Bearer secret".parse().unwrap();
+        get.headers_mut().insert(header::AUTHORIZATION, secret);
+        let _entered = Control::enter(&control);
+        let response = exchanges.send(&get, None, Some(&proxy), &control).unwrap();
+        let mut body = response.into_body();
+        assert_eq!(std::io::read_to_string(&mut body).unwrap(), "hello");
+        let head = origin.recv().unwrap();
+        assert!(head.contains("authorization: bearer secret\r\n"), "{head}");
+        assert!(!head.contains("proxy-"), "{head}");
+        let asked = asked.try_recv();
+        assert_eq!(asked.is_err(), reused);
+        if let Ok(asked) = asked {
+            let authority = base.trim_start_matches("https://");
+            assert!(asked.starts_with(&format!("CONNECT {authority} HTTP/1.1\r\n")));
+            let asked = asked.to_lowercase();
+            assert!(asked.contains(PROXY_LOGIN), "{asked}");
+            assert!(!asked.contains("secret"), "{asked}");
+            assert!(!asked.contains("user-agent"), "{asked}");
         }
     }
+}
+
+#[test]
+fn http_is_forwarded_by_a_proxy() {
+    let (sender, asked) = channel();
+    let proxy = proxy(sender);
+    let exchanges = exchanges(20_000);
+    let (_held, _stream, base) = nobody();
+    for target in ["/v2//a/%2F?b='c'&d=;e", "/v2/"] {
+        for method in ["GET", "POST"] {
+            let control = Arc::default();
+            let sent = request(method, &format!("{base}{target}"), Payload::Empty);
+            let _entered = Control::enter(&control);
+            let response = exchanges.send(&sent, None, Some(&proxy), &control).unwrap();
+            let mut body = response.into_body();
+            assert_eq!(std::io::read_to_string(&mut body).unwrap(), "hello");
+            let head = asked.recv().unwrap();
+            let line = format!("{method} {base}{target} HTTP/1.1\r\n");
+            assert!(head.starts_with(&line), "{head}");
+            let head = head.to_lowercase();
+            assert_eq!(head.matches(PROXY_LOGIN).count(), 1, "{head}");
+            let host = format!("host: {}\r\n", base.trim_start_matches("http://"));
+            assert_eq!(head.matches(&host).count(), 1, "{head}");
+        }
+    }
+    // A body is nobody's head.
+    let put = request("PUT", &base, Payload::Bytes(Arc::from(&b"GET / x\r\n"[..])));
+    let control = Arc::default();
+    let _entered = Control::enter(&control);
+    let response = exchanges.send(&put, None, Some(&proxy), &control).unwrap();
+    assert_eq!(response.status(), 200);
+}
+
+#[test]
+fn a_proxy_of_another_kind_is_not_passed_by() {
+    let (base, heads) = listening();
+    let url = "socks5://127.0.0.1:1".to_owned();
+    let socks = windlass_store::driver::Proxy { url };
+    let get = request("GET", &base, Payload::Empty);
+    let result = exchanges(20_000).send(&get, None, Some(&socks), &Arc::default());
+    assert!(matches!(result, Err(Interrupted::NotSent(_))));
+    assert!(heads.try_recv().is_err());
 }
 
 /// Not a test of correctness: `cargo test --release -- --ignored --nocapture gibibyte`.

@@ -22,6 +22,7 @@ use windlass_core::call::{TransportError, TransportErrorKind};
 
 use crate::control::Control;
 use crate::dial::dial;
+use crate::forward::Forward;
 use crate::stream::{Stream, Under, is_wait};
 use crate::tls::Tls;
 
@@ -64,6 +65,8 @@ impl Wires {
             idle: self.idle,
             connect: self.connect,
             made: Instant::now(),
+            forward: None,
+            begins: true,
             user: None,
             sent: 0,
             deaf: None,
@@ -87,6 +90,12 @@ impl<In: Transport> Connector<In> for Wires {
         if !details.needs_tls() {
             if let Some(tunnel) = tunnel {
                 return Ok(Some(Box::new(tunnel)));
+            }
+            if let Some(proxy) = Forward::needed(details) {
+                let stream = dial(proxy.host(), proxy.port(), limit).map_err(other)?;
+                let mut wire = self.wire(Stream::Plain(stream), details);
+                wire.forward = Some(Forward::new(details, proxy));
+                return Ok(Some(Box::new(wire)));
             }
             let stream = dial(host, port, limit).map_err(other)?;
             return Ok(Some(Box::new(self.wire(Stream::Plain(stream), details))));
@@ -126,6 +135,10 @@ struct Wire {
     idle: Duration,
     connect: Duration,
     made: Instant,
+    /// The peer is a proxy that forwards.
+    forward: Option<Forward>,
+    /// What is sent next begins a request.
+    begins: bool,
     /// Whose request it serves, or served last.
     user: Option<Arc<Control>>,
     /// Bytes sent since the peer was last listened to.
@@ -147,6 +160,12 @@ impl Transport for Wire {
         self.stream.set_timeout(timeout);
         let mut patience = self.idle_patience();
         let mut data = &self.buffers.output()[..amount];
+        let begins = std::mem::take(&mut self.begins);
+        let absolute = self.forward.as_ref().filter(|_| begins);
+        let absolute = absolute.map(|forward| forward.head(data));
+        if let Some(absolute) = &absolute {
+            data = absolute;
+        }
         self.sent += amount;
         while self.deaf.is_none() && (!data.is_empty() || self.stream.is_pending()) {
             patience.check(&control)?;
@@ -176,6 +195,7 @@ impl Transport for Wire {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         let control = self.serve();
+        self.begins = true;
         self.stream.set_timeout(timeout);
         let patience = self.listening_patience(&timeout, &control);
         loop {
