@@ -440,6 +440,19 @@ fn what_never_becomes_an_answer_is_left_after_so_many_bytes() {
 }
 
 #[test]
+fn a_head_that_is_too_long_is_a_protocol_error() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        let field = "a".repeat(1 << 20);
+        // Nobody reads it to its end.
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\nX: {field}");
+    });
+    let get = request("GET", &base, Payload::Empty);
+    let result = run(&exchanges(20_000), &get, &Arc::default());
+    assert_eq!(kind(result), TransportErrorKind::Protocol);
+}
+
+#[test]
 fn what_never_becomes_an_answer_keeps_no_limit_going() {
     let pause = Duration::from_millis(100);
     let get = |base: &str| request("GET", base, Payload::Empty);

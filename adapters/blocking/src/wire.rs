@@ -207,7 +207,16 @@ impl Transport for Wire {
                     why,
                 )));
             }
-            match self.stream.read(self.buffers.input_append_buf()) {
+            let room = self.buffers.input_append_buf();
+            if room.is_empty() {
+                // Reading nothing would look like the end.
+                let why = "a head or a line of the answer is too long";
+                return Err(other(TransportError::new(
+                    TransportErrorKind::Protocol,
+                    why,
+                )));
+            }
+            match self.stream.read(room) {
                 Ok(0) if self.deaf.is_some() => break,
                 Ok(read) => {
                     if read > 0 {
