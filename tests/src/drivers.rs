@@ -461,6 +461,11 @@ impl Watch {
         seen.positions.values().copied().max().unwrap_or(0)
     }
 
+    /// How far this transfer is, if that was ever told.
+    pub fn position(&self, transfer: TransferId) -> Option<u64> {
+        self.lock().positions.get(&transfer).copied()
+    }
+
     /// Waits until some transfer is at least this far; a minute is a guard against hanging.
     pub fn wait_for_bytes(&self, position: u64) {
         let seen = self.lock();

@@ -126,7 +126,7 @@ impl Reply {
         }
     }
 
-    /// Exactly these bytes, then the end of the connection.
+    /// Exactly these bytes, then the body if it has one, then the end of the connection.
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Self {
         let mut reply = Self::new(200).then_close();
         reply.raw = Some(bytes.into());
@@ -537,6 +537,11 @@ fn answer(
     std::thread::sleep(reply.delay);
     if let Some(raw) = &reply.raw {
         stream.write_all(raw)?;
+        for _ in 0..reply.repeat {
+            stream.write_all(&reply.body)?;
+            let len = reply.body.len() as u64;
+            shared.sent_bytes.fetch_add(len, Ordering::SeqCst);
+        }
         return Ok(reply.then);
     }
     let mut head = format!("HTTP/1.1 {}\r\n", reply.status);

@@ -109,7 +109,36 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// A port that nothing listened on a moment ago.
+/// An address where nobody listens, and nobody else can begin to: a connection holds its port.
+#[derive(Debug)]
+pub struct Nobody {
+    stream: std::net::TcpStream,
+    _listener: std::net::TcpListener,
+}
+
+impl Nobody {
+    /// Another one.
+    #[expect(
+        clippy::new_without_default,
+        reason = "it takes a port from the machine"
+    )]
+    pub fn new() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        Self {
+            stream,
+            _listener: listener,
+        }
+    }
+
+    /// `127.0.0.1:port`
+    pub fn host(&self) -> String {
+        self.stream.local_addr().unwrap().to_string()
+    }
+}
+
+/// A port that nothing listened on a moment ago, for programs that must be told one. Whoever uses
+/// it has to find out whether somebody else was faster.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()

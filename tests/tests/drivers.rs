@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use windlass_core::call::TransportErrorKind;
-use windlass_core::{Error, ErrorKind, Registry};
+use windlass_core::{Error, ErrorKind, Event, Registry};
 use windlass_store::driver::Trust;
 use windlass_testbed::{
     Auth, Basic, Bearer, Delivery, Image, Model, Options, Server, Storage, User, image, image_for,
@@ -24,6 +24,7 @@ use windlass_tests::{needs, through_both};
 
 through_both!(
     pull_push_resolve,
+    every_transfer_is_told_to_its_end,
     pull_again_moves_nothing,
     copy_in_one_registry_mounts,
     copy_between_registries,
@@ -108,6 +109,31 @@ fn pull_push_resolve<D: Driver>() {
     assert_eq!((pushed.moved, pushed.bytes), (4, size as u64));
     assert_eq!(watch.furthest(), 3 << 20);
     check_pushed(&server, "other/app", "v2", &app());
+}
+
+/// However quick a transfer is: its last byte is told, and before the task is through.
+fn every_transfer_is_told_to_its_end<D: Driver>() {
+    let layers: Vec<_> = (0..100).map(|seed| noise(2000, seed)).collect();
+    let image = image(&layers);
+    let mut model = Model::new(Options::default());
+    model.put_image("team/app", Some("v1"), &image);
+    let server = Server::start(model).unwrap();
+    let client = D::new(&Setup::new());
+    let shelf = Shelf::new();
+    let pull = Ask::pull(&at(&server, "team/app:v1"), &shelf.store);
+    let push = Ask::push(&shelf.store, &at(&server, "other/app:v2"));
+    for ask in [pull, push] {
+        let watch = Watch::new();
+        client.run(ask.watched(&watch)).unwrap();
+        let mut ends = 0;
+        for event in watch.events() {
+            if let Event::Started { transfer, size, .. } = event {
+                assert_eq!(watch.position(transfer), Some(size), "{transfer}");
+                ends += 1;
+            }
+        }
+        assert_eq!(ends, 101, "a hundred layers and what configures them");
+    }
 }
 
 fn pull_again_moves_nothing<D: Driver>() {

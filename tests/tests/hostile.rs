@@ -14,7 +14,7 @@ use windlass_tests::command::{
 };
 use windlass_tests::hostile::{Good, Hostile, Reply, Request};
 use windlass_tests::images::{self, Image, Layout, MANIFEST};
-use windlass_tests::skipped;
+use windlass_tests::{Nobody, skipped};
 
 const USER: &str = "alice";
 const PASSWORD: &str = "hunter2 and more";
@@ -143,16 +143,12 @@ fn a_wrong_digest_once_is_mended() {
 /// in the head; the body is not taken for the blob.
 #[test]
 fn a_body_shorter_or_longer_than_the_descriptor_is_refused() {
-    for (size, name) in [(9_000, "short"), (300_000, "long")] {
+    for size in [9_000, 300_000] {
         let attack = attack(10_000, move |request, image, _| {
             gets_layer(request, image).then(|| Reply::new(200).body(vec![7; size]))
         });
         attack.pull().run().failed(MISMATCH, attack.layer());
-        assert!(
-            (1..=2).contains(&attack.layer_gets()),
-            "{name}: {}",
-            attack.layer_gets()
-        );
+        assert_eq!(attack.layer_gets(), 1, "{size} bytes");
         attack.nothing_kept();
     }
 }
@@ -216,7 +212,7 @@ fn an_endless_body_is_left() {
             })
         });
         attack.pull().run().failed(MISMATCH, attack.layer());
-        assert!((1..=2).contains(&attack.layer_gets()));
+        assert_eq!(attack.layer_gets(), 1);
         // What sockets hold on both sides, not what was read.
         assert!(
             attack.server.sent() < 64 << 20,
@@ -280,25 +276,26 @@ fn a_200_to_a_range_starts_over() {
 fn a_206_that_is_not_what_was_asked_is_never_appended() {
     let size = |image: &Image| image.layers[0].size;
     type Lie = fn(u64, u64) -> Option<String>;
-    let lies: [(&str, Lie); 6] = [
-        ("other start", |_, size| {
+    let lies: [(&str, i32, usize, Lie); 6] = [
+        ("other start", REFUSED, 4, |_, size| {
             Some(format!("bytes 0-{}/{size}", size - 1))
         }),
-        ("other total", |first, size| {
+        ("other total", REFUSED, 4, |first, size| {
             Some(format!("bytes {first}-{}/{}", size - 1, size + 1))
         }),
-        ("last before first", |first, size| {
+        ("last before first", REFUSED, 4, |first, size| {
             Some(format!("bytes {first}-3/{size}"))
         }),
-        ("no total", |first, size| {
+        ("no total", REFUSED, 4, |first, size| {
             Some(format!("bytes {first}-{}", size - 1))
         }),
-        ("unsatisfied form", |_, size| {
+        ("unsatisfied form", REFUSED, 4, |_, size| {
             Some(format!("bytes */{size}"))
         }),
-        ("absent", |_, _| None),
+        ("absent", REFUSED, 4, |_, _| None),
     ];
-    for (name, lie) in lies {
+    let mut outcomes = Vec::new();
+    for (name, _, _, lie) in lies {
         let attack = attack(300_000, move |request, image, _| {
             gets_layer(request, image).then(|| {
                 let bytes = layer_bytes(image, 300_000);
@@ -317,31 +314,35 @@ fn a_206_that_is_not_what_was_asked_is_never_appended() {
             })
         });
         let done = attack.pull().retries(2).jobs(1).run();
-        done.ended_with_one_of(&[REFUSED, TEMPORARY, MISMATCH]);
         assert!(done.stderr.contains(attack.layer()), "{name}: {done}");
-        assert!(
-            (2..=8).contains(&attack.layer_gets()),
-            "{name}: {} tries",
-            attack.layer_gets()
-        );
+        outcomes.push((name, done.code(), attack.layer_gets()));
         attack.nothing_kept();
     }
+    assert_eq!(
+        outcomes,
+        lies.map(|(name, code, gets, _)| (name, code, gets))
+    );
 }
 
-/// The head of an answer without end, and no HTTP at all: exit 1 or 5, never a hang.
+/// Error::Transport, exit 1, one request: no HTTP at all, or the head of an answer without end.
+/// Error::Exhausted, exit 5: no answer, tried as often as was said.
 #[test]
 fn what_is_not_http_is_refused() {
-    for raw in [
-        b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(),
-        vec![b'a'; 1 << 20],
-        Vec::new(),
+    let head = [&b"HTTP/1.1 200 OK\r\nX: "[..], &[b'a'; 1 << 20]].concat();
+    let (mut outcomes, mut expected) = (Vec::new(), Vec::new());
+    for (raw, code, requests) in [
+        (b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), REFUSED, 1),
+        (vec![b'a'; 1 << 20], REFUSED, 1),
+        (head, REFUSED, 1),
+        (Vec::new(), TEMPORARY, tries(1)),
     ] {
         let attack = attack(1000, move |_, _, _| Some(Reply::raw(raw.clone())));
         let done = attack.pull().retries(1).run();
-        done.ended_with_one_of(&[REFUSED, TEMPORARY]);
         assert!(done.stderr.contains(&attack.server.host()), "{done}");
-        assert!(attack.server.requests().len() <= tries(1));
+        outcomes.push((done.code(), attack.server.requests().len()));
+        expected.push((code, requests));
     }
+    assert_eq!(outcomes, expected);
 }
 
 // ---- origins (HTTP-04, HTTP-09, HTTP-11, HTTP-13, PUSHB-09, SEC-01)
@@ -399,23 +400,16 @@ fn a_redirect_to_another_port_carries_no_credential() {
     let out = Layout::absent();
     let words = ["pull", &registry.reference("some/image:latest"), &out.oci()];
     let done = Windlass::new(words).user(USER, PASSWORD).run();
-    // A Location that the HTTP library would alter may be refused (design §4) but not altered.
-    let requests = storage.requests();
+    // A client whose HTTP library would alter it may refuse it (design §4); this one need not.
+    assert_eq!(done.digest(), image.manifest.digest);
+    out.check_holds_exactly(image.all());
     storage.never_heard(&[USER, PASSWORD, &format!("{USER}:{PASSWORD}")]);
-    if done.status.code() == Some(0) {
-        out.check_holds_exactly(image.all());
-        assert_eq!(requests.len(), 1);
-        assert_eq!(
-            requests[0].target, target,
-            "HTTP-12: the query byte for byte"
-        );
-    } else {
-        done.failed(REFUSED, "Location");
-        assert!(
-            requests.is_empty(),
-            "an altered target went out: {requests:?}"
-        );
-    }
+    let requests = storage.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(
+        requests[0].target, target,
+        "HTTP-12: the query byte for byte"
+    );
 }
 
 /// The same with a Location that nothing alters: it must be followed.
@@ -467,8 +461,7 @@ fn a_challenge_from_elsewhere_is_not_answered() {
     let out = Layout::absent();
     let words = ["pull", &registry.reference("some/image:latest"), &out.oci()];
     let done = Windlass::new(words).user(USER, PASSWORD).run();
-    done.ended_with_one_of(&[REFUSED, AUTH]);
-    assert!(done.stderr.contains("401"), "{done}");
+    done.failed(REFUSED, "401");
     storage.never_heard(&[USER, PASSWORD, &format!("{USER}:{PASSWORD}")]);
     assert_eq!(storage.requests().len(), 1, "asked once");
     assert!(!out.has(&image.layers[0].digest));
@@ -541,7 +534,7 @@ fn a_way_down_from_https_is_refused() {
 }
 
 /// SEC-07: a plain connection to a server that speaks TLS fails, and TLS to one that does not
-/// fails for good (HTTP-02): no fallback either way.
+/// fails as well (HTTP-02): no fallback either way.
 #[test]
 fn tls_is_never_given_up() {
     let plain = Hostile::start(|_| Reply::new(200));
@@ -557,7 +550,8 @@ fn tls_is_never_given_up() {
         "1",
     ];
     let done = Windlass::new(words).run();
-    done.ended_with_one_of(&[REFUSED, TEMPORARY]);
+    // It waits for the end of a line, so that it is the handshake which takes too long.
+    done.failed(TEMPORARY, "TLS handshake");
     let heard_http = plain
         .requests()
         .iter()
@@ -637,11 +631,8 @@ fn a_token_request_is_never_redirected() {
     let (registry, _) = token_registry(format!("{}/token", tokens.url()));
     let (command, _out) = pull_from(&registry);
     let done = command.user(USER, PASSWORD).run();
-    done.ended_with_one_of(&[REFUSED, AUTH]);
-    assert!(
-        done.stderr.contains(&tokens.host()),
-        "the service is named: {done}"
-    );
+    // The service is named.
+    done.failed(REFUSED, &tokens.host());
     assert_eq!((tokens.requests().len(), elsewhere.connections()), (1, 0));
     assert_eq!(registry.requests().len(), 1);
 }
@@ -650,7 +641,8 @@ fn a_token_request_is_never_redirected() {
 /// moment; the latter is tried as often as was said. The registry was asked once.
 #[test]
 fn a_token_service_that_is_down_is_temporary() {
-    let gone = format!("127.0.0.1:{}", windlass_tests::free_port());
+    let nobody = Nobody::new();
+    let gone = nobody.host();
     let (registry, _) = token_registry(format!("http://{gone}/token"));
     let (command, _out) = pull_from(&registry);
     command.retries(1).run().failed(TEMPORARY, &gone);
@@ -732,11 +724,9 @@ fn a_token_answer_that_is_none_is_refused() {
         let (registry, _) = token_registry(format!("{}/token", tokens.url()));
         let (command, _out) = pull_from(&registry);
         let done = command.user(USER, PASSWORD).run();
-        done.ended_with_one_of(&[REFUSED, AUTH]);
-        assert!(
-            done.stderr.contains(&tokens.host()),
-            "the service is named: {done}"
-        );
+        // The service is named.
+        done.failed(REFUSED, &tokens.host());
+        assert_eq!(tokens.requests().len(), 1, "{done}");
         assert!(
             tokens.sent() < 64 << 20,
             "{} bytes were taken",
@@ -836,7 +826,8 @@ fn a_status_that_may_pass_is_tried_as_often_as_said() {
 #[test]
 fn no_connection_is_temporary() {
     let out = Layout::absent();
-    let gone = format!("127.0.0.1:{}", windlass_tests::free_port());
+    let nobody = Nobody::new();
+    let gone = nobody.host();
     let words = [
         "pull",
         &format!("{gone}/a:latest"),
@@ -879,6 +870,47 @@ fn a_404_is_not_found() {
     });
     attack.pull().run().failed(NOT_FOUND, "gone fishing");
     assert_eq!(attack.manifest_gets(), 1);
+}
+
+/// Error::Transport, exit 1, one request: interim answers without end, and trailers without end
+/// after the last chunk. Next to nothing is read of any.
+#[test]
+fn interim_answers_and_trailers_without_end_are_left() {
+    const TIMES: u64 = 1 << 20;
+    let interim = |_: &[u8]| Reply::raw([]).body("HTTP/1.1 100 Continue\r\n\r\n".repeat(40));
+    let hints = |_: &[u8]| Reply::raw([]).body("HTTP/1.1 103 Hints\r\nX: y\r\n\r\n".repeat(40));
+    let trailers = |bytes: &[u8]| {
+        let mut raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        raw.extend(format!("{:x}\r\n", bytes.len()).as_bytes());
+        raw.extend(bytes);
+        raw.extend(b"\r\n0\r\n");
+        Reply::raw(raw).body("X-A: b\r\n".repeat(128))
+    };
+    let replies: [&(dyn Fn(&[u8]) -> Reply + Sync); 3] = [&interim, &hints, &trailers];
+    for reply in replies {
+        for of_manifest in [true, false] {
+            let reply = |bytes: &[u8]| reply(bytes).repeated(TIMES);
+            let (manifest, layer) = (reply(b"{}"), reply(&[7; 1000]));
+            let attack = attack(1000, move |request, image, _| {
+                let is_it = if of_manifest {
+                    gets_manifest(request)
+                } else {
+                    gets_layer(request, image)
+                };
+                let reply = if of_manifest { &manifest } else { &layer };
+                is_it.then(|| reply.clone())
+            });
+            let done = attack.pull().jobs(1).run();
+            done.failed(REFUSED, &attack.server.host());
+            let gets = if of_manifest {
+                attack.manifest_gets()
+            } else {
+                attack.layer_gets()
+            };
+            assert_eq!(gets, 1, "{done}");
+            assert!(attack.server.sent() < 48 << 20, "{}", attack.server.sent());
+        }
+    }
 }
 
 // ---- documents (PULLM-05…17, SEC-03, SEC-04, SEC-05)
@@ -997,7 +1029,7 @@ fn a_manifest_that_is_none_is_refused() {
         assert_eq!(attack.server.requests().len(), 1, "{name}");
         attack.nothing_kept();
         let around = attack.out.path.parent().unwrap();
-        assert!(!around.join("x").exists() && !around.parent().unwrap().join("x").exists());
+        assert!(!around.join("x").exists());
     }
 }
 
@@ -1032,7 +1064,7 @@ fn a_manifest_with_another_digest_is_refused() {
     let reference = attack.server.reference(&format!("some/image@{digest}"));
     let words = ["pull", &reference, &attack.out.oci_named("x")];
     Windlass::new(words).run().failed(MISMATCH, &digest);
-    assert!((1..=2).contains(&attack.server.requests().len()));
+    assert_eq!(attack.server.requests().len(), 2);
     attack.nothing_kept();
 }
 
@@ -1075,13 +1107,7 @@ fn a_damaged_blob_is_never_committed() {
             let reference = server.reference("some/image:v1");
             let words = ["push", &layout.oci_named("latest"), &reference];
             let done = Windlass::new(words).run();
-            // A wrong size is `absent` (design §6), which is a damaged layout too.
-            if name == "shorter" || name == "longer" {
-                done.ended_with_one_of(&[MISMATCH, REFUSED]);
-                assert!(done.stderr.contains(layer.as_str()), "{done}");
-            } else {
-                done.failed(MISMATCH, layer);
-            }
+            done.failed(MISMATCH, layer);
             assert!(
                 !good.has(layer) && !good.has(&images::digest(&bytes)),
                 "{name} of {size}"
@@ -1098,7 +1124,7 @@ fn a_damaged_blob_is_never_committed() {
     }
 }
 
-/// PUSHM-04: a registry that says it stored something else is not believed: exit 6 or 1.
+/// PUSHM-04: a registry that says it stored something else is not believed: Error::Peer, exit 1, one request.
 #[test]
 fn another_digest_after_a_push_is_an_error() {
     let attack = attack(1000, |request, _, _| {
@@ -1110,11 +1136,8 @@ fn another_digest_after_a_push_is_an_error() {
         })
     });
     let done = attack.push().run();
-    done.ended_with_one_of(&[MISMATCH, REFUSED]);
-    assert!(
-        done.stderr.contains(&attack.image.manifest.digest),
-        "{done}"
-    );
+    done.failed(REFUSED, &attack.image.manifest.digest);
+    assert_eq!(attack.server.count("PUT", "/manifests/pushed"), 1);
 }
 
 /// Exit 1: a registry that refuses the manifest says why (PUSHM-13), and is asked once.
@@ -1145,6 +1168,8 @@ fn an_upload_that_cannot_begin_is_temporary() {
         .failed(TEMPORARY, "503");
     assert_eq!(attack.good.tagged("pushed"), None);
     let posts = attack.server.count("POST", "/blobs/uploads/");
+    // The first blob that has had its tries ends the push. How many the other one has had by then is
+    // up to the jitter of their waits.
     assert!(
         (tries(2)..=2 * tries(2)).contains(&posts),
         "{posts} for a layer and a config"
@@ -1181,10 +1206,7 @@ fn a_full_disk_is_told() {
     let reference = attack.server.reference("some/image:latest");
     let done = Windlass::new(["pull", &reference, &to]).run();
     done.failed(REFUSED, "space");
-    assert!(
-        (1..=2).contains(&attack.layer_gets()),
-        "a full disk is not tried again and again"
-    );
+    assert_eq!(attack.layer_gets(), 1, "a full disk is not tried again");
     let blobs = windlass_tests::files_below(&dir.path().join("layout/blobs"));
     for blob in blobs {
         let name = blob.file_name().unwrap().to_str().unwrap().to_owned();

@@ -444,6 +444,10 @@ fn sort_tls(error: &rustls::Error) -> TransportErrorKind {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "not our enum, and it may grow"
+)]
 fn sort_io(error: &io::Error) -> Option<TransportErrorKind> {
     let inner = error.get_ref();
     if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
@@ -453,7 +457,14 @@ fn sort_io(error: &io::Error) -> Option<TransportErrorKind> {
     if let Some(inner) = inner.and_then(|inner| inner.downcast_ref::<io::Error>()) {
         return sort_io(inner);
     }
-    (error.kind() != io::ErrorKind::Other).then_some(TransportErrorKind::Reset)
+    match error.kind() {
+        io::ErrorKind::Other => None,
+        // What hyper says of chunks and trailers that are none, or are too long.
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            Some(TransportErrorKind::Protocol)
+        }
+        _ => Some(TransportErrorKind::Reset),
+    }
 }
 
 /// The same words whichever library does the HTTP, so that transcripts can be compared.

@@ -381,13 +381,13 @@ impl Progress {
         let Some(transfer) = self.transfer else {
             return;
         };
-        self.told = self.position;
         self.told_at = Instant::now();
         if self.observer.is_none() {
             self.observer = self.watching.find(transfer);
         }
         if let Some(observer) = &self.observer {
             observer.bytes(transfer, self.position);
+            self.told = self.position;
         }
     }
 }

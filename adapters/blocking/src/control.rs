@@ -5,8 +5,9 @@
 //! pooled connection has no other way to know. Must not know HTTP.
 
 use std::cell::RefCell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Control>>> = const { RefCell::new(None) };
@@ -19,6 +20,8 @@ pub(crate) struct Control {
     reused: AtomicBool,
     answered: AtomicBool,
     deaf: AtomicBool,
+    heard: AtomicUsize,
+    reading: Mutex<Option<Instant>>,
 }
 
 impl Control {
@@ -47,16 +50,35 @@ impl Control {
         self.reused.store(false, Relaxed);
         self.answered.store(false, Relaxed);
         self.deaf.store(false, Relaxed);
+        self.heard.store(0, Relaxed);
+        *self.reading() = None;
+    }
+
+    /// Before a piece of an answer's body is asked for.
+    pub(crate) fn begin_read(&self) {
+        self.heard.store(0, Relaxed);
+        *self.reading() = Some(Instant::now());
+    }
+
+    /// Since when a piece of a body is awaited, if one is.
+    pub(crate) fn reads_since(&self) -> Option<Instant> {
+        *self.reading()
+    }
+
+    /// Bytes of an answer came.
+    pub(crate) fn note_heard(&self, bytes: usize) {
+        self.answered.store(true, Relaxed);
+        self.heard.fetch_add(bytes, Relaxed);
+    }
+
+    /// How many bytes came that made neither a head nor a piece of a body yet.
+    pub(crate) fn heard(&self) -> usize {
+        self.heard.load(Relaxed)
     }
 
     /// The connection had served another request before.
     pub(crate) fn note_reused(&self) {
         self.reused.store(true, Relaxed);
-    }
-
-    /// A byte of an answer came.
-    pub(crate) fn note_answered(&self) {
-        self.answered.store(true, Relaxed);
     }
 
     /// The peer listens no longer; what is still to be sent need not be produced.
@@ -72,6 +94,10 @@ impl Control {
     /// just before, and the request was never looked at.
     pub(crate) fn was_stale(&self) -> bool {
         self.reused.load(Relaxed) && !self.answered.load(Relaxed)
+    }
+
+    fn reading(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

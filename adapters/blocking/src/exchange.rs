@@ -11,12 +11,13 @@ use std::time::Duration;
 use http::{Method, Request, Response, Uri};
 use ureq::config::AutoHeaderValue;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout};
-use ureq::{Agent, SendBody, Timeout};
+use ureq::unversioned::transport::{Connector, NextTimeout};
+use ureq::{Agent, ProxyProtocol, SendBody, Timeout};
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
 use windlass_store::driver::{Proxy, TimeLimits};
 
 use crate::control::Control;
+use crate::forward::Tunnels;
 use crate::tls::Tls;
 use crate::wire::Wires;
 
@@ -58,7 +59,7 @@ impl Exchanges {
             .timeout_recv_response(Some(limits.answer))
             .build();
         let wires = Wires::new(tls, limits.connect, limits.idle);
-        let connector = ().chain(ConnectProxyConnector::default()).chain(wires);
+        let connector = ().chain(Tunnels::default()).chain(wires);
         Self {
             agent: Agent::with_parts(config, connector, Unresolved),
         }
@@ -72,17 +73,13 @@ impl Exchanges {
         mut stored: Option<Upload<'_>>,
         proxy: Option<&Proxy>,
         control: &Arc<Control>,
-    ) -> Result<Response<ureq::Body>, Interrupted> {
-        let proxy = proxy.map(|proxy| ureq::Proxy::new(&proxy.url)).transpose();
-        let proxy = proxy.map_err(|_| {
-            let why = TransportError::new(TransportErrorKind::Other, "invalid URL of the proxy");
-            Interrupted::NotSent(why)
-        })?;
+    ) -> Result<Response<Inflow>, Interrupted> {
+        let proxy = proxy.map(as_ureq_has_it).transpose()?;
         let mut stale = 0;
         loop {
             control.begin();
             let error = match self.once(request, stored.as_mut(), proxy.as_ref()) {
-                Ok(response) => return Ok(response),
+                Ok(response) => return Ok(response.map(|body| Inflow::new(body, control))),
                 Err(error) => error,
             };
             if control.was_stale()
@@ -132,6 +129,16 @@ impl Exchanges {
         }
         self.agent.run(sent)
     }
+}
+
+/// Only what is spoken to in HTTP; ureq would go past any other proxy.
+fn as_ureq_has_it(proxy: &Proxy) -> Result<ureq::Proxy, Interrupted> {
+    let parsed = ureq::Proxy::new(&proxy.url).ok();
+    let known = parsed.filter(|proxy| proxy.protocol() == ProxyProtocol::Http);
+    known.ok_or_else(|| {
+        let why = TransportError::new(TransportErrorKind::Other, "invalid URL of the proxy");
+        Interrupted::NotSent(why)
+    })
 }
 
 /// Whether doing it twice is doing it once, for a request that may have arrived after all.
@@ -194,6 +201,28 @@ impl Read for Upload<'_> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(read)
+    }
+}
+
+/// The body of an answer.
+pub(crate) struct Inflow {
+    reader: ureq::BodyReader<'static>,
+    control: Arc<Control>,
+}
+
+impl Inflow {
+    fn new(body: ureq::Body, control: &Arc<Control>) -> Self {
+        Self {
+            reader: body.into_reader(),
+            control: Arc::clone(control),
+        }
+    }
+}
+
+impl Read for Inflow {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.control.begin_read();
+        self.reader.read(buffer)
     }
 }
 

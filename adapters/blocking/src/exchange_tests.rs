@@ -13,6 +13,7 @@ use windlass_store::driver::{TimeLimits, Trust};
 
 use crate::control::Control;
 use crate::exchange::{Exchanges, Upload, read_interrupted};
+use crate::stream::{Stream, Under, is_wait};
 use crate::tls::Tls;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -93,7 +94,7 @@ fn run(
     let response = exchanges.send(request, None, None, control)?;
     let status = response.status().as_u16();
     let mut body = Vec::new();
-    let read = response.into_body().into_reader().read_to_end(&mut body);
+    let read = response.into_body().read_to_end(&mut body);
     read.map_err(|error| read_interrupted(&error, control))?;
     Ok((status, body))
 }
@@ -119,6 +120,29 @@ fn upload(
     (result.map(|response| response.status().as_u16()), moved)
 }
 
+/// Stops the job while `work` is at it, and says how that ended; it has to end soon after.
+fn stopped<T>(control: &Arc<Control>, work: impl FnOnce() -> T) -> T {
+    let stopper = Arc::clone(control);
+    let stopping = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        stopper.stop();
+        Instant::now()
+    });
+    let result = work();
+    let took = stopping.join().unwrap().elapsed();
+    // A second is what is promised; a loaded machine is given more, and limits are far longer.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    result
+}
+
+/// A port that stays nobody's: it is in use, but not listened on.
+fn nobody() -> (TcpListener, TcpStream, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let base = format!("http://{}", stream.local_addr().unwrap());
+    (listener, stream, base)
+}
+
 fn kind(result: Result<impl std::fmt::Debug, Interrupted>) -> TransportErrorKind {
     let why = result.unwrap_err();
     let Interrupted::Transport(error) = why else {
@@ -130,7 +154,7 @@ fn kind(result: Result<impl std::fmt::Debug, Interrupted>) -> TransportErrorKind
 #[test]
 fn target_and_headers_arrive_byte_for_byte() {
     let (base, heads) = listening();
-    let exchanges = exchanges(2000);
+    let exchanges = exchanges(20_000);
     let target = "/v2//a/%2F/../b;p/'x'?_state=a+b%2F%2f'c'&d=;e&digest=sha256:0//";
     let mut odd = request("GET", &format!("{base}{target}"), Payload::Empty);
     odd.headers_mut()
@@ -156,7 +180,7 @@ fn target_and_headers_arrive_byte_for_byte() {
 #[test]
 fn an_empty_post_sends_its_length_and_nothing_else() {
     let (base, heads) = listening();
-    let exchanges = exchanges(2000);
+    let exchanges = exchanges(20_000);
     for method in ["POST", "PUT"] {
         run(
             &exchanges,
@@ -183,7 +207,7 @@ fn a_small_body_is_not_chunked() {
     });
     let document = Payload::Bytes(Arc::from(&b"{ }"[..]));
     run(
-        &exchanges(2000),
+        &exchanges(20_000),
         &request("PUT", &base, document),
         &Arc::default(),
     )
@@ -203,7 +227,7 @@ fn connections_are_kept() {
             stream.write_all(OK).unwrap();
         }
     });
-    let exchanges = exchanges(2000);
+    let exchanges = exchanges(20_000);
     for _ in 0..3 {
         run(
             &exchanges,
@@ -223,7 +247,7 @@ fn a_kept_connection_that_closes_is_replaced_silently() {
         stream.write_all(OK).unwrap();
         head(&mut stream);
     });
-    let exchanges = exchanges(2000);
+    let exchanges = exchanges(20_000);
     for method in ["GET", "POST", "GET"] {
         let request = request(method, &base, Payload::Empty);
         assert_eq!(run(&exchanges, &request, &Arc::default()).unwrap().0, 200);
@@ -240,7 +264,7 @@ fn a_kept_connection_that_closes_is_replaced_silently() {
 fn a_silent_server_is_given_up_after_the_answer_limit() {
     let base = server(|_, mut stream| {
         head(&mut stream);
-        thread::sleep(Duration::from_secs(5));
+        thread::sleep(Duration::from_secs(30));
     });
     let begun = Instant::now();
     let result = run(
@@ -253,7 +277,7 @@ fn a_silent_server_is_given_up_after_the_answer_limit() {
         begun.elapsed() >= Duration::from_millis(600),
         "longer than idle is fine"
     );
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
@@ -261,7 +285,7 @@ fn a_stalled_download_is_given_up_after_the_idle_limit() {
     let base = server(|_, mut stream| {
         head(&mut stream);
         stream.write_all(&OK[..OK.len() - 2]).unwrap();
-        thread::sleep(Duration::from_secs(5));
+        thread::sleep(Duration::from_secs(30));
     });
     let result = run(
         &exchanges(300),
@@ -273,19 +297,22 @@ fn a_stalled_download_is_given_up_after_the_idle_limit() {
 
 #[test]
 fn a_slow_download_passes() {
+    const LEN: usize = 150;
     let base = server(|_, mut stream| {
         head(&mut stream);
-        for byte in OK {
-            stream.write_all(&[*byte]).unwrap();
-            thread::sleep(Duration::from_millis(15));
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {LEN}\r\n\r\n").unwrap();
+        for _ in 0..LEN {
+            stream.write_all(b"x").unwrap();
+            thread::sleep(Duration::from_millis(20));
         }
     });
+    // As a whole it takes longer than the limit.
     let result = run(
-        &exchanges(400),
+        &exchanges(2000),
         &request("GET", &base, Payload::Empty),
         &Arc::default(),
     );
-    assert_eq!(result.unwrap().1, b"hello");
+    assert_eq!(result.unwrap().1, [b'x'; LEN]);
 }
 
 #[test]
@@ -295,7 +322,7 @@ fn a_short_answer_is_a_reset() {
         stream.write_all(&OK[..OK.len() - 2]).unwrap();
     });
     let result = run(
-        &exchanges(2000),
+        &exchanges(20_000),
         &request("GET", &base, Payload::Empty),
         &Arc::default(),
     );
@@ -310,23 +337,14 @@ fn a_stopped_read_ends_at_once() {
         thread::sleep(Duration::from_secs(20));
     });
     let control = Arc::<Control>::default();
-    let stopper = Arc::clone(&control);
-    thread::spawn(move || {
-        thread::sleep(Duration::from_millis(300));
-        stopper.stop();
+    let result = stopped(&control, || {
+        run(
+            &exchanges(60_000),
+            &request("GET", &base, Payload::Empty),
+            &control,
+        )
     });
-    let begun = Instant::now();
-    let result = run(
-        &exchanges(60_000),
-        &request("GET", &base, Payload::Empty),
-        &control,
-    );
     assert_eq!(result, Err(Interrupted::Aborted));
-    assert!(
-        begun.elapsed() < Duration::from_millis(1000),
-        "{:?}",
-        begun.elapsed()
-    );
 }
 
 #[test]
@@ -342,31 +360,21 @@ fn a_stopped_connect_ends_at_once() {
         }
     }
     let control = Arc::<Control>::default();
-    let stopper = Arc::clone(&control);
-    thread::spawn(move || {
-        thread::sleep(Duration::from_millis(300));
-        stopper.stop();
+    let result = stopped(&control, || {
+        run(
+            &exchanges(60_000),
+            &request("GET", &format!("http://{address}"), Payload::Empty),
+            &control,
+        )
     });
-    let begun = Instant::now();
-    let result = run(
-        &exchanges(60_000),
-        &request("GET", &format!("http://{address}"), Payload::Empty),
-        &control,
-    );
     assert_eq!(result, Err(Interrupted::Aborted));
-    assert!(
-        begun.elapsed() < Duration::from_millis(1000),
-        "{:?}",
-        begun.elapsed()
-    );
 }
 
 #[test]
 fn refused_and_unknown_hosts_are_told_apart() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
-    let exchanges = exchanges(2000);
+    let (_listener, _stream, base) = nobody();
+    // A resolver may ask several servers before it knows that a name is nobody's.
+    let exchanges = exchanges(60_000);
     let result = run(
         &exchanges,
         &request("GET", &base, Payload::Empty),
@@ -388,11 +396,88 @@ fn what_is_no_http_is_a_protocol_error() {
         stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n\r\n").unwrap();
     });
     let result = run(
-        &exchanges(2000),
+        &exchanges(20_000),
         &request("GET", &base, Payload::Empty),
         &Arc::default(),
     );
     assert_eq!(kind(result), TransportErrorKind::Protocol);
+}
+
+/// A server that says this, and then the same again and again. Sends how often, once nobody
+/// listens.
+fn endless(begin: &'static [u8], again: &'static [u8], pause: Duration) -> (String, Receiver<u64>) {
+    let (sender, counts) = channel();
+    let base = server(move |_, mut stream| {
+        head(&mut stream);
+        stream.write_all(begin).unwrap();
+        let mut count = 0;
+        while stream.write_all(again).is_ok() {
+            count += 1;
+            thread::sleep(pause);
+        }
+        // Nobody counts any more if the test is over.
+        let _ = sender.send(count);
+    });
+    (base, counts)
+}
+
+/// A chunked body to its last chunk, after which trailers come.
+const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";
+const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+const HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n";
+
+#[test]
+fn what_never_becomes_an_answer_is_left_after_so_many_bytes() {
+    let get = |base: &str| request("GET", base, Payload::Empty);
+    for (begin, again) in [(CHUNKED, &b"X-A: b\r\n"[..]), (b"", INTERIM), (b"", HINTS)] {
+        let (base, counts) = endless(begin, again, Duration::ZERO);
+        let result = run(&exchanges(60_000), &get(&base), &Arc::default());
+        assert_eq!(kind(result), TransportErrorKind::Protocol);
+        // Buffers of sockets hold a few MiB.
+        let sent = counts.recv().unwrap() * again.len() as u64;
+        assert!(sent < 32 << 20, "{sent} bytes were taken");
+    }
+}
+
+#[test]
+fn a_head_that_is_too_long_is_a_protocol_error() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        let field = "a".repeat(1 << 20);
+        // Nobody reads it to its end.
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\nX: {field}");
+    });
+    let get = request("GET", &base, Payload::Empty);
+    let result = run(&exchanges(20_000), &get, &Arc::default());
+    assert_eq!(kind(result), TransportErrorKind::Protocol);
+}
+
+#[test]
+fn what_never_becomes_an_answer_keeps_no_limit_going() {
+    let pause = Duration::from_millis(100);
+    let get = |base: &str| request("GET", base, Payload::Empty);
+    let (base, _counts) = endless(CHUNKED, b"X-A: b\r\n", pause);
+    let result = run(&exchanges(1000), &get(&base), &Arc::default());
+    assert_eq!(kind(result), TransportErrorKind::Idle);
+    let (base, _counts) = endless(b"", INTERIM, pause);
+    let result = run(&exchanges(1000), &get(&base), &Arc::default());
+    assert_eq!(kind(result), TransportErrorKind::Answer);
+}
+
+#[test]
+fn a_few_interim_answers_and_trailers_are_fine() {
+    let base = server(|_, mut stream| {
+        head(&mut stream);
+        for part in [INTERIM, HINTS, INTERIM, CHUNKED, b"X-A: b\r\n\r\n"] {
+            stream.write_all(part).unwrap();
+        }
+    });
+    let result = run(
+        &exchanges(20_000),
+        &request("GET", &base, Payload::Empty),
+        &Arc::default(),
+    );
+    assert_eq!(result, Ok((200, b"hello".to_vec())));
 }
 
 /// Zeros, a few at a time.
@@ -414,25 +499,25 @@ impl Read for Drip {
 fn an_upload_may_last_longer_than_the_idle_limit() {
     let base = server(|_, mut stream| {
         head(&mut stream);
-        stream.read_exact(&mut [0; 1000]).unwrap();
+        stream.read_exact(&mut [0; 1500]).unwrap();
         stream
             .write_all(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
             .unwrap();
     });
     let mut drip = Drip {
-        pause: Duration::from_millis(100),
-        chunk: 100,
+        pause: Duration::from_millis(20),
+        chunk: 10,
     };
-    let (result, moved) = upload(&exchanges(300), &base, 1000, &Arc::default(), &mut drip);
+    let (result, moved) = upload(&exchanges(2000), &base, 1500, &Arc::default(), &mut drip);
     assert_eq!(result, Ok(201));
-    assert_eq!(moved, 1000);
+    assert_eq!(moved, 1500);
 }
 
 #[test]
 fn a_peer_that_stops_reading_is_noticed() {
     let base = server(|_, mut stream| {
         head(&mut stream);
-        thread::sleep(Duration::from_secs(10));
+        thread::sleep(Duration::from_secs(30));
     });
     let begun = Instant::now();
     let (result, moved) = upload(
@@ -444,7 +529,7 @@ fn a_peer_that_stops_reading_is_noticed() {
     );
     assert_eq!(kind(result), TransportErrorKind::Idle);
     assert!(moved < 1 << 26);
-    assert!(begun.elapsed() < Duration::from_secs(3));
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
@@ -454,25 +539,16 @@ fn a_stopped_upload_ends_at_once() {
         thread::sleep(Duration::from_secs(10));
     });
     let control = Arc::<Control>::default();
-    let stopper = Arc::clone(&control);
-    thread::spawn(move || {
-        thread::sleep(Duration::from_millis(300));
-        stopper.stop();
+    let (result, _) = stopped(&control, || {
+        upload(
+            &exchanges(60_000),
+            &base,
+            1 << 30,
+            &control,
+            &mut std::io::repeat(0),
+        )
     });
-    let begun = Instant::now();
-    let (result, _) = upload(
-        &exchanges(60_000),
-        &base,
-        1 << 30,
-        &control,
-        &mut std::io::repeat(0),
-    );
     assert_eq!(result, Err(Interrupted::Aborted));
-    assert!(
-        begun.elapsed() < Duration::from_millis(1000),
-        "{:?}",
-        begun.elapsed()
-    );
 }
 
 #[test]
@@ -487,7 +563,7 @@ fn an_early_refusal_is_heard_when_the_peer_closes() {
     });
     for _ in 0..10 {
         let (result, moved) = upload(
-            &exchanges(2000),
+            &exchanges(20_000),
             &base,
             1 << 30,
             &Arc::default(),
@@ -505,7 +581,7 @@ fn an_early_refusal_is_heard_when_the_peer_just_stops_reading() {
         stream
             .write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
             .unwrap();
-        thread::sleep(Duration::from_secs(10));
+        thread::sleep(Duration::from_secs(30));
     });
     let begun = Instant::now();
     let (result, _) = upload(
@@ -516,7 +592,7 @@ fn an_early_refusal_is_heard_when_the_peer_just_stops_reading() {
         &mut std::io::repeat(0),
     );
     assert_eq!(result, Ok(413));
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
@@ -526,7 +602,7 @@ fn a_connection_lost_while_sending_is_a_reset() {
         drop(stream.shutdown(Shutdown::Both));
     });
     let (result, _) = upload(
-        &exchanges(2000),
+        &exchanges(20_000),
         &base,
         1 << 30,
         &Arc::default(),
@@ -543,7 +619,7 @@ fn a_source_that_comes_up_short_does_not_hang() {
     });
     let begun = Instant::now();
     let (result, moved) = upload(
-        &exchanges(5000),
+        &exchanges(60_000),
         &base,
         1000,
         &Arc::default(),
@@ -551,7 +627,7 @@ fn a_source_that_comes_up_short_does_not_hang() {
     );
     assert_eq!(kind(result), TransportErrorKind::Reset);
     assert_eq!(moved, 10);
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
@@ -571,7 +647,7 @@ fn a_source_that_has_too_much_is_cut() {
         sender.send(rest.len()).unwrap();
     });
     let (result, moved) = upload(
-        &exchanges(2000),
+        &exchanges(20_000),
         &base,
         1000,
         &Arc::default(),
@@ -647,7 +723,7 @@ fn tls_works_on_a_workers_stack_and_keeps_connections() {
         }
     });
     on_a_worker(move || {
-        let exchanges = trusting(&trust, 2000);
+        let exchanges = trusting(&trust, 20_000);
         for served in 1..4 {
             let answer = run(
                 &exchanges,
@@ -674,7 +750,7 @@ fn tls_moves_large_bodies_both_ways() {
         .unwrap();
         std::io::copy(&mut std::io::repeat(7).take(LEN as u64), stream).unwrap();
     });
-    let exchanges = trusting(&trust, 2000);
+    let exchanges = trusting(&trust, 20_000);
     let control = Arc::default();
     let (result, moved) = upload(
         &exchanges,
@@ -690,7 +766,7 @@ fn tls_moves_large_bodies_both_ways() {
     let body = Upload::new(&mut zeros, LEN as u64, &control, &mut count);
     let _entered = control.enter();
     let answer = exchanges.send(&put, Some(body), None, &control).unwrap();
-    let mut reader = answer.into_body().into_reader();
+    let mut reader = answer.into_body();
     assert_eq!(
         std::io::copy(&mut reader, &mut std::io::sink()).unwrap(),
         LEN as u64
@@ -703,12 +779,12 @@ fn tls_refuses_strangers_for_good() {
     let base = tls_server(Arc::clone(&config), |stream| drop(tls_head(stream)));
     let get = request("GET", &base, Payload::Empty);
     assert_eq!(
-        kind(run(&trusting(&trust, 2000), &get, &Arc::default())),
+        kind(run(&trusting(&trust, 20_000), &get, &Arc::default())),
         TransportErrorKind::Tls
     );
     let (_, others) = identity("localhost");
     assert_eq!(
-        kind(run(&trusting(&others, 2000), &get, &Arc::default())),
+        kind(run(&trusting(&others, 20_000), &get, &Arc::default())),
         TransportErrorKind::Tls
     );
 }
@@ -741,9 +817,9 @@ fn tls_hears_an_early_refusal() {
             .write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
             .unwrap();
         stream.flush().unwrap();
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_secs(1));
     });
-    let exchanges = trusting(&trust, 5000);
+    let exchanges = trusting(&trust, 20_000);
     let control = Arc::default();
     let (result, moved) = upload(
         &exchanges,
@@ -764,70 +840,156 @@ fn tls_stops_at_once() {
         thread::sleep(Duration::from_secs(10));
     });
     let control = Arc::<Control>::default();
-    let stopper = Arc::clone(&control);
-    thread::spawn(move || {
-        thread::sleep(Duration::from_millis(300));
-        stopper.stop();
-    });
-    let begun = Instant::now();
     let get = request("GET", &base, Payload::Empty);
-    assert_eq!(
-        run(&trusting(&trust, 60_000), &get, &control),
-        Err(Interrupted::Aborted)
-    );
-    assert!(
-        begun.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        begun.elapsed()
-    );
-}
-
-/// A proxy that knows CONNECT; sends what it was asked.
-fn proxy(sender: std::sync::mpsc::Sender<String>) -> String {
-    server(move |_, mut stream| {
-        let asked = head(&mut stream);
-        let target = asked.split(' ').nth(1).unwrap().to_owned();
-        sender.send(asked).unwrap();
-        let mut there = TcpStream::connect(target).unwrap();
-        stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
-        let (mut back, mut from) = (stream.try_clone().unwrap(), there.try_clone().unwrap());
-        thread::spawn(move || std::io::copy(&mut from, &mut back));
-        drop(std::io::copy(&mut stream, &mut there));
-    })
+    let exchanges = trusting(&trust, 60_000);
+    let result = stopped(&control, || run(&exchanges, &get, &control));
+    assert_eq!(result, Err(Interrupted::Aborted));
 }
 
 #[test]
-fn proxies_tunnel() {
+fn tls_without_data_does_not_keep_a_read() {
+    const TICKETS: usize = 200;
     let (config, trust) = identity("localhost");
-    let secure = tls_server(config, |stream| {
-        while !tls_head(stream).is_empty() {
+    let mut config = Arc::unwrap_or_clone(config);
+    config.send_tls13_tickets = TICKETS;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = rustls::StreamOwned::new(connection, listener.accept().unwrap().0);
+        stream.write_all(OK).unwrap();
+        drop(stream.read_to_end(&mut Vec::new()));
+    });
+    let stream = TcpStream::connect(address).unwrap();
+    let under = Under::Direct(stream);
+    let config = Tls::new(&trust).unwrap().config().unwrap();
+    let mut stream = Stream::tls(config, "localhost".try_into().unwrap(), under).unwrap();
+    while stream.shake_hands().unwrap() {}
+    let (mut buffer, mut waits) = ([0; 100], 0);
+    let read = loop {
+        match stream.read(&mut buffer) {
+            Err(error) if is_wait(&error) => waits += 1,
+            done => break done.unwrap(),
+        }
+    };
+    assert_eq!(&buffer[..read], OK);
+    // A read of rustls takes 4 KiB or more; a ticket has at least 50 bytes.
+    assert!(waits > 1, "{TICKETS} tickets came within {waits} reads");
+}
+
+/// A proxy that tunnels what is for https and answers the rest itself; sends what it was asked.
+fn proxy(sender: std::sync::mpsc::Sender<String>) -> windlass_store::driver::Proxy {
+    let url = server(move |_, mut stream| {
+        loop {
+            let asked = head(&mut stream);
+            if asked.is_empty() {
+                return;
+            }
+            let (method, rest) = asked.split_once(' ').unwrap();
+            let target = rest.split(' ').next().unwrap().to_owned();
+            let tunnels = method == "CONNECT";
+            sender.send(asked.clone()).unwrap();
+            if !tunnels {
+                stream.write_all(OK).unwrap();
+                continue;
+            }
+            let mut there = TcpStream::connect(target).unwrap();
+            stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
+            let (mut back, mut from) = (stream.try_clone().unwrap(), there.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut from, &mut back));
+            drop(std::io::copy(&mut stream, &mut there));
+            return;
+        }
+    });
+    let url = url.replace("http://", "http://user:p%40ss@");
+    windlass_store::driver::Proxy { url }
+}
+
+/// `user:p@ss`
+const PROXY_LOGIN: &str = "proxy-authorization: basic dxnlcjpwqhnz\r\n";
+
+#[test]
+fn https_is_tunnelled_through_a_proxy() {
+    let (config, trust) = identity("localhost");
+    let (heads, origin) = channel();
+    let base = tls_server(config, move |stream| {
+        loop {
+            let head = tls_head(stream);
+            if head.is_empty() {
+                return;
+            }
+            heads.send(head.to_lowercase()).unwrap();
             stream.write_all(OK).unwrap();
         }
     });
-    let (plain, _heads) = listening();
     let (sender, asked) = channel();
-    let url = proxy(sender).replace("http://", "http://user:pass@");
-    let proxy = windlass_store::driver::Proxy { url };
-    let exchanges = trusting(&trust, 2000);
-    for base in [secure, plain] {
-        for reused in [false, true] {
-            let control = Arc::default();
-            let get = request("GET", &base, Payload::Empty);
-            let _entered = Control::enter(&control);
-            let response = exchanges.send(&get, None, Some(&proxy), &control).unwrap();
-            let mut body = response.into_body().into_reader();
-            assert_eq!(std::io::read_to_string(&mut body).unwrap(), "hello");
-            let asked = asked.try_recv();
-            assert_eq!(asked.is_err(), reused);
-            if let Ok(asked) = asked {
-                assert!(
-                    asked.contains("Proxy-Authorization: Basic dXNlcjpwYXNz\r\n"),
-                    "{asked}"
-                );
-                assert!(!asked.contains("User-Agent"), "{asked}");
-            }
+    let proxy = proxy(sender);
+    let exchanges = trusting(&trust, 20_000);
+    for reused in [false, true] {
+        let control = Arc::default();
+        let mut get = request("GET", &base, Payload::Empty);
+        let secret = "Bearer secret".parse().unwrap();
+        get.headers_mut().insert(header::AUTHORIZATION, secret);
+        let _entered = Control::enter(&control);
+        let response = exchanges.send(&get, None, Some(&proxy), &control).unwrap();
+        let mut body = response.into_body();
+        assert_eq!(std::io::read_to_string(&mut body).unwrap(), "hello");
+        let head = origin.recv().unwrap();
+        assert!(head.contains("authorization: bearer secret\r\n"), "{head}");
+        assert!(!head.contains("proxy-"), "{head}");
+        let asked = asked.try_recv();
+        assert_eq!(asked.is_err(), reused);
+        if let Ok(asked) = asked {
+            let authority = base.trim_start_matches("https://");
+            assert!(asked.starts_with(&format!("CONNECT {authority} HTTP/1.1\r\n")));
+            let asked = asked.to_lowercase();
+            assert!(asked.contains(PROXY_LOGIN), "{asked}");
+            assert!(!asked.contains("secret"), "{asked}");
+            assert!(!asked.contains("user-agent"), "{asked}");
         }
     }
+}
+
+#[test]
+fn http_is_forwarded_by_a_proxy() {
+    let (sender, asked) = channel();
+    let proxy = proxy(sender);
+    let exchanges = exchanges(20_000);
+    let (_held, _stream, base) = nobody();
+    for target in ["/v2//a/%2F?b='c'&d=;e", "/v2/"] {
+        for method in ["GET", "POST"] {
+            let control = Arc::default();
+            let sent = request(method, &format!("{base}{target}"), Payload::Empty);
+            let _entered = Control::enter(&control);
+            let response = exchanges.send(&sent, None, Some(&proxy), &control).unwrap();
+            let mut body = response.into_body();
+            assert_eq!(std::io::read_to_string(&mut body).unwrap(), "hello");
+            let head = asked.recv().unwrap();
+            let line = format!("{method} {base}{target} HTTP/1.1\r\n");
+            assert!(head.starts_with(&line), "{head}");
+            let head = head.to_lowercase();
+            assert_eq!(head.matches(PROXY_LOGIN).count(), 1, "{head}");
+            let host = format!("host: {}\r\n", base.trim_start_matches("http://"));
+            assert_eq!(head.matches(&host).count(), 1, "{head}");
+        }
+    }
+    // A body is nobody's head.
+    let put = request("PUT", &base, Payload::Bytes(Arc::from(&b"GET / x\r\n"[..])));
+    let control = Arc::default();
+    let _entered = Control::enter(&control);
+    let response = exchanges.send(&put, None, Some(&proxy), &control).unwrap();
+    assert_eq!(response.status(), 200);
+}
+
+#[test]
+fn a_proxy_of_another_kind_is_not_passed_by() {
+    let (base, heads) = listening();
+    let url = "socks5://127.0.0.1:1".to_owned();
+    let socks = windlass_store::driver::Proxy { url };
+    let get = request("GET", &base, Payload::Empty);
+    let result = exchanges(20_000).send(&get, None, Some(&socks), &Arc::default());
+    assert!(matches!(result, Err(Interrupted::NotSent(_))));
+    assert!(heads.try_recv().is_err());
 }
 
 /// Not a test of correctness: `cargo test --release -- --ignored --nocapture gibibyte`.
@@ -843,7 +1005,7 @@ fn a_gibibyte_over_loopback() {
             stream.write_all(&piece).unwrap();
         }
     });
-    let exchanges = exchanges(2000);
+    let exchanges = exchanges(20_000);
     let control = Arc::default();
     let _entered = Control::enter(&control);
     let cpu = || {
@@ -857,7 +1019,7 @@ fn a_gibibyte_over_loopback() {
     let begun = Instant::now();
     let get = request("GET", &base, Payload::Empty);
     let response = exchanges.send(&get, None, None, &control).unwrap();
-    let mut body = response.into_body().into_reader();
+    let mut body = response.into_body();
     let (mut buffer, mut total, mut reads) = (vec![0; 64 * 1024], 0, 0);
     while let Ok(read @ 1..) = body.read(&mut buffer) {
         total += read as u64;

@@ -42,6 +42,7 @@ mod dial;
 mod exchange;
 #[cfg(test)]
 mod exchange_tests;
+mod forward;
 mod pool;
 mod request;
 mod stream;

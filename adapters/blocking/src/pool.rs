@@ -58,7 +58,7 @@ struct State {
     session: Taped,
     calls: BTreeMap<TaskId, Watcher>,
     running: BTreeMap<JobId, Running>,
-    /// Jobs for which there is no thread yet.
+    /// Jobs that no thread runs yet.
     backlog: VecDeque<Job>,
     /// Threads that will come back here.
     threads: usize,
@@ -284,15 +284,12 @@ impl Pool {
         Some(state)
     }
 
+    /// Takes everything the session has to say, and only then a job: whoever watches a transfer is
+    /// known before the transfer runs.
     fn next(&self, state: &mut State) -> Next {
-        loop {
+        let until = loop {
             self.give_up(state);
-            let has_room = state.busy + 1 < self.most;
-            if has_room && let Some(job) = state.backlog.pop_front() {
-                return Next::Run(job);
-            }
-            let now = self.now();
-            match state.session.poll(now) {
+            match state.session.poll(self.now()) {
                 Output::Job(job) => {
                     state.trace(|| transcript::job(&job));
                     let running = Running {
@@ -300,9 +297,6 @@ impl Pool {
                         aborted: None,
                     };
                     state.running.insert(job.id(), running);
-                    if has_room {
-                        return Next::Run(job);
-                    }
                     state.backlog.push_back(job);
                 }
                 Output::Abort(id) => {
@@ -310,14 +304,16 @@ impl Pool {
                     self.abort(state, id);
                 }
                 Output::Event(task, event) => self.tell(state, task, event),
-                Output::Wait(Some(until)) => {
-                    let wait = until.since(self.now());
-                    let wait = state.patience().map_or(wait, |patience| patience.min(wait));
-                    return Next::Wait(Some(wait));
-                }
-                Output::Wait(None) | Output::Idle | _ => return Next::Wait(state.patience()),
+                Output::Wait(until) => break until,
+                Output::Idle | _ => break None,
             }
+        };
+        let has_room = state.busy + 1 < self.most;
+        if has_room && let Some(job) = state.backlog.pop_front() {
+            return Next::Run(job);
         }
+        let wait = until.map(|until| until.since(self.now()));
+        Next::Wait(wait.into_iter().chain(state.patience()).min())
     }
 
     fn abort(&self, state: &mut State, id: JobId) {

@@ -75,7 +75,7 @@ impl Stream {
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.read(buffer),
-            Self::Tls(connection, under) => loop {
+            Self::Tls(connection, under) => {
                 match connection.reader().read(buffer) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     done => return done,
@@ -83,7 +83,10 @@ impl Stream {
                 // 0 is noticed by the reader, which knows whether the peer said goodbye.
                 connection.read_tls(under)?;
                 connection.process_new_packets().map_err(invalid)?;
-            },
+                // What came may be no data but session tickets, and those without end: whoever
+                // waits here has to look at the clock now and then.
+                connection.reader().read(buffer)
+            }
         }
     }
 

@@ -21,7 +21,7 @@ use windlass_store::driver::{Credentials, Observer, Proxy, Route, find_credentia
 use windlass_store::{Incoming, OutgoingReader, Stores};
 
 use crate::control::Control;
-use crate::exchange::{Exchanges, Upload, read_interrupted};
+use crate::exchange::{Exchanges, Inflow, Upload, read_interrupted};
 
 /// What one read of a body takes at most: as much as a connection has read.
 const BUFFER: usize = 64 * 1024;
@@ -117,7 +117,7 @@ impl Context {
     fn receive(
         &self,
         mut call: Box<Call>,
-        response: Response<ureq::Body>,
+        response: Response<Inflow>,
         progress: Progress<'_>,
         control: &Arc<Control>,
     ) -> Done {
@@ -128,7 +128,6 @@ impl Context {
         if !incoming.wants_body() {
             return incoming.finish(Ok(()));
         }
-        let body = body.into_reader();
         let Some(expected) = expected else {
             let (incoming, end) = straight(body, incoming, progress, control);
             return incoming.finish(end);
@@ -334,13 +333,13 @@ impl<'a> Progress<'a> {
         let Some(transfer) = self.transfer else {
             return;
         };
-        self.told = self.position;
         self.told_at = Instant::now();
         if self.observer.is_none() {
             self.observer = self.watching.find(transfer);
         }
         if let Some(observer) = &self.observer {
             observer.bytes(transfer, self.position);
+            self.told = self.position;
         }
     }
 }

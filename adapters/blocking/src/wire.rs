@@ -22,11 +22,16 @@ use windlass_core::call::{TransportError, TransportErrorKind};
 
 use crate::control::Control;
 use crate::dial::dial;
+use crate::forward::Forward;
 use crate::stream::{Stream, Under, is_wait};
 use crate::tls::Tls;
 
 /// After how many bytes sent it is worth a system call to see whether the peer spoke already.
 const EARLY: usize = 1024 * 1024;
+
+/// How many bytes may come without making a head, or a piece of a body: enough for the largest head
+/// that ureq takes, 64 KiB, with interim answers before it, and for a tunnel, where bytes count twice.
+const UNMADE: usize = 256 * 1024;
 
 /// Makes connections.
 #[derive(Debug)]
@@ -58,6 +63,10 @@ impl Wires {
             stream,
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
             idle: self.idle,
+            connect: self.connect,
+            made: Instant::now(),
+            forward: None,
+            begins: true,
             user: None,
             sent: 0,
             deaf: None,
@@ -81,6 +90,12 @@ impl<In: Transport> Connector<In> for Wires {
         if !details.needs_tls() {
             if let Some(tunnel) = tunnel {
                 return Ok(Some(Box::new(tunnel)));
+            }
+            if let Some(proxy) = Forward::needed(details) {
+                let stream = dial(proxy.host(), proxy.port(), limit).map_err(other)?;
+                let mut wire = self.wire(Stream::Plain(stream), details);
+                wire.forward = Some(Forward::new(details, proxy));
+                return Ok(Some(Box::new(wire)));
             }
             let stream = dial(host, port, limit).map_err(other)?;
             return Ok(Some(Box::new(self.wire(Stream::Plain(stream), details))));
@@ -118,6 +133,12 @@ struct Wire {
     stream: Stream,
     buffers: LazyBuffers,
     idle: Duration,
+    connect: Duration,
+    made: Instant,
+    /// The peer is a proxy that forwards.
+    forward: Option<Forward>,
+    /// What is sent next begins a request.
+    begins: bool,
     /// Whose request it serves, or served last.
     user: Option<Arc<Control>>,
     /// Bytes sent since the peer was last listened to.
@@ -137,8 +158,14 @@ impl Transport for Wire {
             return Ok(());
         }
         self.stream.set_timeout(timeout);
-        let mut patience = self.idle_patience(&timeout);
+        let mut patience = self.idle_patience();
         let mut data = &self.buffers.output()[..amount];
+        let begins = std::mem::take(&mut self.begins);
+        let absolute = self.forward.as_ref().filter(|_| begins);
+        let absolute = absolute.map(|forward| forward.head(data));
+        if let Some(absolute) = &absolute {
+            data = absolute;
+        }
         self.sent += amount;
         while self.deaf.is_none() && (!data.is_empty() || self.stream.is_pending()) {
             patience.check(&control)?;
@@ -168,15 +195,32 @@ impl Transport for Wire {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         let control = self.serve();
+        self.begins = true;
         self.stream.set_timeout(timeout);
-        let patience = self.idle_patience(&timeout);
+        let patience = self.listening_patience(&timeout, &control);
         loop {
             patience.check(&control)?;
-            match self.stream.read(self.buffers.input_append_buf()) {
+            if control.heard() >= UNMADE {
+                let why = format!("{UNMADE} bytes came and no answer among them");
+                return Err(other(TransportError::new(
+                    TransportErrorKind::Protocol,
+                    why,
+                )));
+            }
+            let room = self.buffers.input_append_buf();
+            if room.is_empty() {
+                // Reading nothing would look like the end.
+                let why = "a head or a line of the answer is too long";
+                return Err(other(TransportError::new(
+                    TransportErrorKind::Protocol,
+                    why,
+                )));
+            }
+            match self.stream.read(room) {
                 Ok(0) if self.deaf.is_some() => break,
                 Ok(read) => {
                     if read > 0 {
-                        control.note_answered();
+                        control.note_heard(read);
                     }
                     self.buffers.input_appended(read);
                     return Ok(read > 0);
@@ -234,25 +278,38 @@ impl Wire {
         now
     }
 
+    /// While a request is sent, every byte that the peer takes is a sign of life.
+    fn idle_patience(&self) -> Patience {
+        Patience::new(self.idle, TransportErrorKind::Idle, "no byte moved")
+    }
+
     /// While an answer is awaited its own limit holds, while a connection is made that of
-    /// connecting, else that of an idle connection.
+    /// connecting, else that of an idle connection. Bytes alone are no sign of life here: they may
+    /// be interim answers, chunk headers or trailers without end.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "not our enum, and it may grow"
     )]
-    fn idle_patience(&self, timeout: &NextTimeout) -> Patience {
+    fn listening_patience(&self, timeout: &NextTimeout, control: &Control) -> Patience {
         match timeout.reason {
             Timeout::RecvResponse if self.deaf.is_none() => Patience::new(
                 *timeout.after,
                 TransportErrorKind::Answer,
                 "request sent, no answer began",
             ),
-            Timeout::Connect => Patience::new(
-                *timeout.after,
-                TransportErrorKind::Connect,
-                "the proxy took too long",
-            ),
-            _ => Patience::new(self.idle, TransportErrorKind::Idle, "no byte moved"),
+            Timeout::Connect => Patience {
+                since: self.made,
+                ..Patience::new(
+                    self.connect,
+                    TransportErrorKind::Connect,
+                    "the proxy took too long",
+                )
+            },
+            _ => {
+                let mut patience = self.idle_patience();
+                patience.since = control.reads_since().unwrap_or(patience.since);
+                patience
+            }
         }
     }
 }
