@@ -11,7 +11,7 @@ use windlass_core::{Config, Event, Failure, Job, Output, Platforms, Report, Sess
 use windlass_store::{Stores, exchange};
 use windlass_testbed::{Answer, Image, Model, Options, Request, image};
 use windlass_tests::world::Memory;
-use windlass_tests::world::scenes::{digest, fill};
+use windlass_tests::world::scenes::{digest, fill, reference};
 
 const TARGET: &str = "reg.example/team/app:v1";
 
@@ -38,7 +38,7 @@ impl Shop {
     fn push(&mut self, fate: Fate<'_>) -> Result<Report, Failure> {
         let store = self.stores.add(&(Arc::new(self.memory.clone()) as _));
         self.run(
-            Task::push(store, None, TARGET.parse().unwrap(), Platforms::All),
+            Task::push(store, None, reference(TARGET), Platforms::All),
             fate,
         )
     }
@@ -46,7 +46,7 @@ impl Shop {
     fn pull(&mut self, fate: Fate<'_>) -> Result<Report, Failure> {
         let store = self.stores.add(&(Arc::new(self.memory.clone()) as _));
         self.run(
-            Task::pull(TARGET.parse().unwrap(), store, None, Platforms::All),
+            Task::pull(reference(TARGET), store, None, Platforms::All),
             fate,
         )
     }
@@ -70,7 +70,10 @@ impl Shop {
                     now = until;
                     continue;
                 }
-                other => panic!("{other:?}"),
+                other
+                @ (Output::Job(_) | Output::Abort(_) | Output::Wait(_) | Output::Idle | _) => {
+                    panic!("every job ends before the next poll: {other:?}")
+                }
             };
             session.handle(done, now);
         }
