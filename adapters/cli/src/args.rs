@@ -186,7 +186,11 @@ Examples:
   windlass copy oci:images:app oci:/media/usb/images
 
 --username is for the registry of DST, or for that of SRC if DST is a layout. Credentials for the
-other side come from docker's config.json.")]
+other side come from docker's config.json. If one of two registries speaks plain HTTP, name it:
+--plain-http=HOST.
+
+Between two registries blobs pass through a temporary folder; TMPDIR says where. There, a single
+image of another platform than --platform says is copied without the warning that layouts give.")]
 pub(crate) struct Copy {
     /// The image: REF, docker://REF or oci:DIR[:NAME]
     #[arg(value_name = "SRC")]
@@ -233,7 +237,7 @@ pub(crate) struct Demo {
 /// What can be given before or after the verb.
 #[derive(ClapArgs, Debug)]
 pub(crate) struct Common {
-    /// The user name for the registry; needs --password-stdin
+    /// The user name for the registry, of a copy that of DST; needs --password-stdin
     #[arg(
         long,
         global = true,
