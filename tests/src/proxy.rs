@@ -35,7 +35,9 @@ struct Plan {
     rate_up: Option<u64>,
     delay: Duration,
     fault: Option<(u64, Fault)>,
-    hold: Option<(Vec<u8>, Instant)>,
+    /// A cut is followed by the next one after so many bytes.
+    every: Option<u64>,
+    hold: Option<(Vec<u8>, Duration)>,
 }
 
 /// What happens to a connection.
@@ -110,12 +112,20 @@ impl Proxy {
     /// The same, once `at` bytes went down in all: while bytes flow, "so many more" would be counted
     /// from nobody knows where.
     pub fn at_down(&self, at: u64, fault: Fault) {
-        self.shared.plan.lock().unwrap().fault = Some((at, fault));
+        let mut plan = self.shared.plan.lock().unwrap();
+        plan.fault = Some((at, fault));
+        plan.every = None;
     }
 
-    /// The first piece from a client that begins with `start` waits until then.
-    pub fn hold(&self, start: &str, until: Instant) {
-        self.shared.plan.lock().unwrap().hold = Some((start.as_bytes().to_vec(), until));
+    /// Each time so many bytes went down, the connection that carries the last of them is cut.
+    pub fn cut_every(&self, bytes: u64) {
+        self.after_down(bytes, Fault::Cut);
+        self.shared.plan.lock().unwrap().every = Some(bytes);
+    }
+
+    /// The first piece from a client that begins with `start` is held back so long.
+    pub fn hold(&self, start: &str, long: Duration) {
+        self.shared.plan.lock().unwrap().hold = Some((start.as_bytes().to_vec(), long));
     }
 
     /// Bytes that came from clients so far.
@@ -251,8 +261,8 @@ fn pump(shared: &Arc<Shared>, mut from: TcpStream, to: TcpStream, up: Option<usi
             let room = KEPT.saturating_sub(kept.len()).min(n);
             kept.extend_from_slice(&chunk[..room]);
         }
-        if let Some((_, until)) = hold {
-            std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        if let Some((_, long)) = hold {
+            std::thread::sleep(long);
         }
         if let Some(rate) = rate {
             std::thread::sleep(Duration::from_secs_f64(n as f64 / rate as f64));
@@ -285,7 +295,7 @@ fn deliver(
         match plan.fault {
             Some((at, fault)) if down + bytes.len() as u64 >= at => {
                 if fault == Fault::Cut {
-                    plan.fault = None;
+                    plan.fault = plan.every.map(|every| (at + every, Fault::Cut));
                 }
                 let allowed = at.saturating_sub(down) as usize;
                 shared.down.fetch_add(allowed as u64, Ordering::SeqCst);

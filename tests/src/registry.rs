@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::certs::Ca;
@@ -52,6 +53,7 @@ pub struct Registry {
     secure: bool,
     child: Child,
     dir: tempfile::TempDir,
+    sentinels: AtomicUsize,
 }
 
 /// A place in the access log.
@@ -151,7 +153,7 @@ impl Setup {
             let text = format!(
                 "version: 0.1\nlog: {{level: error}}\n\
                  storage: {{filesystem: {{rootdirectory: '{}'}}, delete: {{enabled: true}}}}\n\
-                 {}http: {{addr: '127.0.0.1:{port}'{}}}\n",
+                 {}http: {{addr: '127.0.0.1:{port}'{}, headers: {{{IDENTITY}: ['{port}']}}}}\n",
                 self.dir.path().join("storage").display(),
                 self.auth,
                 self.tls,
@@ -168,12 +170,13 @@ impl Setup {
                 .stdout(log)
                 .spawn()
                 .unwrap();
-            if answers(&mut child, port) {
+            if answers(&mut child, port, self.secure) {
                 return Registry {
                     port,
                     secure: self.secure,
                     child,
                     dir: self.dir,
+                    sentinels: AtomicUsize::new(0),
                 };
             }
             let _ = child.kill();
@@ -184,21 +187,64 @@ impl Setup {
     }
 }
 
+/// A header field by which a registry is known to be the one that was started, as another one may
+/// have taken its port. Its value is the port, which nobody has twice.
+const IDENTITY: &str = "X-Windlass-Test";
+
+/// Registries send configured header fields where they serve something.
+const HELLO: &str = "/v2/?hello";
+
 /// Whether the child has begun to listen; false if it ended.
-fn answers(child: &mut Child, port: u16) -> bool {
+fn answers(child: &mut Child, port: u16, secure: bool) -> bool {
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(10) {
+    while begun.elapsed() < Duration::from_secs(30) {
         if child.try_wait().unwrap().is_some() {
             return false;
         }
-        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            // If it is somebody else's port, the child is about to say so and end.
-            std::thread::sleep(Duration::from_millis(50));
-            return child.try_wait().unwrap().is_none();
+        let is_it = if secure {
+            // A TLS session is more than this needs: whoever cannot listen says so and ends.
+            let listens = TcpStream::connect(("127.0.0.1", port)).is_ok();
+            listens && listens_itself(child, port)
+        } else {
+            let answer = get(port, HELLO).unwrap_or_default().to_lowercase();
+            answer.contains(&format!("{IDENTITY}: {port}\r\n").to_lowercase())
+        };
+        if is_it {
+            return true;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
     false
+}
+
+/// Whether a socket that listens on this port is the child's.
+pub(crate) fn listens_itself(child: &Child, port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let local = format!("0100007F:{port:04X}");
+    let sockets = table.lines().filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let is_it = fields.next()? == local && fields.nth(1)? == "0A";
+        is_it.then(|| fields.nth(5))?
+    });
+    let sockets: Vec<_> = sockets.map(|inode| format!("socket:[{inode}]")).collect();
+    let held = std::fs::read_dir(format!("/proc/{}/fd", child.id()));
+    held.is_ok_and(|held| {
+        held.flatten().any(|entry| {
+            let target = std::fs::read_link(entry.path()).unwrap_or_default();
+            sockets.iter().any(|socket| target.as_os_str() == &**socket)
+        })
+    })
+}
+
+/// The whole answer to a request without anything in it.
+fn get(port: u16, target: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let request = format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// Writes a password file with one user.
@@ -251,9 +297,10 @@ impl Registry {
         }
     }
 
-    /// How many requests there were since then; prints them, so that a failing test shows them.
-    pub fn count_since(&self, mark: Mark) -> usize {
-        let requests = self.requests_since(mark);
+    /// How many requests there were since then, once there are as many as `expected`; prints them,
+    /// so that a failing test shows them.
+    pub fn count_since(&self, mark: Mark, expected: usize) -> usize {
+        let requests = self.requests_with(mark, expected, |_| true);
         let mut out = std::io::stdout().lock();
         for logged in &requests {
             let _ = writeln!(
@@ -265,23 +312,35 @@ impl Registry {
         requests.len()
     }
 
-    /// The log, once it has not grown for a moment: a line is written after its answer.
+    /// The log, once everything that was answered is in it: a line is written after its answer, so a
+    /// request of our own, which comes after all of them, is waited for, and then a quiet moment.
     fn settled(&self) -> String {
-        let path = self.dir.path().join("log");
-        let read = || {
-            let mut text = Vec::new();
-            File::open(&path).unwrap().read_to_end(&mut text).unwrap();
-            String::from_utf8_lossy(&text).into_owned()
+        // Over TLS there is no such request, and the moment has to do.
+        let quiet = if self.secure {
+            Duration::from_millis(400)
+        } else {
+            let count = self.sentinels.fetch_add(1, Ordering::Relaxed);
+            let target = format!("{SENTINEL}{count}");
+            get(self.port, &target).unwrap();
+            crate::wait_for("the registry logs a request", || {
+                self.log().contains(&format!("{target} "))
+            });
+            Duration::from_millis(50)
         };
-        let mut log = read();
+        let mut log = self.log();
         loop {
-            std::thread::sleep(Duration::from_millis(150));
-            let now = read();
+            std::thread::sleep(quiet);
+            let now = self.log();
             if now.len() == log.len() {
                 return log;
             }
             log = now;
         }
+    }
+
+    fn log(&self) -> String {
+        let bytes = std::fs::read(self.dir.path().join("log")).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     fn storage(&self) -> PathBuf {
@@ -403,6 +462,9 @@ impl Drop for Registry {
     }
 }
 
+/// Where the harness's own requests go: known to no registry, and answered at once.
+const SENTINEL: &str = "/sentinel/";
+
 /// A line in the combined log format; `None` for everything else that registries print.
 fn parse(line: &str) -> Option<Logged> {
     let mut parts = line.split('"').skip(1);
@@ -412,6 +474,10 @@ fn parse(line: &str) -> Option<Logged> {
     request
         .next()
         .filter(|version| version.starts_with("HTTP/"))?;
+    if target == HELLO || target.starts_with(SENTINEL) {
+        // The harness's own.
+        return None;
+    }
     let mut after = parts.next()?.split_ascii_whitespace();
     let status = after.next()?.parse().ok()?;
     let bytes = after.next()?.parse().ok()?;

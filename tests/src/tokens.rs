@@ -2,7 +2,6 @@
 //! distribution 2.8.
 
 use std::collections::VecDeque;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -407,19 +406,39 @@ impl DistributionTokens {
         let key = signer.write_sec1();
         let users = signer.dir.path().join("htpasswd");
         crate::registry::write_htpasswd(&users, user, password);
-        let port = crate::free_port();
+        // The port may be taken by somebody else between the look and the use: then once more.
+        for _ in 0..10 {
+            let port = crate::free_port();
+            let mut child = Self::spawn(&program, &signer, [&key, &users], port);
+            let mut ended = false;
+            crate::wait_for("the token server listens, or ends", || {
+                ended = child.try_wait().unwrap().is_some();
+                ended || crate::registry::listens_itself(&child, port)
+            });
+            if !ended {
+                return Self {
+                    child,
+                    port,
+                    signer,
+                };
+            }
+        }
+        panic!("{} does not start", program.display());
+    }
+
+    fn spawn(program: &Path, signer: &Signer, [key, users]: [&Path; 2], port: u16) -> Child {
         let words: [&Path; 8] = [
             "-addr".as_ref(),
             &PathBuf::from(format!("127.0.0.1:{port}")),
             "-issuer".as_ref(),
             "distribution-token-server".as_ref(),
             "-key".as_ref(),
-            &key,
+            key,
             "-passwd".as_ref(),
-            &users,
+            users,
         ];
         let log = std::fs::File::create(signer.dir.path().join("log")).unwrap();
-        let child = Command::new(program)
+        Command::new(program)
             .args(words)
             .args(["-realm", "windlass"])
             .env_clear()
@@ -427,15 +446,7 @@ impl DistributionTokens {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .unwrap();
-        crate::wait_for("the token server listens", || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        Self {
-            child,
-            port,
-            signer,
-        }
+            .unwrap()
     }
 }
 

@@ -20,6 +20,7 @@ use windlass_tests::drivers::{
 };
 use windlass_tests::images::noise;
 use windlass_tests::registry::{self, Version};
+use windlass_tests::tokens::Tokens;
 use windlass_tests::{needs, through_both};
 
 through_both!(
@@ -33,6 +34,7 @@ through_both!(
     bearer,
     storage_gets_no_token,
     a_real_registry,
+    a_real_registry_with_tokens,
     a_real_registry_over_tls,
     one_client_many_calls,
     an_early_refusal_of_a_big_upload,
@@ -280,11 +282,38 @@ fn storage_gets_no_token<D: Driver>() {
     }
 }
 
+/// CNCF distribution v3 and Debian's, open.
 fn a_real_registry<D: Driver>() {
-    needs!("docker-registry");
+    needs!("docker-registry", "registry");
+    for version in Version::ALL {
+        round_trip::<D>(&Setup::new(), &|| registry::Setup::new(version));
+    }
+}
+
+/// The same with tokens of a service that signs and checks.
+fn a_real_registry_with_tokens<D: Driver>() {
+    needs!("docker-registry", "registry");
+    for version in Version::ALL {
+        let tokens = Tokens::for_user("alice", PASSWORD);
+        let start = || registry::Setup::new(version).tokens(&tokens);
+        round_trip::<D>(&Setup::new().alice(), &start);
+        let requests = tokens.requests();
+        assert!(!requests.is_empty());
+        assert!(requests.iter().all(|it| it.basic().is_some()));
+
+        let registry = start().start();
+        let stranger = D::new(&Setup::new());
+        let ask = Ask::resolve(&registry.reference("team/app:v1"));
+        let failure = stranger.run(ask).unwrap_err();
+        assert_eq!(failure.first().kind(), ErrorKind::Auth, "{failure}");
+    }
+}
+
+/// From a model to one registry, within it, to another one, to a store and back.
+fn round_trip<D: Driver>(setup: &Setup, registry: &dyn Fn() -> registry::Setup) {
     let server = Server::start(with_app(Options::default())).unwrap();
-    let (one, two) = (registry::open(), registry::open());
-    let client = D::new(&Setup::new());
+    let (one, two) = (registry().start(), registry().start());
+    let client = D::new(setup);
     let there = one.reference("team/app:v1");
     client
         .run(Ask::copy(&at(&server, "team/app:v1"), &there))
@@ -306,9 +335,15 @@ fn a_real_registry<D: Driver>() {
 }
 
 fn a_real_registry_over_tls<D: Driver>() {
-    needs!("docker-registry", "htpasswd");
+    needs!("docker-registry", "registry", "htpasswd");
+    for version in Version::ALL {
+        over_tls::<D>(version);
+    }
+}
+
+fn over_tls<D: Driver>(version: Version) {
     let ca = Ca::new();
-    let real = registry::Setup::new(Version::Debian)
+    let real = registry::Setup::new(version)
         .basic("alice", PASSWORD)
         .tls(&ca)
         .start();

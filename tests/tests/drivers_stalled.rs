@@ -33,9 +33,10 @@ through_both!(
     a_link_that_cuts_again_and_again,
 );
 
-/// How soon a cancelled call has to be back. Promised is one second; the rest is for a machine that
-/// has other things to do.
-const PROMPT: Duration = Duration::from_millis(1500);
+/// How soon a cancelled call has to be back. Promised is one second, and nothing here would end by
+/// itself for minutes; the rest is for a machine where many more threads want to run than can, and
+/// where each of the few that take part in this may have to wait for its turn.
+const PROMPT: Duration = Duration::from_secs(3);
 
 /// Longer than any test takes.
 const FOREVER: Duration = Duration::from_secs(300);
@@ -86,8 +87,8 @@ fn cancelled<D: Driver>(client: &D, ask: Ask, ready: impl FnOnce()) {
     let (result, took) = std::thread::scope(|scope| {
         let call = scope.spawn(|| client.run(ask));
         ready();
-        let begun = Instant::now();
         cancel.cancel();
+        let begun = Instant::now();
         (call.join().expect("no panic"), begun.elapsed())
     });
     let failure = result.expect_err("it was cancelled");
@@ -277,8 +278,8 @@ fn one_cancel_ends_many_calls<D: Driver>() {
         wait_for("four calls under way", || {
             resolved.load(Ordering::SeqCst) == 4 && shelf.files.partials() == [300_000]
         });
-        let begun = Instant::now();
         cancel.cancel();
+        let begun = Instant::now();
         for call in calls {
             let failure = call.join().unwrap().unwrap_err();
             assert!(matches!(failure.first(), Error::Cancelled), "{failure:?}");
@@ -298,7 +299,7 @@ fn a_stalled_download_is_noticed_and_resumed<D: Driver>() {
         }
     });
     let (server, _) = serve(with(&layer(2_000_000)), faults);
-    let limits = Setup::new().limits(Duration::from_secs(1), FOREVER);
+    let limits = Setup::new().limits(Duration::from_secs(4), FOREVER);
     let shelf = Shelf::new();
     let ask = Ask::pull(&at(&server, "team/app:v1"), &shelf.store);
     let watch = Watch::new();
@@ -353,10 +354,11 @@ fn a_stalled_upload_is_noticed<D: Driver>() {
 fn a_slow_upload_is_not_a_stalled_one<D: Driver>() {
     let server = Server::start(Model::new(Options::default())).unwrap();
     let proxy = Proxy::to(&server.host());
-    proxy.limit_up(6 << 20);
-    let big = layer(BEYOND_BUFFERS);
+    // What buffers take at once makes pauses of less than a second.
+    proxy.limit_up(4 << 20);
+    let big = layer(40 << 20);
     let shelf = filled(&big);
-    let idle = Duration::from_secs(1);
+    let idle = Duration::from_secs(3);
     let client = D::new(&Setup::new().attempts(1).limits(idle, FOREVER));
     let ask = Ask::push(&shelf.store, &format!("{}/team/app:v1", proxy.host()));
     let begun = Instant::now();
@@ -387,14 +389,14 @@ fn a_server_that_does_not_answer_is_noticed<D: Driver>() {
 fn an_answer_may_take_longer_than_idling<D: Driver>() {
     let faults = Faults::new().deliver(|request: &Request, _, answer: Answer| {
         let mut delivery = Delivery::from(answer);
-        delivery.delay = puts_blob(request).then_some(Duration::from_millis(2000));
+        delivery.delay = puts_blob(request).then_some(Duration::from_secs(8));
         delivery
     });
     let (server, _) = serve(Model::new(Options::default()), faults);
     let shelf = filled(&layer(2_000_000));
     let setup = Setup::new()
         .attempts(1)
-        .limits(Duration::from_millis(700), FOREVER);
+        .limits(Duration::from_secs(4), FOREVER);
     let ask = Ask::push(&shelf.store, &at(&server, "team/app:v1"));
     D::new(&setup).run(ask).unwrap();
 }

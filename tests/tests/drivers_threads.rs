@@ -2,6 +2,8 @@
 //! its own process, because it counts all threads.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
+use std::time::{Duration, Instant};
+
 use windlass_testbed::{Model, Options, Server, image};
 use windlass_tests::drivers::{Ask, Blocking, Driver, Many, Setup, Shelf, Single};
 use windlass_tests::images::noise;
@@ -9,7 +11,10 @@ use windlass_tests::proxy::Proxy;
 use windlass_tests::wait_for;
 
 const IN_FLIGHT: u32 = 4;
-const CALLS: usize = 25;
+const CALLS: usize = 10;
+
+/// Longer than clients keep a connection that is not used.
+const AGED: Duration = Duration::from_secs(14);
 
 #[test]
 fn connections_are_kept_and_threads_are_not() {
@@ -34,6 +39,7 @@ fn measure<D: Driver>() -> usize {
     let at = |name: &str| format!("{}/{name}", proxy.host());
     let before = threads("windlass") + threads("tokio");
     let client = D::new(&Setup::new().in_flight(IN_FLIGHT));
+    let begun = Instant::now();
     for call in 0..CALLS {
         let shelf = Shelf::new();
         client
@@ -47,9 +53,11 @@ fn measure<D: Driver>() -> usize {
     // hyper dials anew if the connection it could take is not back in its pool yet, which is a
     // moment after the answer was read; what it did not need in the end is kept for later.
     let spare = usize::from(D::NAME != Blocking::NAME) * IN_FLIGHT as usize;
+    // One that was not used for long is not used again, and on a slow machine that may happen.
+    let aged = (begun.elapsed().as_secs() / AGED.as_secs()) as usize * IN_FLIGHT as usize;
     let connections = proxy.heard().len();
     assert!(
-        connections <= IN_FLIGHT as usize + spare,
+        connections <= IN_FLIGHT as usize + spare + aged,
         "{}: {connections}",
         D::NAME
     );

@@ -1,6 +1,6 @@
 //! The program as people run it, against registries on loopback.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 #[cfg(unix)]
 use std::time::{Duration, Instant};
@@ -68,9 +68,10 @@ fn a_reader_that_goes_away_is_no_failure() {
 
 #[test]
 fn nobody_listens() {
+    // In use, so that nobody else begins to listen, and not listened on.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("a port");
-    drop(listener);
+    let stream = TcpStream::connect(listener.local_addr().expect("a port")).expect("it listens");
+    let address = stream.local_addr().expect("a port");
     let reference = format!("{address}/a:1");
     let words = ["digest", &reference, "--retries", "0"];
     let output = windlass(&words).output().expect("it starts");
@@ -85,7 +86,7 @@ fn nobody_listens() {
 #[cfg(unix)]
 struct Waiting {
     child: std::process::Child,
-    _connection: std::net::TcpStream,
+    _connection: TcpStream,
 }
 
 #[cfg(unix)]
@@ -183,7 +184,8 @@ fn signals_stop_it_within_a_second() {
         let (code, took) = waiting.end();
         let said = waiting.said();
         assert_eq!(code, Some(expected), "{said}");
-        assert!(took.as_millis() < 1500, "{signal}: {took:?}");
+        // The rest is for a machine that has other things to do; by itself it would wait ten minutes.
+        assert!(took.as_secs() < 3, "{signal}: {took:?}");
         assert_eq!(
             said,
             "stopping; what has arrived is kept for the next run\n"

@@ -259,7 +259,7 @@ fn stall() {
     ));
     let began = Instant::now();
     drop(server);
-    assert!(began.elapsed() < Duration::from_millis(500));
+    assert!(began.elapsed() < Duration::from_secs(5));
     assert!(matches!(stream.read(&mut buffer), Ok(0) | Err(_)));
 }
 
@@ -274,7 +274,7 @@ fn endless() {
     // The client does not read on, so the server is stuck in a write: dropping it still works.
     let began = Instant::now();
     drop(server);
-    assert!(began.elapsed() < Duration::from_millis(500));
+    assert!(began.elapsed() < Duration::from_secs(5));
 }
 
 #[test]
@@ -382,7 +382,7 @@ fn refuse_to_read() {
     );
     let began = Instant::now();
     drop(server);
-    assert!(began.elapsed() < Duration::from_millis(500));
+    assert!(began.elapsed() < Duration::from_secs(5));
 }
 
 /// Another port is another host; time can jump.
@@ -441,6 +441,6 @@ fn crowd() {
     assert_eq!(server.requests().len(), 160);
     let began = Instant::now();
     drop(server);
-    assert!(began.elapsed() < Duration::from_millis(500));
+    assert!(began.elapsed() < Duration::from_secs(5));
     drop(idle);
 }
