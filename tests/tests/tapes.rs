@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -666,9 +666,9 @@ fn bearer_scenes(folder: &Path, layout: &Layout) {
     let proxy = Proxy::to(&registry.host());
     tokens.behave_once(|b| {
         b.expires_in = Some(3600);
-        b.lives = 3 - LEEWAY;
+        b.lives = 10 - LEEWAY;
     });
-    proxy.hold("PUT /", Instant::now() + Duration::from_secs(6));
+    proxy.hold("PUT /", Duration::from_secs(13));
     let to = format!("{}/a:v1", proxy.host());
     scene(folder, "v3-push-expired-token", push(&to).jobs(1));
 }
