@@ -309,7 +309,13 @@ fn deliver(
     };
     let written = to.write_all(&bytes[..allowed]).is_ok();
     match fault {
-        None => written,
+        None => {
+            if !written {
+                // The server is to learn at once that nobody listens any more.
+                let _ = from.shutdown(Shutdown::Both);
+            }
+            written
+        }
         Some(Fault::Cut) => {
             let _ = to.shutdown(Shutdown::Both);
             let _ = from.shutdown(Shutdown::Both);

@@ -291,7 +291,8 @@ impl Registry {
         loop {
             let requests = self.requests_since(mark);
             let found = requests.iter().filter(|it| like(it)).count();
-            if found >= count || begun.elapsed() > Duration::from_secs(10) {
+            // A guard against hanging; a registry that is told of a lost client logs it soon.
+            if found >= count || begun.elapsed() > Duration::from_secs(30) {
                 return requests;
             }
         }

@@ -886,8 +886,8 @@ fn interim_answers_and_trailers_without_end_are_left() {
         raw.extend(b"\r\n0\r\n");
         Reply::raw(raw).body("X-A: b\r\n".repeat(128))
     };
-    type Says<'a> = &'a (dyn Fn(&[u8]) -> Reply + Sync);
-    let replies: [Says<'_>; 3] = [&interim, &hints, &trailers];
+    type Endless = fn(&[u8]) -> Reply;
+    let replies: [Endless; 3] = [interim, hints, trailers];
     for reply in replies {
         for of_manifest in [true, false] {
             let reply = |bytes: &[u8]| reply(bytes).repeated(TIMES);
