@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use windlass_core::config::Retry;
 use windlass_core::{Digest, Platform};
 use windlass_testbed::{
     Announced, Auth, Basic, Bearer, Image, Index, Location, Model, Options, Ranges, Signature,
@@ -189,6 +190,12 @@ impl Plan {
             reorders: choose.below(4) > 0,
             jitter: choose.below(4),
         }
+    }
+
+    /// How often a session tries. One in four gives up soon: what goes wrong five times in a row is rare.
+    pub(crate) fn attempts(&self) -> u32 {
+        let usual = Retry::default().attempts;
+        if self.jitter == 3 { 3 } else { usual }
     }
 
     /// The smallest world for an operation, with at most one fault, which may be any.

@@ -167,6 +167,7 @@ impl<'a> World<'a> {
     pub(crate) fn process(&self) -> Process {
         let mut config = Config::default();
         config.in_flight = InFlight::at_most(self.plan.in_flight);
+        config.retry.attempts = self.plan.attempts();
         for (at, setting) in self.plan.settings.iter().enumerate() {
             if setting.access == Access::Elsewhere {
                 let registry = format!("reg{at}.example").parse().expect("a registry");
