@@ -22,7 +22,8 @@
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use windlass_tests::sim::{Run, Sort, Tally, shrink};
 
@@ -32,6 +33,9 @@ const TWICE: u64 = 200;
 const SHRINKING: usize = 2000;
 /// One seed in so many is a hostile and a greedy world, too: these take longer.
 const BESIDES: u64 = 100;
+
+/// No world takes a second; this is for machines that have much else to do.
+const STUCK: Duration = Duration::from_secs(90);
 
 enum Asked {
     Seeds {
@@ -208,23 +212,36 @@ fn survey(world: Sort, count: u64) -> ExitCode {
 }
 
 /// After how many of the first seeds something goes wrong, and which oracle says so: for planted
-/// bugs, so it is quick where nothing is to be found out about a failure.
+/// bugs, so it is quick where nothing is to be found out about a failure, and does not wait for ever.
 fn catch(sort: Sort, count: u64) -> ExitCode {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut seeds = 0..count;
+        while seeds
+            .next()
+            .is_some_and(|seed| tell.send(wrong(sort, seed)).is_ok())
+        {}
+    });
     for seed in 0..count {
-        let run = sort.seeded(seed);
-        let same = || sort.seeded(seed).transcript == run.transcript;
-        let violation = match &run.violation {
-            Some(violation) => violation.as_str(),
-            None if seed >= TWICE || same() => continue,
-            None => "determinism: it is not the same every time",
+        let found = told.recv_timeout(STUCK);
+        let Some(violation) = found.unwrap_or_else(|_| Some("ends: no call came back".into()))
+        else {
+            continue;
         };
         let oracle = violation.split(':').next().unwrap_or_default();
-        println!("caught {} {oracle}", seed + 1);
-        println!("{violation}");
+        println!("caught {} {oracle}\n{violation}", seed + 1);
         return ExitCode::FAILURE;
     }
     println!("missed {count}");
     ExitCode::SUCCESS
+}
+
+/// What is wrong with the world of a seed.
+fn wrong(sort: Sort, seed: u64) -> Option<String> {
+    let run = sort.seeded(seed);
+    let other = seed < TWICE && sort.seeded(seed).transcript != run.transcript;
+    let differs = || "determinism: it is not the same every time".to_owned();
+    run.violation.or_else(|| other.then(differs))
 }
 
 fn fail(sort: Sort, seed: u64) -> ExitCode {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::Value;
-use windlass_core::config::{InFlight, Limits};
+use windlass_core::config::{InFlight, Limits, Retry};
 use windlass_core::{Config, Digest, Platform};
 use windlass_testbed::{
     Announced, Auth, Basic, Bearer, Image, Index, Location, Model, OCI_MANIFEST, Options, Ranges,
@@ -248,6 +248,12 @@ impl Plan {
         }
     }
 
+    /// How often a session tries. One in four gives up soon: what goes wrong five times in a row is rare.
+    pub(crate) fn attempts(&self) -> u32 {
+        let usual = Retry::default().attempts;
+        if self.jitter == 3 { 3 } else { usual }
+    }
+
     /// The smallest world for an operation, with at most one fault, which may be any.
     pub(crate) fn tiny(operation: Operation, access: Access) -> Self {
         let image = image_for(PLATFORMS[0], &[b"layer".to_vec()]);
@@ -326,6 +332,7 @@ impl Plan {
         let mut config = Config::default();
         config.in_flight = InFlight::at_most(self.in_flight);
         config.limits = self.limits;
+        config.retry.attempts = self.attempts();
         for (at, setting) in self.settings.iter().enumerate() {
             if setting.access == Access::Elsewhere {
                 let registry = format!("reg{at}.example").parse().expect("a registry");

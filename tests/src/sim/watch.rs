@@ -84,8 +84,8 @@ impl World<'_> {
 
     /// Tries and waits have bounds.
     pub(crate) fn check_retry(&mut self, attempt: u32, after: Duration) {
-        let policy = Retry::default();
-        let good = attempt < policy.attempts && after <= policy.retry_after_cap;
+        let most = Retry::default().retry_after_cap;
+        let good = attempt < self.plan.attempts() && after <= most;
         self.check(good, || {
             format!("patience: attempt {attempt} failed, and another one follows after {after:?}")
         });
