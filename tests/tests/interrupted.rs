@@ -9,7 +9,7 @@ use windlass_tests::command::{INTERRUPTED, Running, TERMINATED, Windlass};
 use windlass_tests::hostile::{Good, Hostile, Reply};
 use windlass_tests::images::{Image, Layout};
 use windlass_tests::proxy::{Fault, Proxy};
-use windlass_tests::registry::{Logged, Registry, Setup, Version};
+use windlass_tests::registry::{Registry, Setup, Version};
 use windlass_tests::{needs, wait_for};
 
 const MIB: u64 = 1 << 20;
@@ -34,12 +34,11 @@ fn behind_a_link(version: Version, mib: usize) -> (Registry, Image, Proxy) {
 fn a_killed_pull_goes_on_where_it_was() {
     needs!("docker-registry", "registry");
     for version in Version::ALL {
-        let (registry, image, proxy) = behind_a_link(version, 64);
+        let (_registry, image, proxy) = behind_a_link(version, 64);
         let layer = &image.layers[0];
         let out = Layout::absent();
         let reference = format!("{}/a:v1", proxy.host());
         let words = ["pull", &reference, &out.oci()];
-        let beginning = registry.mark();
         proxy.limit_down(24 * MIB);
         let mut first = Windlass::new(words).jobs(1).spawn();
         wait_for("22 MiB", || proxy.down() > 22 * MIB);
@@ -64,11 +63,7 @@ fn a_killed_pull_goes_on_where_it_was() {
         let ranges = proxy.ranges().len();
         proxy.unlimit();
         let before = proxy.down();
-        // The line of the request that died comes when the registry learns of its death.
-        let gets = |request: &Logged| request.gets_blob(&layer.digest);
-        let requests = registry.requests_with(beginning, 1, gets);
-        assert_eq!(requests.iter().filter(|it| gets(it)).count(), 1);
-        let mark = registry.mark();
+        assert_eq!(gets(&proxy, &layer.digest), 1);
         let done = Windlass::new(words).jobs(1).run();
         assert_eq!(done.digest(), image.manifest.digest);
         out.check_holds_exactly(image.all());
@@ -85,8 +80,7 @@ fn a_killed_pull_goes_on_where_it_was() {
             layer.size - kept
         );
         assert!(out.partials().is_empty(), "the partial became the blob");
-        let requests = registry.requests_with(mark, 1, gets);
-        assert_eq!(requests.iter().filter(|it| gets(it)).count(), 1);
+        assert_eq!(gets(&proxy, &layer.digest), 2);
     }
 }
 
@@ -132,6 +126,14 @@ fn a_kill_at_any_instant_leaves_a_layout() {
     }
 }
 
+/// How often a blob was asked for, as the link heard it: distribution v3 logs no request whose client
+/// was lost in the middle of the answer, at times.
+fn gets(proxy: &Proxy, digest: &str) -> usize {
+    let asked = format!("GET /v2/a/blobs/{digest} ");
+    let heard = proxy.heard();
+    heard.iter().map(|text| text.matches(&asked).count()).sum()
+}
+
 /// What a process has read so far, from files and perhaps from sockets.
 fn read_by(process: &Running) -> u64 {
     let io = std::fs::read_to_string(format!("/proc/{}/io", process.id())).unwrap();
@@ -148,11 +150,10 @@ fn read_by(process: &Running) -> u64 {
 fn a_cut_connection_resumes_within_the_call_without_hashing_again() {
     needs!("docker-registry", "registry");
     for version in Version::ALL {
-        let (registry, image, proxy) = behind_a_link(version, 64);
+        let (_registry, image, proxy) = behind_a_link(version, 64);
         let layer = &image.layers[0];
         let out = Layout::absent();
         let reference = format!("{}/a:v1", proxy.host());
-        let mark = registry.mark();
         proxy.limit_down(48 * MIB);
         proxy.after_down(40 * MIB, Fault::Cut);
         let mut pull = Windlass::new(["pull", &reference, &out.oci()])
@@ -191,9 +192,7 @@ fn a_cut_connection_resumes_within_the_call_without_hashing_again() {
             "{} bytes in all",
             proxy.down()
         );
-        let gets = |request: &Logged| request.gets_blob(&layer.digest);
-        let requests = registry.requests_with(mark, 3, gets);
-        assert_eq!(requests.iter().filter(|it| gets(it)).count(), 3);
+        assert_eq!(gets(&proxy, &layer.digest), 3);
     }
 }
 
