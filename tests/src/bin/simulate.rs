@@ -5,6 +5,7 @@
 //! simulate --seeds 2000 --seed-from TEXT   seeds that follow from a text, such as a commit's hash
 //! simulate --seed 17                 one seed, with its transcript
 //! simulate --replay 3,0,0,1          one list of choices, with its transcript
+//! simulate --every 20000             all tiny worlds with one fault, at most so many of each sort
 //! simulate --survey 10000            so many seeds, and each sort of failure with its first seed
 //! ```
 //!
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use windlass_tests::sim::{Run, Sort, Tally, shrink};
+use windlass_tests::sim::{self, Operation, Run, Sort, Tally, shrink};
 
 /// So many of the first seeds run twice.
 const TWICE: u64 = 200;
@@ -40,6 +41,7 @@ enum Asked {
     },
     Seed(u64),
     Replay(Vec<u64>),
+    Every(usize),
     Survey(u64),
 }
 
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
                 threads,
             },
         )) => many(sort, count, from.as_deref(), threads),
+        Ok((_, Asked::Every(most))) => every(most),
         Ok((sort, Asked::Seed(seed))) => one(sort, &sort.seeded(seed), true),
         Ok((sort, Asked::Survey(count))) => survey(sort, count),
         Ok((sort, Asked::Replay(choices))) => one(sort, &sort.replayed(&choices), false),
@@ -79,6 +82,10 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), Strin
         match word.as_str() {
             "--seeds" => count = number()?,
             "--seed" => alone = Some(Asked::Seed(number()?)),
+            "--every" => {
+                let most = usize::try_from(number()?).unwrap_or(usize::MAX);
+                alone = Some(Asked::Every(most));
+            }
             "--survey" => alone = Some(Asked::Survey(number()?)),
             "--world" => {
                 sort = match value.as_str() {
@@ -184,6 +191,19 @@ fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode 
     }
     println!("FAILED: too little happened:\n  {}", lacks.join("\n  "));
     ExitCode::FAILURE
+}
+
+/// All tiny worlds of every operation.
+fn every(most: usize) -> ExitCode {
+    for operation in Operation::ALL {
+        let tried = sim::every(operation, most);
+        let all = if tried.all { "all" } else { "not all" };
+        println!("{operation:?}: {} worlds, {all}", tried.worlds);
+        if let Some(run) = tried.failed {
+            return one(Sort::Usual, &run, false);
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 /// What goes wrong in how many of the first seeds.

@@ -52,6 +52,8 @@ pub(crate) struct World<'a> {
     pub(crate) results: Vec<Option<Result<Report, Failure>>>,
     pub(crate) crashes: u32,
     pub(crate) resumed: u32,
+    /// How often somebody was asked who is no registry of ours.
+    pub(crate) strangers: u32,
 }
 
 /// A session and the driver around it.
@@ -128,6 +130,7 @@ impl<'a> World<'a> {
             credits: Vec::new(),
             crashes: 0,
             resumed: 0,
+            strangers: 0,
         };
         world.put_tags();
         world.inherit();
@@ -310,7 +313,9 @@ impl<'a> World<'a> {
     /// Nobody wants anything: something outside happens.
     fn proceed(&mut self, outside: usize, until: Option<Duration>) {
         let reorders = self.plan.reorders;
-        if !self.late.is_empty() && (outside == 0 || self.choose.below(4) == 3) {
+        // Where all is tried, there is one way to be late by so many steps.
+        let n = if self.plan.swarm.even { 2 } else { 4 };
+        if !self.late.is_empty() && (outside == 0 || self.choose.below(n) == n - 1) {
             let request = self.late.remove(0);
             return self.arrive_late(&request);
         }
