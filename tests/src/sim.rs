@@ -61,6 +61,8 @@ mod oracles;
 mod plan;
 mod resume;
 mod secrets;
+mod settings;
+mod surprises;
 mod tally;
 mod trouble;
 mod world;

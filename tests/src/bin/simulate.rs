@@ -150,7 +150,7 @@ fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode 
             let other = at < TWICE && sort.seeded(seed).transcript != run.transcript;
             let mut bad = run.violation.is_some() || other;
             tally.add(&run);
-            if sort == Sort::Usual && at % BESIDES == 0 {
+            if sort == Sort::Usual && at.is_multiple_of(BESIDES) {
                 for run in [Sort::Hostile, Sort::Greedy].map(|sort| sort.seeded(seed)) {
                     bad |= run.violation.is_some();
                     tally.hold(&run);
@@ -247,7 +247,7 @@ const fn word(sort: Sort) -> &'static str {
     match sort {
         Sort::Hostile => "hostile",
         Sort::Greedy => "greedy",
-        _ => "usual",
+        Sort::Usual | _ => "usual",
     }
 }
 

@@ -70,7 +70,7 @@ pub(crate) struct Process {
     pub(crate) fetched: BTreeMap<String, u32>,
     /// Its last checkpoint, and whether it is to take one.
     pub(crate) saved: Option<Saved>,
-    saves: bool,
+    pub(crate) saves: bool,
     /// What tasks that were resumed must end with.
     pub(crate) pinned: BTreeMap<TaskId, String>,
     /// Tasks that were not in a checkpoint any more.
@@ -227,7 +227,7 @@ impl<'a> World<'a> {
     }
 
     /// Starts a task, perhaps once more.
-    fn start(&mut self, at: usize) {
+    pub(crate) fn start(&mut self, at: usize) {
         let task = self.plan.tasks[at];
         self.economy
             .starts(&task, &self.plan.pictures[task.picture]);
@@ -278,35 +278,6 @@ impl<'a> World<'a> {
             return self.start_later();
         }
         self.proceed(outside, until);
-        true
-    }
-
-    /// Things that nobody waits for, at any step.
-    fn surprises(&mut self) -> bool {
-        if self.calm || self.plan.swarm.even {
-            return false;
-        }
-        match self.choose.below(64) {
-            63 => self.start_later(),
-            62 => self.choose_cancel(),
-            61 => self.leap(),
-            60 => self.move_tags(),
-            50..60 => {
-                let at = self.pick(self.processes.len());
-                self.processes[at].saves = true;
-                false
-            }
-            _ => false,
-        }
-    }
-
-    /// Starts a task that nobody has asked for yet, if there is one.
-    fn start_later(&mut self) -> bool {
-        let Some(at) = self.later.pop() else {
-            return false;
-        };
-        self.lines.push(format!("= task {at} is asked for"));
-        self.start(at);
         true
     }
 
@@ -478,28 +449,6 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Now, or an instant that has passed: clocks may stand still or be set.
-    fn slipped(&mut self, process: usize) -> Time {
-        let now = self.time_of(process);
-        let may = !self.plan.swarm.even && self.seldom();
-        if !may || self.occasion(&[Fault::TimeSlips]).is_none() {
-            return now;
-        }
-        let back = Duration::from_millis([5, 400, 1_000_000][self.pick(3)]);
-        Time::ZERO + now.since(Time::ZERO).saturating_sub(back)
-    }
-
-    /// Much time passes at once.
-    fn leap(&mut self) -> bool {
-        if self.occasion(&[Fault::TimeLeaps]).is_none() {
-            return false;
-        }
-        let seconds = [1, 61, 400, 4000, 40_000_000][self.pick(5)];
-        self.lines.push(format!("~ {seconds} s"));
-        self.now += Duration::from_secs(seconds);
-        true
-    }
-
     pub(crate) fn pick(&mut self, n: usize) -> usize {
         usize::try_from(self.choose.below(n as u64)).expect("it is small")
     }
@@ -512,7 +461,7 @@ impl<'a> World<'a> {
         value
     }
 
-    fn time_of(&self, process: usize) -> Time {
+    pub(crate) fn time_of(&self, process: usize) -> Time {
         Time::ZERO + (self.now - self.processes[process].begun)
     }
 }
