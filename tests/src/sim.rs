@@ -61,6 +61,8 @@ mod oracles;
 mod plan;
 mod resume;
 mod secrets;
+mod settings;
+mod surprises;
 mod tally;
 mod trouble;
 mod watch;
@@ -188,26 +190,47 @@ pub fn greedy(choose: &mut dyn Choose) -> Run {
     run(plan, recorder)
 }
 
-/// Every world with at most one fault in which a tiny image is moved by this operation, up to `most`
-/// worlds. Stops at the first that goes wrong. How many there were, and that one.
-pub fn every(operation: Operation, most: usize) -> (usize, Option<Run>) {
-    let mut count = 0;
+/// What came of trying all worlds.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Tried {
+    /// How many there were.
+    pub worlds: usize,
+    /// Whether these were all.
+    pub all: bool,
+    /// The first that went wrong; it was the last that was tried.
+    pub failed: Option<Run>,
+}
+
+/// Every world with at most one fault in which a tiny image is moved by this operation, with tokens or
+/// without, up to `most` worlds of each. Faults of which there are endlessly many are left out.
+pub fn every(operation: Operation, most: usize) -> Tried {
+    let mut tried = Tried {
+        worlds: 0,
+        all: true,
+        failed: None,
+    };
     for access in [Access::Open, Access::Bearer] {
         let mut every = Every::default();
-        let enough = count + most / 2;
-        while count < enough && every.another() {
+        let enough = tried.worlds + most;
+        while every.another() {
+            if tried.worlds >= enough {
+                tried.all = false;
+                break;
+            }
             let recorder = Recorder {
                 choose: &mut every,
                 choices: Vec::new(),
             };
             let run = run(Plan::tiny(operation, access), recorder);
-            count += 1;
+            tried.worlds += 1;
             if run.violation.is_some() {
-                return (count, Some(run));
+                tried.failed = Some(run);
+                return tried;
             }
         }
     }
-    (count, None)
+    tried
 }
 
 /// Writes down what is chosen.

@@ -4,6 +4,7 @@
 use http::StatusCode;
 use insta::assert_snapshot;
 use windlass_core::config::InFlight;
+use windlass_core::reference::Repository;
 use windlass_core::{Config, Copy, Job, Place, Platforms, Task};
 use windlass_testbed::{Answer, Bearer, Request, Unions};
 use windlass_tests::world::scenes::{
@@ -96,12 +97,16 @@ fn a_refused_token_of_another_task_is_followed_by_ones_own() {
     fill(&contents, &small());
     // The pull finds out that tokens are wanted; the push, whose token is for both repositories, gets
     // one first, and nobody knows yet that it is of no use.
-    world.lot = Box::new(|job| match job {
-        Job::Credentials(call) if call.repository().is_some_and(|it| it.as_str() == "a/b") => {
-            Lot::Hold
-        }
-        Job::Http(call) if call.request().method() == "HEAD" => Lot::Hold,
-        Job::Http(_) | Job::Store(_) | Job::Credentials(_) | _ => Lot::Run,
+    world.lot = Box::new(|job| {
+        let is_pulled_from = |it: &Repository| it.as_str() == "a/b";
+        let holds = if let Job::Credentials(call) = job {
+            call.repository().is_some_and(is_pulled_from)
+        } else if let Job::Http(call) = job {
+            call.request().method() == "HEAD"
+        } else {
+            false
+        };
+        if holds { Lot::Hold } else { Lot::Run }
     });
     let pulled = world.start(pull(store));
     let pushed = world.start(Task::copy(Copy {

@@ -49,14 +49,16 @@ fn hostile_and_greedy_worlds() {
     }
 }
 
-/// Every fault at every place where it can be, one at a time.
+/// Every fault at every place where it can be, one at a time. For operations with many places these
+/// are the last ones only: `simulate --every 20000` tries them all.
 #[test]
 fn every_fault_everywhere() {
     for operation in Operation::ALL {
-        let (count, failed) = sim::every(operation, 1600);
-        if let Some(run) = failed {
-            check(&run);
+        let tried = sim::every(operation, 400);
+        if let Some(run) = &tried.failed {
+            check(run);
         }
-        assert!(count > 5, "{operation:?}: {count} worlds");
+        let few = operation == Operation::LayoutCopy;
+        assert_eq!(tried.all, few, "{operation:?}: {} worlds", tried.worlds);
     }
 }

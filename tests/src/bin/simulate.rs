@@ -5,6 +5,7 @@
 //! simulate --seeds 2000 --seed-from TEXT   seeds that follow from a text, such as a commit's hash
 //! simulate --seed 17                 one seed, with its transcript
 //! simulate --replay 3,0,0,1          one list of choices, with its transcript
+//! simulate --every 20000             all tiny worlds with one fault, at most so many of each sort
 //! simulate --survey 10000            so many seeds, and each sort of failure with its first seed
 //! simulate --catch 3000              so many seeds, one after the other; the first failure in a line
 //! ```
@@ -25,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use windlass_tests::sim::{Run, Sort, Tally, shrink};
+use windlass_tests::sim::{self, Operation, Run, Sort, Tally, shrink};
 
 /// So many of the first seeds run twice.
 const TWICE: u64 = 200;
@@ -45,6 +46,7 @@ enum Asked {
     },
     Seed(u64),
     Replay(Vec<u64>),
+    Every(usize),
     Survey(u64),
     Catch(u64),
 }
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
                 threads,
             },
         )) => many(sort, count, from.as_deref(), threads),
+        Ok((_, Asked::Every(most))) => every(most),
         Ok((sort, Asked::Seed(seed))) => one(sort, &sort.seeded(seed), true),
         Ok((sort, Asked::Survey(count))) => survey(sort, count),
         Ok((sort, Asked::Catch(count))) => catch(sort, count),
@@ -86,6 +89,10 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), Strin
         match word.as_str() {
             "--seeds" => count = number()?,
             "--seed" => alone = Some(Asked::Seed(number()?)),
+            "--every" => {
+                let most = usize::try_from(number()?).unwrap_or(usize::MAX);
+                alone = Some(Asked::Every(most));
+            }
             "--survey" => alone = Some(Asked::Survey(number()?)),
             "--world" => {
                 sort = match value.as_str() {
@@ -192,6 +199,19 @@ fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode 
     }
     println!("FAILED: too little happened:\n  {}", lacks.join("\n  "));
     ExitCode::FAILURE
+}
+
+/// All tiny worlds of every operation.
+fn every(most: usize) -> ExitCode {
+    for operation in Operation::ALL {
+        let tried = sim::every(operation, most);
+        let all = if tried.all { "all" } else { "not all" };
+        println!("{operation:?}: {} worlds, {all}", tried.worlds);
+        if let Some(run) = tried.failed {
+            return one(Sort::Usual, &run, false);
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 /// What goes wrong in how many of the first seeds.

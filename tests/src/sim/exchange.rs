@@ -16,6 +16,7 @@ use windlass_core::call::{
 use windlass_store::Incoming;
 use windlass_testbed::{Answer, Request};
 
+use super::choose::List;
 use super::fault::Fault;
 use super::mangle;
 use super::plan::Access;
@@ -98,9 +99,8 @@ impl World<'_> {
         };
         if !self.is_ours(&request.host) {
             self.credit(&call);
-            let truthful = !self.models[owner].options().check_references;
             self.watch_tokens(process, owner, sort, Fault::RedirectForeign);
-            let answer = mangle::stranger(&mut *self.choose, &request, owner, truthful);
+            let answer = self.stranger(&request, owner);
             self.spend(&request, sort, Some(Fault::RedirectForeign), Some(&answer));
             return self.deliver(process, call, sort, Delivery::whole(answer));
         }
@@ -131,6 +131,18 @@ impl World<'_> {
         }
     }
 
+    /// What somebody answers who is no registry of ours.
+    fn stranger(&mut self, request: &Request, owner: usize) -> Answer {
+        let even = self.plan.swarm.even;
+        let truthful = even || !self.models[owner].options().check_references;
+        self.strangers += 1;
+        if even && self.strangers > 1 {
+            // Where all is tried: strangers could send it on to each other in all the ways there are.
+            return mangle::stranger(&mut List::new(&[]), request, owner, truthful);
+        }
+        mangle::stranger(&mut *self.choose, request, owner, truthful)
+    }
+
     /// A request that was given up long ago arrives all the same.
     pub(crate) fn arrive_late(&mut self, request: &Request) {
         if let Some(owner) = owner_of(&request.host) {
@@ -159,7 +171,7 @@ impl World<'_> {
             Some(Fault::ResetUnseen) => return Err(broke(TransportErrorKind::Reset)),
             Some(Fault::Late) => return Err(broke(TransportErrorKind::Answer)),
             Some(Fault::Broken | Fault::Rewound) => {
-                let sent = place(&mut *self.choose, request.body.len());
+                let sent = self.place(request.body.len());
                 let part = request.clone().body(request.body.slice(..sent));
                 let at = EPOCH + self.now;
                 self.models[owner].cut(&part, at);
@@ -203,25 +215,25 @@ impl World<'_> {
             Some(Fault::Unanswered) => return Err(broke(TransportErrorKind::Answer)),
             Some(Fault::DeadToken) => self.models[owner].revoke_tokens(),
             Some(Fault::Cut) => {
-                delivery.kept = place(&mut *self.choose, len);
+                delivery.kept = self.place(len);
                 delivery.end = Err(broke(TransportErrorKind::Reset).expect("it broke"));
             }
             Some(Fault::Stalled) => {
                 self.now += IDLE;
-                delivery.kept = place(&mut *self.choose, len);
+                delivery.kept = self.place(len);
                 delivery.end = Err(broke(TransportErrorKind::Idle).expect("it broke"));
             }
             Some(Fault::LostExchange) if sort != Sort::GetBlob => return Err(None),
             Some(Fault::LostExchange) => {
-                delivery.kept = place(&mut *self.choose, len);
+                delivery.kept = self.place(len);
                 delivery.lost = true;
             }
             Some(Fault::CrashInBody) => {
-                delivery.kept = place(&mut *self.choose, len);
+                delivery.kept = self.place(len);
                 delivery.crash = true;
             }
             Some(Fault::DiskFull) => {
-                let room = place(&mut *self.choose, len) as u64;
+                let room = self.place(len) as u64;
                 self.each_disk(|notes| notes.room = Some(room));
             }
             Some(fault) => {
@@ -281,7 +293,9 @@ impl World<'_> {
         let body = &delivery.answer.body;
         let body = &body[..delivery.kept.min(body.len())];
         // A few pieces, not many: each is copied by the store.
-        let pieces = if sort == Sort::GetBlob {
+        let pieces = if self.plan.swarm.even {
+            2
+        } else if sort == Sort::GetBlob {
             1 + usize::try_from(self.choose.below(4)).expect("it is small")
         } else {
             1
@@ -359,6 +373,20 @@ impl World<'_> {
             .push(format!("{} {url}", call.request().method()));
     }
 
+    /// A place in a body of this length: where it ends, begins, and in between.
+    fn place(&mut self, len: usize) -> usize {
+        // Where all are tried, these must do.
+        let places = if self.plan.swarm.even { 5 } else { 6 };
+        match self.choose.below(places) {
+            0 => len / 2,
+            1 => 0,
+            2 => 1.min(len),
+            3 => len.saturating_sub(1),
+            4 => len,
+            _ => usize::try_from(self.choose.below(len as u64 + 1)).unwrap_or(len),
+        }
+    }
+
     fn is_ours(&self, host: &str) -> bool {
         let Some(owner) = owner_of(host) else {
             return false;
@@ -393,18 +421,6 @@ fn path(target: &str) -> &str {
 
 fn not_sent(kind: TransportErrorKind) -> Interrupted {
     Interrupted::NotSent(TransportError::new(kind, "planned"))
-}
-
-/// A place in a body of this length: where it ends, begins, and in between.
-fn place(choose: &mut dyn super::choose::Choose, len: usize) -> usize {
-    match choose.below(6) {
-        0 => len / 2,
-        1 => 0,
-        2 => 1.min(len),
-        3 => len.saturating_sub(1),
-        4 => len,
-        _ => usize::try_from(choose.below(len as u64 + 1)).unwrap_or(len),
-    }
 }
 
 /// A status by its number.

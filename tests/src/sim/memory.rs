@@ -57,7 +57,7 @@ pub(crate) struct Bounds {
 /// its request, and their keys, all of which hold a digest of 71 bytes.
 const PART: u64 = 6 << 10;
 /// Bytes of a place in all the lines where a part is waited for.
-const LINE: u64 = 1 << 10;
+const LINE: u64 = 512;
 /// A document is there as bytes, and read.
 const READ: u64 = 8;
 
@@ -77,8 +77,8 @@ impl Bounds {
             fixed: 64 << 10,
             parts: plan.tasks.iter().map(parts).sum::<usize>() as u64,
             most_parts: objects as u64 * plan.tasks.len() as u64,
-            answer: token_body + error_body + (24 << 10),
-            answers: 256,
+            answer: token_body + error_body + (12 << 10),
+            answers: 128,
             task: 64 * 1024 + documents * READ + most,
             call: 128 * 1024 + document * READ + 2 * most,
         }

@@ -87,6 +87,12 @@ impl World<'_> {
         if request.body.is_empty() {
             kinds.retain(|fault| *fault != Broken);
         }
+        if self.plan.swarm.even {
+            // All are tried, each once.
+            kinds.sort_unstable();
+            kinds.dedup();
+            return self.occasion(&kinds);
+        }
         let (times, rare): (usize, &[Fault]) = match sort {
             Sort::GetBlob if request.headers.contains_key(http::header::RANGE) => {
                 (4, &[LyingRange, RangeIgnored])

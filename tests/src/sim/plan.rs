@@ -6,19 +6,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::StatusCode;
 use serde_json::Value;
 use windlass_core::config::{InFlight, Limits, Retry};
 use windlass_core::{Config, Digest, Platform};
-use windlass_testbed::{
-    Announced, Auth, Basic, Bearer, Image, Index, Location, Model, OCI_MANIFEST, Options, Ranges,
-    Signature, Stale, Storage, Unions, UnreadableMount, User, descriptor, image_for, index,
-};
+use windlass_testbed::{Image, Index, Model, OCI_MANIFEST, descriptor, image_for, index};
 
 use super::choose::Choose;
 use super::fault::{Fault, Swarm};
 use super::greedy;
-use super::secrets::mark;
+pub(crate) use super::settings::Access;
+use super::settings::{Setting, options, setting};
 use crate::world::scenes::digest;
 
 /// The sorts of tasks.
@@ -112,29 +109,6 @@ impl Planned {
             | Operation::Resolve => None,
         }
     }
-}
-
-/// How a registry knows its callers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Access {
-    Open,
-    Basic,
-    Bearer,
-    /// With an identity token in place of a password.
-    Refresh,
-    /// The token service is on another host that is trusted.
-    Elsewhere,
-    /// It is on another host that is not: what is asked of it is asked anonymously.
-    Untrusted,
-}
-
-/// A registry to be.
-#[derive(Clone, Debug)]
-pub(crate) struct Setting {
-    pub(crate) access: Access,
-    pub(crate) options: Options,
-    /// Nothing about it costs more requests than usual.
-    pub(crate) plain: bool,
 }
 
 /// An image or an index of images.
@@ -257,6 +231,16 @@ impl Plan {
     /// The smallest world for an operation, with at most one fault, which may be any.
     pub(crate) fn tiny(operation: Operation, access: Access) -> Self {
         let image = image_for(PLATFORMS[0], &[b"layer".to_vec()]);
+        // There is no end to what these can be.
+        let endless = [
+            Fault::Arbitrary,
+            Fault::Noisy,
+            Fault::Endless,
+            Fault::NewRealm,
+        ];
+        let endless = endless
+            .iter()
+            .fold(0_u64, |bits, kind| bits | 1 << kind.place());
         let task = Planned {
             operation,
             picture: 0,
@@ -281,7 +265,7 @@ impl Plan {
             in_flight: 1,
             swarm: Swarm {
                 rate: 1000,
-                kinds: u64::MAX,
+                kinds: !endless,
                 crashes: 1000,
                 most: 1,
                 even: true,
@@ -436,102 +420,6 @@ fn planned(choose: &mut dyn Choose, pictures: &[Picture], processes: usize) -> P
     }
 }
 
-fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -> Setting {
-    let access = match choose.below(8) {
-        0 | 1 => Access::Open,
-        2 => Access::Basic,
-        3 | 4 => Access::Bearer,
-        5 => Access::Refresh,
-        6 => Access::Elsewhere,
-        _ if written => Access::Elsewhere,
-        _ => Access::Untrusted,
-    };
-    let mut options = options(registry, access);
-    let mut plain = true;
-    if let Auth::Bearer(bearer) = &mut options.auth {
-        bearer.life = Duration::from_secs([300, 300, 61, 3600][small(choose, 4)]);
-        bearer.announced = match choose.below(4) {
-            0 | 1 => Announced::Real,
-            2 => Announced::Omitted,
-            _ => Announced::Seconds(3600),
-        };
-        bearer.unions = [
-            Unions::Granted,
-            Unions::Granted,
-            Unions::RefusedAtRealm,
-            Unions::RefusedAtRegistry,
-        ][small(choose, 4)];
-        if choose.below(4) == 3 {
-            bearer.insufficient = StatusCode::FORBIDDEN;
-        }
-        plain = bearer.unions == Unions::Granted;
-    }
-    if choose.below(3) == 2 {
-        let mut storage = Storage::new(format!("https://cdn{registry}.example"));
-        if choose.below(2) == 1 {
-            storage.signature = Signature::OneTime;
-        }
-        options.storage = Some(storage);
-        plain = false;
-    }
-    match choose.below(6) {
-        4 => options.ranges = Ranges::Ignored,
-        5 => options.ranges = Ranges::Shortened(100_000),
-        _ => {}
-    }
-    options.uploads.location = match choose.below(4) {
-        0 | 1 => Location::Relative,
-        2 => Location::Absolute,
-        _ => Location::Elsewhere(format!("https://up{registry}.example")),
-    };
-    options.uploads.signed_location = choose.below(2) == 1;
-    options.uploads.stale = [Stale::OutOfRange, Stale::Invalid][small(choose, 2)];
-    options.uploads.keep_partial = choose.below(2) == 0;
-    if choose.below(2) == 1 {
-        options.uploads.unreadable_mount = UnreadableMount::Session;
-    }
-    options.digest_header = choose.below(5) < 4;
-    options.check_references = choose.below(2) == 0;
-    Setting {
-        access,
-        options,
-        plain,
-    }
-}
-
-/// The usual options of a registry.
-fn options(registry: usize, access: Access) -> Options {
-    let mark = mark(registry);
-    let users = [("alice".to_owned(), User::new(format!("{mark}password")))];
-    let realm = match access {
-        Access::Elsewhere | Access::Untrusted => format!("https://auth{registry}.example/token"),
-        Access::Open | Access::Basic | Access::Bearer | Access::Refresh => {
-            "https://{host}/token".to_owned()
-        }
-    };
-    let auth = match access {
-        Access::Open => Auth::Open,
-        Access::Basic => Auth::Basic(Basic {
-            users: users.into(),
-            anonymous_pull: false,
-        }),
-        Access::Bearer | Access::Refresh | Access::Elsewhere | Access::Untrusted => {
-            Auth::Bearer(Bearer {
-                realm,
-                users: users.into(),
-                anonymous_pull: access == Access::Untrusted,
-                ..Bearer::default()
-            })
-        }
-    };
-    Options {
-        auth,
-        scheme: "https",
-        mark,
-        ..Options::default()
-    }
-}
-
-fn small(choose: &mut dyn Choose, n: usize) -> usize {
+pub(crate) fn small(choose: &mut dyn Choose, n: usize) -> usize {
     usize::try_from(choose.below(n as u64)).expect("it is small")
 }

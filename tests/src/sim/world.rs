@@ -53,6 +53,8 @@ pub(crate) struct World<'a> {
     pub(crate) results: Vec<Option<Result<Report, Failure>>>,
     pub(crate) crashes: u32,
     pub(crate) resumed: u32,
+    /// How often somebody was asked who is no registry of ours.
+    pub(crate) strangers: u32,
 }
 
 /// A session and the driver around it.
@@ -69,7 +71,7 @@ pub(crate) struct Process {
     pub(crate) fetched: BTreeMap<String, u32>,
     /// Its last checkpoint, and whether it is to take one.
     pub(crate) saved: Option<Saved>,
-    saves: bool,
+    pub(crate) saves: bool,
     /// What tasks that were resumed must end with.
     pub(crate) pinned: BTreeMap<TaskId, String>,
     /// Tasks that were not in a checkpoint any more.
@@ -130,6 +132,7 @@ impl<'a> World<'a> {
             credits: Vec::new(),
             crashes: 0,
             resumed: 0,
+            strangers: 0,
         };
         world.put_tags();
         world.inherit();
@@ -228,7 +231,7 @@ impl<'a> World<'a> {
     }
 
     /// Starts a task, perhaps once more.
-    fn start(&mut self, at: usize) {
+    pub(crate) fn start(&mut self, at: usize) {
         let task = self.plan.tasks[at];
         self.economy
             .starts(&task, &self.plan.pictures[task.picture]);
@@ -282,39 +285,12 @@ impl<'a> World<'a> {
         true
     }
 
-    /// Things that nobody waits for, at any step.
-    fn surprises(&mut self) -> bool {
-        if self.calm || self.plan.swarm.even {
-            return false;
-        }
-        match self.choose.below(64) {
-            63 => self.start_later(),
-            62 => self.choose_cancel(),
-            61 => self.leap(),
-            60 => self.move_tags(),
-            50..60 => {
-                let at = self.pick(self.processes.len());
-                self.processes[at].saves = true;
-                false
-            }
-            _ => false,
-        }
-    }
-
-    /// Starts a task that nobody has asked for yet, if there is one.
-    fn start_later(&mut self) -> bool {
-        let Some(at) = self.later.pop() else {
-            return false;
-        };
-        self.lines.push(format!("= task {at} is asked for"));
-        self.start(at);
-        true
-    }
-
     /// Nobody wants anything: something outside happens.
     fn proceed(&mut self, outside: usize, until: Option<Duration>) {
         let reorders = self.plan.reorders;
-        if !self.late.is_empty() && (outside == 0 || self.choose.below(4) == 3) {
+        // Where all is tried, there is one way to be late by so many steps.
+        let n = if self.plan.swarm.even { 2 } else { 4 };
+        if !self.late.is_empty() && (outside == 0 || self.choose.below(n) == n - 1) {
             let request = self.late.remove(0);
             return self.arrive_late(&request);
         }
@@ -490,28 +466,6 @@ impl<'a> World<'a> {
             }
             _ => {}
         }
-    }
-
-    /// Now, or an instant that has passed: clocks may stand still or be set.
-    fn slipped(&mut self, process: usize) -> Time {
-        let now = self.time_of(process);
-        let may = !self.plan.swarm.even && self.seldom();
-        if !may || self.occasion(&[Fault::TimeSlips]).is_none() {
-            return now;
-        }
-        let back = Duration::from_millis([5, 400, 1_000_000][self.pick(3)]);
-        Time::ZERO + now.since(Time::ZERO).saturating_sub(back)
-    }
-
-    /// Much time passes at once.
-    fn leap(&mut self) -> bool {
-        if self.occasion(&[Fault::TimeLeaps]).is_none() {
-            return false;
-        }
-        let seconds = [1, 61, 400, 4000, 40_000_000][self.pick(5)];
-        self.lines.push(format!("~ {seconds} s"));
-        self.now += Duration::from_secs(seconds);
-        true
     }
 
     pub(crate) fn pick(&mut self, n: usize) -> usize {

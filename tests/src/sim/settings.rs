@@ -1,0 +1,135 @@
+//! The registries of a world: who may do what there, and in which of the ways that are met.
+//!
+//! Responsible for drawing what a correct registry may be like. Must not know what is in it (`plan`).
+
+use std::time::Duration;
+
+use http::StatusCode;
+use windlass_testbed::{
+    Announced, Auth, Basic, Bearer, Location, Options, Ranges, Signature, Stale, Storage, Unions,
+    UnreadableMount, User,
+};
+
+use super::choose::Choose;
+use super::plan::small;
+use super::secrets::mark;
+
+/// How a registry knows its callers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Access {
+    Open,
+    Basic,
+    Bearer,
+    /// With an identity token in place of a password.
+    Refresh,
+    /// The token service is on another host that is trusted.
+    Elsewhere,
+    /// It is on another host that is not: what is asked of it is asked anonymously.
+    Untrusted,
+}
+
+/// A registry to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) access: Access,
+    pub(crate) options: Options,
+    /// Nothing about it costs more requests than usual.
+    pub(crate) plain: bool,
+}
+
+/// Any registry; one that is written to knows who writes.
+pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -> Setting {
+    let access = match choose.below(8) {
+        0 | 1 => Access::Open,
+        2 => Access::Basic,
+        3 | 4 => Access::Bearer,
+        5 => Access::Refresh,
+        6 => Access::Elsewhere,
+        _ if written => Access::Elsewhere,
+        _ => Access::Untrusted,
+    };
+    let mut options = options(registry, access);
+    let mut plain = true;
+    if let Auth::Bearer(bearer) = &mut options.auth {
+        bearer.life = Duration::from_secs([300, 300, 61, 3600][small(choose, 4)]);
+        bearer.announced = match choose.below(4) {
+            0 | 1 => Announced::Real,
+            2 => Announced::Omitted,
+            _ => Announced::Seconds(3600),
+        };
+        bearer.unions = [
+            Unions::Granted,
+            Unions::Granted,
+            Unions::RefusedAtRealm,
+            Unions::RefusedAtRegistry,
+        ][small(choose, 4)];
+        if choose.below(4) == 3 {
+            bearer.insufficient = StatusCode::FORBIDDEN;
+        }
+        plain = bearer.unions == Unions::Granted;
+    }
+    if choose.below(3) == 2 {
+        let mut storage = Storage::new(format!("https://cdn{registry}.example"));
+        if choose.below(2) == 1 {
+            storage.signature = Signature::OneTime;
+        }
+        options.storage = Some(storage);
+        plain = false;
+    }
+    match choose.below(6) {
+        4 => options.ranges = Ranges::Ignored,
+        5 => options.ranges = Ranges::Shortened(100_000),
+        _ => {}
+    }
+    options.uploads.location = match choose.below(4) {
+        0 | 1 => Location::Relative,
+        2 => Location::Absolute,
+        _ => Location::Elsewhere(format!("https://up{registry}.example")),
+    };
+    options.uploads.signed_location = choose.below(2) == 1;
+    options.uploads.stale = [Stale::OutOfRange, Stale::Invalid][small(choose, 2)];
+    options.uploads.keep_partial = choose.below(2) == 0;
+    if choose.below(2) == 1 {
+        options.uploads.unreadable_mount = UnreadableMount::Session;
+    }
+    options.digest_header = choose.below(5) < 4;
+    options.check_references = choose.below(2) == 0;
+    Setting {
+        access,
+        options,
+        plain,
+    }
+}
+
+/// The usual options of a registry.
+pub(crate) fn options(registry: usize, access: Access) -> Options {
+    let mark = mark(registry);
+    let users = [("alice".to_owned(), User::new(format!("{mark}password")))];
+    let realm = match access {
+        Access::Elsewhere | Access::Untrusted => format!("https://auth{registry}.example/token"),
+        Access::Open | Access::Basic | Access::Bearer | Access::Refresh => {
+            "https://{host}/token".to_owned()
+        }
+    };
+    let auth = match access {
+        Access::Open => Auth::Open,
+        Access::Basic => Auth::Basic(Basic {
+            users: users.into(),
+            anonymous_pull: false,
+        }),
+        Access::Bearer | Access::Refresh | Access::Elsewhere | Access::Untrusted => {
+            Auth::Bearer(Bearer {
+                realm,
+                users: users.into(),
+                anonymous_pull: access == Access::Untrusted,
+                ..Bearer::default()
+            })
+        }
+    };
+    Options {
+        auth,
+        scheme: "https",
+        mark,
+        ..Options::default()
+    }
+}
