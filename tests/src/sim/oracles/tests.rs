@@ -113,7 +113,7 @@ fn a_name_before_what_it_stands_for() {
         world.after_step();
     });
     assert!(
-        said.starts_with("Some(\"t0\") is named, but sha256:"),
+        said.starts_with("names: Some(\"t0\") is named, but sha256:"),
         "{said}"
     );
 }
@@ -148,7 +148,7 @@ fn a_manifest_before_its_blobs_in_a_registry_that_does_not_look() {
             assert_eq!(answer.status, 201);
             world.after_request(&request);
         });
-        let expected = format!("reg1/dst/two has {what}, but sha256:");
+        let expected = format!("names: reg1/dst/two has {what}, but sha256:");
         assert!(said.starts_with(&expected), "{said}");
     }
 }
@@ -159,7 +159,7 @@ fn a_secret_that_is_shown() {
     let said = said(Operation::Pull, |world| {
         world.line(format!("why not: {secret}"))
     });
-    assert!(said.starts_with("a secret is shown"), "{said}");
+    assert!(said.starts_with("secrets: one is shown"), "{said}");
 }
 
 #[test]
@@ -171,7 +171,10 @@ fn a_secret_that_goes_to_somebody_else() {
         let leak = Request::new(Method::GET, "reg1.example", target);
         world.check_request(&call, &leak);
     });
-    assert!(said.starts_with("GET reg1.example gets Found"), "{said}");
+    assert!(
+        said.starts_with("secrets: GET reg1.example gets Found"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn a_private_address() {
         let leak = Request::new(Method::GET, "169.254.169.254", "/latest");
         world.check_request(&call, &leak);
     });
-    assert_eq!(said, "169.254.169.254 is private");
+    assert_eq!(said, "hops: 169.254.169.254 is private");
 }
 
 #[test]
@@ -196,7 +199,7 @@ fn more_at_once_than_is_allowed() {
         }
         world.check_slots(0);
     });
-    assert_eq!(said, "2 exchanges with reg0 outside, 1 allowed");
+    assert_eq!(said, "slots: 2 exchanges with reg0 outside, 1 allowed");
 }
 
 /// Single flight.
@@ -219,7 +222,7 @@ fn a_token_that_is_asked_for_twice() {
     });
     assert_eq!(
         again,
-        "a token is asked for again, though nothing went wrong"
+        "single flight: a token is asked for 2 times, 1 would have done"
     );
     let at_once = said(Operation::Pull, |world| {
         let call = token(world);
@@ -235,7 +238,10 @@ fn a_token_that_is_asked_for_twice() {
         });
         world.check_job(0, &call);
     });
-    assert_eq!(at_once, "a token is asked for twice at once: /token");
+    assert_eq!(
+        at_once,
+        "single flight: a token is asked for twice at once: /token"
+    );
 }
 
 #[test]
@@ -243,7 +249,7 @@ fn trouble_that_nobody_made() {
     let said = said(Operation::Pull, |world| {
         world.check_blame("GET https://reg0.example/v2/: connection lost");
     });
-    assert!(said.starts_with("nothing explains: GET"), "{said}");
+    assert!(said.starts_with("blame: nothing explains: GET"), "{said}");
 }
 
 #[test]
@@ -261,7 +267,7 @@ fn more_requests_than_were_needed() {
         world.economy.requests = 50;
         world.check_requests();
     });
-    assert!(said.starts_with("50 requests, "), "{said}");
+    assert!(said.starts_with("economy: 50 requests, "), "{said}");
 }
 
 #[test]
@@ -269,7 +275,10 @@ fn a_task_that_fails_for_no_reason() {
     let said = said(Operation::Pull, |world| {
         world.check_result(0, &Err(failure()))
     });
-    assert!(said.starts_with("nothing went wrong, but task 0"), "{said}");
+    assert!(
+        said.starts_with("liveness: nothing went wrong, but task 0"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -280,7 +289,7 @@ fn a_task_that_stands_still() {
             assert!(world.step());
         }
     });
-    assert_eq!(said, "nothing happens any more");
+    assert_eq!(said, "ends: nothing happens any more");
 }
 
 #[test]
@@ -294,7 +303,7 @@ fn a_resumed_task_that_ends_with_something_else() {
         world.check_pinned(0, pinned.as_str(), &result);
     });
     assert!(
-        said.starts_with("task 0 was resumed with sha256:"),
+        said.starts_with("checkpoint: task 0 was resumed with sha256:"),
         "{said}"
     );
 }
@@ -309,7 +318,7 @@ fn a_task_that_a_checkpoint_has_forgotten() {
         }
     });
     assert!(
-        said.starts_with("task0 was not in a checkpoint, and goes on"),
+        said.starts_with("checkpoint: task0 was not in one, and goes on"),
         "{said}"
     );
 }
@@ -326,7 +335,7 @@ fn a_session_that_holds_more_than_it_may() {
         world.bury(process);
     });
     assert!(
-        said.starts_with("a session with 1 unfinished tasks held "),
+        said.starts_with("memory: a session with 1 unfinished tasks held "),
         "{said}"
     );
 }
@@ -343,5 +352,5 @@ fn a_call_that_takes_more_than_it_may() {
             drop(taken);
         });
     });
-    assert!(said.starts_with("one call took 8"), "{said}");
+    assert!(said.starts_with("memory: one call took 8"), "{said}");
 }
