@@ -99,7 +99,6 @@ impl World<'_> {
         };
         if !self.is_ours(&request.host) {
             self.credit(&call);
-            self.watch_tokens(process, owner, sort, Fault::RedirectForeign);
             let answer = self.stranger(&request, owner);
             self.spend(&request, sort, Some(Fault::RedirectForeign), Some(&answer));
             return self.deliver(process, call, sort, Delivery::whole(answer));
@@ -110,7 +109,7 @@ impl World<'_> {
             if !fault.is_harmless() {
                 self.credit(&call);
             }
-            self.watch_tokens(process, owner, sort, fault);
+            self.watch_fault(process, owner, fault);
             if fault == Fault::Late {
                 self.late.push(request.clone());
             }
@@ -118,6 +117,9 @@ impl World<'_> {
         match self.serve(&request, sort, owner, fault) {
             Ok(delivery) => {
                 self.watch_answer(process, &call, sort, owner, &delivery.answer);
+                if sort == Sort::Token && fault.is_none() {
+                    self.watch_token(process, &call, &delivery.answer);
+                }
                 self.spend(&request, sort, fault, Some(&delivery.answer));
                 self.deliver(process, call, sort, delivery)
             }

@@ -101,7 +101,8 @@ pub(crate) fn spoil(
         }
         Fault::Garbled if len > 0 => {
             let mut bytes = answer.body.to_vec();
-            let at = [len - 1, 0, within(&bytes)][pick(choose, 3)];
+            let place = [len - 1, 0, len / 2][pick(choose, 3)];
+            let at = within(&bytes).unwrap_or(place);
             bytes[at] ^= [1, 0x20, 0x80][pick(choose, 3)];
             answer.body = bytes.into();
         }
@@ -186,12 +187,10 @@ pub(crate) fn rewound(kept: usize) -> Answer {
     .header("range", format!("0-{}", kept.saturating_sub(1)))
 }
 
-/// Where a manifest still reads as one when it was changed; the middle of everything else.
-fn within(bytes: &[u8]) -> usize {
-    let mut words = bytes.windows(9);
-    words
-        .position(|word| word == b".layer.v1")
-        .map_or(bytes.len() / 2, |at| at + 1)
+/// Where a manifest still reads as one when it was changed.
+fn within(bytes: &[u8]) -> Option<usize> {
+    let place = bytes.windows(9).position(|word| word == b".layer.v1")?;
+    Some(place + 1)
 }
 
 fn unauthorized(choose: &mut dyn Choose, owner: usize, access: Access, truthful: bool) -> Answer {

@@ -19,6 +19,7 @@ use super::exchange::owner_of;
 use super::fault::Fault;
 use super::plan::{Access, Operation, Picture, Planned};
 use super::secrets::{self, Found, Sort};
+use super::watch::token_key;
 use super::world::World;
 
 /// Bytes of blobs and requests: what was used, and what it may have been.
@@ -34,8 +35,6 @@ pub(crate) struct Economy {
     pub(crate) needed: u64,
     /// A token was dead before it was good for anything, which is as good as a refusal.
     pub(crate) refused: bool,
-    /// What may have cost each registry's tokens their lives.
-    pub(crate) dead_tokens: [u32; 2],
     /// How many requests there may be in the end, if that can be told.
     pub(crate) allowed: Option<u64>,
     /// What was counted already: who moves it where.
@@ -121,12 +120,7 @@ impl World<'_> {
             self.check_patience(process, owner);
             return (Some(owner), None);
         }
-        let authorization = request.headers().get("authorization");
-        let body = match request.body() {
-            Payload::Bytes(bytes) => bytes.to_vec(),
-            _ => Vec::new(),
-        };
-        let key = format!("{uri} {authorization:?} {body:?}");
+        let key = token_key(call);
         let mut running = self.processes[process].running.iter();
         let twice = running.any(|other| other.token.as_ref() == Some(&key));
         self.check(!twice, || {
@@ -140,10 +134,8 @@ impl World<'_> {
             .entry(key.clone())
             .or_default();
         *fetched += 1;
-        let fetched = *fetched;
-        let life = self.now - self.processes[process].begun;
-        self.check_fetches(owner, fetched, life);
-        let again = fetched > 1 && self.now < Duration::from_secs(30);
+        let again = *fetched > 1 && self.now < Duration::from_secs(30);
+        self.check_fetch(process, call);
         let (total, granted) = (self.total(), self.plan.settings[owner].plain);
         self.check(!again || total > 0 || !granted, || {
             "single flight: a token is asked for again, though nothing went wrong".into()

@@ -3,11 +3,12 @@
 //! Responsible for patience, for credentials that nobody asked for, for questions that are asked
 //! twice, and for what a task leaves outside. Must not make anything happen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use http::{StatusCode, header};
-use windlass_core::call::{Body, Call, Source};
+use serde_json::Value;
+use windlass_core::call::{Body, Call, Payload, Source};
 use windlass_core::config::Retry;
 use windlass_core::credential::CredentialCall;
 use windlass_core::{JobId, TaskId, Time};
@@ -26,6 +27,10 @@ pub(crate) struct Watch {
     accepted: [bool; 2],
     /// What credentials were asked for.
     asked: BTreeSet<String>,
+    /// The tokens that came last, by what was asked for, and when.
+    tokens: BTreeMap<String, (String, Duration)>,
+    /// Tokens that were refused.
+    refused: BTreeSet<String>,
     /// Answers that ask for patience and are not reported yet: for how long.
     slower: Vec<(JobId, usize, Duration)>,
     /// Until when nothing new goes out to a registry.
@@ -44,9 +49,13 @@ impl World<'_> {
     ) {
         let watch = &mut self.processes[process].watch;
         let status = answer.status;
+        let presented = call.request().headers().get(header::AUTHORIZATION);
+        let presented = presented.and_then(|it| it.to_str().ok());
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             watch.challenged[owner] = true;
-        } else if call.request().headers().contains_key(header::AUTHORIZATION) {
+            let token = presented.and_then(|it| it.strip_prefix("Bearer "));
+            watch.refused.extend(token.map(str::to_owned));
+        } else if presented.is_some() {
             watch.accepted[owner] |= sort != Sort::Token;
         }
         let said = answer.headers.get(header::RETRY_AFTER);
@@ -109,36 +118,38 @@ impl World<'_> {
         });
     }
 
-    /// What can make a token worthless, or lose it.
-    pub(crate) fn watch_tokens(&mut self, process: usize, owner: usize, sort: Sort, fault: Fault) {
-        use Fault::{Arbitrary, Bloated, DeadToken, NewRealm, RefusedMount, Revoked, Unauthorized};
+    /// A registry forgets its tokens: a task survives that if they were good for anything before.
+    pub(crate) fn watch_fault(&mut self, process: usize, owner: usize, fault: Fault) {
         // A request that was challenged before has one refusal already, and tasks share tokens.
         let alone = self.plan.processes == 1 && self.plan.tasks.len() == 1;
         let proven = alone && self.processes[process].watch.accepted[owner];
-        self.economy.refused |= fault == Revoked && !proven;
-        let refuses = matches!(
-            fault,
-            Arbitrary | Bloated | DeadToken | NewRealm | RefusedMount | Revoked | Unauthorized
-        );
-        if sort == Sort::Token || refuses {
-            self.economy.dead_tokens[owner] += 1;
+        self.economy.refused |= fault == Fault::Revoked && !proven;
+    }
+
+    /// A token came as it was sent.
+    pub(crate) fn watch_token(&mut self, process: usize, call: &Call, answer: &Answer) {
+        let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let token = said["access_token"].as_str().or(said["token"].as_str());
+        if let Some(token) = token {
+            let granted = (token.to_owned(), self.now);
+            let tokens = &mut self.processes[process].watch.tokens;
+            tokens.insert(token_key(call), granted);
         }
     }
 
-    /// One request for each token and each reason to have another one.
-    pub(crate) fn check_fetches(&mut self, owner: usize, fetched: u32, life: Duration) {
-        // No token lives shorter than a minute, less what it is refreshed early by.
-        let expired = u32::try_from(life.as_secs() / 50).unwrap_or(u32::MAX);
-        let troubles = self.economy.dead_tokens[owner];
-        // Whoever has a union of scopes refused may try another token before it is split.
-        let tries = if self.plan.settings[owner].plain {
-            1
-        } else {
-            1 + self.plan.in_flight
-        };
-        let most = (1 + troubles + expired) * tries;
-        self.check(fetched <= most, || {
-            format!("single flight: a token is asked for {fetched} times, {most} would have done")
+    /// No other token is fetched as long as the one that is there was not refused. None lives shorter
+    /// than a minute, less what it is refreshed early by.
+    pub(crate) fn check_fetch(&mut self, process: usize, call: &Call) {
+        let watch = &self.processes[process].watch;
+        let last = watch.tokens.get(&token_key(call));
+        // A session forgets tokens if there are too many.
+        let good = last.filter(|_| watch.tokens.len() < 100);
+        let good = good.is_some_and(|(token, at)| {
+            let old = self.now - *at > Duration::from_secs(50);
+            !old && !watch.refused.contains(token)
+        });
+        self.check(!good, || {
+            "single flight: a token is fetched though the one that is there was not refused".into()
         });
     }
 
@@ -179,4 +190,15 @@ impl World<'_> {
 pub(crate) enum Aborted {
     No,
     Yes,
+}
+
+/// What a request for a token asks for.
+pub(crate) fn token_key(call: &Call) -> String {
+    let request = call.request();
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    let body = match request.body() {
+        Payload::Bytes(bytes) => bytes.to_vec(),
+        _ => Vec::new(),
+    };
+    format!("{} {authorization:?} {body:?}", request.uri())
 }
