@@ -458,3 +458,6 @@ impl Call {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,351 @@
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec;
+
+use http::{HeaderValue, Method};
+
+use super::*;
+
+fn origin() -> Origin {
+    "https://reg.example".parse().expect("an origin")
+}
+
+fn call_of(method: Method, payload: Payload, expect: Expect) -> Call {
+    let mut request = http::Request::new(payload);
+    *request.method_mut() = method;
+    Call::new(JobId(7), origin(), request, expect, 10)
+}
+
+fn call(expect: Expect) -> Call {
+    call_of(Method::GET, Payload::Empty, expect)
+}
+
+/// A blob of eight bytes, of which some are there.
+fn blob(asked: &[u8]) -> Call {
+    let mut hashing = Hashing::new(Algorithm::Sha256);
+    hashing.update(asked);
+    call(Expect::Blob {
+        store: StoreId(3),
+        digest: digest(),
+        size: 8,
+        hashing,
+    })
+}
+
+fn digest() -> Digest {
+    Digest::of(Algorithm::Sha256, b"12345678")
+}
+
+fn head(status: u16, headers: &[(&'static str, &str)]) -> http::Response<()> {
+    let mut head = http::Response::new(());
+    *head.status_mut() = StatusCode::from_u16(status).expect("a status");
+    for (name, value) in headers {
+        let value = HeaderValue::from_str(value).expect("a value");
+        head.headers_mut().append(*name, value);
+    }
+    head
+}
+
+fn ended(call: Call) -> Exchanged {
+    match call.finish(Ok(())).into_outcome() {
+        Outcome::Http(exchanged) => *exchanged,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What becomes of a body, and what was wrong with its head.
+fn shown(mut call: Call, status: u16, headers: &[(&'static str, &str)]) -> String {
+    let receive = match call.head(head(status, headers)) {
+        Receive::Collect => "collect".to_string(),
+        Receive::Store { store, offset, .. } => format!("to {store} from {offset}"),
+        Receive::Discard { limit } => format!("discard {limit}"),
+    };
+    match ended(call).flaw {
+        Some(flaw) => format!("{receive}: {flaw:?}"),
+        None => receive,
+    }
+}
+
+/// RNG-03 to RNG-06, HTTP-16, PULLB-04.
+#[test]
+fn heads_of_blobs() {
+    let range = |said: &str| format!(r#"discard 0: Range {{ said: Some("{said}") }}"#);
+    let length = |expected: u64, declared: u64| {
+        format!("discard 0: Length {{ expected: {expected}, declared: {declared} }}")
+    };
+    type Row<'a> = (&'a [u8], u16, &'a [(&'static str, &'a str)], String);
+    let part = ("content-range", "bytes 3-7/8");
+    let table: &[Row<'_>] = &[
+        (b"", 200, &[], "to s3 from 0".into()),
+        (b"", 200, &[("content-length", "8")], "to s3 from 0".into()),
+        (b"", 200, &[("content-length", "9")], length(8, 9)),
+        (b"", 200, &[("content-length", "7")], length(8, 7)),
+        (b"", 200, &[("content-length", "x")], "to s3 from 0".into()),
+        (b"123", 200, &[], "to s3 from 0".into()),
+        (
+            b"123",
+            200,
+            &[("content-length", "8")],
+            "to s3 from 0".into(),
+        ),
+        (b"123", 200, &[("content-length", "5")], length(8, 5)),
+        (b"123", 206, &[part], "to s3 from 3".into()),
+        (
+            b"123",
+            206,
+            &[part, ("content-length", "5")],
+            "to s3 from 3".into(),
+        ),
+        (b"123", 206, &[part, ("content-length", "8")], length(5, 8)),
+        (
+            b"123",
+            206,
+            &[("content-range", "bytes 3-7/*")],
+            "to s3 from 3".into(),
+        ),
+        (
+            b"123",
+            206,
+            &[("content-range", "bytes 3-5/8")],
+            "to s3 from 3".into(),
+        ),
+        (
+            b"123",
+            206,
+            &[("content-range", "bytes 3-8/9")],
+            range("bytes 3-8/9"),
+        ),
+        (
+            b"123",
+            206,
+            &[("content-range", "bytes 3-8/*")],
+            range("bytes 3-8/*"),
+        ),
+        (
+            b"123",
+            206,
+            &[("content-range", "bytes 3-7/9")],
+            range("bytes 3-7/9"),
+        ),
+        (
+            b"123",
+            206,
+            &[("content-range", "bytes 2-7/8")],
+            range("bytes 2-7/8"),
+        ),
+        (
+            b"123",
+            206,
+            &[("content-range", "bytes 4-7/8")],
+            range("bytes 4-7/8"),
+        ),
+        (b"123", 206, &[part, part], range("bytes 3-7/8")),
+        (
+            b"123",
+            206,
+            &[part, ("content-type", "multipart/byteranges; boundary=x")],
+            range("bytes 3-7/8"),
+        ),
+        (b"123", 206, &[], "discard 0: Range { said: None }".into()),
+        (
+            b"",
+            206,
+            &[("content-range", "bytes 0-7/8")],
+            range("bytes 0-7/8"),
+        ),
+        (
+            b"",
+            200,
+            &[("content-encoding", "identity")],
+            "to s3 from 0".into(),
+        ),
+        (b"", 200, &[("content-encoding", "")], "to s3 from 0".into()),
+        (
+            b"",
+            200,
+            &[("content-encoding", "gzip")],
+            r#"discard 0: Encoded { coding: "gzip" }"#.into(),
+        ),
+        (b"", 307, &[], "discard 65536".into()),
+        (b"", 404, &[], "collect".into()),
+    ];
+    for (asked, status, headers, expected) in table {
+        let found = shown(blob(asked), *status, headers);
+        assert_eq!(
+            found,
+            *expected,
+            "{} there, {status} {headers:?}",
+            asked.len()
+        );
+    }
+}
+
+/// SEC-05: a limit for documents, another one for what errors say.
+#[test]
+fn heads_of_the_rest() {
+    let document = || call(Expect::Document { limit: 100 });
+    let announced = |length: &str| shown(document(), 200, &[("content-length", length)]);
+    assert_eq!(announced("100"), "collect");
+    assert_eq!(announced("101"), "discard 0: TooLarge { limit: 100 }");
+    let packed = shown(document(), 200, &[("content-encoding", "br")]);
+    assert_eq!(packed, r#"discard 0: Encoded { coding: "br" }"#);
+    assert_eq!(
+        shown(document(), 500, &[("content-length", "101")]),
+        "collect"
+    );
+    assert_eq!(shown(document(), 302, &[]), "discard 65536");
+    assert_eq!(shown(call(Expect::Head), 200, &[]), "discard 65536");
+    assert_eq!(shown(call(Expect::Head), 404, &[]), "collect");
+    let asks = || call_of(Method::HEAD, Payload::Empty, Expect::Head);
+    assert_eq!(shown(asks(), 404, &[]), "discard 65536");
+}
+
+#[test]
+fn a_body_is_collected_up_to_its_limit() {
+    for (status, limit, expect) in [
+        (200, 20, Expect::Document { limit: 20 }),
+        (500, 10, Expect::Document { limit: 20 }),
+        (500, 10, Expect::Head),
+    ] {
+        let mut call = call(expect);
+        assert_eq!(call.head(head(status, &[])), Receive::Collect);
+        assert_eq!(call.data(&vec![b'a'; limit - 1]), Keep::All);
+        assert_eq!(call.data(b"b"), Keep::All, "{status}: up to its limit");
+        assert_eq!(call.data(b"c"), Keep::Stop, "{status}: beyond it");
+        let exchanged = ended(call);
+        let Received::Collected { bytes, cut } = exchanged.body else {
+            panic!("{:?}", exchanged.body)
+        };
+        assert!(bytes.len() == limit && cut, "{status}");
+        let flaw = Flaw::TooLarge {
+            limit: limit as u64,
+        };
+        // What an error says may be cut: it is an error all the same.
+        assert_eq!(exchanged.flaw, (status == 200).then_some(flaw));
+    }
+}
+
+/// SEC-06: what is stored is bounded by what was asked for, and hashed.
+#[test]
+fn a_blob_is_taken_up_to_its_end() {
+    let mut call = blob(b"123");
+    let part = head(206, &[("content-range", "bytes 3-7/8")]);
+    assert_eq!((call.starts_at(), call.expects_bytes()), (3, Some(5)));
+    call.head(part);
+    assert_eq!(call.expects_bytes(), Some(5));
+    assert_eq!(call.data(b"45"), Keep::All);
+    assert_eq!(call.expects_bytes(), Some(3));
+    assert_eq!(call.data(b"678"), Keep::All);
+    assert_eq!(call.expects_bytes(), Some(0));
+    assert_eq!(call.data(b"9"), Keep::Stop);
+    let exchanged = ended(call);
+    assert_eq!(exchanged.flaw, Some(Flaw::TooLong { expected: 8 }));
+    let Received::Stored {
+        hashing,
+        from,
+        range_end,
+    } = exchanged.body
+    else {
+        panic!("{:?}", exchanged.body)
+    };
+    assert_eq!((from, range_end), (3, 8));
+    assert_eq!(hashing.digest(), digest(), "what is too much is not hashed");
+}
+
+#[test]
+fn what_is_no_blob_expects_no_bytes() {
+    let mut call = call(Expect::Document { limit: 20 });
+    assert_eq!((call.starts_at(), call.expects_bytes()), (0, None));
+    call.head(head(200, &[("content-length", "5")]));
+    assert_eq!(call.expects_bytes(), None);
+}
+
+#[test]
+fn a_body_goes_out_through_its_meter() {
+    let body = |offset| {
+        Payload::Body(Body {
+            source: Source::Stored {
+                store: StoreId(3),
+                digest: digest(),
+            },
+            offset,
+            len: 8,
+        })
+    };
+    let sends = |payload| call_of(Method::PUT, payload, Expect::Head);
+    assert!(sends(Payload::Empty).outgoing().is_none());
+    let bytes = Payload::Bytes(b"x"[..].into());
+    let mut small = sends(bytes).for_transfer(TransferId(2), Some(digest()));
+    assert!(small.outgoing().is_none());
+    assert!(
+        sends(body(0)).outgoing().is_none(),
+        "nobody knows its digest"
+    );
+    let mut call = sends(body(5)).for_transfer(TransferId(2), Some(digest()));
+    assert_eq!(call.transfer(), Some(TransferId(2)));
+    assert_eq!(call.starts_at(), 5);
+    assert_eq!(call.origin(), &origin());
+    let meter = call.outgoing().expect("a blob goes out");
+    assert_eq!((meter.len(), meter.is_empty()), (8, false));
+    assert_eq!(meter.algorithm(), Algorithm::Sha256);
+}
+
+/// The end is held back until the digest is right.
+#[test]
+fn a_meter_releases_all_but_the_end() {
+    let held = usize::try_from(Outgoing::HELD_BACK).expect("it is small");
+    let content = vec![7; held + 10];
+    let len = content.len() as u64;
+    let meter = |digest| Outgoing::new(digest, Algorithm::Sha256, len);
+    let ours = Digest::of(Algorithm::Sha256, &content);
+    let other = Digest::of(Algorithm::Sha256, b"x");
+
+    let mut good = meter(ours.clone());
+    assert_eq!(good.hash(&content[..4]), Ok(4), "nothing of it is the end");
+    assert_eq!(good.hash(&content[4..20]), Ok(10), "the end is held back");
+    assert_eq!(good.hash(&content[20..]), Ok(len));
+    let damaged = |found| Err(Interrupted::Damaged { found });
+    assert_eq!(good.hash(b"x"), damaged(None), "it is over");
+
+    let mut bad = meter(other);
+    assert_eq!(bad.hash(&content[..20]), Ok(10));
+    assert_eq!(bad.hash(&content[20..]), damaged(Some(ours.clone())));
+
+    let mut long = meter(ours);
+    assert_eq!(long.hash(&content), Ok(len));
+    let mut long = meter(Digest::of(Algorithm::Sha256, b"x"));
+    assert_eq!(long.hash(&vec![7; held + 11]), damaged(None));
+    let empty = Outgoing::new(Digest::of(Algorithm::Sha256, b""), Algorithm::Sha256, 0);
+    assert!(empty.is_empty());
+}
+
+#[test]
+fn nothing_that_is_shown_shows_a_body() {
+    let secret = Payload::Bytes(b"secret"[..].into());
+    assert_eq!(format!("{secret:?}"), "Bytes(6)");
+    assert_eq!(format!("{:?}", Payload::Empty), "Empty");
+    let mut call = call_of(Method::POST, secret, Expect::Document { limit: 20 });
+    assert_eq!(format!("{call:?}"), "Call(#7 POST)");
+    call.head(head(200, &[("set-cookie", "secret")]));
+    let _taken = call.data(b"secret");
+    let shown = format!("{:?}", ended(call));
+    assert!(!shown.contains("secret"), "{shown}");
+    assert!(shown.contains("Collected(6 bytes)"), "{shown}");
+    assert_eq!(format!("{:?}", Received::Nothing), "Nothing");
+    let mut call = blob(b"");
+    call.head(head(200, &[]));
+    let _taken = call.data(b"123");
+    let shown = format!("{:?}", ended(call).body);
+    assert_eq!(shown, "Stored(Hashing(3 bytes) of 8)");
+    let names = format!("{} {}", JobId(3), TransferId(4));
+    assert_eq!(names, "#3 t4");
+}
+
+#[test]
+fn a_job_that_is_lost_says_which() {
+    let done = Done::lost(JobId(9));
+    assert_eq!(done.id(), JobId(9));
+    assert!(matches!(done.outcome(), Outcome::Lost));
+    let job = Job::Http(call(Expect::Head).into());
+    assert_eq!(job.id(), JobId(7));
+}
