@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use windlass_core::call::TransportErrorKind;
+use windlass_core::call::{Call, TransportErrorKind};
 use windlass_core::{
-    Config, Copy, Descriptor, Digest, Error, ErrorKind, Job, Place, Platform, Platforms,
-    StoreError, StoreErrorKind, StoreId, Task, TaskId, Time,
+    Config, Copy, Descriptor, Digest, Error, ErrorKind, Job, Output, Place, Platform, Platforms,
+    Session, StoreError, StoreErrorKind, StoreId, Task, TaskId, Time,
 };
 use windlass_store::Store as _;
 use windlass_testbed::{
@@ -992,4 +992,35 @@ fn a_blob_in_many_pieces_is_fetched() {
     world.run_all();
     check_holds(&memory, &image);
     assert_eq!(requests(&world, "GET", &format!("/blobs/{layer}")), 39);
+}
+
+/// The next HTTP job, if one goes out now.
+fn call_at(session: &mut Session, now: Time) -> Option<Box<Call>> {
+    loop {
+        match session.poll(now) {
+            Output::Job(Job::Http(call)) => return Some(call),
+            Output::Job(job) => panic!("no other job is expected: {job:?}"),
+            Output::Abort(_) | Output::Event(..) => {}
+            Output::Wait(_) | Output::Idle | _ => return None,
+        }
+    }
+}
+
+/// What a registry asked of a task that is over holds for the others: it is the same registry.
+#[test]
+fn later_said_to_who_is_gone_is_later_for_all() {
+    let second = |count: u64| Time::from_micros(count * 1_000_000);
+    let mut session = Session::new(Config::default(), 1);
+    let gone = session.start(Task::resolve(reference(TWO)));
+    let mut call = call_at(&mut session, second(0)).unwrap();
+    session.cancel(gone);
+    let head = http::Response::builder()
+        .status(429)
+        .header("retry-after", "5");
+    call.head(head.body(()).unwrap());
+    session.handle(call.finish(Ok(())), second(0));
+    session.start(Task::resolve(reference(TWO)));
+    assert!(call_at(&mut session, second(1)).is_none());
+    assert!(call_at(&mut session, second(4)).is_none());
+    assert!(call_at(&mut session, second(5)).is_some());
 }

@@ -38,14 +38,18 @@ impl Wire {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
+        let draft = exchange.op.draft();
+        let url = exchange.hop.clone().unwrap_or(draft.url);
+        let line = line(&draft.method, &url);
         if exchange.abandoned {
+            // Nobody wants it any more, but "later" is for all that its host is asked.
+            if let Class::Retry { after, .. } = classify(&exchanged, &line) {
+                self.congested(id, &exchanged, job, after, now);
+            }
             self.remove(id);
             return;
         }
         let task = exchange.task;
-        let draft = exchange.op.draft();
-        let url = exchange.hop.clone().unwrap_or(draft.url);
-        let line = line(&draft.method, &url);
         for warning in warnings(&exchanged.headers) {
             if self.warned.len() < WARNINGS && self.warned.insert(warning.clone()) {
                 self.events.push_back((task, Event::Warning(warning)));

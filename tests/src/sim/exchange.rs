@@ -105,6 +105,7 @@ impl World<'_> {
         }
         let fault = self.draw(&request, sort, owner);
         self.check_challenged(process, &call, owner);
+        self.check_useless(process, &call);
         if let Some(fault) = fault {
             if !fault.is_harmless() {
                 self.credit(&call);

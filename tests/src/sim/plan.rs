@@ -222,10 +222,10 @@ impl Plan {
         }
     }
 
-    /// How often a session tries. One in four gives up soon: what goes wrong five times in a row is rare.
+    /// How often a session tries. One in four gives up soon: that the same thing fails five times is rare.
     pub(crate) fn attempts(&self) -> u32 {
         let usual = Retry::default().attempts;
-        if self.jitter == 3 { 3 } else { usual }
+        if self.jitter == 3 { 2 } else { usual }
     }
 
     /// The smallest world for an operation, with at most one fault, which may be any.

@@ -151,7 +151,8 @@ impl World<'_> {
         let mut fired = fired.filter(|(_, times)| *times > 0);
         // Who refuses two fresh tokens means it.
         let refusals = self.fired[Fault::Revoked.place()];
-        let survivable = self.total() <= 2 && refusals <= 1 && !self.economy.refused;
+        let most = 2.min(u64::from(self.plan.attempts()) - 1);
+        let survivable = self.total() <= most && refusals <= 1 && !self.economy.refused;
         survivable && fired.all(|(fault, _)| fault.passes())
     }
 

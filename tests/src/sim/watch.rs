@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use http::{StatusCode, header};
+use http::{Method, StatusCode, header};
 use serde_json::Value;
 use windlass_core::call::{Body, Call, Payload, Source};
 use windlass_core::config::Retry;
@@ -31,6 +31,8 @@ pub(crate) struct Watch {
     tokens: BTreeMap<String, (String, Duration)>,
     /// Tokens that were refused.
     refused: BTreeSet<String>,
+    /// Requests that were refused, with which token.
+    useless: BTreeSet<(String, String)>,
     /// Answers that ask for patience and are not reported yet: for how long.
     slower: Vec<(JobId, usize, Duration)>,
     /// Until when nothing new goes out to a registry.
@@ -55,6 +57,14 @@ impl World<'_> {
             watch.challenged[owner] = true;
             let token = presented.and_then(|it| it.strip_prefix("Bearer "));
             watch.refused.extend(token.map(str::to_owned));
+            let wants_more = answer.headers.iter().any(|(_, value)| {
+                let said = String::from_utf8_lossy(value.as_bytes());
+                said.contains("insufficient_scope")
+            });
+            if !wants_more {
+                let again = token.map(|it| (line(call), it.to_owned()));
+                watch.useless.extend(again);
+            }
         } else if presented.is_some() {
             watch.accepted[owner] |= sort != Sort::Token;
         }
@@ -107,6 +117,22 @@ impl World<'_> {
         self.check(challenged || !presents, || {
             format!("secrets: reg{owner} is told who asks before it wants to know")
         });
+    }
+
+    /// No request goes out again with a token that was refused for it. Another task may not know that
+    /// yet, nor may another upload, which begins with the same request.
+    pub(crate) fn check_useless(&mut self, process: usize, call: &Call) {
+        let alone = self.plan.processes == 1 && self.plan.tasks.len() == 1;
+        let alone = alone && *call.request().method() != Method::POST;
+        let token = call.request().headers().get(header::AUTHORIZATION);
+        let token = token.and_then(|it| it.to_str().ok()?.strip_prefix("Bearer "));
+        if let Some(token) = token.filter(|_| alone) {
+            let again = (line(call), token.to_owned());
+            let useless = self.processes[process].watch.useless.contains(&again);
+            self.check(!useless, || {
+                format!("economy: {} with a token that was refused for it", again.0)
+            });
+        }
     }
 
     /// The driver is asked for the same credentials once.
@@ -190,6 +216,10 @@ impl World<'_> {
 pub(crate) enum Aborted {
     No,
     Yes,
+}
+
+fn line(call: &Call) -> String {
+    format!("{} {}", call.request().method(), call.request().uri())
 }
 
 /// What a request for a token asks for.

@@ -6,7 +6,7 @@ use windlass_core::{
     Descriptor, Error, Failure, Job, Output, Reference, StoreError, StoreErrorKind, Task,
 };
 use windlass_store::Store as _;
-use windlass_testbed::OCI_MANIFEST;
+use windlass_testbed::{Answer, OCI_MANIFEST};
 
 use super::*;
 use crate::sim::choose::List;
@@ -222,7 +222,7 @@ fn a_token_that_is_asked_for_twice() {
     });
     assert_eq!(
         again,
-        "single flight: a token is asked for 2 times, 1 would have done"
+        "single flight: a token is asked for again, though nothing went wrong"
     );
     let at_once = said(Operation::Pull, |world| {
         let call = token(world);
@@ -242,6 +242,58 @@ fn a_token_that_is_asked_for_twice() {
         at_once,
         "single flight: a token is asked for twice at once: /token"
     );
+}
+
+/// Goes on until a request that presents a token is about to leave; that one.
+fn with_token(world: &mut World<'_>) -> Box<Call> {
+    loop {
+        let call = request(world);
+        let presented = call.request().headers().get(http::header::AUTHORIZATION);
+        if presented.is_some_and(|it| it.as_bytes().starts_with(b"Bearer ")) {
+            return call;
+        }
+        if let Ran::Done(done) = world.http(0, call) {
+            world.call(0, |session| session.handle(done, windlass_core::Time::ZERO));
+        }
+    }
+}
+
+#[test]
+fn another_token_though_the_first_was_not_refused() {
+    let said = said(Operation::Pull, |world| {
+        let mut call = request(world);
+        while call.request().uri().path() != "/token" {
+            if let Ran::Done(done) = world.http(0, call) {
+                world.call(0, |session| session.handle(done, windlass_core::Time::ZERO));
+            }
+            call = request(world);
+        }
+        let answer = Answer::new(http::StatusCode::OK).body(r#"{"token":"t"}"#);
+        world.watch_token(0, &call, &answer);
+        world.check_fetch(0, &call);
+    });
+    assert_eq!(
+        said,
+        "single flight: a token is fetched though the one that is there was not refused"
+    );
+}
+
+#[test]
+fn a_request_with_a_token_that_was_refused_for_it() {
+    let said = said(Operation::Pull, |world| {
+        let call = with_token(world);
+        let answer = Answer::new(http::StatusCode::UNAUTHORIZED);
+        world.watch_answer(
+            0,
+            &call,
+            crate::sim::exchange::Sort::GetManifest,
+            0,
+            &answer,
+        );
+        world.check_useless(0, &call);
+    });
+    assert!(said.starts_with("economy: GET https://reg0"), "{said}");
+    assert!(said.ends_with("a token that was refused for it"), "{said}");
 }
 
 #[test]
