@@ -37,7 +37,8 @@ impl Held {
 /// The bounds in a world. They follow from its limits alone, and not from what servers say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// What a session has without any task: its configuration, what it has learned of two hosts.
+    /// What a session has without any unfinished task: its configuration, what it has learned of two
+    /// hosts, and what they have granted and refused to the plan's tasks.
     fixed: u64,
     /// The parts of what the plan's tasks move, and the most that a task can be made to want. What was
     /// waited in line with them is kept, with nobody in it.
@@ -60,6 +61,9 @@ const PART: u64 = 6 << 10;
 const LINE: u64 = 512;
 /// A document is there as bytes, and read.
 const READ: u64 = 8;
+/// Bytes of the tokens and refused unions that are remembered for one task: for each of its two ends
+/// what is read, what is written, both together, and for whom.
+const ASKED: u64 = 6 * (2 << 10);
 
 impl Bounds {
     pub(crate) fn of(plan: &Plan) -> Self {
@@ -74,7 +78,7 @@ impl Bounds {
         let most = objects as u64 * PART;
         let parts = |task: &Planned| plan.pictures[task.picture].parts();
         Self {
-            fixed: 64 << 10,
+            fixed: (64 << 10) + plan.tasks.len() as u64 * ASKED,
             parts: plan.tasks.iter().map(parts).sum::<usize>() as u64,
             most_parts: objects as u64 * plan.tasks.len() as u64,
             answer: token_body + error_body + (12 << 10),
