@@ -23,6 +23,8 @@ pub struct Held {
     pub busy: u64,
     /// Bytes that were allocated at once within one call of a session, beyond what was there before.
     pub call: u64,
+    /// How much of what it may hold a session held, in percent.
+    pub share: u64,
 }
 
 impl Held {
@@ -31,14 +33,15 @@ impl Held {
         self.idle = self.idle.max(other.idle);
         self.busy = self.busy.max(other.busy);
         self.call = self.call.max(other.call);
+        self.share = self.share.max(other.share);
     }
 }
 
 /// The bounds in a world. They follow from its limits alone, and not from what servers say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// What a session has without any unfinished task: its configuration, what it has learned of two
-    /// hosts, and what they have granted and refused to the plan's tasks.
+    /// What a session keeps without any task: its configuration, what it has learned of two hosts, the
+    /// tokens of its tasks.
     fixed: u64,
     /// The parts of what the plan's tasks move, and the most that a task can be made to want. What was
     /// waited in line with them is kept, with nobody in it.
@@ -57,13 +60,12 @@ pub(crate) struct Bounds {
 /// Bytes of one manifest or blob that is waited for: its descriptor, a node, a work, an exchange with
 /// its request, and their keys, all of which hold a digest of 71 bytes.
 const PART: u64 = 6 << 10;
+/// Bytes of the keys of a task's tokens: for both ends together and alone.
+const KEYS: u64 = 16 << 10;
 /// Bytes of a place in all the lines where a part is waited for.
 const LINE: u64 = 512;
 /// A document is there as bytes, and read.
 const READ: u64 = 8;
-/// Bytes of the tokens and refused unions that are remembered for one task: for each of its two ends
-/// what is read, what is written, both together, and for whom.
-const ASKED: u64 = 6 * (2 << 10);
 
 impl Bounds {
     pub(crate) fn of(plan: &Plan) -> Self {
@@ -78,7 +80,7 @@ impl Bounds {
         let most = objects as u64 * PART;
         let parts = |task: &Planned| plan.pictures[task.picture].parts();
         Self {
-            fixed: (64 << 10) + plan.tasks.len() as u64 * ASKED,
+            fixed: (64 << 10) + plan.tasks.len() as u64 * KEYS,
             parts: plan.tasks.iter().map(parts).sum::<usize>() as u64,
             most_parts: objects as u64 * plan.tasks.len() as u64,
             answer: token_body + error_body + (12 << 10),

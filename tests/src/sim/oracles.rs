@@ -270,6 +270,7 @@ impl World<'_> {
         let endless = [Fault::Endless, Fault::Arbitrary, Fault::RedirectForeign];
         let endless = endless.iter().any(|it| self.fired[it.place()] > 0);
         let most = self.bounds.held(tasks, self.total(), endless);
+        self.held.share = self.held.share.max(bytes * 100 / most);
         self.check(bytes <= most, || {
             format!(
                 "memory: a session with {tasks} unfinished tasks held {bytes} bytes, {most} allowed"

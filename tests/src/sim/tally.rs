@@ -138,10 +138,16 @@ impl fmt::Display for Tally {
             writeln!(f, "    {operation:?} {count}")?;
         }
         writeln!(f, "    with several platforms {}", self.several)?;
-        let Held { idle, busy, call } = self.held;
+        let Held {
+            idle,
+            busy,
+            call,
+            share,
+        } = self.held;
         writeln!(
             f,
-            "  a session held at most {busy} bytes, {idle} when idle; one call took {call}"
+            "  a session held at most {busy} bytes, {idle} when idle; one call took {call}; at most \
+             {share} % of what they may"
         )?;
         writeln!(f, "  faults:")?;
         for (fault, count) in Fault::ALL.into_iter().zip(&self.faults) {
