@@ -34,7 +34,7 @@ impl World<'_> {
             let at = loop {
                 match left.next() {
                     Some((_, at)) if self.is_about(at, &entry["task"]) => break at,
-                    Some((id, _)) => ending.push(id),
+                    Some((id, at)) => ending.push((id, at)),
                     None => {
                         return self.violate(format!("a checkpoint has a task too many: {entry}"));
                     }
@@ -43,7 +43,11 @@ impl World<'_> {
             let pinned = entry["root"]["digest"].as_str().map(ToOwned::to_owned);
             tasks.push((at, pinned));
         }
-        ending.extend(left.map(|(id, _)| id));
+        ending.extend(left);
+        // Questions what one reference stands for look the same: which of them it is cannot be told.
+        let tells = |at: usize| self.plan.tasks[at].operation != Operation::Resolve;
+        let ending = ending.into_iter().filter(|(_, at)| tells(*at));
+        let ending: Vec<TaskId> = ending.map(|(id, _)| id).collect();
         self.processes[process].ending.extend(ending);
         self.lines
             .push(format!("= a checkpoint of {} tasks", tasks.len()));
