@@ -247,7 +247,7 @@ impl World<'_> {
         };
         if let Some(text) = text {
             self.violate(format!(
-                "liveness: nothing went wrong, but task {at} ended with: {text}"
+                "liveness: nothing stands in its way, but task {at} ended with: {text}"
             ));
         }
     }

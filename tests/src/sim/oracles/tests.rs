@@ -328,7 +328,7 @@ fn a_task_that_fails_for_no_reason() {
         world.check_result(0, &Err(failure()))
     });
     assert!(
-        said.starts_with("liveness: nothing went wrong, but task 0"),
+        said.starts_with("liveness: nothing stands in its way, but task 0"),
         "{said}"
     );
 }
