@@ -6,7 +6,8 @@
 //! simulate --seed 17                 one seed, with its transcript
 //! simulate --replay 3,0,0,1          one list of choices, with its transcript
 //! simulate --every 20000             all tiny worlds with one fault, at most so many of each sort
-//! simulate --survey 10000            so many seeds, and each sort of failure with its first seed
+//! simulate --survey 10000            so many seeds (--seed-from, too), and each sort of failure with
+//!                                    its first seed
 //! simulate --catch 3000              so many seeds, one after the other; the first failure in a line
 //! ```
 //!
@@ -47,7 +48,10 @@ enum Asked {
     Seed(u64),
     Replay(Vec<u64>),
     Every(usize),
-    Survey(u64),
+    Survey {
+        count: u64,
+        from: Option<String>,
+    },
     Catch(u64),
 }
 
@@ -63,7 +67,7 @@ fn main() -> ExitCode {
         )) => many(sort, count, from.as_deref(), threads),
         Ok((_, Asked::Every(most))) => every(most),
         Ok((sort, Asked::Seed(seed))) => one(sort, &sort.seeded(seed), true),
-        Ok((sort, Asked::Survey(count))) => survey(sort, count),
+        Ok((sort, Asked::Survey { count, from })) => survey(sort, count, from.as_deref()),
         Ok((sort, Asked::Catch(count))) => catch(sort, count),
         Ok((sort, Asked::Replay(choices))) => one(sort, &sort.replayed(&choices), false),
         Err(why) => {
@@ -75,7 +79,7 @@ fn main() -> ExitCode {
 
 fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), String> {
     let mut sort = Sort::Usual;
-    let (mut count, mut from, mut alone) = (1000, None, None);
+    let (mut count, mut from, mut alone, mut surveyed) = (1000, None, None, None);
     let mut threads = std::thread::available_parallelism().map_or(1, usize::from);
     while let Some(word) = words.next() {
         let value = words
@@ -93,7 +97,7 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), Strin
                 let most = usize::try_from(number()?).unwrap_or(usize::MAX);
                 alone = Some(Asked::Every(most));
             }
-            "--survey" => alone = Some(Asked::Survey(number()?)),
+            "--survey" => surveyed = Some(number()?),
             "--world" => {
                 sort = match value.as_str() {
                     "usual" => Sort::Usual,
@@ -114,11 +118,15 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), Strin
             _ => return Err(format!("{word} is not understood")),
         }
     }
-    let asked = alone.unwrap_or(Asked::Seeds {
-        count,
-        from,
-        threads,
-    });
+    let asked = match (alone, surveyed) {
+        (Some(alone), _) => alone,
+        (None, Some(count)) => Asked::Survey { count, from },
+        (None, None) => Asked::Seeds {
+            count,
+            from,
+            threads,
+        },
+    };
     Ok((sort, asked))
 }
 
@@ -214,10 +222,11 @@ fn every(most: usize) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What goes wrong in how many of the first seeds.
-fn survey(world: Sort, count: u64) -> ExitCode {
+/// What goes wrong in how many seeds.
+fn survey(world: Sort, count: u64, from: Option<&str>) -> ExitCode {
     let mut sorts = std::collections::BTreeMap::<String, (u64, u64, String)>::new();
-    for seed in 0..count {
+    let first = from.map_or(0, hashed);
+    for seed in (0..count).map(|at| first.wrapping_add(at)) {
         if let Some(violation) = world.seeded(seed).violation {
             let found = sorts
                 .entry(sort(&violation))
