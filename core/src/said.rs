@@ -49,19 +49,34 @@ pub(crate) fn read(body: &[u8]) -> Said {
             }],
         };
     }
-    let message = if text.starts_with('<') {
-        // A page of a proxy: its markup helps nobody.
-        "an HTML page".to_string()
+    let (code, message) = if text.starts_with('<') {
+        // Storage services speak XML, and agree on these two; the rest of it may be what was signed.
+        match (element(text, "Code"), element(text, "Message")) {
+            // A page of a proxy: its markup helps nobody.
+            (None, None) => (String::new(), "an HTML page".to_string()),
+            (code, message) => {
+                let shown =
+                    |it: Option<&str>| it.map_or_else(String::new, |it| escape(it, MESSAGE));
+                (shown(code), shown(message))
+            }
+        }
     } else {
-        escape(text, TEXT)
+        (String::new(), escape(text, TEXT))
     };
     Said {
         entries: alloc::vec![SaidEntry {
-            code: String::new(),
+            code,
             message,
             digests: Vec::new()
         }],
     }
+}
+
+/// The text of the first XML element of a name, if it is nothing but text, none of it encoded.
+pub(crate) fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&alloc::format!("<{name}>"))?;
+    let (inside, _) = rest.split_once(&alloc::format!("</{name}>"))?;
+    (!inside.contains(['<', '&'])).then(|| inside.trim())
 }
 
 fn entry(error: &Value) -> Option<SaidEntry> {
@@ -134,6 +149,16 @@ mod tests {
             " (Forbidden)"
         );
         assert_eq!(shown("<html><body>413</body></html>"), " (an HTML page)");
+        assert_eq!(
+            shown(
+                "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Request has \
+                 expired\n</Message><Expires>x</Expires></Error>"
+            ),
+            " (AccessDenied: Request has expired)"
+        );
+        assert_eq!(shown("<Error><Code>SlowDown</Code></Error>"), " (SlowDown)");
+        assert_eq!(shown("<Message></Error>"), " (an HTML page)");
+        assert_eq!(shown("<Code><b>x</b></Code>"), " (an HTML page)");
         assert_eq!(shown(""), "");
         assert!(shown(&"a".repeat(1 << 20)).len() < 300);
         assert!(!shown("\u{1b}[2Jhello").contains('\u{1b}'), "SEC-11");

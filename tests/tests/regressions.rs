@@ -11,8 +11,8 @@ use windlass_core::{
 };
 use windlass_store::Store as _;
 use windlass_testbed::{
-    Answer, Image, Model, OCI_INDEX, OCI_MANIFEST, Options, Ranges, Request, Storage, descriptor,
-    image, index,
+    Answer, Image, Model, OCI_INDEX, OCI_MANIFEST, Options, Ranges, Request, Signature, Storage,
+    descriptor, image, index,
 };
 use windlass_tests::world::scenes::{
     alice, basic, bearer, bearer_with, check_holds, check_pushed, copy_within, digest, fill, is,
@@ -1023,4 +1023,64 @@ fn later_said_to_who_is_gone_is_later_for_all() {
     assert!(call_at(&mut session, second(1)).is_none());
     assert!(call_at(&mut session, second(4)).is_none());
     assert!(call_at(&mut session, second(5)).is_some());
+}
+
+/// HTTP-15: an address of the storage is good for a minute, and a request may have waited for longer:
+/// the registry is asked for another one.
+#[test]
+fn an_address_of_the_storage_that_has_expired_is_asked_for_anew() {
+    let image = large(3000);
+    let storage = Storage {
+        signature: Signature::Life(Duration::from_secs(30)),
+        ..Storage::new("https://cdn.example")
+    };
+    let options = Options {
+        storage: Some(storage),
+        ..open()
+    };
+    let (mut world, store, memory) = pulling(Config::default(), options, &image);
+    // The first is told to wait, so the second one does, and the address that it got expires.
+    let slower = Answer::error(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "slower");
+    let slower = Fate::Say(slower.header("retry-after", "50"));
+    world.nth(1, is("GET", "/blobs/"), slower);
+    let task = world.start(pull(store));
+    world.run(task).unwrap();
+    world.run_all();
+    check_holds(&memory, &image);
+    assert_eq!(world.lines_with("< 403").len(), 1);
+    // A manifest, and two blobs that are asked for twice each.
+    assert_eq!(requests(&world, "GET", "reg.example/"), 1 + 2 + 2);
+    assert_eq!(requests(&world, "GET", "cdn.example/"), 1 + 2);
+}
+
+/// HTTP-15, ERR-01: storage that does not take what the registry signs a moment ago is the end, and it
+/// is not the credentials' fault.
+#[test]
+fn storage_that_refuses_for_good_is_asked_twice() {
+    let options = Options {
+        storage: Some(Storage::new("https://cdn.example")),
+        ..open()
+    };
+    let (mut world, store, memory) = pulling(one_at_a_time(), options, &small());
+    let body = "<Error><Code>AccessDenied</Code><Message>not from there</Message></Error>";
+    let refusal = Answer::new(StatusCode::FORBIDDEN).body(body);
+    let at_storage = |request: &Request| request.host == "cdn.example";
+    world.all(at_storage, Fate::Say(refusal));
+    let task = world.start(pull(store));
+    let failure = world.run(task).unwrap_err();
+    world.run_all();
+    assert_eq!(memory.taken(), []);
+    assert_eq!(failure.first().kind(), ErrorKind::Auth);
+    let said = failure.first().to_string();
+    assert!(
+        said.ends_with("403 with what the registry gave along (AccessDenied: not from there)"),
+        "{said}"
+    );
+    assert_eq!(
+        failure.first().hint(),
+        Some("the registry's storage may not serve your network")
+    );
+    // And the next blob had begun.
+    assert_eq!(requests(&world, "GET", "reg.example/"), 1 + 2 + 1);
+    assert_eq!(requests(&world, "GET", "cdn.example/"), 2);
 }

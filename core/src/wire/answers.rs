@@ -14,7 +14,7 @@ use super::{Exchange, ExchangeId, Purpose, Settled, State, WARNINGS, Wire, line}
 use crate::auth::{Broker, Key, Refused};
 use crate::call::{Exchanged, JobId, Received};
 use crate::digest::Digest;
-use crate::error::{Error, RequestLine};
+use crate::error::{AuthError, Error, RequestLine};
 use crate::event::Event;
 use crate::exchange::{Class, classify, follow};
 use crate::header::warnings;
@@ -93,9 +93,39 @@ impl Wire {
             Class::Redirected => self.redirected(id, &exchanged, &draft.method, &url, &line),
             Class::Answered => {
                 self.uncongested(id);
-                self.answered(id, exchanged, url, line);
+                if foreign && self.asks_anew(id, &exchanged) {
+                    self.enqueue(id, Turn::First);
+                } else {
+                    self.answered(id, exchanged, url, line);
+                }
             }
         }
+    }
+
+    /// Whether the registry is asked once more for an address that its storage does not take. Such
+    /// addresses are signed for a minute or so (HTTP-15), and a request may have waited in line, or
+    /// for as long as another one was told to. Once, until more bytes have come.
+    fn asks_anew(&mut self, id: ExchangeId, exchanged: &Exchanged) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return false;
+        };
+        let position = exchange.op.position();
+        // 400: an expired token at Google's storage.
+        let refused = exchanged
+            .status
+            .is_some_and(|it| matches!(it.as_u16(), 400 | 403));
+        let reads = matches!(
+            exchange.op,
+            Operation::BlobGet(_) | Operation::ManifestGet(_)
+        );
+        let hopped = exchange.hop.is_some();
+        if !(refused && reads && hopped) || exchange.asked_anew == Some(position) {
+            return false;
+        }
+        exchange.asked_anew = Some(position);
+        exchange.hop = None;
+        exchange.visited.clear();
+        true
     }
 
     fn redirected(
@@ -163,7 +193,7 @@ impl Wire {
         }
     }
 
-    pub(super) fn answer_denied(&mut self, id: ExchangeId, denied: crate::error::AuthError) {
+    pub(super) fn answer_denied(&mut self, id: ExchangeId, denied: AuthError) {
         let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
@@ -189,17 +219,29 @@ impl Wire {
         line: RequestLine,
     ) {
         self.accept(id, &url);
-        let answer = Answer {
+        let status = exchanged
+            .status
+            .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        let is_hop = |exchange: &Exchange| exchange.hop.is_some() && exchange.is_foreign();
+        let by_storage = self.exchanges.get(&id).is_some_and(is_hop);
+        let mut answer = Answer {
             request: line,
             url,
-            status: exchanged
-                .status
-                .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR),
+            status,
             headers: exchanged.headers,
             body: exchanged.body,
             flaw: exchanged.flaw,
             denied: None,
         };
+        if by_storage && status == http::StatusCode::FORBIDDEN {
+            answer.denied = Some(AuthError {
+                request: answer.request.clone(),
+                status: status.as_u16(),
+                presented: "what the registry gave along".into(),
+                said: answer.said(),
+                hint: Some("the registry's storage may not serve your network".into()),
+            });
+        }
         self.conclude(id, answer);
     }
 
@@ -382,7 +424,7 @@ impl Wire {
                 Some(refusal) => {
                     let asking = exchange.asking(id, &needs, &exchange.url());
                     let hint = self.broker.hint(&asking);
-                    let refusal = crate::error::AuthError {
+                    let refusal = AuthError {
                         hint,
                         ..refusal.clone()
                     };

@@ -97,6 +97,8 @@ struct Exchange {
     /// Where a redirect led, if one did.
     hop: Option<Url>,
     visited: Vec<Url>,
+    /// How far it was when it last asked the registry for another address of its storage.
+    asked_anew: Option<u64>,
     announced: bool,
     /// Whether it was outside before: what follows goes before everything that was not.
     begun: bool,
@@ -331,6 +333,7 @@ impl Wire {
             state: State::Queued,
             hop: None,
             visited: Vec::new(),
+            asked_anew: None,
             announced: false,
             begun: false,
             abandoned: false,

@@ -10,6 +10,7 @@ use windlass_testbed::Model;
 use super::disk::Disk;
 use super::oracles::ASKS_FROM;
 use super::plan::{DESTINATIONS, Operation, Plan, Planned};
+use super::settings::SHORTENED;
 use super::world::World;
 
 impl World<'_> {
@@ -210,6 +211,8 @@ fn budget(plan: &Plan) -> Option<u64> {
         let blobs = picture.blobs(task.one);
         let large = blobs.values().filter(|size| **size >= ASKS_FROM).count() as u64;
         let empty = blobs.values().filter(|size| **size == 0).count() as u64;
+        // What an earlier run left is gone on with, in as many pieces as the registry likes.
+        let pieces: u64 = blobs.values().map(|size| size / SHORTENED).sum();
         let blobs = blobs.len() as u64;
         let images = picture.chosen(task.one).len() as u64;
         let indexes = u64::from(picture.is_index());
@@ -218,10 +221,10 @@ fn budget(plan: &Plan) -> Option<u64> {
         sum += match task.operation {
             Operation::LayoutCopy => 0,
             Operation::Resolve => 1,
-            Operation::Pull => read + blobs - empty,
+            Operation::Pull => read + blobs - empty + pieces,
             Operation::Push => push + 2 * blobs,
             Operation::CopyWithin => read + push + blobs,
-            Operation::CopyBetween => read + push + 3 * blobs,
+            Operation::CopyBetween => read + push + 3 * blobs + pieces,
         };
         let ends = if task.operation == Operation::CopyBetween {
             2

@@ -14,6 +14,9 @@ use super::choose::Choose;
 use super::plan::small;
 use super::secrets::mark;
 
+/// The most that a registry sends at once of a blob that is asked for from somewhere on.
+pub(crate) const SHORTENED: u64 = 100_000;
+
 /// How a registry knows its callers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Access {
@@ -78,7 +81,7 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
     }
     match choose.below(6) {
         4 => options.ranges = Ranges::Ignored,
-        5 => options.ranges = Ranges::Shortened(100_000),
+        5 => options.ranges = Ranges::Shortened(SHORTENED),
         _ => {}
     }
     options.uploads.location = match choose.below(4) {

@@ -31,6 +31,7 @@ use crate::call::{Call, Expect, Job};
 use crate::digest::Digest;
 use crate::header::{Challenge, challenges};
 use crate::op::basic;
+use crate::said;
 
 /// Knows the secrets that were met so far.
 #[derive(Debug)]
@@ -318,8 +319,7 @@ impl Scrub {
         let text = String::from_utf8_lossy(body);
         let start = text.trim_start();
         if start.starts_with('<') {
-            // A page: nobody is shown more of it than that it is one.
-            return format!("<{}", filler(body.len() - 1)).into_bytes();
+            return self.secrets.clean(page(&text, body.len()).as_bytes());
         }
         let is_object = start.starts_with('{')
             && serde_json::from_str::<serde_json::Value>(text.trim()).is_ok();
@@ -361,6 +361,21 @@ impl Scrub {
         }
         bytes
     }
+}
+
+/// A page or a storage service's XML: what people are shown of it, and as many bytes.
+fn page(text: &str, len: usize) -> String {
+    let mut kept = String::new();
+    for name in ["Code", "Message"] {
+        if let Some(inside) = said::element(text, name) {
+            kept.push_str(&format!("<{name}>{inside}</{name}>"));
+        }
+    }
+    if kept.is_empty() {
+        kept.push('<');
+    }
+    let rest = filler(len.saturating_sub(kept.len()));
+    kept + &rest
 }
 
 /// An image's configuration with nothing but its platform in it, of the same length; `None` for

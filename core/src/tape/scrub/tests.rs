@@ -236,6 +236,21 @@ fn error_bodies() {
         ),
         (" <html>".into(), "<xxxxxx".into()),
         (
+            "<E><Code>A</Code><Id>key</Id><Message>b</Message></E>".into(),
+            format!("<Code>A</Code><Message>b</Message>{}", filler(19)),
+        ),
+        (
+            format!("<E><Message>not {TOKEN}</Message></E>"),
+            format!(
+                "<Message>not secret-1---------------------------</Message>{}",
+                filler(7)
+            ),
+        ),
+        (
+            "<E><Message>a&#x62;</Message></E>".into(),
+            format!("<{}", filler(32)),
+        ),
+        (
             r#"{"message":"\u0063orrect horse\/battery"}"#.into(),
             filler(41),
         ),
