@@ -243,6 +243,7 @@ mod retry;
 mod rng;
 mod said;
 pub mod scope;
+mod secrets;
 mod session;
 mod steps;
 pub mod store;

@@ -6,7 +6,7 @@
 
 use alloc::string::String;
 
-use super::secrets::{Secrets, at_least};
+use crate::secrets::{Secrets, at_least};
 use crate::uri::user_info;
 
 /// From this length on the value of a query's parameter is looked for by itself: signatures and

@@ -14,7 +14,6 @@
 
 mod address;
 mod json;
-mod secrets;
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -23,7 +22,6 @@ use alloc::vec::Vec;
 use http::{HeaderMap, HeaderValue, header};
 
 use self::json::{Piece, rewritten};
-use self::secrets::{Secrets, at_least, filler, placeholder};
 use super::done::{
     BodyForm, BrokenForm, CredentialForm, End, FlawForm, HttpForm, Octets, StoreForm,
 };
@@ -32,6 +30,7 @@ use crate::digest::Digest;
 use crate::header::{Challenge, challenges};
 use crate::op::basic;
 use crate::said;
+use crate::secrets::{Secrets, at_least, filler, placeholder};
 
 /// Knows the secrets that were met so far.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ fn pair(first: u8, second: u8) -> usize {
 }
 
 #[derive(Default)]
-pub(super) struct Secrets {
+pub(crate) struct Secrets {
     numbers: BTreeMap<String, usize>,
     /// Forms of secrets by their first bytes.
     forms: BTreeMap<[u8; ANYWHERE], Vec<(Vec<u8>, usize)>>,
@@ -49,13 +49,13 @@ impl fmt::Debug for Secrets {
 
 impl Secrets {
     /// Notes what the user said.
-    pub(super) fn publish(&mut self, text: &str) {
+    pub(crate) fn publish(&mut self, text: &str) {
         self.public.push_str(text);
         self.public.push('\n');
     }
 
     /// The number of a secret, which is looked for from now on in every form.
-    pub(super) fn learn(&mut self, secret: &str) -> usize {
+    pub(crate) fn learn(&mut self, secret: &str) -> usize {
         if let Some(known) = self.numbers.get(secret) {
             return *known;
         }
@@ -68,7 +68,7 @@ impl Secrets {
     }
 
     /// What stands for a user. The name is looked for as a word.
-    pub(super) fn user(&mut self, name: &str) -> String {
+    pub(crate) fn user(&mut self, name: &str) -> String {
         let next = self.users.len() + 1;
         let number = *self.users.entry(name.into()).or_insert(next);
         let user = format!("user-{number}");
@@ -80,7 +80,7 @@ impl Secrets {
 
     /// Takes what is secret out of a text: by placeholders of the same length (but for the names of
     /// users), or, if it is there in a form that cannot be taken out, by a filler.
-    pub(super) fn clean(&self, text: &[u8]) -> Vec<u8> {
+    pub(crate) fn clean(&self, text: &[u8]) -> Vec<u8> {
         let cleaned = self.replace(text);
         if self.is_hidden_in(&cleaned) {
             return filler(text.len()).into_bytes();
@@ -89,14 +89,14 @@ impl Secrets {
     }
 
     /// The same for text.
-    pub(super) fn clean_text(&self, text: &str) -> String {
+    pub(crate) fn clean_text(&self, text: &str) -> String {
         let cleaned = self.clean(text.as_bytes());
         // Forms and placeholders begin and end at the borders of characters.
         String::from_utf8(cleaned).unwrap_or_else(|_| filler(text.len()))
     }
 
     /// Whether a secret is in this, said in any way. Words are not looked for.
-    pub(super) fn is_in(&self, text: &[u8]) -> bool {
+    pub(crate) fn is_in(&self, text: &[u8]) -> bool {
         self.found_in(text) || self.is_hidden_in(text)
     }
 
@@ -188,7 +188,7 @@ impl Secrets {
 }
 
 /// Text of this length in place of a secret: a token, a word, a legal part of any URL.
-pub(super) fn placeholder(number: usize, len: usize) -> String {
+pub(crate) fn placeholder(number: usize, len: usize) -> String {
     let mut text = format!("secret-{number}");
     if text.len() > len {
         return filler(len);
@@ -198,13 +198,13 @@ pub(super) fn placeholder(number: usize, len: usize) -> String {
 }
 
 /// The shortest placeholder, where length does not matter.
-pub(super) fn at_least(number: usize, len: usize) -> String {
+pub(crate) fn at_least(number: usize, len: usize) -> String {
     let shortest = format!("secret-{number}").len();
     placeholder(number, len.max(shortest))
 }
 
 /// Text that says nothing.
-pub(super) fn filler(len: usize) -> String {
+pub(crate) fn filler(len: usize) -> String {
     "x".repeat(len)
 }
 
