@@ -1084,3 +1084,39 @@ fn storage_that_refuses_for_good_is_asked_twice() {
     assert_eq!(requests(&world, "GET", "reg.example/"), 1 + 2 + 1);
     assert_eq!(requests(&world, "GET", "cdn.example/"), 2);
 }
+
+/// A fresh token that is refused once may be a trouble that passes. It was held against everything that
+/// the session pushed to that repository from then on.
+#[test]
+fn one_refused_token_is_not_held_against_later_pushes() {
+    let image = small();
+    let (mut world, store, _) = pushing(one_at_a_time(), bearer(), &image);
+    world.credential("reg.example", alice(), &["reg.example"]);
+    let refusal = Answer::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "not now");
+    world.nth(2, is("HEAD", "/manifests/"), Fate::Say(refusal));
+    let task = world.start(push(store));
+    world.run(task).unwrap();
+    world.run_all();
+    check_pushed(&world, "a/b", &image);
+}
+
+/// An open registry that says once that it wants tokens: what it wants is found out again when there
+/// are none to be had.
+#[test]
+fn a_challenge_that_was_a_mistake_is_forgotten() {
+    let image = small();
+    let (mut world, store, memory) = pulling(one_at_a_time(), open(), &image);
+    world.credential("reg.example", alice(), &["reg.example"]);
+    let mistake = Answer::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "who?").header(
+        "www-authenticate",
+        r#"Bearer realm="https://reg.example/token""#,
+    );
+    world.nth(1, is("GET", "/manifests/"), Fate::Say(mistake));
+    let first = world.start(pull(store));
+    let failure = world.run(first).unwrap_err();
+    assert_eq!(failure.first().kind(), ErrorKind::Refused, "{failure}");
+    let second = world.start(pull(store));
+    world.run(second).unwrap();
+    world.run_all();
+    check_holds(&memory, &image);
+}

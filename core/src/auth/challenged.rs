@@ -103,17 +103,26 @@ impl Broker {
         }
         if !memo.split && asking.wish != asking.needs {
             memo.split = true;
-            memo.refusals = 1;
-            self.remember_union(key.clone(), refusal);
+            self.refuse_wider(memo, key, refusal, insufficient);
             return Some(Refused::Again);
         }
         if key.scopes != memo.scopes(asking) {
             // Another request's token, which is for more than this one wants: its own may do.
-            memo.refusals = 1;
-            self.remember_union(key.clone(), refusal);
+            self.refuse_wider(memo, key, refusal, insufficient);
             return Some(Refused::Again);
         }
         None
+    }
+
+    /// A token for more than the request needs was refused, so it takes one that is for just that. Of
+    /// the others, those that need all of it try it once more: they may have it, or get another one.
+    fn refuse_wider(&mut self, memo: &mut Memo, key: &Key, refusal: AuthError, insufficient: bool) {
+        memo.own = true;
+        memo.refusals = 1;
+        if !insufficient {
+            self.tokens.entry(key.clone()).or_default().ready = None;
+        }
+        self.remember_union(key, refusal);
     }
 
     /// Notes what a host's challenges say; whether one of them can be met.

@@ -45,6 +45,8 @@ pub(crate) struct Memo {
     extra: Scopes,
     /// The union of scopes was refused: ask for what this request needs alone.
     split: bool,
+    /// A token that is for more than it wants was refused: it takes its own only.
+    own: bool,
     rounds: u8,
     /// The refusal that a request without credentials got.
     refusal: Option<AuthError>,
@@ -139,7 +141,8 @@ pub(crate) struct Broker {
     tokens: BTreeMap<Key, Entry>,
     /// How many tokens there were: each has its own generation, also if it was forgotten meanwhile.
     generations: u64,
-    /// Unions of scopes that the token service refused, and how; at most [`KEYS`](tokens::KEYS).
+    /// Scopes of several repositories together that were refused, and how; at most
+    /// [`KEYS`](tokens::KEYS).
     unions: BTreeMap<Key, AuthError>,
     trusted: Vec<(Registry, Origin)>,
     token_limit: u64,

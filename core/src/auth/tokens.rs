@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use http::HeaderValue;
 
-use super::{Asking, Broker, Entry, Key, Memo, Permit, Sent};
+use super::{Asking, Broker, Entry, Key, Learned, Memo, Permit, Sent};
 use crate::credential::{CredentialAnswer, Secret};
 use crate::error::{AuthError, Error};
 use crate::op::{Grant, Token, TokenCredential};
@@ -46,10 +46,8 @@ impl Broker {
         key: &Key,
         refusal: Option<&AuthError>,
     ) -> Vec<ExchangeId> {
-        if let Some(refusal) = refusal
-            && key.scopes.len() > 1
-        {
-            self.remember_union(key.clone(), refusal.clone());
+        if let Some(refusal) = refusal {
+            self.remember_union(key, refusal.clone());
         }
         self.tokens
             .get_mut(key)
@@ -61,14 +59,20 @@ impl Broker {
     /// more than it needs, it asks for less; else that is its answer.
     ///
     /// 401 means wrong credentials, whatever is asked for (AUTH-47), except where a service says it
-    /// to scopes of several repositories (GitLab, clients.md C.10.1).
-    pub(crate) fn refuse(key: &Key, asking: &Asking<'_>, memo: &mut Memo, error: AuthError) {
+    /// to scopes of several repositories (GitLab, clients.md C.10.1). Returns whether it is the answer.
+    pub(crate) fn refuse(
+        key: &Key,
+        asking: &Asking<'_>,
+        memo: &mut Memo,
+        error: AuthError,
+    ) -> bool {
         let may_be_the_union = error.status != 401 || key.scopes.len() > 1;
         if may_be_the_union && !memo.split && asking.wish != asking.needs {
             memo.split = true;
-        } else {
-            memo.denied = Some(error);
+            return false;
         }
+        memo.denied = Some(error);
+        true
     }
 
     pub(super) fn bearer(
@@ -112,7 +116,7 @@ impl Broker {
         if let Some(refusal) = self.unions.get(&key) {
             return Permit::Denied(refusal.clone());
         }
-        if let Some((found, generation, token)) = self.token(&key, now) {
+        if let Some((found, generation, token)) = self.token(&key, memo.own, now) {
             memo.sent = Some(Sent::Token {
                 key: found,
                 generation,
@@ -136,12 +140,26 @@ impl Broker {
         Permit::Fetch(key, token.into())
     }
 
-    /// Notes that a union of scopes is refused; the first ones are forgotten for it.
-    pub(super) fn remember_union(&mut self, key: Key, refusal: AuthError) {
-        if self.unions.len() >= KEYS && !self.unions.contains_key(&key) {
+    /// Notes that the scopes of several repositories are refused together; the first ones are
+    /// forgotten for it. Those of one repository may be granted the next time: a refusal can be a
+    /// trouble that passes, and it would be held against everything that is pushed there.
+    pub(super) fn remember_union(&mut self, key: &Key, refusal: AuthError) {
+        if key.scopes.len() < 2 {
+            return;
+        }
+        if self.unions.len() >= KEYS && !self.unions.contains_key(key) {
             self.unions.pop_first();
         }
-        self.unions.insert(key, refusal);
+        self.unions.insert(key.clone(), refusal);
+    }
+
+    /// A token could not be had: perhaps because what was learned of the host is wrong, or is so no
+    /// more. Whoever comes next finds out again.
+    pub(crate) fn doubt(&mut self, key: &Key) {
+        let host = self.host(&key.origin);
+        if matches!(host.scheme, Learned::Bearer { .. }) {
+            host.scheme = Learned::Unknown;
+        }
     }
 
     /// Forgets tokens until there is room for one more: those that are of no use first, then the
@@ -164,14 +182,18 @@ impl Broker {
         }
     }
 
-    /// A token that is good for `key`: its own, or one with more rights for the same recipient.
-    fn token(&self, key: &Key, now: Time) -> Option<(Key, u64, Secret)> {
+    /// A token that is good for `key`: its own, or, if it need not be, one with more rights for the same
+    /// recipient.
+    fn token(&self, key: &Key, own: bool, now: Time) -> Option<(Key, u64, Secret)> {
         let usable = |entry: &Entry| match &entry.ready {
             Some((token, until)) if *until > now => Some((entry.generation, token.clone())),
             Some(_) | None => None,
         };
         if let Some((generation, token)) = self.tokens.get(key).and_then(usable) {
             return Some((key.clone(), generation, token));
+        }
+        if own {
+            return None;
         }
         self.tokens
             .iter()

@@ -428,13 +428,18 @@ impl Wire {
                         hint,
                         ..refusal.clone()
                     };
-                    Broker::refuse(key, &asking, &mut memo, refusal);
+                    if Broker::refuse(key, &asking, &mut memo, refusal) {
+                        self.broker.doubt(key);
+                    }
                     if let Some(exchange) = self.exchanges.get_mut(&id) {
                         exchange.memo = memo;
                     }
                     self.enqueue(id, Turn::First);
                 }
-                None => self.settle(id, Err(error.clone())),
+                None => {
+                    self.broker.doubt(key);
+                    self.settle(id, Err(error.clone()));
+                }
             }
         }
     }
