@@ -19,6 +19,10 @@ const ANYWHERE: usize = 8;
 /// says nothing there.
 const AS_WORD: usize = 4;
 
+/// From this length on the value of a query's or a form's parameter is looked for by itself: signatures
+/// and upload states are longer, flags and names are shorter.
+const VALUE: usize = 16;
+
 /// So many pairs of bytes there are.
 const PAIRS: usize = 1 << 16;
 
@@ -65,6 +69,27 @@ impl Secrets {
             self.look_for(form, number);
         }
         number
+    }
+
+    /// Notes the secrets among the parameters of a query or a form: somebody who says a part of it again
+    /// may say a part that is a secret by itself.
+    pub(crate) fn learn_query(&mut self, query: &str) {
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or_default();
+            let is_public = matches!(
+                name,
+                "digest" | "mount" | "from" | "scope" | "service" | "client_id" | "account"
+            );
+            if is_public || value.len() < VALUE {
+                continue;
+            }
+            self.learn(value);
+            if let Some(plain) = unquoted(value.as_bytes())
+                && let Ok(plain) = String::from_utf8(plain)
+            {
+                self.learn(&plain);
+            }
+        }
     }
 
     /// What stands for a user. The name is looked for as a word.

@@ -11,6 +11,7 @@
 //! hash. Must not know the order of exchanges, tokens, retries: that is the session's. Bytes are
 //! lent, hashed and forgotten; only small documents and error bodies are collected.
 
+mod echo;
 mod exchanged;
 mod outgoing;
 mod transport;
@@ -317,13 +318,14 @@ impl Call {
 
     /// Ends the call: `Ok` if the body was read to its end (or to `Keep::Stop`).
     pub fn finish(self, end: Result<(), Interrupted>) -> Done {
-        let exchanged = Exchanged {
+        let mut exchanged = Exchanged {
             status: self.status,
             headers: self.headers,
             body: self.body,
             flaw: self.flaw,
             interrupted: end.err(),
         };
+        echo::hide(&self.request, &mut exchanged);
         Done::new(self.id, Outcome::Http(Box::new(exchanged)))
     }
 

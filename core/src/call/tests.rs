@@ -47,10 +47,10 @@ fn head(status: u16, headers: &[(&'static str, &str)]) -> http::Response<()> {
 }
 
 fn ended(call: Call) -> Exchanged {
-    match call.finish(Ok(())).into_outcome() {
-        Outcome::Http(exchanged) => *exchanged,
-        other => panic!("{other:?}"),
-    }
+    let Outcome::Http(exchanged) = call.finish(Ok(())).into_outcome() else {
+        panic!("it was an exchange");
+    };
+    *exchanged
 }
 
 /// What becomes of a body, and what was wrong with its head.
@@ -348,4 +348,67 @@ fn a_job_that_is_lost_says_which() {
     assert!(matches!(done.outcome(), Outcome::Lost));
     let job = Job::Http(call(Expect::Head).into());
     assert_eq!(job.id(), JobId(7));
+}
+
+/// What a server says again of what it was sent is not shown (users.md 1.13).
+#[test]
+fn what_a_server_echoes_is_hidden() {
+    let token = "eyJhbGciOiJub25lIn0.e30.";
+    // alice:pass/word+1
+    let pair = "YWxpY2U6cGFzcy93b3JkKzE=";
+    let form = "grant_type=refresh_token&refresh_token=long/lived%2Bidentity%3D";
+    let answer = |status: u16, presented: &str, said: &str| {
+        let mut call = call_of(
+            Method::POST,
+            Payload::Bytes(form.as_bytes().into()),
+            Expect::Document { limit: 100 },
+        );
+        let headers = call.request.headers_mut();
+        headers.insert(
+            header::AUTHORIZATION,
+            HeaderValue::from_str(presented).expect("a value"),
+        );
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
+        *call.request.uri_mut() = "https://reg.example/up?_state=0123456789abcdef&digest=sha256:0"
+            .parse()
+            .expect("a URL");
+        call.limit = 1000;
+        call.head(head(status, &[("warning", said)]));
+        let _taken = call.data(said.as_bytes());
+        let exchanged = ended(call);
+        let warning = exchanged.headers[header::WARNING].to_str().expect("text");
+        let Received::Collected { bytes, .. } = exchanged.body else {
+            panic!("no body");
+        };
+        (String::from_utf8(bytes).expect("text"), warning.to_string())
+    };
+    let bearer = format!("Bearer {token}");
+    let basic = format!("Basic {pair}");
+    let hidden: &[(&str, &str)] = &[
+        (&bearer, token),
+        (&basic, pair),
+        (&basic, "pass/word+1"),
+        (&basic, "pass%2Fword%2B1"),
+        (&bearer, "long/lived+identity="),
+        (&bearer, "long/lived%2Bidentity%3D"),
+        (&bearer, "0123456789abcdef"),
+    ];
+    for (presented, secret) in hidden {
+        let said = format!("you sent \"{secret}\", which is wrong");
+        let (body, warning) = answer(403, presented, &said);
+        assert!(!body.contains(secret), "{secret}: {body}");
+        assert!(body.starts_with("you sent \"secret-"), "{body}");
+        assert!(body.ends_with("\", which is wrong"), "{body}");
+        assert_eq!(warning, body);
+    }
+    // Content is not an error, and what is no secret is not hidden.
+    assert_eq!(answer(200, &bearer, token).0, token);
+    let harmless = "sha256:0 of alice at /up is denied";
+    assert_eq!(
+        answer(403, &basic, harmless),
+        (harmless.into(), harmless.into())
+    );
 }

@@ -289,7 +289,7 @@ impl Session {
         match how {
             How::Moved(bytes) => {
                 copying.report.moved += 1;
-                copying.report.bytes += bytes;
+                copying.report.bytes = copying.report.bytes.saturating_add(bytes);
             }
             How::Mounted => copying.report.mounted += 1,
             How::Present => copying.report.present += 1,

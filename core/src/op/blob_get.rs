@@ -97,7 +97,7 @@ impl BlobGet {
             return Verdict::Failed(answer.peer("sent no body"));
         };
         let before = self.hashing.len();
-        self.received += hashing.len() - from;
+        self.received = self.received.saturating_add(hashing.len() - from);
         self.hashing = hashing;
         if self.hashing.len() < self.size {
             if self.hashing.len().saturating_sub(before) < SHORT {
@@ -125,7 +125,7 @@ impl BlobGet {
 
     pub(super) fn interrupted(&mut self, body: Received) {
         if let Received::Stored { hashing, from, .. } = body {
-            self.received += hashing.len() - from;
+            self.received = self.received.saturating_add(hashing.len() - from);
             self.hashing = hashing;
         }
     }

@@ -9,10 +9,6 @@ use alloc::string::String;
 use crate::secrets::{Secrets, at_least};
 use crate::uri::user_info;
 
-/// From this length on the value of a query's parameter is looked for by itself: signatures and
-/// upload states are longer, flags and names are shorter.
-const VALUE: usize = 16;
-
 /// The address without its secrets. Any text will do; most is no address.
 pub(super) fn scrubbed(text: &str, secrets: &mut Secrets) -> String {
     let (text, fragment) = split(text, '#');
@@ -26,7 +22,7 @@ pub(super) fn scrubbed(text: &str, secrets: &mut Secrets) -> String {
     }
     out.push_str(&secrets.clean_text(place));
     if let Some(query) = query {
-        learn_values(query, secrets);
+        secrets.learn_query(query);
         out.push('?');
         out.push_str(&replaced(query, secrets));
     }
@@ -61,20 +57,6 @@ fn replaced(secret: &str, secrets: &mut Secrets) -> String {
         text.push(char);
     }
     text
-}
-
-/// Somebody who says a part of a query again may say a part that is a secret by itself.
-fn learn_values(query: &str, secrets: &mut Secrets) {
-    for pair in query.split('&') {
-        let (name, value) = pair.split_once('=').unwrap_or_default();
-        let is_public = matches!(
-            name,
-            "digest" | "mount" | "from" | "scope" | "service" | "client_id" | "account"
-        );
-        if value.len() >= VALUE && !is_public {
-            secrets.learn(value);
-        }
-    }
 }
 
 #[cfg(test)]
