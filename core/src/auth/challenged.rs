@@ -57,9 +57,9 @@ impl Broker {
             Sent::Nothing if !learned => {
                 denied(self, "no credentials and no usable challenge".into())
             }
-            Sent::Nothing if memo.refusals > 0 => denied(self, "no credentials".into()),
+            Sent::Nothing if memo.refused.is_some() => denied(self, "no credentials".into()),
             Sent::Nothing => {
-                memo.refusals = 1;
+                memo.refused = Some(self.generations);
                 memo.refusal = Some(refusal(self, "no credentials".into()));
                 self.widen(asking, memo, &offered);
                 Refused::Again
@@ -90,38 +90,38 @@ impl Broker {
             return Some(Refused::Again);
         }
         if self.widen(asking, memo, offered) {
-            memo.refusals = 1;
+            memo.refused = Some(self.generations);
             return Some(Refused::Again);
         }
-        // Good, but not for this: another one like it would be no better, and other requests still
-        // need it.
         let insufficient = offered.iter().any(Challenge::wants_more_scope);
-        if !insufficient && memo.refusals == 0 {
-            memo.refusals = 1;
+        let fresh = memo.refused.is_some_and(|before| generation > before);
+        // If it is good, but not for this, another one like it would be no better, and other requests
+        // still need it.
+        if !insufficient {
             self.tokens.entry(key.clone()).or_default().ready = None;
+        }
+        if !insufficient && !fresh {
+            memo.refused = Some(self.generations);
             return Some(Refused::Again);
         }
         if !memo.split && asking.wish != asking.needs {
             memo.split = true;
-            self.refuse_wider(memo, key, refusal, insufficient);
+            self.refuse_wider(memo, key, refusal);
             return Some(Refused::Again);
         }
         if key.scopes != memo.scopes(asking) {
             // Another request's token, which is for more than this one wants: its own may do.
-            self.refuse_wider(memo, key, refusal, insufficient);
+            self.refuse_wider(memo, key, refusal);
             return Some(Refused::Again);
         }
         None
     }
 
-    /// A token for more than the request needs was refused, so it takes one that is for just that. Of
-    /// the others, those that need all of it try it once more: they may have it, or get another one.
-    fn refuse_wider(&mut self, memo: &mut Memo, key: &Key, refusal: AuthError, insufficient: bool) {
+    /// A token for more than the request needs was refused, so it takes one that is for just that.
+    /// Those that need all of it try once more: they may have it, or get another one.
+    fn refuse_wider(&mut self, memo: &mut Memo, key: &Key, refusal: AuthError) {
         memo.own = true;
-        memo.refusals = 1;
-        if !insufficient {
-            self.tokens.entry(key.clone()).or_default().ready = None;
-        }
+        memo.refused = Some(self.generations);
         self.remember_union(key, refusal);
     }
 

@@ -39,8 +39,9 @@ use crate::wire::ExchangeId;
 pub(crate) struct Memo {
     /// What it carried when it was last sent.
     sent: Option<Sent>,
-    /// Refusals since the last answer that was none.
-    refusals: u8,
+    /// It was refused since the last answer that was no refusal, and so many tokens there were then: a
+    /// token that came later is fresh, and another one would be no better.
+    refused: Option<u64>,
     /// Scopes that a challenge to this request asked for beyond ours (AUTH-66).
     extra: Scopes,
     /// The union of scopes was refused: ask for what this request needs alone.
@@ -250,7 +251,7 @@ impl Broker {
 
     /// A request got an answer that is no challenge.
     pub(crate) fn accepted(&mut self, id: ExchangeId, origin: &Origin, memo: &mut Memo) {
-        memo.refusals = 0;
+        memo.refused = None;
         let host = self.host(origin);
         if matches!(host.scheme, Learned::Unknown)
             || matches!(host.scheme, Learned::Probing(probe) if probe == id)

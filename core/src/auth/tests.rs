@@ -485,7 +485,7 @@ fn a_larger_token_that_is_refused_is_followed_by_ones_own() {
         Scopes::from_challenge("repository:a/b:pull"),
         Scopes::from_challenge("repository:a/b:pull"),
     );
-    bench.memos.entry(1).or_default().refusals = 1;
+    bench.memos.entry(1).or_default().refused = Some(0);
     assert_eq!(bench.permit(1), "go with Bearer T1");
     assert_eq!(bench.refused(1, 401, BEARER), "again");
     let own = "fetch repository:a/b:pull with no credentials";

@@ -65,6 +65,8 @@ pub enum Fault {
     RefusedMount,
     /// The registry says it has stored what it has not.
     Forgets,
+    /// An error that says again what the server was sent, secrets and all.
+    Echo,
     /// An answer of any kind.
     Arbitrary,
     /// Hundreds of headers that nobody needs; the answer stands.
@@ -83,6 +85,8 @@ pub enum Fault {
     StepFails,
     /// The worker dies with a step of the store.
     LostStep,
+    /// A step of the store is answered as if it had been another.
+    StoreLies,
     /// No space is left while bytes arrive.
     DiskFull,
     /// Bytes read from a store are not those that were written.
@@ -111,7 +115,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 51] = [
         Self::Refused,
         Self::ResetUnseen,
         Self::Unanswered,
@@ -140,6 +144,7 @@ impl Fault {
         Self::Rewound,
         Self::RefusedMount,
         Self::Forgets,
+        Self::Echo,
         Self::Arbitrary,
         Self::Noisy,
         Self::Bloated,
@@ -149,6 +154,7 @@ impl Fault {
         Self::NoCredentials,
         Self::StepFails,
         Self::LostStep,
+        Self::StoreLies,
         Self::DiskFull,
         Self::ReadFlips,
         Self::PartialDamaged,
@@ -172,6 +178,14 @@ impl Fault {
     /// there: only registries that check what manifests name are safe from it.
     pub(crate) const fn is_lie(self) -> bool {
         matches!(self, Self::Forgets | Self::Arbitrary)
+    }
+
+    /// Whether a session can learn something wrong from it that it finds out only by failing once more.
+    pub(crate) const fn misleads(self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorized | Self::Arbitrary | Self::NewRealm | Self::RedirectForeign
+        )
     }
 
     /// Whether a client has to bear it as if it were nothing.

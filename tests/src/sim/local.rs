@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use windlass_core::call::Done;
 use windlass_core::credential::{CredentialAnswer, CredentialCall, Secret};
-use windlass_core::{StoreCall, StoreError, StoreErrorKind, StoreOp};
+use windlass_core::{StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreOp};
 use windlass_store::Stores;
 
 use super::fault::Fault;
@@ -16,7 +16,7 @@ use super::world::World;
 
 impl World<'_> {
     pub(crate) fn store_step(&mut self, process: usize, call: StoreCall) -> Done {
-        let mut kinds = vec![Fault::StepFails, Fault::LostStep];
+        let mut kinds = vec![Fault::StepFails, Fault::LostStep, Fault::StoreLies];
         if let StoreOp::Import { .. } | StoreOp::Load { .. } = call.op() {
             kinds.push(Fault::ReadFlips);
         }
@@ -38,6 +38,17 @@ impl World<'_> {
                 ];
                 let kind = kinds[usize::try_from(self.choose.below(3)).expect("small")];
                 call.finish(Err(StoreError::new(kind, "planned")))
+            }
+            Some(Fault::StoreLies) => {
+                let answer = match call.op() {
+                    StoreOp::Begin { .. }
+                    | StoreOp::Hash { .. }
+                    | StoreOp::Load { .. }
+                    | StoreOp::Import { .. }
+                    | StoreOp::Find { .. } => StoreAnswer::Written,
+                    _ => StoreAnswer::Loaded(b"{}".to_vec()),
+                };
+                call.finish(Ok(answer))
             }
             Some(Fault::LostStep) => {
                 let id = call.id();

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use serde_json::json;
 use windlass_testbed::{Answer, Request};
 
 use super::choose::Choose;
@@ -78,6 +79,7 @@ pub(crate) fn instead(
             _ => Answer::new(StatusCode::ACCEPTED),
         },
         Fault::Forgets => Answer::new(StatusCode::CREATED).header("location", "/v2/x/blobs/y"),
+        Fault::Echo => echo(choose, request),
         Fault::Arbitrary => super::arbitrary::answer(choose, request, owner),
         Fault::Bloated => greedy::bloated(choose, request),
         Fault::Endless => greedy::endless(choose),
@@ -191,6 +193,24 @@ pub(crate) fn rewound(kept: usize) -> Answer {
 fn within(bytes: &[u8]) -> Option<usize> {
     let place = bytes.windows(9).position(|word| word == b".layer.v1")?;
     Some(place + 1)
+}
+
+/// What it was sent, in the words of somebody who looks for a mistake.
+fn echo(choose: &mut dyn Choose, request: &Request) -> Answer {
+    let presented = request.field(header::AUTHORIZATION).unwrap_or("nobody");
+    let body = if request.field(header::CONTENT_TYPE) == Some("application/x-www-form-urlencoded") {
+        String::from_utf8_lossy(&request.body).into_owned()
+    } else {
+        String::new()
+    };
+    let said = format!("you are {presented} at {}: {body}", request.target);
+    let code = [403, 400, 500][pick(choose, 3)];
+    let answer = Answer::new(status(code)).header("warning", format!("299 - \"{said}\""));
+    match choose.below(3) {
+        0 => answer.body(said),
+        1 => answer.body(json!({"errors": [{"code": "DENIED", "message": said}]}).to_string()),
+        _ => answer.body(json!({"error": "denied", "error_description": said}).to_string()),
+    }
 }
 
 fn unauthorized(choose: &mut dyn Choose, owner: usize, access: Access, truthful: bool) -> Answer {

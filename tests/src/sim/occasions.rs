@@ -24,6 +24,7 @@ impl World<'_> {
             RedirectLoop,
             RedirectForeign,
             RedirectUnsafe,
+            Echo,
             Arbitrary,
             Noisy,
             Bloated,

@@ -61,7 +61,7 @@ impl World<'_> {
                 let said = String::from_utf8_lossy(value.as_bytes());
                 said.contains("insufficient_scope")
             });
-            if !wants_more {
+            if !wants_more && status == StatusCode::UNAUTHORIZED {
                 let again = token.map(|it| (line(call), it.to_owned()));
                 watch.useless.extend(again);
             }

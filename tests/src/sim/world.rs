@@ -38,6 +38,8 @@ pub(crate) struct World<'a> {
     pub(crate) fired: [u32; Fault::ALL.len()],
     /// No more faults.
     pub(crate) calm: bool,
+    /// Tasks may fail without any: sessions find out that they were misled.
+    pub(crate) lenient: bool,
     pub(crate) lines: Vec<String>,
     pub(crate) violation: Option<String>,
     /// Requests that arrive when nobody expects them any more.
@@ -126,6 +128,7 @@ impl<'a> World<'a> {
             now: Duration::ZERO,
             fired: [0; Fault::ALL.len()],
             calm: false,
+            lenient: false,
             lines: Vec::new(),
             violation: None,
             late: Vec::new(),
@@ -171,23 +174,54 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Faults off, one new process, every task again.
-    pub(crate) fn recover(&mut self) {
-        self.expect_little();
-        self.calm = true;
-        for process in std::mem::take(&mut self.processes) {
-            self.count_dead(&process);
-            self.bury(process);
+    /// How often the sessions that lived through it are asked for everything once more: they must be
+    /// as good as new, but may have to find out first that they were misled. Not where nothing went
+    /// wrong: what is asked for a second time is counted there. Whom the driver told that there are no
+    /// credentials believes it.
+    pub(crate) fn encores(&mut self) -> usize {
+        let fired = |fault: &Fault| self.fired[fault.place()] > 0;
+        if self.total() == 0 || fired(&Fault::NoCredentials) || self.plan.swarm.even {
+            return 0;
         }
+        let misled = Fault::ALL.iter().any(|it| fired(it) && it.misleads());
+        let wanted = self.choose.below(2) == 1;
+        usize::from(wanted) * (1 + usize::from(misled))
+    }
+
+    /// Faults off, every task again, in the sessions that there are.
+    pub(crate) fn go_on(&mut self, lenient: bool) {
+        self.lenient = lenient;
+        self.pacify("= nothing goes wrong any more, and they are asked again");
+        for process in 0..self.processes.len() {
+            self.start_tasks(process);
+        }
+    }
+
+    fn pacify(&mut self, line: &str) {
+        self.calm = true;
         self.later.clear();
         for request in std::mem::take(&mut self.late) {
             self.arrive_late(&request);
         }
-        self.lines.push("= from here on nothing goes wrong".into());
+        self.lines.push(line.into());
         self.put_tags();
         for (at, task) in self.plan.tasks.iter_mut().enumerate() {
-            (task.process, task.deadline) = (0, None);
+            task.deadline = None;
             self.results[at] = None;
+        }
+    }
+
+    /// Faults off, one new process, every task again.
+    pub(crate) fn recover(&mut self) {
+        self.expect_little();
+        self.lenient = false;
+        for process in std::mem::take(&mut self.processes) {
+            self.count_dead(&process);
+            self.bury(process);
+        }
+        self.pacify("= from here on nothing goes wrong");
+        for task in &mut self.plan.tasks {
+            task.process = 0;
         }
         let process = self.process();
         self.processes.push(process);
