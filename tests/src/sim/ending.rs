@@ -9,7 +9,7 @@ use windlass_testbed::Model;
 
 use super::disk::Disk;
 use super::oracles::ASKS_FROM;
-use super::plan::{DESTINATIONS, Operation, Plan, Planned};
+use super::plan::{Access, DESTINATIONS, Operation, Plan, Planned};
 use super::settings::SHORTENED;
 use super::world::World;
 
@@ -181,7 +181,12 @@ impl World<'_> {
         let mut settings = self.plan.settings.iter();
         let plain = settings.all(|it| it.plain && it.options.digest_header);
         if self.total() == 0 && done && plain {
-            let requests: u64 = self.plan.tasks.iter().map(again).sum();
+            let requests: u64 = self
+                .plan
+                .tasks
+                .iter()
+                .map(|task| again(&self.plan, task))
+                .sum();
             self.economy.allowed = Some(self.economy.requests + requests);
         }
     }
@@ -200,8 +205,27 @@ impl World<'_> {
     }
 }
 
-/// A challenge, and tokens for what is read, written and both.
-const SIGN_IN: u64 = 3;
+/// Requests until a registry knows who a task is: none, a challenge, or a challenge and tokens for what
+/// is read, written and both.
+const fn sign_in(access: Access) -> u64 {
+    match access {
+        Access::Open => 0,
+        Access::Basic => 1,
+        Access::Bearer | Access::Refresh | Access::Elsewhere | Access::Untrusted => 3,
+    }
+}
+
+/// The same for all the registries that a task has to do with.
+fn signs_in(plan: &Plan, task: &Planned) -> u64 {
+    let at = |registry: usize| sign_in(plan.settings[registry].access);
+    match task.operation {
+        Operation::LayoutCopy => 0,
+        Operation::Resolve | Operation::Pull | Operation::Push | Operation::CopyWithin => {
+            at(task.registry)
+        }
+        Operation::CopyBetween => at(0) + at(1),
+    }
+}
 
 /// Requests for a plan in which nothing goes wrong, at the most (design §5).
 fn budget(plan: &Plan) -> Option<u64> {
@@ -220,32 +244,30 @@ fn budget(plan: &Plan) -> Option<u64> {
         let push = 2 + large + 2 * written;
         sum += match task.operation {
             Operation::LayoutCopy => 0,
-            Operation::Resolve => 1,
+            // Some registries do not say the digest when they are asked for nothing else.
+            Operation::Resolve => {
+                1 + u64::from(!plan.settings[task.registry].options.digest_header)
+            }
             Operation::Pull => read + blobs - empty + pieces,
             Operation::Push => push + 2 * blobs,
             Operation::CopyWithin => read + push + blobs,
             Operation::CopyBetween => read + push + 3 * blobs + pieces,
         };
-        let ends = if task.operation == Operation::CopyBetween {
-            2
-        } else {
-            1
-        };
-        sum += SIGN_IN * ends;
+        sum += signs_in(plan, task);
     }
     plan.settings.iter().all(|it| it.plain).then_some(sum)
 }
 
 /// Requests for a task whose work is done already, at the most.
-fn again(task: &Planned) -> u64 {
+fn again(plan: &Plan, task: &Planned) -> u64 {
     // An index leads to the image that is wanted.
     let read = 1 + u64::from(task.one);
-    match task.operation {
+    let asked = match task.operation {
         Operation::LayoutCopy => 0,
-        Operation::Resolve | Operation::Pull | Operation::Push => 1 + SIGN_IN,
-        Operation::CopyWithin => read + 1 + SIGN_IN,
-        Operation::CopyBetween => read + 1 + 2 * SIGN_IN,
-    }
+        Operation::Resolve | Operation::Pull | Operation::Push => 1,
+        Operation::CopyWithin | Operation::CopyBetween => read + 1,
+    };
+    asked + signs_in(plan, task)
 }
 
 fn named(disk: &Disk, name: &str) -> Option<String> {

@@ -36,7 +36,8 @@ impl World<'_> {
                     Some((_, at)) if self.is_about(at, &entry["task"]) => break at,
                     Some((id, at)) => ending.push((id, at)),
                     None => {
-                        return self.violate(format!("a checkpoint has a task too many: {entry}"));
+                        return self
+                            .violate(format!("checkpoint: one has a task too many: {entry}"));
                     }
                 }
             };
@@ -75,7 +76,7 @@ impl World<'_> {
         self.lines.push("= it goes on from the checkpoint".into());
         let checkpoint = match Checkpoint::from_json(&saved.text) {
             Ok(checkpoint) => checkpoint,
-            Err(error) => return self.violate(format!("a checkpoint cannot be read: {error}")),
+            Err(error) => return self.violate(format!("checkpoint: one cannot be read: {error}")),
         };
         let (config, jitter) = (self.plan.config(), self.plan.jitter);
         let (session, ids) = Session::resume(config, checkpoint, jitter);

@@ -32,7 +32,7 @@ pub(crate) struct Watch {
     /// Tokens that were refused.
     refused: BTreeSet<String>,
     /// Requests that were refused, with which token.
-    useless: BTreeSet<(String, String)>,
+    pub(crate) useless: BTreeSet<(String, String)>,
     /// Answers that ask for patience and are not reported yet: for how long.
     slower: Vec<(JobId, usize, Duration)>,
     /// Until when nothing new goes out to a registry.

@@ -193,6 +193,8 @@ impl<'a> World<'a> {
         self.lenient = lenient;
         self.pacify("= nothing goes wrong any more, and they are asked again");
         for process in 0..self.processes.len() {
+            // What was refused then may be granted now.
+            self.processes[process].watch.useless.clear();
             self.start_tasks(process);
         }
     }
