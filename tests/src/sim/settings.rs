@@ -75,8 +75,11 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
     }
     if choose.below(3) == 2 {
         let mut storage = Storage::new(format!("https://cdn{registry}.example"));
-        if choose.below(2) == 1 {
-            storage.signature = Signature::OneTime;
+        match choose.below(3) {
+            0 => {}
+            1 => storage.signature = Signature::OneTime,
+            // Shorter than what registries ask their clients to wait.
+            _ => storage.signature = Signature::Life(Duration::from_secs(5)),
         }
         options.storage = Some(storage);
         plain = false;

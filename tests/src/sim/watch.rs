@@ -80,16 +80,14 @@ impl World<'_> {
         }
     }
 
-    /// The session knows of the end of a job since `at`, as its clock says; of one that was to be
-    /// aborted it takes nothing.
-    pub(crate) fn watch_end(&mut self, process: usize, id: JobId, at: Time, aborted: Aborted) {
+    /// The session knows of the end of a job since `at`, as its clock says. Whether anybody wants it any
+    /// more does not matter: it is the registry that asks.
+    pub(crate) fn watch_end(&mut self, process: usize, id: JobId, at: Time) {
         let now = self.now.saturating_sub(self.time_of(process).since(at));
         let watch = &mut self.processes[process].watch;
         let ended = watch.slower.extract_if(.., |(job, _, _)| *job == id);
         for (_, owner, wait) in ended.collect::<Vec<_>>() {
-            if aborted == Aborted::No {
-                watch.gates[owner] = watch.gates[owner].max(now + wait);
-            }
+            watch.gates[owner] = watch.gates[owner].max(now + wait);
         }
     }
 
@@ -209,13 +207,6 @@ impl World<'_> {
             });
         }
     }
-}
-
-/// Whether a job was to be aborted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Aborted {
-    No,
-    Yes,
 }
 
 fn line(call: &Call) -> String {

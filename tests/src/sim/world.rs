@@ -23,7 +23,7 @@ use super::memory::{self, Bounds, Held};
 use super::oracles::Economy;
 use super::plan::{Plan, SOURCES};
 use super::resume::Saved;
-use super::watch::{Aborted, Watch};
+use super::watch::Watch;
 use crate::world::scenes::{digest, fill_picture};
 
 /// Everything there is.
@@ -411,7 +411,7 @@ impl<'a> World<'a> {
 
     fn report(&mut self, process: usize, done: Done) {
         let (id, now) = (done.id(), self.slipped(process));
-        self.watch_end(process, id, now, Aborted::No);
+        self.watch_end(process, id, now);
         self.call(process, |session| session.handle(done, now));
         if self.seldom() && self.occasion(&[Fault::Duplicate]).is_some() {
             self.processes[process].running.push(Running {
@@ -450,8 +450,6 @@ impl<'a> World<'a> {
 
     fn abort(&mut self, process: usize, id: JobId) {
         self.line(format!("{id} > abort"));
-        let now = self.time_of(process);
-        self.watch_end(process, id, now, Aborted::Yes);
         let running = &self.processes[process].running;
         let is_it = |it: &Running| it.id == id && !it.echo;
         let Some(at) = running.iter().position(is_it) else {
