@@ -59,6 +59,7 @@ mod memory;
 mod occasions;
 mod oracles;
 mod plan;
+mod recording;
 mod resume;
 mod secrets;
 mod settings;
@@ -117,6 +118,8 @@ pub enum Sort {
     Hostile,
     /// Registries try to make a session hold much: [`greedy`].
     Greedy,
+    /// The usual one, in which sessions are recorded: [`taped`].
+    Taped,
 }
 
 impl Sort {
@@ -126,6 +129,7 @@ impl Sort {
             Self::Usual => drawn(choose),
             Self::Hostile => hostile(choose),
             Self::Greedy => greedy(choose),
+            Self::Taped => taped(choose),
         }
     }
 
@@ -157,6 +161,17 @@ pub fn drawn(choose: &mut dyn Choose) -> Run {
         choices: Vec::new(),
     };
     let plan = Plan::draw(&mut recorder);
+    run(plan, recorder)
+}
+
+/// The same world, in which tapes run along.
+pub fn taped(choose: &mut dyn Choose) -> Run {
+    let mut recorder = Recorder {
+        choose,
+        choices: Vec::new(),
+    };
+    let mut plan = Plan::draw(&mut recorder);
+    plan.taped = true;
     run(plan, recorder)
 }
 
@@ -309,6 +324,7 @@ fn recover(world: &mut World<'_>) {
     world.recover();
     until_idle(world);
     world.check_end();
+    world.check_tapes();
 }
 
 fn until_idle(world: &mut World<'_>) {

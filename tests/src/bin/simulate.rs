@@ -11,7 +11,7 @@
 //! simulate --catch 3000              so many seeds, one after the other; the first failure in a line
 //! ```
 //!
-//! Before each of these, `--world hostile` or `--world greedy` says that the worlds are of that sort.
+//! Before each of these, `--world hostile`, `greedy` or `taped` says that the worlds are of that sort.
 //! Of many seeds some run as such worlds anyway.
 //!
 //! The first failure is printed with its choices, shrunk. Exits with 1 if there was one, or if there
@@ -33,7 +33,7 @@ use windlass_tests::sim::{self, Operation, Run, Sort, Tally, shrink};
 const TWICE: u64 = 200;
 /// So many lists are tried to make a failure simpler.
 const SHRINKING: usize = 2000;
-/// One seed in so many is a hostile and a greedy world, too: these take longer.
+/// One seed in so many is a hostile, a greedy and a taped world, too: these take longer.
 const BESIDES: u64 = 100;
 
 /// No world takes a second; this is for machines that have much else to do.
@@ -103,6 +103,7 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), Strin
                     "usual" => Sort::Usual,
                     "hostile" => Sort::Hostile,
                     "greedy" => Sort::Greedy,
+                    "taped" => Sort::Taped,
                     _ => return Err(format!("--world: there is no {value} one")),
                 }
             }
@@ -167,7 +168,8 @@ fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode 
             let mut bad = run.violation.is_some() || other;
             tally.add(&run);
             if sort == Sort::Usual && at.is_multiple_of(BESIDES) {
-                for run in [Sort::Hostile, Sort::Greedy].map(|sort| sort.seeded(seed)) {
+                for run in [Sort::Hostile, Sort::Greedy, Sort::Taped].map(|sort| sort.seeded(seed))
+                {
                     bad |= run.violation.is_some();
                     tally.hold(&run);
                     besides.fetch_add(1, Ordering::Relaxed);
@@ -188,7 +190,7 @@ fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode 
     });
     let seconds = begun.elapsed().as_secs_f64();
     println!(
-        "{tally}and {} hostile and greedy worlds\n{seconds:.1} s, {:.0} seeds per second",
+        "{tally}and {} hostile, greedy and taped worlds\n{seconds:.1} s, {:.0} seeds per second",
         besides.into_inner(),
         tally.runs() as f64 / seconds
     );
@@ -272,7 +274,9 @@ fn wrong(sort: Sort, seed: u64) -> Option<String> {
     let differs = || "determinism: it is not the same every time".to_owned();
     let besides = || {
         let few = sort == Sort::Usual && seed.is_multiple_of(BESIDES);
-        let mut sorts = [Sort::Hostile, Sort::Greedy].into_iter().filter(|_| few);
+        let mut sorts = [Sort::Hostile, Sort::Greedy, Sort::Taped]
+            .into_iter()
+            .filter(|_| few);
         sorts.find_map(|sort| sort.seeded(seed).violation)
     };
     let violation = run.violation.or_else(|| other.then(differs));
@@ -280,7 +284,7 @@ fn wrong(sort: Sort, seed: u64) -> Option<String> {
 }
 
 fn fail(sort: Sort, seed: u64) -> ExitCode {
-    let mut sorts = vec![sort, Sort::Hostile, Sort::Greedy];
+    let mut sorts = vec![sort, Sort::Hostile, Sort::Greedy, Sort::Taped];
     sorts.dedup();
     let found = sorts.into_iter().find_map(|sort| {
         let run = sort.seeded(seed);
@@ -303,6 +307,7 @@ const fn word(sort: Sort) -> &'static str {
     match sort {
         Sort::Hostile => "hostile",
         Sort::Greedy => "greedy",
+        Sort::Taped => "taped",
         Sort::Usual | _ => "usual",
     }
 }

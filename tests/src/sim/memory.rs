@@ -9,7 +9,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use windlass_core::Session;
 use windlass_core::config::Limits;
 
 use super::plan::{Plan, Planned};
@@ -111,14 +110,14 @@ pub(crate) fn call<T>(call: impl FnOnce() -> T) -> (T, u64) {
 }
 
 /// Drops a session. How many bytes it held.
-pub(crate) fn dropped(session: Session) -> u64 {
+pub(crate) fn dropped<S>(session: S) -> u64 {
     let info = allocation_counter::measure(|| drop(session));
     u64::try_from(-info.bytes_current).unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
-    use windlass_core::{Config, Task};
+    use windlass_core::{Config, Session, Task};
 
     use super::*;
 

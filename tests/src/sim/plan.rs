@@ -193,6 +193,8 @@ pub(crate) struct Plan {
     pub(crate) jitter: u64,
     /// What a session may hold.
     pub(crate) limits: Limits,
+    /// Whether tapes run along.
+    pub(crate) taped: bool,
 }
 
 impl Plan {
@@ -219,6 +221,7 @@ impl Plan {
             reorders: choose.below(4) > 0,
             jitter: choose.below(4),
             limits: greedy::limits(),
+            taped: false,
         }
     }
 
@@ -273,6 +276,7 @@ impl Plan {
             reorders: false,
             jitter: 0,
             limits: greedy::limits(),
+            taped: false,
         }
     }
 

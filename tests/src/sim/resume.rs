@@ -5,12 +5,13 @@
 
 use serde_json::Value;
 use windlass_core::checkpoint::Checkpoint;
-use windlass_core::{Event, Failure, Report, Session, TaskId};
+use windlass_core::tape::Taped;
+use windlass_core::{Event, Failure, Report, TaskId};
 use windlass_testbed::{Image, image};
 
 use super::fault::Fault;
 use super::plan::{Operation, SOURCES};
-use super::world::World;
+use super::world::{World, sink};
 
 /// What a process has written down of its tasks.
 #[derive(Clone, Debug)]
@@ -79,8 +80,10 @@ impl World<'_> {
             Err(error) => return self.violate(format!("checkpoint: one cannot be read: {error}")),
         };
         let (config, jitter) = (self.plan.config(), self.plan.jitter);
-        let (session, ids) = Session::resume(config, checkpoint, jitter);
+        let tape = self.new_tape();
+        let (session, ids) = Taped::resume(config, checkpoint, jitter, sink(tape.as_ref()));
         self.processes[process].session = session;
+        self.processes[process].tape = tape;
         self.check(ids.len() == saved.tasks.len(), || {
             "checkpoint: not all of it is resumed".into()
         });

@@ -105,11 +105,16 @@ impl World<'_> {
             session,
             running,
             tasks,
+            tape,
             ..
         } = process;
         // What is outside is not the session's any more.
         drop(running);
-        self.check_held(memory::dropped(session), tasks.len());
+        let held = memory::dropped(session);
+        match tape {
+            Some(tape) => self.check_tape(&tape),
+            None => self.check_held(held, tasks.len()),
+        }
     }
 
     /// Whether something goes wrong now, and what.

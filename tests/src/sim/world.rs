@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use windlass_core::call::{Done, Interrupted};
+use windlass_core::tape::{Sink, Taped};
 use windlass_core::{
-    Event, Failure, Job, JobId, Output, Report, Session, StoreId, TaskId, Time, transcript,
+    Event, Failure, Job, JobId, Output, Report, StoreId, TaskId, Time, transcript,
 };
 use windlass_store::{Store, Stores};
 use windlass_testbed::{Model, Request};
@@ -24,6 +25,7 @@ use super::oracles::Economy;
 use super::plan::{Plan, SOURCES};
 use super::resume::Saved;
 use super::watch::Watch;
+use crate::tapes::Lines;
 use crate::world::scenes::{digest, fill_picture};
 
 /// Everything there is.
@@ -61,7 +63,9 @@ pub(crate) struct World<'a> {
 
 /// A session and the driver around it.
 pub(crate) struct Process {
-    pub(crate) session: Session,
+    pub(crate) session: Taped,
+    /// What is recorded of it.
+    pub(crate) tape: Option<Arc<Lines>>,
     pub(crate) stores: Arc<Stores>,
     pub(crate) spool: Disk,
     /// Those of `World::disks`, then the spool's.
@@ -232,6 +236,7 @@ impl<'a> World<'a> {
 
     pub(crate) fn process(&self) -> Process {
         let stores = Arc::new(Stores::default());
+        let tape = self.new_tape();
         let spool = Disk::default();
         let [a, b, c] = &self.disks;
         let ids = [a, b, c, &spool].map(|disk| {
@@ -239,7 +244,8 @@ impl<'a> World<'a> {
             stores.add(&store)
         });
         Process {
-            session: Session::new(self.plan.config(), self.plan.jitter),
+            session: Taped::new(self.plan.config(), self.plan.jitter, sink(tape.as_ref())),
+            tape,
             stores,
             spool,
             ids,
@@ -253,6 +259,11 @@ impl<'a> World<'a> {
             ending: BTreeSet::new(),
             watch: Watch::default(),
         }
+    }
+
+    /// The tape of a session to be.
+    pub(crate) fn new_tape(&self) -> Option<Arc<Lines>> {
+        self.plan.taped.then(Arc::default)
     }
 
     /// Starts the tasks of a process that were asked for, are not over and not under way.
@@ -507,16 +518,25 @@ impl<'a> World<'a> {
     }
 
     /// Calls a session, and looks at what that takes.
-    pub(crate) fn call<T>(&mut self, process: usize, call: impl FnOnce(&mut Session) -> T) -> T {
+    pub(crate) fn call<T>(&mut self, process: usize, call: impl FnOnce(&mut Taped) -> T) -> T {
         let session = &mut self.processes[process].session;
         let (value, bytes) = memory::call(|| call(session));
-        self.check_call(bytes);
+        // What is recorded is not the session's.
+        if !self.plan.taped {
+            self.check_call(bytes);
+        }
         value
     }
 
     pub(crate) fn time_of(&self, process: usize) -> Time {
         Time::ZERO + (self.now - self.processes[process].begun)
     }
+}
+
+/// Where a session writes its tape.
+pub(crate) fn sink(tape: Option<&Arc<Lines>>) -> Option<Arc<dyn Sink>> {
+    let tape = Arc::clone(tape?);
+    Some(tape)
 }
 
 /// The tasks that are asked for later, the first one last. One at least begins at once.

@@ -2,6 +2,7 @@
 
 use http::Method;
 use windlass_core::call::Done;
+use windlass_core::tape::Sink as _;
 use windlass_core::{
     Descriptor, Error, Failure, Job, Output, Reference, StoreError, StoreErrorKind, Task,
 };
@@ -13,6 +14,7 @@ use crate::sim::choose::List;
 use crate::sim::plan::Plan;
 use crate::sim::secrets::mark;
 use crate::sim::world::{Ran, Running, Work};
+use crate::tapes::Lines;
 use crate::world::scenes::{digest, small};
 
 /// What a world says in which this was done.
@@ -405,4 +407,25 @@ fn a_call_that_takes_more_than_it_may() {
         });
     });
     assert!(said.starts_with("memory: one call took 8"), "{said}");
+}
+
+#[test]
+fn a_tape_that_is_none_or_has_a_secret_on_it() {
+    let said_of = |line: String| {
+        said(Operation::Pull, |world| {
+            let tape = Lines::default();
+            tape.line(&line);
+            world.check_tape(&tape);
+        })
+    };
+    let damaged = said_of("{}".into());
+    assert!(
+        damaged.starts_with("tape: it does not replay to its end: "),
+        "{damaged}"
+    );
+    let secret = said_of(format!("x {}token.1", mark(0)));
+    assert!(
+        secret.starts_with("tape: a secret is on it: x "),
+        "{secret}"
+    );
 }
