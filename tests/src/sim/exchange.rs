@@ -103,6 +103,7 @@ impl World<'_> {
             self.spend(&request, sort, Some(Fault::RedirectForeign), Some(&answer));
             return self.deliver(process, call, sort, Delivery::whole(answer));
         }
+        self.check_resumes(&request, sort);
         let fault = self.draw(&request, sort, owner);
         self.check_challenged(process, &call, owner);
         self.check_useless(process, &call);
@@ -122,6 +123,9 @@ impl World<'_> {
                     self.watch_token(process, &call, &delivery.answer);
                 }
                 self.spend(&request, sort, fault, Some(&delivery.answer));
+                if matches!(fault, Some(Fault::Cut | Fault::Stalled)) && sort == Sort::GetBlob {
+                    self.watch_cut(&request, &delivery.answer, delivery.kept);
+                }
                 self.deliver(process, call, sort, delivery)
             }
             Err(reason) => {
@@ -341,11 +345,10 @@ impl World<'_> {
                 self.economy.wasted += sent;
             }
         }
-        let known = || self.plan.pictures.iter().flat_map(|it| it.blobs(false));
-        let largest = known().map(|(_, size)| size).max().unwrap_or(0);
+        let known = self.plan.pictures.iter().flat_map(|it| it.blobs(false));
+        let largest = known.map(|(_, size)| size).max().unwrap_or(0);
         if sort == Sort::GetBlob && fault.is_some_and(Fault::spoils) {
-            let named = |digest: &Digest| request.target.contains(digest.encoded());
-            let named = known().find(|(digest, _)| named(digest));
+            let named = self.blob_of(request);
             let came = answer.map_or(0, |answer| answer.body.len() as u64);
             // A foreign URL does not name the blob.
             let wasted = named.map_or(largest, |(_, size)| size) + came;
@@ -357,14 +360,18 @@ impl World<'_> {
             self.economy.wasted += 2 * largest;
         }
         // Some registries know no ranges: what was there comes again.
-        let range = request.field(http::header::RANGE);
-        let from = range.and_then(|it| it.strip_prefix("bytes=")?.split('-').next()?.parse().ok());
-        if let (Some(from), Some(answer)) = (from, answer)
+        if let (Some(from), Some(answer)) = (begins(request), answer)
             && answer.status == StatusCode::OK
         {
             self.economy.wasted += u64::min(from, answer.body.len() as u64);
         }
         self.economy.requests += 1;
+    }
+
+    /// The blob that a request names, and its size.
+    pub(crate) fn blob_of(&self, request: &Request) -> Option<(Digest, u64)> {
+        let mut known = self.plan.pictures.iter().flat_map(|it| it.blobs(false));
+        known.find(|(digest, _)| request.target.contains(digest.encoded()))
     }
 
     /// What `Retrying` may say because of a fault in this exchange.
@@ -416,6 +423,13 @@ pub(crate) fn owner_of(host: &str) -> Option<usize> {
     let digit = host.bytes().find(u8::is_ascii_digit)?;
     host.contains(".example")
         .then(|| usize::from(digit - b'0').min(1))
+}
+
+/// The first byte that a request asks for, if it asks for some.
+pub(crate) fn begins(request: &Request) -> Option<u64> {
+    let range = request.field(http::header::RANGE)?;
+    let (from, _) = range.strip_prefix("bytes=")?.split_once('-')?;
+    from.parse().ok()
 }
 
 fn path(target: &str) -> &str {

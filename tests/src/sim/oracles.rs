@@ -25,6 +25,8 @@ use super::world::World;
 /// Bytes of blobs and requests: what was used, and what it may have been.
 #[derive(Debug, Default)]
 pub(crate) struct Economy {
+    /// A blob whose download broke off last, how much of it had come, and how many faults there were.
+    pub(crate) cut: Option<(Digest, u64, u64)>,
     /// Bytes of blobs sent.
     pub(crate) sent: u64,
     /// Bytes that had to be moved for nothing, at the most.

@@ -12,9 +12,9 @@ use windlass_core::call::{Body, Call, Payload, Source};
 use windlass_core::config::Retry;
 use windlass_core::credential::CredentialCall;
 use windlass_core::{JobId, TaskId, Time};
-use windlass_testbed::Answer;
+use windlass_testbed::{Answer, Request};
 
-use super::exchange::Sort;
+use super::exchange::{Sort, begins};
 use super::fault::Fault;
 use super::world::World;
 
@@ -114,6 +114,36 @@ impl World<'_> {
         let challenged = self.processes[process].watch.challenged[owner];
         self.check(challenged || !presents, || {
             format!("secrets: reg{owner} is told who asks before it wants to know")
+        });
+    }
+
+    /// An answer broke off behind so many bytes, which are kept.
+    pub(crate) fn watch_cut(&mut self, request: &Request, answer: &Answer, kept: usize) {
+        let from = match answer.status {
+            StatusCode::PARTIAL_CONTENT => begins(request).unwrap_or(0),
+            StatusCode::OK => 0,
+            _ => return,
+        };
+        let kept = kept.min(answer.body.len()) as u64;
+        if let Some((digest, _)) = self.blob_of(request) {
+            self.economy.cut = Some((digest, from + kept, self.total()));
+        }
+    }
+
+    /// Who asks for a blob after it broke off asks for what did not come. Only where nothing else went
+    /// wrong since then, and nobody else wants it.
+    pub(crate) fn check_resumes(&mut self, request: &Request, sort: Sort) {
+        let alone = self.plan.processes == 1 && self.plan.tasks.len() == 1;
+        let Some((digest, kept, total)) = self.economy.cut.clone() else {
+            return;
+        };
+        let is_it = sort == Sort::GetBlob && request.target.contains(digest.encoded());
+        if !alone || !is_it || total != self.total() {
+            return;
+        }
+        let from = begins(request).unwrap_or(0);
+        self.check(from >= kept, || {
+            format!("economy: {digest} is asked for from {from} on, but {kept} bytes are there")
         });
     }
 

@@ -205,6 +205,7 @@ impl<'a> World<'a> {
 
     fn pacify(&mut self, line: &str) {
         self.calm = true;
+        self.economy.cut = None;
         self.later.clear();
         for request in std::mem::take(&mut self.late) {
             self.arrive_late(&request);

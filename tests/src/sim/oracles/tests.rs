@@ -7,7 +7,7 @@ use windlass_core::{
     Descriptor, Error, Failure, Job, Output, Reference, StoreError, StoreErrorKind, Task,
 };
 use windlass_store::Store as _;
-use windlass_testbed::{Answer, OCI_MANIFEST};
+use windlass_testbed::{Answer, OCI_MANIFEST, Request};
 
 use super::*;
 use crate::sim::choose::List;
@@ -428,4 +428,18 @@ fn a_tape_that_is_none_or_has_a_secret_on_it() {
         secret.starts_with("tape: a secret is on it: x "),
         "{secret}"
     );
+}
+
+#[test]
+fn a_download_that_begins_again() {
+    let said = said(Operation::Pull, |world| {
+        let image = &world.plan.pictures[0].images[0];
+        let target = format!("/v2/src/app/blobs/{}", image.blob_digests()[0]);
+        let request = Request::new(Method::GET, "reg0.example", &target);
+        let answer = Answer::new(http::StatusCode::OK).body("12345");
+        world.watch_cut(&request, &answer, 3);
+        world.check_resumes(&request, crate::sim::exchange::Sort::GetBlob);
+    });
+    assert!(said.starts_with("economy: sha256:"), "{said}");
+    assert!(said.ends_with("from 0 on, but 3 bytes are there"), "{said}");
 }
