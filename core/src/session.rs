@@ -213,6 +213,7 @@ impl Session {
         exchanges.into_iter().for_each(|id| {
             self.wire.abandon(id);
         });
+        self.wire.abandon_probes(task);
         let is_ours = |owner: &Owner| matches!(owner, Owner::Node(t, _) if *t == task);
         let dropped = self.steps.abandon(is_ours).dropped;
         if let Some(copying) = self.tasks.get_mut(&task) {
@@ -327,7 +328,7 @@ impl Session {
                 .exchanges
                 .iter()
                 .any(|id| self.wire.is_open(*id));
-            if open || self.is_working_for(id) {
+            if open || self.wire.has_probe_of(id) || self.is_working_for(id) {
                 continue;
             }
             self.drain_events();

@@ -180,6 +180,27 @@ impl Wire {
         false
     }
 
+    /// A task is over: what was to find out for it whom its hosts want to know does not go on. Whoever
+    /// else waited for that finds out.
+    pub(crate) fn abandon_probes(&mut self, task: TaskId) {
+        for id in self.probes_of(task).collect::<Vec<_>>() {
+            self.abandon(id);
+        }
+    }
+
+    /// Whether something that finds out for a task is not over yet.
+    pub(crate) fn has_probe_of(&self, task: TaskId) -> bool {
+        self.probes_of(task).next().is_some()
+    }
+
+    fn probes_of(&self, task: TaskId) -> impl Iterator<Item = ExchangeId> {
+        let exchanges = self.exchanges.iter();
+        let probes = exchanges.filter(move |(_, exchange)| {
+            exchange.task == task && matches!(exchange.purpose, Purpose::Probe)
+        });
+        probes.map(|(id, _)| *id)
+    }
+
     /// Whether an exchange is not over yet.
     pub(crate) fn is_open(&self, id: ExchangeId) -> bool {
         self.exchanges.contains_key(&id)
