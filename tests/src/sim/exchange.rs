@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use windlass_core::Digest;
 use windlass_core::call::{
-    Call, Done, Interrupted, Keep, Payload, TransportError, TransportErrorKind,
+    Call, Done, Interrupted, Keep, Payload, Receive, TransportError, TransportErrorKind,
 };
 use windlass_store::Incoming;
 use windlass_testbed::{Answer, Request};
@@ -295,6 +295,7 @@ impl World<'_> {
         *head.status_mut() = delivery.answer.status;
         *head.headers_mut() = delivery.answer.headers.clone();
         let receive = call.head(head);
+        let collects = receive == Receive::Collect;
         let stores = Arc::clone(&self.processes[process].stores);
         let mut incoming = Incoming::new(&stores, call, receive);
         let body = &delivery.answer.body;
@@ -307,12 +308,16 @@ impl World<'_> {
         } else {
             1
         };
-        let mut stopped = false;
+        let (mut stopped, mut taken) = (false, 0);
         for chunk in body.chunks(body.len().div_ceil(pieces).max(1)) {
             if !incoming.wants_body() || incoming.chunk(chunk) != Keep::All {
                 stopped = true;
                 break;
             }
+            taken += chunk.len() as u64;
+        }
+        if collects {
+            self.check_collected(taken);
         }
         self.each_disk(|notes| notes.room = None);
         if delivery.crash {

@@ -98,7 +98,7 @@ impl World<'_> {
             Sort::GetBlob if request.headers.contains_key(http::header::RANGE) => {
                 (4, &[LyingRange, RangeIgnored])
             }
-            Sort::GetBlob => (1, &[DiskFull, CrashInBody]),
+            Sort::GetBlob => (2, &[DiskFull, CrashInBody, Cut, Cut, Stalled]),
             Sort::GetManifest => (1, &[Endless]),
             Sort::Start => (2, &[OddLocation]),
             Sort::Mount => (1, &[RefusedMount, OddLocation]),

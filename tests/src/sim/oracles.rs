@@ -263,6 +263,18 @@ impl World<'_> {
         });
     }
 
+    /// So many bytes of a body were collected, and more were wanted.
+    pub(crate) fn check_collected(&mut self, bytes: u64) {
+        let limits = &self.plan.limits;
+        let most = limits
+            .document
+            .max(limits.error_body)
+            .max(limits.token_body);
+        self.check(bytes <= most, || {
+            format!("memory: {bytes} bytes of a body were collected, {most} allowed")
+        });
+    }
+
     /// A session is gone that had so many unfinished tasks: it did not hold more than it may.
     pub(crate) fn check_held(&mut self, bytes: u64, tasks: usize) {
         self.held.busy = self.held.busy.max(bytes);

@@ -443,3 +443,12 @@ fn a_download_that_begins_again() {
     assert!(said.starts_with("economy: sha256:"), "{said}");
     assert!(said.ends_with("from 0 on, but 3 bytes are there"), "{said}");
 }
+
+#[test]
+fn a_body_without_end() {
+    let said = said(Operation::Pull, |world| world.check_collected(u64::MAX));
+    assert!(
+        said.starts_with("memory: 18446744073709551615 bytes of a body"),
+        "{said}"
+    );
+}
