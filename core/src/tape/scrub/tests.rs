@@ -78,7 +78,7 @@ fn credentials() {
         ),
         (
             shown(CredentialForm::Failed(format!("no `{TOKEN}` for alice"))),
-            r#"{"failed":"no `secret-4---------------------------` for user-1"}"#,
+            r#"{"failed":"no `secret-4---------------------------` for xxxxx"}"#,
         ),
         (shown(CredentialForm::None), r#""none""#),
     ];
