@@ -13,7 +13,6 @@
 //! | documents | as they are, or they would be others; of configurations the platform |
 
 mod address;
-mod json;
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -21,7 +20,6 @@ use alloc::vec::Vec;
 
 use http::{HeaderMap, HeaderValue, header};
 
-use self::json::{Piece, rewritten};
 use super::done::{
     BodyForm, BrokenForm, CredentialForm, End, FlawForm, HttpForm, Octets, StoreForm,
 };
@@ -29,7 +27,7 @@ use crate::call::{Call, Expect, Job};
 use crate::digest::Digest;
 use crate::header::{Challenge, challenges};
 use crate::op::basic;
-use crate::said;
+use crate::said::{self, Piece, rewritten};
 use crate::secrets::{Secrets, at_least, filler, placeholder};
 
 /// Knows the secrets that were met so far.
