@@ -1,9 +1,11 @@
 //! What error answers say: their bodies, read leniently, escaped and cut (ERR-01 to ERR-05).
 //!
-//! Responsible for what people are shown of what servers say. Must not know tapes, nor which secrets
-//! are known.
+//! Responsible for what people are shown of what servers say, and for leaving everything else out of
+//! a body that is kept (`kept`): one list of what is read serves both. Must not know tapes, nor which
+//! secrets are known.
 
 mod json;
+mod kept;
 pub(crate) mod urls;
 
 use alloc::borrow::Cow;
@@ -18,9 +20,8 @@ use crate::error::{Said, SaidEntry};
 use crate::header::escape;
 use crate::secrets::filler;
 
-pub(crate) use self::json::{Piece, rewritten};
-
-use self::json::meant;
+pub(crate) use self::json::{Piece, meant, rewritten};
+pub(crate) use self::kept::{kept, kept_start};
 
 /// How many bytes of one message are shown.
 const MESSAGE: usize = 512;

@@ -14,6 +14,8 @@ use core::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
+use crate::header::escape;
+
 /// From this length on a secret is looked for anywhere in a text.
 const ANYWHERE: usize = 8;
 /// From this length on it is looked for as a word. What is shorter than this stands in any text, and
@@ -144,6 +146,17 @@ impl Secrets {
         let cleaned = self.clean(text.as_bytes());
         // Forms and placeholders begin and end at the borders of characters.
         String::from_utf8(cleaned).unwrap_or_else(|_| filler(text.len()))
+    }
+
+    /// What somebody says who knows the secrets, as somebody says it who was told their placeholders.
+    pub(crate) fn retold(&self, text: &str) -> String {
+        let mut retold = text.to_string();
+        for (name, number) in &self.users {
+            // Names are shown so.
+            let name = format!("`{}`", escape(name, 100));
+            retold = retold.replace(&name, &format!("`{}`", stands_for(*number)));
+        }
+        self.clean_text(&retold)
     }
 
     /// Whether a secret is in this, said in any way. Words are not looked for.
@@ -557,6 +570,16 @@ mod tests {
             known.user(name);
             assert_eq!(known.clean_text(said), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_told_again() {
+        let mut known = knowing(&[SECRET]);
+        known.user("al");
+        known.user("elisabeth");
+        let told = format!("`al` and `elisabeth`, elisabeth: {SECRET}");
+        let expected = "`user-1` and `user-2`, user-2---: secret-1----------------------";
+        assert_eq!(known.retold(&told)[..expected.len()], *expected);
     }
 
     /// What is left of a secret where a text was cut off.
