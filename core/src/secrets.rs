@@ -310,6 +310,11 @@ pub(crate) fn at_least(number: usize, len: usize) -> String {
     placeholder(number, len.max(shortest))
 }
 
+/// The length of a text where it is percent-encoded.
+pub(crate) fn len_in_url(text: &str) -> usize {
+    percent_encoded(text, |byte| format!("%{byte:02X}")).len()
+}
+
 /// Text that says nothing.
 pub(crate) fn filler(len: usize) -> String {
     "x".repeat(len)

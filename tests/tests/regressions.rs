@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use http::StatusCode;
 use windlass_core::call::{Call, TransportErrorKind};
+use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::{
     Config, Copy, Descriptor, Digest, Error, ErrorKind, Job, Output, Place, Platform, Platforms,
     Session, StoreError, StoreErrorKind, StoreId, Task, TaskId, Time,
 };
 use windlass_store::Store as _;
 use windlass_testbed::{
-    Answer, Bearer, Image, Model, OCI_INDEX, OCI_MANIFEST, Options, Ranges, Request,
+    Answer, Auth, Bearer, Image, Model, OCI_INDEX, OCI_MANIFEST, Options, Ranges, Request,
     Signature, Storage, User, descriptor, image, index,
 };
 use windlass_tests::world::scenes::{
@@ -1119,6 +1120,32 @@ fn a_challenge_that_was_a_mistake_is_forgotten() {
     world.run(second).unwrap();
     world.run_all();
     check_holds(&memory, &image);
+}
+
+/// An identity token, and a service that says with its token what it is good for: neither that scope
+/// nor `Bearer` is a secret. The scene is replayed from its tape, as all of them are.
+#[test]
+fn what_a_token_is_good_for_is_no_secret() {
+    let user = User::limited("pa55-of-alice").with("a/b", &["pull"]);
+    let mut options = bearer_with(Bearer {
+        anonymous_pull: false,
+        ..Bearer::default()
+    });
+    if let Auth::Bearer(bearer) = &mut options.auth {
+        bearer.users = [("alice".into(), user)].into();
+    }
+    let (mut world, store, _) = pushing(one_at_a_time(), options, &small());
+    let refresh = world.models[0].issue_refresh_token("alice");
+    let refresh = CredentialAnswer::Refresh(Secret::new(refresh));
+    world.credential("reg.example", refresh, &["reg.example"]);
+    let task = world.start(push(store));
+    let failure = world.run(task).unwrap_err();
+    world.run_all();
+    assert_eq!(failure.first().kind(), ErrorKind::Auth);
+    assert_eq!(requests(&world, "POST", "/token"), 1);
+    let tape = world.tape();
+    let scope = r#"scope=\"repository:a/b:pull,push\""#;
+    assert!(tape.contains(scope), "{tape}");
 }
 
 /// A page in answer to a request for a manifest: people are told how it begins, and no more of it is

@@ -16,10 +16,11 @@
 //! | what drivers and stores say | all of it: paths of local files are in it |
 //!
 //! The name of a user is looked for like a secret, but as a word, and only if it has four bytes or
-//! more: a shorter one is a part of any text. It stays in names and manifests.
+//! more: a shorter one is a part of any text. It stays in manifests, and in what the user said.
 
 mod address;
 mod document;
+mod token;
 
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -35,8 +36,8 @@ use crate::call::{Call, Expect, Job};
 use crate::digest::Digest;
 use crate::header::{Challenge, challenges, warnings};
 use crate::op::basic;
-use crate::said::{self, Piece, rewritten, urls};
-use crate::secrets::{Secrets, at_least, filler, placeholder};
+use crate::said::{self, urls};
+use crate::secrets::{Secrets, at_least, filler, len_in_url};
 
 /// Knows the secrets that were met so far.
 #[derive(Debug)]
@@ -138,7 +139,11 @@ impl Scrub {
                 }
             }
             CredentialForm::Bearer(secret) => CredentialForm::Bearer(self.token(&secret)),
-            CredentialForm::Refresh(secret) => CredentialForm::Refresh(self.token(&secret)),
+            CredentialForm::Refresh(secret) => {
+                let number = self.secrets.learn(&secret);
+                // The transcript shows the length of the form in which it is sent; any can be.
+                CredentialForm::Refresh(at_least(number, len_in_url(&secret)))
+            }
             CredentialForm::Failed(why) => {
                 CredentialForm::Failed(self.secrets.clean_text(&urls::filled(&why)))
             }
@@ -192,7 +197,7 @@ impl Scrub {
             BodyForm::Collected { bytes, cut } => {
                 let bytes = bytes.bytes().unwrap_or_default();
                 let bytes = match expect {
-                    Expect::Token { .. } if is_good => self.token_answer(&bytes),
+                    Expect::Token { .. } if is_good => token::scrubbed(&bytes, &mut self.secrets),
                     Expect::Document { .. } if is_good => self.document(&bytes, false),
                     Expect::Token { .. }
                     | Expect::Document { .. }
@@ -322,39 +327,6 @@ impl Scrub {
             separator = ", ";
         }
         written
-    }
-
-    /// What a token service said: how long its token is good, and everything else unreadable.
-    fn token_answer(&mut self, body: &[u8]) -> Vec<u8> {
-        let Ok(text) = core::str::from_utf8(body) else {
-            return filler(body.len()).into_bytes();
-        };
-        if serde_json::from_str::<serde_json::Value>(text).is_err() {
-            return filler(body.len()).into_bytes();
-        }
-        let scrubbed = rewritten(text, |piece| match piece {
-            Piece::Name("token" | "access_token" | "expires_in" | "issued_at") => None,
-            Piece::Name(name) => Some(filler(name.len())),
-            Piece::Text {
-                name: "expires_in" | "issued_at",
-                ..
-            } => None,
-            Piece::Text { raw, .. } => Some(self.token_text(raw)),
-        });
-        self.secrets.clean(scrubbed.as_bytes())
-    }
-
-    /// A text of a token service's answer, which may be a token.
-    fn token_text(&mut self, raw: &str) -> String {
-        let text = serde_json::from_str::<String>(&format!("\"{raw}\"")).unwrap_or_default();
-        let number = self.secrets.learn(&text);
-        if HeaderValue::from_str(&text).is_ok() || raw.len() < 2 {
-            return placeholder(number, raw.len());
-        }
-        // It is refused because it cannot be sent, and so is this.
-        let mut token = placeholder(number, raw.len() - 2);
-        token.push_str("\\n");
-        token
     }
 
     /// What an error says to people and to us: codes, messages, digests.

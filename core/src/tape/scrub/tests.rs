@@ -78,7 +78,7 @@ fn credentials() {
         ),
         (
             shown(CredentialForm::Refresh("bad\ntoken".into())),
-            r#"{"refresh":"secret-5\n"}"#,
+            r#"{"refresh":"secret-5---"}"#,
         ),
         (
             shown(CredentialForm::Failed(format!("no `{TOKEN}` for alice"))),
