@@ -18,6 +18,7 @@ use serde::Deserialize;
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, Digest};
 use crate::header::escape;
+use crate::said;
 
 pub use json::MAX_DEPTH;
 
@@ -175,7 +176,7 @@ impl Document {
         let start = bytes.trim_ascii_start();
         let has_mark = bytes.starts_with(b"\xef\xbb\xbf");
         if !start.starts_with(b"{") && !has_mark {
-            let start = escape(&String::from_utf8_lossy(&start[..start.len().min(60)]), 60);
+            let start = said::shown_start(start);
             return Err(DocumentError::NotADocument { start });
         }
         let keys = json::check(&bytes)?;

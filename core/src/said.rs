@@ -1,13 +1,27 @@
 //! What error answers say: their bodies, read leniently, escaped and cut (ERR-01 to ERR-05).
+//!
+//! Responsible for what people are shown of what servers say, and for leaving everything else out of
+//! a body that is kept (`kept`): one list of what is read serves both. Must not know tapes, nor which
+//! secrets are known.
 
+mod json;
+mod kept;
+pub(crate) mod urls;
+
+use alloc::borrow::Cow;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::error::{Said, SaidEntry};
 use crate::header::escape;
+use crate::secrets::filler;
+
+pub(crate) use self::json::{Piece, meant, rewritten};
+pub(crate) use self::kept::{kept, kept_start};
 
 /// How many bytes of one message are shown.
 const MESSAGE: usize = 512;
@@ -15,61 +29,193 @@ const MESSAGE: usize = 512;
 const ENTRIES: usize = 32;
 /// How many bytes of a body that is no JSON are shown.
 const TEXT: usize = 200;
+/// How many bytes are shown of what is no document.
+const START: usize = 60;
+
+/// What is read of JSON: the members with these names, and digests.
+const READ: [&str; 7] = [
+    "errors",
+    "code",
+    "message",
+    "detail",
+    "details",
+    "error",
+    "error_description",
+];
+
+/// The forms of bodies.
+enum Form {
+    Nothing,
+    Object(Map<String, Value>),
+    /// A page, or XML.
+    Page,
+    /// Anything else, also JSON that was cut.
+    Text,
+}
 
 /// Reads an error body of any shape.
 pub(crate) fn read(body: &[u8]) -> Said {
-    let text = String::from_utf8_lossy(body);
-    let text = text.trim();
-    if text.is_empty() {
-        return Said::default();
-    }
-    if text.starts_with('{')
-        && let Ok(Value::Object(object)) = serde_json::from_str::<Value>(text)
-    {
-        if let Some(Value::Array(errors)) = object.get("errors") {
-            return Said {
-                entries: errors.iter().take(ENTRIES).filter_map(entry).collect(),
-            };
-        }
-        // Other shapes met in the field (ERR-04), with OAuth's among them.
-        let code = word(object.get("error"));
-        let message = ["error_description", "message", "details", "detail"]
-            .iter()
-            .map(|name| word(object.get(*name)))
-            .find(|message| !message.is_empty())
-            .unwrap_or_default();
-        if code.is_empty() && message.is_empty() {
-            return Said::default();
-        }
-        return Said {
-            entries: alloc::vec![SaidEntry {
-                code,
-                message,
-                digests: Vec::new()
-            }],
-        };
-    }
-    let (code, message) = if text.starts_with('<') {
-        // Storage services speak XML, and agree on these two; the rest of it may be what was signed.
-        match (element(text, "Code"), element(text, "Message")) {
-            // A page of a proxy: its markup helps nobody.
-            (None, None) => (String::new(), "an HTML page".to_string()),
-            (code, message) => {
-                let shown =
-                    |it: Option<&str>| it.map_or_else(String::new, |it| escape(it, MESSAGE));
-                (shown(code), shown(message))
+    let Some(text) = text(body) else {
+        // Compressed, for instance, and nobody has asked for that.
+        return only("", &format!("{} bytes that are no text", body.len()));
+    };
+    match form(text) {
+        Form::Nothing => Said::default(),
+        Form::Object(object) => read_object(&object),
+        Form::Page => {
+            // Storage services speak XML, and agree on these two; the rest of it may be what was
+            // signed.
+            match (element(text, "Code"), element(text, "Message")) {
+                // A page of a proxy: its markup helps nobody.
+                (None, None) => only("", "an HTML page"),
+                (code, message) => only(
+                    &shown(code.unwrap_or_default(), MESSAGE),
+                    &shown(message.unwrap_or_default(), MESSAGE),
+                ),
             }
         }
-    } else {
-        (String::new(), escape(text, TEXT))
-    };
+        Form::Text => only("", &shown(&of_text(trimmed(text)), TEXT)),
+    }
+}
+
+fn read_object(object: &Map<String, Value>) -> Said {
+    if let Some(Value::Array(errors)) = object.get("errors") {
+        return Said {
+            entries: errors.iter().take(ENTRIES).filter_map(entry).collect(),
+        };
+    }
+    // Other shapes met in the field (ERR-04), with OAuth's among them.
+    let code = word(object.get("error"));
+    let message = ["error_description", "message", "details", "detail"]
+        .iter()
+        .map(|name| word(object.get(*name)))
+        .find(|message| !message.is_empty())
+        .unwrap_or_default();
+    if code.is_empty() && message.is_empty() {
+        return Said::default();
+    }
+    only(&code, &message)
+}
+
+fn only(code: &str, message: &str) -> Said {
     Said {
         entries: alloc::vec![SaidEntry {
-            code,
-            message,
+            code: code.into(),
+            message: message.into(),
             digests: Vec::new()
         }],
     }
+}
+
+/// How something that is no document begins, for people; `start` has no white space before it.
+pub(crate) fn shown_start(start: &[u8]) -> String {
+    shown(begin(start), START)
+}
+
+/// What is shown of the beginning of something that is no document. Of markup and of JSON one word:
+/// what follows may have been meant for one person.
+fn begin(start: &[u8]) -> &str {
+    let Some(text) = text(start) else {
+        return "\u{fffd}";
+    };
+    let mut end = text.len().min(START);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = &text[..end];
+    match text.chars().next() {
+        Some('<') => {
+            let word = text.split([' ', '\t', '\r', '\n']).next();
+            let word = word.unwrap_or_default();
+            word.find('>').map_or(word, |end| &word[..=end])
+        }
+        Some('[') => "[",
+        Some(_) | None => text,
+    }
+}
+
+/// The text that a body is, without the part of a character at its end; `None` if it is none.
+fn text(body: &[u8]) -> Option<&str> {
+    let text = match core::str::from_utf8(body) {
+        Ok(text) => text,
+        // It was cut there.
+        Err(error) if error.error_len().is_none() => {
+            core::str::from_utf8(&body[..error.valid_up_to()]).ok()?
+        }
+        Err(_) => return None,
+    };
+    (!text.contains('\0')).then_some(text)
+}
+
+fn trimmed(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}').trim()
+}
+
+fn form(text: &str) -> Form {
+    let text = trimmed(text);
+    match text.chars().next() {
+        None => Form::Nothing,
+        Some('<') => Form::Page,
+        Some('{') => object(text).map_or(Form::Text, Form::Object),
+        Some(_) => Form::Text,
+    }
+}
+
+/// A JSON object. What is wrong with a text in it that is not read does not matter.
+fn object(text: &str) -> Option<Map<String, Value>> {
+    let strict = serde_json::from_str(text);
+    strict
+        .or_else(|_| serde_json::from_str(&of_object(text)))
+        .ok()
+}
+
+/// Text as it may be shown: nobody gets to see what is secret in its URLs, nor what moves cursors.
+fn shown(text: &str, max: usize) -> String {
+    escape(&urls::hidden(text), max)
+}
+
+/// Of text that begins like JSON what would be read of it if it were whole.
+fn of_text(text: &str) -> Cow<'_, str> {
+    if text.starts_with(['{', '[']) {
+        of_json(text, |_| false).into()
+    } else {
+        text.into()
+    }
+}
+
+/// An object of the same length with nothing in it but what is read.
+fn of_object(text: &str) -> String {
+    of_json(text, |text| digest(text).is_some())
+}
+
+/// A digest that content of ours can have: many a text could be one of another algorithm.
+fn digest(text: &str) -> Option<Digest> {
+    let digest = text.parse::<Digest>().ok();
+    digest.filter(|digest| digest.algorithm().is_some())
+}
+
+/// JSON of the same length with nothing in it but what is read, and texts that are `also` wanted.
+fn of_json(json: &str, also: impl Fn(&str) -> bool) -> String {
+    let is_read = |raw: &str| READ.contains(&meant(raw).0.as_str());
+    rewritten(json, |piece| match piece {
+        Piece::Name(name) => (!is_read(name)).then(|| filler(name.len())),
+        Piece::Text { name, raw } => {
+            let (text, places) = meant(raw);
+            if also(&text) {
+                return None;
+            }
+            if !is_read(name) || meant(name).0 == "errors" {
+                return Some(filler(raw.len()));
+            }
+            // By what the text means: a `&` is escaped where a query goes on.
+            let mut filled = raw.to_string();
+            for secret in urls::found(&text) {
+                let written = places[secret.start]..places[secret.end];
+                filled.replace_range(written.clone(), &filler(written.len()));
+            }
+            Some(filled)
+        }
+    })
 }
 
 /// The text of the first XML element of a name, if it is nothing but text, none of it encoded.
@@ -95,7 +241,7 @@ fn entry(error: &Value) -> Option<SaidEntry> {
 fn word(value: Option<&Value>) -> String {
     value
         .and_then(Value::as_str)
-        .map(|text| escape(text, MESSAGE))
+        .map(|text| shown(text, MESSAGE))
         .unwrap_or_default()
 }
 
@@ -104,7 +250,7 @@ fn collect_digests(value: &Value, digests: &mut Vec<Digest>, depth: usize) {
         return;
     }
     match value {
-        Value::String(text) => digests.extend(text.parse::<Digest>().ok()),
+        Value::String(text) => digests.extend(digest(text)),
         Value::Array(values) => {
             values
                 .iter()
@@ -160,8 +306,71 @@ mod tests {
         assert_eq!(shown("<Message></Error>"), " (an HTML page)");
         assert_eq!(shown("<Code><b>x</b></Code>"), " (an HTML page)");
         assert_eq!(shown(""), "");
+        assert_eq!(shown("\u{feff} {\"error\":\"e\"} "), " (e)");
+        assert_eq!(
+            shown(r#"{"errors":[{"code":"A","token":"b","message":"no, \u00e4"#),
+            r#" ({"errors":[{"code":"A","xxxxx":"x","message":"no, \u00e4)"#
+        );
+        assert_eq!(shown(r#"[{"token":12},"a"#), r#" ([{"xxxxx":11},"x)"#);
         assert!(shown(&"a".repeat(1 << 20)).len() < 300);
         assert!(!shown("\u{1b}[2Jhello").contains('\u{1b}'), "SEC-11");
+    }
+
+    /// SEC-02: what signs a URL is not shown, wherever the URL stands.
+    #[test]
+    fn queries_are_not_shown() {
+        let url = "https://x.example/a?sv=1&sig=b";
+        let shown = "https://x.example/a?***";
+        for (body, expected) in [
+            (format!("Get {url}: no"), format!(" (Get {shown}: no)")),
+            (
+                format!(r#"{{"errors":[{{"code":"A","message":"Get \"{url}\": no"}}]}}"#),
+                format!(r#" (A: Get "{shown}": no)"#),
+            ),
+            (
+                r#"{"detail":"Get https:\/\/x.example\/a?sv=1\u0026sig=b"}"#.into(),
+                format!(" (Get {shown})"),
+            ),
+            (
+                r#"{"detail":"https://x.example/a?sv=1\u0026sig=b c"#.into(),
+                r#" ({"detail":"https://x.example/a?*** c)"#.into(),
+            ),
+            (
+                "<E><Message>https://x.example/a?sig=b</Message></E>".into(),
+                format!(" ({shown})"),
+            ),
+        ] {
+            assert_eq!(read(body.as_bytes()).to_string(), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_counted() {
+        for (body, expected) in [
+            (&b"\x1f\x8b\x08"[..], " (3 bytes that are no text)"),
+            (b"t\0o\0", " (4 bytes that are no text)"),
+            (b"cut in an \xc3", " (cut in an)"),
+            (b"\xc3", ""),
+        ] {
+            assert_eq!(read(body).to_string(), expected, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn how_no_document_begins() {
+        let long = "é".repeat(40);
+        for (start, expected) in [
+            ("<!DOCTYPE html>\n<html>", "<!DOCTYPE"),
+            ("<html><head>", "<html>"),
+            ("<html\nlang=en>", "<html"),
+            (r#"[{"token":"a"}]"#, "["),
+            ("log in at https://x/?a=b", "log in at https://x/?***"),
+            (&long, &"é".repeat(30)),
+            ("a\0", "\u{fffd}"),
+            ("", ""),
+        ] {
+            assert_eq!(shown_start(start.as_bytes()), expected, "{start}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! somebody may have said it again. Must not know where secrets come from.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -12,6 +13,8 @@ use core::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+use crate::header::escape;
 
 /// From this length on a secret is looked for anywhere in a text.
 const ANYWHERE: usize = 8;
@@ -22,6 +25,9 @@ const AS_WORD: usize = 4;
 /// From this length on the value of a query's or a form's parameter is looked for by itself: signatures
 /// and upload states are longer, flags and names are shorter.
 const VALUE: usize = 16;
+
+/// Text without one sort of escapes, if there were any.
+type Undo = fn(&[u8]) -> Option<Vec<u8>>;
 
 /// So many pairs of bytes there are.
 const PAIRS: usize = 1 << 16;
@@ -92,19 +98,26 @@ impl Secrets {
         }
     }
 
-    /// What stands for a user. The name is looked for as a word.
+    /// What stands for a user. The name is looked for as a word, also in the ways in which it stands
+    /// in a URL and in JSON.
     pub(crate) fn user(&mut self, name: &str) -> String {
         let next = self.users.len() + 1;
-        let number = *self.users.entry(name.into()).or_insert(next);
-        let user = format!("user-{number}");
-        if name.len() >= AS_WORD && !self.is_public(name.as_bytes()) {
-            self.words.push((name.into(), user.clone()));
+        let number = match self.users.entry(name.into()) {
+            Entry::Occupied(known) => return stands_for(*known.get()),
+            Entry::Vacant(new) => *new.insert(next),
+        };
+        let user = stands_for(number);
+        for form in plain_forms(name) {
+            if form.len() >= AS_WORD && !self.is_public(form.as_bytes()) {
+                let placeholder = padded(&user, form.len());
+                self.look_for_word(form.into_bytes(), placeholder);
+            }
         }
         user
     }
 
-    /// Takes what is secret out of a text: by placeholders of the same length (but for the names of
-    /// users), or, if it is there in a form that cannot be taken out, by a filler.
+    /// Takes what is secret out of a text: by placeholders of the same length, or, if it is there in a
+    /// form that cannot be taken out, by a filler.
     pub(crate) fn clean(&self, text: &[u8]) -> Vec<u8> {
         let cleaned = self.replace(text);
         if self.is_hidden_in(&cleaned) {
@@ -113,11 +126,37 @@ impl Secrets {
         cleaned
     }
 
+    /// The same for text that may have been cut off in the middle of a secret: what could be the
+    /// beginning of one at its end is taken out, too.
+    pub(crate) fn clean_cut(&self, text: &[u8]) -> Vec<u8> {
+        let mut cleaned = self.clean(text);
+        // Of the text as it was: a shorter secret may have been found within the longer one.
+        let begun = self.begun_at_end(text);
+        if self.begun_escaped_at_end(&cleaned) > begun {
+            return filler(text.len()).into_bytes();
+        }
+        let keep = cleaned.len().saturating_sub(begun);
+        cleaned.truncate(keep);
+        cleaned.extend_from_slice(filler(begun).as_bytes());
+        cleaned
+    }
+
     /// The same for text.
     pub(crate) fn clean_text(&self, text: &str) -> String {
         let cleaned = self.clean(text.as_bytes());
         // Forms and placeholders begin and end at the borders of characters.
         String::from_utf8(cleaned).unwrap_or_else(|_| filler(text.len()))
+    }
+
+    /// What somebody says who knows the secrets, as somebody says it who was told their placeholders.
+    pub(crate) fn retold(&self, text: &str) -> String {
+        let mut retold = text.to_string();
+        for (name, number) in &self.users {
+            // Names are shown so.
+            let name = format!("`{}`", escape(name, 100));
+            retold = retold.replace(&name, &format!("`{}`", stands_for(*number)));
+        }
+        self.clean_text(&retold)
     }
 
     /// Whether a secret is in this, said in any way. Words are not looked for.
@@ -131,8 +170,7 @@ impl Secrets {
         }
         let Some(key) = form.first_chunk::<ANYWHERE>() else {
             let placeholder = placeholder(number, form.len());
-            self.words.push((form, placeholder));
-            return;
+            return self.look_for_word(form, placeholder);
         };
         if self.begins.is_empty() {
             self.begins.resize(PAIRS / 64, 0);
@@ -143,6 +181,13 @@ impl Secrets {
         alike.push((form, number));
         // The longest is found first.
         alike.sort_by_key(|(form, _)| core::cmp::Reverse(form.len()));
+    }
+
+    fn look_for_word(&mut self, word: Vec<u8>, placeholder: String) {
+        self.words.push((word, placeholder));
+        // The longest is found first.
+        self.words
+            .sort_by_key(|(word, _)| core::cmp::Reverse(word.len()));
     }
 
     fn is_public(&self, form: &[u8]) -> bool {
@@ -187,6 +232,41 @@ impl Secrets {
         false
     }
 
+    /// How many bytes at the end could be the beginning of what is looked for.
+    fn begun_at_end(&self, text: &[u8]) -> usize {
+        let forms = self.forms.values().flatten();
+        let forms = forms.map(|(form, _)| begun_at_end(text, form));
+        let is_inner =
+            |len: usize| len < text.len() && text[text.len() - len - 1].is_ascii_alphanumeric();
+        let words = self.words.iter();
+        let words = words
+            .map(|(word, _)| begun_at_end(text, word))
+            .filter(|len| !is_inner(*len));
+        forms.chain(words).max().unwrap_or(0)
+    }
+
+    /// The same once escapes are undone, also without an escape that was cut itself.
+    fn begun_escaped_at_end(&self, text: &[u8]) -> usize {
+        let mut begun = 0;
+        let mut undone = text.to_vec();
+        for (undo, begins, len) in [
+            (unescaped as Undo, b'\\', b"\\u0000".len()),
+            (unquoted, b'%', b"%00".len()),
+            (unquoted, b'%', b"%00".len()),
+        ] {
+            let Some(whole) = undo(&undone) else {
+                continue;
+            };
+            begun = begun.max(self.begun_at_end(&whole));
+            let last = undone.iter().rposition(|byte| *byte == begins);
+            let cut = last.filter(|at| undone.len() - at < len);
+            let cut = cut.map(|at| undo(&undone[..at]).unwrap_or_else(|| undone[..at].to_vec()));
+            undone = cut.unwrap_or(whole);
+            begun = begun.max(self.begun_at_end(&undone));
+        }
+        begun
+    }
+
     /// The secret that begins here: its length and number.
     fn at(&self, text: &[u8], at: usize) -> Option<(usize, usize)> {
         let pair = pair(text[at], *text.get(at + 1)?);
@@ -214,12 +294,14 @@ impl Secrets {
 
 /// Text of this length in place of a secret: a token, a word, a legal part of any URL.
 pub(crate) fn placeholder(number: usize, len: usize) -> String {
-    let mut text = format!("secret-{number}");
-    if text.len() > len {
-        return filler(len);
+    padded(&format!("secret-{number}"), len)
+}
+
+fn padded(placeholder: &str, len: usize) -> String {
+    match len.checked_sub(placeholder.len()) {
+        Some(missing) => format!("{placeholder}{}", "-".repeat(missing)),
+        None => filler(len),
     }
-    text.extend(core::iter::repeat_n('-', len - text.len()));
-    text
 }
 
 /// The shortest placeholder, where length does not matter.
@@ -228,23 +310,33 @@ pub(crate) fn at_least(number: usize, len: usize) -> String {
     placeholder(number, len.max(shortest))
 }
 
+/// The length of a text where it is percent-encoded.
+pub(crate) fn len_in_url(text: &str) -> usize {
+    percent_encoded(text, |byte| format!("%{byte:02X}")).len()
+}
+
 /// Text that says nothing.
 pub(crate) fn filler(len: usize) -> String {
     "x".repeat(len)
 }
 
+/// What stands for the user of this number where length does not matter.
+fn stands_for(user: usize) -> String {
+    format!("user-{user}")
+}
+
+/// The length of the longest proper beginning of `form` that ends `text`, if it says anything.
+fn begun_at_end(text: &[u8], form: &[u8]) -> usize {
+    let longest = text.len().min(form.len().saturating_sub(1));
+    (AS_WORD..=longest)
+        .rev()
+        .find(|len| text.ends_with(&form[..*len]))
+        .unwrap_or(0)
+}
+
 /// The ways in which somebody may say a secret.
 fn forms(secret: &str) -> Vec<Vec<u8>> {
-    let mut forms = alloc::vec![
-        secret.to_string(),
-        percent_encoded(secret, |byte| format!("%{byte:02X}")),
-        percent_encoded(secret, |byte| format!("%{byte:02x}")),
-    ];
-    if let Ok(quoted) = serde_json::to_string(secret) {
-        let inner = quoted[1..quoted.len() - 1].to_string();
-        forms.push(inner.replace('/', "\\/"));
-        forms.push(inner);
-    }
+    let mut forms = plain_forms(secret);
     // Within something that is encoded as a whole, the secret may begin at any of three places.
     for before in 0..3 {
         let mut bytes = alloc::vec![0; before];
@@ -265,6 +357,23 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
     forms.sort();
     forms.dedup();
     forms.into_iter().map(String::into_bytes).collect()
+}
+
+/// A text as it is, in a URL, and in JSON.
+fn plain_forms(text: &str) -> Vec<String> {
+    let mut forms = alloc::vec![
+        text.to_string(),
+        percent_encoded(text, |byte| format!("%{byte:02X}")),
+        percent_encoded(text, |byte| format!("%{byte:02x}")),
+    ];
+    if let Ok(quoted) = serde_json::to_string(text) {
+        let inner = quoted[1..quoted.len() - 1].to_string();
+        forms.push(inner.replace('/', "\\/"));
+        forms.push(inner);
+    }
+    forms.sort();
+    forms.dedup();
+    forms
 }
 
 fn percent_encoded(text: &str, encode: impl Fn(u8) -> String) -> String {
@@ -443,9 +552,89 @@ mod tests {
         assert_eq!(known.user("bobby"), "user-2");
         assert_eq!(known.user("alice"), "user-1");
         let said = "alice is not bobby, alices, malice or `alice`";
-        let expected = "user-1 is not bobby, alices, malice or `user-1`";
+        let expected = "xxxxx is not bobby, alices, malice or `xxxxx`";
         assert_eq!(known.clean_text(said), expected);
         assert!(!known.is_in(said.as_bytes()));
+        for (name, said, expected) in [
+            ("elisabeth", "of elisabeth", "of user-3---"),
+            ("al", "of al", "of al"),
+            (
+                "alice@corp.example",
+                "<alice@corp.example>",
+                "<user-5------------>",
+            ),
+            (
+                "alice@corp.example",
+                "?account=alice%40corp.example&x=1",
+                "?account=user-5--------------&x=1",
+            ),
+            ("alice@corp.example", "of alice", "of xxxxx"),
+            ("corp\\bob", r#""corp\\bob""#, r#""user-6---""#),
+            ("r$b/ö", "r%24b%2f%c3%b6", "user-7--------"),
+        ] {
+            known.user(name);
+            assert_eq!(known.clean_text(said), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_told_again() {
+        let mut known = knowing(&[SECRET]);
+        known.user("al");
+        known.user("elisabeth");
+        let told = format!("`al` and `elisabeth`, elisabeth: {SECRET}");
+        let expected = "`user-1` and `user-2`, user-2---: secret-1----------------------";
+        assert_eq!(known.retold(&told)[..expected.len()], *expected);
+    }
+
+    /// What is left of a secret where a text was cut off.
+    #[test]
+    fn a_secret_that_was_cut_is_found() {
+        let mut known = knowing(&[SECRET, "token-of-alice", "token-of-alice-and-more", "pa55"]);
+        known.user("elisabeth");
+        let table = [
+            ("not with token-of-al", "not with xxxxxxxxxxx"),
+            ("not with token-of-alice", "not with xxxxxxxxxxxxxx"),
+            ("token-of-alice-and-mor", "xxxxxxxxxxxxxxxxxxxxxx"),
+            ("token-of-alice-and-more", "secret-3---------------"),
+            ("token-of-alice.", "secret-2------."),
+            ("not with toke", "not with xxxx"),
+            ("not with tok", "not with tok"),
+            ("toke and more", "toke and more"),
+            (r"not with correct\/hor", r"not with xxxxxxxxxxxx"),
+            ("?q=correct%2Fhorse%2", "?q=xxxxxxxxxxxxxxxxx"),
+            ("not with elisab", "not with xxxxxx"),
+            ("not withelisab", "not withelisab"),
+            ("is not pa55", "is not xxxx"),
+            ("", ""),
+        ];
+        for (said, expected) in table {
+            let found = known.clean_cut(said.as_bytes());
+            assert_eq!(core::str::from_utf8(&found), Ok(expected), "{said}");
+        }
+        // In base64, and in escapes that cannot be taken out one by one, cut at any place.
+        let coded = STANDARD_NO_PAD.encode(SECRET);
+        let unicode: String = SECRET
+            .chars()
+            .map(|c| format!("\\u{:04x}", u32::from(c)))
+            .collect();
+        let percent: String = SECRET.bytes().map(|b| format!("%{b:02x}")).collect();
+        let nested = percent.replace('%', "%25");
+        for (text, each) in [
+            (SECRET.into(), 1),
+            (coded, 1),
+            (unicode, 6),
+            (percent, 3),
+            (nested, 5),
+        ] {
+            for end in AS_WORD * each..text.len() {
+                let cut = &text[..end];
+                let found = known.clean_cut(cut.as_bytes());
+                assert_eq!(found.len(), end, "{cut}");
+                let begin = &text.as_bytes()[..AS_WORD * each];
+                assert!(!found.starts_with(begin), "{cut}");
+            }
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::call::{Done, JobId, Outcome};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::hashing::Hashing;
+use crate::said::urls;
 
 /// Names a store among those the driver knows. Given out by the driver, opaque to the core.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -262,11 +263,12 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// An error of this kind; `detail` says what was tried on which path and what the system said.
+    /// An error of this kind; `detail` says what was tried on which path and what the system said. The
+    /// queries of URLs in it are taken out.
     pub fn new(kind: StoreErrorKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
-            detail: detail.into(),
+            detail: urls::hidden(&detail.into()),
         }
     }
 

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use http::StatusCode;
 use windlass_core::call::{Call, TransportErrorKind};
+use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::{
     Config, Copy, Descriptor, Digest, Error, ErrorKind, Job, Output, Place, Platform, Platforms,
     Session, StoreError, StoreErrorKind, StoreId, Task, TaskId, Time,
 };
 use windlass_store::Store as _;
 use windlass_testbed::{
-    Answer, Image, Model, OCI_INDEX, OCI_MANIFEST, Options, Ranges, Request, Signature, Storage,
-    descriptor, image, index,
+    Answer, Auth, Bearer, Image, Model, OCI_INDEX, OCI_MANIFEST, Options, Ranges, Request,
+    Signature, Storage, User, descriptor, image, index,
 };
 use windlass_tests::world::scenes::{
     alice, basic, bearer, bearer_with, check_holds, check_pushed, copy_within, digest, fill, is,
@@ -569,11 +570,11 @@ fn check_shows_nothing(world: &mut World, secrets: &[&str]) {
 #[test]
 fn a_session_shows_no_query_and_no_secret() {
     let image = image(&[b"layer".to_vec()]);
-    let mut options = bearer_with(windlass_testbed::Bearer {
+    let mut options = bearer_with(Bearer {
         anonymous_pull: false,
-        ..windlass_testbed::Bearer::default()
+        ..Bearer::default()
     });
-    if let windlass_testbed::Auth::Bearer(bearer) = &mut options.auth {
+    if let Auth::Bearer(bearer) = &mut options.auth {
         bearer.realm = "https://reg.example/token?key=query-of-realm".into();
     }
     options.storage = Some(Storage::new("https://cdn.example"));
@@ -1119,4 +1120,144 @@ fn a_challenge_that_was_a_mistake_is_forgotten() {
     world.run(second).unwrap();
     world.run_all();
     check_holds(&memory, &image);
+}
+
+/// An identity token, and a service that says with its token what it is good for: neither that scope
+/// nor `Bearer` is a secret. The scene is replayed from its tape, as all of them are.
+#[test]
+fn what_a_token_is_good_for_is_no_secret() {
+    let user = User::limited("pa55-of-alice").with("a/b", &["pull"]);
+    let mut options = bearer_with(Bearer {
+        anonymous_pull: false,
+        ..Bearer::default()
+    });
+    if let Auth::Bearer(bearer) = &mut options.auth {
+        bearer.users = [("alice".into(), user)].into();
+    }
+    let (mut world, store, _) = pushing(one_at_a_time(), options, &small());
+    let refresh = world.models[0].issue_refresh_token("alice");
+    let refresh = CredentialAnswer::Refresh(Secret::new(refresh));
+    world.credential("reg.example", refresh, &["reg.example"]);
+    let task = world.start(push(store));
+    let failure = world.run(task).unwrap_err();
+    world.run_all();
+    assert_eq!(failure.first().kind(), ErrorKind::Auth);
+    assert_eq!(requests(&world, "POST", "/token"), 1);
+    let tape = world.tape();
+    let scope = r#"scope=\"repository:a/b:pull,push\""#;
+    assert!(tape.contains(scope), "{tape}");
+}
+
+/// A page in answer to a request for a manifest: people are told how it begins, and no more of it is
+/// on the tape.
+#[test]
+fn a_page_instead_of_a_manifest() {
+    let page = r#"<!DOCTYPE html><meta name="csrf-token" content="0123456789"><p>log in</p>"#;
+    let (mut world, store, _) = pulling(one_at_a_time(), open(), &small());
+    let page = Answer::new(StatusCode::OK).body(page);
+    world.nth(1, is("GET", "/manifests/"), Fate::Say(page));
+    let task = world.start(pull(store));
+    let failure = world.run(task).unwrap_err();
+    world.run_all();
+    let said = failure.first().to_string();
+    assert!(
+        said.ends_with("not a manifest: it begins with `<!DOCTYPE`"),
+        "{said}"
+    );
+    let tape = world.tape();
+    assert!(
+        !tape.contains("csrf") && !tape.contains("0123456789"),
+        "{tape}"
+    );
+}
+
+/// What is served under a digest cannot be something else and have that digest: where more is said of
+/// it than can be written, the tape ends.
+#[test]
+fn a_page_under_a_digest_ends_the_tape() {
+    let page = r#"<html><meta name="csrf-token" content="0123456789"></html>"#;
+    let (mut world, store, _) = pulling(one_at_a_time(), open(), &small());
+    world.all(
+        is("GET", "/manifests/"),
+        Fate::Say(Answer::new(StatusCode::OK).body(page)),
+    );
+    let named = format!("reg.example/a/b@{}", digest(&small().manifest));
+    let task = Task::pull(reference(&named), store, None, Platforms::All);
+    let task = world.start(task);
+    let failure = world.run(task).unwrap_err();
+    assert_eq!(failure.first().kind(), ErrorKind::Mismatch);
+    let tape = world.tape();
+    assert!(
+        !tape.contains("csrf") && !tape.contains("0123456789"),
+        "{tape}"
+    );
+    let last = tape.lines().last().unwrap();
+    assert!(last.contains("something else is said of"), "{last}");
+    let replay = windlass_core::tape::replay(&tape);
+    let asked = "> GET https://reg.example/v2/a/b/manifests/sha256:";
+    let asked = replay.lines.iter().filter(|line| line.contains(asked));
+    assert_eq!(asked.count(), 2, "{tape}");
+}
+
+/// Of an image's configuration the platform is on the tape, and what is said about it.
+#[test]
+fn a_configuration_is_not_on_the_tape() {
+    let mut image = small();
+    let secrets =
+        r#"{"os":"linux","architecture":"arm64","config":{"Env":["KEY=0123456789"]},"layers":[]}"#;
+    image.config = secrets.into();
+    image.manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","config":{},"layers":[]}}"#,
+        descriptor(
+            "application/vnd.oci.image.config.v1+json",
+            secrets.as_bytes()
+        )
+    )
+    .into();
+    image.digest = windlass_testbed::Digest::sha256(&image.manifest);
+    image.layers.clear();
+    let (mut world, store, _) = pulling(one_at_a_time(), open(), &image);
+    let wanted = Platforms::One(Platform::new("linux", "amd64"));
+    let task = Task::pull(reference("reg.example/a/b:v1"), store, None, wanted);
+    let task = world.start(task);
+    world.run(task).unwrap();
+    world.run_all();
+    let warning = "* warning: the image is for linux/arm64, not for linux/amd64";
+    assert_eq!(world.lines_with(warning).len(), 1);
+    let tape = world.tape();
+    assert!(
+        tape.contains(warning) && !tape.contains("0123456789"),
+        "{tape}"
+    );
+}
+
+/// An error that quotes a signed URL, and one that is no text: people are shown neither what signs the
+/// URL nor the bytes, and the tape says the same.
+#[test]
+fn what_signs_a_url_is_not_shown() {
+    let url = "https://x.blob.example/a?sv=1&sig=0123456789";
+    let quoted =
+        format!(r#"{{"errors":[{{"code":"UNKNOWN","message":"Get \"{url}\": timeout"}}]}}"#)
+            .replace('&', "\\u0026");
+    let of = |body: &[u8]| {
+        let (mut world, store, _) = pulling(one_at_a_time(), open(), &small());
+        let refusal = Answer::new(StatusCode::BAD_REQUEST).body(body.to_vec());
+        world.nth(1, is("GET", "/manifests/"), Fate::Say(refusal));
+        let task = world.start(pull(store));
+        let failure = world.run(task).unwrap_err();
+        world.run_all();
+        let tape = world.tape();
+        assert!(!tape.contains("0123456789"), "{tape}");
+        failure.first().to_string()
+    };
+    let said = of(quoted.as_bytes());
+    let shown = r#"(UNKNOWN: Get "https://x.blob.example/a?***": timeout)"#;
+    assert!(said.ends_with(shown), "{said}");
+    let said = of(&quoted.as_bytes()[..90]);
+    assert!(
+        said.ends_with(r#"Get \"https://x.blob.example/a?***)"#),
+        "{said}"
+    );
+    let said = of(b"\x1f\x8b0123456789");
+    assert!(said.ends_with("(12 bytes that are no text)"), "{said}");
 }

@@ -29,6 +29,7 @@ use crate::error::{AuthError, Error, RequestLine};
 use crate::op::{Site, Token, basic};
 use crate::reference::Repository;
 use crate::registry::{Origin, Registry};
+use crate::said::urls;
 use crate::scope::Scopes;
 use crate::time::Time;
 use crate::uri::Url;
@@ -374,7 +375,7 @@ impl Broker {
     }
 }
 
-/// What cannot be sent is as good as not there, and says why (AUTH-73).
+/// What cannot be sent is as good as not there, and says why (AUTH-73). What a helper says is shown.
 fn checked(answer: CredentialAnswer) -> CredentialAnswer {
     match answer {
         CredentialAnswer::Basic { username, .. } if username.contains(':') => {
@@ -383,11 +384,11 @@ fn checked(answer: CredentialAnswer) -> CredentialAnswer {
         CredentialAnswer::Bearer(secret) if HeaderValue::from_str(secret.expose()).is_err() => {
             CredentialAnswer::Failed("the token has characters that no header can carry".into())
         }
+        CredentialAnswer::Failed(why) => CredentialAnswer::Failed(urls::hidden(&why)),
         CredentialAnswer::None
         | CredentialAnswer::Basic { .. }
         | CredentialAnswer::Bearer(_)
-        | CredentialAnswer::Refresh(_)
-        | CredentialAnswer::Failed(_) => answer,
+        | CredentialAnswer::Refresh(_) => answer,
     }
 }
 

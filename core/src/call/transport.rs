@@ -6,6 +6,7 @@
 use alloc::string::String;
 
 use crate::digest::Digest;
+use crate::said::urls;
 use crate::store::StoreError;
 
 /// Why an exchange broke off.
@@ -38,11 +39,12 @@ pub struct TransportError {
 }
 
 impl TransportError {
-    /// A failure of this kind; `detail` must not hold a URL's query or any header value.
+    /// A failure of this kind; `detail` must not hold any header value. The queries of URLs in it are
+    /// taken out.
     pub fn new(kind: TransportErrorKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
-            detail: detail.into(),
+            detail: urls::hidden(&detail.into()),
         }
     }
 }

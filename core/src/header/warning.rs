@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http::header::WARNING;
 
 use super::{Cursor, is_space};
+use crate::said::urls;
 
 /// The most text reported for one answer: what distribution-spec allows a server to send (WARN-01).
 const TOTAL_LIMIT: usize = 4096;
@@ -24,7 +25,7 @@ pub fn warnings(headers: &HeaderMap) -> Vec<String> {
             let Some(text) = member(&mut cursor) else {
                 continue;
             };
-            let text = escape(&text, left);
+            let text = escape(&urls::hidden(&text), left);
             if !text.is_empty() && !found.contains(&text) {
                 left -= text.len();
                 found.push(text);
@@ -145,6 +146,11 @@ mod tests {
             "WARN-05",
             "299 - \"a\u{9b}2J\u{202e}b\"",
             &[r"a\u{9b}2J\u{202e}b"],
+        ),
+        (
+            "a signed URL",
+            r#"299 - "see https://h/a?b=\c&d=e""#,
+            &["see https://h/a?***"],
         ),
         ("empty", "", &[]),
     ];

@@ -16,11 +16,19 @@
 //! What stands on a tape about outputs does not come from the session that has the secrets, but from
 //! a second one that is told only what is written. So a tape replays as it was recorded, by
 //! construction, and no output on it can hold a secret that its inputs do not hold. If what was left
-//! out makes the second session want something else, the tape says so and ends.
+//! out makes the second session want something else, the tape says so and ends; and once a document was
+//! written otherwise than it came, also if it makes it say something else.
 //!
 //! What is on a tape: names of images, repositories and hosts, manifests, paths of URLs, error
-//! messages. What is not: user names, passwords, tokens, queries of URLs, bytes of blobs (and of an
-//! image's configuration only its platform), headers without a meaning in this protocol.
+//! messages, and the paths of local files that those of stores and helpers name. What is not:
+//! passwords, tokens, queries of URLs, bytes of blobs (and of an image's configuration only its
+//! platform), what an error body says beyond what people are shown, headers without a meaning in this
+//! protocol.
+//!
+//! The name of a user is not on it where a credential was given. Where it is said again, in a message,
+//! a header or an address, it is found as a word of four bytes or more, also percent-encoded; but not
+//! in manifests, not in base64, and not if it is a part of what the user said, as in a repository's
+//! name.
 //!
 //! # Example: recording and replaying
 //!

@@ -96,9 +96,15 @@ impl Recorder {
         }
         let at = now.as_micros();
         let out = player.poll(at);
-        let is_same = out.is_of_the_sort_of(&Out::of(live));
-        if !is_same {
+        let told = Out::of(live);
+        if !out.is_of_the_sort_of(&told) {
             return self.end("without the secrets that were left out something else happens");
+        }
+        if self.scrub.has_altered()
+            && let (Out::Event(said), Out::Event(told)) = (&out, &told)
+            && *said != self.scrub.retold(told)
+        {
+            return self.end("something else is said of an answer that could not be written");
         }
         let text = written(&Line::Poll { at, out });
         if self.scrub.is_in(&text) {

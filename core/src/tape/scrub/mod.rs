@@ -9,34 +9,44 @@
 //! | credentials | placeholders |
 //! | answers of token services | how long a token is good; everything else of the same length |
 //! | `Location`, `Link`, realms | scheme, host, port, path; a placeholder for the query |
-//! | error bodies | codes, messages and digests |
-//! | documents | as they are, or they would be others; of configurations the platform |
+//! | error bodies | codes, messages and digests, as much of them as people are shown |
+//! | warnings | their texts |
+//! | manifests | all of it, or they would be others |
+//! | other documents | the platform, for configurations; how they begin, for pages |
+//! | what drivers and stores say | all of it: paths of local files are in it |
+//!
+//! The name of a user is looked for like a secret, but as a word, and only if it has four bytes or
+//! more: a shorter one is a part of any text. It stays in manifests, and in what the user said.
 
 mod address;
-mod json;
+mod document;
+mod token;
 
+use alloc::collections::BTreeSet;
 use alloc::format;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use http::{HeaderMap, HeaderValue, header};
 
-use self::json::{Piece, rewritten};
 use super::done::{
     BodyForm, BrokenForm, CredentialForm, End, FlawForm, HttpForm, Octets, StoreForm,
 };
 use crate::call::{Call, Expect, Job};
 use crate::digest::Digest;
-use crate::header::{Challenge, challenges};
+use crate::header::{Challenge, challenges, warnings};
 use crate::op::basic;
-use crate::said;
-use crate::secrets::{Secrets, at_least, filler, placeholder};
+use crate::said::{self, urls};
+use crate::secrets::{Secrets, at_least, filler, len_in_url};
 
 /// Knows the secrets that were met so far.
 #[derive(Debug)]
 pub(super) struct Scrub {
     secrets: Secrets,
     withheld: bool,
+    altered: bool,
+    /// The configurations of the images that were met.
+    configs: BTreeSet<Digest>,
 }
 
 /// Words that stand on every tape. A password that is one of them is not looked for: it cannot be
@@ -44,6 +54,8 @@ pub(super) struct Scrub {
 const VOCABULARY: &str = "username password credentials collected transport \
     destination platforms registry manifests blobs/uploads location content-type \
     content-length www-authenticate docker-content-digest application/vnd.oci.image.manifest.v1+json \
+    token access_token expires_in issued_at errors code message detail details error \
+    error_description \
     application/vnd.oci.image.index.v1+json application/json localhost 127.0.0.1 anonymous repository";
 
 impl Scrub {
@@ -53,6 +65,8 @@ impl Scrub {
         Self {
             secrets,
             withheld: false,
+            altered: false,
+            configs: BTreeSet::new(),
         }
     }
 
@@ -77,7 +91,10 @@ impl Scrub {
         match (end, job) {
             (End::Http(form), Some(Job::Http(call))) => End::Http(self.http(form, call.expect())),
             (End::Http(form), _) => End::Http(self.http(form, &Expect::Head)),
-            (End::Store(form), _) => End::Store(self.store(form)),
+            (End::Store(form), Some(Job::Store(call))) => {
+                End::Store(self.store(form, call.op().digest()))
+            }
+            (End::Store(form), _) => End::Store(self.store(form, None)),
             (End::Credentials(form), _) => End::Credentials(self.credentials(form)),
             (End::Lost, _) => End::Lost,
         }
@@ -86,6 +103,17 @@ impl Scrub {
     /// Whether something was left out that has no placeholder: what follows from it is lost.
     pub(super) const fn has_withheld(&self) -> bool {
         self.withheld
+    }
+
+    /// Whether something was written otherwise than it came, so that more may have been said of it:
+    /// from then on it has to be the same that is said, word for word.
+    pub(super) const fn has_altered(&self) -> bool {
+        self.altered
+    }
+
+    /// A line of the session that has the secrets, as the one says it that has not.
+    pub(super) fn retold(&self, line: &str) -> String {
+        self.secrets.retold(line)
     }
 
     /// Whether a line has a secret in it nevertheless.
@@ -111,8 +139,14 @@ impl Scrub {
                 }
             }
             CredentialForm::Bearer(secret) => CredentialForm::Bearer(self.token(&secret)),
-            CredentialForm::Refresh(secret) => CredentialForm::Refresh(self.token(&secret)),
-            CredentialForm::Failed(why) => CredentialForm::Failed(self.secrets.clean_text(&why)),
+            CredentialForm::Refresh(secret) => {
+                let number = self.secrets.learn(&secret);
+                // The transcript shows the length of the form in which it is sent; any can be.
+                CredentialForm::Refresh(at_least(number, len_in_url(&secret)))
+            }
+            CredentialForm::Failed(why) => {
+                CredentialForm::Failed(self.secrets.clean_text(&urls::filled(&why)))
+            }
         }
     }
 
@@ -126,11 +160,12 @@ impl Scrub {
         token
     }
 
-    fn store(&mut self, form: StoreForm) -> StoreForm {
+    fn store(&mut self, form: StoreForm, digest: Option<&Digest>) -> StoreForm {
         match form {
             StoreForm::Loaded(document) => {
                 let bytes = document.bytes().unwrap_or_default();
-                StoreForm::Loaded(Octets::new(&self.document(&bytes)))
+                let is_config = digest.is_some_and(|digest| self.configs.contains(digest));
+                StoreForm::Loaded(Octets::new(&self.document(&bytes, is_config)))
             }
             StoreForm::Failed(mut error) => {
                 error.detail = self.secrets.clean_text(&error.detail);
@@ -162,11 +197,12 @@ impl Scrub {
             BodyForm::Collected { bytes, cut } => {
                 let bytes = bytes.bytes().unwrap_or_default();
                 let bytes = match expect {
-                    Expect::Token { .. } => self.token_answer(&bytes, is_good),
-                    Expect::Document { .. } if is_good => self.document(&bytes),
-                    Expect::Document { .. } | Expect::Head | Expect::Blob { .. } => {
-                        self.error_body(&bytes)
-                    }
+                    Expect::Token { .. } if is_good => token::scrubbed(&bytes, &mut self.secrets),
+                    Expect::Document { .. } if is_good => self.document(&bytes, false),
+                    Expect::Token { .. }
+                    | Expect::Document { .. }
+                    | Expect::Head
+                    | Expect::Blob { .. } => self.error_body(&bytes, cut || form.broken.is_some()),
                 };
                 let bytes = Octets::new(&bytes);
                 BodyForm::Collected { bytes, cut }
@@ -223,7 +259,24 @@ impl Scrub {
         if name == header::WWW_AUTHENTICATE.as_str() {
             return self.challenges(value);
         }
-        self.secrets.clean(value)
+        let value = self.secrets.clean(value);
+        if name == header::WARNING.as_str() {
+            return self.warnings(&value);
+        }
+        value
+    }
+
+    /// The warnings of one line, as they are shown.
+    fn warnings(&self, value: &[u8]) -> Vec<u8> {
+        let Ok(value) = HeaderValue::from_bytes(value) else {
+            return Vec::new();
+        };
+        let line = HeaderMap::from_iter([(header::WARNING, value)]);
+        let written: Vec<String> = warnings(&line)
+            .iter()
+            .map(|text| format!("299 - {}", quoted(&self.secrets.clean_text(text))))
+            .collect();
+        written.join(", ").into_bytes()
     }
 
     /// `<address>; rel="next", …`
@@ -270,132 +323,49 @@ impl Scrub {
             } else {
                 self.secrets.clean_text(value)
             };
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
-            written.push_str(&format!("{separator}{name}=\"{value}\""));
+            written.push_str(&format!("{separator}{name}={}", quoted(&value)));
             separator = ", ";
         }
         written
     }
 
-    /// What a token service said: how long its token is good, and everything else unreadable.
-    fn token_answer(&mut self, body: &[u8], is_good: bool) -> Vec<u8> {
-        let Ok(text) = core::str::from_utf8(body) else {
-            return filler(body.len()).into_bytes();
-        };
-        if !is_good {
-            return self.error_body(body);
-        }
-        if serde_json::from_str::<serde_json::Value>(text).is_err() {
-            return filler(body.len()).into_bytes();
-        }
-        let scrubbed = rewritten(text, |piece| match piece {
-            Piece::Name("token" | "access_token" | "expires_in" | "issued_at") => None,
-            Piece::Name(name) => Some(filler(name.len())),
-            Piece::Text {
-                name: "expires_in" | "issued_at",
-                ..
-            } => None,
-            Piece::Text { raw, .. } => Some(self.token_text(raw)),
-        });
-        self.secrets.clean(scrubbed.as_bytes())
-    }
-
-    /// A text of a token service's answer, which may be a token.
-    fn token_text(&mut self, raw: &str) -> String {
-        let text = serde_json::from_str::<String>(&format!("\"{raw}\"")).unwrap_or_default();
-        let number = self.secrets.learn(&text);
-        if HeaderValue::from_str(&text).is_ok() || raw.len() < 2 {
-            return placeholder(number, raw.len());
-        }
-        // It is refused because it cannot be sent, and so is this.
-        let mut token = placeholder(number, raw.len() - 2);
-        token.push_str("\\n");
-        token
-    }
-
     /// What an error says to people and to us: codes, messages, digests.
-    fn error_body(&self, body: &[u8]) -> Vec<u8> {
-        let text = String::from_utf8_lossy(body);
-        let start = text.trim_start();
-        if start.starts_with('<') {
-            return self.secrets.clean(page(&text, body.len()).as_bytes());
-        }
-        let is_object = start.starts_with('{')
-            && serde_json::from_str::<serde_json::Value>(text.trim()).is_ok();
-        if !is_object {
-            return self.secrets.clean(body);
-        }
-        let is_read = |name: &str| {
-            matches!(
-                name,
-                "errors"
-                    | "code"
-                    | "message"
-                    | "detail"
-                    | "details"
-                    | "error"
-                    | "error_description"
-            )
-        };
-        let scrubbed = rewritten(&text, |piece| match piece {
-            Piece::Name(name) => (!is_read(name)).then(|| filler(name.len())),
-            Piece::Text { name, raw } => {
-                let is_shown = is_read(name) && name != "errors";
-                let is_digest = raw
-                    .parse::<Digest>()
-                    .is_ok_and(|digest| digest.algorithm().is_some());
-                (!is_shown && !is_digest).then(|| filler(raw.len()))
+    fn error_body(&self, body: &[u8], is_cut: bool) -> Vec<u8> {
+        said::kept(body, |kept| {
+            if is_cut {
+                self.secrets.clean_cut(kept)
+            } else {
+                self.secrets.clean(kept)
             }
-        });
-        self.secrets.clean(scrubbed.as_bytes())
+        })
     }
 
-    /// A manifest as it is, unless it holds a secret; of an image's configuration the platform.
-    fn document(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let bytes = reduced(bytes).unwrap_or_else(|| bytes.to_vec());
-        if self.secrets.is_in(&bytes) {
-            // It cannot be changed and stay what its digest says.
-            self.withheld = true;
-            return filler(bytes.len()).into_bytes();
-        }
-        bytes
+    /// A manifest as it is, unless it holds a secret; of anything else what is read of it.
+    fn document(&mut self, bytes: &[u8], is_config: bool) -> Vec<u8> {
+        let left = match document::form(bytes, is_config) {
+            document::Form::Manifest { config } => {
+                self.configs.extend(config);
+                if self.secrets.is_in(bytes) {
+                    // It cannot be changed and stay what its digest says.
+                    self.withheld = true;
+                    return filler(bytes.len()).into_bytes();
+                }
+                return bytes.to_vec();
+            }
+            document::Form::Object(object) => {
+                let reduced = document::reduced(&object, bytes.len());
+                self.secrets.clean(&reduced)
+            }
+            document::Form::Other => document::start(bytes, |start| self.secrets.clean_cut(start)),
+        };
+        self.altered |= left != bytes;
+        left
     }
 }
 
-/// A page or a storage service's XML: what people are shown of it, and as many bytes.
-fn page(text: &str, len: usize) -> String {
-    let mut kept = String::new();
-    for name in ["Code", "Message"] {
-        if let Some(inside) = said::element(text, name) {
-            kept.push_str(&format!("<{name}>{inside}</{name}>"));
-        }
-    }
-    if kept.is_empty() {
-        kept.push('<');
-    }
-    let rest = filler(len.saturating_sub(kept.len()));
-    kept + &rest
-}
-
-/// An image's configuration with nothing but its platform in it, of the same length; `None` for
-/// everything that may be a manifest.
-fn reduced(bytes: &[u8]) -> Option<Vec<u8>> {
-    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes).ok()?;
-    let of_manifests = ["schemaVersion", "mediaType", "manifests", "layers", "blobs"];
-    if of_manifests.iter().any(|name| object.contains_key(*name)) {
-        return None;
-    }
-    let of_platforms = ["os", "architecture", "variant", "os.version", "os.features"];
-    let platform: serde_json::Map<_, _> = of_platforms
-        .iter()
-        .filter_map(|name| Some(((*name).to_string(), object.get(*name)?.clone())))
-        .collect();
-    let mut reduced = serde_json::to_vec(&platform).ok()?;
-    if reduced.len() > bytes.len() {
-        reduced = b"{}".to_vec();
-    }
-    reduced.resize(bytes.len(), b' ');
-    Some(reduced)
+fn quoted(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{text}\"")
 }
 
 #[cfg(test)]

@@ -4,8 +4,12 @@ use alloc::string::String;
 use std::string::ToString;
 use std::{format, vec};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 use crate::call::{Expect, JobId};
+use crate::digest::Algorithm;
 use crate::testing::mutations;
 
 const TOKEN: &str = "eyJhbGciOiJFUzI1NiJ9.token-of-alice";
@@ -74,11 +78,11 @@ fn credentials() {
         ),
         (
             shown(CredentialForm::Refresh("bad\ntoken".into())),
-            r#"{"refresh":"secret-5\n"}"#,
+            r#"{"refresh":"secret-5---"}"#,
         ),
         (
             shown(CredentialForm::Failed(format!("no `{TOKEN}` for alice"))),
-            r#"{"failed":"no `secret-4---------------------------` for user-1"}"#,
+            r#"{"failed":"no `secret-4---------------------------` for xxxxx"}"#,
         ),
         (shown(CredentialForm::None), r#""none""#),
     ];
@@ -173,6 +177,16 @@ fn headers() {
             "negotiate",
         ),
         ("www-authenticate", "", ""),
+        (
+            "warning",
+            "299 - \"see \\\"https://h/a?b=c\\\"\" \"Thu\", 110 x \"old\", 299 - \"not token-of-alice\"",
+            "299 - \"see \\\"https://h/a?***\\\"\", 299 - \"not token-of-alice\"",
+        ),
+        (
+            "warning",
+            "299 - \"not eyJhbGciOiJFUzI1NiJ9.token-of-alice\"",
+            "299 - \"not secret-1---------------------------\"",
+        ),
     ];
     for (name, value, expected) in table {
         assert_eq!(header(name, value), expected);
@@ -180,7 +194,7 @@ fn headers() {
     // And bytes that are no text stay what they are.
     let mut scrub = scrub();
     assert_eq!(scrub.header("location", b"/a?\xff"), b"/a?secret-1\xff");
-    assert_eq!(scrub.header("warning", b"\xff"), b"\xff");
+    assert_eq!(scrub.header("date", b"\xff"), b"\xff");
 }
 
 /// A challenge means what it meant.
@@ -259,6 +273,10 @@ fn error_bodies() {
             r#"{"message":"secret-2--------------"}"#.into(),
         ),
         (r#"{"message":"#.into(), r#"{"message":"#.into()),
+        (
+            r#"{"message":"Get \"https://h/a?b=c\u0026d=e\": no"}"#.into(),
+            r#"{"message":"Get \"https://h/a?xxxxxxxxxxxx\": no"}"#.into(),
+        ),
         (String::new(), String::new()),
     ];
     for (said, expected) in table {
@@ -266,33 +284,115 @@ fn error_bodies() {
         assert_eq!(found, expected, "{said}");
         assert_eq!(found.len(), said.len(), "the transcript shows the length");
     }
-    let bytes = [b'a', 0xff, b'b'];
-    assert_eq!(knowing().error_body(&bytes), bytes);
+    // What is no text may be a compressed one.
+    assert_eq!(knowing().error_body(b"a\xffb", false), [0xff; 3]);
+}
+
+/// A body that was cut, or whose connection broke, may end in the middle of what it echoes.
+#[test]
+fn error_bodies_that_were_cut() {
+    let coded = STANDARD.encode(TOKEN);
+    let table = [
+        (
+            format!("not with {}", &TOKEN[..30]),
+            format!("not with {}", filler(30)),
+        ),
+        (
+            format!(r#"{{"message":"not with {}"#, &TOKEN[..30]),
+            format!(r#"{{"message":"not with {}"#, filler(30)),
+        ),
+        (
+            format!(
+                r#"{{"trace":"{}","message":"not with {}"#,
+                "t".repeat(9),
+                &coded[..20]
+            ),
+            format!(
+                r#"{{"xxxxx":"{}","message":"not with {}"#,
+                filler(9),
+                filler(20)
+            ),
+        ),
+        (
+            format!("{} {}", "word ".repeat(40), &TOKEN[..30]),
+            format!("{}  {}", "word ".repeat(40), filler(29)),
+        ),
+        (format!("<p>{}", &TOKEN[..30]), format!("<{}", filler(32))),
+    ];
+    for (said, expected) in table {
+        let mut cut = answered(403, &[], &said);
+        let BodyForm::Collected { cut: is_cut, .. } = &mut cut.body else {
+            panic!("{cut:?}");
+        };
+        *is_cut = true;
+        assert_eq!(body(&knowing().http(cut, &Expect::Head)), expected);
+        let mut broken = answered(403, &[], &said);
+        broken.broken = Some(BrokenForm::Aborted);
+        assert_eq!(body(&knowing().http(broken, &Expect::Head)), expected);
+    }
 }
 
 #[test]
 fn documents() {
-    let manifest = r#"{"schemaVersion":2,"layers":[]}"#;
+    let manifest = r#"{"schemaVersion":2,"manifests":[]}"#;
     let config = r#"{"os":"linux","config":{"Env":["KEY=0123456789"]},"architecture":"arm64"}"#;
-    let secret = format!(r#"{{"schemaVersion":2,"annotations":{{"x":"{TOKEN}"}}}}"#);
+    let page = r#"<html lang="en"><meta name="csrf-token" content="0123456789"></html>"#;
+    let secret = format!(r#"{{"manifests":[],"annotations":{{"x":"{TOKEN}"}}}}"#);
+    // (what came, what is written, whether that is something else, whether nothing is written)
     let table = [
-        (manifest, manifest.to_string()),
-        (config, r#"{"architecture":"arm64","os":"linux"}"#.into()),
-        (&secret, filler(secret.len())),
-        ("{}", "{}".into()),
-        ("no JSON", "no JSON".into()),
+        (manifest, manifest.to_string(), false, false),
+        (
+            config,
+            r#"{"architecture":"arm64","os":"linux"}"#.into(),
+            true,
+            false,
+        ),
+        (
+            r#"{"schemaVersion":2,"token":"0123456789"}"#,
+            r#"{"schemaVersion":2}"#.into(),
+            true,
+            false,
+        ),
+        (&secret, filler(secret.len()), false, true),
+        ("{}", "{}".into(), false, false),
+        ("no JSON", "no JSON".into(), false, false),
+        (page, format!("<html {}", filler(62)), true, false),
+        (r#"{"token":"0123456789""#, filler(21), true, false),
     ];
     let document = Expect::Document { limit: 1000 };
-    for (said, expected) in table {
-        let found = body(&knowing().http(answered(200, &[], said), &document));
+    for (said, expected, alters, withholds) in table {
+        let mut scrub = knowing();
+        let found = body(&scrub.http(answered(200, &[], said), &document));
         assert_eq!(found.trim_end(), expected);
         assert_eq!(found.len(), said.len());
+        assert_eq!(scrub.has_altered(), alters, "{said}");
+        assert_eq!(scrub.has_withheld(), withholds, "{said}");
         let loaded = StoreForm::Loaded(Octets::new(said.as_bytes()));
-        let StoreForm::Loaded(Octets::Text(found)) = knowing().store(loaded) else {
+        let StoreForm::Loaded(Octets::Text(found)) = knowing().store(loaded, None) else {
             panic!("a document");
         };
         assert_eq!(found.trim_end(), expected);
     }
+}
+
+/// What an image names as its configuration is one, whatever it looks like.
+#[test]
+fn a_configuration_that_looks_like_a_manifest() {
+    let config = r#"{"manifests":[],"config":{"Env":["KEY=0123456789"]},"os":"linux"}"#;
+    let digest = Digest::of(Algorithm::Sha256, config.as_bytes());
+    let image = format!(r#"{{"config":{{"digest":"{digest}"}},"layers":[]}}"#);
+    let mut scrub = knowing();
+    let mut load = |document: &str| {
+        let loaded = StoreForm::Loaded(Octets::new(document.as_bytes()));
+        let digest = Digest::of(Algorithm::Sha256, document.as_bytes());
+        let StoreForm::Loaded(Octets::Text(found)) = scrub.store(loaded, Some(&digest)) else {
+            panic!("a document");
+        };
+        found.trim_end().to_string()
+    };
+    assert_eq!(load(config), config);
+    assert_eq!(load(&image), image);
+    assert_eq!(load(config), r#"{"os":"linux"}"#);
 }
 
 #[test]
