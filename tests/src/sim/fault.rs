@@ -61,6 +61,8 @@ pub enum Fault {
     LostSession,
     /// The upload session has lost what came last.
     Rewound,
+    /// The storage does not take what the registry has signed: it has expired.
+    Expired,
     /// A mount is refused, in one of the ways they are.
     RefusedMount,
     /// The registry says it has stored what it has not.
@@ -115,7 +117,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 52] = [
         Self::Refused,
         Self::ResetUnseen,
         Self::Unanswered,
@@ -142,6 +144,7 @@ impl Fault {
         Self::OddLocation,
         Self::LostSession,
         Self::Rewound,
+        Self::Expired,
         Self::RefusedMount,
         Self::Forgets,
         Self::Echo,
@@ -207,6 +210,7 @@ impl Fault {
                 | Self::RangeIgnored
                 | Self::LostSession
                 | Self::Rewound
+                | Self::Expired
                 | Self::RefusedMount
                 | Self::Forgets
                 | Self::LostExchange

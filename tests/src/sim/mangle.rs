@@ -79,6 +79,12 @@ pub(crate) fn instead(
             _ => Answer::new(StatusCode::ACCEPTED),
         },
         Fault::Forgets => Answer::new(StatusCode::CREATED).header("location", "/v2/x/blobs/y"),
+        Fault::Expired => {
+            let code = [403, 400][pick(choose, 2)];
+            let said =
+                "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>";
+            Answer::new(status(code)).body(said)
+        }
         Fault::Echo => echo(choose, request),
         Fault::Arbitrary => super::arbitrary::answer(choose, request, owner),
         Fault::Bloated => greedy::bloated(choose, request),

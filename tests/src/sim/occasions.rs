@@ -79,6 +79,10 @@ impl World<'_> {
             Sort::PutManifest => &[Broken, Late, Forgets],
         };
         (0..3).for_each(|_| kinds.extend(special));
+        let storage = request.target.starts_with("/bucket/");
+        if storage {
+            kinds.push(Expired);
+        }
         if !self.models[owner].options().check_references {
             kinds.retain(|fault| !fault.is_lie());
         }
@@ -95,6 +99,7 @@ impl World<'_> {
             return self.occasion(&kinds);
         }
         let (times, rare): (usize, &[Fault]) = match sort {
+            Sort::GetBlob if storage => (2, &[Expired, Expired, Cut, DiskFull]),
             Sort::GetBlob if request.headers.contains_key(http::header::RANGE) => {
                 (4, &[LyingRange, RangeIgnored])
             }

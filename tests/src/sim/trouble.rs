@@ -154,8 +154,9 @@ impl World<'_> {
     pub(crate) fn passes(&self) -> bool {
         let fired = Fault::ALL.iter().zip(self.fired);
         let mut fired = fired.filter(|(_, times)| *times > 0);
-        // Who refuses two fresh tokens means it, and who forgets what it was sent twice does so always.
-        let once = [Fault::Revoked, Fault::Forgets];
+        // Who refuses two fresh tokens or addresses means it, and who forgets what it was sent twice
+        // does so always.
+        let once = [Fault::Revoked, Fault::Forgets, Fault::Expired];
         let once = once.iter().all(|fault| self.fired[fault.place()] <= 1);
         let most = 2.min(u64::from(self.plan.attempts()) - 1);
         let survivable = self.total() <= most && once && !self.economy.refused;
