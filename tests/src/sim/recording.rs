@@ -10,10 +10,11 @@ use super::world::World;
 use crate::tapes::Lines;
 
 /// Why a tape may end before its session: what was sent has a secret in it where nothing can stand in
-/// its place.
-const MAY_END: [&str; 2] = [
+/// its place, or was no manifest and more was made of it than may be written.
+const MAY_END: [&str; 3] = [
     "a manifest has a secret in it",
     "the next line would have held a secret",
+    "something else follows from a document that is not on the tape",
 ];
 
 impl World<'_> {
