@@ -183,7 +183,9 @@ impl World<'_> {
     /// A token came as it was sent.
     pub(crate) fn watch_token(&mut self, process: usize, call: &Call, answer: &Answer) {
         let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let token = said["access_token"].as_str().or(said["token"].as_str());
+        let token = said["access_token"]
+            .as_str()
+            .or_else(|| said["token"].as_str());
         if let Some(token) = token {
             let granted = (token.to_owned(), self.now);
             let tokens = &mut self.processes[process].watch.tokens;
