@@ -84,9 +84,10 @@ pub fn replay(tape: &str) -> Replay {
 fn play(tape: &str, shown: &mut Vec<String>, made_by: &mut String) -> Result<(), ReplayError> {
     let written = tape.rfind('\n').map_or("", |end| &tape[..end]);
     let mut lines = written.split('\n').enumerate();
+    // What a tape says is shown, and it may be anybody's (SEC-11).
     let damaged = |line: usize, why: &dyn ToString| ReplayError::Damaged {
         line: line + 1,
-        why: why.to_string(),
+        why: crate::header::escape(&why.to_string(), 200),
     };
     let first = lines.next().map_or("", |(_, line)| line);
     let version: Version = serde_json::from_str(first).map_err(|error| damaged(0, &error))?;
@@ -108,7 +109,7 @@ fn play(tape: &str, shown: &mut Vec<String>, made_by: &mut String) -> Result<(),
                 if !found.is_like(&out) {
                     return Err(ReplayError::Diverged {
                         line: at + 1,
-                        expected: out.to_string(),
+                        expected: crate::header::escape(&out.to_string(), 2000),
                         found: found.to_string(),
                     });
                 }
@@ -125,4 +126,30 @@ fn play(tape: &str, shown: &mut Vec<String>, made_by: &mut String) -> Result<(),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_tape_is_shown_without_what_moves_a_cursor() {
+        let header = concat!(
+            r#"{"tape":1,"windlass":"x","seed":1,"config":{"inFlight":{"first":2,"most":2,"least":1},"#,
+            r#""retry":{"attempts":5,"base":1,"cap":1,"retryAfterCap":1},"limits":{"document":9,"#,
+            r#""documents":9,"objects":9,"depth":4,"errorBody":9,"tokenBody":9,"redirects":1},"#,
+            r#""userAgent":"x"}}"#
+        );
+        for line in [
+            "{\"\u{7f}\":0}",
+            "{\"poll\":{\"at\":1,\"out\":{\"job\":\"\\u001b[2J\"}}}",
+        ] {
+            let said = replay(&alloc::format!("{header}\n{line}\n"))
+                .end
+                .expect_err("it is wrong");
+            let said = said.to_string();
+            assert!(said.starts_with("line 2 "), "{said}");
+            assert!(!said.chars().any(char::is_control), "{said:?}");
+        }
+    }
 }
