@@ -131,14 +131,18 @@ impl World<'_> {
     }
 
     /// Who asks for a blob after it broke off asks for what did not come. Only where nothing else went
-    /// wrong since then, and nobody else wants it.
+    /// wrong since then, nothing ever that makes bytes worthless, and nobody else wants it.
     pub(crate) fn check_resumes(&mut self, request: &Request, sort: Sort) {
         let alone = self.plan.processes == 1 && self.plan.tasks.len() == 1;
         let Some((digest, kept, total)) = self.economy.cut.clone() else {
             return;
         };
         let is_it = sort == Sort::GetBlob && request.target.contains(digest.encoded());
-        if !alone || !is_it || total != self.total() {
+        let spoils = |fault: &Fault| {
+            fault.spoils() || matches!(fault, Fault::PartialDamaged | Fault::ReadFlips)
+        };
+        let mut fired = Fault::ALL.iter().filter(|it| self.fired[it.place()] > 0);
+        if !alone || !is_it || total != self.total() || fired.any(spoils) {
             return;
         }
         let from = begins(request).unwrap_or(0);
