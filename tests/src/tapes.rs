@@ -177,8 +177,14 @@ fn answer(http: &Value) -> Option<String> {
     };
     for header in http["headers"].as_array().into_iter().flatten() {
         let (name, value) = (header[0].as_str()?, header[1].as_str().unwrap_or(""));
-        let query = value.split_once('?').map(|(_, query)| query);
-        if name == "location" && query.is_some_and(|query| !is_placeholder(query)) {
+        let query = value.split_once('?').map_or("", |(_, query)| query);
+        let is_ours = |pair: &str| {
+            ["digest=", "mount=", "from="]
+                .iter()
+                .any(|it| pair.starts_with(it))
+        };
+        let mut pairs = query.split('&').filter(|pair| !is_ours(pair));
+        if name == "location" && !pairs.all(is_placeholder) {
             return Some("the query of a Location".to_owned());
         }
     }

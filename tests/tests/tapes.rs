@@ -315,6 +315,10 @@ fn a_tape_with_a_secret_is_not_adopted() {
         (r#"{"credentials":{"bearer":"ey"}}"#, Some("a credential")),
         (r#"{"http":{"headers":[["location","/a?secret-1"]]}}"#, None),
         (
+            r#"{"http":{"headers":[["location","/a?secret-1&digest=sha256:0"]]}}"#,
+            None,
+        ),
+        (
             r#"{"http":{"headers":[["location","/a?_state=x"]]}}"#,
             Some("a Location"),
         ),

@@ -4,8 +4,12 @@
 //! not legal. Scheme, host, port and path stay: the transcript shows them, too. Must not know in which
 //! header an address stands.
 
+use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
+use crate::digest::Digest;
+use crate::reference::Repository;
 use crate::secrets::{Secrets, at_least};
 use crate::uri::user_info;
 
@@ -24,7 +28,7 @@ pub(super) fn scrubbed(text: &str, secrets: &mut Secrets) -> String {
     if let Some(query) = query {
         secrets.learn_query(query);
         out.push('?');
-        out.push_str(&replaced(query, secrets));
+        out.push_str(&without_secrets(query, secrets));
     }
     if let Some(fragment) = fragment {
         out.push('#');
@@ -38,6 +42,30 @@ fn split(text: &str, at: char) -> (&str, Option<&str>) {
         Some((before, after)) => (before, Some(after)),
         None => (text, None),
     }
+}
+
+/// A query with placeholders. What this protocol adds to one stays beside them: a server that sends a
+/// request to where it came from sends it in a circle, and that must be seen.
+fn without_secrets(query: &str, secrets: &mut Secrets) -> String {
+    let digest = |value: &str| value.parse::<Digest>().ok()?.algorithm();
+    let mounts = query.split('&').any(|pair| pair.starts_with("mount="));
+    let is_ours = |pair: &str| match pair.split_once('=') {
+        Some(("digest" | "mount", value)) => digest(value).is_some(),
+        Some(("from", value)) => mounts && value.parse::<Repository>().is_ok(),
+        Some(_) | None => false,
+    };
+    let mut parts = Vec::new();
+    let mut secret: Option<String> = None;
+    for pair in query.split('&') {
+        if is_ours(pair) {
+            parts.extend(secret.take().map(|secret| replaced(&secret, secrets)));
+            parts.push(secrets.clean_text(pair));
+        } else {
+            secret = Some(secret.map_or_else(|| pair.into(), |before| format!("{before}&{pair}")));
+        }
+    }
+    parts.extend(secret.map(|secret| replaced(&secret, secrets)));
+    parts.join("&")
 }
 
 /// A placeholder with whatever makes the whole illegal, so that it is refused for the same reason.
@@ -105,6 +133,27 @@ mod tests {
             cleaned,
             "secret-1-------- is no signature of sha256:0123, flag=1"
         );
+    }
+
+    #[test]
+    fn what_we_add_to_a_query_stays() {
+        let digest = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        let mut secrets = Secrets::default();
+        let table = [
+            ("_state=0123&x=1", "secret-1-------"),
+            ("_state=0123&x=1&digest=D", "secret-1-------&digest=D"),
+            ("digest=D&_state=0123&x=1&", "digest=D&secret-2--------"),
+            ("mount=D&from=a/b", "mount=D&from=a/b"),
+            ("from=a/b", "secret-3"),
+            ("digest=D0&mount=md5:0123&from=A", "secret-4"),
+            ("digest=D", "digest=D"),
+        ];
+        for (query, expected) in table {
+            let full = |text: &str| format!("/a?{}", text.replace('D', digest));
+            let found = scrubbed(&full(query), &mut secrets);
+            let found = found.trim_end_matches('-');
+            assert_eq!(found, full(expected).trim_end_matches('-'), "{query}");
+        }
     }
 
     /// What follows from an address follows from the one without secrets.

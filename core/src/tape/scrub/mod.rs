@@ -8,7 +8,7 @@
 //! |---|---|
 //! | credentials | placeholders |
 //! | answers of token services | how long a token is good; everything else of the same length |
-//! | `Location`, `Link`, realms | scheme, host, port, path; a placeholder for the query |
+//! | `Location`, `Link`, realms | scheme, host, port, path, digests; placeholders for the query |
 //! | error bodies | codes, messages and digests, as much of them as people are shown |
 //! | warnings | their texts |
 //! | manifests | all of it, or they would be others |
