@@ -156,20 +156,14 @@ pub fn replayed(choices: &[u64]) -> Run {
 
 /// The world of these choices.
 pub fn drawn(choose: &mut dyn Choose) -> Run {
-    let mut recorder = Recorder {
-        choose,
-        choices: Vec::new(),
-    };
+    let mut recorder = Recorder::new(choose);
     let plan = Plan::draw(&mut recorder);
     run(plan, recorder)
 }
 
 /// The same world, in which tapes run along.
 pub fn taped(choose: &mut dyn Choose) -> Run {
-    let mut recorder = Recorder {
-        choose,
-        choices: Vec::new(),
-    };
+    let mut recorder = Recorder::new(choose);
     let mut plan = Plan::draw(&mut recorder);
     plan.taped = true;
     run(plan, recorder)
@@ -177,10 +171,7 @@ pub fn taped(choose: &mut dyn Choose) -> Run {
 
 /// A world in which every registry answers everything with anything, until it has done so often.
 pub fn hostile(choose: &mut dyn Choose) -> Run {
-    let mut recorder = Recorder {
-        choose,
-        choices: Vec::new(),
-    };
+    let mut recorder = Recorder::new(choose);
     let mut plan = Plan::draw(&mut recorder);
     plan.swarm = fault::Swarm {
         rate: 1000,
@@ -197,10 +188,7 @@ pub fn hostile(choose: &mut dyn Choose) -> Run {
 
 /// A world in which every registry tries to make a session hold much.
 pub fn greedy(choose: &mut dyn Choose) -> Run {
-    let mut recorder = Recorder {
-        choose,
-        choices: Vec::new(),
-    };
+    let mut recorder = Recorder::new(choose);
     let plan = Plan::greedy(&mut recorder);
     run(plan, recorder)
 }
@@ -233,10 +221,7 @@ pub fn every(operation: Operation, most: usize) -> Tried {
                 tried.all = false;
                 break;
             }
-            let recorder = Recorder {
-                choose: &mut every,
-                choices: Vec::new(),
-            };
+            let recorder = Recorder::new(&mut every);
             let run = run(Plan::tiny(operation, access), recorder);
             tried.worlds += 1;
             if run.violation.is_some() {
@@ -252,6 +237,15 @@ pub fn every(operation: Operation, most: usize) -> Tried {
 struct Recorder<'a> {
     choose: &'a mut dyn Choose,
     choices: Vec<u64>,
+}
+
+impl<'a> Recorder<'a> {
+    fn new(choose: &'a mut dyn Choose) -> Self {
+        Self {
+            choose,
+            choices: Vec::new(),
+        }
+    }
 }
 
 impl Choose for Recorder<'_> {

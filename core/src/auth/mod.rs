@@ -114,7 +114,7 @@ pub(crate) enum Refused {
 /// Names a token: who gave it to whom for what.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Key {
-    origin: Origin,
+    pub(crate) origin: Origin,
     realm: Url,
     service: Option<String>,
     credential: CredentialAnswer,

@@ -90,7 +90,7 @@ impl Broker {
                 Judgement::Trusted => credential,
                 Judgement::Anonymous => self.withhold(&site.registry, realm.origin(), credential),
                 Judgement::Refused(why) => {
-                    self.find_out_again(&site.origin);
+                    self.doubt(&site.origin);
                     let what = format!("{}: {why}; it was not asked for a token", asking.line);
                     return Permit::Fail(Error::Policy { what });
                 }
@@ -156,11 +156,7 @@ impl Broker {
 
     /// A token could not be had: perhaps because what was learned of the host is wrong, or is so no
     /// more. Whoever comes next finds out again.
-    pub(crate) fn doubt(&mut self, key: &Key) {
-        self.find_out_again(&key.origin);
-    }
-
-    fn find_out_again(&mut self, origin: &Origin) {
+    pub(crate) fn doubt(&mut self, origin: &Origin) {
         let host = self.host(origin);
         if matches!(host.scheme, Learned::Bearer { .. }) {
             host.scheme = Learned::Unknown;

@@ -17,7 +17,7 @@ use crate::secrets::Secrets;
 pub(super) fn hide(request: &http::Request<Payload>, exchanged: &mut Exchanged) {
     let is_error = exchanged.status.is_some_and(|it| !it.is_success());
     let body = match &mut exchanged.body {
-        Received::Collected { bytes, .. } if is_error && !bytes.is_empty() => Some(bytes),
+        Received::Collected { bytes, cut } if is_error && !bytes.is_empty() => Some((bytes, *cut)),
         Received::Collected { .. } | Received::Nothing | Received::Stored { .. } => None,
     };
     if body.is_none() && !exchanged.headers.contains_key(header::WARNING) {
@@ -25,8 +25,13 @@ pub(super) fn hide(request: &http::Request<Payload>, exchanged: &mut Exchanged) 
     }
     let mut secrets = Secrets::default();
     learn(request, &mut secrets);
-    if let Some(body) = body {
-        *body = secrets.clean(body);
+    if let Some((body, cut)) = body {
+        // What broke off may have done so within a secret.
+        *body = if cut || exchanged.interrupted.is_some() {
+            secrets.clean_cut(body)
+        } else {
+            secrets.clean(body)
+        };
     }
     if let header::Entry::Occupied(mut warnings) = exchanged.headers.entry(header::WARNING) {
         for warning in warnings.iter_mut() {

@@ -412,3 +412,39 @@ fn what_a_server_echoes_is_hidden() {
         (harmless.into(), harmless.into())
     );
 }
+
+/// A secret that breaks off with the connection, or at the limit of what is collected.
+#[test]
+fn the_beginning_of_an_echo_is_hidden() {
+    for (limit, end) in [
+        (
+            1000,
+            Err(Interrupted::Transport(TransportError::new(
+                TransportErrorKind::Reset,
+                "x",
+            ))),
+        ),
+        (20, Ok(())),
+    ] {
+        let mut call = call(Expect::Document { limit: 1000 });
+        let token = HeaderValue::from_static("Bearer eyJhbGciOiJub25lIn0.e30.");
+        call.request
+            .headers_mut()
+            .insert(header::AUTHORIZATION, token);
+        call.limit = limit;
+        call.head(head(403, &[]));
+        let said = if limit == 20 {
+            "you sent eyJhbGciOiJub25lIn0.e30."
+        } else {
+            "you sent eyJhbGciOiJ"
+        };
+        let _taken = call.data(said.as_bytes());
+        let Outcome::Http(exchanged) = call.finish(end).into_outcome() else {
+            panic!("it was an exchange");
+        };
+        let Received::Collected { bytes, .. } = exchanged.body else {
+            panic!("no body");
+        };
+        assert_eq!(String::from_utf8_lossy(&bytes), "you sent xxxxxxxxxxx");
+    }
+}

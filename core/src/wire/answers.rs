@@ -429,7 +429,7 @@ impl Wire {
                         ..refusal.clone()
                     };
                     if Broker::refuse(key, &asking, &mut memo, refusal) {
-                        self.broker.doubt(key);
+                        self.broker.doubt(&key.origin);
                     }
                     if let Some(exchange) = self.exchanges.get_mut(&id) {
                         exchange.memo = memo;
@@ -437,7 +437,7 @@ impl Wire {
                     self.enqueue(id, Turn::First);
                 }
                 None => {
-                    self.broker.doubt(key);
+                    self.broker.doubt(&key.origin);
                     self.settle(id, Err(error.clone()));
                 }
             }

@@ -35,6 +35,8 @@ const TWICE: u64 = 200;
 const SHRINKING: usize = 2000;
 /// One seed in so many is a hostile, a greedy and a taped world, too: these take longer.
 const BESIDES: u64 = 100;
+/// The sorts of worlds that run beside the usual ones.
+const OTHERS: [Sort; 3] = [Sort::Hostile, Sort::Greedy, Sort::Taped];
 
 /// No world takes a second; this is for machines that have much else to do.
 const STUCK: Duration = Duration::from_secs(90);
@@ -168,8 +170,7 @@ fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode 
             let mut bad = run.violation.is_some() || other;
             tally.add(&run);
             if sort == Sort::Usual && at.is_multiple_of(BESIDES) {
-                for run in [Sort::Hostile, Sort::Greedy, Sort::Taped].map(|sort| sort.seeded(seed))
-                {
+                for run in OTHERS.map(|sort| sort.seeded(seed)) {
                     bad |= run.violation.is_some();
                     tally.hold(&run);
                     besides.fetch_add(1, Ordering::Relaxed);
@@ -274,9 +275,7 @@ fn wrong(sort: Sort, seed: u64) -> Option<String> {
     let differs = || "determinism: it is not the same every time".to_owned();
     let besides = || {
         let few = sort == Sort::Usual && seed.is_multiple_of(BESIDES);
-        let mut sorts = [Sort::Hostile, Sort::Greedy, Sort::Taped]
-            .into_iter()
-            .filter(|_| few);
+        let mut sorts = OTHERS.into_iter().filter(|_| few);
         sorts.find_map(|sort| sort.seeded(seed).violation)
     };
     let violation = run.violation.or_else(|| other.then(differs));
@@ -284,9 +283,7 @@ fn wrong(sort: Sort, seed: u64) -> Option<String> {
 }
 
 fn fail(sort: Sort, seed: u64) -> ExitCode {
-    let mut sorts = vec![sort, Sort::Hostile, Sort::Greedy, Sort::Taped];
-    sorts.dedup();
-    let found = sorts.into_iter().find_map(|sort| {
+    let found = [sort].into_iter().chain(OTHERS).find_map(|sort| {
         let run = sort.seeded(seed);
         run.violation
             .clone()

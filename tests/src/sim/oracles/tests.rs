@@ -204,20 +204,27 @@ fn more_at_once_than_is_allowed() {
     assert_eq!(said, "slots: 2 exchanges with reg0 outside, 1 allowed");
 }
 
+/// Goes on until a request of this sort is about to leave; that one.
+fn next(world: &mut World<'_>, wanted: impl Fn(&Call) -> bool) -> Box<Call> {
+    loop {
+        let call = request(world);
+        if wanted(&call) {
+            return call;
+        }
+        if let Ran::Done(done) = world.http(0, call) {
+            world.call(0, |session| session.handle(done, windlass_core::Time::ZERO));
+        }
+    }
+}
+
+/// A request for a token.
+fn token(world: &mut World<'_>) -> Box<Call> {
+    next(world, |call| call.request().uri().path() == "/token")
+}
+
 /// Single flight.
 #[test]
 fn a_token_that_is_asked_for_twice() {
-    let token = |world: &mut World<'_>| loop {
-        let call = request(world);
-        if call.request().uri().path() == "/token" {
-            return call;
-        }
-        let Ran::Done(done) = world.http(0, call) else {
-            continue;
-        };
-        let now = windlass_core::Time::ZERO;
-        world.call(0, |session| session.handle(done, now));
-    };
     let again = said(Operation::Pull, |world| {
         let call = token(world);
         world.check_job(0, &call);
@@ -246,30 +253,18 @@ fn a_token_that_is_asked_for_twice() {
     );
 }
 
-/// Goes on until a request that presents a token is about to leave; that one.
+/// A request that presents a token.
 fn with_token(world: &mut World<'_>) -> Box<Call> {
-    loop {
-        let call = request(world);
+    next(world, |call| {
         let presented = call.request().headers().get(http::header::AUTHORIZATION);
-        if presented.is_some_and(|it| it.as_bytes().starts_with(b"Bearer ")) {
-            return call;
-        }
-        if let Ran::Done(done) = world.http(0, call) {
-            world.call(0, |session| session.handle(done, windlass_core::Time::ZERO));
-        }
-    }
+        presented.is_some_and(|it| it.as_bytes().starts_with(b"Bearer "))
+    })
 }
 
 #[test]
 fn another_token_though_the_first_was_not_refused() {
     let said = said(Operation::Pull, |world| {
-        let mut call = request(world);
-        while call.request().uri().path() != "/token" {
-            if let Ran::Done(done) = world.http(0, call) {
-                world.call(0, |session| session.handle(done, windlass_core::Time::ZERO));
-            }
-            call = request(world);
-        }
+        let call = token(world);
         let answer = Answer::new(http::StatusCode::OK).body(r#"{"token":"t"}"#);
         world.watch_token(0, &call, &answer);
         world.check_fetch(0, &call);
