@@ -97,6 +97,12 @@ impl Bench {
         }
     }
 
+    /// What a refusal of request `id` would say beside.
+    fn hint(&self, id: u64) -> Option<String> {
+        let asking = Self::asking(&self.site, &self.wish, &self.needs, id);
+        self.broker.hint(&asking)
+    }
+
     fn accepted(&mut self, id: u64) {
         let origin = self.site.origin.clone();
         let memo = self.memos.entry(id).or_default();
@@ -230,6 +236,75 @@ fn a_realm_that_is_refused() {
         assert!(bench.permit(0).starts_with("ask"));
         bench.answered(alice());
         assert_eq!(bench.permit(0), "fail Refused");
+        // One mistaken challenge is not for ever: the next request finds out again.
+        assert_eq!(bench.permit(1), "go");
+    }
+}
+
+/// A service on another host gets no credentials (AUTH-84); that is told once, and why it was in vain.
+#[test]
+fn credentials_that_are_withheld_are_told_of() {
+    let realm = "https://id.example";
+    let challenge = format!(r#"Bearer realm="{realm}/token",service="s""#);
+    let mut bench = Bench::pulling();
+    let other: Registry = "other.example".parse().expect("a registry");
+    let elsewhere: Origin = "https://elsewhere.example".parse().expect("an origin");
+    bench.broker.withheld.insert((other, elsewhere));
+    assert_eq!(bench.permit(0), "go");
+    assert_eq!(bench.refused(0, 401, &challenge), "again");
+    assert_eq!(bench.permit(0), format!("ask for {realm}"));
+    bench.answered(alice());
+    let told = withheld(&bench.site.registry, &realm.parse().expect("an origin"));
+    for (id, warnings) in [(0, alloc::vec![told.clone()]), (1, Vec::new())] {
+        // As if there were no token under way.
+        bench.broker.tokens.clear();
+        let fetch = "fetch repository:a/b:pull with no credentials";
+        assert_eq!(bench.permit(id), fetch);
+        assert_eq!(bench.broker.take_warnings(), warnings);
+    }
+    assert_eq!(bench.hint(0), Some(told));
+}
+
+/// Why there are no credentials is the hint of the refusal that follows from it.
+#[test]
+fn a_refusal_says_why_there_are_no_credentials() {
+    let failed = "the helper was not found";
+    for (answer, expected) in [
+        (
+            CredentialAnswer::None,
+            "there are no credentials for `reg.example`",
+        ),
+        (CredentialAnswer::Failed(failed.into()), failed),
+    ] {
+        let mut bench = Bench::pulling();
+        assert_eq!(bench.hint(0), None);
+        assert_eq!(bench.permit(0), "go");
+        assert_eq!(bench.refused(0, 401, BASIC), "again");
+        assert!(bench.permit(0).starts_with("ask"));
+        assert_eq!(bench.hint(0), None);
+        bench.answered(answer);
+        assert_eq!(bench.hint(0).as_deref(), Some(expected));
+        let asking = Bench::asking(&bench.site, &bench.wish, &bench.needs, 0);
+        let memo = bench.memos.get_mut(&0).expect("it asked");
+        let Permit::Denied(error) = bench.broker.permit(&asking, memo, Time::ZERO) else {
+            panic!("the same would be asked again")
+        };
+        assert_eq!(error.hint.as_deref(), Some(expected));
+    }
+}
+
+/// AUTH-74: a token that the caller has already is presented as it is, once.
+#[test]
+fn a_configured_token_is_tried_once() {
+    for challenge in [BEARER, BASIC] {
+        let mut bench = Bench::pulling();
+        assert_eq!(bench.permit(0), "go");
+        assert_eq!(bench.refused(0, 401, challenge), "again");
+        assert!(bench.permit(0).starts_with("ask"));
+        bench.answered(CredentialAnswer::Bearer(Secret::new("eyJ.e30.")));
+        assert_eq!(bench.permit(0), "go with Bearer eyJ.e30.");
+        let denied = "denied with the configured token";
+        assert_eq!(bench.refused(0, 401, challenge), denied);
     }
 }
 
@@ -333,6 +408,38 @@ fn a_union_is_split_once() {
     let memo = refused.memos.get_mut(&0).expect("it asked");
     Broker::refuse(&key, &asking, memo, error(401));
     assert_eq!(refused.permit(0), split);
+}
+
+/// SEC-05: what is remembered of refusals is bounded, and is not the last one only.
+#[test]
+fn refused_unions_are_forgotten_when_there_are_too_many() {
+    let mut bench = Bench::new(
+        "repository:a/b:pull repository:c:pull",
+        "repository:a/b:pull",
+    )
+    .with_token();
+    let key = bench.broker.tokens.keys().next().expect("one").clone();
+    let error = AuthError {
+        request: RequestLine("GET".into()),
+        status: 403,
+        presented: "x".into(),
+        said: Said::default(),
+        hint: None,
+    };
+    let keys: Vec<Key> = (0..200)
+        .map(|n| Key {
+            service: Some(format!("{n:03}")),
+            ..key.clone()
+        })
+        .collect();
+    for (known, key) in keys.iter().enumerate() {
+        bench.broker.remember_union(key, error.clone());
+        assert_eq!(bench.broker.unions.len(), KEYS.min(known + 1));
+        assert!(bench.broker.unions.contains_key(key));
+    }
+    // One that is known takes no other one's room.
+    bench.broker.remember_union(&keys[199], error);
+    assert_eq!(bench.broker.unions.len(), KEYS);
 }
 
 /// AUTH-47: wrong credentials are wrong for less as well.

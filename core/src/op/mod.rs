@@ -372,3 +372,62 @@ pub(crate) mod testing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{answer, site};
+    use super::*;
+
+    /// What a mount can reach: the same registry, contacted at the same place.
+    #[test]
+    fn beside() {
+        let other = Site {
+            repository: "c".parse().expect("a repository"),
+            ..site()
+        };
+        assert!(site().is_beside(&other));
+        let mirrored = Site {
+            origin: "https://mirror.example".parse().expect("an origin"),
+            ..site()
+        };
+        assert!(!site().is_beside(&mirrored));
+        let mirroring = Site {
+            registry: "other.example".parse().expect("a registry"),
+            ..site()
+        };
+        assert!(!site().is_beside(&mirroring));
+    }
+
+    /// Errors say what to do, where the status or the code tells.
+    #[test]
+    fn hints() {
+        for (status, code, expected) in [
+            (413, "", Some("limit the size")),
+            (409, "", Some("tag may be immutable")),
+            (405, "", Some("does not support")),
+            (501, "UNSUPPORTED", Some("does not support")),
+            (415, "", Some("this type of manifest")),
+            (400, "TAG_IMMUTABLE", Some("tag is immutable")),
+            (400, "MANIFEST_INVALID", None),
+        ] {
+            let body = format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#);
+            let Error::Registry(refusal) = answer(status, &[], body.as_bytes()).refusal() else {
+                panic!("{status} is a refusal")
+            };
+            assert_eq!(refusal.status, status);
+            let hint = refusal.hint.unwrap_or_default();
+            assert!(
+                hint.contains(expected.unwrap_or_default()),
+                "{status}: {hint}"
+            );
+            assert_eq!(hint.is_empty(), expected.is_none(), "{status}: {hint}");
+        }
+        let unknown = br#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#;
+        let Error::NotFound(missing) = answer(404, &[], unknown).failure("x") else {
+            panic!("404 is nothing found")
+        };
+        assert_eq!(missing.what, "x");
+        let hint = missing.hint.expect("a hint");
+        assert!(hint.contains("does not know the repository"), "{hint}");
+    }
+}

@@ -338,3 +338,48 @@ fn what_broke_off_is_kept() {
     let done = call.finish(Err(Interrupted::Transport(error)));
     assert_eq!(concluded(op, done), "again from 777");
 }
+
+/// RNG-05: fewer bytes than asked for are legal; so little, so often, is not.
+#[test]
+fn crumbs_end_and_pieces_do_not() {
+    let body = std::vec![7; 40 * 64 * 1024];
+    let digest = Digest::of(Algorithm::Sha256, &body);
+    // How many answers with so many bytes each were taken, and what came of the last one.
+    let taken = |len: usize| {
+        let mut op = BlobGet {
+            digest: digest.clone(),
+            size: body.len() as u64,
+            ..get(0)
+        };
+        for (answers, piece) in (1..).zip(body.chunks(len)) {
+            let from = op.hashing.len();
+            let mut hashing = op.hashing.clone();
+            hashing.update(piece);
+            let verdict = op.answer(Answer {
+                body: Received::Stored {
+                    hashing,
+                    from,
+                    range_end: body.len() as u64,
+                },
+                ..super::super::testing::answer(206, &[], b"")
+            });
+            match verdict {
+                Verdict::Next(Operation::BlobGet(next)) => {
+                    assert_eq!(next.hashing.len(), from + piece.len() as u64);
+                    op = next;
+                }
+                Verdict::Done(Outcome::Fetched { bytes }) => {
+                    assert_eq!(bytes, body.len() as u64);
+                    return (answers, String::new());
+                }
+                Verdict::Failed(error) => return (answers, error.to_string()),
+                other => panic!("{other:?}"),
+            }
+        }
+        panic!("the blob is whole and nobody says so")
+    };
+    assert_eq!(taken(64 * 1024), (40, String::new()));
+    let (answers, error) = taken(64 * 1024 - 1);
+    assert_eq!(answers, u64::from(SHORTS) + 1);
+    assert!(error.contains("in crumbs"), "{error}");
+}

@@ -197,6 +197,7 @@ fn requests() {
         size: 0,
         ..put(session())
     };
+    assert!(matches!(empty.draft().payload, Payload::Empty), "PUSHB-16");
     assert!(shown(empty).ends_with(" 0"), "PUSHB-16");
     let long = BlobPut {
         digest: Digest::of(Algorithm::Sha512, b"hello"),
@@ -204,4 +205,40 @@ fn requests() {
     };
     let expected = "POST /v2/a/b/blobs/uploads/?digest-algorithm=sha512 0";
     assert_eq!(shown(long), expected, "PUSHB-17");
+}
+
+/// AUTH-60, AUTH-61: what is asked for is what the stage needs.
+#[test]
+fn rights() {
+    for (stage, expected) in [
+        (Stage::Check, "repository:a/b:pull"),
+        (Stage::Start { mount: None }, "repository:a/b:pull,push"),
+        (mount(), "repository:a/b:pull,push repository:c:pull"),
+        (session(), "repository:a/b:pull,push"),
+    ] {
+        assert_eq!(put(stage).needs().to_string(), expected);
+    }
+}
+
+/// An error names the blob and where it was to go.
+#[test]
+fn errors_name_the_blob() {
+    let digest = Digest::of(Algorithm::Sha256, b"hello").to_string();
+    let wrong = br#"{"errors":[{"code":"DIGEST_INVALID"}]}"#;
+    for (stage, status, body) in [(Stage::Check, 404, &b""[..]), (session(), 400, wrong)] {
+        let op = BlobPut {
+            restarts: RESTARTS,
+            ..put(stage)
+        };
+        let verdict = match op.answer(&answer(status, &[], body)) {
+            Verdict::Next(Operation::BlobPut(op)) => op.answer(&answer(404, &[], b"")),
+            verdict => verdict,
+        };
+        let Verdict::Failed(error) = verdict else {
+            panic!("it is refused")
+        };
+        let said = error.to_string();
+        assert!(said.contains(&digest), "{said}");
+        assert!(said.contains("reg.example/a/b"), "{said}");
+    }
 }
