@@ -225,16 +225,12 @@ fn rights() {
 fn errors_name_the_blob() {
     let digest = Digest::of(Algorithm::Sha256, b"hello").to_string();
     let wrong = br#"{"errors":[{"code":"DIGEST_INVALID"}]}"#;
-    for (stage, status, body) in [(Stage::Check, 404, &b""[..]), (session(), 400, wrong)] {
+    for (stage, status, body) in [(session(), 404, &b""[..]), (session(), 400, wrong)] {
         let op = BlobPut {
             restarts: RESTARTS,
             ..put(stage)
         };
-        let verdict = match op.answer(&answer(status, &[], body)) {
-            Verdict::Next(Operation::BlobPut(op)) => op.answer(&answer(404, &[], b"")),
-            verdict => verdict,
-        };
-        let Verdict::Failed(error) = verdict else {
+        let Verdict::Failed(error) = op.answer(&answer(status, &[], body)) else {
             panic!("it is refused")
         };
         let said = error.to_string();
