@@ -67,7 +67,7 @@ impl Checkpoint {
     /// [`CheckpointError`] if it is of a version that is not known, or is damaged.
     pub fn from_json(text: &str) -> Result<Self, CheckpointError> {
         let damaged = |error: serde_json::Error| CheckpointError::Damaged {
-            why: crate::header::escape(&error.to_string(), 200),
+            why: crate::shown::escape(&error.to_string(), 200),
         };
         let Version { version } = serde_json::from_str(text).map_err(damaged)?;
         if version != Self::VERSION {

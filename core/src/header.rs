@@ -1,8 +1,8 @@
 //! Header values: what servers say outside of bodies.
 //!
 //! Responsible for reading them strictly enough to be safe and leniently enough for the field
-//! (`protocol.md` 4.1, 7, 11, 14), and for making server text harmless to print. Must not know what
-//! anything means for an operation: no retry, no authentication, no paging is decided here.
+//! (`protocol.md` 4.1, 7, 11, 14). Must not know what anything means for an operation: no retry, no
+//! authentication, no paging is decided here.
 
 mod challenge;
 mod date;
@@ -16,7 +16,7 @@ pub use challenge::{Challenge, challenges};
 pub use date::{date, http_date, retry_after, rfc3339};
 pub use link::{LinkError, next_link};
 pub use range::{ContentRange, range_header, unsatisfied_total};
-pub use warning::{escape, warnings};
+pub use warning::warnings;
 
 /// The headers of an answer that have a meaning in this protocol. All others are dropped when an
 /// answer comes, so that none can be read that is not in this list; and what is in it stands on

@@ -207,6 +207,7 @@
 //! | [`digest`], [`hashing`], [`descriptor`] | the names of content, and pointers to it |
 //! | [`manifest`], [`platform`] | documents, and which of them runs where |
 //! | [`header`], [`uri`], [`scope`] | what servers say outside of bodies, read strictly |
+//! | [`shown`] | text of others, made harmless to print |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(missing_docs)]
@@ -245,6 +246,7 @@ mod said;
 pub mod scope;
 mod secrets;
 mod session;
+pub mod shown;
 mod steps;
 pub mod store;
 pub mod tape;

@@ -17,8 +17,8 @@ use serde::Deserialize;
 
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, Digest};
-use crate::header::escape;
 use crate::said;
+use crate::shown::escape;
 
 pub use json::MAX_DEPTH;
 

@@ -11,8 +11,8 @@ use core::fmt;
 use core::str::FromStr;
 
 use crate::digest::{Digest, DigestError};
-use crate::header::escape;
 use crate::registry::{Registry, looks_like_registry};
+use crate::shown::escape;
 
 /// A repository name that follows the OCI grammar.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

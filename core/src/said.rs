@@ -6,7 +6,6 @@
 
 mod json;
 mod kept;
-pub(crate) mod urls;
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -17,8 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::error::{Said, SaidEntry};
-use crate::header::escape;
-use crate::secrets::filler;
+use crate::shown::{escape, filler, urls};
 
 pub(crate) use self::json::{Piece, meant, rewritten};
 pub(crate) use self::kept::{kept, kept_start};

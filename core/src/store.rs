@@ -13,7 +13,7 @@ use crate::call::{Done, JobId, Outcome};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::hashing::Hashing;
-use crate::said::urls;
+use crate::shown::urls;
 
 /// Names a store among those the driver knows. Given out by the driver, opaque to the core.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -20,7 +20,7 @@ use http::header;
 use crate::call::{Call, Done, Exchanged, Interrupted, Job, JobId, Outcome, Payload, Received};
 use crate::credential::CredentialAnswer;
 use crate::event::Event;
-use crate::header::escape;
+use crate::shown::escape;
 use crate::store::{StoreAnswer, StoreCall, StoreError, StoreOp};
 use crate::task::TaskId;
 use crate::uri::{Url, user_info};

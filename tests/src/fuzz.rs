@@ -6,11 +6,12 @@
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use windlass_core::header::{
-    ContentRange, challenges, escape, http_date, next_link, range_header, retry_after, rfc3339,
+    ContentRange, challenges, http_date, next_link, range_header, retry_after, rfc3339,
     unsatisfied_total, warnings,
 };
 use windlass_core::manifest::{Declared, Document};
 use windlass_core::scope::Scopes;
+use windlass_core::shown::escape;
 use windlass_core::tape::replay;
 use windlass_core::uri::Url;
 use windlass_core::{Digest, Origin, Platform, Reference, Registry};

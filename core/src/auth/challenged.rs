@@ -199,10 +199,10 @@ impl Broker {
     fn presented(&self, key: &Key) -> String {
         match &key.credential {
             CredentialAnswer::Basic { username, .. } => format!("a fresh token of `{username}`"),
-            CredentialAnswer::None
-            | CredentialAnswer::Bearer(_)
-            | CredentialAnswer::Refresh(_)
-            | CredentialAnswer::Failed(_) => "a fresh anonymous token".into(),
+            CredentialAnswer::Refresh(_) => "a fresh token for an identity token".into(),
+            CredentialAnswer::None | CredentialAnswer::Bearer(_) | CredentialAnswer::Failed(_) => {
+                "a fresh anonymous token".into()
+            }
         }
     }
 }

@@ -123,11 +123,15 @@ impl Bench {
     }
 
     /// Request 0 has found out that tokens are wanted, and has one.
-    fn with_token(mut self) -> Self {
+    fn with_token(self) -> Self {
+        self.with_token_for(CredentialAnswer::None)
+    }
+
+    fn with_token_for(mut self, credential: CredentialAnswer) -> Self {
         assert_eq!(self.permit(0), "go");
         assert_eq!(self.refused(0, 401, BEARER), "again");
         assert!(self.permit(0).starts_with("ask"));
-        self.answered(CredentialAnswer::None);
+        self.answered(credential);
         assert!(self.permit(0).starts_with("fetch"));
         self.granted("T1");
         assert_eq!(self.permit(0), "go with Bearer T1");
@@ -176,6 +180,21 @@ fn an_invalid_token_is_replaced_once() {
         assert_eq!(bench.permit(1), "go with Bearer T2");
         let denied = "denied with a fresh anonymous token";
         assert_eq!(bench.refused(1, 401, challenge), denied);
+    }
+}
+
+/// A refusal says whose token it was.
+#[test]
+fn what_was_presented() {
+    let refresh = CredentialAnswer::Refresh(Secret::new("1dent1ty"));
+    for (credential, expected) in [
+        (CredentialAnswer::None, "a fresh anonymous token"),
+        (alice(), "a fresh token of `alice`"),
+        (refresh, "a fresh token for an identity token"),
+    ] {
+        let mut bench = Bench::pulling().with_token_for(credential);
+        let denied = format!("denied with {expected}");
+        assert_eq!(bench.refused(0, 403, MORE), denied);
     }
 }
 

@@ -6,7 +6,7 @@
 use alloc::string::String;
 
 use crate::digest::Digest;
-use crate::said::urls;
+use crate::shown::urls;
 use crate::store::StoreError;
 
 /// Why an exchange broke off.

@@ -13,8 +13,9 @@ use super::{Answer, Draft, Outcome, Verdict};
 use crate::call::{Expect, Payload};
 use crate::credential::Secret;
 use crate::error::{AuthError, Error};
-use crate::header::{date, escape, rfc3339};
+use crate::header::{date, rfc3339};
 use crate::scope::Scopes;
+use crate::shown::escape;
 use crate::uri::Url;
 
 /// Asks for a token: GET, or POST if an identity token is exchanged.

@@ -7,8 +7,8 @@ use core::fmt;
 
 use super::Platform;
 use crate::descriptor::Descriptor;
-use crate::header::escape;
 use crate::manifest::media_type::{is_index_type, is_manifest_type};
+use crate::shown::escape;
 
 /// The entry that suits `wanted` best.
 ///

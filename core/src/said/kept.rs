@@ -7,8 +7,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Form, START, TEXT, begin, element, form, of_object, of_text, text, trimmed, urls};
-use crate::secrets::filler;
+use super::{Form, START, TEXT, begin, element, form, of_object, of_text, text, trimmed};
+use crate::shown::{filler, urls};
 
 /// A byte that is in no text.
 const NO_TEXT: u8 = 0xff;

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::configured::ConfigForm;
 use super::done::End;
 use crate::checkpoint;
-use crate::header::escape;
 use crate::session::Output;
+use crate::shown::escape;
 use crate::transcript;
 use crate::written::TaskForm;
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::digest::Digest;
 use crate::manifest::media_type::OCI_ARTIFACT;
 use crate::said;
-use crate::secrets::filler;
+use crate::shown::filler;
 
 /// What a document is.
 pub(super) enum Form {

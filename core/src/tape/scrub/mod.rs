@@ -36,8 +36,9 @@ use crate::call::{Call, Expect, Job};
 use crate::digest::Digest;
 use crate::header::{Challenge, challenges, warnings};
 use crate::op::basic;
-use crate::said::{self, urls};
-use crate::secrets::{Secrets, at_least, filler, len_in_url};
+use crate::said;
+use crate::secrets::{Secrets, at_least, len_in_url};
+use crate::shown::{filler, urls};
 
 /// Knows the secrets that were met so far.
 #[derive(Debug)]

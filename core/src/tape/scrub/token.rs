@@ -11,7 +11,8 @@ use http::HeaderValue;
 
 use crate::said::{Piece, meant, rewritten};
 use crate::scope::Scope;
-use crate::secrets::{Secrets, filler, placeholder};
+use crate::secrets::{Secrets, placeholder};
+use crate::shown::filler;
 
 /// From this length on a text is taken for a token, whatever the service calls it.
 const TOKEN: usize = 16;

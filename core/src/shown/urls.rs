@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::secrets::filler;
+use super::filler;
 
 /// The text for people.
 pub(crate) fn hidden(text: &str) -> String {
