@@ -104,6 +104,7 @@ impl World<'_> {
             return self.deliver(process, call, sort, Delivery::whole(answer));
         }
         self.check_resumes(&request, sort);
+        self.check_address(process, &request);
         let fault = self.draw(&request, sort, owner);
         self.check_challenged(process, &call, owner);
         self.check_useless(process, &call);

@@ -33,6 +33,8 @@ pub(crate) struct Watch {
     refused: BTreeSet<String>,
     /// Requests that were refused, with which token.
     pub(crate) useless: BTreeSet<(String, String)>,
+    /// Signed addresses that were gone to.
+    addresses: BTreeSet<String>,
     /// Answers that ask for patience and are not reported yet: for how long.
     slower: Vec<(JobId, usize, Duration)>,
     /// Until when nothing new goes out to a registry.
@@ -165,6 +167,23 @@ impl World<'_> {
                 format!("economy: {} with a token that was refused for it", again.0)
             });
         }
+    }
+
+    /// A signed address is gone to once: whatever happens there, the registry is asked for another one
+    /// (HTTP-15). Only where nobody leads back to one.
+    pub(crate) fn check_address(&mut self, process: usize, request: &Request) {
+        let leads = [
+            Fault::RedirectLoop,
+            Fault::RedirectForeign,
+            Fault::Arbitrary,
+        ];
+        let leads = leads.iter().any(|it| self.fired[it.place()] > 0);
+        if leads || !request.target.starts_with("/bucket/") {
+            return;
+        }
+        let addresses = &mut self.processes[process].watch.addresses;
+        let new = addresses.insert(request.target.clone());
+        self.check(new, || format!("hops: {} is gone to twice", request.target));
     }
 
     /// The driver is asked for the same credentials once.

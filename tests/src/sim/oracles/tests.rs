@@ -294,6 +294,17 @@ fn a_request_with_a_token_that_was_refused_for_it() {
 }
 
 #[test]
+fn an_address_that_is_gone_to_twice() {
+    let said = said(Operation::Pull, |world| {
+        let request = Request::new(Method::GET, "store0.example", "/bucket/a/data?X-Sig=b");
+        world.check_address(0, &request);
+        assert_eq!(world.violation, None, "once is right");
+        world.check_address(0, &request);
+    });
+    assert_eq!(said, "hops: /bucket/a/data?X-Sig=b is gone to twice");
+}
+
+#[test]
 fn trouble_that_nobody_made() {
     let said = said(Operation::Pull, |world| {
         world.check_blame("GET https://reg0.example/v2/: connection lost");
