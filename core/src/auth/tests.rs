@@ -119,7 +119,10 @@ impl Bench {
         let token = Secret::new(token);
         self.broker
             .granted(&key, Grant { token, life: 300 }, self.now);
-        self.broker.take_woken().len()
+        let has_woken = self.broker.has_woken();
+        let woken = self.broker.take_woken().len();
+        assert_eq!(has_woken, woken > 0);
+        woken
     }
 
     /// Request 0 has found out that tokens are wanted, and has one.

@@ -426,6 +426,8 @@ impl<'a> World<'a> {
         self.watch_end(process, id, now);
         self.call(process, |session| session.handle(done, now));
         if self.seldom() && self.occasion(&[Fault::Duplicate]).is_some() {
+            // The only end that can come twice: a `Done` cannot be copied, but a driver may take a job
+            // that has ended for lost.
             self.processes[process].running.push(Running {
                 id,
                 work: Work::Done(Done::lost(id)),
