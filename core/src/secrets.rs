@@ -46,8 +46,8 @@ pub(crate) struct Secrets {
     /// What is looked for as a word only.
     words: Vec<(Vec<u8>, String)>,
     users: BTreeMap<String, usize>,
-    /// What was on the tape before any secret was known: the user's own words. A password that is a
-    /// part of them is not looked for; that it stands there gives nothing away.
+    /// What the user said, and what stands on every tape, as far as it was noted. A secret that is
+    /// met later and is a part of it is not looked for: that it stands there gives nothing away.
     public: String,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Notes what the user said.
+    /// Notes what is no secret: what the user said, and what stands on every tape.
     pub(crate) fn publish(&mut self, text: &str) {
         self.public.push_str(text);
         self.public.push('\n');

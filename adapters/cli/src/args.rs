@@ -81,11 +81,13 @@ so in a warning that names the setting to give here. REALM is host[:port] (https
 const TAPE_HELP: &str = "\
 Write what happens to FILE, without secrets, for `windlass replay`
 
-A tape is a bug report: whoever has it can see and repeat what windlass did. Passwords, tokens and the \
-queries of URLs are replaced, and no byte of a blob is on it. Your user name is replaced where it is a \
-word of four letters or more, but not in manifests nor where you typed it in a reference. Names of \
-images, repositories and hosts, manifests, paths and error messages are on it, also those that name \
-local files. What was in FILE before is gone; only you can read it.";
+A tape is a bug report: whoever has it can see and repeat what windlass did. Passwords, tokens, \
+your user name and the queries of URLs are replaced. Of a query, digests stay, and the repository \
+of a mount. What is said again is replaced if it has four bytes or more, but not if it is a part \
+of a reference that you typed or of words that are on every tape. Your user name, and what is \
+shorter than eight bytes, is found only as a word, and not in manifests. No byte of a blob is on \
+the tape. Names of images, repositories and hosts, manifests, paths and error messages are on it, \
+also those that name local files. What was in FILE before is gone; only you can read it.";
 
 const TLS_HELP: &str = "\
 Speak TLS, also on loopback; with =HOST only to that registry

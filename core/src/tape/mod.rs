@@ -21,14 +21,18 @@
 //!
 //! What is on a tape: names of images, repositories and hosts, manifests, paths of URLs, error
 //! messages, and the paths of local files that those of stores and helpers name. What is not:
-//! passwords, tokens, queries of URLs, bytes of blobs (and of an image's configuration only its
-//! platform), what an error body says beyond what people are shown, headers without a meaning in this
-//! protocol.
+//! passwords, tokens, queries of URLs (but for digests, and the repository that a blob is mounted
+//! from), bytes of blobs (and of an image's configuration only its platform), what an error body
+//! says beyond what people are shown, headers without a meaning in this protocol.
+//!
+//! Where a password or a token is said again, it is found if it has four bytes or more; what is
+//! shorter than eight only as a word, and not in manifests. It is not looked for if it is a part of
+//! what the user said before, or of words that stand on every tape.
 //!
 //! The name of a user is not on it where a credential was given. Where it is said again, in a message,
 //! a header or an address, it is found as a word of four bytes or more, also percent-encoded; but not
 //! in manifests, not in base64, and not if it is a part of what the user said, as in a repository's
-//! name.
+//! name, or of those words.
 //!
 //! # Example: recording and replaying
 //!

@@ -1,7 +1,8 @@
 //! The recorder: writes what a session is told, without secrets, and what follows from that.
 //!
-//! Responsible for a tape that replays as it was recorded: every line is played before it is given
-//! out, and a tape that would tell another story than the session's ends there. Must not know files.
+//! Responsible for a tape that replays as it was recorded: what is on it is played as well, outputs
+//! and ends of jobs before they are given out, tasks and their cancelling right after. A tape that
+//! would tell another story than the session's ends there. Must not know files.
 
 use alloc::format;
 use alloc::string::String;

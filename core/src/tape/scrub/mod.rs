@@ -8,15 +8,19 @@
 //! |---|---|
 //! | credentials | placeholders |
 //! | answers of token services | how long a token is good; everything else of the same length |
-//! | `Location`, `Link`, realms | scheme, host, port, path, digests; placeholders for the query |
+//! | `Location`, `Link`, realms | scheme, host, port, path; in a query digests and `from` |
 //! | error bodies | codes, messages and digests, as much of them as people are shown |
 //! | warnings | their texts |
 //! | manifests | all of it, or they would be others |
 //! | other documents | the platform, for configurations; how they begin, for pages |
 //! | what drivers and stores say | all of it: paths of local files are in it |
 //!
-//! The name of a user is looked for like a secret, but as a word, and only if it has four bytes or
-//! more: a shorter one is a part of any text. It stays in manifests, and in what the user said.
+//! Everything else in an address is replaced by placeholders.
+//!
+//! A secret that is said again is looked for if it has four bytes or more: a shorter one is a part
+//! of any text. If it has less than eight, it is looked for as a word, and so is a user's name,
+//! however long. Words stay in manifests. What is a part of what the user said, or of what stands
+//! on every tape, is not looked for.
 
 mod address;
 mod document;
@@ -71,7 +75,7 @@ impl Scrub {
         }
     }
 
-    /// Notes what the user said before any secret was known.
+    /// Notes what the user said: what is met from now on is not looked for if it is a part of it.
     pub(super) fn publish(&mut self, line: &str) {
         self.secrets.publish(line);
     }
