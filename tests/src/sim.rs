@@ -41,7 +41,7 @@
 //! store in memory and, of course, the registry model, which is `windlass-testbed`'s.
 #![allow(
     clippy::wildcard_enum_match_arm,
-    reason = "forty faults: a table names those that it is about"
+    reason = "there are many faults: a table names those that it is about"
 )]
 #![allow(clippy::large_enum_variant, reason = "a few of these live at once")]
 
@@ -120,6 +120,8 @@ pub enum Sort {
     Greedy,
     /// The usual one, in which sessions are recorded: [`taped`].
     Taped,
+    /// One image, one operation, at most one fault; whether it has to sign in: [`every`].
+    Tiny(Operation, bool),
 }
 
 impl Sort {
@@ -130,6 +132,7 @@ impl Sort {
             Self::Hostile => hostile(choose),
             Self::Greedy => greedy(choose),
             Self::Taped => taped(choose),
+            Self::Tiny(operation, signs_in) => tiny(operation, signs_in, choose),
         }
     }
 
@@ -193,6 +196,15 @@ pub fn greedy(choose: &mut dyn Choose) -> Run {
     run(plan, recorder)
 }
 
+fn tiny(operation: Operation, signs_in: bool, choose: &mut dyn Choose) -> Run {
+    let access = if signs_in {
+        Access::Bearer
+    } else {
+        Access::Open
+    };
+    run(Plan::tiny(operation, access), Recorder::new(choose))
+}
+
 /// What came of trying all worlds.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -201,19 +213,20 @@ pub struct Tried {
     pub worlds: usize,
     /// Whether these were all.
     pub all: bool,
-    /// The first that went wrong; it was the last that was tried.
-    pub failed: Option<Run>,
+    /// The first that went wrong, and of which sort it is; it was the last that was tried.
+    pub failed: Option<(Sort, Run)>,
 }
 
 /// Every world with at most one fault in which a tiny image is moved by this operation, with tokens or
-/// without, up to `most` worlds of each. Faults of which there are endlessly many are left out.
+/// without, up to `most` worlds of each. Faults of which there are endlessly many are left out, and so
+/// are clocks and tags that move at any step.
 pub fn every(operation: Operation, most: usize) -> Tried {
     let mut tried = Tried {
         worlds: 0,
         all: true,
         failed: None,
     };
-    for access in [Access::Open, Access::Bearer] {
+    for sort in [false, true].map(|signs_in| Sort::Tiny(operation, signs_in)) {
         let mut every = Every::default();
         let enough = tried.worlds + most;
         while every.another() {
@@ -221,11 +234,10 @@ pub fn every(operation: Operation, most: usize) -> Tried {
                 tried.all = false;
                 break;
             }
-            let recorder = Recorder::new(&mut every);
-            let run = run(Plan::tiny(operation, access), recorder);
+            let run = sort.of(&mut every);
             tried.worlds += 1;
             if run.violation.is_some() {
-                tried.failed = Some(run);
+                tried.failed = Some((sort, run));
                 return tried;
             }
         }
@@ -318,7 +330,6 @@ fn recover(world: &mut World<'_>) {
     world.recover();
     until_idle(world);
     world.check_end();
-    world.check_tapes();
 }
 
 fn until_idle(world: &mut World<'_>) {

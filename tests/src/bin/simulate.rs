@@ -5,14 +5,15 @@
 //! simulate --seeds 2000 --seed-from TEXT   seeds that follow from a text, such as a commit's hash
 //! simulate --seed 17                 one seed, with its transcript
 //! simulate --replay 3,0,0,1          one list of choices, with its transcript
-//! simulate --every 20000             all tiny worlds with one fault, at most so many of each sort
+//! simulate --every 20000             all tiny worlds with one fault; fails if there are more of a sort
 //! simulate --survey 10000            so many seeds (--seed-from, too), and each sort of failure with
 //!                                    its first seed
 //! simulate --catch 3000              so many seeds, one after the other; the first failure in a line
 //! ```
 //!
 //! Before each of these, `--world hostile`, `greedy` or `taped` says that the worlds are of that sort.
-//! Of many seeds some run as such worlds anyway.
+//! Of many seeds some run as such worlds anyway. Tiny ones are called `tiny-Pull` or `tiny-Pull-token`.
+//! `--threads N` says how many at once.
 //!
 //! The first failure is printed with its choices, shrunk. Exits with 1 if there was one, or if there
 //! was too little to fail at; with 2 if it was asked wrongly.
@@ -106,7 +107,9 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), Strin
                     "hostile" => Sort::Hostile,
                     "greedy" => Sort::Greedy,
                     "taped" => Sort::Taped,
-                    _ => return Err(format!("--world: there is no {value} one")),
+                    other => {
+                        tiny(other).ok_or_else(|| format!("--world: there is no {other} one"))?
+                    }
                 }
             }
             "--catch" => alone = Some(Asked::Catch(number()?)),
@@ -216,10 +219,13 @@ fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode 
 fn every(most: usize) -> ExitCode {
     for operation in Operation::ALL {
         let tried = sim::every(operation, most);
-        let all = if tried.all { "all" } else { "not all" };
-        println!("{operation:?}: {} worlds, {all}", tried.worlds);
-        if let Some(run) = tried.failed {
-            return one(Sort::Usual, &run, false);
+        println!("{operation:?}: {} worlds", tried.worlds);
+        if let Some((sort, run)) = tried.failed {
+            return one(sort, &run, true);
+        }
+        if !tried.all {
+            println!("FAILED: there are more, and they were not tried");
+            return ExitCode::FAILURE;
         }
     }
     ExitCode::SUCCESS
@@ -300,13 +306,30 @@ fn fail(sort: Sort, seed: u64) -> ExitCode {
     ExitCode::FAILURE
 }
 
-const fn word(sort: Sort) -> &'static str {
+fn word(sort: Sort) -> String {
     match sort {
-        Sort::Hostile => "hostile",
-        Sort::Greedy => "greedy",
-        Sort::Taped => "taped",
-        Sort::Usual | _ => "usual",
+        Sort::Hostile => "hostile".into(),
+        Sort::Greedy => "greedy".into(),
+        Sort::Taped => "taped".into(),
+        Sort::Tiny(operation, signs_in) => {
+            let token = if signs_in { TOKEN } else { "" };
+            format!("{TINY}{operation:?}{token}")
+        }
+        Sort::Usual | _ => "usual".into(),
     }
+}
+
+const TINY: &str = "tiny-";
+const TOKEN: &str = "-token";
+
+fn tiny(word: &str) -> Option<Sort> {
+    let word = word.strip_prefix(TINY)?;
+    let operation = word.strip_suffix(TOKEN);
+    let signs_in = operation.is_some();
+    let operation = operation.unwrap_or(word);
+    let mut all = Operation::ALL.into_iter();
+    let operation = all.find(|it| format!("{it:?}") == operation)?;
+    Some(Sort::Tiny(operation, signs_in))
 }
 
 /// The choices of a failure, shrunk: it must still be the same sort of failure.

@@ -84,7 +84,7 @@ impl Delivery {
 
 impl World<'_> {
     /// One exchange from its request to its end.
-    pub(crate) fn http(&mut self, process: usize, mut call: Box<Call>) -> Ran {
+    pub(crate) fn http(&mut self, process: usize, mut call: Box<Call>, unwanted: bool) -> Ran {
         let request = match self.request(process, &mut call) {
             Ok(request) => request,
             Err(reason) => return Ran::Done(call.finish(Err(reason))),
@@ -105,7 +105,7 @@ impl World<'_> {
         }
         self.check_resumes(&request, sort);
         self.check_address(process, &request);
-        let fault = self.draw(&request, sort, owner);
+        let fault = self.draw(&request, sort, owner, unwanted);
         self.check_challenged(process, &call, owner);
         self.check_useless(process, &call);
         if let Some(fault) = fault {
@@ -192,6 +192,13 @@ impl World<'_> {
             Some(Fault::LostSession) => self.models[owner].forget_uploads(),
             _ => {}
         }
+        let unranged;
+        let request = if fault == Some(Fault::RangeIgnored) {
+            unranged = without_range(request);
+            &unranged
+        } else {
+            request
+        };
         let model = &self.models[owner];
         let truthful = !model.options().check_references;
         let access = self.plan.settings[owner].access;
@@ -438,6 +445,13 @@ pub(crate) fn begins(request: &Request) -> Option<u64> {
     from.parse().ok()
 }
 
+/// As a server sees it that does not know ranges.
+fn without_range(request: &Request) -> Request {
+    let mut request = request.clone();
+    request.headers.remove(http::header::RANGE);
+    request
+}
+
 fn path(target: &str) -> &str {
     target.split('?').next().unwrap_or_default()
 }
@@ -450,3 +464,6 @@ fn not_sent(kind: TransportErrorKind) -> Interrupted {
 pub(crate) fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,8 +9,14 @@ use super::fault::Fault;
 use super::world::World;
 
 impl World<'_> {
-    /// The faults that fit, drawn from.
-    pub(crate) fn draw(&mut self, request: &Request, sort: Sort, owner: usize) -> Option<Fault> {
+    /// The faults that fit, drawn from. Nobody may want the answer any more.
+    pub(crate) fn draw(
+        &mut self,
+        request: &Request,
+        sort: Sort,
+        owner: usize,
+        unwanted: bool,
+    ) -> Option<Fault> {
         use Fault::*;
         let mut kinds = vec![
             Refused,
@@ -99,6 +105,8 @@ impl World<'_> {
             return self.occasion(&kinds);
         }
         let (times, rare): (usize, &[Fault]) = match sort {
+            // What is said to who is gone holds for the others.
+            _ if unwanted => (4, &[TooManySeconds]),
             Sort::GetBlob if storage => (2, &[Expired, Expired, Cut, DiskFull]),
             Sort::GetBlob if request.headers.contains_key(http::header::RANGE) => {
                 (4, &[LyingRange, RangeIgnored])

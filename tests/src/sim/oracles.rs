@@ -214,12 +214,13 @@ impl World<'_> {
 
     /// Nobody is told of trouble that nobody made.
     pub(crate) fn check_blame(&mut self, why: &str) {
-        let lost = why.contains("the worker was lost");
         let credits = &mut self.credits;
-        let found = credits
-            .iter()
-            .position(|credit| why.starts_with(credit.as_str()))
-            .or_else(|| (lost && !credits.is_empty()).then_some(0));
+        // Nobody is shown a query.
+        let explains = |credit: &String| {
+            let rest = why.strip_prefix(credit.as_str());
+            rest.is_some_and(|rest| rest.starts_with(": ") || rest.starts_with('?'))
+        };
+        let found = credits.iter().position(explains);
         match found {
             Some(at) => {
                 credits.remove(at);

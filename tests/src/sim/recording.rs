@@ -18,13 +18,6 @@ const MAY_END: [&str; 3] = [
 ];
 
 impl World<'_> {
-    /// The tapes of those that live.
-    pub(crate) fn check_tapes(&mut self) {
-        let tapes = self.processes.iter().filter_map(|it| it.tape.clone());
-        let tapes: Vec<_> = tapes.collect();
-        tapes.iter().for_each(|tape| self.check_tape(tape));
-    }
-
     /// The tape of a session that is gone.
     pub(crate) fn check_tape(&mut self, tape: &Lines) {
         let text = tape.text();

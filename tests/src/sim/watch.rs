@@ -232,13 +232,14 @@ impl World<'_> {
         });
     }
 
-    /// Contract 5: a task is over when its last job is back and its partials are given back.
+    /// Contract 5: a task is over when its last job is back and its partials are given back. Who is
+    /// asking, and for what, is the session's business: others may want to know it, too.
     pub(crate) fn check_left(&mut self, process: usize, id: TaskId) {
         if !self.processes[process].tasks.is_empty() {
             return;
         }
         let mut outside = self.processes[process].running.iter();
-        let left = outside.find(|it| !it.echo && it.slot.is_some());
+        let left = outside.find(|it| !it.echo && !it.question && it.token.is_none());
         let left = left.map(|it| it.id);
         self.check(left.is_none(), || {
             format!("finished: {id} is over, but {left:?} is outside")

@@ -93,10 +93,14 @@ pub(crate) struct Running {
     pub(crate) slot: Option<usize>,
     /// The token request that it is.
     pub(crate) token: Option<String>,
+    /// It is a question for credentials.
+    pub(crate) question: bool,
     /// Bytes of a blob that it has sent.
     pub(crate) sent: u64,
     /// It was reported already.
     pub(crate) echo: bool,
+    /// It was to be aborted, and ends by itself.
+    pub(crate) unwanted: bool,
 }
 
 pub(crate) enum Work {
@@ -205,6 +209,8 @@ impl<'a> World<'a> {
 
     fn pacify(&mut self, line: &str) {
         self.calm = true;
+        // Nothing is outside, so what went wrong was told.
+        self.credits.clear();
         self.economy.cut = None;
         self.later.clear();
         for request in std::mem::take(&mut self.late) {
@@ -394,9 +400,10 @@ impl<'a> World<'a> {
         };
         // Its slot is taken until it is reported.
         let (slot, token, id) = (running.slot, running.token, running.id);
+        let (question, unwanted) = (running.question, running.unwanted);
         let before = self.economy.sent;
         let ran = match job {
-            Job::Http(call) => self.http(process, call),
+            Job::Http(call) => self.http(process, call, unwanted),
             Job::Store(call) => Ran::Done(self.store_step(process, call)),
             Job::Credentials(call) => Ran::Done(self.credentials(call)),
             other => panic!("what is {other:?}?"),
@@ -413,8 +420,10 @@ impl<'a> World<'a> {
                 work,
                 slot,
                 token,
+                question,
                 sent,
                 echo: false,
+                unwanted,
             });
         } else {
             self.report(process, done);
@@ -433,8 +442,10 @@ impl<'a> World<'a> {
                 work: Work::Done(Done::lost(id)),
                 slot: None,
                 token: None,
+                question: false,
                 sent: 0,
                 echo: true,
+                unwanted: false,
             });
         }
     }
@@ -450,14 +461,17 @@ impl<'a> World<'a> {
             }
             _ => (None, None),
         };
+        let question = matches!(job, Job::Credentials(_));
         let work = Work::ToDo(Box::new(job));
         self.processes[process].running.push(Running {
             id,
             work,
             slot,
             token,
+            question,
             sent: 0,
             echo: false,
+            unwanted: false,
         });
         self.check_slots(process);
     }
@@ -473,6 +487,7 @@ impl<'a> World<'a> {
         let http = matches!(&running[at].work, Work::ToDo(job) if matches!(**job, Job::Http(_)));
         // Few jobs are aborted.
         if !http || (0..2).any(|_| self.occasion(&[Fault::EndsAnyway]).is_some()) {
+            self.processes[process].running[at].unwanted = true;
             return;
         }
         let running = &mut self.processes[process].running;

@@ -51,8 +51,10 @@ fn holding(slot: Option<usize>, call: Box<Call>) -> Running {
         work: Work::ToDo(Box::new(Job::Http(call))),
         slot,
         token: None,
+        question: false,
         sent: 0,
         echo: false,
+        unwanted: false,
     }
 }
 
@@ -211,7 +213,7 @@ fn next(world: &mut World<'_>, wanted: impl Fn(&Call) -> bool) -> Box<Call> {
         if wanted(&call) {
             return call;
         }
-        if let Ran::Done(done) = world.http(0, call) {
+        if let Ran::Done(done) = world.http(0, call, false) {
             world.call(0, |session| session.handle(done, windlass_core::Time::ZERO));
         }
     }
@@ -242,8 +244,10 @@ fn a_token_that_is_asked_for_twice() {
             work: Work::Done(Done::lost(call.id())),
             slot: None,
             token,
+            question: false,
             sent: 0,
             echo: false,
+            unwanted: false,
         });
         world.check_job(0, &call);
     });
