@@ -284,6 +284,7 @@ fn credentials_that_are_withheld_are_told_of() {
         assert_eq!(bench.permit(id), fetch);
         assert_eq!(bench.broker.take_warnings(), warnings);
     }
+    assert!(told.contains("`--trust-realm reg.example=https://id.example`"));
     assert_eq!(bench.hint(0), Some(told));
 }
 

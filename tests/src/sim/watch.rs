@@ -101,6 +101,11 @@ impl World<'_> {
         });
     }
 
+    /// Who is told to wait can do so.
+    pub(crate) fn check_wait(&mut self, wake: Time, now: Time) {
+        self.check(wake > now, || format!("waits: {wake} has passed at {now}"));
+    }
+
     /// Tries and waits have bounds.
     pub(crate) fn check_retry(&mut self, attempt: u32, after: Duration) {
         let most = Retry::default().retry_after_cap;

@@ -314,7 +314,7 @@ impl<'a> World<'a> {
                         self.save(at);
                     }
                     if let Some(wake) = wake {
-                        self.check(wake > now, || format!("waits: {wake} has passed at {now}"));
+                        self.check_wait(wake, now);
                         let wake = self.now + wake.since(now);
                         until = Some(until.map_or(wake, |other: Duration| other.min(wake)));
                     }
@@ -476,7 +476,7 @@ impl<'a> World<'a> {
         self.check_slots(process);
     }
 
-    fn abort(&mut self, process: usize, id: JobId) {
+    pub(crate) fn abort(&mut self, process: usize, id: JobId) {
         self.line(format!("{id} > abort"));
         let running = &self.processes[process].running;
         let is_it = |it: &Running| it.id == id && !it.echo;
@@ -502,7 +502,7 @@ impl<'a> World<'a> {
         self.report(process, done);
     }
 
-    fn take_event(&mut self, process: usize, id: TaskId, event: Event) {
+    pub(crate) fn take_event(&mut self, process: usize, id: TaskId, event: Event) {
         self.line(format!("{id} {}", transcript::event(&event)));
         self.check_text(&format!("{event:?}"));
         let Some(at) = self.processes[process].tasks.get(&id).copied() else {

@@ -1,18 +1,21 @@
 //! What each oracle would say.
 
 use http::Method;
-use windlass_core::call::Done;
+use windlass_core::call::{Done, Payload};
 use windlass_core::tape::Sink as _;
 use windlass_core::{
-    Descriptor, Error, Failure, Job, Output, Reference, StoreError, StoreErrorKind, Task,
+    Descriptor, Error, Event, Failure, Job, Output, Reference, Session, StoreError, StoreErrorKind,
+    Task, Time,
 };
 use windlass_store::Store as _;
 use windlass_testbed::{Answer, OCI_MANIFEST, Request};
 
 use super::*;
 use crate::sim::choose::List;
-use crate::sim::plan::Plan;
+use crate::sim::exchange::Sort as Kind;
+use crate::sim::plan::{DESTINATIONS, Plan};
 use crate::sim::secrets::mark;
+use crate::sim::watch::Watch;
 use crate::sim::world::{Ran, Running, Work};
 use crate::tapes::Lines;
 use crate::world::scenes::{digest, small};
@@ -214,7 +217,7 @@ fn next(world: &mut World<'_>, wanted: impl Fn(&Call) -> bool) -> Box<Call> {
             return call;
         }
         if let Ran::Done(done) = world.http(0, call, false) {
-            world.call(0, |session| session.handle(done, windlass_core::Time::ZERO));
+            world.call(0, |session| session.handle(done, Time::ZERO));
         }
     }
 }
@@ -284,13 +287,7 @@ fn a_request_with_a_token_that_was_refused_for_it() {
     let said = said(Operation::Pull, |world| {
         let call = with_token(world);
         let answer = Answer::new(http::StatusCode::UNAUTHORIZED);
-        world.watch_answer(
-            0,
-            &call,
-            crate::sim::exchange::Sort::GetManifest,
-            0,
-            &answer,
-        );
+        world.watch_answer(0, &call, Kind::GetManifest, 0, &answer);
         world.check_useless(0, &call);
     });
     assert!(said.starts_with("economy: GET https://reg0"), "{said}");
@@ -306,6 +303,191 @@ fn an_address_that_is_gone_to_twice() {
         world.check_address(0, &request);
     });
     assert_eq!(said, "hops: /bucket/a/data?X-Sig=b is gone to twice");
+}
+
+#[test]
+fn a_registry_that_asked_for_patience_and_gets_none() {
+    let too_early = said(Operation::Pull, |world| {
+        let call = request(world);
+        let answer = Answer::new(http::StatusCode::TOO_MANY_REQUESTS).header("retry-after", "7");
+        world.watch_answer(0, &call, Kind::GetManifest, 0, &answer);
+        world.watch_end(0, call.id(), Time::ZERO);
+        world.check_patience(0, 1);
+        assert_eq!(world.violation, None, "it is another registry");
+        world.check_patience(0, 0);
+    });
+    assert_eq!(too_early, "patience: reg0 is asked 7s too early");
+    let (soon, late) = (Duration::from_secs(1), Duration::from_secs(86_400));
+    for (attempt, after) in [(5, soon), (1, late)] {
+        let said = said(Operation::Pull, |world| {
+            world.check_retry(1, soon);
+            assert_eq!(world.violation, None, "it may try again");
+            world.check_retry(attempt, after);
+        });
+        assert!(said.starts_with("patience: attempt"), "{said}");
+    }
+}
+
+#[test]
+fn a_registry_that_is_told_who_asks_and_did_not_want_to_know() {
+    let said = said(Operation::Pull, |world| {
+        let call = with_token(world);
+        world.processes[0].watch = Watch::default();
+        world.check_challenged(0, &call, 0);
+    });
+    assert_eq!(
+        said,
+        "secrets: reg0 is told who asks before it wants to know"
+    );
+}
+
+#[test]
+fn credentials_that_are_asked_for_twice() {
+    let said = said(Operation::Pull, |world| {
+        let mut session = Session::new(world.plan.config(), 0);
+        let reference = "reg0.example/src/app:p0".parse::<Reference>().unwrap();
+        session.start(Task::resolve(reference));
+        loop {
+            match session.poll(Time::ZERO) {
+                Output::Job(Job::Http(call)) => {
+                    if let Ran::Done(done) = world.http(0, call, false) {
+                        session.handle(done, Time::ZERO);
+                    }
+                }
+                Output::Job(Job::Credentials(call)) => {
+                    world.check_question(0, &call);
+                    assert_eq!(world.violation, None, "once is right");
+                    return world.check_question(0, &call);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    assert!(
+        said.starts_with("single flight: credentials for reg0"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_event_of_a_task_that_is_over() {
+    let said = said(Operation::Pull, |world| {
+        let id = *world.processes[0].tasks.keys().next().unwrap();
+        let over = || Output::Event(id, Event::Finished(Err(failure())));
+        for event in [over(), over()] {
+            let Output::Event(id, event) = event else {
+                continue;
+            };
+            // That it fails is wrong, too.
+            world.violation = None;
+            world.take_event(0, id, event);
+        }
+    });
+    assert!(said.starts_with("finished: task0 is over"), "{said}");
+}
+
+#[test]
+fn a_task_that_is_over_before_its_jobs_are() {
+    let said = said(Operation::Pull, |world| {
+        let call = request(world);
+        world.processes[0].running.push(holding(Some(0), call));
+        let id = *world.processes[0].tasks.keys().next().unwrap();
+        world.processes[0].tasks.clear();
+        world.check_left(0, id);
+    });
+    assert_eq!(
+        said,
+        "finished: task0 is over, but Some(JobId(0)) is outside"
+    );
+}
+
+#[test]
+fn a_job_that_is_aborted_and_is_not_outside() {
+    let said = said(Operation::Pull, |world| {
+        let call = request(world);
+        world.abort(0, call.id());
+    });
+    assert_eq!(said, "jobs: #0 is to be aborted and is not outside");
+}
+
+#[test]
+fn an_instant_that_has_passed() {
+    let said = said(Operation::Pull, |world| {
+        let now = Time::from_micros(5);
+        world.check_wait(Time::from_micros(6), now);
+        assert_eq!(world.violation, None);
+        world.check_wait(now, now);
+    });
+    assert!(said.starts_with("waits: "), "{said}");
+}
+
+#[test]
+fn other_bytes_that_are_sent() {
+    let said = said(Operation::Push, |world| {
+        let call = next(world, |call| *call.request().method() == Method::PUT);
+        let Payload::Body(body) = call.request().body() else {
+            panic!("a blob is sent");
+        };
+        world.check_sent(body, b"other");
+    });
+    assert!(said.ends_with("was sent with other bytes"), "{said}");
+}
+
+#[test]
+fn other_bytes_that_are_committed() {
+    let said = said(Operation::Pull, |world| {
+        // The store in memory does not let it happen.
+        world.disks[1].notes().unverified = Some(digest(b"right"));
+        world.after_step();
+    });
+    assert!(
+        said.starts_with("integrity: other bytes were committed"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_blob_that_is_written_twice_at_once() {
+    let said = said(Operation::Pull, |world| {
+        world.disks[1].notes().apart = 1;
+        world.after_step();
+    });
+    assert!(
+        said.starts_with("commits: a blob is written twice"),
+        "{said}"
+    );
+}
+
+#[test]
+fn other_bytes_in_a_registry() {
+    let said = said(Operation::Pull, |world| {
+        let named = windlass_testbed::Digest::sha256(b"right");
+        world.models[0].put_damaged_blob(DESTINATIONS[0], &named, b"wrong".to_vec());
+        world.check_registries();
+    });
+    assert!(said.ends_with("has other bytes in a registry"), "{said}");
+}
+
+#[test]
+fn a_spool_that_is_not_cleared() {
+    let said = said(Operation::CopyBetween, |world| {
+        world.processes[0].spool.memory.blob(&digest(b"x"), b"x");
+        world.check_disks();
+    });
+    assert!(said.ends_with("is still in a spool"), "{said}");
+}
+
+#[test]
+fn more_requests_than_were_needed_the_second_time() {
+    let said = said(Operation::Resolve, |world| {
+        while world.step() {}
+        world.expect_little();
+        world.check_economy();
+        assert_eq!(world.violation, None);
+        world.economy.requests += 50;
+        world.check_economy();
+    });
+    assert!(said.contains("requests, the second time"), "{said}");
 }
 
 #[test]
@@ -413,10 +595,7 @@ fn a_call_that_takes_more_than_it_may() {
     let said = said(Operation::Pull, |world| {
         world.call(0, |session| {
             let taken = std::hint::black_box(vec![0_u8; 8 << 20]);
-            assert!(matches!(
-                session.poll(windlass_core::Time::ZERO),
-                Output::Job(_)
-            ));
+            assert!(matches!(session.poll(Time::ZERO), Output::Job(_)));
             drop(taken);
         });
     });
