@@ -3,10 +3,13 @@
 //! Responsible for what must hold for any input: nothing panics, nothing grows without bound, what
 //! was read and is written again reads the same. Must not know libFuzzer.
 
+use std::time::Duration;
+
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use windlass_core::checkpoint::Checkpoint;
 use windlass_core::header::{
-    ContentRange, challenges, http_date, next_link, range_header, retry_after, rfc3339,
+    Challenge, ContentRange, challenges, http_date, next_link, range_header, retry_after, rfc3339,
     unsatisfied_total, warnings,
 };
 use windlass_core::manifest::{Declared, Document};
@@ -15,7 +18,7 @@ use windlass_core::shown::escape;
 use windlass_core::tape::replay;
 use windlass_core::uri::Url;
 use windlass_core::{Digest, Origin, Platform, Reference, Registry};
-use windlass_store::{Layout, Store as _};
+use windlass_store::{Begun, Layout, Store as _};
 
 use crate::sim;
 
@@ -26,14 +29,16 @@ pub fn headers(data: &[u8]) {
     };
     let with = |name: HeaderName| HeaderMap::from_iter([(name, value.clone())]);
     for challenge in challenges(&with(header::WWW_AUTHENTICATE)) {
-        assert!(challenge.scheme.len() <= data.len());
-        let _ = challenge.param("realm");
+        if let Ok(line) = HeaderValue::from_str(&written(&challenge)) {
+            let line = HeaderMap::from_iter([(header::WWW_AUTHENTICATE, line)]);
+            assert_eq!(challenges(&line), [challenge]);
+        }
     }
     let base = Url::parse("https://reg.example/v2/a/tags/list").expect("a URL");
     if let Ok(Some(next)) = next_link(&with(header::LINK), &base) {
         assert_eq!(Url::parse(next.as_str()).as_ref(), Ok(&next));
     }
-    let _ = retry_after(&with(header::RETRY_AFTER), Some(0));
+    let after = retry_after(&with(header::RETRY_AFTER), Some(0));
     for warning in warnings(&with(header::WARNING)) {
         assert!(!warning.chars().any(char::is_control), "{warning:?}");
     }
@@ -42,7 +47,19 @@ pub fn headers(data: &[u8]) {
     };
     let shown = escape(text, 100);
     assert!(!shown.chars().any(char::is_control), "{shown:?}");
-    let _ = (http_date(text), rfc3339(text), unsatisfied_total(text));
+    // The end of the year 9999, somewhere in the west.
+    let last = 253_402_300_800 + 24 * 60 * 60;
+    let micros = rfc3339(text).map(|micros| micros / 1_000_000);
+    let dates = [http_date(text), micros].into_iter().flatten();
+    dates.for_each(|date| assert!(date < last, "{date}"));
+    if let Ok(seconds) = text.trim().parse::<u32>()
+        && !text.contains('+')
+    {
+        assert_eq!(after, Some(Duration::from_secs(seconds.into())));
+    }
+    if let Some(total) = unsatisfied_total(text) {
+        assert_eq!(unsatisfied_total(&format!("bytes */{total}")), Some(total));
+    }
     if let Some(range) = ContentRange::parse(text) {
         assert!(range.first <= range.last);
         let total = range
@@ -55,6 +72,17 @@ pub fn headers(data: &[u8]) {
     let scopes = Scopes::from_challenge(text);
     let written: Vec<String> = scopes.iter().collect();
     assert_eq!(Scopes::from_challenge(&written.join(" ")), scopes);
+}
+
+/// A challenge as a server would write it.
+fn written(challenge: &Challenge) -> String {
+    let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    let params = challenge.params.iter();
+    let params: Vec<_> = params
+        .map(|(name, value)| format!("{name}=\"{}\"", quoted(value)))
+        .collect();
+    let token = challenge.token68.as_deref().unwrap_or_default();
+    format!("{} {token}{}", challenge.scheme, params.join(", "))
 }
 
 /// Names that people and servers write: what is read is written as it reads.
@@ -86,7 +114,8 @@ pub fn names(data: &[u8]) {
     }
 }
 
-/// Manifests and indexes: the bytes stay as they are, and so does their digest.
+/// Manifests and indexes: the bytes stay as they are, and so does their digest. Checkpoints: what is
+/// read is written as it reads.
 pub fn documents(data: &[u8]) {
     let (kind, bytes) = data
         .split_first()
@@ -100,6 +129,9 @@ pub fn documents(data: &[u8]) {
     ];
     let declared = types[usize::from(kind) % types.len()];
     let read = |declared| Document::parse(bytes.to_vec(), declared);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        checkpoint(text);
+    }
     if let Ok(document) = read(Declared::ContentType(declared)) {
         assert_eq!(&document.bytes()[..], bytes);
         assert!(document.digest().verifies(bytes));
@@ -107,6 +139,16 @@ pub fn documents(data: &[u8]) {
         let again = read(Declared::Descriptor(&media_type)).expect("it was read before");
         assert_eq!(again.descriptor(), document.descriptor());
     }
+}
+
+fn checkpoint(text: &str) {
+    let Ok(read) = Checkpoint::from_json(text) else {
+        return;
+    };
+    let written = read.to_json();
+    let again = Checkpoint::from_json(&written).expect("it was read before");
+    assert_eq!(again.len(), read.len());
+    assert_eq!(again.to_json(), written);
 }
 
 /// A world in which everything that is chosen comes from the input; what must hold is the same.
@@ -121,19 +163,22 @@ pub fn hostile(data: &[u8]) {
 
 fn good(run: &sim::Run) {
     let violation = run.violation.as_deref();
-    assert_eq!(violation, None, "{}\n{:?}", run.transcript, run.choices);
+    let choices: Vec<String> = run.choices.iter().map(u64::to_string).collect();
+    let replay = choices.join(",");
+    assert_eq!(violation, None, "{}\n--replay {replay}", run.transcript);
 }
 
 /// A directory that claims to be an image layout: the input is its files, each with a name from a
 /// list, a length and its bytes.
 pub fn layout(data: &[u8]) {
-    const NAMES: [&str; 8] = [
+    const NAMES: [&str; 9] = [
         "index.json",
         "oci-layout",
         "blobs/sha256/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         "blobs/sha256/x",
         "blobs/sha256",
         ".windlass/x",
+        ".windlass/partial/sha256-e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         "blobs",
         "x",
     ];
@@ -155,7 +200,16 @@ pub fn layout(data: &[u8]) {
     if let Ok(true) = layout.contains(&empty, 0) {
         assert!(matches!(layout.open(&empty, 0), Ok(Some(_))));
     }
-    let _ = layout.put(&empty, b"");
+    // Whatever is in its place: it is good afterwards, or it is said that it is not.
+    if layout.put(&empty, b"").is_ok() {
+        assert!(matches!(layout.contains(&empty, 0), Ok(true)));
+    }
+    if let Ok(Begun::Ours(mut partial)) = layout.begin(&empty, 0)
+        && partial.truncate(0).is_ok()
+        && partial.commit().is_ok()
+    {
+        assert!(matches!(layout.contains(&empty, 0), Ok(true)));
+    }
 }
 
 /// A tape, or anything else: it is replayed as far as it goes, or refused.

@@ -1,7 +1,7 @@
 //! One HTTP exchange, and what goes wrong in it.
 //!
-//! Responsible for the network between a process and its registries: which faults fit a request,
-//! what the server sees of it, how much of the answer arrives. What the registry answers is the
+//! Responsible for the network between a process and its registries: what the server sees of a
+//! request, how much of the answer arrives. Which faults fit a request is `occasions`'. What the registry answers is the
 //! model's; how an answer is spoiled is `mangle`'s.
 
 use std::io::Read as _;
