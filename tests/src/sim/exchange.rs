@@ -1,8 +1,8 @@
 //! One HTTP exchange, and what goes wrong in it.
 //!
 //! Responsible for the network between a process and its registries: what the server sees of a
-//! request, how much of the answer arrives. Which faults fit a request is `occasions`'. What the registry answers is the
-//! model's; how an answer is spoiled is `mangle`'s.
+//! request, how much of the answer arrives. What the registry answers is the model's; which faults fit
+//! a request is `occasions`', and how an answer is spoiled is `mangle`'s.
 
 use std::io::Read as _;
 use std::sync::Arc;
