@@ -768,6 +768,7 @@ fn steps_that_are_outside_are_aborted() {
     world.run_still();
     assert_eq!(world.outside(steps("begin")), 2);
     world.cancel(task);
+    world.cancel(task);
     world.run_still();
     assert_eq!(world.lines_with("> abort").len(), 2);
     assert_eq!(
@@ -779,6 +780,11 @@ fn steps_that_are_outside_are_aborted() {
     let failure = world.run(task).unwrap_err();
     world.run_all();
     assert_eq!(failure.first().kind(), ErrorKind::Cancelled);
+    assert_eq!(
+        failure.errors().len(),
+        1,
+        "the second time says nothing new"
+    );
     assert_eq!(memory.taken(), []);
 
     // A node's step.
@@ -789,6 +795,11 @@ fn steps_that_are_outside_are_aborted() {
     world.cancel(task);
     world.run_still();
     assert_eq!(world.lines_with("> abort").len(), 1);
+    assert_eq!(
+        world.lines_with("* failed"),
+        [""; 0],
+        "not before it is back"
+    );
     world.let_go();
     world.run(task).unwrap_err();
 }
