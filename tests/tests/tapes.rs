@@ -27,6 +27,8 @@ use windlass_tests::{needs, through_both, wait_for};
 fn committed_tapes_replay_to_their_transcripts() {
     let tapes = tapes::committed();
     assert!(tapes.len() >= 8, "{tapes:?}");
+    let files = windlass_tests::files_below(&tapes::folder());
+    assert_eq!(files.len(), 2 * tapes.len(), "a tape and a transcript each");
     for path in tapes {
         let tape = std::fs::read_to_string(&path).unwrap();
         assert_eq!(tapes::live_secret(&tape), None, "{}", path.display());
