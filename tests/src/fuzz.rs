@@ -78,11 +78,14 @@ pub fn headers(data: &[u8]) {
 fn written(challenge: &Challenge) -> String {
     let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let params = challenge.params.iter();
-    let params: Vec<_> = params
-        .map(|(name, value)| format!("{name}=\"{}\"", quoted(value)))
+    let params = params.map(|(name, value)| format!("{name}=\"{}\"", quoted(value)));
+    let parts: Vec<_> = challenge
+        .token68
+        .clone()
+        .into_iter()
+        .chain(params)
         .collect();
-    let token = challenge.token68.as_deref().unwrap_or_default();
-    format!("{} {token}{}", challenge.scheme, params.join(", "))
+    format!("{} {}", challenge.scheme, parts.join(", "))
 }
 
 /// Names that people and servers write: what is read is written as it reads.
