@@ -1,8 +1,9 @@
 //! Text that people are shown, made fit for it.
 //!
 //! Responsible for what any text of a server's, a helper's or a system's goes through before it is
-//! printed: nothing in it moves a cursor, and no URL in it gives a secret away (`urls`). Must not know
-//! who said it, nor which secrets are known (`secrets`).
+//! printed: nothing in it moves a cursor ([`escape`]), and no URL in it gives a secret away (`urls`, which
+//! is the crate's own: errors and events have been through it). Must not know who said it, nor which
+//! secrets are known (`secrets`).
 
 pub(crate) mod urls;
 

@@ -33,7 +33,7 @@ impl Lines {
     }
 
     /// It can be replayed as far as it goes, and there is no password on it. Looks again only when it
-    /// is twice as long, so that many calls of one client cost no more than a few, and at its end.
+    /// is twice as long, so that many calls of one client cost no more than a few, and when it is dropped.
     pub fn check(&self) {
         let tape = {
             let mut written = self.lock();

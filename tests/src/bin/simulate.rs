@@ -261,9 +261,14 @@ fn catch(sort: Sort, count: u64) -> ExitCode {
         {}
     });
     for seed in 0..count {
-        let found = told.recv_timeout(STUCK);
-        let Some(violation) = found.unwrap_or_else(|_| Some("ends: no call came back".into()))
-        else {
+        let found = told.recv_timeout(STUCK).unwrap_or_else(|error| {
+            let why = match error {
+                mpsc::RecvTimeoutError::Timeout => "ends: no call came back",
+                mpsc::RecvTimeoutError::Disconnected => "panic: there is no such world",
+            };
+            Some(why.into())
+        });
+        let Some(violation) = found else {
             continue;
         };
         let oracle = violation.split(':').next().unwrap_or_default();

@@ -209,7 +209,7 @@ impl World<'_> {
 
 /// Requests that a fault may cost. An upload that breaks asks whether it arrived, begins anew and sends,
 /// and may have to say again who it is; few faults cost more than one.
-const COST: u64 = 6;
+pub(crate) const COST: u64 = 6;
 
 /// Requests until a registry knows who a task is: none, a challenge, or a challenge and tokens for what
 /// is read, written and both.
@@ -234,7 +234,7 @@ fn signs_in(plan: &Plan, task: &Planned) -> u64 {
 }
 
 /// Requests for a plan in which nothing goes wrong, at the most (design §5).
-fn budget(plan: &Plan) -> Option<u64> {
+pub(crate) fn budget(plan: &Plan) -> Option<u64> {
     let mut sum = 0;
     for task in &plan.tasks {
         let picture = &plan.pictures[task.picture];

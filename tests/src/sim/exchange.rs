@@ -109,7 +109,8 @@ impl World<'_> {
         self.check_challenged(process, &call, owner);
         self.check_useless(process, &call);
         if let Some(fault) = fault {
-            if !fault.is_harmless() {
+            // Nobody is told what becomes of what nobody wants.
+            if !fault.is_harmless() && !unwanted {
                 self.credit(&call);
             }
             self.watch_fault(process, owner, fault);

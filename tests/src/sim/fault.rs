@@ -1,8 +1,8 @@
 //! The faults there are, and how often they happen.
 //!
 //! Responsible for their names and for what each may explain. Must not know how one is done: that is
-//! `exchange` and `mangle` for the network, `local` and `disk` for stores, `trouble`, `resume` and
-//! `surprises` for processes, tags and clocks.
+//! `exchange`, `mangle`, `greedy` and `arbitrary` for the network, `local` and `disk` for stores,
+//! `trouble`, `resume` and `surprises` for processes, tags and clocks, `world` for the ends of jobs.
 
 use std::fmt;
 

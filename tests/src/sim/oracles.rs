@@ -2,8 +2,8 @@
 //!
 //! Responsible for the judgement alone; `watch` has the oracles that need a memory, `ending` those
 //! that look at what is there. A violation begins with the name of its oracle, up to the first colon.
-//! Each oracle has a test that shows what it would say (`tests`), and `tests/mutations` has bugs that it
-//! catches. Must not make anything happen.
+//! What an oracle would say is shown by a test (`tests`), by a bug that it catches (`tests/mutations`), or
+//! by both. Must not make anything happen.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -12,6 +12,7 @@ use windlass_testbed::{Answer, OCI_MANIFEST, Request};
 
 use super::*;
 use crate::sim::choose::List;
+use crate::sim::ending::{COST, budget};
 use crate::sim::exchange::Sort as Kind;
 use crate::sim::plan::{DESTINATIONS, Plan};
 use crate::sim::secrets::mark;
@@ -509,15 +510,18 @@ fn more_bytes_than_were_needed() {
 
 #[test]
 fn more_requests_than_were_needed() {
-    let said = said(Operation::Pull, |world| {
-        // One fault explains a few of them.
-        world.fire(Fault::Cut);
-        world.check_requests();
-        assert_eq!(world.violation, None);
-        world.economy.requests = 50;
-        world.check_requests();
-    });
-    assert!(said.starts_with("economy: 50 requests, "), "{said}");
+    for faults in [0, 1] {
+        let said = said(Operation::Pull, |world| {
+            let most = budget(&world.plan).unwrap() + faults * COST;
+            (0..faults).for_each(|_| world.fire(Fault::Cut));
+            world.economy.requests = most;
+            world.check_requests();
+            assert_eq!(world.violation, None);
+            world.economy.requests = most + 1;
+            world.check_requests();
+        });
+        assert!(said.starts_with("economy: "), "{said}");
+    }
 }
 
 #[test]
