@@ -218,8 +218,8 @@ fn of_json(json: &str, also: impl Fn(&str) -> bool) -> String {
 
 /// The text of the first XML element of a name, if it is nothing but text, none of it encoded.
 pub(crate) fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = text.split_once(&alloc::format!("<{name}>"))?;
-    let (inside, _) = rest.split_once(&alloc::format!("</{name}>"))?;
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    let (inside, _) = rest.split_once(&format!("</{name}>"))?;
     (!inside.contains(['<', '&'])).then(|| inside.trim())
 }
 

@@ -142,6 +142,17 @@ impl Bench {
     }
 }
 
+/// What a token service refuses with.
+fn refusal(status: u16) -> AuthError {
+    AuthError {
+        request: RequestLine("GET".into()),
+        status,
+        presented: "x".into(),
+        said: Said::default(),
+        hint: None,
+    }
+}
+
 fn alice() -> CredentialAnswer {
     CredentialAnswer::Basic {
         username: "alice".into(),
@@ -394,18 +405,11 @@ fn a_union_is_split_once() {
 
     let mut at_realm = start();
     let key = at_realm.fetching.remove(0);
-    let error = |status| AuthError {
-        request: RequestLine("GET".into()),
-        status,
-        presented: "x".into(),
-        said: Said::default(),
-        hint: None,
-    };
-    let waited = at_realm.broker.not_granted(&key, Some(&error(403)));
+    let waited = at_realm.broker.not_granted(&key, Some(&refusal(403)));
     assert_eq!(waited, [ExchangeId(0)]);
     let asking = Bench::asking(&at_realm.site, &at_realm.wish, &at_realm.needs, 0);
     let memo = at_realm.memos.get_mut(&0).expect("it asked");
-    Broker::refuse(&key, &asking, memo, error(403));
+    Broker::refuse(&key, &asking, memo, refusal(403));
     assert_eq!(at_realm.permit(0), split);
     assert_eq!(at_realm.permit(1), "park", "it is split for others too");
 
@@ -429,7 +433,7 @@ fn a_union_is_split_once() {
     let mut refused = start();
     let asking = Bench::asking(&refused.site, &refused.wish, &refused.needs, 0);
     let memo = refused.memos.get_mut(&0).expect("it asked");
-    Broker::refuse(&key, &asking, memo, error(401));
+    Broker::refuse(&key, &asking, memo, refusal(401));
     assert_eq!(refused.permit(0), split);
 }
 
@@ -442,13 +446,7 @@ fn refused_unions_are_forgotten_when_there_are_too_many() {
     )
     .with_token();
     let key = bench.broker.tokens.keys().next().expect("one").clone();
-    let error = AuthError {
-        request: RequestLine("GET".into()),
-        status: 403,
-        presented: "x".into(),
-        said: Said::default(),
-        hint: None,
-    };
+    let error = refusal(403);
     let keys: Vec<Key> = (0..200)
         .map(|n| Key {
             service: Some(format!("{n:03}")),
@@ -479,13 +477,7 @@ fn wrong_credentials_are_presented_once() {
             .starts_with("fetch repository:a/b:pull,push")
     );
     let key = bench.fetching.remove(0);
-    let error = AuthError {
-        request: RequestLine("GET".into()),
-        status: 401,
-        presented: "x".into(),
-        said: Said::default(),
-        hint: None,
-    };
+    let error = refusal(401);
     let asking = Bench::asking(&bench.site, &bench.wish, &bench.needs, 0);
     let memo = bench.memos.get_mut(&0).expect("it asked");
     assert_eq!(

@@ -12,7 +12,8 @@ use crate::shown::{escape, urls};
 /// The most text reported for one answer: what distribution-spec allows a server to send (WARN-01).
 const TOTAL_LIMIT: usize = 4096;
 
-/// The warnings of an answer, each once, safe to print (WARN-01 to WARN-05).
+/// The warnings of an answer, each once, safe to print (WARN-01 to WARN-05): escaped, and without the
+/// queries of URLs in them.
 ///
 /// Only `299 - "text"` counts: other codes and agents belong to caches on the way.
 pub fn warnings(headers: &HeaderMap) -> Vec<String> {

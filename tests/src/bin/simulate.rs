@@ -367,3 +367,20 @@ fn hashed(text: &str) -> u64 {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tiny_world_is_found_by_its_name() {
+        for operation in Operation::ALL {
+            for signs_in in [false, true] {
+                let sort = Sort::Tiny(operation, signs_in);
+                assert_eq!(tiny(&word(sort)), Some(sort));
+            }
+        }
+        assert_eq!(tiny("tiny-"), None);
+        assert_eq!(tiny("usual"), None);
+    }
+}

@@ -467,4 +467,4 @@ pub(crate) fn status(code: u16) -> StatusCode {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

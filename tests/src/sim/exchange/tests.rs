@@ -62,12 +62,12 @@ fn served(plan: &Plan, number: usize, fault: Option<Fault>) -> Option<String> {
         memory.partial(&digest(blob), &blob[..blob.len() / 2]);
     }
     for _ in 0..number {
-        let call = next(&mut world)?;
+        let call = next_request(&mut world)?;
         if let Ran::Done(done) = world.http(0, call, false) {
             world.call(0, |session| session.handle(done, Time::ZERO));
         }
     }
-    let mut call = next(&mut world)?;
+    let mut call = next_request(&mut world)?;
     let request = world.request(0, &mut call).ok()?;
     let sort = Sort::of(&request);
     let owner = owner_of(&request.host)?;
@@ -82,8 +82,8 @@ fn served(plan: &Plan, number: usize, fault: Option<Fault>) -> Option<String> {
     Some(format!("{delivery} {room:?} {:?}", world.models[owner]))
 }
 
-/// The next request that leaves.
-fn next(world: &mut World<'_>) -> Option<Box<Call>> {
+/// Goes on until a request is about to leave; that one, if there is another.
+pub(crate) fn next_request(world: &mut World<'_>) -> Option<Box<Call>> {
     while world.step() {
         let running = &mut world.processes[0].running;
         let is_http =

@@ -14,6 +14,7 @@ use super::*;
 use crate::sim::choose::List;
 use crate::sim::ending::{COST, budget};
 use crate::sim::exchange::Sort as Kind;
+use crate::sim::exchange::tests::next_request;
 use crate::sim::plan::{DESTINATIONS, Plan};
 use crate::sim::secrets::mark;
 use crate::sim::watch::Watch;
@@ -32,21 +33,7 @@ fn said(operation: Operation, act: impl FnOnce(&mut World<'_>)) -> String {
 
 /// Goes on until a request is about to leave; that one.
 fn request(world: &mut World<'_>) -> Box<Call> {
-    loop {
-        assert!(world.step(), "there is a request");
-        let running = &mut world.processes[0].running;
-        let is_http =
-            |it: &Running| matches!(&it.work, Work::ToDo(job) if matches!(**job, Job::Http(_)));
-        let Some(at) = running.iter().position(is_http) else {
-            continue;
-        };
-        let Work::ToDo(job) = running.remove(at).work else {
-            continue;
-        };
-        if let Job::Http(call) = *job {
-            return call;
-        }
-    }
+    next_request(world).expect("there is a request")
 }
 
 fn holding(slot: Option<usize>, call: Box<Call>) -> Running {
@@ -374,14 +361,10 @@ fn credentials_that_are_asked_for_twice() {
 fn an_event_of_a_task_that_is_over() {
     let said = said(Operation::Pull, |world| {
         let id = *world.processes[0].tasks.keys().next().unwrap();
-        let over = || Output::Event(id, Event::Finished(Err(failure())));
-        for event in [over(), over()] {
-            let Output::Event(id, event) = event else {
-                continue;
-            };
+        for _ in 0..2 {
             // That it fails is wrong, too.
             world.violation = None;
-            world.take_event(0, id, event);
+            world.take_event(0, id, Event::Finished(Err(failure())));
         }
     });
     assert!(said.starts_with("finished: task0 is over"), "{said}");
@@ -635,7 +618,7 @@ fn a_download_that_begins_again() {
         let request = Request::new(Method::GET, "reg0.example", &target);
         let answer = Answer::new(http::StatusCode::OK).body("12345");
         world.watch_cut(&request, &answer, 3);
-        world.check_resumes(&request, crate::sim::exchange::Sort::GetBlob);
+        world.check_resumes(&request, Kind::GetBlob);
     });
     assert!(said.starts_with("economy: sha256:"), "{said}");
     assert!(said.ends_with("from 0 on, but 3 bytes are there"), "{said}");
