@@ -56,6 +56,11 @@ impl Client {
         Request::new(self, Order::resolve(reference))
     }
 
+    /// Does what an order says that was put together elsewhere.
+    pub fn request(&self, order: Order) -> Request<'_> {
+        Request::new(self, order)
+    }
+
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.0.0
     }

@@ -1,5 +1,6 @@
-//! The one place that knows which driver and which store the command uses.
+//! What the command asks of a client, and the one place that knows which store it uses.
 
+use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -8,41 +9,46 @@ use std::sync::Arc;
 use windlass_core::tape::Sink;
 use windlass_core::{Config, Descriptor, Failure, Platforms, Reference, Report, StoreError};
 pub(crate) use windlass_store::driver::{Cancel, Endpoint as End};
-use windlass_store::driver::{Credentials, Observer, Route, TimeLimits, Trust};
+use windlass_store::driver::{Credentials, Observer, Order, Route, TimeLimits, Trust};
 use windlass_store::{Layout, Store};
 
 use crate::new_layout::NewLayout;
 
 /// All that a client is made of.
 #[derive(Debug)]
-pub(crate) struct Setup {
-    pub(crate) config: Config,
-    pub(crate) credentials: Arc<dyn Credentials>,
-    pub(crate) trust: Trust,
-    pub(crate) route: Arc<dyn Route>,
-    pub(crate) time_limits: TimeLimits,
-    pub(crate) tape: Option<Arc<dyn Sink>>,
+#[expect(missing_docs, reason = "the names of the clients' builders")]
+pub struct Setup {
+    pub config: Config,
+    pub credentials: Arc<dyn Credentials>,
+    pub trust: Trust,
+    pub route: Arc<dyn Route>,
+    pub time_limits: TimeLimits,
+    pub tape: Option<Arc<dyn Sink>>,
+}
+
+/// Makes a client; says why there can be none.
+pub type Connect = fn(Setup) -> Result<Arc<dyn Driver>, String>;
+
+/// A client as the command uses it.
+pub trait Driver: fmt::Debug + Send + Sync {
+    /// Does what is ordered, and returns when it is done.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be done.
+    fn run(
+        &self,
+        order: Order,
+        observer: Arc<dyn Observer>,
+        cancel: &Cancel,
+    ) -> Result<Report, Failure>;
 }
 
 /// Does the work.
 #[derive(Clone, Debug)]
-pub(crate) struct Client(windlass_blocking::Client);
+pub(crate) struct Client(pub(crate) Arc<dyn Driver>);
 
 impl Client {
-    /// A client; says why there can be none.
-    pub(crate) fn new(setup: Setup) -> Result<Self, String> {
-        let mut builder = windlass_blocking::Client::builder()
-            .config(setup.config)
-            .credentials(setup.credentials)
-            .trust(setup.trust)
-            .route(setup.route)
-            .time_limits(setup.time_limits);
-        if let Some(tape) = setup.tape {
-            builder = builder.tape(tape);
-        }
-        builder.build().map(Self).map_err(|error| error.to_string())
-    }
-
     /// Brings an image from one place to another.
     pub(crate) fn copy(
         &self,
@@ -52,12 +58,9 @@ impl Client {
         observer: Arc<dyn Observer>,
         cancel: &Cancel,
     ) -> Result<Report, Failure> {
-        let request = self.0.copy(source.clone(), destination.clone());
-        let request = match platforms {
-            Platforms::All => request.all_platforms(),
-            Platforms::One(platform) => request.platform(platform),
-        };
-        request.observer(observer).cancel(cancel).run()
+        let mut order = Order::copy(source.clone(), destination.clone());
+        order.platforms(platforms);
+        self.0.run(order, observer, cancel)
     }
 
     /// Finds out what a reference stands for.
@@ -67,8 +70,8 @@ impl Client {
         observer: Arc<dyn Observer>,
         cancel: &Cancel,
     ) -> Result<Descriptor, Failure> {
-        let request = self.0.resolve(reference).observer(observer);
-        request.cancel(cancel).run().map(|report| report.root)
+        let report = self.0.run(Order::resolve(reference), observer, cancel)?;
+        Ok(report.root)
     }
 }
 

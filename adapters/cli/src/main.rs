@@ -1,35 +1,41 @@
-//! The `windlass` command: a thin shell around the client.
-//!
-//! ```text
-//!  args ─▶ commands ─▶ client (windlass-blocking) ─▶ report, failure
-//!                        │ events, bytes, transcript        │
-//!  interrupt ─cancel─▶   ▼                                  ▼
-//!                     progress ───────▶ printer ◀──────── exit
-//! ```
-//!
-//! Responsible for words: those people type, those they read, and the exit code. Must not know the
-//! protocol. Which streams are written to is the printer's decision alone.
-
-mod args;
-mod client;
-mod commands;
-mod exit;
-mod hint;
-mod interrupt;
-mod new_layout;
-mod place;
-mod printer;
-mod progress;
-mod scheme;
-mod testbed;
+//! The `windlass` command over the blocking client.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use clap::Parser as _;
+use windlass_cli::{Driver, Setup};
+use windlass_core::{Failure, Report};
+use windlass_store::driver::{Cancel, Observer, Order};
 
 fn main() -> ExitCode {
-    match args::Args::try_parse() {
-        Ok(args) => commands::run(args).into(),
-        Err(error) => exit::usage(&error).into(),
+    windlass_cli::run(connect)
+}
+
+#[derive(Debug)]
+struct Blocking(windlass_blocking::Client);
+
+fn connect(setup: Setup) -> Result<Arc<dyn Driver>, String> {
+    let mut builder = windlass_blocking::Client::builder()
+        .config(setup.config)
+        .credentials(setup.credentials)
+        .trust(setup.trust)
+        .route(setup.route)
+        .time_limits(setup.time_limits);
+    if let Some(tape) = setup.tape {
+        builder = builder.tape(tape);
+    }
+    let client = builder.build().map_err(|error| error.to_string())?;
+    Ok(Arc::new(Blocking(client)))
+}
+
+impl Driver for Blocking {
+    fn run(
+        &self,
+        order: Order,
+        observer: Arc<dyn Observer>,
+        cancel: &Cancel,
+    ) -> Result<Report, Failure> {
+        let request = self.0.request(order);
+        request.observer(observer).cancel(cancel).run()
     }
 }

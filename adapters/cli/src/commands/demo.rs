@@ -69,7 +69,7 @@ fn client(context: &Context) -> Result<Client, Problem> {
         time_limits: context.common.time_limits(),
         tape: context.tape()?,
     };
-    Client::new(setup).map_err(Problem::Usage)
+    context.connect(setup)
 }
 
 fn reference(registry: &LocalRegistry, repository: &str) -> Result<Reference, Problem> {

@@ -22,7 +22,7 @@ use windlass_store::TapeFile;
 use windlass_store::driver::{Credentials, TimeLimits};
 
 use crate::args::{Args, Command, Common};
-use crate::client::{self, Cancel, Client, End, Setup};
+use crate::client::{self, Cancel, Client, Connect, End, Setup};
 use crate::exit::{Exit, Problem};
 use crate::hint;
 use crate::interrupt::Interrupt;
@@ -32,10 +32,11 @@ use crate::progress::{Progress, Seconds, Size};
 use crate::scheme;
 
 /// Runs what was asked for and tells how it ended.
-pub(crate) fn run(args: Args) -> Exit {
+pub(crate) fn run(args: Args, connect: Connect) -> Exit {
     let Args { common, command } = args;
     let printer = Arc::new(Printer::new(common.chatter(), common.form()));
     let context = Context {
+        connect,
         common,
         printer: Arc::clone(&printer),
         cancel: Cancel::default(),
@@ -70,6 +71,7 @@ pub(crate) fn run(args: Args) -> Exit {
 /// What every verb works with.
 #[derive(Debug)]
 struct Context {
+    connect: Connect,
     common: Common,
     printer: Arc<Printer>,
     cancel: Cancel,
@@ -127,7 +129,11 @@ impl Context {
         };
         // Only now: until here the password may have been waited for, and Ctrl-C simply ends that.
         self.watch()?;
-        Client::new(setup).map_err(Problem::Usage)
+        self.connect(setup)
+    }
+
+    fn connect(&self, setup: Setup) -> Result<Client, Problem> {
+        (self.connect)(setup).map(Client).map_err(Problem::Usage)
     }
 
     fn watch(&self) -> Result<(), Problem> {
