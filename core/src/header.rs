@@ -56,6 +56,16 @@ pub(crate) fn read(headers: &HeaderMap) -> HeaderMap {
     read
 }
 
+/// The `Content-Type`, if it is a media type: `type/subtype`, with or without parameters. Anything else
+/// in that header says nothing, and is not shown.
+pub(crate) fn content_type(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?.trim();
+    let essence = value.split(';').next()?.trim_end();
+    let (kind, subtype) = essence.split_once('/')?;
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(is_token);
+    (is_name(kind) && is_name(subtype)).then_some(value)
+}
+
 /// Whether `byte` may be part of an RFC 9110 token.
 const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
@@ -162,6 +172,32 @@ fn lossy(bytes: &[u8]) -> alloc::string::String {
 mod tests {
     use super::*;
     use crate::call::{Call, Expect, JobId, Outcome, Payload};
+
+    #[test]
+    fn a_content_type_is_a_media_type() {
+        for (value, expected) in [
+            ("text/plain", Some("text/plain")),
+            (
+                " a/b+json ; charset=utf-8 ",
+                Some("a/b+json ; charset=utf-8"),
+            ),
+            ("a/b;c", Some("a/b;c")),
+            ("Basic YWxpY2U6cGFzcw==", None),
+            ("YWxpY2U6cGFzcw", None),
+            ("a/b c/d", None),
+            ("a/b/c", None),
+            ("a/", None),
+            ("/b", None),
+            ("; a/b", None),
+            ("", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            let header = http::HeaderValue::from_str(value).expect("a value");
+            headers.insert(header::CONTENT_TYPE, header);
+            assert_eq!(content_type(&headers), expected, "{value}");
+        }
+        assert_eq!(content_type(&HeaderMap::new()), None);
+    }
 
     /// What is not in the list does not reach the session, so it cannot be read.
     #[test]

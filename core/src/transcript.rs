@@ -20,6 +20,7 @@ use http::header;
 use crate::call::{Call, Done, Exchanged, Interrupted, Job, JobId, Outcome, Payload, Received};
 use crate::credential::CredentialAnswer;
 use crate::event::Event;
+use crate::header::content_type;
 use crate::shown::escape;
 use crate::store::{StoreAnswer, StoreCall, StoreError, StoreOp};
 use crate::task::TaskId;
@@ -140,8 +141,8 @@ fn http_done(exchanged: &Exchanged) -> String {
     match &exchanged.body {
         Received::Nothing => {}
         Received::Collected { bytes, cut } => {
-            if let Some(value) = exchanged.headers.get(header::CONTENT_TYPE) {
-                say(value.to_str().unwrap_or("?"));
+            if exchanged.headers.contains_key(header::CONTENT_TYPE) {
+                say(content_type(&exchanged.headers).unwrap_or("(no media type)"));
             }
             say(&format!(
                 "{} bytes{}",

@@ -1,49 +1,124 @@
-//! What a server says again of what it was sent.
+//! Secrets of a request that its own answer repeats.
 //!
-//! Registries and proxies that somebody is debugging put headers and forms into their errors, and errors
+//! Registries and proxies that are being debugged put headers and forms into their answers, and answers
 //! are shown, logged and pasted into bug reports. Responsible for taking the secrets of a request out of
-//! its own answer, before anybody reads it. Must not know the secrets of other requests.
+//! every header that is kept of its answer, and out of its error body, before anything reads them. Must
+//! not know the secrets of other requests.
 
 use alloc::string::String;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{Exchanged, Payload, Received};
+use crate::header::{ContentRange, http_date, unsatisfied_total};
 use crate::secrets::Secrets;
 
-/// Replaces them in what people are shown: the body of an error, and warnings.
-pub(super) fn hide(request: &http::Request<Payload>, exchanged: &mut Exchanged) {
-    let is_error = exchanged.status.is_some_and(|it| !it.is_success());
-    let body = match &mut exchanged.body {
-        Received::Collected { bytes, cut } if is_error && !bytes.is_empty() => Some((bytes, *cut)),
-        Received::Collected { .. } | Received::Nothing | Received::Stored { .. } => None,
-    };
-    if body.is_none() && !exchanged.headers.contains_key(header::WARNING) {
+/// Words of the protocol. They are no secret, even if a password is one of them.
+const VOCABULARY: &str = "bytes identity gzip deflate br zstd compress \
+    Basic Bearer Negotiate realm service scope error insufficient_scope invalid_token repository \
+    registry catalog pull push delete rel next artifactType https:// http:// sha256: sha512: \
+    application/vnd.oci.image.index.v1+json application/vnd.oci.image.manifest.v1+json \
+    application/vnd.docker.distribution.manifest.list.v2+json \
+    application/vnd.docker.distribution.manifest.v2+json \
+    application/vnd.docker.distribution.manifest.v1+prettyjws \
+    application/octet-stream application/json text/plain text/html; charset=utf-8 multipart/byteranges";
+
+/// Stands for a value that cannot be kept; it is no text, so nothing can be read of it.
+const UNREADABLE: &[u8] = b"\xff";
+
+/// Replaces the secrets of `request` in the headers of its answer.
+///
+/// The query of an address stays: it is not shown anywhere, and the state of an upload is often the same
+/// in each address of it. An address with a credential before its query cannot be used without showing
+/// it, so it is not kept. Links lose credentials only.
+pub(super) fn clean_headers(request: &http::Request<Payload>, headers: &mut HeaderMap) {
+    if headers.iter().all(|(name, value)| is_number(name, value)) {
         return;
     }
     let mut secrets = Secrets::default();
-    learn(request, &mut secrets);
-    if let Some((body, cut)) = body {
-        // What broke off may have done so within a secret.
-        *body = if cut || exchanged.interrupted.is_some() {
-            secrets.clean_cut(body)
-        } else {
-            secrets.clean(body)
-        };
+    secrets.publish(VOCABULARY);
+    if let Some(authority) = request.uri().authority() {
+        secrets.publish(authority.as_str());
     }
-    if let header::Entry::Occupied(mut warnings) = exchanged.headers.entry(header::WARNING) {
-        for warning in warnings.iter_mut() {
-            // Placeholders are legal in headers.
-            if let Ok(cleaned) = HeaderValue::from_bytes(&secrets.clean(warning.as_bytes())) {
-                *warning = cleaned;
-            }
+    secrets.publish(request.uri().path());
+    learn_credentials(request, &mut secrets);
+    for (name, value) in headers.iter_mut() {
+        if name == header::LINK {
+            *value = cleaned(&secrets, value);
+        } else if name == header::LOCATION && secrets.is_in(before_query(value.as_bytes())) {
+            *value = unreadable();
+        }
+    }
+    if let Some(query) = request.uri().query() {
+        secrets.learn_query(query);
+    }
+    for (name, value) in headers.iter_mut() {
+        let is_address = name == header::LINK || name == header::LOCATION;
+        if !is_address && !is_number(name, value) {
+            *value = cleaned(&secrets, value);
         }
     }
 }
 
-fn learn(request: &http::Request<Payload>, secrets: &mut Secrets) {
+/// Replaces the secrets of `request` in the body of its answer, if that is an error.
+pub(super) fn clean_body(request: &http::Request<Payload>, exchanged: &mut Exchanged) {
+    let is_error = exchanged.status.is_some_and(|it| !it.is_success());
+    let (body, cut) = match &mut exchanged.body {
+        Received::Collected { bytes, cut } if is_error && !bytes.is_empty() => (bytes, *cut),
+        Received::Collected { .. } | Received::Nothing | Received::Stored { .. } => return,
+    };
+    let mut secrets = Secrets::default();
+    learn_credentials(request, &mut secrets);
+    if let Some(query) = request.uri().query() {
+        secrets.learn_query(query);
+    }
+    // A body that broke off may have done so within a secret.
+    *body = if cut || exchanged.interrupted.is_some() {
+        secrets.clean_cut(body)
+    } else {
+        secrets.clean(body)
+    };
+}
+
+/// Whether a value has the form of the number, range or date that its header is for. A digit in it may
+/// be one of a password, but cannot be replaced: transfers depend on it.
+fn is_number(name: &HeaderName, value: &HeaderValue) -> bool {
+    let Ok(text) = value.to_str().map(str::trim) else {
+        return false;
+    };
+    let is_count = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if name == header::CONTENT_LENGTH || name == "oci-chunk-min-length" {
+        return is_count(text);
+    }
+    if name == header::CONTENT_RANGE {
+        return ContentRange::parse(text).is_some() || unsatisfied_total(text).is_some();
+    }
+    if name == header::RANGE {
+        let range = text.strip_prefix("bytes=").unwrap_or(text).split_once('-');
+        return range.is_some_and(|(first, last)| is_count(first) && is_count(last));
+    }
+    if name == header::DATE || name == header::RETRY_AFTER {
+        return is_count(text) || http_date(text).is_some();
+    }
+    name == header::ACCEPT_RANGES && matches!(text, "bytes" | "none")
+}
+
+fn before_query(address: &[u8]) -> &[u8] {
+    let end = address.iter().position(|byte| *byte == b'?');
+    &address[..end.unwrap_or(address.len())]
+}
+
+fn cleaned(secrets: &Secrets, value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(&secrets.clean(value.as_bytes())).unwrap_or_else(|_| unreadable())
+}
+
+fn unreadable() -> HeaderValue {
+    HeaderValue::from_bytes(UNREADABLE).expect("bytes beyond ASCII are allowed in headers")
+}
+
+fn learn_credentials(request: &http::Request<Payload>, secrets: &mut Secrets) {
     let presented = request.headers().get(header::AUTHORIZATION);
     let presented = presented.and_then(|value| value.to_str().ok());
     if let Some((scheme, secret)) = presented.and_then(|value| value.split_once(' ')) {
@@ -54,9 +129,6 @@ fn learn(request: &http::Request<Payload>, secrets: &mut Secrets) {
         {
             secrets.learn(password);
         }
-    }
-    if let Some(query) = request.uri().query() {
-        secrets.learn_query(query);
     }
     let form = request.headers().get(header::CONTENT_TYPE);
     let is_form = form.is_some_and(|it| it == "application/x-www-form-urlencoded");

@@ -255,6 +255,7 @@ impl Call {
         let (parts, ()) = head.into_parts();
         self.status = Some(parts.status);
         self.headers = crate::header::read(&parts.headers);
+        echo::clean_headers(&self.request, &mut self.headers);
         let receive = match core::mem::replace(&mut self.expect, Expect::Head) {
             Expect::Blob {
                 store,
@@ -325,7 +326,7 @@ impl Call {
             flaw: self.flaw,
             interrupted: end.err(),
         };
-        echo::hide(&self.request, &mut exchanged);
+        echo::clean_body(&self.request, &mut exchanged);
         Done::new(self.id, Outcome::Http(Box::new(exchanged)))
     }
 

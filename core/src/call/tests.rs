@@ -448,3 +448,148 @@ fn the_beginning_of_an_echo_is_hidden() {
         assert_eq!(String::from_utf8_lossy(&bytes), "you sent xxxxxxxxxxx");
     }
 }
+
+/// The headers kept of an answer to a request with this authorisation and query.
+fn kept(presented: &str, query: &str, headers: &[(&'static str, &str)]) -> HeaderMap {
+    let mut call = call(Expect::Document { limit: 100 });
+    call.request.headers_mut().insert(
+        header::AUTHORIZATION,
+        HeaderValue::from_str(presented).expect("a value"),
+    );
+    let url = format!("https://reg.example/v2/team/app/manifests/v1{query}");
+    *call.request.uri_mut() = url.parse().expect("a URL");
+    call.head(head(200, headers));
+    ended(call).headers
+}
+
+/// Whatever header repeats a credential, in whatever form, it is not kept with it.
+#[test]
+fn no_header_keeps_a_credential() {
+    const TOKEN: &str = "eyJhbGciOiJub25lIn0.e30.";
+    // alice:pass/word+1
+    const PAIR: &str = "YWxpY2U6cGFzcy93b3JkKzE=";
+    let (bearer, basic) = (format!("Bearer {TOKEN}"), format!("Basic {PAIR}"));
+    let echoes: &[(&str, &str, &str)] = &[
+        (&bearer, &bearer, TOKEN),
+        (&bearer, TOKEN, TOKEN),
+        (&basic, &basic, PAIR),
+        (&basic, "alice:pass/word+1", "pass/word+1"),
+        (&basic, "cGFzcy93b3JkKzE", "cGFzcy93b3JkKz"),
+        (&basic, "pass%2Fword%2B1", "pass%2Fword%2B1"),
+        (&basic, "%70%61%73%73/word%2B1", "%70%61%73%73/word"),
+        (&basic, "https://x/?q=pass%252Fword%252B1", "pass%252Fword"),
+        (&basic, "application/pass/word+1", "pass/word+1"),
+        (&basic, "bytes 0-1/pass/word+1", "pass/word+1"),
+        (&basic, "sha256:pass/word+1", "pass/word+1"),
+    ];
+    for name in crate::header::READ.iter().map(http::HeaderName::as_str) {
+        for (presented, said, secret) in echoes {
+            let headers = kept(presented, "", &[(name, said)]);
+            let value = headers[name].as_bytes();
+            let value = String::from_utf8_lossy(value);
+            // The query of an address is not shown, and may be what the address is good for.
+            let shown = match name {
+                "location" => value.split('?').next().unwrap_or_default(),
+                _ => &*value,
+            };
+            assert!(!shown.contains(secret), "{name}: {said} is kept as {value}");
+        }
+    }
+}
+
+/// What was wrong with a head is told without the secret, too.
+#[test]
+fn a_flaw_repeats_no_credential() {
+    for (status, name) in [(206, "content-range"), (200, "content-encoding")] {
+        let mut call = blob(b"123");
+        let token = HeaderValue::from_static("Bearer eyJhbGciOiJub25lIn0.e30.");
+        let headers = call.request.headers_mut();
+        headers.insert(header::AUTHORIZATION, token);
+        call.head(head(status, &[(name, "Bearer eyJhbGciOiJub25lIn0.e30.")]));
+        let flaw = format!("{:?}", ended(call).flaw);
+        assert!(flaw.contains("Bearer secret-1-----"), "{flaw}");
+    }
+}
+
+/// A transfer depends on these, whatever the password is.
+#[test]
+fn what_a_protocol_needs_is_kept() {
+    let basic = |password: &str| {
+        let pair = base64::engine::general_purpose::STANDARD;
+        format!(
+            "Basic {}",
+            base64::Engine::encode(&pair, format!("alice:{password}"))
+        )
+    };
+    let digest = digest().to_string();
+    let query = "?_state=0123456789abcdef&digest=sha256:0";
+    let table: &[(&str, &'static str, &str)] = &[
+        ("12345678", "content-length", "12345678"),
+        ("12345678", "content-range", "bytes 0-12345678/12345679"),
+        ("12345678", "content-range", "bytes */12345678"),
+        ("12345678", "range", "0-12345678"),
+        ("12345678", "retry-after", "12345678"),
+        ("12345678", "oci-chunk-min-length", "12345678"),
+        ("bytes", "content-range", "bytes 1-2/3"),
+        ("bytes", "accept-ranges", "bytes"),
+        ("1994", "date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ("1994", "retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        (
+            "application",
+            "content-type",
+            "application/vnd.oci.image.index.v1+json",
+        ),
+        ("json", "content-type", "application/json"),
+        ("sha256", "docker-content-digest", &digest),
+        ("identity", "content-encoding", "identity"),
+        (
+            "registry",
+            "www-authenticate",
+            r#"Bearer realm="https://a/",service="registry""#,
+        ),
+        (
+            "reg.example",
+            "www-authenticate",
+            r#"Bearer realm="https://reg.example/token""#,
+        ),
+        ("team", "location", "/v2/team/app/blobs/uploads/1"),
+        ("uploads", "location", "/v2/team/app/blobs/uploads/1"),
+        ("pass/word+1", "location", "/up?_state=0123456789abcdef"),
+        (
+            "pass/word+1",
+            "location",
+            "https://cdn.example/x?sig=pass%2Fword%2B1",
+        ),
+        (
+            "pass/word+1",
+            "link",
+            "</v2/_catalog?last=0123456789abcdef>; rel=\"next\"",
+        ),
+    ];
+    for (password, name, value) in table {
+        let headers = kept(&basic(password), query, &[(name, value)]);
+        assert_eq!(headers[*name], *value, "{password}");
+    }
+}
+
+/// The signature of the request's own address is a secret in all but addresses.
+#[test]
+fn no_header_keeps_a_signature() {
+    for (name, is_kept) in [
+        ("content-type", false),
+        ("warning", false),
+        ("location", true),
+    ] {
+        let headers = kept(
+            "Bearer x",
+            "?sig=0123456789abcdef",
+            &[(name, "/a?0123456789abcdef")],
+        );
+        let value = headers[name].to_str().expect("text");
+        assert_eq!(
+            value.contains("0123456789abcdef"),
+            is_kept,
+            "{name}: {value}"
+        );
+    }
+}

@@ -9,6 +9,7 @@ use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
 use crate::call::{Expect, Flaw, Received};
 use crate::descriptor::Descriptor;
 use crate::error::Error;
+use crate::header::content_type;
 use crate::manifest::media_type::ACCEPT_MANIFESTS;
 use crate::manifest::{Declared, Document, DocumentError};
 use crate::reference::Target;
@@ -54,7 +55,7 @@ impl ManifestGet {
         if let Some(flaw) = &answer.flaw {
             return Verdict::Failed(self.flawed(flaw, &answer));
         }
-        let content_type = answer.header(header::CONTENT_TYPE).map(ToString::to_string);
+        let content_type = content_type(&answer.headers).map(ToString::to_string);
         let peer = |error: &DocumentError| answer.peer(format!("sent {}: {error}", self.what()));
         let bytes = match &answer.body {
             Received::Collected { bytes, .. } => bytes.clone(),

@@ -7,6 +7,7 @@ use http::{Method, header};
 
 use super::{Answer, Draft, Outcome, Site, Verdict};
 use crate::call::{Expect, content_length};
+use crate::header::content_type;
 use crate::manifest::media_type::ACCEPT_MANIFESTS;
 use crate::reference::Target;
 
@@ -31,7 +32,7 @@ impl ManifestHead {
             200..=299 => Verdict::Done(Outcome::Found {
                 digest: answer.content_digest(),
                 size: content_length(&answer.headers),
-                media_type: answer.header(header::CONTENT_TYPE).map(ToString::to_string),
+                media_type: content_type(&answer.headers).map(ToString::to_string),
             }),
             401 => Verdict::Failed(answer.failure("manifest")),
             _ if answer.denied.is_some() => Verdict::Failed(answer.failure("manifest")),
