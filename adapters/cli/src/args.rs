@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use windlass_core::{Origin, Platforms, Reference, Registry};
 
@@ -223,17 +224,17 @@ Example:
   windlass replay bug.tape")]
 pub(crate) struct Replay {
     /// The tape
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", value_parser = file())]
     pub(crate) file: PathBuf,
 }
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct Demo {
     /// The folder to make an image of [default: a few files that windlass brings along]
-    #[arg(value_name = "FOLDER")]
+    #[arg(value_name = "FOLDER", value_parser = file())]
     pub(crate) folder: Option<PathBuf>,
     /// Keep both layouts in this folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = file())]
     pub(crate) keep: Option<PathBuf>,
 }
 
@@ -291,7 +292,13 @@ pub(crate) struct Common {
     )]
     pub(crate) plain_http: Vec<Whom>,
     /// Trust the certificate authorities in FILE as well: PEM or DER (repeatable)
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        value_parser = file(),
+        help_heading = "Connection"
+    )]
     pub(crate) ca_cert: Vec<PathBuf>,
     /// At most N requests at once, per registry [default: 16]
     #[arg(
@@ -339,11 +346,16 @@ pub(crate) struct Common {
         long,
         global = true,
         value_name = "FILE",
+        value_parser = file(),
         help = "Write what happens to FILE, without secrets, for `windlass replay`",
         long_help = TAPE_HELP,
         help_heading = "Output"
     )]
     pub(crate) tape: Option<PathBuf>,
+}
+
+fn file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(place::file)
 }
 
 #[cfg(test)]

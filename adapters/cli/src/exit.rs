@@ -3,10 +3,12 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use clap::error::ContextValue;
 use windlass_core::tape::ReplayError;
 use windlass_core::{Error, ErrorKind, Failure};
 
 use crate::hint;
+use crate::login;
 use crate::printer::{Chatter, Form, Printer};
 
 /// The exit codes, as `--help` documents them.
@@ -161,7 +163,8 @@ fn tell_failure(failure: &Failure, printer: &Printer) {
 }
 
 /// Prints what clap has to say: help and version to standard output, complaints to standard error.
-pub(crate) fn usage(error: &clap::Error) -> Exit {
+pub(crate) fn usage(error: clap::Error) -> Exit {
+    let error = without_logins(error);
     let printed = error.print().and_then(|()| io::stdout().flush());
     match printed {
         // There is nobody to tell that standard error cannot be written.
@@ -175,6 +178,39 @@ pub(crate) fn usage(error: &clap::Error) -> Exit {
             problem.exit()
         }
     }
+}
+
+/// The error without the user names and passwords in what it repeats of the command line.
+fn without_logins(error: clap::Error) -> clap::Error {
+    let mut error = error;
+    let said: Vec<_> = error
+        .context()
+        .map(|(kind, value)| (kind, value.clone()))
+        .collect();
+    for (kind, value) in said {
+        let hidden = match value {
+            ContextValue::String(text) => ContextValue::String(login::hidden(&text).into_owned()),
+            ContextValue::Strings(texts) => {
+                let texts = texts.iter().map(|text| login::hidden(text).into_owned());
+                ContextValue::Strings(texts.collect())
+            }
+            // Tips that quote what was typed.
+            ContextValue::StyledStr(tip) if login::is_in(&tip.to_string()) => ContextValue::None,
+            ContextValue::StyledStrs(tips) => {
+                let tips = tips.into_iter();
+                let tips = tips.filter(|tip| !login::is_in(&tip.to_string()));
+                ContextValue::StyledStrs(tips.collect())
+            }
+            // Numbers, and what later versions of clap add.
+            ContextValue::StyledStr(_)
+            | ContextValue::None
+            | ContextValue::Bool(_)
+            | ContextValue::Number(_)
+            | _ => continue,
+        };
+        error.insert(kind, hidden);
+    }
+    error
 }
 
 #[cfg(test)]

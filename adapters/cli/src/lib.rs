@@ -18,6 +18,7 @@ mod commands;
 mod exit;
 mod hint;
 mod interrupt;
+mod login;
 mod new_layout;
 mod place;
 mod printer;
@@ -35,6 +36,6 @@ use clap::Parser as _;
 pub fn run(connect: Connect) -> ExitCode {
     match args::Args::try_parse() {
         Ok(args) => commands::run(args, connect).into(),
-        Err(error) => exit::usage(&error).into(),
+        Err(error) => exit::usage(error).into(),
     }
 }

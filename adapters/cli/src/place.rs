@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use windlass_core::{Origin, Platforms, Reference, Registry, Scheme};
 
+use crate::login;
+
 /// Where an image is or goes.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
@@ -85,6 +87,9 @@ pub(crate) fn platforms(text: &str) -> Result<Platforms, PlaceError> {
 
 /// `REGISTRY=REALM`, where REALM is `host[:port]` or a URL; a URL's path does not matter.
 pub(crate) fn trusted_realm(text: &str) -> Result<(Registry, Origin), PlaceError> {
+    if login::is_in(text) {
+        return Err(PlaceError(login::REFUSED.to_owned()));
+    }
     let (registry, realm) = text
         .split_once('=')
         .ok_or_else(|| PlaceError("expected REGISTRY=REALM".to_owned()))?;
@@ -98,6 +103,16 @@ pub(crate) fn trusted_realm(text: &str) -> Result<(Registry, Origin), PlaceError
     };
     let host = rest.split(['/', '?']).next().unwrap_or(rest);
     Ok((name(registry)?, name(host)?.origin().with_scheme(scheme)))
+}
+
+/// The path of a file. A URL is none, and would be repeated, with the login in it, as one that is not
+/// there.
+pub(crate) fn file(path: PathBuf) -> Result<PathBuf, PlaceError> {
+    let text = path.to_string_lossy();
+    if login::is_in(&text) && text.contains("://") {
+        return Err(PlaceError(login::REFUSED.to_owned()));
+    }
+    Ok(path)
 }
 
 fn reference(text: &str) -> Result<Reference, PlaceError> {
@@ -117,6 +132,10 @@ enum Shape<'a> {
 }
 
 fn split(text: &str) -> Result<Shape<'_>, PlaceError> {
+    // The name of an entry of a layout may have an `@` in it, as in `oci:DIR:user@host/app`.
+    if login::is_in(text) && (text.contains("://") || !text.starts_with("oci:")) {
+        return Err(PlaceError(login::REFUSED.to_owned()));
+    }
     // Other tools' schemes. Each would also read as `host:port` without a repository.
     const UNSUPPORTED: [&str; 6] = [
         "oci-archive:",

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use windlass_core::{Origin, Registry, Scheme};
 
+use crate::login;
+
 /// What clap reads where an option stands without a value.
 pub(crate) const ALL: &str = "*";
 
@@ -24,6 +26,9 @@ pub(crate) enum Whom {
 pub(crate) fn whom(text: &str) -> Result<Whom, String> {
     if text == ALL {
         return Ok(Whom::All);
+    }
+    if login::is_in(text) {
+        return Err(login::REFUSED.to_owned());
     }
     let registry = text.parse().map(Whom::One);
     registry.map_err(|error| format!("expected a registry, host[:port]: {error}"))
