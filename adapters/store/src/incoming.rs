@@ -91,7 +91,12 @@ enum Sink {
     Nowhere {
         left: u64,
     },
-    Partial(Lease),
+    Partial {
+        lease: Lease,
+        /// Where the first chunk goes, until it came. What is behind stays so long: a transfer that brings
+        /// nothing takes nothing away.
+        first: Option<u64>,
+    },
     Failed(StoreError),
 }
 
@@ -104,7 +109,13 @@ impl Sink {
                 store,
                 digest,
                 offset,
-            } => open(stores, store, &digest, offset).map_or_else(Self::Failed, Self::Partial),
+            } => match open(stores, store, &digest, offset) {
+                Ok(lease) => Self::Partial {
+                    lease,
+                    first: Some(offset),
+                },
+                Err(error) => Self::Failed(error),
+            },
             other => Self::Failed(StoreError::new(
                 StoreErrorKind::Io,
                 format!("no place is known for {other:?}"),
@@ -119,21 +130,28 @@ impl Sink {
                 *left = left.saturating_sub(chunk.len() as u64);
                 if *left == 0 { Keep::Stop } else { Keep::All }
             }
-            Self::Partial(lease) => match lease.partial().append(chunk) {
-                Ok(()) => Keep::All,
-                Err(error) => {
-                    // Replacing it hands the partial back.
-                    *self = Self::Failed(error);
-                    Keep::Stop
+            Self::Partial { .. } if chunk.is_empty() => Keep::All,
+            Self::Partial { lease, first } => {
+                let cut = match first.take() {
+                    Some(offset) => lease.partial().truncate(offset),
+                    None => Ok(()),
+                };
+                match cut.and_then(|()| lease.partial().append(chunk)) {
+                    Ok(()) => Keep::All,
+                    Err(error) => {
+                        // Replacing it hands the partial back.
+                        *self = Self::Failed(error);
+                        Keep::Stop
+                    }
                 }
-            },
+            }
             Self::Failed(_) => Keep::Stop,
         }
     }
 
     fn wants_body(&self) -> bool {
         match self {
-            Self::Call | Self::Partial(_) => true,
+            Self::Call | Self::Partial { .. } => true,
             Self::Nowhere { left } => *left > 0,
             Self::Failed(_) => false,
         }
@@ -141,27 +159,27 @@ impl Sink {
 
     fn position(&self) -> u64 {
         match self {
-            Self::Partial(lease) => lease.len(),
+            Self::Partial { lease, first } => first.unwrap_or_else(|| lease.len()),
             Self::Call | Self::Nowhere { .. } | Self::Failed(_) => 0,
         }
     }
 
     fn end(self) -> Result<(), Interrupted> {
         match self {
-            Self::Call | Self::Nowhere { .. } | Self::Partial(_) => Ok(()),
+            Self::Call | Self::Nowhere { .. } | Self::Partial { .. } => Ok(()),
             Self::Failed(error) => Err(Interrupted::Store(error)),
         }
     }
 }
 
-/// Takes the partial and makes it end where the first chunk goes.
+/// Takes the partial, which must reach to where the first chunk goes.
 fn open(
     stores: &Stores,
     store: StoreId,
     digest: &Digest,
     offset: u64,
 ) -> Result<Lease, StoreError> {
-    let mut lease = stores.lease(store, digest)?;
+    let lease = stores.lease(store, digest)?;
     let len = lease.len();
     if len < offset {
         return Err(StoreError::new(
@@ -169,7 +187,6 @@ fn open(
             format!("the partial of {digest} is shorter than expected: {len} of {offset} bytes"),
         ));
     }
-    lease.partial().truncate(offset)?;
     Ok(lease)
 }
 
@@ -237,10 +254,22 @@ mod tests {
     }
 
     #[test]
-    fn the_partial_is_cut_to_where_the_first_chunk_goes() {
+    fn the_partial_is_cut_to_where_the_first_chunk_goes_when_it_came() {
         for offset in [0, 2] {
             let world = world(b"hel");
-            assert_eq!(sink(&world, offset).position(), offset);
+            let mut sink = sink(&world, offset);
+            assert_eq!(sink.position(), offset);
+            assert_eq!(sink.take(b""), Keep::All);
+            sink.end().expect("good");
+            assert_eq!(held(&world), 3, "nothing came, nothing goes");
+        }
+        for offset in [0, 2] {
+            let world = world(b"hel");
+            let mut sink = sink(&world, offset);
+            assert_eq!(sink.take(b"x"), Keep::All);
+            assert_eq!(sink.position(), offset + 1);
+            sink.end().expect("good");
+            assert_eq!(held(&world), offset + 1);
         }
     }
 
