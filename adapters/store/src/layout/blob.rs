@@ -10,6 +10,9 @@
 //!            still at its path? ─no──▶ once more: it was committed or swept in between
 //!              │yes
 //!              ▼
+//!            ours alone? ─no──▶ remove this name of it, once more
+//!              │yes
+//!              ▼
 //!            complete by now? ─yes─▶ remove the partial, Complete
 //!              │no
 //!              ▼
@@ -19,18 +22,20 @@
 //! Responsible for exclusive ownership across threads and processes, and for the bytes that were
 //! verified being the bytes that get the name. Must not know `index.json`.
 
-use std::fs::{self, File};
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::fs::{self, File, Metadata};
+use std::mem;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use windlass_core::{Digest, StoreError, StoreErrorKind};
 
-use super::partial::{Keeping, LayoutPartial, Staged, remove_if_at, sync_file};
+use super::partial::{Keeping, LayoutPartial, Staged, remove_if_at};
 use super::{Layout, read_small, sys};
-use crate::store::{Begun, Partial as _};
+use crate::store::Begun;
 
 /// How often `begin` and unique names try again. Each turn means that another process has just
 /// committed, swept or taken the name; a handful in a row is already hard to provoke.
@@ -44,6 +49,14 @@ const PARTIAL_AGE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// day is for network file systems whose locks do not reach other machines.
 const SCRATCH_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Names of blobs that a power cut may take back.
+#[derive(Debug, Default)]
+pub(super) struct Unsynced {
+    names: Vec<PathBuf>,
+    /// A sync has failed.
+    failed: bool,
+}
+
 impl Layout {
     pub(super) fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
         Ok(self.blob_len(digest)? == Some(size))
@@ -51,7 +64,8 @@ impl Layout {
 
     /// Whether the blob's directory is there. Neither it nor `blobs` may be a symlink (LAY-14).
     pub(super) fn has_blob_dir(&self, digest: &Digest) -> Result<bool, StoreError> {
-        Ok(sys::real_dir(&self.blobs())? && sys::real_dir(&self.blob_dir(digest))?)
+        Ok(sys::real_dir(&self.blobs())?.is_some()
+            && sys::real_dir(&self.blob_dir(digest))?.is_some())
     }
 
     pub(super) fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -66,16 +80,53 @@ impl Layout {
             }
             self.prepare_blob(digest)?;
             let path = self.partials().join(stem(digest));
-            let file = sys::open_or_create(&path)?;
+            let Some(file) = self.open_shared(&path)? else {
+                continue;
+            };
             if !sys::try_lock(&file, &path)? {
                 let len = sys::stat(&file, &path)?.len();
                 return Ok(Begun::Busy { len });
             }
-            if sys::is_at(&file, &path)? {
+            if self.keeps(&file, &path)? {
                 return self.own(file, path, Keeping::ForLater, digest, size);
             }
         }
         Err(self.restless(digest))
+    }
+
+    /// Opens a file that several processes use, or creates it. `None` if what was there belongs to another
+    /// user and could not be opened; then it is gone and the caller tries again.
+    pub(super) fn open_shared(&self, path: &Path) -> Result<Option<File>, StoreError> {
+        let error = match sys::open_or_create(path) {
+            Ok(file) => return Ok(Some(file)),
+            Err(error) => error,
+        };
+        let is_foreign = |file: &Metadata| file.is_file() && self.not_ours(file).is_some();
+        match fs::symlink_metadata(path) {
+            // No process of this user can have it open.
+            Ok(there) if error.kind() == StoreErrorKind::Denied && is_foreign(&there) => {
+                sys::remove(path).map(|()| None)
+            }
+            Ok(_) | Err(_) => Err(error),
+        }
+    }
+
+    /// Whether a locked file is still at its path and this user's alone. Of another one the name is removed,
+    /// and only by who has its lock: so nobody removes the file that takes its place.
+    pub(super) fn keeps(&self, file: &File, path: &Path) -> Result<bool, StoreError> {
+        if !sys::is_at(file, path)? {
+            return Ok(false);
+        }
+        let there = sys::stat(file, path)?;
+        if self.not_ours(&there).is_some() {
+            sys::remove(path)?;
+            return Ok(false);
+        }
+        if there.mode() & 0o600 != 0o600 {
+            // The umask took our own rights away; then it could never be opened again.
+            sys::chmod(file, 0o600);
+        }
+        Ok(true)
     }
 
     pub(super) fn begin_private_blob(
@@ -98,17 +149,26 @@ impl Layout {
             return Ok(());
         }
         self.prepare_blob(digest)?;
-        self.replace(&self.blob_path(digest), bytes)
+        let path = self.blob_path(digest);
+        self.stage(bytes)?.rename(self, &path)?;
+        self.named(path);
+        Ok(())
     }
 
-    /// Writes a small file under its final name, atomically: a temporary file, synced and renamed.
+    /// Writes a small file of the layout's folder, atomically and durably. What was there is replaced.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        let staged = self.stage(bytes)?;
-        staged.rename(path)?;
-        match (self.is_durable(), path.parent()) {
-            // The names of blobs are made durable before something refers to them: see `super`.
-            (true, Some(parent)) if parent == self.path() => sys::sync_dir(parent),
-            (_, _) => Ok(()),
+        self.stage(bytes)?.rename(self, path)?;
+        if self.is_durable() {
+            // A name that is not synced now never will be: the system reports a failure once.
+            sys::sync_dir(self.path()).inspect_err(|_| drop(fs::remove_file(path)))?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a blob has its name, which is not durable yet.
+    pub(super) fn named(&self, path: PathBuf) {
+        if self.is_durable() {
+            self.unsynced().names.push(path);
         }
     }
 
@@ -122,23 +182,50 @@ impl Layout {
             .write_all_at(bytes, 0)
             .map_err(|error| sys::failed("write", &staged.path, &error))?;
         if self.is_durable() {
-            sync_file(&staged.file, &staged.path)?;
+            sys::sync_file(&staged.file, &staged.path)?;
         }
         Ok(staged)
     }
 
-    /// Makes the names of all blobs durable.
+    /// Makes the names of all blobs durable. If that fails, the names given since it last succeeded are
+    /// removed, and this layout names no image any more: the system reports a failure once, and from then on
+    /// what it shows may not be on the disk.
     pub(super) fn sync_blob_dirs(&self) -> Result<(), StoreError> {
         if !self.is_durable() {
             return Ok(());
         }
-        for algorithm in ["sha256", "sha512"] {
-            let dir = self.blobs().join(algorithm);
-            if sys::real_dir(&dir)? {
-                sys::sync_dir(&dir)?;
+        let mut unsynced = self.unsynced();
+        if unsynced.failed {
+            return Err(StoreError::new(
+                StoreErrorKind::Io,
+                format!("an earlier sync of {} failed", self.blobs().display()),
+            ));
+        }
+        let synced = self.try_sync_blob_dirs();
+        let names = mem::take(&mut unsynced.names);
+        if synced.is_err() {
+            unsynced.failed = true;
+            for name in names {
+                let _ = fs::remove_file(name);
+            }
+        }
+        synced
+    }
+
+    fn try_sync_blob_dirs(&self) -> Result<(), StoreError> {
+        let blobs = self.blobs();
+        for dir in [&blobs, &blobs.join("sha256"), &blobs.join("sha512")] {
+            if sys::real_dir(dir)?.is_some() {
+                sys::sync_dir(dir)?;
             }
         }
         Ok(())
+    }
+
+    fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
+        // A panic leaves at most a name that is not noted.
+        let unsynced = self.shared.unsynced.lock();
+        unsynced.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes what nobody has touched for long. Never what somebody has locked; and no error:
@@ -166,24 +253,22 @@ impl Layout {
         digest: &Digest,
         size: u64,
     ) -> Result<Begun, StoreError> {
-        let len = sys::stat(&file, &path)?.len();
+        let stored = sys::stat(&file, &path)?.len();
         let mut partial = LayoutPartial {
             layout: self.clone(),
             digest: digest.clone(),
             size,
             file,
             path,
-            len,
+            // A longer one is of other content: who began it had a wrong size. It is cut when a byte came.
+            len: if stored > size { 0 } else { stored },
+            stored,
             keeping,
         };
         // Whoever committed it had the lock before us.
         if self.has_blob(digest, size)? {
             partial.keeping = Keeping::OnlyNow;
             return Ok(Begun::Complete);
-        }
-        if len > size {
-            // Of another size, so of other content: whoever began it had a wrong descriptor.
-            partial.truncate(0)?;
         }
         Ok(Begun::Ours(Box::new(partial)))
     }
@@ -247,7 +332,8 @@ impl Layout {
     fn prepare_blob(&self, digest: &Digest) -> Result<(), StoreError> {
         self.prepare()?;
         self.ensure(&self.blobs(), 0o777)?;
-        self.ensure(&self.blob_dir(digest), 0o777)
+        self.ensure(&self.blob_dir(digest), 0o777)?;
+        Ok(())
     }
 
     fn blob_dir(&self, digest: &Digest) -> PathBuf {

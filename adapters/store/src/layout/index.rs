@@ -80,9 +80,9 @@ impl Layout {
             if read_small(&self.index_path(), INDEX_LIMIT)?.as_ref() != Some(&before) {
                 continue;
             }
-            staged.rename(&self.index_path())?;
+            staged.rename(self, &self.index_path())?;
             if self.is_durable() {
-                sys::sync_dir(self.path())?;
+                sys::sync_dir(self.path()).inspect_err(|_| self.put_back(&before))?;
             }
             return Ok(());
         }
@@ -93,6 +93,14 @@ impl Layout {
                 self.index_path().display()
             ),
         ))
+    }
+
+    /// The old entries stand if the new ones may not survive: else the next run would find them and take them
+    /// for durable.
+    fn put_back(&self, before: &[u8]) {
+        let staged = self.stage(before);
+        // The failure that is reported is the one before.
+        let _ = staged.and_then(|staged| staged.rename(self, &self.index_path()));
     }
 
     /// Writes an index without entries, unless somebody else was quicker.
@@ -120,8 +128,10 @@ impl Layout {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(1);
         loop {
-            let file = sys::open_or_create(&path)?;
-            if sys::try_lock(&file, &path)? && sys::is_at(&file, &path)? {
+            if let Some(file) = self.open_shared(&path)?
+                && sys::try_lock(&file, &path)?
+                && self.keeps(&file, &path)?
+            {
                 return Ok(file);
             }
             if begun.elapsed() > LOCK_PATIENCE {

@@ -19,22 +19,28 @@
 //! one sync per directory instead of one per blob is what makes images of many small layers quick.
 //! `index.json` is the old or the new one, and everything it names is there.
 //!
+//! **A sync that failed is final.** The system reports it once, and shows bytes and names from then on that
+//! may never reach the disk. So what could not be synced is removed, and nothing is named after it.
+//!
+//! **Other users.** Only files that this user alone can write are written to: see `ours`.
+//!
 //! **Untrusted layouts.** Neither a blob nor a directory on the way to it may be a symbolic link;
 //! only `DIR` itself may (LAY-14).
 
 mod blob;
 mod index;
+mod ours;
 mod partial;
 mod spool;
 mod sys;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::Value;
 use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
@@ -83,6 +89,9 @@ struct Shared {
     swept: AtomicBool,
     /// The mode of finished blobs, once it is known.
     mode: OnceLock<u32>,
+    /// What the file system makes of a new file, once that was asked.
+    given: OnceLock<ours::Given>,
+    unsynced: Mutex<blob::Unsynced>,
 }
 
 /// Whether what is written has to survive a power cut.
@@ -180,6 +189,8 @@ impl Layout {
                 durability,
                 swept: AtomicBool::new(false),
                 mode: OnceLock::new(),
+                given: OnceLock::new(),
+                unsynced: Mutex::default(),
             }),
         }
     }
@@ -228,20 +239,24 @@ impl Layout {
     /// Makes our own directory ready to be written to. Cheap; done before each write, so that a
     /// `.windlass` removed under a long-lived process does no harm.
     fn prepare(&self) -> Result<(), StoreError> {
-        self.ensure(&self.private(), 0o700)?;
-        self.ensure(&self.partials(), 0o700)?;
+        self.ensure_private(&self.private())?;
+        self.ensure_private(&self.partials())?;
         if !self.shared.swept.swap(true, Ordering::Relaxed) {
             self.sweep();
         }
         Ok(())
     }
 
-    fn ensure(&self, path: &Path, mode: u32) -> Result<(), StoreError> {
-        let created = sys::ensure_dir(path, mode)?;
-        match (created && self.is_durable(), path.parent()) {
-            (true, Some(parent)) => sys::sync_dir(parent),
-            (true, None) | (false, _) => Ok(()),
+    /// Makes sure that a directory is there, durably. What there is to know of it if it was there before.
+    fn ensure(&self, path: &Path, mode: u32) -> Result<Option<Metadata>, StoreError> {
+        let there = sys::ensure_dir(path, mode)?;
+        if let (None, true, Some(parent)) = (&there, self.is_durable(), path.parent()) {
+            sys::sync_dir(parent).inspect_err(|_| {
+                // It is empty. Were it there the next time, nobody would sync its name again.
+                let _ = fs::remove_dir(path);
+            })?;
         }
+        Ok(there)
     }
 
     fn is_durable(&self) -> bool {
@@ -305,12 +320,7 @@ impl Store for Layout {
         if !self.has_blob_dir(digest)? {
             return Ok(());
         }
-        let path = self.blob_path(digest);
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(()),
-            Err(error) if sys::is_absent(&error) => Ok(()),
-            Err(error) => Err(sys::failed("remove", &path, &error)),
-        }
+        sys::remove(&self.blob_path(digest))
     }
 
     fn find(&self, name: Option<&str>) -> Result<Descriptor, StoreError> {

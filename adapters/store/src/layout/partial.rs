@@ -21,8 +21,8 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    pub(super) fn rename(self, to: &Path) -> Result<(), StoreError> {
-        rename(&self.file, &self.path, to)
+    pub(super) fn rename(self, layout: &Layout, to: &Path) -> Result<(), StoreError> {
+        rename(layout, &self.file, &self.path, to)
     }
 }
 
@@ -41,6 +41,8 @@ pub(super) struct LayoutPartial {
     pub(super) file: File,
     pub(super) path: PathBuf,
     pub(super) len: u64,
+    /// Bytes in the file. More than `len` until a byte comes that takes the place of those behind.
+    pub(super) stored: u64,
     pub(super) keeping: Keeping,
 }
 
@@ -65,12 +67,16 @@ impl Partial for LayoutPartial {
     }
 
     fn append(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
+        if !bytes.is_empty() {
+            self.cut()?;
+        }
         // By hand, not `write_all_at`: after a failure the length must be right.
         while !bytes.is_empty() {
             match self.file.write_at(bytes, self.len) {
                 Ok(0) => return Err(self.failed("write", &io::ErrorKind::WriteZero.into())),
                 Ok(written) => {
                     self.len += written as u64;
+                    self.stored = self.len;
                     bytes = &bytes[written..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -81,16 +87,12 @@ impl Partial for LayoutPartial {
     }
 
     fn truncate(&mut self, len: u64) -> Result<(), StoreError> {
-        if len < self.len {
-            self.file
-                .set_len(len)
-                .map_err(|error| self.failed("cut", &error))?;
-            self.len = len;
-        }
-        Ok(())
+        self.len = len.min(self.len);
+        self.cut()
     }
 
-    fn commit(self: Box<Self>) -> Result<(), StoreError> {
+    fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
+        self.cut()?;
         let stored = sys::stat(&self.file, &self.path)?.len();
         if self.len != self.size || stored != self.size {
             return Err(StoreError::new(
@@ -103,15 +105,34 @@ impl Partial for LayoutPartial {
                 ),
             ));
         }
-        if self.layout.is_durable() {
-            sync_file(&self.file, &self.path)?;
+        check_ours(&self.layout, &self.file, &self.path)?;
+        if self.layout.is_durable()
+            && let Err(error) = sys::sync_file(&self.file, &self.path)
+        {
+            // The system reports it once. What is read of the file from now on may never reach the disk.
+            self.keeping = Keeping::OnlyNow;
+            return Err(error);
         }
         sys::chmod(&self.file, self.layout.blob_mode()?);
-        rename(&self.file, &self.path, &self.layout.blob_path(&self.digest))
+        let to = self.layout.blob_path(&self.digest);
+        rename(&self.layout, &self.file, &self.path, &to)?;
+        self.layout.named(to);
+        Ok(())
     }
 }
 
 impl LayoutPartial {
+    /// Drops what is in the file behind `len`.
+    fn cut(&mut self) -> Result<(), StoreError> {
+        if self.stored > self.len {
+            self.file
+                .set_len(self.len)
+                .map_err(|error| self.failed("cut", &error))?;
+            self.stored = self.len;
+        }
+        Ok(())
+    }
+
     fn failed(&self, what: &str, error: &io::Error) -> StoreError {
         sys::failed(what, &self.path, error)
     }
@@ -120,7 +141,7 @@ impl LayoutPartial {
 impl Drop for LayoutPartial {
     fn drop(&mut self) {
         // An empty one is not worth keeping.
-        if self.keeping == Keeping::OnlyNow || self.len == 0 {
+        if self.keeping == Keeping::OnlyNow || self.stored == 0 {
             remove_if_at(&self.file, &self.path);
         }
         sys::unlock(&self.file);
@@ -144,14 +165,20 @@ impl Read for Reader<'_> {
     }
 }
 
-pub(super) fn sync_file(file: &File, path: &Path) -> Result<(), StoreError> {
-    // Bytes and length are enough: a wrong time or mode damages nothing.
-    file.sync_data()
-        .map_err(|error| sys::failed("sync", path, &error))
+/// What got a second name meanwhile, or an owner who is not us, gets no name of ours.
+fn check_ours(layout: &Layout, file: &File, path: &Path) -> Result<(), StoreError> {
+    match layout.not_ours(&sys::stat(file, path)?) {
+        None => Ok(()),
+        Some(why) => Err(StoreError::new(
+            StoreErrorKind::Denied,
+            format!("refused to use {}: {why}", path.display()),
+        )),
+    }
 }
 
 /// Renames the file that is open, and no other that may have been put in its place.
-fn rename(file: &File, from: &Path, to: &Path) -> Result<(), StoreError> {
+fn rename(layout: &Layout, file: &File, from: &Path, to: &Path) -> Result<(), StoreError> {
+    check_ours(layout, file, from)?;
     if !sys::is_at(file, from)? {
         return Err(StoreError::new(
             StoreErrorKind::Io,

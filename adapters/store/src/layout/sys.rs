@@ -10,6 +10,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use windlass_core::{StoreError, StoreErrorKind};
 
 /// A failure of the system as the store's error: `what` was tried on `path`.
@@ -48,7 +49,8 @@ pub(super) fn open_regular(path: &Path) -> Result<Option<File>, StoreError> {
     }
 }
 
-/// Opens a file for reading and writing and creates it if it is absent, never through a symlink.
+/// Opens a file for reading and writing and creates it if it is absent, never through a symlink. Changes
+/// nothing of a file that is there.
 pub(super) fn open_or_create(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true);
@@ -60,12 +62,7 @@ pub(super) fn open_or_create(path: &Path) -> Result<File, StoreError> {
         Ok(file) => file,
         Err(error) => return Err(refused(path).unwrap_or_else(|| failed("create", path, &error))),
     };
-    let metadata = stat(&file, path)?;
-    regular(&metadata, path)?;
-    // A umask may have taken our own rights away; then the file could never be resumed.
-    if metadata.len() == 0 && metadata.mode() & 0o600 != 0o600 {
-        chmod(&file, 0o600);
-    }
+    regular(&stat(&file, path)?, path)?;
     Ok(file)
 }
 
@@ -80,30 +77,29 @@ pub(super) fn create_new(path: &Path) -> Result<Option<File>, StoreError> {
     }
 }
 
-/// Makes sure that a directory is there and is no symlink. Says whether it was created.
-pub(super) fn ensure_dir(path: &Path, mode: u32) -> Result<bool, StoreError> {
+/// Makes sure that a directory is there and is no symlink. What there is to know of it if it was there
+/// before, `None` if it was created.
+pub(super) fn ensure_dir(path: &Path, mode: u32) -> Result<Option<Metadata>, StoreError> {
     match fs::DirBuilder::new().mode(mode).create(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            if real_dir(path)? {
-                Ok(false)
-            } else {
-                // Removed by somebody in between.
-                Err(failed("create directory", path, &error))
-            }
-        }
+        Ok(()) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match real_dir(path)? {
+            Some(there) => Ok(Some(there)),
+            // Another process removed it in between.
+            None => Err(failed("create directory", path, &error)),
+        },
         // A read-only file system says so even where the directory is.
         Err(error) => match real_dir(path) {
-            Ok(true) => Ok(false),
-            Ok(false) | Err(_) => Err(failed("create directory", path, &error)),
+            Ok(Some(there)) => Ok(Some(there)),
+            Ok(None) | Err(_) => Err(failed("create directory", path, &error)),
         },
     }
 }
 
-/// Whether a directory is there; a symlink or a file in its place is refused (LAY-14).
-pub(super) fn real_dir(path: &Path) -> Result<bool, StoreError> {
+/// The directory at `path`, `None` if nothing is there; a symlink or a file in its place is refused
+/// (LAY-14).
+pub(super) fn real_dir(path: &Path) -> Result<Option<Metadata>, StoreError> {
     match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Ok(true),
+        Ok(metadata) if metadata.is_dir() => Ok(Some(metadata)),
         Ok(metadata) => Err(StoreError::new(
             StoreErrorKind::Denied,
             format!(
@@ -112,9 +108,28 @@ pub(super) fn real_dir(path: &Path) -> Result<bool, StoreError> {
                 describe(&metadata)
             ),
         )),
-        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(failed("look up", path, &error)),
     }
+}
+
+/// Takes from all but the owner what they may do in a directory, which is not a symlink. That it is refused is
+/// ignored, as in [`chmod`].
+pub(super) fn close_dir(path: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(unfollowed());
+    let dir = options
+        .open(path)
+        .map_err(|error| failed("open directory", path, &error))?;
+    if stat(&dir, path)?.is_dir() {
+        chmod(&dir, 0o700);
+    }
+    Ok(())
+}
+
+/// The user that this process writes files as.
+pub(super) fn user() -> u32 {
+    geteuid().as_raw()
 }
 
 /// Takes the exclusive lock of an open file, without waiting. The lock belongs to the open file
@@ -137,6 +152,15 @@ pub(super) fn unlock(file: &File) {
     let _ = flock(file, FlockOperation::Unlock);
 }
 
+/// Removes a name, if it is there.
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if is_absent(&error) => Ok(()),
+        Err(error) => Err(failed("remove", path, &error)),
+    }
+}
+
 /// Whether `path` still names the open file. After a lock was taken this tells whether the file
 /// was renamed or removed between open and lock.
 pub(super) fn is_at(file: &File, path: &Path) -> Result<bool, StoreError> {
@@ -153,8 +177,18 @@ pub(super) fn stat(file: &File, path: &Path) -> Result<Metadata, StoreError> {
         .map_err(|error| failed("look up", path, &error))
 }
 
+/// Makes the bytes of a file durable. Bytes and length are enough: a wrong time or mode damages nothing.
+pub(super) fn sync_file(file: &File, path: &Path) -> Result<(), StoreError> {
+    #[cfg(test)]
+    tests::planned(path)?;
+    file.sync_data()
+        .map_err(|error| failed("sync", path, &error))
+}
+
 /// Makes the names in a directory durable.
 pub(super) fn sync_dir(path: &Path) -> Result<(), StoreError> {
+    #[cfg(test)]
+    tests::planned(path)?;
     let synced = File::open(path).and_then(|dir| dir.sync_all());
     match synced {
         Ok(()) => Ok(()),
@@ -211,8 +245,35 @@ fn describe(metadata: &Metadata) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::cell::RefCell;
+
     use super::*;
+
+    type Fails = Box<dyn Fn(&str) -> bool>;
+
+    thread_local! {
+        static FAILING: RefCell<Option<Fails>> = const { RefCell::new(None) };
+    }
+
+    /// Runs `what` while syncs fail in this thread: those of these paths.
+    pub(in crate::layout) fn with_failing_syncs<T>(
+        of: impl Fn(&str) -> bool + 'static,
+        what: impl FnOnce() -> T,
+    ) -> T {
+        FAILING.set(Some(Box::new(of)));
+        let result = what();
+        FAILING.set(None);
+        result
+    }
+
+    pub(super) fn planned(path: &Path) -> Result<(), StoreError> {
+        let text = path.to_string_lossy();
+        if FAILING.with_borrow(|fails| fails.as_ref().is_some_and(|fails| fails(&text))) {
+            return Err(failed("sync", path, &Errno::IO.into()));
+        }
+        Ok(())
+    }
 
     #[test]
     fn errors_are_sorted_by_what_helps() {

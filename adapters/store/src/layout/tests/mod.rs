@@ -3,6 +3,8 @@
 mod blobs;
 mod names;
 mod opening;
+mod ours;
+mod syncs;
 
 use std::fs;
 use std::io::Read as _;
@@ -15,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use windlass_core::{Algorithm, Descriptor, Digest, Platform, StoreErrorKind};
 
-use super::Layout;
+use super::{Layout, sys};
 use crate::store::{Begun, Partial, Store};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
