@@ -31,6 +31,7 @@ through_both!(
     an_answer_may_take_longer_than_idling,
     a_cut_resumes_without_hashing_again,
     a_link_that_cuts_again_and_again,
+    a_kept_connection_that_breaks_costs_no_try,
 );
 
 /// How soon a cancelled call has to be back. Promised is one second, and nothing here would end by
@@ -455,6 +456,28 @@ fn a_link_that_cuts_again_and_again<D: Driver>() {
         2_000_000 + layer(2_000_000).config.len() as u64
     );
     check_never_hashed(&watch);
+}
+
+/// The connection of the POST breaks under the PUT. Whether the blob was taken does not matter: a
+/// registry that has taken it does not know the session any more.
+fn a_kept_connection_that_breaks_costs_no_try<D: Driver>() {
+    let image = layer(100_000);
+    let shelf = filled(&image);
+    let broken = AtomicBool::new(false);
+    let faults = Faults::new().deliver(move |request: &Request, _, answer: Answer| {
+        let mut delivery = Delivery::from(answer);
+        let is_layer = puts_blob(request) && request.body.len() == 100_000;
+        delivery.reset_before_head = is_layer && !broken.swap(true, Ordering::SeqCst);
+        delivery
+    });
+    let (server, _) = serve(Model::new(Options::default()), faults);
+    let watch = Watch::new();
+    let client = D::new(&Setup::new().in_flight(1).attempts(1));
+    let ask = Ask::push(&shelf.store, &at(&server, "team/app:v1")).watched(&watch);
+    let report = client.run(ask).unwrap();
+    assert_eq!(report.moved, 2);
+    let retries = |event: &Event| matches!(event, Event::Retrying { .. });
+    assert!(!watch.events().iter().any(retries), "{}", D::NAME);
 }
 
 /// A shelf that holds this image.

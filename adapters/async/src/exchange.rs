@@ -16,8 +16,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
 use http::uri::Authority;
-use http::{Method, Request};
 use http_body::{Frame, SizeHint};
 use reqwest::{Body, Client, Response, Url};
 use tokio::sync::{OnceCell, mpsc};
@@ -25,7 +25,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 use windlass_core::Origin;
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
-use windlass_store::driver::{Proxy, Route, TimeLimits};
+use windlass_store::driver::{KeptConnections, Proxy, Route, TimeLimits};
 
 use crate::tls::Tls;
 
@@ -40,16 +40,40 @@ pub(crate) struct Exchanges {
     in_flight: usize,
     route: Option<Arc<dyn Route>>,
     tls: Tls,
-    /// For http only: needs no certificates.
-    plain: OnceCell<Result<Client, TransportError>>,
+    /// For http only: needs no certificates. The other one keeps no connections.
+    plain: [OnceCell<Result<Client, TransportError>>; 2],
+    /// Made when first needed, because it may read the system's certificates.
+    secure: [OnceCell<Result<Client, TransportError>>; 2],
     /// Where requests were answered lately, so that a connection is likely kept.
     lately: Mutex<BTreeMap<String, Instant>>,
-    /// Made when first needed, because it may read the system's certificates.
-    secure: OnceCell<Result<Client, TransportError>>,
+    kept: KeptConnections,
 }
 
+/// Which connections a request may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Connections {
+    /// A kept one, if there is one.
+    Any,
+    /// A new one.
+    Fresh,
+}
+
+/// A stored body, which can be sent more than once.
+pub(crate) trait Content: Send {
+    /// Opens the body at its first byte.
+    ///
+    /// # Errors
+    ///
+    /// If it was the content that ended the try before, or it cannot be read.
+    fn open(&mut self) -> impl Future<Output = Result<Outflow, Interrupted>> + Send;
+}
+
+/// How much of a body may be underway to a peer that has closed its connection: what the buffers of
+/// sockets hold. A connection that took more was alive, so its end is not passed over in silence.
+const UNHEARD: u64 = 16 * 1024 * 1024;
+
 impl Exchanges {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         tls: Tls,
         limits: TimeLimits,
         in_flight: usize,
@@ -60,9 +84,10 @@ impl Exchanges {
             in_flight,
             route,
             tls,
-            plain: OnceCell::const_new(),
+            plain: [const { OnceCell::const_new() }; 2],
+            secure: [const { OnceCell::const_new() }; 2],
             lately: Mutex::new(BTreeMap::new()),
-            secure: OnceCell::const_new(),
+            kept: KeptConnections::default(),
         }
     }
 
@@ -71,45 +96,64 @@ impl Exchanges {
     pub(crate) async fn send(
         &self,
         request: &Request<Payload>,
-        stored: Option<Outflow>,
+        mut stored: Option<&mut impl Content>,
     ) -> Result<Response, Interrupted> {
-        let request_url = unaltered(request)?;
-        let client = self.client(request).await?;
-        let mut sent = reqwest::Request::new(request.method().clone(), request_url);
-        *sent.headers_mut() = request.headers().clone();
-        let flow = stored.as_ref().map(|stored| Arc::clone(&stored.flow));
-        *sent.body_mut() = match (request.body(), stored) {
-            (Payload::Bytes(bytes), _) => Some(Bytes::copy_from_slice(bytes).into()),
-            (_, Some(stored)) => Some(Body::wrap(stored)),
-            (_, None) => None,
+        let url = unaltered(request)?;
+        let host = authority(request);
+        let mut connections = match &stored {
+            Some(_) if self.kept.are_doubtful(&host) => Connections::Fresh,
+            Some(_) | None => Connections::Any,
         };
-        let again = sent.try_clone().filter(|_| is_repeatable(request));
-        let mut answer = self.watched(client.execute(sent), flow.as_deref()).await?;
-        if let (Err(error), Some(again)) = (&answer, again)
-            && sort(error).kind == TransportErrorKind::Reset
-            && self.is_stale(request)
-        {
-            answer = self.watched(client.execute(again), None).await?;
+        loop {
+            let client = self.client(request, connections).await?;
+            let mut sent = reqwest::Request::new(request.method().clone(), url.clone());
+            *sent.headers_mut() = request.headers().clone();
+            let mut flow = None;
+            *sent.body_mut() = match (request.body(), &mut stored) {
+                (Payload::Bytes(bytes), _) => Some(Bytes::copy_from_slice(bytes).into()),
+                (_, Some(stored)) => {
+                    let stored = stored.open().await?;
+                    flow = Some(stored.flow());
+                    Some(Body::wrap(stored))
+                }
+                (_, None) => None,
+            };
+            let answer = self.watched(client.execute(sent), flow.as_deref()).await?;
+            let error = match answer {
+                Ok(answer) => {
+                    if connections == Connections::Any {
+                        self.note_answer(&host);
+                    }
+                    return Ok(answer);
+                }
+                Err(error) => sort(&error),
+            };
+            let again = connections == Connections::Any
+                && error.kind == TransportErrorKind::Reset
+                && self.is_stale(&host);
+            if again {
+                self.kept.note_broken(&host);
+                connections = Connections::Fresh;
+            }
+            if !again || flow.is_some_and(|flow| flow.moved() > UNHEARD) {
+                return Err(Interrupted::Transport(error));
+            }
         }
-        if answer.is_ok() {
-            self.note_answer(request);
-        }
-        answer.map_err(|error| Interrupted::Transport(sort(&error)))
     }
 
     /// Whether a connection that broke without an answer was most likely a kept one, which the
     /// server had just closed. reqwest does not say which connection it took. Says so once: the
     /// next one breaks for another reason.
-    fn is_stale(&self, request: &Request<Payload>) -> bool {
+    fn is_stale(&self, host: &str) -> bool {
         let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
-        let answered = lately.remove(&authority(request));
+        let answered = lately.remove(host);
         answered.is_some_and(|at| at.elapsed() <= 2 * IDLE_AGE)
     }
 
-    fn note_answer(&self, request: &Request<Payload>) {
+    fn note_answer(&self, host: &str) {
         let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
         lately.retain(|_, at| at.elapsed() <= 2 * IDLE_AGE);
-        lately.insert(authority(request), Instant::now());
+        lately.insert(host.into(), Instant::now());
     }
 
     /// The next piece of an answer's body; `None` is its end.
@@ -172,7 +216,11 @@ impl Exchanges {
         Interrupted::Transport(TransportError::new(TransportErrorKind::Idle, why))
     }
 
-    async fn client(&self, request: &Request<Payload>) -> Result<Client, Interrupted> {
+    async fn client(
+        &self,
+        request: &Request<Payload>,
+        connections: Connections,
+    ) -> Result<Client, Interrupted> {
         let is_secure = request.uri().scheme_str() == Some("https");
         let route = self.route.as_ref();
         let origin = origin(
@@ -192,17 +240,20 @@ impl Exchanges {
             let why = TransportError::new(TransportErrorKind::Other, "invalid URL of the proxy");
             return Err(Interrupted::NotSent(why));
         }
-        let made = if is_secure || proxy.is_some() {
-            self.secure
-                .get_or_init(|| self.make(self.tls.clone()))
-                .await
+        let (clients, tls) = if is_secure || proxy.is_some() {
+            (&self.secure, self.tls.clone())
         } else {
-            self.plain.get_or_init(|| self.make(Tls::none())).await
+            (&self.plain, Tls::none())
         };
+        let (client, keeps) = match connections {
+            Connections::Any => (&clients[0], self.in_flight),
+            Connections::Fresh => (&clients[1], 0),
+        };
+        let made = client.get_or_init(|| self.make(tls, keeps)).await;
         made.clone().map_err(Interrupted::NotSent)
     }
 
-    async fn make(&self, tls: Tls) -> Result<Client, TransportError> {
+    async fn make(&self, tls: Tls, keeps: usize) -> Result<Client, TransportError> {
         let config = spawn_blocking(move || tls.config()).await;
         let failed = |why: String| TransportError::new(TransportErrorKind::Other, why);
         let config = config.map_err(|_| failed("reading certificates panicked".into()))??;
@@ -215,7 +266,7 @@ impl Exchanges {
             .no_proxy()
             .tcp_nodelay(true)
             .connect_timeout(self.limits.connect)
-            .pool_max_idle_per_host(self.in_flight)
+            .pool_max_idle_per_host(keeps)
             .pool_idle_timeout(IDLE_AGE);
         if let Some(route) = self.route.clone() {
             builder = builder.proxy(reqwest::Proxy::custom(move |url| {
@@ -239,18 +290,6 @@ fn authority(request: &Request<Payload>) -> String {
         .uri()
         .authority()
         .map_or_else(String::new, ToString::to_string)
-}
-
-/// Whether doing it twice is doing it once, for a request that may have arrived after all.
-fn is_repeatable(request: &Request<Payload>) -> bool {
-    match (request.method(), request.body()) {
-        (&Method::GET | &Method::HEAD, _) => true,
-        // It opens an upload. One opened in vain is forgotten by the registry.
-        (&Method::POST, Payload::Empty) => true,
-        // A manifest.
-        (&Method::PUT, Payload::Bytes(_)) => true,
-        _ => false,
-    }
 }
 
 /// The request's URL, if reqwest's idea of it is the same: it writes `'` as `%27` and resolves
@@ -284,6 +323,8 @@ pub(crate) struct Flow(Mutex<Flowing>);
 #[derive(Debug)]
 struct Flowing {
     phase: Phase,
+    /// Bytes that were handed out.
+    moved: u64,
     /// `None` once nothing more is to be sent.
     source: Option<mpsc::Receiver<Bytes>>,
 }
@@ -305,6 +346,10 @@ impl Flow {
     /// Whether all of the body was handed out.
     pub(crate) fn is_through(&self) -> bool {
         matches!(self.phase(), Phase::Sent(_))
+    }
+
+    fn moved(&self) -> u64 {
+        self.lock().moved
     }
 
     /// Sends nothing more and lets the source go, even if the connection is stuck.
@@ -331,6 +376,7 @@ impl Outflow {
         };
         let flowing = Flowing {
             phase,
+            moved: 0,
             source: Some(source),
         };
         Self {
@@ -375,6 +421,7 @@ impl http_body::Body for Outflow {
                 let most = usize::try_from(self.left).unwrap_or(usize::MAX);
                 bytes.truncate(most);
                 self.left -= bytes.len() as u64;
+                flowing.moved += bytes.len() as u64;
                 let is_last = self.left == 0;
                 flowing.phase = if is_last {
                     Phase::Sent(now)

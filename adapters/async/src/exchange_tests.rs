@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use http::{Request, header};
 use windlass_core::call::{Interrupted, Payload, TransportErrorKind};
 use windlass_store::driver::{Proxy, Route, TimeLimits, Trust};
 
-use crate::exchange::{Exchanges, Outflow};
+use crate::exchange::{Content, Exchanges, Flow, Outflow};
 use crate::tls::Tls;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
@@ -96,7 +97,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 async fn run(exchanges: &Exchanges, request: &Request<Payload>) -> Result<Vec<u8>, Interrupted> {
-    let mut response = exchanges.send(request, None).await?;
+    let mut response = exchanges.send(request, None::<&mut Zeros>).await?;
     let mut body = Vec::new();
     while let Some(chunk) = exchanges.chunk(&mut response).await? {
         body.extend_from_slice(&chunk);
@@ -109,18 +110,19 @@ fn get(millis: u64, target: &str) -> Result<Vec<u8>, Interrupted> {
     block_on(async { run(&exchanges(&Trust::default(), millis), &get).await })
 }
 
-/// Sends `len` zeros of which only `there` are there, each `piece` after a pause. Answers the
-/// status, and how many were taken.
-fn upload(
-    exchanges: &Exchanges,
-    base: &str,
+/// So many zeros of which only some are there, each piece after a pause.
+struct Zeros {
     len: u64,
     there: u64,
     piece: (usize, Duration),
-) -> (Result<u16, Interrupted>, u64) {
-    let mut put = request("PUT", &format!("{base}/upload?_state=1"), Payload::Empty);
-    put.headers_mut().insert(header::CONTENT_LENGTH, len.into());
-    block_on(async {
+    flow: Option<Arc<Flow>>,
+    pump: Option<tokio::task::JoinHandle<u64>>,
+    opened: u32,
+}
+
+impl Content for Zeros {
+    async fn open(&mut self) -> Result<Outflow, Interrupted> {
+        let (there, piece) = (self.there, self.piece);
         let (sender, source) = tokio::sync::mpsc::channel(4);
         let pump = tokio::task::spawn_blocking(move || {
             let mut moved = 0;
@@ -133,13 +135,48 @@ fn upload(
             }
             moved
         });
-        let outflow = Outflow::new(source, len);
-        let flow = outflow.flow();
-        let result = exchanges.send(&put, Some(outflow)).await;
-        flow.end();
-        let status = result.map(|response| response.status().as_u16());
-        (status, pump.await.unwrap())
+        let outflow = Outflow::new(source, self.len);
+        self.flow = Some(outflow.flow());
+        self.pump = Some(pump);
+        self.opened += 1;
+        Ok(outflow)
+    }
+}
+
+/// Sends `len` zeros of which only `there` are there, each `piece` after a pause. Answers the
+/// status, and how many were taken.
+fn upload(
+    exchanges: &Exchanges,
+    base: &str,
+    len: u64,
+    there: u64,
+    piece: (usize, Duration),
+) -> (Result<u16, Interrupted>, u64) {
+    block_on(async {
+        let mut zeros = zeros(len, there, piece);
+        let result = put(exchanges, base, &mut zeros).await;
+        zeros.flow.unwrap().end();
+        (result, zeros.pump.unwrap().await.unwrap())
     })
+}
+
+const fn zeros(len: u64, there: u64, piece: (usize, Duration)) -> Zeros {
+    Zeros {
+        len,
+        there,
+        piece,
+        flow: None,
+        pump: None,
+        opened: 0,
+    }
+}
+
+async fn put(exchanges: &Exchanges, base: &str, zeros: &mut Zeros) -> Result<u16, Interrupted> {
+    let mut put = request("PUT", &format!("{base}/upload?_state=1"), Payload::Empty);
+    put.headers_mut()
+        .insert(header::CONTENT_LENGTH, zeros.len.into());
+    let answer = exchanges.send(&put, Some(zeros)).await?;
+    Ok(answer.status().as_u16())
 }
 
 const FAST: (usize, Duration) = (64 * 1024, Duration::ZERO);
@@ -241,16 +278,69 @@ fn a_kept_connection_that_closes_is_replaced_silently() {
     });
     block_on(async {
         let exchanges = plain(20_000);
-        for method in ["GET", "POST", "GET"] {
+        for method in ["GET", "POST", "GET", "DELETE"] {
             let request = request(method, &base, Payload::Empty);
             assert_eq!(run(&exchanges, &request).await.unwrap(), b"hello");
         }
-        // What may not be done twice is not.
-        let patch = request("PATCH", &base, Payload::Empty);
-        assert_eq!(
-            kind(run(&exchanges, &patch).await),
-            TransportErrorKind::Reset
-        );
+    });
+}
+
+/// The second try takes a fresh connection, whatever others are kept, and so does every body after
+/// that: it is not sent in vain.
+#[test]
+fn a_body_goes_again_on_a_fresh_connection() {
+    // Connections take two requests each, but answer one.
+    let (sender, puts) = channel();
+    let count = Arc::new(AtomicU32::new(0));
+    let base = server(move |mut stream| {
+        let count = count.fetch_add(1, Relaxed);
+        for answers in [true, false] {
+            if head(&mut stream).starts_with("PUT") {
+                drop(stream.read_exact(&mut [0; 1000]));
+                sender.send(count).unwrap();
+            }
+            if answers {
+                stream.write_all(OK).unwrap();
+            }
+        }
+    });
+    block_on(async {
+        let exchanges = plain(20_000);
+        let get = request("GET", &base, Payload::Empty);
+        // Two connections are kept.
+        let (one, other) = tokio::join!(run(&exchanges, &get), run(&exchanges, &get));
+        one.and(other).unwrap();
+        // Their tasks give them back to the pool.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for opened in [2, 1] {
+            let mut zeros = zeros(1000, 1000, (1000, Duration::ZERO));
+            assert_eq!(put(&exchanges, &base, &mut zeros).await, Ok(200));
+            assert_eq!(zeros.opened, opened);
+        }
+    });
+    let puts: Vec<_> = puts.try_iter().collect();
+    assert!(puts[0] < 2 && puts[1..] == [2, 3], "{puts:?}");
+}
+
+/// A fresh connection that breaks is a failure: the session decides what follows.
+#[test]
+fn a_body_is_sent_twice_at_the_most() {
+    let count = Arc::new(AtomicU32::new(0));
+    let base = server(move |mut stream| {
+        head(&mut stream);
+        if count.fetch_add(1, Relaxed) == 0 {
+            stream.write_all(OK).unwrap();
+            head(&mut stream);
+        }
+    });
+    block_on(async {
+        let exchanges = plain(20_000);
+        let get = request("GET", &base, Payload::Empty);
+        run(&exchanges, &get).await.unwrap();
+        let mut zeros = zeros(5, 5, (5, Duration::ZERO));
+        let result = put(&exchanges, &base, &mut zeros).await;
+        assert_eq!(kind(result), TransportErrorKind::Reset);
+        assert_eq!(zeros.opened, 2);
     });
 }
 

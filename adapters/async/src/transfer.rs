@@ -15,13 +15,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use windlass_core::call::{
-    Interrupted, Keep, Payload, Receive, TransferId, TransportError, TransportErrorKind,
+    Body, Interrupted, Keep, Payload, Receive, TransferId, TransportError, TransportErrorKind,
 };
 use windlass_core::{Call, Done, Job, TaskId};
 use windlass_store::driver::{Credentials, Observer, find_credentials};
-use windlass_store::{Incoming, OutgoingReader, Stores};
+use windlass_store::{Failure, Incoming, OutgoingReader, Stores};
 
-use crate::exchange::{Exchanges, Flow, Outflow};
+use crate::exchange::{Content, Exchanges, Flow, Outflow};
 
 /// Messages between a connection and a store's worker, and their size. Chunks are gathered, not
 /// copied, until there are this many bytes: each message wakes a thread.
@@ -69,34 +69,21 @@ impl Context {
         }
     }
 
-    async fn exchange(&self, mut call: Box<Call>, mut stop: Stop) -> Done {
+    async fn exchange(&self, call: Box<Call>, mut stop: Stop) -> Done {
         let mut progress = Progress::new(&self.watching, &call);
-        let upload = match self.open(&mut call).await {
-            Ok(upload) => upload,
-            Err(why) => return call.finish(Err(why)),
-        };
-        let mut flow = None;
-        let mut failure = None;
-        let outflow = upload.map(|(reader, len)| {
-            failure = Some(reader.failure());
-            let outflow = pump(reader, len, progress.clone());
-            flow = Some(Ending(outflow.flow()));
-            outflow
-        });
-        let sending = self.exchanges.send(call.request(), outflow);
+        let mut stored = Stored::of(self, &call, &progress);
+        let sending = self.exchanges.send(call.request(), stored.as_mut());
         let sent = tokio::select! {
             sent = sending => sent,
             () = stopped(&mut stop) => Err(Interrupted::Aborted),
         };
+        let failure = stored.as_ref().and_then(Stored::failure);
+        let cut = stored.is_some_and(|stored| !stored.is_through());
         let response = match sent {
             Ok(response) => response,
             Err(Interrupted::Aborted) => return call.finish(Err(Interrupted::Aborted)),
-            Err(why) => {
-                let source = failure.and_then(|failure| failure.take());
-                return call.finish(Err(source.unwrap_or(why)));
-            }
+            Err(why) => return call.finish(Err(failure.unwrap_or(why))),
         };
-        let cut = flow.is_some_and(|flow| !flow.0.is_through());
         if cut && response.status().is_success() {
             let why = "the peer agreed before it had heard everything";
             let why = TransportError::new(TransportErrorKind::Reset, why);
@@ -104,28 +91,6 @@ impl Context {
         }
         progress.position = call.starts_at();
         self.receive(call, response, progress, stop).await
-    }
-
-    /// The request's body, if it is a stored blob, and its length.
-    async fn open(&self, call: &mut Call) -> Result<Option<(OutgoingReader, u64)>, Interrupted> {
-        let outgoing = call.outgoing();
-        let Payload::Body(body) = call.request().body() else {
-            return Ok(None);
-        };
-        let Some(outgoing) = outgoing else {
-            let why = TransportError::new(TransportErrorKind::Other, "unknown digest algorithm");
-            return Err(Interrupted::NotSent(why));
-        };
-        let (stores, body) = (Arc::clone(&self.stores), body.clone());
-        let len = body.len;
-        match spawn_blocking(move || stores.outgoing(&body, outgoing)).await {
-            Ok(Ok(reader)) => Ok(Some((reader, len))),
-            Ok(Err(error)) => Err(Interrupted::Store(error)),
-            Err(_) => {
-                let why = TransportError::new(TransportErrorKind::Other, "the store panicked");
-                Err(Interrupted::NotSent(why))
-            }
-        }
     }
 
     async fn receive(
@@ -221,6 +186,67 @@ impl Context {
                 Some(end) => return end.map(drop),
             }
         }
+    }
+}
+
+/// A stored blob that is a request's body, with what watches it.
+struct Stored<'a> {
+    context: &'a Context,
+    call: &'a Call,
+    body: &'a Body,
+    progress: &'a Progress,
+    /// The try that is underway.
+    sending: Option<(Ending, Failure)>,
+}
+
+impl<'a> Stored<'a> {
+    /// The call's body, if it is a stored blob.
+    fn of(context: &'a Context, call: &'a Call, progress: &'a Progress) -> Option<Self> {
+        let Payload::Body(body) = call.request().body() else {
+            return None;
+        };
+        Some(Self {
+            context,
+            call,
+            body,
+            progress,
+            sending: None,
+        })
+    }
+
+    /// Why its bytes could not be had, if that ended the request.
+    fn failure(&self) -> Option<Interrupted> {
+        self.sending.as_ref()?.1.take()
+    }
+
+    /// Whether all of it was handed out.
+    fn is_through(&self) -> bool {
+        let sending = self.sending.as_ref();
+        sending.is_some_and(|(ending, _)| ending.0.is_through())
+    }
+}
+
+impl Content for Stored<'_> {
+    async fn open(&mut self) -> Result<Outflow, Interrupted> {
+        if let Some(why) = self.failure() {
+            return Err(why);
+        }
+        let Some(outgoing) = self.call.outgoing() else {
+            let why = TransportError::new(TransportErrorKind::Other, "unknown digest algorithm");
+            return Err(Interrupted::NotSent(why));
+        };
+        let (stores, body) = (Arc::clone(&self.context.stores), self.body.clone());
+        let reader = match spawn_blocking(move || stores.outgoing(&body, outgoing)).await {
+            Ok(reader) => reader.map_err(Interrupted::Store)?,
+            Err(_) => {
+                let why = TransportError::new(TransportErrorKind::Other, "the store panicked");
+                return Err(Interrupted::NotSent(why));
+            }
+        };
+        let failure = reader.failure();
+        let outflow = pump(reader, self.body.len, self.progress.clone());
+        self.sending = Some((Ending(outflow.flow()), failure));
+        Ok(outflow)
     }
 }
 

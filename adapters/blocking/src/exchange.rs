@@ -1,20 +1,21 @@
 //! One HTTP exchange through ureq.
 //!
 //! Responsible for sending a request as it is, byte for byte, for sorting what goes wrong, and for
-//! one silent second try when a kept connection turns out to be closed. Must not know what a
-//! request is for.
+//! one silent second try, on a fresh connection, when a kept connection turns out to be closed.
+//! Must not know what a request is for.
 
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, Uri};
+use http::uri::Authority;
+use http::{Request, Response, Uri};
 use ureq::config::AutoHeaderValue;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout};
 use ureq::{Agent, ProxyProtocol, SendBody, Timeout};
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
-use windlass_store::driver::{Proxy, TimeLimits};
+use windlass_store::driver::{KeptConnections, Proxy, TimeLimits};
 
 use crate::control::Control;
 use crate::forward::Tunnels;
@@ -29,14 +30,20 @@ const BUFFER: usize = 64 * 1024;
 /// load balancers commonly close theirs, so that few requests meet a closed one.
 const IDLE_AGE: Duration = Duration::from_secs(15);
 
-/// How often a request is sent again because kept connections turned out to be closed. Each try
-/// uses one kept connection up, so the next ones are fresh soon.
-const STALE: usize = 2;
-
 /// Sends requests over kept connections.
 #[derive(Debug)]
 pub(crate) struct Exchanges {
     agent: Agent,
+    kept: KeptConnections,
+}
+
+/// Which connections a request may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Connections {
+    /// A kept one, if there is one.
+    Any,
+    /// A new one. The kept ones to the same host are closed.
+    Fresh,
 }
 
 impl Exchanges {
@@ -62,6 +69,7 @@ impl Exchanges {
         let connector = ().chain(Tunnels::default()).chain(wires);
         Self {
             agent: Agent::with_parts(config, connector, Unresolved),
+            kept: KeptConnections::default(),
         }
     }
 
@@ -75,22 +83,26 @@ impl Exchanges {
         control: &Arc<Control>,
     ) -> Result<Response<Inflow>, Interrupted> {
         let proxy = proxy.map(as_ureq_has_it).transpose()?;
-        let mut stale = 0;
+        let host = request.uri().authority().map_or("", Authority::as_str);
+        let mut connections = match &stored {
+            Some(_) if self.kept.are_doubtful(host) => Connections::Fresh,
+            Some(_) | None => Connections::Any,
+        };
         loop {
             control.begin();
-            let error = match self.once(request, stored.as_mut(), proxy.as_ref()) {
+            let error = match self.once(request, stored.as_mut(), proxy.as_ref(), connections) {
                 Ok(response) => return Ok(response.map(|body| Inflow::new(body, control))),
-                Err(error) => error,
+                Err(error) => interrupted(&error, control),
             };
-            if control.was_stale()
-                && is_repeatable(request)
-                && stale < STALE
-                && !control.is_stopped()
-            {
-                stale += 1;
-                continue;
+            let again = connections == Connections::Any && control.was_stale();
+            if !again || control.is_stopped() {
+                return Err(error);
             }
-            return Err(interrupted(&error, control));
+            self.kept.note_broken(host);
+            connections = Connections::Fresh;
+            if let Some(stored) = &mut stored {
+                stored.begin_again(error)?;
+            }
         }
     }
 
@@ -99,14 +111,18 @@ impl Exchanges {
         request: &Request<Payload>,
         stored: Option<&mut Upload<'_>>,
         proxy: Option<&ureq::Proxy>,
+        connections: Connections,
     ) -> Result<Response<ureq::Body>, ureq::Error> {
         match (request.body(), stored) {
             (Payload::Bytes(document), _) => {
                 let mut bytes = Cursor::new(Arc::clone(document));
-                self.run(request, SendBody::from_reader(&mut bytes), proxy)
+                let body = SendBody::from_reader(&mut bytes);
+                self.run(request, body, proxy, connections)
             }
-            (_, Some(stored)) => self.run(request, SendBody::from_reader(stored), proxy),
-            (_, None) => self.run(request, SendBody::none(), proxy),
+            (_, Some(stored)) => {
+                self.run(request, SendBody::from_reader(stored), proxy, connections)
+            }
+            (_, None) => self.run(request, SendBody::none(), proxy, connections),
         }
     }
 
@@ -115,19 +131,21 @@ impl Exchanges {
         request: &Request<Payload>,
         body: SendBody<'_>,
         proxy: Option<&ureq::Proxy>,
+        connections: Connections,
     ) -> Result<Response<ureq::Body>, ureq::Error> {
         let mut sent = Request::new(body);
         *sent.method_mut() = request.method().clone();
         *sent.uri_mut() = request.uri().clone();
         *sent.headers_mut() = request.headers().clone();
+        let mut configured = self.agent.configure_request(sent);
         if let Some(proxy) = proxy {
-            let configured = self
-                .agent
-                .configure_request(sent)
-                .proxy(Some(proxy.clone()));
-            sent = configured.build();
+            configured = configured.proxy(Some(proxy.clone()));
         }
-        self.agent.run(sent)
+        if connections == Connections::Fresh {
+            // ureq drops a kept connection that is older than this.
+            configured = configured.max_idle_age(Duration::ZERO);
+        }
+        self.agent.run(configured.build())
     }
 }
 
@@ -141,40 +159,47 @@ fn as_ureq_has_it(proxy: &Proxy) -> Result<ureq::Proxy, Interrupted> {
     })
 }
 
-/// Whether doing it twice is doing it once, for a request that may have arrived after all.
-fn is_repeatable(request: &Request<Payload>) -> bool {
-    match (request.method(), request.body()) {
-        (&Method::GET | &Method::HEAD, _) => true,
-        // It opens an upload. One opened in vain is forgotten by the registry.
-        (&Method::POST, Payload::Empty) => true,
-        // A manifest.
-        (&Method::PUT, Payload::Bytes(_)) => true,
-        _ => false,
-    }
+/// What a body is read from.
+pub(crate) trait Content: Read {
+    /// Goes back to the first byte, to send the body once more.
+    ///
+    /// # Errors
+    ///
+    /// If it was the content that ended the first try, or it cannot be read again.
+    fn rewind(&mut self) -> Result<(), Interrupted>;
 }
+
+/// How much of a body may be underway to a peer that has closed its connection: what the buffers of
+/// sockets hold. A connection that took more was alive, so its end is not passed over in silence.
+const UNHEARD: u64 = 16 * 1024 * 1024;
 
 /// A body of known length on its way out.
 pub(crate) struct Upload<'a> {
-    reader: &'a mut dyn Read,
+    content: &'a mut dyn Content,
+    len: u64,
     left: u64,
     control: Arc<Control>,
-    moved: &'a mut dyn FnMut(u64),
 }
 
 impl<'a> Upload<'a> {
-    /// `len` bytes of `reader`; `moved` hears how many were taken.
-    pub(crate) fn new(
-        reader: &'a mut dyn Read,
-        len: u64,
-        control: &Arc<Control>,
-        moved: &'a mut dyn FnMut(u64),
-    ) -> Self {
+    /// `len` bytes of `content`.
+    pub(crate) fn new(content: &'a mut dyn Content, len: u64, control: &Arc<Control>) -> Self {
         Self {
-            reader,
+            content,
+            len,
             left: len,
             control: Arc::clone(control),
-            moved,
         }
+    }
+
+    /// Prepares the second try after a kept connection broke with this error.
+    fn begin_again(&mut self, error: Interrupted) -> Result<(), Interrupted> {
+        let is_reset = matches!(&error, Interrupted::Transport(error) if error.kind == TransportErrorKind::Reset);
+        if !is_reset || self.len - self.left > UNHEARD {
+            return Err(error);
+        }
+        self.left = self.len;
+        self.content.rewind()
     }
 }
 
@@ -191,9 +216,7 @@ impl Read for Upload<'_> {
             // Nobody hears it: ureq only has to get to the end.
             buffer.len()
         } else {
-            let read = self.reader.read(buffer)?;
-            (self.moved)(read as u64);
-            read
+            self.content.read(buffer)?
         };
         self.left -= read as u64;
         if read == 0 && self.left > 0 {

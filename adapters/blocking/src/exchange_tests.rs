@@ -12,7 +12,7 @@ use windlass_core::call::{Interrupted, Payload, TransportErrorKind};
 use windlass_store::driver::{TimeLimits, Trust};
 
 use crate::control::Control;
-use crate::exchange::{Exchanges, Upload, read_interrupted};
+use crate::exchange::{Content, Exchanges, Upload, read_interrupted};
 use crate::stream::{Stream, Under, is_wait};
 use crate::tls::Tls;
 
@@ -99,6 +99,32 @@ fn run(
     Ok((status, body))
 }
 
+/// A source of bytes that counts what is taken from it, and how often it was rewound.
+struct Counted<'a> {
+    source: &'a mut dyn Read,
+    moved: u64,
+    /// `None`: it cannot be read again.
+    rewound: Option<u32>,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.moved += read as u64;
+        Ok(read)
+    }
+}
+
+impl Content for Counted<'_> {
+    fn rewind(&mut self) -> Result<(), Interrupted> {
+        let Some(rewound) = &mut self.rewound else {
+            panic!("this must not be sent again");
+        };
+        *rewound += 1;
+        Ok(())
+    }
+}
+
 /// Sends `len` bytes of `source`. How many were taken from it is the second answer.
 fn upload(
     exchanges: &Exchanges,
@@ -113,11 +139,17 @@ fn upload(
     request
         .headers_mut()
         .insert(header::CONTENT_LENGTH, len.into());
-    let mut moved = 0;
-    let mut count = |more| moved += more;
-    let upload = Upload::new(source, len, control, &mut count);
+    let mut counted = Counted {
+        source,
+        moved: 0,
+        rewound: None,
+    };
+    let upload = Upload::new(&mut counted, len, control);
     let result = exchanges.send(&request, Some(upload), None, control);
-    (result.map(|response| response.status().as_u16()), moved)
+    (
+        result.map(|response| response.status().as_u16()),
+        counted.moved,
+    )
 }
 
 /// Stops the job while `work` is at it, and says how that ended; it has to end soon after.
@@ -248,16 +280,96 @@ fn a_kept_connection_that_closes_is_replaced_silently() {
         head(&mut stream);
     });
     let exchanges = exchanges(20_000);
-    for method in ["GET", "POST", "GET"] {
+    for method in ["GET", "POST", "GET", "DELETE"] {
         let request = request(method, &base, Payload::Empty);
         assert_eq!(run(&exchanges, &request, &Arc::default()).unwrap().0, 200);
     }
-    // What may not be done twice is not.
-    let request = request("PATCH", &base, Payload::Empty);
-    assert_eq!(
-        kind(run(&exchanges, &request, &Arc::default())),
-        TransportErrorKind::Reset
-    );
+}
+
+/// A server whose connections take two requests each, but answer one; each request is told with the
+/// number of its connection, after its body was read.
+fn answering_once(body: usize) -> (String, Receiver<(usize, String)>) {
+    let (sender, requests) = channel();
+    let base = server(move |count, mut stream| {
+        for answers in [true, false] {
+            let head = head(&mut stream);
+            let method = head.split(' ').next().unwrap_or_default().to_owned();
+            if method == "PUT" {
+                drop(stream.read_exact(&mut vec![0; body]));
+            }
+            sender.send((count, method)).unwrap();
+            if answers {
+                stream.write_all(OK).unwrap();
+            }
+        }
+    });
+    (base, requests)
+}
+
+/// The second try takes a fresh connection, whatever others are kept, and so does every body after
+/// that: it is not sent in vain.
+#[test]
+fn a_body_goes_again_on_a_fresh_connection() {
+    let (base, requests) = answering_once(1000);
+    let exchanges = exchanges(20_000);
+    let get = request("GET", &base, Payload::Empty);
+    // Two connections are kept.
+    let first = Arc::<Control>::default();
+    let entered = first.enter();
+    let open = exchanges.send(&get, None, None, &first).unwrap();
+    drop(entered);
+    run(&exchanges, &get, &Arc::default()).unwrap();
+    let entered = first.enter();
+    drop(open.into_body().read_to_end(&mut Vec::new()));
+    drop(entered);
+    for (sent, rewound) in [(2000, Some(1)), (1000, Some(0))] {
+        let control = Arc::<Control>::default();
+        let _entered = control.enter();
+        let mut put = request("PUT", &base, Payload::Empty);
+        put.headers_mut()
+            .insert(header::CONTENT_LENGTH, 1000.into());
+        let mut zeros = Counted {
+            source: &mut std::io::repeat(0),
+            moved: 0,
+            rewound: Some(0),
+        };
+        let body = Upload::new(&mut zeros, 1000, &control);
+        let answer = exchanges.send(&put, Some(body), None, &control);
+        assert_eq!(answer.unwrap().status(), 200);
+        assert_eq!((zeros.moved, zeros.rewound), (sent, rewound));
+    }
+    let put = |count| (count, "PUT".to_owned());
+    let requests: Vec<_> = requests.try_iter().filter(|(_, it)| it == "PUT").collect();
+    assert!(requests[0].0 < 2, "{requests:?}");
+    assert_eq!(requests[1..], [put(2), put(3)]);
+}
+
+/// A fresh connection that breaks is a failure: the session decides what follows.
+#[test]
+fn a_body_is_sent_twice_at_the_most() {
+    let base = server(|count, mut stream| {
+        head(&mut stream);
+        if count == 0 {
+            stream.write_all(OK).unwrap();
+            head(&mut stream);
+        }
+    });
+    let exchanges = exchanges(20_000);
+    let get = request("GET", &base, Payload::Empty);
+    run(&exchanges, &get, &Arc::default()).unwrap();
+    let control = Arc::<Control>::default();
+    let _entered = control.enter();
+    let mut put = request("PUT", &base, Payload::Empty);
+    put.headers_mut().insert(header::CONTENT_LENGTH, 5.into());
+    let mut zeros = Counted {
+        source: &mut std::io::repeat(0),
+        moved: 0,
+        rewound: Some(0),
+    };
+    let body = Upload::new(&mut zeros, 5, &control);
+    let result = exchanges.send(&put, Some(body), None, &control);
+    assert_eq!(kind(result.map(|_| ())), TransportErrorKind::Reset);
+    assert_eq!(zeros.rewound, Some(1));
 }
 
 #[test]
@@ -762,8 +874,12 @@ fn tls_moves_large_bodies_both_ways() {
     assert_eq!((result, moved), (Ok(201), LEN as u64));
     let mut put = request("PUT", &base, Payload::Empty);
     put.headers_mut().insert(header::CONTENT_LENGTH, LEN.into());
-    let (mut zeros, mut count) = (std::io::repeat(0), |_| {});
-    let body = Upload::new(&mut zeros, LEN as u64, &control, &mut count);
+    let mut zeros = Counted {
+        source: &mut std::io::repeat(0),
+        moved: 0,
+        rewound: None,
+    };
+    let body = Upload::new(&mut zeros, LEN as u64, &control);
     let _entered = control.enter();
     let answer = exchanges.send(&put, Some(body), None, &control).unwrap();
     let mut reader = answer.into_body();

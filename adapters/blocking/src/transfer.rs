@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 
 use http::Response;
 use windlass_core::call::{
-    Interrupted, Keep, Payload, TransferId, TransportError, TransportErrorKind,
+    Body, Interrupted, Keep, Payload, TransferId, TransportError, TransportErrorKind,
 };
 use windlass_core::{Call, Done, Job, Origin, TaskId};
 use windlass_store::driver::{Credentials, Observer, Proxy, Route, find_credentials};
 use windlass_store::{Incoming, OutgoingReader, Stores};
 
 use crate::control::Control;
-use crate::exchange::{Exchanges, Inflow, Upload, read_interrupted};
+use crate::exchange::{Content, Exchanges, Inflow, Upload, read_interrupted};
 
 /// What one read of a body takes at most: as much as a connection has read.
 const BUFFER: usize = 64 * 1024;
@@ -63,55 +63,34 @@ impl Context {
         }
     }
 
-    fn exchange(&self, mut call: Box<Call>, control: &Arc<Control>) -> Done {
+    fn exchange(&self, call: Box<Call>, control: &Arc<Control>) -> Done {
         let _entered = control.enter();
-        let mut body = match self.open(&mut call) {
+        let mut body = match Stored::open(self, &call) {
             Ok(body) => body,
             Err(why) => return call.finish(Err(why)),
         };
-        let failure = body.as_ref().map(|(reader, _)| reader.failure());
-        let mut progress = Progress::new(&self.watching, &call);
         let result = {
-            let mut moved = |more| progress.add(more);
-            let upload = body.as_mut().map(|(reader, len)| {
-                Upload::new(reader as &mut dyn Read, *len, control, &mut moved)
+            let upload = body.as_mut().map(|stored| {
+                let len = stored.body.len;
+                Upload::new(stored, len, control)
             });
             let proxy = self.proxy(call.origin());
             self.exchanges
                 .send(call.request(), upload, proxy.as_ref(), control)
         };
-        if body.is_some() {
-            progress.end();
-        }
+        let failure = body.and_then(Stored::end);
         let response = match result {
             Ok(response) => response,
             Err(Interrupted::Aborted) => return call.finish(Err(Interrupted::Aborted)),
-            Err(why) => {
-                let source = failure.and_then(|failure| failure.take());
-                return call.finish(Err(source.unwrap_or(why)));
-            }
+            Err(why) => return call.finish(Err(failure.unwrap_or(why))),
         };
         if control.is_deaf() && response.status().is_success() {
             let why = "the peer agreed before it had heard everything";
             let why = TransportError::new(TransportErrorKind::Reset, why);
             return call.finish(Err(Interrupted::Transport(why)));
         }
+        let progress = Progress::new(&self.watching, &call);
         self.receive(call, response, progress, control)
-    }
-
-    /// The request's body, if it is a stored blob, and its length.
-    fn open(&self, call: &mut Call) -> Result<Option<(OutgoingReader, u64)>, Interrupted> {
-        let outgoing = call.outgoing();
-        let Payload::Body(body) = call.request().body() else {
-            return Ok(None);
-        };
-        let Some(outgoing) = outgoing else {
-            let why = TransportError::new(TransportErrorKind::Other, "unknown digest algorithm");
-            return Err(Interrupted::NotSent(why));
-        };
-        let reader = self.stores.outgoing(body, outgoing);
-        let reader = reader.map_err(Interrupted::Store)?;
-        Ok(Some((reader, body.len)))
     }
 
     fn receive(
@@ -146,6 +125,65 @@ impl Context {
     fn proxy(&self, origin: &Origin) -> Option<Proxy> {
         self.route.as_ref()?.proxy(origin)
     }
+}
+
+/// A stored blob on its way out, with what watches it.
+struct Stored<'a> {
+    context: &'a Context,
+    call: &'a Call,
+    body: &'a Body,
+    reader: OutgoingReader,
+    progress: Progress<'a>,
+}
+
+impl<'a> Stored<'a> {
+    /// The call's body, if it is a stored blob.
+    fn open(context: &'a Context, call: &'a Call) -> Result<Option<Self>, Interrupted> {
+        let Payload::Body(body) = call.request().body() else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            context,
+            call,
+            body,
+            reader: read_stored(context, call, body)?,
+            progress: Progress::new(&context.watching, call),
+        }))
+    }
+
+    /// Why its bytes could not be had, if that ended the request.
+    fn end(mut self) -> Option<Interrupted> {
+        self.progress.end();
+        self.reader.failure().take()
+    }
+}
+
+impl Read for Stored<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.progress.add(read as u64);
+        Ok(read)
+    }
+}
+
+impl Content for Stored<'_> {
+    fn rewind(&mut self) -> Result<(), Interrupted> {
+        if let Some(why) = self.reader.failure().take() {
+            return Err(why);
+        }
+        self.reader = read_stored(self.context, self.call, self.body)?;
+        self.progress.position = self.call.starts_at();
+        Ok(())
+    }
+}
+
+fn read_stored(context: &Context, call: &Call, body: &Body) -> Result<OutgoingReader, Interrupted> {
+    let Some(outgoing) = call.outgoing() else {
+        let why = TransportError::new(TransportErrorKind::Other, "unknown digest algorithm");
+        return Err(Interrupted::NotSent(why));
+    };
+    let reader = context.stores.outgoing(body, outgoing);
+    reader.map_err(Interrupted::Store)
 }
 
 /// One transfer less when it is dropped.

@@ -15,6 +15,7 @@ use windlass_core::{
     StoreId, Task, TaskId, Time,
 };
 
+pub use crate::kept::KeptConnections;
 use crate::layout::Layout;
 use crate::store::Store;
 use crate::stores::Stores;

@@ -17,6 +17,7 @@ compile_error!("windlass-store works on Unix only");
 
 pub mod driver;
 mod incoming;
+mod kept;
 mod layout;
 mod outgoing;
 mod pace;

@@ -44,7 +44,7 @@ pub fn exchange<B: AsRef<[u8]>>(
     mut call: Box<Call>,
     answer: impl FnOnce(Request<Vec<u8>>) -> Result<Response<B>, TransportError>,
 ) -> Done {
-    let request = match whole(stores, &mut call) {
+    let request = match whole(stores, &call) {
         Ok(request) => request,
         Err(why) => return call.finish(Err(why)),
     };
@@ -66,7 +66,7 @@ pub fn exchange<B: AsRef<[u8]>>(
 }
 
 /// The request with its body read to its end.
-fn whole(stores: &Stores, call: &mut Call) -> Result<Request<Vec<u8>>, Interrupted> {
+fn whole(stores: &Stores, call: &Call) -> Result<Request<Vec<u8>>, Interrupted> {
     let outgoing = call.outgoing();
     let sent = call.request();
     let mut body = Vec::new();

@@ -240,8 +240,9 @@ impl Call {
     }
 
     /// The hash and meter for this request's body, if it carries a blob. Every byte read from the
-    /// source goes through it, and only what it releases may be sent.
-    pub fn outgoing(&mut self) -> Option<Outgoing> {
+    /// source goes through it, and only what it releases may be sent. Each time it is a new one, for
+    /// a body that is read from its first byte.
+    pub fn outgoing(&self) -> Option<Outgoing> {
         let Payload::Body(body) = self.request.body() else {
             return None;
         };

@@ -275,13 +275,13 @@ fn a_body_goes_out_through_its_meter() {
     let sends = |payload| call_of(Method::PUT, payload, Expect::Head);
     assert!(sends(Payload::Empty).outgoing().is_none());
     let bytes = Payload::Bytes(b"x"[..].into());
-    let mut small = sends(bytes).for_transfer(TransferId(2), Some(digest()));
+    let small = sends(bytes).for_transfer(TransferId(2), Some(digest()));
     assert!(small.outgoing().is_none());
     assert!(
         sends(body(0)).outgoing().is_none(),
         "nobody knows its digest"
     );
-    let mut call = sends(body(5)).for_transfer(TransferId(2), Some(digest()));
+    let call = sends(body(5)).for_transfer(TransferId(2), Some(digest()));
     assert_eq!(call.transfer(), Some(TransferId(2)));
     assert_eq!(call.starts_at(), 5);
     assert_eq!(call.origin(), &origin());

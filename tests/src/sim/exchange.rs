@@ -84,8 +84,8 @@ impl Delivery {
 
 impl World<'_> {
     /// One exchange from its request to its end.
-    pub(crate) fn http(&mut self, process: usize, mut call: Box<Call>, unwanted: bool) -> Ran {
-        let request = match self.request(process, &mut call) {
+    pub(crate) fn http(&mut self, process: usize, call: Box<Call>, unwanted: bool) -> Ran {
+        let request = match self.request(process, &call) {
             Ok(request) => request,
             Err(reason) => return Ran::Done(call.finish(Err(reason))),
         };
@@ -261,7 +261,7 @@ impl World<'_> {
     }
 
     /// The request as a server sees it, its body read to its end.
-    fn request(&mut self, process: usize, call: &mut Call) -> Result<Request, Interrupted> {
+    fn request(&mut self, process: usize, call: &Call) -> Result<Request, Interrupted> {
         let outgoing = call.outgoing();
         let sent = call.request();
         let target = sent.uri().path_and_query().map_or("/", |it| it.as_str());

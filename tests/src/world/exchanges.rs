@@ -48,8 +48,8 @@ pub(super) struct Rule {
 
 impl World {
     /// One exchange from head to end. Gives the call back if it hangs.
-    pub(super) fn http(&mut self, mut call: Box<Call>) -> Result<Done, Box<Call>> {
-        let request = match self.request(&mut call) {
+    pub(super) fn http(&mut self, call: Box<Call>) -> Result<Done, Box<Call>> {
+        let request = match self.request(&call) {
             Ok(request) => request,
             Err(reason) => return Ok(call.finish(Err(reason))),
         };
@@ -96,7 +96,7 @@ impl World {
     }
 
     /// The request as a server sees it, its body read to its end.
-    fn request(&self, call: &mut Call) -> Result<Request, Interrupted> {
+    fn request(&self, call: &Call) -> Result<Request, Interrupted> {
         let outgoing = call.outgoing();
         let sent = call.request();
         let target = sent.uri().path_and_query().map_or("/", |it| it.as_str());
