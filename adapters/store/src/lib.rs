@@ -7,6 +7,7 @@
 //! - [`Incoming`], [`OutgoingReader`]: bodies on their way into and out of a store.
 //! - [`exchange`]: an exchange against a function instead of a connection, for tests.
 //! - [`TapeFile`]: a file that a session is recorded in.
+//! - [`read_file`]: a file that people named, read within bounds.
 //! - [`driver`]: the vocabulary that the blocking and the async client have in common.
 //!
 //! This crate must not know what goes over HTTP. It needs Unix: locks that end with their process, and files that
@@ -15,6 +16,7 @@
 #[cfg(not(unix))]
 compile_error!("windlass-store works on Unix only");
 
+mod bounded;
 pub mod driver;
 mod incoming;
 mod kept;
@@ -26,6 +28,7 @@ mod stores;
 mod tape;
 mod whole;
 
+pub use bounded::read_file;
 pub use incoming::Incoming;
 pub use layout::{Layout, Spool};
 pub use outgoing::{Failure, OutgoingReader};

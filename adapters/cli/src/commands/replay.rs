@@ -1,18 +1,22 @@
 //! `windlass replay`: what a tape says, and whether it still holds.
 
-use std::fs;
-
 use serde_json::json;
 use windlass_core::tape::{ReplayError, replay};
+use windlass_store::read_file;
 
 use super::Context;
 use crate::args::Replay;
 use crate::exit::Problem;
 
+/// The largest tape: most have less than 1 MiB.
+const LARGEST: u64 = 64 << 20;
+
 pub(super) fn run(context: &Context, wanted: &Replay) -> Result<(), Problem> {
     let file = wanted.file.display();
-    let text = fs::read_to_string(&wanted.file)
+    let bytes = read_file(&wanted.file, LARGEST)
         .map_err(|error| Problem::Usage(format!("cannot read {file}: {error}")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Problem::Usage(format!("{file} is no tape: it is not UTF-8")))?;
     let replay = replay(&text);
     let printer = &context.printer;
     if printer.is_json() && replay.end.is_ok() {
