@@ -191,3 +191,29 @@ fn the_wrong_scheme_is_answered_with_the_right_option() {
         assert!(said.contains(&hint), "{words:?}: {said}");
     }
 }
+
+/// Credentials that cannot be read are no credentials, and the error names the file.
+#[cfg(unix)]
+#[test]
+fn a_configuration_that_never_ends_is_named() {
+    let server = registry(Auth::Basic(windlass_testbed::Basic {
+        users: common::users(),
+        ..windlass_testbed::Basic::default()
+    }));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config.json");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.is_ok_and(|status| status.success()), "a pipe");
+    let config = folder.path().to_str().expect("UTF-8");
+    let words = ["digest", &format!("{}/app:v1", server.host())];
+    for is_pipe in [true, false] {
+        if !is_pipe {
+            std::fs::remove_file(&path).expect("it is there");
+            let file = std::fs::File::create(&path).and_then(|file| file.set_len(1 << 40));
+            file.expect("a sparse file");
+        }
+        let output = windlass(&words, &[("DOCKER_CONFIG", config)]);
+        let said = failed(&output, 4);
+        assert!(said.contains(path.to_str().expect("UTF-8")), "{said}");
+    }
+}

@@ -197,3 +197,67 @@ fn no_password_on_standard_input_is_a_usage_error() {
         "error: no password on standard input\n"
     );
 }
+
+/// What cannot be read does not count as unset: a proxy would be passed over, or other credentials used.
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_no_text_is_named() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let value = std::ffi::OsStr::from_bytes(b"http://alice:s3cret@127.0.0.1:9/\xff");
+    for variable in [
+        "HTTPS_PROXY",
+        "https_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+        "DOCKER_AUTH_CONFIG",
+        "DOCKER_CONFIG",
+        "HOME",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_windlass"))
+            .args(["digest", "r.invalid/a", "--retries", "0", "--timeout", "3"])
+            .env_clear()
+            .env(variable, value)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the program starts");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{variable}: {said}");
+        assert!(said.contains(variable), "{said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
+/// A pipe that nothing writes to, and a file of a terabyte, are named and not waited for.
+#[cfg(unix)]
+#[test]
+fn files_that_never_end_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fifo = folder.path().join("fifo");
+    let made = Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.is_ok_and(|status| status.success()), "a pipe");
+    let large = folder.path().join("large");
+    let file = std::fs::File::create(&large).and_then(|file| file.set_len(1 << 40));
+    file.expect("a sparse file");
+    for path in [&fifo, &large] {
+        let path = path.to_str().expect("UTF-8");
+        let as_option = windlass(&["digest", "r.invalid/a", "--ca-cert", path]);
+        let as_tape = windlass(&["replay", path]);
+        let as_variable = Command::new(env!("CARGO_BIN_EXE_windlass"))
+            .args(["digest", "r.invalid/a"])
+            .env_clear()
+            .env("SSL_CERT_FILE", path)
+            .output()
+            .expect("the program starts");
+        for output in [as_option, as_tape, as_variable] {
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(
+                said.contains("cannot read") && said.contains(path),
+                "{said}"
+            );
+        }
+    }
+}

@@ -5,8 +5,8 @@
 //! credential is asked for: a broken file is no obstacle to work that needs none.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -15,12 +15,18 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::reference::Repository;
 use windlass_core::{Origin, Registry, Scheme};
 use windlass_store::driver::Credentials;
+use windlass_store::read_file;
 
-use crate::set;
+use crate::{VariableError, set};
+
+/// The largest file that is read.
+const LARGEST: u64 = 4 << 20;
 
 /// Credentials as `docker login` leaves them: `DOCKER_AUTH_CONFIG`, then `config.json`.
 ///
@@ -31,7 +37,8 @@ use crate::set;
 /// ```no_run
 /// use windlass_config::DockerConfig;
 ///
-/// let credentials = DockerConfig::from_variables(|name| std::env::var(name).ok());
+/// let credentials = DockerConfig::from_variables(|name| std::env::var_os(name))?;
+/// # Ok::<(), windlass_config::VariableError>(())
 /// ```
 pub struct DockerConfig {
     sources: Vec<Source>,
@@ -41,19 +48,26 @@ impl DockerConfig {
     /// The files that docker would read: the text of `DOCKER_AUTH_CONFIG` (CRED-02), then
     /// `$DOCKER_CONFIG/config.json`, else `config.json` in `.docker` of the home folder (CRED-01).
     /// Without a home folder there is no file. A missing file is an empty one.
-    pub fn from_variables(variables: impl Fn(&str) -> Option<String>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// If the value of one of these variables cannot be read.
+    pub fn from_variables(
+        variables: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, VariableError> {
         let mut sources = Vec::new();
-        if let Some(text) = set(&variables, "DOCKER_AUTH_CONFIG") {
+        if let Some(text) = set(&variables, "DOCKER_AUTH_CONFIG")? {
             sources.push(Source::text("DOCKER_AUTH_CONFIG", text.as_bytes()));
         }
         let home = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
-        let folder = set(&variables, "DOCKER_CONFIG")
-            .map(PathBuf::from)
-            .or_else(|| set(&variables, home).map(|home| Path::new(&home).join(".docker")));
+        let folder = match set(&variables, "DOCKER_CONFIG")? {
+            Some(folder) => Some(PathBuf::from(folder)),
+            None => set(&variables, home)?.map(|home| Path::new(&home).join(".docker")),
+        };
         if let Some(folder) = folder {
             sources.push(Source::file(folder.join("config.json")));
         }
-        Self { sources }
+        Ok(Self { sources })
     }
 
     /// One file of that form, wherever it is.
@@ -116,19 +130,12 @@ struct Source {
     /// How messages name it.
     label: String,
     path: Option<PathBuf>,
-    content: OnceLock<Result<Content, String>>,
+    content: OnceLock<Result<Members, String>>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Content {
-    #[serde(default)]
-    auths: Option<BTreeMap<String, Option<Entry>>>,
-    #[serde(default)]
-    cred_helpers: Option<BTreeMap<String, String>>,
-    #[serde(default)]
-    creds_store: Option<String>,
-}
+/// The members of an object. Each is read when it is needed: what is wrong with the entry of another
+/// registry, or with a member that is not used, does not matter.
+type Members = BTreeMap<String, Box<RawValue>>;
 
 /// An entry of `auths` (CRED-03). An empty text is as good as none.
 #[derive(Default, Deserialize)]
@@ -164,14 +171,16 @@ impl Source {
         }
     }
 
-    fn content(&self) -> Result<&Content, &String> {
+    fn content(&self) -> Result<&Members, &String> {
         self.content
-            .get_or_init(|| match self.path.as_deref().map(fs::read) {
-                None => Ok(Content::default()),
-                Some(Ok(text)) => parse(&self.label, &text),
-                Some(Err(error)) if is_missing(&error) => Ok(Content::default()),
-                Some(Err(error)) => Err(format!("cannot read {}: {error}", self.label)),
-            })
+            .get_or_init(
+                || match self.path.as_deref().map(|path| read_file(path, LARGEST)) {
+                    None => Ok(Members::default()),
+                    Some(Ok(text)) => parse(&self.label, &text),
+                    Some(Err(error)) if is_missing(&error) => Ok(Members::default()),
+                    Some(Err(error)) => Err(format!("cannot read {}: {error}", self.label)),
+                },
+            )
             .as_ref()
     }
 
@@ -179,37 +188,62 @@ impl Source {
     fn answer(&self, wanted: &Wanted<'_>) -> Result<Option<CredentialAnswer>, String> {
         let content = self.content().map_err(String::clone)?;
         let mut failed = None;
-        for (key, entry) in by_fit(content.auths.iter().flatten(), wanted) {
-            match entry.as_ref().map(Entry::credential) {
-                None | Some(Ok(None)) => {}
-                Some(Ok(answer)) => return Ok(answer),
-                Some(Err(why)) => {
-                    failed.get_or_insert_with(|| {
-                        format!("{}: the `auth` of {key} {why}", self.label)
-                    });
+        let auths: Members = self.part("`auths`", text(content, "auths"))?;
+        for (key, entry) in by_fit(auths.iter(), wanted) {
+            let found = match self.part(&format!("the entry of {key}"), entry.get()) {
+                Ok(entry) => Entry::credential(&entry)
+                    .map_err(|why| format!("{}: the `auth` of {key} {why}", self.label)),
+                Err(why) => Err(why),
+            };
+            match found {
+                Ok(None) => {}
+                Ok(answer) => return Ok(answer),
+                Err(why) => {
+                    failed.get_or_insert(why);
                 }
             }
         }
-        failed
-            .or_else(|| self.helper(content, wanted))
-            .map_or(Ok(None), Err)
+        match failed {
+            Some(why) => Err(why),
+            None => self.helper(content, wanted)?.map_or(Ok(None), Err),
+        }
+    }
+
+    /// A part of the file as what it should be; as empty if it is not there or `null`. An error does not
+    /// quote it: it may hold a password.
+    fn part<T>(&self, what: &str, part: &str) -> Result<T, String>
+    where
+        T: Default + DeserializeOwned,
+    {
+        let read: Result<Option<T>, _> = serde_json::from_str(part);
+        read.map(Option::unwrap_or_default).map_err(|_| {
+            let label = &self.label;
+            format!("{label}: {what} is not what docker's configuration should look like")
+        })
     }
 
     /// Why a helper's credential cannot be had, if a helper is in charge (CRED-06).
-    fn helper(&self, content: &Content, wanted: &Wanted<'_>) -> Option<String> {
-        let own = by_fit(content.cred_helpers.iter().flatten(), wanted)
-            .into_iter()
-            .map(|(_, helper)| helper)
-            .next();
-        let helper = own
-            .or(content.creds_store.as_ref())
-            .filter(|helper| !helper.is_empty())?;
-        Some(format!(
+    fn helper(&self, content: &Members, wanted: &Wanted<'_>) -> Result<Option<String>, String> {
+        let helpers: Members = self.part("`credHelpers`", text(content, "credHelpers"))?;
+        let own = by_fit(helpers.iter(), wanted).into_iter().next();
+        let helper: String = match own {
+            Some((key, helper)) => self.part(&format!("the helper of {key}"), helper.get())?,
+            None => self.part("`credsStore`", text(content, "credsStore"))?,
+        };
+        if helper.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(format!(
             "credential helper `docker-credential-{helper}` is configured for {} in {} but this \
              version cannot run helpers; use --username and --password-stdin",
             wanted.key, self.label
-        ))
+        )))
     }
+}
+
+/// A member as it stands in the file; `null` if it is not there.
+fn text<'a>(members: &'a Members, name: &str) -> &'a str {
+    members.get(name).map_or("null", |member| member.get())
 }
 
 impl Entry {
@@ -239,15 +273,18 @@ fn basic(username: &str, password: &str) -> CredentialAnswer {
     }
 }
 
-/// Base64 of `user:password`, split at the first colon (CRED-04). Padding may be missing.
+/// Base64 of `user:password`, split at the first colon (CRED-04). Padding may be missing, and there may
+/// be white space anywhere: `base64` without `-w0` breaks lines.
 fn decode(auth: &str) -> Result<CredentialAnswer, &'static str> {
     const FORGIVING: GeneralPurpose = GeneralPurpose::new(
         &alphabet::STANDARD,
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+        GeneralPurposeConfig::new()
+            .with_decode_allow_trailing_bits(true)
+            .with_decode_padding_mode(DecodePaddingMode::Indifferent),
     );
-    let bytes = FORGIVING
-        .decode(auth.trim())
-        .map_err(|_| "is not valid base64")?;
+    let mut auth = auth.to_owned();
+    auth.retain(|char| !char.is_ascii_whitespace());
+    let bytes = FORGIVING.decode(auth).map_err(|_| "is not valid base64")?;
     let text = String::from_utf8(bytes).map_err(|_| "is not text")?;
     let (username, password) = text
         .split_once(':')
@@ -260,9 +297,9 @@ fn decode(auth: &str) -> Result<CredentialAnswer, &'static str> {
 
 /// Reads a file of docker's form. The message tells where it is broken and not how: serde_json's
 /// own words quote the text, which may be a password.
-fn parse(label: &str, text: &[u8]) -> Result<Content, String> {
+fn parse(label: &str, text: &[u8]) -> Result<Members, String> {
     if text.trim_ascii().is_empty() {
-        return Ok(Content::default());
+        return Ok(Members::default());
     }
     serde_json::from_slice(text).map_err(|error| {
         let what = if error.is_data() {
@@ -350,7 +387,10 @@ fn host_of(key: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::among;
 
     fn config(json: &str) -> DockerConfig {
         DockerConfig {
@@ -391,6 +431,15 @@ mod tests {
             ("dTpwOnE", Ok(("u", "p:q"))),
             ("dTo=", Ok(("u", ""))),
             ("dTpwAAA=", Ok(("u", "p"))),
+            ("dTpwOnF=", Ok(("u", "p:q"))),
+            ("dTpw\\n", Ok(("u", "p"))),
+            (" dTpw\\r\\nOnE= \\n", Ok(("u", "p:q"))),
+            ("d T\\tp\\nw", Ok(("u", "p"))),
+            ("dTpw\\nOnE", Ok(("u", "p:q"))),
+            (
+                "dTpw\\u00a0",
+                Err("FILE: the `auth` of r.example is not valid base64"),
+            ),
             (
                 "OnA=",
                 Err("FILE: the `auth` of r.example has no user name"),
@@ -553,8 +602,7 @@ mod tests {
     fn broken_files_say_where_and_quote_nothing() {
         let table = [
             ("{\n  \"auths\": {", "line 2"),
-            ("{\"auths\": \"s3cret\"}", "line 1"),
-            ("{\"auths\": {\"r.example\": {\"auth\": 5}}}", "line 1"),
+            ("[\"s3cret\"]", "line 1"),
             ("not json: s3cret", "line 1"),
         ];
         for (text, position) in table {
@@ -564,6 +612,109 @@ mod tests {
             assert!(why.starts_with("FILE is not"), "{why}");
             assert!(why.contains(position), "{why}");
             assert!(!why.contains("s3cret"), "{why}");
+        }
+    }
+
+    /// What is wrong elsewhere in the file is no reason to fail, what is wrong here is one.
+    #[test]
+    fn only_what_is_used_has_to_be_right() {
+        let good = r#""r.example":{"auth":"dTpw"}"#;
+        let wrong = |what: &str| {
+            CredentialAnswer::Failed(format!(
+                "FILE: {what} is not what docker's configuration should look like"
+            ))
+        };
+        let table = [
+            (format!(r#"{{"auths":{{"o.example":5,{good}}}}}"#), basic("u", "p")),
+            (
+                format!(r#"{{"auths":{{"o.example":{{"auth":[1]}},{good}}}}}"#),
+                basic("u", "p"),
+            ),
+            (
+                format!(r#"{{"auths":{{"o.example":{{"auth":"!!"}},{good}}}}}"#),
+                basic("u", "p"),
+            ),
+            (
+                format!(r#"{{"auths":{{{good}}},"credHelpers":7,"credsStore":{{}}}}"#),
+                basic("u", "p"),
+            ),
+            (
+                format!(r#"{{"HttpHeaders":null,"plugins":[{{}}],"auths":{{{good}}},"x":"\ud800"}}"#),
+                basic("u", "p"),
+            ),
+            (
+                r#"{"auths":{"r.example":{"auth":"dTpw","email":null,"identitytoken":null,"x":5}}}"#
+                    .to_owned(),
+                basic("u", "p"),
+            ),
+            (
+                r#"{"auths":null,"credHelpers":null,"credsStore":null}"#.to_owned(),
+                CredentialAnswer::None,
+            ),
+            (
+                r#"{"auths":{"r.example":null},"credHelpers":{"r.example":null,"o.example":5}}"#
+                    .to_owned(),
+                CredentialAnswer::None,
+            ),
+            (r#"{"auths":"s3cret"}"#.to_owned(), wrong("`auths`")),
+            (
+                r#"{"auths":{"r.example":{"auth":5}}}"#.to_owned(),
+                wrong("the entry of r.example"),
+            ),
+            (
+                r#"{"auths":{"r.example":"s3cret"}}"#.to_owned(),
+                wrong("the entry of r.example"),
+            ),
+            (
+                r#"{"auths":{},"credHelpers":["s3cret"]}"#.to_owned(),
+                wrong("`credHelpers`"),
+            ),
+            (
+                r#"{"credHelpers":{"r.example":["s3cret"]}}"#.to_owned(),
+                wrong("the helper of r.example"),
+            ),
+            (r#"{"credsStore":["s3cret"]}"#.to_owned(), wrong("`credsStore`")),
+        ];
+        for (text, expected) in table {
+            assert_eq!(ask(&config(&text), "r.example"), expected, "{text}");
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_variable_that_is_no_text_is_an_error() {
+        let home = ("HOME", "/home/alice");
+        for (bad, others, is_error) in [
+            ("DOCKER_AUTH_CONFIG", &[home][..], true),
+            ("DOCKER_CONFIG", &[home], true),
+            ("HOME", &[], true),
+            ("HOME", &[("DOCKER_CONFIG", "/etc/docker")], false),
+        ] {
+            let read = DockerConfig::from_variables(crate::with_bad(bad, others));
+            assert_eq!(read.is_err(), is_error, "{bad}");
+            if let Err(error) = read {
+                assert_eq!(error.name(), bad);
+                let said = format!("{error} {error:?}");
+                assert!(said.contains(bad) && !said.contains("s3cret"), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn files_are_bounded() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config.json");
+        let entry = r#"{"auths":{"r.example":{"auth":"dTpw"}}}"#;
+        fs::write(&path, entry).expect("a file");
+        let file = fs::File::options().write(true).open(&path);
+        let resized = file.and_then(|file| file.set_len(LARGEST + 1));
+        resized.expect("a sparse file");
+        for path in [path, "/dev/zero".into(), "/dev/null".into()] {
+            let label = path.display().to_string();
+            let CredentialAnswer::Failed(why) = ask(&DockerConfig::file(path), "r.example") else {
+                panic!("{label} is not read");
+            };
+            assert!(why.starts_with(&format!("cannot read {label}: ")), "{why}");
         }
     }
 
@@ -579,11 +730,8 @@ mod tests {
         let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
         let home = text(folder.path());
         let asked = |variables: &[(&str, &str)]| {
-            let find = |name: &str| {
-                let found = variables.iter().find(|(n, _)| *n == name);
-                found.map(|(_, value)| (*value).to_owned())
-            };
-            user(&ask(&DockerConfig::from_variables(find), "r.example"))
+            let config = DockerConfig::from_variables(among(variables));
+            user(&ask(&config.expect("text"), "r.example"))
         };
         let home_variable = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
 

@@ -4,12 +4,15 @@
 //! - [`DockerConfig`]: credentials from docker's `config.json`;
 //! - [`Explicit`]: a user name and password given by hand, for named registries only;
 //! - [`Proxies`]: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`;
+//! - [`VariableError`]: a variable that is no text, which is not passed over;
 //! - [`trust()`]: certificate authorities, from files and from `SSL_CERT_FILE`, `SSL_CERT_DIR`.
 //!
 //! Nothing here reads the environment on its own: each takes a function from a variable's name to
 //! its value, so a program decides what it listens to, and a test needs no variables.
 //!
 //! This crate must not know the protocol: it answers which credential, which proxy, which roots.
+
+use std::ffi::OsString;
 
 mod docker;
 mod explicit;
@@ -21,7 +24,51 @@ pub use explicit::Explicit;
 pub use proxy::{Proxies, ProxyError};
 pub use trust::{TrustError, trust};
 
+/// A variable whose value cannot be read. It counts neither as set nor as unset: what it was to say, a
+/// proxy or whose credentials, must not be passed over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the value of the variable {name} is not valid UTF-8")]
+pub struct VariableError {
+    name: &'static str,
+}
+
+impl VariableError {
+    /// The variable.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
 /// The variable's value if it is set and not empty: an empty variable counts as unset.
-fn set(variables: &impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
-    variables(name).filter(|value| !value.is_empty())
+fn set(
+    variables: &impl Fn(&str) -> Option<OsString>,
+    name: &'static str,
+) -> Result<Option<String>, VariableError> {
+    let value = variables(name).filter(|value| !value.is_empty());
+    let value = value.map(OsString::into_string).transpose();
+    // The value is not repeated: it may be a password.
+    value.map_err(|_| VariableError { name })
+}
+
+/// A lookup among these variables, for tests.
+#[cfg(test)]
+fn among<'a>(variables: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<OsString> + 'a {
+    |name| {
+        let found = variables.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.into())
+    }
+}
+
+/// The same, with one whose value is no text.
+#[cfg(all(test, unix))]
+fn with_bad<'a>(
+    bad: &'a str,
+    variables: &'a [(&'a str, &'a str)],
+) -> impl Fn(&str) -> Option<OsString> + 'a {
+    use std::os::unix::ffi::OsStringExt as _;
+    let among = among(variables);
+    move |name| match name == bad {
+        true => Some(OsString::from_vec(b"http://s3cret\xff".to_vec())),
+        false => among(name),
+    }
 }

@@ -4,20 +4,22 @@
 //! `ALL_PROXY` added as curl has it. One difference: what cannot be understood is an error as soon
 //! as it is needed, where others go on without the proxy.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
 
 use windlass_core::{Origin, Scheme};
 use windlass_store::driver::{Proxy, Route};
 
-use crate::set;
+use crate::{VariableError, set};
 
 /// Which origins are reached through a proxy.
 #[derive(Clone, Debug)]
 pub struct Proxies {
     http: Named,
     https: Named,
-    direct: Vec<Direct>,
+    /// What `NO_PROXY` says. Without knowing it, what a proxy is for is not known.
+    direct: Result<Vec<Direct>, ProxyError>,
 }
 
 /// What the variables say about one scheme: no proxy, this one, or one that cannot be used.
@@ -54,11 +56,9 @@ impl Proxies {
     ///
     /// A proxy whose URL cannot be understood, or that is of a kind that windlass does not speak,
     /// matters only where it would be used: see [`check`](Self::check).
-    pub fn from_variables(variables: impl Fn(&str) -> Option<String>) -> Self {
+    pub fn from_variables(variables: impl Fn(&str) -> Option<OsString>) -> Self {
         let first = |names: &[&'static str]| -> Named {
-            let found = names
-                .iter()
-                .find_map(|name| Some((*name, set(&variables, name)?)));
+            let found = first_set(&variables, names)?;
             found
                 .map(|(variable, text)| parse(&text).map_err(|why| ProxyError { variable, why }))
                 .transpose()
@@ -68,20 +68,21 @@ impl Proxies {
             Ok(None) => all.clone(),
             Ok(Some(_)) | Err(_) => named,
         };
-        let is_cgi = set(&variables, "REQUEST_METHOD").is_some();
+        let is_cgi = variables("REQUEST_METHOD").is_some_and(|value| !value.is_empty());
         let http = first(if is_cgi {
             &["http_proxy"]
         } else {
             &["HTTP_PROXY", "http_proxy"]
         });
         let https = first(&["HTTPS_PROXY", "https_proxy"]);
-        let direct = set(&variables, "NO_PROXY")
-            .or_else(|| set(&variables, "no_proxy"))
-            .unwrap_or_default();
+        let direct = first_set(&variables, &["NO_PROXY", "no_proxy"]).map(|list| {
+            let (_, list) = list.unwrap_or_default();
+            list.split([',', ' ', '\t']).filter_map(entry).collect()
+        });
         Self {
             http: or_all(http),
             https: or_all(https),
-            direct: direct.split([',', ' ', '\t']).filter_map(entry).collect(),
+            direct,
         }
     }
 
@@ -103,13 +104,17 @@ impl Proxies {
     }
 
     fn select(&self, scheme: Scheme, host: &str, port: u16) -> Result<Option<&Proxy>, ProxyError> {
-        if self.direct.iter().any(|entry| entry.covers(host, port)) {
-            return Ok(None);
-        }
         let named = match scheme {
             Scheme::Http => &self.http,
             Scheme::Https => &self.https,
         };
+        if matches!(named, Ok(None)) {
+            return Ok(None);
+        }
+        let direct = self.direct.as_ref().map_err(|error| *error)?;
+        if direct.iter().any(|entry| entry.covers(host, port)) {
+            return Ok(None);
+        }
         named.as_ref().map(Option::as_ref).map_err(|error| *error)
     }
 }
@@ -147,6 +152,19 @@ impl Direct {
             }
         }
     }
+}
+
+/// The first of these variables that is set, and its value.
+fn first_set(
+    variables: &impl Fn(&str) -> Option<OsString>,
+    names: &[&'static str],
+) -> Result<Option<(&'static str, String)>, ProxyError> {
+    for name in names {
+        if let Some(value) = set(variables, name)? {
+            return Ok(Some((*name, value)));
+        }
+    }
+    Ok(None)
 }
 
 /// An IPv6 address may stand in brackets.
@@ -277,17 +295,24 @@ impl fmt::Display for ProxyError {
     }
 }
 
+impl From<VariableError> for ProxyError {
+    fn from(error: VariableError) -> Self {
+        Self {
+            variable: error.name(),
+            why: "is not valid UTF-8",
+        }
+    }
+}
+
 impl std::error::Error for ProxyError {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::among;
 
     fn read(variables: &[(&str, &str)]) -> Proxies {
-        Proxies::from_variables(|name| {
-            let found = variables.iter().find(|(n, _)| *n == name);
-            found.map(|(_, value)| (*value).to_owned())
-        })
+        Proxies::from_variables(among(variables))
     }
 
     fn url(proxies: &Proxies, scheme: Scheme, host: &str, port: u16) -> Option<String> {
@@ -463,6 +488,50 @@ mod tests {
                 blamed.is_none() || !is_direct,
                 "never past it: {variables:?} {origin}"
             );
+        }
+    }
+
+    /// A value that cannot be read does not mean that there is no proxy.
+    #[test]
+    #[cfg(unix)]
+    fn what_is_no_text_is_not_passed_over() {
+        let (proxied, http) = ("https://r.example", "http://r.example");
+        let here = "http://127.0.0.1:5000";
+        // (the variable, others, origin, whether it is an error)
+        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, bool);
+        let proxy = ("ALL_PROXY", "proxy");
+        let table: &[Row<'_>] = &[
+            ("HTTPS_PROXY", &[], proxied, true),
+            ("https_proxy", &[], proxied, true),
+            ("HTTPS_PROXY", &[("https_proxy", "proxy")], proxied, true),
+            ("https_proxy", &[("HTTPS_PROXY", "proxy")], proxied, false),
+            ("HTTPS_PROXY", &[], http, false),
+            ("HTTP_PROXY", &[], http, true),
+            ("http_proxy", &[], http, true),
+            ("HTTP_PROXY", &[], proxied, false),
+            ("HTTP_PROXY", &[("REQUEST_METHOD", "GET")], http, false),
+            ("ALL_PROXY", &[], proxied, true),
+            ("all_proxy", &[], http, true),
+            ("all_proxy", &[("HTTPS_PROXY", "proxy")], proxied, false),
+            ("ALL_PROXY", &[], here, false),
+            ("NO_PROXY", &[proxy], proxied, true),
+            ("no_proxy", &[proxy], http, true),
+            ("no_proxy", &[proxy, ("NO_PROXY", "x")], proxied, false),
+            ("NO_PROXY", &[], proxied, false),
+            ("NO_PROXY", &[proxy], here, false),
+        ];
+        for (bad, others, origin, is_error) in table {
+            let proxies = Proxies::from_variables(crate::with_bad(bad, others));
+            let origin: Origin = origin.parse().expect("an origin");
+            let checked = proxies.check(&origin);
+            assert_eq!(checked.is_err(), *is_error, "{bad} {others:?} {origin}");
+            if let Err(error) = checked {
+                assert_eq!(error.variable, *bad);
+                assert!(error.to_string().contains("is not valid UTF-8"), "{error}");
+                assert!(!error.to_string().contains("s3cret"), "{error}");
+                let proxy = proxies.proxy(&origin).expect("never past it");
+                assert!(proxy.url.is_empty(), "{bad}");
+            }
         }
     }
 

@@ -10,6 +10,7 @@
 //! over TLS, and not at all without one.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,9 @@ use std::sync::Arc;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use windlass_store::driver::Trust;
+use windlass_store::read_file;
 
-use crate::set;
+use crate::{VariableError, set};
 
 /// The certificate authorities to trust: `extra` files on top of the system's, or on top of those
 /// that `SSL_CERT_FILE` (one file) and `SSL_CERT_DIR` (folders, separated as in `PATH`) name
@@ -30,17 +32,18 @@ use crate::set;
 ///
 /// # Errors
 ///
-/// If a file that was named cannot be read or holds no certificate, or the folders hold none.
+/// If a file that was named cannot be read or holds no certificate, if the folders hold none, or if the
+/// value of a variable cannot be read.
 pub fn trust(
     extra: &[PathBuf],
-    variables: impl Fn(&str) -> Option<String>,
+    variables: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Trust, TrustError> {
     let mut trust = Trust::default();
     for path in extra {
         trust.extra.extend(certificates(path)?);
     }
-    let file = set(&variables, "SSL_CERT_FILE");
-    let folders = set(&variables, "SSL_CERT_DIR");
+    let file = set(&variables, "SSL_CERT_FILE")?;
+    let folders = set(&variables, "SSL_CERT_DIR")?;
     if file.is_none() && folders.is_none() {
         return Ok(trust);
     }
@@ -62,8 +65,15 @@ pub fn trust(
     Ok(trust)
 }
 
+/// The largest file of certificates: those of systems have less than 1 MiB.
+const LARGEST: u64 = 16 << 20;
+/// The largest file in a folder: most hold one certificate.
+const LARGEST_OF_MANY: u64 = 1 << 20;
+/// The most files that are read of a folder.
+const MOST_FILES: usize = 4096;
+
 fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, TrustError> {
-    let bytes = fs::read(path).map_err(|error| TrustError::Read {
+    let bytes = read_file(path, LARGEST).map_err(|error| TrustError::Read {
         path: path.to_owned(),
         error,
     })?;
@@ -86,7 +96,8 @@ fn folder_certificates(folder: &Path) -> Vec<Vec<u8>> {
     entries
         .flatten()
         .filter(|entry| entry.path().is_file())
-        .filter_map(|entry| decode(&fs::read(entry.path()).ok()?).ok())
+        .take(MOST_FILES)
+        .filter_map(|entry| decode(&read_file(&entry.path(), LARGEST_OF_MANY).ok()?).ok())
         .flatten()
         .collect()
 }
@@ -107,6 +118,9 @@ fn decode(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {
+    /// The value of a variable cannot be read.
+    #[error(transparent)]
+    Variable(#[from] VariableError),
     /// A file that was named cannot be read.
     #[error("cannot read certificates from {}: {error}", path.display())]
     Read {
@@ -149,7 +163,7 @@ mod tests {
         format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
     }
 
-    fn nothing(_: &str) -> Option<String> {
+    fn nothing(_: &str) -> Option<OsString> {
         None
     }
 
@@ -175,7 +189,7 @@ mod tests {
     fn system_roots_are_left_to_the_driver() {
         let trust = trust(&[], nothing).expect("nothing to read");
         assert!(trust.roots.is_none() && trust.extra.is_empty());
-        let trust = super::trust(&[], |_| Some(String::new())).expect("nothing to read");
+        let trust = super::trust(&[], |_| Some(OsString::new())).expect("nothing to read");
         assert!(trust.roots.is_none(), "an empty variable is unset");
     }
 
@@ -216,13 +230,52 @@ mod tests {
         for (path, expected) in table {
             let name = path.to_str().expect("UTF-8").to_owned();
             let as_option = trust(&[path], nothing).expect_err("bad").to_string();
-            let variable = |n: &str| (n == "SSL_CERT_FILE").then(|| name.clone());
+            let variable = |n: &str| (n == "SSL_CERT_FILE").then(|| name.clone().into());
             let as_variable = trust(&[], variable).expect_err("bad").to_string();
             for error in [as_option, as_variable] {
                 assert!(error.starts_with(expected), "{error}");
                 assert!(error.contains(&name), "{error}");
             }
         }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_variable_that_is_no_text_is_an_error() {
+        for bad in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            let error = trust(&[], crate::with_bad(bad, &[])).expect_err("no text");
+            assert!(error.to_string().contains(bad), "{error}");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
+    }
+
+    /// A file that is too large, or never ends, is not read whole.
+    #[test]
+    fn files_are_bounded() {
+        let folder = Folder::new();
+        let large = folder.file("large.pem", "");
+        let file = fs::File::options().write(true).open(&large);
+        let resized = file.and_then(|file| file.set_len(LARGEST + 1));
+        resized.expect("a sparse file");
+        for path in [
+            large,
+            PathBuf::from("/dev/zero"),
+            PathBuf::from("/dev/null"),
+        ] {
+            let name = path.to_str().expect("UTF-8").to_owned();
+            let as_option = trust(std::slice::from_ref(&path), nothing);
+            let variable = |n: &str| (n == "SSL_CERT_FILE").then(|| name.clone().into());
+            for error in [as_option, trust(&[], variable)] {
+                let error = error.expect_err("not read");
+                assert!(matches!(error, TrustError::Read { .. }), "{error}");
+                assert!(error.to_string().contains(&name), "{error}");
+            }
+        }
+        // In a folder it is one that holds no certificate.
+        folder.file("a.pem", pem("CERTIFICATE", b"a"));
+        let variable = |n: &str| (n == "SSL_CERT_DIR").then(|| folder.name().into());
+        let roots = trust(&[], variable).expect("one is good").roots;
+        assert_eq!(*roots.expect("a variable is set"), [b"a".to_vec()]);
     }
 
     #[test]
@@ -236,8 +289,8 @@ mod tests {
         let read = |file: Option<&str>, folders: &[&str]| {
             let folders = std::env::join_paths(folders).expect("no separators within");
             trust(&[], |name| match name {
-                "SSL_CERT_FILE" => file.map(str::to_owned),
-                "SSL_CERT_DIR" => folders.to_str().map(str::to_owned),
+                "SSL_CERT_FILE" => file.map(OsString::from),
+                "SSL_CERT_DIR" => Some(folders.clone()),
                 _ => None,
             })
             .map(|trust| trust.roots.expect("a variable is set").to_vec())

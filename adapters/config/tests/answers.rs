@@ -77,7 +77,7 @@ fn explicit_ones_stay_with_their_registry() {
 
 #[test]
 fn loopback_is_reached_directly() {
-    let all = |name: &str| (name == "ALL_PROXY").then(|| "proxy.example:3128".to_owned());
+    let all = |name: &str| (name == "ALL_PROXY").then(|| "proxy.example:3128".into());
     let proxies = Proxies::from_variables(all);
     let table = [
         ("r.example", true),

@@ -110,7 +110,7 @@ impl Context {
         registries: &[&Registry],
         owner: Option<&Registry>,
     ) -> Result<Client, Problem> {
-        let variables = |name: &str| std::env::var(name).ok();
+        let variables = |name: &str| std::env::var_os(name);
         let wrong = |error: &dyn std::error::Error| Problem::Usage(error.to_string());
         let config = self.common.config(registries)?;
         let proxies = Proxies::from_variables(variables);
@@ -276,9 +276,8 @@ impl Common {
     }
 
     fn credentials(&self, owner: Option<&Registry>) -> Result<Arc<dyn Credentials>, Problem> {
-        let docker = Arc::new(DockerConfig::from_variables(|name| {
-            std::env::var(name).ok()
-        }));
+        let docker = DockerConfig::from_variables(|name| std::env::var_os(name));
+        let docker = Arc::new(docker.map_err(|error| Problem::Usage(error.to_string()))?);
         let Some(username) = &self.username else {
             return Ok(docker);
         };
@@ -300,6 +299,9 @@ fn read_password(input: impl BufRead) -> Result<Secret, String> {
         .take(MOST)
         .read_line(&mut line)
         .map_err(|error| format!("cannot read the password from standard input: {error}"))?;
+    if line.len() as u64 == MOST {
+        return Err("the password on standard input is too long".to_owned());
+    }
     let line = line.strip_suffix('\n').unwrap_or(&line);
     let line = line.strip_suffix('\r').unwrap_or(line);
     if line.is_empty() {
@@ -352,7 +354,8 @@ mod tests {
     #[test]
     fn passwords() {
         // (standard input, password)
-        let table: [(&[u8], Option<&str>); 7] = [
+        let endless = vec![b'p'; 1 << 20];
+        let table: [(&[u8], Option<&str>); 8] = [
             (b"p\n", Some("p")),
             (b"p\r\n", Some("p")),
             (b"p", Some("p")),
@@ -360,6 +363,7 @@ mod tests {
             (b"", None),
             (b"\n", None),
             (b"\xff\n", None),
+            (&endless, None),
         ];
         for (input, expected) in table {
             let password = read_password(input).ok();
