@@ -140,6 +140,7 @@ impl Copying {
             task: Task {
                 kind,
                 deadline: self.deadline.map(left),
+                foreign: self.foreign,
             },
             root: self.pinned.clone(),
         }

@@ -26,7 +26,8 @@ pub struct Descriptor {
     /// Its size in bytes.
     #[serde(deserialize_with = "size")]
     pub size: u64,
-    /// Other places where the content may be had. Never fetched from without being asked to (PULLB-07).
+    /// Other places where the content may be had. Asked only for a task that includes foreign layers
+    /// ([`Task::including_nondistributable`](crate::Task::including_nondistributable), PULLB-07).
     #[serde(
         default,
         deserialize_with = "nullable",
@@ -73,6 +74,12 @@ impl Descriptor {
             || self
                 .media_type
                 .starts_with("application/vnd.docker.image.rootfs.foreign.")
+    }
+
+    /// Whether this is a foreign layer: one that is not to be uploaded, or that says where else it can
+    /// be had. Registries often do not hold such layers.
+    pub fn is_foreign(&self) -> bool {
+        self.is_nondistributable() || !self.urls.is_empty()
     }
 }
 
@@ -259,6 +266,10 @@ mod tests {
                 expected,
                 "MT {media_type}"
             );
+            assert_eq!(descriptor.is_foreign(), expected, "{media_type}");
+            let mut elsewhere = descriptor;
+            elsewhere.urls.push("https://example.com/layer".into());
+            assert!(elsewhere.is_foreign(), "{media_type} with urls");
         }
     }
 }

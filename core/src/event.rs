@@ -68,7 +68,7 @@ pub enum Why {
     Mounted,
     /// It came embedded in its descriptor.
     Embedded,
-    /// It is a layer that must not be uploaded.
+    /// It is a foreign layer: not to be distributed, or to be had elsewhere.
     Nondistributable,
     /// Another task moves it.
     Elsewhere,

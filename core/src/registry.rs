@@ -284,6 +284,12 @@ impl Origin {
     pub fn is_private(&self) -> bool {
         address::is_private(&self.host)
     }
+
+    /// Whether both hosts are literal addresses (or `localhost`) of the same sort of network: loopback,
+    /// private, or link-local.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        address::is_beside(&self.host, &other.host)
+    }
 }
 
 impl fmt::Display for Origin {

@@ -17,7 +17,7 @@ use crate::graph::{Copying, End, Tally};
 use crate::rng::Rng;
 use crate::steps::Steps;
 use crate::store::{StoreError, StoreErrorKind, StoreId, StoreOp};
-use crate::task::{Copy, Failure, Place, Platforms, Task, TaskId, TaskKind};
+use crate::task::{Copy, Failure, Foreign, Place, Platforms, Task, TaskId, TaskKind};
 use crate::time::Time;
 use crate::wire::Wire;
 use crate::work::{Owner, Work, WorkKey};
@@ -93,7 +93,7 @@ impl Session {
                 source: self.end(Place::Registry(reference)),
                 destination: None,
                 pinned,
-                ..Copying::new(task.deadline)
+                ..Copying::new(task.deadline, task.foreign)
             },
             TaskKind::Copy(Copy {
                 source,
@@ -108,7 +108,7 @@ impl Session {
                 spool,
                 from,
                 pinned,
-                ..Copying::new(task.deadline)
+                ..Copying::new(task.deadline, task.foreign)
             },
         };
         self.tasks.insert(id, copying);
@@ -343,7 +343,7 @@ impl Session {
 
 impl Copying {
     /// A copy of nothing to nowhere, to be filled in.
-    const fn new(deadline: Option<Time>) -> Self {
+    const fn new(deadline: Option<Time>, foreign: Foreign) -> Self {
         Self {
             source: End::Store {
                 store: StoreId(0),
@@ -354,10 +354,12 @@ impl Copying {
             spool: None,
             from: Vec::new(),
             deadline,
+            foreign,
             pinned: None,
             nodes: Vec::new(),
             by_digest: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            left_out: BTreeMap::new(),
             held: 0,
             report: Tally::NONE,
             exchanges: BTreeSet::new(),

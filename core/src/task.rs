@@ -26,6 +26,16 @@ impl fmt::Display for TaskId {
 pub struct Task {
     pub(crate) kind: TaskKind,
     pub(crate) deadline: Option<Time>,
+    pub(crate) foreign: Foreign,
+}
+
+/// What becomes of foreign layers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Foreign {
+    /// They are left out, and told in the report.
+    LeftOut,
+    /// They move like all others, and may be fetched from their `urls`.
+    Included,
 }
 
 #[derive(Clone, Debug)]
@@ -40,6 +50,7 @@ impl Task {
         Self {
             kind: TaskKind::Resolve(reference),
             deadline: None,
+            foreign: Foreign::LeftOut,
         }
     }
 
@@ -80,7 +91,22 @@ impl Task {
         Self {
             kind: TaskKind::Copy(copy),
             deadline: None,
+            foreign: Foreign::LeftOut,
         }
+    }
+
+    /// Move foreign layers too: those that are not to be distributed by their media type, and those
+    /// whose descriptor has `urls`. By default a task leaves them out, and its report says which.
+    ///
+    /// A layer that comes from a registry is asked of that registry first. If it fails there, the
+    /// descriptor's first [`URLS`](crate::task::URLS) `urls` are tried in order: http and https only,
+    /// without credentials, and verified like every blob. A URL on a literal loopback, private or
+    /// link-local address, or on `localhost`, is refused with [`Error::Policy`], unless the registry's
+    /// own host is a literal address of the same sort of network.
+    #[must_use]
+    pub const fn including_nondistributable(mut self) -> Self {
+        self.foreign = Foreign::Included;
+        self
     }
 
     /// Fail the task if it is not finished by then.
@@ -130,6 +156,9 @@ pub enum Platforms {
     One(Platform),
 }
 
+/// How many `urls` of one layer are tried.
+pub const URLS: usize = 5;
+
 /// What a finished task did.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -144,6 +173,15 @@ pub struct Report {
     pub mounted: u64,
     /// Blobs that were there already.
     pub present: u64,
+    /// Foreign layers that were left out, see [`Task::including_nondistributable`].
+    pub left_out: u64,
+    /// The first [`LISTED`](Self::LISTED) of them: media type, digest and size.
+    pub left_out_layers: Vec<Descriptor>,
+}
+
+impl Report {
+    /// How many layers are listed at the most.
+    pub const LISTED: usize = 100;
 }
 
 /// Why a task did not succeed: at least one error, the most telling first.

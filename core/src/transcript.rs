@@ -23,7 +23,7 @@ use crate::event::Event;
 use crate::header::content_type;
 use crate::shown::escape;
 use crate::store::{StoreAnswer, StoreCall, StoreError, StoreOp};
-use crate::task::TaskId;
+use crate::task::{Report, TaskId};
 use crate::uri::{Url, user_info};
 
 /// How much of a value from a server is shown.
@@ -91,16 +91,24 @@ pub fn event(event: &Event) -> String {
         }
         Event::Stored { digest, size } => format!("* stored {digest}, {size} bytes"),
         Event::Warning(warning) => format!("* warning: {warning}"),
-        Event::Finished(Ok(report)) => format!(
-            "* finished {}: {} moved ({} bytes), {} mounted, {} present",
-            report.root.digest, report.moved, report.bytes, report.mounted, report.present
-        ),
+        Event::Finished(Ok(report)) => finished(report),
         Event::Finished(Err(failure)) => {
             let errors: alloc::vec::Vec<String> =
                 failure.errors().iter().map(ToString::to_string).collect();
             format!("* failed: {}", errors.join(" | "))
         }
     }
+}
+
+fn finished(report: &Report) -> String {
+    let mut line = format!(
+        "* finished {}: {} moved ({} bytes), {} mounted, {} present",
+        report.root.digest, report.moved, report.bytes, report.mounted, report.present
+    );
+    if report.left_out > 0 {
+        write!(line, ", {} left out", report.left_out).expect("a string takes everything");
+    }
+    line
 }
 
 fn http_job(call: &Call) -> String {

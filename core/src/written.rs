@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::platform::Platform;
 use crate::reference::{Reference, Repository};
 use crate::store::StoreId;
-use crate::task::{Copy, Place, Platforms, Task, TaskKind};
+use crate::task::{Copy, Foreign, Place, Platforms, Task, TaskKind};
 use crate::time::Time;
 
 /// A task as it is written.
@@ -25,6 +25,13 @@ pub(crate) struct TaskForm {
     /// Microseconds since the session began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deadline: Option<u64>,
+    /// Whether foreign layers are moved, too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    nondistributable: bool,
+}
+
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -73,6 +80,7 @@ impl From<&Task> for TaskForm {
         Self {
             kind,
             deadline: task.deadline.map(Time::as_micros),
+            nondistributable: task.foreign == Foreign::Included,
         }
     }
 }
@@ -86,6 +94,11 @@ impl From<TaskForm> for Task {
         Self {
             kind,
             deadline: form.deadline.map(Time::from_micros),
+            foreign: if form.nondistributable {
+                Foreign::Included
+            } else {
+                Foreign::LeftOut
+            },
         }
     }
 }
@@ -243,6 +256,13 @@ pub(crate) mod tests {
                     "e".parse().expect("one"),
                 ],
             }),
+            Task::pull(
+                reference("reg.example/windows:v1"),
+                StoreId(3),
+                None,
+                Platforms::All,
+            )
+            .including_nondistributable(),
             Task::copy(Copy {
                 source: store(0, None),
                 destination: store(1, Some("n")),

@@ -140,6 +140,7 @@ pub struct Ask {
     observer: Option<Arc<dyn Observer>>,
     cancel: Option<Cancel>,
     spool: Option<Arc<dyn Store>>,
+    foreign: bool,
 }
 
 #[derive(Clone)]
@@ -196,6 +197,12 @@ impl Ask {
         self
     }
 
+    /// With foreign layers.
+    pub fn foreign(mut self) -> Self {
+        self.foreign = true;
+        self
+    }
+
     const fn new(what: What) -> Self {
         Self {
             what,
@@ -203,6 +210,7 @@ impl Ask {
             observer: None,
             cancel: None,
             spool: None,
+            foreign: false,
         }
     }
 }
@@ -254,6 +262,9 @@ macro_rules! asked {
         }
         if let Some(spool) = &ask.spool {
             request = request.spool(spool);
+        }
+        if ask.foreign {
+            request = request.include_nondistributable();
         }
         request.run()
     }};

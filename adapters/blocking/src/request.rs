@@ -62,6 +62,15 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// Moves foreign layers too: those that are not to be distributed by their media type, and those
+    /// whose descriptor has `urls`, from which they are fetched without credentials if the registry
+    /// has not got them. Left out by default, which the report says. See
+    /// [`Task::including_nondistributable`](windlass_core::Task::including_nondistributable).
+    pub fn include_nondistributable(mut self) -> Self {
+        self.order.include_nondistributable();
+        self
+    }
+
     /// Fail if it takes longer than this in all.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.order.deadline(deadline);

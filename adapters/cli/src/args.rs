@@ -61,6 +61,8 @@ pull, push, copy:
   blobsMoved, bytesMoved    what really went over the network
   blobsMounted              taken by the registry from another repository
   blobsPresent              there already
+  layersLeftOut             foreign layers that were not moved
+  leftOut                   the first 100 of them: mediaType, digest, size
   seconds                   how long it took
 digest:
   reference                 as given
@@ -71,6 +73,15 @@ replay:
 demo:
   ok, digest, blobs, bytes
   steps                     of each its name and how many requests it took";
+
+const NONDISTRIBUTABLE_HELP: &str = "\
+Move layers that are not for distribution, too, or that are said to be elsewhere
+
+Base layers of old Windows images are of this kind: they have a media type of their own, or `urls` in \
+the manifest. Most registries do not hold them. They are left out by default, and a warning says \
+which. With this option they are fetched from the registry, and if it has not got them from their \
+`urls`, without credentials, and verified like every other layer; a push sends them. Check that \
+their licence allows that.";
 
 const REALM_HELP: &str = "\
 Let REGISTRY's credentials go to the token service at REALM
@@ -162,6 +173,8 @@ pub(crate) struct Pull {
     /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: linux on this machine's arch]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
     pub(crate) platform: Option<Platforms>,
+    #[command(flatten)]
+    pub(crate) foreign: Foreign,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -179,6 +192,8 @@ pub(crate) struct Push {
     /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: all]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
     pub(crate) platform: Option<Platforms>,
+    #[command(flatten)]
+    pub(crate) foreign: Foreign,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -205,6 +220,19 @@ pub(crate) struct Copy {
     /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: all]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
     pub(crate) platform: Option<Platforms>,
+    #[command(flatten)]
+    pub(crate) foreign: Foreign,
+}
+
+/// What becomes of foreign layers.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Foreign {
+    #[arg(
+        long,
+        help = "Move layers that are not for distribution, too, or that are said to be elsewhere",
+        long_help = NONDISTRIBUTABLE_HELP
+    )]
+    pub(crate) include_nondistributable: bool,
 }
 
 #[derive(ClapArgs, Debug)]

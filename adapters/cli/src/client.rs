@@ -44,6 +44,13 @@ pub trait Driver: fmt::Debug + Send + Sync {
     ) -> Result<Report, Failure>;
 }
 
+/// Which parts of an image are to be moved.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) platforms: Platforms,
+    pub(crate) nondistributable: bool,
+}
+
 /// Does the work.
 #[derive(Clone, Debug)]
 pub(crate) struct Client(pub(crate) Arc<dyn Driver>);
@@ -54,12 +61,15 @@ impl Client {
         &self,
         source: &End,
         destination: &End,
-        platforms: Platforms,
+        wanted: &Wanted,
         observer: Arc<dyn Observer>,
         cancel: &Cancel,
     ) -> Result<Report, Failure> {
         let mut order = Order::copy(source.clone(), destination.clone());
-        order.platforms(platforms);
+        order.platforms(wanted.platforms.clone());
+        if wanted.nondistributable {
+            order.include_nondistributable();
+        }
         self.0.run(order, observer, cancel)
     }
 

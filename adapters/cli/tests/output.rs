@@ -80,6 +80,8 @@ fn json() {
             "bytesMoved",
             "destination",
             "digest",
+            "layersLeftOut",
+            "leftOut",
             "mediaType",
             "seconds",
             "size",

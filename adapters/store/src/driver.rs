@@ -259,6 +259,7 @@ pub struct Order {
     spool: Option<Arc<dyn Store>>,
     from: Vec<Repository>,
     deadline: Option<Duration>,
+    nondistributable: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -332,6 +333,11 @@ impl Order {
         self.from.push(repository);
     }
 
+    /// Moves foreign layers too: see [`Task::including_nondistributable`].
+    pub const fn include_nondistributable(&mut self) {
+        self.nondistributable = true;
+    }
+
     /// How long it may take at most.
     pub fn deadline(&mut self, deadline: Duration) {
         self.deadline = Some(deadline);
@@ -370,6 +376,9 @@ impl Order {
         if let Some(deadline) = self.deadline {
             task = task.by(now + deadline);
         }
+        if self.nondistributable {
+            task = task.including_nondistributable();
+        }
         Ok((task, using))
     }
 
@@ -380,6 +389,7 @@ impl Order {
             spool: None,
             from: Vec::new(),
             deadline: None,
+            nondistributable: false,
         }
     }
 }

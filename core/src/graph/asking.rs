@@ -11,10 +11,11 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::event::Event;
+use crate::manifest::Document;
 use crate::op::{ManifestHead, Operation};
 use crate::reference::Target;
 use crate::session::Session;
-use crate::task::TaskId;
+use crate::task::{Foreign, TaskId};
 use crate::work::NodeId;
 
 impl Session {
@@ -71,6 +72,7 @@ impl Session {
             let media_type = media_type.split(';').next().unwrap_or_default().trim();
             return self.resolved(task, Descriptor::new(media_type, digest, size));
         }
+        let copying_includes = copying.foreign == Foreign::Included;
         let this = &mut copying.nodes[node.0];
         let ours = this
             .descriptor
@@ -78,14 +80,19 @@ impl Session {
             .map(|descriptor| &descriptor.digest);
         match this.stage {
             Stage::Asking if ours == digest.as_ref() => {
+                this.there = There::Tagged;
                 self.skipped(task, node);
-                self.arrived(task);
+                self.foreign_or_on(task, node);
             }
             Stage::Asking => self.ask_by_digest(task, node),
             // A child that is fetched only if it is not there.
             Stage::Loading if this.there == There::Asking => {
                 this.there = There::Yes;
                 self.skipped(task, node);
+                if copying_includes {
+                    // Which foreign layers it has is said in it.
+                    return self.obtain(task, node);
+                }
                 self.done(task, node);
             }
             Stage::Open => self.is_there(task, node),
@@ -105,10 +112,39 @@ impl Session {
         };
         copying.nodes[node.0].there = There::Yes;
         self.skipped(task, node);
+        self.foreign_or_on(task, node);
+    }
+
+    /// The destination has a node. It may be there without its foreign layers: if those are wanted,
+    /// they and nothing else below the node are moved.
+    fn foreign_or_on(&mut self, task: TaskId, node: NodeId) {
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        let this = &mut copying.nodes[node.0];
+        let (manifests, blobs) = this
+            .document
+            .as_ref()
+            .map(Document::children)
+            .unwrap_or_default();
+        let may_lack = !manifests.is_empty() || blobs.iter().any(Descriptor::is_foreign);
+        if copying.foreign == Foreign::Included && may_lack {
+            this.stage = Stage::Open;
+            return self.children(task, node);
+        }
+        self.go_on(task, node);
+    }
+
+    /// A node is at the destination with everything that is wanted below it.
+    pub(super) fn go_on(&mut self, task: TaskId, node: NodeId) {
+        let Some(copying) = self.tasks.get(&task) else {
+            return;
+        };
+        let is_tagged = copying.nodes[node.0].there == There::Tagged;
         match self.destination_tag(task) {
-            Some(_) if node == ROOT => self.put_node(task, node),
-            // It was asked for by its digest, and that is all its name.
-            None if node == ROOT => self.arrived(task),
+            Some(_) if node == ROOT && !is_tagged => self.put_node(task, node),
+            // It has its tag, or was asked for by its digest and has no other name.
+            Some(_) | None if node == ROOT => self.arrived(task),
             Some(_) | None => self.done(task, node),
         }
     }

@@ -4,9 +4,10 @@
 //! destination turns out to miss it. Must not know how blobs move (`work`).
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Blob, End, Node, Stage, There};
+use super::{Blob, Copying, End, Healed, Node, Stage, There};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -16,7 +17,7 @@ use crate::reference::Target;
 use crate::scope::Scopes;
 use crate::session::Session;
 use crate::store::{StoreId, StoreOp};
-use crate::task::TaskId;
+use crate::task::{Foreign, TaskId, URLS};
 use crate::work::{NodeId, Source, Waiter, WorkKey};
 
 impl Session {
@@ -30,12 +31,16 @@ impl Session {
         let Some(document) = &this.document else {
             return;
         };
-        let (manifests, blobs) = document.children();
+        let (manifests, mut blobs) = document.children();
+        if matches!(this.there, There::Yes | There::Tagged) {
+            blobs.retain(Descriptor::is_foreign);
+        }
         if depth >= self.config.limits.depth && !manifests.is_empty() {
             let what = "indexes are nested too deeply".into();
             return self.fail(task, Error::Policy { what });
         }
-        let objects = copying.nodes.len() + copying.blobs.len() + manifests.len() + blobs.len();
+        let known = copying.nodes.len() + copying.blobs.len() + copying.left_out.len();
+        let objects = known + manifests.len() + blobs.len();
         // Those below a node that is healed were counted before.
         if objects > self.config.limits.objects && !distrust {
             let what = format!(
@@ -122,10 +127,13 @@ impl Session {
             let what = format!("blob {digest}: its algorithm cannot be verified");
             return self.fail(task, Error::Policy { what });
         }
-        let to_registry = matches!(copying.destination, Some(End::Registry { .. }));
-        if to_registry && descriptor.is_nondistributable() {
-            let why = Why::Nondistributable;
-            return self.event(task, Event::Skipped { digest, size, why });
+        if descriptor.is_foreign() && copying.leaves_out(node, descriptor) {
+            let layer = Descriptor::new(&descriptor.media_type, digest.clone(), size);
+            if copying.left_out.insert(digest.clone(), layer).is_none() {
+                let why = Why::Nondistributable;
+                self.event(task, Event::Skipped { digest, size, why });
+            }
+            return;
         }
         let known = copying
             .blobs
@@ -161,6 +169,7 @@ impl Session {
             size,
             spool: copying.spool,
             mount: copying.from.first().cloned(),
+            urls: copying.urls(descriptor),
             distrust,
         };
         match copying.destination.clone() {
@@ -207,16 +216,20 @@ impl Session {
         id
     }
 
-    /// The registry misses something below: everything below is asked for anew, once.
+    /// The registry misses something below: everything below is asked for and sent again, once; and
+    /// once more with layers that were left out only because they have `urls`.
     pub(super) fn heal(&mut self, task: TaskId, node: NodeId, error: Error) {
         let Some(copying) = self.tasks.get_mut(&task) else {
             return;
         };
+        let has_urls = |layer: &Descriptor| !layer.is_nondistributable();
+        let could_send_more = copying.left_out.values().any(has_urls);
         let this = &mut copying.nodes[node.0];
-        if this.healed {
-            return self.fail(task, error);
-        }
-        this.healed = true;
+        this.healed = match this.healed {
+            Healed::Not => Healed::Once,
+            Healed::Once if could_send_more => Healed::WithUrls,
+            Healed::Once | Healed::WithUrls => return self.fail(task, error),
+        };
         this.distrust = true;
         this.there = There::No;
         this.stage = Stage::Open;
@@ -225,6 +238,23 @@ impl Session {
             Event::Warning(format!("{error}; sending what is missing")),
         );
         self.children(task, node);
+    }
+}
+
+impl Copying {
+    /// Whether a foreign layer is not moved.
+    fn leaves_out(&self, node: NodeId, layer: &Descriptor) -> bool {
+        let is_demanded =
+            self.nodes[node.0].healed == Healed::WithUrls && !layer.is_nondistributable();
+        self.foreign == Foreign::LeftOut && !is_demanded
+    }
+
+    /// Where else a blob may be had.
+    fn urls(&self, descriptor: &Descriptor) -> Vec<String> {
+        match self.foreign {
+            Foreign::Included => descriptor.urls.iter().take(URLS).cloned().collect(),
+            Foreign::LeftOut => Vec::new(),
+        }
     }
 }
 

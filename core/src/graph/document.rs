@@ -218,8 +218,12 @@ impl Document {
     pub(super) fn children(&self) -> (Vec<Descriptor>, Vec<Descriptor>) {
         match self.content() {
             Content::Image(image) => {
-                let config = core::iter::once(&image.config);
-                (Vec::new(), config.chain(&image.layers).cloned().collect())
+                let mut blobs = Vec::with_capacity(1 + image.layers.len());
+                blobs.push(image.config.clone());
+                // Only layers can be foreign: an image is of no use without its configuration.
+                blobs[0].urls.clear();
+                blobs.extend_from_slice(&image.layers);
+                (Vec::new(), blobs)
             }
             Content::Artifact(artifact) => (Vec::new(), artifact.blobs.clone()),
             Content::Index(index) => index.manifests.iter().cloned().partition(|entry| {

@@ -30,7 +30,7 @@ use crate::reference::{Reference, Repository, Target};
 use crate::scope::Scopes;
 use crate::session::Session;
 use crate::store::{StoreAnswer, StoreError, StoreId, StoreOp};
-use crate::task::{Failure, Platforms, Report, TaskId};
+use crate::task::{Failure, Foreign, Platforms, Report, TaskId};
 use crate::time::Time;
 use crate::wire::ExchangeId;
 use crate::work::{How, NodeId, Owner};
@@ -58,11 +58,14 @@ pub(crate) struct Copying {
     pub(crate) spool: Option<StoreId>,
     pub(crate) from: Vec<Repository>,
     pub(crate) deadline: Option<Time>,
+    pub(crate) foreign: Foreign,
     /// What the source's name stands for, once that is known: stays, wherever the name goes.
     pub(crate) pinned: Option<Descriptor>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) by_digest: BTreeMap<Digest, NodeId>,
     pub(crate) blobs: BTreeMap<Digest, Blob>,
+    /// Foreign layers that are not moved: type, digest and size.
+    pub(crate) left_out: BTreeMap<Digest, Descriptor>,
     /// Bytes of the documents held.
     pub(crate) held: u64,
     pub(crate) report: Tally,
@@ -100,8 +103,8 @@ pub(crate) struct Node {
     waiting: usize,
     /// Whether the destination has it with everything below.
     there: There,
-    /// It was refused for missing children once, and everything below was asked for anew.
-    healed: bool,
+    /// What was done about children that the destination says are missing.
+    healed: Healed,
     /// Do not believe that anything below is there.
     distrust: bool,
     /// It stands for a blob that came with its descriptor, not for a manifest.
@@ -126,7 +129,20 @@ enum There {
     Unknown,
     Asking,
     No,
+    /// It is there with everything below it, but perhaps without foreign layers.
     Yes,
+    /// The same, and the tag stands for it.
+    Tagged,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Healed {
+    Not,
+    /// Everything below was asked for and sent again.
+    Once,
+    /// The same with layers that were left out only because they have `urls`: some registries demand
+    /// them.
+    WithUrls,
 }
 
 #[derive(Debug)]
@@ -354,7 +370,7 @@ impl Node {
             stage: Stage::Loading,
             waiting: 0,
             there: There::Unknown,
-            healed: false,
+            healed: Healed::Not,
             distrust: false,
             embedded: None,
         }

@@ -5,7 +5,7 @@
 
 use alloc::format;
 
-use super::{End, ROOT, Stage, Tally};
+use super::{End, ROOT, Stage, Tally, There};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::event::{Event, Why};
@@ -34,8 +34,12 @@ impl Session {
             return;
         };
         let this = &copying.nodes[node.0];
-        if copying.ending.is_none() && this.stage == Stage::Open && this.waiting == 0 {
-            self.put_node(task, node);
+        if copying.ending.is_some() || this.stage != Stage::Open || this.waiting > 0 {
+            return;
+        }
+        match this.there {
+            There::Yes | There::Tagged => self.go_on(task, node),
+            There::Unknown | There::Asking | There::No => self.put_node(task, node),
         }
     }
 
@@ -199,12 +203,17 @@ impl Session {
             mounted,
             present,
         } = copying.report;
+        // One that is a layer of another kind elsewhere in the image was moved.
+        let left_out = copying.left_out.values();
+        let left_out = left_out.filter(|layer| !copying.blobs.contains_key(&layer.digest));
         copying.ending = Some(Ok(Report {
             root,
             moved,
             bytes,
             mounted,
             present,
+            left_out: left_out.clone().count() as u64,
+            left_out_layers: left_out.take(Report::LISTED).cloned().collect(),
         }));
     }
 }

@@ -6,9 +6,13 @@
 //!                       ├─ part of the range ───────▶ from further on
 //!                       └─ range not honoured, once ▶ from 0, without Range
 //! ```
+//!
+//! A foreign layer that cannot be had from the registry is asked for at its `urls`, in order and
+//! anonymously; each of them is asked like the registry, from where the one before it stopped.
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use http::{Method, header};
 
@@ -18,7 +22,9 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::Error;
 use crate::hashing::Hashing;
 use crate::header::range_header;
+use crate::registry::Origin;
 use crate::store::StoreId;
+use crate::uri::Url;
 
 /// Fetches a blob into the open partial of a store.
 #[derive(Clone, Debug)]
@@ -36,6 +42,10 @@ pub(crate) struct BlobGet {
     pub(crate) shorts: u8,
     /// Bytes that came so far, with all tries.
     pub(crate) received: u64,
+    /// Where else the blob may be had, and was not asked for yet.
+    pub(crate) urls: Vec<String>,
+    /// The one of them that is asked now, instead of the registry.
+    pub(crate) url: Option<Url>,
 }
 
 /// An answer to a range that brings less is a crumb.
@@ -45,7 +55,8 @@ const SHORTS: u8 = 16;
 
 impl BlobGet {
     pub(super) fn draft(&self) -> Draft {
-        let url = self.site.url(&format!("blobs/{}", self.digest));
+        let in_registry = || self.site.url(&format!("blobs/{}", self.digest));
+        let url = self.url.clone().unwrap_or_else(in_registry);
         let expect = Expect::Blob {
             store: self.store,
             digest: self.digest.clone(),
@@ -69,10 +80,10 @@ impl BlobGet {
         if !answer.status.is_success() {
             if answer.status == http::StatusCode::RANGE_NOT_SATISFIABLE && !self.hashing.is_empty()
             {
-                let failure = answer.failure(&self.what());
+                let failure = self.failure(&answer);
                 return self.start_over(failure);
             }
-            return Verdict::Failed(answer.failure(&self.what()));
+            return Verdict::Failed(self.failure(&answer));
         }
         if let Some(flaw) = &answer.flaw {
             return match flaw {
@@ -130,6 +141,58 @@ impl BlobGet {
         }
     }
 
+    /// Takes the next of the blob's URLs, after `error` at the one before it. `None` if there is no
+    /// further one, or an error if it must not be asked.
+    pub(crate) fn elsewhere(&mut self, error: &Error) -> Option<Result<(), Error>> {
+        let others_may_have_it = !matches!(error, Error::Store(_));
+        if self.urls.is_empty() || !others_may_have_it {
+            return None;
+        }
+        if matches!(error, Error::Mismatch { .. }) {
+            self.hashing = Hashing::new(self.digest.algorithm().unwrap_or(Algorithm::Sha256));
+        }
+        let text = self.urls.remove(0);
+        let url = match Url::parse(&text) {
+            Ok(url) => url,
+            Err(why) => {
+                let what = format!("{}: one of its URLs cannot be used: {why}", self.what());
+                return Some(Err(Error::Policy { what }));
+            }
+        };
+        if let Err(error) = self.vet(url.origin()) {
+            return Some(Err(error));
+        }
+        (self.restarted, self.shorts, self.url) = (false, 0, Some(url));
+        Some(Ok(()))
+    }
+
+    /// Whether a foreign layer may be fetched from there (SEC-08): a URL in a manifest is as little to
+    /// be trusted as who wrote it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Policy`] for a private address, unless the registry is at one of the same sort.
+    pub(crate) fn vet(&self, to: &Origin) -> Result<(), Error> {
+        if !to.is_private() || to.is_beside(&self.site.origin) {
+            return Ok(());
+        }
+        let what = format!(
+            "{}: refused to fetch it from the private address {to}, which `{}` is not beside",
+            self.what(),
+            self.site.registry
+        );
+        Err(Error::Policy { what })
+    }
+
+    /// What it means that the blob is not to be had there.
+    fn failure(&self, answer: &Answer) -> Error {
+        let what = self.what();
+        match (&self.url, answer.status.as_u16()) {
+            (None, _) | (Some(_), 404 | 410) => answer.failure(&what),
+            (Some(_), _) => answer.refusal(),
+        }
+    }
+
     fn start_over(mut self, otherwise: Error) -> Verdict {
         if self.restarted {
             return Verdict::Failed(otherwise);
@@ -148,6 +211,9 @@ impl BlobGet {
     }
 
     fn what(&self) -> String {
+        if let Some(url) = &self.url {
+            return format!("blob {} at {url}", self.digest);
+        }
         format!(
             "blob {} of `{}/{}`",
             self.digest, self.site.registry, self.site.repository

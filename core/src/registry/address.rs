@@ -60,6 +60,38 @@ pub(super) fn is_private(host: &str) -> bool {
     is_localhost(host) || readings.any(is_private_v4)
 }
 
+/// Whether both hosts are plain addresses in networks of the same sort that is not public. It gives a
+/// permission, so odd spellings have no part in it.
+pub(super) fn is_beside(host: &str, other: &str) -> bool {
+    network(host).is_some() && network(host) == network(other)
+}
+
+#[derive(Eq, PartialEq)]
+enum Network {
+    Loopback,
+    LinkLocal,
+    Private,
+}
+
+fn network(host: &str) -> Option<Network> {
+    if is_loopback(host) {
+        return Some(Network::Loopback);
+    }
+    let (is_private, is_link_local) = match (ipv6(host), host.parse::<Ipv4Addr>()) {
+        (Some(address), _) => (
+            address.segments()[0] & 0xfe00 == 0xfc00,
+            address.segments()[0] & 0xffc0 == 0xfe80,
+        ),
+        (None, Ok(address)) => (address.is_private(), address.is_link_local()),
+        (None, Err(_)) => (false, false),
+    };
+    match (is_private, is_link_local) {
+        (true, _) => Some(Network::Private),
+        (false, true) => Some(Network::LinkLocal),
+        (false, false) => None,
+    }
+}
+
 fn is_localhost(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost")
 }

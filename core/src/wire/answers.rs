@@ -11,16 +11,16 @@ use http::Method;
 
 use super::host::Turn;
 use super::{Exchange, ExchangeId, Purpose, Settled, State, WARNINGS, Wire, line};
-use crate::auth::{Broker, Key, Refused};
+use crate::auth::{Broker, Key, Memo, Refused};
 use crate::call::{Exchanged, JobId, Received};
 use crate::digest::Digest;
-use crate::error::{AuthError, Error, RequestLine};
+use crate::error::{AuthError, Error, ErrorKind, RequestLine};
 use crate::event::Event;
 use crate::exchange::{Class, classify, follow};
 use crate::header::warnings;
 use crate::op::{Answer, Operation, Outcome, Verdict};
 use crate::registry::Origin;
-use crate::retry::Decision;
+use crate::retry::{Decision, Tries};
 use crate::rng::Rng;
 use crate::said;
 use crate::time::Time;
@@ -363,6 +363,13 @@ impl Wire {
     }
 
     pub(super) fn settle(&mut self, id: ExchangeId, result: Result<Outcome, Error>) {
+        let result = match result {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => match self.elsewhere(id, error) {
+                Some(error) => Err(error),
+                None => return,
+            },
+        };
         let Some(exchange) = self.remove(id) else {
             return;
         };
@@ -382,6 +389,37 @@ impl Wire {
                 }
             }
         }
+    }
+
+    /// A foreign layer goes on at its next URL. The error is given back if there is none.
+    fn elsewhere(&mut self, id: ExchangeId, mut error: Error) -> Option<Error> {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return Some(error);
+        };
+        let task = exchange.task;
+        let Operation::BlobGet(op) = &mut exchange.op else {
+            return Some(error);
+        };
+        // That a registry has not got such a layer is nothing to tell.
+        let mut is_expected = op.url.is_none() && error.kind() == ErrorKind::NotFound;
+        while let Some(next) = op.elsewhere(&error) {
+            if !is_expected {
+                let warning = format!("{error}; trying where else the layer may be");
+                self.events.push_back((task, Event::Warning(warning)));
+            }
+            is_expected = false;
+            let Err(refused) = next else {
+                exchange.tries = Tries::default();
+                exchange.memo = Memo::default();
+                exchange.asked_anew = None;
+                exchange.hop = None;
+                exchange.visited.clear();
+                self.enqueue(id, Turn::First);
+                return None;
+            };
+            error = refused;
+        }
+        Some(error)
     }
 
     fn probe_failed(&mut self, origin: &Origin, error: &Error) {

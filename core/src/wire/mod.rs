@@ -440,6 +440,10 @@ impl Exchange {
     /// Whether the next request is on somebody else's word: credentials that a redirect left behind
     /// are not taken up again when another one leads back (as in Go, CVE-2024-45336).
     fn is_foreign(&self) -> bool {
+        if matches!(&self.op, Operation::BlobGet(op) if op.url.is_some()) {
+            // A manifest named the URL. Even if it leads to the registry, credentials are not for it.
+            return true;
+        }
         let is_other = |url: &Url| url.origin() != &self.site.origin;
         is_other(&self.url()) || self.visited.iter().any(is_other)
     }

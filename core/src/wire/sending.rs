@@ -100,11 +100,15 @@ impl Wire {
         }
         let line = line(&draft.method, &draft.url);
         let registry = exchange.site.origin.clone();
-        let is_token = matches!(exchange.op, Operation::Token(_));
-        let vetted = if is_token {
-            Ok(())
-        } else {
-            vet(&registry, draft.url.origin(), &registry, &line)
+        let vetted = match &exchange.op {
+            Operation::Token(_) => Ok(()),
+            Operation::BlobGet(op) if op.url.is_some() => op.vet(draft.url.origin()),
+            Operation::BlobGet(_)
+            | Operation::BlobHead(_)
+            | Operation::BlobPut(_)
+            | Operation::ManifestGet(_)
+            | Operation::ManifestHead(_)
+            | Operation::ManifestPut(_) => vet(&registry, draft.url.origin(), &registry, &line),
         };
         let request = vetted.and_then(|()| {
             request(&draft, &self.config.user_agent, authorization).ok_or_else(|| Error::Peer {

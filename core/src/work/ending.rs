@@ -123,10 +123,12 @@ impl Session {
             return;
         };
         let mut told = VecDeque::new();
-        if let (Some(_), Some(using)) = (&error, work.using.take()) {
+        if let (Some(_), Some((source, urls))) = (&error, work.using.take()) {
             // Those who would get the same from the same place would get the same error.
             let size = work.size;
-            let same = |waiter: &Waiter| waiter.source == using && waiter.size == size;
+            let same = |waiter: &Waiter| {
+                waiter.source == source && waiter.urls == urls && waiter.size == size
+            };
             (told, work.waiters) = core::mem::take(&mut work.waiters)
                 .into_iter()
                 .partition(same);

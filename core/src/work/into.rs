@@ -99,6 +99,8 @@ impl Session {
                     restarted: false,
                     shorts: 0,
                     received: 0,
+                    urls: waiter.urls.clone(),
+                    url: None,
                 };
                 if size == 0 {
                     // PULLB-06: there is nothing to ask for, and the digest says so.

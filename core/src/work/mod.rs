@@ -22,6 +22,8 @@ mod to;
 
 use alloc::collections::VecDeque;
 use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::call::{TransferId, TransportError, TransportErrorKind};
@@ -102,6 +104,8 @@ pub(crate) struct Waiter {
     pub(crate) spool: Option<StoreId>,
     /// A repository from which the registry may mount it.
     pub(crate) mount: Option<crate::reference::Repository>,
+    /// Where else it may be had, if the source is a registry that has not got it.
+    pub(crate) urls: Vec<String>,
     /// Do not believe that it is there: ask.
     pub(crate) distrust: bool,
 }
@@ -115,8 +119,8 @@ pub(crate) struct Work {
     leaving: VecDeque<TaskId>,
     stage: Phase,
     exchange: Option<ExchangeId>,
-    /// Where the blob is being fetched from.
-    using: Option<Source>,
+    /// Where the blob is being fetched from, and where it may be had besides.
+    using: Option<(Source, Vec<String>)>,
     /// How often a worker died with it.
     lost: u32,
     /// Whether a partial of the blob is held open for it.
@@ -213,7 +217,7 @@ impl Session {
     /// Asks again about blobs that others write.
     pub(crate) fn wake_works(&mut self, now: Time) {
         let due = |work: &Work| work.stage.wakes_at().is_some_and(|until| until <= now);
-        let keys: alloc::vec::Vec<WorkKey> = self
+        let keys: Vec<WorkKey> = self
             .works
             .iter()
             .filter(|(_, work)| due(work))
@@ -381,7 +385,7 @@ impl Session {
         let Some(waiter) = work.waiters.front().cloned() else {
             return;
         };
-        work.using = Some(waiter.source.clone());
+        work.using = Some((waiter.source.clone(), waiter.urls.clone()));
         work.size = waiter.size;
         match key {
             WorkKey::Into(store, digest) => {

@@ -1,11 +1,12 @@
 //! What the tests with a [`World`] have in common: small images, registries, tasks, checks.
 
+use serde_json::Value;
 use windlass_core::config::InFlight;
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::{Config, Copy, Descriptor, Digest, Place, Platforms, Reference, StoreId, Task};
 use windlass_store::Store as _;
 use windlass_testbed::{
-    Auth, Basic, Bearer, Image, Model, Options, Request, User, image, image_for, index,
+    Auth, Basic, Bearer, Image, Model, Options, Request, User, descriptor, image, image_for, index,
 };
 
 use super::{Memory, World};
@@ -42,6 +43,33 @@ pub fn small() -> Image {
 pub fn large(size: usize) -> Image {
     let layer = (0..size).map(|i| (i % 251) as u8).collect();
     image(&[layer])
+}
+
+/// The media type of Docker's foreign layers.
+pub const FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+/// The media type of OCI layers that are not to be distributed.
+pub const NONDISTRIBUTABLE: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+
+/// The same image on top of a foreign layer. The layer is not among the image's own.
+pub fn on_foreign(image: &Image, media_type: &str, layer: &[u8], urls: &[&str]) -> Image {
+    let mut manifest: Value = serde_json::from_slice(&image.manifest).unwrap();
+    let mut foreign = descriptor(media_type, layer);
+    if !urls.is_empty() {
+        foreign["urls"] = urls.into();
+    }
+    let layers = manifest["layers"].as_array_mut().unwrap();
+    layers.insert(0, foreign);
+    with_manifest(image, &manifest)
+}
+
+/// The same image with another manifest.
+pub fn with_manifest(image: &Image, manifest: &Value) -> Image {
+    let manifest = manifest.to_string().into_bytes();
+    Image {
+        digest: windlass_testbed::Digest::sha256(&manifest),
+        manifest: manifest.into(),
+        ..image.clone()
+    }
 }
 
 /// A registry that is open to everybody.

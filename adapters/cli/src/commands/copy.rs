@@ -4,13 +4,13 @@ use windlass_core::Platforms;
 
 use super::Context;
 use crate::args::Copy;
+use crate::client::Wanted;
 use crate::exit::Problem;
 
 pub(super) fn run(context: &Context, copy: Copy) -> Result<(), Problem> {
-    context.copy(
-        "copied",
-        copy.source,
-        copy.destination,
-        copy.platform.unwrap_or(Platforms::All),
-    )
+    let wanted = Wanted {
+        platforms: copy.platform.unwrap_or(Platforms::All),
+        nondistributable: copy.foreign.include_nondistributable,
+    };
+    context.copy("copied", copy.source, copy.destination, &wanted)
 }

@@ -23,7 +23,7 @@ use windlass_store::driver::{Anonymous, Direct, Observer, Trust};
 
 use super::Context;
 use crate::args::Demo;
-use crate::client::{self, Client, End, Setup};
+use crate::client::{self, Client, End, Setup, Wanted};
 use crate::exit::Problem;
 use crate::printer::{Chatter, Printer};
 use crate::progress::Size;
@@ -126,9 +126,11 @@ impl Stage<'_> {
         let before = self.registry.requests().len();
         let observer = Arc::new(Quietly(Arc::clone(&self.context.printer)));
         let cancel = &self.context.cancel;
-        let report = self
-            .client
-            .copy(from, to, Platforms::All, observer, cancel)?;
+        let wanted = Wanted {
+            platforms: Platforms::All,
+            nondistributable: false,
+        };
+        let report = self.client.copy(from, to, &wanted, observer, cancel)?;
         let requests = self.registry.requests().split_off(before);
         let count = match requests.len() {
             1 => "1 request".to_owned(),

@@ -4,6 +4,7 @@
 mod copy;
 mod demo;
 mod digest;
+mod left_out;
 mod pull;
 mod push;
 mod replay;
@@ -17,12 +18,12 @@ use windlass_config::{DockerConfig, Explicit, Proxies, trust};
 use windlass_core::config::InFlight;
 use windlass_core::credential::Secret;
 use windlass_core::tape::Sink;
-use windlass_core::{Config, Error, Platforms, Registry, Report};
+use windlass_core::{Config, Error, Registry, Report};
 use windlass_store::TapeFile;
 use windlass_store::driver::{Credentials, TimeLimits};
 
 use crate::args::{Args, Command, Common};
-use crate::client::{self, Cancel, Client, Connect, End, Setup};
+use crate::client::{self, Cancel, Client, Connect, End, Setup, Wanted};
 use crate::exit::{Exit, Problem};
 use crate::hint;
 use crate::interrupt::Interrupt;
@@ -143,7 +144,7 @@ impl Context {
     }
 
     /// Brings an image from one place to the other and reports.
-    fn copy(&self, verb: &str, from: Place, to: Place, wanted: Platforms) -> Result<(), Problem> {
+    fn copy(&self, verb: &str, from: Place, to: Place, wanted: &Wanted) -> Result<(), Problem> {
         let to = named_like(&from, to);
         if let Place::Layout(InLayout {
             name: Some(name), ..
@@ -204,6 +205,9 @@ impl Context {
             Size(*bytes),
             Seconds(took)
         ));
+        if let Some(warning) = left_out::warning(report) {
+            self.printer.warning(&warning);
+        }
         let line = if self.printer.is_json() {
             json!({
                 "source": from.to_string(),
@@ -215,6 +219,8 @@ impl Context {
                 "bytesMoved": bytes,
                 "blobsMounted": mounted,
                 "blobsPresent": present,
+                "layersLeftOut": report.left_out,
+                "leftOut": left_out::listed(report),
                 "seconds": took.as_secs_f64(),
             })
             .to_string()

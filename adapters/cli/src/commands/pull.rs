@@ -5,17 +5,21 @@ use windlass_store::driver::host_platform;
 
 use super::Context;
 use crate::args::Pull;
+use crate::client::Wanted;
 use crate::exit::Problem;
 use crate::place::Place;
 
 pub(super) fn run(context: &Context, pull: Pull) -> Result<(), Problem> {
-    let wanted = pull
-        .platform
-        .unwrap_or_else(|| Platforms::One(host_platform()));
+    let wanted = Wanted {
+        platforms: pull
+            .platform
+            .unwrap_or_else(|| Platforms::One(host_platform())),
+        nondistributable: pull.foreign.include_nondistributable,
+    };
     context.copy(
         "pulled",
         Place::Registry(pull.source),
         Place::Layout(pull.destination),
-        wanted,
+        &wanted,
     )
 }

@@ -4,14 +4,19 @@ use windlass_core::Platforms;
 
 use super::Context;
 use crate::args::Push;
+use crate::client::Wanted;
 use crate::exit::Problem;
 use crate::place::Place;
 
 pub(super) fn run(context: &Context, push: Push) -> Result<(), Problem> {
+    let wanted = Wanted {
+        platforms: push.platform.unwrap_or(Platforms::All),
+        nondistributable: push.foreign.include_nondistributable,
+    };
     context.copy(
         "pushed",
         Place::Layout(push.source),
         Place::Registry(push.destination),
-        push.platform.unwrap_or(Platforms::All),
+        &wanted,
     )
 }

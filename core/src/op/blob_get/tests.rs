@@ -5,7 +5,7 @@ use http::{HeaderValue, Response};
 use super::super::testing::site;
 use super::*;
 
-fn origin() -> crate::registry::Origin {
+fn origin() -> Origin {
     site().origin
 }
 use crate::call::{Call, Done, Interrupted, JobId, Keep, Outcome as Ended, Receive};
@@ -33,6 +33,8 @@ fn get(from: u64) -> BlobGet {
         restarted: false,
         shorts: 0,
         received: 0,
+        urls: Vec::new(),
+        url: None,
     }
 }
 
@@ -382,4 +384,82 @@ fn crumbs_end_and_pieces_do_not() {
     let (answers, error) = taken(64 * 1024 - 1);
     assert_eq!(answers, u64::from(SHORTS) + 1);
     assert!(error.contains("in crumbs"), "{error}");
+}
+
+/// A foreign layer: where it is asked for after each failure, and what is left of what it had.
+#[test]
+fn where_else_it_may_be() {
+    let missing = || Error::Policy { what: "no".into() };
+    let wrong = || Error::Mismatch {
+        what: "a".into(),
+        expected: "b".into(),
+        found: "c".into(),
+    };
+    let full = || {
+        let kind = crate::store::StoreErrorKind::Full;
+        Error::Store(crate::store::StoreError::new(kind, "full"))
+    };
+    let (here, local, private) = ("reg.example", "localhost:5000", "10.0.0.1");
+    let table: &[(&str, &str, Error, &str)] = &[
+        ("https://cdn.example/l?sig=1", here, missing(), "from 7"),
+        ("http://cdn.example/l", here, missing(), "from 7"),
+        ("https://cdn.example/l", here, wrong(), "from 0"),
+        ("https://cdn.example/l", here, full(), "nowhere"),
+        ("ftp://cdn.example/l", here, missing(), "Refused"),
+        ("file:///etc/passwd", here, missing(), "Refused"),
+        ("https://u:p@cdn.example/l", here, missing(), "Refused"),
+        ("layer", here, missing(), "Refused"),
+        ("", here, missing(), "Refused"),
+        // SEC-08.
+        ("http://127.0.0.1/l", here, missing(), "Refused"),
+        ("http://localhost:5000/l", here, missing(), "Refused"),
+        ("http://a.localhost/l", here, missing(), "Refused"),
+        ("http://[::1]/l", here, missing(), "Refused"),
+        ("http://10.0.0.1/l", here, missing(), "Refused"),
+        ("http://169.254.169.254/latest", here, missing(), "Refused"),
+        ("http://0xa9fea9fe/latest", here, missing(), "Refused"),
+        ("http://127.0.0.1/l", local, missing(), "from 7"),
+        ("http://127.1/l", local, missing(), "Refused"),
+        ("http://10.0.0.1/l", local, missing(), "Refused"),
+        ("http://169.254.169.254/latest", local, missing(), "Refused"),
+        ("http://192.168.1.1/l", private, missing(), "from 7"),
+        ("http://127.0.0.1/l", private, missing(), "Refused"),
+        (
+            "http://169.254.169.254/latest",
+            private,
+            missing(),
+            "Refused",
+        ),
+    ];
+    for (url, registry, error, expected) in table {
+        let mut op = get(7);
+        op.site.origin = registry.parse().expect("an origin");
+        op.urls.push((*url).into());
+        let found = match op.elsewhere(error) {
+            None => "nowhere".into(),
+            Some(Ok(())) => {
+                assert_eq!(op.draft().url.as_str(), *url);
+                assert!(op.elsewhere(&missing()).is_none(), "it was the last one");
+                std::format!("from {}", op.hashing.len())
+            }
+            Some(Err(error)) => std::format!("{:?}", error.kind()),
+        };
+        assert_eq!(found, *expected, "{url} for {registry} after {error}");
+    }
+}
+
+/// What is refused at a URL is no question of credentials.
+#[test]
+fn failures_elsewhere() {
+    for (status, expected) in [
+        (403, "collected, Refused"),
+        (404, "collected, NotFound"),
+        (400, "collected, Refused"),
+    ] {
+        let op = BlobGet {
+            url: Some(Url::parse("https://cdn.example/l").expect("a URL")),
+            ..get(0)
+        };
+        assert_eq!(ran(op, status, &[], b""), expected, "{status}");
+    }
 }
