@@ -23,8 +23,9 @@
 //! verified being the bytes that get the name. Must not know `index.json`.
 
 use std::fs::{self, File, Metadata};
+use std::io::{self, BufWriter, Write as _};
 use std::mem;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -150,14 +151,14 @@ impl Layout {
         }
         self.prepare_blob(digest)?;
         let path = self.blob_path(digest);
-        self.stage(bytes)?.rename(self, &path)?;
+        self.stage([bytes].into_iter())?.rename(self, &path)?;
         self.named(path);
         Ok(())
     }
 
     /// Writes a small file of the layout's folder, atomically and durably. What was there is replaced.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        self.stage(bytes)?.rename(self, path)?;
+        self.stage([bytes].into_iter())?.rename(self, path)?;
         if self.is_durable() {
             // A name that is not synced now never will be: the system reports a failure once.
             sys::sync_dir(self.path()).inspect_err(|_| drop(fs::remove_file(path)))?;
@@ -172,14 +173,15 @@ impl Layout {
         }
     }
 
-    /// Writes a temporary file and syncs it, ready to be renamed.
-    pub(super) fn stage(&self, bytes: &[u8]) -> Result<Staged, StoreError> {
+    /// Writes pieces to a temporary file and syncs it, ready to be renamed.
+    pub(super) fn stage<'a>(
+        &self,
+        pieces: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Staged, StoreError> {
         self.prepare()?;
         let (file, path) = self.scratch("new")?;
         let staged = Staged { file, path };
-        staged
-            .file
-            .write_all_at(bytes, 0)
+        write_pieces(&staged.file, pieces)
             .map_err(|error| sys::failed("write", &staged.path, &error))?;
         if self.is_durable() {
             sys::sync_file(&staged.file, &staged.path)?;
@@ -363,6 +365,14 @@ impl Layout {
             ),
         )
     }
+}
+
+fn write_pieces<'a>(file: &File, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
+    let mut writer = BufWriter::new(file);
+    for piece in pieces {
+        writer.write_all(piece)?;
+    }
+    writer.flush()
 }
 
 fn stem(digest: &Digest) -> String {

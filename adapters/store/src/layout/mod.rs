@@ -28,6 +28,7 @@
 //! only `DIR` itself may (LAY-14).
 
 mod blob;
+mod entries;
 mod index;
 mod ours;
 mod partial;
@@ -337,15 +338,23 @@ fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(file) = sys::open_regular(path)? else {
         return Ok(None);
     };
-    let mut bytes = Vec::new();
+    let too_large = || {
+        StoreError::new(
+            StoreErrorKind::TooLarge,
+            format!("{} is larger than {limit} bytes", path.display()),
+        )
+    };
+    let len = sys::stat(&file, path)?.len();
+    if len > limit {
+        return Err(too_large());
+    }
+    // One more than there are, so that the end is found without more room.
+    let mut bytes = Vec::with_capacity(usize::try_from(len + 1).map_err(|_| too_large())?);
     file.take(limit + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| sys::failed("read", path, &error))?;
     if bytes.len() as u64 > limit {
-        return Err(StoreError::new(
-            StoreErrorKind::TooLarge,
-            format!("{} is larger than {limit} bytes", path.display()),
-        ));
+        return Err(too_large());
     }
     Ok(Some(bytes))
 }

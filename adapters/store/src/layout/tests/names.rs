@@ -177,6 +177,9 @@ fn a_broken_index_is_reported_and_left_alone() {
         "[]",
         "{\"schemaVersion\":1}",
         "{\"schemaVersion\":2,\"manifests\":{}}",
+        "{\"schemaVersion\":\"2\",\"manifests\":[]}",
+        "{\"schemaVersion\":2,\"manifests\":[],\"manifests\":[]}",
+        "{\"schemaVersion\":2,\"manifests\":[{]}",
     ] {
         fs::write(layout.index_path(), broken).expect("write");
         let error = layout
@@ -191,9 +194,115 @@ fn a_broken_index_is_reported_and_left_alone() {
     let entry = json!({"digest": "sha256:00", "annotations": {REF_NAME: "v1\n"}});
     write_index(&layout, &json!({"schemaVersion": 2, "manifests": [entry]}));
     let error = layout.find(None).expect_err("invalid");
-    assert_eq!(error.kind(), StoreErrorKind::Damaged);
+    assert_eq!(error.kind(), StoreErrorKind::NotALayout);
     let error = layout.find(Some("v2")).expect_err("missing");
     assert!(error.detail().contains(r#""v1\n""#), "{error}");
+}
+
+#[test]
+fn what_is_not_known_keeps_its_text() {
+    let (_dir, layout) = fresh();
+    // Numbers, escapes and types that would not survive being read and written.
+    let foreign = r#"{"x": 1e999, "y":"\ud83d", "z" : [ 0.10, null ]}"#;
+    let kept = format!(
+        r#"{{ "digest":"{}", "x":1e999, "annotations":{{"y":"\ud83d","n":null}} }}"#,
+        digest("a")
+    );
+    let before = format!(
+        r#"{{"x-root": 1e999, "manifests": [{foreign}, 5, [], {kept}], "schemaVersion": 2}}"#
+    );
+    fs::write(layout.index_path(), before).expect("write");
+    layout.tag(Some("v1"), &descriptor("a")).expect("tag");
+    layout.tag(Some("v2"), &descriptor("b")).expect("tag");
+    let after = fs::read_to_string(layout.index_path()).expect("read");
+    let a = format!(
+        r#"{{"mediaType":"{MANIFEST}","digest":"{}","size":1,"annotations":{{"{REF_NAME}":"v1","y":"\ud83d","n":null}},"x":1e999}}"#,
+        digest("a")
+    );
+    let b = format!(
+        r#"{{"mediaType":"{MANIFEST}","digest":"{}","size":1,"annotations":{{"{REF_NAME}":"v2"}}}}"#,
+        digest("b")
+    );
+    assert_eq!(
+        after,
+        format!(r#"{{"x-root":1e999,"schemaVersion":2,"manifests":[{foreign},5,[],{a},{b}]}}"#)
+    );
+}
+
+#[test]
+fn a_version_that_is_not_said_is_ours() {
+    let (_dir, layout) = fresh();
+    for version in ["", "\"schemaVersion\":null,"] {
+        fs::write(
+            layout.index_path(),
+            format!("{{{version}\"manifests\":[]}}"),
+        )
+        .expect("write");
+        layout.tag(Some("v1"), &descriptor("a")).expect("tag");
+        assert_eq!(found(&layout, Some("v1")), digest("a"));
+    }
+}
+
+#[test]
+fn the_same_content_under_several_names_is_no_question() {
+    let (_dir, layout) = fresh();
+    layout.tag(Some("v1"), &descriptor("a")).expect("tag");
+    layout.tag(Some("v2"), &descriptor("a")).expect("tag");
+    assert_eq!(found(&layout, None), digest("a"));
+    layout.tag(Some("v3"), &descriptor("b")).expect("tag");
+    let error = layout.find(None).expect_err("two contents");
+    assert_eq!(error.kind(), StoreErrorKind::Ambiguous);
+    // Two that do not say what they are may be anything.
+    write_index(&layout, &json!({"manifests": [{}, {}]}));
+    let error = layout.find(None).expect_err("two");
+    assert_eq!(error.kind(), StoreErrorKind::Ambiguous);
+}
+
+#[test]
+fn an_index_of_too_many_entries_is_refused_and_left_alone() {
+    let (_dir, layout) = fresh();
+    let with = |entries: usize, last: &str| {
+        let text = format!("{{\"manifests\":[{}{last}]}}", "{\"a\":0},".repeat(entries));
+        fs::write(layout.index_path(), text).expect("write");
+    };
+    let too_many = |result: Result<(), windlass_core::StoreError>| {
+        let error = result.expect_err("too many");
+        assert_eq!(error.kind(), StoreErrorKind::TooLarge, "{error}");
+        assert!(
+            error.detail().contains("more than 100000 entries"),
+            "{error}"
+        );
+    };
+    let named = json!({"digest": digest("a"), "annotations": {REF_NAME: "v1"}}).to_string();
+    with(99_999, &named);
+    layout
+        .tag(Some("v1"), &descriptor("a"))
+        .expect("it changes an entry");
+    assert_eq!(found(&layout, Some("v1")), digest("a"));
+    let before = fs::metadata(layout.index_path()).expect("there").len();
+    too_many(layout.tag(Some("v2"), &descriptor("a")));
+    let after = fs::metadata(layout.index_path()).expect("there").len();
+    assert_eq!(before, after);
+    with(100_000, &named);
+    too_many(layout.find(Some("v1")).map(|_| ()));
+    too_many(layout.tag(Some("v1"), &descriptor("a")));
+    let members = format!("{{{}\"manifests\":[]}}", "\"a\":0,".repeat(20_000));
+    fs::write(layout.index_path(), members).expect("write");
+    let error = layout.find(None).expect_err("too many members");
+    assert_eq!(error.kind(), StoreErrorKind::NotALayout, "{error}");
+}
+
+#[test]
+fn an_index_of_too_many_bytes_is_not_read() {
+    let (_dir, layout) = fresh();
+    let file = fs::File::create(layout.index_path()).expect("create");
+    file.set_len(10 << 30).expect("a sparse file");
+    for error in [
+        layout.find(None).map(|_| ()).expect_err("too large"),
+        layout.tag(None, &descriptor("a")).expect_err("too large"),
+    ] {
+        assert_eq!(error.kind(), StoreErrorKind::TooLarge, "{error}");
+    }
 }
 
 #[test]

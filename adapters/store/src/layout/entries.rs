@@ -1,0 +1,452 @@
+//! What is written in an `index.json`.
+//!
+//! Responsible for reading it leniently and for changing one entry and nothing else: everything that we do
+//! not know keeps its text. Borrows all of it from the file's bytes, so a large file costs its bytes and
+//! little more. Must not know files.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::iter;
+
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use windlass_core::{Descriptor, StoreErrorKind};
+
+/// Where a layout's entries have their names (image-spec `annotations.md`).
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Where containerd and Docker put the full name when `ref.name` is only the tag (LAY-07).
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// How many names an error lists.
+const LISTED: usize = 20;
+
+/// Why an `index.json` cannot be used.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    /// It is something else.
+    NoIndex(String),
+    /// It has more than [`Index::MOST`] entries, or bytes than are taken.
+    TooLong,
+}
+
+/// An image index, as it was found.
+#[derive(Debug)]
+pub(super) struct Index<'a> {
+    /// All but `manifests`.
+    members: Members<'a>,
+    manifests: Vec<&'a RawValue>,
+}
+
+/// An index with one entry changed, in pieces.
+#[derive(Debug)]
+pub(super) struct Changed<'a> {
+    /// From `{` to the list of entries.
+    head: String,
+    entries: Vec<Cow<'a, str>>,
+}
+
+impl Changed<'_> {
+    /// The document.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &str> {
+        let entries = self.entries.iter().enumerate().flat_map(|(n, entry)| {
+            let comma = if n == 0 { "" } else { "," };
+            [comma, entry.as_ref()]
+        });
+        iter::once(self.head.as_str())
+            .chain(entries)
+            .chain(iter::once("]}"))
+    }
+}
+
+impl<'a> Index<'a> {
+    /// One without entries.
+    pub(super) const EMPTY: &'static str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+
+    /// The most entries that are read or written: a registry's worth of names, and a list that needs two
+    /// megabytes.
+    pub(super) const MOST: usize = 100_000;
+
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Unreadable> {
+        let no_index = |error: serde_json::Error| Unreadable::NoIndex(error.to_string());
+        let members: Members<'a> = serde_json::from_slice(bytes).map_err(no_index)?;
+        let (manifests, members): (Vec<_>, Vec<_>) = members
+            .0
+            .into_iter()
+            .partition(|(key, _)| key == "manifests");
+        let version = members.iter().find(|(key, _)| key == "schemaVersion");
+        if version.is_some_and(|(_, version)| !matches!(version.get(), "2" | "null")) {
+            return Err(Unreadable::NoIndex("its schemaVersion is not 2".into()));
+        }
+        let manifests = match manifests.as_slice() {
+            [] => Vec::new(),
+            // Go writes an empty list as null.
+            [(_, list)] => match serde_json::from_str(list.get()).map_err(no_index)? {
+                Some(Entries::All(entries)) => entries,
+                Some(Entries::TooMany) => return Err(Unreadable::TooLong),
+                None => Vec::new(),
+            },
+            _ => return Err(Unreadable::NoIndex("it has two lists of manifests".into())),
+        };
+        Ok(Self {
+            members: Members(members),
+            manifests,
+        })
+    }
+
+    /// The index in which `name` is the descriptor's and nobody else's; `None` if it is so already.
+    pub(super) fn with(
+        &self,
+        name: Option<&str>,
+        descriptor: &Descriptor,
+    ) -> Result<Option<Changed<'a>>, Unreadable> {
+        let digest = descriptor.digest.as_str();
+        let seen: Vec<Seen> = self.manifests.iter().map(|entry| Seen::of(entry)).collect();
+        let has_name = |seen: &Seen| name.is_some() && seen.name.as_deref() == name;
+        let is_ours = |seen: &Seen| seen.digest.as_deref() == Some(digest);
+        let first = |rule: &dyn Fn(&Seen) -> bool| seen.iter().position(rule);
+        // An entry without any name that stands for the same content becomes the named one, as
+        // containers/image has it.
+        let base = match name {
+            None if first(&is_ours).is_some() => return Ok(None),
+            None => None,
+            Some(_) => first(&|it| has_name(it) && is_ours(it))
+                .or_else(|| first(&|it| is_ours(it) && it.names().next().is_none())),
+        };
+        let entry = overlay(base.map(|at| self.manifests[at]), name, descriptor)
+            .map_err(|error| Unreadable::NoIndex(error.to_string()))?;
+        let place = base.or_else(|| first(&has_name));
+        let others = seen.iter().enumerate();
+        let others = others.filter(|(at, it)| has_name(it) && Some(*at) != place);
+        let others: Vec<usize> = others.map(|(at, _)| at).collect();
+        if others.is_empty() && base.is_some_and(|at| self.manifests[at].get() == entry) {
+            return Ok(None);
+        }
+        if place.is_none() && self.manifests.len() >= Self::MOST {
+            return Err(Unreadable::TooLong);
+        }
+        let mut entries = Vec::with_capacity(self.manifests.len() + 1);
+        for (at, old) in self.manifests.iter().enumerate() {
+            if Some(at) == place {
+                entries.push(Cow::Owned(entry.clone()));
+            } else if others.binary_search(&at).is_err() {
+                entries.push(Cow::Borrowed(old.get()));
+            }
+        }
+        if place.is_none() {
+            entries.push(Cow::Owned(entry));
+        }
+        let members = self.members.0.iter();
+        let members = members.map(|(key, value)| format!("{}:{value},", json(key)));
+        let head = format!("{{{}\"manifests\":[", members.collect::<String>());
+        Ok(Some(Changed { head, entries }))
+    }
+
+    /// The entry that `name` stands for; without one the only entry (LAY-09).
+    pub(super) fn choose(
+        &self,
+        name: Option<&str>,
+    ) -> Result<&'a RawValue, (StoreErrorKind, String)> {
+        let Some(name) = name else {
+            return match self.manifests.as_slice() {
+                [] => Err((StoreErrorKind::NoSuchName, "it holds nothing".into())),
+                [first, rest @ ..] if is_one_content(first, rest) => Ok(first),
+                several => Err((
+                    StoreErrorKind::Ambiguous,
+                    format!("it holds several entries: {}", list(several)),
+                )),
+            };
+        };
+        let mut hits: Vec<&RawValue> = Vec::new();
+        let mut best = usize::MAX;
+        for entry in &self.manifests {
+            let Some(rank) = Seen::of(entry).rank(name) else {
+                continue;
+            };
+            if rank < best {
+                best = rank;
+                hits.clear();
+            }
+            if rank == best {
+                hits.push(entry);
+            }
+        }
+        match hits.as_slice() {
+            [] => {
+                let there = match self.manifests.as_slice() {
+                    [] => "nothing".into(),
+                    some => list(some),
+                };
+                let why = format!("no entry is called {name:?}; it holds {there}");
+                Err((StoreErrorKind::NoSuchName, why))
+            }
+            [first, rest @ ..] if is_one_content(first, rest) => Ok(first),
+            several => {
+                let why = format!("several entries are called {name:?}: {}", list(several));
+                Err((StoreErrorKind::Ambiguous, why))
+            }
+        }
+    }
+}
+
+/// The same content several times is no question.
+fn is_one_content(first: &RawValue, rest: &[&RawValue]) -> bool {
+    if rest.is_empty() {
+        return true;
+    }
+    let digest = Seen::of(first).digest;
+    digest.is_some() && rest.iter().all(|entry| Seen::of(entry).digest == digest)
+}
+
+/// What decides of an entry. What has another type than it should counts as absent: the entry may be
+/// anybody's.
+#[derive(Debug, Default)]
+struct Seen {
+    digest: Option<String>,
+    name: Option<String>,
+    full_name: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    digest: Option<&'a RawValue>,
+    #[serde(borrow)]
+    annotations: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+struct Names<'a> {
+    #[serde(borrow, rename = "org.opencontainers.image.ref.name")]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, rename = "io.containerd.image.name")]
+    full_name: Option<&'a RawValue>,
+}
+
+/// Those of an object; of anything else none.
+fn fields<'a, T: Default + Deserialize<'a>>(value: &'a RawValue) -> T {
+    // A list would be taken for the fields in their order.
+    let object = Some(value.get()).filter(|text| text.starts_with('{'));
+    object
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
+}
+
+impl Seen {
+    fn of(entry: &RawValue) -> Self {
+        let Fields {
+            digest,
+            annotations,
+        } = fields(entry);
+        let Names { name, full_name } = annotations.map(fields).unwrap_or_default();
+        let text = |value: Option<&RawValue>| serde_json::from_str(value?.get()).ok();
+        Self {
+            digest: text(digest),
+            name: text(name),
+            full_name: text(full_name),
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        [&self.name, &self.full_name]
+            .into_iter()
+            .filter_map(|name| name.as_deref())
+    }
+
+    /// Which of the rules makes this entry `name`. In this order (LAY-07): what is written out beats what is
+    /// guessed.
+    fn rank(&self, name: &str) -> Option<usize> {
+        let rules = [
+            self.name.as_deref(),
+            self.full_name.as_deref(),
+            self.name.as_deref().and_then(tag_part),
+            self.digest.as_deref(),
+        ];
+        rules.iter().position(|it| *it == Some(name))
+    }
+}
+
+/// The entry for `descriptor`, on top of what is known of the same content already.
+fn overlay(
+    base: Option<&RawValue>,
+    name: Option<&str>,
+    descriptor: &Descriptor,
+) -> Result<String, serde_json::Error> {
+    let mut base = base.map_or_else(|| Ok(Members::default()), Members::of)?;
+    let annotations = base.take("annotations");
+    let annotations = annotations.map_or_else(|| Ok(Members::default()), Members::of)?;
+    let mut entry = Object::default();
+    entry.set("mediaType", &json(&descriptor.media_type));
+    entry.set("digest", &json(descriptor.digest.as_str()));
+    entry.set("size", &json(&descriptor.size));
+    if let Some(platform) = &descriptor.platform {
+        entry.set("platform", &json(platform));
+    }
+    if let Some(artifact_type) = &descriptor.artifact_type {
+        entry.set("artifactType", &json(artifact_type));
+    }
+    let mut texts = Object::default();
+    for (key, value) in &descriptor.annotations {
+        // A name belongs to the layout it was found in.
+        if key != REF_NAME && key != CONTAINERD_NAME {
+            texts.set(key, &json(value));
+        }
+    }
+    if let Some(name) = name {
+        texts.set(REF_NAME, &json(name));
+    }
+    texts.keep(&annotations);
+    if !texts.0.is_empty() {
+        entry.set("annotations", &texts.to_string());
+    }
+    entry.keep(&base);
+    Ok(entry.to_string())
+}
+
+fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).expect("texts, numbers and platforms can be written")
+}
+
+/// An object that is being written. What is set first stands.
+#[derive(Debug, Default)]
+struct Object(Vec<(String, String)>);
+
+impl Object {
+    fn set(&mut self, key: &str, value: &str) {
+        if !self.0.iter().any(|(known, _)| known == key) {
+            self.0.push((key.to_owned(), value.to_owned()));
+        }
+    }
+
+    fn keep(&mut self, members: &Members<'_>) {
+        for (key, value) in &members.0 {
+            self.set(key, value.get());
+        }
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (n, (key, value)) in self.0.iter().enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            write!(f, "{comma}{}:{value}", json(key))?;
+        }
+        f.write_str("}")
+    }
+}
+
+/// The members of an object, in their order, as they are written.
+#[derive(Debug, Default)]
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// The most members of one object that is read whole.
+    const MOST: usize = 10_000;
+
+    /// Those of an object; of anything else none.
+    fn of(value: &'a RawValue) -> Result<Self, serde_json::Error> {
+        match value.get() {
+            object if object.starts_with('{') => serde_json::from_str(object),
+            _ => Ok(Self::default()),
+        }
+    }
+
+    fn take(&mut self, key: &str) -> Option<&'a RawValue> {
+        let at = self.0.iter().position(|(known, _)| known == key)?;
+        Some(self.0.remove(at).1)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    if members.len() == Members::MOST {
+                        return Err(A::Error::custom("an object has too many members"));
+                    }
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+/// The list of entries.
+#[derive(Debug)]
+enum Entries<'a> {
+    All(Vec<&'a RawValue>),
+    TooMany,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of manifests")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = list.next_element()? {
+                    if entries.len() == Index::MOST {
+                        while list.next_element::<IgnoredAny>()?.is_some() {}
+                        return Ok(Entries::TooMany);
+                    }
+                    entries.push(entry);
+                }
+                Ok(Entries::All(entries))
+            }
+        }
+
+        deserializer.deserialize_seq(Reader)
+    }
+}
+
+/// The tag of a full reference; `None` if there is none, or if it is only a tag anyway.
+fn tag_part(name: &str) -> Option<&str> {
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    let (repository, tag) = name.rsplit_once(':')?;
+    // In `host:5000/name` the colon belongs to the port.
+    (!repository.is_empty() && !tag.is_empty() && !tag.contains('/')).then_some(tag)
+}
+
+/// Names and digests for an error: quoted, as they come from a file that may be hostile.
+fn list(entries: &[&RawValue]) -> String {
+    let mut text = String::new();
+    for entry in entries.iter().take(LISTED) {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        let seen = Seen::of(entry);
+        let digest = seen.digest.as_deref().unwrap_or("no digest");
+        let written = match seen.names().next() {
+            Some(name) => write!(text, "{name:?} ({})", digest.escape_debug()),
+            None => write!(text, "{}", digest.escape_debug()),
+        };
+        written.expect("writing to a string cannot fail");
+    }
+    if entries.len() > LISTED {
+        let more = entries.len() - LISTED;
+        write!(text, " and {more} more").expect("writing to a string cannot fail");
+    }
+    text
+}
