@@ -140,6 +140,7 @@ impl Error {
             Self::Mismatch { .. } => ErrorKind::Mismatch,
             Self::Auth(_) => ErrorKind::Auth,
             Self::Transport { error, .. } => match error.kind {
+                TransportErrorKind::ProxyAuth => ErrorKind::Auth,
                 TransportErrorKind::Tls | TransportErrorKind::Protocol => ErrorKind::Refused,
                 TransportErrorKind::Resolve
                 | TransportErrorKind::Connect
@@ -321,6 +322,7 @@ mod tests {
     /// The error of each sort of connection failure. A new sort does not compile until it is here.
     fn transport(kind: TransportErrorKind) -> (Error, ErrorKind) {
         let expected = match kind {
+            TransportErrorKind::ProxyAuth => ErrorKind::Auth,
             TransportErrorKind::Resolve
             | TransportErrorKind::Connect
             | TransportErrorKind::Reset
@@ -410,6 +412,7 @@ mod tests {
             TransportErrorKind::Resolve,
             TransportErrorKind::Connect,
             TransportErrorKind::Tls,
+            TransportErrorKind::ProxyAuth,
             TransportErrorKind::Reset,
             TransportErrorKind::Idle,
             TransportErrorKind::Answer,

@@ -345,7 +345,9 @@ mod tests {
 
     #[test]
     fn interruptions() {
-        use TransportErrorKind::{Answer, Connect, Idle, Other, Protocol, Reset, Resolve, Tls};
+        use TransportErrorKind::{
+            Answer, Connect, Idle, Other, Protocol, ProxyAuth, Reset, Resolve, Tls,
+        };
         for (kind, expected) in [
             (Resolve, "retry"),
             (Connect, "retry"),
@@ -354,6 +356,7 @@ mod tests {
             (Answer, "retry"),
             (Other, "retry"),
             (Tls, "fatal Refused"),
+            (ProxyAuth, "fatal Auth"),
             (Protocol, "fatal Refused"),
         ] {
             let mut before = exchanged(200, &[], b"");

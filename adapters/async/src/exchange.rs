@@ -16,8 +16,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
 use http::uri::Authority;
+use http::{Request, StatusCode};
 use http_body::{Frame, SizeHint};
 use reqwest::{Body, Client, Response, Url};
 use tokio::sync::{OnceCell, mpsc};
@@ -99,13 +99,15 @@ impl Exchanges {
         mut stored: Option<&mut impl Content>,
     ) -> Result<Response, Interrupted> {
         let url = unaltered(request)?;
+        let proxy = self.proxy(request)?;
+        let forwards = proxy.as_ref().filter(|_| url.scheme() == "http");
         let host = authority(request);
         let mut connections = match &stored {
             Some(_) if self.kept.are_doubtful(&host) => Connections::Fresh,
             Some(_) | None => Connections::Any,
         };
         loop {
-            let client = self.client(request, connections).await?;
+            let client = self.client(request, proxy.is_some(), connections).await?;
             let mut sent = reqwest::Request::new(request.method().clone(), url.clone());
             *sent.headers_mut() = request.headers().clone();
             let mut flow = None;
@@ -124,9 +126,17 @@ impl Exchanges {
                     if connections == Connections::Any {
                         self.note_answer(&host);
                     }
+                    if answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                        && let Some(proxy) = forwards
+                    {
+                        return Err(Interrupted::Transport(proxy.refusal()));
+                    }
                     return Ok(answer);
                 }
-                Err(error) => sort(&error),
+                Err(error) => match &proxy {
+                    Some(proxy) => proxy.named_in(sort(&error)),
+                    None => sort(&error),
+                },
             };
             let again = connections == Connections::Any
                 && error.kind == TransportErrorKind::Reset
@@ -216,12 +226,8 @@ impl Exchanges {
         Interrupted::Transport(TransportError::new(TransportErrorKind::Idle, why))
     }
 
-    async fn client(
-        &self,
-        request: &Request<Payload>,
-        connections: Connections,
-    ) -> Result<Client, Interrupted> {
-        let is_secure = request.uri().scheme_str() == Some("https");
+    /// The proxy that a request goes through.
+    fn proxy(&self, request: &Request<Payload>) -> Result<Option<Proxy>, Interrupted> {
         let route = self.route.as_ref();
         let origin = origin(
             request.uri().scheme_str(),
@@ -240,7 +246,17 @@ impl Exchanges {
             let why = TransportError::new(TransportErrorKind::Other, "invalid URL of the proxy");
             return Err(Interrupted::NotSent(why));
         }
-        let (clients, tls) = if is_secure || proxy.is_some() {
+        Ok(proxy)
+    }
+
+    async fn client(
+        &self,
+        request: &Request<Payload>,
+        has_proxy: bool,
+        connections: Connections,
+    ) -> Result<Client, Interrupted> {
+        let is_secure = request.uri().scheme_str() == Some("https");
+        let (clients, tls) = if is_secure || has_proxy {
             (&self.secure, self.tls.clone())
         } else {
             (&self.plain, Tls::none())
@@ -468,6 +484,13 @@ fn sort(error: &reqwest::Error) -> TransportError {
     };
     let kind = match kind {
         Some(Kind::Tls) => Kind::Tls,
+        // reqwest does not hand out the type of this error either.
+        _ if texts
+            .iter()
+            .any(|text| text.ends_with("proxy authorization required")) =>
+        {
+            Kind::ProxyAuth
+        }
         _ if error.is_dns() => Kind::Resolve,
         _ if error.is_connect() => Kind::Connect,
         _ if error.is_timeout() => Kind::Idle,

@@ -691,6 +691,64 @@ fn http_is_forwarded_by_a_proxy() {
     });
 }
 
+/// What a proxy itself does wrong is told with its name, and without its password.
+#[test]
+fn a_failing_proxy_is_named() {
+    use TransportErrorKind::{Connect, ProxyAuth, Reset, Resolve};
+
+    let says = |status: &'static str| {
+        server(move |mut stream| {
+            head(&mut stream);
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+            drop(stream.write_all(answer.as_bytes()));
+        })
+    };
+    let closes = || server(drop);
+    // In use, so that it stays nobody's, and not listened on.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let unreachable = format!("http://{}", stream.local_addr().unwrap());
+    let wrong = || says("407 Proxy Authentication Required");
+    let table = [
+        ("https", wrong(), ProxyAuth, "answered 407"),
+        ("http", wrong(), ProxyAuth, "answered 407"),
+        ("https", says("502 No"), Connect, "unsuccessful"),
+        ("https", says("403 No"), Connect, "unsuccessful"),
+        ("https", unreachable.clone(), Connect, "refused"),
+        ("http", unreachable, Connect, "refused"),
+        ("http", closes(), Reset, "(through proxy"),
+        (
+            "https",
+            "http://proxy.invalid:1".into(),
+            Resolve,
+            "proxy.invalid",
+        ),
+    ];
+    for (scheme, url, expected, says) in table {
+        let address = url.trim_start_matches("http://").to_owned();
+        let url = url.replace("http://", "http://user:s3cret@");
+        let exchanges = through(&Trust::default(), Arc::new(Through(Proxy { url })));
+        let target = format!("{scheme}://r.invalid/v2/");
+        let get = request("GET", &target, Payload::Empty);
+        let Err(Interrupted::Transport(error)) = block_on(run(&exchanges, &get)) else {
+            panic!("{scheme} {address}: no failure of the connection");
+        };
+        assert_eq!(error.kind, expected, "{scheme} {address}: {error}");
+        assert!(
+            error.detail.contains(&format!("proxy {address}")),
+            "{error}"
+        );
+        assert!(error.detail.contains(says), "{error}");
+        assert!(!error.detail.contains("s3cret"), "{error}");
+    }
+    // Without a proxy it is an answer like any other.
+    let get = request("GET", &wrong(), Payload::Empty);
+    let tls = Tls::new(&Trust::default()).unwrap();
+    let exchanges = Exchanges::new(tls, TimeLimits::default(), 4, None);
+    let answer = block_on(exchanges.send(&get, None::<&mut Zeros>));
+    assert_eq!(answer.unwrap().status(), 407);
+}
+
 #[test]
 fn the_future_of_a_request_can_be_spawned() {
     fn is_send(_: &impl Send) {}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Authority;
-use http::{Request, Response, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use ureq::config::AutoHeaderValue;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout};
@@ -82,7 +82,8 @@ impl Exchanges {
         proxy: Option<&Proxy>,
         control: &Arc<Control>,
     ) -> Result<Response<Inflow>, Interrupted> {
-        let proxy = proxy.map(as_ureq_has_it).transpose()?;
+        let through = proxy.map(as_ureq_has_it).transpose()?;
+        let forwards = proxy.filter(|_| request.uri().scheme_str() == Some("http"));
         let host = request.uri().authority().map_or("", Authority::as_str);
         let mut connections = match &stored {
             Some(_) if self.kept.are_doubtful(host) => Connections::Fresh,
@@ -90,9 +91,21 @@ impl Exchanges {
         };
         loop {
             control.begin();
-            let error = match self.once(request, stored.as_mut(), proxy.as_ref(), connections) {
-                Ok(response) => return Ok(response.map(|body| Inflow::new(body, control))),
-                Err(error) => interrupted(&error, control),
+            let error = match self.once(request, stored.as_mut(), through.as_ref(), connections) {
+                Ok(response) => {
+                    if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                        && let Some(proxy) = forwards
+                    {
+                        return Err(Interrupted::Transport(proxy.refusal()));
+                    }
+                    return Ok(response.map(|body| Inflow::new(body, control)));
+                }
+                Err(error) => match (interrupted(&error, control), proxy) {
+                    (Interrupted::Transport(error), Some(proxy)) => {
+                        Interrupted::Transport(proxy.named_in(error))
+                    }
+                    (error, _) => error,
+                },
             };
             let again = connections == Connections::Any && control.was_stale();
             if !again || control.is_stopped() {
@@ -287,6 +300,8 @@ fn sort(error: &ureq::Error) -> TransportError {
         ureq::Error::Timeout(which) => new(Kind::Idle, format!("time limit: {which}")),
         ureq::Error::HostNotFound => new(Kind::Resolve, "host not found"),
         ureq::Error::ConnectionFailed => new(Kind::Connect, "connection failed"),
+        // The status is in its text only, after a slash.
+        ureq::Error::ConnectProxyFailed(why) if why.ends_with("/407") => new(Kind::ProxyAuth, ""),
         ureq::Error::ConnectProxyFailed(why) => new(Kind::Connect, why.clone()),
         ureq::Error::Tls(why) => new(Kind::Tls, *why),
         ureq::Error::Protocol(error) => new(Kind::Protocol, error.to_string()),

@@ -1108,6 +1108,64 @@ fn a_proxy_of_another_kind_is_not_passed_by() {
     assert!(heads.try_recv().is_err());
 }
 
+/// What a proxy itself does wrong is told with its name, and without its password.
+#[test]
+fn a_failing_proxy_is_named() {
+    use TransportErrorKind::{Connect, ProxyAuth, Reset, Resolve};
+
+    let says = |status: &'static str| {
+        server(move |_, mut stream| {
+            head(&mut stream);
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+            drop(stream.write_all(answer.as_bytes()));
+        })
+    };
+    let closes = || server(|_, stream| drop(stream));
+    let (_held, _stream, unreachable) = nobody();
+    let wrong = || says("407 Proxy Authentication Required");
+    let table = [
+        ("https", wrong(), ProxyAuth, "answered 407"),
+        ("http", wrong(), ProxyAuth, "answered 407"),
+        ("https", says("502 No"), Connect, "502"),
+        ("https", says("403 No"), Connect, "403"),
+        ("https", unreachable.clone(), Connect, "refused"),
+        ("http", unreachable, Connect, "refused"),
+        ("http", closes(), Reset, "(through proxy"),
+        (
+            "https",
+            "http://proxy.invalid:1".into(),
+            Resolve,
+            "proxy.invalid",
+        ),
+    ];
+    for (scheme, url, expected, says) in table {
+        let address = url.trim_start_matches("http://").to_owned();
+        let url = url.replace("http://", "http://user:s3cret@");
+        let proxy = windlass_store::driver::Proxy { url };
+        let target = format!("{scheme}://r.invalid/v2/");
+        let get = request("GET", &target, Payload::Empty);
+        let control = Arc::default();
+        let _entered = Control::enter(&control);
+        let result = exchanges(20_000).send(&get, None, Some(&proxy), &control);
+        let Err(Interrupted::Transport(error)) = result.map(drop) else {
+            panic!("{scheme} {address}: no failure of the connection");
+        };
+        assert_eq!(error.kind, expected, "{scheme} {address}: {error}");
+        assert!(
+            error.detail.contains(&format!("proxy {address}")),
+            "{error}"
+        );
+        assert!(error.detail.contains(says), "{error}");
+        assert!(!error.detail.contains("s3cret"), "{error}");
+    }
+    // Without a proxy, and from behind one, it is an answer like any other.
+    let get = request("GET", &wrong(), Payload::Empty);
+    let control = Arc::default();
+    let _entered = Control::enter(&control);
+    let response = exchanges(20_000).send(&get, None, None, &control);
+    assert_eq!(response.unwrap().status(), 407);
+}
+
 /// Not a test of correctness: `cargo test --release -- --ignored --nocapture gibibyte`.
 #[test]
 #[ignore = "measures"]

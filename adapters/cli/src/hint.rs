@@ -22,6 +22,11 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         return of(last);
     }
     if let Error::Transport { request, error } = error {
+        if error.kind == TransportErrorKind::ProxyAuth {
+            let why = "credentials for a proxy belong in the variable that names it: \
+                http://user:password@host:port";
+            return Some(why.to_owned());
+        }
         return tls(request, error);
     }
     if let Error::Registry(refusal) = error {

@@ -7,10 +7,10 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{failed, layout, printed, registry, windlass};
+use common::{failed, layout, printed, registry, windlass, windlass_with_retries};
 use windlass_testbed::Auth;
 
-/// A proxy that reaches nothing: it keeps the head of each request and answers 502.
+/// A proxy that reaches nothing: it keeps the head of each request and answers with a failure.
 struct Proxy {
     address: String,
     heads: Arc<Mutex<Vec<String>>>,
@@ -18,6 +18,10 @@ struct Proxy {
 
 impl Proxy {
     fn start() -> Self {
+        Self::answering("502 No")
+    }
+
+    fn answering(status: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("a port").to_string();
         let heads = Arc::new(Mutex::new(Vec::new()));
@@ -26,8 +30,9 @@ impl Proxy {
             for stream in listener.incoming().flatten() {
                 let head = head(&stream);
                 kept.lock().expect("no panic").push(head);
-                let answer = b"HTTP/1.1 502 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-                let _gone = (&stream).write_all(answer);
+                let rest = "content-length: 0\r\nconnection: close\r\n\r\n";
+                let answer = format!("HTTP/1.1 {status}\r\n{rest}");
+                let _gone = (&stream).write_all(answer.as_bytes());
             }
         });
         Self { address, heads }
@@ -215,5 +220,35 @@ fn a_configuration_that_never_ends_is_named() {
         let output = windlass(&words, &[("DOCKER_CONFIG", config)]);
         let said = failed(&output, 4);
         assert!(said.contains(path.to_str().expect("UTF-8")), "{said}");
+    }
+}
+
+/// A wrong password stays wrong: it is shown to the proxy once, and the error is about the proxy.
+#[test]
+fn a_proxy_that_wants_other_credentials_is_asked_once() {
+    for scheme in ["--tls", "--plain-http"] {
+        let proxy = Proxy::answering("407 Proxy Authentication Required");
+        let url = format!("http://alice:s3cret@{}", proxy.address);
+        let variables = [("ALL_PROXY", url.as_str())];
+        let output = windlass_with_retries(&["digest", "r.invalid/app:v1", scheme], &variables);
+        let said = failed(&output, 4);
+        assert_eq!(proxy.asked().len(), 1, "{said}");
+        assert!(said.contains(&format!("proxy {}", proxy.address)), "{said}");
+        assert!(said.contains("hint: credentials for a proxy"), "{said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
+#[test]
+fn a_proxy_that_cannot_be_reached_is_named() {
+    for scheme in ["--tls", "--plain-http"] {
+        for proxy in ["127.0.0.1:9", "proxy.invalid:3128"] {
+            let url = format!("http://alice:s3cret@{proxy}");
+            let words = ["digest", "r.invalid/app:v1", scheme, "--timeout", "3"];
+            let output = windlass(&words, &[("ALL_PROXY", url.as_str())]);
+            let said = failed(&output, 5);
+            assert!(said.contains(&format!("proxy {proxy}: ")), "{said}");
+            assert!(!said.contains("s3cret"), "{said}");
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! What the blocking and the async client have in common: how they are asked, watched, cancelled,
 //! given credentials, time limits, trust and proxies.
 
+mod route;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +17,7 @@ use windlass_core::{
     StoreId, Task, TaskId, Time,
 };
 
+pub use self::route::{Direct, Proxy, Route};
 pub use crate::kept::KeptConnections;
 use crate::layout::Layout;
 use crate::store::Store;
@@ -104,35 +107,6 @@ pub struct Trust {
     pub roots: Option<Arc<Vec<Vec<u8>>>>,
     /// Certificates in DER form that are trusted beside them.
     pub extra: Vec<Vec<u8>>,
-}
-
-/// An HTTP proxy: the URL it is reached at, which may hold credentials of its own.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Proxy {
-    /// `http://[user:password@]host:port`.
-    pub url: String,
-}
-
-impl fmt::Debug for Proxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Proxy(***)")
-    }
-}
-
-/// Decides which origin is reached through which proxy.
-pub trait Route: Send + Sync + fmt::Debug {
-    /// The proxy for this origin; `None` for a direct connection.
-    fn proxy(&self, origin: &Origin) -> Option<Proxy>;
-}
-
-/// Direct connections only: what a client does unless it is told otherwise.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Direct;
-
-impl Route for Direct {
-    fn proxy(&self, _: &Origin) -> Option<Proxy> {
-        None
-    }
 }
 
 /// Ends calls early. Clones share one state; one of them can serve any number of calls.

@@ -62,6 +62,9 @@ pub enum TransportErrorKind {
     /// TLS was refused: certificate, name, protocol. Never tried again.
     #[error("TLS verification failed")]
     Tls,
+    /// A proxy refused its own credentials, or wants some. Never tried again.
+    #[error("proxy authentication failed")]
+    ProxyAuth,
     /// The connection broke.
     #[error("connection lost")]
     Reset,

@@ -123,6 +123,7 @@ enum TransportKind {
     Resolve,
     Connect,
     Tls,
+    ProxyAuth,
     Reset,
     Idle,
     Answer,

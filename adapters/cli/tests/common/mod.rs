@@ -27,11 +27,21 @@ pub fn windlass_as_user(words: &[&str], variables: &[(&str, &str)]) -> Output {
     run(command, &format!("{PASSWORD}\n"))
 }
 
+/// The same with as many tries as usual.
+pub fn windlass_with_retries(words: &[&str], variables: &[(&str, &str)]) -> Output {
+    run(patient(words, variables), "")
+}
+
 fn command(words: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = patient(words, variables);
+    command.args(["--retries", "0"]);
+    command
+}
+
+fn patient(words: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
     command
         .args(words)
-        .args(["--retries", "0"])
         .env_clear()
         .envs(variables.iter().copied())
         .stdin(Stdio::piped())
