@@ -14,6 +14,9 @@ const LINE_LIMIT: usize = 16 * 1024;
 /// The most challenges kept, and the most parameters of one. Real answers have two and five.
 const COUNT_LIMIT: usize = 32;
 
+/// The parameters that decide what is asked of whom.
+const USED: [&str; 4] = ["realm", "service", "scope", "error"];
+
 /// One way in which a server wants to be authenticated to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -46,7 +49,9 @@ impl Challenge {
 
 /// The challenges of all `WWW-Authenticate` lines, in order (P1).
 ///
-/// A damaged challenge ends its line, those before it stay (P7). One that says a parameter twice
+/// What cannot be read ends its line; the challenges before it stay (P7). The one that it is in stays
+/// too if it can be answered without: `Basic` always can, others if only a parameter is damaged that
+/// is not used. Parameters may be separated by `;`. A challenge that says a parameter twice
 /// with different values is left out, but several `scope` are joined (P6). A `bearer` without
 /// `realm` is kept: its `error` may be of interest (P8).
 pub fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
@@ -69,7 +74,7 @@ fn parse_line(line: &[u8], found: &mut Vec<Challenge>) {
     let mut cursor = Cursor::new(line);
     let mut open: Option<Open> = None;
     loop {
-        cursor.take_while(|byte| is_space(byte) || byte == b',');
+        cursor.take_while(|byte| is_space(byte) || is_separator(byte));
         if found.len() >= COUNT_LIMIT {
             return;
         }
@@ -79,7 +84,7 @@ fn parse_line(line: &[u8], found: &mut Vec<Challenge>) {
         }
         let word = cursor.token();
         if word.is_empty() {
-            return; // P7: junk takes the open challenge along
+            return close(open.filter(Open::is_basic), found); // P7: junk
         }
         let mut ahead = cursor;
         ahead.skip_space();
@@ -89,13 +94,16 @@ fn parse_line(line: &[u8], found: &mut Vec<Challenge>) {
             continue;
         }
         cursor = ahead;
+        let name = lossy(word).to_ascii_lowercase();
         let Some(value) = parse_value(&mut cursor) else {
-            return; // P7: unterminated
+            // P7: unterminated
+            let is_used = USED.contains(&name.as_str());
+            return close(open.filter(|open| open.is_basic() || !is_used), found);
         };
         let Some(open) = &mut open else {
             return; // P7: a parameter before any scheme
         };
-        open.add(lossy(word).to_ascii_lowercase(), value);
+        open.add(name, value);
     }
 }
 
@@ -130,17 +138,22 @@ fn scheme(word: &[u8], cursor: &mut Cursor<'_>) -> Open {
     }
 }
 
-/// A quoted string, or whatever comes up to white space or a comma (P5).
+/// A quoted string, or whatever comes up to white space or a separator (P5).
 fn parse_value(cursor: &mut Cursor<'_>) -> Option<String> {
     cursor.skip_space();
     if cursor.peek() == Some(b'"') {
         return cursor.quoted();
     }
-    let text = cursor.take_while(|byte| !is_space(byte) && byte != b',');
+    let text = cursor.take_while(|byte| !is_space(byte) && !is_separator(byte));
     Some(lossy(text))
 }
 
 impl Open {
+    /// Whether it is answered in the same way whatever its parameters are.
+    fn is_basic(&self) -> bool {
+        self.challenge.scheme == "basic"
+    }
+
     fn add(&mut self, name: String, value: String) {
         let params = &mut self.challenge.params;
         let Some((_, before)) = params.iter_mut().find(|(key, _)| *key == name) else {
@@ -157,6 +170,10 @@ impl Open {
             self.usable = false;
         }
     }
+}
+
+const fn is_separator(byte: u8) -> bool {
+    matches!(byte, b',' | b';')
 }
 
 const fn is_token68(byte: u8) -> bool {
@@ -334,6 +351,63 @@ mod tests {
             "V-B 33",
             "Bearer\trealm=\"https://a/t\"",
             "bearer{realm=https://a/t}",
+        ),
+        (
+            "a Basic realm without end",
+            r#"Basic realm="Registry"#,
+            "basic{}",
+        ),
+        (
+            "a Basic realm without end, and another challenge in it",
+            r#"Basic realm="Registry, Bearer realm="https://a/t""#,
+            "basic{realm=Registry, Bearer realm=}",
+        ),
+        (
+            "a Basic realm with quotes in it",
+            r#"Basic realm="the "best" registry""#,
+            "basic{realm=the }",
+        ),
+        (
+            "junk after Basic",
+            r#"Basic realm="x" {}, Bearer realm="https://a/t""#,
+            "basic{realm=x}",
+        ),
+        ("a colon after the scheme", r#"Basic: realm="x""#, "basic{}"),
+        (
+            "a service without end",
+            r#"Bearer realm="https://a/t",service="s"#,
+            "",
+        ),
+        ("junk after Bearer", r#"Bearer realm="https://a/t" {}"#, ""),
+        (
+            "a description with quotes in it",
+            r#"Bearer realm="https://a/t",service="s",error="invalid_token",error_description="it "is" over, "log in"#,
+            "bearer{realm=https://a/t|service=s|error=invalid_token|error_description=it }",
+        ),
+        (
+            "a description that is cut",
+            r#"Bearer realm="https://a/t",service="s",error="invalid_token",error_description="it is ov"#,
+            "bearer{realm=https://a/t|service=s|error=invalid_token}",
+        ),
+        (
+            "semicolons",
+            r#"Bearer realm="https://a/t";service="a;b"; scope="repository:x:pull";"#,
+            "bearer{realm=https://a/t|service=a;b|scope=repository:x:pull}",
+        ),
+        (
+            "semicolons without quotes",
+            "Bearer realm=https://a/t;service=s ; scope=repository:x:pull",
+            "bearer{realm=https://a/t|service=s|scope=repository:x:pull}",
+        ),
+        (
+            "a semicolon after the scheme",
+            r#"Basic;realm="x";charset=UTF-8"#,
+            "basic{realm=x|charset=UTF-8}",
+        ),
+        (
+            "a contradiction in Basic",
+            r#"Basic realm="a",realm="b""#,
+            "",
         ),
         ("V-B 34", r#""Basic" realm="x""#, ""),
         ("V-B 35", "", ""),
