@@ -1,14 +1,17 @@
 //! Descriptors: how one document points to another.
 //!
 //! Responsible for reading them out of JSON so that a value of this type is valid (`MT-05`): the
-//! digest follows its grammar, the size is an integer from 0 to 2^63-1.
+//! digest follows its grammar, the size is an integer from 0 to 2^63-1. Members that are optional
+//! and have a type that they should not have count as absent.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::platform::Platform;
@@ -30,14 +33,14 @@ pub struct Descriptor {
     /// ([`Task::including_nondistributable`](crate::Task::including_nondistributable), PULLB-07).
     #[serde(
         default,
-        deserialize_with = "nullable",
+        deserialize_with = "texts",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub urls: Vec<String>,
-    /// Annotations.
+    /// The annotations that are text.
     #[serde(
         default,
-        deserialize_with = "nullable",
+        deserialize_with = "annotations",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub annotations: BTreeMap<String, String>,
@@ -45,10 +48,19 @@ pub struct Descriptor {
     #[serde(default, with = "embedded", skip_serializing_if = "Option::is_none")]
     pub data: Option<Vec<u8>>,
     /// The type of artifact, if the content is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "carried",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub artifact_type: Option<String>,
-    /// For which platform the content is, in an index.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// For which platform the content is, in an index. One that cannot be read is
+    /// `unknown/unknown`, which is chosen for no platform.
+    #[serde(
+        default,
+        deserialize_with = "platform",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub platform: Option<Platform>,
 }
 
@@ -92,6 +104,56 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// A member that decides nothing: what it cannot be counts as absent.
+pub(crate) fn carried<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned + Default,
+{
+    let value = Value::deserialize(deserializer)?;
+    Ok(T::deserialize(value).unwrap_or_default())
+}
+
+/// The annotations whose value is text.
+pub(crate) fn annotations<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let Value::Object(all) = Value::deserialize(deserializer)? else {
+        return Ok(BTreeMap::new());
+    };
+    let texts = all
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, text_of(value)?)));
+    Ok(texts.collect())
+}
+
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let Value::Array(all) = Value::deserialize(deserializer)? else {
+        return Ok(Vec::new());
+    };
+    Ok(all.into_iter().filter_map(text_of).collect())
+}
+
+fn text_of(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            None
+        }
+    }
+}
+
+fn platform<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Platform>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let platform = Platform::deserialize(value);
+    Ok(Some(
+        platform.unwrap_or_else(|_| Platform::new("unknown", "unknown")),
+    ))
+}
+
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let size = u64::deserialize(deserializer)?;
     if i64::try_from(size).is_err() {
@@ -117,7 +179,7 @@ mod text {
 mod embedded {
     use base64::Engine as _;
 
-    use super::{Deserialize, Deserializer, STANDARD, Serializer, String, Vec};
+    use super::{Deserializer, STANDARD, Serializer, String, Vec, carried};
 
     pub(super) fn serialize<S: Serializer>(
         data: &Option<Vec<u8>>,
@@ -132,11 +194,9 @@ mod embedded {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         d: D,
     ) -> Result<Option<Vec<u8>>, D::Error> {
-        let Some(text) = Option::<String>::deserialize(d)? else {
-            return Ok(None);
-        };
+        let text: Option<String> = carried(d)?;
         // What does not decode is treated as not there: the content can still be fetched.
-        Ok(STANDARD.decode(text).ok())
+        Ok(text.and_then(|text| STANDARD.decode(text).ok()))
     }
 }
 
@@ -206,7 +266,11 @@ mod tests {
                 true,
             ),
             ("PULLM-15", with(r#","size":2,"new":[1,{}]"#), true),
-            ("MT-06", with(r#","size":2,"annotations":{"a":1}"#), false),
+            ("MT-06", with(r#","size":2,"annotations":{"a":1}"#), true),
+            ("urls", with(r#","size":2,"urls":{"a":1}"#), true),
+            ("data", with(r#","size":2,"data":[1]"#), true),
+            ("artifactType", with(r#","size":2,"artifactType":1"#), true),
+            ("platform", with(r#","size":2,"platform":"linux""#), true),
             ("IDX-01", with(r#","size":2,"platform":{}"#), true),
             ("twice", with(r#","size":2,"size":2"#), false),
         ];
@@ -222,6 +286,18 @@ mod tests {
                 assert_eq!(found, again, "{json}");
             });
         }
+    }
+
+    #[test]
+    fn of_what_is_carried_along_the_texts_are_kept() {
+        let json = with(
+            r#","size":2,"annotations":{"a":"1","b":null,"c":2},"urls":["x",null,7,"y"],"platform":{"os":5,"architecture":"amd64"}"#,
+        );
+        let found: Descriptor = serde_json::from_str(&json).expect("a descriptor");
+        let annotations = BTreeMap::from_iter([("a".to_string(), "1".to_string())]);
+        assert_eq!(found.annotations, annotations);
+        assert_eq!(found.urls, ["x", "y"]);
+        assert_eq!(found.platform, Some(Platform::new("unknown", "unknown")));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Manifests and indexes: documents that point to other content.
 //!
 //! Responsible for reading them so that everyone who reads the same bytes sees the same document
-//! (SEC-03): strict JSON, one shape, one type. The bytes are the truth and are kept (PULLM-14);
-//! fields that are not known are ignored here and so never lost. Must not know where a document
-//! came from, nor what is done with what it points to.
+//! (SEC-03): one shape, one type, no member twice. That holds for the members that are used here; a
+//! member that is only carried along may have any value. The bytes are kept (PULLM-14), and with
+//! them every member that is not known. Must not know where a document came from, nor what is done
+//! with what it points to.
 
 mod json;
 pub mod media_type;
@@ -14,13 +15,15 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, annotations, carried};
 use crate::digest::{Algorithm, Digest};
 use crate::said;
 use crate::shown::escape;
 
-pub use json::MAX_DEPTH;
+pub use json::{MAX_DEPTH, replace_lone_surrogates};
 
 /// The content of the empty descriptor (RFR-14).
 pub const EMPTY_CONTENT: &[u8] = b"{}";
@@ -32,13 +35,14 @@ pub const EMPTY_DIGEST: &str =
 /// The size of [`EMPTY_CONTENT`].
 pub const EMPTY_SIZE: u64 = 2;
 
-/// What was said about a document beside it.
+/// What was said about a document beside it. What is no type of a manifest says nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Declared<'a> {
     /// The `Content-Type` of the answer, for a document asked for by tag, or by a digest that came
     /// without a type. It must not contradict the document (PULLM-05).
     ContentType(Option<&'a str>),
-    /// The media type in the descriptor by which the document was found. It rules (PULLM-06).
+    /// The media type in the descriptor by which the document was found. The document's own type is
+    /// taken instead if it is one of the same form, such as Docker's and OCI's image manifest.
     Descriptor(&'a str),
 }
 
@@ -179,8 +183,8 @@ impl Document {
             let start = said::shown_start(start);
             return Err(DocumentError::NotADocument { start });
         }
-        let keys = json::check(&bytes)?;
-        let raw: Raw = json::read(&bytes)?;
+        let (checked, keys) = json::check(&bytes)?;
+        let raw: Raw = json::read(&checked)?;
         let media_type = raw.media_type(&keys, declared)?;
         raw.check(&keys, &media_type)?;
         let content = raw.into_content(&media_type)?;
@@ -197,15 +201,18 @@ impl Document {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Raw {
-    schema_version: Option<u64>,
+    schema_version: Option<Value>,
     media_type: Option<String>,
+    #[serde(default, deserialize_with = "carried")]
     artifact_type: Option<String>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
+    fs_layers: Option<IgnoredAny>,
     manifests: Option<Vec<Descriptor>>,
     blobs: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
-    annotations: Option<BTreeMap<String, String>>,
+    #[serde(default, deserialize_with = "annotations")]
+    annotations: BTreeMap<String, String>,
 }
 
 /// The keys that decide. Go reads them in any case, so a second spelling would mean something else
@@ -222,44 +229,72 @@ const DECIDING: [&str; 8] = [
 ];
 
 impl Raw {
-    /// The one media type: said beside the document, said in it, or seen from its shape.
+    /// The one media type: said in the document, said beside it, or seen from its shape.
     fn media_type(
         &self,
         keys: &BTreeSet<String>,
         declared: Declared<'_>,
     ) -> Result<String, DocumentError> {
-        let said = self.media_type.as_deref().and_then(media_type::essence);
-        let (declared, rules) = match declared {
+        let own = self.media_type.as_deref().and_then(media_type::essence);
+        let (beside, by_descriptor) = match declared {
             Declared::ContentType(value) => (value.and_then(media_type::essence), false),
             Declared::Descriptor(value) => (media_type::essence(value), true),
         };
         let is_schema1 =
             |found: &Option<String>| found.as_deref().is_some_and(media_type::is_schema1);
-        if is_schema1(&said) || is_schema1(&declared) || self.schema_version == Some(1) {
+        if is_schema1(&own) || is_schema1(&beside) || self.schema_version() == Some(1) {
             return Err(DocumentError::Schema1);
         }
-        let found = match (declared, said) {
-            (Some(declared), Some(said)) if declared != said && !rules => {
-                let (declared, said) = (escape(&declared, 100), escape(&said, 100));
-                return Err(DocumentError::Contradiction { declared, said });
-            }
-            (Some(declared), _) => declared,
-            (None, Some(said)) => said,
-            (None, None) if keys.contains("manifests") => media_type::OCI_INDEX.into(),
-            (None, None) if keys.contains("config") => media_type::OCI_MANIFEST.into(),
-            (None, None) => {
-                return Err(DocumentError::Type {
-                    found: "none".into(),
-                });
-            }
+        let known = |found: &Option<String>| {
+            let found = found.clone();
+            found.filter(|found| media_type::is_document_type(found))
         };
-        let is_known = media_type::is_manifest_type(&found) || found == media_type::OCI_ARTIFACT;
-        if !is_known {
-            return Err(DocumentError::Type {
-                found: escape(&found, 100),
-            });
+        match (known(&beside), known(&own)) {
+            (Some(beside), Some(own)) if beside == own => Ok(own),
+            (Some(beside), Some(own))
+                if by_descriptor && media_type::is_same_form(&beside, &own) =>
+            {
+                Ok(own)
+            }
+            (Some(beside), Some(own)) => Err(DocumentError::Contradiction {
+                declared: beside,
+                said: own,
+            }),
+            (Some(only), None) | (None, Some(only)) => Ok(only),
+            (None, None) => match own {
+                None => self.shape(keys).map(Into::into),
+                Some(_) => None,
+            }
+            .ok_or_else(|| {
+                let found = self.media_type.as_deref().or(match declared {
+                    Declared::ContentType(value) => value,
+                    Declared::Descriptor(value) => Some(value),
+                });
+                DocumentError::Type {
+                    found: escape(found.unwrap_or("none"), 100),
+                }
+            }),
         }
-        Ok(found)
+    }
+
+    /// The type of a document that nobody says the type of (PULLM-08). A list that is `null` is one
+    /// of Go's without entries.
+    fn shape(&self, keys: &BTreeSet<String>) -> Option<&'static str> {
+        if self.manifests.is_some() || (self.config.is_none() && keys.contains("manifests")) {
+            return Some(media_type::OCI_INDEX);
+        }
+        keys.contains("config").then_some(media_type::OCI_MANIFEST)
+    }
+
+    /// What `schemaVersion` says. Absent and `null` say nothing but what the type says, too, and a
+    /// number may be written as text.
+    fn schema_version(&self) -> Option<u64> {
+        match &self.schema_version {
+            None => Some(2),
+            Some(Value::Number(number)) => number.as_u64(),
+            Some(Value::String(text)) => text.parse().ok(),
+            Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) => None,
+        }
     }
 
     /// Whether the document has the shape of its type and of no other (PULLM-07).
@@ -273,18 +308,16 @@ impl Raw {
             }
         }
         let is_artifact = media_type == media_type::OCI_ARTIFACT;
-        if self.schema_version != Some(2) && !(is_artifact && self.schema_version.is_none()) {
-            return Err(DocumentError::SchemaVersion {
-                found: self.schema_version,
-            });
+        let found = self.schema_version();
+        if found != Some(2) {
+            return Err(DocumentError::SchemaVersion { found });
         }
-        // `null` is as good as absent, but for the field that makes the type: Go writes empty
-        // lists so.
+        // `null` counts as absent: Go writes empty lists so.
         let has = |key: &'static str| match key {
             "config" => self.config.is_some(),
             "layers" => self.layers.is_some(),
             "manifests" => self.manifests.is_some(),
-            _ => keys.contains(key),
+            _ => self.fs_layers.is_some(),
         };
         let foreign: &[&'static str] = if is_artifact {
             &["config", "layers", "manifests", "fsLayers"]
@@ -310,9 +343,9 @@ impl Raw {
             blobs,
             subject,
             artifact_type,
+            annotations,
             ..
         } = self;
-        let annotations = self.annotations.unwrap_or_default();
         if media_type == media_type::OCI_ARTIFACT {
             let blobs = blobs.unwrap_or_default();
             return Ok(Content::Artifact(Artifact {

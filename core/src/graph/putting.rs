@@ -10,6 +10,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::event::{Event, Why};
 use crate::manifest::media_type::OCI_MANIFEST;
+use crate::manifest::replace_lone_surrogates;
 use crate::op::{ManifestPut, Operation};
 use crate::platform::{self, Platform};
 use crate::reference::Target;
@@ -131,7 +132,8 @@ impl Session {
         let Platforms::One(wanted) = &copying.platforms else {
             return;
         };
-        let Ok(is) = serde_json::from_slice::<Platform>(config) else {
+        let config = replace_lone_surrogates(config);
+        let Ok(is) = serde_json::from_slice::<Platform>(&config) else {
             return;
         };
         if is.os.is_empty() || is.architecture.is_empty() || runs(wanted, &is) {

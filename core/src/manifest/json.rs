@@ -1,5 +1,6 @@
-//! Strict JSON: UTF-8, no name twice in one object at any depth, bounded depth (PULLM-16).
+//! Strict JSON: UTF-8, bounded depth, no member twice among those that are used (PULLM-16).
 
+use alloc::borrow::Cow;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use core::fmt;
@@ -12,17 +13,32 @@ use super::DocumentError;
 /// How deep a document may be nested. Real ones are five deep (SEC-05).
 pub const MAX_DEPTH: usize = 64;
 
-/// Checks the whole of `bytes` and returns the names at the top.
-pub(super) fn check(bytes: &[u8]) -> Result<BTreeSet<String>, DocumentError> {
+/// The members whose objects are used. Two members of one name are refused at the top and in these.
+const USED: [&str; 6] = [
+    "config",
+    "layers",
+    "manifests",
+    "blobs",
+    "subject",
+    "platform",
+];
+
+/// Checks the whole of `bytes`, and returns what is to be parsed and the names at the top.
+pub(super) fn check(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, BTreeSet<String>), DocumentError> {
     let wrong = |why: &str| DocumentError::Json { why: why.into() };
     if bytes.starts_with(b"\xef\xbb\xbf") {
         return Err(wrong("it begins with a byte order mark"));
     }
-    let text = core::str::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8"))?;
+    let bytes = replace_lone_surrogates(bytes);
+    let text = core::str::from_utf8(&bytes).map_err(|_| wrong("it is not UTF-8"))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let keys = Strict { left: MAX_DEPTH }.deserialize(&mut deserializer)?;
+    let walk = Walk {
+        left: MAX_DEPTH,
+        used: true,
+    };
+    let keys = walk.deserialize(&mut deserializer)?;
     deserializer.end()?;
-    Ok(keys)
+    Ok((bytes, keys))
 }
 
 /// Reads what was checked.
@@ -30,22 +46,53 @@ pub(super) fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Docu
     Ok(serde_json::from_slice(bytes)?)
 }
 
-/// Walks over a value and keeps nothing but the names of its outermost object.
-#[derive(Clone, Copy)]
-struct Strict {
-    left: usize,
+/// JSON in which each escaped half of a surrogate pair that stands alone, such as `\ud83d`, is
+/// replaced by `\ufffd`, as Go reads it. Tools that cut text by UTF-16 units write such halves, and
+/// serde refuses the whole document for one.
+pub fn replace_lone_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
+    let mut replaced = Cow::Borrowed(json);
+    let mut at = 0;
+    while let Some(next) = json[at..].iter().position(|byte| *byte == b'\\') {
+        at += next;
+        let is_pair = matches!(escaped(json, at + 6), Some(0xdc00..=0xdfff));
+        at += match escaped(json, at) {
+            Some(0xd800..=0xdbff) if is_pair => 12,
+            Some(0xd800..=0xdfff) => {
+                replaced.to_mut()[at..at + 6].copy_from_slice(b"\\ufffd");
+                6
+            }
+            Some(_) => 6,
+            None => 2.min(json.len() - at),
+        };
+    }
+    replaced
 }
 
-impl Strict {
+/// The code unit of the escape `\uXXXX` at this place.
+fn escaped(json: &[u8], at: usize) -> Option<u16> {
+    let hex = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    let hex = core::str::from_utf8(hex).ok()?;
+    u16::from_str_radix(hex, 16).ok()
+}
+
+/// Walks over a value and keeps nothing but the names of its outermost object.
+#[derive(Clone, Copy)]
+struct Walk {
+    left: usize,
+    /// Whether what it walks over is used.
+    used: bool,
+}
+
+impl Walk {
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         match self.left.checked_sub(1) {
-            Some(left) => Ok(Self { left }),
+            Some(left) => Ok(Self { left, ..self }),
             None => Err(E::custom("it is nested too deeply")),
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Walk {
     type Value = BTreeSet<String>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -53,7 +100,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Walk {
     type Value = BTreeSet<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,11 +111,17 @@ impl<'de> Visitor<'de> for Strict {
         let inner = self.deeper()?;
         let mut names = BTreeSet::new();
         while let Some(name) = map.next_key::<String>()? {
+            map.next_value_seed(Self {
+                used: self.used && USED.contains(&name.as_str()),
+                ..inner
+            })?;
+            if !self.used {
+                continue;
+            }
             if names.contains(&name) {
                 return Err(A::Error::custom(format_args!("`{name}` is there twice")));
             }
             names.insert(name);
-            map.next_value_seed(inner)?;
         }
         Ok(names)
     }

@@ -1,5 +1,7 @@
 //! The media types of documents, and what they mean for a reader.
 
+use alloc::borrow::Cow;
+use alloc::format;
 use alloc::string::String;
 
 /// An OCI index.
@@ -26,6 +28,15 @@ pub const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
+/// The `Accept` of a request for a document whose descriptor says this type. Registries that are
+/// strict answer 404 if its type is missing, and artifacts are asked for only by descriptors.
+pub(crate) fn accept(descriptor: Option<&str>) -> Cow<'static, str> {
+    if descriptor.and_then(essence).as_deref() == Some(OCI_ARTIFACT) {
+        return format!("{ACCEPT_MANIFESTS}, {OCI_ARTIFACT}").into();
+    }
+    ACCEPT_MANIFESTS.into()
+}
+
 /// Whether `media_type` is that of an index, in any case and with any parameters.
 pub fn is_index_type(media_type: &str) -> bool {
     is_one_of(media_type, &[OCI_INDEX, DOCKER_LIST])
@@ -34,6 +45,16 @@ pub fn is_index_type(media_type: &str) -> bool {
 /// Whether `media_type` is that of a manifest or an index.
 pub fn is_manifest_type(media_type: &str) -> bool {
     is_index_type(media_type) || is_one_of(media_type, &[OCI_MANIFEST, DOCKER_MANIFEST])
+}
+
+/// Whether a type in lower case and without parameters is that of a document that can be read.
+pub(super) fn is_document_type(essence: &str) -> bool {
+    is_manifest_type(essence) || essence == OCI_ARTIFACT
+}
+
+/// Whether documents of both types have the same members.
+pub(super) fn is_same_form(one: &str, other: &str) -> bool {
+    is_index_type(one) == is_index_type(other) && (one == OCI_ARTIFACT) == (other == OCI_ARTIFACT)
 }
 
 /// Docker's schema 1 in its three spellings.

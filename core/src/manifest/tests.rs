@@ -64,22 +64,58 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
         "contradiction",
     ),
     (
-        "PULLM-05 mismatch, html",
-        "text/html",
+        "SEC-03 an index said to be an image",
+        "<M>",
+        r#"{"schemaVersion":2,"mediaType":"<I>","manifests":[]}"#,
+        "contradiction",
+    ),
+    (
+        "SEC-03 an image said to be an index, without a type of its own",
+        "<I>",
+        r#"{"schemaVersion":2,"config":CONFIG,"layers":[]}"#,
+        "ambiguous config",
+    ),
+    (
+        "PULLM-06 its own type, where the descriptor has one of the same form",
+        "=<DM>",
+        r#"{"schemaVersion":2,"mediaType":"<M>","config":CONFIG,"layers":[]}"#,
+        "image 0 <M>",
+    ),
+    (
+        "PULLM-06 the same for lists",
+        "=<I>",
+        r#"{"schemaVersion":2,"mediaType":"<DL>","manifests":[]}"#,
+        "index 0 <DL>",
+    ),
+    (
+        "PULLM-06 the descriptor has one of another form",
+        "=<I>",
         r#"{"schemaVersion":2,"mediaType":"<M>","config":CONFIG,"layers":[]}"#,
         "contradiction",
     ),
     (
-        "PULLM-06 the descriptor rules",
+        "PULLM-06 an artifact is no image",
+        "=<M>",
+        r#"{"mediaType":"<A>","blobs":[]}"#,
+        "contradiction",
+    ),
+    (
+        "PULLM-06 no type of its own",
         "=<DM>",
-        r#"{"schemaVersion":2,"mediaType":"<M>","config":CONFIG,"layers":[]}"#,
+        r#"{"schemaVersion":2,"config":CONFIG,"layers":[]}"#,
         "image 0 <DM>",
     ),
     (
-        "PULLM-06 the shape still counts",
-        "=<I>",
-        r#"{"schemaVersion":2,"mediaType":"<M>","config":CONFIG,"layers":[]}"#,
-        "ambiguous config",
+        "a type of its own that is none, beside one that is",
+        "<M>",
+        r#"{"schemaVersion":2,"mediaType":"application/vnd.x+json","config":CONFIG,"layers":[]}"#,
+        "image 0 <M>",
+    ),
+    (
+        "a type of its own that is none, and nothing beside it",
+        "text/html",
+        r#"{"schemaVersion":2,"mediaType":"application/vnd.x+json","config":CONFIG,"layers":[]}"#,
+        "type application/vnd.x+json",
     ),
     (
         "PULLM-06 a descriptor that says nothing",
@@ -177,17 +213,48 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
         r#"{"schemaVersion":3,"manifests":[]}"#,
         "schema version",
     ),
+    ("no version", "<I>", r#"{"manifests":[]}"#, "index 0 <I>"),
     (
-        "PULLM-17 no version",
+        "no version, an image",
+        "",
+        r#"{"mediaType":"<DM>","config":CONFIG,"layers":[CONFIG]}"#,
+        "image 1 <DM>",
+    ),
+    (
+        "a version that is null",
         "<I>",
-        r#"{"manifests":[]}"#,
+        r#"{"schemaVersion":null,"manifests":[]}"#,
+        "index 0 <I>",
+    ),
+    (
+        "a version as text",
+        "<I>",
+        r#"{"schemaVersion":"2","manifests":[]}"#,
+        "index 0 <I>",
+    ),
+    (
+        "another version as text",
+        "<I>",
+        r#"{"schemaVersion":"3","manifests":[]}"#,
         "schema version",
     ),
     (
-        "PULLM-17 a version in letters",
+        "S1-02 the first version as text",
+        "",
+        r#"{"schemaVersion":"1","fsLayers":[]}"#,
+        "schema 1",
+    ),
+    (
+        "a version that is none",
         "<I>",
-        r#"{"schemaVersion":"2","manifests":[]}"#,
-        "json",
+        r#"{"schemaVersion":[2],"manifests":[]}"#,
+        "schema version",
+    ),
+    (
+        "a negative version",
+        "<I>",
+        r#"{"schemaVersion":-2,"manifests":[]}"#,
+        "schema version",
     ),
     (
         "PULLM-17 empty index",
@@ -206,6 +273,18 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
         "<M>",
         r#"{"schemaVersion":2,"config":CONFIG,"layers":null,"manifests":null}"#,
         "image 0 <M>",
+    ),
+    (
+        "null says nothing of the shape",
+        "",
+        r#"{"manifests":null,"config":CONFIG,"layers":[],"fsLayers":null}"#,
+        "image 0 <M>",
+    ),
+    (
+        "an index of Go's without entries",
+        "",
+        r#"{"manifests":null,"config":null}"#,
+        "index 0 <I>",
     ),
     (
         "index without manifests",
@@ -232,10 +311,28 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
         "json",
     ),
     (
-        "PULLM-16 twice, deep, by escape",
+        "PULLM-16 twice, by escape",
         "<I>",
-        r#"{"schemaVersion":2,"manifests":[],"new":[{"a":{"b":1,"\u0062":2}}]}"#,
+        r#"{"schemaVersion":2,"manifests":[],"manifest\u0073":[]}"#,
         "json",
+    ),
+    (
+        "PULLM-16 twice in an entry",
+        "<I>",
+        r#"{"schemaVersion":2,"manifests":[{"mediaType":"a/b","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2,"size":2}]}"#,
+        "json",
+    ),
+    (
+        "PULLM-16 twice in a platform",
+        "<I>",
+        r#"{"schemaVersion":2,"manifests":[{"mediaType":"a/b","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2,"platform":{"os":"a","os":"b"}}]}"#,
+        "json",
+    ),
+    (
+        "twice where it is not used",
+        "<I>",
+        r#"{"schemaVersion":2,"manifests":[],"new":[{"a":{"b":1,"\u0062":2}}],"annotations":{"a":"1","a":"2"}}"#,
+        "index 0 <I>",
     ),
     (
         "PULLM-16 BOM",
@@ -247,12 +344,6 @@ const TABLE: &[(&str, &str, &str, &str)] = &[
         "PULLM-16 trailing",
         "<I>",
         r#"{"schemaVersion":2,"manifests":[]}x"#,
-        "json",
-    ),
-    (
-        "MT-06",
-        "<I>",
-        r#"{"schemaVersion":2,"manifests":[],"annotations":{"a":1}}"#,
         "json",
     ),
     (
@@ -309,6 +400,164 @@ fn documents_are_read() {
     for (row, declared, document, expected) in TABLE {
         let found = parse(declared, &expand(document));
         assert_eq!(name(&found), expand(expected), "{row}: {found:?}");
+    }
+}
+
+/// Whatever the answer is said to be, if that is no type of a manifest.
+#[test]
+fn a_type_that_is_none_of_a_manifest_says_nothing() {
+    let types = [
+        "",
+        " ",
+        "text/html",
+        "text/plain; charset=utf-8",
+        "binary/octet-stream",
+        "application/json",
+        "application/xml",
+        "application/vnd.docker.container.image.v1+json",
+        "application/vnd.oci.image.manifest.v2+json",
+        "application/vnd.oci.image.manifest.v1+json+x",
+        "garbage",
+        "/",
+        ";",
+        "image/\u{fc}",
+    ];
+    let documents = [
+        (
+            r#"{"schemaVersion":2,"mediaType":"<DM>","config":CONFIG,"layers":[]}"#,
+            "image 0 <DM>",
+        ),
+        (
+            r#"{"schemaVersion":2,"mediaType":"<I>","manifests":[]}"#,
+            "index 0 <I>",
+        ),
+        (r#"{"config":CONFIG,"layers":[]}"#, "image 0 <M>"),
+        (r#"{"manifests":[]}"#, "index 0 <I>"),
+        (r#"{"config":CONFIG,"manifests":[]}"#, "ambiguous config"),
+    ];
+    for media_type in types {
+        for by in ["", "="] {
+            for (document, expected) in documents {
+                let found = parse(&format!("{by}{media_type}"), &expand(document));
+                assert_eq!(
+                    name(&found),
+                    expand(expected),
+                    "{by}{media_type}: {document}"
+                );
+            }
+        }
+    }
+}
+
+/// What an image and an index may carry along, at the top and in a descriptor.
+#[test]
+fn members_that_are_carried_along_have_no_type() {
+    let values = [
+        "null",
+        "true",
+        "7",
+        "-0.5e3",
+        "\"\"",
+        "\"text\"",
+        "[]",
+        "[null, 1, {}]",
+        "{}",
+        "{\"a\": null}",
+        "{\"a\": 1, \"b\": [\"\\ud83d\"], \"c\": {\"d\": 1, \"d\": 2}}",
+        r#""cut \ud83d""#,
+        r#""\ude00\ud83d""#,
+    ];
+    for value in values {
+        for member in ["annotations", "artifactType", "new", r"\ud83d"] {
+            let entry = |more: &str| {
+                CONFIG.replace(
+                    "\"size\":2",
+                    &format!("\"size\":2,{more}\"{member}\":{value}"),
+                )
+            };
+            let index = format!(
+                r#"{{"manifests":[{}],"{member}":{value}}}"#,
+                entry(r#""x":{},"#)
+            );
+            let found = parse("<I>", &index);
+            assert_eq!(name(&found), expand("index 1 <I>"), "{index}");
+            let image = format!(
+                r#"{{"config":{},"layers":[{}],"{member}":{value}}}"#,
+                entry(""),
+                entry("")
+            );
+            let found = parse("<M>", &image);
+            assert_eq!(name(&found), expand("image 1 <M>"), "{image}");
+            assert_eq!(&**found.expect("it was read").bytes(), image.as_bytes());
+        }
+        for member in ["urls", "data", "platform"] {
+            let entry = CONFIG.replace("\"size\":2", &format!("\"size\":2,\"{member}\":{value}"));
+            let index = format!(r#"{{"manifests":[{entry}]}}"#);
+            let found = parse("<I>", &index);
+            assert_eq!(name(&found), expand("index 1 <I>"), "{index}");
+        }
+    }
+}
+
+/// What is used keeps its type.
+#[test]
+fn members_that_are_used_have_one_type() {
+    for value in ["null", "7", "[]", "{}", "\"\"", r#""\ud83d""#] {
+        for member in ["mediaType", "digest", "size"] {
+            let known = match member {
+                "mediaType" => r#""mediaType":"application/vnd.oci.image.config.v1+json""#.into(),
+                "digest" => format!("\"digest\":\"{EMPTY_DIGEST}\""),
+                _ => "\"size\":2".into(),
+            };
+            let entry = CONFIG.replace(&known, &format!("\"{member}\":{value}"));
+            assert_ne!(entry, CONFIG);
+            for document in [
+                format!(r#"{{"manifests":[{entry}]}}"#),
+                format!(r#"{{"config":{entry},"layers":[]}}"#),
+                format!(r#"{{"config":{CONFIG},"layers":[{entry}]}}"#),
+            ] {
+                let found = name(&parse("", &document));
+                let is_text = member == "mediaType" && value.starts_with('"');
+                let is_size = member == "size" && value == "7";
+                assert_eq!(found == "json", !is_text && !is_size, "{document}: {found}");
+            }
+        }
+        for member in ["config", "layers", "manifests", "mediaType"] {
+            let document = format!(r#"{{"{member}":{value}}}"#);
+            let is_empty_index = member == "manifests" && matches!(value, "[]" | "null");
+            assert_eq!(parse("", &document).is_ok(), is_empty_index, "{document}");
+        }
+    }
+}
+
+#[test]
+fn lone_surrogates_are_replaced() {
+    let table = [
+        (r"", r""),
+        (r"\ud83d", r"\ufffd"),
+        (r"\uD83Dx", r"\ufffdx"),
+        (r"\ude00", r"\ufffd"),
+        (r"\ud83d\ude00", r"\ud83d\ude00"),
+        (r"\ud83d\ud83d\ude00", r"\ufffd\ud83d\ude00"),
+        (r"\ude00\ud83d", r"\ufffd\ufffd"),
+        (r"\ud83d\n", r"\ufffd\n"),
+        (r"\\ud83d", r"\\ud83d"),
+        (r"\\\ud83d", r"\\\ufffd"),
+        (r"\u00e9\ud8", r"\u00e9\ud8"),
+        (r"\ud83", r"\ud83"),
+        (r"\", r"\"),
+        (r"\\", r"\\"),
+        ("\\\u{e9}\\ud83d", "\\\u{e9}\\ufffd"),
+    ];
+    for (json, expected) in table {
+        let found = replace_lone_surrogates(json.as_bytes());
+        assert_eq!(found, expected.as_bytes(), "{json}");
+        mutations(json, |json| {
+            let found = replace_lone_surrogates(json.as_bytes());
+            assert_eq!(found.len(), json.len(), "{json}");
+            let again = replace_lone_surrogates(&found);
+            assert_eq!(again, found, "{json}");
+        });
     }
 }
 

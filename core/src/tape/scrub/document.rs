@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::manifest::media_type::OCI_ARTIFACT;
+use crate::manifest::replace_lone_surrogates;
 use crate::said;
 use crate::shown::filler;
 
@@ -26,7 +27,8 @@ pub(super) enum Form {
 /// Looks at the shape that every client looks at; whether it is right in detail does not matter. What
 /// is loaded as a configuration is no manifest, whatever its shape.
 pub(super) fn form(bytes: &[u8], is_config: bool) -> Form {
-    let Ok(object) = serde_json::from_slice::<Map<String, Value>>(bytes) else {
+    let json = replace_lone_surrogates(bytes);
+    let Ok(object) = serde_json::from_slice::<Map<String, Value>>(&json) else {
         return Form::Other;
     };
     let is_list = |name| {
