@@ -15,7 +15,7 @@ use crate::call::{
 };
 use crate::digest::Digest;
 use crate::error::{Error, Refusal, RequestLine};
-use crate::header::{Challenge, challenges, date, retry_after};
+use crate::header::{Challenge, challenges, date, encoding, retry_after};
 use crate::registry::{Origin, Scheme};
 use crate::said;
 use crate::uri::Url;
@@ -56,7 +56,9 @@ pub(crate) fn classify(exchanged: &Exchanged, request: &RequestLine) -> Class {
         && status.is_success()
         && let Some(missing) = shortfall(exchanged)
     {
-        return lost(request, &format!("the body ended {missing} bytes early"));
+        let encoding = encoding(&exchanged.headers);
+        let what = format!("the body ended {missing} bytes early{encoding}");
+        return lost(request, &what);
     }
     match status.as_u16() {
         401 => Class::Challenged,
@@ -187,17 +189,10 @@ pub(crate) fn follow(
         what,
     };
     let status = exchanged.status.map_or(0, |status| status.as_u16());
-    let location = exchanged
-        .headers
-        .get(header::LOCATION)
-        .and_then(|value| value.to_str().ok())
-        .ok_or_else(|| {
-            peer(format!(
-                "answered {status} without a Location that can be read"
-            ))
-        })?;
+    let location = exchanged.headers.get(header::LOCATION);
+    let location = location.ok_or_else(|| peer(format!("answered {status} without a Location")))?;
     let to = from
-        .resolve(location.trim())
+        .resolve_location(location.as_bytes())
         .map_err(|error| peer(format!("redirected to what cannot be used: {error}")))?;
     vet(from.origin(), to.origin(), registry, request)?;
     let reads = *method == Method::GET || *method == Method::HEAD;
@@ -470,6 +465,14 @@ mod tests {
             (from, Some("https://u:p@cdn.example/x"), "peer"),
             (from, Some(""), "peer"),
             (from, None, "peer"),
+            (
+                from,
+                Some("/sto re/x?{a}|b"),
+                "https://reg.example/sto%20re/x?%7Ba%7D%7Cb",
+            ),
+            (from, Some("/x\ty"), "peer"),
+            (from, Some("https://cdn.example\\@evil.example/"), "peer"),
+            (from, Some("http://reg.example/a b"), "policy"),
             (http, Some("http://10.0.0.1/x"), "http://10.0.0.1/x"),
         ] {
             assert_eq!(

@@ -167,7 +167,7 @@ fn http_done(exchanged: &Exchanged) -> String {
     if let Some(value) = exchanged.headers.get(header::LOCATION) {
         say(&format!(
             "location {}",
-            location(value.to_str().unwrap_or("?"))
+            location(&String::from_utf8_lossy(value.as_bytes()))
         ));
     }
     if exchanged.headers.contains_key(header::WWW_AUTHENTICATE) {

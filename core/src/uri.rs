@@ -1,10 +1,11 @@
 //! URLs that servers hand out, kept byte for byte.
 //!
-//! Responsible for joining a `Location` to the request it answers by RFC 3986, for appending to a
-//! query without touching it (PUSHB-07), and for refusing what another URL library would read
+//! Responsible for joining a `Location` to the request it answers by RFC 3986, for encoding in it
+//! what no URL may have, for appending to a query without touching it (PUSHB-07), and for refusing what another URL library would read
 //! differently (SEC-09): the origin that was checked must be the one that is contacted. Must not
 //! know which origins may be followed, nor who gets a credential.
 
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -58,8 +59,21 @@ impl Url {
         Ok(url)
     }
 
-    /// Resolves `location`, as found in a header, against the URL of the request that got it
-    /// (RFC 3986 section 5.2).
+    /// Resolves the value of a `Location` header against the URL of the request that it answers.
+    ///
+    /// Servers send spaces, braces, quotes and letters beyond ASCII in it as they are. These bytes
+    /// are percent-encoded, as browsers do; every other byte is kept (PUSHB-07).
+    ///
+    /// # Errors
+    ///
+    /// [`UrlError`], as of [`resolve`](Self::resolve). Of the bytes, only control characters are
+    /// refused.
+    pub fn resolve_location(&self, location: &[u8]) -> Result<Self, UrlError> {
+        self.resolve(&escaped(location)?)
+    }
+
+    /// Resolves a reference against the URL of the request whose answer has it (RFC 3986 section
+    /// 5.2).
     ///
     /// # Errors
     ///
@@ -267,6 +281,31 @@ pub(crate) fn user_info(text: &str) -> Option<Range<usize>> {
     Some(start..start + authority.rfind('@')?)
 }
 
+/// What no URL has although it can be printed.
+const NOT_IN_URLS: &[u8] = b" \"<>\\^`{|}";
+
+/// A header's value with the bytes percent-encoded that no URL has.
+pub(crate) fn escaped(value: &[u8]) -> Result<Cow<'_, str>, UrlError> {
+    if value.iter().any(u8::is_ascii_control) {
+        return Err(UrlError::Character);
+    }
+    let has_to = |byte: u8| !byte.is_ascii() || NOT_IN_URLS.contains(&byte);
+    if let Ok(text) = str::from_utf8(value)
+        && !value.iter().any(|byte| has_to(*byte))
+    {
+        return Ok(text.into());
+    }
+    let mut escaped = String::with_capacity(value.len());
+    for byte in value {
+        if has_to(*byte) {
+            push_encoded(*byte, &mut escaped);
+        } else {
+            escaped.push(char::from(*byte));
+        }
+    }
+    Ok(escaped.into())
+}
+
 /// `text` without its fragment, if it has only bytes that every URL library leaves alone.
 fn checked(text: &str) -> Result<&str, UrlError> {
     if text.is_empty() {
@@ -275,7 +314,7 @@ fn checked(text: &str) -> Result<&str, UrlError> {
     if text.len() > Url::MAX_LEN {
         return Err(UrlError::TooLong);
     }
-    let is_fine = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
+    let is_fine = |byte: u8| byte.is_ascii_graphic() && !NOT_IN_URLS.contains(&byte);
     if !text.bytes().all(is_fine) {
         return Err(UrlError::Character);
     }
@@ -331,9 +370,13 @@ fn encode(text: &str, kept: &[u8], out: &mut String) {
         if is_unreserved || kept.contains(&byte) {
             out.push(char::from(byte));
         } else {
-            write!(out, "%{byte:02X}").expect("writing to a string cannot fail");
+            push_encoded(byte, out);
         }
     }
+}
+
+fn push_encoded(byte: u8, out: &mut String) {
+    write!(out, "%{byte:02X}").expect("writing to a string cannot fail");
 }
 
 /// Why a text is not a URL that is used. It does not hold the text, which may carry a secret.

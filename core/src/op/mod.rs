@@ -142,11 +142,8 @@ impl Answer {
             .headers
             .get(http::header::LOCATION)
             .ok_or_else(|| self.peer("answered without the Location it must have"))?;
-        let said = said
-            .to_str()
-            .map_err(|_| self.peer("sent an unreadable Location"))?;
         self.url
-            .resolve(said.trim())
+            .resolve_location(said.as_bytes())
             .map_err(|error| self.peer(format!("sent a Location that cannot be used: {error}")))
     }
 

@@ -229,6 +229,101 @@ fn locations_are_joined() {
     }
 }
 
+/// What is escaped in a `Location`, and where it leads then.
+#[test]
+fn locations_are_escaped_where_they_must_be() {
+    let origin = "https://reg.example:5000";
+    let at = |path: &str| Ok(format!("{origin}{path}"));
+    let table: &[(&[u8], Result<String, UrlError>)] = &[
+        (b"/sto re/x", at("/sto%20re/x")),
+        (b"/x?name={a}|b", at("/x?name=%7Ba%7D%7Cb")),
+        ("/x?name=\u{fc}".as_bytes(), at("/x?name=%C3%BC")),
+        (b"/x?name=\xfc", at("/x?name=%FC")),
+        ("/\u{1f680}/x".as_bytes(), at("/%F0%9F%9A%80/x")),
+        (b"/x?a=\"b\"&c=<d>", at("/x?a=%22b%22&c=%3Cd%3E")),
+        (b"/x^`?^`", at("/x%5E%60?%5E%60")),
+        (b"a b?c d#e f", at("/v2/a/blobs/uploads/a%20b?c%20d")),
+        (b"?c d", at("/v2/a/blobs/uploads/?c%20d")),
+        (b"/x/a b/../y", at("/x/y")),
+        (b"//cdn.example/a b", Ok("https://cdn.example/a%20b".into())),
+        (
+            b"https://cdn.example/a b?c|d",
+            Ok("https://cdn.example/a%20b?c%7Cd".into()),
+        ),
+        // What is escaped already, or needs not be, stays.
+        (
+            b"/a%2Fb%zz%?x=a+b%2B;'()*!$,:@[]~&=%20",
+            at("/a%2Fb%zz%?x=a+b%2B;'()*!$,:@[]~&=%20"),
+        ),
+        // SEC-09: a backslash is a byte of a path, and never a slash.
+        (
+            br"\\evil.example\x",
+            at("/v2/a/blobs/uploads/%5C%5Cevil.example%5Cx"),
+        ),
+        (br"/\evil.example/x", at("/%5Cevil.example/x")),
+        (br"https:\\evil.example", Err(UrlError::NoAuthority)),
+        (
+            br"https://good.example\.evil.example/",
+            Err(UrlError::Authority(OriginError::Host)),
+        ),
+        (
+            br"https://good.example\@evil.example/",
+            Err(UrlError::UserInfo),
+        ),
+        (b"https://us er@evil.example/", Err(UrlError::UserInfo)),
+        (
+            "https://b\u{fc}cher.example/".as_bytes(),
+            Err(UrlError::Authority(OriginError::Host)),
+        ),
+        (
+            b"https://a b.example/",
+            Err(UrlError::Authority(OriginError::Host)),
+        ),
+        (b"ht tp://x/", Err(UrlError::Format)),
+        (b"", Err(UrlError::Empty)),
+        (b"/a\tb", Err(UrlError::Character)),
+        (b"/a\r\nb", Err(UrlError::Character)),
+        (b"/a\0b", Err(UrlError::Character)),
+        (b"/a\x7fb", Err(UrlError::Character)),
+        ("/a\tb\u{fc}".as_bytes(), Err(UrlError::Character)),
+    ];
+    let base = Url::parse(B).expect("a URL");
+    for (location, expected) in table {
+        let shown = String::from_utf8_lossy(location);
+        let found = base.resolve_location(location);
+        let found = found.map(|url| String::from(url.as_str()));
+        assert_eq!(found, *expected, "{shown}");
+    }
+}
+
+/// PUSHB-07: whichever byte it is, the others are what they were.
+#[test]
+fn every_byte_of_a_location_is_kept_or_escaped() {
+    let base = Url::parse(B).expect("a URL");
+    for byte in 0..=255_u8 {
+        for place in ["/a", "/a?b="] {
+            let location = [place.as_bytes(), &[byte], b"c%2f+"].concat();
+            let found = base.resolve_location(&location);
+            if byte.is_ascii_control() {
+                assert_eq!(found, Err(UrlError::Character), "{byte}");
+                continue;
+            }
+            let url = found.expect("a URL");
+            let kept = match byte {
+                b'#' => String::from(place),
+                b' ' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{'..=b'}' | 128.. => {
+                    format!("{place}%{byte:02X}c%2f+")
+                }
+                _ => format!("{place}{}c%2f+", char::from(byte)),
+            };
+            let origin = "https://reg.example:5000";
+            assert_eq!(url.as_str(), format!("{origin}{kept}"), "{byte}");
+            let sent = url.to_http().expect("it can be sent");
+            assert_eq!(sent.path_and_query().map(|it| it.as_str()), Some(&*kept));
+        }
+    }
+}
+
 /// RFC 3986 section 5.4, those rows that stay within http.
 #[test]
 fn the_examples_of_the_rfc() {
@@ -274,9 +369,14 @@ fn what_is_joined_is_sent_as_it_is() {
     for (row, location, base, _) in JOINS {
         let base = Url::parse(base).expect(row);
         mutations(location, |location| {
-            let Ok(url) = base.resolve(location) else {
+            let escaped = base.resolve_location(location.as_bytes());
+            let Ok(url) = escaped else {
+                assert!(base.resolve(location).is_err(), "{row} {location}");
                 return;
             };
+            if let Ok(kept) = base.resolve(location) {
+                assert_eq!(kept, url, "{row} {location}");
+            }
             assert_eq!(
                 Url::parse(url.as_str()).as_ref(),
                 Ok(&url),

@@ -4,6 +4,7 @@
 //! not legal. Scheme, host, port and path stay: the transcript shows them, too. Must not know in which
 //! header an address stands.
 
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,7 +12,7 @@ use alloc::vec::Vec;
 use crate::digest::Digest;
 use crate::reference::Repository;
 use crate::secrets::{Secrets, at_least};
-use crate::uri::user_info;
+use crate::uri::{escaped, user_info};
 
 /// The address without its secrets. Any text will do; most is no address.
 pub(super) fn scrubbed(text: &str, secrets: &mut Secrets) -> String {
@@ -27,6 +28,10 @@ pub(super) fn scrubbed(text: &str, secrets: &mut Secrets) -> String {
     out.push_str(&secrets.clean_text(place));
     if let Some(query) = query {
         secrets.learn_query(query);
+        // And as it is sent, with what no URL has encoded.
+        if let Ok(Cow::Owned(sent)) = escaped(&latin1(query)) {
+            secrets.learn_query(&sent);
+        }
         out.push('?');
         out.push_str(&without_secrets(query, secrets));
     }
@@ -35,6 +40,13 @@ pub(super) fn scrubbed(text: &str, secrets: &mut Secrets) -> String {
         out.push_str(&replaced(fragment, secrets));
     }
     out
+}
+
+/// The bytes of a header whose value was read with each byte as one character.
+fn latin1(text: &str) -> Vec<u8> {
+    text.chars()
+        .filter_map(|char| u8::try_from(char).ok())
+        .collect()
 }
 
 fn split(text: &str, at: char) -> (&str, Option<&str>) {
@@ -75,9 +87,9 @@ fn replaced(secret: &str, secrets: &mut Secrets) -> String {
     }
     let number = secrets.learn(secret);
     let is_legal = |char: char| char.is_ascii_graphic() && !"\"<>\\^`{|}".contains(char);
-    // A header with bytes that are no text cannot be read at all; that is the worse complaint.
+    // A control character is refused in any address; the others in a `Location` are encoded.
     let mut illegal = secret.chars().filter(|char| !is_legal(*char));
-    let worst = illegal.clone().find(|char| !char.is_ascii());
+    let worst = illegal.clone().find(char::is_ascii_control);
     let mut text = at_least(number, secret.len());
     if let Some(char) = worst.or_else(|| illegal.next()) {
         let keep = text.len().saturating_sub(char.len_utf8()).max(8);
@@ -118,6 +130,15 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(scrubbed(text, &mut secrets), expected, "{text}");
         }
+    }
+
+    /// The query of a `Location` is sent with some bytes encoded, and found in that form too.
+    #[test]
+    fn what_is_sent_encoded_is_found() {
+        let mut secrets = Secrets::default();
+        scrubbed("/a?sig=0123456789|abc{\u{fc}}", &mut secrets);
+        let said = "you asked for sig=0123456789%7Cabc%7B%FC%7D";
+        assert!(!secrets.clean_text(said).contains("0123"));
     }
 
     #[test]
@@ -168,13 +189,18 @@ mod tests {
         ] {
             mutations(address, |text| {
                 let found = scrubbed(text, &mut Secrets::default());
-                let (before, after) = (base.resolve(text), base.resolve(&found));
-                match (before, after) {
-                    (Ok(before), Ok(after)) => {
-                        assert_eq!(before.to_string(), after.to_string(), "{text}");
-                    }
-                    (before, after) => {
-                        assert_eq!(before.err(), after.err(), "{text}: {found}");
+                let realm = (base.resolve(text), base.resolve(&found));
+                // As the bytes that the characters stand for.
+                let location = |text: &str| base.resolve_location(&latin1(text));
+                let location = (location(text), location(&found));
+                for (before, after) in [realm, location] {
+                    match (before, after) {
+                        (Ok(before), Ok(after)) => {
+                            assert_eq!(before.to_string(), after.to_string(), "{text}");
+                        }
+                        (before, after) => {
+                            assert_eq!(before.err(), after.err(), "{text}: {found}");
+                        }
                     }
                 }
             });
