@@ -30,7 +30,7 @@ pub(crate) use self::blob_put::{BlobPut, Stage};
 pub(crate) use self::manifest_get::ManifestGet;
 pub(crate) use self::manifest_head::ManifestHead;
 pub(crate) use self::manifest_put::ManifestPut;
-pub(crate) use self::token::{Grant, Token, TokenCredential, basic};
+pub(crate) use self::token::{Grant, Token, TokenCredential, basic, can_be_sent};
 use crate::call::{Expect, Payload, Received, TransferId};
 use crate::digest::Digest;
 use crate::error::{AuthError, Error, NotFound, Refusal, RequestLine, Said};
@@ -136,6 +136,34 @@ impl Answer {
         self.header("docker-content-digest")?.parse().ok()
     }
 
+    /// Whether the body is one of an error, whatever the status: it says so with a code.
+    pub(crate) fn says_an_error(&self) -> bool {
+        let entries = self.said().entries;
+        entries.iter().any(|entry| !entry.code.is_empty())
+    }
+
+    /// The error that an answer with 200 is if its body is one of an error.
+    pub(crate) fn error_with_200(&self, what: &str) -> Option<Error> {
+        if !self.says_an_error() {
+            return None;
+        }
+        let said = self.said();
+        let has = |codes: &[&str]| codes.iter().any(|code| said.has(code));
+        let status = if has(&[
+            "MANIFEST_UNKNOWN",
+            "NAME_UNKNOWN",
+            "BLOB_UNKNOWN",
+            "NOT_FOUND",
+        ]) {
+            StatusCode::NOT_FOUND
+        } else if has(&["UNAUTHORIZED", "DENIED"]) {
+            StatusCode::FORBIDDEN
+        } else {
+            return Some(self.refusal());
+        };
+        Some(self.failure_of(status, what))
+    }
+
     /// The answer's `Location`, resolved against the URL that gave it (PUSHB-06).
     pub(crate) fn location(&self) -> Result<Url, Error> {
         let said = self
@@ -160,9 +188,13 @@ impl Answer {
         if let Some(denied) = &self.denied {
             return Error::Auth(Box::new(denied.clone()));
         }
+        self.failure_of(self.status, what)
+    }
+
+    /// The error that this answer is if it is taken for one with `status`.
+    fn failure_of(&self, status: StatusCode, what: &str) -> Error {
         let said = self.said();
-        let status = self.status.as_u16();
-        match status {
+        match status.as_u16() {
             404 | 410 => {
                 let hint = said
                     .has("NAME_UNKNOWN")
@@ -175,7 +207,7 @@ impl Answer {
             }
             401 | 403 => Error::Auth(Box::new(AuthError {
                 request: self.request.clone(),
-                status,
+                status: self.status.as_u16(),
                 presented: "what was presented".into(),
                 said,
                 hint: None,

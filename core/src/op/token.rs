@@ -8,12 +8,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Method, header};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Answer, Draft, Outcome, Verdict};
 use crate::call::{Expect, Payload};
 use crate::credential::Secret;
+use crate::descriptor::carried;
 use crate::error::{AuthError, Error};
 use crate::header::{date, rfc3339};
+use crate::manifest::replace_lone_surrogates;
 use crate::scope::Scopes;
 use crate::shown::escape;
 use crate::uri::Url;
@@ -47,11 +50,15 @@ pub(crate) struct Grant {
 /// AUTH-41: what is missing or shorter counts as this.
 const SHORTEST_LIFE: u64 = 60;
 
+/// A member of another type than it should have counts as absent.
 #[derive(Deserialize)]
 struct Said {
+    #[serde(default, deserialize_with = "carried")]
     token: Option<String>,
+    #[serde(default, deserialize_with = "carried")]
     access_token: Option<String>,
-    expires_in: Option<serde_json::Value>,
+    expires_in: Option<Value>,
+    #[serde(default, deserialize_with = "carried")]
     issued_at: Option<String>,
 }
 
@@ -130,7 +137,8 @@ impl Token {
         if answer.flaw.is_some() {
             return Verdict::Failed(answer.peer("sent more than a token"));
         }
-        let Ok(said) = serde_json::from_slice::<Said>(answer.bytes()) else {
+        let json = replace_lone_surrogates(answer.bytes());
+        let Ok(said) = serde_json::from_slice::<Said>(&json) else {
             return Verdict::Failed(answer.peer("sent no token: the answer is not a JSON object"));
         };
         let life = life(&said, date(&answer.headers));
@@ -140,13 +148,13 @@ impl Token {
             .flatten()
             .find(|t| !t.is_empty());
         match token {
-            Some(token) if HeaderValue::from_str(&token).is_ok() => {
-                Verdict::Done(Outcome::Granted(Grant {
-                    token: Secret::new(token),
-                    life,
-                }))
-            }
+            Some(token) if can_be_sent(&token) => Verdict::Done(Outcome::Granted(Grant {
+                token: Secret::new(token),
+                life,
+            })),
             Some(_) => Verdict::Failed(answer.peer("sent a token with characters no token has")),
+            // Some services say with 200 what went wrong.
+            None if answer.says_an_error() => Verdict::Failed(answer.refusal()),
             None => Verdict::Failed(answer.peer("sent no token")),
         }
     }
@@ -166,17 +174,8 @@ impl Token {
 /// Seconds the token has still to live: `expires_in` less what has passed since `issued_at` by the
 /// service's own clock (AUTH-41 to AUTH-43).
 fn life(said: &Said, date: Option<u64>) -> u64 {
-    let announced = match &said.expires_in {
-        Some(serde_json::Value::Number(number)) => number.as_u64().unwrap_or(SHORTEST_LIFE),
-        Some(serde_json::Value::String(text)) => text.trim().parse().unwrap_or(SHORTEST_LIFE),
-        Some(
-            serde_json::Value::Null
-            | serde_json::Value::Bool(_)
-            | serde_json::Value::Array(_)
-            | serde_json::Value::Object(_),
-        )
-        | None => SHORTEST_LIFE,
-    };
+    let announced = said.expires_in.as_ref().and_then(seconds);
+    let announced = announced.unwrap_or(SHORTEST_LIFE);
     let issued = said
         .issued_at
         .as_deref()
@@ -187,6 +186,21 @@ fn life(said: &Said, date: Option<u64>) -> u64 {
         (Some(_) | None, Some(_) | None) => 0,
     };
     announced.saturating_sub(age).max(SHORTEST_LIFE)
+}
+
+/// Whether a token can stand in a header.
+pub(crate) fn can_be_sent(token: &str) -> bool {
+    token.is_ascii() && HeaderValue::from_str(token).is_ok()
+}
+
+/// Seconds as a number or as text, with a fraction or without.
+fn seconds(value: &Value) -> Option<u64> {
+    let seconds = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    seconds.is_finite().then_some(seconds as u64)
 }
 
 /// The value of a Basic `Authorization` header, marked as sensitive.
@@ -273,6 +287,58 @@ mod tests {
                 r#"{"token":"T","issued_at":"yesterday","expires_in":120}"#,
                 "T for 120 s",
             ),
+            (200, r#"{"token":"T","expires_in":300.9}"#, "T for 300 s"),
+            (200, r#"{"token":"T","expires_in":3e2}"#, "T for 300 s"),
+            (
+                200,
+                r#"{"token":"T","expires_in":" 300.5 "}"#,
+                "T for 300 s",
+            ),
+            (200, r#"{"token":"T","expires_in":"-300"}"#, "T for 60 s"),
+            (200, r#"{"token":"T","expires_in":"inf"}"#, "T for 60 s"),
+            (200, r#"{"token":"T","expires_in":"1h"}"#, "T for 60 s"),
+            (200, r#"{"token":"T","expires_in":{"a":[]}}"#, "T for 60 s"),
+            (
+                200,
+                r#"{"token":"T","expires_in":18446744073709551615,"issued_at":1}"#,
+                "T for 18446744073709551615 s",
+            ),
+            (
+                200,
+                r#"{"token":"T","expires_in":1e300}"#,
+                "T for 18446744073709551615 s",
+            ),
+            (
+                200,
+                r#"{"token":"T","issued_at":1457510670,"expires_in":120}"#,
+                "T for 120 s",
+            ),
+            (
+                200,
+                r#"{"token":"T","issued_at":"1457510670","expires_in":120}"#,
+                "T for 120 s",
+            ),
+            (
+                200,
+                r#"{"token":"T","issued_at":null,"expires_in":120}"#,
+                "T for 120 s",
+            ),
+            (
+                200,
+                r#"{"token":"T","issued_at":{"seconds":1.5},"expires_in":120}"#,
+                "T for 120 s",
+            ),
+            (
+                200,
+                r#"{"token":"T","issued_at":"\ud83d","scope":["\ude00"],"\ud83d":1}"#,
+                "T for 60 s",
+            ),
+            (200, r#"{"token":null,"access_token":"T"}"#, "T for 60 s"),
+            (200, r#"{"token":7,"access_token":"T"}"#, "T for 60 s"),
+            (200, r#"{"token":7}"#, "Refused"),
+            (200, r#"{"token":"\ud83d"}"#, "Refused"),
+            (200, r#"{"token":"T","token":"U"}"#, "Refused"),
+            (200, r#"{"errors":[{"code":"DENIED"}]}"#, "Refused"),
             (200, r#"{"token":"","access_token":""}"#, "Refused"),
             (200, "{}", "Refused"),
             (200, "<html>", "Refused"),

@@ -113,7 +113,8 @@ fn answers_of_token_services() {
         ),
         (200, r#"{"token":""}"#, r#"{"token":""}"#),
         (200, r#"{"token":"a\nb"}"#, r#"{"token":"xx\n"}"#),
-        (200, "{\"token\":\"a\u{e9}\"}", r#"{"token":"xxx"}"#),
+        (200, "{\"token\":\"a\u{e9}\"}", r#"{"token":"x\n"}"#),
+        (200, r#"{"token":"\ud83d"}"#, r#"{"token":"xxxx\n"}"#),
         (200, r#"{"token":"0123456789"#, "xxxxxxxxxxxxxxxxxxxx"),
         (200, "0123456789-token", "xxxxxxxxxxxxxxxx"),
         (200, "", ""),
@@ -414,15 +415,6 @@ fn what_drivers_and_stores_say() {
         Outcome::Http(exchanged(None, Some(Interrupted::Transport(transport.clone()))).into()),
         Outcome::Http(exchanged(None, Some(Interrupted::NotSent(transport))).into()),
         Outcome::Http(exchanged(None, Some(Interrupted::Store(store.clone()))).into()),
-        Outcome::Http(
-            exchanged(
-                Some(Flaw::Encoded {
-                    coding: detail.clone(),
-                }),
-                None,
-            )
-            .into(),
-        ),
         Outcome::Http(exchanged(Some(Flaw::Range { said: Some(detail) }), None).into()),
         Outcome::Store(Err(store)),
     ];

@@ -7,8 +7,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use http::HeaderValue;
-
+use crate::manifest::replace_lone_surrogates;
+use crate::op::can_be_sent;
 use crate::said::{Piece, meant, rewritten};
 use crate::scope::Scope;
 use crate::secrets::{Secrets, placeholder};
@@ -19,6 +19,7 @@ const TOKEN: usize = 16;
 
 /// The answer without its secrets, of the same length.
 pub(super) fn scrubbed(body: &[u8], secrets: &mut Secrets) -> Vec<u8> {
+    let body = &*replace_lone_surrogates(body);
     let text = core::str::from_utf8(body).ok();
     let is_json = |text: &&str| serde_json::from_str::<serde_json::Value>(text).is_ok();
     let Some(text) = text.filter(is_json) else {
@@ -44,7 +45,7 @@ fn replaced(name: &str, raw: &str, secrets: &mut Secrets) -> String {
         return filler(raw.len());
     }
     let number = secrets.learn(&text);
-    if HeaderValue::from_str(&text).is_ok() || raw.len() < 2 {
+    if can_be_sent(&text) || raw.len() < 2 {
         return placeholder(number, raw.len());
     }
     // It is refused because it cannot be sent, and so is this.
