@@ -10,7 +10,12 @@ mod link;
 mod range;
 mod warning;
 
+use alloc::format;
+use alloc::string::String;
+
 use http::{HeaderMap, HeaderName, header};
+
+use crate::shown::escape;
 
 pub use challenge::{Challenge, challenges};
 pub use date::{date, http_date, retry_after, rfc3339};
@@ -64,6 +69,21 @@ pub(crate) fn content_type(headers: &HeaderMap) -> Option<&str> {
     let (kind, subtype) = essence.split_once('/')?;
     let is_name = |name: &str| !name.is_empty() && name.bytes().all(is_token);
     (is_name(kind) && is_name(subtype)).then_some(value)
+}
+
+/// What an error says of the `Content-Encoding` of content that is not what it should be; empty if
+/// there is none.
+///
+/// No encoding is asked for, so bodies are taken as they come (HTTP-16): most encodings are left over
+/// from an upload to a storage service and say nothing about the body.
+pub(crate) fn encoding(headers: &HeaderMap) -> String {
+    let said = headers.get(header::CONTENT_ENCODING);
+    let said = said.map(|said| lossy(said.as_bytes())).unwrap_or_default();
+    let said = said.trim();
+    if said.is_empty() || said.eq_ignore_ascii_case("identity") {
+        return String::new();
+    }
+    format!(" (sent with Content-Encoding `{}`)", escape(said, 40))
 }
 
 /// Whether `byte` may be part of an RFC 9110 token.
@@ -126,7 +146,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes a quoted string, without its quotes and backslashes; `None` if it does not end.
-    fn quoted(&mut self) -> Option<alloc::string::String> {
+    fn quoted(&mut self) -> Option<String> {
         if !self.take(b'"') {
             return None;
         }
@@ -164,8 +184,8 @@ const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-fn lossy(bytes: &[u8]) -> alloc::string::String {
-    alloc::string::String::from_utf8_lossy(bytes).into_owned()
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -44,11 +44,13 @@ pub(super) fn clean_headers(request: &http::Request<Payload>, headers: &mut Head
     }
     secrets.publish(request.uri().path());
     learn_credentials(request, &mut secrets);
+    let mut locations = headers.get_all(header::LOCATION).iter();
+    if locations.any(|value| secrets.is_in(before_query(value.as_bytes()))) {
+        headers.remove(header::LOCATION);
+    }
     for (name, value) in headers.iter_mut() {
         if name == header::LINK {
             *value = cleaned(&secrets, value);
-        } else if name == header::LOCATION && secrets.is_in(before_query(value.as_bytes())) {
-            *value = unreadable();
         }
     }
     if let Some(query) = request.uri().query() {

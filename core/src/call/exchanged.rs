@@ -70,8 +70,6 @@ pub(crate) enum Flaw {
     TooLong { expected: u64 },
     /// A declared length that differs from the descriptor's size.
     Length { expected: u64, declared: u64 },
-    /// A content coding on content that is named by its digest.
-    Encoded { coding: String },
     /// A 206 that does not say, or does not match, what was asked.
     Range { said: Option<String> },
 }

@@ -379,9 +379,6 @@ impl Call {
         size: u64,
         hashing: Hashing,
     ) -> Receive {
-        if let Some(flaw) = self.coding() {
-            return self.refuse(flaw);
-        }
         let asked = hashing.len();
         let partial = self.status == Some(StatusCode::PARTIAL_CONTENT);
         let (hashing, range_end) = if partial {
@@ -418,9 +415,6 @@ impl Call {
     }
 
     fn document_head(&mut self, limit: u64) -> Receive {
-        if let Some(flaw) = self.coding() {
-            return self.refuse(flaw);
-        }
         self.limit = limit;
         if content_length(&self.headers).is_some_and(|declared| declared > limit) {
             return self.refuse(Flaw::TooLarge { limit });
@@ -431,14 +425,6 @@ impl Call {
     fn refuse(&mut self, flaw: Flaw) -> Receive {
         self.flaw = Some(flaw);
         Receive::Discard { limit: 0 }
-    }
-
-    fn coding(&self) -> Option<Flaw> {
-        let value = self.headers.get(header::CONTENT_ENCODING)?;
-        let coding = value.to_str().unwrap_or("?").trim();
-        (!coding.is_empty() && !coding.eq_ignore_ascii_case("identity")).then(|| Flaw::Encoded {
-            coding: coding.into(),
-        })
     }
 
     /// The end of the range sent, checked against what was asked (RNG-03 to RNG-05).

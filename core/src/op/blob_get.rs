@@ -21,7 +21,7 @@ use crate::call::{Expect, Flaw, Received, TransferId};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Error;
 use crate::hashing::Hashing;
-use crate::header::range_header;
+use crate::header::{encoding, range_header};
 use crate::registry::Origin;
 use crate::store::StoreId;
 use crate::uri::Url;
@@ -85,6 +85,7 @@ impl BlobGet {
             }
             return Verdict::Failed(self.failure(&answer));
         }
+        let encoding = encoding(&answer.headers);
         if let Some(flaw) = &answer.flaw {
             return match flaw {
                 Flaw::Range { said } => {
@@ -92,14 +93,11 @@ impl BlobGet {
                     let error = answer.peer(format!("answered a Range with Content-Range: {said}"));
                     self.start_over(error)
                 }
-                Flaw::TooLong { .. } => self.mismatch_of_size("more"),
+                Flaw::TooLong { .. } => self.mismatch_of_size("more", &encoding),
                 Flaw::Length { expected, declared } => {
                     let declared = declared.saturating_add(self.size - expected);
-                    self.mismatch_of_size(&declared.to_string())
+                    self.mismatch_of_size(&declared.to_string(), &encoding)
                 }
-                Flaw::Encoded { coding } => Verdict::Failed(
-                    answer.peer(format!("sent a blob with Content-Encoding `{coding}`")),
-                ),
                 Flaw::TooLarge { .. } => Verdict::Failed(answer.peer("sent too much")),
             };
         }
@@ -130,7 +128,7 @@ impl BlobGet {
         self.start_over(Error::Mismatch {
             what,
             expected,
-            found: found.to_string(),
+            found: format!("{found}{encoding}"),
         })
     }
 
@@ -202,11 +200,11 @@ impl BlobGet {
         Verdict::Next(Operation::BlobGet(self))
     }
 
-    fn mismatch_of_size(self, found: &str) -> Verdict {
+    fn mismatch_of_size(self, found: &str, encoding: &str) -> Verdict {
         Verdict::Failed(Error::Mismatch {
             what: self.what(),
             expected: format!("{} bytes", self.size),
-            found: format!("{found} bytes"),
+            found: format!("{found} bytes{encoding}"),
         })
     }
 

@@ -9,8 +9,8 @@ use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
 use crate::call::{Expect, Flaw, Received};
 use crate::descriptor::Descriptor;
 use crate::error::Error;
-use crate::header::content_type;
-use crate::manifest::media_type::ACCEPT_MANIFESTS;
+use crate::header::{content_type, encoding};
+use crate::manifest::media_type::accept;
 use crate::manifest::{Declared, Document, DocumentError};
 use crate::reference::Target;
 
@@ -44,8 +44,9 @@ impl ManifestGet {
 
     pub(super) fn draft(&self) -> Draft {
         let url = self.site.url(&format!("manifests/{}", self.target));
+        let own = self.descriptor.as_ref().map(|it| it.media_type.as_str());
         Draft::new(Method::GET, url, Expect::Document { limit: self.limit })
-            .with(header::ACCEPT, ACCEPT_MANIFESTS)
+            .with(header::ACCEPT, &accept(own))
     }
 
     pub(super) fn answer(mut self, answer: Answer) -> Verdict {
@@ -56,7 +57,7 @@ impl ManifestGet {
             return Verdict::Failed(self.flawed(flaw, &answer));
         }
         let content_type = content_type(&answer.headers).map(ToString::to_string);
-        let peer = |error: &DocumentError| answer.peer(format!("sent {}: {error}", self.what()));
+        let encoding = encoding(&answer.headers);
         let bytes = match &answer.body {
             Received::Collected { bytes, .. } => bytes.clone(),
             Received::Nothing | Received::Stored { .. } => {
@@ -66,9 +67,9 @@ impl ManifestGet {
         if let Some(descriptor) = &self.descriptor
             && descriptor.size != bytes.len() as u64
         {
-            let found = format!("{} bytes", bytes.len());
+            let found = format!("{} bytes{encoding}", bytes.len());
             let expected = format!("{} bytes", descriptor.size);
-            return self.mismatch(expected, found);
+            return self.mismatch(&answer, expected, found);
         }
         let declared = match &self.descriptor {
             Some(descriptor) => Declared::Descriptor(&descriptor.media_type),
@@ -80,33 +81,35 @@ impl ManifestGet {
         };
         match parsed {
             Ok(document) => Verdict::Done(Outcome::Document(document.into())),
-            Err(DocumentError::Digest { expected, found }) if !self.again => {
-                let _ = (expected, found);
+            Err(DocumentError::Digest { .. }) if !self.again && !answer.says_an_error() => {
                 self.again = true;
                 Verdict::Next(Operation::ManifestGet(self))
             }
             Err(DocumentError::Digest { expected, found }) => {
-                self.mismatch(expected.to_string(), found.to_string())
+                self.mismatch(&answer, expected.to_string(), format!("{found}{encoding}"))
             }
-            Err(error) => Verdict::Failed(peer(&error)),
+            Err(error) => {
+                let otherwise = || answer.peer(format!("sent {}: {error}{encoding}", self.what()));
+                let said = answer.error_with_200(&self.what());
+                Verdict::Failed(said.unwrap_or_else(otherwise))
+            }
         }
     }
 
-    fn mismatch(self, expected: String, found: String) -> Verdict {
-        Verdict::Failed(Error::Mismatch {
-            what: self.what(),
+    fn mismatch(self, answer: &Answer, expected: String, found: String) -> Verdict {
+        let what = self.what();
+        let said = answer.error_with_200(&what);
+        Verdict::Failed(said.unwrap_or(Error::Mismatch {
+            what,
             expected,
             found,
-        })
+        }))
     }
 
     fn flawed(&self, flaw: &Flaw, answer: &Answer) -> Error {
         match flaw {
             Flaw::TooLarge { limit } => {
                 answer.peer(format!("sent a manifest of more than {limit} bytes"))
-            }
-            Flaw::Encoded { coding } => {
-                answer.peer(format!("sent a manifest with Content-Encoding `{coding}`"))
             }
             Flaw::TooLong { .. } | Flaw::Length { .. } | Flaw::Range { .. } => {
                 answer.peer("sent a body that does not fit its head")
@@ -127,7 +130,7 @@ mod tests {
     use super::super::testing::{answer, site};
     use super::*;
     use crate::digest::{Algorithm, Digest};
-    use crate::manifest::media_type::{OCI_INDEX, OCI_MANIFEST};
+    use crate::manifest::media_type::{ACCEPT_MANIFESTS, OCI_ARTIFACT, OCI_INDEX, OCI_MANIFEST};
 
     const INDEX: &str = r#"{"schemaVersion":2,"manifests":[]}"#;
 
@@ -170,6 +173,15 @@ mod tests {
         let table: &[Row<'_>] = &[
             ("by tag", tag(), None, 200, kind, INDEX, OCI_INDEX),
             ("another type", tag(), None, 200, wrong, INDEX, "Refused"),
+            (
+                "no type of a manifest",
+                tag(),
+                None,
+                200,
+                text,
+                INDEX,
+                OCI_INDEX,
+            ),
             ("no document", tag(), None, 200, kind, "<html>", "Refused"),
             ("by digest", by_digest(), None, 200, kind, INDEX, OCI_INDEX),
             ("damaged", by_digest(), None, 200, kind, "{}", "again"),
@@ -211,15 +223,108 @@ mod tests {
         assert_eq!(shown(op.answer(answer(200, &[], b"{}"))), "Mismatch");
     }
 
+    /// HTTP-16: an encoding is no fault. If the content is one, the error names it.
+    #[test]
+    fn encodings() {
+        let tag = || Target::Tag("v1".parse().expect("a tag"));
+        let by_digest = || Target::Digest(digest());
+        let described = |size| Some(Descriptor::new(OCI_INDEX, digest(), size));
+        let last = |target, descriptor| ManifestGet {
+            again: true,
+            ..get(target, descriptor)
+        };
+        let gzip = b"\x1f\x8b\x08 and so on";
+        for coding in ["gzip", "aws-chunked", "identity", ""] {
+            let headers = [("content-encoding", coding)];
+            for target in [tag(), by_digest()] {
+                let good = answer(200, &headers, INDEX.as_bytes());
+                assert_eq!(shown(get(target, None).answer(good)), OCI_INDEX, "{coding}");
+            }
+            for op in [
+                last(tag(), None),
+                last(by_digest(), None),
+                last(by_digest(), described(gzip.len() as u64)),
+                last(by_digest(), described(7)),
+            ] {
+                let Verdict::Failed(error) = op.answer(answer(200, &headers, gzip)) else {
+                    panic!("it is no manifest");
+                };
+                let said = error.to_string();
+                let is_one = !matches!(coding, "identity" | "");
+                let name = format!("(sent with Content-Encoding `{coding}`)");
+                assert_eq!(said.contains(&name), is_one, "{coding}: {said}");
+            }
+        }
+    }
+
+    /// An error that is told with 200 is that error, also where a digest was asked for.
+    #[test]
+    fn errors_with_200() {
+        for (body, expected) in [
+            (
+                r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"no"}]}"#,
+                "NotFound",
+            ),
+            (r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#, "NotFound"),
+            (r#"{"errors":[{"code":"DENIED"}]}"#, "Auth"),
+            (
+                r#"{"errors":[{"code":"UNAUTHORIZED"}],"config":null}"#,
+                "Auth",
+            ),
+            (
+                r#"{"errors":[{"code":"UNSUPPORTED","message":"say why"}]}"#,
+                "Refused",
+            ),
+            (r#"{"error":"say why"}"#, "Refused"),
+        ] {
+            for (target, descriptor) in [
+                (Target::Tag("v1".parse().expect("a tag")), None),
+                (Target::Digest(digest()), None),
+                (
+                    Target::Digest(digest()),
+                    Some(Descriptor::new(OCI_INDEX, digest(), 7)),
+                ),
+            ] {
+                let kind = ("content-type", OCI_MANIFEST);
+                let op = get(target, descriptor);
+                let Verdict::Failed(error) = op.answer(answer(200, &[kind], body.as_bytes()))
+                else {
+                    panic!("{body}: an error");
+                };
+                assert_eq!(format!("{:?}", error.kind()), expected, "{body}");
+                if body.contains("say why") {
+                    assert!(error.to_string().contains("say why"), "{error}");
+                }
+            }
+        }
+        // A manifest that has such a member is a manifest.
+        let index = r#"{"manifests":[],"errors":[{"code":"DENIED"}]}"#;
+        let op = get(Target::Tag("v1".parse().expect("a tag")), None);
+        assert_eq!(
+            shown(op.answer(answer(200, &[], index.as_bytes()))),
+            OCI_INDEX
+        );
+    }
+
+    /// A registry that looks for the type of an artifact in `Accept` says 404 otherwise.
+    #[test]
+    fn accept_names_the_type_of_a_child() {
+        let accept = |descriptor: Option<&str>| {
+            let descriptor = descriptor.map(|it| Descriptor::new(it, digest(), 7));
+            let draft = get(Target::Digest(digest()), descriptor).draft();
+            let value = draft.headers[header::ACCEPT].to_str().expect("text");
+            String::from(value)
+        };
+        let usual = String::from(ACCEPT_MANIFESTS);
+        for known in [None, Some(OCI_INDEX), Some(OCI_MANIFEST), Some("a/b\n")] {
+            assert_eq!(accept(known), usual, "PULLM-03");
+        }
+        assert_eq!(accept(Some(OCI_ARTIFACT)), usual + ", " + OCI_ARTIFACT);
+    }
+
     #[test]
     fn flaws() {
-        for flaw in [
-            Flaw::TooLarge { limit: 7 },
-            Flaw::Encoded {
-                coding: "gzip".into(),
-            },
-            Flaw::TooLong { expected: 7 },
-        ] {
+        for flaw in [Flaw::TooLarge { limit: 7 }, Flaw::TooLong { expected: 7 }] {
             let mut answer = answer(200, &[], INDEX.as_bytes());
             answer.flaw = Some(flaw);
             let op = get(Target::Tag("v1".parse().expect("a tag")), None);

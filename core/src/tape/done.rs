@@ -89,7 +89,6 @@ pub(super) enum FlawForm {
     TooLarge { limit: u64 },
     TooLong { expected: u64 },
     Length { expected: u64, declared: u64 },
-    Encoded { coding: String },
     Range { said: Option<String> },
 }
 
@@ -317,7 +316,6 @@ impl From<&Flaw> for FlawForm {
             Flaw::TooLarge { limit } => Self::TooLarge { limit },
             Flaw::TooLong { expected } => Self::TooLong { expected },
             Flaw::Length { expected, declared } => Self::Length { expected, declared },
-            Flaw::Encoded { coding } => Self::Encoded { coding },
             Flaw::Range { said } => Self::Range { said },
         }
     }
@@ -329,7 +327,6 @@ impl From<FlawForm> for Flaw {
             FlawForm::TooLarge { limit } => Self::TooLarge { limit },
             FlawForm::TooLong { expected } => Self::TooLong { expected },
             FlawForm::Length { expected, declared } => Self::Length { expected, declared },
-            FlawForm::Encoded { coding } => Self::Encoded { coding },
             FlawForm::Range { said } => Self::Range { said },
         }
     }

@@ -41,6 +41,29 @@ fn get(from: u64) -> BlobGet {
 /// Runs a call with this answer, its body bytes of the blob from where it says, and shows what
 /// was stored from where and what came of it.
 fn ran(op: BlobGet, status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> String {
+    let (stored, done) = exchanged(&op, status, headers, body);
+    stored + &concluded(op, done)
+}
+
+/// What the failure says that a last try ends with.
+fn failure(headers: &[(&'static str, &str)], body: &[u8]) -> String {
+    let op = BlobGet {
+        restarted: true,
+        ..get(0)
+    };
+    let (_, done) = exchanged(&op, 200, headers, body);
+    match judged(op, done) {
+        Ok(Verdict::Failed(error)) | Err((error, _)) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn exchanged(
+    op: &BlobGet,
+    status: u16,
+    headers: &[(&'static str, &str)],
+    body: &[u8],
+) -> (String, Done) {
     let draft = op.draft();
     let request = http::Request::new(draft.payload);
     let mut call = Call::new(JobId(0), origin(), request, draft.expect, 1000);
@@ -63,19 +86,19 @@ fn ran(op: BlobGet, status: u16, headers: &[(&'static str, &str)], body: &[u8]) 
             }
         }
     }
-    stored + &concluded(op, call.finish(Ok(())))
+    (stored, call.finish(Ok(())))
 }
 
-fn concluded(op: BlobGet, done: Done) -> String {
+/// What becomes of the operation; the error and the operation if it is tried again.
+fn judged(mut op: BlobGet, done: Done) -> Result<Verdict, (Error, BlobGet)> {
     let Ended::Http(exchanged) = done.into_outcome() else {
         panic!("an HTTP job ends as one")
     };
     let line = RequestLine("GET".into());
     let class = classify(&exchanged, &line);
-    if matches!(class, Class::Retry { .. }) {
-        let mut op = op;
+    if let Class::Retry { error, .. } = class {
         op.interrupted(exchanged.body);
-        return format!("again from {}", op.hashing.len());
+        return Err((error, op));
     }
     assert!(matches!(class, Class::Answered), "{class:?}");
     let answer = Answer {
@@ -87,7 +110,15 @@ fn concluded(op: BlobGet, done: Done) -> String {
         flaw: exchanged.flaw,
         denied: None,
     };
-    match op.answer(answer) {
+    Ok(op.answer(answer))
+}
+
+fn concluded(op: BlobGet, done: Done) -> String {
+    let verdict = match judged(op, done) {
+        Ok(verdict) => verdict,
+        Err((_, op)) => return format!("again from {}", op.hashing.len()),
+    };
+    match verdict {
         Verdict::Next(Operation::BlobGet(op)) if op.restarted => "start over".into(),
         Verdict::Next(Operation::BlobGet(op)) => format!("next from {}", op.hashing.len()),
         Verdict::Next(_) => "another operation".into(),
@@ -247,7 +278,7 @@ fn answers_to_a_range() {
             206,
             &[(range, "bytes 500-1233/1234"), ("content-encoding", "gzip")],
             rest,
-            "discarded, Refused",
+            "from 500, Fetched",
         ),
         ("forbidden", 403, &[], b"", "collected, Auth"),
     ];
@@ -257,6 +288,32 @@ fn answers_to_a_range() {
             *expected,
             "V-E.1 {row}"
         );
+    }
+}
+
+/// HTTP-16: an encoding is no fault. If the content is one, the error names it.
+#[test]
+fn encodings() {
+    let body = content();
+    let mut wrong = body.clone();
+    wrong[7] ^= 1;
+    let long = [&body[..], b"x"].concat();
+    for coding in ["aws-chunked", "gzip", "identity", "", "gzip, br", "\t"] {
+        let header = ("content-encoding", coding);
+        assert_eq!(ran(get(0), 200, &[header], &body), "from 0, Fetched");
+        let short = ("content-length", "20");
+        for (headers, body) in [
+            (&[header][..], &wrong[..]),
+            (&[header], &long),
+            (&[header], &body[..20]),
+            (&[header, short], &body),
+        ] {
+            let said = failure(headers, body);
+            let name = format!("(sent with Content-Encoding `{coding}`)");
+            let is_one = !matches!(coding, "identity" | "" | "\t");
+            assert_eq!(said.contains(&name), is_one, "{coding}: {said}");
+            assert_eq!(said.contains("Encoding"), is_one, "{coding}: {said}");
+        }
     }
 }
 

@@ -225,9 +225,6 @@ impl Scrub {
 
     fn flaw(&self, flaw: FlawForm) -> FlawForm {
         match flaw {
-            FlawForm::Encoded { coding } => FlawForm::Encoded {
-                coding: self.secrets.clean_text(&coding),
-            },
             FlawForm::Range { said } => FlawForm::Range {
                 said: said.map(|said| self.secrets.clean_text(&said)),
             },
