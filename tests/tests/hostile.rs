@@ -223,22 +223,82 @@ fn an_endless_body_is_left() {
     }
 }
 
-/// Error::Peer, exit 1: any Content-Encoding is refused (HTTP-16); tried once.
+/// HTTP-16: nobody asks for a Content-Encoding, so the bytes are taken as they come. Error::Mismatch,
+/// exit 6, if they are other bytes; the encoding is named.
 #[test]
-fn a_content_encoding_is_refused() {
-    let attack = attack(10_000, |request, image, _| {
-        gets_layer(request, image).then(|| {
-            Reply::new(200)
-                .header("Content-Encoding", "gzip")
-                .body(layer_bytes(image, 10_000))
-        })
-    });
-    attack.pull().run().failed(REFUSED, "ncoding");
-    assert_eq!(attack.layer_gets(), 1);
-    let all = attack.server.requests();
-    let identity = |r: &Request| r.header("accept-encoding").is_none_or(|v| v == "identity");
-    assert!(all.iter().all(identity), "nobody asked for an encoding");
-    attack.nothing_kept();
+fn a_content_encoding_says_nothing_as_long_as_the_digest_is_right() {
+    for (coding, good) in [
+        ("aws-chunked", true),
+        ("gzip", true),
+        ("br", true),
+        ("gzip", false),
+    ] {
+        let attack = attack(10_000, move |request, image, _| {
+            gets_layer(request, image).then(|| {
+                let mut bytes = layer_bytes(image, 10_000);
+                bytes[7] ^= u8::from(!good);
+                Reply::new(200)
+                    .header("Content-Encoding", coding)
+                    .body(bytes)
+            })
+        });
+        let done = attack.pull().run();
+        let all = attack.server.requests();
+        let identity = |r: &Request| r.header("accept-encoding").is_none_or(|v| v == "identity");
+        assert!(all.iter().all(identity), "nobody asked for an encoding");
+        if good {
+            attack.all_kept(&done);
+            assert_eq!(attack.layer_gets(), 1);
+        } else {
+            done.failed(MISMATCH, "sent with Content-Encoding `gzip`");
+            attack.nothing_kept();
+        }
+    }
+}
+
+/// SEC-03, exit 1: one manifest type against another, in a header or in the document.
+#[test]
+fn one_manifest_type_against_another_is_refused() {
+    const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    for said in [DOCKER, images::INDEX] {
+        let attack = attack(1000, move |request, image, _| {
+            gets_manifest(request).then(|| {
+                let (layout, same) = Layout::with_image(1, 1000, 1000);
+                assert_eq!(same.manifest, image.manifest);
+                Reply::new(200)
+                    .header("Content-Type", said)
+                    .body(layout.read(&image.manifest.digest))
+            })
+        });
+        attack.pull().run().failed(REFUSED, "but the document says");
+        attack.nothing_kept();
+    }
+}
+
+/// SEC-09, exit 1: control characters in a Location. Everything else in one is escaped, and stays
+/// within the host that it is said to be of.
+#[test]
+fn a_location_with_what_no_url_has() {
+    for (location, code, says) in [
+        ("/a\tb", REFUSED, "a character that is not allowed"),
+        (
+            r"http://127.0.0.1:1\@evil.example/x",
+            REFUSED,
+            "a user name",
+        ),
+        ("http://b\u{fc}cher.example/x", REFUSED, "host is wrong"),
+        (r"\\evil.example\x y", NOT_FOUND, "not found"),
+    ] {
+        let attack = attack(1000, move |request, image, _| {
+            if request.target.contains("evil") {
+                assert!(request.target.contains("%5C%5Cevil.example%5Cx%20y"));
+                return Some(Reply::new(404));
+            }
+            gets_layer(request, image).then(|| Reply::new(307).header("Location", location))
+        });
+        attack.pull().run().failed(code, says);
+        attack.nothing_kept();
+    }
 }
 
 /// RNG-06: 200 to a Range means start over with a fresh hash; the pull succeeds.

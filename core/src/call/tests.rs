@@ -485,7 +485,8 @@ fn no_header_keeps_a_credential() {
     for name in crate::header::READ.iter().map(http::HeaderName::as_str) {
         for (presented, said, secret) in echoes {
             let headers = kept(presented, "", &[(name, said)]);
-            let value = headers[name].as_bytes();
+            // An address may be left out as a whole.
+            let value = headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
             let value = String::from_utf8_lossy(value);
             // The query of an address is not shown, and may be what the address is good for.
             let shown = match name {
@@ -500,15 +501,14 @@ fn no_header_keeps_a_credential() {
 /// What was wrong with a head is told without the secret, too.
 #[test]
 fn a_flaw_repeats_no_credential() {
-    for (status, name) in [(206, "content-range"), (200, "content-encoding")] {
-        let mut call = blob(b"123");
-        let token = HeaderValue::from_static("Bearer eyJhbGciOiJub25lIn0.e30.");
-        let headers = call.request.headers_mut();
-        headers.insert(header::AUTHORIZATION, token);
-        call.head(head(status, &[(name, "Bearer eyJhbGciOiJub25lIn0.e30.")]));
-        let flaw = format!("{:?}", ended(call).flaw);
-        assert!(flaw.contains("Bearer secret-1-----"), "{flaw}");
-    }
+    let mut call = blob(b"123");
+    let token = HeaderValue::from_static("Bearer eyJhbGciOiJub25lIn0.e30.");
+    let headers = call.request.headers_mut();
+    headers.insert(header::AUTHORIZATION, token);
+    let said = ("content-range", "Bearer eyJhbGciOiJub25lIn0.e30.");
+    call.head(head(206, &[said]));
+    let flaw = format!("{:?}", ended(call).flaw);
+    assert!(flaw.contains("Bearer secret-1-----"), "{flaw}");
 }
 
 /// A transfer depends on these, whatever the password is.
