@@ -23,9 +23,10 @@
     reason = "it is a program for people"
 )]
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use windlass_tests::sim::{self, Operation, Run, Sort, Tally, shrink};
@@ -54,6 +55,7 @@ enum Asked {
     Survey {
         count: u64,
         from: Option<String>,
+        threads: usize,
     },
     Catch(u64),
 }
@@ -70,7 +72,14 @@ fn main() -> ExitCode {
         )) => many(sort, count, from.as_deref(), threads),
         Ok((_, Asked::Every(most))) => every(most),
         Ok((sort, Asked::Seed(seed))) => one(sort, &sort.seeded(seed), true),
-        Ok((sort, Asked::Survey { count, from })) => survey(sort, count, from.as_deref()),
+        Ok((
+            sort,
+            Asked::Survey {
+                count,
+                from,
+                threads,
+            },
+        )) => survey(sort, count, from.as_deref(), threads),
         Ok((sort, Asked::Catch(count))) => catch(sort, count),
         Ok((sort, Asked::Replay(choices))) => one(sort, &sort.replayed(&choices), false),
         Err(why) => {
@@ -126,7 +135,11 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), Strin
     }
     let asked = match (alone, surveyed) {
         (Some(alone), _) => alone,
-        (None, Some(count)) => Asked::Survey { count, from },
+        (None, Some(count)) => Asked::Survey {
+            count,
+            from,
+            threads,
+        },
         (None, None) => Asked::Seeds {
             count,
             from,
@@ -231,22 +244,54 @@ fn every(most: usize) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What goes wrong in how many seeds.
-fn survey(world: Sort, count: u64, from: Option<&str>) -> ExitCode {
-    let mut sorts = std::collections::BTreeMap::<String, (u64, u64, String)>::new();
+/// One kind of failure that a survey met.
+struct Finding {
+    times: u64,
+    /// The first seed that fails in this way.
+    seed: u64,
+    violation: String,
+}
+
+/// Runs `count` seeds and prints each kind of failure with its first seed.
+fn survey(world: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode {
     let first = from.map_or(0, hashed);
-    for seed in (0..count).map(|at| first.wrapping_add(at)) {
-        if let Some(violation) = world.seeded(seed).violation {
-            let found = sorts
-                .entry(sort(&violation))
-                .or_insert((0, seed, violation));
-            found.0 += 1;
+    let next = AtomicU64::new(0);
+    let findings = Mutex::new(BTreeMap::<String, Finding>::new());
+    let work = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= count {
+                return;
+            }
+            let seed = first.wrapping_add(at);
+            let Some(violation) = world.seeded(seed).violation else {
+                continue;
+            };
+            let mut findings = findings.lock().expect("no survey panics under the lock");
+            let finding = findings.entry(sort(&violation)).or_insert(Finding {
+                times: 0,
+                seed: u64::MAX,
+                violation: String::new(),
+            });
+            finding.times += 1;
+            if seed < finding.seed {
+                (finding.seed, finding.violation) = (seed, violation);
+            }
         }
-    }
-    for (times, seed, violation) in sorts.values() {
+    };
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let findings = findings
+        .into_inner()
+        .expect("no survey panics under the lock");
+    for found in findings.values() {
+        let Finding {
+            times,
+            seed,
+            violation,
+        } = found;
         println!("{times} times, first with seed {seed}: {violation}");
     }
-    ExitCode::from(u8::from(!sorts.is_empty()))
+    ExitCode::from(u8::from(!findings.is_empty()))
 }
 
 /// After how many of the first seeds something goes wrong, and which oracle says so: for planted
