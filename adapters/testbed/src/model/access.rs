@@ -179,6 +179,8 @@ pub(crate) struct Need {
     pub(crate) action: String,
 }
 
+const BASIC: &str = r#"Basic realm="testbed", charset="UTF-8""#;
+
 pub(crate) const CATALOG: &str = "registry:catalog";
 
 impl Need {
@@ -205,7 +207,37 @@ impl Model {
         {
             needs.push(source);
         }
-        self.check_needs(request, &needs, now)
+        let checked = self.check_needs(request, &needs, now);
+        match self.options.hidden {
+            Some(status) if !request.headers.contains_key(http::header::AUTHORIZATION) => {
+                self.hide(checked, status, request, route)
+            }
+            Some(_) | None => checked,
+        }
+    }
+
+    /// What a stranger is told: a challenge at `/v2/`, nowhere else.
+    fn hide(
+        &self,
+        checked: Result<(), Refusal>,
+        status: StatusCode,
+        request: &Request,
+        route: &Route,
+    ) -> Result<(), Refusal> {
+        let challenge = match &self.options.auth {
+            Auth::Open => return checked,
+            Auth::Basic(_) => BASIC.to_owned(),
+            Auth::Bearer(bearer) => challenge(bearer, &request.host, &[], ""),
+        };
+        if *route == Route::Ping {
+            let refusal = Refusal::new(401, "UNAUTHORIZED", "authentication required");
+            return Err(refusal.challenge(challenge));
+        }
+        checked.map_err(|_| match status {
+            StatusCode::NOT_FOUND => Refusal::new(404, "NAME_UNKNOWN", "repository name not known"),
+            StatusCode::FORBIDDEN => Refusal::new(403, "DENIED", "denied"),
+            other => Refusal::new(other.as_u16(), "UNAUTHORIZED", "who are you?"),
+        })
     }
 
     /// Whether the request may read `repository` (a mount's source).
@@ -290,9 +322,10 @@ fn mount_source(method: &Method, route: &Route, target: &Target<'_>) -> Option<N
 }
 
 fn check_basic(basic: &Basic, request: &Request, needs: &[Need]) -> Result<(), Refusal> {
-    let challenge = || r#"Basic realm="testbed", charset="UTF-8""#.to_owned();
-    let unauthorized =
-        || Refusal::new(401, "UNAUTHORIZED", "authentication required").challenge(challenge());
+    let unauthorized = || {
+        let refusal = Refusal::new(401, "UNAUTHORIZED", "authentication required");
+        refusal.challenge(BASIC.to_owned())
+    };
     let Some(authorization) = request.headers.get(http::header::AUTHORIZATION) else {
         let reading = needs.iter().all(|need| need.action == "pull");
         return if basic.anonymous_pull && reading {

@@ -16,6 +16,9 @@ use super::access::Auth;
 pub struct Options {
     /// Who may do what.
     pub auth: Auth,
+    /// What a refused request without `Authorization` is answered with, instead of a challenge: 404,
+    /// 403, or a 401 without one. Then only `/v2/` has the challenge. `None`: every refusal has it.
+    pub hidden: Option<StatusCode>,
     /// The scheme of absolute URLs the model writes, and of `{host}` in realms.
     pub scheme: &'static str,
     /// The authorities that are this registry; empty means every host that is nothing else.
@@ -70,6 +73,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             auth: Auth::Open,
+            hidden: None,
             scheme: "http",
             registry_hosts: BTreeSet::new(),
             storage: None,

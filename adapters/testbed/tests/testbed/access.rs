@@ -454,3 +454,39 @@ fn basic_registry() {
     assert_eq!(client.post("/v2/app/blobs/uploads/").status, 401);
     assert_eq!(client.get("/v2/_catalog").status, 401);
 }
+
+/// A registry that has its challenge at `/v2/` only.
+#[test]
+fn hidden_registry() {
+    for (hidden, code) in [
+        (404, "NAME_UNKNOWN"),
+        (403, "DENIED"),
+        (401, "UNAUTHORIZED"),
+    ] {
+        let auth = Auth::Basic(Basic {
+            users: users(),
+            anonymous_pull: false,
+        });
+        let mut client = Client::new(Options {
+            auth,
+            hidden: StatusCode::from_u16(hidden).ok(),
+            ..Options::default()
+        });
+        client
+            .model
+            .put_manifest("app", Some("v1"), windlass_testbed::OCI_MANIFEST, "{}");
+        let answer = client.get("/v2/app/manifests/v1");
+        assert_eq!(answer.status, hidden);
+        assert!(String::from_utf8_lossy(&answer.body).contains(code));
+        assert!(!answer.headers.contains_key("www-authenticate"));
+        let ping = client.get("/v2/");
+        assert_eq!(ping.status, 401);
+        assert!(challenge(&ping).starts_with("Basic realm="));
+        client.authorization = Some(basic("reader", "r"));
+        assert_eq!(client.get("/v2/app/manifests/v1").status, 200);
+        assert_eq!(client.get("/v2/").status, 200);
+        // Who shows the wrong password is told so.
+        client.authorization = Some(basic("reader", "x"));
+        assert_eq!(client.get("/v2/app/manifests/v1").status, 401);
+    }
+}
