@@ -88,6 +88,7 @@ impl Session {
     pub(crate) fn begin(&mut self, task: Task, pinned: Option<Descriptor>) -> TaskId {
         let id = TaskId(self.started);
         self.started += 1;
+        self.wire.begin_task();
         let copying = match task.kind {
             TaskKind::Resolve(reference) => Copying {
                 source: self.end(Place::Registry(reference)),

@@ -312,6 +312,45 @@ fn of_a_push() {
     });
 }
 
+/// Registries that send their challenge at `/v2/` only: credentials are shown all the same.
+#[test]
+fn of_a_registry_that_hides() {
+    let hidden = |status| Options {
+        hidden: Some(status),
+        ..bearer()
+    };
+    let shelf = Shelf::new();
+    let source = Server::start(with_app(Options::default())).unwrap();
+    let ask = Ask::pull(&format!("{}/team/app:v1", source.host()), &shelf.store);
+    Blocking::new(&Setup::new()).run(ask).unwrap();
+    for status in [
+        StatusCode::NOT_FOUND,
+        StatusCode::FORBIDDEN,
+        StatusCode::UNAUTHORIZED,
+    ] {
+        let pinged = |story: Story| {
+            let pings = story
+                .requests
+                .iter()
+                .filter(|it| it.contains(" GET /v2/\n"));
+            assert_eq!(pings.count(), 1, "{status}");
+            story
+        };
+        same(|kind| {
+            let server = Server::start(with_app(hidden(status))).unwrap();
+            let (shelf, watch) = (Shelf::new(), Watch::new());
+            let store = InTurn::store(&shelf, &watch, &app());
+            let ask = Ask::pull(&format!("{}/team/app:v1", server.host()), &store);
+            pinged(kind.tell(&[("registry", &server)], ask, &watch))
+        });
+        same(|kind| {
+            let server = Server::start(Model::new(hidden(status))).unwrap();
+            let ask = Ask::push(&shelf.store, &format!("{}/team/app:v1", server.host()));
+            pinged(kind.tell(&[("registry", &server)], ask, &Watch::new()))
+        });
+    }
+}
+
 #[test]
 fn of_a_copy_that_mounts() {
     same(|kind| {

@@ -133,29 +133,11 @@ impl Broker {
         from: &Url,
         id: ExchangeId,
     ) -> bool {
-        let bearer = offered
-            .iter()
-            .filter(|challenge| challenge.is_scheme("bearer"))
-            .find_map(|challenge| {
-                let realm = from.resolve(challenge.param("realm")?).ok()?;
-                let service = challenge.param("service").map(ToString::to_string);
-                let len = realm.as_str().len() + service.as_ref().map_or(0, String::len);
-                if len > REALM {
-                    return None;
-                }
-                Some(Learned::Bearer { realm, service })
-            });
-        let basic = offered.iter().any(|challenge| challenge.is_scheme("basic"));
         let host = self.host(origin);
-        let learned = match (bearer, &host.scheme) {
-            (Some(bearer), _) => Some(bearer),
-            // Harbor answers an insufficient token with Basic; the first Bearer challenge stands
-            // (clients.md C.7.1).
-            (None, Learned::Bearer { .. } | Learned::Basic) => None,
-            (None, Learned::Unknown | Learned::Probing(_) | Learned::Open) => {
-                basic.then_some(Learned::Basic)
-            }
-        };
+        // Harbor answers an insufficient token with Basic; the first Bearer challenge stands
+        // (clients.md C.7.1).
+        let learned = usable(offered, from)
+            .filter(|learned| matches!(learned, Learned::Bearer { .. }) || !host.scheme.is_known());
         let was_probe = matches!(host.scheme, Learned::Probing(probe) if probe == id);
         if let Some(learned) = learned {
             host.scheme = learned;
@@ -166,10 +148,7 @@ impl Broker {
             let parked = core::mem::take(&mut host.parked);
             self.woken.extend(parked);
         }
-        matches!(
-            self.host(origin).scheme,
-            Learned::Basic | Learned::Bearer { .. }
-        )
+        self.host(origin).scheme.is_known()
     }
 
     /// Takes over scopes that a challenge names beyond ours; whether there were any.
@@ -196,6 +175,16 @@ impl Broker {
         true
     }
 
+    /// What a request carried, for an error.
+    pub(crate) fn shown(&self, memo: &Memo) -> String {
+        match &memo.sent {
+            None | Some(Sent::Nothing) => "no credentials".into(),
+            Some(Sent::Basic { username }) => format!("the credentials of `{username}`"),
+            Some(Sent::Ready) => "the configured token".into(),
+            Some(Sent::Token { key, .. }) => self.presented(key),
+        }
+    }
+
     fn presented(&self, key: &Key) -> String {
         match &key.credential {
             CredentialAnswer::Basic { username, .. } => format!("a fresh token of `{username}`"),
@@ -205,4 +194,19 @@ impl Broker {
             }
         }
     }
+}
+
+/// The challenge that can be met: Bearer if there is one, else Basic (AUTH-05).
+pub(super) fn usable(offered: &[Challenge], from: &Url) -> Option<Learned> {
+    let mut bearer = offered
+        .iter()
+        .filter(|challenge| challenge.is_scheme("bearer"));
+    let bearer = bearer.find_map(|challenge| {
+        let realm = from.resolve(challenge.param("realm")?).ok()?;
+        let service = challenge.param("service").map(ToString::to_string);
+        let len = realm.as_str().len() + service.as_ref().map_or(0, String::len);
+        (len <= REALM).then_some(Learned::Bearer { realm, service })
+    });
+    let basic = offered.iter().any(|challenge| challenge.is_scheme("basic"));
+    bearer.or_else(|| basic.then_some(Learned::Basic))
 }

@@ -9,11 +9,13 @@
 //!  per host:   Unknown ─first request─▶ Probing ─┬─ no challenge ─▶ Open
 //!                 ▲                       │       ├─ Basic ───────▶ Basic
 //!                 └─── it came to nothing ┘       └─ Bearer ──────▶ Bearer(realm, service)
+//!              an Open host that says no: `look`
 //!
 //!  per token:  Empty ─▶ Fetching (others park) ─▶ Ready(generation) ─refused or old─▶ Empty
 //! ```
 
 mod challenged;
+mod look;
 mod tokens;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -23,6 +25,8 @@ use alloc::vec::Vec;
 
 use http::HeaderValue;
 
+pub(crate) use self::look::Look;
+use self::look::Pinged;
 use self::tokens::{bearer, withheld};
 use crate::credential::{CredentialAnswer, Secret};
 use crate::error::{AuthError, Error, RequestLine};
@@ -50,6 +54,8 @@ pub(crate) struct Memo {
     /// A token that is for more than it wants was refused: it takes its own only.
     own: bool,
     rounds: u8,
+    /// Whether credentials could change its answer was found out.
+    looked: bool,
     /// The refusal that a request without credentials got.
     refusal: Option<AuthError>,
     /// Why the token could not be had; makes the request's answer a refusal.
@@ -158,6 +164,9 @@ pub(crate) struct Broker {
 struct Host {
     scheme: Learned,
     parked: Vec<ExchangeId>,
+    pinged: Pinged,
+    /// For which repository credentials were first asked for because of an answer without a challenge.
+    asked: Option<(Registry, Repository)>,
 }
 
 #[derive(Clone, Debug)]
@@ -167,6 +176,13 @@ enum Learned {
     Open,
     Basic,
     Bearer { realm: Url, service: Option<String> },
+}
+
+impl Learned {
+    /// Whether it says how to show credentials.
+    const fn is_known(&self) -> bool {
+        matches!(self, Self::Basic | Self::Bearer { .. })
+    }
 }
 
 #[derive(Debug)]
@@ -328,6 +344,8 @@ impl Broker {
         self.hosts.entry(origin.clone()).or_insert_with(|| Host {
             scheme: Learned::Unknown,
             parked: Vec::new(),
+            pinged: Pinged::Never,
+            asked: None,
         })
     }
 

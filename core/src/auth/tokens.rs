@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use http::HeaderValue;
 
-use super::{Asking, Broker, Entry, Key, Learned, Memo, Permit, Sent};
+use super::{Asking, Broker, Entry, Key, Learned, Memo, Permit, Pinged, Sent};
 use crate::credential::{CredentialAnswer, Secret};
 use crate::error::{AuthError, Error};
 use crate::op::{Grant, Token, TokenCredential};
@@ -160,6 +160,9 @@ impl Broker {
         let host = self.host(origin);
         if matches!(host.scheme, Learned::Bearer { .. }) {
             host.scheme = Learned::Unknown;
+            if matches!(host.pinged, Pinged::Over) {
+                host.pinged = Pinged::Never;
+            }
         }
     }
 
@@ -211,7 +214,7 @@ impl Broker {
             })
     }
 
-    fn withhold(
+    pub(super) fn withhold(
         &mut self,
         registry: &Registry,
         realm: &Origin,

@@ -16,6 +16,7 @@ mod blob_put;
 mod manifest_get;
 mod manifest_head;
 mod manifest_put;
+mod ping;
 mod token;
 
 use alloc::boxed::Box;
@@ -30,6 +31,7 @@ pub(crate) use self::blob_put::{BlobPut, Stage};
 pub(crate) use self::manifest_get::ManifestGet;
 pub(crate) use self::manifest_head::ManifestHead;
 pub(crate) use self::manifest_put::ManifestPut;
+pub(crate) use self::ping::Ping;
 pub(crate) use self::token::{Grant, Token, TokenCredential, basic, can_be_sent};
 use crate::call::{Expect, Payload, Received, TransferId};
 use crate::digest::Digest;
@@ -107,6 +109,9 @@ pub(crate) struct Answer {
     pub(crate) flaw: Option<crate::call::Flaw>,
     /// Set if authorisation failed for good; the status is then 401 or 403.
     pub(crate) denied: Option<AuthError>,
+    /// What the request carried, for an error, and what to do about a refusal of it.
+    pub(crate) presented: String,
+    pub(crate) hint: Option<String>,
 }
 
 impl Answer {
@@ -208,9 +213,9 @@ impl Answer {
             401 | 403 => Error::Auth(Box::new(AuthError {
                 request: self.request.clone(),
                 status: self.status.as_u16(),
-                presented: "what was presented".into(),
+                presented: self.presented.clone(),
                 said,
-                hint: None,
+                hint: self.hint.clone(),
             })),
             _ => self.refusal(),
         }
@@ -292,6 +297,7 @@ pub(crate) enum Operation {
     ManifestGet(ManifestGet),
     ManifestHead(ManifestHead),
     ManifestPut(ManifestPut),
+    Ping(Ping),
     Token(Token),
 }
 
@@ -304,6 +310,7 @@ impl Operation {
             Self::ManifestGet(op) => op.draft(),
             Self::ManifestHead(op) => op.draft(),
             Self::ManifestPut(op) => op.draft(),
+            Self::Ping(op) => op.draft(),
             Self::Token(op) => op.draft(),
         }
     }
@@ -316,6 +323,7 @@ impl Operation {
             Self::ManifestGet(op) => op.answer(answer),
             Self::ManifestHead(op) => op.answer(&answer),
             Self::ManifestPut(op) => op.answer(&answer),
+            Self::Ping(_) => Verdict::Done(Outcome::Absent),
             Self::Token(op) => op.answer(&answer),
         }
     }
@@ -331,6 +339,7 @@ impl Operation {
             | Self::ManifestGet(_)
             | Self::ManifestHead(_)
             | Self::ManifestPut(_)
+            | Self::Ping(_)
             | Self::Token(_) => {}
         }
     }
@@ -344,7 +353,7 @@ impl Operation {
             Self::ManifestGet(op) => Scopes::pull(&op.site.repository),
             Self::ManifestHead(op) => Scopes::pull(&op.site.repository),
             Self::ManifestPut(op) => Scopes::push(&op.site.repository),
-            Self::Token(_) => Scopes::default(),
+            Self::Ping(_) | Self::Token(_) => Scopes::default(),
         }
     }
 
@@ -357,6 +366,7 @@ impl Operation {
             | Self::ManifestGet(_)
             | Self::ManifestHead(_)
             | Self::ManifestPut(_)
+            | Self::Ping(_)
             | Self::Token(_) => 0,
         }
     }
@@ -398,6 +408,8 @@ pub(crate) mod testing {
             },
             flaw: None,
             denied: None,
+            presented: "no credentials".into(),
+            hint: None,
         }
     }
 }

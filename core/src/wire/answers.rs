@@ -57,6 +57,7 @@ impl Wire {
         }
         let is_token = matches!(exchange.op, Operation::Token(_));
         let foreign = !is_token && exchange.is_foreign();
+        let is_ping = matches!(exchange.purpose, Purpose::Ping);
         let class = classify(&exchanged, &line);
         match class {
             Class::Aborted => self.lost(id, now, rng),
@@ -68,6 +69,9 @@ impl Wire {
             Class::Retry { error, after } => {
                 self.congested(id, &exchanged, job, after, now);
                 self.retry(id, exchanged.body, error, after, now, rng);
+            }
+            Class::Challenged | Class::Redirected | Class::Answered if is_ping => {
+                self.pinged(id, &exchanged, &url);
             }
             Class::Challenged if is_token => self.answered(id, exchanged, url, line),
             Class::Challenged if foreign => {
@@ -84,6 +88,9 @@ impl Wire {
                     }),
                 );
             }
+            Class::Challenged if self.is_doubtful(id, true, &exchanged, &url) => {
+                self.hold(id, true, exchanged, url, line);
+            }
             Class::Challenged => self.challenged(id, &exchanged, &url),
             Class::Redirected if is_token => {
                 let what =
@@ -95,6 +102,8 @@ impl Wire {
                 self.uncongested(id);
                 if foreign && self.asks_anew(id, &exchanged) {
                     self.enqueue(id, Turn::First);
+                } else if self.is_doubtful(id, false, &exchanged, &url) {
+                    self.hold(id, false, exchanged, url, line);
                 } else {
                     self.answered(id, exchanged, url, line);
                 }
@@ -162,7 +171,7 @@ impl Wire {
         }
     }
 
-    fn challenged(&mut self, id: ExchangeId, exchanged: &Exchanged, url: &Url) {
+    pub(super) fn challenged(&mut self, id: ExchangeId, exchanged: &Exchanged, url: &Url) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
@@ -206,6 +215,8 @@ impl Wire {
             headers: http::HeaderMap::new(),
             body: Received::Nothing,
             flaw: None,
+            presented: denied.presented.clone(),
+            hint: denied.hint.clone(),
             denied: Some(denied),
         };
         self.conclude(id, answer);
@@ -222,8 +233,14 @@ impl Wire {
         let status = exchanged
             .status
             .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-        let is_hop = |exchange: &Exchange| exchange.hop.is_some() && exchange.is_foreign();
-        let by_storage = self.exchanges.get(&id).is_some_and(is_hop);
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        let by_storage = exchange.hop.is_some() && exchange.is_foreign();
+        let needs = exchange.op.needs();
+        let asking = exchange.asking(id, &needs, &url);
+        let presented = self.broker.shown(&exchange.memo);
+        let hint = self.broker.hint(&asking);
         let mut answer = Answer {
             request: line,
             url,
@@ -232,6 +249,8 @@ impl Wire {
             body: exchanged.body,
             flaw: exchanged.flaw,
             denied: None,
+            presented,
+            hint,
         };
         if by_storage && status == http::StatusCode::FORBIDDEN {
             answer.denied = Some(AuthError {
@@ -381,6 +400,7 @@ impl Wire {
                 });
             }
             Purpose::Token(key) => self.token_settled(&key, result),
+            Purpose::Ping => self.ping_failed(&exchange.site),
             Purpose::Probe => {
                 // What it found out, the broker knows. If it failed, so would those that it went
                 // before.
@@ -492,6 +512,7 @@ fn damaged(op: &Operation, line: &RequestLine, found: Option<Digest>) -> Error {
         | Operation::ManifestGet(_)
         | Operation::ManifestHead(_)
         | Operation::ManifestPut(_)
+        | Operation::Ping(_)
         | Operation::Token(_) => "another content".to_string(),
     };
     Error::Mismatch {

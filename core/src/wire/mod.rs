@@ -15,6 +15,7 @@
 
 mod answers;
 mod host;
+mod looking;
 mod sending;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -42,6 +43,7 @@ use crate::uri::Url;
 use crate::work::Owner;
 
 use self::host::{Host, Turn};
+use self::looking::Held;
 
 /// Names an exchange: one operation with all its requests.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -104,6 +106,8 @@ struct Exchange {
     begun: bool,
     /// Nobody wants it any more.
     abandoned: bool,
+    /// An answer without credentials that stands unless credentials can be shown.
+    held: Option<alloc::boxed::Box<Held>>,
 }
 
 #[derive(Clone, Debug)]
@@ -111,6 +115,8 @@ enum Purpose {
     Owner(Owner),
     Token(Key),
     Probe,
+    /// Asks `/v2/` for a challenge.
+    Ping,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -152,6 +158,11 @@ impl Wire {
             origin: origin.unwrap_or_else(|| registry.origin()),
             repository: repository.clone(),
         }
+    }
+
+    /// A task begins.
+    pub(crate) fn begin_task(&mut self) {
+        self.broker.begin_task();
     }
 
     /// Begins an operation. Its owner gets one [`Settled`], unless it abandons it.
@@ -196,7 +207,7 @@ impl Wire {
     fn probes_of(&self, task: TaskId) -> impl Iterator<Item = ExchangeId> {
         let exchanges = self.exchanges.iter();
         let probes = exchanges.filter(move |(_, exchange)| {
-            exchange.task == task && matches!(exchange.purpose, Purpose::Probe)
+            exchange.task == task && matches!(exchange.purpose, Purpose::Probe | Purpose::Ping)
         });
         probes.map(|(id, _)| *id)
     }
@@ -358,6 +369,7 @@ impl Wire {
             announced: false,
             begun: false,
             abandoned: false,
+            held: None,
         };
         self.exchanges.insert(id, exchange);
         self.enqueue(id, Turn::Last);
@@ -399,6 +411,9 @@ impl Wire {
             host.remove(id);
         }
         self.broker.gone(id, &exchange.site.origin);
+        if matches!(exchange.purpose, Purpose::Ping) {
+            self.broker.ping_gone(&exchange.site.origin);
+        }
         Some(exchange)
     }
 
@@ -415,18 +430,27 @@ impl Wire {
     }
 
     fn rouse(&mut self) {
-        let woken = self.broker.take_woken();
-        let parked = |id: &ExchangeId| {
-            let exchange = self.exchanges.get(id)?;
-            (exchange.state == State::Parked).then_some((*id, exchange.begun))
-        };
-        let (begun, fresh): (Vec<_>, Vec<_>) = woken
-            .iter()
-            .filter_map(parked)
-            .partition(|(_, begun)| *begun);
-        // Those go to the front one by one, so the last one first.
-        for (id, _) in begun.into_iter().chain(fresh.into_iter().rev()) {
-            self.enqueue(id, Turn::First);
+        while self.broker.has_woken() {
+            let woken = self.broker.take_woken();
+            let parked = |id: &ExchangeId| {
+                let exchange = self.exchanges.get(id)?;
+                (exchange.state == State::Parked).then_some((*id, exchange))
+            };
+            let woken: Vec<_> = woken.iter().filter_map(parked).collect();
+            let is_held = |exchange: &Exchange| exchange.held.is_some();
+            let of = |held: bool, begun: bool| {
+                let those = woken
+                    .iter()
+                    .filter(move |(_, it)| is_held(it) == held && it.begun == begun);
+                those.map(|(id, _)| *id)
+            };
+            let held: Vec<_> = of(true, true).collect();
+            // Those go to the front one by one, so the last one first.
+            let others: Vec<_> = of(false, true).chain(of(false, false).rev()).collect();
+            others
+                .into_iter()
+                .for_each(|id| self.enqueue(id, Turn::First));
+            held.into_iter().for_each(|id| self.look(id));
         }
     }
 }

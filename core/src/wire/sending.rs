@@ -28,6 +28,9 @@ impl Wire {
         {
             op.do_not_mount();
         }
+        if matches!(exchange.purpose, Purpose::Ping) {
+            return Some(None);
+        }
         let url = exchange.url();
         if exchange.is_foreign() {
             // Foreign: no authorisation, and its challenges are not ours to answer.
@@ -38,10 +41,8 @@ impl Wire {
         let exchange = &self.exchanges[&id];
         let asking = exchange.asking(id, &needs, &url);
         let permit = self.broker.permit(&asking, &mut memo, now);
-        for warning in self.broker.take_warnings() {
-            self.events
-                .push_back((exchange.task, Event::Warning(warning)));
-        }
+        self.tell_warnings(id);
+        let exchange = &self.exchanges[&id];
         let (task, site) = (exchange.task, exchange.site.clone());
         let exchange = self.exchanges.get_mut(&id)?;
         exchange.memo = memo;
@@ -80,7 +81,7 @@ impl Wire {
     }
 
     /// A probe goes before everything else that waits for its host.
-    fn promote(&mut self, probe: ExchangeId, origin: &Origin) {
+    pub(super) fn promote(&mut self, probe: ExchangeId, origin: &Origin) {
         if let Some(host) = self.hosts.get_mut(origin) {
             host.promote(probe);
         }
@@ -108,7 +109,8 @@ impl Wire {
             | Operation::BlobPut(_)
             | Operation::ManifestGet(_)
             | Operation::ManifestHead(_)
-            | Operation::ManifestPut(_) => vet(&registry, draft.url.origin(), &registry, &line),
+            | Operation::ManifestPut(_)
+            | Operation::Ping(_) => vet(&registry, draft.url.origin(), &registry, &line),
         };
         let request = vetted.and_then(|()| {
             request(&draft, &self.config.user_agent, authorization).ok_or_else(|| Error::Peer {
@@ -154,6 +156,7 @@ impl Wire {
             | Operation::ManifestGet(_)
             | Operation::ManifestHead(_)
             | Operation::ManifestPut(_)
+            | Operation::Ping(_)
             | Operation::Token(_) => return,
         };
         if let (Some(transfer), false) = (call.transfer(), exchange.announced) {

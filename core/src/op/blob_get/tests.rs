@@ -109,6 +109,8 @@ fn judged(mut op: BlobGet, done: Done) -> Result<Verdict, (Error, BlobGet)> {
         body: exchanged.body,
         flaw: exchanged.flaw,
         denied: None,
+        presented: "no credentials".into(),
+        hint: None,
     };
     Ok(op.answer(answer))
 }

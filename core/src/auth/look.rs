@@ -1,0 +1,225 @@
+//! Whether credentials that were not shown yet could change an answer.
+//!
+//! Some registries say 404 or 403 to strangers, or 401 without a challenge, and send a challenge for
+//! `/v2/` only (AUTH-06). Responsible for finding that challenge, once per host, and only for those who
+//! have credentials to show. Must not know what requests are for.
+//!
+//! ```text
+//!  answer without credentials: 404, 403, bare 401
+//!    ├─ no credentials for the registry ───────────────────────▶ it stands
+//!    └─ credentials ─▶ GET /v2/, once per host ─┬─ no challenge ▶ it stands
+//!                                               └─ a challenge ─▶ the request again, with credentials
+//! ```
+
+use alloc::vec::Vec;
+
+use http::{HeaderMap, StatusCode};
+
+use super::challenged::usable;
+use super::{Asked, Asking, Broker, Learned, Memo, Sent};
+use crate::credential::CredentialAnswer;
+use crate::header::challenges;
+use crate::op::Site;
+use crate::realm::{self, Judgement};
+use crate::registry::Origin;
+use crate::uri::Url;
+use crate::wire::ExchangeId;
+
+/// What becomes of a request whose answer may be another one with credentials.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// The answer is final.
+    Stands,
+    /// Send the request again: the next permit has credentials.
+    Again,
+    /// Wait; it is woken by id.
+    Park,
+    /// Wait, and ask the driver for credentials meanwhile.
+    Ask { recipient: Origin },
+    /// Wait, and ask `/v2/` for a challenge meanwhile.
+    Ping,
+}
+
+/// Whether `/v2/` of a host was asked for a challenge.
+#[derive(Debug, Default)]
+pub(super) enum Pinged {
+    #[default]
+    Never,
+    /// It is being asked, and these wait for it.
+    Asking(Vec<ExchangeId>),
+    /// It said nothing that can be relied on. The next task asks again.
+    Failed,
+    /// It said whether there is a challenge.
+    Over,
+}
+
+impl Broker {
+    /// Whether credentials could change this answer. `challenged`: it is a 401, or a 403 that wants a
+    /// token for more.
+    pub(crate) fn is_doubtful(
+        &mut self,
+        origin: &Origin,
+        memo: &Memo,
+        challenged: bool,
+        status: StatusCode,
+        headers: &HeaderMap,
+        from: &Url,
+    ) -> bool {
+        if memo.looked || !matches!(memo.sent, Some(Sent::Nothing)) {
+            return false;
+        }
+        if !challenged {
+            return matches!(status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN);
+        }
+        !self.host(origin).scheme.is_known() && usable(&challenges(headers), from).is_none()
+    }
+
+    /// Decides what becomes of a request whose answer [`is_doubtful`](Self::is_doubtful).
+    ///
+    /// Whoever has no credentials for one repository of a host is not asked for those of others: an open
+    /// registry says 404 to many requests, and each question may run a program.
+    pub(crate) fn look(&mut self, asking: &Asking<'_>, memo: &mut Memo) -> Look {
+        let origin = &asking.site.origin;
+        let host = self.host(origin);
+        if !host.scheme.is_known() && matches!(host.pinged, Pinged::Over | Pinged::Failed) {
+            return Look::Stands;
+        }
+        let before = host.asked.clone();
+        let key = (asking.site.registry.clone(), asking.site.repository.clone());
+        let known = if self.credentials.contains_key(&key) {
+            Some(&key)
+        } else {
+            before.as_ref()
+        };
+        match known.and_then(|known| self.credentials.get_mut(known)) {
+            Some(Asked::Answered(CredentialAnswer::None | CredentialAnswer::Failed(_))) => {
+                return Look::Stands;
+            }
+            Some(Asked::Answered(
+                CredentialAnswer::Basic { .. }
+                | CredentialAnswer::Bearer(_)
+                | CredentialAnswer::Refresh(_),
+            )) if known == Some(&key) => {}
+            Some(Asked::Asking(parked)) => {
+                parked.push(asking.id);
+                self.hold(asking);
+                return Look::Park;
+            }
+            Some(Asked::Answered(_)) | None => {
+                self.host(origin).asked.get_or_insert_with(|| key.clone());
+                self.credentials
+                    .insert(key, Asked::Asking(alloc::vec![asking.id]));
+                self.hold(asking);
+                let recipient = origin.clone();
+                return Look::Ask { recipient };
+            }
+        }
+        let learned = self.host(origin).scheme.clone();
+        if learned.is_known() {
+            memo.looked = true;
+            return if self.can_show(asking.site, &learned) {
+                Look::Again
+            } else {
+                Look::Stands
+            };
+        }
+        self.hold(asking);
+        let host = self.host(origin);
+        match &mut host.pinged {
+            Pinged::Never => {
+                host.pinged = Pinged::Asking(alloc::vec![asking.id]);
+                Look::Ping
+            }
+            Pinged::Asking(parked) => {
+                parked.push(asking.id);
+                Look::Park
+            }
+            Pinged::Failed | Pinged::Over => Look::Stands,
+        }
+    }
+
+    /// `/v2/` answered, or could not be asked. A challenge that the credentials cannot meet, for instance
+    /// one that names a token service which may not have them, changes nothing. Nor does a redirect: the
+    /// challenge of another place is not this host's.
+    pub(crate) fn pinged(
+        &mut self,
+        site: &Site,
+        answer: Option<(StatusCode, &HeaderMap)>,
+        from: &Url,
+    ) {
+        let (over, learned) = match answer {
+            Some((StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, headers)) => {
+                (Pinged::Over, usable(&challenges(headers), from))
+            }
+            Some((status, _)) if status.is_success() || status == StatusCode::NOT_FOUND => {
+                (Pinged::Over, None)
+            }
+            Some(_) | None => (Pinged::Failed, None),
+        };
+        let learned = learned.filter(|learned| self.can_show(site, learned));
+        let host = self.host(&site.origin);
+        if let Pinged::Asking(parked) = core::mem::replace(&mut host.pinged, over) {
+            self.woken.extend(parked);
+        }
+        let host = self.host(&site.origin);
+        if let Some(learned) = learned
+            && !host.scheme.is_known()
+        {
+            host.scheme = learned;
+            let parked = core::mem::take(&mut host.parked);
+            self.woken.extend(parked);
+        }
+    }
+
+    /// The request for a challenge is gone without an answer: one of those who wait asks instead.
+    pub(crate) fn ping_gone(&mut self, origin: &Origin) {
+        if let Some(host) = self.hosts.get_mut(origin)
+            && let Pinged::Asking(parked) = &mut host.pinged
+        {
+            self.woken.append(parked);
+            host.pinged = Pinged::Never;
+        }
+    }
+
+    /// A task begins: what could not be found out for those before it may be found out now.
+    pub(crate) fn begin_task(&mut self) {
+        let hosts = self.hosts.values_mut();
+        let failed = hosts.filter(|host| matches!(host.pinged, Pinged::Failed));
+        failed.for_each(|host| host.pinged = Pinged::Never);
+    }
+
+    /// While one request finds out, the others to its host wait, as for the first request of all.
+    fn hold(&mut self, asking: &Asking<'_>) {
+        let host = self.host(&asking.site.origin);
+        if matches!(host.scheme, Learned::Unknown | Learned::Open) {
+            host.scheme = Learned::Probing(asking.id);
+        }
+    }
+
+    /// Whether the credentials for a repository can be shown in the way that a host wants.
+    fn can_show(&mut self, site: &Site, learned: &Learned) -> bool {
+        let key = (site.registry.clone(), site.repository.clone());
+        let Some(Asked::Answered(credential)) = self.credentials.get(&key) else {
+            return false;
+        };
+        let credential = credential.clone();
+        match (learned, &credential) {
+            (Learned::Unknown | Learned::Probing(_) | Learned::Open, _)
+            | (_, CredentialAnswer::None | CredentialAnswer::Failed(_))
+            | (Learned::Basic, CredentialAnswer::Refresh(_)) => false,
+            (Learned::Basic, CredentialAnswer::Basic { .. } | CredentialAnswer::Bearer(_))
+            | (Learned::Bearer { .. }, CredentialAnswer::Bearer(_)) => true,
+            (
+                Learned::Bearer { realm, .. },
+                CredentialAnswer::Basic { .. } | CredentialAnswer::Refresh(_),
+            ) => match realm::judge(&site.registry, &site.origin, realm.origin(), &self.trusted) {
+                Judgement::Trusted => true,
+                Judgement::Anonymous => {
+                    self.withhold(&site.registry, realm.origin(), credential);
+                    false
+                }
+                Judgement::Refused(_) => false,
+            },
+        }
+    }
+}

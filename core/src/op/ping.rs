@@ -1,0 +1,40 @@
+//! `GET /v2/`: how a registry wants to be told who is asking (PING, AUTH-06).
+
+use alloc::format;
+
+use http::Method;
+
+use super::{Draft, Site};
+use crate::call::Expect;
+use crate::uri::Url;
+
+/// Asks for a challenge, without credentials. Only the challenge is of interest, and the broker reads it.
+#[derive(Clone, Debug)]
+pub(crate) struct Ping {
+    pub(crate) site: Site,
+}
+
+impl Ping {
+    pub(super) fn draft(&self) -> Draft {
+        Draft::new(Method::GET, self.url(), Expect::Head)
+    }
+
+    pub(crate) fn url(&self) -> Url {
+        Url::parse(&format!("{}/v2/", self.site.origin))
+            .expect("an origin needs no escaping in a URL")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::site;
+    use super::*;
+
+    #[test]
+    fn request() {
+        let draft = Ping { site: site() }.draft();
+        assert_eq!(draft.method, Method::GET);
+        assert_eq!(draft.url.as_str(), "https://reg.example/v2/");
+        assert!(draft.headers.is_empty());
+    }
+}
