@@ -33,6 +33,7 @@ const EPOCH: Duration = Duration::from_secs(1_800_000_000);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Sort {
     Token,
+    Ping,
     Head,
     GetManifest,
     GetBlob,
@@ -48,6 +49,7 @@ impl Sort {
         let blob = target.contains("/blobs/") || target.starts_with("/bucket/");
         match request.method {
             _ if target.starts_with("/token") => Self::Token,
+            _ if target == "/v2/" => Self::Ping,
             Method::HEAD => Self::Head,
             Method::GET if blob => Self::GetBlob,
             Method::POST if target.contains("mount=") => Self::Mount,
@@ -107,6 +109,7 @@ impl World<'_> {
         self.check_address(process, &request);
         let fault = self.draw(&request, sort, owner, unwanted);
         self.check_challenged(process, &call, owner);
+        self.check_ping(process, owner, sort);
         self.check_useless(process, &call);
         if let Some(fault) = fault {
             // Nobody is told what becomes of what nobody wants.

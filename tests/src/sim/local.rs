@@ -98,18 +98,21 @@ impl World<'_> {
         }
         let owner = usize::from(call.registry().as_str() == "reg1.example");
         let password = Secret::new(format!("{}password", mark(owner)));
-        let answer = match self.plan.settings[owner].access {
-            Access::Open => CredentialAnswer::None,
+        let setting = &self.plan.settings[owner];
+        let answer = match setting.access {
+            Access::Open if !setting.leftover => CredentialAnswer::None,
             Access::Refresh => {
                 let token = self.models[owner].issue_refresh_token("alice");
                 CredentialAnswer::Refresh(Secret::new(token))
             }
-            Access::Basic | Access::Bearer | Access::Elsewhere | Access::Untrusted => {
-                CredentialAnswer::Basic {
-                    username: "alice".into(),
-                    password,
-                }
-            }
+            Access::Open
+            | Access::Basic
+            | Access::Bearer
+            | Access::Elsewhere
+            | Access::Untrusted => CredentialAnswer::Basic {
+                username: "alice".into(),
+                password,
+            },
         };
         call.finish(answer)
     }

@@ -36,8 +36,12 @@ impl World<'_> {
             Bloated,
             LostExchange,
         ];
-        if sort != Sort::Token {
+        if sort != Sort::Token && sort != Sort::Ping {
             kinds.push(NewRealm);
+        }
+        if sort == Sort::Ping {
+            // What a registry says there of itself is believed for as long as a session lives.
+            kinds.retain(|it| !matches!(it, Unauthorized | Arbitrary | Noisy | Bloated | Echo));
         }
         if sort == Sort::GetManifest {
             kinds.extend([Endless, Endless]);
@@ -48,7 +52,7 @@ impl World<'_> {
         let reads = [Cut, Stalled, Short, Garbled, Extra, LyingLength];
         // What can happen to few requests happens to those more often.
         let special: &[Fault] = match sort {
-            Sort::Head => &[],
+            Sort::Head | Sort::Ping => &[],
             Sort::GetManifest => &reads,
             Sort::Token => &[DeadToken, DeadToken, DeadToken, Cut, Short, Garbled, Extra],
             Sort::GetBlob if request.headers.contains_key(http::header::RANGE) => &[

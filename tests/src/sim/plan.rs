@@ -260,6 +260,7 @@ impl Plan {
             settings: [0, 1].map(|registry| Setting {
                 access,
                 options: options(registry, access),
+                leftover: false,
                 plain: true,
             }),
             pictures: vec![Picture::new(vec![image], None)],

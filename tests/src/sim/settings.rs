@@ -36,6 +36,8 @@ pub(crate) enum Access {
 pub(crate) struct Setting {
     pub(crate) access: Access,
     pub(crate) options: Options,
+    /// It is open, and there are credentials for it all the same.
+    pub(crate) leftover: bool,
     /// Nothing about it costs more requests than usual.
     pub(crate) plain: bool,
 }
@@ -102,9 +104,22 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
     }
     options.digest_header = choose.below(5) < 4;
     options.check_references = choose.below(2) == 0;
+    // Only where the credentials can be shown as the challenge wants it.
+    if !matches!(access, Access::Open | Access::Untrusted) {
+        options.hidden = match choose.below(8) {
+            5 => Some(StatusCode::NOT_FOUND),
+            6 => Some(StatusCode::FORBIDDEN),
+            7 => Some(StatusCode::UNAUTHORIZED),
+            _ => None,
+        };
+        plain &= options.hidden.is_none();
+    }
+    let leftover = access == Access::Open && choose.below(4) == 3;
+    plain &= !leftover;
     Setting {
         access,
         options,
+        leftover,
         plain,
     }
 }

@@ -16,6 +16,7 @@ use windlass_testbed::{Answer, Request};
 
 use super::exchange::{Sort, begins};
 use super::fault::Fault;
+use super::plan::Access;
 use super::world::World;
 
 /// The memory of a process.
@@ -39,6 +40,8 @@ pub(crate) struct Watch {
     slower: Vec<(JobId, usize, Duration)>,
     /// Until when nothing new goes out to a registry.
     gates: [Duration; 2],
+    /// How often registries were asked for a challenge.
+    pings: [u64; 2],
 }
 
 impl World<'_> {
@@ -121,6 +124,25 @@ impl World<'_> {
         let challenged = self.processes[process].watch.challenged[owner];
         self.check(challenged || !presents, || {
             format!("secrets: reg{owner} is told who asks before it wants to know")
+        });
+    }
+
+    /// Only who has credentials asks `/v2/` for a challenge, and once.
+    pub(crate) fn check_ping(&mut self, process: usize, owner: usize, sort: Sort) {
+        if sort != Sort::Ping {
+            return;
+        }
+        let setting = &self.plan.settings[owner];
+        let has_credentials = setting.access != Access::Open || setting.leftover;
+        self.check(has_credentials, || {
+            format!(
+                "economy: reg{owner} is asked for a challenge, and there are no credentials for it"
+            )
+        });
+        self.processes[process].watch.pings[owner] += 1;
+        let pings = self.processes[process].watch.pings[owner];
+        self.check(pings == 1 || self.total() > 0, || {
+            format!("single flight: reg{owner} is asked for a challenge {pings} times")
         });
     }
 
