@@ -29,6 +29,19 @@ const GRACE: Duration = Duration::from_millis(900);
 #[cfg(unix)]
 const SLICE: Duration = Duration::from_millis(10);
 
+/// Lets a write beyond the limit on file sizes (`ulimit -f`) fail, as on a full disk. Otherwise its signal
+/// ends the process without a word.
+#[cfg(unix)]
+pub(crate) fn survive_file_size_limit() {
+    use signal_hook::consts::SIGXFSZ;
+
+    // A signal that is caught is enough: the write fails. Without it, it is as it was.
+    let _flag = signal_hook::flag::register(SIGXFSZ, Arc::default());
+}
+
+#[cfg(not(unix))]
+pub(crate) const fn survive_file_size_limit() {}
+
 /// Tells whether, and how, people asked for an end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interrupt {

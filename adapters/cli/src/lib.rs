@@ -34,6 +34,7 @@ use clap::Parser as _;
 
 /// Does what the process's arguments ask for with the client that `connect` makes.
 pub fn run(connect: Connect) -> ExitCode {
+    interrupt::survive_file_size_limit();
     match args::Args::try_parse() {
         Ok(args) => commands::run(args, connect).into(),
         Err(error) => exit::usage(error).into(),

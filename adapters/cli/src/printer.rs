@@ -113,16 +113,20 @@ impl Printer {
         &self.bars
     }
 
-    /// A line of data. A reader that went away is no error: it has what it wanted.
+    /// The result of a command. It is one line, so a reader that went away did not get it.
+    pub(crate) fn result(&self, line: &str) -> io::Result<()> {
+        self.bars.suspend(|| {
+            let mut out = io::stdout().lock();
+            writeln!(out, "{line}").and_then(|()| out.flush())
+        })
+    }
+
+    /// A line of many. A reader that went away is no error: it has what it wanted.
     pub(crate) fn data(&self, line: &str) -> io::Result<()> {
         if self.is_output_gone.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let written = self.bars.suspend(|| {
-            let mut out = io::stdout().lock();
-            writeln!(out, "{line}").and_then(|()| out.flush())
-        });
-        match written {
+        match self.result(line) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.is_output_gone.store(true, Ordering::Relaxed);
                 Ok(())

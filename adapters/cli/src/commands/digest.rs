@@ -26,5 +26,5 @@ pub(super) fn run(context: &Context, digest: &Digest) -> Result<(), Problem> {
     } else {
         root.digest.to_string()
     };
-    context.printer.data(&line).map_err(Problem::Output)
+    context.printer.result(&line).map_err(Problem::Output)
 }

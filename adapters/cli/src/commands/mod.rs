@@ -227,7 +227,7 @@ impl Context {
         } else {
             root.digest.to_string()
         };
-        self.printer.data(&line).map_err(Problem::Output)
+        self.printer.result(&line).map_err(Problem::Output)
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn run(context: &Context, wanted: &Replay) -> Result<(), Problem> {
     let printer = &context.printer;
     if printer.is_json() && replay.end.is_ok() {
         let line = json!({ "madeBy": replay.made_by, "lines": replay.lines });
-        printer.data(&line.to_string()).map_err(Problem::Output)?;
+        printer.result(&line.to_string()).map_err(Problem::Output)?;
     } else if !printer.is_json() {
         for line in &replay.lines {
             printer.data(line).map_err(Problem::Output)?;

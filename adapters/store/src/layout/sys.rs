@@ -21,7 +21,7 @@ pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> StoreError {
 /// Sorts what the system said. `raw_os_error` first: std has no kind of its own for some.
 pub(super) fn kind(error: &io::Error) -> StoreErrorKind {
     match Errno::from_io_error(error) {
-        Some(Errno::NOSPC | Errno::DQUOT) => StoreErrorKind::Full,
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => StoreErrorKind::Full,
         Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => StoreErrorKind::Denied,
         _ => StoreErrorKind::Io,
     }
@@ -280,6 +280,7 @@ pub(super) mod tests {
         let cases = [
             (Errno::NOSPC, StoreErrorKind::Full),
             (Errno::DQUOT, StoreErrorKind::Full),
+            (Errno::FBIG, StoreErrorKind::Full),
             (Errno::ACCESS, StoreErrorKind::Denied),
             (Errno::PERM, StoreErrorKind::Denied),
             (Errno::ROFS, StoreErrorKind::Denied),
