@@ -99,7 +99,8 @@ of a mount. What is said again is replaced if it has four bytes or more, but not
 of a reference that you typed or of words that are on every tape. Your user name, and what is \
 shorter than eight bytes, is found only as a word, and not in manifests. No byte of a blob is on \
 the tape. Names of images, repositories and hosts, manifests, paths and error messages are on it, \
-also those that name local files. What was in FILE before is gone; only you can read it.";
+also those that name local files. A FILE of yours that is there is replaced; \
+only you can read it.";
 
 const TLS_HELP: &str = "\
 Speak TLS, also on loopback; with =HOST only to that registry

@@ -3,12 +3,13 @@
 //! Responsible for a file that others cannot read, and for remembering when it could not be written: a
 //! transfer does not fail because its tape does. Must not know what is on it.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::process::geteuid;
 use windlass_core::tape::Sink;
 
 /// Secrets are replaced on a tape, but whose images are moved is nobody else's business.
@@ -27,19 +28,29 @@ struct State {
 }
 
 impl TapeFile {
-    /// An empty file, which only its owner can read. What was there before is gone.
+    /// An empty file, which only this user can read. It replaces a file of this user's, which is not
+    /// written to: it may have other names, and others may have it open.
     ///
     /// # Errors
     ///
-    /// If it cannot be made or written.
+    /// If it cannot be made, or if what is there is no regular file or is another user's.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(MODE);
-        let file = options.open(path)?;
-        // One that was there may have been open to others; a device stays as it is.
-        if file.metadata()?.is_file() {
-            file.set_permissions(Permissions::from_mode(MODE))?;
+        match fs::symlink_metadata(path) {
+            Ok(there) if there.is_symlink() => return Err(refused("it is a symbolic link")),
+            Ok(there) if !there.is_file() => return Err(refused("it is no regular file")),
+            Ok(there) if there.uid() != geteuid().as_raw() => {
+                return Err(refused("it belongs to another user"));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
+        let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+        let folder = folder.unwrap_or_else(|| Path::new("."));
+        let mut beside = tempfile::Builder::new();
+        beside.prefix(".windlass-tape-");
+        beside.permissions(Permissions::from_mode(MODE));
+        let file = beside.tempfile_in(folder)?.persist(path)?;
         Ok(Self(Mutex::new(State { file, gap: None })))
     }
 
@@ -58,6 +69,10 @@ impl TapeFile {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn refused(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
 }
 
 impl Sink for TapeFile {
@@ -79,7 +94,7 @@ impl Sink for TapeFile {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::os::unix::fs::{chown, symlink};
 
     use super::*;
 
@@ -105,15 +120,60 @@ mod tests {
         assert_eq!(mode(&fresh), 0o600);
     }
 
+    /// What is there already is written to by nobody, least of all before it is known whose it is.
+    #[test]
+    fn what_is_there_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let target = at("target");
+        fs::write(&target, "mine").expect("it is written");
+        symlink(&target, at("symlink")).expect("a link");
+        symlink(at("nothing"), at("dangling")).expect("a link");
+        fs::create_dir(at("folder")).expect("a folder");
+        let made = std::process::Command::new("mkfifo")
+            .arg(at("fifo"))
+            .status();
+        assert!(made.is_ok_and(|status| status.success()), "a pipe");
+        let mut refused = vec![at("symlink"), at("dangling"), at("folder"), at("fifo")];
+        refused.push("/dev/null".into());
+        fs::write(at("theirs"), "theirs").expect("it is written");
+        // Only root can give a file away.
+        if chown(at("theirs"), Some(61_001), None).is_ok() {
+            refused.push(at("theirs"));
+        }
+        for path in refused {
+            let error = TapeFile::create(&path).expect_err("not ours to write");
+            assert_eq!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied,
+                "{}",
+                path.display()
+            );
+        }
+        assert_eq!(fs::read(at("theirs")).expect("it is there"), b"theirs");
+        assert!(!at("nothing").exists());
+        // Another name of a file keeps what is in it, and so does who has it open.
+        fs::hard_link(&target, at("second")).expect("a link");
+        let open = File::open(&target).expect("it is there");
+        let tape = TapeFile::create(&at("second")).expect("its name is ours");
+        tape.line("one");
+        assert_eq!(fs::read(&target).expect("it is there"), b"mine");
+        assert_eq!(io::read_to_string(open).expect("text"), "mine");
+        assert_eq!(fs::read(at("second")).expect("it is there"), b"one\n");
+        let left = fs::read_dir(folder.path()).expect("a folder");
+        let beside = left
+            .flatten()
+            .filter(|it| it.file_name().to_string_lossy().starts_with('.'));
+        assert_eq!(beside.count(), 0, "nothing is left beside them");
+    }
+
     #[test]
     fn what_cannot_be_written_is_remembered() {
         let full = Path::new("/dev/full");
-        if !full.exists() {
+        let Ok(file) = File::options().write(true).open(full) else {
             return;
-        }
-        let before = mode(full);
-        let tape = TapeFile::create(full).expect("it can be opened");
-        assert_eq!(mode(full), before, "a device is not ours to change");
+        };
+        let tape = TapeFile(Mutex::new(State { file, gap: None }));
         tape.line("one");
         tape.broken("another reason");
         let why = tape.complete().expect_err("it is full");
