@@ -128,6 +128,24 @@ mod tests {
                 Anonymous,
             ),
             ("docker.io", hub, "https://auth.docker.io", Trusted),
+            (
+                "registry.hub.docker.com",
+                hub,
+                "https://auth.docker.io",
+                Trusted,
+            ),
+            (
+                "registry-1.docker.io",
+                hub,
+                "https://auth.docker.io",
+                Trusted,
+            ),
+            (
+                "hub.docker.com",
+                "https://hub.docker.com",
+                "https://auth.docker.io",
+                Anonymous,
+            ),
             ("docker.io", hub, "https://auth.docker.io:8443", Anonymous),
             (
                 "docker.io",

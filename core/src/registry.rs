@@ -13,8 +13,10 @@ use core::str::FromStr;
 use crate::reference::ReferenceError;
 
 const HUB: &str = "docker.io";
-const HUB_ALIAS: &str = "index.docker.io";
 const HUB_HOST: &str = "registry-1.docker.io";
+/// What else Docker Hub is called. Go's reference package knows the first only (REF-08), but one
+/// registry with one set of credentials and repositories is behind all of them.
+const HUB_ALIASES: [&str; 3] = ["index.docker.io", HUB_HOST, "registry.hub.docker.com"];
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// A registry as people name it: `docker.io`, `localhost:5000`, `[::1]:5000`.
@@ -46,11 +48,10 @@ impl Registry {
         split_port(&self.0).1?.parse().ok()
     }
 
-    /// Whether this is Docker Hub. `docker.io:443` and `registry-1.docker.io` are not (REF-08).
+    /// Whether this is Docker Hub, by any of its names. `docker.io:443` is not (REF-08).
     pub fn is_docker_hub(&self) -> bool {
-        [HUB, HUB_ALIAS]
-            .iter()
-            .any(|name| self.0.eq_ignore_ascii_case(name))
+        let is = |name: &&str| self.0.eq_ignore_ascii_case(name);
+        is(&HUB) || HUB_ALIASES.iter().any(is)
     }
 
     /// Whether the host is `localhost`, below it, or a loopback address.

@@ -10,8 +10,8 @@ use windlass_testbed::{
     Announced, Answer, Auth, Bearer, Model, Options, Unions, UnreadableMount, User, image,
 };
 use windlass_tests::world::scenes::{
-    alice, basic, bearer, bearer_with, check_holds, check_pushed, fill, is, one_at_a_time, open,
-    pull, pulling, push, pushing, reference, small, with_image, world,
+    alice, basic, bearer, bearer_with, check_holds, check_pushed, copy_within, fill, is,
+    one_at_a_time, open, pull, pulling, push, pushing, reference, small, with_image, world,
 };
 use windlass_tests::world::{Fate, World};
 
@@ -374,4 +374,39 @@ fn a_token_service_that_sends_elsewhere() {
     let task = world.start(pull(store));
     let failure = world.run(task).unwrap_err();
     assert_eq!(failure.first().kind(), ErrorKind::Refused);
+}
+
+/// Docker Hub by all its names is one registry: its credentials, its token service, `library/`, mounts.
+#[test]
+fn hub_by_its_names() {
+    let names = [
+        "docker.io",
+        "index.docker.io",
+        "registry-1.docker.io",
+        "registry.hub.docker.com",
+    ];
+    let image = small();
+    let mut options = bearer();
+    if let Auth::Bearer(bearer) = &mut options.auth {
+        bearer.realm = "https://auth.docker.io/token".into();
+        bearer.anonymous_pull = false;
+    }
+    for name in names {
+        let mut model = Model::new(options.clone());
+        model.put_image("library/app", Some("v1"), &image);
+        let mut world = World::new(one_at_a_time());
+        world.registry(&["registry-1.docker.io", "auth.docker.io"], model);
+        world.credential("docker.io", alice(), &["auth.docker.io"]);
+        let (store, memory) = world.store();
+        let from = format!("{name}/app:v1");
+        let task = world.start(Task::pull(reference(&from), store, None, Platforms::All));
+        world.run(task).unwrap();
+        check_holds(&memory, &image);
+        for other in names {
+            let to = format!("{other}/team/{}:v1", other.replace('.', "-"));
+            let task = world.start(copy_within(&from, &to, None));
+            assert_eq!(world.run(task).unwrap().mounted, 3, "{from} to {to}");
+        }
+        world.run_all();
+    }
 }

@@ -372,7 +372,7 @@ fn is_same_registry(host: &str, wanted: &Wanted<'_>) -> bool {
 fn is_docker_hub(host: &str) -> bool {
     matches!(
         host,
-        "docker.io" | "index.docker.io" | "registry-1.docker.io"
+        "docker.io" | "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com"
     )
 }
 
@@ -524,6 +524,17 @@ mod tests {
             ("index.docker.io", "https://index.docker.io/v1/", true),
             ("docker.io", "https://index.docker.io/v1/", true),
             ("registry-1.docker.io", "https://index.docker.io/v1/", true),
+            (
+                "registry.hub.docker.com",
+                "https://index.docker.io/v1/",
+                true,
+            ),
+            (
+                "https://registry.hub.docker.com/v2/",
+                "https://index.docker.io/v1/",
+                true,
+            ),
+            ("hub.docker.com", "https://index.docker.io/v1/", false),
             ("hub.docker.io", "https://index.docker.io/v1/", false),
         ];
         for (key, asked, found) in table {

@@ -41,7 +41,8 @@ impl Credentials for Explicit {
         repository: Option<&Repository>,
         recipient: &Origin,
     ) -> CredentialAnswer {
-        if !self.registries.contains(registry) {
+        let key = registry.credential_key();
+        if !self.registries.iter().any(|it| it.credential_key() == key) {
             return self.others.find(registry, repository, recipient);
         }
         CredentialAnswer::Basic {

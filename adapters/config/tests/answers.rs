@@ -45,6 +45,9 @@ fn docker_entries_by_reference() {
         ("ubuntu", "hub"),
         ("docker.io/org/app:1", "hub"),
         ("index.docker.io/org/app", "hub"),
+        ("registry-1.docker.io/org/app", "hub"),
+        ("registry.hub.docker.com/ubuntu", "hub"),
+        ("hub.docker.com/ubuntu", "nobody"),
         ("r.example/app", "host"),
         ("r.example:443/app", "host"),
         ("r.example:5000/app", "port"),
@@ -73,6 +76,12 @@ fn explicit_ones_stay_with_their_registry() {
         assert_eq!(user(&explicit, reference), expected, "{reference}");
     }
     assert!(!format!("{explicit:?}").contains("s3cret"));
+    // However it is spelled.
+    let (_folder, docker) = self::docker();
+    let registry: Registry = "registry-1.docker.io".parse().expect("a registry");
+    let explicit = Explicit::new("me", Secret::new("s3cret"), [registry], docker);
+    assert_eq!(user(&explicit, "ubuntu"), "me");
+    assert_eq!(user(&explicit, "r.example/app"), "host");
 }
 
 #[test]

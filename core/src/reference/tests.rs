@@ -72,9 +72,33 @@ const ACCEPTED: &[Row] = &[
         "",
     ),
     (
-        "REF-08",
+        "Hub's other names",
         "registry-1.docker.io/ubuntu",
-        "registry-1.docker.io",
+        "docker.io",
+        "library/ubuntu",
+        "",
+        "",
+    ),
+    (
+        "Hub's other names",
+        "registry.hub.docker.com/ubuntu:24.04",
+        "docker.io",
+        "library/ubuntu",
+        "24.04",
+        "",
+    ),
+    (
+        "Hub's other names",
+        "REGISTRY-1.docker.io/team/app",
+        "docker.io",
+        "team/app",
+        "",
+        "",
+    ),
+    (
+        "not Hub",
+        "hub.docker.com/ubuntu",
+        "hub.docker.com",
         "ubuntu",
         "",
         "",
@@ -318,6 +342,13 @@ fn parts_are_normalised_too() {
     let table = [
         ("REF-09", "docker.io", "ubuntu", "docker.io/library/ubuntu"),
         ("REF-08", "index.docker.io", "a/b", "docker.io/a/b"),
+        ("REF-09", "registry-1.docker.io", "a", "docker.io/library/a"),
+        (
+            "REF-09",
+            "registry.hub.docker.com",
+            "a",
+            "docker.io/library/a",
+        ),
         ("REF-09", "ghcr.io", "ubuntu", "ghcr.io/ubuntu"),
     ];
     for (row, registry, repository, expected) in table {

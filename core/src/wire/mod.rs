@@ -152,7 +152,10 @@ impl Wire {
 
     /// Where a repository of a registry is contacted.
     pub(crate) fn site(&self, registry: &Registry, repository: &Repository) -> Site {
-        let origin = self.config.endpoints.get(registry).cloned();
+        let endpoints = &self.config.endpoints;
+        let is_hub_too = |name: &&Registry| name.is_docker_hub() && registry.is_docker_hub();
+        let key = endpoints.keys().find(is_hub_too).unwrap_or(registry);
+        let origin = endpoints.get(key).cloned();
         Site {
             registry: registry.clone(),
             origin: origin.unwrap_or_else(|| registry.origin()),
