@@ -144,6 +144,7 @@ impl Error {
                 TransportErrorKind::Tls | TransportErrorKind::Protocol => ErrorKind::Refused,
                 TransportErrorKind::Resolve
                 | TransportErrorKind::Connect
+                | TransportErrorKind::Descriptors
                 | TransportErrorKind::Reset
                 | TransportErrorKind::Idle
                 | TransportErrorKind::Answer
@@ -159,6 +160,7 @@ impl Error {
                 | StoreErrorKind::NotALayout
                 | StoreErrorKind::TooLarge
                 | StoreErrorKind::Io => ErrorKind::Refused,
+                StoreErrorKind::Locked | StoreErrorKind::Descriptors => ErrorKind::Temporary,
             },
             Self::Exhausted { .. } | Self::Deadline => ErrorKind::Temporary,
             Self::Cancelled => ErrorKind::Cancelled,
@@ -325,6 +327,7 @@ mod tests {
             TransportErrorKind::ProxyAuth => ErrorKind::Auth,
             TransportErrorKind::Resolve
             | TransportErrorKind::Connect
+            | TransportErrorKind::Descriptors
             | TransportErrorKind::Reset
             | TransportErrorKind::Idle
             | TransportErrorKind::Answer
@@ -348,6 +351,7 @@ mod tests {
             | StoreErrorKind::NotALayout
             | StoreErrorKind::TooLarge
             | StoreErrorKind::Io => ErrorKind::Refused,
+            StoreErrorKind::Locked | StoreErrorKind::Descriptors => ErrorKind::Temporary,
         };
         (Error::Store(StoreError::new(kind, "x")), expected)
     }
@@ -411,6 +415,7 @@ mod tests {
         let transports = [
             TransportErrorKind::Resolve,
             TransportErrorKind::Connect,
+            TransportErrorKind::Descriptors,
             TransportErrorKind::Tls,
             TransportErrorKind::ProxyAuth,
             TransportErrorKind::Reset,
@@ -428,6 +433,8 @@ mod tests {
             StoreErrorKind::Denied,
             StoreErrorKind::NotALayout,
             StoreErrorKind::TooLarge,
+            StoreErrorKind::Locked,
+            StoreErrorKind::Descriptors,
             StoreErrorKind::Io,
         ];
         // A new variant does not compile until it has a number, and fails until it is in a list.

@@ -18,6 +18,7 @@ use crate::error::{Error, Refusal, RequestLine};
 use crate::header::{Challenge, challenges, date, encoding, retry_after};
 use crate::registry::{Origin, Scheme};
 use crate::said;
+use crate::store::StoreErrorKind;
 use crate::uri::Url;
 
 /// What to do with the end of an exchange.
@@ -107,6 +108,11 @@ fn interruption(interrupted: &Interrupted, request: &RequestLine) -> Class {
                 | crate::error::ErrorKind::Cancelled => Class::Fatal(error),
             }
         }
+        // No file descriptor was left to read the body with.
+        Interrupted::Store(error) if error.kind() == StoreErrorKind::Descriptors => Class::Retry {
+            error: Error::Store(error.clone()),
+            after: None,
+        },
         Interrupted::Store(error) => Class::Fatal(Error::Store(error.clone())),
         Interrupted::Damaged { found } => Class::Damaged {
             found: found.clone(),
@@ -237,7 +243,7 @@ mod tests {
     use super::*;
     use crate::digest::Algorithm;
     use crate::hashing::Hashing;
-    use crate::store::{StoreError, StoreErrorKind};
+    use crate::store::StoreError;
 
     fn exchanged(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Exchanged {
         let mut map = HeaderMap::new();
@@ -341,11 +347,12 @@ mod tests {
     #[test]
     fn interruptions() {
         use TransportErrorKind::{
-            Answer, Connect, Idle, Other, Protocol, ProxyAuth, Reset, Resolve, Tls,
+            Answer, Connect, Descriptors, Idle, Other, Protocol, ProxyAuth, Reset, Resolve, Tls,
         };
         for (kind, expected) in [
             (Resolve, "retry"),
             (Connect, "retry"),
+            (Descriptors, "retry"),
             (Reset, "retry"),
             (Idle, "retry"),
             (Answer, "retry"),
@@ -415,6 +422,10 @@ mod tests {
         let full = StoreError::new(StoreErrorKind::Full, "x");
         short.interrupted = Some(Interrupted::Store(full));
         assert_eq!(shown(&short), "fatal Refused");
+        // Without a file descriptor the body could not even be opened.
+        let short_of_files = StoreError::new(StoreErrorKind::Descriptors, "x");
+        short.interrupted = Some(Interrupted::Store(short_of_files));
+        assert_eq!(shown(&short), "retry");
     }
 
     /// HTTP-03 to HTTP-12.

@@ -14,13 +14,14 @@ use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::event::Event;
 use crate::graph::{Copying, End, Tally};
+use crate::retry::Decision;
 use crate::rng::Rng;
-use crate::steps::Steps;
-use crate::store::{StoreError, StoreErrorKind, StoreId, StoreOp};
+use crate::steps::{Step, Steps};
+use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::task::{Copy, Failure, Foreign, Place, Platforms, Task, TaskId, TaskKind};
 use crate::time::Time;
 use crate::wire::Wire;
-use crate::work::{Owner, Work, WorkKey};
+use crate::work::{self, Owner, Work, WorkKey};
 
 /// The machine. See the crate's documentation for its contract.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Session {
     /// The works that hold, or are about to hold, a partial open, and those that wait to.
     pub(crate) opening: BTreeSet<WorkKey>,
     pub(crate) unopened: VecDeque<WorkKey>,
+    /// How many works may hold a partial open.
+    pub(crate) room: usize,
     pub(crate) tasks: BTreeMap<TaskId, Copying>,
     events: VecDeque<(TaskId, Event)>,
 }
@@ -74,6 +77,7 @@ impl Session {
             works: BTreeMap::new(),
             opening: BTreeSet::new(),
             unopened: VecDeque::new(),
+            room: work::OPEN,
             tasks: BTreeMap::new(),
             events: VecDeque::new(),
         }
@@ -154,7 +158,12 @@ impl Session {
         }
         let deadlines = self.tasks.values().filter(|task| task.ending.is_none());
         let deadline = deadlines.filter_map(|task| task.deadline).min();
-        let wakes = [self.wire.wakes_at(), self.works_wake_at(), deadline];
+        let wakes = [
+            self.wire.wakes_at(),
+            self.works_wake_at(),
+            self.steps.wakes_at(),
+            deadline,
+        ];
         let waiting = self.wire.is_waiting() || self.steps.is_waiting();
         match wakes.into_iter().flatten().min() {
             Some(at) => Output::Wait(Some(
@@ -178,7 +187,7 @@ impl Session {
         let Some(done) = self.wire.handle(done, self.now, &mut self.rng) else {
             return self.settle();
         };
-        let Some(owner) = self.steps.take(done.id()) else {
+        let Some(step) = self.steps.take(done.id()) else {
             return;
         };
         let answer = match done.into_outcome() {
@@ -188,11 +197,45 @@ impl Session {
                 "the worker of a store's step was lost",
             )),
         };
+        let Some(owner) = self.stepped(step, &answer) else {
+            return self.settle();
+        };
         match owner {
             Owner::Node(task, node) => self.node_stepped(task, node, answer),
             Owner::Work(key) => self.work_stepped(&key, answer, self.now),
         }
         self.settle();
+    }
+
+    /// Whose step this was, unless it is tried again: no file descriptor was left for it.
+    fn stepped(
+        &mut self,
+        mut step: Step,
+        answer: &Result<StoreAnswer, StoreError>,
+    ) -> Option<Owner> {
+        // What is to be committed is no longer open after a failure.
+        let is_repeatable = !step.abandoned && !matches!(step.op, StoreOp::Commit { .. });
+        match answer {
+            Err(error) if error.kind() == StoreErrorKind::Descriptors && is_repeatable => {}
+            Err(_) => return Some(step.owner),
+            Ok(_) => {
+                self.steps.grow();
+                return Some(step.owner);
+            }
+        }
+        if let (Owner::Work(key), StoreOp::Begin { .. }) = (&step.owner, &step.op)
+            && self.steps_back(key)
+        {
+            return None;
+        }
+        let decision = step.tries.failed(&self.config.retry, None, &mut self.rng);
+        match decision {
+            Decision::Again { after, .. } => {
+                self.steps.again(step, self.now + after);
+                None
+            }
+            Decision::Enough { .. } => Some(step.owner),
+        }
     }
 
     /// Ends a task with an error, unless it is ending already.
@@ -261,7 +304,7 @@ impl Session {
         let id = JobId(self.jobs);
         let job = if let Some(question) = self.wire.next_question(id) {
             Job::Credentials(question)
-        } else if let Some(step) = self.steps.next(id) {
+        } else if let Some(step) = self.steps.next(id, self.now) {
             Job::Store(step)
         } else if let Some(call) = self.wire.next_call(id, self.now) {
             Job::Http(call.into())

@@ -303,6 +303,10 @@ pub enum StoreErrorKind {
     NotALayout,
     /// A document larger than its limit.
     TooLarge,
+    /// Another process has held a lock for too long.
+    Locked,
+    /// No file descriptor was left, so nothing was done.
+    Descriptors,
     /// Any other failure of the system.
     Io,
 }

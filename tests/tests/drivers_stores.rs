@@ -19,6 +19,9 @@ use windlass_tests::through_both;
 
 through_both!(
     a_full_disk_keeps_what_was_written,
+    with_few_files_fewer_blobs_are_open_at_once,
+    a_step_that_found_no_file_descriptor_is_tried_again,
+    without_any_file_descriptor_it_may_pass,
     a_partial_that_lies_is_started_over,
     a_whole_partial_that_lies_is_started_over,
     a_stored_blob_that_was_damaged_is_not_pushed,
@@ -91,6 +94,64 @@ fn a_full_disk_keeps_what_was_written<D: Driver>() {
     client.run(ask).unwrap();
     shelf.check_holds(&app());
     assert_eq!(ranges(&server), [format!("bytes={}-1999999", kept[0])]);
+}
+
+fn many_layers() -> (Image, Server) {
+    let layers: Vec<Vec<u8>> = (0..12).map(|seed| noise(20_000, seed)).collect();
+    let image = image(&layers);
+    let mut model = Model::new(Options::default());
+    model.put_image("team/app", Some("v1"), &image);
+    (image, Server::start(model).unwrap())
+}
+
+fn with_few_files_fewer_blobs_are_open_at_once<D: Driver>() {
+    let (image, server) = many_layers();
+    for files in [1, 3] {
+        let shelf = Shelf::new();
+        let rigged = Rigged::new(&shelf.store);
+        rigged.files(files);
+        let ask = Ask::pull(&at(&server), &rigged.store());
+        D::new(&Setup::new()).run(ask).unwrap();
+        shelf.check_holds(&image);
+        assert_eq!(rigged.most_open(), files);
+    }
+}
+
+fn a_step_that_found_no_file_descriptor_is_tried_again<D: Driver>() {
+    let (image, server) = many_layers();
+    for step in ["begin", "put", "tag"] {
+        let shelf = Shelf::new();
+        let rigged = Rigged::new(&shelf.store);
+        rigged.short(step, 2);
+        let ask = Ask::pull(&at(&server), &rigged.store());
+        D::new(&Setup::new()).run(ask).unwrap();
+        shelf.check_holds(&image);
+    }
+    for step in ["open", "find"] {
+        let shelf = Shelf::new();
+        let client = D::new(&Setup::new());
+        client.run(Ask::pull(&at(&server), &shelf.store)).unwrap();
+        let rigged = Rigged::new(&shelf.store);
+        rigged.short(step, 2);
+        let to = format!("{}/team/{step}:v1", server.host());
+        client.run(Ask::push(&rigged.store(), &to)).unwrap();
+    }
+}
+
+fn without_any_file_descriptor_it_may_pass<D: Driver>() {
+    let server = server();
+    let shelf = Shelf::new();
+    let rigged = Rigged::new(&shelf.store);
+    rigged.short("begin", u32::MAX);
+    let ask = Ask::pull(&at(&server), &rigged.store());
+    let client = D::new(&Setup::new());
+    let failure = client.run(ask).unwrap_err();
+    let Error::Store(error) = failure.first() else {
+        panic!("{failure:?}");
+    };
+    assert_eq!(error.kind(), StoreErrorKind::Descriptors);
+    assert_eq!(failure.first().kind(), ErrorKind::Temporary);
+    check_usable(&client);
 }
 
 /// Leaves these bytes behind as a partial of the layer.

@@ -25,7 +25,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 use windlass_core::Origin;
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
-use windlass_store::driver::{KeptConnections, Proxy, Route, TimeLimits};
+use windlass_store::driver::{KeptConnections, Proxy, Route, TimeLimits, is_out_of_descriptors};
 
 use crate::tls::Tls;
 
@@ -483,7 +483,7 @@ fn sort(error: &reqwest::Error) -> TransportError {
         None => "HTTP client failed".into(),
     };
     let kind = match kind {
-        Some(Kind::Tls) => Kind::Tls,
+        Some(kind @ (Kind::Tls | Kind::Descriptors)) => kind,
         // reqwest does not hand out the type of this error either.
         _ if texts
             .iter()
@@ -528,6 +528,7 @@ fn sort_io(error: &io::Error) -> Option<TransportErrorKind> {
         return sort_io(inner);
     }
     match error.kind() {
+        _ if is_out_of_descriptors(error) => Some(TransportErrorKind::Descriptors),
         io::ErrorKind::Other => None,
         // What hyper says of chunks and trailers that are none, or are too long.
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {

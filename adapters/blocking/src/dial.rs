@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use windlass_core::call::{TransportError, TransportErrorKind};
+use windlass_store::driver::is_out_of_descriptors;
 
 use crate::control::Control;
 
@@ -49,12 +50,16 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, 
         drop(sender.send(found.map(Iterator::collect::<Vec<_>>)));
     })?;
     let failed = |why: String| TransportError::new(TransportErrorKind::Resolve, why);
+    let unresolved = |error: std::io::Error| TransportError {
+        kind: sort(&error, TransportErrorKind::Resolve),
+        ..failed(format!("{host}: {error}"))
+    };
     match wait(&receiver, deadline) {
         Some(Ok(addresses)) if addresses.is_empty() => {
             Err(failed(format!("{host} has no address")))
         }
         Some(Ok(addresses)) => Ok(addresses),
-        Some(Err(error)) => Err(failed(format!("{host}: {error}"))),
+        Some(Err(error)) => Err(unresolved(error)),
         None => Err(failed(format!("{host}: no answer in time"))),
     }
 }
@@ -153,5 +158,14 @@ fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 fn refused(error: std::io::Error) -> TransportError {
-    TransportError::new(TransportErrorKind::Connect, error.to_string())
+    let kind = sort(&error, TransportErrorKind::Connect);
+    TransportError::new(kind, error.to_string())
+}
+
+fn sort(error: &std::io::Error, otherwise: TransportErrorKind) -> TransportErrorKind {
+    if is_out_of_descriptors(error) {
+        TransportErrorKind::Descriptors
+    } else {
+        otherwise
+    }
 }

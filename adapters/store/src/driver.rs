@@ -14,7 +14,7 @@ use windlass_core::credential::{CredentialAnswer, CredentialCall};
 use windlass_core::reference::Repository;
 use windlass_core::{
     Copy, Done, Error, Event, Failure, Origin, Place, Platform, Platforms, Reference, Registry,
-    StoreId, Task, TaskId, Time,
+    StoreErrorKind, StoreId, Task, TaskId, Time,
 };
 
 pub use self::route::{Direct, Proxy, Route};
@@ -65,6 +65,11 @@ pub fn find_credentials(credentials: &dyn Credentials, call: CredentialCall) -> 
     let failed = |_| CredentialAnswer::Failed("the source of credentials panicked".into());
     let answer = found.unwrap_or_else(failed);
     call.finish(answer)
+}
+
+/// For drivers: whether a connection failed only because no file descriptor was left for it.
+pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    crate::layout::kind_of(error) == StoreErrorKind::Descriptors
 }
 
 /// No credentials at all.

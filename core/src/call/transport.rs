@@ -59,6 +59,9 @@ pub enum TransportErrorKind {
     /// No connection within the time limit, or refused.
     #[error("cannot connect")]
     Connect,
+    /// No file descriptor was left for a connection: fewer at once may do.
+    #[error("too many files are open")]
+    Descriptors,
     /// TLS was refused: certificate, name, protocol. Never tried again.
     #[error("TLS verification failed")]
     Tls,

@@ -121,6 +121,7 @@ pub(super) struct StoreErrorForm {
 enum TransportKind {
     Resolve,
     Connect,
+    Descriptors,
     Tls,
     ProxyAuth,
     Reset,
@@ -141,6 +142,8 @@ enum StoreKind {
     Denied,
     NotALayout,
     TooLarge,
+    Locked,
+    Descriptors,
     Io,
 }
 

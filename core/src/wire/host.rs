@@ -7,8 +7,9 @@ use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use super::{ExchangeId, Wire};
-use crate::call::{Exchanged, JobId};
+use crate::call::{Exchanged, Interrupted, JobId, TransportErrorKind};
 use crate::op::Operation;
+use crate::store::StoreErrorKind;
 use crate::time::Time;
 
 #[derive(Debug)]
@@ -112,7 +113,8 @@ impl Host {
 }
 
 impl Wire {
-    /// 429 and 503 mean "too much": fewer at once, once per event, and nobody before the time asked.
+    /// 429 and 503 mean "too much", and so does a connection for which no file descriptor was left: fewer at
+    /// once, once per event, and nobody before the time asked.
     pub(super) fn congested(
         &mut self,
         id: ExchangeId,
@@ -128,7 +130,8 @@ impl Wire {
         let Some(host) = self.hosts.get_mut(&exchange.site.origin) else {
             return;
         };
-        if !matches!(status, 429 | 503) || matches!(exchange.op, Operation::Token(_)) {
+        let crowded = exchanged.interrupted.as_ref().is_some_and(is_crowded);
+        if !(crowded || matches!(status, 429 | 503)) || matches!(exchange.op, Operation::Token(_)) {
             return;
         }
         let newest = self.outside.keys().copied().max().unwrap_or(job);
@@ -145,5 +148,16 @@ impl Wire {
         {
             host.grow(most);
         }
+    }
+}
+
+/// Whether it broke off only because no file descriptor was left, for the connection or for the body.
+fn is_crowded(interrupted: &Interrupted) -> bool {
+    match interrupted {
+        Interrupted::Transport(error) | Interrupted::NotSent(error) => {
+            error.kind == TransportErrorKind::Descriptors
+        }
+        Interrupted::Store(error) => error.kind() == StoreErrorKind::Descriptors,
+        Interrupted::Damaged { .. } | Interrupted::Aborted => false,
     }
 }

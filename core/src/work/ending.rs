@@ -58,6 +58,7 @@ impl Session {
             return;
         };
         let (size, digest) = (work.size, key.digest().clone());
+        self.room = (self.room + 1).min(OPEN);
         // Whoever gets what nobody else clears has put it there, as it were.
         let how = match how {
             How::Present if work.clears => How::Moved(0),
@@ -162,7 +163,7 @@ impl Session {
         }
         self.works.remove(key);
         self.opening.remove(key);
-        while self.opening.len() < OPEN {
+        while self.opening.len() < self.room {
             let Some(next) = self.unopened.pop_front() else {
                 return;
             };

@@ -38,8 +38,8 @@ use crate::time::Time;
 use crate::uri::Url;
 use crate::wire::ExchangeId;
 
-/// Blobs that are being written at once: each holds a file open.
-const OPEN: usize = 64;
+/// Blobs that are being written at once: each holds a file open. Fewer while file descriptors are few.
+pub(crate) const OPEN: usize = 64;
 /// How often a busy partial is asked about.
 const BUSY_AGAIN: Duration = Duration::from_millis(500);
 /// How long a busy partial may stand still before the blob is fetched apart from it: the idle limit
@@ -389,7 +389,7 @@ impl Session {
         work.size = waiter.size;
         match key {
             WorkKey::Into(store, digest) => {
-                if !self.opening.contains(key) && self.opening.len() >= OPEN {
+                if !self.opening.contains(key) && self.opening.len() >= self.room {
                     work.stage = Phase::Idle;
                     self.unopened.push_back(key.clone());
                     return;
@@ -405,6 +405,22 @@ impl Session {
             }
             WorkKey::To(site, digest) => self.deliver(key, &site.clone(), digest.clone(), &waiter),
         }
+    }
+
+    /// No file descriptor was left for a partial. If others have theirs, this one waits until one of them is
+    /// done, and fewer are open at once; else it cannot wait for that.
+    pub(crate) fn steps_back(&mut self, key: &WorkKey) -> bool {
+        let Some(work) = self.works.get_mut(key) else {
+            return false;
+        };
+        if work.stopping || self.opening.len() < 2 {
+            return false;
+        }
+        work.stage = Phase::Idle;
+        self.opening.remove(key);
+        self.room = self.opening.len();
+        self.unopened.push_back(key.clone());
+        true
     }
 
     /// The worker died; what it had taken over is with the store. Begins again there, unless that

@@ -27,6 +27,13 @@ struct Plan {
     panics: Option<&'static str>,
     hangs: bool,
     hanging: usize,
+    /// Partials that may be open at once.
+    files: Option<usize>,
+    open: usize,
+    /// The most that were.
+    most: usize,
+    /// Steps of this name that still find no file descriptor.
+    short: Option<(&'static str, u32)>,
 }
 
 impl Rigged {
@@ -53,6 +60,21 @@ impl Rigged {
         self.state.lock().panics = step;
     }
 
+    /// So many partials may be open at once; for another one no file descriptor is left.
+    pub fn files(&self, most: usize) {
+        self.state.lock().files = Some(most);
+    }
+
+    /// The most partials that were open at once.
+    pub fn most_open(&self) -> usize {
+        self.state.lock().most
+    }
+
+    /// The next steps of this name, `begin`, `open`, `put`, `find` or `tag`, find no file descriptor.
+    pub fn short(&self, step: &'static str, times: u32) {
+        self.state.lock().short = Some((step, times));
+    }
+
     /// From now on appending does not return.
     pub fn hang(&self) {
         self.state.lock().hangs = true;
@@ -76,6 +98,27 @@ impl State {
     fn step(&self, name: &str) {
         let panics = self.lock().panics == Some(name);
         assert!(!panics, "the store panics at {name}, as the test wants");
+    }
+
+    /// Whether there is a file descriptor for a step.
+    fn has_descriptor(&self, name: &str) -> Result<(), StoreError> {
+        match &mut self.lock().short {
+            Some((step, times)) if *step == name && *times > 0 => {
+                *times -= 1;
+                Err(no_descriptor())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn open(&self) -> Result<(), StoreError> {
+        let mut plan = self.lock();
+        if plan.files.is_some_and(|files| plan.open >= files) {
+            return Err(no_descriptor());
+        }
+        plan.open += 1;
+        plan.most = plan.most.max(plan.open);
+        Ok(())
     }
 
     /// How much of so many bytes there is room for.
@@ -104,15 +147,21 @@ impl State {
     }
 }
 
+fn no_descriptor() -> StoreError {
+    let why = "no file descriptor is left, as the test wants";
+    StoreError::new(StoreErrorKind::Descriptors, why)
+}
+
 impl Store for Rigged {
     fn begin(&self, digest: &Digest, size: u64) -> Result<Begun, StoreError> {
         self.state.step("begin");
-        Ok(self.wrap(self.inner.begin(digest, size)?))
+        self.state.has_descriptor("begin")?;
+        self.wrap(self.inner.begin(digest, size)?)
     }
 
     fn begin_private(&self, digest: &Digest, size: u64) -> Result<Begun, StoreError> {
         self.state.step("begin");
-        Ok(self.wrap(self.inner.begin_private(digest, size)?))
+        self.wrap(self.inner.begin_private(digest, size)?)
     }
 
     fn contains(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
@@ -125,10 +174,12 @@ impl Store for Rigged {
         offset: u64,
     ) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
         self.state.step("open");
+        self.state.has_descriptor("open")?;
         self.inner.open(digest, offset)
     }
 
     fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        self.state.has_descriptor("put")?;
         self.inner.put(digest, bytes)
     }
 
@@ -137,47 +188,66 @@ impl Store for Rigged {
     }
 
     fn find(&self, name: Option<&str>) -> Result<Descriptor, StoreError> {
+        self.state.has_descriptor("find")?;
         self.inner.find(name)
     }
 
     fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError> {
         self.state.step("tag");
+        self.state.has_descriptor("tag")?;
         self.inner.tag(name, descriptor)
     }
 }
 
 impl Rigged {
-    fn wrap(&self, begun: Begun) -> Begun {
+    fn wrap(&self, begun: Begun) -> Result<Begun, StoreError> {
         match begun {
-            Begun::Ours(inner) => Begun::Ours(Box::new(RiggedPartial {
-                inner,
-                state: Arc::clone(&self.state),
-            })),
-            other @ (Begun::Complete | Begun::Busy { .. } | _) => other,
+            Begun::Ours(inner) => {
+                self.state.open()?;
+                Ok(Begun::Ours(Box::new(RiggedPartial {
+                    inner: Some(inner),
+                    state: Arc::clone(&self.state),
+                })))
+            }
+            other @ (Begun::Complete | Begun::Busy { .. } | _) => Ok(other),
         }
     }
 }
 
 #[derive(Debug)]
 struct RiggedPartial {
-    inner: Box<dyn Partial>,
+    /// There until it is committed.
+    inner: Option<Box<dyn Partial>>,
     state: Arc<State>,
+}
+
+impl RiggedPartial {
+    fn inner(&mut self) -> &mut dyn Partial {
+        let inner = self.inner.as_mut();
+        inner.expect("only commit takes it").as_mut()
+    }
+}
+
+impl Drop for RiggedPartial {
+    fn drop(&mut self) {
+        self.state.lock().open -= 1;
+    }
 }
 
 impl Partial for RiggedPartial {
     fn len(&self) -> u64 {
-        self.inner.len()
+        self.inner.as_ref().map_or(0, |inner| inner.len())
     }
 
     fn read(&mut self) -> Result<Box<dyn Read + '_>, StoreError> {
-        self.inner.read()
+        self.inner().read()
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.state.step("append");
         self.state.hang();
         let room = self.state.take_room(bytes.len());
-        self.inner.append(&bytes[..room])?;
+        self.inner().append(&bytes[..room])?;
         if room < bytes.len() {
             let why = "no space left, as the test wants";
             return Err(StoreError::new(StoreErrorKind::Full, why));
@@ -186,11 +256,12 @@ impl Partial for RiggedPartial {
     }
 
     fn truncate(&mut self, len: u64) -> Result<(), StoreError> {
-        self.inner.truncate(len)
+        self.inner().truncate(len)
     }
 
-    fn commit(self: Box<Self>) -> Result<(), StoreError> {
+    fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
         self.state.step("commit");
-        self.inner.commit()
+        let inner = self.inner.take();
+        inner.expect("it is committed once").commit()
     }
 }

@@ -35,8 +35,9 @@ impl World<'_> {
                     StoreErrorKind::Io,
                     StoreErrorKind::Full,
                     StoreErrorKind::Denied,
+                    StoreErrorKind::Descriptors,
                 ];
-                let kind = kinds[usize::try_from(self.choose.below(3)).expect("small")];
+                let kind = kinds[usize::try_from(self.choose.below(4)).expect("small")];
                 call.finish(Err(StoreError::new(kind, "planned")))
             }
             Some(Fault::StoreLies) => {

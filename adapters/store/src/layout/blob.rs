@@ -158,10 +158,12 @@ impl Layout {
 
     /// Writes a small file of the layout's folder, atomically and durably. What was there is replaced.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        self.stage([bytes].into_iter())?.rename(self, path)?;
+        let staged = self.stage([bytes].into_iter())?;
+        let dir = sys::open_dir(self.path())?;
+        staged.rename(self, path)?;
         if self.is_durable() {
             // A name that is not synced now never will be: the system reports a failure once.
-            sys::sync_dir(self.path()).inspect_err(|_| drop(fs::remove_file(path)))?;
+            sys::sync_dir(&dir, self.path()).inspect_err(|_| drop(fs::remove_file(path)))?;
         }
         Ok(())
     }
@@ -203,24 +205,21 @@ impl Layout {
                 format!("an earlier sync of {} failed", self.blobs().display()),
             ));
         }
-        let synced = self.try_sync_blob_dirs();
-        let names = mem::take(&mut unsynced.names);
-        if synced.is_err() {
-            unsynced.failed = true;
-            for name in names {
-                let _ = fs::remove_file(name);
-            }
-        }
-        synced
-    }
-
-    fn try_sync_blob_dirs(&self) -> Result<(), StoreError> {
         let blobs = self.blobs();
-        for dir in [&blobs, &blobs.join("sha256"), &blobs.join("sha512")] {
-            if sys::real_dir(dir)?.is_some() {
-                sys::sync_dir(dir)?;
+        for path in [blobs.join("sha256"), blobs.join("sha512"), blobs] {
+            if sys::real_dir(&path)?.is_none() {
+                continue;
+            }
+            let dir = sys::open_dir(&path)?;
+            if let Err(error) = sys::sync_dir(&dir, &path) {
+                unsynced.failed = true;
+                for name in mem::take(&mut unsynced.names) {
+                    let _ = fs::remove_file(name);
+                }
+                return Err(error);
             }
         }
+        unsynced.names.clear();
         Ok(())
     }
 
@@ -256,6 +255,8 @@ impl Layout {
         size: u64,
     ) -> Result<Begun, StoreError> {
         let stored = sys::stat(&file, &path)?.len();
+        // Asked for now, so that a commit needs no file descriptor.
+        let mode = self.blob_mode()?;
         let mut partial = LayoutPartial {
             layout: self.clone(),
             digest: digest.clone(),
@@ -265,6 +266,7 @@ impl Layout {
             // A longer one is of other content: who began it had a wrong size. It is cut when a byte came.
             len: if stored > size { 0 } else { stored },
             stored,
+            mode,
             keeping,
         };
         // Whoever committed it had the lock before us.

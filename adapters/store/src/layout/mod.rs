@@ -47,6 +47,7 @@ use serde_json::Value;
 use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
 
 pub use self::spool::Spool;
+pub(crate) use self::sys::kind as kind_of;
 use crate::store::{Begun, Store};
 
 const PRIVATE: &str = ".windlass";
@@ -252,7 +253,8 @@ impl Layout {
     fn ensure(&self, path: &Path, mode: u32) -> Result<Option<Metadata>, StoreError> {
         let there = sys::ensure_dir(path, mode)?;
         if let (None, true, Some(parent)) = (&there, self.is_durable(), path.parent()) {
-            sys::sync_dir(parent).inspect_err(|_| {
+            let synced = sys::open_dir(parent).and_then(|dir| sys::sync_dir(&dir, parent));
+            synced.inspect_err(|_| {
                 // It is empty. Were it there the next time, nobody would sync its name again.
                 let _ = fs::remove_dir(path);
             })?;

@@ -43,6 +43,8 @@ pub(super) struct LayoutPartial {
     pub(super) len: u64,
     /// Bytes in the file. More than `len` until a byte comes that takes the place of those behind.
     pub(super) stored: u64,
+    /// What the blob's mode will be.
+    pub(super) mode: u32,
     pub(super) keeping: Keeping,
 }
 
@@ -113,7 +115,7 @@ impl Partial for LayoutPartial {
             self.keeping = Keeping::OnlyNow;
             return Err(error);
         }
-        sys::chmod(&self.file, self.layout.blob_mode()?);
+        sys::chmod(&self.file, self.mode);
         let to = self.layout.blob_path(&self.digest);
         rename(&self.layout, &self.file, &self.path, &to)?;
         self.layout.named(to);

@@ -19,10 +19,11 @@ pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> StoreError {
 }
 
 /// Sorts what the system said. `raw_os_error` first: std has no kind of its own for some.
-pub(super) fn kind(error: &io::Error) -> StoreErrorKind {
+pub(crate) fn kind(error: &io::Error) -> StoreErrorKind {
     match Errno::from_io_error(error) {
         Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => StoreErrorKind::Full,
         Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => StoreErrorKind::Denied,
+        Some(Errno::MFILE | Errno::NFILE) => StoreErrorKind::Descriptors,
         _ => StoreErrorKind::Io,
     }
 }
@@ -185,12 +186,16 @@ pub(super) fn sync_file(file: &File, path: &Path) -> Result<(), StoreError> {
         .map_err(|error| failed("sync", path, &error))
 }
 
+/// Opens a directory to be synced. Done before its names change: what cannot be opened cannot be synced.
+pub(super) fn open_dir(path: &Path) -> Result<File, StoreError> {
+    File::open(path).map_err(|error| failed("open directory", path, &error))
+}
+
 /// Makes the names in a directory durable.
-pub(super) fn sync_dir(path: &Path) -> Result<(), StoreError> {
+pub(super) fn sync_dir(dir: &File, path: &Path) -> Result<(), StoreError> {
     #[cfg(test)]
     tests::planned(path)?;
-    let synced = File::open(path).and_then(|dir| dir.sync_all());
-    match synced {
+    match dir.sync_all() {
         Ok(()) => Ok(()),
         // Some network and user-space file systems cannot sync a directory and say so like this;
         // they also do not need it.
@@ -284,6 +289,8 @@ pub(super) mod tests {
             (Errno::ACCESS, StoreErrorKind::Denied),
             (Errno::PERM, StoreErrorKind::Denied),
             (Errno::ROFS, StoreErrorKind::Denied),
+            (Errno::MFILE, StoreErrorKind::Descriptors),
+            (Errno::NFILE, StoreErrorKind::Descriptors),
             (Errno::NOTDIR, StoreErrorKind::Io),
             (Errno::IO, StoreErrorKind::Io),
         ];

@@ -320,6 +320,18 @@ fn names_that_nobody_could_type_are_refused() {
 }
 
 #[test]
+fn a_lock_that_is_not_given_back_may_be_later() {
+    let (_dir, layout) = fresh();
+    let path = layout.private().join("index.lock");
+    let held = fs::File::open(&path).expect("it was made with the layout");
+    assert!(sys::try_lock(&held, &path).expect("lock"));
+    let error = layout.tag(Some("v1"), &descriptor("a")).expect_err("held");
+    assert_eq!(error.kind(), StoreErrorKind::Locked, "{error}");
+    drop(held);
+    layout.tag(Some("v1"), &descriptor("a")).expect("tag");
+}
+
+#[test]
 fn of_twenty_writers_none_is_lost() {
     // LAY-12.
     let (_dir, layout) = fresh();
