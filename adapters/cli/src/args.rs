@@ -47,6 +47,7 @@ Exit codes:
     4  not authenticated, or not allowed
     5  failed in a way that may pass: try again later
     6  content is not what its digest says; it was not kept
+  129  hung up (SIGHUP), unless that is ignored, as under nohup
   130  interrupted (Ctrl-C); what has arrived is kept for the next run
   143  terminated (SIGTERM); the same
 

@@ -21,6 +21,7 @@ pub(crate) enum Exit {
     Auth,
     Temporary,
     Mismatch,
+    HungUp,
     Interrupted,
     Terminated,
 }
@@ -37,6 +38,7 @@ impl Exit {
             Self::Temporary => 5,
             Self::Mismatch => 6,
             // 128 and the signal's number, as shells report it.
+            Self::HungUp => 129,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -234,6 +236,7 @@ mod tests {
         }
         assert_eq!(Exit::Done.code(), 0);
         assert_eq!(Exit::Usage.code(), 2);
+        assert_eq!(Exit::HungUp.code(), 129);
         assert_eq!(Exit::Terminated.code(), 143);
     }
 

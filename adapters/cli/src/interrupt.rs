@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks the work to stop, the second ends the process.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks the work to stop, the second ends the process.
 //!
 //! ```text
 //!  first signal ─┬─▶ thread: cancel, then say so (may wait for whoever reads standard error)
@@ -76,9 +76,11 @@ impl Interrupt {
     /// Watches for signals from now on. Before, they end the process at once, as usual.
     #[cfg(unix)]
     pub(crate) fn watch(&self, cancel: Cancel, printer: Arc<Printer>) -> std::io::Result<()> {
-        use signal_hook::consts::{SIGINT, SIGTERM};
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+        let mut watched = vec![SIGINT, SIGTERM];
+        watched.extend((!is_hangup_ignored()).then_some(SIGHUP));
+        let mut signals = signal_hook::iterator::Signals::new(watched)?;
         let this = self.clone();
         let watch = move || {
             let Some(signal) = signals.forever().next() else {
@@ -134,14 +136,48 @@ impl Interrupt {
 
 #[cfg(unix)]
 const fn exit_for(signal: i32) -> Exit {
-    if signal == signal_hook::consts::SIGTERM {
-        Exit::Terminated
-    } else {
-        Exit::Interrupted
+    match signal {
+        signal_hook::consts::SIGTERM => Exit::Terminated,
+        signal_hook::consts::SIGHUP => Exit::HungUp,
+        _ => Exit::Interrupted,
     }
+}
+
+/// Whether SIGHUP was ignored when the process began, as under `nohup`. Where the system does not say,
+/// it counts as ignored: the signal then keeps the effect it has.
+#[cfg(unix)]
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored(&status).is_none_or(|signals| signals & 1 != 0)
+}
+
+/// The ignored signals, a bit for each, the first for SIGHUP.
+#[cfg(unix)]
+fn ignored(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|it| it.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing is ever half done under these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read() {
+        let table = [
+            ("Name:\tx\nSigIgn:\t0000000000000001\nSigCgt:\t0\n", Some(1)),
+            ("SigIgn:\t0000000000001000\n", Some(0x1000)),
+            ("SigIgn:\tx\n", None),
+            ("SigCgt:\t1\n", None),
+            ("", None),
+        ];
+        for (status, expected) in table {
+            assert_eq!(ignored(status), expected, "{status:?}");
+        }
+    }
 }

@@ -178,7 +178,7 @@ fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
 #[cfg(unix)]
 #[test]
 fn signals_stop_it_within_a_second() {
-    for (signal, expected) in [("INT", 130), ("TERM", 143)] {
+    for (signal, expected) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let mut waiting = Waiting::start(&[], Stdio::piped());
         waiting.signal(signal);
         let (code, took) = waiting.end();
@@ -268,4 +268,27 @@ fn a_demo_that_is_stopped_leaves_nothing_behind() {
     send(&child, "INT");
     assert_eq!(end(&mut child).0, Some(130));
     assert!(is_empty(), "what it made is still there");
+}
+
+/// Under `nohup` a terminal may close.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hangup_that_is_ignored_ends_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let reference = format!("{}/a:1", listener.local_addr().expect("a port"));
+    let mut child = Command::new("sh")
+        .args(["-c", r#"trap "" HUP; exec "$0" "$@""#])
+        .args([env!("CARGO_BIN_EXE_windlass"), "digest", &reference])
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut connection = listener.accept().expect("it connects").0;
+    std::io::Read::read_exact(&mut connection, &mut [0]).expect("it asks");
+    send(&child, "HUP");
+    send(&child, "TERM");
+    let (code, _took) = end(&mut child);
+    assert_eq!(code, Some(143), "only the second one counts");
 }

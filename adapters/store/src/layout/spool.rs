@@ -3,23 +3,41 @@
 //! Responsible for its life. What it does in between is a [`Layout`]'s matter, without the syncs:
 //! nothing in it outlives the process.
 
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use tempfile::TempDir;
-use windlass_core::{Descriptor, Digest, StoreError};
+use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
 
 use super::{Durability, Layout, sys};
 use crate::store::{Begun, Store};
 
-/// A temporary store, for content that only passes through. Its directory is removed on drop; a
-/// kill leaves it to whatever clears the system's temporary files.
+/// A temporary store, for content that only passes through. Its directory is removed on drop. A process
+/// that is killed leaves it, and the next spool in the same place removes it: it is locked as long as its
+/// process lives.
 #[derive(Debug)]
 pub struct Spool {
     layout: Layout,
-    // Removed on drop.
+    // Removed on drop, then unlocked.
     _dir: TempDir,
+    _lock: File,
 }
+
+/// How names of spools begin. tempfile adds [`RANDOM`] letters and digits.
+const PREFIX: &str = "windlass-spool-";
+const RANDOM: usize = 6;
+
+/// What passes through is not for other users.
+const MODE: u32 = 0o700;
+
+/// What there may be in a spool.
+const ENTRIES: [&str; 4] = ["oci-layout", "index.json", "blobs", ".windlass"];
+
+/// How often another name is tried, if one is swept by another process before it is locked.
+const TRIES: usize = 16;
 
 impl Layout {
     /// A temporary layout in the system's directory for temporary files.
@@ -39,13 +57,78 @@ impl Layout {
     /// If it cannot be created.
     pub fn temporary_in(parent: impl AsRef<Path>) -> Result<Spool, StoreError> {
         let parent = parent.as_ref();
-        let dir = tempfile::Builder::new()
-            .prefix("windlass-")
-            .tempdir_in(parent)
-            .map_err(|error| sys::failed("create a temporary directory in", parent, &error))?;
-        let layout = Self::make(dir.path(), Durability::Temporary)?;
-        Ok(Spool { layout, _dir: dir })
+        sweep(parent);
+        let mut tries = 1;
+        loop {
+            let dir = tempfile::Builder::new()
+                .prefix(PREFIX)
+                .rand_bytes(RANDOM)
+                .permissions(fs::Permissions::from_mode(MODE))
+                .tempdir_in(parent)
+                .map_err(|error| sys::failed("create a temporary directory in", parent, &error))?;
+            match lock(dir.path())? {
+                Some(lock) => {
+                    let layout = Self::make(dir.path(), Durability::Temporary)?;
+                    return Ok(Spool {
+                        layout,
+                        _dir: dir,
+                        _lock: lock,
+                    });
+                }
+                None if tries < TRIES => tries += 1,
+                None => {
+                    let what = format!(
+                        "another process removes what is made in {}",
+                        parent.display()
+                    );
+                    return Err(StoreError::new(StoreErrorKind::Io, what));
+                }
+            }
+        }
     }
+}
+
+/// Removes the spools of processes that were killed. What cannot be removed stays.
+fn sweep(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if is_name(&entry.file_name()) && is_ours(&entry.path()) {
+            // Held until it is gone, so that nothing takes it for its own.
+            let dir = sys::open_real_dir(&entry.path()).ok().flatten();
+            let lock = dir.filter(|dir| sys::try_lock(dir, &entry.path()).unwrap_or(false));
+            if lock.is_some() {
+                let _stays = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
+fn is_name(name: &OsStr) -> bool {
+    let random = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+    random.is_some_and(|it| it.len() == RANDOM && it.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+/// Whether this is a directory that only this user can enter, with nothing in it but what spools have.
+fn is_ours(path: &Path) -> bool {
+    let is_private = fs::symlink_metadata(path).is_ok_and(|it| {
+        it.is_dir() && it.uid() == sys::user() && it.permissions().mode() & 0o777 == MODE
+    });
+    let is_known = |name: &OsStr| ENTRIES.iter().any(|known| name == *known);
+    is_private
+        && fs::read_dir(path)
+            .is_ok_and(|mut it| it.all(|it| it.is_ok_and(|it| is_known(&it.file_name()))))
+}
+
+/// The lock of a new spool; `None` if another process is removing it. Where the file system has no locks
+/// it is none, but nothing is swept there either.
+fn lock(path: &Path) -> Result<Option<File>, StoreError> {
+    let dir = sys::open_real_dir(path)?;
+    let Some(dir) = dir.filter(|dir| sys::try_lock(dir, path).unwrap_or(true)) else {
+        return Ok(None);
+    };
+    Ok(sys::is_at(&dir, path)?.then_some(dir))
 }
 
 impl Spool {
@@ -90,5 +173,111 @@ impl Store for Spool {
 
     fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError> {
         self.layout.tag(name, descriptor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn names(parent: &Path) -> Vec<String> {
+        let entries = fs::read_dir(parent).expect("a folder").flatten();
+        let names = entries.map(|it| it.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    /// A spool as a killed process leaves it.
+    fn dead(parent: &Path, name: &str) {
+        let path = parent.join(name);
+        fs::create_dir_all(path.join("blobs/sha256")).expect("a folder");
+        fs::create_dir_all(path.join(".windlass/partial")).expect("a folder");
+        fs::write(path.join(".windlass/partial/x"), "half a blob").expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("a mode");
+    }
+
+    #[test]
+    fn the_spools_of_the_dead_are_swept() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let parent = parent.path();
+        dead(parent, "windlass-spool-aB3dE6");
+        fs::create_dir(parent.join("windlass-spool-zzzzzz")).expect("a folder");
+        let mode = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(parent.join("windlass-spool-zzzzzz"), mode).expect("a mode");
+        let one = Layout::temporary_in(parent).expect("a spool");
+        assert!(is_ours(one.path()), "as it will be looked for");
+        let two = Layout::temporary_in(parent).expect("a spool");
+        let mut left = vec![one.path().to_owned(), two.path().to_owned()];
+        left.sort();
+        let found: Vec<_> = names(parent).iter().map(|it| parent.join(it)).collect();
+        assert_eq!(found, left, "those of the living stay");
+        for spool in [one, two] {
+            let digest = Digest::of(windlass_core::Algorithm::Sha256, b"x");
+            spool.put(&digest, b"x").expect("it is alive");
+        }
+        assert!(names(parent).is_empty());
+    }
+
+    /// What only looks like a spool, or is another user's, is not touched.
+    #[test]
+    fn what_is_no_spool_stays() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let parent = parent.path();
+        let at = |name: &str| parent.join(name);
+        for name in [
+            "windlass-spool-aB3dE",
+            "windlass-spool-aB3dE67",
+            "windlass-aB3dE6",
+        ] {
+            dead(parent, name);
+        }
+        dead(parent, "windlass-spool-aB3d-6");
+        dead(parent, "windlass-spool-public");
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(at("windlass-spool-public"), mode).expect("a mode");
+        dead(parent, "windlass-spool-others");
+        fs::write(at("windlass-spool-others").join("thesis.txt"), "x").expect("a file");
+        dead(parent, "elsewhere");
+        symlink(at("elsewhere"), at("windlass-spool-linked")).expect("a link");
+        fs::write(at("windlass-spool-afile1"), "x").expect("a file");
+        dead(parent, "windlass-spool-locked");
+        let held = lock(&at("windlass-spool-locked")).expect("a folder");
+        assert!(held.is_some());
+        // Only root can give a folder away.
+        dead(parent, "windlass-spool-theirs");
+        let theirs = at("windlass-spool-theirs");
+        if std::os::unix::fs::chown(&theirs, Some(61_001), None).is_err() {
+            fs::remove_dir_all(&theirs).expect("it is ours");
+        }
+        let before = names(parent);
+        drop(Layout::temporary_in(parent).expect("a spool"));
+        assert_eq!(names(parent), before);
+        assert_eq!(names(&at("elsewhere")).len(), 2);
+        drop(held);
+        drop(Layout::temporary_in(parent).expect("a spool"));
+        assert_eq!(names(parent).len(), before.len() - 1, "its process ended");
+    }
+
+    /// Many at once, each of which sweeps, never remove one that is in use.
+    #[test]
+    fn spools_that_are_made_at_once_are_not_swept() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let make = || {
+            for round in 0..20_u8 {
+                let spool = Layout::temporary_in(parent.path()).expect("a spool");
+                let digest = Digest::of(windlass_core::Algorithm::Sha256, &[round]);
+                spool.put(&digest, &[round]).expect("it is there");
+                assert!(spool.contains(&digest, 1).expect("it is there"));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(make);
+            }
+        });
+        assert!(names(parent.path()).is_empty());
     }
 }

@@ -114,6 +114,18 @@ pub(super) fn real_dir(path: &Path) -> Result<Option<Metadata>, StoreError> {
     }
 }
 
+/// Opens a directory that is no symlink; `None` if nothing is there.
+pub(super) fn open_real_dir(path: &Path) -> Result<Option<File>, StoreError> {
+    let flags = OFlags::NOFOLLOW | OFlags::DIRECTORY;
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags.bits().cast_signed());
+    match options.open(path) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(failed("open directory", path, &error)),
+    }
+}
+
 /// Takes from all but the owner what they may do in a directory, which is not a symlink. That it is refused is
 /// ignored, as in [`chmod`].
 pub(super) fn close_dir(path: &Path) -> Result<(), StoreError> {
