@@ -142,10 +142,11 @@ pub enum StoreOp {
         /// The blob's digest.
         digest: Digest,
     },
-    /// Find the entry of that name; the only entry if no name is given. Answers `Found`, or an
-    /// error of kind `NoSuchName` or `Ambiguous` that lists what there is.
+    /// Find the entry of that name; the only entry if no name is given. Answers `Found`, `Several` if
+    /// there is one for each of several platforms, or an error of kind `NoSuchName` or `Ambiguous` that
+    /// lists what there is.
     Find {
-        /// The entry's name: a tag, or whatever the layout's `ref.name` says.
+        /// The entry's name: a tag, or whatever the layout's `ref.name` says; or a digest.
         name: Option<String>,
     },
     /// Name an entry, replacing what had that name. Answers `Written`.
@@ -176,13 +177,15 @@ impl StoreOp {
 
     /// Whether this is an answer to it.
     pub(crate) const fn takes(&self, answer: &StoreAnswer) -> bool {
-        use StoreAnswer::{Absent, Busy, Complete, Found, Hashed, Loaded, Partial, Written};
+        use StoreAnswer::{
+            Absent, Busy, Complete, Found, Hashed, Loaded, Partial, Several, Written,
+        };
         match self {
             Self::Begin { .. } => matches!(answer, Complete | Partial { .. } | Busy { .. }),
             Self::Load { .. } => matches!(answer, Loaded(_) | Absent),
             Self::Hash { .. } => matches!(answer, Hashed(_)),
             Self::Import { .. } => matches!(answer, Hashed(_) | Absent),
-            Self::Find { .. } => matches!(answer, Found(_)),
+            Self::Find { .. } => matches!(answer, Found(_) | Several(_)),
             Self::Put { .. }
             | Self::Commit { .. }
             | Self::Discard { .. }
@@ -236,6 +239,8 @@ pub enum StoreAnswer {
     Written,
     /// The entry.
     Found(Descriptor),
+    /// Entries of one name, each for another platform.
+    Several(Vec<Descriptor>),
 }
 
 impl StoreAnswer {
@@ -250,6 +255,7 @@ impl StoreAnswer {
             Self::Hashed(_) => "hashed",
             Self::Written => "written",
             Self::Found(_) => "found",
+            Self::Several(_) => "several",
         }
     }
 }

@@ -248,6 +248,7 @@ fn store_done(answer: &Result<StoreAnswer, StoreError>) -> String {
         Ok(StoreAnswer::Hashed(hashing)) => format!("hashed {} bytes", hashing.len()),
         Ok(StoreAnswer::Written) => "written".into(),
         Ok(StoreAnswer::Found(descriptor)) => format!("found {}", descriptor.digest),
+        Ok(StoreAnswer::Several(entries)) => format!("found {} entries", entries.len()),
         Err(error) => format!("failed: {error}"),
     }
 }

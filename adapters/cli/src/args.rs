@@ -33,7 +33,7 @@ Examples:
 Places:
   alpine, ghcr.io/org/app:1.2, host:5000/app@sha256:…    an image in a registry
   docker://REF                                           the same, spelled out
-  oci:DIR[:NAME]                                         an image in an OCI image layout
+  oci:DIR[:NAME], oci:DIR@sha256:…                       an image in an OCI image layout
 
 Credentials are those of `docker login` (config.json), unless --username is given.
 Proxies are taken from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY; certificate authorities
@@ -170,7 +170,7 @@ pub(crate) struct Pull {
     #[arg(value_name = "REF", value_parser = place::registry)]
     pub(crate) source: Reference,
     /// The layout, created if it is not there; NAME is REF's tag unless given
-    #[arg(value_name = "oci:DIR[:NAME]", value_parser = place::layout)]
+    #[arg(value_name = "oci:DIR[:NAME]", value_parser = place::into_layout)]
     pub(crate) destination: InLayout,
     /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: linux on this machine's arch]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
@@ -185,7 +185,7 @@ Examples:
   windlass push oci:images:3.20 registry.example/team/alpine:3.20
   windlass push oci:build localhost:5000/app           the only image in build, as app:latest")]
 pub(crate) struct Push {
-    /// The image; without NAME the only one in DIR
+    /// The image; without NAME the only one in DIR; oci:DIR@DIGEST by its digest
     #[arg(value_name = "oci:DIR[:NAME]", value_parser = place::layout)]
     pub(crate) source: InLayout,
     /// Where to: [registry/]repository[:tag]
@@ -213,11 +213,11 @@ other side come from docker's config.json. If one of two registries speaks plain
 Between two registries blobs pass through a temporary folder; TMPDIR says where. There, a single
 image of another platform than --platform says is copied without the warning that layouts give.")]
 pub(crate) struct Copy {
-    /// The image: REF, docker://REF or oci:DIR[:NAME]
+    /// The image: REF, docker://REF, oci:DIR[:NAME] or oci:DIR@DIGEST
     #[arg(value_name = "SRC")]
     pub(crate) source: Place,
     /// Where to: REF, docker://REF or oci:DIR[:NAME]
-    #[arg(value_name = "DST")]
+    #[arg(value_name = "DST", value_parser = place::destination)]
     pub(crate) destination: Place,
     /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: all]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]

@@ -5,7 +5,7 @@
 
 use windlass_core::call::{TransportError, TransportErrorKind};
 use windlass_core::error::{AuthError, Refusal, RequestLine};
-use windlass_core::{Error, Failure, Registry};
+use windlass_core::{Error, Failure, Registry, StoreErrorKind};
 
 /// How rustls shows a certificate that is none for a server. Its other reasons are words.
 const AUTHORITY: &str = "Other(OtherError(CaUsedAsEndEntity))";
@@ -28,6 +28,12 @@ pub(crate) fn of(error: &Error) -> Option<String> {
             return Some(why.to_owned());
         }
         return tls(request, error);
+    }
+    if let Error::Store(error) = error
+        && error.kind() == StoreErrorKind::Ambiguous
+        && error.detail().contains("for each of several platforms")
+    {
+        return Some("--platform OS/ARCH chooses one".to_owned());
     }
     if let Error::Registry(refusal) = error {
         return plain(refusal);

@@ -87,6 +87,13 @@ impl Store for NewLayout {
             .map_or_else(nothing, |layout| layout.find(name))
     }
 
+    fn find_all(&self, name: Option<&str>) -> Result<Vec<Descriptor>, StoreError> {
+        match self.there() {
+            Some(layout) => layout.find_all(name),
+            None => self.find(name).map(|found| vec![found]),
+        }
+    }
+
     fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError> {
         self.make()?.tag(name, descriptor)
     }

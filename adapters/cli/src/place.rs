@@ -1,11 +1,11 @@
-//! How people write where an image is: `REF`, `docker://REF`, `oci:DIR[:NAME]`; and the other
+//! How people write where an image is: `REF`, `docker://REF`, `oci:DIR[:NAME]`, `oci:DIR@DIGEST`; and the other
 //! values of the command line that have a grammar.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use windlass_core::{Origin, Platforms, Reference, Registry, Scheme};
+use windlass_core::{Digest, Origin, Platforms, Reference, Registry, Scheme};
 
 use crate::login;
 
@@ -23,6 +23,16 @@ pub(crate) enum Place {
 pub(crate) struct InLayout {
     pub(crate) path: PathBuf,
     pub(crate) name: Option<String>,
+    /// What it is, in place of a name.
+    pub(crate) digest: Option<Digest>,
+}
+
+impl InLayout {
+    /// What to look for in the layout.
+    pub(crate) fn wanted(&self) -> Option<String> {
+        let digest = self.digest.as_ref().map(Digest::to_string);
+        digest.or_else(|| self.name.clone())
+    }
 }
 
 impl FromStr for Place {
@@ -48,9 +58,10 @@ impl fmt::Display for Place {
 impl fmt::Display for InLayout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "oci:{}", self.path.display())?;
-        match &self.name {
-            Some(name) => write!(f, ":{name}"),
-            None => Ok(()),
+        match (&self.digest, &self.name) {
+            (Some(digest), _) => write!(f, "@{digest}"),
+            (None, Some(name)) => write!(f, ":{name}"),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -74,6 +85,32 @@ pub(crate) fn layout(text: &str) -> Result<InLayout, PlaceError> {
             "an image layout is expected here: write oci:{text} if that is a folder"
         ))),
     }
+}
+
+/// A layout that something comes into.
+pub(crate) fn into_layout(text: &str) -> Result<InLayout, PlaceError> {
+    let layout = layout(text)?;
+    match layout.digest {
+        Some(_) => Err(no_name(&layout)),
+        None => Ok(layout),
+    }
+}
+
+/// A place that something comes into.
+pub(crate) fn destination(text: &str) -> Result<Place, PlaceError> {
+    let place: Place = text.parse()?;
+    match &place {
+        Place::Layout(layout) if layout.digest.is_some() => Err(no_name(layout)),
+        Place::Layout(_) | Place::Registry(_) => Ok(place),
+    }
+}
+
+fn no_name(layout: &InLayout) -> PlaceError {
+    PlaceError(format!(
+        "a digest says which image of a layout is meant, not what an image is to be called there: \
+         write oci:{}[:NAME]",
+        layout.path.display()
+    ))
 }
 
 /// A platform as the core reads it, or `all`.
@@ -171,8 +208,8 @@ fn split(text: &str) -> Result<Shape<'_>, PlaceError> {
     Ok(Shape::Registry(text))
 }
 
-/// The path ends at the first colon, everything after it is the name (REF-22); the colon of a drive
-/// letter does not count.
+/// The path ends at the first colon, everything after it is the name (REF-22), or at the `@` of a digest;
+/// the colon of a drive letter does not count.
 fn in_layout(text: &str, drives: bool) -> Result<InLayout, PlaceError> {
     let drive = match text.as_bytes() {
         [letter, b':', b'\\' | b'/', ..] if drives && letter.is_ascii_alphabetic() => 2,
@@ -181,6 +218,16 @@ fn in_layout(text: &str, drives: bool) -> Result<InLayout, PlaceError> {
     let (path, name) = match text[drive..].split_once(':') {
         Some((path, name)) => (&text[..drive + path.len()], Some(name)),
         None => (text, None),
+    };
+    let (path, name, digest) = match (path.rsplit_once('@'), name) {
+        // As oras and regctl write it. Without these algorithms it is a folder with an `@` in its name.
+        (Some((path, algorithm @ ("sha256" | "sha512"))), encoded) => {
+            let digest = format!("{algorithm}:{}", encoded.unwrap_or_default());
+            let digest = digest.parse::<Digest>();
+            let digest = digest.map_err(|error| PlaceError(format!("oci:{text}: {error}")))?;
+            (path, None, Some(digest))
+        }
+        (_, name) => (path, name, None),
     };
     if path.is_empty() {
         return Err(PlaceError("no folder after oci:".to_owned()));
@@ -193,6 +240,7 @@ fn in_layout(text: &str, drives: bool) -> Result<InLayout, PlaceError> {
     Ok(InLayout {
         path: path.into(),
         name: name.map(str::to_owned),
+        digest,
     })
 }
 
@@ -209,6 +257,7 @@ mod tests {
         InLayout {
             path: path.into(),
             name: name.map(str::to_owned),
+            digest: None,
         }
     }
 
@@ -246,6 +295,45 @@ mod tests {
         for (text, expected) in table {
             let error = split(text).expect_err(text).to_string();
             assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    /// As oras and regctl write an image of a layout. It never becomes a folder with `@sha256` in its name.
+    #[test]
+    fn digests() {
+        let of = |algorithm, length| format!("{algorithm}:{}", "a".repeat(length));
+        for digest in [of("sha256", 64), of("sha512", 128)] {
+            for path in ["x", "/tmp/x@y"] {
+                let text = format!("oci:{path}@{digest}");
+                let found = layout(&text).expect(&text);
+                assert_eq!(found.path, PathBuf::from(path), "{text}");
+                assert_eq!(found.name, None);
+                assert_eq!(found.wanted(), Some(digest.clone()));
+                assert_eq!(found.to_string(), text);
+                let error = into_layout(&text).expect_err(&text).to_string();
+                assert!(error.contains(&format!("oci:{path}[:NAME]")), "{error}");
+                assert!(destination(&text).is_err(), "{text}");
+                assert!(text.parse::<Place>().is_ok(), "{text}");
+            }
+        }
+        for bad in [
+            "oci:x@sha256",
+            "oci:x@sha256:",
+            "oci:x@sha256:abc",
+            "oci:x@sha256:v1",
+            &format!("oci:x@{}", of("sha512", 64)),
+            &format!("oci:@{}", of("sha256", 64)),
+        ] {
+            assert!(layout(bad).is_err(), "{bad}");
+            assert!(destination(bad).is_err(), "{bad}");
+        }
+        // Folders have such names.
+        for (text, path, name) in [
+            ("oci:a@b", "a@b", None),
+            ("oci:a@b:v1", "a@b", Some("v1")),
+            ("oci:a@b:v1@sha256:x", "a@b", Some("v1@sha256:x")),
+        ] {
+            assert_eq!(layout(text), Ok(at(path, name)), "{text}");
         }
     }
 

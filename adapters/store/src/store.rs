@@ -72,6 +72,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`Ambiguous`](windlass_core::StoreErrorKind::Ambiguous), listing the names there are.
     fn find(&self, name: Option<&str>) -> Result<Descriptor, StoreError>;
 
+    /// The entry of that name, or several that are each for another platform.
+    ///
+    /// # Errors
+    ///
+    /// As of [`find`](Self::find), which is all that a store needs where no two entries have one name.
+    fn find_all(&self, name: Option<&str>) -> Result<Vec<Descriptor>, StoreError> {
+        Ok(vec![self.find(name)?])
+    }
+
     /// Names an entry atomically and durably, replacing what had that name; without a name adds
     /// the entry unnamed unless an entry of that digest is there.
     ///

@@ -140,7 +140,13 @@ impl Stores {
                 store.remove(digest)?;
                 Ok(StoreAnswer::Written)
             }
-            StoreOp::Find { name } => Ok(StoreAnswer::Found(store.find(name.as_deref())?)),
+            StoreOp::Find { name } => {
+                let mut entries = store.find_all(name.as_deref())?;
+                Ok(match entries.len() {
+                    1 => StoreAnswer::Found(entries.remove(0)),
+                    _ => StoreAnswer::Several(entries),
+                })
+            }
             StoreOp::Tag { name, descriptor } => {
                 store.tag(name.as_deref(), descriptor)?;
                 Ok(StoreAnswer::Written)

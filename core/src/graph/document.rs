@@ -5,6 +5,7 @@
 //! (`putting`).
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{End, ROOT, Stage};
@@ -18,9 +19,13 @@ use crate::op::{ManifestGet, Operation, Site};
 use crate::platform::{self, Platform};
 use crate::reference::Target;
 use crate::session::Session;
-use crate::store::{StoreError, StoreId, StoreOp};
+use crate::shown::escape;
+use crate::store::{StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::task::{Platforms, TaskId};
 use crate::work::NodeId;
+
+/// How many entries an error lists.
+const LISTED: usize = 20;
 
 impl Session {
     /// Fetches a document into memory from wherever the source is.
@@ -42,6 +47,32 @@ impl Session {
                 let site = site.clone();
                 self.get(task, node, site, descriptor);
             }
+        }
+    }
+
+    /// The source's name stands for several images, each for another platform: they are chosen from as
+    /// those of an index are.
+    pub(super) fn choose_entry(&mut self, task: TaskId, entries: &[Descriptor]) {
+        let Some(copying) = self.tasks.get_mut(&task) else {
+            return;
+        };
+        let chosen = match &copying.platforms {
+            Platforms::One(wanted) => choose(wanted, entries),
+            Platforms::All => Err(several(entries)),
+        };
+        // Nothing says which of two images for one platform is meant.
+        let rivals = |chosen: &Descriptor| {
+            let is_rival =
+                |it: &Descriptor| it.platform == chosen.platform && it.digest != chosen.digest;
+            entries.iter().any(is_rival)
+        };
+        match chosen {
+            Ok(chosen) if rivals(&chosen) => self.fail(task, several(entries)),
+            Ok(chosen) => {
+                copying.nodes[ROOT.0].descriptor = Some(chosen);
+                self.obtain(task, ROOT);
+            }
+            Err(error) => self.fail(task, error),
         }
     }
 
@@ -86,7 +117,7 @@ impl Session {
                     .map(|d| format!("{}", d.digest))
                     .unwrap_or_default();
                 let what = format!("manifest {digest} is not in the layout");
-                let kind = crate::store::StoreErrorKind::Absent;
+                let kind = StoreErrorKind::Absent;
                 self.fail(task, Error::Store(StoreError::new(kind, what)));
             }
         }
@@ -250,4 +281,21 @@ fn choose(wanted: &Platform, entries: &[Descriptor]) -> Result<Descriptor, Error
             hint: Some(format!("{error}")),
         })),
     }
+}
+
+/// A name in a store stands for several images, and nothing says which is meant.
+fn several(entries: &[Descriptor]) -> Error {
+    let mut listed = String::new();
+    for (n, entry) in entries.iter().take(LISTED).enumerate() {
+        let comma = if n == 0 { "" } else { ", " };
+        let platform = entry.platform.as_ref().map(|it| format!("{it}"));
+        let platform = escape(&platform.unwrap_or_default(), 100);
+        listed.push_str(&format!("{comma}{platform} ({})", entry.digest));
+    }
+    let more = entries.len().saturating_sub(LISTED);
+    if more > 0 {
+        listed.push_str(&format!(" and {more} more"));
+    }
+    let what = format!("the name stands for an image for each of several platforms: {listed}");
+    Error::Store(StoreError::new(StoreErrorKind::Ambiguous, what))
 }

@@ -220,6 +220,7 @@ impl Session {
                 copying.nodes[node.0].descriptor = Some(descriptor);
                 self.obtain(task, node);
             }
+            (Stage::Finding, StoreAnswer::Several(entries)) => self.choose_entry(task, &entries),
             (Stage::Loading, StoreAnswer::Loaded(bytes)) => self.loaded(task, node, bytes),
             (Stage::Loading, StoreAnswer::Absent) => self.not_loaded(task, node),
             (Stage::Putting, StoreAnswer::Written) => self.put(task, node),

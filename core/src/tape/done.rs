@@ -159,6 +159,7 @@ pub(super) enum StoreForm {
     Hashed(HashForm),
     Written,
     Found(Descriptor),
+    Several(Vec<Descriptor>),
     Failed(StoreErrorForm),
 }
 
@@ -404,6 +405,7 @@ impl From<&Result<StoreAnswer, StoreError>> for StoreForm {
             Ok(StoreAnswer::Hashed(hashing)) => Self::Hashed(hashing.into()),
             Ok(StoreAnswer::Written) => Self::Written,
             Ok(StoreAnswer::Found(descriptor)) => Self::Found(descriptor.clone()),
+            Ok(StoreAnswer::Several(entries)) => Self::Several(entries.clone()),
             Err(error) => Self::Failed(error.into()),
         }
     }
@@ -422,6 +424,7 @@ impl StoreForm {
             Self::Hashed(hashed) => StoreAnswer::Hashed(hashed.into_hashing()?),
             Self::Written => StoreAnswer::Written,
             Self::Found(descriptor) => StoreAnswer::Found(descriptor),
+            Self::Several(entries) => StoreAnswer::Several(entries),
             Self::Failed(error) => return Ok(Err(error.into())),
         }))
     }

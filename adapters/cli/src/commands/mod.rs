@@ -158,7 +158,7 @@ impl Context {
             Place::Registry(reference) => End::Registry(reference.clone()),
             Place::Layout(layout) => End::Store {
                 store: client::open_layout(&layout.path).map_err(store_failed)?,
-                name: layout.name.clone(),
+                name: layout.wanted(),
             },
         };
         let destination = match &to {
@@ -429,6 +429,7 @@ mod tests {
             Place::Layout(InLayout {
                 path: PathBuf::from("x"),
                 name: name.map(str::to_owned),
+                digest: None,
             })
         };
         let table = [

@@ -11,7 +11,7 @@ use std::iter;
 use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use windlass_core::{Descriptor, StoreErrorKind};
+use windlass_core::{Descriptor, Digest, StoreErrorKind};
 
 /// Where a layout's entries have their names (image-spec `annotations.md`).
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -143,15 +143,19 @@ impl<'a> Index<'a> {
         Ok(Some(Changed { head, entries }))
     }
 
-    /// The entry that `name` stands for; without one the only entry (LAY-09).
+    /// The entry that `name` stands for; without one the only entry (LAY-09). Several if each of them is
+    /// for a platform, which then decides.
     pub(super) fn choose(
         &self,
         name: Option<&str>,
-    ) -> Result<&'a RawValue, (StoreErrorKind, String)> {
+    ) -> Result<Vec<&'a RawValue>, (StoreErrorKind, String)> {
         let Some(name) = name else {
             return match self.manifests.as_slice() {
                 [] => Err((StoreErrorKind::NoSuchName, "it holds nothing".into())),
-                [first, rest @ ..] if is_one_content(first, rest) => Ok(first),
+                [first, rest @ ..] if is_one_content(first, rest) => Ok(vec![first]),
+                several if is_one_name(several) && are_for_platforms(several) => {
+                    Ok(several.to_vec())
+                }
                 several => Err((
                     StoreErrorKind::Ambiguous,
                     format!("it holds several entries: {}", list(several)),
@@ -181,7 +185,8 @@ impl<'a> Index<'a> {
                 let why = format!("no entry is called {name:?}; it holds {there}");
                 Err((StoreErrorKind::NoSuchName, why))
             }
-            [first, rest @ ..] if is_one_content(first, rest) => Ok(first),
+            [first, rest @ ..] if is_one_content(first, rest) => Ok(vec![first]),
+            several if are_for_platforms(several) => Ok(several.to_vec()),
             several => {
                 let why = format!("several entries are called {name:?}: {}", list(several));
                 Err((StoreErrorKind::Ambiguous, why))
@@ -199,11 +204,39 @@ fn is_one_content(first: &RawValue, rest: &[&RawValue]) -> bool {
     digest.is_some() && rest.iter().all(|entry| Seen::of(entry).digest == digest)
 }
 
+/// How many entries of one name are taken for platforms; there are a dozen in real images.
+const PLATFORMS: usize = 1000;
+
+/// Whether each of these entries says for which platform it is.
+fn are_for_platforms(entries: &[&RawValue]) -> bool {
+    let is_for_one = |entry: &&RawValue| Seen::of(entry).has_platform;
+    entries.len() <= PLATFORMS && entries.iter().all(is_for_one)
+}
+
+/// Whether all entries have the same name, or none.
+fn is_one_name(entries: &[&RawValue]) -> bool {
+    let mut names = entries.iter().map(|entry| {
+        let Seen {
+            name, full_name, ..
+        } = Seen::of(entry);
+        (name, full_name)
+    });
+    let first = names.next();
+    names.all(|name| Some(name) == first)
+}
+
+/// The digest that a name is, if it is one that can be verified.
+pub(super) fn as_digest(name: &str) -> Option<Digest> {
+    let digest: Digest = name.parse().ok()?;
+    digest.algorithm().is_some().then_some(digest)
+}
+
 /// What decides of an entry. What has another type than it should counts as absent: the entry may be
 /// anybody's.
 #[derive(Debug, Default)]
 struct Seen {
     digest: Option<String>,
+    has_platform: bool,
     name: Option<String>,
     full_name: Option<String>,
 }
@@ -212,6 +245,8 @@ struct Seen {
 struct Fields<'a> {
     #[serde(borrow)]
     digest: Option<&'a RawValue>,
+    #[serde(borrow)]
+    platform: Option<&'a RawValue>,
     #[serde(borrow)]
     annotations: Option<&'a RawValue>,
 }
@@ -237,12 +272,14 @@ impl Seen {
     fn of(entry: &RawValue) -> Self {
         let Fields {
             digest,
+            platform,
             annotations,
         } = fields(entry);
         let Names { name, full_name } = annotations.map(fields).unwrap_or_default();
         let text = |value: Option<&RawValue>| serde_json::from_str(value?.get()).ok();
         Self {
             digest: text(digest),
+            has_platform: platform.is_some_and(|it| it.get().starts_with('{')),
             name: text(name),
             full_name: text(full_name),
         }
@@ -255,8 +292,11 @@ impl Seen {
     }
 
     /// Which of the rules makes this entry `name`. In this order (LAY-07): what is written out beats what is
-    /// guessed.
+    /// guessed. A digest is never the name of another content.
     fn rank(&self, name: &str) -> Option<usize> {
+        if as_digest(name).is_some() {
+            return (self.digest.as_deref() == Some(name)).then_some(0);
+        }
         let rules = [
             self.name.as_deref(),
             self.full_name.as_deref(),

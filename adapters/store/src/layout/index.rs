@@ -9,10 +9,14 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::value::RawValue;
+use windlass_core::config::Limits;
+use windlass_core::manifest::{Declared, Document, DocumentError};
 use windlass_core::{Descriptor, StoreError, StoreErrorKind};
 
-use super::entries::{Index, Unreadable};
+use super::entries::{Index, Unreadable, as_digest};
 use super::{Layout, read_small, sys};
+use crate::store::Store as _;
 
 /// The most bytes of an `index.json` that are read or written. It is held in memory once.
 const INDEX_LIMIT: u64 = 64 * 1024 * 1024;
@@ -31,19 +35,72 @@ const TURNS: usize = 64;
 
 impl Layout {
     pub(super) fn find_entry(&self, name: Option<&str>) -> Result<Descriptor, StoreError> {
+        let mut entries = self.find_entries(name)?;
+        if entries.len() == 1 {
+            return Ok(entries.remove(0));
+        }
+        let platforms = entries.iter().take(20).map(|entry| {
+            let platform = entry.platform.as_ref().map(ToString::to_string);
+            format!("{:?} ({})", platform.unwrap_or_default(), entry.digest)
+        });
+        let platforms: Vec<String> = platforms.collect();
+        let why = format!("there is an image for each of {}", platforms.join(", "));
+        Err(self.not_found(StoreErrorKind::Ambiguous, &why))
+    }
+
+    /// The entry of that name, or several that are each for a platform.
+    pub(super) fn find_entries(&self, name: Option<&str>) -> Result<Vec<Descriptor>, StoreError> {
         let bytes = self.read_index()?;
         let index = self.parse_index(&bytes)?;
-        let entry = index.choose(name).map_err(|(kind, why)| {
-            let what = format!("image layout {}: {why}", self.path().display());
-            StoreError::new(kind, what)
-        })?;
-        serde_json::from_str(entry.get()).map_err(|error| {
-            let path = self.index_path();
-            StoreError::new(
-                StoreErrorKind::NotALayout,
-                format!("read {}: invalid descriptor: {error}", path.display()),
-            )
-        })
+        let entries = match index.choose(name) {
+            Ok(entries) => entries,
+            Err((StoreErrorKind::NoSuchName, why)) => {
+                let unnamed = name.and_then(|name| self.find_manifest(name).transpose());
+                let missing = || Err(self.not_found(StoreErrorKind::NoSuchName, &why));
+                return unnamed.unwrap_or_else(missing).map(|found| vec![found]);
+            }
+            Err((kind, why)) => return Err(self.not_found(kind, &why)),
+        };
+        let read = |entry: &&RawValue| {
+            serde_json::from_str(entry.get()).map_err(|error| {
+                let path = self.index_path();
+                StoreError::new(
+                    StoreErrorKind::NotALayout,
+                    format!("read {}: invalid descriptor: {error}", path.display()),
+                )
+            })
+        };
+        entries.iter().map(read).collect()
+    }
+
+    /// A manifest that no entry has, by its digest: an image of an index is one.
+    fn find_manifest(&self, name: &str) -> Result<Option<Descriptor>, StoreError> {
+        let Some(digest) = as_digest(name) else {
+            return Ok(None);
+        };
+        let Some(blob) = self.open(&digest, 0)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        let limit = Limits::default().document;
+        let read = blob.take(limit + 1).read_to_end(&mut bytes);
+        read.map_err(|error| sys::failed("read", &self.blob_path(&digest), &error))?;
+        match Document::parse_as(bytes, Declared::ContentType(None), &digest) {
+            Ok(document) => Ok(Some(document.descriptor())),
+            Err(error @ DocumentError::Digest { .. }) => {
+                let what = format!("image layout {}: {error}", self.path().display());
+                Err(StoreError::new(StoreErrorKind::Damaged, what))
+            }
+            // Another blob, or a large one.
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn not_found(&self, kind: StoreErrorKind, why: &str) -> StoreError {
+        StoreError::new(
+            kind,
+            format!("image layout {}: {why}", self.path().display()),
+        )
     }
 
     pub(super) fn tag_entry(

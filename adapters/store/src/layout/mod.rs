@@ -330,6 +330,10 @@ impl Store for Layout {
         self.find_entry(name)
     }
 
+    fn find_all(&self, name: Option<&str>) -> Result<Vec<Descriptor>, StoreError> {
+        self.find_entries(name)
+    }
+
     fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError> {
         self.tag_entry(name, descriptor)
     }

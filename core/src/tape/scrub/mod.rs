@@ -182,7 +182,8 @@ impl Scrub {
             | StoreForm::Busy(_)
             | StoreForm::Hashed(_)
             | StoreForm::Written
-            | StoreForm::Found(_) => form,
+            | StoreForm::Found(_)
+            | StoreForm::Several(_) => form,
         }
     }
 

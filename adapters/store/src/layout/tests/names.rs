@@ -1,6 +1,6 @@
 //! Names in `index.json`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -380,4 +380,106 @@ fn many_may_create_the_same_layout() {
         index(&layout)["manifests"].as_array().expect("list").len(),
         8
     );
+}
+
+/// One name, and an image for each of several platforms: a question that a platform answers.
+#[test]
+fn one_name_for_several_platforms() {
+    let (_dir, layout) = fresh();
+    let entry = |content: &str, name: Option<&str>, arch: Option<&str>| {
+        let mut entry = json!({"mediaType": MANIFEST, "digest": digest(content), "size": 1});
+        if let Some(name) = name {
+            entry["annotations"] = json!({REF_NAME: name});
+        }
+        if let Some(arch) = arch {
+            entry["platform"] = json!({"os": "linux", "architecture": arch});
+        }
+        entry
+    };
+    let (amd64, arm64) = (Some("amd64"), Some("arm64"));
+    let v1 = Some("v1");
+    // (entries, name, how many are found, or how it is refused)
+    type Row = (
+        Vec<Value>,
+        Option<&'static str>,
+        Result<usize, StoreErrorKind>,
+    );
+    let two = |name| vec![entry("a", name, amd64), entry("b", name, arm64)];
+    let table: Vec<Row> = vec![
+        (two(v1), v1, Ok(2)),
+        (two(v1), None, Ok(2)),
+        (two(None), None, Ok(2)),
+        (
+            vec![entry("a", v1, amd64), entry("a", v1, arm64)],
+            v1,
+            Ok(1),
+        ),
+        (
+            vec![entry("a", v1, None), entry("a", Some("v2"), None)],
+            None,
+            Ok(1),
+        ),
+        (
+            vec![entry("a", v1, amd64), entry("b", Some("v2"), arm64)],
+            None,
+            Err(StoreErrorKind::Ambiguous),
+        ),
+        (
+            vec![entry("a", v1, amd64), entry("b", None, arm64)],
+            None,
+            Err(StoreErrorKind::Ambiguous),
+        ),
+        (
+            vec![entry("a", v1, amd64), entry("b", v1, None)],
+            v1,
+            Err(StoreErrorKind::Ambiguous),
+        ),
+        (two(None), v1, Err(StoreErrorKind::NoSuchName)),
+    ];
+    for (entries, name, expected) in table {
+        write_index(&layout, &json!({"schemaVersion": 2, "manifests": entries}));
+        let found = layout.find_all(name);
+        let found = found.map(|it| it.len()).map_err(|error| error.kind());
+        assert_eq!(found, expected, "{entries:?} {name:?}");
+        // Who wants one is not given any of several.
+        let one = layout.find(name).map(|_| 1).map_err(|error| error.kind());
+        let expected = match expected {
+            Ok(2) => Err(StoreErrorKind::Ambiguous),
+            other => other,
+        };
+        assert_eq!(one, expected, "{entries:?} {name:?}");
+    }
+}
+
+/// A digest stands for its content, never for an entry that is called like it.
+#[test]
+fn a_digest_is_not_the_name_of_something_else() {
+    let (_dir, layout) = fresh();
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "layers": [],
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest("{}"), "size": 2},
+    });
+    let manifest = manifest.to_string();
+    let there = sha256(manifest.as_bytes());
+    layout.put(&there, manifest.as_bytes()).expect("put");
+    layout.put(&sha256(b"{}"), b"{}").expect("put");
+    let liar = json!({
+        "mediaType": MANIFEST, "digest": digest("other"), "size": 5,
+        "annotations": {REF_NAME: there.to_string(), CONTAINERD: digest("absent")},
+    });
+    write_index(&layout, &json!({"schemaVersion": 2, "manifests": [liar]}));
+    // No entry has it, as those of an index have none.
+    let found = layout.find(Some(&there.to_string())).expect("a manifest");
+    assert_eq!((found.digest, found.size), (there, manifest.len() as u64));
+    assert_eq!(found.media_type, MANIFEST);
+    // Neither a configuration nor what is not there.
+    for content in ["{}", "absent"] {
+        let error = layout.find(Some(&digest(content))).expect_err(content);
+        assert_eq!(error.kind(), StoreErrorKind::NoSuchName, "{content}");
+    }
+    let named = layout.find(Some(&digest("other"))).expect("an entry");
+    assert_eq!(named.digest.to_string(), digest("other"));
+    fs::write(layout.blob_path(&sha256(b"{}")), manifest).expect("write");
+    let error = layout.find(Some(&digest("{}"))).expect_err("damaged");
+    assert_eq!(error.kind(), StoreErrorKind::Damaged);
 }
