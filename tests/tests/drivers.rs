@@ -18,6 +18,7 @@ use windlass_tests::certs::Ca;
 use windlass_tests::drivers::{
     Ask, Driver, Faults, PASSWORD, Setup, Shelf, Watch, gets_blob, puts_blob, serve,
 };
+use windlass_tests::hostile::{Hostile, Reply};
 use windlass_tests::images::noise;
 use windlass_tests::registry::{self, Version};
 use windlass_tests::tokens::Tokens;
@@ -32,6 +33,7 @@ through_both!(
     an_index_and_one_of_its_images,
     basic,
     bearer,
+    a_token_that_cannot_be_sent,
     storage_gets_no_token,
     a_real_registry,
     a_real_registry_with_tokens,
@@ -259,6 +261,34 @@ fn there_and_back<D: Driver>(server: &Server) {
             model.note(&target, entry.status, entry.at);
         }
     });
+}
+
+/// Whatever the HTTP library would make of it: it is the token service's mistake.
+fn a_token_that_cannot_be_sent<D: Driver>() {
+    for token in [
+        "s3cret\\r\\nX-Evil: 1",
+        "s3cret\\tx",
+        "s3crét",
+        "s3cret\\u0085",
+    ] {
+        let server = Hostile::start(move |request| {
+            let host = request.header("host").unwrap();
+            let realm = format!("Bearer realm=\"http://{host}/token\",service=\"s\"");
+            match request.path() {
+                "/token" => Reply::new(200).body(format!(r#"{{"token":"{token}"}}"#)),
+                _ => Reply::new(401).header("WWW-Authenticate", realm),
+            }
+        });
+        let client = D::new(&Setup::new());
+        let failure = client.run(Ask::resolve(&server.reference("a:v1")));
+        let failure = failure.unwrap_err();
+        let said = failure.to_string();
+        assert_eq!(failure.first().kind(), ErrorKind::Refused, "{said}");
+        assert!(said.contains("/token"), "{said}");
+        assert!(said.contains("a token that no header can carry"), "{said}");
+        assert!(!said.contains("s3cr"), "{said}");
+        assert_eq!(server.requests().len(), 2, "nothing is sent with it");
+    }
 }
 
 fn storage_gets_no_token<D: Driver>() {

@@ -648,6 +648,35 @@ fn pull_from(registry: &Hostile) -> (Windlass, Layout) {
     (Windlass::new(words), out)
 }
 
+/// A token that no header can carry is the token service's mistake, and is said to be. It is not shown.
+#[test]
+fn a_token_that_cannot_be_sent_is_the_services_mistake() {
+    for token in [
+        "s3cret\\r\\nX-Evil: 1",
+        "s3cret\\n",
+        "s3cret\\u0000",
+        "s3cret\\u007f",
+        "s3cret\\té",
+        "s3cretÿ",
+    ] {
+        let tokens = Hostile::start(move |_| {
+            Reply::new(200).body(format!(r#"{{"token":"{token}","expires_in":300}}"#))
+        });
+        let realm = format!("{}/token", tokens.url());
+        let (registry, _) = token_registry(realm.clone());
+        let (pull, out) = pull_from(&registry);
+        let done = pull.args(["--trace"]).retries(3).run();
+        done.failed(REFUSED, "a token that no header can carry");
+        assert!(done.stderr.contains(&realm), "{token}: {done}");
+        done.tells_nobody(&["s3cret"]);
+        assert_eq!(tokens.requests().len(), 1, "{token}: it is asked once");
+        let heard = registry.requests();
+        assert!(heard.iter().all(|it| it.header("authorization").is_none()));
+        assert!(heard.iter().all(|it| it.header("x-evil").is_none()));
+        assert!(!out.path.exists(), "{token}");
+    }
+}
+
 /// Design §4, realm policy: a realm on another host is asked without credentials, and a warning
 /// names the setting; with the setting it gets them.
 #[test]

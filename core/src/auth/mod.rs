@@ -30,7 +30,7 @@ use self::look::Pinged;
 use self::tokens::{bearer, withheld};
 use crate::credential::{CredentialAnswer, Secret};
 use crate::error::{AuthError, Error, RequestLine};
-use crate::op::{Site, Token, basic};
+use crate::op::{Site, Token, basic, can_be_sent};
 use crate::reference::Repository;
 use crate::registry::{Origin, Registry};
 use crate::scope::Scopes;
@@ -399,7 +399,7 @@ fn checked(answer: CredentialAnswer) -> CredentialAnswer {
         CredentialAnswer::Basic { username, .. } if username.contains(':') => {
             CredentialAnswer::Failed("the user name has a `:`, which Basic cannot carry".into())
         }
-        CredentialAnswer::Bearer(secret) if HeaderValue::from_str(secret.expose()).is_err() => {
+        CredentialAnswer::Bearer(secret) if !can_be_sent(secret.expose()) => {
             CredentialAnswer::Failed("the token has characters that no header can carry".into())
         }
         CredentialAnswer::Failed(why) => CredentialAnswer::Failed(urls::hidden(&why)),

@@ -543,9 +543,11 @@ fn credentials_that_cannot_be_sent() {
         username: "a:b".into(),
         password: Secret::new("x"),
     };
-    for answer in [colon, CredentialAnswer::Bearer(Secret::new("a\nb"))] {
+    let bearer = |token: &str| CredentialAnswer::Bearer(Secret::new(token));
+    for answer in [colon, bearer("a\nb"), bearer("a\tb"), bearer("é")] {
         assert!(matches!(checked(answer), CredentialAnswer::Failed(_)));
     }
+    assert_eq!(checked(bearer("a b")), bearer("a b"));
 }
 
 /// SEC-05: realms and scopes are the registry's choice, and so how many tokens it can have us hold.

@@ -39,7 +39,7 @@ use super::done::{
 use crate::call::{Call, Expect, Job};
 use crate::digest::Digest;
 use crate::header::{Challenge, challenges, warnings};
-use crate::op::basic;
+use crate::op::{basic, can_be_sent};
 use crate::said;
 use crate::secrets::{Secrets, at_least, len_in_url};
 use crate::shown::{filler, urls};
@@ -159,7 +159,7 @@ impl Scrub {
     fn token(&mut self, secret: &str) -> String {
         let number = self.secrets.learn(secret);
         let mut token = at_least(number, 0);
-        if HeaderValue::from_str(secret).is_err() {
+        if !can_be_sent(secret) {
             token.push('\n');
         }
         token
