@@ -26,7 +26,7 @@ pub use warning::warnings;
 /// The headers of an answer that have a meaning in this protocol. All others are dropped when an
 /// answer comes, so that none can be read that is not in this list; and what is in it stands on
 /// tapes, scrubbed. Some are for operations that do not exist yet.
-pub(crate) static READ: [HeaderName; 16] = [
+pub(crate) static READ: [HeaderName; 17] = [
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
@@ -37,6 +37,7 @@ pub(crate) static READ: [HeaderName; 16] = [
     header::WWW_AUTHENTICATE,
     header::RETRY_AFTER,
     header::DATE,
+    header::ETAG,
     header::WARNING,
     header::ACCEPT_RANGES,
     HeaderName::from_static("docker-content-digest"),

@@ -14,6 +14,8 @@ use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::event::Event;
 use crate::graph::{Copying, End, Tally};
+use crate::op::Site;
+use crate::reference::Tag;
 use crate::retry::Decision;
 use crate::rng::Rng;
 use crate::steps::{Step, Steps};
@@ -21,7 +23,7 @@ use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::task::{Copy, Failure, Foreign, Place, Platforms, Task, TaskId, TaskKind};
 use crate::time::Time;
 use crate::wire::Wire;
-use crate::work::{self, Owner, Work, WorkKey};
+use crate::work::{self, NodeId, Owner, Work, WorkKey};
 
 /// The machine. See the crate's documentation for its contract.
 #[derive(Debug)]
@@ -41,6 +43,9 @@ pub struct Session {
     /// How many works may hold a partial open.
     pub(crate) room: usize,
     pub(crate) tasks: BTreeMap<TaskId, Copying>,
+    /// Lists of what refers to a subject that are being written, and who wants to write each: the first
+    /// one does.
+    pub(crate) lists: BTreeMap<(Site, Tag), VecDeque<(TaskId, NodeId)>>,
     events: VecDeque<(TaskId, Event)>,
 }
 
@@ -79,6 +84,7 @@ impl Session {
             unopened: VecDeque::new(),
             room: work::OPEN,
             tasks: BTreeMap::new(),
+            lists: BTreeMap::new(),
             events: VecDeque::new(),
         }
     }
@@ -379,6 +385,7 @@ impl Session {
             let Some(task) = self.tasks.remove(&id) else {
                 continue;
             };
+            self.leave_lists(id);
             let result = task.ending.expect("only ending tasks are listed");
             self.events.push_back((id, Event::Finished(result)));
         }
@@ -404,6 +411,7 @@ impl Copying {
             by_digest: BTreeMap::new(),
             blobs: BTreeMap::new(),
             left_out: BTreeMap::new(),
+            unlisted: Vec::new(),
             held: 0,
             report: Tally::NONE,
             exchanges: BTreeSet::new(),

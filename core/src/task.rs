@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::descriptor::Descriptor;
-use crate::error::Error;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind};
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::store::StoreId;
@@ -177,10 +178,28 @@ pub struct Report {
     pub left_out: u64,
     /// The first [`LISTED`](Self::LISTED) of them: media type, digest and size.
     pub left_out_layers: Vec<Descriptor>,
+    /// Manifests that are where they were to go, but could not be added to the list of what refers to
+    /// their subjects at a registry that has no referrers API: the first [`LISTED`](Self::LISTED).
+    pub unlisted: Vec<Unlisted>,
+}
+
+/// A manifest that is about another one, and that is not found by those who look for what refers to that
+/// one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Unlisted {
+    /// The manifest.
+    pub digest: Digest,
+    /// What it is about.
+    pub subject: Digest,
+    /// What sort of error stood in the way.
+    pub kind: ErrorKind,
+    /// The error.
+    pub why: String,
 }
 
 impl Report {
-    /// How many layers are listed at the most.
+    /// How many there are at the most in each of its lists.
     pub const LISTED: usize = 100;
 }
 

@@ -108,6 +108,9 @@ fn finished(report: &Report) -> String {
     if report.left_out > 0 {
         write!(line, ", {} left out", report.left_out).expect("a string takes everything");
     }
+    if !report.unlisted.is_empty() {
+        write!(line, ", {} unlisted", report.unlisted.len()).expect("a string takes everything");
+    }
     line
 }
 

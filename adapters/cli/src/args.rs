@@ -64,6 +64,8 @@ pull, push, copy:
   blobsPresent              there already
   layersLeftOut             foreign layers that were not moved
   leftOut                   the first 100 of them: mediaType, digest, size
+  unlisted                  manifests with a subject that the registry has, but that could not be
+                            added to its list of what refers to it: digest, subject, why
   seconds                   how long it took
 digest:
   reference                 as given

@@ -86,6 +86,7 @@ fn json() {
             "seconds",
             "size",
             "source",
+            "unlisted",
         ];
         assert_eq!(field_names(&report), documented, "{words:?}");
         assert_eq!(report["source"], **source);

@@ -99,6 +99,7 @@ impl Session {
             Stage::Finding
             | Stage::Loading
             | Stage::Putting
+            | Stage::Listing
             | Stage::Comparing
             | Stage::Naming
             | Stage::Done => {}
@@ -172,6 +173,7 @@ impl Session {
             Stage::Finding
             | Stage::Loading
             | Stage::Putting
+            | Stage::Listing
             | Stage::Comparing
             | Stage::Naming
             | Stage::Done => {}

@@ -7,13 +7,14 @@
 //! ```text
 //!  root:  Finding ─▶ Loading ─▶ Asking ─┬─ the name stands for it ─────────────▶ over
 //!                                       └─▶ Open (children under way) ─▶ Putting ─▶ Naming ─▶ over
-//!  child:            Loading ─▶ Open ─┬─▶ Putting ─▶ Done
+//!  child:            Loading ─▶ Open ─┬─▶ Putting ─▶ Done   (either may be Listing after Putting)
 //!                                     └─ it is there with everything below ─▶ Done
 //! ```
 
 mod asking;
 mod children;
 mod document;
+mod listing;
 mod putting;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use self::listing::Listing;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -30,7 +32,7 @@ use crate::reference::{Reference, Repository, Target};
 use crate::scope::Scopes;
 use crate::session::Session;
 use crate::store::{StoreAnswer, StoreError, StoreId, StoreOp};
-use crate::task::{Failure, Foreign, Platforms, Report, TaskId};
+use crate::task::{Failure, Foreign, Platforms, Report, TaskId, Unlisted};
 use crate::time::Time;
 use crate::wire::ExchangeId;
 use crate::work::{How, NodeId, Owner};
@@ -68,6 +70,8 @@ pub(crate) struct Copying {
     pub(crate) left_out: BTreeMap<Digest, Descriptor>,
     /// Bytes of the documents held.
     pub(crate) held: u64,
+    /// Manifests that could not be listed at their subjects.
+    pub(crate) unlisted: Vec<Unlisted>,
     pub(crate) report: Tally,
     pub(crate) exchanges: BTreeSet<ExchangeId>,
     pub(crate) steps: usize,
@@ -109,6 +113,8 @@ pub(crate) struct Node {
     distrust: bool,
     /// It stands for a blob that came with its descriptor, not for a manifest.
     embedded: Option<Digest>,
+    /// How it is listed at its subject, while it is.
+    listing: Option<Listing>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -118,6 +124,8 @@ enum Stage {
     Asking,
     Open,
     Putting,
+    /// It is put, and is being listed at its subject.
+    Listing,
     /// Looking at the image's configuration, to compare its platform.
     Comparing,
     Naming,
@@ -233,7 +241,10 @@ impl Session {
             (Stage::Naming, StoreAnswer::Written) => self.complete(task),
             // It, or what is above it, was found at the destination meanwhile.
             (Stage::Done, _) => {}
-            (Stage::Open | Stage::Putting, StoreAnswer::Loaded(_) | StoreAnswer::Absent) => {}
+            (
+                Stage::Open | Stage::Putting | Stage::Listing,
+                StoreAnswer::Loaded(_) | StoreAnswer::Absent,
+            ) => {}
             (stage, answer) => {
                 let answer = answer.name();
                 let what = format!("the store answered {stage:?} with {answer}");
@@ -256,13 +267,16 @@ impl Session {
         if copying.ending.is_some() {
             return;
         }
+        let result = result.expect("only the moving of blobs is lost");
+        if copying.nodes[node.0].stage == Stage::Listing {
+            return self.listing_settled(task, node, result);
+        }
         let outcome = match result {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(error)) => return self.fail(task, error),
-            None => unreachable!("only the moving of blobs is lost"),
+            Ok(outcome) => outcome,
+            Err(error) => return self.fail(task, error),
         };
         match outcome {
-            Outcome::Document(document) => self.got(task, node, *document),
+            Outcome::Document { document, .. } => self.got(task, node, *document),
             Outcome::Found {
                 digest,
                 size,
@@ -271,13 +285,15 @@ impl Session {
                 self.found(task, node, digest, size, media_type);
             }
             Outcome::Absent => self.absent(task, node),
-            Outcome::Put => self.put(task, node),
+            Outcome::Put { listed: true } => self.put(task, node),
+            Outcome::Put { listed: false } => self.put_unlisted(task, node),
             Outcome::Childless(error) => self.heal(task, node, error),
             Outcome::Fetched { .. }
             | Outcome::Present
             | Outcome::Mounted
             | Outcome::Opened(_)
             | Outcome::Sent
+            | Outcome::Outdated
             | Outcome::Granted(_) => unreachable!("no manifest asks for this"),
         }
     }
@@ -374,6 +390,7 @@ impl Node {
             healed: Healed::Not,
             distrust: false,
             embedded: None,
+            listing: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::manifest::replace_lone_surrogates;
 use crate::op::{ManifestPut, Operation};
 use crate::platform::{self, Platform};
 use crate::reference::Target;
+use crate::referrers;
 use crate::session::Session;
 use crate::store::StoreOp;
 use crate::task::{Platforms, Report, TaskId};
@@ -55,6 +56,7 @@ impl Session {
         };
         let (bytes, digest) = (document.bytes().clone(), document.digest().clone());
         let descriptor = Descriptor::new(document.media_type(), digest, descriptor.size);
+        let subject = referrers::subject(document).map(|subject| subject.digest.clone());
         match copying.destination.clone() {
             Some(End::Store { store, .. }) => {
                 let op = StoreOp::Put {
@@ -74,6 +76,8 @@ impl Session {
                     target,
                     descriptor,
                     bytes,
+                    subject,
+                    replaces: None,
                 };
                 self.node_exchange(task, node, site, Operation::ManifestPut(op));
             }
@@ -91,10 +95,22 @@ impl Session {
             this.stage = Stage::Done;
             return self.blob_settled(task, &digest, Ok(How::Present));
         }
-        if let Some(descriptor) = &this.descriptor {
+        self.stored(task, node);
+        self.is_put(task, node);
+    }
+
+    pub(super) fn stored(&mut self, task: TaskId, node: NodeId) {
+        let Some(copying) = self.tasks.get(&task) else {
+            return;
+        };
+        if let Some(descriptor) = &copying.nodes[node.0].descriptor {
             let (digest, size) = (descriptor.digest.clone(), descriptor.size);
             self.event(task, Event::Stored { digest, size });
         }
+    }
+
+    /// Goes on after a node was put and, if it had to be, listed.
+    pub(super) fn is_put(&mut self, task: TaskId, node: NodeId) {
         if node != ROOT {
             return self.done(task, node);
         }
@@ -216,6 +232,7 @@ impl Session {
             present,
             left_out: left_out.clone().count() as u64,
             left_out_layers: left_out.take(Report::LISTED).cloned().collect(),
+            unlisted: core::mem::take(&mut copying.unlisted),
         }));
     }
 }

@@ -80,7 +80,10 @@ impl ManifestGet {
             Target::Digest(digest) => Document::parse_as(bytes, declared, digest),
         };
         match parsed {
-            Ok(document) => Verdict::Done(Outcome::Document(document.into())),
+            Ok(document) => Verdict::Done(Outcome::Document {
+                document: document.into(),
+                etag: etag(&answer),
+            }),
             Err(DocumentError::Digest { .. }) if !self.again && !answer.says_an_error() => {
                 self.again = true;
                 Verdict::Next(Operation::ManifestGet(self))
@@ -125,6 +128,15 @@ impl ManifestGet {
     }
 }
 
+/// The `ETag`, if it is a strong one: others do not fit a condition (RFC 9110 section 13.1.1).
+fn etag(answer: &Answer) -> Option<String> {
+    /// More than a digest and its quotes.
+    const LONGEST: usize = 200;
+    let etag = answer.header(header::ETAG)?;
+    let is_strong = etag.len() > 1 && etag.starts_with('"') && etag.ends_with('"');
+    (is_strong && etag.len() <= LONGEST).then(|| etag.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{answer, site};
@@ -140,7 +152,7 @@ mod tests {
 
     fn shown(verdict: Verdict) -> String {
         match verdict {
-            Verdict::Done(Outcome::Document(document)) => document.media_type().into(),
+            Verdict::Done(Outcome::Document { document, .. }) => document.media_type().into(),
             Verdict::Done(outcome) => format!("{outcome:?}"),
             Verdict::Failed(error) => format!("{:?}", error.kind()),
             Verdict::Next(Operation::ManifestGet(op)) if op.again => "again".into(),
@@ -211,6 +223,21 @@ mod tests {
             let op = get(target.clone(), descriptor.clone());
             let found = shown(op.answer(answer(*status, &[*header], body.as_bytes())));
             assert_eq!(found, *expected, "{row}");
+        }
+    }
+
+    #[test]
+    fn etags() {
+        let long = format!("\"{}\"", "x".repeat(200));
+        for (said, expected) in [
+            ("\"a\"", Some("\"a\"")),
+            ("W/\"a\"", None),
+            ("a", None),
+            ("\"", None),
+            (&long, None),
+        ] {
+            let found = etag(&answer(200, &[("etag", said)], b""));
+            assert_eq!(found.as_deref(), expected, "{said}");
         }
     }
 

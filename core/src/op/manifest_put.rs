@@ -1,13 +1,15 @@
 //! `PUT /v2/<name>/manifests/<reference>` (PUSHM-01).
 
 use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 
 use super::{Answer, Draft, Outcome, Site, Verdict};
 use crate::call::{Expect, Payload};
 use crate::descriptor::Descriptor;
+use crate::digest::Digest;
 use crate::reference::Target;
 
 /// Sends a manifest, byte for byte as it is.
@@ -17,6 +19,10 @@ pub(crate) struct ManifestPut {
     pub(crate) target: Target,
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Arc<[u8]>,
+    /// The document that it is about.
+    pub(crate) subject: Option<Digest>,
+    /// The `ETag` of what it is to replace: if that is not there any more, nothing is.
+    pub(crate) replaces: Option<String>,
 }
 
 impl ManifestPut {
@@ -24,6 +30,9 @@ impl ManifestPut {
         let url = self.site.url(&format!("manifests/{}", self.target));
         let mut draft = Draft::new(Method::PUT, url, Expect::Head)
             .with(header::CONTENT_TYPE, &self.descriptor.media_type);
+        if let Some(etag) = &self.replaces {
+            draft = draft.with(header::IF_MATCH, etag);
+        }
         draft.payload = Payload::Bytes(self.bytes.clone());
         draft
     }
@@ -37,8 +46,13 @@ impl ManifestPut {
                 Some(said) if said != *ours => Verdict::Failed(
                     answer.peer(format!("says it stored {said}, but was sent {ours}")),
                 ),
-                Some(_) | None => Verdict::Done(Outcome::Put),
+                Some(_) | None => Verdict::Done(Outcome::Put {
+                    listed: self.is_listed(answer),
+                }),
             };
+        }
+        if self.replaces.is_some() && answer.status == StatusCode::PRECONDITION_FAILED {
+            return Verdict::Done(Outcome::Outdated);
         }
         let failure = answer.failure(&format!(
             "repository `{}/{}`",
@@ -52,24 +66,39 @@ impl ManifestPut {
         }
         Verdict::Failed(failure)
     }
+
+    /// Whether the registry lists it with what refers to its subject (RFR-01).
+    fn is_listed(&self, answer: &Answer) -> bool {
+        let Some(subject) = &self.subject else {
+            return true;
+        };
+        let said = answer.header("oci-subject");
+        said.is_some_and(|said| said.parse().as_ref() == Ok(subject))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::string::{String, ToString as _};
+    use std::string::ToString as _;
 
     use super::super::testing::{answer, site};
     use super::*;
-    use crate::digest::{Algorithm, Digest};
+    use crate::digest::Algorithm;
 
-    fn put(status: u16, headers: &[(&'static str, &str)], code: &str) -> String {
-        let digest = Digest::of(Algorithm::Sha256, b"x");
-        let op = ManifestPut {
+    fn of(bytes: &[u8]) -> ManifestPut {
+        let digest = Digest::of(Algorithm::Sha256, bytes);
+        ManifestPut {
             site: site(),
             target: Target::Digest(digest.clone()),
-            descriptor: Descriptor::new("a/b", digest, 1),
-            bytes: Arc::from(&b"x"[..]),
-        };
+            descriptor: Descriptor::new("a/b", digest, bytes.len() as u64),
+            bytes: bytes.into(),
+            subject: None,
+            replaces: None,
+        }
+    }
+
+    fn put(status: u16, headers: &[(&'static str, &str)], code: &str) -> String {
+        let op = of(b"x");
         assert_eq!(op.draft().headers[header::CONTENT_TYPE], "a/b", "PUSHM-02");
         let body = format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#);
         match op.answer(&answer(status, headers, body.as_bytes())) {
@@ -82,6 +111,44 @@ mod tests {
         }
     }
 
+    /// RFR-01: only the subject's own digest says that the registry knows what it is about.
+    #[test]
+    fn who_lists_it() {
+        let subject = Digest::of(Algorithm::Sha256, b"subject");
+        let other = Digest::of(Algorithm::Sha256, b"other").to_string();
+        for (headers, expected) in [
+            (&[][..], false),
+            (&[("oci-subject", subject.as_str())], true),
+            (&[("oci-subject", other.as_str())], false),
+            (&[("oci-subject", "yes")], false),
+        ] {
+            let op = ManifestPut {
+                subject: Some(subject.clone()),
+                ..of(b"x")
+            };
+            let Verdict::Done(Outcome::Put { listed }) = op.answer(&answer(201, headers, b""))
+            else {
+                panic!("it was put")
+            };
+            assert_eq!(listed, expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_replaced() {
+        assert_eq!(of(b"x").draft().headers.get(header::IF_MATCH), None);
+        let conditional = || ManifestPut {
+            replaces: Some("\"a\"".into()),
+            ..of(b"x")
+        };
+        assert_eq!(conditional().draft().headers[header::IF_MATCH], "\"a\"");
+        let refused = answer(412, &[], b"");
+        let verdict = conditional().answer(&refused);
+        assert!(matches!(verdict, Verdict::Done(Outcome::Outdated)));
+        let verdict = of(b"x").answer(&refused);
+        assert!(matches!(verdict, Verdict::Failed(_)), "nothing was asked");
+    }
+
     #[test]
     fn answers() {
         let of = |bytes: &[u8], algorithm| Digest::of(algorithm, bytes).to_string();
@@ -89,13 +156,13 @@ mod tests {
         let theirs = of(b"y", Algorithm::Sha256);
         let other = of(b"y", Algorithm::Sha512);
         let named = |digest| put(201, &[("docker-content-digest", digest)], "");
-        assert_eq!(named(&ours), "Put", "PUSHM-04");
+        assert_eq!(named(&ours), "Put { listed: true }", "PUSHM-04");
         assert_eq!(named(&theirs), "Refused ", "PUSHM-04");
-        assert_eq!(named(&other), "Put", "PUSHM-04");
+        assert_eq!(named(&other), "Put { listed: true }", "PUSHM-04");
         for (status, code, expected) in [
-            (201, "", "Put"),
-            (200, "", "Put"),
-            (202, "", "Put"),
+            (201, "", "Put { listed: true }"),
+            (200, "", "Put { listed: true }"),
+            (202, "", "Put { listed: true }"),
             (400, "MANIFEST_BLOB_UNKNOWN", "childless Refused"),
             (404, "MANIFEST_BLOB_UNKNOWN", "childless NotFound"),
             (404, "BLOB_UNKNOWN", "childless NotFound"),

@@ -260,8 +260,11 @@ pub(crate) enum Verdict {
 /// What came of an operation.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The manifest or index.
-    Document(Box<Document>),
+    /// The manifest or index, and its strong `ETag` if it has one.
+    Document {
+        document: Box<Document>,
+        etag: Option<String>,
+    },
     /// A manifest is there; its digest, size and type as far as the registry said.
     Found {
         digest: Option<Digest>,
@@ -280,8 +283,11 @@ pub(crate) enum Outcome {
     Opened(Url),
     /// The blob was sent.
     Sent,
-    /// The manifest was taken.
-    Put,
+    /// The manifest was taken; whether the registry lists it with what refers to its subject, if it has
+    /// one.
+    Put { listed: bool },
+    /// What was to be replaced is not there any more.
+    Outdated,
     /// The manifest was refused because it refers to content that is not there.
     Childless(Error),
     /// A token.

@@ -62,6 +62,15 @@ pub fn on_foreign(image: &Image, media_type: &str, layer: &[u8], urls: &[&str]) 
     with_manifest(image, &manifest)
 }
 
+/// The same image, which says that it is an SBOM about another one.
+pub fn about(image: &Image, subject: &Image) -> Image {
+    let mut manifest: Value = serde_json::from_slice(&image.manifest).unwrap();
+    manifest["artifactType"] = "application/vnd.example.sbom".into();
+    manifest["annotations"] = serde_json::json!({ "of": "an image" });
+    manifest["subject"] = descriptor(OCI_MANIFEST, &subject.manifest);
+    with_manifest(image, &manifest)
+}
+
 /// The same image with another manifest.
 pub fn with_manifest(image: &Image, manifest: &Value) -> Image {
     let manifest = manifest.to_string().into_bytes();

@@ -1,4 +1,5 @@
-//! What is told about foreign layers that were not moved.
+//! What is told about the parts of an image that are not as they might be: foreign layers that were not
+//! moved, manifests that are not listed at their subjects.
 
 use serde_json::{Value, json};
 use windlass_core::Report;
@@ -34,6 +35,18 @@ pub(super) fn listed(report: &Report) -> Value {
             "mediaType": layer.media_type,
             "digest": layer.digest.as_str(),
             "size": layer.size,
+        })
+    });
+    described.collect()
+}
+
+/// The manifests that are not listed, for JSON.
+pub(super) fn unlisted(report: &Report) -> Value {
+    let described = report.unlisted.iter().map(|unlisted| {
+        json!({
+            "digest": unlisted.digest.as_str(),
+            "subject": unlisted.subject.as_str(),
+            "why": unlisted.why,
         })
     });
     described.collect()

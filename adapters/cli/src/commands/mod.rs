@@ -221,6 +221,7 @@ impl Context {
                 "blobsPresent": present,
                 "layersLeftOut": report.left_out,
                 "leftOut": left_out::listed(report),
+                "unlisted": left_out::unlisted(report),
                 "seconds": took.as_secs_f64(),
             })
             .to_string()

@@ -116,6 +116,16 @@ impl Model {
             return Err(Refusal::new(409, "DENIED", "the tag is immutable"));
         }
 
+        if let Some(known) = request.field(header::IF_MATCH)
+            && self.options.conditions
+            && !tags.iter().any(|tag| {
+                let there = repository.tags.get(tag);
+                there.is_some_and(|there| known == format!("\"{there}\""))
+            })
+        {
+            return Err(Refusal::new(412, "DENIED", "the tag has moved"));
+        }
+
         let mut answer = Answer::new(StatusCode::CREATED)
             .header("location", format!("/v2/{name}/manifests/{digest}"));
         answer = self.with_digest(answer, &digest);

@@ -53,6 +53,9 @@ pub struct Options {
     pub create_repositories: bool,
     /// Whether the referrers API exists (RFR-06: often it does not).
     pub referrers_api: bool,
+    /// Whether a manifest push with `If-Match` is refused with 412 if its tag has moved; otherwise the
+    /// condition is passed over, as by the CNCF server.
+    pub conditions: bool,
     /// What can be deleted; the rest is 405.
     pub deletes: Deletes,
     /// Whether `_catalog` exists.
@@ -91,6 +94,7 @@ impl Default for Options {
             immutable_tags: false,
             create_repositories: true,
             referrers_api: true,
+            conditions: false,
             deletes: Deletes::default(),
             catalog: true,
             pages: Pages::default(),

@@ -1,0 +1,243 @@
+//! The list of what refers to a document, as an index at a tag (the referrers tag schema).
+//!
+//! Responsible for the tag's name, for the entry of a document, and for adding an entry to a list of which
+//! nothing else may change. Must not know requests.
+
+use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::manifest::media_type::OCI_INDEX;
+use crate::manifest::{Content, Document};
+use crate::reference::Tag;
+
+/// The tag at which what refers to `subject` is listed (RFR-03).
+pub(crate) fn tag(subject: &Digest) -> Tag {
+    /// How much of each part there is room for: 32, a hyphen and 64 are less than 128.
+    const PARTS: (usize, usize) = (32, 64);
+    let part = |text: &str, most: usize| -> String {
+        let may_stay = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        let replaced = |c: char| if may_stay(c) { c } else { '-' };
+        text.chars().take(most).map(replaced).collect()
+    };
+    let algorithm = part(subject.algorithm_name(), PARTS.0);
+    let encoded = part(subject.encoded(), PARTS.1);
+    format!("{algorithm}-{encoded}")
+        .parse()
+        .expect("an algorithm begins with a letter or digit, and all else was replaced")
+}
+
+/// The document that another one is about.
+pub(crate) const fn subject(document: &Document) -> Option<&Descriptor> {
+    match document.content() {
+        Content::Image(image) => image.subject.as_ref(),
+        Content::Index(index) => index.subject.as_ref(),
+        Content::Artifact(artifact) => artifact.subject.as_ref(),
+    }
+}
+
+/// The entry of a document in the list: its type of artifact and its annotations stand there, too.
+pub(crate) fn entry(document: &Document) -> Descriptor {
+    let mut entry = document.descriptor();
+    let (artifact_type, annotations) = match document.content() {
+        Content::Image(image) => {
+            let own = image.artifact_type.as_ref().filter(|own| !own.is_empty());
+            let artifact_type = own.unwrap_or(&image.config.media_type);
+            (Some(artifact_type), &image.annotations)
+        }
+        Content::Index(index) => (index.artifact_type.as_ref(), &index.annotations),
+        Content::Artifact(artifact) => (artifact.artifact_type.as_ref(), &artifact.annotations),
+    };
+    entry.artifact_type = artifact_type.cloned();
+    entry.annotations.clone_from(annotations);
+    entry
+}
+
+/// Whether a list has an entry for this digest.
+///
+/// # Errors
+///
+/// If the document is no list: something else has the tag.
+pub(crate) fn lists(document: &Document, digest: &Digest) -> Result<bool, String> {
+    match document.content() {
+        Content::Index(index) if document.media_type() == OCI_INDEX => {
+            Ok(index.manifests.iter().any(|it| it.digest == *digest))
+        }
+        Content::Index(_) | Content::Image(_) | Content::Artifact(_) => {
+            let found = document.media_type();
+            Err(format!("what has the tag is no OCI index but {found}"))
+        }
+    }
+}
+
+/// The list with an entry more, as bytes. Every entry and member that is there stays, byte for byte and
+/// whatever it means (RFR-04).
+///
+/// # Errors
+///
+/// If it would become longer than `limit`, which others would refuse to read.
+pub(crate) fn with(
+    list: Option<&Document>,
+    entry: &Descriptor,
+    limit: u64,
+) -> Result<Vec<u8>, String> {
+    let new = br#"{"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}"#;
+    let bytes = list.map_or(new.as_slice(), |list| &list.bytes()[..]);
+    let bytes = added(bytes, entry).map_err(|error| format!("the list cannot be read: {error}"))?;
+    if bytes.len() as u64 > limit {
+        return Err(format!(
+            "the list would have {} bytes, more than the {limit} that are read",
+            bytes.len()
+        ));
+    }
+    Ok(bytes)
+}
+
+fn added(bytes: &[u8], entry: &Descriptor) -> serde_json::Result<Vec<u8>> {
+    let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(bytes)?;
+    let entries = members.get("manifests").map_or("null", |raw| raw.get());
+    let entries: Option<Vec<Box<RawValue>>> = serde_json::from_str(entries)?;
+    let mut entries = entries.unwrap_or_default();
+    entries.push(to_raw_value(entry)?);
+    members.insert("manifests".to_owned(), to_raw_value(&entries)?);
+    serde_json::to_vec(&members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Declared;
+
+    const EMPTY: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    const OTHER: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8b";
+
+    fn read(json: &str) -> Document {
+        let bytes = json.as_bytes().to_vec();
+        Document::parse(bytes, Declared::ContentType(None)).expect("a document")
+    }
+
+    #[test]
+    fn tags() {
+        let long = "test+algorithm+using+algorithm+separators+and+lots+of+characters+to+excercise+\
+            overall+truncation:alsoSome=InTheEncodedSectionToShowHyphenReplacementAndLotsAndLots\
+            OfCharactersToExcerciseEncodedTruncation";
+        let sha512 = format!("sha512:{}", "b".repeat(128));
+        let table = [
+            (EMPTY, EMPTY.replace(':', "-")),
+            (&sha512, format!("sha512-{}", "b".repeat(64))),
+            (
+                long,
+                "test-algorithm-using-algorithm-s-alsoSome-InTheEncodedSectionToShowHyphen\
+                    ReplacementAndLotsAndLot"
+                    .into(),
+            ),
+        ];
+        for (digest, expected) in table {
+            let digest: Digest = digest.parse().expect("a digest");
+            assert_eq!(tag(&digest).as_str(), expected, "RFR-03");
+        }
+    }
+
+    #[test]
+    fn entries() {
+        let descriptor = |media_type: &str| {
+            format!(r#"{{"mediaType":"{media_type}","digest":"{EMPTY}","size":2}}"#)
+        };
+        let image = |more: &str| {
+            let config = descriptor("a/config");
+            format!(
+                r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
+                    "config":{config},"layers":[]{more}}}"#
+            )
+        };
+        let index = |more: &str| {
+            format!(
+                r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json",
+                    "manifests":[]{more}}}"#
+            )
+        };
+        let subject_of = format!(r#","subject":{}"#, descriptor("a/b"));
+        let typed = r#","artifactType":"a/sbom","annotations":{"k":"v"}"#;
+        // (document, has a subject, type of artifact, annotations)
+        let table = [
+            (image(""), false, Some("a/config"), 0),
+            (image(&subject_of), true, Some("a/config"), 0),
+            (image(r#","artifactType":"""#), false, Some("a/config"), 0),
+            (image(typed), false, Some("a/sbom"), 1),
+            (index(&subject_of), true, None, 0),
+            (index(typed), false, Some("a/sbom"), 1),
+        ];
+        for (json, has_subject, artifact_type, annotations) in table {
+            let document = read(&json);
+            assert_eq!(subject(&document).is_some(), has_subject, "{json}");
+            let entry = entry(&document);
+            assert_eq!(entry.artifact_type.as_deref(), artifact_type, "{json}");
+            assert_eq!(entry.annotations.len(), annotations, "{json}");
+            assert_eq!(entry.digest, *document.digest());
+            assert_eq!(entry.size, json.len() as u64);
+        }
+    }
+
+    #[test]
+    fn an_entry_more_and_nothing_less() {
+        let digest: Digest = OTHER.parse().expect("a digest");
+        let entry = Descriptor::new("a/b", digest.clone(), 7);
+        let added = format!(r#"{{"mediaType":"a/b","digest":"{OTHER}","size":7}}"#);
+        let theirs = format!(
+            r#"{{"size":2, "digest":"{EMPTY}","mediaType":"a/b","x":1e3,"y":"\ud800","data":null}}"#
+        );
+        let list = |entries: &str, more: &str| {
+            format!(
+                r#"{{"manifests":{entries},"mediaType":"{OCI_INDEX}","schemaVersion":2{more}}}"#
+            )
+        };
+        // (list, what becomes of it)
+        let table = [
+            (None, list(&format!("[{added}]"), "")),
+            (Some(list("[]", "")), list(&format!("[{added}]"), "")),
+            (Some(list("null", "")), list(&format!("[{added}]"), "")),
+            (
+                Some(list(&format!("[{theirs}]"), r#","x":{"a":[1.50]}"#)),
+                list(&format!("[{theirs},{added}]"), r#","x":{"a":[1.50]}"#),
+            ),
+        ];
+        for (before, after) in table {
+            let before = before.as_deref().map(read);
+            if let Some(before) = &before {
+                assert_eq!(lists(before, &digest), Ok(false));
+            }
+            let bytes = with(before.as_ref(), &entry, 1000).expect("it is short");
+            let text = String::from_utf8(bytes).expect("UTF-8");
+            assert_eq!(text, after);
+            assert_eq!(lists(&read(&text), &digest), Ok(true));
+            let error = with(before.as_ref(), &entry, text.len() as u64 - 1);
+            assert!(error.expect_err("it is too long").contains("more than"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_list() {
+        let digest: Digest = EMPTY.parse().expect("a digest");
+        for (media_type, member) in [
+            (
+                "application/vnd.oci.image.manifest.v1+json",
+                format!(r#""config":{{"mediaType":"a/b","digest":"{EMPTY}","size":2}}"#),
+            ),
+            (
+                "application/vnd.docker.distribution.manifest.list.v2+json",
+                r#""manifests":[]"#.into(),
+            ),
+        ] {
+            let json = format!(r#"{{"schemaVersion":2,"mediaType":"{media_type}",{member}}}"#);
+            let error = lists(&read(&json), &digest).expect_err("it is no list");
+            assert!(error.contains(media_type), "{error}");
+        }
+    }
+}
