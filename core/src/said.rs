@@ -76,6 +76,12 @@ pub(crate) fn read(body: &[u8]) -> Said {
     }
 }
 
+/// Whether a body is one of an error, whatever came with it: it says so with a code.
+pub(crate) fn is_error(body: &[u8]) -> bool {
+    let said = read(body);
+    said.entries.iter().any(|entry| !entry.code.is_empty())
+}
+
 fn read_object(object: &Map<String, Value>) -> Said {
     if let Some(Value::Array(errors)) = object.get("errors") {
         return Said {

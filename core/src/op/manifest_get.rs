@@ -13,6 +13,7 @@ use crate::header::{content_type, encoding};
 use crate::manifest::media_type::accept;
 use crate::manifest::{Declared, Document, DocumentError};
 use crate::reference::Target;
+use crate::said;
 
 /// Fetches a manifest or index and verifies it.
 #[derive(Clone, Debug)]
@@ -84,7 +85,7 @@ impl ManifestGet {
                 document: document.into(),
                 etag: etag(&answer),
             }),
-            Err(DocumentError::Digest { .. }) if !self.again && !answer.says_an_error() => {
+            Err(DocumentError::Digest { .. }) if !self.again && !said::is_error(answer.bytes()) => {
                 self.again = true;
                 Verdict::Next(Operation::ManifestGet(self))
             }

@@ -32,7 +32,7 @@ pub(crate) use self::manifest_get::ManifestGet;
 pub(crate) use self::manifest_head::ManifestHead;
 pub(crate) use self::manifest_put::ManifestPut;
 pub(crate) use self::ping::Ping;
-pub(crate) use self::token::{Grant, Token, TokenCredential, basic, can_be_sent};
+pub(crate) use self::token::{Grant, Token, TokenCredential, basic, can_be_sent, is_no_grant};
 use crate::call::{Expect, Payload, Received, TransferId};
 use crate::digest::Digest;
 use crate::error::{AuthError, Error, NotFound, Refusal, RequestLine, Said};
@@ -141,15 +141,9 @@ impl Answer {
         self.header("docker-content-digest")?.parse().ok()
     }
 
-    /// Whether the body is one of an error, whatever the status: it says so with a code.
-    pub(crate) fn says_an_error(&self) -> bool {
-        let entries = self.said().entries;
-        entries.iter().any(|entry| !entry.code.is_empty())
-    }
-
     /// The error that an answer with 200 is if its body is one of an error.
     pub(crate) fn error_with_200(&self, what: &str) -> Option<Error> {
-        if !self.says_an_error() {
+        if !said::is_error(self.bytes()) {
             return None;
         }
         let said = self.said();

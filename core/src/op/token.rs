@@ -17,6 +17,7 @@ use crate::descriptor::carried;
 use crate::error::{AuthError, Error};
 use crate::header::{date, rfc3339};
 use crate::manifest::replace_lone_surrogates;
+use crate::said;
 use crate::scope::Scopes;
 use crate::shown::escape;
 use crate::uri::Url;
@@ -60,6 +61,24 @@ struct Said {
     expires_in: Option<Value>,
     #[serde(default, deserialize_with = "carried")]
     issued_at: Option<String>,
+}
+
+impl Said {
+    fn read(body: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(&replace_lone_surrogates(body))
+    }
+
+    /// If both are there and differ, `access_token` is what Go clients take (V-B).
+    fn token(self) -> Option<String> {
+        let mut tokens = [self.access_token, self.token].into_iter().flatten();
+        tokens.find(|token| !token.is_empty())
+    }
+}
+
+/// Whether a good answer is no grant, but says an error.
+pub(crate) fn is_no_grant(body: &[u8]) -> bool {
+    let has_none = |said: Said| said.token().is_none();
+    Said::read(body).is_ok_and(has_none) && said::is_error(body)
 }
 
 impl Token {
@@ -137,24 +156,18 @@ impl Token {
         if answer.flaw.is_some() {
             return Verdict::Failed(answer.peer("sent more than a token"));
         }
-        let json = replace_lone_surrogates(answer.bytes());
-        let Ok(said) = serde_json::from_slice::<Said>(&json) else {
+        let Ok(said) = Said::read(answer.bytes()) else {
             return Verdict::Failed(answer.peer("sent no token: the answer is not a JSON object"));
         };
         let life = life(&said, date(&answer.headers));
-        // V-B: if both are there and differ, `access_token` is what Go clients take.
-        let token = [said.access_token, said.token]
-            .into_iter()
-            .flatten()
-            .find(|t| !t.is_empty());
-        match token {
+        match said.token() {
             Some(token) if can_be_sent(&token) => Verdict::Done(Outcome::Granted(Grant {
                 token: Secret::new(token),
                 life,
             })),
             Some(_) => Verdict::Failed(answer.peer("sent a token that no header can carry")),
             // Some services say with 200 what went wrong.
-            None if answer.says_an_error() => Verdict::Failed(answer.refusal()),
+            None if said::is_error(answer.bytes()) => Verdict::Failed(answer.refusal()),
             None => Verdict::Failed(answer.peer("sent no token")),
         }
     }

@@ -39,7 +39,7 @@ use super::done::{
 use crate::call::{Call, Expect, Job};
 use crate::digest::Digest;
 use crate::header::{Challenge, challenges, warnings};
-use crate::op::{basic, can_be_sent};
+use crate::op::{basic, can_be_sent, is_no_grant};
 use crate::said;
 use crate::secrets::{Secrets, at_least, len_in_url};
 use crate::shown::{filler, urls};
@@ -203,7 +203,9 @@ impl Scrub {
             BodyForm::Collected { bytes, cut } => {
                 let bytes = bytes.bytes().unwrap_or_default();
                 let bytes = match expect {
-                    Expect::Token { .. } if is_good => token::scrubbed(&bytes, &mut self.secrets),
+                    Expect::Token { .. } if is_good && !is_no_grant(&bytes) => {
+                        token::scrubbed(&bytes, &mut self.secrets)
+                    }
                     Expect::Document { .. } if is_good => self.document(&bytes, false),
                     Expect::Token { .. }
                     | Expect::Document { .. }
@@ -346,6 +348,12 @@ impl Scrub {
     /// A manifest as it is, unless it holds a secret; of anything else what is read of it.
     fn document(&mut self, bytes: &[u8], is_config: bool) -> Vec<u8> {
         let left = match document::form(bytes, is_config) {
+            // It is told as an error.
+            document::Form::Object(_) | document::Form::Other
+                if !is_config && said::is_error(bytes) =>
+            {
+                self.error_body(bytes, false)
+            }
             document::Form::Manifest { config } => {
                 self.configs.extend(config);
                 if self.secrets.is_in(bytes) {
