@@ -37,7 +37,7 @@ use crate::call::{Expect, Payload, Received, TransferId};
 use crate::digest::Digest;
 use crate::error::{AuthError, Error, NotFound, Refusal, RequestLine, Said};
 use crate::manifest::Document;
-use crate::reference::Repository;
+use crate::reference::{Repository, Target};
 use crate::registry::{Origin, Registry};
 use crate::said;
 use crate::scope::Scopes;
@@ -354,6 +354,20 @@ impl Operation {
             Self::ManifestHead(op) => Scopes::pull(&op.site.repository),
             Self::ManifestPut(op) => Scopes::push(&op.site.repository),
             Self::Ping(_) | Self::Token(_) => Scopes::default(),
+        }
+    }
+
+    /// Whether it fetches a document of which no digest is known.
+    pub(crate) const fn is_by_tag(&self) -> bool {
+        match self {
+            Self::ManifestGet(op) => matches!(op.target, Target::Tag(_)),
+            Self::BlobGet(_)
+            | Self::BlobHead(_)
+            | Self::BlobPut(_)
+            | Self::ManifestHead(_)
+            | Self::ManifestPut(_)
+            | Self::Ping(_)
+            | Self::Token(_) => false,
         }
     }
 

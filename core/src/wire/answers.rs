@@ -4,7 +4,7 @@
 //! anything goes out (`host`, `sending`).
 
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use core::time::Duration;
 
 use http::Method;
@@ -23,6 +23,7 @@ use crate::registry::Origin;
 use crate::retry::{Decision, Tries};
 use crate::rng::Rng;
 use crate::said;
+use crate::task::TaskId;
 use crate::time::Time;
 use crate::uri::Url;
 
@@ -50,14 +51,12 @@ impl Wire {
             return;
         }
         let task = exchange.task;
-        for warning in warnings(&exchanged.headers) {
-            if self.warned.len() < WARNINGS && self.warned.insert(warning.clone()) {
-                self.events.push_back((task, Event::Warning(warning)));
-            }
-        }
         let is_token = matches!(exchange.op, Operation::Token(_));
         let foreign = !is_token && exchange.is_foreign();
         let is_ping = matches!(exchange.purpose, Purpose::Ping);
+        for warning in warnings(&exchanged.headers) {
+            self.warn(task, warning);
+        }
         let class = classify(&exchanged, &line);
         match class {
             Class::Aborted => self.lost(id, now, rng),
@@ -108,6 +107,13 @@ impl Wire {
                     self.answered(id, exchanged, url, line);
                 }
             }
+        }
+    }
+
+    /// Tells a warning, if it was not told yet.
+    fn warn(&mut self, task: TaskId, warning: String) {
+        if self.warned.len() < WARNINGS && self.warned.insert(warning.clone()) {
+            self.events.push_back((task, Event::Warning(warning)));
         }
     }
 
@@ -291,6 +297,9 @@ impl Wire {
             self.unmountable
                 .insert((exchange.site.origin.clone(), from));
         }
+        let task = exchange.task;
+        let (line, named) = (answer.request.clone(), answer.content_digest());
+        let named = named.filter(|_| exchange.op.is_by_tag());
         match exchange.op.clone().answer(answer) {
             Verdict::Next(op) => {
                 exchange.op = op;
@@ -298,7 +307,21 @@ impl Wire {
                 exchange.visited.clear();
                 self.enqueue(id, Turn::First);
             }
-            Verdict::Done(outcome) => self.settle(id, Ok(outcome)),
+            Verdict::Done(outcome) => {
+                // By tag it decides nothing: content is named by what it hashes to. Registries that
+                // send the digest of something else are common (clients.md C.17.9).
+                if let (Some(named), Outcome::Document(document)) = (named, &outcome)
+                    && named.algorithm().is_some()
+                    && !(named == *document.digest() || named.verifies(document.bytes()))
+                {
+                    let found = document.digest();
+                    let what = format!(
+                        "{line}: Docker-Content-Digest is {named}, but what came is {found}"
+                    );
+                    self.warn(task, what);
+                }
+                self.settle(id, Ok(outcome));
+            }
             Verdict::Failed(error) => self.settle(id, Err(error)),
         }
     }
