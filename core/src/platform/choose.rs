@@ -1,5 +1,6 @@
 //! Which entry of an index runs on a platform, and which of several runs best.
 
+use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -14,15 +15,27 @@ use crate::shown::escape;
 ///
 /// # Errors
 ///
-/// [`NoMatch`] with what was offered; never just the first entry (IDX-17).
+/// [`NoMatch`] with what was offered; never just the first entry (IDX-17). So if no entry says for
+/// which platform it is, none is chosen, except an index that is the only entry: it has to be looked
+/// into (IDX-04).
 pub fn choose<'a>(wanted: &Platform, entries: &'a [Descriptor]) -> Result<&'a Descriptor, NoMatch> {
-    match order(wanted, entries).first() {
-        Some(best) => Ok(&entries[*best]),
-        None => Err(NoMatch {
-            wanted: wanted.to_string(),
-            offered: offered(entries),
-        }),
-    }
+    let found = order(wanted, entries);
+    let is_blind = entries
+        .iter()
+        .filter(|entry| is_candidate(entry))
+        .all(|entry| platform(entry).is_none());
+    let best = found.first().map(|best| &entries[*best]);
+    let best =
+        best.filter(|best| !is_blind || (found.len() == 1 && is_index_type(&best.media_type)));
+    best.ok_or_else(|| NoMatch {
+        wanted: wanted.to_string(),
+        offered: offered(entries),
+        entries: if is_blind {
+            listed(entries)
+        } else {
+            Vec::new()
+        },
+    })
 }
 
 /// The entries that run on `wanted`, best first; equal ones in the order of the index (IDX-02).
@@ -51,10 +64,20 @@ pub struct NoMatch {
     pub wanted: String,
     /// The platforms of the entries, safe to print, each once, at most 64.
     pub offered: Vec<String>,
+    /// The entries' digests and types, safe to print, at most 64, if none says its platform.
+    pub entries: Vec<String>,
 }
 
 impl fmt::Display for NoMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.entries.is_empty() {
+            let entries = self.entries.join(", ");
+            return write!(
+                f,
+                "no entry of the index says for which platform it is: {entries}. \
+                 Ask for one by its digest, or for all platforms"
+            );
+        }
         write!(f, "nothing for {} is offered, ", self.wanted)?;
         if self.offered.is_empty() {
             return f.write_str("nor for any other platform");
@@ -78,6 +101,15 @@ fn offered(entries: &[Descriptor]) -> Vec<String> {
         }
     }
     offered
+}
+
+fn listed(entries: &[Descriptor]) -> Vec<String> {
+    let candidates = entries.iter().filter(|entry| is_candidate(entry));
+    let shown = |entry: &Descriptor| {
+        let what = format!("{} ({})", entry.digest, entry.media_type);
+        escape(&what, 200)
+    };
+    candidates.take(64).map(shown).collect()
 }
 
 fn is_candidate(entry: &Descriptor) -> bool {
@@ -398,6 +430,45 @@ mod tests {
             [4, 5, 3, 0],
             "IDX-03, IDX-04, IDX-13, IDX-14"
         );
+    }
+
+    /// IDX-17: none is chosen where none says what it is.
+    #[test]
+    fn an_index_without_platforms() {
+        let wanted = "linux/amd64".parse().expect("a platform");
+        let named = |kind, name: &str| {
+            let digest = Digest::of(Algorithm::Sha256, name.as_bytes());
+            Descriptor::new(kind, digest, 1)
+        };
+        let (a, b) = (named(OCI_MANIFEST, "a"), named(OCI_MANIFEST, "b"));
+        let (inner, other) = (named(OCI_INDEX, "c"), named(OCI_INDEX, "d"));
+        let attestation = entry(OCI_MANIFEST, "unknown/unknown");
+        let mut empty = a.clone();
+        empty.platform = Some(Platform::new("", ""));
+        let arm = entry(OCI_MANIFEST, "linux/arm64");
+        let table: &[(&str, &[&Descriptor], Option<&Descriptor>)] = &[
+            ("one", &[&a], None),
+            ("one, and an attestation", &[&attestation, &a], None),
+            ("several", &[&a, &b], None),
+            ("an empty platform", &[&empty, &b], None),
+            ("an index beside it", &[&a, &inner], None),
+            ("only an index", &[&inner, &attestation], Some(&inner)),
+            ("several indexes", &[&inner, &other], None),
+            ("IDX-14 another platform beside it", &[&arm, &a], Some(&a)),
+        ];
+        for (row, entries, expected) in table {
+            let entries: Vec<Descriptor> = entries.iter().map(|it| (*it).clone()).collect();
+            let found = choose(&wanted, &entries);
+            assert_eq!(found.as_ref().ok(), expected.as_ref(), "{row}");
+        }
+        let error = choose(&wanted, &[a.clone(), b.clone()]).expect_err("IDX-17");
+        let said = error.to_string();
+        for entry in [a, b] {
+            assert!(said.contains(&entry.digest.to_string()), "{said}");
+            assert!(said.contains(OCI_MANIFEST), "{said}");
+        }
+        let nothing = choose(&wanted, &[]).expect_err("IDX-17").to_string();
+        assert!(nothing.contains("nor for any other"), "{nothing}");
     }
 
     #[test]
