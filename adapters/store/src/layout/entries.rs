@@ -76,7 +76,7 @@ impl<'a> Index<'a> {
             .into_iter()
             .partition(|(key, _)| key == "manifests");
         let version = members.iter().find(|(key, _)| key == "schemaVersion");
-        if version.is_some_and(|(_, version)| !matches!(version.get(), "2" | "null")) {
+        if version.is_some_and(|(_, version)| !matches!(version.get(), "2" | "\"2\"" | "null")) {
             return Err(Unreadable::NoIndex("its schemaVersion is not 2".into()));
         }
         let manifests = match manifests.as_slice() {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 use windlass_core::config::Limits;
-use windlass_core::manifest::{Declared, Document, DocumentError};
+use windlass_core::manifest::{Declared, Document, DocumentError, replace_lone_surrogates};
 use windlass_core::{Descriptor, StoreError, StoreErrorKind};
 
 use super::entries::{Index, Unreadable, as_digest};
@@ -62,7 +62,8 @@ impl Layout {
             Err((kind, why)) => return Err(self.not_found(kind, &why)),
         };
         let read = |entry: &&RawValue| {
-            serde_json::from_str(entry.get()).map_err(|error| {
+            let entry = replace_lone_surrogates(entry.get().as_bytes());
+            serde_json::from_slice(&entry).map_err(|error| {
                 let path = self.index_path();
                 StoreError::new(
                     StoreErrorKind::NotALayout,

@@ -177,7 +177,7 @@ fn a_broken_index_is_reported_and_left_alone() {
         "[]",
         "{\"schemaVersion\":1}",
         "{\"schemaVersion\":2,\"manifests\":{}}",
-        "{\"schemaVersion\":\"2\",\"manifests\":[]}",
+        "{\"schemaVersion\":\"3\",\"manifests\":[]}",
         "{\"schemaVersion\":2,\"manifests\":[],\"manifests\":[]}",
         "{\"schemaVersion\":2,\"manifests\":[{]}",
     ] {
@@ -232,7 +232,7 @@ fn what_is_not_known_keeps_its_text() {
 #[test]
 fn a_version_that_is_not_said_is_ours() {
     let (_dir, layout) = fresh();
-    for version in ["", "\"schemaVersion\":null,"] {
+    for version in ["", "\"schemaVersion\":null,", "\"schemaVersion\":\"2\","] {
         fs::write(
             layout.index_path(),
             format!("{{{version}\"manifests\":[]}}"),
@@ -240,6 +240,45 @@ fn a_version_that_is_not_said_is_ours() {
         .expect("write");
         layout.tag(Some("v1"), &descriptor("a")).expect("tag");
         assert_eq!(found(&layout, Some("v1")), digest("a"));
+    }
+}
+
+/// Members of an entry that are only carried along have no type; those that are used have one, and
+/// an entry without them is malformed, not damaged.
+#[test]
+fn an_entry_is_read_for_what_is_used_of_it() {
+    let (_dir, layout) = fresh();
+    let written = |more: &str| {
+        let entry = format!(
+            r#"{{"mediaType":"{MANIFEST}","digest":"{}","size":1{more}}}"#,
+            digest("a")
+        );
+        let index = format!(r#"{{"manifests":[{entry}]}}"#);
+        fs::write(layout.path().join("index.json"), index).expect("write");
+        layout.find(None)
+    };
+    for more in [
+        r#","annotations":null"#,
+        r#","annotations":{"a":null,"b":7,"c":"cut \ud83d"}"#,
+        r#","urls":null,"data":5,"artifactType":[],"new":"\ude00""#,
+        r#","platform":null"#,
+        r#","platform":"linux/amd64""#,
+    ] {
+        let found = written(more).expect(more);
+        assert_eq!(found.digest.to_string(), digest("a"), "{more}");
+    }
+    for (wrong, why) in [
+        (r#"{"mediaType":"a/b","digest":"D"}"#, "size"),
+        (r#"{"mediaType":"a/b","digest":"D","size":"1"}"#, "invalid"),
+        (r#"{"mediaType":"a/b","digest":"D","size":-1}"#, "invalid"),
+        (r#"{"mediaType":"a/b","size":1}"#, "digest"),
+        (r#"{"digest":"D","size":1}"#, "mediaType"),
+    ] {
+        let index = format!(r#"{{"manifests":[{wrong}]}}"#).replace('D', &digest("a"));
+        fs::write(layout.path().join("index.json"), index).expect("write");
+        let error = layout.find(None).expect_err(wrong);
+        assert_eq!(error.kind(), StoreErrorKind::NotALayout, "{wrong}");
+        assert!(error.to_string().contains(why), "{wrong}: {error}");
     }
 }
 
