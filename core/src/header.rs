@@ -46,8 +46,8 @@ pub(crate) static READ: [HeaderName; 17] = [
     HeaderName::from_static("oci-filters-applied"),
 ];
 
-/// Whether a header is one of [`READ`].
-pub(crate) fn is_read(name: &HeaderName) -> bool {
+/// Whether a header of an answer is read at all. All others are dropped.
+pub fn is_read(name: &HeaderName) -> bool {
     READ.contains(name)
 }
 

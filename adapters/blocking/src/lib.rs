@@ -43,6 +43,7 @@ mod exchange;
 #[cfg(test)]
 mod exchange_tests;
 mod forward;
+mod head;
 mod pool;
 mod request;
 mod stream;

@@ -23,6 +23,7 @@ use windlass_core::call::{TransportError, TransportErrorKind};
 use crate::control::Control;
 use crate::dial::dial;
 use crate::forward::Forward;
+use crate::head::Heads;
 use crate::stream::{Stream, Under, is_wait};
 use crate::tls::Tls;
 
@@ -67,6 +68,7 @@ impl Wires {
             made: Instant::now(),
             forward: None,
             begins: true,
+            heads: Heads::default(),
             user: None,
             sent: 0,
             deaf: None,
@@ -139,6 +141,7 @@ struct Wire {
     forward: Option<Forward>,
     /// What is sent next begins a request.
     begins: bool,
+    heads: Heads,
     /// Whose request it serves, or served last.
     user: Option<Arc<Control>>,
     /// Bytes sent since the peer was last listened to.
@@ -161,6 +164,9 @@ impl Transport for Wire {
         let mut patience = self.idle_patience();
         let mut data = &self.buffers.output()[..amount];
         let begins = std::mem::take(&mut self.begins);
+        if begins {
+            self.heads.begin(data);
+        }
         let absolute = self.forward.as_ref().filter(|_| begins);
         let absolute = absolute.map(|forward| forward.head(data));
         if let Some(absolute) = &absolute {
@@ -216,11 +222,22 @@ impl Transport for Wire {
                     why,
                 )));
             }
+            let given = self.heads.give(room);
+            if given > 0 {
+                self.buffers.input_appended(given);
+                return Ok(true);
+            }
             match self.stream.read(room) {
                 Ok(0) if self.deaf.is_some() => break,
                 Ok(read) => {
                     if read > 0 {
                         control.note_heard(read);
+                    }
+                    if !self.heads.is_idle() {
+                        self.heads.take(&room[..read]);
+                        if read > 0 || !self.heads.is_idle() {
+                            continue;
+                        }
                     }
                     self.buffers.input_appended(read);
                     return Ok(read > 0);
@@ -236,7 +253,7 @@ impl Transport for Wire {
     }
 
     fn is_open(&mut self) -> bool {
-        self.deaf.is_none() && self.stream.is_open()
+        self.deaf.is_none() && self.heads.is_idle() && self.stream.is_open()
     }
 
     fn is_tls(&self) -> bool {
