@@ -310,7 +310,7 @@ impl Wire {
             Verdict::Done(outcome) => {
                 // By tag it decides nothing: content is named by what it hashes to. Registries that
                 // send the digest of something else are common (clients.md C.17.9).
-                if let (Some(named), Outcome::Document(document)) = (named, &outcome)
+                if let (Some(named), Outcome::Document { document, .. }) = (named, &outcome)
                     && named.algorithm().is_some()
                     && !(named == *document.digest() || named.verifies(document.bytes()))
                 {
