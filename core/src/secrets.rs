@@ -415,7 +415,7 @@ fn unescaped(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Without percent-encoding, if there was any.
-fn unquoted(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn unquoted(text: &[u8]) -> Option<Vec<u8>> {
     if !text.contains(&b'%') {
         return None;
     }

@@ -226,9 +226,13 @@ impl Exchanges {
         Interrupted::Transport(TransportError::new(TransportErrorKind::Idle, why))
     }
 
+    /// The proxy for an origin, also one that cannot be used.
+    pub(crate) fn route(&self, origin: &Origin) -> Option<Proxy> {
+        self.route.as_ref()?.proxy(origin)
+    }
+
     /// The proxy that a request goes through.
     fn proxy(&self, request: &Request<Payload>) -> Result<Option<Proxy>, Interrupted> {
-        let route = self.route.as_ref();
         let origin = origin(
             request.uri().scheme_str(),
             request.uri().authority().map(Authority::as_str),
@@ -238,7 +242,7 @@ impl Exchanges {
                 TransportError::new(TransportErrorKind::Protocol, "a target without an origin");
             return Err(Interrupted::NotSent(why));
         };
-        let proxy = route.and_then(|route| route.proxy(&origin));
+        let proxy = self.route(&origin);
         if let Some(Proxy { url }) = &proxy
             && reqwest::Proxy::all(url.as_str()).is_err()
         {

@@ -69,7 +69,10 @@ impl Context {
         }
     }
 
-    async fn exchange(&self, call: Box<Call>, mut stop: Stop) -> Done {
+    async fn exchange(&self, mut call: Box<Call>, mut stop: Stop) -> Done {
+        if let Some(proxy) = self.exchanges.route(call.origin()) {
+            call.through_proxy(&proxy.url);
+        }
         let mut progress = Progress::new(&self.watching, &call);
         let mut stored = Stored::of(self, &call, &progress);
         let sending = self.exchanges.send(call.request(), stored.as_mut());

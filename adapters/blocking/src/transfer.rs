@@ -63,8 +63,12 @@ impl Context {
         }
     }
 
-    fn exchange(&self, call: Box<Call>, control: &Arc<Control>) -> Done {
+    fn exchange(&self, mut call: Box<Call>, control: &Arc<Control>) -> Done {
         let _entered = control.enter();
+        let proxy = self.proxy(call.origin());
+        if let Some(proxy) = &proxy {
+            call.through_proxy(&proxy.url);
+        }
         let mut body = match Stored::open(self, &call) {
             Ok(body) => body,
             Err(why) => return call.finish(Err(why)),
@@ -74,7 +78,6 @@ impl Context {
                 let len = stored.body.len;
                 Upload::new(stored, len, control)
             });
-            let proxy = self.proxy(call.origin());
             self.exchanges
                 .send(call.request(), upload, proxy.as_ref(), control)
         };

@@ -252,3 +252,20 @@ fn a_proxy_that_cannot_be_reached_is_named() {
         }
     }
 }
+
+/// A proxy that repeats what it was sent in a page of its own.
+#[test]
+fn a_proxy_that_repeats_its_credentials_is_not_quoted() {
+    // alice:s3cret-pass
+    const PAIR: &str = "YWxpY2U6czNjcmV0LXBhc3M=";
+    let proxy = Proxy::answering(
+        "403 No\r\nContent-Type: YWxpY2U6czNjcmV0LXBhc3M=\r\nWarning: 299 - \"s3cret-pass\"",
+    );
+    let url = format!("http://alice:s3cret-pass@{}", proxy.address);
+    let words = ["digest", "r.invalid/app:v1", "--plain-http", "--trace"];
+    let output = windlass(&words, &[("ALL_PROXY", url.as_str())]);
+    let said = failed(&output, 4);
+    let head = proxy.heads.lock().expect("no panic").concat();
+    assert!(head.contains(PAIR), "it was sent: {head}");
+    assert!(!said.contains(PAIR) && !said.contains("s3cret"), "{said}");
+}

@@ -12,8 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{Exchanged, Payload, Received};
+use crate::credential::Secret;
 use crate::header::{ContentRange, http_date, unsatisfied_total};
-use crate::secrets::Secrets;
+use crate::secrets::{Secrets, unquoted};
 
 /// Words of the protocol. They are no secret, even if a password is one of them.
 const VOCABULARY: &str = "bytes identity gzip deflate br zstd compress \
@@ -28,60 +29,112 @@ const VOCABULARY: &str = "bytes identity gzip deflate br zstd compress \
 /// Stands for a value that cannot be kept; it is no text, so nothing can be read of it.
 const UNREADABLE: &[u8] = b"\xff";
 
-/// Replaces the secrets of `request` in the headers of its answer.
-///
-/// The query of an address stays: it is not shown anywhere, and the state of an upload is often the same
-/// in each address of it. An address with a credential before its query cannot be used without showing
-/// it, so it is not kept. Links lose credentials only.
-pub(super) fn clean_headers(request: &http::Request<Payload>, headers: &mut HeaderMap) {
-    if headers.iter().all(|(name, value)| is_number(name, value)) {
-        return;
-    }
-    let mut secrets = Secrets::default();
-    secrets.publish(VOCABULARY);
-    if let Some(authority) = request.uri().authority() {
-        secrets.publish(authority.as_str());
-    }
-    secrets.publish(request.uri().path());
-    learn_credentials(request, &mut secrets);
-    let mut locations = headers.get_all(header::LOCATION).iter();
-    if locations.any(|value| secrets.is_in(before_query(value.as_bytes()))) {
-        headers.remove(header::LOCATION);
-    }
-    for (name, value) in headers.iter_mut() {
-        if name == header::LINK {
-            *value = cleaned(&secrets, value);
-        }
-    }
-    if let Some(query) = request.uri().query() {
-        secrets.learn_query(query);
-    }
-    for (name, value) in headers.iter_mut() {
-        let is_address = name == header::LINK || name == header::LOCATION;
-        if !is_address && !is_number(name, value) {
-            *value = cleaned(&secrets, value);
-        }
-    }
+/// What was sent.
+pub(super) struct Sent<'a> {
+    request: &'a http::Request<Payload>,
+    /// `user:password` for a proxy, percent-encoded.
+    proxy_login: Option<&'a Secret>,
 }
 
-/// Replaces the secrets of `request` in the body of its answer, if that is an error.
-pub(super) fn clean_body(request: &http::Request<Payload>, exchanged: &mut Exchanged) {
-    let is_error = exchanged.status.is_some_and(|it| !it.is_success());
-    let (body, cut) = match &mut exchanged.body {
-        Received::Collected { bytes, cut } if is_error && !bytes.is_empty() => (bytes, *cut),
-        Received::Collected { .. } | Received::Nothing | Received::Stored { .. } => return,
-    };
-    let mut secrets = Secrets::default();
-    learn_credentials(request, &mut secrets);
-    if let Some(query) = request.uri().query() {
-        secrets.learn_query(query);
+impl<'a> Sent<'a> {
+    pub(super) const fn new(
+        request: &'a http::Request<Payload>,
+        proxy_login: Option<&'a Secret>,
+    ) -> Self {
+        Self {
+            request,
+            proxy_login,
+        }
     }
-    // A body that broke off may have done so within a secret.
-    *body = if cut || exchanged.interrupted.is_some() {
-        secrets.clean_cut(body)
-    } else {
-        secrets.clean(body)
-    };
+
+    /// Replaces the secrets of what was sent in the headers of its answer.
+    ///
+    /// The query of an address stays: it is not shown anywhere, and the state of an upload is often the same
+    /// in each address of it. An address with a credential before its query cannot be used without showing
+    /// it, so it is not kept. Links lose credentials only.
+    pub(super) fn clean_headers(&self, headers: &mut HeaderMap) {
+        if headers.iter().all(|(name, value)| is_number(name, value)) {
+            return;
+        }
+        let mut secrets = Secrets::default();
+        secrets.publish(VOCABULARY);
+        if let Some(authority) = self.request.uri().authority() {
+            secrets.publish(authority.as_str());
+        }
+        secrets.publish(self.request.uri().path());
+        self.learn_credentials(&mut secrets);
+        let mut locations = headers.get_all(header::LOCATION).iter();
+        if locations.any(|value| secrets.is_in(before_query(value.as_bytes()))) {
+            headers.remove(header::LOCATION);
+        }
+        for (name, value) in headers.iter_mut() {
+            if name == header::LINK {
+                *value = cleaned(&secrets, value);
+            }
+        }
+        if let Some(query) = self.request.uri().query() {
+            secrets.learn_query(query);
+        }
+        for (name, value) in headers.iter_mut() {
+            let is_address = name == header::LINK || name == header::LOCATION;
+            if !is_address && !is_number(name, value) {
+                *value = cleaned(&secrets, value);
+            }
+        }
+    }
+
+    /// Replaces the secrets of what was sent in the body of its answer, if that is an error.
+    pub(super) fn clean_body(&self, exchanged: &mut Exchanged) {
+        let is_error = exchanged.status.is_some_and(|it| !it.is_success());
+        let (body, cut) = match &mut exchanged.body {
+            Received::Collected { bytes, cut } if is_error && !bytes.is_empty() => (bytes, *cut),
+            Received::Collected { .. } | Received::Nothing | Received::Stored { .. } => return,
+        };
+        let mut secrets = Secrets::default();
+        self.learn_credentials(&mut secrets);
+        if let Some(query) = self.request.uri().query() {
+            secrets.learn_query(query);
+        }
+        // A body that broke off may have done so within a secret.
+        *body = if cut || exchanged.interrupted.is_some() {
+            secrets.clean_cut(body)
+        } else {
+            secrets.clean(body)
+        };
+    }
+
+    fn learn_credentials(&self, secrets: &mut Secrets) {
+        let request = self.request;
+        let presented = request.headers().get(header::AUTHORIZATION);
+        let presented = presented.and_then(|value| value.to_str().ok());
+        if let Some((scheme, secret)) = presented.and_then(|value| value.split_once(' ')) {
+            secrets.learn(secret);
+            if scheme.eq_ignore_ascii_case("basic")
+                && let Ok(pair) = STANDARD.decode(secret)
+                && let Some((_, password)) = String::from_utf8_lossy(&pair).split_once(':')
+            {
+                secrets.learn(password);
+            }
+        }
+        let form = request.headers().get(header::CONTENT_TYPE);
+        let is_form = form.is_some_and(|it| it == "application/x-www-form-urlencoded");
+        if let Payload::Bytes(bytes) = request.body()
+            && is_form
+        {
+            secrets.learn_query(&String::from_utf8_lossy(bytes));
+        }
+        if let Some(login) = self.proxy_login {
+            let login = unquoted(login.expose().as_bytes())
+                .unwrap_or_else(|| login.expose().as_bytes().to_vec());
+            secrets.learn(&STANDARD.encode(&login));
+            let login = String::from_utf8_lossy(&login);
+            secrets.learn(
+                login
+                    .split_once(':')
+                    .map_or(&*login, |(_, password)| password),
+            );
+        }
+    }
 }
 
 /// Whether a value has the form of the number, range or date that its header is for. A digit in it may
@@ -118,25 +171,4 @@ fn cleaned(secrets: &Secrets, value: &HeaderValue) -> HeaderValue {
 
 fn unreadable() -> HeaderValue {
     HeaderValue::from_bytes(UNREADABLE).expect("bytes beyond ASCII are allowed in headers")
-}
-
-fn learn_credentials(request: &http::Request<Payload>, secrets: &mut Secrets) {
-    let presented = request.headers().get(header::AUTHORIZATION);
-    let presented = presented.and_then(|value| value.to_str().ok());
-    if let Some((scheme, secret)) = presented.and_then(|value| value.split_once(' ')) {
-        secrets.learn(secret);
-        if scheme.eq_ignore_ascii_case("basic")
-            && let Ok(pair) = STANDARD.decode(secret)
-            && let Some((_, password)) = String::from_utf8_lossy(&pair).split_once(':')
-        {
-            secrets.learn(password);
-        }
-    }
-    let form = request.headers().get(header::CONTENT_TYPE);
-    let is_form = form.is_some_and(|it| it == "application/x-www-form-urlencoded");
-    if let Payload::Bytes(bytes) = request.body()
-        && is_form
-    {
-        secrets.learn_query(&String::from_utf8_lossy(bytes));
-    }
 }

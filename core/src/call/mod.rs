@@ -22,13 +22,14 @@ use core::fmt;
 
 use http::{HeaderMap, StatusCode, header};
 
-use crate::credential::{CredentialAnswer, CredentialCall};
+use crate::credential::{CredentialAnswer, CredentialCall, Secret};
 use crate::digest::{Algorithm, Digest};
 use crate::hashing::Hashing;
 use crate::header::ContentRange;
 use crate::registry::Origin;
 use crate::store::{StoreAnswer, StoreCall, StoreError, StoreId};
 
+use self::echo::Sent;
 pub(crate) use self::exchanged::{Exchanged, Flaw, Received, content_length};
 pub use self::outgoing::{Body, Outgoing, Payload, Source};
 pub use self::transport::{Interrupted, TransportError, TransportErrorKind};
@@ -163,6 +164,8 @@ pub struct Call {
     transfer: Option<TransferId>,
     origin: Origin,
     request: http::Request<Payload>,
+    /// The credentials that the driver adds for a proxy, as its URL has them.
+    proxy_login: Option<Secret>,
     /// For a blob on its way out: the digest it must have.
     outgoing: Option<Digest>,
     expect: Expect,
@@ -214,6 +217,7 @@ impl Call {
             transfer: None,
             origin,
             request,
+            proxy_login: None,
             outgoing: None,
             expect,
             limit: error_limit,
@@ -222,6 +226,14 @@ impl Call {
             body: Received::Nothing,
             flaw: None,
         }
+    }
+
+    /// Says through which proxy the request goes. The credentials in its URL, which the driver adds, are
+    /// taken out of the answer as the request's own are.
+    pub fn through_proxy(&mut self, url: &str) {
+        let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let login = authority.rsplit_once('@').map(|(login, _)| login);
+        self.proxy_login = login.map(Secret::new);
     }
 
     pub(crate) fn for_transfer(mut self, transfer: TransferId, outgoing: Option<Digest>) -> Self {
@@ -256,7 +268,8 @@ impl Call {
         let (parts, ()) = head.into_parts();
         self.status = Some(parts.status);
         self.headers = crate::header::read(&parts.headers);
-        echo::clean_headers(&self.request, &mut self.headers);
+        let sent = Sent::new(&self.request, self.proxy_login.as_ref());
+        sent.clean_headers(&mut self.headers);
         let receive = match core::mem::replace(&mut self.expect, Expect::Head) {
             Expect::Blob {
                 store,
@@ -327,7 +340,7 @@ impl Call {
             flaw: self.flaw,
             interrupted: end.err(),
         };
-        echo::clean_body(&self.request, &mut exchanged);
+        Sent::new(&self.request, self.proxy_login.as_ref()).clean_body(&mut exchanged);
         Done::new(self.id, Outcome::Http(Box::new(exchanged)))
     }
 

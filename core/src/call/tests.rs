@@ -593,3 +593,42 @@ fn no_header_keeps_a_signature() {
         );
     }
 }
+
+/// A driver adds credentials for a proxy, and a proxy may repeat them as well.
+#[test]
+fn the_credentials_of_a_proxy_are_hidden() {
+    for (url, secret) in [
+        (
+            "http://px:pass%2Fword%2B1@proxy.example:3128",
+            "pass/word+1",
+        ),
+        // px:pass/word+1
+        (
+            "http://px:pass%2Fword%2B1@proxy.example:3128",
+            "cHg6cGFzcy93b3JkKzE=",
+        ),
+        ("px:pass-word-1@proxy.example", "pass-word-1"),
+        ("http://a-token-only@proxy.example:3128", "a-token-only"),
+    ] {
+        let mut call = call(Expect::Document { limit: 100 });
+        call.limit = 1000;
+        call.through_proxy(url);
+        call.head(head(403, &[("content-type", secret), ("warning", secret)]));
+        let _taken = call.data(format!("you sent {secret}").as_bytes());
+        let exchanged = ended(call);
+        for value in exchanged.headers.values() {
+            assert!(
+                !value.to_str().is_ok_and(|it| it.contains(secret)),
+                "{secret}"
+            );
+        }
+        let Received::Collected { bytes, .. } = exchanged.body else {
+            panic!("no body");
+        };
+        assert!(bytes.starts_with(b"you sent secret-"), "{secret}");
+    }
+    let mut call = call(Expect::Document { limit: 100 });
+    call.through_proxy("http://proxy.example:3128");
+    call.head(head(403, &[("warning", "proxy.example:3128")]));
+    assert_eq!(ended(call).headers[header::WARNING], "proxy.example:3128");
+}
