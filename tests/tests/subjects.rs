@@ -203,6 +203,37 @@ fn a_list_that_others_write_meanwhile() {
     }
 }
 
+/// Somebody makes the list between our look at it and our writing.
+#[test]
+fn a_list_that_others_make_meanwhile() {
+    let mut options = without_api();
+    (options.conditions, options.sparse_indexes) = (true, true);
+    let sbom = sbom();
+    let (mut world, store, _) = pushing(one_at_a_time(), options, &sbom);
+    let task = world.start(push(store));
+    let writes = format!("> PUT https://reg.example/v2/a/b/manifests/{}", tag());
+    world.run_until(|world| !world.lines_with(&writes).is_empty());
+    put_list(&mut world.models[0], "a/b", list(&[theirs()], &[]));
+    assert_eq!(world.run(task).unwrap().unlisted, []);
+    world.run_all();
+    let list = listed_in(&world, 0, "a/b");
+    assert_eq!(digests(&list).len(), 2, "{list}");
+    assert_eq!(list["manifests"][0], theirs());
+}
+
+/// A list that was damaged on its way is not sent back.
+#[test]
+fn a_damaged_list_is_left_alone() {
+    let digest = digest(b"another");
+    let damaged = Answer::new(StatusCode::OK)
+        .header("content-type", OCI_INDEX)
+        .header("docker-content-digest", digest.as_str())
+        .body(list(&[theirs()], &[]));
+    let (kind, why, world) = told("GET", damaged);
+    assert_eq!(kind, ErrorKind::Mismatch, "{why}");
+    assert_eq!(listed_in(&world, 0, "a/b"), Value::Null);
+}
+
 /// Two of ours never write one list at once, however their requests overtake each other.
 #[test]
 fn two_of_one_session() {

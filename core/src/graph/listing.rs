@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::manifest::Document;
 use crate::manifest::media_type::OCI_INDEX;
-use crate::op::{ManifestGet, ManifestPut, Operation, Outcome, Site};
+use crate::op::{Condition, ManifestGet, ManifestPut, Operation, Outcome, Site};
 use crate::reference::{Tag, Target};
 use crate::referrers;
 use crate::session::Session;
@@ -42,7 +42,7 @@ pub(super) struct Listing {
     writes: u8,
     step: Step,
     /// The condition under which it was written last.
-    replaces: Option<String>,
+    condition: Option<Condition>,
     /// The registry refused a condition that was true.
     unconditional: bool,
 }
@@ -79,7 +79,7 @@ impl Session {
             entry: referrers::entry(document),
             writes: 0,
             step: Step::Reading,
-            replaces: None,
+            condition: None,
             unconditional: false,
         });
         this.stage = Stage::Listing;
@@ -144,7 +144,10 @@ impl Session {
         listing.step = Step::Reading;
         let site = listing.site.clone();
         let target = Target::Tag(listing.tag.clone());
-        let op = ManifestGet::new(site.clone(), target, None, limit);
+        let op = ManifestGet {
+            is_rewritten: true,
+            ..ManifestGet::new(site.clone(), target, None, limit)
+        };
         self.node_exchange(task, node, site, Operation::ManifestGet(op));
     }
 
@@ -175,8 +178,12 @@ impl Session {
             Err(why) => return self.give_up_list(task, node, ErrorKind::Refused, &why),
         };
         // What was refused although nothing has changed is no condition.
-        listing.unconditional |= etag.is_some() && listing.replaces == etag;
-        listing.replaces = etag.filter(|_| !listing.unconditional);
+        let condition = match list {
+            Some(_) => etag.map(Condition::Unchanged),
+            None => Some(Condition::Absent),
+        };
+        listing.unconditional |= condition.is_some() && listing.condition == condition;
+        listing.condition = condition.filter(|_| !listing.unconditional);
         listing.writes += 1;
         listing.step = Step::Writing;
         let site = listing.site.clone();
@@ -187,7 +194,7 @@ impl Session {
             descriptor: Descriptor::new(OCI_INDEX, digest, bytes.len() as u64),
             bytes: bytes.into(),
             subject: None,
-            replaces: listing.replaces.clone(),
+            condition: listing.condition.clone(),
         };
         self.node_exchange(task, node, site, Operation::ManifestPut(op));
     }

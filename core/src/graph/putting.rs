@@ -77,7 +77,7 @@ impl Session {
                     descriptor,
                     bytes,
                     subject,
-                    replaces: None,
+                    condition: None,
                 };
                 self.node_exchange(task, node, site, Operation::ManifestPut(op));
             }

@@ -25,6 +25,9 @@ pub(crate) struct ManifestGet {
     pub(crate) limit: u64,
     /// Set on the second try after content that did not match.
     pub(crate) again: bool,
+    /// What comes is changed and sent back: it must have the digest that the registry names, if it names
+    /// one, or the damage would be sent back, too.
+    pub(crate) is_rewritten: bool,
 }
 
 impl ManifestGet {
@@ -40,6 +43,7 @@ impl ManifestGet {
             descriptor,
             limit,
             again: false,
+            is_rewritten: false,
         }
     }
 
@@ -76,9 +80,16 @@ impl ManifestGet {
             Some(descriptor) => Declared::Descriptor(&descriptor.media_type),
             None => Declared::ContentType(content_type.as_deref()),
         };
-        let parsed = match &self.target {
-            Target::Tag(_) => Document::parse(bytes, declared),
-            Target::Digest(digest) => Document::parse_as(bytes, declared, digest),
+        let named = match &self.target {
+            Target::Digest(digest) => Some(digest.clone()),
+            Target::Tag(_) if self.is_rewritten => answer
+                .content_digest()
+                .filter(|digest| digest.algorithm().is_some()),
+            Target::Tag(_) => None,
+        };
+        let parsed = match named {
+            Some(digest) => Document::parse_as(bytes, declared, &digest),
+            None => Document::parse(bytes, declared),
         };
         match parsed {
             Ok(document) => Verdict::Done(Outcome::Document {
@@ -224,6 +235,34 @@ mod tests {
             let op = get(target.clone(), descriptor.clone());
             let found = shown(op.answer(answer(*status, &[*header], body.as_bytes())));
             assert_eq!(found, *expected, "{row}");
+        }
+    }
+
+    /// What is sent back must not be damaged; what is only read is what it is.
+    #[test]
+    fn what_is_rewritten_has_the_digest_that_is_named() {
+        let tag = || Target::Tag("v1".parse().expect("a tag"));
+        let other = Digest::of(Algorithm::Sha256, b"another").to_string();
+        let unknown = "sha256+b64u:LCa0a2j_xo";
+        for (named, is_rewritten, again, expected) in [
+            (other.as_str(), true, false, "again"),
+            (&other, true, true, "Mismatch"),
+            (&other, false, false, OCI_INDEX),
+            (digest().as_str(), true, false, OCI_INDEX),
+            (unknown, true, false, OCI_INDEX),
+            ("", true, false, OCI_INDEX),
+        ] {
+            let op = ManifestGet {
+                is_rewritten,
+                again,
+                ..get(tag(), None)
+            };
+            let headers = [
+                ("docker-content-digest", named),
+                ("content-type", OCI_INDEX),
+            ];
+            let found = shown(op.answer(answer(200, &headers, INDEX.as_bytes())));
+            assert_eq!(found, expected, "{named}");
         }
     }
 

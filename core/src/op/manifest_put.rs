@@ -21,8 +21,17 @@ pub(crate) struct ManifestPut {
     pub(crate) bytes: Arc<[u8]>,
     /// The document that it is about.
     pub(crate) subject: Option<Digest>,
-    /// The `ETag` of what it is to replace: if that is not there any more, nothing is.
-    pub(crate) replaces: Option<String>,
+    /// What must be at the target for it to be taken.
+    pub(crate) condition: Option<Condition>,
+}
+
+/// What a `PUT` may depend on: nobody else's writing is to be lost.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Condition {
+    /// Still what has this `ETag`.
+    Unchanged(String),
+    /// Still nothing.
+    Absent,
 }
 
 impl ManifestPut {
@@ -30,9 +39,11 @@ impl ManifestPut {
         let url = self.site.url(&format!("manifests/{}", self.target));
         let mut draft = Draft::new(Method::PUT, url, Expect::Head)
             .with(header::CONTENT_TYPE, &self.descriptor.media_type);
-        if let Some(etag) = &self.replaces {
-            draft = draft.with(header::IF_MATCH, etag);
-        }
+        draft = match &self.condition {
+            Some(Condition::Unchanged(etag)) => draft.with(header::IF_MATCH, etag),
+            Some(Condition::Absent) => draft.with(header::IF_NONE_MATCH, "*"),
+            None => draft,
+        };
         draft.payload = Payload::Bytes(self.bytes.clone());
         draft
     }
@@ -51,7 +62,7 @@ impl ManifestPut {
                 }),
             };
         }
-        if self.replaces.is_some() && answer.status == StatusCode::PRECONDITION_FAILED {
+        if self.condition.is_some() && answer.status == StatusCode::PRECONDITION_FAILED {
             return Verdict::Done(Outcome::Outdated);
         }
         let failure = answer.failure(&format!(
@@ -93,7 +104,7 @@ mod tests {
             descriptor: Descriptor::new("a/b", digest, bytes.len() as u64),
             bytes: bytes.into(),
             subject: None,
-            replaces: None,
+            condition: None,
         }
     }
 
@@ -138,10 +149,15 @@ mod tests {
     fn what_is_replaced() {
         assert_eq!(of(b"x").draft().headers.get(header::IF_MATCH), None);
         let conditional = || ManifestPut {
-            replaces: Some("\"a\"".into()),
+            condition: Some(Condition::Unchanged("\"a\"".into())),
             ..of(b"x")
         };
         assert_eq!(conditional().draft().headers[header::IF_MATCH], "\"a\"");
+        let new = ManifestPut {
+            condition: Some(Condition::Absent),
+            ..of(b"x")
+        };
+        assert_eq!(new.draft().headers[header::IF_NONE_MATCH], "*");
         let refused = answer(412, &[], b"");
         let verdict = conditional().answer(&refused);
         assert!(matches!(verdict, Verdict::Done(Outcome::Outdated)));

@@ -30,7 +30,7 @@ pub(crate) use self::blob_head::BlobHead;
 pub(crate) use self::blob_put::{BlobPut, Stage};
 pub(crate) use self::manifest_get::ManifestGet;
 pub(crate) use self::manifest_head::ManifestHead;
-pub(crate) use self::manifest_put::ManifestPut;
+pub(crate) use self::manifest_put::{Condition, ManifestPut};
 pub(crate) use self::ping::Ping;
 pub(crate) use self::token::{Grant, Token, TokenCredential, basic, can_be_sent, is_no_grant};
 use crate::call::{Expect, Payload, Received, TransferId};
@@ -280,7 +280,7 @@ pub(crate) enum Outcome {
     /// The manifest was taken; whether the registry lists it with what refers to its subject, if it has
     /// one.
     Put { listed: bool },
-    /// What was to be replaced is not there any more.
+    /// The condition was not met: somebody else was quicker.
     Outdated,
     /// The manifest was refused because it refers to content that is not there.
     Childless(Error),

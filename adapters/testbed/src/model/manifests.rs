@@ -116,14 +116,8 @@ impl Model {
             return Err(Refusal::new(409, "DENIED", "the tag is immutable"));
         }
 
-        if let Some(known) = request.field(header::IF_MATCH)
-            && self.options.conditions
-            && !tags.iter().any(|tag| {
-                let there = repository.tags.get(tag);
-                there.is_some_and(|there| known == format!("\"{there}\""))
-            })
-        {
-            return Err(Refusal::new(412, "DENIED", "the tag has moved"));
+        if self.options.conditions {
+            check_conditions(request, repository, &tags)?;
         }
 
         let mut answer = Answer::new(StatusCode::CREATED)
@@ -274,6 +268,25 @@ impl Model {
             answer
         }
     }
+}
+
+/// RFC 9110 section 13.1, for what a push would make of its tags.
+fn check_conditions(
+    request: &Request,
+    repository: &Repository,
+    tags: &[String],
+) -> Result<(), Refusal> {
+    let there: Vec<&Digest> = tags
+        .iter()
+        .filter_map(|tag| repository.tags.get(tag))
+        .collect();
+    let has = |etag: &str| there.iter().any(|digest| etag == format!("\"{digest}\""));
+    let has_moved = request.field(header::IF_MATCH).is_some_and(|it| !has(it));
+    let is_there = request.field(header::IF_NONE_MATCH) == Some("*") && !there.is_empty();
+    if has_moved || is_there {
+        return Err(Refusal::new(412, "DENIED", "the tag has moved"));
+    }
+    Ok(())
 }
 
 fn resolve<'a>(repository: &'a Repository, what: &'a Reference) -> Option<&'a Digest> {

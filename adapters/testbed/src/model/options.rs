@@ -53,8 +53,8 @@ pub struct Options {
     pub create_repositories: bool,
     /// Whether the referrers API exists (RFR-06: often it does not).
     pub referrers_api: bool,
-    /// Whether a manifest push with `If-Match` is refused with 412 if its tag has moved; otherwise the
-    /// condition is passed over, as by the CNCF server.
+    /// Whether `If-Match` and `If-None-Match: *` of a manifest push are looked at, and refused with 412 if
+    /// the tag has moved; the CNCF server passes over them.
     pub conditions: bool,
     /// What can be deleted; the rest is 405.
     pub deletes: Deletes,
