@@ -403,7 +403,7 @@ impl Copying {
             destination: None,
             platforms: Platforms::All,
             spool: None,
-            from: Vec::new(),
+            from: None,
             deadline,
             foreign,
             pinned: None,

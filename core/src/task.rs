@@ -8,7 +8,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::platform::Platform;
-use crate::reference::Reference;
+use crate::reference::{Reference, Repository};
 use crate::store::StoreId;
 use crate::time::Time;
 
@@ -67,7 +67,7 @@ impl Task {
             destination: Place::Store { store, name },
             platforms,
             spool: None,
-            from: Vec::new(),
+            from: None,
         })
     }
 
@@ -83,7 +83,7 @@ impl Task {
             destination: Place::Registry(destination),
             platforms,
             spool: None,
-            from: Vec::new(),
+            from: None,
         })
     }
 
@@ -130,8 +130,8 @@ pub struct Copy {
     /// A store for blobs on their way from one registry to another, needed for such copies only
     /// (between repositories of one registry only if a mount is refused).
     pub spool: Option<StoreId>,
-    /// Repositories of the destination's registry that are likely to hold the image's blobs.
-    pub from: Vec<crate::reference::Repository>,
+    /// A repository of the destination's registry that is likely to hold the image's blobs.
+    pub from: Option<Repository>,
 }
 
 /// Where an image is or goes.

@@ -4,7 +4,6 @@
 //! is. Must not know what it is written for. Nothing here can hold a secret, because a task does not.
 
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 use core::fmt::Display;
 use core::str::FromStr;
 
@@ -49,8 +48,8 @@ struct CopyForm {
     platforms: PlatformsForm,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     spool: Option<u64>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    from: Vec<Text<Repository>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from: Option<Text<Repository>>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -113,7 +112,7 @@ impl From<&Copy> for CopyForm {
                 Platforms::One(platform) => PlatformsForm::One(platform.clone()),
             },
             spool: copy.spool.map(|StoreId(id)| id),
-            from: copy.from.iter().cloned().map(Text).collect(),
+            from: copy.from.clone().map(Text),
         }
     }
 }
@@ -128,7 +127,7 @@ impl From<CopyForm> for Copy {
                 PlatformsForm::One(platform) => Platforms::One(platform),
             },
             spool: form.spool.map(StoreId),
-            from: form.from.into_iter().map(|Text(name)| name).collect(),
+            from: form.from.map(|Text(name)| name),
         }
     }
 }
@@ -206,6 +205,7 @@ impl<'de> Deserialize<'de> for Named {
 pub(crate) mod tests {
     use std::format;
     use std::vec;
+    use std::vec::Vec;
 
     use super::*;
     use crate::testing::mutations;
@@ -251,10 +251,7 @@ pub(crate) mod tests {
                 destination: Place::Registry(reference("b.example:443/b")),
                 platforms: Platforms::All,
                 spool: Some(StoreId(u64::MAX)),
-                from: vec![
-                    "c/d".parse().expect("a repository"),
-                    "e".parse().expect("one"),
-                ],
+                from: Some("c/d".parse().expect("a repository")),
             }),
             Task::pull(
                 reference("reg.example/windows:v1"),
@@ -268,7 +265,7 @@ pub(crate) mod tests {
                 destination: store(1, Some("n")),
                 platforms: Platforms::All,
                 spool: None,
-                from: vec![],
+                from: None,
             }),
         ]
     }

@@ -140,6 +140,7 @@ pub struct Ask {
     observer: Option<Arc<dyn Observer>>,
     cancel: Option<Cancel>,
     spool: Option<Arc<dyn Store>>,
+    from: Vec<Repository>,
     foreign: bool,
 }
 
@@ -197,6 +198,12 @@ impl Ask {
         self
     }
 
+    /// Where the destination may have its blobs, too.
+    pub fn from(mut self, repository: &str) -> Self {
+        self.from.push(repository.parse().unwrap());
+        self
+    }
+
     /// With foreign layers.
     pub fn foreign(mut self) -> Self {
         self.foreign = true;
@@ -210,6 +217,7 @@ impl Ask {
             observer: None,
             cancel: None,
             spool: None,
+            from: Vec::new(),
             foreign: false,
         }
     }
@@ -262,6 +270,9 @@ macro_rules! asked {
         }
         if let Some(spool) = &ask.spool {
             request = request.spool(spool);
+        }
+        for repository in &ask.from {
+            request = request.from(repository.clone());
         }
         if ask.foreign {
             request = request.include_nondistributable();

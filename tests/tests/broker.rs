@@ -192,7 +192,7 @@ fn a_refused_union_is_split_once() {
             destination: windlass_core::Place::Registry(reference("reg.example/c:v1")),
             platforms: Platforms::All,
             spool: None,
-            from: vec!["other".parse().unwrap()],
+            from: Some("other".parse().unwrap()),
         });
         let task = world.start(task);
         world.run(task).unwrap();
@@ -408,5 +408,45 @@ fn hub_by_its_names() {
             assert_eq!(world.run(task).unwrap().mounted, 3, "{from} to {to}");
         }
         world.run_all();
+    }
+}
+
+/// AUTH-32: a token service without POST gets the identity token by GET, one that refuses it gets it once.
+#[test]
+fn an_identity_token_by_get() {
+    let image = small();
+    for (status, works) in [(404, true), (405, true), (401, false), (403, false)] {
+        let options = bearer_with(Bearer {
+            anonymous_pull: false,
+            refuse_post: StatusCode::from_u16(status).ok(),
+            ..Bearer::default()
+        });
+        let mut model = with_image(options, &image);
+        let identity = model.issue_refresh_token("alice");
+        let mut world = world(Config::default(), model);
+        let secret = CredentialAnswer::Refresh(Secret::new(identity));
+        world.credential("reg.example", secret, &["reg.example"]);
+        let (store, memory) = world.store();
+        let task = world.start(pull(store));
+        let result = world.run(task);
+        world.run_all();
+        if works {
+            result.unwrap();
+            check_holds(&memory, &image);
+        } else {
+            let failure = result.unwrap_err();
+            assert_eq!(failure.first().kind(), ErrorKind::Auth, "{status}");
+            let said = failure.first().to_string();
+            assert!(said.contains("an identity token"), "{said}");
+        }
+        let log = world.models[0].log().iter();
+        let asked = log.filter(|entry| entry.target.starts_with("/token"));
+        let methods: Vec<_> = asked.map(|entry| entry.method.as_str()).collect();
+        let expected: &[_] = if works { &["POST", "GET"] } else { &["POST"] };
+        assert_eq!(methods, expected, "{status}");
+        // It is for the token service alone.
+        let log = world.models[0].log().iter();
+        let basic = log.filter(|it| it.credentials == windlass_testbed::Credentials::Basic);
+        assert!(basic.clone().all(|it| it.target.starts_with("/token")));
     }
 }

@@ -29,6 +29,7 @@ through_both!(
     every_transfer_is_told_to_its_end,
     pull_again_moves_nothing,
     copy_in_one_registry_mounts,
+    a_push_mounts_from_one_repository,
     copy_between_registries,
     an_index_and_one_of_its_images,
     basic,
@@ -160,6 +161,23 @@ fn copy_in_one_registry_mounts<D: Driver>() {
     assert_eq!((report.mounted, report.moved, report.bytes), (4, 0, 0));
     check_pushed(&server, "other/app", "v2", &app());
     assert_eq!(count(&server, |e| e.target.contains("/blobs/sha256:")), 0);
+}
+
+/// Of several repositories that are named the last one counts.
+fn a_push_mounts_from_one_repository<D: Driver>() {
+    let server = Server::start(with_app(Options::default())).unwrap();
+    let (shelf, client) = (Shelf::new(), D::new(&Setup::new()));
+    let ask = Ask::pull(&at(&server, "team/app:v1"), &shelf.store);
+    client.run(ask).unwrap();
+    let to = at(&server, "other/app:v2");
+    let ask = Ask::push(&shelf.store, &to)
+        .from("no/where")
+        .from("team/app");
+    let report = client.run(ask).unwrap();
+    assert_eq!((report.mounted, report.moved, report.bytes), (4, 0, 0));
+    check_pushed(&server, "other/app", "v2", &app());
+    assert_eq!(count(&server, |e| e.target.contains("from=no/where")), 0);
+    assert_eq!(count(&server, |e| e.target.contains("from=team/app")), 4);
 }
 
 fn copy_between_registries<D: Driver>() {

@@ -360,7 +360,7 @@ fn between(world: &mut World) -> Task {
         destination: Place::Registry(reference("other.example/c:v1")),
         platforms: Platforms::All,
         spool: Some(spool),
-        from: Vec::new(),
+        from: None,
     })
 }
 
@@ -423,7 +423,7 @@ fn what_was_pushed_can_be_pulled() {
         destination: layout(third),
         platforms: Platforms::All,
         spool: None,
-        from: Vec::new(),
+        from: None,
     });
     check_told(&finish(&mut world, copy).unwrap(), &image);
     check_holds(&memory, &image);

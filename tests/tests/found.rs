@@ -54,7 +54,7 @@ fn a_wrong_partial_is_copied_anew_between_layouts() {
         destination: place(store),
         platforms: Platforms::All,
         spool: None,
-        from: Vec::new(),
+        from: None,
     }));
     world.run(task).unwrap();
     world.run_all();
@@ -117,7 +117,7 @@ fn a_refused_token_of_another_task_is_followed_by_ones_own() {
         destination: Place::Registry(reference("reg.example/c/d:v1")),
         platforms: Platforms::All,
         spool: None,
-        from: vec!["a/b".parse().unwrap()],
+        from: Some("a/b".parse().unwrap()),
     }));
     world.run_still();
     world.let_go();

@@ -222,7 +222,7 @@ fn large_blobs_and_refused_mounts_cost_one_more() {
         destination: Place::Registry(reference("reg.example/c:v1")),
         platforms: Platforms::All,
         spool: None,
-        from: vec!["a/b".parse().unwrap()],
+        from: Some("a/b".parse().unwrap()),
     }));
     assert_eq!(cost(&mut world, task), (2 * (L + 1) + 3, 0));
 }

@@ -948,7 +948,7 @@ fn pushing_to_a_digest_that_is_there_is_one_request() {
             destination: Place::Registry(to),
             platforms: Platforms::All,
             spool: None,
-            from: Vec::new(),
+            from: None,
         })
     };
     // One at a time, the question before the blobs.

@@ -83,7 +83,7 @@ fn push_from_unreadable(options: Options) -> World {
         destination: Place::Registry(reference("reg.example/c:v1")),
         platforms: Platforms::All,
         spool: None,
-        from: vec!["secret/x".parse().unwrap()],
+        from: Some("secret/x".parse().unwrap()),
     }));
     world.run(task).unwrap();
     world.run_all();

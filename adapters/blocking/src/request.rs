@@ -56,7 +56,7 @@ impl<'a> Request<'a> {
     }
 
     /// A repository of the destination's registry that is likely to hold the image's blobs, to
-    /// mount them from. Can be called again for more.
+    /// mount them from. One: asked again, it takes the place of the one before.
     pub fn from(mut self, repository: Repository) -> Self {
         self.order.from(repository);
         self

@@ -236,7 +236,7 @@ pub struct Order {
     what: What,
     platforms: Platforms,
     spool: Option<Arc<dyn Store>>,
-    from: Vec<Repository>,
+    from: Option<Repository>,
     deadline: Option<Duration>,
     nondistributable: bool,
 }
@@ -309,7 +309,7 @@ impl Order {
 
     /// A repository of the destination's registry that is likely to hold the image's blobs.
     pub fn from(&mut self, repository: Repository) {
-        self.from.push(repository);
+        self.from = Some(repository);
     }
 
     /// Moves foreign layers too: see [`Task::including_nondistributable`].
@@ -366,7 +366,7 @@ impl Order {
             what,
             platforms,
             spool: None,
-            from: Vec::new(),
+            from: None,
             deadline: None,
             nondistributable: false,
         }

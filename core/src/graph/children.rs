@@ -168,7 +168,7 @@ impl Session {
             },
             size,
             spool: copying.spool,
-            mount: copying.from.first().cloned(),
+            mount: copying.from.clone(),
             urls: copying.urls(descriptor),
             distrust,
         };

@@ -58,7 +58,7 @@ pub(crate) struct Copying {
     pub(crate) destination: Option<End>,
     pub(crate) platforms: Platforms,
     pub(crate) spool: Option<StoreId>,
-    pub(crate) from: Vec<Repository>,
+    pub(crate) from: Option<Repository>,
     pub(crate) deadline: Option<Time>,
     pub(crate) foreign: Foreign,
     /// What the source's name stands for, once that is known: stays, wherever the name goes.
@@ -366,7 +366,7 @@ impl Copying {
         let mut scopes = Scopes::default();
         if let Some(to) = self.destination.as_ref().and_then(at) {
             scopes.merge(&Scopes::push(&to));
-            for from in self.from.iter().take(1) {
+            if let Some(from) = &self.from {
                 scopes.merge(&Scopes::pull(from));
             }
         }

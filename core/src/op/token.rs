@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, header};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Answer, Draft, Outcome, Verdict};
+use super::{Answer, Draft, Operation, Outcome, Verdict};
 use crate::call::{Expect, Payload};
 use crate::credential::Secret;
 use crate::descriptor::carried;
@@ -22,7 +22,8 @@ use crate::scope::Scopes;
 use crate::shown::escape;
 use crate::uri::Url;
 
-/// Asks for a token: GET, or POST if an identity token is exchanged.
+/// Asks for a token: GET, or POST if an identity token is exchanged. A service that takes no POST is sent
+/// the identity token by GET, as a password (AUTH-32).
 #[derive(Clone, Debug)]
 pub(crate) struct Token {
     pub(crate) realm: Url,
@@ -36,8 +37,13 @@ pub(crate) struct Token {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum TokenCredential {
     Anonymous,
-    Basic { username: String, password: Secret },
+    Basic {
+        username: String,
+        password: Secret,
+    },
     Refresh(Secret),
+    /// An identity token, for a service that has refused it by POST.
+    RefreshByGet(Secret),
 }
 
 /// A token and for how long it is good.
@@ -47,6 +53,9 @@ pub(crate) struct Grant {
     /// Seconds from now, before leeway.
     pub(crate) life: u64,
 }
+
+/// The user whose password is an identity token (AUTH-33).
+const IDENTITY_USER: &str = "<token>";
 
 /// AUTH-41: what is missing or shorter counts as this.
 const SHORTEST_LIFE: u64 = 60;
@@ -88,14 +97,21 @@ impl Token {
             TokenCredential::Refresh(secret) => self.draft_post(secret, expect),
             TokenCredential::Anonymous => Draft::new(Method::GET, self.url(), expect),
             TokenCredential::Basic { username, password } => {
-                let mut draft = Draft::new(Method::GET, self.url(), expect);
-                // The one place where a password leaves; `realm::judge` has said to whom.
-                draft
-                    .headers
-                    .insert(header::AUTHORIZATION, basic(username, password.expose()));
-                draft
+                self.draft_basic(username, password, expect)
+            }
+            TokenCredential::RefreshByGet(secret) => {
+                self.draft_basic(IDENTITY_USER, secret, expect)
             }
         }
+    }
+
+    fn draft_basic(&self, username: &str, password: &Secret, expect: Expect) -> Draft {
+        let mut draft = Draft::new(Method::GET, self.url(), expect);
+        // The one place where a password leaves; `realm::judge` has said to whom.
+        draft
+            .headers
+            .insert(header::AUTHORIZATION, basic(username, password.expose()));
+        draft
     }
 
     fn url(&self) -> Url {
@@ -140,6 +156,16 @@ impl Token {
 
     pub(super) fn answer(self, answer: &Answer) -> Verdict {
         let status = answer.status.as_u16();
+        // 401 alone says that the credentials are wrong (AUTH-47).
+        let takes_no_post = match status {
+            404 | 405 | 501 => true,
+            400 | 401 => answer.said().has("unsupported_grant_type"),
+            _ => false,
+        };
+        if let (true, TokenCredential::Refresh(secret)) = (takes_no_post, &self.credential) {
+            let credential = TokenCredential::RefreshByGet(secret.clone());
+            return Verdict::Next(Operation::Token(Self { credential, ..self }));
+        }
         if matches!(status, 401 | 403) {
             return Verdict::Failed(Error::Auth(alloc::boxed::Box::new(AuthError {
                 request: answer.request.clone(),
@@ -179,7 +205,9 @@ impl Token {
             TokenCredential::Basic { username, .. } => {
                 format!("the credentials of `{}`", escape(username, 100))
             }
-            TokenCredential::Refresh(_) => "an identity token".into(),
+            TokenCredential::Refresh(_) | TokenCredential::RefreshByGet(_) => {
+                "an identity token".into()
+            }
         }
     }
 }
@@ -382,6 +410,58 @@ mod tests {
             let answer = answer(*status, &[date], body.as_bytes());
             let found = shown(token(TokenCredential::Anonymous).answer(&answer));
             assert_eq!(found, *expected, "V-B {status} {body}");
+        }
+    }
+
+    /// AUTH-32: where there is no POST, the identity token goes by GET, once, to the same realm.
+    #[test]
+    fn services_without_post() {
+        let body = |error: &str| format!(r#"{{"error":"{error}"}}"#);
+        for (status, error, falls_back) in [
+            (404, "", true),
+            (405, "", true),
+            (501, "", true),
+            (400, "unsupported_grant_type", true),
+            (401, "unsupported_grant_type", true),
+            (400, "invalid_grant", false),
+            (400, "", false),
+            (401, "invalid_grant", false),
+            (401, "", false),
+            (403, "unsupported_grant_type", false),
+            (410, "", false),
+        ] {
+            let secret = || Secret::new("identity");
+            let post = token(TokenCredential::Refresh(secret()));
+            let realm = post.realm.clone();
+            let said = answer(status, &[], body(error).as_bytes());
+            let verdict = post.answer(&said);
+            let Verdict::Next(Operation::Token(get)) = verdict else {
+                assert!(!falls_back, "{status} {error}");
+                assert!(matches!(verdict, Verdict::Failed(_)), "{status} {error}");
+                continue;
+            };
+            assert!(falls_back, "{status} {error}");
+            let draft = get.draft();
+            assert_eq!(draft.method, Method::GET);
+            assert_eq!(draft.url.origin(), realm.origin());
+            assert_eq!(
+                draft.headers[header::AUTHORIZATION],
+                basic("<token>", "identity")
+            );
+            assert!(draft.headers[header::AUTHORIZATION].is_sensitive());
+            assert!(matches!(draft.payload, Payload::Empty));
+            // Not again, and nobody else does.
+            for other in [
+                get.credential,
+                TokenCredential::Anonymous,
+                TokenCredential::Basic {
+                    username: "alice".into(),
+                    password: secret(),
+                },
+            ] {
+                let verdict = token(other).answer(&said);
+                assert!(matches!(verdict, Verdict::Failed(_)), "{status} {error}");
+            }
         }
     }
 

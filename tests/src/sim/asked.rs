@@ -45,16 +45,16 @@ pub(crate) fn asked(at: usize, task: &Planned, ids: [StoreId; 4]) -> Task {
         destination,
         platforms,
         spool: Some(spool),
-        from: candidates(task),
+        from: candidate(task),
     };
     by(Task::copy(copy), task)
 }
 
 /// Where the blobs of a push are at its registry, too.
-fn candidates(task: &Planned) -> Vec<Repository> {
+fn candidate(task: &Planned) -> Option<Repository> {
     let knows = task.mounts && task.operation == Operation::Push;
     let repository = || task.read().parse().expect("a repository");
-    knows.then(repository).into_iter().collect()
+    knows.then(repository)
 }
 
 fn by(task: Task, planned: &Planned) -> Task {

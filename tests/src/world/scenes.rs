@@ -225,7 +225,7 @@ pub fn copy_within(from: &str, to: &str, spool: Option<StoreId>) -> Task {
         destination: Place::Registry(reference(to)),
         platforms: Platforms::All,
         spool,
-        from: Vec::new(),
+        from: None,
     })
 }
 

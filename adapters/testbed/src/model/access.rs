@@ -53,7 +53,8 @@ pub struct Bearer {
     pub announced: Announced,
     /// What happens to a token request for several repositories.
     pub unions: Unions,
-    /// The status a POST to the realm is refused with; `None` supports it (AUTH-32).
+    /// The status a POST to the realm is refused with; `None` supports it. Where it is refused, GET takes
+    /// an identity token as the password of `<token>` (AUTH-32).
     pub refuse_post: Option<StatusCode>,
     /// The status of a refusal for lack of rights: 401 (CNCF) or 403 (RFC 6750), AUTH-08.
     pub insufficient: StatusCode,
@@ -355,14 +356,19 @@ pub(crate) fn basic_user<'a>(
     authorization: &str,
     users: &'a BTreeMap<String, User>,
 ) -> Option<(&'a String, &'a User)> {
+    let (name, password) = basic_pair(authorization)?;
+    let found = users.get_key_value(&name);
+    found.filter(|(_, user)| user.password == password)
+}
+
+/// Name and password of an `Authorization: Basic`.
+pub(crate) fn basic_pair(authorization: &str) -> Option<(String, String)> {
     let (scheme, encoded) = authorization.split_once(' ')?;
     let decoded = STANDARD.decode(encoded.trim()).ok()?;
     let decoded = String::from_utf8(decoded).ok()?;
     let (name, password) = decoded.split_once(':')?;
-    let found = users
-        .get_key_value(name)
-        .filter(|(_, user)| user.password == password);
-    found.filter(|_| scheme.eq_ignore_ascii_case("basic"))
+    let is_basic = scheme.eq_ignore_ascii_case("basic");
+    is_basic.then(|| (name.to_owned(), password.to_owned()))
 }
 
 fn bearer_token(request: &Request) -> Option<&str> {

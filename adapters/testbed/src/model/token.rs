@@ -11,7 +11,7 @@ use http::{Method, StatusCode, header};
 use serde_json::json;
 
 use super::Model;
-use super::access::{Announced, Auth, Bearer, Need, Token, Unions, basic_user};
+use super::access::{Announced, Auth, Bearer, Need, Token, Unions, basic_pair, basic_user};
 use super::message::{Answer, Refusal, Request};
 use super::target::{Target, form, split_url};
 use super::time::rfc3339;
@@ -104,11 +104,15 @@ impl Model {
         let user = match request.headers.get(header::AUTHORIZATION) {
             None => None,
             Some(value) => {
-                let known = value
-                    .to_str()
-                    .ok()
-                    .and_then(|value| basic_user(value, &bearer.users));
-                let Some((name, _)) = known else {
+                let value = value.to_str().unwrap_or_default();
+                let known = basic_user(value, &bearer.users).map(|(name, _)| name);
+                let identity = || {
+                    let (name, token) =
+                        basic_pair(value).filter(|_| bearer.refuse_post.is_some())?;
+                    let known = self.refresh_tokens.get(&token)?;
+                    (name == "<token>").then_some(&known.user)
+                };
+                let Some(name) = known.or_else(identity) else {
                     // AUTH-47: wrong credentials are not an anonymous request.
                     let refusal = Refusal::new(401, "UNAUTHORIZED", "wrong credentials");
                     return Err(refused(
