@@ -65,6 +65,17 @@ pub(crate) fn between(
     })
 }
 
+/// Whether credentials were shown to whoever refused, in the core's words.
+pub(crate) fn shows_credentials(error: &AuthError) -> bool {
+    let words = [
+        "credentials of `",
+        "token of `",
+        "identity token",
+        "configured token",
+    ];
+    words.iter().any(|word| error.presented.contains(word))
+}
+
 /// Whether this registry refused because there are no credentials for it, in the core's words.
 fn had_nothing_for(registry: &Registry, error: &AuthError) -> bool {
     let words = format!("there are no credentials for `{registry}`");

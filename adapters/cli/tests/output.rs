@@ -6,7 +6,7 @@ use base64::Engine as _;
 use common::windlass_as_user;
 use common::{PASSWORD, USER, failed, layout, printed, registry, text, users, windlass};
 use serde_json::Value;
-use windlass_testbed::{Auth, Basic, Bearer, Server};
+use windlass_testbed::{Auth, Basic, Bearer, Model, Server, image};
 
 struct Scene {
     folder: tempfile::TempDir,
@@ -41,9 +41,7 @@ impl Scene {
     }
 
     fn digest(&self) -> String {
-        let digest = |model: &mut windlass_testbed::Model| {
-            model.tag("app", "v1").expect("it is there").to_string()
-        };
+        let digest = |model: &mut Model| model.tag("app", "v1").expect("it is there").to_string();
         self.registry.with_model(digest)
     }
 }
@@ -231,11 +229,21 @@ fn several_entries_and_no_name_are_listed() {
     let scene = Scene::new(Auth::Open);
     let layout = scene.pulled();
     let second = format!("{layout}:other");
+    let push = || windlass(&["push", &layout, &scene.reference("again:v1")], &[]);
     printed(&windlass(
         &["pull", &scene.reference("app:v1"), &second],
         &[],
     ));
-    let output = windlass(&["push", &layout, &scene.reference("again:v1")], &[]);
+    // The same image under two names is no question.
+    printed(&push());
+    let other = image(&[b"another".to_vec()]);
+    let put = |model: &mut Model| model.put_image("app", Some("v2"), &other);
+    scene.registry.with_model(put);
+    printed(&windlass(
+        &["pull", &scene.reference("app:v2"), &second],
+        &[],
+    ));
+    let output = push();
     let said = failed(&output, 1);
     assert!(said.contains("v1") && said.contains("other"), "{said}");
     let output = windlass(

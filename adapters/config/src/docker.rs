@@ -90,6 +90,13 @@ impl DockerConfig {
         }
         failed.map_or(CredentialAnswer::None, CredentialAnswer::Failed)
     }
+
+    /// The file or variable that has the answer.
+    fn source(&self, wanted: &Wanted<'_>) -> Option<&str> {
+        let mut sources = self.sources.iter();
+        let has_it = |source: &&Source| matches!(source.answer(wanted), Ok(Some(_)));
+        sources.find(has_it).map(|source| source.label.as_str())
+    }
 }
 
 impl Credentials for DockerConfig {
@@ -105,6 +112,16 @@ impl Credentials for DockerConfig {
             repository: repository.map(Repository::as_str),
             scheme: recipient.scheme(),
         })
+    }
+
+    fn source(&self, registry: &Registry, repository: Option<&Repository>) -> Option<String> {
+        let key = registry.credential_key();
+        let wanted = Wanted {
+            key: key.as_str(),
+            repository: repository.map(Repository::as_str),
+            scheme: registry.origin().scheme(),
+        };
+        self.source(&wanted).map(ToOwned::to_owned)
     }
 }
 

@@ -32,6 +32,11 @@ impl Explicit {
             others,
         }
     }
+
+    fn is_for(&self, registry: &Registry) -> bool {
+        let key = registry.credential_key();
+        self.registries.iter().any(|it| it.credential_key() == key)
+    }
 }
 
 impl Credentials for Explicit {
@@ -41,13 +46,19 @@ impl Credentials for Explicit {
         repository: Option<&Repository>,
         recipient: &Origin,
     ) -> CredentialAnswer {
-        let key = registry.credential_key();
-        if !self.registries.iter().any(|it| it.credential_key() == key) {
+        if !self.is_for(registry) {
             return self.others.find(registry, repository, recipient);
         }
         CredentialAnswer::Basic {
             username: self.username.clone(),
             password: self.password.clone(),
         }
+    }
+
+    fn source(&self, registry: &Registry, repository: Option<&Repository>) -> Option<String> {
+        if self.is_for(registry) {
+            return Some("the command line".to_owned());
+        }
+        self.others.source(registry, repository)
     }
 }

@@ -80,6 +80,14 @@ fn explicit_ones_stay_with_their_registry() {
     let (_folder, docker) = self::docker();
     let registry: Registry = "registry-1.docker.io".parse().expect("a registry");
     let explicit = Explicit::new("me", Secret::new("s3cret"), [registry], docker);
+    let source = |name: &str| {
+        let registry: Registry = name.parse().expect(name);
+        explicit.source(&registry, None)
+    };
+    assert_eq!(source("docker.io").as_deref(), Some("the command line"));
+    let file = source("r.example").expect("a file");
+    assert!(file.ends_with("config.json"), "{file}");
+    assert_eq!(source("other.example"), None);
     assert_eq!(user(&explicit, "ubuntu"), "me");
     assert_eq!(user(&explicit, "r.example/app"), "host");
 }

@@ -55,6 +55,11 @@ pub trait Credentials: Send + Sync + fmt::Debug {
         repository: Option<&Repository>,
         recipient: &Origin,
     ) -> CredentialAnswer;
+
+    /// Where the credentials for a registry are from, for people: a file, an option.
+    fn source(&self, _registry: &Registry, _repository: Option<&Repository>) -> Option<String> {
+        None
+    }
 }
 
 /// For drivers: asks, and takes a panic for a source that failed. Lost, the question would be asked

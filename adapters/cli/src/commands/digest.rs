@@ -7,6 +7,7 @@ use serde_json::json;
 use super::Context;
 use crate::args::Digest;
 use crate::exit::Problem;
+use crate::place::Place;
 use crate::progress::Progress;
 
 pub(super) fn run(context: &Context, digest: &Digest) -> Result<(), Problem> {
@@ -14,7 +15,11 @@ pub(super) fn run(context: &Context, digest: &Digest) -> Result<(), Problem> {
     let registry = reference.registry();
     let client = context.client(&[registry], Some(registry))?;
     let observer = Arc::new(Progress::new(Arc::clone(&context.printer)));
-    let root = client.resolve(reference, observer, &context.cancel)?;
+    let root = client.resolve(reference, observer, &context.cancel);
+    let root = root.map_err(|failure| {
+        let hint = context.refused(&failure, &[&Place::Registry(reference.clone())]);
+        Problem::Failed { failure, hint }
+    })?;
     let line = if context.printer.is_json() {
         json!({
             "reference": reference.to_string(),

@@ -18,7 +18,7 @@ use windlass_config::{DockerConfig, Explicit, Proxies, trust};
 use windlass_core::config::InFlight;
 use windlass_core::credential::Secret;
 use windlass_core::tape::Sink;
-use windlass_core::{Config, Error, Registry, Report};
+use windlass_core::{Config, Error, Failure, Registry, Report};
 use windlass_store::TapeFile;
 use windlass_store::driver::{Credentials, TimeLimits};
 
@@ -43,6 +43,7 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
         cancel: Cancel::default(),
         interrupt: Interrupt::default(),
         tape: OnceLock::new(),
+        credentials: OnceLock::new(),
     };
     let is_replay = matches!(command, Command::Replay(_));
     let checked = context.common.check().and_then(|()| {
@@ -79,6 +80,7 @@ struct Context {
     interrupt: Interrupt,
     /// Where the session is recorded, once there is one.
     tape: OnceLock<Arc<TapeFile>>,
+    credentials: OnceLock<Arc<dyn Credentials>>,
 }
 
 impl Context {
@@ -120,9 +122,11 @@ impl Context {
             let origin = origin.unwrap_or_else(|| registry.origin());
             proxies.check(&origin).map_err(|error| wrong(&error))?;
         }
+        let credentials = self.common.credentials(owner)?;
+        let credentials = self.credentials.get_or_init(|| credentials);
         let setup = Setup {
             config,
-            credentials: self.common.credentials(owner)?,
+            credentials: Arc::clone(credentials),
             trust: trust(&self.common.ca_cert, variables).map_err(|error| wrong(&error))?,
             route: Arc::new(proxies),
             time_limits: self.common.time_limits(),
@@ -178,9 +182,42 @@ impl Context {
                 }
                 (Some(_), None) | (None, _) => None,
             };
+            let hint = hint.or_else(|| self.refused(&failure, &[&from, &to]));
             Problem::Failed { failure, hint }
         })?;
         self.report(verb, &from, &to, &report, begun.elapsed())
+    }
+
+    /// Where the credentials are from that were refused.
+    fn refused(&self, failure: &Failure, places: &[&Place]) -> Option<String> {
+        let Error::Auth(error) = failure.first() else {
+            return None;
+        };
+        if !hint::shows_credentials(error) {
+            return None;
+        }
+        let credentials = self.credentials.get()?;
+        let source = |place: &&Place| match place {
+            Place::Registry(reference) => {
+                let (registry, repository) = (reference.registry(), reference.repository());
+                let source = credentials.source(registry, Some(repository))?;
+                Some((registry.clone(), source))
+            }
+            Place::Layout(_) => None,
+        };
+        let mut sources: Vec<_> = places.iter().filter_map(source).collect();
+        // The token service may be anywhere, but the registry names itself.
+        let line = error.request.to_string();
+        let at = |registry: &Registry| line.contains(&format!(" {}/", registry.origin()));
+        if sources.iter().any(|(registry, _)| at(registry)) {
+            sources.retain(|(registry, _)| at(registry));
+        }
+        sources.dedup();
+        let told = sources.iter().map(|(registry, source)| {
+            format!("the credentials for `{registry}` are from {source}")
+        });
+        let told: Vec<String> = told.collect();
+        (!told.is_empty()).then(|| format!("{}; they may have expired", told.join("; ")))
     }
 
     fn report(
