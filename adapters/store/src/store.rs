@@ -49,6 +49,22 @@ pub trait Store: Send + Sync + fmt::Debug {
         offset: u64,
     ) -> Result<Option<Box<dyn Read + Send>>, StoreError>;
 
+    /// Opens a complete blob of this size to be sent to somebody else; `None` if it is not there. Unlike
+    /// [`open`](Self::open) it must not give out bytes of something that may not be the blob at all, such as
+    /// the end of a link that another user made. What is sent is hashed once more.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read, or [`Damaged`](windlass_core::StoreErrorKind::Damaged).
+    fn open_to_send(
+        &self,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
+        let _ = size;
+        self.open(digest, 0)
+    }
+
     /// Writes a small document under its final name, atomically. A damaged one of the same size
     /// is replaced. As for [`Partial::commit`], the name is durable before a later `tag` is.
     ///

@@ -83,7 +83,8 @@ impl Stores {
     pub fn outgoing(&self, body: &Body, outgoing: Outgoing) -> Result<OutgoingReader, StoreError> {
         match &body.source {
             Source::Stored { store, digest } => {
-                let source = self.shared.store(*store)?.open(digest, 0)?;
+                let store = self.shared.store(*store)?;
+                let source = store.open_to_send(digest, outgoing.len())?;
                 let source = source.ok_or_else(|| absent(digest))?;
                 Ok(OutgoingReader::new(source, body, outgoing))
             }

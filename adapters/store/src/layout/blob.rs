@@ -63,7 +63,20 @@ impl Layout {
         Ok(self.blob_len(digest)? == Some(size))
     }
 
-    /// Whether the blob's directory is there. Neither it nor `blobs` may be a symlink (LAY-14).
+    /// Opens a complete blob for reading, also through symlinks.
+    pub(super) fn open_blob(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
+        sys::open_through_links(&self.blob_path(digest))
+    }
+
+    /// Whether a symlink leads to the blob.
+    pub(super) fn is_behind_link(&self, digest: &Digest) -> Result<bool, StoreError> {
+        Ok(sys::is_link(&self.blobs())?
+            || sys::is_link(&self.blob_dir(digest))?
+            || sys::is_link(&self.blob_path(digest))?)
+    }
+
+    /// Whether the blob's directory is there. Neither it nor `blobs` may be a symlink where something is to
+    /// be written (LAY-14).
     pub(super) fn has_blob_dir(&self, digest: &Digest) -> Result<bool, StoreError> {
         Ok(sys::real_dir(&self.blobs())?.is_some()
             && sys::real_dir(&self.blob_dir(digest))?.is_some())
@@ -329,7 +342,8 @@ impl Layout {
         if !self.has_blob(digest, size)? {
             return Ok(false);
         }
-        let stored = read_small(&self.blob_path(digest), size)?;
+        let path = self.blob_path(digest);
+        let stored = read_small(sys::open_regular(&path)?, &path, size)?;
         Ok(stored.is_some_and(|stored| stored == bytes))
     }
 

@@ -116,6 +116,7 @@ impl Layout {
         self.sync_blob_dirs()?;
         let _lock = self.lock_index()?;
         for _ in 0..TURNS {
+            self.refuse_linked_index()?;
             let before = self.read_index()?;
             let index = self.parse_index(&before)?;
             let changed = index
@@ -167,8 +168,24 @@ impl Layout {
         self.replace(&self.index_path(), Index::EMPTY.as_bytes())
     }
 
+    /// To replace a link would cut the layout off from what made it; to write through it is worse.
+    pub(super) fn refuse_linked_index(&self) -> Result<(), StoreError> {
+        let path = self.index_path();
+        if !sys::is_link(&path)? {
+            return Ok(());
+        }
+        Err(StoreError::new(
+            StoreErrorKind::Denied,
+            format!(
+                "refused to write to {}: it is a symbolic link; copy the layout to another folder",
+                path.display()
+            ),
+        ))
+    }
+
     fn read_index(&self) -> Result<Vec<u8>, StoreError> {
-        let bytes = read_small(&self.index_path(), INDEX_LIMIT)?;
+        let path = self.index_path();
+        let bytes = read_small(sys::open_through_links(&path)?, &path, INDEX_LIMIT)?;
         bytes.ok_or_else(|| self.refuse("it has no `index.json`"))
     }
 

@@ -24,10 +24,13 @@
 //!
 //! **Other users.** Only files that this user alone can write are written to: see `ours`.
 //!
-//! **Untrusted layouts.** Neither a blob nor a directory on the way to it may be a symbolic link;
-//! only `DIR` itself may (LAY-14).
+//! **Symbolic links** are followed where something is only read: build tools make layouts of links into a
+//! cache. What is behind one is hashed before its first byte is sent anywhere. Nothing is written through
+//! one: `blobs`, what is in it, `.windlass` and `index.json` must be no links then. `DIR` itself may be one
+//! (LAY-14).
 
 mod blob;
+mod check;
 mod entries;
 mod index;
 mod ours;
@@ -37,7 +40,7 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +49,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use serde_json::Value;
 use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
 
+use self::check::Found;
 pub use self::spool::Spool;
 pub(crate) use self::sys::kind as kind_of;
 use crate::store::{Begun, Store};
@@ -177,6 +181,7 @@ impl Layout {
             let marker = format!("{{\"imageLayoutVersion\":\"{VERSION}\"}}");
             layout.replace(&root.join("oci-layout"), marker.as_bytes())?;
         }
+        layout.refuse_linked_index()?;
         layout.ensure(&layout.blobs(), 0o777)?;
         if !layout.has_index()? {
             layout.create_index()?;
@@ -207,7 +212,8 @@ impl Layout {
     /// Whether `oci-layout` is there; of another version it is an error (LAY-01).
     fn has_marker(&self) -> Result<bool, StoreError> {
         let path = self.path().join("oci-layout");
-        let Some(bytes) = read_small(&path, MARKER_LIMIT)? else {
+        let file = sys::open_through_links(&path)?;
+        let Some(bytes) = read_small(file, &path, MARKER_LIMIT)? else {
             return Ok(false);
         };
         let marker: Value = serde_json::from_slice(&bytes)
@@ -222,7 +228,7 @@ impl Layout {
     }
 
     fn has_index(&self) -> Result<bool, StoreError> {
-        Ok(sys::open_regular(&self.index_path())?.is_some())
+        Ok(sys::open_through_links(&self.index_path())?.is_some())
     }
 
     /// Whether the directory can be made a layout: empty, but for what an interrupted attempt of
@@ -293,7 +299,10 @@ impl Store for Layout {
     }
 
     fn contains(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
-        self.has_blob(digest, size)
+        match self.open_blob(digest)? {
+            Some(file) => Ok(sys::stat(&file, &self.blob_path(digest))?.len() == size),
+            None => Ok(false),
+        }
     }
 
     fn open(
@@ -301,18 +310,33 @@ impl Store for Layout {
         digest: &Digest,
         offset: u64,
     ) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
-        if !self.has_blob_dir(digest)? {
-            return Ok(None);
-        }
-        let path = self.blob_path(digest);
-        let Some(mut file) = sys::open_regular(&path)? else {
+        let Some(mut file) = self.open_blob(digest)? else {
             return Ok(None);
         };
         if offset > 0 {
             file.seek(SeekFrom::Start(offset))
-                .map_err(|error| sys::failed("read", &path, &error))?;
+                .map_err(|error| sys::failed("read", &self.blob_path(digest), &error))?;
         }
         Ok(Some(Box::new(file)))
+    }
+
+    fn open_to_send(
+        &self,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
+        if self.is_behind_link(digest)? {
+            // Bytes go out before the last one is hashed, and a link may lead to anything.
+            match self.check_blob(digest, size)? {
+                Found::Good => {}
+                Found::Absent => return Ok(None),
+                Found::Damaged(why) => {
+                    let why = format!("{}: {why}", self.blob_path(digest).display());
+                    return Err(StoreError::new(StoreErrorKind::Damaged, why));
+                }
+            }
+        }
+        Store::open(self, digest, 0)
     }
 
     fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
@@ -340,8 +364,8 @@ impl Store for Layout {
 }
 
 /// Reads a file of bounded size; `None` if it is not there.
-fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-    let Some(file) = sys::open_regular(path)? else {
+fn read_small(file: Option<File>, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(file) = file else {
         return Ok(None);
     };
     let too_large = || {

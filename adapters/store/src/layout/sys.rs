@@ -37,8 +37,22 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
 /// Opens a regular file for reading; `None` if nothing is there. A symlink is refused wherever it
 /// leads, and a FIFO or a device never blocks the open (LAY-14).
 pub(super) fn open_regular(path: &Path) -> Result<Option<File>, StoreError> {
+    open_with(path, unfollowed(), |path| fs::symlink_metadata(path))
+}
+
+/// The same, also through symlinks: for what is only read.
+pub(super) fn open_through_links(path: &Path) -> Result<Option<File>, StoreError> {
+    let flags = unfollowed() & !OFlags::NOFOLLOW.bits().cast_signed();
+    open_with(path, flags, |path| fs::metadata(path))
+}
+
+fn open_with(
+    path: &Path,
+    flags: i32,
+    look: impl Fn(&Path) -> io::Result<Metadata>,
+) -> Result<Option<File>, StoreError> {
     let mut options = OpenOptions::new();
-    options.read(true).custom_flags(unfollowed());
+    options.read(true).custom_flags(flags);
     match options.open(path) {
         Ok(file) => {
             let metadata = stat(&file, path)?;
@@ -46,7 +60,10 @@ pub(super) fn open_regular(path: &Path) -> Result<Option<File>, StoreError> {
             Ok(Some(file))
         }
         Err(error) if is_absent(&error) => Ok(None),
-        Err(error) => Err(refused(path).unwrap_or_else(|| failed("open", path, &error))),
+        Err(error) => {
+            let refused = look(path).ok().and_then(|it| regular(&it, path).err());
+            Err(refused.unwrap_or_else(|| failed("open", path, &error)))
+        }
     }
 }
 
@@ -61,7 +78,11 @@ pub(super) fn open_or_create(path: &Path) -> Result<File, StoreError> {
         .custom_flags(unfollowed());
     let file = match options.open(path) {
         Ok(file) => file,
-        Err(error) => return Err(refused(path).unwrap_or_else(|| failed("create", path, &error))),
+        Err(error) => {
+            let there = fs::symlink_metadata(path).ok();
+            let refused = there.and_then(|it| regular(&it, path).err());
+            return Err(refused.unwrap_or_else(|| failed("create", path, &error)));
+        }
     };
     regular(&stat(&file, path)?, path)?;
     Ok(file)
@@ -123,6 +144,15 @@ pub(super) fn open_real_dir(path: &Path) -> Result<Option<File>, StoreError> {
         Ok(dir) => Ok(Some(dir)),
         Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(failed("open directory", path, &error)),
+    }
+}
+
+/// Whether a symlink is there, wherever it leads.
+pub(super) fn is_link(path: &Path) -> Result<bool, StoreError> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(metadata.is_symlink()),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(failed("look up", path, &error)),
     }
 }
 
@@ -241,11 +271,6 @@ fn regular(metadata: &Metadata, path: &Path) -> Result<(), StoreError> {
             describe(metadata)
         ),
     ))
-}
-
-/// The reason why an open failed, if it is that the path is no regular file.
-fn refused(path: &Path) -> Option<StoreError> {
-    regular(&fs::symlink_metadata(path).ok()?, path).err()
 }
 
 fn describe(metadata: &Metadata) -> &'static str {

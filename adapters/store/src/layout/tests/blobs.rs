@@ -242,65 +242,6 @@ fn what_cannot_be_verified_is_not_written() {
 }
 
 #[test]
-fn symbolic_links_are_not_followed() {
-    // LAY-14.
-    let (dir, layout) = fresh();
-    let secret = dir.path().join("secret");
-    fs::write(&secret, "hello").expect("write");
-    let digest = store(&layout, b"hello");
-    fs::remove_file(layout.blob_path(&digest)).expect("remove");
-    symlink(&secret, layout.blob_path(&digest)).expect("link");
-    let denied = |layout: &Layout| {
-        let error = Store::open(layout, &digest, 0)
-            .map(|_| ())
-            .expect_err("a link");
-        assert_eq!(error.kind(), StoreErrorKind::Denied, "{error}");
-        assert!(error.detail().contains("a symbolic link"), "{error}");
-    };
-    denied(&layout);
-    assert!(!layout.contains(&digest, 5).expect("contains"));
-    // Writing replaces the link and leaves alone what it leads to.
-    layout.put(&digest, b"hello").expect("put");
-    assert!(
-        fs::symlink_metadata(layout.blob_path(&digest))
-            .expect("there")
-            .is_file()
-    );
-
-    let moved = dir.path().join("moved");
-    fs::rename(layout.blobs().join("sha256"), &moved).expect("rename");
-    symlink(&moved, layout.blobs().join("sha256")).expect("link");
-    denied(&layout);
-    layout.begin(&digest, 5).map(|_| ()).expect_err("a link");
-    layout.put(&digest, b"hello").expect_err("a link");
-    fs::remove_file(layout.blobs().join("sha256")).expect("remove");
-    fs::rename(layout.blobs(), dir.path().join("blobs")).expect("rename");
-    symlink(dir.path().join("blobs"), layout.blobs()).expect("link");
-    denied(&layout);
-    fs::remove_dir_all(layout.private()).expect("remove");
-    symlink(dir.path(), layout.private()).expect("link");
-    let error = layout.tag(None, &descriptor("x")).expect_err("a link");
-    assert_eq!(error.kind(), StoreErrorKind::Denied);
-}
-
-#[test]
-fn a_pipe_in_place_of_a_blob_does_not_hang() {
-    let (_dir, layout) = fresh();
-    let digest = store(&layout, b"hello");
-    fs::remove_file(layout.blob_path(&digest)).expect("remove");
-    let made = std::process::Command::new("mkfifo")
-        .arg(layout.blob_path(&digest))
-        .status();
-    if !made.is_ok_and(|status| status.success()) {
-        return;
-    }
-    let error = Store::open(&layout, &digest, 0)
-        .map(|_| ())
-        .expect_err("a pipe");
-    assert!(error.detail().contains("a special file"), "{error}");
-}
-
-#[test]
 fn a_private_directory_that_vanished_is_made_again() {
     let (_dir, layout) = fresh();
     fs::remove_dir_all(layout.private()).expect("remove");
