@@ -13,6 +13,7 @@
 mod access;
 mod blobs;
 mod contents;
+mod labels;
 mod lists;
 mod log;
 mod manifests;
@@ -37,6 +38,7 @@ use target::{Route, Target, split_url};
 use token::Refresh;
 
 pub use access::{Announced, Auth, Basic, Bearer, Token, Unions, User};
+pub use labels::Labels;
 pub use log::{Credentials, Entry};
 pub use message::{Answer, Request};
 pub use options::{

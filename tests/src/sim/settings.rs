@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use windlass_testbed::{
-    Announced, Auth, Basic, Bearer, Location, Options, Ranges, Signature, Stale, Storage, Unions,
-    UnreadableMount, User,
+    Announced, Auth, Basic, Bearer, Labels, Location, Options, Ranges, Signature, Stale, Storage,
+    Unions, UnreadableMount, User,
 };
 
 use super::choose::Choose;
@@ -104,6 +104,7 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
     }
     options.digest_header = choose.below(5) < 4;
     options.check_references = choose.below(2) == 0;
+    options.labels = labels(choose);
     // Only where the credentials can be shown as the challenge wants it.
     if !matches!(access, Access::Open | Access::Untrusted) {
         options.hidden = match choose.below(8) {
@@ -121,6 +122,24 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
         options,
         leftover,
         plain,
+    }
+}
+
+/// What it says beside content: mostly what is right.
+fn labels(choose: &mut dyn Choose) -> Labels {
+    let types = [
+        "",
+        "text/html",
+        "binary/octet-stream",
+        "application/json",
+        "garbage",
+    ];
+    let encodings = ["aws-chunked", "gzip", "identity", ""];
+    Labels {
+        manifest_type: (choose.below(5) == 4).then(|| types[small(choose, 5)].to_owned()),
+        encoding: (choose.below(5) == 4).then(|| encodings[small(choose, 4)].to_owned()),
+        unescaped: choose.below(5) == 4,
+        odd_tokens: choose.below(5) == 4,
     }
 }
 

@@ -53,6 +53,7 @@ impl Model {
             let answer = Answer::new(status)
                 .header("content-type", "application/octet-stream")
                 .header("etag", &etag);
+            let answer = self.options.labels.content(answer);
             if self.options.digest_header {
                 answer.header("docker-content-digest", digest.as_str())
             } else {

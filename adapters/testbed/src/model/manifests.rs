@@ -62,6 +62,7 @@ impl Model {
             .header("content-type", &manifest.media_type)
             .header("etag", etag)
             .body(manifest.bytes.clone());
+        let answer = self.options.labels.manifest(answer);
         Ok(self.with_digest(answer, digest))
     }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use http::StatusCode;
 
 use super::access::Auth;
+use super::labels::Labels;
 
 /// The behaviour of a [`Model`](crate::Model). The default is a registry that follows the
 /// distribution spec and is close to the CNCF `distribution` server, open to everybody.
@@ -62,6 +63,8 @@ pub struct Options {
     pub catalog: bool,
     /// How lists are paged.
     pub pages: Pages,
+    /// What is said beside content.
+    pub labels: Labels,
     /// Whether answers carry `Date`.
     pub date: bool,
     /// Whether a manifest is refused as long as something it names is missing (PUSHM-06). Registries
@@ -98,6 +101,7 @@ impl Default for Options {
             deletes: Deletes::default(),
             catalog: true,
             pages: Pages::default(),
+            labels: Labels::default(),
             date: true,
             check_references: true,
             mark: String::new(),

@@ -37,10 +37,13 @@ impl Model {
             return Answer::new(StatusCode::NOT_FOUND);
         };
         // The query has what clients like to re-encode: an encoded slash, a plus, an equals sign.
-        let target = format!(
-            "/bucket/{}/data?X-Sig={signature}%2Fa+b%3D&X-Alg=a%2bb&empty=",
-            digest.encoded()
-        );
+        let labels = &self.options.labels;
+        let target = |path: &str, query: &str| {
+            let id = digest.encoded();
+            format!("/bucket/{id}/data{path}?X-Sig={signature}%2Fa+b%3D&X-Alg=a%2bb&empty={query}")
+        };
+        let (path, query) = (labels.path(), labels.query());
+        let (said, target) = (target(path.0, query.0), target(path.1, query.1));
         let expires = match storage.signature {
             Signature::OneTime => None,
             Signature::Life(life) => Some(now.saturating_add(life)),
@@ -50,8 +53,8 @@ impl Model {
             blob,
             expires,
         };
-        self.signed.insert(target.clone(), signed);
-        Answer::new(storage.status).header("location", format!("{}{target}", storage.url))
+        self.signed.insert(target, signed);
+        Answer::new(storage.status).header("location", format!("{}{said}", storage.url))
     }
 
     pub(crate) fn storage(&mut self, request: &Request, now: Duration) -> Answer {

@@ -231,6 +231,7 @@ impl Model {
             let refresh = refresh.unwrap_or_else(|| self.issue_refresh_token(&user));
             body["refresh_token"] = refresh.into();
         }
+        self.options.labels.token(&mut body, now.as_secs());
         Ok(Answer::new(StatusCode::OK)
             .header("cache-control", "no-store")
             .json(&body))

@@ -191,10 +191,14 @@ impl Model {
             return Err(upload_unknown());
         }
         upload.touched = now;
+        let (_, added) = self.options.labels.query();
         let fresh = if self.options.uploads.signed_location {
             // PUSHB-07: byte for byte, and only more parameters after it.
             let rest = target.query.strip_prefix(&signed_query(&upload.state));
+            let rest = rest.and_then(|rest| rest.strip_prefix(added));
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('&'))
+        } else if !target.query.contains(added) {
+            false
         } else {
             target
                 .parameter("_state")
@@ -295,11 +299,12 @@ impl Model {
         } else {
             plain_query(&state)
         };
+        let (added, _) = self.options.labels.query();
         let shape = self.options.uploads.range;
         let answer = Answer::new(status)
             .header(
                 "location",
-                format!("{base}/v2/{name}/blobs/uploads/{id}?{query}"),
+                format!("{base}/v2/{name}/blobs/uploads/{id}?{query}{added}"),
             )
             .header("docker-upload-uuid", id);
         let Some(upload) = self.uploads.get_mut(id) else {

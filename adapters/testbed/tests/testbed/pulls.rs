@@ -3,7 +3,9 @@
 use core::time::Duration;
 
 use http::Method;
-use windlass_testbed::{Digest, Model, Options, Ranges, Request, Signature, Storage, image};
+use windlass_testbed::{
+    Answer, Digest, Labels, Model, Options, Ranges, Request, Signature, Storage, image,
+};
 
 use crate::client::{Client, code, location, request};
 
@@ -26,6 +28,72 @@ fn ping() {
     assert_eq!(client.get("/v2").status, 301);
     assert_eq!(client.get("/").status, 404);
     assert_eq!(client.post("/v2/").status, 405);
+}
+
+/// Labels that decide nothing: the content is what it is. Addresses are good in their escaped form only.
+#[test]
+fn labels() {
+    let app = image(&[b"layer".to_vec()]);
+    let labelled = |storage: Option<Storage>| {
+        let mut client = Client::new(Options {
+            storage,
+            labels: Labels {
+                manifest_type: Some("text/html".into()),
+                encoding: Some("gzip".into()),
+                unescaped: true,
+                ..Labels::default()
+            },
+            ..Options::default()
+        });
+        client.model.put_image("team/app", Some("v1"), &app);
+        client
+    };
+    let mut client = labelled(None);
+    let blob = format!("/v2/team/app/blobs/{}", app.blob_digests()[0]);
+    for (target, bytes) in [
+        ("/v2/team/app/manifests/v1", &app.manifest),
+        (blob.as_str(), &app.config),
+    ] {
+        let answer = client.get(target);
+        assert_eq!(answer.field("content-encoding"), Some("gzip"), "{target}");
+        assert_eq!(&answer.body, bytes, "{target}");
+    }
+    let manifest = client.get("/v2/team/app/manifests/v1");
+    assert_eq!(manifest.field("content-type"), Some("text/html"));
+
+    let told = |answer: &Answer| {
+        let value = answer.headers.get("location").expect("a Location");
+        String::from_utf8(value.as_bytes().to_vec()).expect("UTF-8")
+    };
+    let escaped = |told: &str| {
+        let mut sent = String::new();
+        for byte in told.bytes() {
+            match byte {
+                b' ' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{'..=b'}' | 128.. => {
+                    sent.push_str(&format!("%{byte:02X}"));
+                }
+                _ => sent.push(char::from(byte)),
+            }
+        }
+        sent
+    };
+    let upload = told(&client.post("/v2/team/app/blobs/uploads/"));
+    let digest = format!("&digest={}", Digest::sha256(b"x"));
+    let good = escaped(&upload);
+    for (target, status) in [
+        (upload + &digest, 416),
+        (good.replace("%7b", "{") + &digest, 416),
+        (good + &digest, 201),
+    ] {
+        assert_eq!(client.put(&target, b"x").status, status, "{target}");
+    }
+
+    let mut client = labelled(Some(Storage::new("http://storage.test")));
+    let stored = told(&client.get(&blob));
+    let stored = stored.strip_prefix("http://storage.test").expect("there");
+    let asked = |target: &str| Request::new(Method::GET, "storage.test", target);
+    assert_eq!(client.ask(asked(stored)).status, 403);
+    assert_eq!(client.ask(asked(&escaped(stored))).status, 200);
 }
 
 /// PULLB-01: GET and HEAD, there and not there; a HEAD has the length and no body.
