@@ -175,6 +175,8 @@ pub struct Uploads {
     pub life: Option<Duration>,
     /// Whether bytes of a request whose body broke off are kept in the session.
     pub keep_partial: bool,
+    /// Whether the closing PUT may bring bytes; otherwise it is 405, and they come by PATCH (Pulp).
+    pub put_bodies: bool,
     /// Whether a mount without `from` looks through all repositories (PUSHB-52).
     pub anonymous_mount: bool,
     /// What a mount whose source the caller may not read leads to (PUSHB-53).
@@ -193,6 +195,7 @@ impl Default for Uploads {
             help_on_416: false,
             life: None,
             keep_partial: true,
+            put_bodies: true,
             anonymous_mount: false,
             unreadable_mount: UnreadableMount::Refused,
         }

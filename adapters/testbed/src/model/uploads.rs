@@ -94,6 +94,9 @@ impl Model {
                 }
                 Ok(self.progress(StatusCode::ACCEPTED, request, name, id))
             }
+            Method::PUT if !self.options.uploads.put_bodies && !request.body.is_empty() => {
+                Err(method_not_allowed())
+            }
             Method::PUT => {
                 let named = target.parameter("digest").unwrap_or_default();
                 let named = digest(&named)?;

@@ -48,6 +48,25 @@ fn post_then_put() {
     );
 }
 
+/// Bytes by PATCH only: the session survives a PUT that brings some.
+#[test]
+fn a_put_may_have_to_be_empty() {
+    let mut client = client(Uploads {
+        put_bodies: false,
+        ..Uploads::default()
+    });
+    let digest = Digest::sha256(b"data");
+    let session = start(&mut client);
+    let refused = client.put(&closing(&session, &digest), b"data");
+    assert_eq!(
+        (refused.status.as_u16(), code(&refused)),
+        (405, "UNSUPPORTED".into())
+    );
+    let patch = request(Method::PATCH, &session).body(b"data".to_vec());
+    let session = location(&client.ask(patch));
+    assert_eq!(client.put(&closing(&session, &digest), b"").status, 201);
+}
+
 /// PUSHB-18: ignored unless asked for.
 #[test]
 fn one_request() {
