@@ -5,6 +5,7 @@
 //! targets are printed without the values of their queries, text from servers is escaped.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -164,6 +165,45 @@ impl Error {
             },
             Self::Exhausted { .. } | Self::Deadline => ErrorKind::Temporary,
             Self::Cancelled => ErrorKind::Cancelled,
+        }
+    }
+
+    /// The same error, whose request is also told what it was for.
+    pub(crate) fn about(mut self, what: &str) -> Self {
+        let request = match &mut self {
+            Self::Registry(refusal) => &mut refusal.request,
+            Self::Auth(error) => &mut error.request,
+            Self::Peer { request, .. } | Self::Transport { request, .. } => request,
+            Self::Exhausted { last, .. } => {
+                **last = core::mem::replace(&mut **last, Self::Cancelled).about(what);
+                return self;
+            }
+            // These say what they are about, or need not.
+            Self::NotFound(_)
+            | Self::Mismatch { .. }
+            | Self::Store(_)
+            | Self::Policy { .. }
+            | Self::Deadline
+            | Self::Cancelled => return self,
+        };
+        request.0.push_str(&format!(" ({what})"));
+        self
+    }
+
+    /// What the answer said that this error is, if it is one.
+    pub(crate) const fn said(&self) -> Option<&Said> {
+        match self {
+            Self::Registry(refusal) => Some(&refusal.said),
+            Self::Auth(error) => Some(&error.said),
+            Self::NotFound(missing) => Some(&missing.said),
+            Self::Peer { .. }
+            | Self::Mismatch { .. }
+            | Self::Transport { .. }
+            | Self::Store(_)
+            | Self::Policy { .. }
+            | Self::Exhausted { .. }
+            | Self::Deadline
+            | Self::Cancelled => None,
         }
     }
 

@@ -162,6 +162,10 @@ impl Session {
                 break;
             }
         }
+        // Looking for a job also gives up what is late.
+        if let Some(job) = self.wire.take_abort() {
+            return Output::Abort(job);
+        }
         let deadlines = self.tasks.values().filter(|task| task.ending.is_none());
         let deadline = deadlines.filter_map(|task| task.deadline).min();
         let wakes = [
@@ -263,7 +267,7 @@ impl Session {
         exchanges.into_iter().for_each(|id| {
             self.wire.abandon(id);
         });
-        self.wire.abandon_probes(task);
+        self.wire.abandon_errands(task);
         let is_ours = |owner: &Owner| matches!(owner, Owner::Node(t, _) if *t == task);
         let dropped = self.steps.abandon(is_ours).dropped;
         if let Some(copying) = self.tasks.get_mut(&task) {
@@ -378,7 +382,11 @@ impl Session {
                 .exchanges
                 .iter()
                 .any(|id| self.wire.is_open(*id));
-            if open || self.wire.has_probe_of(id) || self.is_working_for(id) {
+            if open || self.is_working_for(id) {
+                continue;
+            }
+            if self.wire.has_errand_of(id) {
+                self.wire.clean_up(id, self.now);
                 continue;
             }
             self.drain_events();

@@ -277,7 +277,6 @@ fn a_probe_that_fails_ends_what_waits_for_it() {
         ),
         (Fate::Unanswered, ErrorKind::Temporary, attempts),
         (Fate::Say(no), ErrorKind::Auth, 1),
-        (forbidden(), ErrorKind::Auth, 1),
     ];
     for (fate, kind, expected) in fates {
         let (mut world, memory, task) = blobs_first(open(), &small());
@@ -288,6 +287,21 @@ fn a_probe_that_fails_ends_what_waits_for_it() {
         assert_eq!(requests(&world, "HEAD", "/blobs/"), expected, "{fate:?}");
         assert_eq!(requests(&world, "GET", ""), 0, "{fate:?}");
         assert_eq!(memory.taken(), []);
+    }
+}
+
+/// HTTP-21: that a HEAD is refused says nothing of a GET.
+#[test]
+fn a_probe_that_is_refused_does_not_stop_a_pull() {
+    for status in [403, 404, 405, 501] {
+        let (mut world, memory, task) = blobs_first(open(), &small());
+        let status = StatusCode::from_u16(status).unwrap();
+        let refused = Answer::error(status, "UNSUPPORTED", "no HEAD");
+        world.all(is("HEAD", "/blobs/"), Fate::Say(refused));
+        world.run(task).unwrap();
+        world.run_all();
+        assert_eq!(requests(&world, "HEAD", "/blobs/"), 1);
+        check_holds(&memory, &small());
     }
 }
 

@@ -75,7 +75,10 @@ impl Context {
         }
         let mut progress = Progress::new(&self.watching, &call);
         let mut stored = Stored::of(self, &call, &progress);
-        let sending = self.exchanges.send(call.request(), stored.as_mut());
+        let sending = async {
+            self.check(&call).await?;
+            self.exchanges.send(call.request(), stored.as_mut()).await
+        };
         let sent = tokio::select! {
             sent = sending => sent,
             () = stopped(&mut stop) => Err(Interrupted::Aborted),
@@ -94,6 +97,20 @@ impl Context {
         }
         progress.position = call.starts_at();
         self.receive(call, response, progress, stop).await
+    }
+
+    /// Whether the store has the blob that the call is in vain without.
+    async fn check(&self, call: &Call) -> Result<(), Interrupted> {
+        let Some(stored) = call.stored().cloned() else {
+            return Ok(());
+        };
+        let stores = Arc::clone(&self.stores);
+        let checked = spawn_blocking(move || stores.check(Some(&stored))).await;
+        let panicked = || {
+            let why = TransportError::new(TransportErrorKind::Other, "the store panicked");
+            Interrupted::NotSent(why)
+        };
+        checked.map_err(|_| panicked())?.map_err(Interrupted::Store)
     }
 
     async fn receive(

@@ -65,6 +65,9 @@ impl Context {
 
     fn exchange(&self, mut call: Box<Call>, control: &Arc<Control>) -> Done {
         let _entered = control.enter();
+        if let Err(error) = self.stores.check(call.stored()) {
+            return call.finish(Err(Interrupted::Store(error)));
+        }
         let proxy = self.proxy(call.origin());
         if let Some(proxy) = &proxy {
             call.through_proxy(&proxy.url);

@@ -10,6 +10,11 @@ use windlass_core::{Descriptor, Digest, StoreError};
 /// Safe for concurrent use by threads; an implementation on shared media must also be safe for
 /// concurrent use by processes. All calls may block.
 pub trait Store: Send + Sync + fmt::Debug {
+    /// What people know it by, in errors.
+    fn title(&self) -> String {
+        "the store".into()
+    }
+
     /// Takes the exclusive right to write a blob. A stored blob of another size than `size` counts
     /// as absent.
     ///

@@ -74,6 +74,20 @@ impl Stores {
         call.finish(answer)
     }
 
+    /// Whether a blob is there that a request is [in vain without](windlass_core::Call::stored).
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot give the blob.
+    pub fn check(&self, stored: Option<&(StoreId, Digest)>) -> Result<(), StoreError> {
+        let Some((store, digest)) = stored else {
+            return Ok(());
+        };
+        let store = self.shared.store(*store)?;
+        let source = store.open(digest, 0)?;
+        source.map(drop).ok_or_else(|| absent(digest, &*store))
+    }
+
     /// Opens the bytes of a request's body; every byte is hashed by `outgoing`, and the last ones
     /// are held back until the digest matched.
     ///
@@ -85,7 +99,7 @@ impl Stores {
             Source::Stored { store, digest } => {
                 let store = self.shared.store(*store)?;
                 let source = store.open_to_send(digest, outgoing.len())?;
-                let source = source.ok_or_else(|| absent(digest))?;
+                let source = source.ok_or_else(|| absent(digest, &*store))?;
                 Ok(OutgoingReader::new(source, body, outgoing))
             }
             other => Err(StoreError::new(
@@ -407,10 +421,10 @@ fn read_some(
     }
 }
 
-fn absent(digest: &Digest) -> StoreError {
+fn absent(digest: &Digest, store: &dyn Store) -> StoreError {
     StoreError::new(
         StoreErrorKind::Absent,
-        format!("{digest} is not in the store"),
+        format!("blob {digest} is not in {}", store.title()),
     )
 }
 

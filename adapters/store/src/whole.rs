@@ -67,6 +67,7 @@ pub fn exchange<B: AsRef<[u8]>>(
 
 /// The request with its body read to its end.
 fn whole(stores: &Stores, call: &Call) -> Result<Request<Vec<u8>>, Interrupted> {
+    stores.check(call.stored()).map_err(Interrupted::Store)?;
     let outgoing = call.outgoing();
     let sent = call.request();
     let mut body = Vec::new();

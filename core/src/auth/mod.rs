@@ -76,6 +76,16 @@ impl Memo {
         self.rounds = 0;
     }
 
+    /// Another request follows in the same exchange: what this one was refused with says nothing of
+    /// that one.
+    pub(crate) fn request_changed(&mut self) {
+        *self = Self {
+            split: self.split,
+            rounds: self.rounds,
+            ..Self::default()
+        };
+    }
+
     /// The scopes that the request's own token is for.
     fn scopes(&self, asking: &Asking<'_>) -> Scopes {
         let scopes = if self.split {
@@ -269,6 +279,7 @@ impl Broker {
     /// A request got an answer that is no challenge.
     pub(crate) fn accepted(&mut self, id: ExchangeId, origin: &Origin, memo: &mut Memo) {
         memo.refused = None;
+        memo.refusal = None;
         let host = self.host(origin);
         if matches!(host.scheme, Learned::Unknown)
             || matches!(host.scheme, Learned::Probing(probe) if probe == id)

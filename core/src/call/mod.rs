@@ -168,6 +168,8 @@ pub struct Call {
     proxy_login: Option<Secret>,
     /// For a blob on its way out: the digest it must have.
     outgoing: Option<Digest>,
+    /// A blob that must be in a store before the request is sent.
+    stored: Option<(StoreId, Digest)>,
     expect: Expect,
     limit: u64,
     status: Option<StatusCode>,
@@ -219,6 +221,7 @@ impl Call {
             request,
             proxy_login: None,
             outgoing: None,
+            stored: None,
             expect,
             limit: error_limit,
             status: None,
@@ -240,6 +243,18 @@ impl Call {
         self.transfer = Some(transfer);
         self.outgoing = outgoing;
         self
+    }
+
+    pub(crate) fn for_stored(mut self, store: StoreId, digest: Digest) -> Self {
+        self.stored = Some((store, digest));
+        self
+    }
+
+    /// A blob that the request is in vain without: it opens an upload for it. If the store lacks it,
+    /// the driver does not send the request and ends the call with
+    /// [`Interrupted::Store`](crate::call::Interrupted::Store). Nothing else depends on it.
+    pub const fn stored(&self) -> Option<&(StoreId, Digest)> {
+        self.stored.as_ref()
     }
 
     /// The bytes that have to be there before this call's first one, if it is for a blob.

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::event::Event;
 use crate::manifest::Document;
+use crate::manifest::media_type::{OCI_ARTIFACT, is_manifest_type};
 use crate::op::{ManifestHead, Operation};
 use crate::reference::Target;
 use crate::session::Session;
@@ -61,15 +62,20 @@ impl Session {
             return;
         };
         if copying.destination.is_none() {
-            let (Some(digest), Some(size)) = (digest, size) else {
+            let (Some(digest), Some(size), Some(media_type)) = (digest, size, media_type) else {
                 // Older registries do not say it in a HEAD (PULLM-12): compute it.
                 return self.get_root(task);
             };
+            let media_type = media_type.split(';').next().unwrap_or_default().trim();
+            let is_plausible = (1..=self.config.limits.document).contains(&size)
+                && (is_manifest_type(media_type) || media_type == OCI_ARTIFACT);
+            if !is_plausible {
+                // A proxy has answered, perhaps: what is shown comes from the document itself.
+                return self.get_root(task);
+            }
             if let Some(error) = self.contradicts(task, &digest) {
                 return self.fail(task, error);
             }
-            let media_type = media_type.unwrap_or_default();
-            let media_type = media_type.split(';').next().unwrap_or_default().trim();
             return self.resolved(task, Descriptor::new(media_type, digest, size));
         }
         let copying_includes = copying.foreign == Foreign::Included;
@@ -78,6 +84,14 @@ impl Session {
             .descriptor
             .as_ref()
             .map(|descriptor| &descriptor.digest);
+        let is_other =
+            |ours: &Digest, said: &Digest| ours.algorithm() == said.algorithm() && ours != said;
+        let contradicts = ours.zip(digest.as_ref());
+        let contradicts = contradicts.is_some_and(|(ours, said)| is_other(ours, said));
+        if contradicts && matches!(this.there, There::Asking) {
+            // It was asked for by its digest, and something else is there under that name.
+            return self.absent(task, node);
+        }
         match this.stage {
             Stage::Asking if ours == digest.as_ref() => {
                 this.there = There::Tagged;

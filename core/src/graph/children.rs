@@ -18,7 +18,7 @@ use crate::scope::Scopes;
 use crate::session::Session;
 use crate::store::{StoreId, StoreOp};
 use crate::task::{Foreign, TaskId, URLS};
-use crate::work::{NodeId, Source, Waiter, WorkKey};
+use crate::work::{Doubt, How, NodeId, Source, Waiter, WorkKey};
 
 impl Session {
     /// Begins with everything a node points to.
@@ -135,23 +135,9 @@ impl Session {
             }
             return;
         }
-        let known = copying
-            .blobs
-            .get_mut(&digest)
-            .filter(|blob| !(blob.done && distrust));
-        if let Some(blob) = known {
-            if !blob.done {
-                blob.nodes.push(node);
-                copying.nodes[node.0].waiting += 1;
-            }
+        let Some(doubt) = copying.claim(node, &digest, distrust) else {
             return;
-        }
-        let blob = Blob {
-            nodes: alloc::vec![node],
-            done: false,
         };
-        copying.blobs.insert(digest.clone(), blob);
-        copying.nodes[node.0].waiting += 1;
         let source = match &copying.source {
             End::Registry { site, .. } => Source::Site(site.clone()),
             End::Store { store, .. } => Source::Store(*store),
@@ -170,7 +156,7 @@ impl Session {
             spool: copying.spool,
             mount: copying.from.clone(),
             urls: copying.urls(descriptor),
-            distrust,
+            doubt,
         };
         match copying.destination.clone() {
             Some(End::Store { store, .. }) => {
@@ -216,20 +202,24 @@ impl Session {
         id
     }
 
-    /// The registry misses something below: everything below is asked for and sent again, once; and
-    /// once more with layers that were left out only because they have `urls`.
+    /// The registry misses something below: everything below is asked for again, and sent again where
+    /// the registry contradicts itself. At first that is what it names now, then everything that it
+    /// said it has; in the end layers are sent that were left out only because they have `urls`.
     pub(super) fn heal(&mut self, task: TaskId, node: NodeId, error: Error) {
         let Some(copying) = self.tasks.get_mut(&task) else {
             return;
         };
         let has_urls = |layer: &Descriptor| !layer.is_nondistributable();
         let could_send_more = copying.left_out.values().any(has_urls);
-        let this = &mut copying.nodes[node.0];
-        this.healed = match this.healed {
+        let healed = copying.nodes[node.0].healed;
+        let contradicts = copying.contradict(&error, healed);
+        copying.nodes[node.0].healed = match healed {
             Healed::Not => Healed::Once,
-            Healed::Once if could_send_more => Healed::WithUrls,
-            Healed::Once | Healed::WithUrls => return self.fail(task, error),
+            Healed::Once if contradicts => Healed::Sent,
+            Healed::Once | Healed::Sent if could_send_more => Healed::WithUrls,
+            Healed::Once | Healed::Sent | Healed::WithUrls => return self.fail(task, error),
         };
+        let this = &mut copying.nodes[node.0];
         this.distrust = true;
         this.there = There::No;
         this.stage = Stage::Open;
@@ -242,6 +232,68 @@ impl Session {
 }
 
 impl Copying {
+    /// Makes a manifest wait for a blob, if it has to. Whether the blob is to be moved now, and how far
+    /// the registry is believed that it has it.
+    fn claim(&mut self, node: NodeId, digest: &Digest, distrust: bool) -> Option<Doubt> {
+        let mut doubt = if distrust {
+            Doubt::Missing
+        } else {
+            Doubt::None
+        };
+        let mut before = None;
+        if let Some(blob) = self.blobs.get_mut(digest) {
+            if !blob.done {
+                blob.nodes.push(node);
+                self.nodes[node.0].waiting += 1;
+                return None;
+            }
+            if !distrust {
+                return None;
+            }
+            before = match (blob.before, blob.how) {
+                // That it was sent stays true.
+                (Some(How::Moved(bytes)), _) => Some(How::Moved(bytes)),
+                (Some(How::Mounted | How::Present) | None, how) => how,
+            };
+            doubt = match (blob.doubt, blob.how) {
+                (Doubt::Contradicted, _) => Doubt::Contradicted,
+                (Doubt::Mounted, _) | (_, Some(How::Mounted)) => Doubt::Mounted,
+                (Doubt::None | Doubt::Missing, Some(How::Moved(_) | How::Present) | None) => {
+                    Doubt::Missing
+                }
+            };
+        }
+        let blob = Blob {
+            nodes: alloc::vec![node],
+            done: false,
+            how: None,
+            before,
+            doubt,
+        };
+        self.blobs.insert(digest.clone(), blob);
+        self.nodes[node.0].waiting += 1;
+        Some(doubt)
+    }
+
+    /// Marks the blobs that the registry said it has and now says it misses. If it does not say which
+    /// it misses, or misses something again, that may be any of them. Whether there are some.
+    fn contradict(&mut self, error: &Error, healed: Healed) -> bool {
+        let entries = error.said().map(|said| said.entries.as_slice());
+        let named = entries.unwrap_or_default().iter();
+        let named: Vec<&Digest> = named.flat_map(|entry| &entry.digests).collect();
+        let is_said = named.iter().any(|digest| self.blobs.contains_key(*digest));
+        let mut any = false;
+        for (digest, blob) in &mut self.blobs {
+            let is_there = matches!(blob.how, Some(How::Mounted | How::Present));
+            let is_meant = healed != Healed::Not || !is_said || named.contains(&digest);
+            if is_there && is_meant && blob.doubt != Doubt::Contradicted {
+                blob.doubt = Doubt::Contradicted;
+                any = true;
+            }
+        }
+        any
+    }
+
     /// Whether a foreign layer is not moved.
     fn leaves_out(&self, node: NodeId, layer: &Descriptor) -> bool {
         let is_demanded =

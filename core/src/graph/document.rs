@@ -116,7 +116,8 @@ impl Session {
                 let digest = descriptor
                     .map(|d| format!("{}", d.digest))
                     .unwrap_or_default();
-                let what = format!("manifest {digest} is not in the layout");
+                let image = copying.image();
+                let what = format!("manifest {digest} is not in the layout, but {image} needs it");
                 let kind = StoreErrorKind::Absent;
                 self.fail(task, Error::Store(StoreError::new(kind, what)));
             }

@@ -31,11 +31,11 @@ use crate::op::{ManifestHead, Operation, Outcome, Site};
 use crate::reference::{Reference, Repository, Target};
 use crate::scope::Scopes;
 use crate::session::Session;
-use crate::store::{StoreAnswer, StoreError, StoreId, StoreOp};
+use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::task::{Failure, Foreign, Platforms, Report, TaskId, Unlisted};
 use crate::time::Time;
 use crate::wire::ExchangeId;
-use crate::work::{How, NodeId, Owner};
+use crate::work::{Doubt, How, NodeId, Owner};
 
 /// One end of a copy.
 #[derive(Clone, Debug)]
@@ -87,6 +87,26 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// Counts a blob, which was counted as `before` if it had to be sent again.
+    const fn count(&mut self, before: Option<How>, how: How) {
+        match before {
+            Some(How::Mounted) => self.mounted -= 1,
+            Some(How::Present) => self.present -= 1,
+            // It was sent, whatever the registry says of it later.
+            Some(How::Moved(_)) => self.moved -= 1,
+            None => {}
+        }
+        match (before, how) {
+            (_, How::Moved(bytes)) => {
+                self.moved += 1;
+                self.bytes = self.bytes.saturating_add(bytes);
+            }
+            (Some(How::Moved(_)), How::Mounted | How::Present) => self.moved += 1,
+            (_, How::Mounted) => self.mounted += 1,
+            (_, How::Present) => self.present += 1,
+        }
+    }
+
     pub(crate) const NONE: Self = Self {
         moved: 0,
         bytes: 0,
@@ -146,8 +166,10 @@ enum There {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Healed {
     Not,
-    /// Everything below was asked for and sent again.
+    /// Everything below was asked for again, and what the registry said it misses was sent.
     Once,
+    /// Everything below that the registry said it has was sent.
+    Sent,
     /// The same with layers that were left out only because they have `urls`: some registries demand
     /// them.
     WithUrls,
@@ -158,6 +180,11 @@ pub(crate) struct Blob {
     /// Manifests that wait for it.
     nodes: Vec<NodeId>,
     done: bool,
+    /// How it came to be where it was to go.
+    how: Option<How>,
+    /// The same when it was there first, and had to be asked for again.
+    before: Option<How>,
+    doubt: Doubt,
 }
 
 const ROOT: NodeId = NodeId(0);
@@ -248,7 +275,7 @@ impl Session {
             (stage, answer) => {
                 let answer = answer.name();
                 let what = format!("the store answered {stage:?} with {answer}");
-                let error = StoreError::new(crate::store::StoreErrorKind::Io, what);
+                let error = StoreError::new(StoreErrorKind::Io, what);
                 self.fail(task, Error::Store(error));
             }
         }
@@ -289,7 +316,7 @@ impl Session {
             Outcome::Put { listed: false } => self.put_unlisted(task, node),
             Outcome::Childless(error) => self.heal(task, node, error),
             Outcome::Fetched { .. }
-            | Outcome::Present
+            | Outcome::Present { .. }
             | Outcome::Mounted
             | Outcome::Opened(_)
             | Outcome::Sent
@@ -313,20 +340,19 @@ impl Session {
         }
         let how = match result {
             Ok(how) => how,
+            Err(Error::Store(error)) if error.kind() == StoreErrorKind::Absent => {
+                let what = format!("{error}, but {} needs it", copying.image());
+                let error = StoreError::new(StoreErrorKind::Absent, what);
+                return self.fail(task, Error::Store(error));
+            }
             Err(error) => return self.fail(task, error),
         };
         let Some(blob) = copying.blobs.get_mut(digest) else {
             return;
         };
         blob.done = true;
-        match how {
-            How::Moved(bytes) => {
-                copying.report.moved += 1;
-                copying.report.bytes = copying.report.bytes.saturating_add(bytes);
-            }
-            How::Mounted => copying.report.mounted += 1,
-            How::Present => copying.report.present += 1,
-        }
+        blob.how = Some(how);
+        copying.report.count(blob.before, how);
         for node in core::mem::take(&mut blob.nodes) {
             self.child_done(task, node);
         }
@@ -354,6 +380,19 @@ impl Session {
 }
 
 impl Copying {
+    /// The image, for people.
+    fn image(&self) -> String {
+        let root = self.nodes.first().and_then(|root| root.descriptor.as_ref());
+        let digest = root.map_or_else(String::new, |root| format!("{}", root.digest));
+        match &self.source {
+            End::Store {
+                name: Some(name), ..
+            } => format!("image `{}` ({digest})", crate::shown::escape(name, 200)),
+            End::Store { name: None, .. } => format!("image {digest}"),
+            End::Registry { reference, .. } => format!("image `{reference}`"),
+        }
+    }
+
     /// The union of scopes that the task will need at a registry: asked for from the start, so that
     /// one token serves it all (AUTH-65).
     fn wish(&self, site: &Site) -> Scopes {

@@ -18,6 +18,7 @@ mod manifest_head;
 mod manifest_put;
 mod ping;
 mod token;
+mod upload_delete;
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -27,12 +28,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 pub(crate) use self::blob_get::BlobGet;
 pub(crate) use self::blob_head::BlobHead;
-pub(crate) use self::blob_put::{BlobPut, Stage};
+pub(crate) use self::blob_put::{BlobPut, Form, Head, Stage};
 pub(crate) use self::manifest_get::ManifestGet;
 pub(crate) use self::manifest_head::ManifestHead;
 pub(crate) use self::manifest_put::{Condition, ManifestPut};
 pub(crate) use self::ping::Ping;
 pub(crate) use self::token::{Grant, Token, TokenCredential, basic, can_be_sent, is_no_grant};
+pub(crate) use self::upload_delete::UploadDelete;
 use crate::call::{Expect, Payload, Received, TransferId};
 use crate::digest::Digest;
 use crate::error::{AuthError, Error, NotFound, Refusal, RequestLine, Said};
@@ -41,6 +43,7 @@ use crate::reference::{Repository, Target};
 use crate::registry::{Origin, Registry};
 use crate::said;
 use crate::scope::Scopes;
+use crate::store::StoreId;
 use crate::uri::Url;
 
 /// A repository at the place where it is contacted.
@@ -74,6 +77,8 @@ pub(crate) struct Draft {
     pub(crate) expect: Expect,
     /// The transfer whose bytes move, and for an upload the digest that they must have.
     pub(crate) transfer: Option<(TransferId, Option<Digest>)>,
+    /// A blob that must be in a store, or the request is not sent.
+    pub(crate) stored: Option<(StoreId, Digest)>,
 }
 
 impl Draft {
@@ -85,6 +90,7 @@ impl Draft {
             payload: Payload::Empty,
             expect,
             transfer: None,
+            stored: None,
         }
     }
 
@@ -161,6 +167,17 @@ impl Answer {
             return Some(self.refusal());
         };
         Some(self.failure_of(status, what))
+    }
+
+    /// Whether it names another digest than this one. One of another algorithm says nothing.
+    pub(crate) fn contradicts(&self, digest: &Digest) -> bool {
+        let said = self.content_digest();
+        said.is_some_and(|said| said.algorithm() == digest.algorithm() && said != *digest)
+    }
+
+    /// Whether this answer to a HEAD says that the blob is there.
+    pub(crate) fn has_blob(&self, digest: &Digest) -> bool {
+        self.status.is_success() && !self.contradicts(digest)
     }
 
     /// The answer's `Location`, resolved against the URL that gave it (PUSHB-06).
@@ -269,8 +286,9 @@ pub(crate) enum Outcome {
     Absent,
     /// The blob is in the partial, whole and verified; so many bytes of it came.
     Fetched { bytes: u64 },
-    /// The blob is in the repository and was there before.
-    Present,
+    /// The blob is in the repository and was there before. Perhaps an upload session was opened that
+    /// is not needed.
+    Present { unused: Option<Url> },
     /// The blob was mounted.
     Mounted,
     /// An upload session was opened instead of a mount.
@@ -299,6 +317,7 @@ pub(crate) enum Operation {
     ManifestPut(ManifestPut),
     Ping(Ping),
     Token(Token),
+    UploadDelete(UploadDelete),
 }
 
 impl Operation {
@@ -312,6 +331,7 @@ impl Operation {
             Self::ManifestPut(op) => op.draft(),
             Self::Ping(op) => op.draft(),
             Self::Token(op) => op.draft(),
+            Self::UploadDelete(op) => op.draft(),
         }
     }
 
@@ -325,6 +345,23 @@ impl Operation {
             Self::ManifestPut(op) => op.answer(&answer),
             Self::Ping(_) => Verdict::Done(Outcome::Absent),
             Self::Token(op) => op.answer(&answer),
+            Self::UploadDelete(_) => UploadDelete::answer(),
+        }
+    }
+
+    /// What follows if this is a HEAD of a blob, or a mount, that comes to nothing; `None` if it is
+    /// something else.
+    pub(crate) fn without_shortcut(self) -> Option<Verdict> {
+        match self {
+            Self::BlobHead(_) => Some(Verdict::Done(Outcome::Absent)),
+            Self::BlobPut(op) => op.without_shortcut(),
+            Self::BlobGet(_)
+            | Self::ManifestGet(_)
+            | Self::ManifestHead(_)
+            | Self::ManifestPut(_)
+            | Self::Ping(_)
+            | Self::Token(_)
+            | Self::UploadDelete(_) => None,
         }
     }
 
@@ -340,7 +377,8 @@ impl Operation {
             | Self::ManifestHead(_)
             | Self::ManifestPut(_)
             | Self::Ping(_)
-            | Self::Token(_) => {}
+            | Self::Token(_)
+            | Self::UploadDelete(_) => {}
         }
     }
 
@@ -354,6 +392,7 @@ impl Operation {
             Self::ManifestHead(op) => Scopes::pull(&op.site.repository),
             Self::ManifestPut(op) => Scopes::push(&op.site.repository),
             Self::Ping(_) | Self::Token(_) => Scopes::default(),
+            Self::UploadDelete(op) => Scopes::push(&op.site.repository),
         }
     }
 
@@ -367,7 +406,8 @@ impl Operation {
             | Self::ManifestHead(_)
             | Self::ManifestPut(_)
             | Self::Ping(_)
-            | Self::Token(_) => false,
+            | Self::Token(_)
+            | Self::UploadDelete(_) => false,
         }
     }
 
@@ -381,7 +421,8 @@ impl Operation {
             | Self::ManifestHead(_)
             | Self::ManifestPut(_)
             | Self::Ping(_)
-            | Self::Token(_) => 0,
+            | Self::Token(_)
+            | Self::UploadDelete(_) => 0,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::error::{AuthError, Error, ErrorKind, RequestLine};
 use crate::event::Event;
 use crate::exchange::{Class, classify, follow};
 use crate::header::warnings;
-use crate::op::{Answer, Operation, Outcome, Verdict};
+use crate::op::{Answer, Operation, Outcome, UploadDelete, Verdict};
 use crate::registry::Origin;
 use crate::retry::{Decision, Tries};
 use crate::rng::Rng;
@@ -50,6 +50,15 @@ impl Wire {
             self.remove(id);
             return;
         }
+        if matches!(exchange.purpose, Purpose::Cleanup) {
+            // Not even a challenge is answered: some registries want a right for it that no push has
+            // (PUSHB-43).
+            if let Class::Retry { after, .. } = classify(&exchanged, &line) {
+                self.congested(id, &exchanged, job, after, now);
+            }
+            self.remove(id);
+            return;
+        }
         let task = exchange.task;
         let is_token = matches!(exchange.op, Operation::Token(_));
         let foreign = !is_token && exchange.is_foreign();
@@ -64,7 +73,7 @@ impl Wire {
                 let error = damaged(&self.exchanges[&id].op, &line, found);
                 self.settle(id, Err(error));
             }
-            Class::Fatal(error) => self.settle(id, Err(error)),
+            Class::Fatal(error) => self.failed(id, error),
             Class::Retry { error, after } => {
                 self.congested(id, &exchanged, job, after, now);
                 self.retry(id, exchanged.body, error, after, now, rng);
@@ -79,12 +88,12 @@ impl Wire {
                     url.origin(),
                     self.exchanges[&id].site.registry
                 );
-                self.settle(
+                self.failed(
                     id,
-                    Err(Error::Peer {
+                    Error::Peer {
                         request: line,
                         what,
-                    }),
+                    },
                 );
             }
             Class::Challenged if self.is_doubtful(id, true, &exchanged, &url) => {
@@ -173,7 +182,7 @@ impl Wire {
                 exchange.hop = Some(next);
                 self.enqueue(id, Turn::First);
             }
-            Err(error) => self.settle(id, Err(error)),
+            Err(error) => self.failed(id, error),
         }
     }
 
@@ -225,6 +234,10 @@ impl Wire {
             hint: denied.hint.clone(),
             denied: Some(denied),
         };
+        if matches!(exchange.purpose, Purpose::Probe) {
+            let error = answer.failure("blob");
+            return self.settle(id, Err(error));
+        }
         self.conclude(id, answer);
     }
 
@@ -289,41 +302,97 @@ impl Wire {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        if let Operation::BlobPut(op) = &exchange.op
-            && let Some(from) = op.mounts_from()
-            && matches!(answer.status.as_u16(), 401 | 403 | 405)
-        {
-            let from = from.clone();
-            self.unmountable
-                .insert((exchange.site.origin.clone(), from));
+        if let Operation::BlobPut(op) = &exchange.op {
+            let origin = exchange.site.origin.clone();
+            match op.mounts_from() {
+                Some(from) if matches!(answer.status.as_u16(), 401 | 403 | 405) => {
+                    self.unmountable.insert((origin, from.clone()));
+                }
+                None if op.is_patching() && answer.status.is_success() => {
+                    self.patching.insert(origin);
+                }
+                Some(_) | None => {}
+            }
+        }
+        if answer.denied.is_some() {
+            exchange.memo.request_changed();
         }
         let task = exchange.task;
         let (line, named) = (answer.request.clone(), answer.content_digest());
         let named = named.filter(|_| exchange.op.is_by_tag());
-        match exchange.op.clone().answer(answer) {
+        let verdict = exchange.op.clone().answer(answer);
+        // By tag it decides nothing: content is named by what it hashes to. Registries that send the
+        // digest of something else are common (clients.md C.17.9).
+        if let (Some(named), Verdict::Done(Outcome::Document { document, .. })) = (named, &verdict)
+            && named.algorithm().is_some()
+            && !(named == *document.digest() || named.verifies(document.bytes()))
+        {
+            let found = document.digest();
+            let what =
+                format!("{line}: Docker-Content-Digest is {named}, but what came is {found}");
+            self.warn(task, what);
+        }
+        self.proceed(id, verdict);
+    }
+
+    fn proceed(&mut self, id: ExchangeId, verdict: Verdict) {
+        match verdict {
             Verdict::Next(op) => {
+                let Some(exchange) = self.exchanges.get_mut(&id) else {
+                    return;
+                };
                 exchange.op = op;
                 exchange.hop = None;
                 exchange.visited.clear();
+                exchange.is_vain = false;
                 self.enqueue(id, Turn::First);
             }
-            Verdict::Done(outcome) => {
-                // By tag it decides nothing: content is named by what it hashes to. Registries that
-                // send the digest of something else are common (clients.md C.17.9).
-                if let (Some(named), Outcome::Document { document, .. }) = (named, &outcome)
-                    && named.algorithm().is_some()
-                    && !(named == *document.digest() || named.verifies(document.bytes()))
-                {
-                    let found = document.digest();
-                    let what = format!(
-                        "{line}: Docker-Content-Digest is {named}, but what came is {found}"
-                    );
-                    self.warn(task, what);
+            Verdict::Done(Outcome::Present { unused }) => {
+                if let Some(session) = unused {
+                    self.give_back(id, session);
                 }
-                self.settle(id, Ok(outcome));
+                self.settle(id, Ok(Outcome::Present { unused: None }));
             }
+            Verdict::Done(outcome) => self.settle(id, Ok(outcome)),
             Verdict::Failed(error) => self.settle(id, Err(error)),
         }
+    }
+
+    /// Deletes an upload session that an exchange has opened and does not need.
+    fn give_back(&mut self, id: ExchangeId, session: Url) {
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        let (task, site, wish) = (exchange.task, exchange.site.clone(), exchange.wish.clone());
+        let op = Operation::UploadDelete(UploadDelete {
+            site: site.clone(),
+            session,
+        });
+        self.add(Purpose::Cleanup, task, site, op, wish);
+    }
+
+    /// A request cannot succeed. If it was to save the sending of a blob, the blob is sent.
+    fn failed(&mut self, id: ExchangeId, error: Error) {
+        if !self.go_on_plainly(id) {
+            self.settle(id, Err(error));
+        }
+    }
+
+    /// Whether an exchange was at a HEAD of a blob or at a mount, and goes on without.
+    fn go_on_plainly(&mut self, id: ExchangeId) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return false;
+        };
+        let verdict = match exchange.purpose {
+            Purpose::Owner(_) => exchange.op.clone().without_shortcut(),
+            Purpose::Probe | Purpose::Ping | Purpose::Token(_) | Purpose::Cleanup => None,
+        };
+        let Some(verdict) = verdict else {
+            return false;
+        };
+        exchange.memo.request_changed();
+        self.proceed(id, verdict);
+        true
     }
 
     fn retry(
@@ -338,6 +407,17 @@ impl Wire {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
+        // A HEAD is tried once more if it is refused with a 5xx, or fails where a redirect led. After
+        // that it costs more than it may save.
+        let refused = asked.is_none() && matches!(&error, Error::Registry(it) if it.status >= 500);
+        let is_vain = (refused || exchange.hop.is_some())
+            && matches!(exchange.purpose, Purpose::Owner(_))
+            && exchange.op.clone().without_shortcut().is_some();
+        if is_vain && exchange.is_vain {
+            self.go_on_plainly(id);
+            return;
+        }
+        exchange.is_vain = is_vain;
         exchange.op.interrupted(body);
         if exchange.tries.reached(exchange.op.position()) {
             exchange.memo.progressed();
@@ -358,6 +438,12 @@ impl Wire {
                     },
                 ));
             }
+            Decision::Enough { .. } if is_vain => {
+                // A mount is given up already.
+                if !self.go_on_plainly(id) {
+                    self.enqueue(id, Turn::First);
+                }
+            }
             Decision::Enough { attempts } => {
                 let last = error.into();
                 self.settle(
@@ -377,7 +463,7 @@ impl Wire {
         let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
-        if exchange.abandoned {
+        if exchange.abandoned || matches!(exchange.purpose, Purpose::Cleanup) {
             self.remove(id);
             return;
         }
@@ -415,6 +501,19 @@ impl Wire {
         let Some(exchange) = self.remove(id) else {
             return;
         };
+        let result = match &exchange.op {
+            Operation::BlobPut(op) => {
+                result.map_err(|error| error.about(&format!("blob {}", op.digest)))
+            }
+            Operation::BlobGet(_)
+            | Operation::BlobHead(_)
+            | Operation::ManifestGet(_)
+            | Operation::ManifestHead(_)
+            | Operation::ManifestPut(_)
+            | Operation::Ping(_)
+            | Operation::Token(_)
+            | Operation::UploadDelete(_) => result,
+        };
         match exchange.purpose {
             Purpose::Owner(owner) => {
                 self.settled.push_back(Settled {
@@ -424,6 +523,7 @@ impl Wire {
             }
             Purpose::Token(key) => self.token_settled(&key, result),
             Purpose::Ping => self.ping_failed(&exchange.site),
+            Purpose::Cleanup => {}
             Purpose::Probe => {
                 // What it found out, the broker knows. If it failed, so would those that it went
                 // before.
@@ -519,7 +619,12 @@ impl Wire {
                 }
                 None => {
                     self.broker.doubt(&key.origin);
-                    self.settle(id, Err(error.clone()));
+                    if error.kind() == ErrorKind::Temporary {
+                        // It would be no better for what comes instead.
+                        self.settle(id, Err(error.clone()));
+                    } else {
+                        self.failed(id, error.clone());
+                    }
                 }
             }
         }
@@ -536,7 +641,8 @@ fn damaged(op: &Operation, line: &RequestLine, found: Option<Digest>) -> Error {
         | Operation::ManifestHead(_)
         | Operation::ManifestPut(_)
         | Operation::Ping(_)
-        | Operation::Token(_) => "another content".to_string(),
+        | Operation::Token(_)
+        | Operation::UploadDelete(_) => "another content".to_string(),
     };
     Error::Mismatch {
         what: format!("{line}: the stored blob is damaged, and was not sent to its end"),

@@ -22,6 +22,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use http::Method;
 
@@ -63,6 +64,8 @@ const TOKEN_REQUESTS: usize = 4;
 const QUESTIONS: usize = 4;
 /// How many different warnings of servers are told in a session.
 const WARNINGS: usize = 100;
+/// How long a task waits at its end for what it gives back.
+const CLEANUP: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Wire {
@@ -82,6 +85,8 @@ pub(crate) struct Wire {
     /// Repositories of a registry that it does not mount from: asking again would cost a round trip
     /// per blob (users.md 16.2).
     unmountable: BTreeSet<(Origin, Repository)>,
+    /// Registries that take the bytes of a blob by PATCH only.
+    patching: BTreeSet<Origin>,
     next: u64,
     now: Time,
 }
@@ -102,12 +107,16 @@ struct Exchange {
     /// How far it was when it last asked the registry for another address of its storage.
     asked_anew: Option<u64>,
     announced: bool,
+    /// Whether it is a HEAD of a blob or a mount whose last try failed in a way that may last.
+    is_vain: bool,
     /// Whether it was outside before: what follows goes before everything that was not.
     begun: bool,
     /// Nobody wants it any more.
     abandoned: bool,
     /// An answer without credentials that stands unless credentials can be shown.
     held: Option<alloc::boxed::Box<Held>>,
+    /// When it is given up, if that was said.
+    until: Option<Time>,
 }
 
 #[derive(Clone, Debug)]
@@ -117,6 +126,9 @@ enum Purpose {
     Probe,
     /// Asks `/v2/` for a challenge.
     Ping,
+    /// Gives something back that is not needed, when its task has nothing else to do. Whether that
+    /// works does not matter.
+    Cleanup,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -145,6 +157,7 @@ impl Wire {
             events: VecDeque::new(),
             warned: BTreeSet::new(),
             unmountable: BTreeSet::new(),
+            patching: BTreeSet::new(),
             next: 0,
             now: Time::ZERO,
         }
@@ -194,25 +207,44 @@ impl Wire {
         false
     }
 
-    /// A task is over: what was to find out for it whom its hosts want to know does not go on. Whoever
-    /// else waited for that finds out.
-    pub(crate) fn abandon_probes(&mut self, task: TaskId) {
-        for id in self.probes_of(task).collect::<Vec<_>>() {
+    /// A task fails: its probes and cleanups are abandoned. Others that waited for a probe ask for
+    /// themselves.
+    pub(crate) fn abandon_errands(&mut self, task: TaskId) {
+        for id in self.errands_of(task) {
             self.abandon(id);
         }
     }
 
-    /// Whether something that finds out for a task is not over yet.
-    pub(crate) fn has_probe_of(&self, task: TaskId) -> bool {
-        self.probes_of(task).next().is_some()
+    /// Whether a probe or a cleanup of a task is not over yet.
+    pub(crate) fn has_errand_of(&self, task: TaskId) -> bool {
+        !self.errands_of(task).is_empty()
     }
 
-    fn probes_of(&self, task: TaskId) -> impl Iterator<Item = ExchangeId> {
-        let exchanges = self.exchanges.iter();
-        let probes = exchanges.filter(move |(_, exchange)| {
-            exchange.task == task && matches!(exchange.purpose, Purpose::Probe | Purpose::Ping)
-        });
-        probes.map(|(id, _)| *id)
+    /// A task has nothing else to do: its cleanups go out now, and are given up after a while.
+    pub(crate) fn clean_up(&mut self, task: TaskId, now: Time) {
+        let waits = |exchange: &Exchange| {
+            let is_cleanup = matches!(exchange.purpose, Purpose::Cleanup);
+            is_cleanup && exchange.task == task && exchange.until.is_none()
+        };
+        let due = self.exchanges.iter_mut().filter(|(_, it)| waits(it));
+        let mut ids = Vec::new();
+        for (id, exchange) in due {
+            exchange.until = Some(now + CLEANUP);
+            ids.push(*id);
+        }
+        ids.into_iter().for_each(|id| self.enqueue(id, Turn::Last));
+    }
+
+    fn errands_of(&self, task: TaskId) -> Vec<ExchangeId> {
+        let is_errand = |exchange: &Exchange| {
+            exchange.task == task
+                && matches!(
+                    exchange.purpose,
+                    Purpose::Probe | Purpose::Ping | Purpose::Cleanup
+                )
+        };
+        let errands = self.exchanges.iter().filter(|(_, it)| is_errand(it));
+        errands.map(|(id, _)| *id).collect()
     }
 
     /// Whether an exchange is not over yet.
@@ -303,7 +335,9 @@ impl Wire {
                 State::Queued | State::Parked | State::Outside(_) => None,
             });
         let gated = self.hosts.values().filter_map(Host::wakes_at);
-        backing.chain(gated).min()
+        let ending = self.exchanges.values().filter(|it| !it.abandoned);
+        let ending = ending.filter_map(|exchange| exchange.until);
+        backing.chain(gated).chain(ending).min()
     }
 
     /// Whether jobs of this part are outside.
@@ -365,17 +399,22 @@ impl Wire {
             wish,
             memo: Memo::default(),
             tries: Tries::default(),
-            state: State::Queued,
+            state: State::Parked,
             hop: None,
             visited: Vec::new(),
             asked_anew: None,
             announced: false,
+            is_vain: false,
             begun: false,
             abandoned: false,
             held: None,
+            until: None,
         };
+        let waits = matches!(exchange.purpose, Purpose::Cleanup);
         self.exchanges.insert(id, exchange);
-        self.enqueue(id, Turn::Last);
+        if !waits {
+            self.enqueue(id, Turn::Last);
+        }
         id
     }
 
@@ -420,8 +459,15 @@ impl Wire {
         Some(exchange)
     }
 
-    /// Puts those whose wait is over back in line.
+    /// Puts those whose wait is over back in line, and gives up what was to end by now.
     fn wake(&mut self, now: Time) {
+        let late = |exchange: &Exchange| {
+            !exchange.abandoned && exchange.until.is_some_and(|until| until <= now)
+        };
+        let late = self.exchanges.iter().filter(|(_, it)| late(it));
+        for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.abandon(id);
+        }
         let due: Vec<ExchangeId> = self
             .exchanges
             .iter()

@@ -20,13 +20,17 @@ impl Wire {
     /// Asks the broker; `None` if the exchange does not go out now.
     pub(super) fn permit(&mut self, id: ExchangeId, now: Time) -> Option<Option<HeaderValue>> {
         let exchange = self.exchanges.get_mut(&id)?;
-        if let Operation::BlobPut(op) = &mut exchange.op
-            && let Some(from) = op.mounts_from()
-            && self
-                .unmountable
-                .contains(&(exchange.site.origin.clone(), from.clone()))
-        {
-            op.do_not_mount();
+        if let Operation::BlobPut(op) = &mut exchange.op {
+            let origin = &exchange.site.origin;
+            if let Some(from) = op.mounts_from()
+                && self.unmountable.contains(&(origin.clone(), from.clone()))
+            {
+                op.do_not_mount();
+                exchange.memo.request_changed();
+            }
+            if self.patching.contains(origin) {
+                op.do_patch();
+            }
         }
         if matches!(exchange.purpose, Purpose::Ping) {
             return Some(None);
@@ -110,7 +114,8 @@ impl Wire {
             | Operation::ManifestGet(_)
             | Operation::ManifestHead(_)
             | Operation::ManifestPut(_)
-            | Operation::Ping(_) => vet(&registry, draft.url.origin(), &registry, &line),
+            | Operation::Ping(_)
+            | Operation::UploadDelete(_) => vet(&registry, draft.url.origin(), &registry, &line),
         };
         let request = vetted.and_then(|()| {
             request(&draft, &self.config.user_agent, authorization).ok_or_else(|| Error::Peer {
@@ -125,7 +130,7 @@ impl Wire {
                 return None;
             }
         };
-        let transfer = draft.transfer;
+        let (transfer, stored) = (draft.transfer, draft.stored);
         let mut call = Call::new(
             job,
             draft.url.origin().clone(),
@@ -136,6 +141,9 @@ impl Wire {
         if let Some((transfer, outgoing)) = transfer {
             call = call.for_transfer(transfer, outgoing);
             self.announce(id, &call);
+        }
+        if let Some((store, digest)) = stored {
+            call = call.for_stored(store, digest);
         }
         let exchange = self.exchanges.get_mut(&id)?;
         exchange.state = State::Outside(job);
@@ -157,7 +165,8 @@ impl Wire {
             | Operation::ManifestHead(_)
             | Operation::ManifestPut(_)
             | Operation::Ping(_)
-            | Operation::Token(_) => return,
+            | Operation::Token(_)
+            | Operation::UploadDelete(_) => return,
         };
         if let (Some(transfer), false) = (call.transfer(), exchange.announced) {
             exchange.announced = true;

@@ -6,7 +6,7 @@
 use alloc::collections::VecDeque;
 use alloc::format;
 
-use super::{How, OPEN, Owner, Phase, Waiter, Work, WorkKey};
+use super::{Doubt, How, OPEN, Owner, Phase, Waiter, Work, WorkKey};
 use crate::error::Error;
 use crate::event::{Event, Why};
 use crate::session::Session;
@@ -65,7 +65,13 @@ impl Session {
             How::Present | How::Moved(_) | How::Mounted => how,
         };
         work.clears = false;
-        let waiters = core::mem::take(&mut work.waiters);
+        // Some do not take the registry's word for it.
+        let is_word = work.doubt != Doubt::Contradicted && !matches!(how, How::Moved(_));
+        let stays = |waiter: &Waiter| is_word && waiter.doubt == Doubt::Contradicted;
+        let waiters: VecDeque<Waiter>;
+        (work.waiters, waiters) = core::mem::take(&mut work.waiters)
+            .into_iter()
+            .partition(stays);
         work.leaving.clear();
         self.next_waiter(key);
         for (i, waiter) in waiters.iter().enumerate() {

@@ -106,8 +106,20 @@ pub(crate) struct Waiter {
     pub(crate) mount: Option<crate::reference::Repository>,
     /// Where else it may be had, if the source is a registry that has not got it.
     pub(crate) urls: Vec<String>,
-    /// Do not believe that it is there: ask.
-    pub(crate) distrust: bool,
+    pub(crate) doubt: Doubt,
+}
+
+/// Why a registry may be wrong about having a blob, and what it is not asked for that.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Doubt {
+    /// It is believed.
+    None,
+    /// It refused a manifest for something that is missing: a HEAD goes first.
+    Missing,
+    /// The same after it said that it mounted the blob: a HEAD goes first, and nothing is mounted.
+    Mounted,
+    /// It said that the blob is there, and then that it is not: the blob is sent.
+    Contradicted,
 }
 
 #[derive(Debug)]
@@ -121,6 +133,8 @@ pub(crate) struct Work {
     exchange: Option<ExchangeId>,
     /// Where the blob is being fetched from, and where it may be had besides.
     using: Option<(Source, Vec<String>)>,
+    /// How far the registry is believed while it is being sent.
+    doubt: Doubt,
     /// How often a worker died with it.
     lost: u32,
     /// Whether a partial of the blob is held open for it.
@@ -195,6 +209,7 @@ impl Work {
             stage: Phase::Idle,
             exchange: None,
             using: None,
+            doubt: Doubt::None,
             lost: 0,
             holds: false,
             inherits: false,
@@ -366,13 +381,13 @@ impl Session {
                 let how = How::Moved(work.size);
                 self.sent(key, spooled, how);
             }
-            (Phase::Sending { spooled }, Outcome::Present) => {
+            (Phase::Sending { spooled }, Outcome::Present { .. }) => {
                 self.sent(key, spooled, How::Present);
             }
             (Phase::Sending { spooled }, Outcome::Mounted) => {
                 self.sent(key, spooled, How::Mounted);
             }
-            (Phase::Checking, Outcome::Present) => self.over(key, How::Present),
+            (Phase::Checking, Outcome::Present { .. }) => self.over(key, How::Present),
             (stage, outcome) => unreachable!("{stage:?} does not end in {outcome:?}"),
         }
     }
@@ -386,7 +401,7 @@ impl Session {
             return;
         };
         work.using = Some((waiter.source.clone(), waiter.urls.clone()));
-        work.size = waiter.size;
+        (work.size, work.doubt) = (waiter.size, waiter.doubt);
         match key {
             WorkKey::Into(store, digest) => {
                 if !self.opening.contains(key) && self.opening.len() >= self.room {
@@ -403,7 +418,7 @@ impl Session {
                 };
                 self.step(Owner::Work(key.clone()), *store, op);
             }
-            WorkKey::To(site, digest) => self.deliver(key, &site.clone(), digest.clone(), &waiter),
+            WorkKey::To(..) => self.deliver(key, &waiter),
         }
     }
 

@@ -5,62 +5,76 @@
 
 use alloc::string::ToString;
 
-use super::{How, Owner, Phase, Source, Waiter, Work, WorkKey};
+use super::{Doubt, How, Owner, Phase, Source, Waiter, Work, WorkKey};
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::op::{BlobHead, BlobPut, Operation, Site, Stage};
+use crate::op::{BlobHead, BlobPut, Form, Head, Operation, Stage};
 use crate::scope::Scopes;
 use crate::session::Session;
 use crate::store::{StoreId, StoreOp};
 use crate::task::TaskId;
 use crate::uri::Url;
 
-/// From this size on a HEAD before an upload is worth its round trip (design §5).
-const CHECK_FROM: u64 = 256 * 1024;
-
 impl Session {
     /// Chooses how a blob gets to a repository.
-    pub(super) fn deliver(&mut self, key: &WorkKey, site: &Site, digest: Digest, waiter: &Waiter) {
-        let Some(work) = self.works.get_mut(key) else {
+    pub(super) fn deliver(&mut self, key: &WorkKey, waiter: &Waiter) {
+        let (WorkKey::To(site, digest), Some(work)) = (key, self.works.get_mut(key)) else {
             return;
         };
-        let (size, transfer) = (work.size, work.transfer);
-        let checks = size >= CHECK_FROM || waiter.distrust;
-        let (stage, source) = match &waiter.source {
-            Source::Store(store) => {
-                let stage = match &waiter.mount {
-                    Some(from) if !waiter.distrust => Stage::Start {
-                        mount: Some(from.clone()),
-                    },
-                    Some(_) | None if checks => Stage::Check,
-                    Some(_) | None => Stage::Start { mount: None },
-                };
-                (stage, Some(*store))
+        let head = match waiter.doubt {
+            Doubt::None => Head::for_size(work.size),
+            Doubt::Missing | Doubt::Mounted => Head::Due,
+            Doubt::Contradicted => Head::Never,
+        };
+        let mount = match (&waiter.source, waiter.doubt) {
+            (Source::Store(_), Doubt::None) => waiter.mount.clone(),
+            (Source::Site(from), Doubt::None) if from.is_beside(site) => {
+                Some(from.repository.clone())
             }
-            Source::Site(from) if from.is_beside(site) && !waiter.distrust => (
-                Stage::Start {
-                    mount: Some(from.repository.clone()),
-                },
-                None,
-            ),
-            Source::Site(_) if checks => {
+            (Source::Store(_) | Source::Site(_), _) => None,
+        };
+        let source = match &waiter.source {
+            Source::Store(store) => Some(*store),
+            Source::Site(_) => None,
+        };
+        let stage = match (mount, head) {
+            (Some(from), _) => Stage::Start { mount: Some(from) },
+            (None, Head::Due) if source.is_none() => {
                 work.stage = Phase::Checking;
                 let op = Operation::BlobHead(BlobHead {
                     site: site.clone(),
-                    digest,
+                    digest: digest.clone(),
                 });
                 return self.exchange(key, op, waiter);
             }
-            Source::Site(_) => return self.spool(key, None),
+            (None, Head::Due) => Stage::Check { session: None },
+            (None, Head::Done | Head::Never) if source.is_none() => return self.spool(key, None),
+            (None, Head::Done | Head::Never) => Stage::Start { mount: None },
         };
         work.stage = Phase::Sending { spooled: None };
+        self.send_blob(key, waiter, stage, source, head);
+    }
+
+    fn send_blob(
+        &mut self,
+        key: &WorkKey,
+        waiter: &Waiter,
+        stage: Stage,
+        source: Option<StoreId>,
+        head: Head,
+    ) {
+        let (WorkKey::To(site, digest), Some(work)) = (key, self.works.get(key)) else {
+            return;
+        };
         let op = BlobPut {
             site: site.clone(),
-            digest,
-            size,
-            transfer,
+            digest: digest.clone(),
+            size: work.size,
+            transfer: work.transfer,
             stage,
             source,
+            head,
+            form: Form::Put,
             restarts: 0,
         };
         self.exchange(key, Operation::BlobPut(op), waiter);
@@ -68,15 +82,17 @@ impl Session {
 
     /// It was asked for and is not there: it is mounted, if it can be, or comes through the spool.
     pub(super) fn not_there(&mut self, key: &WorkKey) {
-        let (WorkKey::To(site, digest), Some(work)) = (key, self.works.get_mut(key)) else {
+        let (WorkKey::To(site, _), Some(work)) = (key, self.works.get_mut(key)) else {
             return;
         };
-        if let Some(waiter) = work.waiters.front_mut()
-            && matches!(&waiter.source, Source::Site(from) if from.is_beside(site))
+        if let Some(waiter) = work.waiters.front().cloned()
+            && waiter.doubt != Doubt::Mounted
+            && let Source::Site(from) = &waiter.source
+            && from.is_beside(site)
         {
-            waiter.distrust = false;
-            let waiter = waiter.clone();
-            return self.deliver(key, site, digest.clone(), &waiter);
+            work.stage = Phase::Sending { spooled: None };
+            let mount = Some(from.repository.clone());
+            return self.send_blob(key, &waiter, Stage::Start { mount }, None, Head::Done);
         }
         self.spool(key, None);
     }
@@ -104,6 +120,7 @@ impl Session {
             Waiter {
                 work: Some(key.clone()),
                 wish,
+                doubt: Doubt::None,
                 ..waiter
             },
         );
@@ -114,7 +131,7 @@ impl Session {
         let Some(work) = self.works.get_mut(key) else {
             return;
         };
-        let (Phase::Spooling { session }, WorkKey::To(site, digest)) = (&work.stage, key) else {
+        let Phase::Spooling { session } = &work.stage else {
             return;
         };
         let session = session.clone();
@@ -132,16 +149,12 @@ impl Session {
             Some(session) => Stage::Put { session },
             None => Stage::Start { mount: None },
         };
-        let op = BlobPut {
-            site: site.clone(),
-            digest: digest.clone(),
-            size: work.size,
-            transfer: work.transfer,
-            stage,
-            source: waiter.spool,
-            restarts: 0,
+        // It was asked for before it was fetched.
+        let head = match waiter.doubt {
+            Doubt::None | Doubt::Missing | Doubt::Mounted => Head::Done,
+            Doubt::Contradicted => Head::Never,
         };
-        self.exchange(key, Operation::BlobPut(op), &waiter);
+        self.send_blob(key, &waiter, stage, waiter.spool, head);
     }
 
     /// The blob is in the repository; what was spooled is of no more use.

@@ -265,6 +265,8 @@ impl World<'_> {
 
     /// The request as a server sees it, its body read to its end.
     fn request(&mut self, process: usize, call: &Call) -> Result<Request, Interrupted> {
+        let checked = self.processes[process].stores.check(call.stored());
+        checked.map_err(Interrupted::Store)?;
         let outgoing = call.outgoing();
         let sent = call.request();
         let target = sent.uri().path_and_query().map_or("/", |it| it.as_str());

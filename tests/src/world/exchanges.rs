@@ -97,6 +97,8 @@ impl World {
 
     /// The request as a server sees it, its body read to its end.
     fn request(&self, call: &Call) -> Result<Request, Interrupted> {
+        let checked = self.stores.check(call.stored());
+        checked.map_err(Interrupted::Store)?;
         let outgoing = call.outgoing();
         let sent = call.request();
         let target = sent.uri().path_and_query().map_or("/", |it| it.as_str());

@@ -290,6 +290,10 @@ impl Layout {
 }
 
 impl Store for Layout {
+    fn title(&self) -> String {
+        format!("the image layout {}", self.path().display())
+    }
+
     fn begin(&self, digest: &Digest, size: u64) -> Result<Begun, StoreError> {
         self.begin_blob(digest, size)
     }

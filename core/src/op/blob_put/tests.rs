@@ -3,6 +3,7 @@ use std::string::ToString as _;
 use super::super::testing::{answer, site};
 use super::*;
 
+const FOREIGN: (&str, &str) = ("location", "https://evil.example/v2/a/b/blobs/x");
 const LOCATION: (&str, &str) = ("location", "/v2/a/b/blobs/uploads/u1?_state=x");
 
 fn put(stage: Stage) -> BlobPut {
@@ -13,15 +14,31 @@ fn put(stage: Stage) -> BlobPut {
         transfer: TransferId(1),
         stage,
         source: Some(StoreId(0)),
+        head: Head::Done,
+        form: Form::Put,
         restarts: 0,
     }
 }
 
-fn session() -> Stage {
-    let session = Url::parse("https://reg.example/v2/a/b/blobs/uploads/u1?_state=x");
-    Stage::Put {
-        session: session.expect("a URL"),
+/// The same for a blob that is large, and was not asked for yet.
+fn large(stage: Stage) -> BlobPut {
+    BlobPut {
+        size: CHECK_FROM,
+        head: Head::Due,
+        ..put(stage)
     }
+}
+
+fn open() -> Url {
+    Url::parse("https://reg.example/v2/a/b/blobs/uploads/u1?_state=x").expect("a URL")
+}
+
+const fn check() -> Stage {
+    Stage::Check { session: None }
+}
+
+fn session() -> Stage {
+    Stage::Put { session: open() }
 }
 
 fn mount() -> Stage {
@@ -32,12 +49,17 @@ fn mount() -> Stage {
 fn shown(verdict: Verdict) -> String {
     match verdict {
         Verdict::Next(Operation::BlobPut(op)) => match op.stage {
-            Stage::Check => "check".into(),
+            Stage::Check { session: None } => "check".into(),
+            Stage::Check { session: Some(_) } => "check, with a session".into(),
             Stage::Start { mount: None } => "post".into(),
             Stage::Start { mount: Some(_) } => "mount".into(),
             Stage::Put { session } => format!("put to {}", session.as_str()),
+            Stage::Patch { session } => format!("patch {}", session.as_str()),
+            Stage::Close { session } => format!("close {}", session.as_str()),
         },
         Verdict::Next(_) => "another operation".into(),
+        Verdict::Done(Outcome::Present { unused: None }) => "Present".into(),
+        Verdict::Done(Outcome::Present { unused: Some(_) }) => "Present, delete".into(),
         Verdict::Done(outcome) => format!("{outcome:?}"),
         Verdict::Failed(error) => format!("{:?}", error.kind()),
     }
@@ -69,11 +91,10 @@ fn answers() {
     );
     let plain = || Stage::Start { mount: None };
     let table: &[Row<'_>] = &[
-        ("PUSHB-02", Stage::Check, 200, &[], "", "Present"),
-        ("PUSHB-02", Stage::Check, 404, &[], "", "post"),
-        ("PUSHB-02", Stage::Check, 405, &[], "", "post"),
-        ("PUSHB-02", Stage::Check, 401, &[], "", "Auth"),
-        ("PUSHB-02", Stage::Check, 403, &[], "", "Auth"),
+        ("PUSHB-02", check(), 200, &[], "", "Present"),
+        ("PUSHB-02", check(), 204, &[ours], "", "Present"),
+        ("PUSHB-02", check(), 200, &[incomparable], "", "Present"),
+        ("another", check(), 200, &[theirs], "", "post"),
         ("PUSHB-06", plain(), 202, &[LOCATION], "", put_to),
         ("PUSHB-20", plain(), 201, &[], "", "Present"),
         ("PUSHB-20", plain(), 200, &[LOCATION], "", put_to),
@@ -88,6 +109,16 @@ fn answers() {
         ),
         ("denied", plain(), 403, &[], "", "Auth"),
         ("PUSHB-51", mount(), 201, &[], "", "Mounted"),
+        (
+            "its place is of no use",
+            mount(),
+            201,
+            &[FOREIGN],
+            "",
+            "Mounted",
+        ),
+        ("PUSHB-55", mount(), 201, &[incomparable], "", "Mounted"),
+        ("another", mount(), 201, &[theirs], "", "post"),
         ("PUSHB-51", mount(), 202, &[LOCATION], "", put_to),
         ("PUSHB-54", mount(), 202, &[], "", "post"),
         ("PUSHB-54", mount(), 400, &[], "", "post"),
@@ -118,11 +149,199 @@ fn answers() {
     }
 }
 
+/// Whatever a HEAD is answered but 2xx, and whatever a mount is refused with, the blob is sent. A
+/// large one is asked for once before that.
+#[test]
+fn neither_head_nor_mount_is_required() {
+    for status in [
+        300, 304, 400, 401, 403, 404, 405, 406, 410, 415, 418, 429, 451, 500, 501, 503, 505,
+    ] {
+        let refused = answer(status, &[], b"");
+        for (op, expected) in [
+            (put(check()), "post"),
+            (large(check()), "post"),
+            (put(mount()), "post"),
+            (large(mount()), "check"),
+        ] {
+            if status < 400 && matches!(op.stage, Stage::Start { .. }) {
+                continue;
+            }
+            assert_eq!(shown(op.answer(&refused)), expected, "{status}");
+        }
+        let op = large(Stage::Check {
+            session: Some(open()),
+        });
+        let found = shown(op.answer(&refused));
+        assert!(found.starts_with("put to "), "{status}: {found}");
+    }
+    for (stage, expected) in [
+        (check(), Some("post")),
+        (
+            Stage::Check {
+                session: Some(open()),
+            },
+            Some("put to https://reg.example/v2/a/b/blobs/uploads/u1?_state=x"),
+        ),
+        (session(), None),
+        (mount(), Some("check")),
+        (Stage::Start { mount: None }, None),
+    ] {
+        let found = large(stage).without_shortcut().map(shown);
+        assert_eq!(found.as_deref(), expected);
+    }
+}
+
+/// A mount that did not happen: a large blob is asked for before its bytes are sent, once. What the
+/// session would have been for is there, so it is deleted (PUSHB-44).
+#[test]
+fn a_large_blob_is_asked_for_after_a_mount_that_did_not_happen() {
+    let opened = large(mount()).answer(&answer(202, &[LOCATION], b""));
+    assert_eq!(shown(opened), "check, with a session");
+    let checks = || Stage::Check {
+        session: Some(open()),
+    };
+    let found = large(checks()).answer(&answer(200, &[], b""));
+    assert_eq!(shown(found), "Present, delete");
+    // Not there: without bytes at hand the session is kept for them.
+    let held = BlobPut {
+        source: None,
+        ..large(checks())
+    };
+    let held = held.answer(&answer(404, &[], b""));
+    assert!(matches!(held, Verdict::Done(Outcome::Opened(_))));
+    // It was asked for already.
+    let asked = BlobPut {
+        head: Head::Done,
+        ..large(mount())
+    };
+    let found = shown(asked.answer(&answer(202, &[LOCATION], b"")));
+    assert!(found.starts_with("put to"), "{found}");
+}
+
+/// What a HEAD or a mount said was not true: the blob is sent, and neither is asked again.
+#[test]
+fn what_was_contradicted_is_left_out() {
+    let op = || BlobPut {
+        head: Head::Never,
+        ..large(Stage::Start { mount: None })
+    };
+    let opened = op().answer(&answer(202, &[LOCATION], b""));
+    assert!(shown(opened).starts_with("put to"));
+    let mut sending = BlobPut {
+        stage: session(),
+        ..op()
+    };
+    let gone = sending.clone().answer(&answer(404, &[], b""));
+    assert_eq!(shown(gone), "post");
+    sending.interrupted();
+    assert_eq!(shown(Verdict::Next(Operation::BlobPut(sending))), "post");
+}
+
+/// Some registries take bytes by PATCH only, and say so in several ways.
+#[test]
+fn a_put_with_a_body_may_be_refused() {
+    let code = |code: &str| format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#);
+    let (unsupported, unknown) = (code("UNSUPPORTED"), code("BLOB_UPLOAD_UNKNOWN"));
+    let patch = "patch https://reg.example/v2/a/b/blobs/uploads/u1?_state=x";
+    for (status, body, restarts, expected) in [
+        (405, "", 0, patch),
+        (405, "<html>", 0, patch),
+        (501, "", 0, patch),
+        (400, &*unsupported, 0, patch),
+        (404, &unsupported, 0, patch),
+        // The session may be gone: the second time it is the PUT.
+        (404, "", 0, "post"),
+        (404, "", 1, patch),
+        (404, &unknown, 1, "post"),
+        (400, "", 0, "Refused"),
+        (413, "", 0, "Refused"),
+        (403, "", 0, "Auth"),
+    ] {
+        let op = BlobPut {
+            restarts,
+            ..put(session())
+        };
+        let found = shown(op.answer(&answer(status, &[], body.as_bytes())));
+        assert_eq!(found, expected, "{status} {body} {restarts}");
+    }
+    // An empty PUT has no body that could be the reason (PUSHB-16).
+    let empty = BlobPut {
+        size: 0,
+        ..put(session())
+    };
+    assert_eq!(shown(empty.answer(&answer(405, &[], b""))), "Refused");
+}
+
+/// PUSHB-10, PUSHB-12, PUSHB-13, PUSHB-20: one PATCH with all of it, then an empty PUT to the newest
+/// place.
+#[test]
+fn bytes_by_patch() {
+    let patching = || BlobPut {
+        form: Form::Patch,
+        ..put(Stage::Patch { session: open() })
+    };
+    let draft = patching().draft();
+    assert_eq!(draft.method, Method::PATCH);
+    assert_eq!(draft.headers[header::CONTENT_RANGE], "0-4");
+    assert_eq!(
+        draft.headers[header::CONTENT_TYPE],
+        "application/octet-stream"
+    );
+    assert!(matches!(draft.payload, Payload::Body(body) if body.len == 5));
+    assert!(draft.transfer.is_some());
+    let newer = ("location", "/v2/a/b/blobs/uploads/u1?_state=y");
+    let range = ("range", "0-4");
+    for status in [200, 201, 202, 204] {
+        let closing = patching().answer(&answer(status, &[newer, range], b""));
+        let expected = "close https://reg.example/v2/a/b/blobs/uploads/u1?_state=y";
+        assert_eq!(shown(closing), expected, "{status}");
+        let old = "close https://reg.example/v2/a/b/blobs/uploads/u1?_state=x";
+        assert_eq!(shown(patching().answer(&answer(status, &[], b""))), old);
+    }
+    let closing = || BlobPut {
+        form: Form::Patch,
+        ..put(Stage::Close { session: open() })
+    };
+    let draft = closing().draft();
+    assert_eq!(draft.method, Method::PUT);
+    assert_eq!(draft.headers[header::CONTENT_LENGTH], "0");
+    assert!(matches!(draft.payload, Payload::Empty));
+    assert!(draft.url.as_str().contains("?_state=x&digest=sha256:"));
+    for (status, expected) in [
+        (201, "Sent"),
+        (202, "Sent"),
+        (404, "post"),
+        (405, "Refused"),
+    ] {
+        assert_eq!(shown(closing().answer(&answer(status, &[], b""))), expected);
+    }
+    for (status, expected) in [
+        (404, "post"),
+        (416, "post"),
+        (405, "Refused"),
+        (413, "Refused"),
+    ] {
+        assert_eq!(
+            shown(patching().answer(&answer(status, &[], b""))),
+            expected
+        );
+    }
+    // The next ones of this host do so at once.
+    let mut next = put(session());
+    next.do_patch();
+    assert!(next.is_patching());
+    let mut next = put(Stage::Start { mount: None });
+    next.do_patch();
+    let opened = shown(next.answer(&answer(202, &[LOCATION], b"")));
+    assert!(opened.starts_with("patch "), "{opened}");
+}
+
 /// PUSHB-42: restarts end, and the last failure is told as what it is.
 #[test]
 fn restarts_end() {
     let wrong = br#"{"errors":[{"code":"DIGEST_INVALID"}]}"#;
-    for (body, expected) in [(&b""[..], "NotFound"), (wrong, "Mismatch")] {
+    let gone = br#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#;
+    for (body, expected) in [(&gone[..], "NotFound"), (wrong, "Mismatch")] {
         let mut op = put(session());
         for _ in 0..RESTARTS {
             let Verdict::Next(Operation::BlobPut(next)) = op.answer(&answer(404, &[], body)) else {
@@ -154,11 +373,24 @@ fn a_session_without_bytes_is_handed_back() {
 /// PUSHB-23: whether the blob arrived is asked before it is sent again.
 #[test]
 fn a_lost_answer_is_asked_about() {
-    for (stage, expected) in [(session(), "check"), (mount(), "post")] {
-        let mut op = put(stage);
+    let session = || open();
+    for (op, expected) in [
+        (put(Stage::Put { session: session() }), "check"),
+        (put(Stage::Patch { session: session() }), "check"),
+        (put(Stage::Close { session: session() }), "check"),
+        (put(mount()), "post"),
+        (large(mount()), "check"),
+    ] {
+        let mut op = op;
         op.interrupted();
         assert_eq!(shown(Verdict::Next(Operation::BlobPut(op))), expected);
     }
+    // It may also have arrived if its session is gone.
+    let gone = BlobPut {
+        head: Head::Done,
+        ..large(Stage::Put { session: session() })
+    };
+    assert_eq!(shown(gone.answer(&answer(404, &[], b""))), "check");
 }
 
 #[test]
@@ -176,7 +408,7 @@ fn requests() {
     };
     let digest = Digest::of(Algorithm::Sha256, b"hello");
     let table = [
-        (Stage::Check, format!("HEAD /v2/a/b/blobs/{digest} -")),
+        (check(), format!("HEAD /v2/a/b/blobs/{digest} -")),
         (
             Stage::Start { mount: None },
             "POST /v2/a/b/blobs/uploads/ 0".into(),
@@ -211,7 +443,7 @@ fn requests() {
 #[test]
 fn rights() {
     for (stage, expected) in [
-        (Stage::Check, "repository:a/b:pull"),
+        (check(), "repository:a/b:pull"),
         (Stage::Start { mount: None }, "repository:a/b:pull,push"),
         (mount(), "repository:a/b:pull,push repository:c:pull"),
         (session(), "repository:a/b:pull,push"),
@@ -225,7 +457,8 @@ fn rights() {
 fn errors_name_the_blob() {
     let digest = Digest::of(Algorithm::Sha256, b"hello").to_string();
     let wrong = br#"{"errors":[{"code":"DIGEST_INVALID"}]}"#;
-    for (stage, status, body) in [(session(), 404, &b""[..]), (session(), 400, wrong)] {
+    let gone = br#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#;
+    for (stage, status, body) in [(session(), 404, &gone[..]), (session(), 400, wrong)] {
         let op = BlobPut {
             restarts: RESTARTS,
             ..put(stage)
