@@ -13,6 +13,8 @@
 //! Responsible for paths, atomicity, durability and for who may write what. Must not know
 //! registries or sessions.
 //!
+//! What it promises, and which tests show it, is in `PROMISES.md` beside this crate's `Cargo.toml`.
+//!
 //! **What survives a kill or a power cut at any instant.** A blob's bytes are synced before it gets
 //! its name. The *names* of blobs are synced when `tag` runs, before `index.json` is replaced, and
 //! not at each commit: a name that a crash takes back loses a blob that nothing refers to yet, and

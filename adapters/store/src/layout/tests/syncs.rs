@@ -1,5 +1,8 @@
 //! A sync that failed is final: nothing is named after it.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use windlass_core::StoreError;
 
 use super::*;
@@ -107,4 +110,44 @@ fn a_spool_is_not_synced() {
             spool.tag(None, &descriptor("doc")).expect("tag");
         },
     );
+}
+
+#[test]
+fn each_sync_comes_before_the_name_that_needs_it() {
+    let (_dir, layout) = fresh();
+    let digest = sha256(b"hello");
+    let log = Rc::new(RefCell::new(Vec::new()));
+    let look = {
+        let (log, layout, digest) = (Rc::clone(&log), layout.clone(), digest.clone());
+        move |path: &str| {
+            let blob = layout.blob_path(&digest).exists();
+            let image = layout.find(Some("v1")).is_ok();
+            let below = Path::new(path).strip_prefix(layout.path()).expect("below");
+            let mut what = below.to_string_lossy().into_owned();
+            // The names of files that wait for theirs are never the same.
+            what.truncate(what.find("/partial/").unwrap_or(what.len()));
+            log.borrow_mut().push((what, blob, image));
+            false
+        }
+    };
+    with_failing_syncs(look, || {
+        assert_eq!(store(&layout, b"hello"), digest);
+        layout.tag(Some("v1"), &descriptor("hello")).expect("tag");
+    });
+    let log = log.borrow();
+    let log = log
+        .iter()
+        .map(|(what, blob, image)| (&**what, *blob, *image));
+    let log: Vec<_> = log.collect();
+    let expected = [
+        // The folder of blobs was made, then the blob.
+        ("blobs", false, false),
+        (".windlass", false, false),
+        // The names of blobs, then the new index, then its name.
+        ("blobs/sha256", true, false),
+        ("blobs", true, false),
+        (".windlass", true, false),
+        ("", true, true),
+    ];
+    assert_eq!(log, expected);
 }
