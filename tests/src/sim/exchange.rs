@@ -55,7 +55,9 @@ impl Sort {
             Method::POST if target.contains("mount=") => Self::Mount,
             Method::POST => Self::Start,
             Method::PUT if target.contains("/manifests/") => Self::PutManifest,
-            Method::PUT => Self::PutBlob,
+            Method::PUT | Method::PATCH => Self::PutBlob,
+            // Nothing of it matters.
+            Method::DELETE => Self::Head,
             _ => Self::GetManifest,
         }
     }
@@ -366,6 +368,17 @@ impl World<'_> {
         }
         let known = self.plan.pictures.iter().flat_map(|it| it.blobs(false));
         let largest = known.map(|(_, size)| size).max().unwrap_or(0);
+        if sort == Sort::PutBlob && request.body.is_empty() {
+            let good = answer.is_some_and(|answer| answer.status.is_success());
+            if fault.is_some() || !good {
+                // What a PATCH has brought before it.
+                self.economy.wasted += largest;
+            }
+        }
+        if fault == Some(Fault::Vouches) {
+            // A copy has fetched it for nothing if another one sent it meanwhile.
+            self.economy.wasted += largest;
+        }
         if sort == Sort::GetBlob && fault.is_some_and(Fault::spoils) {
             let named = self.blob_of(request);
             let came = answer.map_or(0, |answer| answer.body.len() as u64);

@@ -66,6 +66,8 @@ pub enum Fault {
     Expired,
     /// A mount is refused, in one of the ways they are.
     RefusedMount,
+    /// The registry says of a blob that it is there, or that it was mounted, and it is not.
+    Vouches,
     /// The registry says it has stored what it has not.
     Forgets,
     /// An error that says again what the server was sent, secrets and all.
@@ -118,7 +120,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 53] = [
         Self::Refused,
         Self::ResetUnseen,
         Self::Unanswered,
@@ -147,6 +149,7 @@ impl Fault {
         Self::Rewound,
         Self::Expired,
         Self::RefusedMount,
+        Self::Vouches,
         Self::Forgets,
         Self::Echo,
         Self::Arbitrary,
@@ -181,7 +184,7 @@ impl Fault {
     /// Whether it says something untrue that a client cannot see through, such as that a blob is
     /// there: only registries that check what manifests name are safe from it.
     pub(crate) const fn is_lie(self) -> bool {
-        matches!(self, Self::Forgets | Self::Arbitrary)
+        matches!(self, Self::Vouches | Self::Forgets | Self::Arbitrary)
     }
 
     /// Whether a session can learn something wrong from it that it finds out only by failing once more.
@@ -213,6 +216,7 @@ impl Fault {
                 | Self::Rewound
                 | Self::Expired
                 | Self::RefusedMount
+                | Self::Vouches
                 | Self::Forgets
                 | Self::LostExchange
                 | Self::PartialDamaged

@@ -78,6 +78,8 @@ pub(crate) fn instead(
             4 => Answer::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "no"),
             _ => Answer::new(StatusCode::ACCEPTED),
         },
+        Fault::Vouches if request.method == Method::HEAD => Answer::new(StatusCode::OK),
+        Fault::Vouches => Answer::new(StatusCode::CREATED).header("location", "/v2/x/blobs/y"),
         Fault::Forgets => Answer::new(StatusCode::CREATED).header("location", "/v2/x/blobs/y"),
         Fault::Expired => {
             let code = [403, 400][pick(choose, 2)];

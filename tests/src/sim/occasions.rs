@@ -52,6 +52,7 @@ impl World<'_> {
         let reads = [Cut, Stalled, Short, Garbled, Extra, LyingLength];
         // What can happen to few requests happens to those more often.
         let special: &[Fault] = match sort {
+            Sort::Head if asks_for_blob(request) => &[Vouches],
             Sort::Head | Sort::Ping => &[],
             Sort::GetManifest => &reads,
             Sort::Token => &[DeadToken, DeadToken, DeadToken, Cut, Short, Garbled, Extra],
@@ -76,7 +77,7 @@ impl World<'_> {
                 DiskFull,
             ],
             Sort::Start => &[OddLocation, Late],
-            Sort::Mount => &[RefusedMount, OddLocation],
+            Sort::Mount => &[RefusedMount, OddLocation, Vouches],
             Sort::PutBlob => &[
                 Broken,
                 LostSession,
@@ -118,7 +119,8 @@ impl World<'_> {
             Sort::GetBlob => (2, &[DiskFull, CrashInBody, Cut, Cut, Stalled]),
             Sort::GetManifest => (1, &[Endless]),
             Sort::Start => (2, &[OddLocation]),
-            Sort::Mount => (1, &[RefusedMount, OddLocation]),
+            Sort::Mount => (2, &[RefusedMount, OddLocation, Vouches]),
+            Sort::Head if asks_for_blob(request) => (3, &[Vouches]),
             Sort::PutBlob => (2, &[LostSession, Rewound, Forgets, Broken, Late]),
             _ => (0, &[]),
         };
@@ -131,4 +133,9 @@ impl World<'_> {
             .find_map(|_| self.occasion(&rare))
             .or_else(|| self.occasion(&kinds))
     }
+}
+
+/// Whether it is the HEAD of a blob.
+fn asks_for_blob(request: &Request) -> bool {
+    request.method == http::Method::HEAD && request.target.contains("/blobs/")
 }

@@ -65,11 +65,9 @@ impl Economy {
             // Two processes know nothing of each other.
             let key = (place, task.process, task.operation, digest);
             let new = self.counted.insert(key);
-            // Small blobs are sent without asking whether they are there, and so are all that could
-            // not be mounted.
-            let mounts = task.mounts && task.operation == Operation::Push;
-            let mounts = mounts || task.operation == Operation::CopyWithin;
-            let asks = size >= ASKS_FROM && !mounts;
+            // Small blobs are sent without asking whether they are there. No other one is, whether it
+            // was to be mounted or not.
+            let asks = size >= ASKS_FROM;
             if new || (task.operation.writes_to_registry() && !asks) {
                 self.needed += size * times;
             }

@@ -102,6 +102,10 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
     if choose.below(2) == 1 {
         options.uploads.unreadable_mount = UnreadableMount::Session;
     }
+    if choose.below(6) == 5 {
+        options.uploads.put_bodies = false;
+        plain = false;
+    }
     options.digest_header = choose.below(5) < 4;
     options.check_references = choose.below(2) == 0;
     options.labels = labels(choose);
