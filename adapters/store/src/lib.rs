@@ -30,9 +30,9 @@ mod whole;
 
 pub use bounded::read_file;
 pub use incoming::Incoming;
-pub use layout::{Layout, Spool};
+pub use layout::{Collected, Layout, Spool, Verified};
 pub use outgoing::{Failure, OutgoingReader};
-pub use store::{Begun, Partial, Store};
+pub use store::{Begun, InUse, Partial, Store};
 pub use stores::Stores;
 pub use tape::TapeFile;
 pub use whole::exchange;

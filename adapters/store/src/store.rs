@@ -102,6 +102,17 @@ pub trait Store: Send + Sync + fmt::Debug {
         Ok(vec![self.find(name)?])
     }
 
+    /// Says that a task writes to the store until what is returned is dropped, so that nothing removes a
+    /// blob that [`begin`](Self::begin) called complete. Asked before the first blob of a task. `None` is
+    /// right for a store from which only its owner removes anything.
+    ///
+    /// # Errors
+    ///
+    /// If that could not be noted.
+    fn in_use(&self) -> Result<Option<InUse>, StoreError> {
+        Ok(None)
+    }
+
     /// Names an entry atomically and durably, replacing what had that name; without a name adds
     /// the entry unnamed unless an entry of that digest is there.
     ///
@@ -109,6 +120,21 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// If it could not be written; then the old entries stand.
     fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError>;
+}
+
+/// A use of a store, which ends when this is dropped. See [`Store::in_use`].
+#[derive(Debug)]
+pub struct InUse {
+    _until_dropped: Box<dyn fmt::Debug + Send + Sync>,
+}
+
+impl InUse {
+    /// A use that ends when `guard` is dropped.
+    pub fn new(guard: impl fmt::Debug + Send + Sync + 'static) -> Self {
+        Self {
+            _until_dropped: Box::new(guard),
+        }
+    }
 }
 
 /// What came of [`Store::begin`].

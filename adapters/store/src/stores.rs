@@ -15,7 +15,7 @@ use windlass_core::{
 };
 
 use crate::outgoing::OutgoingReader;
-use crate::store::{Begun, Partial, Store};
+use crate::store::{Begun, InUse, Partial, Store};
 
 /// How much is read at once to be hashed or copied: enough that the system calls cost nothing
 /// beside the hash, small enough for any stack of workers.
@@ -42,6 +42,7 @@ impl Stores {
         let known = Known {
             store: Arc::clone(store),
             users: 1,
+            in_use: None,
         };
         table.stores.insert(id, known);
         id
@@ -116,6 +117,9 @@ impl Stores {
 
     pub(crate) fn step(&self, id: StoreId, op: &StoreOp) -> Result<StoreAnswer, StoreError> {
         let store = self.shared.store(id)?;
+        if matches!(op, StoreOp::Begin { .. } | StoreOp::Put { .. }) {
+            self.shared.use_store(id, &*store)?;
+        }
         match op {
             StoreOp::Begin {
                 digest,
@@ -221,6 +225,8 @@ struct Table {
 struct Known {
     store: Arc<dyn Store>,
     users: usize,
+    /// Since the first blob was begun, until no task uses it any more.
+    in_use: Option<Arc<InUse>>,
 }
 
 impl Shared {
@@ -238,6 +244,27 @@ impl Shared {
         known.ok_or_else(|| {
             StoreError::new(StoreErrorKind::Io, format!("the store {id} is not known"))
         })
+    }
+
+    /// Tells the store that it is in use, once.
+    fn use_store(&self, id: StoreId, store: &dyn Store) -> Result<(), StoreError> {
+        let is_told = |table: &Table| {
+            let known = table.stores.get(&id);
+            known.is_none_or(|known| known.in_use.is_some())
+        };
+        if is_told(&self.table()) {
+            return Ok(());
+        }
+        let in_use = store.in_use()?.map(Arc::new);
+        // Of two that ask at once, one use is dropped: outside of the lock, since files are removed.
+        let _superfluous = match self.table().stores.get_mut(&id) {
+            Some(known) if known.in_use.is_none() => {
+                known.in_use = in_use;
+                None
+            }
+            Some(_) | None => in_use,
+        };
+        Ok(())
     }
 
     fn hold(&self, key: Key, partial: Box<dyn Partial>) {

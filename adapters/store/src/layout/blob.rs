@@ -30,25 +30,16 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use windlass_core::{Digest, StoreError, StoreErrorKind};
 
-use super::partial::{Keeping, LayoutPartial, Staged, remove_if_at};
-use super::{Layout, read_small, sys};
+use super::partial::{Keeping, LayoutPartial, Staged};
+use super::{Existing, Layout, read_small, sys};
 use crate::store::Begun;
 
 /// How often `begin` and unique names try again. Each turn means that another process has just
 /// committed, swept or taken the name; a handful in a row is already hard to provoke.
 const TURNS: usize = 64;
-
-/// When a partial that nobody touched is swept. Long enough for a pull that is taken up after a
-/// holiday, short enough that abandoned ones do not fill the disk for ever.
-const PARTIAL_AGE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-
-/// When a file that nobody can resume is swept: one whose process died, as its lock is free. The
-/// day is for network file systems whose locks do not reach other machines.
-const SCRATCH_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Names of blobs that a power cut may take back.
 #[derive(Debug, Default)]
@@ -75,6 +66,20 @@ impl Layout {
             || sys::is_link(&self.blob_path(digest))?)
     }
 
+    /// Whether a task may rely on the blob: it is there, and hashes to its name if that is asked for.
+    fn is_complete(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        if !self.has_blob(digest, size)? {
+            return Ok(false);
+        }
+        let is_intact = match self.existing {
+            Existing::Sized => true,
+            Existing::Hashed => self
+                .hash_blob(digest, &|| false)?
+                .is_some_and(|(_, found)| found == *digest),
+        };
+        Ok(is_intact && self.relies_on(digest, size)?)
+    }
+
     /// Whether the blob's directory is there. Neither it nor `blobs` may be a symlink where something is to
     /// be written (LAY-14).
     pub(super) fn has_blob_dir(&self, digest: &Digest) -> Result<bool, StoreError> {
@@ -89,7 +94,7 @@ impl Layout {
     pub(super) fn begin_blob(&self, digest: &Digest, size: u64) -> Result<Begun, StoreError> {
         self.writable(digest)?;
         for _ in 0..TURNS {
-            if self.has_blob(digest, size)? {
+            if self.is_complete(digest, size)? {
                 return Ok(Begun::Complete);
             }
             self.prepare_blob(digest)?;
@@ -149,7 +154,7 @@ impl Layout {
         size: u64,
     ) -> Result<Begun, StoreError> {
         self.writable(digest)?;
-        if self.has_blob(digest, size)? {
+        if self.is_complete(digest, size)? {
             return Ok(Begun::Complete);
         }
         self.prepare_blob(digest)?;
@@ -159,7 +164,7 @@ impl Layout {
 
     pub(super) fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         self.writable(digest)?;
-        if self.has_document(digest, bytes)? {
+        if self.has_document(digest, bytes)? && self.relies_on(digest, bytes.len() as u64)? {
             return Ok(());
         }
         self.prepare_blob(digest)?;
@@ -242,22 +247,6 @@ impl Layout {
         unsynced.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes what nobody has touched for long. Never what somebody has locked; and no error:
-    /// sweeping is a courtesy, the write that comes next will tell what is wrong.
-    pub(super) fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(self.partials()) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            // Only scratch files have a dot: the names of known algorithms and hex have none.
-            let is_scratch = entry.file_name().as_encoded_bytes().contains(&b'.');
-            let age = if is_scratch { SCRATCH_AGE } else { PARTIAL_AGE };
-            if is_older(&entry.path(), age) {
-                let _ = sweep_file(&entry.path(), age);
-            }
-        }
-    }
-
     /// Wraps a locked file that is still at its path.
     fn own(
         &self,
@@ -283,7 +272,7 @@ impl Layout {
             keeping,
         };
         // Whoever committed it had the lock before us.
-        if self.has_blob(digest, size)? {
+        if self.is_complete(digest, size)? {
             partial.keeping = Keeping::OnlyNow;
             return Ok(Begun::Complete);
         }
@@ -393,26 +382,4 @@ fn write_pieces<'a>(file: &File, pieces: impl Iterator<Item = &'a [u8]>) -> io::
 
 fn stem(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm_name(), digest.encoded())
-}
-
-fn is_older(path: &Path, age: Duration) -> bool {
-    // A time in the future, or none at all, is young.
-    fs::symlink_metadata(path)
-        .and_then(|metadata| metadata.modified())
-        .is_ok_and(|time| {
-            SystemTime::now()
-                .duration_since(time)
-                .is_ok_and(|old| old > age)
-        })
-}
-
-fn sweep_file(path: &Path, age: Duration) -> Result<(), StoreError> {
-    let Some(file) = sys::open_regular(path)? else {
-        return Ok(());
-    };
-    // Its owner may have woken up between the look and the lock.
-    if sys::try_lock(&file, path)? && is_older(path, age) {
-        remove_if_at(&file, path);
-    }
-    Ok(())
 }

@@ -95,6 +95,11 @@ impl<'a> Index<'a> {
         })
     }
 
+    /// All entries.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &'a RawValue> {
+        self.manifests.iter().copied()
+    }
+
     /// The index in which `name` is the descriptor's and nobody else's; `None` if it is so already.
     pub(super) fn with(
         &self,

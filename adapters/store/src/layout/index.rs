@@ -61,17 +61,28 @@ impl Layout {
             }
             Err((kind, why)) => return Err(self.not_found(kind, &why)),
         };
-        let read = |entry: &&RawValue| {
-            let entry = replace_lone_surrogates(entry.get().as_bytes());
-            serde_json::from_slice(&entry).map_err(|error| {
-                let path = self.index_path();
-                StoreError::new(
-                    StoreErrorKind::NotALayout,
-                    format!("read {}: invalid descriptor: {error}", path.display()),
-                )
-            })
-        };
-        entries.iter().map(read).collect()
+        entries.iter().map(|entry| self.read_entry(entry)).collect()
+    }
+
+    /// What all entries stand for.
+    pub(super) fn all_entries(&self) -> Result<Vec<Descriptor>, StoreError> {
+        let bytes = self.read_index()?;
+        let index = self.parse_index(&bytes)?;
+        index
+            .entries()
+            .map(|entry| self.read_entry(entry))
+            .collect()
+    }
+
+    fn read_entry(&self, entry: &RawValue) -> Result<Descriptor, StoreError> {
+        let entry = replace_lone_surrogates(entry.get().as_bytes());
+        serde_json::from_slice(&entry).map_err(|error| {
+            let path = self.index_path();
+            StoreError::new(
+                StoreErrorKind::NotALayout,
+                format!("read {}: invalid descriptor: {error}", path.display()),
+            )
+        })
     }
 
     /// A manifest that no entry has, by its digest: an image of an index is one.
@@ -210,7 +221,7 @@ impl Layout {
     }
 
     /// Waits for the right to rewrite `index.json`; dropping the file gives it back.
-    fn lock_index(&self) -> Result<File, StoreError> {
+    pub(super) fn lock_index(&self) -> Result<File, StoreError> {
         let path = self.private().join("index.lock");
         let begun = Instant::now();
         let mut pause = Duration::from_millis(1);

@@ -8,6 +8,7 @@
 //!     partial/<algorithm>-<encoded>    a blob under way; whoever holds its lock owns it
 //!     partial/….<pid>-<counter>        a private partial, or a file about to be renamed
 //!     index.lock                       held while index.json is rewritten
+//!     use/<pid>-<counter>              a task that writes here, for `gc`
 //! ```
 //!
 //! Responsible for paths, atomicity, durability and for who may write what. Must not know
@@ -34,13 +35,18 @@
 mod blob;
 mod check;
 mod entries;
+mod gc;
 mod index;
 mod ours;
 mod partial;
 mod spool;
+mod sweep;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod uses;
+mod verify;
+mod walk;
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek as _, SeekFrom};
@@ -52,9 +58,11 @@ use serde_json::Value;
 use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
 
 use self::check::Found;
+pub use self::gc::Collected;
 pub use self::spool::Spool;
 pub(crate) use self::sys::kind as kind_of;
-use crate::store::{Begun, Store};
+pub use self::verify::Verified;
+use crate::store::{Begun, InUse, Store};
 
 const PRIVATE: &str = ".windlass";
 const VERSION: &str = "1.0.0";
@@ -88,6 +96,16 @@ const MARKER_LIMIT: u64 = 64 * 1024;
 #[derive(Clone, Debug)]
 pub struct Layout {
     shared: Arc<Shared>,
+    existing: Existing,
+}
+
+/// What is believed of a blob that is there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Existing {
+    /// Its size.
+    Sized,
+    /// Nothing: it is hashed.
+    Hashed,
 }
 
 #[derive(Debug)]
@@ -147,6 +165,14 @@ impl Layout {
         Self::make(path.as_ref(), Durability::Durable)
     }
 
+    /// Hashes blobs that are there before they count as there; damaged ones are fetched again. Without
+    /// it only their size is looked at.
+    #[must_use]
+    pub fn verifying_existing(mut self) -> Self {
+        self.existing = Existing::Hashed;
+        self
+    }
+
     /// Whether an entry may be given this name, for those who want to know before they begin.
     ///
     /// # Errors
@@ -201,6 +227,7 @@ impl Layout {
                 given: OnceLock::new(),
                 unsynced: Mutex::default(),
             }),
+            existing: Existing::Sized,
         }
     }
 
@@ -366,6 +393,13 @@ impl Store for Layout {
 
     fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError> {
         self.tag_entry(name, descriptor)
+    }
+
+    fn in_use(&self) -> Result<Option<InUse>, StoreError> {
+        if !self.is_durable() {
+            return Ok(None);
+        }
+        Ok(Some(InUse::new(self.begin_use()?)))
     }
 }
 

@@ -116,6 +116,8 @@ impl Partial for LayoutPartial {
             return Err(error);
         }
         sys::chmod(&self.file, self.mode);
+        // All of it may have been here long before the task began.
+        sys::touch(&self.path);
         let to = self.layout.blob_path(&self.digest);
         rename(&self.layout, &self.file, &self.path, &to)?;
         self.layout.named(to);

@@ -8,7 +8,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, flock,
+    utimensat,
+};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use windlass_core::{StoreError, StoreErrorKind};
@@ -202,6 +205,21 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
         Err(error) if is_absent(&error) => Ok(()),
         Err(error) => Err(failed("remove", path, &error)),
     }
+}
+
+/// Sets the time of a file to now. A failure is ignored.
+pub(super) fn touch(path: &Path) {
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        },
+    };
+    let _ = utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
 /// Whether `path` still names the open file. After a lock was taken this tells whether the file

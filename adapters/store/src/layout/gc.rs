@@ -1,0 +1,180 @@
+//! Removes what nothing refers to, beside tasks that run.
+//!
+//! ```text
+//!  lock index.json ─▶ first use ─▶ walk index.json: what is referred to
+//!    ─▶ each other blob: older than the first use? ─no─▶ stays
+//!                          │yes
+//!                          ▼
+//!                        rename it away ─▶ still older? ─no─▶ rename it back
+//!                                            │yes
+//!                                            ▼
+//!                                          remove
+//! ```
+//!
+//! Responsible for never removing what `index.json`, or a task that runs, relies on. A task sets the
+//! time of each blob that it finds or names ([`Layout::relies_on`]) and then looks whether it is still
+//! there, so one of the two sees the other.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process;
+use std::time::SystemTime;
+
+use windlass_core::{Digest, StoreError, StoreErrorKind};
+
+use super::partial::remove_if_at;
+use super::walk::Node;
+use super::{Layout, sys};
+
+/// What [`Layout::gc`] removed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Collected {
+    /// Blobs and manifests that nothing refers to.
+    pub blobs: u64,
+    /// Their bytes.
+    pub blob_bytes: u64,
+    /// Partials that no process holds.
+    pub partials: u64,
+    /// Their bytes.
+    pub partial_bytes: u64,
+    /// Blobs that nothing refers to, but that a running task may rely on. They stay.
+    pub in_use: u64,
+}
+
+impl Layout {
+    /// Removes blobs and manifests that no entry of `index.json` refers to, directly or through indexes,
+    /// manifests and subjects, and partials that no process holds: an interrupted transfer then starts
+    /// over. Other processes may use the layout meanwhile; what they hold stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Damaged`](StoreErrorKind::Damaged) if a manifest that is referred to cannot be read, since
+    /// nobody knows what it refers to; nothing is removed then. Otherwise if the layout cannot be read or
+    /// written.
+    pub fn gc(&self) -> Result<Collected, StoreError> {
+        let own = self.begin_use()?;
+        let _lock = self.lock_index()?;
+        let first_use = self.first_use(&own)?;
+        let mut referred = BTreeSet::new();
+        self.walk(self.all_entries()?, |descriptor, node| {
+            let why = match node {
+                Node::Manifest | Node::Blob | Node::Missing => {
+                    referred.insert(descriptor.digest.clone());
+                    return Ok(());
+                }
+                Node::Unreadable(error) => error.to_string(),
+                Node::TooLarge => "it is larger than a manifest may be".into(),
+            };
+            let what = format!(
+                "image layout {}: manifest {} cannot be read, so what it refers to is not known: {why}",
+                self.path().display(),
+                descriptor.digest
+            );
+            Err(StoreError::new(StoreErrorKind::Damaged, what))
+        })?;
+        let mut collected = Collected::default();
+        for digest in self.stored()? {
+            if !referred.contains(&digest) {
+                self.collect(&digest, first_use, &mut collected)?;
+            }
+        }
+        self.collect_partials(&mut collected)?;
+        Ok(collected)
+    }
+
+    /// The digests of all files that are named like blobs.
+    pub(super) fn stored(&self) -> Result<Vec<Digest>, StoreError> {
+        let mut stored = Vec::new();
+        for algorithm in ["sha256", "sha512"] {
+            let dir = self.blobs().join(algorithm);
+            let entries = match fs::read_dir(&dir) {
+                Ok(entries) => entries,
+                Err(error) if sys::is_absent(&error) => continue,
+                Err(error) => return Err(sys::failed("list directory", &dir, &error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|error| sys::failed("list directory", &dir, &error))?;
+                let name = entry.file_name();
+                let name = name.to_str().map(|name| format!("{algorithm}:{name}"));
+                stored.extend(name.and_then(|name| name.parse::<Digest>().ok()));
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Notes that a running task relies on a blob that is there. Whether it still was there after that.
+    pub(super) fn relies_on(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        // A blob of another user, or read-only media: nobody collects there as this user.
+        sys::touch(&self.blob_path(digest));
+        self.has_blob(digest, size)
+    }
+
+    fn collect(
+        &self,
+        digest: &Digest,
+        first_use: SystemTime,
+        collected: &mut Collected,
+    ) -> Result<(), StoreError> {
+        if !self.has_blob_dir(digest)? {
+            return Ok(());
+        }
+        let path = self.blob_path(digest);
+        let Some((len, time)) = regular_file(&path)? else {
+            return Ok(());
+        };
+        if time >= first_use {
+            collected.in_use += 1;
+            return Ok(());
+        }
+        // A name with a dot: a scratch file, which is swept if this process is killed.
+        let away = format!("collected.{}", process::id());
+        let away = self.partials().join(away);
+        let moved = |what, error| sys::failed(what, &path, &error);
+        fs::rename(&path, &away).map_err(|error| moved("set aside", error))?;
+        let is_wanted = regular_file(&away)?.is_some_and(|(_, time)| time >= first_use);
+        if is_wanted {
+            collected.in_use += 1;
+            return fs::rename(&away, &path).map_err(|error| moved("put back", error));
+        }
+        collected.blobs += 1;
+        collected.blob_bytes += len;
+        sys::remove(&away)
+    }
+
+    fn collect_partials(&self, collected: &mut Collected) -> Result<(), StoreError> {
+        let dir = self.partials();
+        let failed = |error| sys::failed("list directory", &dir, &error);
+        for entry in fs::read_dir(&dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let Ok(Some(file)) = sys::open_regular(&path) else {
+                continue;
+            };
+            if !sys::try_lock(&file, &path)? {
+                continue;
+            }
+            if sys::is_at(&file, &path)? {
+                collected.partials += 1;
+                collected.partial_bytes += sys::stat(&file, &path)?.len();
+                remove_if_at(&file, &path);
+            }
+            sys::unlock(&file);
+        }
+        Ok(())
+    }
+}
+
+/// Length and time of a regular file; `None` if something else or nothing is there.
+fn regular_file(path: &Path) -> Result<Option<(u64, SystemTime)>, StoreError> {
+    let failed = |error| sys::failed("look up", path, &error);
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_file() => {
+            let time = there.modified().map_err(failed)?;
+            Ok(Some((there.len(), time)))
+        }
+        Ok(_) => Ok(None),
+        Err(error) if sys::is_absent(&error) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}

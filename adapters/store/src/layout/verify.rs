@@ -1,0 +1,142 @@
+//! Hashes what is there.
+//!
+//! Responsible for telling content that is not what its digest says, and content that is missing. Must not
+//! repair anything.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+
+use windlass_core::{Descriptor, Digest, Hashing, StoreError};
+
+use super::walk::Node;
+use super::{Layout, sys};
+use crate::store::Store as _;
+
+/// How much is read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// What [`Layout::verify`] found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Verified {
+    /// Blobs and manifests that were hashed.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Content that is not what its digest, its size or its media type says, with what was found instead.
+    pub damaged: Vec<(Digest, String)>,
+    /// Content that a manifest or an entry refers to and that is not there, without foreign layers: these
+    /// need not be there.
+    pub missing: Vec<Descriptor>,
+    /// Whether `stop` ended it early.
+    pub stopped: bool,
+}
+
+impl Layout {
+    /// Hashes everything that an entry refers to; without a name that of all entries, and every other
+    /// blob. `stop` is asked now and then whether to give up.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchName`](windlass_core::StoreErrorKind::NoSuchName), or if the layout cannot be read. Damage
+    /// is no error.
+    pub fn verify(
+        &self,
+        name: Option<&str>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Verified, StoreError> {
+        let roots = match name {
+            Some(_) => self.find_entries(name)?,
+            None => self.all_entries()?,
+        };
+        let mut verified = Verified::default();
+        let mut seen = BTreeSet::new();
+        self.walk(roots, |descriptor, node| {
+            let digest = &descriptor.digest;
+            seen.insert(digest.clone());
+            match node {
+                Node::Manifest | Node::Blob => {
+                    self.check(digest, Some(descriptor.size), &mut verified, stop)
+                }
+                Node::Missing => {
+                    if !descriptor.is_foreign() {
+                        verified.missing.push(descriptor.clone());
+                    }
+                    Ok(())
+                }
+                Node::Unreadable(error) => {
+                    verified.damaged.push((digest.clone(), error.to_string()));
+                    Ok(())
+                }
+                Node::TooLarge => {
+                    let why = "it is larger than a manifest may be".to_owned();
+                    verified.damaged.push((digest.clone(), why));
+                    Ok(())
+                }
+            }
+        })?;
+        if name.is_none() {
+            for digest in self.stored()? {
+                if !seen.contains(&digest) {
+                    self.check(&digest, None, &mut verified, stop)?;
+                }
+            }
+        }
+        Ok(verified)
+    }
+
+    fn check(
+        &self,
+        digest: &Digest,
+        size: Option<u64>,
+        verified: &mut Verified,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), StoreError> {
+        if verified.stopped {
+            return Ok(());
+        }
+        let Some((len, found)) = self.hash_blob(digest, stop)? else {
+            verified.stopped = stop();
+            return Ok(());
+        };
+        verified.blobs += 1;
+        verified.bytes += len;
+        if size.is_some_and(|size| size != len) {
+            let why = format!("it has {len} bytes");
+            verified.damaged.push((digest.clone(), why));
+        } else if found != *digest {
+            let why = format!("its bytes have the digest {found}");
+            verified.damaged.push((digest.clone(), why));
+        }
+        Ok(())
+    }
+
+    /// Length and digest of what is stored; `None` if it is gone, is of an unknown algorithm, or `stop` says
+    /// so.
+    pub(super) fn hash_blob(
+        &self,
+        digest: &Digest,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<(u64, Digest)>, StoreError> {
+        let Some(algorithm) = digest.algorithm() else {
+            return Ok(None);
+        };
+        let Some(mut blob) = self.open(digest, 0)? else {
+            return Ok(None);
+        };
+        let mut hashing = Hashing::new(algorithm);
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let read = blob.read(&mut chunk);
+            let read =
+                read.map_err(|error| sys::failed("read", &self.blob_path(digest), &error))?;
+            if read == 0 {
+                return Ok(Some((hashing.len(), hashing.digest())));
+            }
+            if stop() {
+                return Ok(None);
+            }
+            hashing.update(&chunk[..read]);
+        }
+    }
+}
