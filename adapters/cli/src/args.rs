@@ -67,6 +67,14 @@ pull, push, copy:
   unlisted                  manifests with a subject that the registry has, but that could not be
                             added to its list of what refers to it: digest, subject, why
   seconds                   how long it took
+verify:
+  blobs, bytes              what was hashed
+  damaged                   of each its digest, and what was found
+  missing                   of each its digest
+gc:
+  blobs, blobBytes          removed, since no name leads to them
+  partials, partialBytes    removed: what interrupted transfers left
+  inUse                     kept for transfers that are running
 digest:
   reference                 as given
   digest, mediaType, size   what it stands for
@@ -147,6 +155,17 @@ pub(crate) enum Command {
     Copy(Copy),
     /// Print the digest that a reference stands for
     Digest(Digest),
+    /// Hash what is in an image layout, and list what is damaged or missing
+    ///
+    /// Without a name everything that is there. Prints a line for each content that is not what its
+    /// digest says, or that is not there, and ends with 6, or with 1 if none is damaged. To repair a
+    /// layout: `windlass pull --verify-existing`.
+    Verify(Verify),
+    /// Remove from an image layout what nothing refers to
+    ///
+    /// Removes blobs and manifests that no name of the layout leads to, and what interrupted transfers
+    /// left: these start over then. Transfers that run meanwhile lose nothing.
+    Gc(Gc),
     /// Show what a tape says, and whether windlass would still do the same
     ///
     /// Prints the transcript of a session that was recorded with --tape, and contacts nobody. Ends
@@ -177,6 +196,9 @@ pub(crate) struct Pull {
     /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: linux on this machine's arch]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
     pub(crate) platform: Option<Platforms>,
+    /// Hash blobs that are there already, and fetch damaged ones again
+    #[arg(long)]
+    pub(crate) verify_existing: bool,
     #[command(flatten)]
     pub(crate) foreign: Foreign,
 }
@@ -247,6 +269,27 @@ pub(crate) struct Digest {
     /// The image: [registry/]repository[:tag]
     #[arg(value_name = "REF", value_parser = place::registry)]
     pub(crate) reference: Reference,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  windlass verify oci:images
+  windlass verify oci:images:3.20")]
+pub(crate) struct Verify {
+    /// The layout, or an image in it
+    #[arg(value_name = "oci:DIR[:NAME]", value_parser = place::layout)]
+    pub(crate) layout: InLayout,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Example:
+  windlass gc oci:images")]
+pub(crate) struct Gc {
+    /// The layout
+    #[arg(value_name = "oci:DIR", value_parser = place::whole_layout)]
+    pub(crate) layout: InLayout,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -49,6 +49,16 @@ pub trait Driver: fmt::Debug + Send + Sync {
 pub(crate) struct Wanted {
     pub(crate) platforms: Platforms,
     pub(crate) nondistributable: bool,
+    pub(crate) existing: Existing,
+}
+
+/// What counts as there already in a layout.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Existing {
+    /// Blobs of the right size.
+    Trusted,
+    /// Blobs that were hashed.
+    Verified,
 }
 
 /// Does the work.
@@ -95,9 +105,17 @@ pub(crate) fn open_layout(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(Layout::open(path)?))
 }
 
+/// Opens an image layout that is looked after, not transferred.
+pub(crate) fn layout(path: &Path) -> Result<Layout, StoreError> {
+    Layout::open(path)
+}
+
 /// Opens an image layout. Where nothing is, one is made as soon as there is something to store: a
 /// reference that does not exist leaves nothing behind.
-pub(crate) fn open_or_create_layout(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+pub(crate) fn open_or_create_layout(
+    path: &Path,
+    existing: Existing,
+) -> Result<Arc<dyn Store>, StoreError> {
     let is_nothing = match fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) => error.kind() == ErrorKind::NotFound,
@@ -105,5 +123,9 @@ pub(crate) fn open_or_create_layout(path: &Path) -> Result<Arc<dyn Store>, Store
     if is_nothing {
         return Ok(Arc::new(NewLayout::at(path)));
     }
-    Ok(Arc::new(Layout::open_or_create(path)?))
+    let layout = Layout::open_or_create(path)?;
+    Ok(Arc::new(match existing {
+        Existing::Trusted => layout,
+        Existing::Verified => layout.verifying_existing(),
+    }))
 }

@@ -68,6 +68,11 @@ impl Interrupt {
         self.shared.first.get().copied()
     }
 
+    /// Whether an end was asked for.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.shared.first.get().is_some()
+    }
+
     /// A folder that must not outlive the process. Its owner removes it, except on a hasty exit.
     pub(crate) fn owns(&self, folder: PathBuf) {
         *lock(&self.shared.temporary) = Some(folder);

@@ -87,6 +87,18 @@ pub(crate) fn layout(text: &str) -> Result<InLayout, PlaceError> {
     }
 }
 
+/// A layout, not an image in one.
+pub(crate) fn whole_layout(text: &str) -> Result<InLayout, PlaceError> {
+    let layout = layout(text)?;
+    match layout.wanted() {
+        Some(_) => Err(PlaceError(format!(
+            "a whole layout is expected here: write oci:{}",
+            layout.path.display()
+        ))),
+        None => Ok(layout),
+    }
+}
+
 /// A layout that something comes into.
 pub(crate) fn into_layout(text: &str) -> Result<InLayout, PlaceError> {
     let layout = layout(text)?;

@@ -4,13 +4,14 @@ use windlass_core::Platforms;
 
 use super::Context;
 use crate::args::Copy;
-use crate::client::Wanted;
+use crate::client::{Existing, Wanted};
 use crate::exit::Problem;
 
 pub(super) fn run(context: &Context, copy: Copy) -> Result<(), Problem> {
     let wanted = Wanted {
         platforms: copy.platform.unwrap_or(Platforms::All),
         nondistributable: copy.foreign.include_nondistributable,
+        existing: Existing::Trusted,
     };
     context.copy("copied", copy.source, copy.destination, &wanted)
 }

@@ -23,7 +23,7 @@ use windlass_store::driver::{Anonymous, Direct, Observer, Trust};
 
 use super::Context;
 use crate::args::Demo;
-use crate::client::{self, Client, End, Setup, Wanted};
+use crate::client::{self, Client, End, Existing, Setup, Wanted};
 use crate::exit::Problem;
 use crate::printer::{Chatter, Printer};
 use crate::progress::Size;
@@ -98,8 +98,10 @@ impl Stage<'_> {
             fs::create_dir_all(folder)
                 .map_err(|error| failed(&folder.display().to_string(), &error))?;
         }
-        let first = client::open_or_create_layout(&self.first).map_err(super::store_failed)?;
-        let second = client::open_or_create_layout(&self.second).map_err(super::store_failed)?;
+        let first = client::open_or_create_layout(&self.first, Existing::Trusted)
+            .map_err(super::store_failed)?;
+        let second = client::open_or_create_layout(&self.second, Existing::Trusted)
+            .map_err(super::store_failed)?;
         let image = image::build(folder, first.as_ref(), NAME)?;
         self.say(&format!(
             "An image of {} files, {} of layer: {}",
@@ -129,6 +131,7 @@ impl Stage<'_> {
         let wanted = Wanted {
             platforms: Platforms::All,
             nondistributable: false,
+            existing: Existing::Trusted,
         };
         let report = self.client.copy(from, to, &wanted, observer, cancel)?;
         let requests = self.registry.requests().split_off(before);

@@ -4,10 +4,12 @@
 mod copy;
 mod demo;
 mod digest;
+mod gc;
 mod left_out;
 mod pull;
 mod push;
 mod replay;
+mod verify;
 
 use std::io::{self, BufRead};
 use std::sync::{Arc, OnceLock};
@@ -58,6 +60,8 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
         Command::Push(push) => push::run(&context, push),
         Command::Copy(copy) => copy::run(&context, copy),
         Command::Digest(digest) => digest::run(&context, &digest),
+        Command::Verify(verify) => verify::run(&context, &verify),
+        Command::Gc(gc) => gc::run(&context, &gc),
         Command::Replay(replay) => replay::run(&context, &replay),
         Command::Demo(demo) => demo::run(&context, &demo),
     });
@@ -168,7 +172,8 @@ impl Context {
         let destination = match &to {
             Place::Registry(reference) => End::Registry(reference.clone()),
             Place::Layout(layout) => End::Store {
-                store: client::open_or_create_layout(&layout.path).map_err(store_failed)?,
+                store: client::open_or_create_layout(&layout.path, wanted.existing)
+                    .map_err(store_failed)?,
                 name: layout.name.clone(),
             },
         };

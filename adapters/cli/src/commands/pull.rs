@@ -5,7 +5,7 @@ use windlass_store::driver::host_platform;
 
 use super::Context;
 use crate::args::Pull;
-use crate::client::Wanted;
+use crate::client::{Existing, Wanted};
 use crate::exit::Problem;
 use crate::place::Place;
 
@@ -15,6 +15,11 @@ pub(super) fn run(context: &Context, pull: Pull) -> Result<(), Problem> {
             .platform
             .unwrap_or_else(|| Platforms::One(host_platform())),
         nondistributable: pull.foreign.include_nondistributable,
+        existing: if pull.verify_existing {
+            Existing::Verified
+        } else {
+            Existing::Trusted
+        },
     };
     context.copy(
         "pulled",

@@ -4,7 +4,7 @@ use windlass_core::Platforms;
 
 use super::Context;
 use crate::args::Push;
-use crate::client::Wanted;
+use crate::client::{Existing, Wanted};
 use crate::exit::Problem;
 use crate::place::Place;
 
@@ -12,6 +12,7 @@ pub(super) fn run(context: &Context, push: Push) -> Result<(), Problem> {
     let wanted = Wanted {
         platforms: push.platform.unwrap_or(Platforms::All),
         nondistributable: push.foreign.include_nondistributable,
+        existing: Existing::Trusted,
     };
     context.copy(
         "pushed",
