@@ -257,6 +257,7 @@ mod testing;
 mod time;
 pub mod transcript;
 pub mod uri;
+mod whose;
 mod wire;
 mod work;
 mod written;

@@ -97,6 +97,11 @@ impl Steps {
         Some(call)
     }
 
+    /// Whose step this is, if it is outside.
+    pub(crate) fn owner(&self, job: JobId) -> Option<&Owner> {
+        self.outside.get(&job).map(|step| &step.owner)
+    }
+
     /// Which step this was.
     pub(crate) fn take(&mut self, job: JobId) -> Option<Step> {
         self.outside.remove(&job)

@@ -351,6 +351,15 @@ impl Broker {
         }
     }
 
+    /// Those that wait for the answer to this question.
+    pub(crate) fn asking(&self, registry: &Registry, repository: &Repository) -> &[ExchangeId] {
+        let key = (registry.clone(), repository.clone());
+        match self.credentials.get(&key) {
+            Some(Asked::Asking(parked)) => parked,
+            Some(Asked::Answered(_)) | None => &[],
+        }
+    }
+
     fn host(&mut self, origin: &Origin) -> &mut Host {
         self.hosts.entry(origin.clone()).or_insert_with(|| Host {
             scheme: Learned::Unknown,

@@ -55,6 +55,14 @@ impl Broker {
             .unwrap_or_default()
     }
 
+    /// Those that wait for a token that is being fetched.
+    pub(crate) fn fetching(&self, key: &Key) -> &[ExchangeId] {
+        let entry = self.tokens.get(key);
+        entry
+            .and_then(|entry| entry.fetching.as_deref())
+            .unwrap_or_default()
+    }
+
     /// Tells a request that waited for a token that the token service refused. If it had asked for
     /// more than it needs, it asks for less; else that is its answer.
     ///

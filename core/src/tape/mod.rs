@@ -77,7 +77,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use self::recorder::Recorder;
-use crate::call::Done;
+use crate::call::{Done, JobId};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::session::{Output, Session};
@@ -163,6 +163,11 @@ impl Taped {
             recorder.handled(&done, now);
         }
         self.session.handle(done, now);
+    }
+
+    /// See [`Session::task_of`].
+    pub fn task_of(&self, job: JobId) -> Option<TaskId> {
+        self.session.task_of(job)
     }
 
     /// See [`Session::checkpoint`].

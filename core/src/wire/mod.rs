@@ -17,6 +17,7 @@ mod answers;
 mod host;
 mod looking;
 mod sending;
+mod wanted;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
@@ -297,6 +298,9 @@ impl Wire {
             let Some(id) = self.tokens.pop_front() else {
                 break;
             };
+            if self.drop_unwanted(id) {
+                continue;
+            }
             if let Some(call) = self.send(id, job, None) {
                 self.tokens_outside += 1;
                 return Some(call);

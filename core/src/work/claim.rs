@@ -37,6 +37,10 @@ impl Session {
         let spool = work.waiters.front().and_then(|waiter| waiter.spool);
         let led = work.waiters.front().is_some_and(leaves);
         work.waiters.retain(|waiter| !leaves(waiter));
+        if led {
+            // What went wrong under one task is not held against the next.
+            work.lost = 0;
+        }
         // A spool goes away with its task: the next one begins anew, with its own.
         let spooled = matches!(
             work.stage,

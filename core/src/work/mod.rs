@@ -220,6 +220,14 @@ impl Work {
     }
 }
 
+impl Work {
+    /// The task it is done for: the one whose source is used, or one that waits for it to stop.
+    pub(crate) fn task(&self) -> Option<TaskId> {
+        let waiting = self.waiters.front().map(|waiter| waiter.task);
+        waiting.or_else(|| self.leaving.front().copied())
+    }
+}
+
 impl Session {
     /// When a work does something by itself.
     pub(crate) fn works_wake_at(&self) -> Option<Time> {

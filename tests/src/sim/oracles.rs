@@ -11,7 +11,7 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use windlass_core::call::{Call, Payload};
-use windlass_core::{Digest, Failure, Report};
+use windlass_core::{Digest, Failure, Job, Report};
 use windlass_testbed::{Location, Request};
 
 use super::disk::{Disk, Notes};
@@ -104,6 +104,16 @@ impl World<'_> {
         if let Some(found) = secrets::find(text).first() {
             self.violate(format!("secrets: one is shown ({found:?}): {text}"));
         }
+    }
+
+    /// What goes out runs for a task that is not finished. Who asked for credentials may be gone: the
+    /// answer is kept.
+    pub(crate) fn check_whose(&mut self, process: usize, job: &Job) {
+        let (id, question) = (job.id(), matches!(job, Job::Credentials(_)));
+        let process = &self.processes[process];
+        let task = process.session.task_of(id);
+        let good = task.map_or(question, |task| process.tasks.contains_key(&task));
+        self.check(good, || format!("whose: {id} is for {task:?}"));
     }
 
     /// Says whose slot an HTTP job holds, or which token it asks for. Single flight: a token is asked

@@ -462,6 +462,7 @@ impl<'a> World<'a> {
             _ => (None, None),
         };
         let question = matches!(job, Job::Credentials(_));
+        self.check_whose(process, &job);
         let work = Work::ToDo(Box::new(job));
         self.processes[process].running.push(Running {
             id,

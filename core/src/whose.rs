@@ -1,0 +1,36 @@
+//! Whose a job is: the task on whose behalf it runs.
+//!
+//! For drivers in which each task has a place of its own where its jobs run. Responsible for one
+//! answer where several tasks want the same blob, token or credential. Changes nothing.
+
+use crate::call::JobId;
+use crate::session::Session;
+use crate::task::TaskId;
+use crate::work::Owner;
+
+impl Session {
+    /// The task that a job outside runs for. If several wait for it, the one it was begun for, then
+    /// the one that waits longest; `None` if none waits, or no such job is outside.
+    ///
+    /// The answer changes when a task ends or is cancelled: what others still wait for is theirs
+    /// from then on.
+    pub fn task_of(&self, job: JobId) -> Option<TaskId> {
+        if let Some(owner) = self.steps.owner(job) {
+            return self.task_behind(owner);
+        }
+        self.wire
+            .wanted_by(job)
+            .into_iter()
+            .find_map(|(owner, task)| match owner {
+                Some(owner) => self.task_behind(owner),
+                None => Some(task),
+            })
+    }
+
+    fn task_behind(&self, owner: &Owner) -> Option<TaskId> {
+        match owner {
+            Owner::Node(task, _) => Some(*task),
+            Owner::Work(key) => self.works.get(key)?.task(),
+        }
+    }
+}
