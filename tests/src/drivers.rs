@@ -142,6 +142,7 @@ pub struct Ask {
     spool: Option<Arc<dyn Store>>,
     from: Vec<Repository>,
     foreign: bool,
+    deadline: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -210,6 +211,12 @@ impl Ask {
         self
     }
 
+    /// How long it may take.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
     const fn new(what: What) -> Self {
         Self {
             what,
@@ -219,6 +226,7 @@ impl Ask {
             spool: None,
             from: Vec::new(),
             foreign: false,
+            deadline: None,
         }
     }
 }
@@ -276,6 +284,9 @@ macro_rules! asked {
         }
         if ask.foreign {
             request = request.include_nondistributable();
+        }
+        if let Some(deadline) = ask.deadline {
+            request = request.deadline(deadline);
         }
         request.run()
     }};

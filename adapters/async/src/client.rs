@@ -15,8 +15,8 @@ use crate::request::Request;
 use crate::tls::Tls;
 use crate::transfer::Context;
 
-/// An OCI registry client. Clones are cheap and share one session: tokens, limits and connections.
-/// It has no task of its own: work is spawned on the runtime of the call that asks for it.
+/// An OCI registry client. Clones are cheap and share one session: tokens, limits, and on each
+/// runtime its connections. It has no task of its own: a call's work runs on the call's runtime.
 #[derive(Clone, Debug)]
 pub struct Client(Arc<Engine>);
 

@@ -7,55 +7,32 @@
 //! longer than the limit would be killed; a body therefore notes when it was last asked for bytes
 //! ([`Outflow`]), and that is what the limit is held against.
 
-use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::Authority;
 use http::{Request, StatusCode};
 use http_body::{Frame, SizeHint};
-use reqwest::{Body, Client, Response, Url};
-use tokio::sync::{OnceCell, mpsc};
-use tokio::task::spawn_blocking;
+use reqwest::{Body, Response, Url};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use windlass_core::Origin;
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
 use windlass_store::driver::{KeptConnections, Proxy, Route, TimeLimits, is_out_of_descriptors};
 
+use crate::pools::{Connections, Pools};
 use crate::tls::Tls;
-
-/// How long a connection is kept unused: shorter than the 20 s and more after which servers and
-/// load balancers commonly close theirs, so that few requests meet a closed one.
-const IDLE_AGE: Duration = Duration::from_secs(15);
 
 /// Sends requests over kept connections.
 #[derive(Debug)]
 pub(crate) struct Exchanges {
     limits: TimeLimits,
-    in_flight: usize,
-    route: Option<Arc<dyn Route>>,
-    tls: Tls,
-    /// For http only: needs no certificates. The other one keeps no connections.
-    plain: [OnceCell<Result<Client, TransportError>>; 2],
-    /// Made when first needed, because it may read the system's certificates.
-    secure: [OnceCell<Result<Client, TransportError>>; 2],
-    /// Where requests were answered lately, so that a connection is likely kept.
-    lately: Mutex<BTreeMap<String, Instant>>,
+    pools: Pools,
     kept: KeptConnections,
-}
-
-/// Which connections a request may take.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Connections {
-    /// A kept one, if there is one.
-    Any,
-    /// A new one.
-    Fresh,
 }
 
 /// A stored body, which can be sent more than once.
@@ -81,12 +58,7 @@ impl Exchanges {
     ) -> Self {
         Self {
             limits,
-            in_flight,
-            route,
-            tls,
-            plain: [const { OnceCell::const_new() }; 2],
-            secure: [const { OnceCell::const_new() }; 2],
-            lately: Mutex::new(BTreeMap::new()),
+            pools: Pools::new(tls, limits.connect, in_flight, route),
             kept: KeptConnections::default(),
         }
     }
@@ -106,8 +78,11 @@ impl Exchanges {
             Some(_) if self.kept.are_doubtful(&host) => Connections::Fresh,
             Some(_) | None => Connections::Any,
         };
+        let pool = self.pools.here();
+        let is_secure = url.scheme() == "https" || proxy.is_some();
         loop {
-            let client = self.client(request, proxy.is_some(), connections).await?;
+            let client = self.pools.client(&pool, is_secure, connections).await;
+            let client = client.map_err(Interrupted::NotSent)?;
             let mut sent = reqwest::Request::new(request.method().clone(), url.clone());
             *sent.headers_mut() = request.headers().clone();
             let mut flow = None;
@@ -124,7 +99,7 @@ impl Exchanges {
             let error = match answer {
                 Ok(answer) => {
                     if connections == Connections::Any {
-                        self.note_answer(&host);
+                        pool.note_answer(&host);
                     }
                     if answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
                         && let Some(proxy) = forwards
@@ -140,7 +115,7 @@ impl Exchanges {
             };
             let again = connections == Connections::Any
                 && error.kind == TransportErrorKind::Reset
-                && self.is_stale(&host);
+                && pool.is_stale(&host);
             if again {
                 self.kept.note_broken(&host);
                 connections = Connections::Fresh;
@@ -149,21 +124,6 @@ impl Exchanges {
                 return Err(Interrupted::Transport(error));
             }
         }
-    }
-
-    /// Whether a connection that broke without an answer was most likely a kept one, which the
-    /// server had just closed. reqwest does not say which connection it took. Says so once: the
-    /// next one breaks for another reason.
-    fn is_stale(&self, host: &str) -> bool {
-        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
-        let answered = lately.remove(host);
-        answered.is_some_and(|at| at.elapsed() <= 2 * IDLE_AGE)
-    }
-
-    fn note_answer(&self, host: &str) {
-        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
-        lately.retain(|_, at| at.elapsed() <= 2 * IDLE_AGE);
-        lately.insert(host.into(), Instant::now());
     }
 
     /// The next piece of an answer's body; `None` is its end.
@@ -228,7 +188,7 @@ impl Exchanges {
 
     /// The proxy for an origin, also one that cannot be used.
     pub(crate) fn route(&self, origin: &Origin) -> Option<Proxy> {
-        self.route.as_ref()?.proxy(origin)
+        self.pools.route()?.proxy(origin)
     }
 
     /// The proxy that a request goes through.
@@ -252,56 +212,10 @@ impl Exchanges {
         }
         Ok(proxy)
     }
-
-    async fn client(
-        &self,
-        request: &Request<Payload>,
-        has_proxy: bool,
-        connections: Connections,
-    ) -> Result<Client, Interrupted> {
-        let is_secure = request.uri().scheme_str() == Some("https");
-        let (clients, tls) = if is_secure || has_proxy {
-            (&self.secure, self.tls.clone())
-        } else {
-            (&self.plain, Tls::none())
-        };
-        let (client, keeps) = match connections {
-            Connections::Any => (&clients[0], self.in_flight),
-            Connections::Fresh => (&clients[1], 0),
-        };
-        let made = client.get_or_init(|| self.make(tls, keeps)).await;
-        made.clone().map_err(Interrupted::NotSent)
-    }
-
-    async fn make(&self, tls: Tls, keeps: usize) -> Result<Client, TransportError> {
-        let config = spawn_blocking(move || tls.config()).await;
-        let failed = |why: String| TransportError::new(TransportErrorKind::Other, why);
-        let config = config.map_err(|_| failed("reading certificates panicked".into()))??;
-        let mut builder = Client::builder()
-            .tls_backend_preconfigured(config)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .http1_only()
-            .no_proxy()
-            .tcp_nodelay(true)
-            .connect_timeout(self.limits.connect)
-            .pool_max_idle_per_host(keeps)
-            .pool_idle_timeout(IDLE_AGE);
-        if let Some(route) = self.route.clone() {
-            builder = builder.proxy(reqwest::Proxy::custom(move |url| {
-                let origin = origin(Some(url.scheme()), Some(url.authority()))?;
-                route.proxy(&origin).map(|proxy| proxy.url)
-            }));
-        }
-        builder
-            .build()
-            .map_err(|_| failed("the HTTP client cannot be made".into()))
-    }
 }
 
 /// Where a request goes, as routes know it.
-fn origin(scheme: Option<&str>, authority: Option<&str>) -> Option<Origin> {
+pub(crate) fn origin(scheme: Option<&str>, authority: Option<&str>) -> Option<Origin> {
     format!("{}://{}", scheme?, authority?).parse().ok()
 }
 

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! ```text
-//!  your tasks ── run().await ──▶ Session (behind a lock) ──▶ jobs ──▶ spawned on your runtime
+//!  your tasks ── run().await ──▶ Session (behind a lock) ──▶ jobs ──▶ on the call's runtime
 //!       ▲                              │                               │ reqwest; stores on the
 //!       └────── events, in order ──────┘                               ▼ blocking pool
 //! ```
@@ -28,7 +28,14 @@
 //!
 //! # Contract
 //!
-//! - Any runtime of tokio's will do, `current_thread` too, if time and IO are enabled.
+//! - Any runtime of tokio's will do, `current_thread` too, if time and IO are enabled, and calls on
+//!   several runtimes can share a client. The jobs and timers of a call run on the runtime of that
+//!   call, and connections are kept per runtime: a runtime that is dropped, not driven, or blocked by
+//!   synchronous work does not stop calls on others. What is shared (a blob that two calls want, a
+//!   token, a slot of a host) and is held by a runtime that is gone is taken over at once; held by one
+//!   that does not run, it is taken over when another call has waited for about 3 seconds. The call
+//!   that held it begins again when its runtime runs, from what the store has, and its observer sees
+//!   a new task. Deadlines of other calls hold meanwhile.
 //! - Events reach the observer from the future of `run`; byte counts from the blocking pool.
 //! - Dropping the future cancels its task. So does a [`Cancel`](driver::Cancel), and then the call
 //!   returns within a second, whatever the server or the store does.
@@ -41,7 +48,10 @@ mod engine;
 mod exchange;
 #[cfg(test)]
 mod exchange_tests;
+mod job;
+mod pools;
 mod request;
+mod state;
 mod tls;
 mod transfer;
 

@@ -89,8 +89,9 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Does it, and returns when everything is done, or as good as nothing more can be. Needs a
-    /// runtime of tokio's with time and IO enabled, of either kind. Dropping the future cancels.
+    /// Does it, and returns when everything is done or nothing more can be. Needs a runtime of tokio's
+    /// with time and IO enabled, of either flavour; the call's work runs there. Dropping the future
+    /// cancels.
     ///
     /// # Errors
     ///

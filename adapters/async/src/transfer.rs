@@ -7,11 +7,13 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use windlass_core::call::{
@@ -22,6 +24,7 @@ use windlass_store::driver::{Credentials, Observer, find_credentials};
 use windlass_store::{Failure, Incoming, OutgoingReader, Stores};
 
 use crate::exchange::{Content, Exchanges, Flow, Outflow};
+use crate::job::{Stop, Ticket};
 
 /// Messages between a connection and a store's worker, and their size. Chunks are gathered, not
 /// copied, until there are this many bytes: each message wakes a thread.
@@ -35,8 +38,8 @@ const GATHERING: Duration = Duration::from_millis(100);
 /// What is read of a stored blob at a time; with those under way, half a MiB for an upload.
 const PIECE: usize = 128 * 1024;
 
-/// Tells a job to end.
-pub(crate) type Stop = watch::Receiver<bool>;
+/// How long the worker of a job that is to end waits for what its connection has left.
+const LAST: Duration = Duration::from_millis(200);
 
 /// What jobs need of a client.
 #[derive(Debug)]
@@ -48,55 +51,57 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Runs a job to its end.
-    pub(crate) async fn run(&self, job: Job, stop: Stop) -> Done {
-        let id = job.id();
+    /// A job that may block: a step in a store, or a question for credentials.
+    pub(crate) fn step(&self, job: Job) -> Done {
         match job {
-            Job::Http(call) => self.exchange(call, stop).await,
-            Job::Store(call) => {
-                let stores = Arc::clone(&self.stores);
-                let done = spawn_blocking(move || stores.run(call)).await;
-                done.unwrap_or_else(|_| Done::lost(id))
-            }
-            Job::Credentials(call) => {
-                let credentials = Arc::clone(&self.credentials);
-                let find = move || find_credentials(&*credentials, call);
-                spawn_blocking(find)
-                    .await
-                    .unwrap_or_else(|_| Done::lost(id))
-            }
-            _ => Done::lost(id),
+            Job::Store(call) => self.stores.run(call),
+            Job::Credentials(call) => find_credentials(&*self.credentials, call),
+            other @ (Job::Http(_) | _) => Done::lost(other.id()),
         }
     }
 
-    async fn exchange(&self, mut call: Box<Call>, mut stop: Stop) -> Done {
+    /// Sends a request and takes its answer.
+    pub(crate) async fn exchange(&self, call: Box<Call>, mut stop: Stop, ticket: Ticket) {
+        match self.send(call, &mut stop).await {
+            Ok((call, response, progress)) => {
+                self.receive(call, response, progress, stop, ticket).await;
+            }
+            Err(done) => ticket.end(done),
+        }
+    }
+
+    async fn send(
+        &self,
+        mut call: Box<Call>,
+        stop: &mut Stop,
+    ) -> Result<(Box<Call>, reqwest::Response, Progress), Done> {
         if let Some(proxy) = self.exchanges.route(call.origin()) {
             call.through_proxy(&proxy.url);
         }
         let mut progress = Progress::new(&self.watching, &call);
-        let mut stored = Stored::of(self, &call, &progress);
+        let mut stored = Stored::of(self, &call, &progress, stop.clone());
         let sending = async {
             self.check(&call).await?;
             self.exchanges.send(call.request(), stored.as_mut()).await
         };
         let sent = tokio::select! {
             sent = sending => sent,
-            () = stopped(&mut stop) => Err(Interrupted::Aborted),
+            () = stopped(stop) => Err(Interrupted::Aborted),
         };
         let failure = stored.as_ref().and_then(Stored::failure);
         let cut = stored.is_some_and(|stored| !stored.is_through());
         let response = match sent {
             Ok(response) => response,
-            Err(Interrupted::Aborted) => return call.finish(Err(Interrupted::Aborted)),
-            Err(why) => return call.finish(Err(failure.unwrap_or(why))),
+            Err(Interrupted::Aborted) => return Err(call.finish(Err(Interrupted::Aborted))),
+            Err(why) => return Err(call.finish(Err(failure.unwrap_or(why)))),
         };
         if cut && response.status().is_success() {
             let why = "the peer agreed before it had heard everything";
             let why = TransportError::new(TransportErrorKind::Reset, why);
-            return call.finish(Err(Interrupted::Transport(why)));
+            return Err(call.finish(Err(Interrupted::Transport(why))));
         }
         progress.position = call.starts_at();
-        self.receive(call, response, progress, stop).await
+        Ok((call, response, progress))
     }
 
     /// Whether the store has the blob that the call is in vain without.
@@ -119,8 +124,8 @@ impl Context {
         mut response: reqwest::Response,
         progress: Progress,
         mut stop: Stop,
-    ) -> Done {
-        let id = call.id();
+        ticket: Ticket,
+    ) {
         let mut head = Response::new(());
         *head.status_mut() = response.status();
         *head.version_mut() = response.version();
@@ -135,24 +140,30 @@ impl Context {
                 () = stopped(&mut stop) => Err(Interrupted::Aborted),
                 end = self.collect(response, &mut incoming) => end,
             };
-            return incoming.finish(end);
+            return ticket.end(incoming.finish(end));
         }
         let (sender, receiver) = mpsc::channel(MESSAGES);
-        let keeper =
-            spawn_blocking(move || keep(Incoming::new(&stores, call, receive), receiver, progress));
+        let mut aborted = stop.clone();
+        // It reports the end itself: it goes on when this runtime does not.
+        drop(spawn_blocking(move || {
+            ticket.block(|| {
+                let incoming = Incoming::new(&stores, call, receive);
+                keep(incoming, receiver, progress, &mut aborted)
+            });
+        }));
         let mut gathered = Vec::new();
         let end = tokio::select! {
             biased;
             () = stopped(&mut stop) => Err(Interrupted::Aborted),
             end = self.pass(&mut response, &sender, &mut gathered) => end,
         };
+        // The connection is there again, or closed, before the next request is.
+        drop(response);
         if !gathered.is_empty() {
             drop(sender.send(Message::Chunks(gathered)).await);
         }
         // Nobody listens if the rest is not wanted.
         drop(sender.send(Message::End(end)).await);
-        drop(response);
-        keeper.await.unwrap_or_else(|_| Done::lost(id))
     }
 
     /// A small body, or one of no interest.
@@ -215,13 +226,19 @@ struct Stored<'a> {
     call: &'a Call,
     body: &'a Body,
     progress: &'a Progress,
+    stop: Stop,
     /// The try that is underway.
     sending: Option<(Ending, Failure)>,
 }
 
 impl<'a> Stored<'a> {
     /// The call's body, if it is a stored blob.
-    fn of(context: &'a Context, call: &'a Call, progress: &'a Progress) -> Option<Self> {
+    fn of(
+        context: &'a Context,
+        call: &'a Call,
+        progress: &'a Progress,
+        stop: Stop,
+    ) -> Option<Self> {
         let Payload::Body(body) = call.request().body() else {
             return None;
         };
@@ -230,6 +247,7 @@ impl<'a> Stored<'a> {
             call,
             body,
             progress,
+            stop,
             sending: None,
         })
     }
@@ -264,7 +282,12 @@ impl Content for Stored<'_> {
             }
         };
         let failure = reader.failure();
-        let outflow = pump(reader, self.body.len, self.progress.clone());
+        let outflow = pump(
+            reader,
+            self.body.len,
+            self.progress.clone(),
+            self.stop.clone(),
+        );
         self.sending = Some((Ending(outflow.flow()), failure));
         Ok(outflow)
     }
@@ -290,12 +313,13 @@ fn keep(
     mut incoming: Incoming,
     mut receiver: mpsc::Receiver<Message>,
     mut progress: Progress,
+    stop: &mut Stop,
 ) -> Done {
     if !incoming.wants_body() {
         return incoming.finish(Ok(()));
     }
     let end = 'all: loop {
-        match receiver.blocking_recv() {
+        match next(&mut receiver, stop) {
             Some(Message::Chunks(chunks)) => {
                 for chunk in chunks {
                     if incoming.chunk(&chunk) == Keep::Stop {
@@ -305,7 +329,7 @@ fn keep(
                 }
             }
             Some(Message::End(end)) => break end,
-            // The future was dropped with its runtime.
+            // The connection is gone with its runtime, or stands still with it.
             None => break Err(Interrupted::Aborted),
         }
     };
@@ -313,8 +337,32 @@ fn keep(
     incoming.finish(end)
 }
 
+/// What comes next. If the job is to end, its connection has a moment to say what it has got.
+fn next(receiver: &mut mpsc::Receiver<Message>, stop: &mut Stop) -> Option<Message> {
+    let heard = Handle::current().block_on(async {
+        tokio::select! {
+            biased;
+            message = receiver.recv() => Some(message),
+            () = stopped(stop) => None,
+        }
+    });
+    if let Some(message) = heard {
+        return message;
+    }
+    let until = Instant::now() + LAST;
+    loop {
+        match receiver.try_recv() {
+            Ok(message) => return Some(message),
+            Err(mpsc::error::TryRecvError::Empty) if Instant::now() < until => {
+                thread::sleep(LAST / 20);
+            }
+            Err(_) => return None,
+        }
+    }
+}
+
 /// Reads a stored blob on the blocking pool, as fast as it is sent.
-fn pump(mut reader: OutgoingReader, len: u64, mut progress: Progress) -> Outflow {
+fn pump(mut reader: OutgoingReader, len: u64, mut progress: Progress, mut stop: Stop) -> Outflow {
     let (sender, receiver) = mpsc::channel(MESSAGES);
     drop(spawn_blocking(move || {
         let mut left = len;
@@ -328,7 +376,14 @@ fn pump(mut reader: OutgoingReader, len: u64, mut progress: Progress) -> Outflow
             };
             piece.truncate(read);
             left -= read as u64;
-            if sender.blocking_send(piece.into()).is_err() {
+            // Not for ever: a connection whose runtime does not run takes nothing.
+            let sent = Handle::current().block_on(async {
+                tokio::select! {
+                    sent = sender.send(piece.into()) => sent.is_ok(),
+                    () = stopped(&mut stop) => false,
+                }
+            });
+            if !sent {
                 break;
             }
             progress.add(read as u64);

@@ -23,7 +23,8 @@ use crate::layout::Layout;
 use crate::store::Store;
 use crate::stores::Stores;
 
-/// Watches a task. Called from worker threads; must be quick and must not call the client.
+/// Watches a call. Called from worker threads; must be quick and must not call the client. A call is
+/// one task, unless the async client had to begin it again.
 pub trait Observer: Send + Sync {
     /// Something happened.
     fn event(&self, task: TaskId, event: &Event);

@@ -1,0 +1,497 @@
+//! Calls, the jobs that are outside for them, and where each of these runs.
+//!
+//! Responsible for running a job on the runtime of the call it is for, for handing it to another call
+//! when that one is over, and for calls whose runtime stands still. Spawns nothing, never blocks.
+//!
+//! ```text
+//!              ┌ its call is on this runtime, or over ─▶ runs here
+//!  job ─ waits ┤
+//!              └ its call is on another runtime ─▶ waits, and the call's attendant is woken
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Id;
+use tokio::sync::{mpsc, watch};
+use windlass_core::tape::Taped;
+use windlass_core::{Done, Error, Event, Job, JobId, Output, Task, TaskId, Time, transcript};
+use windlass_store::driver::{Observer, Using};
+
+use crate::job::Stop;
+use crate::transfer::Watching;
+
+/// How long an aborted job may take to end before it is given up: only a store or a credential
+/// helper that hangs takes this long, or a runtime that does not run; a cancelled call returns
+/// within 1 s.
+const ABANDON: Duration = Duration::from_millis(800);
+
+/// How often calls show that their runtime runs, while there is more than one.
+const BEAT: Duration = Duration::from_millis(500);
+
+/// How long a runtime may show nothing while a call on another one waits, before what its calls
+/// hold is taken from them. Longer than a busy machine keeps a thread waiting.
+const STILL: Duration = Duration::from_secs(2);
+
+/// What the future that waits for a task is told.
+pub(crate) enum Told {
+    Event(Box<Event>),
+    Line(String),
+    /// The task was ended because its runtime stood still; it is to be started again.
+    PutOff,
+    /// The runtime shuts down.
+    Gone,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    session: Taped,
+    watching: Arc<Watching>,
+    epoch: Instant,
+    calls: BTreeMap<TaskId, Caller>,
+    homes: HashMap<Id, Home>,
+    outside: BTreeMap<JobId, Outside>,
+    /// Jobs that do not run yet.
+    waiting: Vec<(Job, Stop)>,
+    /// When the session is to be polled.
+    next: Option<Instant>,
+    /// Some call does not look after its jobs any more.
+    deserted: bool,
+    ended: Vec<Caller>,
+}
+
+/// A call.
+pub(crate) struct Caller {
+    told: mpsc::UnboundedSender<Told>,
+    observer: Option<Arc<dyn Observer>>,
+    /// Known as long as the task has jobs, even if nobody waits for it any more.
+    _using: Arc<Using>,
+    wake: mpsc::Sender<()>,
+    /// Its runtime.
+    home: Id,
+    /// Whether its jobs are to run on its runtime; else on any.
+    attended: bool,
+    /// Whether it is to be started again.
+    put_off: bool,
+    /// When its attendant wakes by itself.
+    armed: Option<Instant>,
+    /// When a job of it ended last.
+    moved: Instant,
+}
+
+/// A runtime with calls.
+#[derive(Debug)]
+struct Home {
+    calls: usize,
+    /// When it last ran an attendant.
+    seen: Instant,
+}
+
+/// A job outside.
+#[derive(Debug)]
+struct Outside {
+    stop: watch::Sender<bool>,
+    aborted: Option<Instant>,
+    /// For whom.
+    task: Option<TaskId>,
+    /// Where it runs.
+    home: Option<Id>,
+    is_exchange: bool,
+}
+
+impl State {
+    pub(crate) fn new(session: Taped, watching: Arc<Watching>) -> Self {
+        Self {
+            session,
+            watching,
+            epoch: Instant::now(),
+            calls: BTreeMap::new(),
+            homes: HashMap::new(),
+            outside: BTreeMap::new(),
+            waiting: Vec::new(),
+            next: None,
+            deserted: false,
+            ended: Vec::new(),
+        }
+    }
+
+    pub(crate) fn start(
+        &mut self,
+        task: Task,
+        using: Arc<Using>,
+        observer: Option<Arc<dyn Observer>>,
+        told: mpsc::UnboundedSender<Told>,
+        wake: mpsc::Sender<()>,
+        home: Id,
+    ) -> TaskId {
+        let task = self.session.start(task);
+        let now = Instant::now();
+        let caller = Caller {
+            told,
+            observer,
+            _using: using,
+            wake,
+            home,
+            attended: true,
+            put_off: false,
+            armed: None,
+            moved: now,
+        };
+        self.calls.insert(task, caller);
+        let known = self.homes.len();
+        let seen = now;
+        let home = self.homes.entry(home);
+        home.or_insert(Home { calls: 0, seen }).calls += 1;
+        if known == 1 && self.homes.len() == 2 {
+            // From now on they watch each other.
+            self.homes.values_mut().for_each(|home| home.seen = now);
+            self.wake_all();
+        }
+        task
+    }
+
+    /// Ends a task early, if it is not over.
+    pub(crate) fn cancel(&mut self, task: TaskId) -> bool {
+        let Some(caller) = self.calls.get_mut(&task) else {
+            return false;
+        };
+        caller.put_off = false;
+        self.session.cancel(task);
+        true
+    }
+
+    /// Ends a task that nobody waits for any more.
+    pub(crate) fn leave(&mut self, task: TaskId) -> bool {
+        if let Some(caller) = self.calls.get_mut(&task) {
+            caller.attended = false;
+            self.deserted = true;
+        }
+        self.cancel(task)
+    }
+
+    /// Ends a task whose runtime is gone.
+    pub(crate) fn lose_runtime(&mut self, task: TaskId) -> bool {
+        if let Some(caller) = self.calls.get(&task) {
+            // Its future may be polled by another executor.
+            drop(caller.told.send(Told::Gone));
+        }
+        let left = self.leave(task);
+        if left {
+            self.wake_all();
+        }
+        left
+    }
+
+    /// Takes the end of a job. Whether it was still waited for.
+    pub(crate) fn end(&mut self, done: Done) -> bool {
+        // If not, it took so long that it was given up.
+        let outside = self.outside.remove(&done.id());
+        let Some(outside) = outside else {
+            return false;
+        };
+        let caller = outside.task.and_then(|task| self.calls.get_mut(&task));
+        if let Some(caller) = caller {
+            caller.moved = Instant::now();
+        }
+        self.handle(done);
+        true
+    }
+
+    /// Takes a job back that did not begin because its runtime is gone.
+    pub(crate) fn give_back(&mut self, job: Job, stop: Stop) {
+        if let Some(outside) = self.outside.get_mut(&job.id()) {
+            outside.home = None;
+            self.waiting.push((job, stop));
+            self.wake_all();
+        }
+    }
+
+    /// Lets calls whose runtime stands still go, if others wait. `None` if the call of the attendant
+    /// that asks is over.
+    pub(crate) fn judge(&mut self, task: TaskId) -> Option<()> {
+        let mine = self.calls.get(&task)?.home;
+        let now = Instant::now();
+        let home = self.homes.get_mut(&mine)?;
+        // Who was late may have slept with all others: let them wake up first.
+        let late = now.duration_since(home.seen) > 2 * BEAT;
+        home.seen = now;
+        let is_still = |id: &Id| {
+            let home = self.homes.get(id);
+            home.is_some_and(|home| now.duration_since(home.seen) >= STILL)
+        };
+        if late || !self.homes.keys().any(is_still) {
+            return Some(());
+        }
+        let works = |task: &TaskId| self.outside.values().any(|it| it.task == Some(*task));
+        let starves = |(task, caller): (&TaskId, &Caller)| {
+            let waits = now.duration_since(caller.moved) >= STILL && !works(task);
+            caller.attended && waits && !is_still(&caller.home)
+        };
+        if !self.calls.iter().any(starves) {
+            return Some(());
+        }
+        let holds = |(task, caller): &(&TaskId, &Caller)| {
+            caller.attended && is_still(&caller.home) && works(task)
+        };
+        let holding = self.calls.iter().filter(holds);
+        let holding: Vec<TaskId> = holding.map(|(task, _)| *task).collect();
+        for task in holding {
+            self.leave(task);
+            if let Some(caller) = self.calls.get_mut(&task) {
+                caller.put_off = true;
+            }
+        }
+        Some(())
+    }
+
+    /// When the attendant of a call is to wake by itself; `None` if the call is over.
+    pub(crate) fn arm(&mut self, task: TaskId) -> Option<Option<Instant>> {
+        let caller = self.calls.get_mut(&task)?;
+        let beat = (self.homes.len() > 1).then(|| Instant::now() + BEAT);
+        caller.armed = self.next.into_iter().chain(beat).min();
+        Some(caller.armed)
+    }
+
+    /// Takes everything the session has to say. Returns the jobs that are to run `here`, on the
+    /// current runtime, if there is one.
+    pub(crate) fn drain(&mut self, here: Option<Id>) -> Vec<(Job, Stop)> {
+        let before = self.next;
+        self.next = loop {
+            self.give_up();
+            let now = self.now();
+            let wait = match self.session.poll(now) {
+                Output::Job(job) => {
+                    self.take_job(job);
+                    continue;
+                }
+                Output::Abort(id) => {
+                    self.abort(id);
+                    continue;
+                }
+                Output::Event(task, event) => {
+                    self.tell(task, event);
+                    continue;
+                }
+                Output::Wait(Some(until)) => Some(until.since(self.now())),
+                Output::Wait(None) | Output::Idle | _ => None,
+            };
+            if std::mem::take(&mut self.deserted) {
+                self.reassign();
+            }
+            let wait = wait.into_iter().chain(self.patience()).min();
+            break wait.map(|wait| Instant::now() + wait);
+        };
+        if let Some(next) = self.next
+            && before.is_none_or(|before| next < before)
+        {
+            let late = |caller: &&Caller| caller.armed.is_none_or(|at| at > next);
+            self.calls.values().filter(late).for_each(Caller::wake);
+        }
+        self.place(here)
+    }
+
+    /// Calls that are over.
+    pub(crate) fn take_ended(&mut self) -> Vec<Caller> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Nobody is told anything any more.
+    pub(crate) fn forget_calls(&mut self) {
+        self.calls.clear();
+    }
+
+    fn take_job(&mut self, job: Job) {
+        self.trace(|| transcript::job(&job));
+        let (stop, stopped) = watch::channel(false);
+        let outside = Outside {
+            stop,
+            aborted: None,
+            task: None,
+            home: None,
+            is_exchange: matches!(job, Job::Http(_)),
+        };
+        self.outside.insert(job.id(), outside);
+        self.waiting.push((job, stopped));
+    }
+
+    fn abort(&mut self, id: JobId) {
+        self.trace(|| transcript::abort(id));
+        let Some(outside) = self.outside.get_mut(&id) else {
+            return;
+        };
+        if outside.home.is_some() {
+            return outside.abort();
+        }
+        // It has not begun.
+        self.waiting.retain(|(job, _)| job.id() != id);
+        self.outside.remove(&id);
+        self.handle(Done::lost(id));
+    }
+
+    /// Takes those jobs out of the waiting ones that are to run here.
+    fn place(&mut self, here: Option<Id>) -> Vec<(Job, Stop)> {
+        let mut jobs = Vec::new();
+        for (job, stop) in std::mem::take(&mut self.waiting) {
+            let task = self.session.task_of(job.id());
+            let caller = task.and_then(|task| self.calls.get(&task));
+            let caller = caller.filter(|caller| caller.attended);
+            let outside = self.outside.get_mut(&job.id());
+            let outside = outside.expect("what waits is outside");
+            outside.task = task;
+            match (caller, here) {
+                (Some(caller), _) if Some(caller.home) != here => caller.wake(),
+                (None, None) => self.wake_all(),
+                (_, _) => {
+                    outside.home = here;
+                    jobs.push((job, stop));
+                    continue;
+                }
+            }
+            self.waiting.push((job, stop));
+        }
+        jobs
+    }
+
+    /// Finds out who wants what runs for calls that are over. What runs on the runtime of somebody
+    /// who wants it goes on; elsewhere it ends, and the session begins it again.
+    fn reassign(&mut self) {
+        for (id, outside) in &mut self.outside {
+            let attended = |task: &TaskId| {
+                let caller = self.calls.get(task);
+                caller.filter(|caller| caller.attended)
+            };
+            let is_attended = outside.task.as_ref().and_then(attended).is_some();
+            if is_attended || outside.home.is_none() || outside.aborted.is_some() {
+                continue;
+            }
+            let task = self.session.task_of(*id);
+            let caller = task.as_ref().and_then(attended);
+            let home = caller.map(|caller| caller.home);
+            // Steps of stores and questions go on without their runtime.
+            let stays = !outside.is_exchange || home == outside.home;
+            let is_its_own = task.is_some() && home.is_none();
+            if stays || is_its_own {
+                outside.task = task;
+            } else {
+                outside.abort();
+            }
+        }
+    }
+
+    /// Gives up jobs that were aborted and do not end.
+    fn give_up(&mut self) {
+        let is_stuck = |outside: &Outside| {
+            let aborted = outside.aborted;
+            aborted.is_some_and(|aborted| aborted.elapsed() >= ABANDON)
+        };
+        let stuck = self.outside.iter().filter(|(_, it)| is_stuck(it));
+        let stuck: Vec<_> = stuck.map(|(id, _)| *id).collect();
+        for id in stuck {
+            self.outside.remove(&id);
+            self.handle(Done::lost(id));
+        }
+    }
+
+    /// How long until an aborted job is given up.
+    fn patience(&self) -> Option<Duration> {
+        let aborted = self.outside.values().filter_map(|it| it.aborted);
+        aborted
+            .map(|aborted| ABANDON.saturating_sub(aborted.elapsed()))
+            .min()
+    }
+
+    /// Hands the end of a job to the session.
+    fn handle(&mut self, done: Done) {
+        self.trace(|| transcript::done(&done));
+        let now = self.now();
+        self.session.handle(done, now);
+    }
+
+    fn tell(&mut self, task: TaskId, event: Event) {
+        self.trace(|| transcript::told(task, &event));
+        let Some(caller) = self.calls.get(&task) else {
+            return;
+        };
+        if let (Event::Started { transfer, .. }, Some(observer)) = (&event, &caller.observer) {
+            self.watching.add(*transfer, task, observer);
+        }
+        let is_last = matches!(event, Event::Finished(_));
+        let told = if caller.put_off && is_cancelled(&event) {
+            Told::PutOff
+        } else {
+            Told::Event(Box::new(event))
+        };
+        // The call's future may have been dropped.
+        drop(caller.told.send(told));
+        if is_last {
+            self.forget(task);
+        }
+    }
+
+    fn forget(&mut self, task: TaskId) {
+        let Some(caller) = self.calls.remove(&task) else {
+            return;
+        };
+        self.watching.forget(task);
+        self.deserted = true;
+        if let Some(home) = self.homes.get_mut(&caller.home) {
+            home.calls -= 1;
+            if home.calls == 0 {
+                self.homes.remove(&caller.home);
+            }
+        }
+        self.ended.push(caller);
+    }
+
+    fn wake_all(&self) {
+        self.calls.values().for_each(Caller::wake);
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        let micros = self.epoch.elapsed().as_micros();
+        Time::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    fn trace(&self, line: impl FnOnce() -> String) {
+        let traces = |call: &&Caller| call.observer.as_ref().is_some_and(|o| o.traces());
+        let mut tracing = self.calls.values().filter(traces).peekable();
+        if tracing.peek().is_none() {
+            return;
+        }
+        let line = line();
+        for call in tracing {
+            drop(call.told.send(Told::Line(line.clone())));
+        }
+    }
+}
+
+fn is_cancelled(event: &Event) -> bool {
+    let Event::Finished(Err(failure)) = event else {
+        return false;
+    };
+    let is_it = |error: &Error| matches!(error, Error::Cancelled);
+    failure.errors().iter().any(is_it)
+}
+
+impl Caller {
+    /// Has its attendant look after it.
+    fn wake(&self) {
+        // One that is about to look, or is gone, needs no word.
+        let _told = self.wake.try_send(());
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Caller")
+    }
+}
+
+impl Outside {
+    fn abort(&mut self) {
+        self.stop.send_replace(true);
+        self.aborted.get_or_insert_with(Instant::now);
+    }
+}
