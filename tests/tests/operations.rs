@@ -31,17 +31,17 @@ struct Entry {
 }
 
 fn entries() -> [Entry; 3] {
-    let entry = |name, options, registry, tokens| Entry {
+    let entry = |name, options, credential, registry, tokens| Entry {
         name,
         options,
-        credential: alice(),
+        credential,
         registry,
         tokens,
     };
     [
-        entry("open", open(), 0, 0),
-        entry("Basic", basic(), 1, 0),
-        entry("Bearer", bearer(), 1, 1),
+        entry("open", open(), CredentialAnswer::None, 0, 0),
+        entry("Basic", basic(), alice(), 1, 0),
+        entry("Bearer", bearer(), alice(), 1, 1),
     ]
 }
 
@@ -119,6 +119,38 @@ fn push_costs_2_per_blob_and_3_and_again_1_and_a_new_tag_3() {
             world.run_all();
         }
     }
+}
+
+/// Whoever has credentials for a registry that is open pays one request, at the first 404 of a session:
+/// they could be what it wants to see. Pulls of what is there cost what they always do.
+#[test]
+fn credentials_for_an_open_registry_cost_1_once() {
+    let entry = Entry {
+        name: "open, with credentials",
+        options: open(),
+        credential: alice(),
+        registry: 1,
+        tokens: 0,
+    };
+    let mut world = entry.world(Config::default(), Model::new(open()));
+    let (store, memory) = world.store();
+    fill(&memory, &layers(0));
+    let task = world.start(push(store));
+    let expected = (2 * (L + 1) + 3 + entry.registry, entry.tokens);
+    assert_eq!(cost(&mut world, task), expected);
+    let to = reference("reg.example/a/b:v2");
+    let task = world.start(Task::push(store, None, to, Platforms::All));
+    assert_eq!(cost(&mut world, task), (3, 0));
+    let (empty, _) = world.store();
+    let task = world.start(pull(empty));
+    assert_eq!(cost(&mut world, task), (L + 2, 0));
+
+    let mut model = Model::new(open());
+    model.put_image("a/b", Some("v1"), &layers(0));
+    let mut world = entry.world(Config::default(), model);
+    let (store, _) = world.store();
+    let task = world.start(pull(store));
+    assert_eq!(cost(&mut world, task), (L + 2, 0));
 }
 
 /// "Retag 3": with any number of requests in flight, since nothing goes out beside the question.

@@ -72,9 +72,14 @@ impl Entry {
 fn costs(what: &str, entry: &Entry, registry: &Registry, words: &[&str], budget: usize) {
     let mark = registry.mark();
     let tokens = entry.token_requests();
-    let command = Windlass::new(words)
-        .auths(&[(&registry.host(), "alice", "pa55")])
-        .run();
+    let command = match entry {
+        // With credentials that an open registry never asked for, the first 404 of a session costs one
+        // request more: see `credentials_for_an_open_registry_cost_1_once`.
+        Entry::Open => Windlass::new(words).run(),
+        Entry::Basic | Entry::Bearer(_) => Windlass::new(words)
+            .auths(&[(&registry.host(), "alice", "pa55")])
+            .run(),
+    };
     command.digest();
     let what = format!("{what}, {} registry", entry.name());
     let expected = budget + entry.challenge();
