@@ -116,12 +116,14 @@ impl Broker {
         }
         let learned = self.host(origin).scheme.clone();
         if learned.is_known() {
-            memo.looked = true;
-            return if self.can_show(asking.site, &learned) {
-                Look::Again
-            } else {
-                Look::Stands
-            };
+            let fits = self.can_show(asking.site, &learned);
+            let host = self.host(origin);
+            if fits || !matches!(host.pinged, Pinged::Never) {
+                memo.looked = true;
+                return if fits { Look::Again } else { Look::Stands };
+            }
+            // A challenge came that these credentials cannot meet. `/v2/` may send another one.
+            host.scheme = Learned::Open;
         }
         self.hold(asking);
         let host = self.host(origin);
