@@ -180,7 +180,9 @@ impl World<'_> {
     pub(crate) fn expect_little(&mut self) {
         let done = self.results.iter().all(|it| matches!(it, Some(Ok(_))));
         let mut settings = self.plan.settings.iter();
-        let plain = settings.all(|it| it.plain && it.options.digest_header);
+        let plain = settings.all(|it| {
+            it.plain && it.options.digest_header && it.options.labels.manifest_type.is_none()
+        });
         if self.total() == 0 && done && plain {
             let requests: u64 = self
                 .plan
@@ -250,9 +252,10 @@ pub(crate) fn budget(plan: &Plan) -> Option<u64> {
         let push = 2 + large + 2 * written;
         sum += match task.operation {
             Operation::LayoutCopy => 0,
-            // Some registries do not say the digest when they are asked for nothing else.
+            // What a HEAD does not say, or not of a manifest, is read from the document.
             Operation::Resolve => {
-                1 + u64::from(!plan.settings[task.registry].options.digest_header)
+                let options = &plan.settings[task.registry].options;
+                1 + u64::from(!options.digest_header || options.labels.manifest_type.is_some())
             }
             Operation::Pull => read + blobs - empty + pieces,
             Operation::Push => push + 2 * blobs,
