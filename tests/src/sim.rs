@@ -53,6 +53,7 @@ mod ending;
 mod exchange;
 mod fault;
 mod greedy;
+mod listed;
 mod local;
 mod mangle;
 mod memory;

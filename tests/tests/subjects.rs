@@ -374,6 +374,27 @@ fn what_cannot_be_listed_is_told_and_pushed() {
     }
 }
 
+/// A list that is gone when it is looked at again is written again with everything that was in it.
+#[test]
+fn a_list_that_is_gone_again_loses_nothing() {
+    let sbom = sbom();
+    let (mut world, store, _) = pushing(one_at_a_time(), without_api(), &sbom);
+    world.models[0].options_mut().sparse_indexes = true;
+    put_list(&mut world.models[0], "a/b", list(&[theirs()], &[]));
+    let tag = tag();
+    let gone = Answer::error(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", "no");
+    world.nth(
+        2,
+        move |request| request.method == "GET" && request.target.ends_with(&tag),
+        Fate::Say(gone),
+    );
+    let report = finish(&mut world, push(store)).unwrap();
+    assert_eq!(report.unlisted, []);
+    let list = listed_in(&world, 0, "a/b");
+    assert_eq!(list["manifests"][0], theirs());
+    assert_eq!(digests(&list).len(), 2);
+}
+
 /// A list that is always replaced is not written for ever.
 #[test]
 fn writes_have_a_bound() {

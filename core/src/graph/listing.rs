@@ -13,6 +13,7 @@
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{End, Stage};
@@ -43,6 +44,8 @@ pub(super) struct Listing {
     step: Step,
     /// The condition under which it was written last.
     condition: Option<Condition>,
+    /// The list as it was written last: if it is gone, it is written again with all that was in it.
+    wrote: Option<Arc<[u8]>>,
     /// The registry refused a condition that was true.
     unconditional: bool,
 }
@@ -80,6 +83,7 @@ impl Session {
             writes: 0,
             step: Step::Reading,
             condition: None,
+            wrote: None,
             unconditional: false,
         });
         this.stage = Stage::Listing;
@@ -165,12 +169,17 @@ impl Session {
         };
         let digest = &listing.entry.digest;
         let listed = list.map_or(Ok(false), |list| referrers::lists(list, digest));
-        let bytes = match listed {
+        let bytes: Result<Arc<[u8]>, String> = match listed {
             Ok(true) => return self.list_over(task, node),
             Ok(false) if listing.writes == WRITES => Err(format!(
                 "others replaced the list {WRITES} times, or the registry does not keep it"
             )),
-            Ok(false) => referrers::with(list, &listing.entry, limit),
+            Ok(false) => match (&listing.wrote, list) {
+                (Some(wrote), None) => Ok(wrote.clone()),
+                (Some(_) | None, list) => {
+                    referrers::with(list, &listing.entry, limit).map(Into::into)
+                }
+            },
             Err(why) => Err(why),
         };
         let bytes = match bytes {
@@ -185,6 +194,7 @@ impl Session {
         listing.unconditional |= condition.is_some() && listing.condition == condition;
         listing.condition = condition.filter(|_| !listing.unconditional);
         listing.writes += 1;
+        listing.wrote = Some(bytes.clone());
         listing.step = Step::Writing;
         let site = listing.site.clone();
         let digest = Digest::of(Algorithm::Sha256, &bytes);
@@ -192,7 +202,7 @@ impl Session {
             site: site.clone(),
             target: Target::Tag(listing.tag.clone()),
             descriptor: Descriptor::new(OCI_INDEX, digest, bytes.len() as u64),
-            bytes: bytes.into(),
+            bytes,
             subject: None,
             condition: listing.condition.clone(),
         };

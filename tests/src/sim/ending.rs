@@ -102,6 +102,7 @@ impl World<'_> {
                 format!("names: task {at} is good, but {name} is {found:?}")
             });
         }
+        self.check_lists();
         self.check_disks();
         self.check_registries();
         self.check_economy();
@@ -262,6 +263,14 @@ pub(crate) fn budget(plan: &Plan) -> Option<u64> {
             Operation::CopyWithin => read + push + blobs,
             Operation::CopyBetween => read + push + 3 * blobs + pieces,
         };
+        if task.operation.writes_to_registry() {
+            let destination = &plan.settings[task.destination()].options;
+            // A list is read, written and read. Processes that know nothing of each other may replace each
+            // other's.
+            let each = if plan.processes == 1 { 3 } else { 9 };
+            let signatures = picture.signatures(task.one).count() as u64;
+            sum += u64::from(!destination.referrers_api) * each * signatures;
+        }
         sum += signs_in(plan, task);
     }
     plan.settings.iter().all(|it| it.plain).then_some(sum)

@@ -156,6 +156,15 @@ impl Picture {
         if one { &self.images[..1] } else { &self.images }
     }
 
+    /// Those of them that are about something.
+    pub(crate) fn signatures(&self, one: bool) -> impl Iterator<Item = &Image> {
+        let is_about = |image: &&Image| {
+            let manifest: Value = serde_json::from_slice(&image.manifest).expect("a manifest");
+            manifest["subject"].is_object()
+        };
+        self.chosen(one).iter().filter(is_about)
+    }
+
     /// The distinct blobs that a task moves, and their sizes.
     pub(crate) fn blobs(&self, one: bool) -> BTreeMap<Digest, u64> {
         let chosen = &self.blobs[..self.chosen(one).len()];
@@ -393,11 +402,14 @@ fn picture(choose: &mut dyn Choose) -> Picture {
     Picture::new(images, index)
 }
 
+/// What signatures in these worlds are about.
+pub(crate) const SUBJECT: &[u8] = b"somebody else's";
+
 /// The same image, which says that it is about another one, as signatures do.
 fn about(image: &Image) -> Image {
     let mut manifest: Value = serde_json::from_slice(&image.manifest).expect("a manifest");
     manifest["artifactType"] = "application/vnd.example.signature".into();
-    manifest["subject"] = descriptor(OCI_MANIFEST, b"somebody else's");
+    manifest["subject"] = descriptor(OCI_MANIFEST, SUBJECT);
     let manifest = manifest.to_string().into_bytes();
     Image {
         digest: windlass_testbed::Digest::sha256(&manifest),

@@ -109,6 +109,8 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
     options.digest_header = choose.below(5) < 4;
     options.check_references = choose.below(2) == 0;
     options.labels = labels(choose);
+    options.referrers_api = choose.below(2) == 0;
+    options.conditions = choose.below(2) == 1;
     // Only where the credentials can be shown as the challenge wants it.
     if !matches!(access, Access::Open | Access::Untrusted) {
         options.hidden = match choose.below(8) {

@@ -30,6 +30,8 @@ pub(crate) struct Watch {
     asked: BTreeSet<String>,
     /// The tokens that came last, by what was asked for, and when.
     tokens: BTreeMap<String, (String, Duration)>,
+    /// What each task put.
+    pub(crate) stored: BTreeMap<TaskId, BTreeSet<String>>,
     /// Tokens that were refused.
     refused: BTreeSet<String>,
     /// Requests that were refused, with which token.

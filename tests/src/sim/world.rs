@@ -46,6 +46,9 @@ pub(crate) struct World<'a> {
     pub(crate) violation: Option<String>,
     /// Requests that arrive when nobody expects them any more.
     pub(crate) late: Vec<Request>,
+    /// What was put and is to be in the list of what refers to its subject: in which registry and
+    /// repository.
+    pub(crate) listed: BTreeSet<(usize, &'static str, String)>,
     /// What a `Retrying` may be about: beginnings of its text.
     pub(crate) credits: Vec<String>,
     pub(crate) economy: Economy,
@@ -140,6 +143,7 @@ impl<'a> World<'a> {
             lines: Vec::new(),
             violation: None,
             late: Vec::new(),
+            listed: BTreeSet::new(),
             credits: Vec::new(),
             crashes: 0,
             resumed: 0,
@@ -510,6 +514,7 @@ impl<'a> World<'a> {
             return self.violate(format!("finished: {id} is over: {event:?}"));
         };
         self.check_ending(process, id, &event);
+        self.watch_stored(process, id, &event);
         match event {
             Event::Retrying {
                 attempt,
@@ -521,6 +526,9 @@ impl<'a> World<'a> {
             }
             Event::Finished(result) => {
                 self.check_result(at, &result);
+                if let Ok(report) = &result {
+                    self.check_listed(process, id, at, report);
+                }
                 if let Some(pinned) = self.processes[process].pinned.remove(&id) {
                     self.check_pinned(at, &pinned, &result);
                 }

@@ -1,0 +1,74 @@
+//! Whether manifests that are about another one are found by who looks for what refers to that one.
+//!
+//! Responsible for that oracle. Must not make anything happen.
+
+use std::collections::BTreeSet;
+
+use windlass_core::{Event, Report, TaskId};
+use windlass_testbed::Digest;
+
+use super::fault::Fault;
+use super::plan::SUBJECT;
+use super::world::World;
+
+impl World<'_> {
+    /// A task put something.
+    pub(crate) fn watch_stored(&mut self, process: usize, id: TaskId, event: &Event) {
+        if let Event::Stored { digest, .. } = event {
+            let stored = &mut self.processes[process].watch.stored;
+            stored.entry(id).or_default().insert(digest.to_string());
+        }
+    }
+
+    /// RFR-02: what a task put is in the list of what refers to its subject if the registry does not list
+    /// it, or the task says that it is not.
+    pub(crate) fn check_listed(&mut self, process: usize, id: TaskId, at: usize, report: &Report) {
+        let stored = self.processes[process].watch.stored.remove(&id);
+        let (stored, task) = (stored.unwrap_or_default(), self.plan.tasks[at]);
+        if !task.operation.writes_to_registry() {
+            return;
+        }
+        let told: BTreeSet<&str> = report
+            .unlisted
+            .iter()
+            .map(|it| it.digest.as_str())
+            .collect();
+        let picture = &self.plan.pictures[task.picture];
+        let signatures = picture.signatures(task.one).map(|it| it.digest.to_string());
+        let listed = signatures.filter(|it| stored.contains(it) && !told.contains(it.as_str()));
+        let (registry, repository) = (task.destination(), task.written());
+        let listed = listed.map(|digest| (registry, repository, digest));
+        self.listed.extend(listed.collect::<Vec<_>>());
+        self.check_lists();
+    }
+
+    /// What was listed once still is, also in the end.
+    pub(crate) fn check_lists(&mut self) {
+        let missing = self.listed.iter().find(|(registry, repository, digest)| {
+            self.keeps_lists(*registry) && !self.lists(*registry, repository, digest)
+        });
+        let missing = missing.map(|(registry, repository, digest)| {
+            format!("listed: {digest} is not in the list of reg{registry}/{repository}")
+        });
+        missing.into_iter().for_each(|what| self.violate(what));
+    }
+
+    fn lists(&self, registry: usize, repository: &str, digest: &str) -> bool {
+        let model = &self.models[registry];
+        let tag = Digest::sha256(SUBJECT).as_str().replace(':', "-");
+        let list = model.tag(repository, &tag);
+        let list = list.and_then(|list| model.manifest_bytes(repository, list));
+        list.is_some_and(|(_, bytes)| String::from_utf8_lossy(bytes).contains(digest))
+    }
+
+    /// Whether a registry cannot lose an entry without anybody noticing: by a list that others replace,
+    /// that arrives late, or that was said not to be there, or was damaged.
+    fn keeps_lists(&self, registry: usize) -> bool {
+        let options = self.models[registry].options();
+        let fired = |faults: &[Fault]| faults.iter().any(|it| self.fired[it.place()] > 0);
+        let damaged = fired(&[Fault::Garbled, Fault::Arbitrary]) && !options.digest_header;
+        let replaced = fired(&[Fault::Late, Fault::Arbitrary, Fault::RedirectForeign])
+            || self.plan.processes > 1;
+        !options.referrers_api && !damaged && (options.conditions || !replaced)
+    }
+}
