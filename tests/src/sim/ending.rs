@@ -56,6 +56,7 @@ impl World<'_> {
                     Some((tag, root))
                 });
                 let roots = model.manifest_digests(repository).into_iter();
+                let roots = roots.filter(|root| !self.lists.contains(root));
                 let roots = roots.map(|root| ("a manifest".to_owned(), root.as_str().to_owned()));
                 for (what, root) in tags.chain(roots) {
                     let problem = incomplete(&root, None, &|digest, size| {
@@ -253,11 +254,7 @@ pub(crate) fn budget(plan: &Plan) -> Option<u64> {
         let push = 2 + large + 2 * written;
         sum += match task.operation {
             Operation::LayoutCopy => 0,
-            // What a HEAD does not say, or not of a manifest, is read from the document.
-            Operation::Resolve => {
-                let options = &plan.settings[task.registry].options;
-                1 + u64::from(!options.digest_header || options.labels.manifest_type.is_some())
-            }
+            Operation::Resolve => resolves(plan, task),
             Operation::Pull => read + blobs - empty + pieces,
             Operation::Push => push + 2 * blobs,
             Operation::CopyWithin => read + push + blobs,
@@ -282,10 +279,17 @@ fn again(plan: &Plan, task: &Planned) -> u64 {
     let read = 1 + u64::from(task.one);
     let asked = match task.operation {
         Operation::LayoutCopy => 0,
-        Operation::Resolve | Operation::Pull | Operation::Push => 1,
+        Operation::Resolve => resolves(plan, task),
+        Operation::Pull | Operation::Push => 1,
         Operation::CopyWithin | Operation::CopyBetween => read + 1,
     };
     asked + signs_in(plan, task)
+}
+
+/// Requests for a look-up. Some registries do not say in a HEAD what they have.
+fn resolves(plan: &Plan, task: &Planned) -> u64 {
+    let options = &plan.settings[task.registry].options;
+    1 + u64::from(!options.digest_header || options.labels.manifest_type.is_some())
 }
 
 fn named(disk: &Disk, name: &str) -> Option<String> {

@@ -119,6 +119,7 @@ impl World<'_> {
                 self.credit(&call);
             }
             self.watch_fault(process, owner, fault);
+            self.watch_list_fault(&request, fault);
             if fault == Fault::Late {
                 self.late.push(request.clone());
             }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use windlass_core::{Event, Report, TaskId};
-use windlass_testbed::Digest;
+use windlass_testbed::{Digest, Request};
 
 use super::fault::Fault;
 use super::plan::SUBJECT;
@@ -42,10 +42,24 @@ impl World<'_> {
         self.check_lists();
     }
 
+    /// Something goes wrong with a request; it may be about a list.
+    pub(crate) fn watch_list_fault(&mut self, request: &Request, fault: Fault) {
+        if is_list(request) {
+            self.list_faults.insert(fault);
+        }
+    }
+
+    /// A list is no image: what a registry said of what others put there may be no more true.
+    pub(crate) fn watch_list(&mut self, request: &Request) {
+        if is_list(request) {
+            self.lists.insert(Digest::sha256(&request.body));
+        }
+    }
+
     /// What was listed once still is, also in the end.
     pub(crate) fn check_lists(&mut self) {
         let missing = self.listed.iter().find(|(registry, repository, digest)| {
-            self.keeps_lists(*registry) && !self.lists(*registry, repository, digest)
+            self.keeps_lists(*registry) && !self.has_listed(*registry, repository, digest)
         });
         let missing = missing.map(|(registry, repository, digest)| {
             format!("listed: {digest} is not in the list of reg{registry}/{repository}")
@@ -53,7 +67,7 @@ impl World<'_> {
         missing.into_iter().for_each(|what| self.violate(what));
     }
 
-    fn lists(&self, registry: usize, repository: &str, digest: &str) -> bool {
+    fn has_listed(&self, registry: usize, repository: &str, digest: &str) -> bool {
         let model = &self.models[registry];
         let tag = Digest::sha256(SUBJECT).as_str().replace(':', "-");
         let list = model.tag(repository, &tag);
@@ -65,10 +79,15 @@ impl World<'_> {
     /// that arrives late, or that was said not to be there, or was damaged.
     fn keeps_lists(&self, registry: usize) -> bool {
         let options = self.models[registry].options();
-        let fired = |faults: &[Fault]| faults.iter().any(|it| self.fired[it.place()] > 0);
+        let fired = |faults: &[Fault]| faults.iter().any(|it| self.list_faults.contains(it));
         let damaged = fired(&[Fault::Garbled, Fault::Arbitrary]) && !options.digest_header;
         let replaced = fired(&[Fault::Late, Fault::Arbitrary, Fault::RedirectForeign])
             || self.plan.processes > 1;
         !options.referrers_api && !damaged && (options.conditions || !replaced)
     }
+}
+
+/// Whether a request is about the list of what refers to a subject.
+pub(crate) fn is_list(request: &Request) -> bool {
+    request.target.contains("/manifests/sha256-")
 }

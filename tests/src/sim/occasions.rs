@@ -6,6 +6,7 @@ use windlass_testbed::Request;
 
 use super::exchange::Sort;
 use super::fault::Fault;
+use super::listed::is_list;
 use super::world::World;
 
 impl World<'_> {
@@ -121,6 +122,7 @@ impl World<'_> {
             Sort::Start => (2, &[OddLocation]),
             Sort::Mount => (2, &[RefusedMount, OddLocation, Vouches]),
             Sort::Head if asks_for_blob(request) => (3, &[Vouches]),
+            Sort::PutManifest if is_list(request) => (4, &[Forgets]),
             Sort::PutBlob => (2, &[LostSession, Rewound, Forgets, Broken, Late]),
             _ => (0, &[]),
         };

@@ -372,6 +372,7 @@ impl World<'_> {
     /// After a registry was asked something: what it has a tag for is whole.
     pub(crate) fn after_request(&mut self, request: &Request) {
         if request.method == http::Method::PUT && request.target.contains("/manifests/") {
+            self.watch_list(request);
             self.check_tags();
         }
     }

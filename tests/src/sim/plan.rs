@@ -392,7 +392,7 @@ fn picture(choose: &mut dyn Choose) -> Picture {
         .map(|platform| {
             let image = image_for(platform, &layers(choose));
             match choose.below(6) {
-                5 => about(&image),
+                4 | 5 => about(&image),
                 _ => image,
             }
         })

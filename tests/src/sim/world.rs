@@ -49,6 +49,10 @@ pub(crate) struct World<'a> {
     /// What was put and is to be in the list of what refers to its subject: in which registry and
     /// repository.
     pub(crate) listed: BTreeSet<(usize, &'static str, String)>,
+    /// What went wrong with requests about such lists.
+    pub(crate) list_faults: BTreeSet<Fault>,
+    /// The documents that were put as such lists.
+    pub(crate) lists: BTreeSet<windlass_testbed::Digest>,
     /// What a `Retrying` may be about: beginnings of its text.
     pub(crate) credits: Vec<String>,
     pub(crate) economy: Economy,
@@ -144,6 +148,8 @@ impl<'a> World<'a> {
             violation: None,
             late: Vec::new(),
             listed: BTreeSet::new(),
+            list_faults: BTreeSet::new(),
+            lists: BTreeSet::new(),
             credits: Vec::new(),
             crashes: 0,
             resumed: 0,
