@@ -1,9 +1,9 @@
 //! A store that can be told to fail, and that notes what is done to it.
 //!
-//! Responsible for faults below the [`Store`] trait (no space, bytes that turned) and for counting
+//! Responsible for faults below the [`Store`] trait (no space, failed syncs, bytes that turned) and for counting
 //! bytes and commits. The bytes themselves are a [`Memory`]'s. Must not decide when something fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,6 +39,10 @@ pub(crate) struct Notes {
     pub(crate) room: Option<u64>,
     /// Flip a byte in what is read.
     pub(crate) flips: bool,
+    /// Fail to sync what is to get a name.
+    pub(crate) sync_fails: bool,
+    /// What could not be synced and was not written again since then.
+    pub(crate) unsynced: BTreeSet<Digest>,
     committed: BTreeMap<Digest, ()>,
     private: BTreeMap<Digest, ()>,
 }
@@ -58,6 +62,29 @@ impl Disk {
             other => other,
         }
     }
+}
+
+impl Disk {
+    /// What every store has to do before it gives a name. That of an image has no digest.
+    fn sync(&self, digest: Option<&Digest>) -> Result<(), StoreError> {
+        let mut notes = self.notes();
+        let Some(digest) = digest else {
+            return failed_sync(notes.sync_fails);
+        };
+        if !notes.sync_fails {
+            notes.unsynced.remove(digest);
+        } else if self.memory.bytes(digest).is_none() {
+            notes.unsynced.insert(digest.clone());
+        }
+        failed_sync(notes.sync_fails)
+    }
+}
+
+fn failed_sync(fails: bool) -> Result<(), StoreError> {
+    if fails {
+        return Err(StoreError::new(StoreErrorKind::Io, "sync: planned"));
+    }
+    Ok(())
 }
 
 impl Store for Disk {
@@ -100,6 +127,7 @@ impl Store for Disk {
     }
 
     fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        self.sync(Some(digest))?;
         self.notes().put.push(digest.clone());
         self.memory.put(digest, bytes)
     }
@@ -118,6 +146,7 @@ impl Store for Disk {
     }
 
     fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError> {
+        self.sync(None)?;
         self.notes().named = true;
         self.memory.tag(name, descriptor)
     }
@@ -164,6 +193,11 @@ impl Partial for Open {
         if !self.digest.verifies(&bytes) {
             self.disk.notes().unverified = Some(self.digest.clone());
             return Err(StoreError::new(StoreErrorKind::Damaged, "not these bytes"));
+        }
+        if let Err(error) = self.disk.sync(Some(&self.digest)) {
+            // They are not gone on with: the system shows bytes that may never reach the disk.
+            self.partial.truncate(0)?;
+            return Err(error);
         }
         let mut notes = self.disk.notes();
         let before = notes.committed.insert(self.digest.clone(), ());

@@ -32,6 +32,35 @@ impl World<'_> {
         missing.into_iter().for_each(|what| self.violate(what));
     }
 
+    /// After a step of a store: nothing whose sync failed has a name, and no document and no image that it
+    /// is a part of, unless it was written again.
+    pub(crate) fn check_synced(&mut self) {
+        let mut said = None;
+        for disk in &self.disks {
+            let notes = disk.notes();
+            if notes.unsynced.is_empty() {
+                continue;
+            }
+            let synced = |digest: &Digest, _| {
+                let failed = notes.unsynced.contains(digest);
+                // What was never there is for the others.
+                (!failed).then(|| disk.memory.bytes(digest).unwrap_or_default())
+            };
+            let named = notes.unsynced.iter();
+            let named = named.filter(|digest| disk.memory.bytes(digest).is_some());
+            let names = disk.memory.names();
+            let roots = names.iter().map(|(_, root)| &root.digest);
+            for digest in named.chain(&notes.put).chain(roots) {
+                if let Some(problem) = incomplete(digest.as_str(), None, &synced) {
+                    let problem = problem.replace("is missing", "could not be synced");
+                    said = said
+                        .or_else(|| Some(format!("durable: {digest} has a name, but {problem}")));
+                }
+            }
+        }
+        said.into_iter().for_each(|what| self.violate(what));
+    }
+
     /// A document was put into a store: what it names was there before.
     pub(crate) fn check_order(&mut self, disk: &Disk, put: &Digest) {
         let has = |digest: &Digest, size: Option<u64>| {

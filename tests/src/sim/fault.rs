@@ -94,6 +94,8 @@ pub enum Fault {
     StoreLies,
     /// No space is left while bytes arrive.
     DiskFull,
+    /// What is to get a name cannot be made durable.
+    SyncFails,
     /// Bytes read from a store are not those that were written.
     ReadFlips,
     /// A partial is not what was written to it.
@@ -120,7 +122,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 54] = [
         Self::Refused,
         Self::ResetUnseen,
         Self::Unanswered,
@@ -163,6 +165,7 @@ impl Fault {
         Self::LostStep,
         Self::StoreLies,
         Self::DiskFull,
+        Self::SyncFails,
         Self::ReadFlips,
         Self::PartialDamaged,
         Self::PartialShorter,

@@ -20,6 +20,9 @@ impl World<'_> {
         if let StoreOp::Import { .. } | StoreOp::Load { .. } = call.op() {
             kinds.push(Fault::ReadFlips);
         }
+        if let StoreOp::Commit { .. } | StoreOp::Put { .. } | StoreOp::Tag { .. } = call.op() {
+            kinds.push(Fault::SyncFails);
+        }
         // To give back and to remove are what follows failures; a store that cannot even do this
         // is not used again before it is opened anew.
         let always = matches!(call.op(), StoreOp::Release { .. } | StoreOp::Remove { .. });
@@ -50,6 +53,16 @@ impl World<'_> {
                     _ => StoreAnswer::Loaded(b"{}".to_vec()),
                 };
                 call.finish(Ok(answer))
+            }
+            Some(Fault::SyncFails) => {
+                if let StoreOp::Commit { size, .. } = *call.op() {
+                    self.economy.wasted += size;
+                }
+                self.each_disk(|notes| notes.sync_fails = true);
+                let done = stores.run(call);
+                self.each_disk(|notes| notes.sync_fails = false);
+                self.after_step();
+                done
             }
             Some(Fault::LostStep) => {
                 let id = call.id();

@@ -322,6 +322,7 @@ impl World<'_> {
         if let Some(digest) = twice {
             self.violate(format!("commits: {digest} was committed twice"));
         }
+        self.check_synced();
         for disk in self.disks.clone() {
             let (put, removed) = {
                 let mut notes = disk.notes();

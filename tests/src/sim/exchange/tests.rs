@@ -12,11 +12,12 @@ use crate::sim::world::Work;
 use crate::world::scenes::digest;
 
 /// What happens to stores, processes and clocks, and not in an exchange.
-const ELSEWHERE: [Fault; 14] = [
+const ELSEWHERE: [Fault; 15] = [
     Fault::NoCredentials,
     Fault::StepFails,
     Fault::LostStep,
     Fault::StoreLies,
+    Fault::SyncFails,
     Fault::ReadFlips,
     Fault::PartialDamaged,
     Fault::PartialShorter,

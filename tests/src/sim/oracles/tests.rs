@@ -90,6 +90,42 @@ fn a_blob_that_is_committed_twice() {
 }
 
 #[test]
+fn names_after_a_failed_sync() {
+    let image = small();
+    let root = Descriptor::new(OCI_MANIFEST, digest(&image.manifest), 7);
+    let layer = digest(&image.layers[0]);
+    let acts: [&dyn Fn(&mut World<'_>); 3] = [
+        // Of the blob itself.
+        &|world| world.disks[1].memory.blob(&layer, &image.layers[0]),
+        // Of a document that it is a part of.
+        &|world| world.disks[1].put(&root.digest, &image.manifest).unwrap(),
+        // Of an image, whose document was there before.
+        &|world| {
+            world.disks[1].memory.blob(&root.digest, &image.manifest);
+            world.disks[1].tag(Some("t0"), &root).unwrap();
+        },
+    ];
+    for act in acts {
+        let said = said(Operation::Pull, |world| {
+            world.disks[1].notes().sync_fails = true;
+            let begun = world.disks[1].begin(&layer, image.layers[0].len() as u64);
+            let Ok(windlass_store::Begun::Ours(mut partial)) = begun else {
+                panic!("nobody else has it");
+            };
+            partial.append(&image.layers[0]).unwrap();
+            partial.commit().unwrap_err();
+            world.disks[1].notes().sync_fails = false;
+            world.after_step();
+            assert_eq!(world.violation, None);
+            act(world);
+            world.after_step();
+        });
+        assert!(said.starts_with("durable: sha256:"), "{said}");
+        assert!(said.ends_with("could not be synced"), "{said}");
+    }
+}
+
+#[test]
 fn a_manifest_before_its_blobs() {
     let image = small();
     let said = said(Operation::Pull, |world| {
