@@ -104,6 +104,10 @@ impl World<'_> {
         if request.body.is_empty() {
             kinds.retain(|fault| *fault != Broken);
         }
+        if request.method == http::Method::PATCH {
+            // Its answer names the upload, not the blob: there is nothing yet to forget.
+            kinds.retain(|fault| *fault != Forgets);
+        }
         if self.plan.swarm.even {
             // All are tried, each once.
             kinds.sort_unstable();
