@@ -100,7 +100,7 @@ impl Task {
     /// whose descriptor has `urls`. By default a task leaves them out, and its report says which.
     ///
     /// A layer that comes from a registry is asked of that registry first. If it fails there, the
-    /// descriptor's first [`URLS`](crate::task::URLS) `urls` are tried in order: http and https only,
+    /// descriptor's first [`URLS`] `urls` are tried in order: http and https only,
     /// without credentials, and verified like every blob. A URL on a literal loopback, private or
     /// link-local address, or on `localhost`, is refused with [`Error::Policy`], unless the registry's
     /// own host is a literal address of the same sort of network.

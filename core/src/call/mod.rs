@@ -252,7 +252,7 @@ impl Call {
 
     /// A blob that the request is in vain without: it opens an upload for it. If the store lacks it,
     /// the driver does not send the request and ends the call with
-    /// [`Interrupted::Store`](crate::call::Interrupted::Store). Nothing else depends on it.
+    /// [`Interrupted::Store`]. Nothing else depends on it.
     pub const fn stored(&self) -> Option<&(StoreId, Digest)> {
         self.stored.as_ref()
     }
