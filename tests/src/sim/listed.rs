@@ -83,7 +83,9 @@ impl World<'_> {
         let damaged = fired(&[Fault::Garbled, Fault::Arbitrary]) && !options.digest_header;
         let replaced = fired(&[Fault::Late, Fault::Arbitrary, Fault::RedirectForeign])
             || self.plan.processes > 1;
-        !options.referrers_api && !damaged && (options.conditions || !replaced)
+        // Another index in place of the list, with nothing that would tell.
+        let invented = fired(&[Fault::Endless]);
+        !options.referrers_api && !damaged && !invented && (options.conditions || !replaced)
     }
 }
 
