@@ -1,0 +1,13 @@
+//! Both clients: whole calls against registries on loopback, and what they record.
+
+mod calls;
+mod dropped;
+mod foreign;
+mod labels;
+mod parity;
+mod runtimes;
+mod secrets;
+mod stalled;
+mod stores;
+mod subjects;
+mod tapes;

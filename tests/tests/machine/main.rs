@@ -1,0 +1,15 @@
+//! The session against models and scripts: no sockets, no files outside the harness.
+
+mod broker;
+mod foreign;
+mod found;
+mod operations;
+mod operations_mixed;
+mod promises;
+mod pushes;
+mod regressions;
+mod subjects;
+mod transcripts;
+mod unshown;
+mod whole;
+mod whose;
