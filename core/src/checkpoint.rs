@@ -30,10 +30,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::descriptor::Descriptor;
-use crate::graph::{Copying, End};
 use crate::reference::Reference;
 use crate::session::Session;
 use crate::task::{Copy, Place, Task, TaskId, TaskKind};
+use crate::tasks::copy::{Copying, End};
 use crate::time::Time;
 use crate::written::TaskForm;
 

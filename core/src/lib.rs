@@ -222,6 +222,7 @@ extern crate alloc;
 extern crate std;
 
 mod auth;
+mod blobs;
 pub mod call;
 pub mod checkpoint;
 pub mod config;
@@ -230,8 +231,7 @@ pub mod descriptor;
 pub mod digest;
 pub mod error;
 pub mod event;
-mod exchange;
-mod graph;
+mod exchanges;
 pub mod hashing;
 pub mod header;
 pub mod manifest;
@@ -248,18 +248,17 @@ pub mod scope;
 mod secrets;
 mod session;
 pub mod shown;
-mod steps;
 pub mod store;
+mod store_queue;
 pub mod tape;
 pub mod task;
+mod tasks;
 #[cfg(test)]
 mod testing;
 mod time;
 pub mod transcript;
 pub mod uri;
 mod whose;
-mod wire;
-mod work;
 mod written;
 
 pub use call::{Call, Done, Job, JobId};

@@ -1,7 +1,7 @@
 //! When something is tried again, and when no more.
 //!
 //! Responsible for counting tries and for waits. Must not know why something failed beyond what
-//! `exchange` classified as "may pass".
+//! `classify` sorted as "may pass".
 
 use core::time::Duration;
 

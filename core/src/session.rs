@@ -1,29 +1,29 @@
 //! The session: the control plane as one machine.
 //!
 //! Responsible for its surface (`start`, `cancel`, `poll`, `handle`), for ids, and for bringing
-//! the parts together: `graph` decides what is needed, `work` how a blob moves, `wire` and `steps`
+//! the parts together: `tasks` decides what is needed, `blobs` how a blob moves, `exchanges` and `store_queue`
 //! when something goes out. What an inner part says is drained inside [`Session::handle`] and
 //! [`Session::start`], never in `poll`, so that its order cannot depend on who polls when.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
+use crate::blobs::{self, NodeId, Owner, Work, WorkKey};
 use crate::call::{Done, Job, JobId, Outcome, TransferId};
 use crate::config::{Config, Limits};
 use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::event::Event;
-use crate::graph::{Copying, End, Tally};
+use crate::exchanges::Exchanges;
 use crate::op::Site;
 use crate::reference::Tag;
 use crate::retry::Decision;
 use crate::rng::Rng;
-use crate::steps::{Step, Steps};
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
+use crate::store_queue::{Step, StoreQueue};
 use crate::task::{Copy, Failure, Foreign, Place, Platforms, Task, TaskId, TaskKind};
+use crate::tasks::copy::{Copying, End, Tally};
 use crate::time::Time;
-use crate::wire::Wire;
-use crate::work::{self, NodeId, Owner, Work, WorkKey};
 
 /// The machine. See the crate's documentation for its contract.
 #[derive(Debug)]
@@ -34,8 +34,8 @@ pub struct Session {
     jobs: u64,
     transfers: u64,
     started: u64,
-    pub(crate) wire: Wire,
-    pub(crate) steps: Steps,
+    pub(crate) exchanges: Exchanges,
+    pub(crate) store_queue: StoreQueue,
     pub(crate) works: BTreeMap<WorkKey, Work>,
     /// The works that hold, or are about to hold, a partial open, and those that wait to.
     pub(crate) opening: BTreeSet<WorkKey>,
@@ -69,7 +69,7 @@ pub enum Output {
 impl Session {
     /// A session. The seed is for jitter and nothing else.
     pub fn new(config: Config, seed: u64) -> Self {
-        let wire = Wire::new(config.clone());
+        let exchanges = Exchanges::new(config.clone());
         Self {
             config,
             rng: Rng::new(seed),
@@ -77,12 +77,12 @@ impl Session {
             jobs: 0,
             transfers: 0,
             started: 0,
-            wire,
-            steps: Steps::default(),
+            exchanges,
+            store_queue: StoreQueue::default(),
             works: BTreeMap::new(),
             opening: BTreeSet::new(),
             unopened: VecDeque::new(),
-            room: work::OPEN,
+            room: blobs::OPEN,
             tasks: BTreeMap::new(),
             lists: BTreeMap::new(),
             events: VecDeque::new(),
@@ -98,7 +98,7 @@ impl Session {
     pub(crate) fn begin(&mut self, task: Task, pinned: Option<Descriptor>) -> TaskId {
         let id = TaskId(self.started);
         self.started += 1;
-        self.wire.begin_task();
+        self.exchanges.begin_task();
         let copying = match task.kind {
             TaskKind::Resolve(reference) => Copying {
                 source: self.end(Place::Registry(reference)),
@@ -139,7 +139,11 @@ impl Session {
     pub fn poll(&mut self, now: Time) -> Output {
         self.now = self.now.max(now);
         self.expire();
-        if let Some(job) = self.wire.take_abort().or_else(|| self.steps.take_abort()) {
+        if let Some(job) = self
+            .exchanges
+            .take_abort()
+            .or_else(|| self.store_queue.take_abort())
+        {
             return Output::Abort(job);
         }
         self.drain_events();
@@ -152,7 +156,7 @@ impl Session {
             }
             // Looking for a job can settle things, and what is settled can want a job: a request
             // that must not be sent fails here, a token that is refused makes another one wanted.
-            let more = self.wire.has_settled() || self.wire.has_more();
+            let more = self.exchanges.has_settled() || self.exchanges.has_more();
             self.settle();
             self.drain_events();
             if let Some((task, event)) = self.events.pop_front() {
@@ -163,18 +167,18 @@ impl Session {
             }
         }
         // Looking for a job also gives up what is late.
-        if let Some(job) = self.wire.take_abort() {
+        if let Some(job) = self.exchanges.take_abort() {
             return Output::Abort(job);
         }
         let deadlines = self.tasks.values().filter(|task| task.ending.is_none());
         let deadline = deadlines.filter_map(|task| task.deadline).min();
         let wakes = [
-            self.wire.wakes_at(),
+            self.exchanges.wakes_at(),
             self.works_wake_at(),
-            self.steps.wakes_at(),
+            self.store_queue.wakes_at(),
             deadline,
         ];
-        let waiting = self.wire.is_waiting() || self.steps.is_waiting();
+        let waiting = self.exchanges.is_waiting() || self.store_queue.is_waiting();
         match wakes.into_iter().flatten().min() {
             Some(at) => Output::Wait(Some(
                 at.max(self.now + core::time::Duration::from_micros(1)),
@@ -194,10 +198,10 @@ impl Session {
     /// Takes the end of a job. An id that is not outside is ignored.
     pub fn handle(&mut self, done: Done, now: Time) {
         self.now = self.now.max(now);
-        let Some(done) = self.wire.handle(done, self.now, &mut self.rng) else {
+        let Some(done) = self.exchanges.handle(done, self.now, &mut self.rng) else {
             return self.settle();
         };
-        let Some(step) = self.steps.take(done.id()) else {
+        let Some(step) = self.store_queue.take(done.id()) else {
             return;
         };
         let answer = match done.into_outcome() {
@@ -229,7 +233,7 @@ impl Session {
             Err(error) if error.kind() == StoreErrorKind::Descriptors && is_repeatable => {}
             Err(_) => return Some(step.owner),
             Ok(_) => {
-                self.steps.grow();
+                self.store_queue.grow();
                 return Some(step.owner);
             }
         }
@@ -241,7 +245,7 @@ impl Session {
         let decision = step.tries.failed(&self.config.retry, None, &mut self.rng);
         match decision {
             Decision::Again { after, .. } => {
-                self.steps.again(step, self.now + after);
+                self.store_queue.again(step, self.now + after);
                 None
             }
             Decision::Enough { .. } => Some(step.owner),
@@ -265,11 +269,11 @@ impl Session {
         }
         let exchanges: Vec<_> = copying.exchanges.iter().copied().collect();
         exchanges.into_iter().for_each(|id| {
-            self.wire.abandon(id);
+            self.exchanges.abandon(id);
         });
-        self.wire.abandon_errands(task);
+        self.exchanges.abandon_errands(task);
         let is_ours = |owner: &Owner| matches!(owner, Owner::Node(t, _) if *t == task);
-        let dropped = self.steps.abandon(is_ours).dropped;
+        let dropped = self.store_queue.abandon(is_ours).dropped;
         if let Some(copying) = self.tasks.get_mut(&task) {
             copying.steps -= dropped;
         }
@@ -283,7 +287,7 @@ impl Session {
     }
 
     pub(crate) fn step(&mut self, owner: Owner, store: StoreId, op: StoreOp) {
-        self.steps.begin(owner, store, op);
+        self.store_queue.begin(owner, store, op);
     }
 
     pub(crate) const fn next_transfer(&mut self) -> TransferId {
@@ -303,7 +307,9 @@ impl Session {
     fn end(&self, place: Place) -> End {
         match place {
             Place::Registry(reference) => {
-                let site = self.wire.site(reference.registry(), reference.repository());
+                let site = self
+                    .exchanges
+                    .site(reference.registry(), reference.repository());
                 End::Registry { site, reference }
             }
             Place::Store { store, name } => End::Store { store, name },
@@ -312,13 +318,13 @@ impl Session {
 
     fn next_job(&mut self) -> Option<Job> {
         let id = JobId(self.jobs);
-        let job = if let Some(question) = self.wire.next_question(id) {
+        let job = if let Some(question) = self.exchanges.next_question(id) {
             Job::Credentials(question)
-        } else if let Some(step) = self.steps.next(id, self.now) {
+        } else if let Some(step) = self.store_queue.next(id, self.now) {
             Job::Store(step)
-        } else if let Some(call) = self.wire.next_call(id, self.now) {
+        } else if let Some(call) = self.exchanges.next_call(id, self.now) {
             Job::Http(call.into())
-        } else if let Some(question) = self.wire.next_question(id) {
+        } else if let Some(question) = self.exchanges.next_question(id) {
             // Looking for a call can raise a question.
             Job::Credentials(question)
         } else {
@@ -343,17 +349,17 @@ impl Session {
         self.settle();
     }
 
-    /// Hands what the wire settled to its owners, until nothing more follows from it.
+    /// Hands what `exchanges` settled to its owners, until nothing more follows from it.
     fn settle(&mut self) {
         loop {
-            while let Some(settled) = self.wire.take_settled() {
+            while let Some(settled) = self.exchanges.take_settled() {
                 match settled.owner {
                     Owner::Node(task, node) => self.node_settled(task, node, settled.result),
                     Owner::Work(key) => self.work_settled(&key, settled.result),
                 }
             }
             self.sweep_works();
-            if !self.wire.has_settled() {
+            if !self.exchanges.has_settled() {
                 break;
             }
         }
@@ -361,7 +367,7 @@ impl Session {
     }
 
     fn drain_events(&mut self) {
-        while let Some((task, event)) = self.wire.take_event() {
+        while let Some((task, event)) = self.exchanges.take_event() {
             // Before `Finished`, which is the last one.
             if self.tasks.contains_key(&task) {
                 self.events.push_back((task, event));
@@ -381,12 +387,12 @@ impl Session {
             let open = self.tasks[&id]
                 .exchanges
                 .iter()
-                .any(|id| self.wire.is_open(*id));
+                .any(|id| self.exchanges.is_open(*id));
             if open || self.is_working_for(id) {
                 continue;
             }
-            if self.wire.has_errand_of(id) {
-                self.wire.clean_up(id, self.now);
+            if self.exchanges.has_errand_of(id) {
+                self.exchanges.clean_up(id, self.now);
                 continue;
             }
             self.drain_events();

@@ -3,10 +3,10 @@
 //! For drivers in which each task has a place of its own where its jobs run. Responsible for one
 //! answer where several tasks want the same blob, token or credential. Changes nothing.
 
+use crate::blobs::Owner;
 use crate::call::JobId;
 use crate::session::Session;
 use crate::task::TaskId;
-use crate::work::Owner;
 
 impl Session {
     /// The task that a job outside runs for. If several wait for it, the one it was begun for, then
@@ -15,10 +15,10 @@ impl Session {
     /// The answer changes when a task ends or is cancelled: what others still wait for is theirs
     /// from then on.
     pub fn task_of(&self, job: JobId) -> Option<TaskId> {
-        if let Some(owner) = self.steps.owner(job) {
+        if let Some(owner) = self.store_queue.owner(job) {
             return self.task_behind(owner);
         }
-        self.wire
+        self.exchanges
             .wanted_by(job)
             .into_iter()
             .find_map(|(owner, task)| match owner {

@@ -11,11 +11,11 @@ use http::{HeaderMap, StatusCode};
 use super::{Asking, Broker, Key, Learned, Memo, Refused, Sent};
 use crate::credential::CredentialAnswer;
 use crate::error::{AuthError, Said};
+use crate::exchanges::ExchangeId;
 use crate::header::{Challenge, challenges};
 use crate::registry::Origin;
 use crate::scope::{Scope, Scopes};
 use crate::uri::Url;
-use crate::wire::ExchangeId;
 
 /// How often one request may be answered with a challenge, whatever the reasons.
 pub(super) const ROUNDS: u8 = 10;

@@ -18,12 +18,12 @@ use http::{HeaderMap, StatusCode};
 use super::challenged::usable;
 use super::{Asked, Asking, Broker, Learned, Memo, Sent};
 use crate::credential::CredentialAnswer;
+use crate::exchanges::ExchangeId;
 use crate::header::challenges;
 use crate::op::Site;
 use crate::realm::{self, Judgement};
 use crate::registry::Origin;
 use crate::uri::Url;
-use crate::wire::ExchangeId;
 
 /// What becomes of a request whose answer may be another one with credentials.
 #[derive(Debug)]

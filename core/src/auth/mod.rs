@@ -30,6 +30,7 @@ use self::look::Pinged;
 use self::tokens::{bearer, withheld};
 use crate::credential::{CredentialAnswer, Secret};
 use crate::error::{AuthError, Error, RequestLine};
+use crate::exchanges::ExchangeId;
 use crate::op::{Site, Token, basic, can_be_sent};
 use crate::reference::Repository;
 use crate::registry::{Origin, Registry};
@@ -37,7 +38,6 @@ use crate::scope::Scopes;
 use crate::shown::urls;
 use crate::time::Time;
 use crate::uri::Url;
-use crate::wire::ExchangeId;
 
 /// What the broker remembers about one request while it is under way.
 #[derive(Clone, Debug, Default)]

@@ -13,12 +13,12 @@ use http::HeaderValue;
 use super::{Asking, Broker, Entry, Key, Learned, Memo, Permit, Pinged, Sent};
 use crate::credential::{CredentialAnswer, Secret};
 use crate::error::{AuthError, Error};
+use crate::exchanges::ExchangeId;
 use crate::op::{Grant, Token, TokenCredential};
 use crate::realm::{self, Judgement};
 use crate::registry::{Origin, Registry};
 use crate::time::Time;
 use crate::uri::Url;
-use crate::wire::ExchangeId;
 
 /// How many tokens are remembered at once, and refused unions, and warnings about withheld
 /// credentials. Realms and scopes are the registry's choice, so it could have a session collect

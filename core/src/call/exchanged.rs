@@ -1,7 +1,7 @@
 //! What came of an exchange: head, body, and what was wrong with it.
 //!
 //! Responsible for keeping headers and bodies out of Debug output. Must not know what an answer means
-//! (`exchange`, `op`).
+//! (`classify`, `op`).
 
 use alloc::string::String;
 use alloc::vec::Vec;

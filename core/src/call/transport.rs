@@ -1,7 +1,7 @@
 //! Why an exchange broke off, in words that every driver shares.
 //!
 //! Responsible for the classes of failures that the session tells apart. Must not know what it makes
-//! of them (`exchange`).
+//! of them (`classify`).
 
 use alloc::string::String;
 

@@ -10,7 +10,7 @@ fn origin() -> Origin {
 }
 use crate::call::{Call, Done, Interrupted, JobId, Keep, Outcome as Ended, Receive};
 use crate::error::RequestLine;
-use crate::exchange::{Class, classify};
+use crate::exchanges::classify::{Class, classify};
 
 const SIZE: u64 = 1234;
 

@@ -15,10 +15,10 @@
 //!                   is in another registry or the mount was refused
 //! ```
 
-mod claim;
-mod ending;
-mod into;
-mod to;
+mod download;
+mod finish;
+mod upload;
+mod waiters;
 
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -29,6 +29,7 @@ use core::time::Duration;
 use crate::call::{TransferId, TransportError, TransportErrorKind};
 use crate::digest::Digest;
 use crate::error::{Error, RequestLine};
+use crate::exchanges::ExchangeId;
 use crate::op::{Operation, Outcome, Site};
 use crate::scope::Scopes;
 use crate::session::Session;
@@ -36,7 +37,6 @@ use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::task::TaskId;
 use crate::time::Time;
 use crate::uri::Url;
-use crate::wire::ExchangeId;
 
 /// Blobs that are being written at once: each holds a file open. Fewer while file descriptors are few.
 pub(crate) const OPEN: usize = 64;
@@ -480,7 +480,7 @@ impl Session {
         };
         let owner = Owner::Work(key.clone());
         let id = self
-            .wire
+            .exchanges
             .begin(owner, waiter.task, site, op, waiter.wish.clone());
         if let Some(work) = self.works.get_mut(key) {
             work.exchange = Some(id);

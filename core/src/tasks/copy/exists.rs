@@ -1,12 +1,13 @@
 //! Asking a registry what it has: by the tag first, then by the digest.
 //!
 //! Responsible for the HEADs of manifests, at a destination or to look up a reference, and what their
-//! answers mean. Must not know how documents are fetched (`document`).
+//! answers mean. Must not know how documents are fetched (`fetch`).
 
 use alloc::format;
 use alloc::string::String;
 
 use super::{End, ROOT, Stage, There};
+use crate::blobs::NodeId;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -17,7 +18,6 @@ use crate::op::{ManifestHead, Operation};
 use crate::reference::Target;
 use crate::session::Session;
 use crate::task::{Foreign, TaskId};
-use crate::work::NodeId;
 
 impl Session {
     /// Begins with a node whose document is here.

@@ -1,18 +1,18 @@
 //! Who waits for what is outside.
 //!
 //! Responsible for whose a job is if several exchanges wait for it, and for not fetching what none
-//! waits for. Must not know how blobs and manifests share exchanges (`work`).
+//! waits for. Must not know how blobs and manifests share exchanges (`blobs`).
 
 use alloc::vec::Vec;
 
-use super::{ExchangeId, Purpose, Wire};
+use super::{ExchangeId, Exchanges, Purpose};
+use crate::blobs::Owner;
 use crate::call::JobId;
 use crate::task::TaskId;
-use crate::work::Owner;
 
-impl Wire {
+impl Exchanges {
     /// For whom a job is outside: the exchanges that wait for its end, by owner and task. What the
-    /// wire itself began for a task has no owner.
+    /// exchanges began for themselves has no owner.
     pub(crate) fn wanted_by(&self, job: JobId) -> Vec<(Option<&Owner>, TaskId)> {
         let of = |id: &ExchangeId| {
             let exchange = self.exchanges.get(id)?;

@@ -1,22 +1,22 @@
 //! The way out: a permit, a request, a call.
 //!
 //! Responsible for asking the broker, for what every request has, and for telling that a blob begins
-//! to move. Must not know what answers mean (`answers`).
+//! to move. Must not know what answers mean (`responses`).
 
 use http::{HeaderValue, header};
 
-use super::{ExchangeId, Purpose, State, Wire, line};
+use super::{ExchangeId, Exchanges, Purpose, State, line};
 use crate::auth::Permit;
 use crate::call::{Call, JobId, Payload};
 use crate::error::Error;
 use crate::event::Event;
-use crate::exchange::vet;
+use crate::exchanges::classify::vet;
 use crate::op::{BlobHead, Draft, Operation};
 use crate::registry::Origin;
 use crate::scope::Scopes;
 use crate::time::Time;
 
-impl Wire {
+impl Exchanges {
     /// Asks the broker; `None` if the exchange does not go out now.
     pub(super) fn permit(&mut self, id: ExchangeId, now: Time) -> Option<Option<HeaderValue>> {
         let exchange = self.exchanges.get_mut(&id)?;

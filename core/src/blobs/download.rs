@@ -1,7 +1,7 @@
 //! Moving a blob into a store: hashing what is there, fetching the rest, giving it its name.
 //!
 //! Responsible for the steps between a partial that is open and its commit. Must not know who waits
-//! for the blob, nor repositories (`to`).
+//! for the blob, nor repositories (`upload`).
 
 use alloc::format;
 use alloc::string::ToString;

@@ -1,7 +1,7 @@
 //! Moving a blob to a repository: from a store, by a mount, or by way of a spool.
 //!
 //! Responsible for how a blob gets there, and for what lies in the spool. Must not know how blobs come
-//! into a store (`into`).
+//! into a store (`download`).
 
 use alloc::string::ToString;
 

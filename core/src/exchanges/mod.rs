@@ -1,7 +1,7 @@
 //! The control plane of HTTP: which exchange goes out when, and what becomes of it.
 //!
 //! Responsible for slots per host, order (continuations first), waits, redirects, tries. Every
-//! exchange passes the auth broker on its way out and `exchange::classify` on its way back.
+//! exchange passes the auth broker on its way out and `classify` on its way back.
 //! Must not know tasks: whoever wants an operation done gets its outcome as a [`Settled`].
 //!
 //! ```text
@@ -13,10 +13,11 @@
 //!             └──────────────────────── continuations, first in line ◀───────────────────┘
 //! ```
 
-mod answers;
+pub(crate) mod classify;
+mod dispatch;
 mod host;
 mod looking;
-mod sending;
+mod responses;
 mod wanted;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,6 +29,7 @@ use core::time::Duration;
 use http::Method;
 
 use crate::auth::{Asking, Broker, Key, Memo};
+use crate::blobs::Owner;
 use crate::call::{Call, Done, JobId, Outcome as Ended};
 use crate::config::Config;
 use crate::credential::{CredentialAnswer, CredentialCall};
@@ -42,7 +44,6 @@ use crate::scope::Scopes;
 use crate::task::TaskId;
 use crate::time::Time;
 use crate::uri::Url;
-use crate::work::Owner;
 
 use self::host::{Host, Turn};
 use self::looking::Held;
@@ -69,7 +70,7 @@ const WARNINGS: usize = 100;
 const CLEANUP: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct Exchanges {
     config: Config,
     broker: Broker,
     exchanges: BTreeMap<ExchangeId, Exchange>,
@@ -140,7 +141,7 @@ enum State {
     Outside(JobId),
 }
 
-impl Wire {
+impl Exchanges {
     pub(crate) fn new(config: Config) -> Self {
         let broker = Broker::new(config.trusted_realms.clone(), config.limits.token_body);
         Self {

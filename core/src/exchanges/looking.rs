@@ -4,7 +4,7 @@
 //! know when credentials can be shown (`auth`).
 
 use super::host::Turn;
-use super::{ExchangeId, Purpose, State, Wire};
+use super::{ExchangeId, Exchanges, Purpose, State};
 use crate::auth::Look;
 use crate::call::Exchanged;
 use crate::error::RequestLine;
@@ -23,7 +23,7 @@ pub(super) struct Held {
     line: RequestLine,
 }
 
-impl Wire {
+impl Exchanges {
     /// Whether credentials could change an answer that the registry itself gave.
     pub(super) fn is_doubtful(
         &mut self,

@@ -1,7 +1,7 @@
 //! The way back: what the end of a job makes of its exchange.
 //!
 //! Responsible for redirects, challenges, tries, and for who gets the outcome. Must not know when
-//! anything goes out (`host`, `sending`).
+//! anything goes out (`host`, `dispatch`).
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -10,13 +10,13 @@ use core::time::Duration;
 use http::Method;
 
 use super::host::Turn;
-use super::{Exchange, ExchangeId, Purpose, Settled, State, WARNINGS, Wire, line};
+use super::{Exchange, ExchangeId, Exchanges, Purpose, Settled, State, WARNINGS, line};
 use crate::auth::{Broker, Key, Memo, Refused};
 use crate::call::{Exchanged, JobId, Received};
 use crate::digest::Digest;
 use crate::error::{AuthError, Error, ErrorKind, RequestLine};
 use crate::event::Event;
-use crate::exchange::{Class, classify, follow};
+use crate::exchanges::classify::{Class, classify, follow};
 use crate::header::warnings;
 use crate::op::{Answer, Operation, Outcome, UploadDelete, Verdict};
 use crate::registry::Origin;
@@ -27,7 +27,7 @@ use crate::task::TaskId;
 use crate::time::Time;
 use crate::uri::Url;
 
-impl Wire {
+impl Exchanges {
     pub(super) fn ended(
         &mut self,
         id: ExchangeId,

@@ -1,12 +1,12 @@
 //! What goes out to one host, and how much of it at once.
 //!
 //! Responsible for the line of a host, its slots, and making them fewer when it says "too much". Must
-//! not know what the exchanges in it are about, nor whether they may go out (`sending`).
+//! not know what the exchanges in it are about, nor whether they may go out (`dispatch`).
 
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-use super::{ExchangeId, Wire};
+use super::{ExchangeId, Exchanges};
 use crate::call::{Exchanged, Interrupted, JobId, TransportErrorKind};
 use crate::op::Operation;
 use crate::store::StoreErrorKind;
@@ -112,7 +112,7 @@ impl Host {
     }
 }
 
-impl Wire {
+impl Exchanges {
     /// 429 and 503 mean "too much", and so does a connection for which no file descriptor was left: fewer at
     /// once, once per event, and nobody before the time asked.
     pub(super) fn congested(

@@ -1,7 +1,7 @@
 //! The claim on a blob: who wants it, and who does no longer.
 //!
 //! Responsible for moving each blob once however many want it, and for stopping when nobody does. Must
-//! not know how blobs move (`into`, `to`).
+//! not know how blobs move (`download`, `upload`).
 
 use super::{Owner, Phase, Waiter, Work, WorkKey};
 use crate::session::Session;
@@ -54,7 +54,7 @@ impl Session {
         work.stopping = true;
         let spooling = matches!(work.stage, Phase::Spooling { .. });
         if let Some(exchange) = work.exchange
-            && self.wire.abandon(exchange)
+            && self.exchanges.abandon(exchange)
         {
             return;
         }
@@ -71,7 +71,7 @@ impl Session {
             return;
         }
         let owner = Owner::Work(key.clone());
-        if !self.steps.abandon(|other| *other == owner).outside {
+        if !self.store_queue.abandon(|other| *other == owner).outside {
             self.stopped(key);
         }
     }
@@ -82,7 +82,7 @@ impl Session {
             .works
             .iter()
             .filter(|(_, work)| work.stopping)
-            .filter(|(_, work)| work.exchange.is_some_and(|id| !self.wire.is_open(id)))
+            .filter(|(_, work)| work.exchange.is_some_and(|id| !self.exchanges.is_open(id)))
             .map(|(key, _)| key.clone())
             .collect();
         for key in gone {

@@ -17,6 +17,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{End, Stage};
+use crate::blobs::NodeId;
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind};
@@ -28,7 +29,6 @@ use crate::reference::{Tag, Target};
 use crate::referrers;
 use crate::session::Session;
 use crate::task::{Report, TaskId, Unlisted};
-use crate::work::NodeId;
 
 /// How often a list is written for one manifest, if others replace it again and again.
 const WRITES: u8 = 4;

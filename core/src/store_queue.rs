@@ -6,13 +6,13 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
+use crate::blobs::Owner;
 use crate::call::JobId;
 use crate::retry::Tries;
 use crate::store::{StoreCall, StoreId, StoreOp};
 use crate::time::Time;
-use crate::work::Owner;
 
-/// Steps outside at once. They wait for disks, not for a network: a few keep a disk busy.
+/// StoreQueue outside at once. They wait for disks, not for a network: a few keep a disk busy.
 const OUTSIDE: usize = 8;
 
 /// A step, and how often it was tried.
@@ -36,7 +36,7 @@ pub(crate) struct Abandoned {
 }
 
 #[derive(Debug)]
-pub(crate) struct Steps {
+pub(crate) struct StoreQueue {
     queue: VecDeque<Step>,
     /// Those that go out again, and when.
     later: Vec<(Time, Step)>,
@@ -46,7 +46,7 @@ pub(crate) struct Steps {
     most: usize,
 }
 
-impl Default for Steps {
+impl Default for StoreQueue {
     fn default() -> Self {
         Self {
             queue: VecDeque::new(),
@@ -58,7 +58,7 @@ impl Default for Steps {
     }
 }
 
-impl Steps {
+impl StoreQueue {
     /// Asks for a step. Its owner gets the answer.
     pub(crate) fn begin(&mut self, owner: Owner, store: StoreId, op: StoreOp) {
         self.queue.push_back(Step {

@@ -1,14 +1,15 @@
 //! Getting the document of a node, from whichever end has it.
 //!
 //! Responsible for where a manifest is read from, that it is what its name says, and the choice of a
-//! platform. Must not know what is asked of a destination (`asking`) nor what is put there
-//! (`putting`).
+//! platform. Must not know what is asked of a destination (`exists`) nor what is put there
+//! (`push`).
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{End, ROOT, Stage};
+use crate::blobs::NodeId;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, NotFound, Said};
@@ -22,7 +23,6 @@ use crate::session::Session;
 use crate::shown::escape;
 use crate::store::{StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::task::{Platforms, TaskId};
-use crate::work::NodeId;
 
 /// How many entries an error lists.
 const LISTED: usize = 20;

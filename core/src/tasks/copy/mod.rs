@@ -2,7 +2,7 @@
 //!
 //! Responsible for order: blobs, then the manifest over them, then the index over those, the name
 //! last. Each manifest is a node; a node is put once everything below it is there. Must not know
-//! how blobs move (`work`) nor requests (`op`).
+//! how blobs move (`blobs`) nor requests (`op`).
 //!
 //! ```text
 //!  root:  Finding ─▶ Loading ─▶ Asking ─┬─ the name stands for it ─────────────▶ over
@@ -11,21 +11,23 @@
 //!                                     └─ it is there with everything below ─▶ Done
 //! ```
 
-mod asking;
 mod children;
-mod document;
-mod listing;
-mod putting;
+mod exists;
+mod fetch;
+mod push;
+mod referrers_tag;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use self::listing::Listing;
+use self::referrers_tag::Listing;
+use crate::blobs::{Doubt, How, NodeId, Owner};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::exchanges::ExchangeId;
 use crate::manifest::Document;
 use crate::op::{ManifestHead, Operation, Outcome, Site};
 use crate::reference::{Reference, Repository, Target};
@@ -34,8 +36,6 @@ use crate::session::Session;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::task::{Failure, Foreign, Platforms, Report, TaskId, Unlisted};
 use crate::time::Time;
-use crate::wire::ExchangeId;
-use crate::work::{Doubt, How, NodeId, Owner};
 
 /// One end of a copy.
 #[derive(Clone, Debug)]
@@ -371,7 +371,7 @@ impl Session {
         };
         let wish = copying.wish(&site);
         let id = self
-            .wire
+            .exchanges
             .begin(Owner::Node(task, node), task, site, op, wish);
         if let Some(copying) = self.tasks.get_mut(&task) {
             copying.exchanges.insert(id);

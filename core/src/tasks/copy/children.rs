@@ -1,13 +1,14 @@
 //! What a node points to: manifests and blobs.
 //!
 //! Responsible for beginning with all of it once, within the limits, and for repeating it if the
-//! destination turns out to miss it. Must not know how blobs move (`work`).
+//! destination turns out to miss it. Must not know how blobs move (`blobs`).
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Blob, Copying, End, Healed, Node, Stage, There};
+use crate::blobs::{Doubt, How, NodeId, Source, Waiter, WorkKey};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -18,7 +19,6 @@ use crate::scope::Scopes;
 use crate::session::Session;
 use crate::store::{StoreId, StoreOp};
 use crate::task::{Foreign, TaskId, URLS};
-use crate::work::{Doubt, How, NodeId, Source, Waiter, WorkKey};
 
 impl Session {
     /// Begins with everything a node points to.

@@ -6,6 +6,7 @@
 use alloc::format;
 
 use super::{End, ROOT, Stage, Tally, There};
+use crate::blobs::{How, NodeId};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::event::{Event, Why};
@@ -18,7 +19,6 @@ use crate::referrers;
 use crate::session::Session;
 use crate::store::StoreOp;
 use crate::task::{Platforms, Report, TaskId};
-use crate::work::{How, NodeId};
 
 impl Session {
     pub(super) fn child_done(&mut self, task: TaskId, node: NodeId) {

@@ -1,7 +1,7 @@
 //! The end of a work: who is told, and who goes on.
 //!
 //! Responsible for giving back what is held first, and for who takes over when the one whose source is
-//! used fails. Must not know how blobs move (`into`, `to`).
+//! used fails. Must not know how blobs move (`download`, `upload`).
 
 use alloc::collections::VecDeque;
 use alloc::format;

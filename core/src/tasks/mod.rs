@@ -1,0 +1,3 @@
+//! Tasks: what callers ask for, each a machine of its own.
+
+pub(crate) mod copy;
