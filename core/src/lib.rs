@@ -234,6 +234,7 @@ pub mod event;
 mod exchanges;
 pub mod hashing;
 pub mod header;
+mod ids;
 pub mod manifest;
 mod op;
 pub mod platform;

@@ -8,20 +8,21 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
-use crate::blobs::{self, NodeId, Owner, Work, WorkKey};
-use crate::call::{Done, Job, JobId, Outcome, TransferId};
+use crate::blobs::{self, Work, WorkKey};
+use crate::call::{Done, Job, Outcome};
 use crate::config::{Config, Limits};
 use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::Exchanges;
+use crate::ids::{JobId, NodeId, Owner, TaskId, TransferId};
 use crate::op::Site;
 use crate::reference::Tag;
 use crate::retry::Decision;
 use crate::rng::Rng;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::store_queue::{Step, StoreQueue};
-use crate::task::{Copy, Failure, Foreign, Place, Platforms, Task, TaskId, TaskKind};
+use crate::task::{Copy, Failure, Foreign, Place, Platforms, Task, TaskKind};
 use crate::tasks::copy::{Copying, End, Tally};
 use crate::time::Time;
 

@@ -6,8 +6,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use crate::blobs::Owner;
-use crate::call::JobId;
+use crate::ids::{JobId, Owner};
 use crate::retry::Tries;
 use crate::store::{StoreCall, StoreId, StoreOp};
 use crate::time::Time;

@@ -12,15 +12,7 @@ use crate::reference::{Reference, Repository};
 use crate::store::StoreId;
 use crate::time::Time;
 
-/// Names a task. A counter, never used twice in a session.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct TaskId(pub(crate) u64);
-
-impl fmt::Display for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "task{}", self.0)
-    }
-}
+pub use crate::ids::TaskId;
 
 /// Something to be done, and by when.
 #[derive(Clone, Debug)]

@@ -3,10 +3,8 @@
 //! For drivers in which each task has a place of its own where its jobs run. Responsible for one
 //! answer where several tasks want the same blob, token or credential. Changes nothing.
 
-use crate::blobs::Owner;
-use crate::call::JobId;
+use crate::ids::{JobId, Owner, TaskId};
 use crate::session::Session;
-use crate::task::TaskId;
 
 impl Session {
     /// The task that a job outside runs for. If several wait for it, the one it was begun for, then

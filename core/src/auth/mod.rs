@@ -30,7 +30,7 @@ use self::look::Pinged;
 use self::tokens::{bearer, withheld};
 use crate::credential::{CredentialAnswer, Secret};
 use crate::error::{AuthError, Error, RequestLine};
-use crate::exchanges::ExchangeId;
+use crate::ids::ExchangeId;
 use crate::op::{Site, Token, basic, can_be_sent};
 use crate::reference::Repository;
 use crate::registry::{Origin, Registry};

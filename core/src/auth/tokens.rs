@@ -13,7 +13,7 @@ use http::HeaderValue;
 use super::{Asking, Broker, Entry, Key, Learned, Memo, Permit, Pinged, Sent};
 use crate::credential::{CredentialAnswer, Secret};
 use crate::error::{AuthError, Error};
-use crate::exchanges::ExchangeId;
+use crate::ids::ExchangeId;
 use crate::op::{Grant, Token, TokenCredential};
 use crate::realm::{self, Judgement};
 use crate::registry::{Origin, Registry};

@@ -6,10 +6,11 @@
 use alloc::format;
 use alloc::string::ToString;
 
-use super::{Owner, Phase, Source, WorkKey};
+use super::{Phase, Source, WorkKey};
 use crate::digest::Algorithm;
 use crate::error::Error;
 use crate::hashing::Hashing;
+use crate::ids::Owner;
 use crate::op::{BlobGet, Operation};
 use crate::session::Session;
 use crate::store::StoreOp;

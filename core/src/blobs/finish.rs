@@ -6,9 +6,10 @@
 use alloc::collections::VecDeque;
 use alloc::format;
 
-use super::{Doubt, How, OPEN, Owner, Phase, Waiter, Work, WorkKey};
+use super::{Doubt, How, OPEN, Phase, Waiter, Work, WorkKey};
 use crate::error::Error;
 use crate::event::{Event, Why};
+use crate::ids::Owner;
 use crate::session::Session;
 use crate::store::StoreOp;
 

@@ -26,15 +26,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::call::{TransferId, TransportError, TransportErrorKind};
+use crate::call::{TransportError, TransportErrorKind};
 use crate::digest::Digest;
 use crate::error::{Error, RequestLine};
-use crate::exchanges::ExchangeId;
+use crate::ids::{ExchangeId, Owner, TaskId, TransferId};
 use crate::op::{Operation, Outcome, Site};
 use crate::scope::Scopes;
 use crate::session::Session;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
-use crate::task::TaskId;
 use crate::time::Time;
 use crate::uri::Url;
 
@@ -45,19 +44,6 @@ const BUSY_AGAIN: Duration = Duration::from_millis(500);
 /// How long a busy partial may stand still before the blob is fetched apart from it: the idle limit
 /// after which its owner would have given up, too.
 const BUSY_IDLE: Duration = Duration::from_secs(60);
-
-/// Who asked for something and gets its answer.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Owner {
-    /// A manifest of a task.
-    Node(TaskId, NodeId),
-    /// A blob.
-    Work(WorkKey),
-}
-
-/// Names a manifest within its task.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct NodeId(pub(crate) usize);
 
 /// Names the moving of a blob.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -5,14 +5,14 @@
 
 use alloc::string::ToString;
 
-use super::{Doubt, How, Owner, Phase, Source, Waiter, Work, WorkKey};
+use super::{Doubt, How, Phase, Source, Waiter, Work, WorkKey};
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::ids::{Owner, TaskId};
 use crate::op::{BlobHead, BlobPut, Form, Head, Operation, Stage};
 use crate::scope::Scopes;
 use crate::session::Session;
 use crate::store::{StoreId, StoreOp};
-use crate::task::TaskId;
 use crate::uri::Url;
 
 impl Session {

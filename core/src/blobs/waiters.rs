@@ -3,9 +3,9 @@
 //! Responsible for moving each blob once however many want it, and for stopping when nobody does. Must
 //! not know how blobs move (`download`, `upload`).
 
-use super::{Owner, Phase, Waiter, Work, WorkKey};
+use super::{Phase, Waiter, Work, WorkKey};
+use crate::ids::{Owner, TaskId};
 use crate::session::Session;
-use crate::task::TaskId;
 
 impl Session {
     /// Makes somebody wait for a blob; begins to move it if nobody does yet.

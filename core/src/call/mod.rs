@@ -33,26 +33,7 @@ use self::echo::Sent;
 pub(crate) use self::exchanged::{Exchanged, Flaw, Received, content_length};
 pub use self::outgoing::{Body, Outgoing, Payload, Source};
 pub use self::transport::{Interrupted, TransportError, TransportErrorKind};
-
-/// Names a job. A counter, never used twice in a session.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct JobId(pub(crate) u64);
-
-impl fmt::Display for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
-    }
-}
-
-/// Names the moving of one blob, across all the calls it takes. A counter, never used twice.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct TransferId(pub(crate) u64);
-
-impl fmt::Display for TransferId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "t{}", self.0)
-    }
-}
+pub use crate::ids::{JobId, TransferId};
 
 /// Something to be done outside: `Send + 'static`, to be run on any thread, consumed by its `finish`.
 #[derive(Debug)]

@@ -5,12 +5,13 @@
 
 use http::{HeaderValue, header};
 
-use super::{ExchangeId, Exchanges, Purpose, State, line};
+use super::{Exchanges, Purpose, State, line};
 use crate::auth::Permit;
-use crate::call::{Call, JobId, Payload};
+use crate::call::{Call, Payload};
 use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::classify::vet;
+use crate::ids::{ExchangeId, JobId};
 use crate::op::{BlobHead, Draft, Operation};
 use crate::registry::Origin;
 use crate::scope::Scopes;

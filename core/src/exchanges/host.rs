@@ -6,8 +6,9 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-use super::{ExchangeId, Exchanges};
-use crate::call::{Exchanged, Interrupted, JobId, TransportErrorKind};
+use super::Exchanges;
+use crate::call::{Exchanged, Interrupted, TransportErrorKind};
+use crate::ids::{ExchangeId, JobId};
 use crate::op::Operation;
 use crate::store::StoreErrorKind;
 use crate::time::Time;

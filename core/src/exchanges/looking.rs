@@ -4,11 +4,12 @@
 //! know when credentials can be shown (`auth`).
 
 use super::host::Turn;
-use super::{ExchangeId, Exchanges, Purpose, State};
+use super::{Exchanges, Purpose, State};
 use crate::auth::Look;
 use crate::call::Exchanged;
 use crate::error::RequestLine;
 use crate::event::Event;
+use crate::ids::ExchangeId;
 use crate::op::{Operation, Ping, Site};
 use crate::scope::Scopes;
 use crate::uri::Url;

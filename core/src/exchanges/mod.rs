@@ -29,28 +29,23 @@ use core::time::Duration;
 use http::Method;
 
 use crate::auth::{Asking, Broker, Key, Memo};
-use crate::blobs::Owner;
-use crate::call::{Call, Done, JobId, Outcome as Ended};
+use crate::call::{Call, Done, Outcome as Ended};
 use crate::config::Config;
 use crate::credential::{CredentialAnswer, CredentialCall};
 use crate::error::{Error, RequestLine};
 use crate::event::Event;
+use crate::ids::{ExchangeId, JobId, Owner, TaskId};
 use crate::op::{Operation, Outcome, Site};
 use crate::reference::Repository;
 use crate::registry::{Origin, Registry};
 use crate::retry::Tries;
 use crate::rng::Rng;
 use crate::scope::Scopes;
-use crate::task::TaskId;
 use crate::time::Time;
 use crate::uri::Url;
 
 use self::host::{Host, Turn};
 use self::looking::Held;
-
-/// Names an exchange: one operation with all its requests.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct ExchangeId(pub(crate) u64);
 
 /// What came of an exchange, for its owner.
 #[derive(Debug)]

@@ -10,20 +10,20 @@ use core::time::Duration;
 use http::Method;
 
 use super::host::Turn;
-use super::{Exchange, ExchangeId, Exchanges, Purpose, Settled, State, WARNINGS, line};
+use super::{Exchange, Exchanges, Purpose, Settled, State, WARNINGS, line};
 use crate::auth::{Broker, Key, Memo, Refused};
-use crate::call::{Exchanged, JobId, Received};
+use crate::call::{Exchanged, Received};
 use crate::digest::Digest;
 use crate::error::{AuthError, Error, ErrorKind, RequestLine};
 use crate::event::Event;
 use crate::exchanges::classify::{Class, classify, follow};
 use crate::header::warnings;
+use crate::ids::{ExchangeId, JobId, TaskId};
 use crate::op::{Answer, Operation, Outcome, UploadDelete, Verdict};
 use crate::registry::Origin;
 use crate::retry::{Decision, Tries};
 use crate::rng::Rng;
 use crate::said;
-use crate::task::TaskId;
 use crate::time::Time;
 use crate::uri::Url;
 

@@ -5,10 +5,8 @@
 
 use alloc::vec::Vec;
 
-use super::{ExchangeId, Exchanges, Purpose};
-use crate::blobs::Owner;
-use crate::call::JobId;
-use crate::task::TaskId;
+use super::{Exchanges, Purpose};
+use crate::ids::{ExchangeId, JobId, Owner, TaskId};
 
 impl Exchanges {
     /// For whom a job is outside: the exchanges that wait for its end, by owner and task. What the

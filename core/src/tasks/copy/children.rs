@@ -8,17 +8,18 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Blob, Copying, End, Healed, Node, Stage, There};
-use crate::blobs::{Doubt, How, NodeId, Source, Waiter, WorkKey};
+use crate::blobs::{Doubt, How, Source, Waiter, WorkKey};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::event::{Event, Why};
+use crate::ids::{NodeId, TaskId};
 use crate::op::{ManifestHead, Operation};
 use crate::reference::Target;
 use crate::scope::Scopes;
 use crate::session::Session;
 use crate::store::{StoreId, StoreOp};
-use crate::task::{Foreign, TaskId, URLS};
+use crate::task::{Foreign, URLS};
 
 impl Session {
     /// Begins with everything a node points to.

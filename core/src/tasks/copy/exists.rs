@@ -7,17 +7,17 @@ use alloc::format;
 use alloc::string::String;
 
 use super::{End, ROOT, Stage, There};
-use crate::blobs::NodeId;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::event::Event;
+use crate::ids::{NodeId, TaskId};
 use crate::manifest::Document;
 use crate::manifest::media_type::{OCI_ARTIFACT, is_manifest_type};
 use crate::op::{ManifestHead, Operation};
 use crate::reference::Target;
 use crate::session::Session;
-use crate::task::{Foreign, TaskId};
+use crate::task::Foreign;
 
 impl Session {
     /// Begins with a node whose document is here.

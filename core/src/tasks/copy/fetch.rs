@@ -9,11 +9,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{End, ROOT, Stage};
-use crate::blobs::NodeId;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, NotFound, Said};
 use crate::event::Event;
+use crate::ids::{NodeId, TaskId};
 use crate::manifest::media_type::{OCI_ARTIFACT, is_manifest_type};
 use crate::manifest::{Content, Declared, Document, DocumentError};
 use crate::op::{ManifestGet, Operation, Site};
@@ -22,7 +22,7 @@ use crate::reference::Target;
 use crate::session::Session;
 use crate::shown::escape;
 use crate::store::{StoreError, StoreErrorKind, StoreId, StoreOp};
-use crate::task::{Platforms, TaskId};
+use crate::task::Platforms;
 
 /// How many entries an error lists.
 const LISTED: usize = 20;

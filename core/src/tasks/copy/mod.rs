@@ -23,18 +23,18 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use self::referrers_tag::Listing;
-use crate::blobs::{Doubt, How, NodeId, Owner};
+use crate::blobs::{Doubt, How};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::exchanges::ExchangeId;
+use crate::ids::{ExchangeId, NodeId, Owner, TaskId};
 use crate::manifest::Document;
 use crate::op::{ManifestHead, Operation, Outcome, Site};
 use crate::reference::{Reference, Repository, Target};
 use crate::scope::Scopes;
 use crate::session::Session;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
-use crate::task::{Failure, Foreign, Platforms, Report, TaskId, Unlisted};
+use crate::task::{Failure, Foreign, Platforms, Report, Unlisted};
 use crate::time::Time;
 
 /// One end of a copy.

@@ -6,10 +6,11 @@
 use alloc::format;
 
 use super::{End, ROOT, Stage, Tally, There};
-use crate::blobs::{How, NodeId};
+use crate::blobs::How;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::event::{Event, Why};
+use crate::ids::{NodeId, TaskId};
 use crate::manifest::media_type::OCI_MANIFEST;
 use crate::manifest::replace_lone_surrogates;
 use crate::op::{ManifestPut, Operation};
@@ -18,7 +19,7 @@ use crate::reference::Target;
 use crate::referrers;
 use crate::session::Session;
 use crate::store::StoreOp;
-use crate::task::{Platforms, Report, TaskId};
+use crate::task::{Platforms, Report};
 
 impl Session {
     pub(super) fn child_done(&mut self, task: TaskId, node: NodeId) {

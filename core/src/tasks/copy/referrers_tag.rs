@@ -17,18 +17,18 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{End, Stage};
-use crate::blobs::NodeId;
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
+use crate::ids::{NodeId, TaskId};
 use crate::manifest::Document;
 use crate::manifest::media_type::OCI_INDEX;
 use crate::op::{Condition, ManifestGet, ManifestPut, Operation, Outcome, Site};
 use crate::reference::{Tag, Target};
 use crate::referrers;
 use crate::session::Session;
-use crate::task::{Report, TaskId, Unlisted};
+use crate::task::{Report, Unlisted};
 
 /// How often a list is written for one manifest, if others replace it again and again.
 const WRITES: u8 = 4;
