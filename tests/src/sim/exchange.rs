@@ -355,26 +355,11 @@ impl World<'_> {
         fault: Option<Fault>,
         answer: Option<&Answer>,
     ) {
-        if sort == Sort::PutBlob {
-            let sent = request.body.len() as u64;
-            self.economy.sent += sent;
-            let good = answer.is_some_and(|answer| answer.status.is_success());
-            if fault.is_some() || !good {
-                self.economy.wasted += sent;
-            }
-            if good && fault.is_some() {
-                // Who believes it clears the spool, and fetches it once more to send it again.
-                self.economy.wasted += sent;
-            }
-        }
         let known = self.plan.pictures.iter().flat_map(|it| it.blobs(false));
         let largest = known.map(|(_, size)| size).max().unwrap_or(0);
-        if sort == Sort::PutBlob && request.body.is_empty() {
+        if sort == Sort::PutBlob {
             let good = answer.is_some_and(|answer| answer.status.is_success());
-            if fault.is_some() || !good {
-                // What a PATCH has brought before it.
-                self.economy.wasted += largest;
-            }
+            self.spend_on_upload(request, fault.is_some(), good, largest);
         }
         if fault == Some(Fault::Vouches) {
             // A copy has fetched it for nothing if another one sent it meanwhile.
@@ -399,6 +384,31 @@ impl World<'_> {
             self.economy.wasted += u64::min(from, answer.body.len() as u64);
         }
         self.economy.requests += 1;
+    }
+
+    /// Bytes of a blob that are sent for nothing, or may be.
+    fn spend_on_upload(&mut self, request: &Request, faulty: bool, good: bool, largest: u64) {
+        let sent = request.body.len() as u64;
+        let named = self.blob_of(request).map_or(0, |(_, size)| size);
+        let economy = &mut self.economy;
+        economy.sent += sent;
+        if faulty || !good {
+            economy.wasted += sent;
+        }
+        if good && faulty {
+            // A client that believes the answer clears the spool, fetches the blob again and sends it again.
+            economy.wasted += if sent > 0 { sent } else { largest };
+        }
+        match request.method {
+            // Nothing is stored before a PUT closes the session.
+            Method::PATCH if good => economy.wasted += sent,
+            Method::PUT if good && sent > 0 => economy.stored += sent,
+            Method::PUT if good && !faulty => {
+                economy.wasted -= named;
+                economy.stored += named;
+            }
+            _ => {}
+        }
     }
 
     /// The blob that a request names, and its size.

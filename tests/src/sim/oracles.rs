@@ -29,6 +29,8 @@ pub(crate) struct Economy {
     pub(crate) cut: Option<(Digest, u64, u64)>,
     /// Bytes of blobs sent.
     pub(crate) sent: u64,
+    /// Bytes of blobs that registries have stored.
+    pub(crate) stored: u64,
     /// Bytes that had to be moved for nothing, at the most.
     pub(crate) wasted: u64,
     pub(crate) requests: u64,

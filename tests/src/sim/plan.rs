@@ -123,7 +123,7 @@ pub(crate) struct Picture {
 const PLATFORMS: [&str; 3] = ["linux/amd64", "linux/arm64", "linux/s390x"];
 
 impl Picture {
-    fn new(images: Vec<Image>, index: Option<Index>) -> Self {
+    pub(crate) fn new(images: Vec<Image>, index: Option<Index>) -> Self {
         let named = |blob: &[u8]| (digest(blob), blob.len() as u64);
         let blobs = |image: &Image| image.blobs().map(|blob| named(blob)).collect();
         Self {

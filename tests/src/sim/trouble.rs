@@ -89,13 +89,13 @@ impl World<'_> {
         pictures.find_map(|picture| picture.blobs(false).get(digest).copied())
     }
 
-    /// What dies with a process was for nothing: its spool, what it sent without learning of it.
+    /// What dies with a process was for nothing: its spool, what a registry stored without its learning of it.
     pub(crate) fn count_dead(&mut self, dead: &Process) {
-        let sent: u64 = dead.running.iter().map(|running| running.sent).sum();
+        let stored: u64 = dead.running.iter().map(|running| running.stored).sum();
         let blobs = dead.spool.memory.blobs().into_values();
         let spooled: usize = blobs.map(|bytes| bytes.len()).sum();
         let partly: usize = dead.spool.memory.partials().into_values().sum();
-        self.economy.wasted += sent + (spooled + partly) as u64;
+        self.economy.wasted += stored + (spooled + partly) as u64;
         self.economy.retire(&dead.spool);
     }
 

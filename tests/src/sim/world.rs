@@ -102,8 +102,8 @@ pub(crate) struct Running {
     pub(crate) token: Option<String>,
     /// It is a question for credentials.
     pub(crate) question: bool,
-    /// Bytes of a blob that it has sent.
-    pub(crate) sent: u64,
+    /// Bytes of a blob that the registry has stored, which the session does not know yet.
+    pub(crate) stored: u64,
     /// It was reported already.
     pub(crate) echo: bool,
     /// It was to be aborted, and ends by itself.
@@ -411,7 +411,7 @@ impl<'a> World<'a> {
         // Its slot is taken until it is reported.
         let (slot, token, id) = (running.slot, running.token, running.id);
         let (question, unwanted) = (running.question, running.unwanted);
-        let before = self.economy.sent;
+        let before = self.economy.stored;
         let ran = match job {
             Job::Http(call) => self.http(process, call, unwanted),
             Job::Store(call) => Ran::Done(self.store_step(process, call)),
@@ -424,14 +424,14 @@ impl<'a> World<'a> {
         self.line(transcript::done(&done));
         if self.plan.reorders && self.choose.below(3) == 2 {
             let work = Work::Done(done);
-            let sent = self.economy.sent - before;
+            let stored = self.economy.stored - before;
             self.processes[process].running.push(Running {
                 id,
                 work,
                 slot,
                 token,
                 question,
-                sent,
+                stored,
                 echo: false,
                 unwanted,
             });
@@ -453,7 +453,7 @@ impl<'a> World<'a> {
                 slot: None,
                 token: None,
                 question: false,
-                sent: 0,
+                stored: 0,
                 echo: true,
                 unwanted: false,
             });
@@ -480,7 +480,7 @@ impl<'a> World<'a> {
             slot,
             token,
             question,
-            sent: 0,
+            stored: 0,
             echo: false,
             unwanted: false,
         });

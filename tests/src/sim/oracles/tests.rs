@@ -8,7 +8,7 @@ use windlass_core::{
     Task, Time,
 };
 use windlass_store::Store as _;
-use windlass_testbed::{Answer, OCI_MANIFEST, Request};
+use windlass_testbed::{Answer, OCI_MANIFEST, Request, image_for};
 
 use super::*;
 use crate::sim::choose::List;
@@ -43,7 +43,7 @@ fn holding(slot: Option<usize>, call: Box<Call>) -> Running {
         slot,
         token: None,
         question: false,
-        sent: 0,
+        stored: 0,
         echo: false,
         unwanted: false,
     }
@@ -272,7 +272,7 @@ fn a_token_that_is_asked_for_twice() {
             slot: None,
             token,
             question: false,
-            sent: 0,
+            stored: 0,
             echo: false,
             unwanted: false,
         });
@@ -525,6 +525,28 @@ fn more_bytes_than_were_needed() {
         world.check_economy();
     });
     assert!(said.ends_with("would have done"), "{said}");
+}
+
+/// A PATCH stores nothing: a process that dies before it has closed the session leaves the blob to be
+/// sent again.
+#[test]
+fn a_patch_whose_session_was_not_closed_may_be_sent_again() {
+    let mut plan = Plan::tiny(Operation::Push, Access::Bearer);
+    plan.settings[0].options.uploads.put_bodies = false;
+    let large = vec![b'x'; usize::try_from(ASKS_FROM).unwrap()];
+    plan.pictures = vec![Picture::new(vec![image_for("linux/amd64", &[large])], None)];
+    let mut choose = List::new(&[]);
+    let mut world = World::new(plan, &mut choose);
+    let is_put = |call: &Call, to: &str| {
+        let path = call.request().uri().path();
+        call.request().method() == Method::PUT && path.contains(to)
+    };
+    let closes = |call: &Call| is_put(call, "/uploads/") && call.transfer().is_none();
+    let _not_sent = next(&mut world, closes);
+    world.crash(0, Fault::Crash);
+    let _manifest = next(&mut world, |call| is_put(call, "/manifests/"));
+    world.check_economy();
+    assert_eq!(world.violation, None);
 }
 
 #[test]
