@@ -336,7 +336,7 @@ impl Layout {
         Ok(stored.is_some_and(|stored| stored == bytes))
     }
 
-    fn prepare_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+    pub(super) fn prepare_blob(&self, digest: &Digest) -> Result<(), StoreError> {
         self.prepare()?;
         self.ensure(&self.blobs(), 0o777)?;
         self.ensure(&self.blob_dir(digest), 0o777)?;
@@ -380,6 +380,7 @@ fn write_pieces<'a>(file: &File, pieces: impl Iterator<Item = &'a [u8]>) -> io::
     writer.flush()
 }
 
-fn stem(digest: &Digest) -> String {
+/// The name of a digest in a folder that is for all algorithms.
+pub(super) fn stem(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm_name(), digest.encoded())
 }

@@ -5,11 +5,14 @@
 //!    ─▶ each other blob: older than the first use? ─no─▶ stays
 //!                          │yes
 //!                          ▼
-//!                        rename it away ─▶ still older? ─no─▶ rename it back
-//!                                            │yes
-//!                                            ▼
-//!                                          remove
+//!                        set it aside ─▶ still older? ─no─▶ put it back
+//!                                          │yes
+//!                                          ▼
+//!                                        remove
 //! ```
+//!
+//! Set aside means renamed to `.windlass/collected/<algorithm>-<encoded>`. What is there when somebody takes
+//! the lock of `index.json` is from a `gc` that was killed, and is put back before an image is named.
 //!
 //! Responsible for never removing what `index.json`, or a task that runs, relies on. A task sets the
 //! time of each blob that it finds or names ([`Layout::relies_on`]) and then looks whether it is still
@@ -17,12 +20,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
-use std::process;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use windlass_core::{Digest, StoreError, StoreErrorKind};
 
+use super::blob::stem;
 use super::partial::remove_if_at;
 use super::walk::Node;
 use super::{Layout, sys};
@@ -56,6 +59,7 @@ impl Layout {
     pub fn gc(&self) -> Result<Collected, StoreError> {
         let own = self.begin_use()?;
         let _lock = self.lock_index()?;
+        self.restore_collected()?;
         let first_use = self.first_use(&own)?;
         let mut referred = BTreeSet::new();
         self.walk(self.all_entries()?, |descriptor, node| {
@@ -75,13 +79,37 @@ impl Layout {
             Err(StoreError::new(StoreErrorKind::Damaged, what))
         })?;
         let mut collected = Collected::default();
+        self.ensure_private(&self.collected())?;
         for digest in self.stored()? {
             if !referred.contains(&digest) {
                 self.collect(&digest, first_use, &mut collected)?;
             }
         }
+        // The next one makes it again.
+        let _ = fs::remove_dir(self.collected());
         self.collect_partials(&mut collected)?;
         Ok(collected)
+    }
+
+    /// Puts back what a killed `gc` had set aside, since a task that runs may have found it before. The lock of
+    /// `index.json` is held, so no `gc` is running.
+    pub(super) fn restore_collected(&self) -> Result<(), StoreError> {
+        let dir = self.collected();
+        let failed = |error| sys::failed("list directory", &dir, &error);
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if sys::is_absent(&error) => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        for entry in entries {
+            let name = entry.map_err(failed)?.file_name();
+            let name = name.to_str().and_then(|name| name.split_once('-'));
+            let name = name.map(|(algorithm, encoded)| format!("{algorithm}:{encoded}"));
+            if let Some(digest) = name.and_then(|name| name.parse::<Digest>().ok()) {
+                self.restore(&digest)?;
+            }
+        }
+        Ok(())
     }
 
     /// The digests of all files that are named like blobs.
@@ -128,19 +156,40 @@ impl Layout {
             collected.in_use += 1;
             return Ok(());
         }
-        // A name with a dot: a scratch file, which is swept if this process is killed.
-        let away = format!("collected.{}", process::id());
-        let away = self.partials().join(away);
-        let moved = |what, error| sys::failed(what, &path, &error);
-        fs::rename(&path, &away).map_err(|error| moved("set aside", error))?;
+        let away = self.set_aside(digest)?;
         let is_wanted = regular_file(&away)?.is_some_and(|(_, time)| time >= first_use);
         if is_wanted {
             collected.in_use += 1;
-            return fs::rename(&away, &path).map_err(|error| moved("put back", error));
+            return self.restore(digest);
         }
         collected.blobs += 1;
         collected.blob_bytes += len;
         sys::remove(&away)
+    }
+
+    /// Takes its name from a blob. Where it is now.
+    pub(super) fn set_aside(&self, digest: &Digest) -> Result<PathBuf, StoreError> {
+        let (path, away) = (self.blob_path(digest), self.collected().join(stem(digest)));
+        let failed = |error| sys::failed("set aside", &path, &error);
+        fs::rename(&path, &away).map_err(failed)?;
+        Ok(away)
+    }
+
+    /// Gives its name back to a blob that was set aside, durably: a task may name an image of it next.
+    fn restore(&self, digest: &Digest) -> Result<(), StoreError> {
+        let (path, away) = (self.blob_path(digest), self.collected().join(stem(digest)));
+        self.prepare_blob(digest)?;
+        if regular_file(&path)?.is_some() {
+            // It was stored again meanwhile.
+            return sys::remove(&away);
+        }
+        fs::rename(&away, &path).map_err(|error| sys::failed("put back", &path, &error))?;
+        self.named(path);
+        self.sync_blob_dirs()
+    }
+
+    fn collected(&self) -> PathBuf {
+        self.private().join("collected")
     }
 
     fn collect_partials(&self, collected: &mut Collected) -> Result<(), StoreError> {

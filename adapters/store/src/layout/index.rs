@@ -126,6 +126,7 @@ impl Layout {
         self.prepare()?;
         self.sync_blob_dirs()?;
         let _lock = self.lock_index()?;
+        self.restore_collected()?;
         for _ in 0..TURNS {
             self.refuse_linked_index()?;
             let before = self.read_index()?;

@@ -9,6 +9,7 @@
 //!     partial/….<pid>-<counter>        a private partial, or a file about to be renamed
 //!     index.lock                       held while index.json is rewritten
 //!     use/<pid>-<counter>              a task that writes here, for `gc`
+//!     collected/<algorithm>-<encoded>  a blob that `gc` is about to remove
 //! ```
 //!
 //! Responsible for paths, atomicity, durability and for who may write what. Must not know

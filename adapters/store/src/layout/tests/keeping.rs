@@ -179,6 +179,37 @@ fn gc_keeps_what_a_running_task_relies_on() {
     assert_eq!(gc(&layout).blobs, 2);
 }
 
+/// A `gc` is killed after it has set a blob aside that a task has found just before.
+#[test]
+fn what_a_killed_gc_had_set_aside_is_put_back() {
+    let (_dir, layout) = fresh();
+    let killed = |layout: &Layout, bytes: &[u8]| {
+        let _lock = layout.lock_index().expect("lock");
+        let dir = layout.private().join("collected");
+        layout.ensure_private(&dir).expect("a folder");
+        layout.set_aside(&sha256(bytes)).expect("set aside")
+    };
+    let manifest = image(&layout, &[b"found"], None);
+    age(&layout, Duration::from_secs(10));
+    let other = Layout::open(layout.path()).expect("as another process has it");
+    let in_use = other.begin_use().expect("a use");
+    assert_eq!(image(&other, &[b"found"], None), manifest);
+    let left = [killed(&layout, b"found"), killed(&layout, b"{}")];
+    // This one was fetched again meanwhile.
+    find_or_store(&other, b"{}");
+    other.tag(Some("v1"), &manifest).expect("tag");
+    let verified = layout.verify(Some("v1"), &|| false).expect("verify");
+    assert_eq!((verified.blobs, verified.missing), (3, vec![]));
+    assert!(left.iter().all(|path| !path.exists()));
+    drop(in_use);
+
+    // Nothing refers to this one: the next `gc` removes it.
+    store(&layout, b"orphan");
+    let left = killed(&layout, b"orphan");
+    assert_eq!(gc(&layout).blobs, 1);
+    assert!(!left.exists() && !has(&layout, b"orphan"));
+}
+
 /// A use that a killed process left is none.
 #[test]
 fn gc_does_not_wait_for_the_dead() {

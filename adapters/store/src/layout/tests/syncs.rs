@@ -1,6 +1,6 @@
 //! A sync that failed is final: nothing is named after it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use windlass_core::StoreError;
@@ -150,4 +150,20 @@ fn each_sync_comes_before_the_name_that_needs_it() {
         ("", true, true),
     ];
     assert_eq!(log, expected);
+}
+
+/// What a killed `gc` had set aside is not durable again before that is synced.
+#[test]
+fn a_blob_that_is_put_back_is_synced_before_an_image_is_named() {
+    let (_dir, layout) = fresh();
+    let blob = Descriptor::new("text/plain", store(&layout, b"blob"), 4);
+    let aside = layout.private().join("collected");
+    layout.ensure_private(&aside).expect("a folder");
+    layout.set_aside(&blob.digest).expect("set aside");
+    let first = Cell::new(true);
+    // The first sync is for what was named before.
+    let second = move |path: &str| path.ends_with("/sha256") && !first.replace(false);
+    is_failed_sync(with_failing_syncs(second, || layout.tag(Some("v1"), &blob)));
+    let error = layout.find(Some("v1")).expect_err("no such name");
+    assert_eq!(error.kind(), StoreErrorKind::NoSuchName);
 }
