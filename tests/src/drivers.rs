@@ -17,8 +17,8 @@ use windlass_core::config::{InFlight, Retry};
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::reference::Repository;
 use windlass_core::{Config, Event, Failure, Origin, Reference, Registry, Report, TaskId};
+use windlass_driver::{Cancel, Credentials, Endpoint, Observer, TimeLimits, Trust};
 use windlass_store::Store;
-use windlass_store::driver::{Cancel, Credentials, Endpoint, Observer, TimeLimits, Trust};
 use windlass_testbed::{Answer, Delivery, Interceptor, Model, Request, Server};
 
 use crate::images::Layout;

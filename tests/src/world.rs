@@ -47,7 +47,8 @@ use windlass_core::{
     TaskId, Time, transcript,
 };
 
-use windlass_store::{Store, Stores};
+use windlass_driver::Stores;
+use windlass_store::Store;
 use windlass_testbed::{Model, Request};
 
 use crate::tapes::Lines;

@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use windlass_core::tape::Taped;
 use windlass_core::{Error, Event, Failure, Report, Task, TaskId, Time};
-use windlass_store::driver::{Cancel, Observer, Using};
+use windlass_driver::{Cancel, Observer, Using};
 
 use crate::job::Ticket;
 use crate::state::{State, Told};

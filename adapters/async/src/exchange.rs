@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use windlass_core::Origin;
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
-use windlass_store::driver::{KeptConnections, Proxy, Route, TimeLimits, is_out_of_descriptors};
+use windlass_driver::{KeptConnections, Proxy, Route, TimeLimits, is_out_of_descriptors};
 
 use crate::pools::{Connections, Pools};
 use crate::tls::Tls;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Request, header};
 use windlass_core::call::{Interrupted, Payload, TransportErrorKind};
-use windlass_store::driver::{Proxy, Route, TimeLimits, Trust};
+use windlass_driver::{Proxy, Route, TimeLimits, Trust};
 
 use crate::exchange::{Content, Exchanges, Flow, Outflow};
 use crate::tls::Tls;

@@ -58,7 +58,8 @@ mod transfer;
 pub use client::{BuildError, Builder, Client};
 pub use request::Request;
 pub use windlass_core::{Config, Event, Failure, Reference, Report};
-pub use windlass_store::{Store, driver};
+pub use windlass_driver as driver;
+pub use windlass_store::Store;
 
 /// Compiles the examples of the workspace's README.
 #[cfg(doctest)]

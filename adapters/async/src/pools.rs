@@ -14,7 +14,7 @@ use tokio::runtime::{Handle, Id};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use windlass_core::call::{TransportError, TransportErrorKind};
-use windlass_store::driver::Route;
+use windlass_driver::Route;
 
 use crate::exchange::origin;
 use crate::tls::Tls;

@@ -18,7 +18,7 @@ use tokio::runtime::Id;
 use tokio::sync::{mpsc, watch};
 use windlass_core::tape::Taped;
 use windlass_core::{Done, Error, Event, Job, JobId, Output, Task, TaskId, Time, transcript};
-use windlass_store::driver::{Observer, Using};
+use windlass_driver::{Observer, Using};
 
 use crate::job::Stop;
 use crate::transfer::Watching;

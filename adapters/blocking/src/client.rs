@@ -8,8 +8,8 @@ use std::thread;
 use rustls::ClientConfig;
 use windlass_core::tape::{Sink, Taped};
 use windlass_core::{Config, Reference};
+use windlass_driver::{Anonymous, Credentials, Endpoint, Order, Route, TimeLimits, Trust};
 use windlass_store::Store;
-use windlass_store::driver::{Anonymous, Credentials, Endpoint, Order, Route, TimeLimits, Trust};
 
 use crate::exchange::Exchanges;
 use crate::pool::Pool;
@@ -131,7 +131,7 @@ impl Builder {
     }
 
     /// Writes down what the client's session is told, without secrets, so that it can be replayed: see
-    /// [`tape`](windlass_core::tape) and [`TapeFile`](windlass_store::TapeFile). A sink is for one
+    /// [`tape`](windlass_core::tape) and [`TapeFile`](windlass_driver::TapeFile). A sink is for one
     /// client.
     pub fn tape(mut self, tape: Arc<dyn Sink>) -> Self {
         self.tape = Some(tape);

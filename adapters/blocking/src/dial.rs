@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use windlass_core::call::{TransportError, TransportErrorKind};
-use windlass_store::driver::is_out_of_descriptors;
+use windlass_driver::is_out_of_descriptors;
 
 use crate::control::Control;
 

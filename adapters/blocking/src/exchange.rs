@@ -15,7 +15,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout};
 use ureq::{Agent, ProxyProtocol, SendBody, Timeout};
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
-use windlass_store::driver::{KeptConnections, Proxy, TimeLimits};
+use windlass_driver::{KeptConnections, Proxy, TimeLimits};
 
 use crate::control::Control;
 use crate::forward::Tunnels;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::{Request, header};
 use windlass_core::call::{Interrupted, Payload, TransportErrorKind};
-use windlass_store::driver::{TimeLimits, Trust};
+use windlass_driver::{TimeLimits, Trust};
 
 use crate::control::Control;
 use crate::exchange::{Content, Exchanges, Upload, read_interrupted};
@@ -994,7 +994,7 @@ fn tls_without_data_does_not_keep_a_read() {
 }
 
 /// A proxy that tunnels what is for https and answers the rest itself; sends what it was asked.
-fn proxy(sender: std::sync::mpsc::Sender<String>) -> windlass_store::driver::Proxy {
+fn proxy(sender: std::sync::mpsc::Sender<String>) -> windlass_driver::Proxy {
     let url = server(move |_, mut stream| {
         loop {
             let asked = head(&mut stream);
@@ -1018,7 +1018,7 @@ fn proxy(sender: std::sync::mpsc::Sender<String>) -> windlass_store::driver::Pro
         }
     });
     let url = url.replace("http://", "http://user:p%40ss@");
-    windlass_store::driver::Proxy { url }
+    windlass_driver::Proxy { url }
 }
 
 /// `user:p@ss`
@@ -1101,7 +1101,7 @@ fn http_is_forwarded_by_a_proxy() {
 fn a_proxy_of_another_kind_is_not_passed_by() {
     let (base, heads) = listening();
     let url = "socks5://127.0.0.1:1".to_owned();
-    let socks = windlass_store::driver::Proxy { url };
+    let socks = windlass_driver::Proxy { url };
     let get = request("GET", &base, Payload::Empty);
     let result = exchanges(20_000).send(&get, None, Some(&socks), &Arc::default());
     assert!(matches!(result, Err(Interrupted::NotSent(_))));
@@ -1141,7 +1141,7 @@ fn a_failing_proxy_is_named() {
     for (scheme, url, expected, says) in table {
         let address = url.trim_start_matches("http://").to_owned();
         let url = url.replace("http://", "http://user:s3cret@");
-        let proxy = windlass_store::driver::Proxy { url };
+        let proxy = windlass_driver::Proxy { url };
         let target = format!("{scheme}://r.invalid/v2/");
         let get = request("GET", &target, Payload::Empty);
         let control = Arc::default();

@@ -54,4 +54,5 @@ mod wire;
 pub use client::{BuildError, Builder, Client};
 pub use request::Request;
 pub use windlass_core::{Config, Event, Failure, Reference, Report};
-pub use windlass_store::{Store, driver};
+pub use windlass_driver as driver;
+pub use windlass_store::Store;

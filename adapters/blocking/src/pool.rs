@@ -26,7 +26,7 @@ use windlass_core::tape::Taped;
 use windlass_core::{
     Done, Error, Event, Failure, Job, JobId, Output, Report, Task, TaskId, Time, transcript,
 };
-use windlass_store::driver::{Cancel, Observer};
+use windlass_driver::{Cancel, Observer};
 
 use crate::control::Control;
 use crate::transfer::Context;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use windlass_core::reference::Repository;
 use windlass_core::{Failure, Platform, Platforms, Report};
+use windlass_driver::{Cancel, Observer, Order};
 use windlass_store::Store;
-use windlass_store::driver::{Cancel, Observer, Order};
 
 use crate::client::Client;
 

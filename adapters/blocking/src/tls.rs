@@ -9,7 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 use windlass_core::call::TransportError;
 #[cfg(feature = "native-roots")]
 use windlass_core::call::TransportErrorKind;
-use windlass_store::driver::Trust;
+use windlass_driver::Trust;
 
 use crate::client::BuildError;
 

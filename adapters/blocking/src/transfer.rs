@@ -17,8 +17,8 @@ use windlass_core::call::{
     Body, Interrupted, Keep, Payload, TransferId, TransportError, TransportErrorKind,
 };
 use windlass_core::{Call, Done, Job, Origin, TaskId};
-use windlass_store::driver::{Credentials, Observer, Proxy, Route, find_credentials};
-use windlass_store::{Incoming, OutgoingReader, Stores};
+use windlass_driver::{Credentials, Observer, Proxy, Route, find_credentials};
+use windlass_driver::{Incoming, OutgoingReader, Stores};
 
 use crate::control::Control;
 use crate::exchange::{Content, Exchanges, Inflow, Upload, read_interrupted};

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use windlass_core::tape::Sink;
 use windlass_core::{Config, Descriptor, Failure, Platforms, Reference, Report, StoreError};
-pub(crate) use windlass_store::driver::{Cancel, Endpoint as End};
-use windlass_store::driver::{Credentials, Observer, Order, Route, TimeLimits, Trust};
+pub(crate) use windlass_driver::{Cancel, Endpoint as End};
+use windlass_driver::{Credentials, Observer, Order, Route, TimeLimits, Trust};
 use windlass_store::{Layout, Store};
 
 use crate::new_layout::NewLayout;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use windlass_core::call::TransferId;
 use windlass_core::{Digest, Event, TaskId};
-use windlass_store::driver::Observer;
+use windlass_driver::Observer;
 
 use crate::printer::{Chatter, Printer};
 

@@ -20,8 +20,8 @@ use serde_json::value::RawValue;
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::reference::Repository;
 use windlass_core::{Origin, Registry, Scheme};
-use windlass_store::driver::Credentials;
-use windlass_store::read_file;
+use windlass_driver::Credentials;
+use windlass_driver::read_file;
 
 use crate::{VariableError, set};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::reference::Repository;
 use windlass_core::{Origin, Registry};
-use windlass_store::driver::Credentials;
+use windlass_driver::Credentials;
 
 /// A user name and password for named registries. For every other registry somebody else is asked:
 /// what was typed for one registry must not reach another.

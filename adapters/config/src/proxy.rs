@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use windlass_core::{Origin, Scheme};
-use windlass_store::driver::{Proxy, Route};
+use windlass_driver::{Proxy, Route};
 
 use crate::{VariableError, set};
 

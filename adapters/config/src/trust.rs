@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use windlass_store::driver::Trust;
-use windlass_store::read_file;
+use windlass_driver::Trust;
+use windlass_driver::read_file;
 
 use crate::{VariableError, set};
 

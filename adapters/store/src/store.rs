@@ -139,7 +139,6 @@ impl InUse {
 
 /// What came of [`Store::begin`].
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Begun {
     /// The blob is there.
     Complete,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use windlass_cli::{Driver, Setup};
 use windlass_core::{Failure, Report};
-use windlass_store::driver::{Cancel, Observer, Order};
+use windlass_driver::{Cancel, Observer, Order};
 
 fn main() -> ExitCode {
     windlass_cli::run(connect)

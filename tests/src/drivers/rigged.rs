@@ -209,7 +209,7 @@ impl Rigged {
                     state: Arc::clone(&self.state),
                 })))
             }
-            other @ (Begun::Complete | Begun::Busy { .. } | _) => Ok(other),
+            other @ (Begun::Complete | Begun::Busy { .. }) => Ok(other),
         }
     }
 }

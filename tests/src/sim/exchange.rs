@@ -13,7 +13,7 @@ use windlass_core::Digest;
 use windlass_core::call::{
     Call, Done, Interrupted, Keep, Payload, Receive, TransportError, TransportErrorKind,
 };
-use windlass_store::Incoming;
+use windlass_driver::Incoming;
 use windlass_testbed::{Answer, Request};
 
 use super::choose::List;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use windlass_core::call::Done;
 use windlass_core::credential::{CredentialAnswer, CredentialCall, Secret};
 use windlass_core::{StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreOp};
-use windlass_store::Stores;
+use windlass_driver::Stores;
 
 use super::fault::Fault;
 use super::plan::Access;

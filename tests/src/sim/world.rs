@@ -13,7 +13,8 @@ use windlass_core::tape::{Sink, Taped};
 use windlass_core::{
     Event, Failure, Job, JobId, Output, Report, StoreId, TaskId, Time, transcript,
 };
-use windlass_store::{Store, Stores};
+use windlass_driver::Stores;
+use windlass_store::Store;
 use windlass_testbed::{Model, Request};
 
 use super::asked::asked;

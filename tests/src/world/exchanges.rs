@@ -8,7 +8,7 @@ use windlass_core::Time;
 use windlass_core::call::{
     Call, Done, Interrupted, Keep, Payload, TransportError, TransportErrorKind,
 };
-use windlass_store::Incoming;
+use windlass_driver::Incoming;
 use windlass_testbed::{Answer, Request};
 
 use super::World;

@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use windlass_core::call::TransportErrorKind;
 use windlass_core::{Error, ErrorKind, Event, Registry};
-use windlass_store::driver::Trust;
+use windlass_driver::Trust;
 use windlass_testbed::{
     Auth, Basic, Bearer, Delivery, Image, Model, Options, Server, Storage, User, image, image_for,
     index,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use windlass_core::{Error, Event};
-use windlass_store::driver::Cancel;
+use windlass_driver::Cancel;
 use windlass_testbed::{Answer, Delivery, Image, Model, Options, Request, Server, image};
 use windlass_tests::drivers::{
     Ask, Blocking, Driver, Faults, Rigged, Setup, Shelf, Tokio, Watch, ask_async, async_client,

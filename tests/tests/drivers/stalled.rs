@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use windlass_core::call::TransportErrorKind;
 use windlass_core::{Error, Event, Failure};
-use windlass_store::driver::Cancel;
+use windlass_driver::Cancel;
 use windlass_testbed::{Answer, Delivery, Image, Model, Options, Request, Server, image};
 use windlass_tests::drivers::{
     Ask, Blocking, Driver, Faults, Setup, Shelf, Watch, gets_blob, puts_blob, serve,

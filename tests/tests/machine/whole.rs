@@ -8,7 +8,7 @@ use windlass_core::call::{TransportError, TransportErrorKind};
 use windlass_core::credential::CredentialAnswer;
 use windlass_core::http::Response;
 use windlass_core::{Config, Event, Failure, Job, Output, Platforms, Report, Session, Task, Time};
-use windlass_store::{Stores, exchange};
+use windlass_driver::{Stores, exchange};
 use windlass_testbed::{Answer, Image, Model, Options, Request, image};
 use windlass_tests::world::Memory;
 use windlass_tests::world::scenes::{digest, fill, reference};

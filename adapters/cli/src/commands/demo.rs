@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use windlass_core::{Algorithm, Digest, Event, Platforms, Reference, TaskId};
-use windlass_store::driver::{Anonymous, Direct, Observer, Trust};
+use windlass_driver::{Anonymous, Direct, Observer, Trust};
 
 use super::Context;
 use crate::args::Demo;

@@ -21,8 +21,8 @@ use windlass_core::config::InFlight;
 use windlass_core::credential::Secret;
 use windlass_core::tape::Sink;
 use windlass_core::{Config, Error, Failure, Registry, Report};
-use windlass_store::TapeFile;
-use windlass_store::driver::{Credentials, TimeLimits};
+use windlass_driver::TapeFile;
+use windlass_driver::{Credentials, TimeLimits};
 
 use crate::args::{Args, Command, Common};
 use crate::client::{self, Cancel, Client, Connect, End, Setup, Wanted};

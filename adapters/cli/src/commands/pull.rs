@@ -1,7 +1,7 @@
 //! `windlass pull`: an image from a registry into a layout, for this machine's containers.
 
 use windlass_core::Platforms;
-use windlass_store::driver::host_platform;
+use windlass_driver::host_platform;
 
 use super::Context;
 use crate::args::Pull;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use windlass_core::tape::{ReplayError, replay};
-use windlass_store::read_file;
+use windlass_driver::read_file;
 
 use super::Context;
 use crate::args::Replay;

@@ -61,7 +61,7 @@ use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
 use self::check::Found;
 pub use self::gc::Collected;
 pub use self::spool::Spool;
-pub(crate) use self::sys::kind as kind_of;
+pub use self::sys::kind as error_kind;
 pub use self::verify::Verified;
 use crate::store::{Begun, InUse, Store};
 

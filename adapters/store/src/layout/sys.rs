@@ -21,8 +21,8 @@ pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> StoreError {
     StoreError::new(kind(error), format!("{what} {}: {error}", path.display()))
 }
 
-/// Sorts what the system said. `raw_os_error` first: std has no kind of its own for some.
-pub(crate) fn kind(error: &io::Error) -> StoreErrorKind {
+/// The kind of store error that an error of the system is: the same for every store on a file system.
+pub fn kind(error: &io::Error) -> StoreErrorKind {
     match Errno::from_io_error(error) {
         Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => StoreErrorKind::Full,
         Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => StoreErrorKind::Denied,

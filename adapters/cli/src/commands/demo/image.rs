@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
 use windlass_core::{Algorithm, Descriptor, Digest, Error, Hashing, StoreError, StoreErrorKind};
-use windlass_store::driver::host_platform;
+use windlass_driver::host_platform;
 use windlass_store::{Begun, Store};
 
 use crate::exit::Problem;
@@ -91,7 +91,7 @@ fn store_layer(store: &dyn Store, layer: &mut File, digest: &Digest) -> Result<u
     let mut partial = match store.begin(digest, size)? {
         Begun::Ours(partial) => partial,
         Begun::Complete => return Ok(size),
-        Begun::Busy { .. } | _ => {
+        Begun::Busy { .. } => {
             let detail = "the new layer: another process is writing it";
             return Err(StoreError::new(StoreErrorKind::Io, detail));
         }

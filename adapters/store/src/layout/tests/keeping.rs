@@ -1,11 +1,8 @@
 //! What is removed, what stays, and what is found damaged.
 
-use std::fs::File;
-use windlass_core::StoreAnswer;
-
 use super::*;
-use crate::Stores;
 use crate::layout::Collected;
+use std::fs::File;
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -155,16 +152,9 @@ fn gc_keeps_what_a_running_task_relies_on() {
     store(&layout, b"forgotten");
     age(&layout, Duration::from_secs(10));
     let other = Layout::open(layout.path()).expect("as another process has it");
-    let shared: Arc<dyn Store> = Arc::new(other.clone());
-    let stores = Stores::default();
-    let id = stores.add(&shared);
-    let begin = windlass_core::StoreOp::Begin {
-        digest: sha256(b"found"),
-        size: 5,
-        private: false,
-    };
-    let begun = stores.step(id, &begin);
-    assert!(matches!(begun, Ok(StoreAnswer::Complete)), "{begun:?}");
+    let in_use = other.in_use().expect("it can be noted");
+    let begun = other.begin(&sha256(b"found"), 5);
+    assert!(matches!(begun, Ok(Begun::Complete)), "{begun:?}");
     store(&other, b"written");
     let held = ours(&other, &sha256(b"under way"), 9);
 
@@ -175,7 +165,7 @@ fn gc_keeps_what_a_running_task_relies_on() {
     assert_eq!(collected.partials, 0, "a partial that is held stays");
     drop(held);
     // The task is over and has named nothing.
-    stores.forget(id);
+    drop(in_use);
     assert_eq!(gc(&layout).blobs, 2);
 }
 

@@ -10,7 +10,7 @@ use windlass_core::call::{
 };
 use windlass_core::{Digest, StoreError, StoreErrorKind, StoreId};
 
-use crate::pace::{Floor, Pace};
+use crate::stall::{Floor, Pace};
 use crate::stores::{Lease, Stores};
 
 /// A response's body on its way into a store, or into the call that collects it. Dropped without
@@ -193,10 +193,9 @@ fn open(
 #[cfg(test)]
 mod tests {
     use windlass_core::{Algorithm, StoreOp};
+    use windlass_store::{Layout, Store};
 
     use super::*;
-    use crate::layout::Layout;
-    use crate::store::Store;
 
     struct World {
         stores: Stores,

@@ -13,9 +13,9 @@ use windlass_core::call::{Body, Done, Outgoing, Source};
 use windlass_core::{
     Digest, Hashing, StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp,
 };
+use windlass_store::{Begun, InUse, Partial, Store};
 
 use crate::outgoing::OutgoingReader;
-use crate::store::{Begun, InUse, Partial, Store};
 
 /// How much is read at once to be hashed or copied: enough that the system calls cost nothing
 /// beside the hash, small enough for any stack of workers.

@@ -1,7 +1,4 @@
-//! What the blocking and the async client have in common: how they are asked, watched, cancelled,
-//! given credentials, time limits, trust and proxies.
-
-mod route;
+//! What is asked of a client, and what a client is set up with.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,11 +13,8 @@ use windlass_core::{
     Copy, Done, Error, Event, Failure, Origin, Place, Platform, Platforms, Reference, Registry,
     StoreErrorKind, StoreId, Task, TaskId, Time,
 };
+use windlass_store::{Layout, Store};
 
-pub use self::route::{Direct, Proxy, Route};
-pub use crate::kept::KeptConnections;
-use crate::layout::Layout;
-use crate::store::Store;
 use crate::stores::Stores;
 
 /// Watches a call. Called from worker threads; must be quick and must not call the client. A call is
@@ -75,7 +69,7 @@ pub fn find_credentials(credentials: &dyn Credentials, call: CredentialCall) -> 
 
 /// For drivers: whether a connection failed only because no file descriptor was left for it.
 pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
-    crate::layout::kind_of(error) == StoreErrorKind::Descriptors
+    windlass_store::error_kind(error) == StoreErrorKind::Descriptors
 }
 
 /// No credentials at all.

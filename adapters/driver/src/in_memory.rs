@@ -28,11 +28,11 @@ use crate::stores::Stores;
 /// # use std::sync::Arc;
 /// # use windlass_core::{Config, Job, Output, Session, Task, Time, transcript};
 /// # use windlass_core::http::Response;
-/// # use windlass_store::Stores;
+/// # use windlass_driver::Stores;
 /// # let mut session = Session::new(Config::default(), 1);
 /// # session.start(Task::resolve("reg.example/app:v1".parse()?));
 /// # let Output::Job(Job::Http(call)) = session.poll(Time::ZERO) else { panic!() };
-/// let done = windlass_store::exchange(&Arc::new(Stores::default()), call, |request| {
+/// let done = windlass_driver::exchange(&Arc::new(Stores::default()), call, |request| {
 ///     assert_eq!(request.uri(), "https://reg.example/v2/app/manifests/v1");
 ///     Ok(Response::builder().status(404).body("").expect("it is valid"))
 /// });

@@ -1,9 +1,12 @@
 //! Steps against real layouts, and partials between two steps.
 
+use std::fs::File;
+use std::time::{Duration, SystemTime};
+
 use windlass_core::{Algorithm, Descriptor};
+use windlass_store::Layout;
 
 use super::*;
-use crate::layout::Layout;
 
 struct World {
     stores: Stores,
@@ -252,4 +255,31 @@ fn a_late_partial_never_replaces_a_newer_one() {
     let load = StoreOp::Load { digest, limit: 5 };
     let loaded = world.step(&load);
     assert!(matches!(loaded, Ok(StoreAnswer::Loaded(bytes)) if bytes == b"hello"));
+}
+
+/// A step that calls a blob complete notes the use first, or `gc` would remove the blob under the task.
+#[test]
+fn a_store_is_in_use_from_the_first_blob_until_it_is_forgotten() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let layout = Layout::open_or_create(dir.path()).expect("a layout");
+    let digest = sha256(b"found");
+    layout.put(&digest, b"found").expect("put");
+    let path = dir.path().join("blobs/sha256").join(digest.encoded());
+    let earlier = SystemTime::now() - Duration::from_secs(10);
+    let file = File::open(path).expect("open");
+    file.set_modified(earlier).expect("set the time");
+
+    let world = world();
+    let store: Arc<dyn Store> = Arc::new(layout.clone());
+    let id = world.stores.add(&store);
+    let begin = StoreOp::Begin {
+        digest,
+        size: 5,
+        private: false,
+    };
+    let begun = world.stores.step(id, &begin);
+    assert!(matches!(begun, Ok(StoreAnswer::Complete)), "{begun:?}");
+    assert_eq!(layout.gc().expect("gc").blobs, 0);
+    world.stores.forget(id);
+    assert_eq!(layout.gc().expect("gc").blobs, 1);
 }

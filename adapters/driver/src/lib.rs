@@ -1,0 +1,36 @@
+//! What the blocking and the async client of windlass share.
+//!
+//! - [`Order`], [`Endpoint`]: what is asked of a client.
+//! - [`Observer`], [`Cancel`]: a call is watched and cancelled.
+//! - [`Credentials`], [`Trust`], [`Route`], [`TimeLimits`]: what a client is set up with.
+//! - [`Stores`]: the stores that a session refers to, and the partials that it holds open.
+//! - [`Incoming`], [`OutgoingReader`]: bodies on their way into and out of a store.
+//! - [`exchange`]: an exchange against a function instead of a connection, for tests.
+//! - [`TapeFile`]: a file that a session is recorded in.
+//! - [`read_file`]: a file that the user named, read within bounds.
+//!
+//! Must not know how HTTP is spoken, nor when a job runs: that is what a driver is for.
+
+mod file;
+mod in_memory;
+mod incoming;
+mod kept;
+mod outgoing;
+mod proxy;
+mod request;
+mod stall;
+mod stores;
+mod tape;
+
+pub use file::read_file;
+pub use in_memory::exchange;
+pub use incoming::Incoming;
+pub use kept::KeptConnections;
+pub use outgoing::{Failure, OutgoingReader};
+pub use proxy::{Direct, Proxy, Route};
+pub use request::{
+    Anonymous, Cancel, Credentials, Endpoint, Listening, Observer, Order, TimeLimits, Trust, Using,
+    find_credentials, host_platform, is_out_of_descriptors,
+};
+pub use stores::Stores;
+pub use tape::TapeFile;
