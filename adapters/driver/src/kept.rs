@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use windlass_core::StoreErrorKind;
+
 /// How long it is remembered that a kept connection broke. A server that closes connections without a
 /// word does so each time; one that was restarted costs a few handshakes more.
 const DOUBTFUL: Duration = Duration::from_secs(300);
@@ -38,6 +40,11 @@ impl KeptConnections {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// For drivers: whether a connection failed only because no file descriptor was left for it.
+pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    windlass_store::error_kind(error) == StoreErrorKind::Descriptors
 }
 
 #[cfg(test)]

@@ -11,26 +11,33 @@
 //!
 //! Must not know how HTTP is spoken, nor when a job runs: that is what a driver is for.
 
+mod cancel;
+mod credentials;
 mod file;
 mod in_memory;
 mod incoming;
 mod kept;
+mod limits;
+mod observer;
 mod outgoing;
 mod proxy;
 mod request;
 mod stall;
 mod stores;
 mod tape;
+mod tls;
 
+pub use cancel::{Cancel, Listening};
+pub use credentials::{Anonymous, Credentials, find_credentials};
 pub use file::read_file;
 pub use in_memory::exchange;
 pub use incoming::Incoming;
-pub use kept::KeptConnections;
+pub use kept::{KeptConnections, is_out_of_descriptors};
+pub use limits::TimeLimits;
+pub use observer::Observer;
 pub use outgoing::{Failure, OutgoingReader};
 pub use proxy::{Direct, Proxy, Route};
-pub use request::{
-    Anonymous, Cancel, Credentials, Endpoint, Listening, Observer, Order, TimeLimits, Trust, Using,
-    find_credentials, host_platform, is_out_of_descriptors,
-};
+pub use request::{Endpoint, Order, Using, host_platform};
 pub use stores::Stores;
 pub use tape::TapeFile;
+pub use tls::Trust;

@@ -1,187 +1,15 @@
-//! What is asked of a client, and what a client is set up with.
+//! What is asked of a client.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use windlass_core::call::TransferId;
-use windlass_core::credential::{CredentialAnswer, CredentialCall};
 use windlass_core::reference::Repository;
 use windlass_core::{
-    Copy, Done, Error, Event, Failure, Origin, Place, Platform, Platforms, Reference, Registry,
-    StoreErrorKind, StoreId, Task, TaskId, Time,
+    Copy, Error, Failure, Place, Platform, Platforms, Reference, StoreId, Task, Time,
 };
 use windlass_store::{Layout, Store};
 
 use crate::stores::Stores;
-
-/// Watches a call. Called from worker threads; must be quick and must not call the client. A call is
-/// one task, unless the async client had to begin it again.
-pub trait Observer: Send + Sync {
-    /// Something happened.
-    fn event(&self, task: TaskId, event: &Event);
-
-    /// A transfer has moved: so many bytes of its blob are now on the other side. May go back when
-    /// a transfer starts over.
-    fn bytes(&self, transfer: TransferId, position: u64) {
-        let _ = (transfer, position);
-    }
-
-    /// A line of the live transcript: requests, answers and events, without secrets. A tape of the
-    /// session replays to the same lines.
-    fn trace(&self, line: &str) {
-        let _ = line;
-    }
-
-    /// Whether [`trace`](Self::trace) is wanted at all.
-    fn traces(&self) -> bool {
-        false
-    }
-}
-
-/// Finds credentials. Asked once per registry and repository; may block.
-pub trait Credentials: Send + Sync + fmt::Debug {
-    /// The credential for `repository` of `registry`; `recipient` is who will get to see it.
-    fn find(
-        &self,
-        registry: &Registry,
-        repository: Option<&Repository>,
-        recipient: &Origin,
-    ) -> CredentialAnswer;
-
-    /// Where the credentials for a registry are from, for people: a file, an option.
-    fn source(&self, _registry: &Registry, _repository: Option<&Repository>) -> Option<String> {
-        None
-    }
-}
-
-/// For drivers: asks, and takes a panic for a source that failed. Lost, the question would be asked
-/// again and again.
-pub fn find_credentials(credentials: &dyn Credentials, call: CredentialCall) -> Done {
-    let find = || credentials.find(call.registry(), call.repository(), call.recipient());
-    let found = catch_unwind(AssertUnwindSafe(find));
-    let failed = |_| CredentialAnswer::Failed("the source of credentials panicked".into());
-    let answer = found.unwrap_or_else(failed);
-    call.finish(answer)
-}
-
-/// For drivers: whether a connection failed only because no file descriptor was left for it.
-pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
-    windlass_store::error_kind(error) == StoreErrorKind::Descriptors
-}
-
-/// No credentials at all.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Anonymous;
-
-impl Credentials for Anonymous {
-    fn find(&self, _: &Registry, _: Option<&Repository>, _: &Origin) -> CredentialAnswer {
-        CredentialAnswer::None
-    }
-}
-
-/// How long may pass without anything happening. There is no limit on a whole transfer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct TimeLimits {
-    /// Until a connection stands, TLS included.
-    pub connect: Duration,
-    /// Between two chunks of a body, in either direction.
-    pub idle: Duration,
-    /// From the last byte of a request to the first of its answer. Long, because registries hash
-    /// and move a blob before they answer the PUT that ends it.
-    pub answer: Duration,
-}
-
-impl Default for TimeLimits {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(30),
-            idle: Duration::from_secs(60),
-            answer: Duration::from_secs(600),
-        }
-    }
-}
-
-/// Which certificate authorities are trusted.
-#[derive(Clone, Debug, Default)]
-pub struct Trust {
-    /// Certificates in DER form. `None`: those of the system.
-    pub roots: Option<Arc<Vec<Vec<u8>>>>,
-    /// Certificates in DER form that are trusted beside them.
-    pub extra: Vec<Vec<u8>>,
-}
-
-/// Ends calls early. Clones share one state; one of them can serve any number of calls.
-#[derive(Clone, Default)]
-pub struct Cancel(Arc<Mutex<Cancelling>>);
-
-#[derive(Default)]
-struct Cancelling {
-    cancelled: bool,
-    next: u64,
-    listeners: BTreeMap<u64, Box<dyn Fn() + Send + Sync>>,
-}
-
-impl Cancel {
-    /// A handle that is not cancelled yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Ends every call that was given this handle, and those that will be. They return within a
-    /// second.
-    pub fn cancel(&self) {
-        let mut state = self.lock();
-        state.cancelled = true;
-        // Under the lock: a call that has returned hears nothing any more.
-        for listener in state.listeners.values() {
-            listener();
-        }
-    }
-
-    /// Whether [`cancel`](Self::cancel) was called.
-    pub fn is_cancelled(&self) -> bool {
-        self.lock().cancelled
-    }
-
-    /// For drivers: calls `listener` when it is cancelled, at once if it is already, until the
-    /// answer is dropped. The listener must not use this handle.
-    pub fn on_cancel(&self, listener: impl Fn() + Send + Sync + 'static) -> Listening {
-        let mut state = self.lock();
-        if state.cancelled {
-            listener();
-        }
-        let key = state.next;
-        state.next += 1;
-        state.listeners.insert(key, Box::new(listener));
-        Listening(self.clone(), key)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Cancelling> {
-        // A listener that panicked leaves nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for Cancel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Cancel").field(&self.is_cancelled()).finish()
-    }
-}
-
-/// Ends [`Cancel::on_cancel`] when it is dropped.
-#[derive(Debug)]
-#[must_use = "the listener hears nothing once this is dropped"]
-pub struct Listening(Cancel, u64);
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.0.lock().listeners.remove(&self.1);
-    }
-}
 
 /// Where an image is or goes.
 #[derive(Clone, Debug)]
@@ -427,31 +255,7 @@ fn temporary_spool() -> Result<Option<Arc<dyn Store>>, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
-
-    #[test]
-    fn cancelling_is_heard_once_by_those_that_listen() {
-        let heard = Arc::new(AtomicUsize::new(0));
-        let count = || {
-            let heard = Arc::clone(&heard);
-            move || {
-                heard.fetch_add(1, Ordering::SeqCst);
-            }
-        };
-        let cancel = Cancel::new();
-        let early = cancel.on_cancel(count());
-        drop(cancel.on_cancel(count()));
-        assert!(!cancel.is_cancelled());
-        let other = cancel.clone();
-        other.cancel();
-        assert!(cancel.is_cancelled());
-        assert_eq!(heard.load(Ordering::SeqCst), 1);
-        let late = cancel.on_cancel(count());
-        assert_eq!(heard.load(Ordering::SeqCst), 2);
-        drop((early, late));
-    }
 
     #[test]
     fn the_host_platform_is_linux() {

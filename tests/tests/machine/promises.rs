@@ -10,6 +10,7 @@ fn each_promise_names_tests_that_exist() {
     let read = |path: &Path| fs::read_to_string(path).expect("a text");
     let page = read(&root.join("adapters/store/PROMISES.md"));
     let folders = [
+        "adapters/driver",
         "adapters/store",
         "adapters/cli/tests",
         "tests/src",

@@ -1,0 +1,12 @@
+//! Which certificate authorities are trusted.
+
+use std::sync::Arc;
+
+/// Which certificate authorities are trusted.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Certificates in DER form. `None`: those of the system.
+    pub roots: Option<Arc<Vec<Vec<u8>>>>,
+    /// Certificates in DER form that are trusted beside them.
+    pub extra: Vec<Vec<u8>>,
+}
