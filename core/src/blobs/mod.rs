@@ -371,8 +371,8 @@ impl Session {
             (Phase::Sending { spooled: None }, Outcome::Opened(session)) => {
                 self.spool(key, Some(session));
             }
-            (Phase::Sending { spooled }, Outcome::Sent) => {
-                let how = How::Moved(work.size);
+            (Phase::Sending { spooled }, Outcome::Sent { bytes }) => {
+                let how = How::Moved(bytes);
                 self.sent(key, spooled, how);
             }
             (Phase::Sending { spooled }, Outcome::Present { .. }) => {

@@ -76,6 +76,7 @@ impl Session {
             head,
             form: Form::Put,
             restarts: 0,
+            sent: 0,
         };
         self.exchange(key, Operation::BlobPut(op), waiter);
     }

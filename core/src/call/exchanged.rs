@@ -17,6 +17,8 @@ pub(crate) struct Exchanged {
     pub(crate) status: Option<StatusCode>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Received,
+    /// How many bytes of a blob went out, in all tries that the driver made of the request.
+    pub(crate) sent: u64,
     /// A breach of the rules by the peer that made the rest of the body worthless.
     pub(crate) flaw: Option<Flaw>,
     pub(crate) interrupted: Option<Interrupted>,

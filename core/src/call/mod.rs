@@ -29,7 +29,7 @@ use crate::header::ContentRange;
 use crate::registry::Origin;
 use crate::store::{StoreAnswer, StoreCall, StoreError, StoreId};
 
-use self::echo::Sent;
+use self::echo::Sent as SentSecrets;
 pub(crate) use self::exchanged::{Exchanged, Flaw, Received, content_length};
 pub use self::outgoing::{Body, Outgoing, Payload, Source};
 pub use self::transport::{Interrupted, TransportError, TransportErrorKind};
@@ -149,6 +149,7 @@ pub struct Call {
     proxy_login: Option<Secret>,
     /// For a blob on its way out: the digest it must have.
     outgoing: Option<Digest>,
+    sent: outgoing::Sent,
     /// A blob that must be in a store before the request is sent.
     stored: Option<(StoreId, Digest)>,
     expect: Expect,
@@ -202,6 +203,7 @@ impl Call {
             request,
             proxy_login: None,
             outgoing: None,
+            sent: outgoing::Sent::default(),
             stored: None,
             expect,
             limit: error_limit,
@@ -256,7 +258,8 @@ impl Call {
         };
         let digest = self.outgoing.clone()?;
         let algorithm = digest.algorithm()?;
-        Some(Outgoing::new(digest, algorithm, body.len))
+        let sent = self.sent.clone();
+        Some(Outgoing::new(digest, algorithm, body.len, sent))
     }
 
     /// Takes the response's head and says what to do with its body.
@@ -264,7 +267,7 @@ impl Call {
         let (parts, ()) = head.into_parts();
         self.status = Some(parts.status);
         self.headers = crate::header::read(&parts.headers);
-        let sent = Sent::new(&self.request, self.proxy_login.as_ref());
+        let sent = SentSecrets::new(&self.request, self.proxy_login.as_ref());
         sent.clean_headers(&mut self.headers);
         let receive = match core::mem::replace(&mut self.expect, Expect::Head) {
             Expect::Blob {
@@ -333,10 +336,11 @@ impl Call {
             status: self.status,
             headers: self.headers,
             body: self.body,
+            sent: self.sent.bytes(),
             flaw: self.flaw,
             interrupted: end.err(),
         };
-        Sent::new(&self.request, self.proxy_login.as_ref()).clean_body(&mut exchanged);
+        SentSecrets::new(&self.request, self.proxy_login.as_ref()).clean_body(&mut exchanged);
         Done::new(self.id, Outcome::Http(Box::new(exchanged)))
     }
 

@@ -5,6 +5,7 @@
 
 use alloc::sync::Arc;
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::transport::Interrupted;
 use crate::digest::{Algorithm, Digest};
@@ -67,6 +68,22 @@ pub struct Outgoing {
     algorithm: Algorithm,
     hashing: Option<Hashing>,
     len: u64,
+    released: u64,
+    sent: Sent,
+}
+
+/// Counts the bytes that all meters of one call released to be sent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sent(Arc<AtomicU64>);
+
+impl Sent {
+    fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Outgoing {
@@ -74,12 +91,14 @@ impl Outgoing {
     pub const HELD_BACK: u64 = 64 * 1024;
 
     /// For `len` bytes that must have this digest.
-    pub(super) fn new(digest: Digest, algorithm: Algorithm, len: u64) -> Self {
+    pub(super) fn new(digest: Digest, algorithm: Algorithm, len: u64, sent: Sent) -> Self {
         Self {
             digest,
             algorithm,
             hashing: Some(Hashing::new(algorithm)),
             len,
+            released: 0,
+            sent,
         }
     }
 
@@ -101,16 +120,23 @@ impl Outgoing {
         hashing.update(bytes);
         if hashing.len() < self.len {
             let releasable = self.len.saturating_sub(Self::HELD_BACK);
-            return Ok(hashing.len().min(releasable));
+            let upto = hashing.len().min(releasable);
+            return Ok(self.release(upto));
         }
         let found = self.hashing.take().map(Hashing::digest);
         if found.as_ref() == Some(&self.digest) {
             // A later call can only be for no bytes.
             self.hashing = None;
-            Ok(self.len)
+            Ok(self.release(self.len))
         } else {
             Err(Interrupted::Damaged { found })
         }
+    }
+
+    fn release(&mut self, upto: u64) -> u64 {
+        self.sent.add(upto - self.released);
+        self.released = upto;
+        upto
     }
 
     /// How many bytes the blob has in all.

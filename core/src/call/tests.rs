@@ -296,7 +296,8 @@ fn a_meter_releases_all_but_the_end() {
     let held = usize::try_from(Outgoing::HELD_BACK).expect("it is small");
     let content = vec![7; held + 10];
     let len = content.len() as u64;
-    let meter = |digest| Outgoing::new(digest, Algorithm::Sha256, len);
+    let sent = outgoing::Sent::default();
+    let meter = |digest| Outgoing::new(digest, Algorithm::Sha256, len, sent.clone());
     let ours = Digest::of(Algorithm::Sha256, &content);
     let other = Digest::of(Algorithm::Sha256, b"x");
 
@@ -306,16 +307,19 @@ fn a_meter_releases_all_but_the_end() {
     assert_eq!(good.hash(&content[20..]), Ok(len));
     let damaged = |found| Err(Interrupted::Damaged { found });
     assert_eq!(good.hash(b"x"), damaged(None), "it is over");
+    assert_eq!(sent.bytes(), len);
 
     let mut bad = meter(other);
     assert_eq!(bad.hash(&content[..20]), Ok(10));
     assert_eq!(bad.hash(&content[20..]), damaged(Some(ours.clone())));
+    assert_eq!(sent.bytes(), len + 10, "of all meters of one call");
 
     let mut long = meter(ours);
     assert_eq!(long.hash(&content), Ok(len));
     let mut long = meter(Digest::of(Algorithm::Sha256, b"x"));
     assert_eq!(long.hash(&vec![7; held + 11]), damaged(None));
-    let empty = Outgoing::new(Digest::of(Algorithm::Sha256, b""), Algorithm::Sha256, 0);
+    let nothing = Digest::of(Algorithm::Sha256, b"");
+    let empty = Outgoing::new(nothing, Algorithm::Sha256, 0, sent);
     assert!(empty.is_empty());
 }
 

@@ -261,6 +261,7 @@ mod tests {
                 bytes: body.to_vec(),
                 cut: false,
             },
+            sent: 0,
             flaw: None,
             interrupted: None,
         }

@@ -39,6 +39,7 @@ impl Exchanges {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
+        exchange.op.has_sent(exchanged.sent);
         let draft = exchange.op.draft();
         let url = exchange.hop.clone().unwrap_or(draft.url);
         let line = line(&draft.method, &url);

@@ -45,6 +45,8 @@ pub(crate) struct BlobPut {
     pub(crate) form: Form,
     /// How often the upload was begun anew.
     pub(crate) restarts: u8,
+    /// How many bytes of the blob were sent, in all tries.
+    pub(crate) sent: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -263,6 +265,10 @@ impl BlobPut {
             return self.start();
         };
         if answer.has_blob(&self.digest) {
+            if session.is_none() && self.sent >= self.size.max(1) {
+                // The answer to its last byte was lost, not the blob.
+                return Verdict::Done(Outcome::Sent { bytes: self.sent });
+            }
             return Verdict::Done(Outcome::Present { unused: session });
         }
         self.not_there(session)
@@ -320,7 +326,7 @@ impl BlobPut {
                     self.digest
                 )));
             }
-            return Verdict::Done(Outcome::Sent);
+            return Verdict::Done(Outcome::Sent { bytes: self.sent });
         }
         if self.takes_no_body(answer) {
             self.do_patch();

@@ -293,8 +293,8 @@ pub(crate) enum Outcome {
     Mounted,
     /// An upload session was opened instead of a mount.
     Opened(Url),
-    /// The blob was sent.
-    Sent,
+    /// The blob was sent. Several tries can have sent more bytes than it has.
+    Sent { bytes: u64 },
     /// The manifest was taken; whether the registry lists it with what refers to its subject, if it has
     /// one.
     Put { listed: bool },
@@ -321,6 +321,21 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    /// Notes how many bytes of its blob a request sent, whatever came of it.
+    pub(crate) const fn has_sent(&mut self, bytes: u64) {
+        match self {
+            Self::BlobPut(op) => op.sent = op.sent.saturating_add(bytes),
+            Self::BlobGet(_)
+            | Self::BlobHead(_)
+            | Self::ManifestGet(_)
+            | Self::ManifestHead(_)
+            | Self::ManifestPut(_)
+            | Self::Ping(_)
+            | Self::Token(_)
+            | Self::UploadDelete(_) => {}
+        }
+    }
+
     pub(crate) fn draft(&self) -> Draft {
         match self {
             Self::BlobGet(op) => op.draft(),

@@ -41,6 +41,9 @@ pub(super) struct HttpForm {
     pub(super) headers: Vec<(String, Octets)>,
     #[serde(default, skip_serializing_if = "BodyForm::is_nothing")]
     pub(super) body: BodyForm,
+    /// Bytes of a blob that went out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) sent: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) flaw: Option<FlawForm>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,6 +76,11 @@ impl BodyForm {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
 const fn is_false(value: &bool) -> bool {
     !*value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+const fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// A hash under way: how many bytes, and their digest so far. The hash's own state would hold the last
@@ -231,6 +239,7 @@ impl From<&Exchanged> for HttpForm {
                 .map(|(name, value)| (name.to_string(), Octets::new(value.as_bytes())))
                 .collect(),
             body: (&exchanged.body).into(),
+            sent: exchanged.sent,
             flaw: exchanged.flaw.as_ref().map(Into::into),
             broken: exchanged.interrupted.as_ref().map(Into::into),
         }
@@ -255,6 +264,7 @@ impl HttpForm {
             status: status.map_err(|_| "a status that is none")?,
             headers,
             body: self.body.into_received()?,
+            sent: self.sent,
             flaw: self.flaw.map(Into::into),
             interrupted: self.broken.map(Into::into),
         })

@@ -17,6 +17,7 @@ fn put(stage: Stage) -> BlobPut {
         head: Head::Done,
         form: Form::Put,
         restarts: 0,
+        sent: 0,
     }
 }
 
@@ -60,8 +61,27 @@ fn shown(verdict: Verdict) -> String {
         Verdict::Next(_) => "another operation".into(),
         Verdict::Done(Outcome::Present { unused: None }) => "Present".into(),
         Verdict::Done(Outcome::Present { unused: Some(_) }) => "Present, delete".into(),
+        Verdict::Done(Outcome::Sent { .. }) => "Sent".into(),
         Verdict::Done(outcome) => format!("{outcome:?}"),
         Verdict::Failed(error) => format!("{:?}", error.kind()),
+    }
+}
+
+/// What is found after the answer to the last byte was lost was sent, and is counted.
+#[test]
+fn a_blob_that_is_there_after_a_lost_answer_was_sent() {
+    for (sent, found) in [
+        (0, "Done(Present { unused: None })"),
+        (4, "Done(Present { unused: None })"),
+        (5, "Done(Sent { bytes: 5 })"),
+        (9, "Done(Sent { bytes: 9 })"),
+    ] {
+        let mut op = put(session());
+        op.interrupted();
+        let mut op = Operation::BlobPut(op);
+        op.has_sent(sent);
+        let verdict = op.answer(answer(200, &[], b""));
+        assert_eq!(format!("{verdict:?}"), found);
     }
 }
 

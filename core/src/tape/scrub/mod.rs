@@ -221,6 +221,7 @@ impl Scrub {
             status: form.status,
             headers,
             body,
+            sent: form.sent,
             flaw: form.flaw.map(|flaw| self.flaw(flaw)),
             broken: form.broken.map(|broken| self.broken(broken)),
         }

@@ -406,6 +406,7 @@ fn what_drivers_and_stores_say() {
         status: None,
         headers: HeaderMap::new(),
         body: crate::call::Received::Nothing,
+        sent: 0,
         flaw,
         interrupted,
     };

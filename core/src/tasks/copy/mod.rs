@@ -319,7 +319,7 @@ impl Session {
             | Outcome::Present { .. }
             | Outcome::Mounted
             | Outcome::Opened(_)
-            | Outcome::Sent
+            | Outcome::Sent { .. }
             | Outcome::Outdated
             | Outcome::Granted(_) => unreachable!("no manifest asks for this"),
         }
