@@ -79,6 +79,12 @@ pub enum Error {
     /// The task was cancelled.
     #[error("cancelled")]
     Cancelled,
+    /// A defect in windlass. Only this task fails by it.
+    #[error("a defect in windlass: {what}; please report it")]
+    Internal {
+        /// What cannot be, but is.
+        what: String,
+    },
 }
 
 /// How often it was tried, for people.
@@ -116,23 +122,33 @@ pub enum ErrorKind {
     Temporary,
     /// Cancelled by the caller.
     Cancelled,
+    /// A defect in windlass.
+    Internal,
 }
 
 impl ErrorKind {
     /// Which error to show first of several: lower is more telling.
     pub(crate) const fn rank(self) -> u8 {
         match self {
-            Self::Mismatch => 0,
-            Self::Auth => 1,
-            Self::NotFound => 2,
-            Self::Refused => 3,
-            Self::Temporary => 4,
-            Self::Cancelled => 5,
+            Self::Mismatch => 1,
+            Self::Auth => 2,
+            Self::NotFound => 3,
+            Self::Refused => 4,
+            Self::Temporary => 5,
+            Self::Cancelled => 6,
+            // Other errors may only follow from it.
+            Self::Internal => 0,
         }
     }
 }
 
 impl Error {
+    pub(crate) fn internal(what: &str) -> Self {
+        Self::Internal {
+            what: crate::shown::escape(what, 300),
+        }
+    }
+
     /// What sort of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -165,6 +181,7 @@ impl Error {
             },
             Self::Exhausted { .. } | Self::Deadline => ErrorKind::Temporary,
             Self::Cancelled => ErrorKind::Cancelled,
+            Self::Internal { .. } => ErrorKind::Internal,
         }
     }
 
@@ -184,7 +201,8 @@ impl Error {
             | Self::Store(_)
             | Self::Policy { .. }
             | Self::Deadline
-            | Self::Cancelled => return self,
+            | Self::Cancelled
+            | Self::Internal { .. } => return self,
         };
         request.0.push_str(&format!(" ({what})"));
         self
@@ -203,7 +221,8 @@ impl Error {
             | Self::Policy { .. }
             | Self::Exhausted { .. }
             | Self::Deadline
-            | Self::Cancelled => None,
+            | Self::Cancelled
+            | Self::Internal { .. } => None,
         }
     }
 
@@ -220,7 +239,8 @@ impl Error {
             | Self::Store(_)
             | Self::Policy { .. }
             | Self::Deadline
-            | Self::Cancelled => None,
+            | Self::Cancelled
+            | Self::Internal { .. } => None,
         }
     }
 }
@@ -397,7 +417,7 @@ mod tests {
     }
 
     /// One error of each variant but those two.
-    fn others() -> [(Error, ErrorKind); 9] {
+    fn others() -> [(Error, ErrorKind); 10] {
         let (request, said, hint) = (line(), Said::default(), None::<String>);
         let refusal = Refusal {
             request: request.clone(),
@@ -446,6 +466,7 @@ mod tests {
             (exhausted, ErrorKind::Temporary),
             (Error::Deadline, ErrorKind::Temporary),
             (Error::Cancelled, ErrorKind::Cancelled),
+            (Error::internal("x"), ErrorKind::Internal),
         ]
     }
 
@@ -490,6 +511,7 @@ mod tests {
             Error::Exhausted { .. } => 8,
             Error::Deadline => 9,
             Error::Cancelled => 10,
+            Error::Internal { .. } => 11,
         };
         let transports = transports.into_iter().map(transport);
         let stores = stores.into_iter().map(store);
@@ -498,7 +520,7 @@ mod tests {
             assert_eq!(error.kind(), kind, "{error:?}");
             seen.insert(number(&error));
         }
-        assert!(seen.into_iter().eq(0..=10));
+        assert!(seen.into_iter().eq(0..=11));
     }
 
     /// What the server said stands apart from what windlass says.

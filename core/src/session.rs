@@ -15,7 +15,7 @@ use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::Exchanges;
-use crate::ids::{JobId, NodeId, Owner, TaskId, TransferId};
+use crate::ids::{ExchangeId, JobId, NodeId, Owner, TaskId, TransferId};
 use crate::op::Site;
 use crate::reference::Tag;
 use crate::retry::Decision;
@@ -33,6 +33,7 @@ pub struct Session {
     rng: Rng,
     now: Time,
     jobs: u64,
+    pub(crate) outside: BTreeMap<JobId, Outside>,
     transfers: u64,
     started: u64,
     pub(crate) exchanges: Exchanges,
@@ -48,6 +49,17 @@ pub struct Session {
     /// one does.
     pub(crate) lists: BTreeMap<(Site, Tag), VecDeque<(TaskId, NodeId)>>,
     events: VecDeque<(TaskId, Event)>,
+}
+
+/// What a job outside belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outside {
+    /// A question for credentials.
+    Question,
+    /// A step of a store.
+    Step,
+    /// A request of this exchange.
+    Exchange(ExchangeId),
 }
 
 /// What a session wants next.
@@ -76,6 +88,7 @@ impl Session {
             rng: Rng::new(seed),
             now: Time::ZERO,
             jobs: 0,
+            outside: BTreeMap::new(),
             transfers: 0,
             started: 0,
             exchanges,
@@ -179,12 +192,11 @@ impl Session {
             self.store_queue.wakes_at(),
             deadline,
         ];
-        let waiting = self.exchanges.is_waiting() || self.store_queue.is_waiting();
         match wakes.into_iter().flatten().min() {
             Some(at) => Output::Wait(Some(
                 at.max(self.now + core::time::Duration::from_micros(1)),
             )),
-            None if waiting => Output::Wait(None),
+            None if !self.outside.is_empty() => Output::Wait(None),
             None => {
                 assert!(
                     self.tasks.is_empty(),
@@ -199,27 +211,39 @@ impl Session {
     /// Takes the end of a job. An id that is not outside is ignored.
     pub fn handle(&mut self, done: Done, now: Time) {
         self.now = self.now.max(now);
-        let Some(done) = self.exchanges.handle(done, self.now, &mut self.rng) else {
-            return self.settle();
-        };
-        let Some(step) = self.store_queue.take(done.id()) else {
+        let job = done.id();
+        let Some(outside) = self.outside.remove(&job) else {
             return;
         };
-        let answer = match done.into_outcome() {
+        let outcome = done.into_outcome();
+        match outside {
+            Outside::Question => self.exchanges.question_ended(job, outcome),
+            Outside::Exchange(id) => {
+                self.exchanges
+                    .call_ended(id, job, outcome, self.now, &mut self.rng);
+            }
+            Outside::Step => self.step_ended(job, outcome),
+        }
+        self.settle();
+    }
+
+    /// Takes the end of a store's step.
+    fn step_ended(&mut self, job: JobId, outcome: Outcome) {
+        let Some(step) = self.store_queue.take(job) else {
+            return;
+        };
+        let answer = match outcome {
             Outcome::Store(answer) => answer,
             Outcome::Lost | Outcome::Http(_) | Outcome::Credentials(_) => Err(StoreError::new(
                 StoreErrorKind::Io,
                 "the worker of a store's step was lost",
             )),
         };
-        let Some(owner) = self.stepped(step, &answer) else {
-            return self.settle();
-        };
-        match owner {
-            Owner::Node(task, node) => self.node_stepped(task, node, answer),
-            Owner::Work(key) => self.work_stepped(&key, answer, self.now),
+        match self.stepped(step, &answer) {
+            Some(Owner::Node(task, node)) => self.node_stepped(task, node, answer),
+            Some(Owner::Work(key)) => self.work_stepped(&key, answer, self.now),
+            None => {}
         }
-        self.settle();
     }
 
     /// Whose step this was, unless it is tried again: no file descriptor was left for it.
@@ -319,18 +343,19 @@ impl Session {
 
     fn next_job(&mut self) -> Option<Job> {
         let id = JobId(self.jobs);
-        let job = if let Some(question) = self.exchanges.next_question(id) {
-            Job::Credentials(question)
+        let (outside, job) = if let Some(question) = self.exchanges.next_question(id) {
+            (Outside::Question, Job::Credentials(question))
         } else if let Some(step) = self.store_queue.next(id, self.now) {
-            Job::Store(step)
-        } else if let Some(call) = self.exchanges.next_call(id, self.now) {
-            Job::Http(call.into())
+            (Outside::Step, Job::Store(step))
+        } else if let Some((exchange, call)) = self.exchanges.next_call(id, self.now) {
+            (Outside::Exchange(exchange), Job::Http(call.into()))
         } else if let Some(question) = self.exchanges.next_question(id) {
             // Looking for a call can raise a question.
-            Job::Credentials(question)
+            (Outside::Question, Job::Credentials(question))
         } else {
             return None;
         };
+        self.outside.insert(id, outside);
         self.jobs += 1;
         Some(job)
     }
@@ -354,9 +379,10 @@ impl Session {
     fn settle(&mut self) {
         loop {
             while let Some(settled) = self.exchanges.take_settled() {
+                let (exchange, result) = (settled.exchange, settled.result);
                 match settled.owner {
-                    Owner::Node(task, node) => self.node_settled(task, node, settled.result),
-                    Owner::Work(key) => self.work_settled(&key, settled.result),
+                    Owner::Node(task, node) => self.node_settled(task, node, exchange, result),
+                    Owner::Work(key) => self.work_settled(&key, exchange, result),
                 }
             }
             self.sweep_works();
@@ -433,5 +459,67 @@ impl Copying {
             steps: 0,
             ending: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::exchanges::Settlement;
+    use crate::op::Outcome;
+
+    fn session(tasks: usize) -> Session {
+        let mut session = Session::new(Config::default(), 1);
+        for _ in 0..tasks {
+            let reference = "reg.example/a:v1".parse().expect("a reference");
+            session.start(Task::resolve(reference));
+        }
+        session
+    }
+
+    /// The events that a session tells before it waits, and the jobs that it wants.
+    fn polled(session: &mut Session) -> (Vec<(TaskId, Event)>, Vec<JobId>) {
+        let (mut events, mut jobs) = (vec![], vec![]);
+        for _ in 0..100 {
+            match session.poll(Time::ZERO) {
+                Output::Event(task, event) => events.push((task, event)),
+                Output::Job(job) => jobs.push(job.id()),
+                Output::Abort(_) => {}
+                Output::Wait(_) | Output::Idle => return (events, jobs),
+            }
+        }
+        unreachable!("a session of two tasks does not want that much");
+    }
+
+    #[test]
+    fn a_defect_fails_one_task() {
+        let mut session = session(2);
+        let (first, second) = (TaskId(0), TaskId(1));
+        let exchange = *session.tasks[&first].exchanges.first().expect("a HEAD");
+        let wrong = Settlement::Done(Outcome::Mounted);
+        // It is over, as one that settles is.
+        assert!(!session.exchanges.abandon(exchange));
+        session.node_settled(first, NodeId(0), exchange, wrong);
+        session.settle();
+        let (events, jobs) = polled(&mut session);
+        let [(task, Event::Finished(Err(failure)))] = &events[..] else {
+            panic!("{events:?}");
+        };
+        assert_eq!(*task, first);
+        assert_eq!(failure.first().kind(), ErrorKind::Internal);
+        assert_eq!((session.task_of(jobs[0]), jobs.len()), (Some(second), 1));
+    }
+
+    #[test]
+    fn the_end_of_a_job_that_is_not_outside_is_ignored() {
+        let mut session = session(1);
+        let (_, jobs) = polled(&mut session);
+        session.handle(Done::lost(JobId(7)), Time::ZERO);
+        assert_eq!(polled(&mut session), (vec![], vec![]));
+        assert_eq!(session.task_of(jobs[0]), Some(TaskId(0)));
+        assert_eq!(session.task_of(JobId(7)), None);
     }
 }

@@ -142,9 +142,4 @@ impl StoreQueue {
         }
         None
     }
-
-    /// Whether steps are outside.
-    pub(crate) fn is_waiting(&self) -> bool {
-        !self.outside.is_empty()
-    }
 }

@@ -4,7 +4,7 @@
 //! answer where several tasks want the same blob, token or credential. Changes nothing.
 
 use crate::ids::{JobId, Owner, TaskId};
-use crate::session::Session;
+use crate::session::{Outside, Session};
 
 impl Session {
     /// The task that a job outside runs for. If several wait for it, the one it was begun for, then
@@ -13,16 +13,16 @@ impl Session {
     /// The answer changes when a task ends or is cancelled: what others still wait for is theirs
     /// from then on.
     pub fn task_of(&self, job: JobId) -> Option<TaskId> {
-        if let Some(owner) = self.store_queue.owner(job) {
-            return self.task_behind(owner);
-        }
-        self.exchanges
-            .wanted_by(job)
-            .into_iter()
-            .find_map(|(owner, task)| match owner {
-                Some(owner) => self.task_behind(owner),
-                None => Some(task),
-            })
+        let wanted_by = match self.outside.get(&job)? {
+            Outside::Step => return self.task_behind(self.store_queue.owner(job)?),
+            Outside::Question => self.exchanges.question_wanted_by(job),
+            Outside::Exchange(id) => self.exchanges.wanted_by(*id),
+        };
+        let task = |(owner, task)| match owner {
+            Some(owner) => self.task_behind(owner),
+            None => Some(task),
+        };
+        wanted_by.into_iter().find_map(task)
     }
 
     fn task_behind(&self, owner: &Owner) -> Option<TaskId> {

@@ -43,8 +43,8 @@ use windlass_core::call::{Done, Interrupted};
 use windlass_core::credential::CredentialAnswer;
 use windlass_core::tape::Taped;
 use windlass_core::{
-    Checkpoint, Config, Event, Failure, Job, JobId, Output, Report, StoreError, StoreId, Task,
-    TaskId, Time, transcript,
+    Checkpoint, Config, Error, ErrorKind, Event, Failure, Job, JobId, Output, Report, StoreError,
+    StoreId, Task, TaskId, Time, transcript,
 };
 
 use windlass_driver::Stores;
@@ -429,6 +429,13 @@ impl World {
         self.check_text(&format!("{event:?}"));
         assert!(self.unfinished.contains(&task), "{task} is over: {event:?}");
         if let Event::Finished(result) = event {
+            if let Err(failure) = &result {
+                let kinds = failure.errors().iter().map(Error::kind);
+                assert!(
+                    !kinds.into_iter().any(|kind| kind == ErrorKind::Internal),
+                    "{failure}"
+                );
+            }
             self.unfinished.remove(&task);
             assert!(self.finished.insert(task, result).is_none());
         }

@@ -53,6 +53,7 @@ impl Exit {
             ErrorKind::Refused => Self::Refused,
             ErrorKind::Temporary => Self::Temporary,
             ErrorKind::Cancelled => Self::Interrupted,
+            ErrorKind::Internal => Self::Refused,
             // A sort of error that this version does not know is no reason to try again.
             _ => Self::Refused,
         }
@@ -230,6 +231,7 @@ mod tests {
             (ErrorKind::Temporary, 5),
             (ErrorKind::Mismatch, 6),
             (ErrorKind::Cancelled, 130),
+            (ErrorKind::Internal, 1),
         ];
         for (kind, code) in table {
             assert_eq!(Exit::of(kind).code(), code, "{kind:?}");

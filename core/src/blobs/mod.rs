@@ -29,6 +29,7 @@ use core::time::Duration;
 use crate::call::{TransportError, TransportErrorKind};
 use crate::digest::Digest;
 use crate::error::{Error, RequestLine};
+use crate::exchanges::Settlement;
 use crate::ids::{ExchangeId, Owner, TaskId, TransferId};
 use crate::op::{Operation, Outcome, Site};
 use crate::scope::Scopes;
@@ -350,19 +351,22 @@ impl Session {
     }
 
     /// Takes the outcome of an exchange that a work began.
-    pub(crate) fn work_settled(&mut self, key: &WorkKey, result: Option<Result<Outcome, Error>>) {
+    pub(crate) fn work_settled(&mut self, key: &WorkKey, exchange: ExchangeId, result: Settlement) {
         let Some(work) = self.works.get_mut(key) else {
             return;
         };
+        if work.exchange != Some(exchange) {
+            return;
+        }
         work.exchange = None;
         if work.stopping {
             return self.stopped(key);
         }
         let outcome = match result {
             // The worker died; what it had taken is with the store. Begin again there.
-            None => return self.lost_work(key),
-            Some(Err(error)) => return self.fail_work(key, error),
-            Some(Ok(outcome)) => outcome,
+            Settlement::Lost => return self.lost_work(key),
+            Settlement::Failed(error) => return self.fail_work(key, error),
+            Settlement::Done(outcome) => outcome,
         };
         let stage = core::mem::replace(&mut work.stage, Phase::Idle);
         match (stage, outcome) {
@@ -382,7 +386,10 @@ impl Session {
                 self.sent(key, spooled, How::Mounted);
             }
             (Phase::Checking, Outcome::Present { .. }) => self.over(key, How::Present),
-            (stage, outcome) => unreachable!("{stage:?} does not end in {outcome:?}"),
+            (stage, outcome) => {
+                let what = format!("{stage:?} of blob {} ended in {outcome:?}", key.digest());
+                self.fail_work(key, Error::internal(&what));
+            }
         }
     }
 

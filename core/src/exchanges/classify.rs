@@ -105,7 +105,8 @@ fn interruption(interrupted: &Interrupted, request: &RequestLine) -> Class {
                 | crate::error::ErrorKind::Auth
                 | crate::error::ErrorKind::NotFound
                 | crate::error::ErrorKind::Refused
-                | crate::error::ErrorKind::Cancelled => Class::Fatal(error),
+                | crate::error::ErrorKind::Cancelled
+                | crate::error::ErrorKind::Internal => Class::Fatal(error),
             }
         }
         // No file descriptor was left to read the body with.

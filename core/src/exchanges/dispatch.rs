@@ -149,7 +149,7 @@ impl Exchanges {
         let exchange = self.exchanges.get_mut(&id)?;
         exchange.state = State::Outside(job);
         exchange.begun = true;
-        self.outside.insert(job, id);
+        self.newest = job;
         Some(call)
     }
 

@@ -135,8 +135,7 @@ impl Exchanges {
         if !(crowded || matches!(status, 429 | 503)) || matches!(exchange.op, Operation::Token(_)) {
             return;
         }
-        let newest = self.outside.keys().copied().max().unwrap_or(job);
-        host.shrink(job, newest, self.config.in_flight.least.max(1));
+        host.shrink(job, self.newest, self.config.in_flight.least.max(1));
         if let Some(asked) = asked.filter(|asked| *asked <= self.config.retry.retry_after_cap) {
             host.gate = host.gate.max(Some(now + asked));
         }

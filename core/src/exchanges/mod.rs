@@ -29,7 +29,7 @@ use core::time::Duration;
 use http::Method;
 
 use crate::auth::{Asking, Broker, Key, Memo};
-use crate::call::{Call, Done, Outcome as Ended};
+use crate::call::{Call, Outcome as Ended};
 use crate::config::Config;
 use crate::credential::{CredentialAnswer, CredentialCall};
 use crate::error::{Error, RequestLine};
@@ -47,12 +47,21 @@ use crate::uri::Url;
 use self::host::{Host, Turn};
 use self::looking::Held;
 
-/// What came of an exchange, for its owner.
+/// The end of an exchange, for its owner.
 #[derive(Debug)]
 pub(crate) struct Settled {
+    pub(crate) exchange: ExchangeId,
     pub(crate) owner: Owner,
-    /// `None`: a worker died with it, and whatever it had is gone.
-    pub(crate) result: Option<Result<Outcome, Error>>,
+    pub(crate) result: Settlement,
+}
+
+/// How an exchange ended.
+#[derive(Debug)]
+pub(crate) enum Settlement {
+    Done(Outcome),
+    Failed(Error),
+    /// The worker of a download died, and the hash of what it received is gone.
+    Lost,
 }
 
 /// Token requests outside at once: they hold no slot of any host (contract 4).
@@ -72,7 +81,6 @@ pub(crate) struct Exchanges {
     hosts: BTreeMap<Origin, Host>,
     tokens: VecDeque<ExchangeId>,
     tokens_outside: usize,
-    outside: BTreeMap<JobId, ExchangeId>,
     questions: BTreeMap<JobId, (Registry, Repository)>,
     asks: VecDeque<(Registry, Repository, Origin)>,
     aborts: VecDeque<JobId>,
@@ -85,6 +93,8 @@ pub(crate) struct Exchanges {
     /// Registries that take the bytes of a blob by PATCH only.
     patching: BTreeSet<Origin>,
     next: u64,
+    /// The job that went out last.
+    newest: JobId,
     now: Time,
 }
 
@@ -146,7 +156,6 @@ impl Exchanges {
             hosts: BTreeMap::new(),
             tokens: VecDeque::new(),
             tokens_outside: 0,
-            outside: BTreeMap::new(),
             questions: BTreeMap::new(),
             asks: VecDeque::new(),
             aborts: VecDeque::new(),
@@ -156,6 +165,7 @@ impl Exchanges {
             unmountable: BTreeSet::new(),
             patching: BTreeSet::new(),
             next: 0,
+            newest: JobId(0),
             now: Time::ZERO,
         }
     }
@@ -287,8 +297,8 @@ impl Exchanges {
         ))
     }
 
-    /// The next request that may go out now.
-    pub(crate) fn next_call(&mut self, job: JobId, now: Time) -> Option<Call> {
+    /// The next request that may go out now, and the exchange it is part of.
+    pub(crate) fn next_call(&mut self, job: JobId, now: Time) -> Option<(ExchangeId, Call)> {
         self.wake(now);
         while self.tokens_outside < TOKEN_REQUESTS {
             let Some(id) = self.tokens.pop_front() else {
@@ -299,7 +309,7 @@ impl Exchanges {
             }
             if let Some(call) = self.send(id, job, None) {
                 self.tokens_outside += 1;
-                return Some(call);
+                return Some((id, call));
             }
         }
         let origins: Vec<Origin> = self.hosts.keys().cloned().collect();
@@ -308,7 +318,12 @@ impl Exchanges {
             .find_map(|origin| self.next_call_to(&origin, job, now))
     }
 
-    fn next_call_to(&mut self, origin: &Origin, job: JobId, now: Time) -> Option<Call> {
+    fn next_call_to(
+        &mut self,
+        origin: &Origin,
+        job: JobId,
+        now: Time,
+    ) -> Option<(ExchangeId, Call)> {
         loop {
             let host = self.hosts.get_mut(origin)?;
             if !host.is_free(now) {
@@ -320,7 +335,7 @@ impl Exchanges {
             };
             if let Some(call) = self.send(id, job, authorization) {
                 self.hosts.get_mut(origin)?.occupy();
-                return Some(call);
+                return Some((id, call));
             }
         }
     }
@@ -340,45 +355,39 @@ impl Exchanges {
         backing.chain(gated).chain(ending).min()
     }
 
-    /// Whether jobs of this part are outside.
-    pub(crate) fn is_waiting(&self) -> bool {
-        !self.outside.is_empty() || !self.questions.is_empty()
+    /// Takes the answer to a question for credentials.
+    pub(crate) fn question_ended(&mut self, job: JobId, outcome: Ended) {
+        let Some((registry, repository)) = self.questions.remove(&job) else {
+            return;
+        };
+        let answer = match outcome {
+            Ended::Credentials(answer) => answer,
+            Ended::Lost => CredentialAnswer::Failed("the question for credentials was lost".into()),
+            Ended::Http(_) | Ended::Store(_) => CredentialAnswer::Failed(
+                "the driver answered a question for credentials with something else".into(),
+            ),
+        };
+        self.broker.answered(&registry, &repository, answer);
+        self.rouse();
     }
 
-    /// Takes the end of a job; gives it back if it is not one of this part's.
-    pub(crate) fn handle(&mut self, done: Done, now: Time, rng: &mut Rng) -> Option<Done> {
-        let job = done.id();
-        if let Some((registry, repository)) = self.questions.remove(&job) {
-            match done.into_outcome() {
-                Ended::Credentials(answer) => {
-                    self.broker.answered(&registry, &repository, answer);
-                }
-                Ended::Lost => {
-                    let failed =
-                        CredentialAnswer::Failed("the question for credentials was lost".into());
-                    self.broker.answered(&registry, &repository, failed);
-                }
-                Ended::Http(_) | Ended::Store(_) => {
-                    let why = "the driver answered a question for credentials with something else";
-                    let failed = CredentialAnswer::Failed(why.into());
-                    self.broker.answered(&registry, &repository, failed);
-                }
-            }
-            self.rouse();
-            return None;
-        }
-        let Some(id) = self.outside.remove(&job) else {
-            return Some(done);
-        };
+    /// Takes the end of a job of an exchange.
+    pub(crate) fn call_ended(
+        &mut self,
+        id: ExchangeId,
+        job: JobId,
+        outcome: Ended,
+        now: Time,
+        rng: &mut Rng,
+    ) {
         self.aborts.retain(|abort| *abort != job);
         self.now = now;
         self.came_back(id);
-        match done.into_outcome() {
+        match outcome {
             Ended::Http(exchanged) => self.ended(id, *exchanged, job, now, rng),
             Ended::Lost | Ended::Store(_) | Ended::Credentials(_) => self.lost(id, now, rng),
         }
         self.rouse();
-        None
     }
 
     fn add(

@@ -10,7 +10,7 @@ use core::time::Duration;
 use http::Method;
 
 use super::host::Turn;
-use super::{Exchange, Exchanges, Purpose, Settled, State, WARNINGS, line};
+use super::{Exchange, Exchanges, Purpose, Settled, Settlement, State, WARNINGS, line};
 use crate::auth::{Broker, Key, Memo, Refused};
 use crate::call::{Exchanged, Received};
 use crate::digest::Digest;
@@ -473,8 +473,9 @@ impl Exchanges {
             let exchange = self.remove(id).expect("it was just there");
             if let Purpose::Owner(owner) = exchange.purpose {
                 self.settled.push_back(Settled {
+                    exchange: id,
                     owner,
-                    result: None,
+                    result: Settlement::Lost,
                 });
             }
             return;
@@ -517,9 +518,14 @@ impl Exchanges {
         };
         match exchange.purpose {
             Purpose::Owner(owner) => {
+                let result = match result {
+                    Ok(outcome) => Settlement::Done(outcome),
+                    Err(error) => Settlement::Failed(error),
+                };
                 self.settled.push_back(Settled {
+                    exchange: id,
                     owner,
-                    result: Some(result),
+                    result,
                 });
             }
             Purpose::Token(key) => self.token_settled(&key, result),

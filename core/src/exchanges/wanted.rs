@@ -9,29 +9,36 @@ use super::{Exchanges, Purpose};
 use crate::ids::{ExchangeId, JobId, Owner, TaskId};
 
 impl Exchanges {
-    /// For whom a job is outside: the exchanges that wait for its end, by owner and task. What the
-    /// exchanges began for themselves has no owner.
-    pub(crate) fn wanted_by(&self, job: JobId) -> Vec<(Option<&Owner>, TaskId)> {
-        let of = |id: &ExchangeId| {
-            let exchange = self.exchanges.get(id)?;
-            match &exchange.purpose {
-                Purpose::Owner(owner) => Some((Some(owner), exchange.task)),
-                Purpose::Probe | Purpose::Ping | Purpose::Cleanup => Some((None, exchange.task)),
-                Purpose::Token(_) => None,
-            }
-        };
-        if let Some((registry, repository)) = self.questions.get(&job) {
-            let asking = self.broker.asking(registry, repository);
-            return asking.iter().filter_map(of).collect();
-        }
-        let Some(id) = self.outside.get(&job) else {
+    /// Which exchanges wait for the answer to a question, by owner and task. One that this module
+    /// began for itself has no owner.
+    pub(crate) fn question_wanted_by(&self, job: JobId) -> Vec<(Option<&Owner>, TaskId)> {
+        let Some((registry, repository)) = self.questions.get(&job) else {
             return Vec::new();
         };
-        match self.exchanges.get(id).map(|exchange| &exchange.purpose) {
-            Some(Purpose::Token(key)) => self.broker.fetching(key).iter().filter_map(of).collect(),
-            Some(Purpose::Owner(_) | Purpose::Probe | Purpose::Ping | Purpose::Cleanup) | None => {
-                of(id).into_iter().collect()
+        let asking = self.broker.asking(registry, repository);
+        asking.iter().filter_map(|id| self.wants(*id)).collect()
+    }
+
+    /// Which exchanges wait for the end of this one: itself, or those that wait for the token it
+    /// fetches.
+    pub(crate) fn wanted_by(&self, id: ExchangeId) -> Vec<(Option<&Owner>, TaskId)> {
+        match self.exchanges.get(&id).map(|exchange| &exchange.purpose) {
+            Some(Purpose::Token(key)) => {
+                let waiting = self.broker.fetching(key);
+                waiting.iter().filter_map(|id| self.wants(*id)).collect()
             }
+            Some(Purpose::Owner(_) | Purpose::Probe | Purpose::Ping | Purpose::Cleanup) | None => {
+                self.wants(id).into_iter().collect()
+            }
+        }
+    }
+
+    fn wants(&self, id: ExchangeId) -> Option<(Option<&Owner>, TaskId)> {
+        let exchange = self.exchanges.get(&id)?;
+        match &exchange.purpose {
+            Purpose::Owner(owner) => Some((Some(owner), exchange.task)),
+            Purpose::Probe | Purpose::Ping | Purpose::Cleanup => Some((None, exchange.task)),
+            Purpose::Token(_) => None,
         }
     }
 

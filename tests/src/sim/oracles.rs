@@ -11,7 +11,7 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use windlass_core::call::{Call, Payload};
-use windlass_core::{Digest, Failure, Job, Report};
+use windlass_core::{Digest, ErrorKind, Failure, Job, Report};
 use windlass_testbed::{Location, Request};
 
 use super::disk::{Disk, Notes};
@@ -255,6 +255,11 @@ impl World<'_> {
             Err(failure) => {
                 let text = format!("{failure} {failure:?}");
                 self.check_text(&text);
+                for error in failure.errors() {
+                    self.check(error.kind() != ErrorKind::Internal, || {
+                        format!("defect: task {at} ended with: {error}")
+                    });
+                }
                 (calm && task.deadline.is_none()).then_some(text)
             }
         };

@@ -27,6 +27,7 @@ use crate::blobs::{Doubt, How};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::exchanges::Settlement;
 use crate::ids::{ExchangeId, NodeId, Owner, TaskId};
 use crate::manifest::Document;
 use crate::op::{ManifestHead, Operation, Outcome, Site};
@@ -286,15 +287,21 @@ impl Session {
         &mut self,
         task: TaskId,
         node: NodeId,
-        result: Option<Result<Outcome, Error>>,
+        exchange: ExchangeId,
+        result: Settlement,
     ) {
         let Some(copying) = self.tasks.get_mut(&task) else {
             return;
         };
+        copying.exchanges.remove(&exchange);
         if copying.ending.is_some() {
             return;
         }
-        let result = result.expect("only the moving of blobs is lost");
+        let result = match result {
+            Settlement::Done(outcome) => Ok(outcome),
+            Settlement::Failed(error) => Err(error),
+            Settlement::Lost => Err(Error::internal("an exchange of a manifest was lost")),
+        };
         if copying.nodes[node.0].stage == Stage::Listing {
             return self.listing_settled(task, node, result);
         }
@@ -315,13 +322,16 @@ impl Session {
             Outcome::Put { listed: true } => self.put(task, node),
             Outcome::Put { listed: false } => self.put_unlisted(task, node),
             Outcome::Childless(error) => self.heal(task, node, error),
-            Outcome::Fetched { .. }
+            outcome @ (Outcome::Fetched { .. }
             | Outcome::Present { .. }
             | Outcome::Mounted
             | Outcome::Opened(_)
             | Outcome::Sent { .. }
             | Outcome::Outdated
-            | Outcome::Granted(_) => unreachable!("no manifest asks for this"),
+            | Outcome::Granted(_)) => {
+                let what = format!("a manifest's exchange ended in {outcome:?}");
+                self.fail(task, Error::internal(&what));
+            }
         }
     }
 

@@ -118,7 +118,10 @@ impl Session {
             (_, Ok(Outcome::Childless(error)) | Err(error)) => {
                 self.give_up_list(task, node, error.kind(), &format!("{error}"));
             }
-            (step, Ok(outcome)) => unreachable!("{step:?} does not end in {outcome:?}"),
+            (step, Ok(outcome)) => {
+                let what = format!("{step:?} of a referrers list ended in {outcome:?}");
+                self.fail(task, Error::internal(&what));
+            }
         }
     }
 
