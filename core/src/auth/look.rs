@@ -57,8 +57,6 @@ impl Broker {
     /// Whether credentials could change this answer. `challenged`: it is a 401, or a 403 that wants a
     /// token for more.
     pub(crate) fn is_doubtful(
-        &mut self,
-        origin: &Origin,
         memo: &Memo,
         challenged: bool,
         status: StatusCode,
@@ -71,7 +69,7 @@ impl Broker {
         if !challenged {
             return matches!(status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN);
         }
-        !self.host(origin).scheme.is_known() && usable(&challenges(headers), from).is_none()
+        usable(&challenges(headers), from).is_none()
     }
 
     /// Decides what becomes of a request whose answer [`is_doubtful`](Self::is_doubtful).

@@ -5,7 +5,7 @@
 
 use super::host::Turn;
 use super::{Exchanges, Purpose, State};
-use crate::auth::Look;
+use crate::auth::{Broker, Look};
 use crate::call::Exchanged;
 use crate::error::RequestLine;
 use crate::event::Event;
@@ -27,7 +27,7 @@ pub(super) struct Held {
 impl Exchanges {
     /// Whether credentials could change an answer that the registry itself gave.
     pub(super) fn is_doubtful(
-        &mut self,
+        &self,
         id: ExchangeId,
         challenged: bool,
         exchanged: &Exchanged,
@@ -40,9 +40,7 @@ impl Exchanges {
         if is_token || exchange.is_foreign() {
             return false;
         }
-        let (origin, headers) = (exchange.site.origin.clone(), &exchanged.headers);
-        self.broker
-            .is_doubtful(&origin, &exchange.memo, challenged, status, headers, url)
+        Broker::is_doubtful(&exchange.memo, challenged, status, &exchanged.headers, url)
     }
 
     /// Keeps the answer until it is known whether it stands.

@@ -247,6 +247,40 @@ fn an_identity_token_is_no_password() {
     assert_eq!(world.take_log(0).len(), 2);
 }
 
+/// A challenge that an identity token cannot meet does not hide the one at `/v2/`.
+#[test]
+fn a_challenge_that_does_not_fit_is_not_the_last_word() {
+    let image = small();
+    for status in STATUSES {
+        let mut options = hidden(bearer(), status);
+        if let Auth::Bearer(bearer) = &mut options.auth {
+            bearer.anonymous_pull = false;
+        }
+        let mut model = with_image(options, &image);
+        let identity = CredentialAnswer::Refresh(Secret::new(model.issue_refresh_token("alice")));
+        let mut world = world(one_at_a_time(), model);
+        let basic = Answer::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "who?")
+            .header("www-authenticate", r#"Basic realm="x""#);
+        world.nth(
+            1,
+            |it| it.target.ends_with("/manifests/v1"),
+            Fate::Say(basic),
+        );
+        world.credential("reg.example", identity, &["reg.example"]);
+        let (store, memory) = world.store();
+        // The first task learns the wrong challenge, and fails.
+        let task = world.start(pull(store));
+        let first = world.run(task);
+        let task = world.start(pull(store));
+        let second = world.run(task);
+        world.run_all();
+        assert!(first.is_err(), "{status}");
+        second.unwrap();
+        check_holds(&memory, &image);
+        assert_eq!(pings(&world), 1, "{status}");
+    }
+}
+
 /// Where a redirect led, another host said no: that is no reason to show it anything, nor to ask.
 #[test]
 fn another_host_is_never_asked() {
