@@ -20,8 +20,8 @@
 //! no try is explained by a fault that was none; no more bytes and requests than needed; no session
 //! holds more than follows from its limits; who resumes ends with what it had begun with.
 //!
-//! What is not in it, because no client of ours does it: mirrors, lists, referrers' lists, deletes,
-//! uploads in chunks. Exchanges run from head to end at once; what happens within a body (cuts, stalls,
+//! What is not in it, because no client of ours does it: mirrors, lists of tags, deletes of
+//! content, uploads in chunks. Exchanges run from head to end at once; what happens within a body (cuts, stalls,
 //! crashes, full disks) happens between its pieces.
 //!
 //! CONTRIBUTING.md says how to run and replay worlds, and how to add a fault or an oracle.

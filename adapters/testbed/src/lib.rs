@@ -51,8 +51,8 @@ pub use image::{
     index,
 };
 pub use model::{
-    Announced, Answer, Auth, Basic, Bearer, Credentials, Deletes, Entry, Labels, Location, Model,
-    Options, Pages, Ranges, Request, Signature, Stale, Storage, Token, Unions, UnreadableMount,
-    UploadRange, Uploads, User,
+    Announced, Answer, Auth, Basic, Bearer, BlobHeads, Credentials, Deletes, Entry, Labels,
+    Location, Model, Options, Pages, Ranges, Request, Signature, Stale, Storage, Token, Unions,
+    UnreadableMount, UploadRange, Uploads, User,
 };
 pub use server::{Delivery, Interceptor, Plain, Server};

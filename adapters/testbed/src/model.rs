@@ -42,8 +42,8 @@ pub use labels::Labels;
 pub use log::{Credentials, Entry};
 pub use message::{Answer, Request};
 pub use options::{
-    Deletes, Location, Options, Pages, Ranges, Signature, Stale, Storage, UnreadableMount,
-    UploadRange, Uploads,
+    BlobHeads, Deletes, Location, Options, Pages, Ranges, Signature, Stale, Storage,
+    UnreadableMount, UploadRange, Uploads,
 };
 
 /// A registry without a network: contents, sessions, tokens and a log.

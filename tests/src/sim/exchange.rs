@@ -19,6 +19,7 @@ use windlass_testbed::{Answer, Request};
 use super::choose::List;
 use super::fault::Fault;
 use super::mangle;
+use super::occasions::asks_for_blob;
 use super::plan::Access;
 use super::world::{Ran, World};
 
@@ -118,7 +119,7 @@ impl World<'_> {
             if !fault.is_harmless() && !unwanted {
                 self.credit(&call);
             }
-            self.watch_fault(process, owner, fault);
+            self.watch_fault(process, owner, sort, fault);
             self.watch_list_fault(&request, fault);
             if fault == Fault::Late {
                 self.late.push(request.clone());
@@ -126,6 +127,10 @@ impl World<'_> {
         }
         match self.serve(&request, sort, owner, fault) {
             Ok(delivery) => {
+                if fault.is_none() && delivery.answer.status.is_server_error() {
+                    // Some registries are always like that.
+                    self.credit(&call);
+                }
                 self.watch_answer(process, &call, sort, owner, &delivery.answer);
                 if sort == Sort::Token && fault.is_none() {
                     self.watch_token(process, &call, &delivery.answer);
@@ -364,6 +369,16 @@ impl World<'_> {
         if fault == Some(Fault::Vouches) {
             // A copy has fetched it for nothing if another one sent it meanwhile.
             self.economy.wasted += largest;
+        }
+        if asks_for_blob(request) && fault.is_some_and(|fault| !fault.is_harmless()) {
+            // It is not known to be there: it is moved again.
+            self.economy.wasted += 2 * largest;
+        }
+        let refused = answer.is_some_and(|answer| !answer.status.is_success());
+        if sort == Sort::PutManifest && refused {
+            // What is missing is not known: all of it may be moved again.
+            let known = self.plan.pictures.iter().flat_map(|it| it.blobs(false));
+            self.economy.wasted += 2 * known.map(|(_, size)| size).sum::<u64>();
         }
         if sort == Sort::GetBlob && fault.is_some_and(Fault::spoils) {
             let named = self.blob_of(request);

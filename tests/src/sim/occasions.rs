@@ -142,6 +142,6 @@ impl World<'_> {
 }
 
 /// Whether it is the HEAD of a blob.
-fn asks_for_blob(request: &Request) -> bool {
+pub(crate) fn asks_for_blob(request: &Request) -> bool {
     request.method == http::Method::HEAD && request.target.contains("/blobs/")
 }

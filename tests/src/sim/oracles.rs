@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use windlass_core::call::{Call, Payload};
 use windlass_core::{Digest, ErrorKind, Failure, Job, Report};
-use windlass_testbed::{Location, Request};
+use windlass_testbed::{BlobHeads, Location, Model, Request};
 
 use super::disk::{Disk, Notes};
 use super::exchange::owner_of;
@@ -49,11 +49,13 @@ pub(crate) struct Economy {
 pub(crate) const ASKS_FROM: u64 = 256 * 1024;
 
 impl Economy {
-    /// A task starts, perhaps again: what it needs to move.
-    pub(crate) fn starts(&mut self, task: &Planned, picture: &Picture) {
+    /// A task starts, perhaps again: what it needs to move to its registry, if it writes to one.
+    pub(crate) fn starts(&mut self, task: &Planned, picture: &Picture, registry: &Model) {
         if task.operation == Operation::Resolve {
             return;
         }
+        let writes = task.operation.writes_to_registry();
+        let answers = registry.options().blob_heads == BlobHeads::Answered;
         let times = match task.operation {
             // Into the spool and out again, if it is not mounted.
             Operation::CopyWithin | Operation::CopyBetween => 2,
@@ -64,13 +66,14 @@ impl Economy {
                 Some(disk) => 4 + disk,
                 None => 2 * task.destination() + task.repository,
             };
+            // Small blobs are sent without asking whether they are there. No other one is, whether it
+            // was to be mounted or not, where a HEAD says so.
+            let asks = writes && answers && size >= ASKS_FROM;
+            let is_there = asks && is_in(registry, task.written(), &digest);
             // Two processes know nothing of each other.
             let key = (place, task.process, task.operation, digest);
             let new = self.counted.insert(key);
-            // Small blobs are sent without asking whether they are there. No other one is, whether it
-            // was to be mounted or not.
-            let asks = size >= ASKS_FROM;
-            if new || (task.operation.writes_to_registry() && !asks) {
+            if (new && !is_there) || (writes && !asks) {
                 self.needed += size * times;
             }
         }
@@ -384,6 +387,11 @@ impl World<'_> {
             self.check_tags();
         }
     }
+}
+
+fn is_in(model: &Model, repository: &str, digest: &Digest) -> bool {
+    let digest = windlass_testbed::Digest::parse(digest.as_str());
+    digest.is_some_and(|digest| model.blob_bytes(repository, &digest).is_some())
 }
 
 #[cfg(test)]

@@ -89,8 +89,7 @@ impl World<'_> {
         });
         for (id, (at, pinned)) in ids.into_iter().zip(saved.tasks.clone()) {
             let task = self.plan.tasks[at];
-            self.economy
-                .starts(&task, &self.plan.pictures[task.picture]);
+            self.expect(&task);
             self.results[at] = None;
             self.processes[process].tasks.insert(id, at);
             if let Some(pinned) = pinned {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use windlass_testbed::{
-    Announced, Auth, Basic, Bearer, Labels, Location, Options, Ranges, Signature, Stale, Storage,
-    Unions, UnreadableMount, User,
+    Announced, Auth, Basic, Bearer, BlobHeads, Labels, Location, Options, Ranges, Signature, Stale,
+    Storage, Unions, UnreadableMount, User,
 };
 
 use super::choose::Choose;
@@ -108,6 +108,7 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
     }
     options.digest_header = choose.below(5) < 4;
     options.check_references = choose.below(2) == 0;
+    plain &= !shortcuts(choose, &mut options);
     options.labels = labels(choose);
     options.referrers_api = choose.below(2) == 0;
     options.conditions = choose.below(2) == 1;
@@ -129,6 +130,26 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
         leftover,
         plain,
     }
+}
+
+/// Heads and mounts that are refused, or answered with what is not true. Whether there are some.
+fn shortcuts(choose: &mut dyn Choose, options: &mut Options) -> bool {
+    match choose.below(8) {
+        5 => {
+            let codes = [403, 405, 400, 404, 500, 501];
+            let status = super::exchange::status(codes[small(choose, codes.len())]);
+            options.blob_heads = BlobHeads::Refused(status);
+        }
+        6 if options.storage.is_some() => options.blob_heads = BlobHeads::Redirected,
+        7 => {
+            options.vouches = true;
+            // Where nobody looks, a client cannot find out.
+            options.check_references = true;
+        }
+        _ => {}
+    }
+    options.uploads.mounts = choose.below(4) < 3;
+    options.vouches || options.blob_heads != BlobHeads::Answered || !options.uploads.mounts
 }
 
 /// What it says beside content: mostly what is right.

@@ -44,6 +44,8 @@ pub(crate) struct Watch {
     gates: [Duration; 2],
     /// How often registries were asked for a challenge.
     pings: [u64; 2],
+    /// How often something went wrong with challenges or tokens.
+    failed_sign_ins: u64,
 }
 
 impl World<'_> {
@@ -145,8 +147,10 @@ impl World<'_> {
         let pings = self.processes[process].watch.pings[owner];
         // A task that ends at its deadline may take its question along.
         let deadlines = self.plan.tasks.iter().filter(|it| it.deadline.is_some());
-        let allowed = 1 + deadlines.count() as u64;
-        self.check(pings <= allowed || self.total() > 0, || {
+        let cancelled = u64::from(self.fired[Fault::Cancelled.place()]);
+        let failed = self.processes[process].watch.failed_sign_ins;
+        let allowed = 1 + deadlines.count() as u64 + cancelled + failed;
+        self.check(pings <= allowed, || {
             format!("single flight: reg{owner} is asked for a challenge {pings} times")
         });
     }
@@ -228,7 +232,10 @@ impl World<'_> {
     }
 
     /// A registry forgets its tokens: a task survives that if they were good for anything before.
-    pub(crate) fn watch_fault(&mut self, process: usize, owner: usize, fault: Fault) {
+    pub(crate) fn watch_fault(&mut self, process: usize, owner: usize, sort: Sort, fault: Fault) {
+        // When no token is to be had, the challenge is looked for again.
+        let fails = matches!(sort, Sort::Ping | Sort::Token) || fault.misleads();
+        self.processes[process].watch.failed_sign_ins += u64::from(fails);
         // A request that was challenged before has one refusal already, and tasks share tokens.
         let alone = self.plan.processes == 1 && self.plan.tasks.len() == 1;
         let proven = alone && self.processes[process].watch.accepted[owner];

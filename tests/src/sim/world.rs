@@ -23,7 +23,7 @@ use super::disk::Disk;
 use super::fault::Fault;
 use super::memory::{self, Bounds, Held};
 use super::oracles::Economy;
-use super::plan::{Plan, SOURCES};
+use super::plan::{Plan, Planned, SOURCES};
 use super::resume::Saved;
 use super::watch::Watch;
 use crate::tapes::Lines;
@@ -158,6 +158,7 @@ impl<'a> World<'a> {
         };
         world.put_tags();
         world.inherit();
+        world.share();
         for at in 0..world.plan.processes {
             let process = world.process();
             world.processes.push(process);
@@ -189,6 +190,22 @@ impl<'a> World<'a> {
             let half = blob.len() / 2;
             if half > 0 && self.choose.below(2) == 1 {
                 self.disks[1].memory.partial(&digest(blob), &blob[..half]);
+            }
+        }
+    }
+
+    /// Blobs that others have pushed to where tasks write.
+    fn share(&mut self) {
+        if self.plan.swarm.even || self.choose.below(2) == 0 {
+            return;
+        }
+        let tasks = self.plan.tasks.clone();
+        for task in tasks.iter().filter(|it| it.operation.writes_to_registry()) {
+            let images = self.plan.pictures[task.picture].images.clone();
+            for blob in images.iter().flat_map(|it| it.blobs()) {
+                if self.choose.below(2) == 1 {
+                    self.models[task.destination()].put_blob(task.written(), blob.clone());
+                }
             }
         }
     }
@@ -298,11 +315,17 @@ impl<'a> World<'a> {
     /// Starts a task, perhaps once more.
     pub(crate) fn start(&mut self, at: usize) {
         let task = self.plan.tasks[at];
-        self.economy
-            .starts(&task, &self.plan.pictures[task.picture]);
+        self.expect(&task);
         let asked = asked(at, &task, self.processes[task.process].ids);
         let id = self.call(task.process, |session| session.start(asked));
         self.processes[task.process].tasks.insert(id, at);
+    }
+
+    /// What a task that starts needs to move.
+    pub(crate) fn expect(&mut self, task: &Planned) {
+        let picture = &self.plan.pictures[task.picture];
+        self.economy
+            .starts(task, picture, &self.models[task.destination()]);
     }
 
     /// One step. Whether there was anything to do.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode, header};
 
 use super::message::{Answer, Refusal, Request};
-use super::options::Ranges;
+use super::options::{BlobHeads, Ranges};
 use super::target::digest;
 use super::{Model, method_not_allowed};
 use crate::Digest;
@@ -23,16 +23,23 @@ impl Model {
         now: Duration,
     ) -> Result<Answer, Refusal> {
         let digest = digest(reference)?;
+        if request.method == Method::HEAD
+            && let BlobHeads::Refused(status) = self.options.blob_heads
+        {
+            let message = "blobs have no HEAD";
+            return Err(Refusal::new(status.as_u16(), "UNSUPPORTED", message));
+        }
         let repository = self.repositories.get(name);
         let blob = repository
             .and_then(|repository| repository.blobs.get(&digest))
             .cloned();
+        let blob = blob.or_else(|| self.vouched_for(request, &digest));
         let blob = blob.ok_or_else(|| {
             Refusal::new(404, "BLOB_UNKNOWN", "blob unknown to registry")
                 .details(vec![serde_json::json!({"digest": digest.as_str()})])
         });
         match request.method {
-            Method::GET if self.options.storage.is_some() => {
+            Method::GET | Method::HEAD if self.redirects(&request.method) => {
                 blob.map(|_| self.redirect_to_storage(name, &digest, now))
             }
             Method::GET | Method::HEAD => blob.map(|blob| self.serve(request, &digest, &blob)),
@@ -44,6 +51,20 @@ impl Model {
             }
             _ => Err(method_not_allowed()),
         }
+    }
+
+    fn redirects(&self, method: &Method) -> bool {
+        let redirects_heads = self.options.blob_heads == BlobHeads::Redirected;
+        self.options.storage.is_some() && (method == Method::GET || redirects_heads)
+    }
+
+    /// What a HEAD is told of, wherever it is.
+    fn vouched_for(&self, request: &Request, digest: &Digest) -> Option<Bytes> {
+        if request.method != Method::HEAD || !self.options.vouches {
+            return None;
+        }
+        let mut repositories = self.repositories.values();
+        repositories.find_map(|repository| repository.blobs.get(digest).cloned())
     }
 
     /// The blob, or the part of it that is asked for.

@@ -40,6 +40,11 @@ pub struct Options {
     pub check_accept: bool,
     /// Whether HEAD of a manifest works; otherwise 405 (HTTP-21).
     pub head_manifests: bool,
+    /// What a HEAD of a blob leads to.
+    pub blob_heads: BlobHeads,
+    /// Whether a HEAD of a blob says that it is there if it is in any repository, and a mount says that
+    /// it was done and is not: such registries look in a cache that all repositories share.
+    pub vouches: bool,
     /// Whether `Docker-Content-Digest` is sent (N-3: older registries omit it).
     pub digest_header: bool,
     /// Manifest types that are refused with 415.
@@ -90,6 +95,8 @@ impl Default for Options {
             max_manifest: 4 * 1024 * 1024,
             check_accept: false,
             head_manifests: true,
+            blob_heads: BlobHeads::Answered,
+            vouches: false,
             digest_header: true,
             refused_types: BTreeSet::new(),
             sparse_indexes: false,
@@ -141,6 +148,19 @@ pub enum Signature {
     Life(Duration),
 }
 
+/// What a HEAD of a blob leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BlobHeads {
+    /// Whether it is there.
+    Answered,
+    /// A refusal with this status.
+    Refused(StatusCode),
+    /// The storage if the blob is there, as for a GET; its URLs are signed for GET only. Without a
+    /// storage it is answered.
+    Redirected,
+}
+
 /// What a blob download does with a `Range`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -177,6 +197,8 @@ pub struct Uploads {
     pub keep_partial: bool,
     /// Whether the closing PUT may bring bytes; otherwise it is 405, and they come by PATCH (Pulp).
     pub put_bodies: bool,
+    /// Whether a blob can be mounted; otherwise a mount opens a session, as at many registries (PUSHB-55).
+    pub mounts: bool,
     /// Whether a mount without `from` looks through all repositories (PUSHB-52).
     pub anonymous_mount: bool,
     /// What a mount whose source the caller may not read leads to (PUSHB-53).
@@ -196,6 +218,7 @@ impl Default for Uploads {
             life: None,
             keep_partial: true,
             put_bodies: true,
+            mounts: true,
             anonymous_mount: false,
             unreadable_mount: UnreadableMount::Refused,
         }

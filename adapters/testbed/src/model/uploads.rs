@@ -149,6 +149,9 @@ impl Model {
         target: &Target<'_>,
         now: Duration,
     ) -> Option<Answer> {
+        if !self.options.uploads.mounts {
+            return None;
+        }
         let blob = match target.parameter("from").filter(|from| !from.is_empty()) {
             Some(from) => {
                 let hidden = self.options.uploads.unreadable_mount == UnreadableMount::Session
@@ -170,7 +173,9 @@ impl Model {
             }
             None => None,
         }?;
-        self.repository(name).blobs.insert(wanted.clone(), blob);
+        if !self.options.vouches {
+            self.repository(name).blobs.insert(wanted.clone(), blob);
+        }
         Some(self.created(name, wanted))
     }
 

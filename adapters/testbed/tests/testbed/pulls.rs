@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
-use http::Method;
+use http::{Method, StatusCode};
 use windlass_testbed::{
-    Answer, Digest, Labels, Model, Options, Ranges, Request, Signature, Storage, image,
+    Answer, BlobHeads, Digest, Labels, Model, Options, Ranges, Request, Signature, Storage, image,
 };
 
 use crate::client::{Client, code, location, request};
@@ -303,4 +303,27 @@ fn deterministic() {
     original.note(&request(Method::GET, "/v2/"), None, Duration::ZERO);
     assert_eq!((original.log().len(), clone.log().len()), (1, 0));
     assert_eq!(original.log()[0].line(), "GET /v2/ cut");
+}
+
+/// PUSHB-02: a HEAD of a blob that is there may be refused, by the registry or by its storage.
+#[test]
+fn refused_heads_of_blobs() {
+    let mut client = Client::new(Options {
+        blob_heads: BlobHeads::Refused(StatusCode::FORBIDDEN),
+        storage: Some(Storage::new("http://storage.test")),
+        ..Options::default()
+    });
+    let digest = client.model.put_blob("team/app", &b"data"[..]);
+    let target = format!("/v2/team/app/blobs/{digest}");
+    assert_eq!(client.head(&target).status, 403);
+    client.model.options_mut().blob_heads = BlobHeads::Redirected;
+    let answer = client.head(&target);
+    assert_eq!(answer.status, 307);
+    let signed = location(&answer);
+    let signed = signed.strip_prefix("http://storage.test");
+    let at_storage = |method| Request::new(method, "storage.test", signed.expect("it is there"));
+    assert_eq!(client.ask(at_storage(Method::HEAD)).status, 403);
+    assert_eq!(client.ask(at_storage(Method::GET)).status, 200);
+    client.model.options_mut().blob_heads = BlobHeads::Answered;
+    assert_eq!(client.head(&target).status, 200);
 }

@@ -249,3 +249,22 @@ fn broken_requests() {
         }
     }
 }
+
+/// PUSHB-55 at registries that know no mounts, and one that says it did what it did not.
+#[test]
+fn mounts_that_do_not_happen() {
+    let mut client = client(Uploads {
+        mounts: false,
+        ..Uploads::default()
+    });
+    let digest = client.model.put_blob("base", &b"data"[..]);
+    let mount = format!("{START}?mount={digest}&from=base");
+    assert_eq!(client.post(&mount).status, 202);
+    client.model.options_mut().uploads.mounts = true;
+    client.model.options_mut().vouches = true;
+    assert_eq!(client.post(&mount).status, 201);
+    assert_eq!(client.model.blob_bytes("team/app", &digest), None);
+    let target = format!("/v2/team/app/blobs/{digest}");
+    assert_eq!(client.head(&target).status, 200);
+    assert_eq!(client.get(&target).status, 404);
+}
