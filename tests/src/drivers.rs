@@ -17,7 +17,7 @@ use windlass_core::config::{InFlight, Retry};
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::reference::Repository;
 use windlass_core::{Config, Event, Failure, Origin, Reference, Registry, Report, TaskId};
-use windlass_driver::{Cancel, Credentials, Endpoint, Observer, TimeLimits, Trust};
+use windlass_driver::{CancelHandle, Credentials, Endpoint, Observer, TimeLimits, TlsRoots};
 use windlass_store::Store;
 use windlass_testbed::{Answer, Delivery, Interceptor, Model, Request, Server};
 
@@ -53,7 +53,7 @@ pub struct Setup {
     /// Nobody's by default.
     pub credentials: Option<Arc<dyn Credentials>>,
     /// Nobody by default.
-    pub trust: Trust,
+    pub trust: TlsRoots,
     /// The usual ones by default.
     pub limits: TimeLimits,
 }
@@ -66,7 +66,7 @@ impl Setup {
         Self {
             config,
             credentials: None,
-            trust: Trust::default(),
+            trust: TlsRoots::default(),
             limits: TimeLimits::default(),
         }
     }
@@ -138,7 +138,7 @@ pub struct Ask {
     what: What,
     all: bool,
     observer: Option<Arc<dyn Observer>>,
-    cancel: Option<Cancel>,
+    cancel: Option<CancelHandle>,
     spool: Option<Arc<dyn Store>>,
     from: Vec<Repository>,
     foreign: bool,
@@ -188,7 +188,7 @@ impl Ask {
     }
 
     /// Who may end it early.
-    pub fn cancelled_by(mut self, cancel: &Cancel) -> Self {
+    pub fn cancelled_by(mut self, cancel: &CancelHandle) -> Self {
         self.cancel = Some(cancel.clone());
         self
     }
@@ -247,7 +247,7 @@ macro_rules! built {
         let setup: &Setup = $setup;
         let mut builder = <$client>::builder()
             .config(setup.config.clone())
-            .trust(setup.trust.clone())
+            .roots(setup.trust.clone())
             .time_limits(setup.limits)
             .tape($tape)
             .seed(1);

@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use windlass_core::tape::Taped;
 use windlass_core::{Error, Event, Failure, Report, Task, TaskId, Time};
-use windlass_driver::{Cancel, Observer, Using};
+use windlass_driver::{CancelHandle, Observer, StoreGuard};
 
 use crate::job::Ticket;
 use crate::state::{State, Told};
@@ -61,13 +61,13 @@ impl Engine {
     pub(crate) async fn run(
         self: &Arc<Self>,
         task: Task,
-        using: Using,
+        stores: StoreGuard,
         observer: Option<Arc<dyn Observer>>,
-        cancel: Option<Cancel>,
+        cancel: Option<CancelHandle>,
     ) -> Result<Report, Failure> {
-        let using = Arc::new(using);
+        let stores = Arc::new(stores);
         loop {
-            let attempt = self.attempt(task.clone(), &using, observer.as_ref(), cancel.as_ref());
+            let attempt = self.attempt(task.clone(), &stores, observer.as_ref(), cancel.as_ref());
             if let Some(result) = attempt.await {
                 return result;
             }
@@ -82,11 +82,11 @@ impl Engine {
     async fn attempt(
         self: &Arc<Self>,
         task: Task,
-        using: &Arc<Using>,
+        stores: &Arc<StoreGuard>,
         observer: Option<&Arc<dyn Observer>>,
-        cancel: Option<&Cancel>,
+        cancel: Option<&CancelHandle>,
     ) -> Option<Result<Report, Failure>> {
-        let (task, mut inbox) = self.start(task, using, observer);
+        let (task, mut inbox) = self.start(task, stores, observer);
         let _leaving = Leaving(self, task);
         let _listening = cancel.map(|cancel| {
             let engine = Arc::clone(self);
@@ -118,16 +118,16 @@ impl Engine {
     fn start(
         self: &Arc<Self>,
         task: Task,
-        using: &Arc<Using>,
+        stores: &Arc<StoreGuard>,
         observer: Option<&Arc<dyn Observer>>,
     ) -> (TaskId, mpsc::UnboundedReceiver<Told>) {
         let runtime = Handle::current();
         let (told, inbox) = mpsc::unbounded_channel();
         let (wake, woken) = mpsc::channel(1);
-        let (using, observer) = (Arc::clone(using), observer.cloned());
+        let (stores, observer) = (Arc::clone(stores), observer.cloned());
         let task = self
             .lock()
-            .start(task, using, observer, told, wake, runtime.id());
+            .start(task, stores, observer, told, wake, runtime.id());
         let attendant = Attendant {
             engine: Arc::downgrade(self),
             task,

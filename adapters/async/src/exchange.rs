@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use windlass_core::Origin;
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
-use windlass_driver::{KeptConnections, Proxy, Route, TimeLimits, is_out_of_descriptors};
+use windlass_driver::{KeptConnections, Proxy, ProxySelector, TimeLimits, is_out_of_descriptors};
 
 use crate::pools::{Connections, Pools};
 use crate::tls::Tls;
@@ -54,11 +54,11 @@ impl Exchanges {
         tls: Tls,
         limits: TimeLimits,
         in_flight: usize,
-        route: Option<Arc<dyn Route>>,
+        proxies: Option<Arc<dyn ProxySelector>>,
     ) -> Self {
         Self {
             limits,
-            pools: Pools::new(tls, limits.connect, in_flight, route),
+            pools: Pools::new(tls, limits.connect, in_flight, proxies),
             kept: KeptConnections::default(),
         }
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Request, header};
 use windlass_core::call::{Interrupted, Payload, TransportErrorKind};
-use windlass_driver::{Proxy, Route, TimeLimits, Trust};
+use windlass_driver::{Proxy, ProxySelector, TimeLimits, TlsRoots};
 
 use crate::exchange::{Content, Exchanges, Flow, Outflow};
 use crate::tls::Tls;
@@ -67,7 +67,7 @@ fn hanging(answer: impl Fn(&mut TcpStream) + Clone + Send + 'static) -> String {
     })
 }
 
-fn exchanges(trust: &Trust, millis: u64) -> Exchanges {
+fn exchanges(trust: &TlsRoots, millis: u64) -> Exchanges {
     let mut limits = TimeLimits::default();
     limits.connect = Duration::from_millis(millis);
     limits.idle = Duration::from_millis(millis);
@@ -107,7 +107,7 @@ async fn run(exchanges: &Exchanges, request: &Request<Payload>) -> Result<Vec<u8
 
 fn get(millis: u64, target: &str) -> Result<Vec<u8>, Interrupted> {
     let get = request("GET", target, Payload::Empty);
-    block_on(async { run(&exchanges(&Trust::default(), millis), &get).await })
+    block_on(async { run(&exchanges(&TlsRoots::default(), millis), &get).await })
 }
 
 /// So many zeros of which only some are there, each piece after a pause.
@@ -182,7 +182,7 @@ async fn put(exchanges: &Exchanges, base: &str, zeros: &mut Zeros) -> Result<u16
 const FAST: (usize, Duration) = (64 * 1024, Duration::ZERO);
 
 fn plain(millis: u64) -> Exchanges {
-    exchanges(&Trust::default(), millis)
+    exchanges(&TlsRoots::default(), millis)
 }
 
 fn kind(result: Result<impl std::fmt::Debug, Interrupted>) -> TransportErrorKind {
@@ -539,7 +539,7 @@ fn a_source_that_has_too_much_is_cut() {
 }
 
 /// A TLS server's configuration, and the client's trust in it.
-fn identity(name: &str) -> (Arc<rustls::ServerConfig>, Trust) {
+fn identity(name: &str) -> (Arc<rustls::ServerConfig>, TlsRoots) {
     let identity = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(identity.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -549,7 +549,7 @@ fn identity(name: &str) -> (Arc<rustls::ServerConfig>, Trust) {
         .with_no_client_auth()
         .with_single_cert(vec![identity.cert.der().clone()], key.unwrap())
         .unwrap();
-    let trust = Trust {
+    let trust = TlsRoots {
         roots: Some(Arc::new(vec![identity.cert.der().to_vec()])),
         extra: Vec::new(),
     };
@@ -580,7 +580,7 @@ fn tls_trusts_whom_it_is_told_to() {
 }
 
 /// A proxy that tunnels what is for https and answers the rest itself; sends what it was asked.
-fn proxy(sender: std::sync::mpsc::Sender<String>) -> Arc<dyn Route> {
+fn proxy(sender: std::sync::mpsc::Sender<String>) -> Arc<dyn ProxySelector> {
     let url = server(move |mut stream| {
         loop {
             let asked = head(&mut stream);
@@ -611,7 +611,7 @@ fn proxy(sender: std::sync::mpsc::Sender<String>) -> Arc<dyn Route> {
 #[derive(Debug)]
 struct Through(Proxy);
 
-impl Route for Through {
+impl ProxySelector for Through {
     fn proxy(&self, _: &windlass_core::Origin) -> Option<Proxy> {
         Some(self.0.clone())
     }
@@ -620,7 +620,7 @@ impl Route for Through {
 /// `user:p@ss`
 const PROXY_LOGIN: &str = "proxy-authorization: basic dxnlcjpwqhnz\r\n";
 
-fn through(trust: &Trust, route: Arc<dyn Route>) -> Exchanges {
+fn through(trust: &TlsRoots, route: Arc<dyn ProxySelector>) -> Exchanges {
     let tls = Tls::new(trust).unwrap();
     Exchanges::new(tls, TimeLimits::default(), 4, Some(route))
 }
@@ -669,7 +669,7 @@ fn https_is_tunnelled_through_a_proxy() {
 #[test]
 fn http_is_forwarded_by_a_proxy() {
     let (sender, asked) = channel();
-    let exchanges = through(&Trust::default(), proxy(sender));
+    let exchanges = through(&TlsRoots::default(), proxy(sender));
     // In use, so that it stays nobody's, and not listened on.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -727,7 +727,7 @@ fn a_failing_proxy_is_named() {
     for (scheme, url, expected, says) in table {
         let address = url.trim_start_matches("http://").to_owned();
         let url = url.replace("http://", "http://user:s3cret@");
-        let exchanges = through(&Trust::default(), Arc::new(Through(Proxy { url })));
+        let exchanges = through(&TlsRoots::default(), Arc::new(Through(Proxy { url })));
         let target = format!("{scheme}://r.invalid/v2/");
         let get = request("GET", &target, Payload::Empty);
         let Err(Interrupted::Transport(error)) = block_on(run(&exchanges, &get)) else {
@@ -743,7 +743,7 @@ fn a_failing_proxy_is_named() {
     }
     // Without a proxy it is an answer like any other.
     let get = request("GET", &wrong(), Payload::Empty);
-    let tls = Tls::new(&Trust::default()).unwrap();
+    let tls = Tls::new(&TlsRoots::default()).unwrap();
     let exchanges = Exchanges::new(tls, TimeLimits::default(), 4, None);
     let answer = block_on(exchanges.send(&get, None::<&mut Zeros>));
     assert_eq!(answer.unwrap().status(), 407);

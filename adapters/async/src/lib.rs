@@ -37,7 +37,7 @@
 //!   that held it begins again when its runtime runs, from what the store has, and its observer sees
 //!   a new task. Deadlines of other calls hold meanwhile.
 //! - Events reach the observer from the future of `run`; byte counts from the blocking pool.
-//! - Dropping the future cancels its task. So does a [`Cancel`](driver::Cancel), and then the call
+//! - Dropping the future cancels its task. So does a [`CancelHandle`](driver::CancelHandle), and then the call
 //!   returns within a second, whatever the server or the store does.
 //! - Nothing is read from the environment: no proxy, no certificates but those of the system.
 //! - It sends what the core says, byte for byte, or not at all: reqwest rewrites some targets, and

@@ -14,7 +14,7 @@ use tokio::runtime::{Handle, Id};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use windlass_core::call::{TransportError, TransportErrorKind};
-use windlass_driver::Route;
+use windlass_driver::ProxySelector;
 
 use crate::exchange::origin;
 use crate::tls::Tls;
@@ -31,7 +31,7 @@ const RUNTIMES: usize = 64;
 pub(crate) struct Pools {
     connect: Duration,
     in_flight: usize,
-    route: Option<Arc<dyn Route>>,
+    proxies: Option<Arc<dyn ProxySelector>>,
     tls: Tls,
     /// Made when first needed, because it may read the system's certificates. Not in a future, which
     /// all would wait for although its runtime may stand still.
@@ -69,20 +69,20 @@ impl Pools {
         tls: Tls,
         connect: Duration,
         in_flight: usize,
-        route: Option<Arc<dyn Route>>,
+        proxies: Option<Arc<dyn ProxySelector>>,
     ) -> Self {
         Self {
             connect,
             in_flight,
-            route,
+            proxies,
             tls,
             config: Arc::default(),
             pools: Mutex::default(),
         }
     }
 
-    pub(crate) const fn route(&self) -> Option<&Arc<dyn Route>> {
-        self.route.as_ref()
+    pub(crate) const fn route(&self) -> Option<&Arc<dyn ProxySelector>> {
+        self.proxies.as_ref()
     }
 
     /// The connections of the current runtime. Forgets those that no connection can be left of.
@@ -148,10 +148,10 @@ impl Pools {
             .connect_timeout(self.connect)
             .pool_max_idle_per_host(keeps)
             .pool_idle_timeout(IDLE_AGE);
-        if let Some(route) = self.route.clone() {
+        if let Some(proxies) = self.proxies.clone() {
             builder = builder.proxy(Proxy::custom(move |url| {
                 let origin = origin(Some(url.scheme()), Some(url.authority()))?;
-                route.proxy(&origin).map(|proxy| proxy.url)
+                proxies.proxy(&origin).map(|proxy| proxy.url)
             }));
         }
         builder

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use windlass_core::reference::Repository;
 use windlass_core::{Failure, Platform, Platforms, Report};
-use windlass_driver::{Cancel, Observer, Order};
+use windlass_driver::{CancelHandle, Observer, RequestSpec};
 use windlass_store::Store;
 
 use crate::client::Client;
@@ -15,16 +15,16 @@ use crate::client::Client;
 #[must_use = "nothing happens before run"]
 pub struct Request<'a> {
     client: &'a Client,
-    order: Order,
+    spec: RequestSpec,
     observer: Option<Arc<dyn Observer>>,
-    cancel: Option<Cancel>,
+    cancel: Option<CancelHandle>,
 }
 
 impl<'a> Request<'a> {
-    pub(crate) const fn new(client: &'a Client, order: Order) -> Self {
+    pub(crate) const fn new(client: &'a Client, spec: RequestSpec) -> Self {
         Self {
             client,
-            order,
+            spec,
             observer: None,
             cancel: None,
         }
@@ -33,32 +33,32 @@ impl<'a> Request<'a> {
     /// The entry's name in the store that is pulled into or pushed from. Without one, a pull adds
     /// an unnamed entry and a push takes the only entry.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.order.name(name.into());
+        self.spec.name(name.into());
         self
     }
 
     /// Only the image of an index that suits this platform best.
     pub fn platform(mut self, platform: Platform) -> Self {
-        self.order.platforms(Platforms::One(platform));
+        self.spec.platforms(Platforms::One(platform));
         self
     }
 
     /// All of an index.
     pub fn all_platforms(mut self) -> Self {
-        self.order.platforms(Platforms::All);
+        self.spec.platforms(Platforms::All);
         self
     }
 
     /// A store for blobs on their way from one registry to another. A temporary one by default.
     pub fn spool(mut self, spool: &Arc<dyn Store>) -> Self {
-        self.order.spool(spool);
+        self.spec.spool(spool);
         self
     }
 
     /// A repository of the destination's registry that is likely to hold the image's blobs, to
     /// mount them from. One: asked again, it takes the place of the one before.
     pub fn from(mut self, repository: Repository) -> Self {
-        self.order.from(repository);
+        self.spec.from(repository);
         self
     }
 
@@ -67,13 +67,13 @@ impl<'a> Request<'a> {
     /// has not got them. Left out by default, which the report says. See
     /// [`Task::including_nondistributable`](windlass_core::Task::including_nondistributable).
     pub fn include_nondistributable(mut self) -> Self {
-        self.order.include_nondistributable();
+        self.spec.include_nondistributable();
         self
     }
 
     /// Fail if it takes longer than this in all.
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.order.deadline(deadline);
+        self.spec.deadline(deadline);
         self
     }
 
@@ -84,7 +84,7 @@ impl<'a> Request<'a> {
     }
 
     /// A handle that ends it early.
-    pub fn cancel(mut self, cancel: &Cancel) -> Self {
+    pub fn cancel(mut self, cancel: &CancelHandle) -> Self {
         self.cancel = Some(cancel.clone());
         self
     }
@@ -103,7 +103,7 @@ impl<'a> Request<'a> {
     pub async fn run(self) -> Result<Report, Failure> {
         let engine = self.client.engine();
         let stores = &engine.context().stores;
-        let (task, using) = self.order.task(stores, engine.now())?;
+        let (task, using) = self.spec.task(stores, engine.now())?;
         engine.run(task, using, self.observer, self.cancel).await
     }
 }
@@ -111,7 +111,7 @@ impl<'a> Request<'a> {
 impl fmt::Debug for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
-            .field("order", &self.order)
+            .field("spec", &self.spec)
             .finish_non_exhaustive()
     }
 }

@@ -18,7 +18,7 @@ use tokio::runtime::Id;
 use tokio::sync::{mpsc, watch};
 use windlass_core::tape::Taped;
 use windlass_core::{Done, Error, Event, Job, JobId, Output, Task, TaskId, Time, transcript};
-use windlass_driver::{Observer, Using};
+use windlass_driver::{Observer, StoreGuard};
 
 use crate::job::Stop;
 use crate::transfer::Watching;
@@ -67,7 +67,7 @@ pub(crate) struct Caller {
     told: mpsc::UnboundedSender<Told>,
     observer: Option<Arc<dyn Observer>>,
     /// Known as long as the task has jobs, even if nobody waits for it any more.
-    _using: Arc<Using>,
+    _using: Arc<StoreGuard>,
     wake: mpsc::Sender<()>,
     /// Its runtime.
     home: Id,
@@ -120,7 +120,7 @@ impl State {
     pub(crate) fn start(
         &mut self,
         task: Task,
-        using: Arc<Using>,
+        stores: Arc<StoreGuard>,
         observer: Option<Arc<dyn Observer>>,
         told: mpsc::UnboundedSender<Told>,
         wake: mpsc::Sender<()>,
@@ -131,7 +131,7 @@ impl State {
         let caller = Caller {
             told,
             observer,
-            _using: using,
+            _using: stores,
             wake,
             home,
             attended: true,

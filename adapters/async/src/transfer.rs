@@ -20,8 +20,8 @@ use windlass_core::call::{
     Body, Interrupted, Keep, Payload, Receive, TransferId, TransportError, TransportErrorKind,
 };
 use windlass_core::{Call, Done, Job, TaskId};
+use windlass_driver::{BodyFailure, Incoming, OutgoingReader, Stores};
 use windlass_driver::{Credentials, Observer, find_credentials};
-use windlass_driver::{Failure, Incoming, OutgoingReader, Stores};
 
 use crate::exchange::{Content, Exchanges, Flow, Outflow};
 use crate::job::{Stop, Ticket};
@@ -228,7 +228,7 @@ struct Stored<'a> {
     progress: &'a Progress,
     stop: Stop,
     /// The try that is underway.
-    sending: Option<(Ending, Failure)>,
+    sending: Option<(Ending, BodyFailure)>,
 }
 
 impl<'a> Stored<'a> {

@@ -8,7 +8,9 @@ use std::thread;
 use rustls::ClientConfig;
 use windlass_core::tape::{Sink, Taped};
 use windlass_core::{Config, Reference};
-use windlass_driver::{Anonymous, Credentials, Endpoint, Order, Route, TimeLimits, Trust};
+use windlass_driver::{
+    Anonymous, Credentials, Endpoint, ProxySelector, RequestSpec, TimeLimits, TlsRoots,
+};
 use windlass_store::Store;
 
 use crate::exchange::Exchanges;
@@ -34,12 +36,12 @@ impl Client {
     /// Brings an image from a registry into a store: of an index, the image for Linux on this
     /// machine's architecture, unless told otherwise.
     pub fn pull(&self, reference: &Reference, store: &Arc<dyn Store>) -> Request<'_> {
-        Request::new(self, Order::pull(reference, store))
+        Request::new(self, RequestSpec::pull(reference, store))
     }
 
     /// Brings an image from a store into a registry, with everything that is below it.
     pub fn push(&self, store: &Arc<dyn Store>, reference: &Reference) -> Request<'_> {
-        Request::new(self, Order::push(store, reference))
+        Request::new(self, RequestSpec::push(store, reference))
     }
 
     /// Brings an image from one place to another, with everything that is below it.
@@ -48,17 +50,17 @@ impl Client {
         source: impl Into<Endpoint>,
         destination: impl Into<Endpoint>,
     ) -> Request<'_> {
-        Request::new(self, Order::copy(source.into(), destination.into()))
+        Request::new(self, RequestSpec::copy(source.into(), destination.into()))
     }
 
     /// Finds out which digest a reference stands for: the report's root.
     pub fn resolve(&self, reference: &Reference) -> Request<'_> {
-        Request::new(self, Order::resolve(reference))
+        Request::new(self, RequestSpec::resolve(reference))
     }
 
     /// Does what an order says that was put together elsewhere.
-    pub fn request(&self, order: Order) -> Request<'_> {
-        Request::new(self, order)
+    pub fn request(&self, spec: RequestSpec) -> Request<'_> {
+        Request::new(self, spec)
     }
 
     pub(crate) fn pool(&self) -> &Arc<Pool> {
@@ -78,9 +80,9 @@ impl Drop for Inner {
 pub struct Builder {
     config: Config,
     credentials: Option<Arc<dyn Credentials>>,
-    trust: Trust,
+    roots: TlsRoots,
     tls: Option<Arc<ClientConfig>>,
-    route: Option<Arc<dyn Route>>,
+    proxies: Option<Arc<dyn ProxySelector>>,
     limits: TimeLimits,
     seed: Option<u64>,
     tape: Option<Arc<dyn Sink>>,
@@ -100,21 +102,21 @@ impl Builder {
     }
 
     /// Which certificate authorities are trusted.
-    pub fn trust(mut self, trust: Trust) -> Self {
-        self.trust = trust;
+    pub fn roots(mut self, roots: TlsRoots) -> Self {
+        self.roots = roots;
         self
     }
 
     /// A TLS configuration of your own, for instance with a client certificate. It is used as it
-    /// is: [`trust`](Self::trust) has no effect then, and ALPN, if any, must offer `http/1.1` only.
+    /// is: [`roots`](Self::roots) has no effect then, and ALPN, if any, must offer `http/1.1` only.
     pub fn tls(mut self, config: Arc<ClientConfig>) -> Self {
         self.tls = Some(config);
         self
     }
 
     /// Which origin is reached through which proxy. Variables of the environment are not looked at.
-    pub fn route(mut self, route: Arc<dyn Route>) -> Self {
-        self.route = Some(route);
+    pub fn proxies(mut self, proxies: Arc<dyn ProxySelector>) -> Self {
+        self.proxies = Some(proxies);
         self
     }
 
@@ -146,7 +148,7 @@ impl Builder {
     pub fn build(self) -> Result<Client, BuildError> {
         let tls = match self.tls {
             Some(config) => Tls::Ready(config),
-            None => Tls::new(&self.trust)?,
+            None => Tls::new(&self.roots)?,
         };
         let in_flight = usize::try_from(self.config.in_flight.most).unwrap_or(usize::MAX);
         // Beyond exchanges: store steps, tokens, credentials, and the one that polls.
@@ -158,7 +160,7 @@ impl Builder {
             exchanges: Exchanges::new(tls, &self.limits, in_flight),
             stores: Arc::default(),
             credentials: self.credentials.unwrap_or_else(|| Arc::new(Anonymous)),
-            route: self.route,
+            proxies: self.proxies,
             watching: Watching::default(),
             moving: AtomicUsize::new(0),
             parallelism: thread::available_parallelism().map_or(1, usize::from),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::{Request, header};
 use windlass_core::call::{Interrupted, Payload, TransportErrorKind};
-use windlass_driver::{TimeLimits, Trust};
+use windlass_driver::{TimeLimits, TlsRoots};
 
 use crate::control::Control;
 use crate::exchange::{Content, Exchanges, Upload, read_interrupted};
@@ -69,7 +69,7 @@ fn limits(millis: u64) -> TimeLimits {
 }
 
 fn exchanges(millis: u64) -> Exchanges {
-    let tls = Tls::new(&Trust::default()).unwrap();
+    let tls = Tls::new(&TlsRoots::default()).unwrap();
     Exchanges::new(tls, &limits(millis), 4)
 }
 
@@ -771,7 +771,7 @@ fn a_source_that_has_too_much_is_cut() {
 }
 
 /// A TLS server's configuration, and the client's trust in it.
-fn identity(name: &str) -> (Arc<rustls::ServerConfig>, Trust) {
+fn identity(name: &str) -> (Arc<rustls::ServerConfig>, TlsRoots) {
     let identity = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(identity.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -781,7 +781,7 @@ fn identity(name: &str) -> (Arc<rustls::ServerConfig>, Trust) {
         .with_no_client_auth()
         .with_single_cert(vec![identity.cert.der().clone()], key.unwrap())
         .unwrap();
-    let trust = Trust {
+    let trust = TlsRoots {
         roots: Some(Arc::new(vec![identity.cert.der().to_vec()])),
         extra: Vec::new(),
     };
@@ -812,7 +812,7 @@ fn tls_head(stream: &mut dyn ReadWrite) -> String {
     String::from_utf8(head).unwrap()
 }
 
-fn trusting(trust: &Trust, millis: u64) -> Exchanges {
+fn trusting(trust: &TlsRoots, millis: u64) -> Exchanges {
     Exchanges::new(Tls::new(trust).unwrap(), &limits(millis), 4)
 }
 

@@ -26,7 +26,7 @@ use windlass_core::tape::Taped;
 use windlass_core::{
     Done, Error, Event, Failure, Job, JobId, Output, Report, Task, TaskId, Time, transcript,
 };
-use windlass_driver::{Cancel, Observer};
+use windlass_driver::{CancelHandle, Observer};
 
 use crate::control::Control;
 use crate::transfer::Context;
@@ -137,7 +137,7 @@ impl Pool {
         self: &Arc<Self>,
         task: Task,
         observer: Option<&Arc<dyn Observer>>,
-        cancel: Option<&Cancel>,
+        cancel: Option<&CancelHandle>,
     ) -> Result<Report, Failure> {
         let (task, told) = self.start(task, observer)?;
         let _cancelling = Cancelling { pool: self, task };

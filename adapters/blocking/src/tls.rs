@@ -1,6 +1,6 @@
 //! Whom to trust.
 //!
-//! Responsible for turning [`Trust`] into a rustls configuration. Must not know connections.
+//! Responsible for turning [`TlsRoots`] into a rustls configuration. Must not know connections.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 use windlass_core::call::TransportError;
 #[cfg(feature = "native-roots")]
 use windlass_core::call::TransportErrorKind;
-use windlass_driver::Trust;
+use windlass_driver::TlsRoots;
 
 use crate::client::BuildError;
 
@@ -24,7 +24,7 @@ pub(crate) enum Tls {
 }
 
 impl Tls {
-    pub(crate) fn new(trust: &Trust) -> Result<Self, BuildError> {
+    pub(crate) fn new(trust: &TlsRoots) -> Result<Self, BuildError> {
         let mut roots = RootCertStore::empty();
         let given = trust.roots.iter().flat_map(|roots| roots.iter());
         for certificate in given.chain(&trust.extra) {

@@ -17,7 +17,7 @@ use windlass_core::call::{
     Body, Interrupted, Keep, Payload, TransferId, TransportError, TransportErrorKind,
 };
 use windlass_core::{Call, Done, Job, Origin, TaskId};
-use windlass_driver::{Credentials, Observer, Proxy, Route, find_credentials};
+use windlass_driver::{Credentials, Observer, Proxy, ProxySelector, find_credentials};
 use windlass_driver::{Incoming, OutgoingReader, Stores};
 
 use crate::control::Control;
@@ -45,7 +45,7 @@ pub(crate) struct Context {
     pub(crate) exchanges: Exchanges,
     pub(crate) stores: Arc<Stores>,
     pub(crate) credentials: Arc<dyn Credentials>,
-    pub(crate) route: Option<Arc<dyn Route>>,
+    pub(crate) proxies: Option<Arc<dyn ProxySelector>>,
     pub(crate) watching: Watching,
     /// Threads that move a blob's bytes.
     pub(crate) moving: AtomicUsize,
@@ -129,7 +129,7 @@ impl Context {
     }
 
     fn proxy(&self, origin: &Origin) -> Option<Proxy> {
-        self.route.as_ref()?.proxy(origin)
+        self.proxies.as_ref()?.proxy(origin)
     }
 }
 

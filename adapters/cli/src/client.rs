@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use windlass_core::tape::Sink;
 use windlass_core::{Config, Descriptor, Failure, Platforms, Reference, Report, StoreError};
-pub(crate) use windlass_driver::{Cancel, Endpoint as End};
-use windlass_driver::{Credentials, Observer, Order, Route, TimeLimits, Trust};
+pub(crate) use windlass_driver::{CancelHandle, Endpoint as End};
+use windlass_driver::{Credentials, Observer, ProxySelector, RequestSpec, TimeLimits, TlsRoots};
 use windlass_store::{Layout, Store};
 
 use crate::new_layout::NewLayout;
@@ -20,8 +20,8 @@ use crate::new_layout::NewLayout;
 pub struct Setup {
     pub config: Config,
     pub credentials: Arc<dyn Credentials>,
-    pub trust: Trust,
-    pub route: Arc<dyn Route>,
+    pub trust: TlsRoots,
+    pub route: Arc<dyn ProxySelector>,
     pub time_limits: TimeLimits,
     pub tape: Option<Arc<dyn Sink>>,
 }
@@ -38,9 +38,9 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Why it could not be done.
     fn run(
         &self,
-        order: Order,
+        spec: RequestSpec,
         observer: Arc<dyn Observer>,
-        cancel: &Cancel,
+        cancel: &CancelHandle,
     ) -> Result<Report, Failure>;
 }
 
@@ -73,14 +73,14 @@ impl Client {
         destination: &End,
         wanted: &Wanted,
         observer: Arc<dyn Observer>,
-        cancel: &Cancel,
+        cancel: &CancelHandle,
     ) -> Result<Report, Failure> {
-        let mut order = Order::copy(source.clone(), destination.clone());
-        order.platforms(wanted.platforms.clone());
+        let mut spec = RequestSpec::copy(source.clone(), destination.clone());
+        spec.platforms(wanted.platforms.clone());
         if wanted.nondistributable {
-            order.include_nondistributable();
+            spec.include_nondistributable();
         }
-        self.0.run(order, observer, cancel)
+        self.0.run(spec, observer, cancel)
     }
 
     /// Finds out what a reference stands for.
@@ -88,9 +88,11 @@ impl Client {
         &self,
         reference: &Reference,
         observer: Arc<dyn Observer>,
-        cancel: &Cancel,
+        cancel: &CancelHandle,
     ) -> Result<Descriptor, Failure> {
-        let report = self.0.run(Order::resolve(reference), observer, cancel)?;
+        let report = self
+            .0
+            .run(RequestSpec::resolve(reference), observer, cancel)?;
         Ok(report.root)
     }
 }

@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 #[cfg(unix)]
 use std::time::{Duration, Instant};
 
-use crate::client::Cancel;
+use crate::client::CancelHandle;
 use crate::exit::Exit;
 use crate::printer::Printer;
 
@@ -80,7 +80,7 @@ impl Interrupt {
 
     /// Watches for signals from now on. Before, they end the process at once, as usual.
     #[cfg(unix)]
-    pub(crate) fn watch(&self, cancel: Cancel, printer: Arc<Printer>) -> std::io::Result<()> {
+    pub(crate) fn watch(&self, cancel: CancelHandle, printer: Arc<Printer>) -> std::io::Result<()> {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
         let mut watched = vec![SIGINT, SIGTERM];
@@ -110,13 +110,13 @@ impl Interrupt {
 
     /// Where there are no signals, an interrupted process just ends; the store survives that.
     #[cfg(not(unix))]
-    pub(crate) fn watch(&self, _: Cancel, _: Arc<Printer>) -> std::io::Result<()> {
+    pub(crate) fn watch(&self, _: CancelHandle, _: Arc<Printer>) -> std::io::Result<()> {
         Ok(())
     }
 
     /// Asks the work to stop, on a thread of its own.
     #[cfg(unix)]
-    fn stop(&self, exit: Exit, cancel: Cancel, printer: Arc<Printer>) {
+    fn stop(&self, exit: Exit, cancel: CancelHandle, printer: Arc<Printer>) {
         let mut stopping = lock(&self.shared.stopping);
         // Only ever set here, by the first signal.
         let _new = self.shared.first.set(exit);

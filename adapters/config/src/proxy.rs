@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use windlass_core::{Origin, Scheme};
-use windlass_driver::{Proxy, Route};
+use windlass_driver::{Proxy, ProxySelector};
 
 use crate::{VariableError, set};
 
@@ -119,7 +119,7 @@ impl Proxies {
     }
 }
 
-impl Route for Proxies {
+impl ProxySelector for Proxies {
     fn proxy(&self, origin: &Origin) -> Option<Proxy> {
         // Never past a proxy that was asked for: drivers refuse to connect through this one.
         let unusable = || Proxy { url: String::new() };

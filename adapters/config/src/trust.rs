@@ -6,7 +6,7 @@
 //! `SSL_CERT_FILE` and `SSL_CERT_DIR` are read here although the library that finds the system's
 //! roots would read them too, because that library skips what it cannot read: somebody who named a
 //! file would be told of an unknown issuer instead of the misspelt path. Where neither is set,
-//! [`Trust::roots`] stays `None`: the driver loads the system's roots with its first connection
+//! [`TlsRoots::roots`] stays `None`: the driver loads the system's roots with its first connection
 //! over TLS, and not at all without one.
 
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use windlass_driver::Trust;
+use windlass_driver::TlsRoots;
 use windlass_driver::read_file;
 
 use crate::{VariableError, set};
@@ -37,8 +37,8 @@ use crate::{VariableError, set};
 pub fn trust(
     extra: &[PathBuf],
     variables: impl Fn(&str) -> Option<OsString>,
-) -> Result<Trust, TrustError> {
-    let mut trust = Trust::default();
+) -> Result<TlsRoots, TrustError> {
+    let mut trust = TlsRoots::default();
     for path in extra {
         trust.extra.extend(certificates(path)?);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use windlass_config::{DockerConfig, Explicit, Proxies};
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::{Reference, Registry};
-use windlass_driver::{Credentials, Route};
+use windlass_driver::{Credentials, ProxySelector};
 
 fn user(credentials: &dyn Credentials, reference: &str) -> String {
     let reference: Reference = reference.parse().expect("a reference");

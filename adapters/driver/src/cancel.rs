@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Ends calls early. Clones share one state; one of them can serve any number of calls.
 #[derive(Clone, Default)]
-pub struct Cancel(Arc<Mutex<Cancelling>>);
+pub struct CancelHandle(Arc<Mutex<Cancelling>>);
 
 #[derive(Default)]
 struct Cancelling {
@@ -15,7 +15,7 @@ struct Cancelling {
     listeners: BTreeMap<u64, Box<dyn Fn() + Send + Sync>>,
 }
 
-impl Cancel {
+impl CancelHandle {
     /// A handle that is not cancelled yet.
     pub fn new() -> Self {
         Self::default()
@@ -39,7 +39,7 @@ impl Cancel {
 
     /// For drivers: calls `listener` when it is cancelled, at once if it is already, until the
     /// answer is dropped. The listener must not use this handle.
-    pub fn on_cancel(&self, listener: impl Fn() + Send + Sync + 'static) -> Listening {
+    pub fn on_cancel(&self, listener: impl Fn() + Send + Sync + 'static) -> CancelGuard {
         let mut state = self.lock();
         if state.cancelled {
             listener();
@@ -47,7 +47,7 @@ impl Cancel {
         let key = state.next;
         state.next += 1;
         state.listeners.insert(key, Box::new(listener));
-        Listening(self.clone(), key)
+        CancelGuard(self.clone(), key)
     }
 
     fn lock(&self) -> MutexGuard<'_, Cancelling> {
@@ -56,18 +56,18 @@ impl Cancel {
     }
 }
 
-impl fmt::Debug for Cancel {
+impl fmt::Debug for CancelHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Cancel").field(&self.is_cancelled()).finish()
     }
 }
 
-/// Ends [`Cancel::on_cancel`] when it is dropped.
+/// Ends [`CancelHandle::on_cancel`] when it is dropped.
 #[derive(Debug)]
 #[must_use = "the listener hears nothing once this is dropped"]
-pub struct Listening(Cancel, u64);
+pub struct CancelGuard(CancelHandle, u64);
 
-impl Drop for Listening {
+impl Drop for CancelGuard {
     fn drop(&mut self) {
         self.0.lock().listeners.remove(&self.1);
     }
@@ -88,7 +88,7 @@ mod tests {
                 heard.fetch_add(1, Ordering::SeqCst);
             }
         };
-        let cancel = Cancel::new();
+        let cancel = CancelHandle::new();
         let early = cancel.on_cancel(count());
         drop(cancel.on_cancel(count()));
         assert!(!cancel.is_cancelled());

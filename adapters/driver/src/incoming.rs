@@ -10,7 +10,7 @@ use windlass_core::call::{
 };
 use windlass_core::{Digest, StoreError, StoreErrorKind, StoreId};
 
-use crate::stall::{Floor, Pace};
+use crate::stall::{MinRate, StallDetector};
 use crate::stores::{Lease, Stores};
 
 /// A response's body on its way into a store, or into the call that collects it. Dropped without
@@ -20,7 +20,7 @@ use crate::stores::{Lease, Stores};
 pub struct Incoming {
     call: Box<Call>,
     sink: Sink,
-    pace: Pace,
+    stall: StallDetector,
     stalled: bool,
 }
 
@@ -32,7 +32,7 @@ impl Incoming {
         Self {
             call,
             sink,
-            pace: Pace::new(Floor::DEFAULT),
+            stall: StallDetector::new(MinRate::DEFAULT),
             stalled: false,
         }
     }
@@ -51,7 +51,7 @@ impl Incoming {
             Keep::All => self.sink.take(chunk),
             stop @ (Keep::Stop | _) => stop,
         };
-        if kept == Keep::All && self.pace.moved(chunk.len()) {
+        if kept == Keep::All && self.stall.moved(chunk.len()) {
             self.stalled = true;
             return Keep::Stop;
         }
@@ -77,7 +77,7 @@ impl Incoming {
 }
 
 fn stall() -> Interrupted {
-    let Floor { window, bytes } = Floor::DEFAULT;
+    let MinRate { window, bytes } = MinRate::DEFAULT;
     let why = format!("less than {bytes} bytes came in {} s", window.as_secs());
     Interrupted::Transport(TransportError::new(TransportErrorKind::Idle, why))
 }

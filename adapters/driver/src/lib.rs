@@ -1,8 +1,8 @@
 //! What the blocking and the async client of windlass share.
 //!
-//! - [`Order`], [`Endpoint`]: what is asked of a client.
-//! - [`Observer`], [`Cancel`]: a call is watched and cancelled.
-//! - [`Credentials`], [`Trust`], [`Route`], [`TimeLimits`]: what a client is set up with.
+//! - [`RequestSpec`], [`Endpoint`]: what is asked of a client.
+//! - [`Observer`], [`CancelHandle`]: a call is watched and cancelled.
+//! - [`Credentials`], [`TlsRoots`], [`ProxySelector`], [`TimeLimits`]: what a client is set up with.
 //! - [`Stores`]: the stores that a session refers to, and the partials that it holds open.
 //! - [`Incoming`], [`OutgoingReader`]: bodies on their way into and out of a store.
 //! - [`exchange`]: an exchange against a function instead of a connection, for tests.
@@ -27,7 +27,7 @@ mod stores;
 mod tape;
 mod tls;
 
-pub use cancel::{Cancel, Listening};
+pub use cancel::{CancelGuard, CancelHandle};
 pub use credentials::{Anonymous, Credentials, find_credentials};
 pub use file::read_file;
 pub use in_memory::exchange;
@@ -35,9 +35,9 @@ pub use incoming::Incoming;
 pub use kept::{KeptConnections, is_out_of_descriptors};
 pub use limits::TimeLimits;
 pub use observer::Observer;
-pub use outgoing::{Failure, OutgoingReader};
-pub use proxy::{Direct, Proxy, Route};
-pub use request::{Endpoint, Order, Using, host_platform};
+pub use outgoing::{BodyFailure, OutgoingReader};
+pub use proxy::{Direct, Proxy, ProxySelector};
+pub use request::{Endpoint, RequestSpec, StoreGuard, host_platform};
 pub use stores::Stores;
 pub use tape::TapeFile;
-pub use tls::Trust;
+pub use tls::TlsRoots;

@@ -41,7 +41,7 @@ impl OutgoingReader {
     }
 
     /// A handle that tells, after the request failed, whether the body was the reason.
-    pub fn failure(&self) -> Failure {
+    pub fn failure(&self) -> BodyFailure {
         self.held.failure.clone()
     }
 }
@@ -54,11 +54,11 @@ impl Read for OutgoingReader {
 
 /// Why a body could not be sent to its end.
 #[derive(Clone, Debug, Default)]
-pub struct Failure {
+pub struct BodyFailure {
     reason: Arc<Mutex<Option<Interrupted>>>,
 }
 
-impl Failure {
+impl BodyFailure {
     /// The reason, if the body was the reason.
     pub fn take(&self) -> Option<Interrupted> {
         self.lock().take()
@@ -104,7 +104,7 @@ struct HeldBack<M> {
     /// The end of the blob, once it is verified.
     tail: Option<Vec<u8>>,
     failed: bool,
-    failure: Failure,
+    failure: BodyFailure,
 }
 
 impl<M: Meter> HeldBack<M> {
@@ -124,7 +124,7 @@ impl<M: Meter> HeldBack<M> {
             end: offset.saturating_add(len),
             tail: None,
             failed: false,
-            failure: Failure::default(),
+            failure: BodyFailure::default(),
         }
     }
 

@@ -60,7 +60,7 @@ impl fmt::Debug for Proxy {
 }
 
 /// Decides which origin is reached through which proxy.
-pub trait Route: Send + Sync + fmt::Debug {
+pub trait ProxySelector: Send + Sync + fmt::Debug {
     /// The proxy for this origin; `None` for a direct connection.
     fn proxy(&self, origin: &Origin) -> Option<Proxy>;
 }
@@ -69,7 +69,7 @@ pub trait Route: Send + Sync + fmt::Debug {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Direct;
 
-impl Route for Direct {
+impl ProxySelector for Direct {
     fn proxy(&self, _: &Origin) -> Option<Proxy> {
         None
     }

@@ -35,7 +35,7 @@ impl Endpoint {
         }
     }
 
-    fn place(&self, stores: &mut Using) -> Place {
+    fn place(&self, stores: &mut StoreGuard) -> Place {
         match self {
             Self::Registry(reference) => Place::Registry(reference.clone()),
             Self::Store { store, name } => Place::Store {
@@ -60,8 +60,8 @@ impl From<Reference> for Endpoint {
 
 /// What is asked of a client: a task in the words of its callers.
 #[derive(Clone, Debug)]
-pub struct Order {
-    what: What,
+pub struct RequestSpec {
+    verb: Verb,
     platforms: Platforms,
     spool: Option<Arc<dyn Store>>,
     from: Option<Repository>,
@@ -70,7 +70,7 @@ pub struct Order {
 }
 
 #[derive(Clone, Debug)]
-enum What {
+enum Verb {
     Resolve(Reference),
     Copy {
         source: Endpoint,
@@ -78,19 +78,19 @@ enum What {
     },
 }
 
-impl Order {
+impl RequestSpec {
     /// Find out which digest a reference stands for.
     pub fn resolve(reference: &Reference) -> Self {
-        Self::new(What::Resolve(reference.clone()), Platforms::All)
+        Self::new(Verb::Resolve(reference.clone()), Platforms::All)
     }
 
     /// Bring an image into a store: of an index, what suits this machine's containers.
     pub fn pull(reference: &Reference, store: &Arc<dyn Store>) -> Self {
-        let what = What::Copy {
+        let verb = Verb::Copy {
             source: reference.into(),
             destination: Endpoint::store(store, None),
         };
-        Self::new(what, Platforms::One(host_platform()))
+        Self::new(verb, Platforms::One(host_platform()))
     }
 
     /// Bring an image from a store into a registry, with everything that is below it.
@@ -100,20 +100,20 @@ impl Order {
 
     /// Bring an image from one place to another, with everything that is below it.
     pub fn copy(source: Endpoint, destination: Endpoint) -> Self {
-        let what = What::Copy {
+        let verb = Verb::Copy {
             source,
             destination,
         };
-        Self::new(what, Platforms::All)
+        Self::new(verb, Platforms::All)
     }
 
     /// The entry's name in the store that is pulled into or pushed from; of a copy between two
     /// stores, in the destination.
     pub fn name(&mut self, new: String) {
-        let What::Copy {
+        let Verb::Copy {
             source,
             destination,
-        } = &mut self.what
+        } = &mut self.verb
         else {
             return;
         };
@@ -155,14 +155,14 @@ impl Order {
     /// # Errors
     ///
     /// If a temporary store is needed and cannot be made.
-    pub fn task(self, stores: &Arc<Stores>, now: Time) -> Result<(Task, Using), Failure> {
-        let mut using = Using {
+    pub fn task(self, stores: &Arc<Stores>, now: Time) -> Result<(Task, StoreGuard), Failure> {
+        let mut guard = StoreGuard {
             stores: Arc::clone(stores),
             ids: Vec::new(),
         };
-        let mut task = match &self.what {
-            What::Resolve(reference) => Task::resolve(reference.clone()),
-            What::Copy {
+        let mut task = match &self.verb {
+            Verb::Resolve(reference) => Task::resolve(reference.clone()),
+            Verb::Copy {
                 source,
                 destination,
             } => {
@@ -172,10 +172,10 @@ impl Order {
                     (None, _, _) => None,
                 };
                 Task::copy(Copy {
-                    source: source.place(&mut using),
-                    destination: destination.place(&mut using),
+                    source: source.place(&mut guard),
+                    destination: destination.place(&mut guard),
                     platforms: self.platforms,
-                    spool: spool.map(|spool| using.add(&spool)),
+                    spool: spool.map(|spool| guard.add(&spool)),
                     from: self.from,
                 })
             }
@@ -186,12 +186,12 @@ impl Order {
         if self.nondistributable {
             task = task.including_nondistributable();
         }
-        Ok((task, using))
+        Ok((task, guard))
     }
 
-    const fn new(what: What, platforms: Platforms) -> Self {
+    const fn new(verb: Verb, platforms: Platforms) -> Self {
         Self {
-            what,
+            verb,
             platforms,
             spool: None,
             from: None,
@@ -204,12 +204,12 @@ impl Order {
 /// The stores a task uses; forgotten when this is dropped, which must be after its last job.
 #[derive(Debug)]
 #[must_use = "the task's stores are forgotten when this is dropped"]
-pub struct Using {
+pub struct StoreGuard {
     stores: Arc<Stores>,
     ids: Vec<StoreId>,
 }
 
-impl Using {
+impl StoreGuard {
     fn add(&mut self, store: &Arc<dyn Store>) -> StoreId {
         let id = self.stores.add(store);
         self.ids.push(id);
@@ -217,7 +217,7 @@ impl Using {
     }
 }
 
-impl Drop for Using {
+impl Drop for StoreGuard {
     fn drop(&mut self) {
         for id in self.ids.drain(..) {
             self.stores.forget(id);

@@ -1,52 +1,52 @@
-//! Telling a slow body from one that is as good as stalled.
+//! Tells a slow body from a stalled one.
 //!
 //! Responsible for one rule, the same for both drivers: a peer that sends a byte now and then keeps
 //! every idle limit, and would hold a transfer for days (users.md 5.2). Must not know what moves.
 
 use std::time::{Duration, Instant};
 
-/// How fast a body must at least be, and over which time that is looked at.
+/// The least rate of a body: bytes per window of time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Floor {
+pub(crate) struct MinRate {
     pub(crate) window: Duration,
     pub(crate) bytes: u64,
 }
 
-impl Floor {
-    /// 1 KiB/s over a minute: slower than any line that is of use, and any blob would take weeks.
+impl MinRate {
+    /// 1 KiB/s over a minute: slower than any useful link, and a blob would take weeks.
     pub(crate) const DEFAULT: Self = Self {
         window: Duration::from_secs(60),
         bytes: 60 * 1024,
     };
 }
 
-/// The pace of one body.
+/// Watches the rate of one body.
 #[derive(Debug)]
-pub(crate) struct Pace {
-    floor: Floor,
+pub(crate) struct StallDetector {
+    least: MinRate,
     since: Instant,
     bytes: u64,
 }
 
-impl Pace {
-    pub(crate) fn new(floor: Floor) -> Self {
+impl StallDetector {
+    pub(crate) fn new(rate: MinRate) -> Self {
         Self {
-            floor,
+            least: rate,
             since: Instant::now(),
             bytes: 0,
         }
     }
 
-    /// So many bytes came. Whether the body is as good as stalled.
+    /// Counts bytes that came. Returns whether the body has stalled.
     pub(crate) fn moved(&mut self, bytes: usize) -> bool {
         self.bytes += bytes as u64;
-        if self.bytes >= self.floor.bytes {
-            // Fast enough, whenever the window began: no clock needs to be read for that.
+        if self.bytes >= self.least.bytes {
+            // Fast enough, whenever the window began: the clock need not be read.
             self.bytes = 0;
             self.since = Instant::now();
             return false;
         }
-        self.since.elapsed() >= self.floor.window
+        self.since.elapsed() >= self.least.window
     }
 }
 
@@ -56,25 +56,25 @@ mod tests {
 
     use super::*;
 
-    const FLOOR: Floor = Floor {
+    const RATE: MinRate = MinRate {
         window: Duration::from_millis(50),
         bytes: 100,
     };
 
     #[test]
-    fn crumbs_are_a_stall() {
-        let mut pace = Pace::new(FLOOR);
-        assert!(!pace.moved(1), "the window has just begun");
-        sleep(FLOOR.window);
-        assert!(pace.moved(1));
+    fn a_few_bytes_per_window_are_a_stall() {
+        let mut stall = StallDetector::new(RATE);
+        assert!(!stall.moved(1), "the window has just begun");
+        sleep(RATE.window);
+        assert!(stall.moved(1));
     }
 
     #[test]
-    fn whoever_keeps_the_floor_is_not_stalled() {
-        let mut pace = Pace::new(FLOOR);
+    fn a_body_at_the_least_rate_has_not_stalled() {
+        let mut stall = StallDetector::new(RATE);
         for _ in 0..3 {
-            sleep(FLOOR.window);
-            assert!(!pace.moved(100), "a whole window's worth came");
+            sleep(RATE.window);
+            assert!(!stall.moved(100), "a whole window's worth came");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 /// Which certificate authorities are trusted.
 #[derive(Clone, Debug, Default)]
-pub struct Trust {
+pub struct TlsRoots {
     /// Certificates in DER form. `None`: those of the system.
     pub roots: Option<Arc<Vec<Vec<u8>>>>,
     /// Certificates in DER form that are trusted beside them.

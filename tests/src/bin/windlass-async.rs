@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use windlass_cli::{Driver, Setup};
 use windlass_core::{Failure, Report};
-use windlass_driver::{Cancel, Observer, Order};
+use windlass_driver::{CancelHandle, Observer, RequestSpec};
 
 fn main() -> ExitCode {
     windlass_cli::run(connect)
@@ -23,8 +23,8 @@ fn connect(setup: Setup) -> Result<Arc<dyn Driver>, String> {
     let mut builder = windlass_async::Client::builder()
         .config(setup.config)
         .credentials(setup.credentials)
-        .trust(setup.trust)
-        .route(setup.route)
+        .roots(setup.trust)
+        .proxies(setup.route)
         .time_limits(setup.time_limits);
     if let Some(tape) = setup.tape {
         builder = builder.tape(tape);
@@ -37,11 +37,11 @@ fn connect(setup: Setup) -> Result<Arc<dyn Driver>, String> {
 impl Driver for Async {
     fn run(
         &self,
-        order: Order,
+        spec: RequestSpec,
         observer: Arc<dyn Observer>,
-        cancel: &Cancel,
+        cancel: &CancelHandle,
     ) -> Result<Report, Failure> {
-        let request = self.client.request(order);
+        let request = self.client.request(spec);
         let done = request.observer(observer).cancel(cancel).run();
         self.runtime.block_on(done)
     }

@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use windlass_core::call::TransportErrorKind;
 use windlass_core::{Error, ErrorKind, Event, Registry};
-use windlass_driver::Trust;
+use windlass_driver::TlsRoots;
 use windlass_testbed::{
     Auth, Basic, Bearer, Delivery, Image, Model, Options, Server, Storage, User, image, image_for,
     index,
@@ -397,7 +397,7 @@ fn over_tls<D: Driver>(version: Version) {
         .start();
     let root = CertificateDer::from_pem_file(&ca.pem).unwrap();
     let mut setup = Setup::new().alice();
-    setup.trust = Trust {
+    setup.trust = TlsRoots {
         roots: Some(Arc::new(vec![root.to_vec()])),
         extra: Vec::new(),
     };

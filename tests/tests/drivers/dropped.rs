@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use windlass_core::{Error, Event};
-use windlass_driver::Cancel;
+use windlass_driver::CancelHandle;
 use windlass_testbed::{Answer, Delivery, Image, Model, Options, Request, Server, image};
 use windlass_tests::drivers::{
     Ask, Blocking, Driver, Faults, Rigged, Setup, Shelf, Tokio, Watch, ask_async, async_client,
@@ -235,7 +235,7 @@ fn a_store_that_hangs_does_not_keep_anybody<D: Driver>() {
     let rigged = Rigged::new(&shelf.store);
     rigged.hang();
     let client = D::new(&Setup::new());
-    let cancel = Cancel::new();
+    let cancel = CancelHandle::new();
     let ask = Ask::pull(&at(&server), &rigged.store()).cancelled_by(&cancel);
     std::thread::scope(|scope| {
         let call = scope.spawn(|| client.run(ask));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use windlass_core::call::TransportErrorKind;
 use windlass_core::{Error, Event, Failure};
-use windlass_driver::Cancel;
+use windlass_driver::CancelHandle;
 use windlass_testbed::{Answer, Delivery, Image, Model, Options, Request, Server, image};
 use windlass_tests::drivers::{
     Ask, Blocking, Driver, Faults, Setup, Shelf, Watch, gets_blob, puts_blob, serve,
@@ -83,7 +83,7 @@ fn on() -> Arc<AtomicBool> {
 /// Asks, waits until it is `ready` and cancels; the call has to be back in time.
 #[track_caller]
 fn cancelled<D: Driver>(client: &D, ask: Ask, ready: impl FnOnce()) {
-    let cancel = Cancel::new();
+    let cancel = CancelHandle::new();
     let ask = ask.cancelled_by(&cancel);
     let (result, took) = std::thread::scope(|scope| {
         let call = scope.spawn(|| client.run(ask));
@@ -245,7 +245,7 @@ fn cancelled_while_the_server_does_not_read<D: Driver>() {
 fn cancelled_before_it_began<D: Driver>() {
     let server = Server::start(with(&layer(20_000))).unwrap();
     let client = D::new(&Setup::new());
-    let cancel = Cancel::new();
+    let cancel = CancelHandle::new();
     cancel.cancel();
     let shelf = Shelf::new();
     let ask = Ask::pull(&at(&server, "team/app:v1"), &shelf.store);
@@ -260,7 +260,7 @@ fn one_cancel_ends_many_calls<D: Driver>() {
     let faults = on_layers(&switch, |delivery| delivery.stall_after = Some(300_000));
     let (server, _) = serve(with(&layer(2_000_000)), faults);
     let client = D::new(&Setup::new());
-    let (shelf, cancel) = (Shelf::new(), Cancel::new());
+    let (shelf, cancel) = (Shelf::new(), CancelHandle::new());
     let ask = Ask::pull(&at(&server, "team/app:v1"), &shelf.store).cancelled_by(&cancel);
     let resolved = Arc::new(AtomicUsize::new(0));
     let took = std::thread::scope(|scope| {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use windlass_core::{Algorithm, Digest, Event, Platforms, Reference, TaskId};
-use windlass_driver::{Anonymous, Direct, Observer, Trust};
+use windlass_driver::{Anonymous, Direct, Observer, TlsRoots};
 
 use super::Context;
 use crate::args::Demo;
@@ -64,7 +64,7 @@ fn client(context: &Context) -> Result<Client, Problem> {
     let setup = Setup {
         config: context.common.config(&[])?,
         credentials: Arc::new(Anonymous),
-        trust: Trust::default(),
+        trust: TlsRoots::default(),
         route: Arc::new(Direct),
         time_limits: context.common.time_limits(),
         tape: context.tape()?,

@@ -25,7 +25,7 @@ use windlass_driver::TapeFile;
 use windlass_driver::{Credentials, TimeLimits};
 
 use crate::args::{Args, Command, Common};
-use crate::client::{self, Cancel, Client, Connect, End, Setup, Wanted};
+use crate::client::{self, CancelHandle, Client, Connect, End, Setup, Wanted};
 use crate::exit::{Exit, Problem};
 use crate::hint;
 use crate::interrupt::Interrupt;
@@ -42,7 +42,7 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
         connect,
         common,
         printer: Arc::clone(&printer),
-        cancel: Cancel::default(),
+        cancel: CancelHandle::default(),
         interrupt: Interrupt::default(),
         tape: OnceLock::new(),
         credentials: OnceLock::new(),
@@ -80,7 +80,7 @@ struct Context {
     connect: Connect,
     common: Common,
     printer: Arc<Printer>,
-    cancel: Cancel,
+    cancel: CancelHandle,
     interrupt: Interrupt,
     /// Where the session is recorded, once there is one.
     tape: OnceLock<Arc<TapeFile>>,
