@@ -26,8 +26,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use windlass_core::tape::Taped;
-use windlass_core::{Error, Event, Failure, Report, Task, TaskId, Time};
-use windlass_driver::{CancelHandle, Observer, StoreGuard};
+use windlass_core::{Error, Failure, Report, Task, TaskId, Time};
+use windlass_driver::{Observer, StoreGuard, Watch};
 
 use crate::job::Ticket;
 use crate::state::{State, Told};
@@ -42,9 +42,9 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(session: Taped, context: Context) -> Arc<Self> {
-        let watching = Arc::clone(&context.watching);
+        let progress = context.resources.progress.clone();
         Arc::new(Self {
-            state: Mutex::new(State::new(session, watching)),
+            state: Mutex::new(State::new(session, progress)),
             context,
         })
     }
@@ -62,12 +62,11 @@ impl Engine {
         self: &Arc<Self>,
         task: Task,
         stores: StoreGuard,
-        observer: Option<Arc<dyn Observer>>,
-        cancel: Option<CancelHandle>,
+        watch: Watch,
     ) -> Result<Report, Failure> {
         let stores = Arc::new(stores);
         loop {
-            let attempt = self.attempt(task.clone(), &stores, observer.as_ref(), cancel.as_ref());
+            let attempt = self.attempt(task.clone(), &stores, &watch);
             if let Some(result) = attempt.await {
                 return result;
             }
@@ -83,12 +82,12 @@ impl Engine {
         self: &Arc<Self>,
         task: Task,
         stores: &Arc<StoreGuard>,
-        observer: Option<&Arc<dyn Observer>>,
-        cancel: Option<&CancelHandle>,
+        watch: &Watch,
     ) -> Option<Result<Report, Failure>> {
+        let observer = watch.observer.as_ref();
         let (task, mut inbox) = self.start(task, stores, observer);
         let _leaving = Leaving(self, task);
-        let _listening = cancel.map(|cancel| {
+        let _listening = watch.cancel.as_ref().map(|cancel| {
             let engine = Arc::clone(self);
             cancel.on_cancel(move || engine.cancel(task))
         });
@@ -96,17 +95,9 @@ impl Engine {
         loop {
             let told = inbox.recv().await;
             match told.expect("a task of the client panicked: a defect in windlass") {
-                Told::Event(event) => {
-                    if let Some(observer) = observer {
-                        observer.event(task, &event);
-                    }
-                    if let Event::Finished(result) = *event {
+                Told::Message(message) => {
+                    if let Some(result) = message.deliver(task, observer) {
                         return Some(result);
-                    }
-                }
-                Told::Line(line) => {
-                    if let Some(observer) = observer {
-                        observer.trace(&line);
                     }
                 }
                 Told::PutOff => return None,
@@ -145,7 +136,7 @@ impl Engine {
 
     /// Takes everything the session has to say, and runs the jobs that belong here.
     pub(crate) fn turn(self: &Arc<Self>) {
-        let _alarm = Alarm::new(self);
+        let _guard = PanicGuard::new(self);
         let runtime = Handle::try_current().ok();
         let here = runtime.as_ref().map(Handle::id);
         let mut state = self.lock();
@@ -169,7 +160,7 @@ impl Engine {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock raises the alarm, which leaves nobody waiting.
+        // A panic under the lock is noticed by its `PanicGuard`, which leaves nobody waiting.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -231,20 +222,20 @@ impl Drop for Attendant {
 }
 
 /// Leaves nobody waiting when the session panics.
-pub(crate) struct Alarm<'a> {
+pub(crate) struct PanicGuard<'a> {
     engine: &'a Engine,
     /// It is not about a panic that was there before.
     panicking: bool,
 }
 
-impl<'a> Alarm<'a> {
+impl<'a> PanicGuard<'a> {
     pub(crate) fn new(engine: &'a Engine) -> Self {
         let panicking = thread::panicking();
         Self { engine, panicking }
     }
 }
 
-impl Drop for Alarm<'_> {
+impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
         if thread::panicking() && !self.panicking {
             self.engine.lock().forget_calls();

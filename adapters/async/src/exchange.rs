@@ -22,10 +22,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use windlass_core::Origin;
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
-use windlass_driver::{KeptConnections, Proxy, ProxySelector, TimeLimits, is_out_of_descriptors};
+use windlass_driver::{
+    CLOSED_EARLY, Connections, KeptConnections, Proxy, ProxySelector, TimeLimits, Tls, UNHEARD,
+    is_out_of_descriptors, tls_error_kind,
+};
 
-use crate::pools::{Connections, Pools};
-use crate::tls::Tls;
+use crate::pools::Pools;
 
 /// Sends requests over kept connections.
 #[derive(Debug)]
@@ -45,16 +47,12 @@ pub(crate) trait Content: Send {
     fn open(&mut self) -> impl Future<Output = Result<Outflow, Interrupted>> + Send;
 }
 
-/// How much of a body may be underway to a peer that has closed its connection: what the buffers of
-/// sockets hold. A connection that took more was alive, so its end is not passed over in silence.
-const UNHEARD: u64 = 16 * 1024 * 1024;
-
 impl Exchanges {
     pub(crate) fn new(
         tls: Tls,
         limits: TimeLimits,
         in_flight: usize,
-        proxies: Option<Arc<dyn ProxySelector>>,
+        proxies: Arc<dyn ProxySelector>,
     ) -> Self {
         Self {
             limits,
@@ -75,8 +73,8 @@ impl Exchanges {
         let forwards = proxy.as_ref().filter(|_| url.scheme() == "http");
         let host = authority(request);
         let mut connections = match &stored {
-            Some(_) if self.kept.are_doubtful(&host) => Connections::Fresh,
-            Some(_) | None => Connections::Any,
+            Some(_) => self.kept.for_blob(&host),
+            None => Connections::Any,
         };
         let pool = self.pools.here();
         let is_secure = url.scheme() == "https" || proxy.is_some();
@@ -186,11 +184,6 @@ impl Exchanges {
         Interrupted::Transport(TransportError::new(TransportErrorKind::Idle, why))
     }
 
-    /// The proxy for an origin, also one that cannot be used.
-    pub(crate) fn route(&self, origin: &Origin) -> Option<Proxy> {
-        self.pools.route()?.proxy(origin)
-    }
-
     /// The proxy that a request goes through.
     fn proxy(&self, request: &Request<Payload>) -> Result<Option<Proxy>, Interrupted> {
         let origin = origin(
@@ -202,13 +195,12 @@ impl Exchanges {
                 TransportError::new(TransportErrorKind::Protocol, "a target without an origin");
             return Err(Interrupted::NotSent(why));
         };
-        let proxy = self.route(&origin);
+        let proxy = self.pools.proxies().proxy(&origin);
         if let Some(Proxy { url }) = &proxy
             && reqwest::Proxy::all(url.as_str()).is_err()
         {
             // reqwest would connect directly.
-            let why = TransportError::new(TransportErrorKind::Other, "invalid URL of the proxy");
-            return Err(Interrupted::NotSent(why));
+            return Err(Interrupted::NotSent(Proxy::invalid()));
         }
         Ok(proxy)
     }
@@ -390,13 +382,13 @@ fn sort(error: &reqwest::Error) -> TransportError {
             kind = kind.or_else(|| sort_io(error));
         }
         if let Some(error) = inner.downcast_ref::<rustls::Error>() {
-            kind = Some(sort_tls(error));
+            kind = Some(tls_error_kind(error));
         }
         texts.push(inner.to_string());
         source = inner.source();
     }
     let detail = match texts.last() {
-        Some(text) if has_ended(text) => ENDED.into(),
+        Some(text) if has_ended(text) => CLOSED_EARLY.into(),
         Some(text) => text.clone(),
         None => "HTTP client failed".into(),
     };
@@ -420,18 +412,6 @@ fn sort(error: &reqwest::Error) -> TransportError {
     TransportError::new(kind, detail)
 }
 
-/// A record that was damaged on the way may arrive next time; a certificate stays wrong.
-fn sort_tls(error: &rustls::Error) -> TransportErrorKind {
-    if matches!(
-        error,
-        rustls::Error::DecryptError | rustls::Error::PeerSentOversizedRecord
-    ) {
-        TransportErrorKind::Reset
-    } else {
-        TransportErrorKind::Tls
-    }
-}
-
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "not our enum, and it may grow"
@@ -439,7 +419,7 @@ fn sort_tls(error: &rustls::Error) -> TransportErrorKind {
 fn sort_io(error: &io::Error) -> Option<TransportErrorKind> {
     let inner = error.get_ref();
     if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        return Some(sort_tls(error));
+        return Some(tls_error_kind(error));
     }
     // hyper-rustls wraps an error of the same type once more.
     if let Some(inner) = inner.and_then(|inner| inner.downcast_ref::<io::Error>()) {
@@ -455,9 +435,6 @@ fn sort_io(error: &io::Error) -> Option<TransportErrorKind> {
         _ => Some(TransportErrorKind::Reset),
     }
 }
-
-/// The same words whichever library does the HTTP, so that transcripts can be compared.
-const ENDED: &str = "the peer ended it too early";
 
 /// What hyper says when the head or the body of an answer is cut.
 fn has_ended(text: &str) -> bool {

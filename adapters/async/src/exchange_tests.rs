@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Request, header};
 use windlass_core::call::{Interrupted, Payload, TransportErrorKind};
-use windlass_driver::{Proxy, ProxySelector, TimeLimits, TlsRoots};
+use windlass_driver::{Proxy, ProxySelector, TimeLimits, Tls, TlsRoots};
 
 use crate::exchange::{Content, Exchanges, Flow, Outflow};
-use crate::tls::Tls;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 const CREATED: &[u8] = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
@@ -72,7 +71,12 @@ fn exchanges(trust: &TlsRoots, millis: u64) -> Exchanges {
     limits.connect = Duration::from_millis(millis);
     limits.idle = Duration::from_millis(millis);
     limits.answer = Duration::from_millis(2 * millis);
-    Exchanges::new(Tls::new(trust).unwrap(), limits, 4, None)
+    Exchanges::new(
+        Tls::new(trust).unwrap(),
+        limits,
+        4,
+        Arc::new(windlass_driver::Direct),
+    )
 }
 
 fn request(method: &str, target: &str, body: Payload) -> Request<Payload> {
@@ -622,7 +626,7 @@ const PROXY_LOGIN: &str = "proxy-authorization: basic dxnlcjpwqhnz\r\n";
 
 fn through(trust: &TlsRoots, route: Arc<dyn ProxySelector>) -> Exchanges {
     let tls = Tls::new(trust).unwrap();
-    Exchanges::new(tls, TimeLimits::default(), 4, Some(route))
+    Exchanges::new(tls, TimeLimits::default(), 4, route)
 }
 
 #[test]
@@ -744,7 +748,12 @@ fn a_failing_proxy_is_named() {
     // Without a proxy it is an answer like any other.
     let get = request("GET", &wrong(), Payload::Empty);
     let tls = Tls::new(&TlsRoots::default()).unwrap();
-    let exchanges = Exchanges::new(tls, TimeLimits::default(), 4, None);
+    let exchanges = Exchanges::new(
+        tls,
+        TimeLimits::default(),
+        4,
+        Arc::new(windlass_driver::Direct),
+    );
     let answer = block_on(exchanges.send(&get, None::<&mut Zeros>));
     assert_eq!(answer.unwrap().status(), 407);
 }

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use windlass_core::{Done, Job, JobId};
 
-use crate::engine::{Alarm, Engine};
+use crate::engine::{Engine, PanicGuard};
 
 /// Tells a job to end.
 pub(crate) type Stop = watch::Receiver<bool>;
@@ -67,7 +67,7 @@ impl Ticket {
     fn step(mut self) {
         let engine = Arc::clone(&self.engine);
         if let Some((job, _)) = self.job.take() {
-            self.block(|| engine.context().step(job));
+            self.block(|| engine.context().resources.step(job));
         }
     }
 }
@@ -75,7 +75,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let engine = &self.engine;
-        let _alarm = Alarm::new(engine);
+        let _guard = PanicGuard::new(engine);
         if let Some((job, stop)) = self.job.take() {
             // Not run here: this runtime would drop it again.
             return engine.lock().give_back(job, stop);

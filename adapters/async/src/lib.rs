@@ -50,16 +50,23 @@ mod exchange;
 mod exchange_tests;
 mod job;
 mod pools;
-mod request;
 mod state;
-mod tls;
 mod transfer;
 
-pub use client::{BuildError, Builder, Client};
-pub use request::Request;
+pub use client::{Running, Tokio};
 pub use windlass_core::{Config, Event, Failure, Reference, Report};
 pub use windlass_driver as driver;
+pub use windlass_driver::BuildError;
 pub use windlass_store::Store;
+
+/// A client of the OCI registries. Clones are cheap and share one session.
+pub type Client = driver::Client<Tokio>;
+
+/// Sets a [`Client`] up.
+pub type Builder = driver::Builder<Tokio>;
+
+/// Something to be done by a [`Client`], and how.
+pub type Request<'a> = driver::Request<'a, Tokio>;
 
 /// Compiles the examples of the workspace's README.
 #[cfg(doctest)]

@@ -5,23 +5,17 @@
 //! of connections per runtime, for as long as it is used. Must not know requests.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Proxy};
-use rustls::ClientConfig;
 use tokio::runtime::{Handle, Id};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use windlass_core::call::{TransportError, TransportErrorKind};
-use windlass_driver::ProxySelector;
+use windlass_driver::{Connections, IDLE_AGE, ProxySelector, Tls};
 
 use crate::exchange::origin;
-use crate::tls::Tls;
-
-/// How long a connection is kept unused: shorter than the 20 s and more after which servers and
-/// load balancers commonly close theirs, so that few requests meet a closed one.
-const IDLE_AGE: Duration = Duration::from_secs(15);
 
 /// Runtimes whose connections are kept at once. Few programs have more than two.
 const RUNTIMES: usize = 64;
@@ -31,11 +25,8 @@ const RUNTIMES: usize = 64;
 pub(crate) struct Pools {
     connect: Duration,
     in_flight: usize,
-    proxies: Option<Arc<dyn ProxySelector>>,
+    proxies: Arc<dyn ProxySelector>,
     tls: Tls,
-    /// Made when first needed, because it may read the system's certificates. Not in a future, which
-    /// all would wait for although its runtime may stand still.
-    config: Arc<OnceLock<Result<ClientConfig, TransportError>>>,
     pools: Mutex<HashMap<Id, Kept>>,
 }
 
@@ -55,34 +46,24 @@ pub(crate) struct Pool {
     lately: Mutex<BTreeMap<String, Instant>>,
 }
 
-/// Which connections a request may take.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Connections {
-    /// A kept one, if there is one.
-    Any,
-    /// A new one.
-    Fresh,
-}
-
 impl Pools {
     pub(crate) fn new(
         tls: Tls,
         connect: Duration,
         in_flight: usize,
-        proxies: Option<Arc<dyn ProxySelector>>,
+        proxies: Arc<dyn ProxySelector>,
     ) -> Self {
         Self {
             connect,
             in_flight,
             proxies,
             tls,
-            config: Arc::default(),
             pools: Mutex::default(),
         }
     }
 
-    pub(crate) const fn route(&self) -> Option<&Arc<dyn ProxySelector>> {
-        self.proxies.as_ref()
+    pub(crate) fn proxies(&self) -> &dyn ProxySelector {
+        &*self.proxies
     }
 
     /// The connections of the current runtime. Forgets those that no connection can be left of.
@@ -115,30 +96,27 @@ impl Pools {
         is_secure: bool,
         connections: Connections,
     ) -> Result<Client, TransportError> {
-        let (clients, tls, config) = if is_secure {
-            (&pool.secure, self.tls.clone(), Arc::clone(&self.config))
+        let (clients, tls) = if is_secure {
+            (&pool.secure, self.tls.clone())
         } else {
-            (&pool.plain, Tls::none(), Arc::default())
+            (&pool.plain, Tls::none())
         };
         let (client, keeps) = match connections {
             Connections::Any => (&clients[0], self.in_flight),
             Connections::Fresh => (&clients[1], 0),
         };
-        let made = client.get_or_init(|| self.make(tls, config, keeps)).await;
+        let made = client.get_or_init(|| self.make(tls, keeps)).await;
         made.clone()
     }
 
-    async fn make(
-        &self,
-        tls: Tls,
-        config: Arc<OnceLock<Result<ClientConfig, TransportError>>>,
-        keeps: usize,
-    ) -> Result<Client, TransportError> {
-        let config = spawn_blocking(move || config.get_or_init(|| tls.config()).clone()).await;
+    async fn make(&self, tls: Tls, keeps: usize) -> Result<Client, TransportError> {
+        // It may read the system's certificates.
+        let config = spawn_blocking(move || tls.config()).await;
         let failed = |why: String| TransportError::new(TransportErrorKind::Other, why);
         let config = config.map_err(|_| failed("reading certificates panicked".into()))??;
-        let mut builder = Client::builder()
-            .tls_backend_preconfigured(config)
+        let proxies = Arc::clone(&self.proxies);
+        let builder = Client::builder()
+            .tls_backend_preconfigured(Arc::unwrap_or_clone(config))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
@@ -147,13 +125,11 @@ impl Pools {
             .tcp_nodelay(true)
             .connect_timeout(self.connect)
             .pool_max_idle_per_host(keeps)
-            .pool_idle_timeout(IDLE_AGE);
-        if let Some(proxies) = self.proxies.clone() {
-            builder = builder.proxy(Proxy::custom(move |url| {
+            .pool_idle_timeout(IDLE_AGE)
+            .proxy(Proxy::custom(move |url| {
                 let origin = origin(Some(url.scheme()), Some(url.authority()))?;
                 proxies.proxy(&origin).map(|proxy| proxy.url)
             }));
-        }
         builder
             .build()
             .map_err(|_| failed("the HTTP client cannot be made".into()))

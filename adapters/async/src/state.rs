@@ -9,7 +9,7 @@
 //!              └ its call is on another runtime ─▶ waits, and the call's attendant is woken
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,16 +17,12 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Id;
 use tokio::sync::{mpsc, watch};
 use windlass_core::tape::Taped;
-use windlass_core::{Done, Error, Event, Job, JobId, Output, Task, TaskId, Time, transcript};
-use windlass_driver::{Observer, StoreGuard};
+use windlass_core::{Done, Error, Event, Job, JobId, Task, TaskId, Time};
+use windlass_driver::{
+    CallHandle, CallMessage, Dispatcher, Next, Observer, ProgressRegistry, StoreGuard,
+};
 
 use crate::job::Stop;
-use crate::transfer::Watching;
-
-/// How long an aborted job may take to end before it is given up: only a store or a credential
-/// helper that hangs takes this long, or a runtime that does not run; a cancelled call returns
-/// within 1 s.
-const ABANDON: Duration = Duration::from_millis(800);
 
 /// How often calls show that their runtime runs, while there is more than one.
 const BEAT: Duration = Duration::from_millis(500);
@@ -37,8 +33,7 @@ const STILL: Duration = Duration::from_secs(2);
 
 /// What the future that waits for a task is told.
 pub(crate) enum Told {
-    Event(Box<Event>),
-    Line(String),
+    Message(CallMessage),
     /// The task was ended because its runtime stood still; it is to be started again.
     PutOff,
     /// The runtime shuts down.
@@ -47,12 +42,8 @@ pub(crate) enum Told {
 
 #[derive(Debug)]
 pub(crate) struct State {
-    session: Taped,
-    watching: Arc<Watching>,
-    epoch: Instant,
-    calls: BTreeMap<TaskId, Caller>,
+    dispatcher: Dispatcher<Caller, Outside>,
     homes: HashMap<Id, Home>,
-    outside: BTreeMap<JobId, Outside>,
     /// Jobs that do not run yet.
     waiting: Vec<(Job, Stop)>,
     /// When the session is to be polled.
@@ -93,7 +84,7 @@ struct Home {
 #[derive(Debug)]
 struct Outside {
     stop: watch::Sender<bool>,
-    aborted: Option<Instant>,
+    aborted: bool,
     /// For whom.
     task: Option<TaskId>,
     /// Where it runs.
@@ -102,14 +93,10 @@ struct Outside {
 }
 
 impl State {
-    pub(crate) fn new(session: Taped, watching: Arc<Watching>) -> Self {
+    pub(crate) fn new(session: Taped, progress: ProgressRegistry) -> Self {
         Self {
-            session,
-            watching,
-            epoch: Instant::now(),
-            calls: BTreeMap::new(),
+            dispatcher: Dispatcher::new(session, progress),
             homes: HashMap::new(),
-            outside: BTreeMap::new(),
             waiting: Vec::new(),
             next: None,
             deserted: false,
@@ -126,7 +113,6 @@ impl State {
         wake: mpsc::Sender<()>,
         home: Id,
     ) -> TaskId {
-        let task = self.session.start(task);
         let now = Instant::now();
         let caller = Caller {
             told,
@@ -139,7 +125,7 @@ impl State {
             armed: None,
             moved: now,
         };
-        self.calls.insert(task, caller);
+        let task = self.dispatcher.start(task, caller);
         let known = self.homes.len();
         let seen = now;
         let home = self.homes.entry(home);
@@ -154,17 +140,15 @@ impl State {
 
     /// Ends a task early, if it is not over.
     pub(crate) fn cancel(&mut self, task: TaskId) -> bool {
-        let Some(caller) = self.calls.get_mut(&task) else {
-            return false;
-        };
-        caller.put_off = false;
-        self.session.cancel(task);
-        true
+        if let Some(caller) = self.dispatcher.call_mut(task) {
+            caller.put_off = false;
+        }
+        self.dispatcher.cancel(task)
     }
 
     /// Ends a task that nobody waits for any more.
     pub(crate) fn leave(&mut self, task: TaskId) -> bool {
-        if let Some(caller) = self.calls.get_mut(&task) {
+        if let Some(caller) = self.dispatcher.call_mut(task) {
             caller.attended = false;
             self.deserted = true;
         }
@@ -173,7 +157,7 @@ impl State {
 
     /// Ends a task whose runtime is gone.
     pub(crate) fn lose_runtime(&mut self, task: TaskId) -> bool {
-        if let Some(caller) = self.calls.get(&task) {
+        if let Some(caller) = self.dispatcher.calls().get(&task) {
             // Its future may be polled by another executor.
             drop(caller.told.send(Told::Gone));
         }
@@ -187,21 +171,19 @@ impl State {
     /// Takes the end of a job. Whether it was still waited for.
     pub(crate) fn end(&mut self, done: Done) -> bool {
         // If not, it took so long that it was given up.
-        let outside = self.outside.remove(&done.id());
-        let Some(outside) = outside else {
+        let Some(outside) = self.dispatcher.end(done) else {
             return false;
         };
-        let caller = outside.task.and_then(|task| self.calls.get_mut(&task));
-        if let Some(caller) = caller {
+        let task = outside.task;
+        if let Some(caller) = task.and_then(|task| self.dispatcher.call_mut(task)) {
             caller.moved = Instant::now();
         }
-        self.handle(done);
         true
     }
 
     /// Takes a job back that did not begin because its runtime is gone.
     pub(crate) fn give_back(&mut self, job: Job, stop: Stop) {
-        if let Some(outside) = self.outside.get_mut(&job.id()) {
+        if let Some(outside) = self.dispatcher.job_mut(job.id()) {
             outside.home = None;
             self.waiting.push((job, stop));
             self.wake_all();
@@ -211,7 +193,7 @@ impl State {
     /// Lets calls whose runtime stands still go, if others wait. `None` if the call of the attendant
     /// that asks is over.
     pub(crate) fn judge(&mut self, task: TaskId) -> Option<()> {
-        let mine = self.calls.get(&task)?.home;
+        let mine = self.dispatcher.calls().get(&task)?.home;
         let now = Instant::now();
         let home = self.homes.get_mut(&mine)?;
         // Who was late may have slept with all others: let them wake up first.
@@ -224,22 +206,27 @@ impl State {
         if late || !self.homes.keys().any(is_still) {
             return Some(());
         }
-        let works = |task: &TaskId| self.outside.values().any(|it| it.task == Some(*task));
+        let works = |task: &TaskId| {
+            self.dispatcher
+                .jobs()
+                .values()
+                .any(|it| it.task == Some(*task))
+        };
         let starves = |(task, caller): (&TaskId, &Caller)| {
             let waits = now.duration_since(caller.moved) >= STILL && !works(task);
             caller.attended && waits && !is_still(&caller.home)
         };
-        if !self.calls.iter().any(starves) {
+        if !self.dispatcher.calls().iter().any(starves) {
             return Some(());
         }
         let holds = |(task, caller): &(&TaskId, &Caller)| {
             caller.attended && is_still(&caller.home) && works(task)
         };
-        let holding = self.calls.iter().filter(holds);
+        let holding = self.dispatcher.calls().iter().filter(holds);
         let holding: Vec<TaskId> = holding.map(|(task, _)| *task).collect();
         for task in holding {
             self.leave(task);
-            if let Some(caller) = self.calls.get_mut(&task) {
+            if let Some(caller) = self.dispatcher.call_mut(task) {
                 caller.put_off = true;
             }
         }
@@ -248,7 +235,7 @@ impl State {
 
     /// When the attendant of a call is to wake by itself; `None` if the call is over.
     pub(crate) fn arm(&mut self, task: TaskId) -> Option<Option<Instant>> {
-        let caller = self.calls.get_mut(&task)?;
+        let caller = self.dispatcher.call_mut(task)?;
         let beat = (self.homes.len() > 1).then(|| Instant::now() + BEAT);
         caller.armed = self.next.into_iter().chain(beat).min();
         Some(caller.armed)
@@ -259,35 +246,25 @@ impl State {
     pub(crate) fn drain(&mut self, here: Option<Id>) -> Vec<(Job, Stop)> {
         let before = self.next;
         self.next = loop {
-            self.give_up();
-            let now = self.now();
-            let wait = match self.session.poll(now) {
-                Output::Job(job) => {
-                    self.take_job(job);
-                    continue;
-                }
-                Output::Abort(id) => {
-                    self.abort(id);
-                    continue;
-                }
-                Output::Event(task, event) => {
-                    self.tell(task, event);
-                    continue;
-                }
-                Output::Wait(Some(until)) => Some(until.since(self.now())),
-                Output::Wait(None) | Output::Idle | _ => None,
-            };
-            if std::mem::take(&mut self.deserted) {
-                self.reassign();
+            match self.dispatcher.poll() {
+                Next::Job(job) => self.take_job(job),
+                Next::Abort(id) => self.abort(id),
+                Next::GaveUp(_) => {}
+                Next::Ended(caller) => self.forget(caller),
+                // What it stops is to be given up in time.
+                Next::Wait(_) if std::mem::take(&mut self.deserted) => self.reassign(),
+                Next::Wait(wait) => break wait.map(|wait| Instant::now() + wait),
             }
-            let wait = wait.into_iter().chain(self.patience()).min();
-            break wait.map(|wait| Instant::now() + wait);
         };
         if let Some(next) = self.next
             && before.is_none_or(|before| next < before)
         {
             let late = |caller: &&Caller| caller.armed.is_none_or(|at| at > next);
-            self.calls.values().filter(late).for_each(Caller::wake);
+            self.dispatcher
+                .calls()
+                .values()
+                .filter(late)
+                .for_each(Caller::wake);
         }
         self.place(here)
     }
@@ -299,57 +276,66 @@ impl State {
 
     /// Nobody is told anything any more.
     pub(crate) fn forget_calls(&mut self) {
-        self.calls.clear();
+        self.dispatcher.drop_calls();
     }
 
     fn take_job(&mut self, job: Job) {
-        self.trace(|| transcript::job(&job));
         let (stop, stopped) = watch::channel(false);
         let outside = Outside {
             stop,
-            aborted: None,
+            aborted: false,
             task: None,
             home: None,
             is_exchange: matches!(job, Job::Http(_)),
         };
-        self.outside.insert(job.id(), outside);
+        self.dispatcher.begin(job.id(), outside);
         self.waiting.push((job, stopped));
     }
 
     fn abort(&mut self, id: JobId) {
-        self.trace(|| transcript::abort(id));
-        let Some(outside) = self.outside.get_mut(&id) else {
-            return;
-        };
-        if outside.home.is_some() {
-            return outside.abort();
+        let outside = self.dispatcher.jobs().get(&id);
+        if outside.is_some_and(|outside| outside.home.is_some()) {
+            return self.stop(id);
         }
         // It has not begun.
         self.waiting.retain(|(job, _)| job.id() != id);
-        self.outside.remove(&id);
-        self.handle(Done::lost(id));
+        self.dispatcher.end(Done::lost(id));
+    }
+
+    /// Stops a job that runs.
+    fn stop(&mut self, id: JobId) {
+        if let Some(outside) = self.dispatcher.abort(id) {
+            outside.aborted = true;
+            outside.stop.send_replace(true);
+        }
     }
 
     /// Takes those jobs out of the waiting ones that are to run here.
     fn place(&mut self, here: Option<Id>) -> Vec<(Job, Stop)> {
         let mut jobs = Vec::new();
         for (job, stop) in std::mem::take(&mut self.waiting) {
-            let task = self.session.task_of(job.id());
-            let caller = task.and_then(|task| self.calls.get(&task));
-            let caller = caller.filter(|caller| caller.attended);
-            let outside = self.outside.get_mut(&job.id());
-            let outside = outside.expect("what waits is outside");
-            outside.task = task;
-            match (caller, here) {
-                (Some(caller), _) if Some(caller.home) != here => caller.wake(),
-                (None, None) => self.wake_all(),
-                (_, _) => {
-                    outside.home = here;
-                    jobs.push((job, stop));
-                    continue;
+            let task = self.dispatcher.task_of(job.id());
+            let caller = task.and_then(|task| self.attended(task));
+            let stays = match (caller, here) {
+                (Some(caller), _) if Some(caller.home) != here => {
+                    caller.wake();
+                    true
                 }
+                (None, None) => {
+                    self.wake_all();
+                    true
+                }
+                (_, _) => false,
+            };
+            if let Some(outside) = self.dispatcher.job_mut(job.id()) {
+                outside.task = task;
+                outside.home = if stays { None } else { here };
             }
-            self.waiting.push((job, stop));
+            if stays {
+                self.waiting.push((job, stop));
+            } else {
+                jobs.push((job, stop));
+            }
         }
         jobs
     }
@@ -357,84 +343,40 @@ impl State {
     /// Finds out who wants what runs for calls that are over. What runs on the runtime of somebody
     /// who wants it goes on; elsewhere it ends, and the session begins it again.
     fn reassign(&mut self) {
-        for (id, outside) in &mut self.outside {
-            let attended = |task: &TaskId| {
-                let caller = self.calls.get(task);
-                caller.filter(|caller| caller.attended)
-            };
-            let is_attended = outside.task.as_ref().and_then(attended).is_some();
-            if is_attended || outside.home.is_none() || outside.aborted.is_some() {
-                continue;
-            }
-            let task = self.session.task_of(*id);
-            let caller = task.as_ref().and_then(attended);
+        let is_deserted = |outside: &Outside| {
+            let is_attended = outside.task.and_then(|task| self.attended(task)).is_some();
+            !is_attended && outside.home.is_some() && !outside.aborted
+        };
+        let jobs = self.dispatcher.jobs().iter();
+        let deserted: Vec<JobId> = jobs
+            .filter(|(_, outside)| is_deserted(outside))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in deserted {
+            let task = self.dispatcher.task_of(id);
+            let caller = task.and_then(|task| self.attended(task));
             let home = caller.map(|caller| caller.home);
+            let Some(outside) = self.dispatcher.job_mut(id) else {
+                continue;
+            };
             // Steps of stores and questions go on without their runtime.
             let stays = !outside.is_exchange || home == outside.home;
             let is_its_own = task.is_some() && home.is_none();
             if stays || is_its_own {
                 outside.task = task;
             } else {
-                outside.abort();
+                self.stop(id);
             }
         }
     }
 
-    /// Gives up jobs that were aborted and do not end.
-    fn give_up(&mut self) {
-        let is_stuck = |outside: &Outside| {
-            let aborted = outside.aborted;
-            aborted.is_some_and(|aborted| aborted.elapsed() >= ABANDON)
-        };
-        let stuck = self.outside.iter().filter(|(_, it)| is_stuck(it));
-        let stuck: Vec<_> = stuck.map(|(id, _)| *id).collect();
-        for id in stuck {
-            self.outside.remove(&id);
-            self.handle(Done::lost(id));
-        }
+    /// The call of a task, if it looks after its jobs.
+    fn attended(&self, task: TaskId) -> Option<&Caller> {
+        let caller = self.dispatcher.calls().get(&task);
+        caller.filter(|caller| caller.attended)
     }
 
-    /// How long until an aborted job is given up.
-    fn patience(&self) -> Option<Duration> {
-        let aborted = self.outside.values().filter_map(|it| it.aborted);
-        aborted
-            .map(|aborted| ABANDON.saturating_sub(aborted.elapsed()))
-            .min()
-    }
-
-    /// Hands the end of a job to the session.
-    fn handle(&mut self, done: Done) {
-        self.trace(|| transcript::done(&done));
-        let now = self.now();
-        self.session.handle(done, now);
-    }
-
-    fn tell(&mut self, task: TaskId, event: Event) {
-        self.trace(|| transcript::told(task, &event));
-        let Some(caller) = self.calls.get(&task) else {
-            return;
-        };
-        if let (Event::Started { transfer, .. }, Some(observer)) = (&event, &caller.observer) {
-            self.watching.add(*transfer, task, observer);
-        }
-        let is_last = matches!(event, Event::Finished(_));
-        let told = if caller.put_off && is_cancelled(&event) {
-            Told::PutOff
-        } else {
-            Told::Event(Box::new(event))
-        };
-        // The call's future may have been dropped.
-        drop(caller.told.send(told));
-        if is_last {
-            self.forget(task);
-        }
-    }
-
-    fn forget(&mut self, task: TaskId) {
-        let Some(caller) = self.calls.remove(&task) else {
-            return;
-        };
-        self.watching.forget(task);
+    fn forget(&mut self, caller: Caller) {
         self.deserted = true;
         if let Some(home) = self.homes.get_mut(&caller.home) {
             home.calls -= 1;
@@ -446,24 +388,11 @@ impl State {
     }
 
     fn wake_all(&self) {
-        self.calls.values().for_each(Caller::wake);
+        self.dispatcher.calls().values().for_each(Caller::wake);
     }
 
     pub(crate) fn now(&self) -> Time {
-        let micros = self.epoch.elapsed().as_micros();
-        Time::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
-    }
-
-    fn trace(&self, line: impl FnOnce() -> String) {
-        let traces = |call: &&Caller| call.observer.as_ref().is_some_and(|o| o.traces());
-        let mut tracing = self.calls.values().filter(traces).peekable();
-        if tracing.peek().is_none() {
-            return;
-        }
-        let line = line();
-        for call in tracing {
-            drop(call.told.send(Told::Line(line.clone())));
-        }
+        self.dispatcher.now()
     }
 }
 
@@ -473,6 +402,21 @@ fn is_cancelled(event: &Event) -> bool {
     };
     let is_it = |error: &Error| matches!(error, Error::Cancelled);
     failure.errors().iter().any(is_it)
+}
+
+impl CallHandle for Caller {
+    fn observer(&self) -> Option<&Arc<dyn Observer>> {
+        self.observer.as_ref()
+    }
+
+    fn send(&self, message: CallMessage) {
+        let told = match message {
+            CallMessage::Event(event) if self.put_off && is_cancelled(&event) => Told::PutOff,
+            message @ (CallMessage::Event(_) | CallMessage::Line(_)) => Told::Message(message),
+        };
+        // The call's future may have been dropped.
+        drop(self.told.send(told));
+    }
 }
 
 impl Caller {
@@ -486,12 +430,5 @@ impl Caller {
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Caller")
-    }
-}
-
-impl Outside {
-    fn abort(&mut self) {
-        self.stop.send_replace(true);
-        self.aborted.get_or_insert_with(Instant::now);
     }
 }

@@ -4,9 +4,8 @@
 //! Whatever touches a store runs on the blocking pool, one worker per transfer, joined to the
 //! connection by a bounded channel. Must not know when jobs run.
 
-use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,11 +16,10 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use windlass_core::call::{
-    Body, Interrupted, Keep, Payload, Receive, TransferId, TransportError, TransportErrorKind,
+    Body, Interrupted, Keep, Payload, Receive, TransportError, TransportErrorKind,
 };
-use windlass_core::{Call, Done, Job, TaskId};
-use windlass_driver::{BodyFailure, Incoming, OutgoingReader, Stores};
-use windlass_driver::{Credentials, Observer, find_credentials};
+use windlass_core::{Call, Done};
+use windlass_driver::{BodyFailure, Incoming, OutgoingReader, Progress, Resources, accepted_early};
 
 use crate::exchange::{Content, Exchanges, Flow, Outflow};
 use crate::job::{Stop, Ticket};
@@ -45,21 +43,10 @@ const LAST: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) exchanges: Exchanges,
-    pub(crate) stores: Arc<Stores>,
-    pub(crate) credentials: Arc<dyn Credentials>,
-    pub(crate) watching: Arc<Watching>,
+    pub(crate) resources: Resources,
 }
 
 impl Context {
-    /// A job that may block: a step in a store, or a question for credentials.
-    pub(crate) fn step(&self, job: Job) -> Done {
-        match job {
-            Job::Store(call) => self.stores.run(call),
-            Job::Credentials(call) => find_credentials(&*self.credentials, call),
-            other @ (Job::Http(_) | _) => Done::lost(other.id()),
-        }
-    }
-
     /// Sends a request and takes its answer.
     pub(crate) async fn exchange(&self, call: Box<Call>, mut stop: Stop, ticket: Ticket) {
         match self.send(call, &mut stop).await {
@@ -75,10 +62,10 @@ impl Context {
         mut call: Box<Call>,
         stop: &mut Stop,
     ) -> Result<(Box<Call>, reqwest::Response, Progress), Done> {
-        if let Some(proxy) = self.exchanges.route(call.origin()) {
+        if let Some(proxy) = self.resources.proxy(call.origin()) {
             call.through_proxy(&proxy.url);
         }
-        let mut progress = Progress::new(&self.watching, &call);
+        let mut progress = Progress::new(&self.resources.progress, &call);
         let mut stored = Stored::of(self, &call, &progress, stop.clone());
         let sending = async {
             self.check(&call).await?;
@@ -96,11 +83,9 @@ impl Context {
             Err(why) => return Err(call.finish(Err(failure.unwrap_or(why)))),
         };
         if cut && response.status().is_success() {
-            let why = "the peer agreed before it had heard everything";
-            let why = TransportError::new(TransportErrorKind::Reset, why);
-            return Err(call.finish(Err(Interrupted::Transport(why))));
+            return Err(call.finish(Err(Interrupted::Transport(accepted_early()))));
         }
-        progress.position = call.starts_at();
+        progress.restart(call.starts_at());
         Ok((call, response, progress))
     }
 
@@ -109,13 +94,10 @@ impl Context {
         let Some(stored) = call.stored().cloned() else {
             return Ok(());
         };
-        let stores = Arc::clone(&self.stores);
+        let stores = Arc::clone(&self.resources.stores);
         let checked = spawn_blocking(move || stores.check(Some(&stored))).await;
-        let panicked = || {
-            let why = TransportError::new(TransportErrorKind::Other, "the store panicked");
-            Interrupted::NotSent(why)
-        };
-        checked.map_err(|_| panicked())?.map_err(Interrupted::Store)
+        let checked = checked.map_err(|_| store_panicked())?;
+        checked.map_err(Interrupted::Store)
     }
 
     async fn receive(
@@ -132,7 +114,7 @@ impl Context {
         *head.headers_mut() = std::mem::take(response.headers_mut());
         let receive = call.head(head);
         let touches_store = matches!(receive, Receive::Store { .. });
-        let stores = Arc::clone(&self.stores);
+        let stores = Arc::clone(&self.resources.stores);
         if !touches_store {
             let mut incoming = Incoming::new(&stores, call, receive);
             let end = tokio::select! {
@@ -220,6 +202,11 @@ impl Context {
     }
 }
 
+fn store_panicked() -> Interrupted {
+    let why = TransportError::new(TransportErrorKind::Other, "the store panicked");
+    Interrupted::NotSent(why)
+}
+
 /// A stored blob that is a request's body, with what watches it.
 struct Stored<'a> {
     context: &'a Context,
@@ -269,18 +256,10 @@ impl Content for Stored<'_> {
         if let Some(why) = self.failure() {
             return Err(why);
         }
-        let Some(outgoing) = self.call.outgoing() else {
-            let why = TransportError::new(TransportErrorKind::Other, "unknown digest algorithm");
-            return Err(Interrupted::NotSent(why));
-        };
-        let (stores, body) = (Arc::clone(&self.context.stores), self.body.clone());
-        let reader = match spawn_blocking(move || stores.outgoing(&body, outgoing)).await {
-            Ok(reader) => reader.map_err(Interrupted::Store)?,
-            Err(_) => {
-                let why = TransportError::new(TransportErrorKind::Other, "the store panicked");
-                return Err(Interrupted::NotSent(why));
-            }
-        };
+        let stores = Arc::clone(&self.context.resources.stores);
+        let (body, outgoing) = (self.body.clone(), self.call.outgoing());
+        let reader = spawn_blocking(move || stores.body(&body, outgoing)).await;
+        let reader = reader.map_err(|_| store_panicked())??;
         let failure = reader.failure();
         let outflow = pump(
             reader,
@@ -398,97 +377,5 @@ async fn stopped(stop: &mut Stop) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         // Nobody is left who could stop it.
         std::future::pending::<()>().await;
-    }
-}
-
-/// Who watches which transfer.
-#[derive(Default)]
-pub(crate) struct Watching(Mutex<Watchers>);
-
-type Watchers = BTreeMap<TransferId, (TaskId, Arc<dyn Observer>)>;
-
-impl Watching {
-    pub(crate) fn add(&self, transfer: TransferId, task: TaskId, observer: &Arc<dyn Observer>) {
-        self.lock().insert(transfer, (task, Arc::clone(observer)));
-    }
-
-    pub(crate) fn forget(&self, task: TaskId) {
-        self.lock().retain(|_, (watched, _)| *watched != task);
-    }
-
-    fn find(&self, transfer: TransferId) -> Option<Arc<dyn Observer>> {
-        self.lock()
-            .get(&transfer)
-            .map(|(_, observer)| Arc::clone(observer))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Watchers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl std::fmt::Debug for Watching {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Watching")
-    }
-}
-
-/// Tells how far a transfer is, now and then.
-#[derive(Clone)]
-struct Progress {
-    watching: Arc<Watching>,
-    transfer: Option<TransferId>,
-    observer: Option<Arc<dyn Observer>>,
-    position: u64,
-    told: u64,
-    told_at: Instant,
-}
-
-impl Progress {
-    /// After so many bytes, or so long a time, it is worth telling.
-    const BYTES: u64 = 1024 * 1024;
-    const TIME: Duration = Duration::from_millis(100);
-
-    fn new(watching: &Arc<Watching>, call: &Call) -> Self {
-        Self {
-            watching: Arc::clone(watching),
-            transfer: call.transfer(),
-            observer: None,
-            position: call.starts_at(),
-            told: call.starts_at(),
-            told_at: Instant::now(),
-        }
-    }
-
-    fn add(&mut self, more: u64) {
-        self.at(self.position + more);
-    }
-
-    fn at(&mut self, position: u64) {
-        self.position = position;
-        let enough = position.abs_diff(self.told) >= Self::BYTES;
-        if self.transfer.is_some() && (enough || self.told_at.elapsed() >= Self::TIME) {
-            self.tell();
-        }
-    }
-
-    fn end(&mut self) {
-        if self.transfer.is_some() && self.told != self.position {
-            self.tell();
-        }
-    }
-
-    fn tell(&mut self) {
-        let Some(transfer) = self.transfer else {
-            return;
-        };
-        self.told_at = Instant::now();
-        if self.observer.is_none() {
-            self.observer = self.watching.find(transfer);
-        }
-        if let Some(observer) = &self.observer {
-            observer.bytes(transfer, self.position);
-            self.told = self.position;
-        }
     }
 }

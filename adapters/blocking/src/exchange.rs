@@ -15,35 +15,24 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout};
 use ureq::{Agent, ProxyProtocol, SendBody, Timeout};
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
-use windlass_driver::{KeptConnections, Proxy, TimeLimits};
+use windlass_driver::{
+    CLOSED_EARLY, Connections, IDLE_AGE, KeptConnections, Proxy, TimeLimits, Tls, UNHEARD,
+    tls_error_kind,
+};
 
 use crate::control::Control;
 use crate::forward::Tunnels;
-use crate::tls::Tls;
 use crate::wire::Wires;
 
 /// What one read or write moves at most. A connection at work holds one buffer of each kind; 64
 /// KiB is where loopback throughput stops growing, and eight transfers need one MiB.
 const BUFFER: usize = 64 * 1024;
 
-/// How long a connection is kept unused: shorter than the 20 s and more after which servers and
-/// load balancers commonly close theirs, so that few requests meet a closed one.
-const IDLE_AGE: Duration = Duration::from_secs(15);
-
 /// Sends requests over kept connections.
 #[derive(Debug)]
 pub(crate) struct Exchanges {
     agent: Agent,
     kept: KeptConnections,
-}
-
-/// Which connections a request may take.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Connections {
-    /// A kept one, if there is one.
-    Any,
-    /// A new one. The kept ones to the same host are closed.
-    Fresh,
 }
 
 impl Exchanges {
@@ -86,8 +75,8 @@ impl Exchanges {
         let forwards = proxy.filter(|_| request.uri().scheme_str() == Some("http"));
         let host = request.uri().authority().map_or("", Authority::as_str);
         let mut connections = match &stored {
-            Some(_) if self.kept.are_doubtful(host) => Connections::Fresh,
-            Some(_) | None => Connections::Any,
+            Some(_) => self.kept.for_blob(host),
+            None => Connections::Any,
         };
         loop {
             control.begin();
@@ -155,7 +144,7 @@ impl Exchanges {
             configured = configured.proxy(Some(proxy.clone()));
         }
         if connections == Connections::Fresh {
-            // ureq drops a kept connection that is older than this.
+            // ureq drops a kept connection that is older than this, to the same host.
             configured = configured.max_idle_age(Duration::ZERO);
         }
         self.agent.run(configured.build())
@@ -166,10 +155,7 @@ impl Exchanges {
 fn as_ureq_has_it(proxy: &Proxy) -> Result<ureq::Proxy, Interrupted> {
     let parsed = ureq::Proxy::new(&proxy.url).ok();
     let known = parsed.filter(|proxy| proxy.protocol() == ProxyProtocol::Http);
-    known.ok_or_else(|| {
-        let why = TransportError::new(TransportErrorKind::Other, "invalid URL of the proxy");
-        Interrupted::NotSent(why)
-    })
+    known.ok_or_else(|| Interrupted::NotSent(Proxy::invalid()))
 }
 
 /// What a body is read from.
@@ -181,10 +167,6 @@ pub(crate) trait Content: Read {
     /// If it was the content that ended the first try, or it cannot be read again.
     fn rewind(&mut self) -> Result<(), Interrupted>;
 }
-
-/// How much of a body may be underway to a peer that has closed its connection: what the buffers of
-/// sockets hold. A connection that took more was alive, so its end is not passed over in silence.
-const UNHEARD: u64 = 16 * 1024 * 1024;
 
 /// A body of known length on its way out.
 pub(crate) struct Upload<'a> {
@@ -320,10 +302,6 @@ fn sort(error: &ureq::Error) -> TransportError {
     }
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "not our enum, and it may grow"
-)]
 fn sort_io(error: &io::Error) -> TransportError {
     let inner = error.get_ref();
     if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
@@ -333,23 +311,13 @@ fn sort_io(error: &io::Error) -> TransportError {
         return error.clone();
     }
     if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        // A record that was damaged on the way may arrive next time; a certificate stays wrong.
-        let kind = match error {
-            rustls::Error::DecryptError | rustls::Error::PeerSentOversizedRecord => {
-                TransportErrorKind::Reset
-            }
-            _ => TransportErrorKind::Tls,
-        };
-        return TransportError::new(kind, error.to_string());
+        return TransportError::new(tls_error_kind(error), error.to_string());
     }
     if error.kind() == io::ErrorKind::UnexpectedEof {
-        return TransportError::new(TransportErrorKind::Reset, ENDED);
+        return TransportError::new(TransportErrorKind::Reset, CLOSED_EARLY);
     }
     TransportError::new(TransportErrorKind::Reset, error.to_string())
 }
-
-/// The same words whichever library does the HTTP, so that transcripts can be compared.
-const ENDED: &str = "the peer ended it too early";
 
 /// Names are resolved where connections are made, where that can be stopped.
 #[derive(Debug)]

@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 
 use http::{Request, header};
 use windlass_core::call::{Interrupted, Payload, TransportErrorKind};
-use windlass_driver::{TimeLimits, TlsRoots};
+use windlass_driver::{TimeLimits, Tls, TlsRoots};
 
 use crate::control::Control;
 use crate::exchange::{Content, Exchanges, Upload, read_interrupted};
 use crate::stream::{Stream, Under, is_wait};
-use crate::tls::Tls;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 

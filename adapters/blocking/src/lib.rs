@@ -45,14 +45,21 @@ mod exchange_tests;
 mod forward;
 mod head;
 mod pool;
-mod request;
 mod stream;
-mod tls;
 mod transfer;
 mod wire;
 
-pub use client::{BuildError, Builder, Client};
-pub use request::Request;
+pub use client::Threads;
 pub use windlass_core::{Config, Event, Failure, Reference, Report};
 pub use windlass_driver as driver;
+pub use windlass_driver::BuildError;
 pub use windlass_store::Store;
+
+/// A client of the OCI registries. Clones are cheap and share one session.
+pub type Client = driver::Client<Threads>;
+
+/// Sets a [`Client`] up.
+pub type Builder = driver::Builder<Threads>;
+
+/// Something to be done by a [`Client`], and how.
+pub type Request<'a> = driver::Request<'a, Threads>;

@@ -3,22 +3,18 @@
 //! Responsible for carrying bytes between connection and store, and for telling how far they got.
 //! Must not know when jobs run.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use http::Response;
-use windlass_core::call::{
-    Body, Interrupted, Keep, Payload, TransferId, TransportError, TransportErrorKind,
-};
-use windlass_core::{Call, Done, Job, Origin, TaskId};
-use windlass_driver::{Credentials, Observer, Proxy, ProxySelector, find_credentials};
-use windlass_driver::{Incoming, OutgoingReader, Stores};
+use windlass_core::call::{Body, Interrupted, Keep, Payload};
+use windlass_core::{Call, Done, Job};
+use windlass_driver::{Incoming, OutgoingReader, Progress, Resources, accepted_early};
 
 use crate::control::Control;
 use crate::exchange::{Content, Exchanges, Inflow, Upload, read_interrupted};
@@ -43,10 +39,7 @@ const FILLING: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) exchanges: Exchanges,
-    pub(crate) stores: Arc<Stores>,
-    pub(crate) credentials: Arc<dyn Credentials>,
-    pub(crate) proxies: Option<Arc<dyn ProxySelector>>,
-    pub(crate) watching: Watching,
+    pub(crate) resources: Resources,
     /// Threads that move a blob's bytes.
     pub(crate) moving: AtomicUsize,
     pub(crate) parallelism: usize,
@@ -57,18 +50,16 @@ impl Context {
     pub(crate) fn run(&self, job: Job, control: &Arc<Control>) -> Done {
         match job {
             Job::Http(call) => self.exchange(call, control),
-            Job::Store(call) => self.stores.run(call),
-            Job::Credentials(call) => find_credentials(&*self.credentials, call),
-            _ => Done::lost(job.id()),
+            step @ (Job::Store(_) | Job::Credentials(_) | _) => self.resources.step(step),
         }
     }
 
     fn exchange(&self, mut call: Box<Call>, control: &Arc<Control>) -> Done {
         let _entered = control.enter();
-        if let Err(error) = self.stores.check(call.stored()) {
+        if let Err(error) = self.resources.stores.check(call.stored()) {
             return call.finish(Err(Interrupted::Store(error)));
         }
-        let proxy = self.proxy(call.origin());
+        let proxy = self.resources.proxy(call.origin());
         if let Some(proxy) = &proxy {
             call.through_proxy(&proxy.url);
         }
@@ -91,11 +82,9 @@ impl Context {
             Err(why) => return call.finish(Err(failure.unwrap_or(why))),
         };
         if control.is_deaf() && response.status().is_success() {
-            let why = "the peer agreed before it had heard everything";
-            let why = TransportError::new(TransportErrorKind::Reset, why);
-            return call.finish(Err(Interrupted::Transport(why)));
+            return call.finish(Err(Interrupted::Transport(accepted_early())));
         }
-        let progress = Progress::new(&self.watching, &call);
+        let progress = Progress::new(&self.resources.progress, &call);
         self.receive(call, response, progress, control)
     }
 
@@ -103,13 +92,13 @@ impl Context {
         &self,
         mut call: Box<Call>,
         response: Response<Inflow>,
-        progress: Progress<'_>,
+        progress: Progress,
         control: &Arc<Control>,
     ) -> Done {
         let expected = call.expects_bytes();
         let (head, body) = response.into_parts();
         let receive = call.head(Response::from_parts(head, ()));
-        let incoming = Incoming::new(&self.stores, call, receive);
+        let incoming = Incoming::new(&self.resources.stores, call, receive);
         if !incoming.wants_body() {
             return incoming.finish(Ok(()));
         }
@@ -127,10 +116,6 @@ impl Context {
         };
         incoming.finish(end)
     }
-
-    fn proxy(&self, origin: &Origin) -> Option<Proxy> {
-        self.proxies.as_ref()?.proxy(origin)
-    }
 }
 
 /// A stored blob on its way out, with what watches it.
@@ -139,7 +124,7 @@ struct Stored<'a> {
     call: &'a Call,
     body: &'a Body,
     reader: OutgoingReader,
-    progress: Progress<'a>,
+    progress: Progress,
 }
 
 impl<'a> Stored<'a> {
@@ -153,7 +138,7 @@ impl<'a> Stored<'a> {
             call,
             body,
             reader: read_stored(context, call, body)?,
-            progress: Progress::new(&context.watching, call),
+            progress: Progress::new(&context.resources.progress, call),
         }))
     }
 
@@ -178,18 +163,13 @@ impl Content for Stored<'_> {
             return Err(why);
         }
         self.reader = read_stored(self.context, self.call, self.body)?;
-        self.progress.position = self.call.starts_at();
+        self.progress.restart(self.call.starts_at());
         Ok(())
     }
 }
 
 fn read_stored(context: &Context, call: &Call, body: &Body) -> Result<OutgoingReader, Interrupted> {
-    let Some(outgoing) = call.outgoing() else {
-        let why = TransportError::new(TransportErrorKind::Other, "unknown digest algorithm");
-        return Err(Interrupted::NotSent(why));
-    };
-    let reader = context.stores.outgoing(body, outgoing);
-    reader.map_err(Interrupted::Store)
+    context.resources.stores.body(body, call.outgoing())
 }
 
 /// One transfer less when it is dropped.
@@ -207,7 +187,7 @@ type End = Result<(), Interrupted>;
 fn straight(
     mut body: impl Read,
     mut incoming: Incoming,
-    mut progress: Progress<'_>,
+    mut progress: Progress,
     control: &Control,
 ) -> (Incoming, End) {
     let mut buffer = vec![0; BUFFER];
@@ -227,7 +207,7 @@ fn straight(
 fn overlapped(
     body: impl Read,
     mut incoming: Incoming,
-    mut progress: Progress<'_>,
+    mut progress: Progress,
     control: &Control,
 ) -> (Incoming, End) {
     let (full, filled) = sync_channel::<(Vec<u8>, usize)>(OVERLAP_BUFFERS);
@@ -293,97 +273,6 @@ fn read(body: &mut impl Read, buffer: &mut [u8], control: &Control) -> Result<us
             Ok(read) => return Ok(read),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(read_interrupted(&error, control)),
-        }
-    }
-}
-
-/// Who watches which transfer.
-#[derive(Default)]
-pub(crate) struct Watching(Mutex<Watchers>);
-
-type Watchers = BTreeMap<TransferId, (TaskId, Arc<dyn Observer>)>;
-
-impl Watching {
-    pub(crate) fn add(&self, transfer: TransferId, task: TaskId, observer: &Arc<dyn Observer>) {
-        self.lock().insert(transfer, (task, Arc::clone(observer)));
-    }
-
-    pub(crate) fn forget(&self, task: TaskId) {
-        self.lock().retain(|_, (watched, _)| *watched != task);
-    }
-
-    fn find(&self, transfer: TransferId) -> Option<Arc<dyn Observer>> {
-        self.lock()
-            .get(&transfer)
-            .map(|(_, observer)| Arc::clone(observer))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Watchers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl std::fmt::Debug for Watching {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Watching")
-    }
-}
-
-/// Tells how far a transfer is, now and then.
-struct Progress<'a> {
-    watching: &'a Watching,
-    transfer: Option<TransferId>,
-    observer: Option<Arc<dyn Observer>>,
-    position: u64,
-    told: u64,
-    told_at: Instant,
-}
-
-impl<'a> Progress<'a> {
-    /// After so many bytes, or so long a time, it is worth telling.
-    const BYTES: u64 = 1024 * 1024;
-    const TIME: Duration = Duration::from_millis(100);
-
-    fn new(watching: &'a Watching, call: &Call) -> Self {
-        Self {
-            watching,
-            transfer: call.transfer(),
-            observer: None,
-            position: call.starts_at(),
-            told: call.starts_at(),
-            told_at: Instant::now(),
-        }
-    }
-
-    fn add(&mut self, more: u64) {
-        self.at(self.position + more);
-    }
-
-    fn at(&mut self, position: u64) {
-        self.position = position;
-        let enough = position.abs_diff(self.told) >= Self::BYTES;
-        if self.transfer.is_some() && (enough || self.told_at.elapsed() >= Self::TIME) {
-            self.tell();
-        }
-    }
-
-    fn end(&mut self) {
-        if self.transfer.is_some() && self.told != self.position {
-            self.tell();
-        }
-    }
-
-    fn tell(&mut self) {
-        let Some(transfer) = self.transfer else {
-            return;
-        };
-        self.told_at = Instant::now();
-        if self.observer.is_none() {
-            self.observer = self.watching.find(transfer);
-        }
-        if let Some(observer) = &self.observer {
-            observer.bytes(transfer, self.position);
-            self.told = self.position;
         }
     }
 }

@@ -9,23 +9,22 @@
 //! producing it), and ureq gets to the answer.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use ureq::Timeout;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 use windlass_core::call::{TransportError, TransportErrorKind};
+use windlass_driver::Tls;
 
 use crate::control::Control;
 use crate::dial::dial;
 use crate::forward::Forward;
 use crate::head::Heads;
 use crate::stream::{Stream, Under, is_wait};
-use crate::tls::Tls;
 
 /// After how many bytes sent it is worth a system call to see whether the peer spoke already.
 const EARLY: usize = 1024 * 1024;
@@ -40,22 +39,11 @@ pub(crate) struct Wires {
     tls: Tls,
     idle: Duration,
     connect: Duration,
-    config: OnceLock<Result<Arc<ClientConfig>, TransportError>>,
 }
 
 impl Wires {
     pub(crate) const fn new(tls: Tls, connect: Duration, idle: Duration) -> Self {
-        Self {
-            tls,
-            idle,
-            connect,
-            config: OnceLock::new(),
-        }
-    }
-
-    /// The first https connection reads the system's certificates.
-    fn tls_config(&self) -> Result<Arc<ClientConfig>, TransportError> {
-        self.config.get_or_init(|| self.tls.config()).clone()
+        Self { tls, idle, connect }
     }
 
     fn wire(&self, stream: Stream, details: &ConnectionDetails<'_>) -> Wire {
@@ -102,7 +90,7 @@ impl<In: Transport> Connector<In> for Wires {
             let stream = dial(host, port, limit).map_err(other)?;
             return Ok(Some(Box::new(self.wire(Stream::Plain(stream), details))));
         }
-        let config = self.tls_config().map_err(other)?;
+        let config = self.tls.config().map_err(other)?;
         let under = match tunnel {
             Some(tunnel) => {
                 let clock = Arc::clone(&details.current_time);

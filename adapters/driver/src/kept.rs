@@ -13,6 +13,23 @@ use windlass_core::StoreErrorKind;
 /// word does so each time; one that was restarted costs a few handshakes more.
 const DOUBTFUL: Duration = Duration::from_secs(300);
 
+/// How long a connection is kept unused: shorter than the 20 s and more after which servers and
+/// load balancers commonly close theirs, so that few requests meet a closed one.
+pub const IDLE_AGE: Duration = Duration::from_secs(15);
+
+/// How much of a body may be on its way to a peer that has closed its connection: what the buffers of sockets
+/// hold. A connection that took more was alive, so the request is not sent again in silence.
+pub const UNHEARD: u64 = 16 * 1024 * 1024;
+
+/// Which connections a request may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Connections {
+    /// A kept one, if there is one.
+    Any,
+    /// A new one.
+    Fresh,
+}
+
 /// For drivers: the hosts to which a kept connection broke lately before any byte of an answer came.
 ///
 /// Some servers close a connection after each answer and do not say so. Most requests are simply sent
@@ -31,10 +48,15 @@ impl KeptConnections {
         broken.insert(host.into(), Instant::now());
     }
 
-    /// Whether a blob is to be sent to this host on a fresh connection.
-    pub fn are_doubtful(&self, host: &str) -> bool {
+    /// Which connections to this host the body of a blob may take.
+    pub fn for_blob(&self, host: &str) -> Connections {
         let broken = self.lock();
-        broken.get(host).is_some_and(|at| at.elapsed() < DOUBTFUL)
+        let is_doubtful = broken.get(host).is_some_and(|at| at.elapsed() < DOUBTFUL);
+        if is_doubtful {
+            Connections::Fresh
+        } else {
+            Connections::Any
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
@@ -54,9 +76,9 @@ mod tests {
     #[test]
     fn a_host_is_doubted_after_a_connection_broke() {
         let kept = KeptConnections::default();
-        assert!(!kept.are_doubtful("a:1"));
+        assert_eq!(kept.for_blob("a:1"), Connections::Any);
         kept.note_broken("a:1");
-        assert!(kept.are_doubtful("a:1"));
-        assert!(!kept.are_doubtful("a:2"));
+        assert_eq!(kept.for_blob("a:1"), Connections::Fresh);
+        assert_eq!(kept.for_blob("a:2"), Connections::Any);
     }
 }

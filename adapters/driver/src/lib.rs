@@ -5,14 +5,25 @@
 //! - [`Credentials`], [`TlsRoots`], [`ProxySelector`], [`TimeLimits`]: what a client is set up with.
 //! - [`Stores`]: the stores that a session refers to, and the partials that it holds open.
 //! - [`Incoming`], [`OutgoingReader`]: bodies on their way into and out of a store.
+//! - [`Dispatcher`]: a session with the calls that wait for its tasks and the jobs that are outside.
+//! - [`Progress`]: how far a transfer is.
 //! - [`exchange`]: an exchange against a function instead of a connection, for tests.
 //! - [`TapeFile`]: a file that a session is recorded in.
 //! - [`read_file`]: a file that the user named, read within bounds.
 //!
-//! Must not know how HTTP is spoken, nor when a job runs: that is what a driver is for.
+//! With the feature `client` also `Client`, `Builder` and `Request`, which are the same for every `Driver`, and
+//! `Tls`.
+//!
+//! Must not know how HTTP is sent, nor when a job runs: that is what a driver is for.
 
+#[cfg(feature = "client")]
+mod builder;
 mod cancel;
+#[cfg(feature = "client")]
+mod client;
 mod credentials;
+mod dispatch;
+mod failure;
 mod file;
 mod in_memory;
 mod incoming;
@@ -20,24 +31,38 @@ mod kept;
 mod limits;
 mod observer;
 mod outgoing;
+mod progress;
 mod proxy;
 mod request;
+mod resources;
 mod stall;
 mod stores;
 mod tape;
 mod tls;
+#[cfg(feature = "client")]
+mod tls_config;
 
+#[cfg(feature = "client")]
+pub use builder::{BuildError, Builder, Settings};
 pub use cancel::{CancelGuard, CancelHandle};
+#[cfg(feature = "client")]
+pub use client::{Client, Driver, Parts, Request, Watch};
 pub use credentials::{Anonymous, Credentials, find_credentials};
+pub use dispatch::{CallHandle, CallMessage, Dispatcher, Next};
+pub use failure::{CLOSED_EARLY, accepted_early};
 pub use file::read_file;
 pub use in_memory::exchange;
 pub use incoming::Incoming;
-pub use kept::{KeptConnections, is_out_of_descriptors};
+pub use kept::{Connections, IDLE_AGE, KeptConnections, UNHEARD, is_out_of_descriptors};
 pub use limits::TimeLimits;
 pub use observer::Observer;
 pub use outgoing::{BodyFailure, OutgoingReader};
+pub use progress::{Progress, ProgressRegistry};
 pub use proxy::{Direct, Proxy, ProxySelector};
 pub use request::{Endpoint, RequestSpec, StoreGuard, host_platform};
+pub use resources::Resources;
 pub use stores::Stores;
 pub use tape::TapeFile;
 pub use tls::TlsRoots;
+#[cfg(feature = "client")]
+pub use tls_config::{Tls, tls_error_kind};

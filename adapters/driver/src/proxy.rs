@@ -47,6 +47,11 @@ impl Proxy {
         TransportError::new(error.kind, detail)
     }
 
+    /// The failure of an exchange through a proxy whose URL is none that a client can use.
+    pub fn invalid() -> TransportError {
+        TransportError::new(TransportErrorKind::Other, "invalid URL of the proxy")
+    }
+
     /// The failure of an exchange that the proxy answered itself, with 407.
     pub fn refusal(&self) -> TransportError {
         self.named_in(TransportError::new(TransportErrorKind::ProxyAuth, ""))

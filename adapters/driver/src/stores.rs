@@ -9,7 +9,9 @@ use std::io::{self, Read};
 use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use windlass_core::call::{Body, Done, Outgoing, Source};
+use windlass_core::call::{
+    Body, Done, Interrupted, Outgoing, Source, TransportError, TransportErrorKind,
+};
 use windlass_core::{
     Digest, Hashing, StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp,
 };
@@ -108,6 +110,24 @@ impl Stores {
                 format!("no source of bytes is known for {other:?}"),
             )),
         }
+    }
+
+    /// The same for a call's body and what the call says of it, if the digest can be hashed at all.
+    ///
+    /// # Errors
+    ///
+    /// If the body cannot be sent, with the end of the call.
+    pub fn body(
+        &self,
+        body: &Body,
+        outgoing: Option<Outgoing>,
+    ) -> Result<OutgoingReader, Interrupted> {
+        let Some(outgoing) = outgoing else {
+            let why = "the digest algorithm of the blob is unknown";
+            let why = TransportError::new(TransportErrorKind::Other, why);
+            return Err(Interrupted::NotSent(why));
+        };
+        self.outgoing(body, outgoing).map_err(Interrupted::Store)
     }
 
     /// Takes a partial that is held, for as long as the lease lasts.

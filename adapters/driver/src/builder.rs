@@ -1,0 +1,190 @@
+//! How a client is set up.
+
+use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use windlass_core::Config;
+use windlass_core::tape::{Sink, Taped};
+
+use crate::client::{Client, Driver, Parts};
+use crate::credentials::{Anonymous, Credentials};
+use crate::limits::TimeLimits;
+use crate::progress::ProgressRegistry;
+use crate::proxy::{Direct, ProxySelector};
+use crate::resources::Resources;
+use crate::tls::TlsRoots;
+use crate::tls_config::Tls;
+
+/// Everything that a client can be set up with. The default is anonymous, trusts the system's certificates and
+/// uses no proxy.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// How the session behaves.
+    pub config: Config,
+    /// Where credentials come from.
+    pub credentials: Arc<dyn Credentials>,
+    /// Which certificate authorities are trusted.
+    pub roots: TlsRoots,
+    /// A TLS configuration instead of one that trusts `roots`.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// Which origin is reached through which proxy.
+    pub proxies: Arc<dyn ProxySelector>,
+    /// How long may pass without anything happening.
+    pub time_limits: TimeLimits,
+    /// What the jitter of retries is derived from; drawn at random if there is none.
+    pub seed: Option<u64>,
+    /// Where the session is recorded.
+    pub tape: Option<Arc<dyn Sink>>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            credentials: Arc::new(Anonymous),
+            roots: TlsRoots::default(),
+            tls: None,
+            proxies: Arc::new(Direct),
+            time_limits: TimeLimits::default(),
+            seed: None,
+            tape: None,
+        }
+    }
+}
+
+/// Sets a [`Client`] up.
+#[must_use = "nothing is made before build"]
+pub struct Builder<D> {
+    settings: Settings,
+    driver: PhantomData<fn() -> D>,
+}
+
+impl<D> Builder<D> {
+    /// All settings at once, instead of those that were made so far.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// How the session behaves.
+    pub fn config(mut self, config: Config) -> Self {
+        self.settings.config = config;
+        self
+    }
+
+    /// Where credentials come from. By default there are none.
+    pub fn credentials(mut self, credentials: Arc<dyn Credentials>) -> Self {
+        self.settings.credentials = credentials;
+        self
+    }
+
+    /// Which certificate authorities are trusted. By default those of the system.
+    pub fn roots(mut self, roots: TlsRoots) -> Self {
+        self.settings.roots = roots;
+        self
+    }
+
+    /// A TLS configuration of your own, for instance with a client certificate. It is used as it
+    /// is: [`roots`](Self::roots) has no effect then, and ALPN, if any, must offer `http/1.1` only.
+    pub fn tls(mut self, config: Arc<ClientConfig>) -> Self {
+        self.settings.tls = Some(config);
+        self
+    }
+
+    /// Which origin is reached through which proxy. By default none is; the environment is not read.
+    pub fn proxies(mut self, proxies: Arc<dyn ProxySelector>) -> Self {
+        self.settings.proxies = proxies;
+        self
+    }
+
+    /// How long may pass without anything happening.
+    pub fn time_limits(mut self, limits: TimeLimits) -> Self {
+        self.settings.time_limits = limits;
+        self
+    }
+
+    /// What the jitter of retries is derived from; drawn at random by default.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.seed = Some(seed);
+        self
+    }
+
+    /// Records what the client's session is told, without secrets, so that it can be replayed: see
+    /// [`tape`](windlass_core::tape) and [`TapeFile`](crate::TapeFile). A sink is for one client.
+    pub fn tape(mut self, tape: Arc<dyn Sink>) -> Self {
+        self.settings.tape = Some(tape);
+        self
+    }
+
+    /// Makes the client. Nothing runs and no server is contacted yet.
+    ///
+    /// # Errors
+    ///
+    /// If a certificate that is to be trusted cannot be read, or none is trusted at all.
+    pub fn build(self) -> Result<Client<D>, BuildError>
+    where
+        D: Driver,
+    {
+        let settings = self.settings;
+        let tls = match settings.tls {
+            Some(config) => Tls::ready(config),
+            None => Tls::new(&settings.roots)?,
+        };
+        let in_flight = settings.config.in_flight.most;
+        let seed = settings.seed;
+        let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        let parts = Parts {
+            resources: Resources {
+                stores: Arc::default(),
+                credentials: settings.credentials,
+                progress: ProgressRegistry::default(),
+                proxies: settings.proxies,
+            },
+            tls,
+            limits: settings.time_limits,
+            in_flight: usize::try_from(in_flight).unwrap_or(usize::MAX),
+            session: Taped::new(settings.config, seed, settings.tape),
+        };
+        Ok(Client::new(D::new(parts)))
+    }
+}
+
+impl<D> Default for Builder<D> {
+    fn default() -> Self {
+        Self {
+            settings: Settings::default(),
+            driver: PhantomData,
+        }
+    }
+}
+
+impl<D> Clone for Builder<D> {
+    fn clone(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            driver: PhantomData,
+        }
+    }
+}
+
+impl<D> fmt::Debug for Builder<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
+    }
+}
+
+/// Why a client cannot be made.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A certificate that is to be trusted cannot be read.
+    #[error("certificate that is to be trusted: {0}")]
+    Certificate(String),
+    /// No certificate authority is trusted, so that no https server could be contacted.
+    #[error("no certificate authority is trusted")]
+    NoRoots,
+}

@@ -1,0 +1,203 @@
+//! A client over any driver, and what is asked of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use windlass_core::reference::Repository;
+use windlass_core::tape::Taped;
+use windlass_core::{Platform, Platforms, Reference};
+use windlass_store::Store;
+
+use crate::builder::Builder;
+use crate::cancel::CancelHandle;
+use crate::limits::TimeLimits;
+use crate::observer::Observer;
+use crate::request::{Endpoint, RequestSpec};
+use crate::resources::Resources;
+use crate::tls_config::Tls;
+
+/// What runs the session of a [`Client`]: threads, or an async runtime.
+pub trait Driver: Sized {
+    /// What [`Request::run`] returns: a result, or a future of one.
+    type Running<'a>
+    where
+        Self: 'a;
+
+    /// A driver made of these parts. Starts nothing yet.
+    fn new(parts: Parts) -> Self;
+
+    /// Runs a request.
+    fn run(&self, spec: RequestSpec, watch: Watch) -> Self::Running<'_>;
+}
+
+/// What a driver is made of.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Parts {
+    /// The session that it runs.
+    pub session: Taped,
+    /// What its jobs need.
+    pub resources: Resources,
+    /// How connections are secured.
+    pub tls: Tls,
+    /// How long it waits.
+    pub limits: TimeLimits,
+    /// How many requests there are at once at the most, to one host.
+    pub in_flight: usize,
+}
+
+/// How a request is watched and cancelled.
+#[derive(Default)]
+#[non_exhaustive]
+pub struct Watch {
+    /// Who watches.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// What ends it early.
+    pub cancel: Option<CancelHandle>,
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("observed", &self.observer.is_some())
+            .field("cancel", &self.cancel)
+            .finish()
+    }
+}
+
+/// An OCI registry client. Clones are cheap and share one session: tokens, limits and connections.
+#[derive(Clone, Debug)]
+pub struct Client<D>(D);
+
+impl<D> Client<D> {
+    /// A client to be set up.
+    pub fn builder() -> Builder<D> {
+        Builder::default()
+    }
+
+    pub(crate) const fn new(driver: D) -> Self {
+        Self(driver)
+    }
+
+    /// Brings an image from a registry into a store: of an index, the image for Linux on this
+    /// machine's architecture, unless told otherwise.
+    pub fn pull(&self, reference: &Reference, store: &Arc<dyn Store>) -> Request<'_, D> {
+        self.request(RequestSpec::pull(reference, store))
+    }
+
+    /// Brings an image from a store into a registry, with everything that is below it.
+    pub fn push(&self, store: &Arc<dyn Store>, reference: &Reference) -> Request<'_, D> {
+        self.request(RequestSpec::push(store, reference))
+    }
+
+    /// Brings an image from one place to another, with everything that is below it.
+    pub fn copy(
+        &self,
+        source: impl Into<Endpoint>,
+        destination: impl Into<Endpoint>,
+    ) -> Request<'_, D> {
+        self.request(RequestSpec::copy(source.into(), destination.into()))
+    }
+
+    /// Finds out which digest a reference stands for: the report's root.
+    pub fn resolve(&self, reference: &Reference) -> Request<'_, D> {
+        self.request(RequestSpec::resolve(reference))
+    }
+
+    /// A request from its specification.
+    pub fn request(&self, spec: RequestSpec) -> Request<'_, D> {
+        Request {
+            driver: &self.0,
+            spec,
+            watch: Watch::default(),
+        }
+    }
+}
+
+/// Something to be done, and how. Nothing happens before [`run`](Self::run).
+#[must_use = "nothing happens before run"]
+pub struct Request<'a, D> {
+    driver: &'a D,
+    spec: RequestSpec,
+    watch: Watch,
+}
+
+impl<'a, D> Request<'a, D> {
+    /// The entry's name in the store that is pulled into or pushed from. Without one, a pull adds
+    /// an unnamed entry and a push takes the only entry.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.spec.name(name.into());
+        self
+    }
+
+    /// Only the image of an index that suits this platform best.
+    pub fn platform(mut self, platform: Platform) -> Self {
+        self.spec.platforms(Platforms::One(platform));
+        self
+    }
+
+    /// All of an index.
+    pub fn all_platforms(mut self) -> Self {
+        self.spec.platforms(Platforms::All);
+        self
+    }
+
+    /// A store for blobs on their way from one registry to another. A temporary one by default.
+    pub fn spool(mut self, spool: &Arc<dyn Store>) -> Self {
+        self.spec.spool(spool);
+        self
+    }
+
+    /// A repository of the destination's registry that is likely to hold the image's blobs, to
+    /// mount them from. There is one: a later call replaces it.
+    pub fn from(mut self, repository: Repository) -> Self {
+        self.spec.from(repository);
+        self
+    }
+
+    /// Moves foreign layers too: those whose media type says that they must not be distributed, and those
+    /// whose descriptor has `urls`, from which they are fetched without credentials if the registry
+    /// lacks them. By default they are left out, and the report says so. See
+    /// [`Task::including_nondistributable`](windlass_core::Task::including_nondistributable).
+    pub fn include_nondistributable(mut self) -> Self {
+        self.spec.include_nondistributable();
+        self
+    }
+
+    /// Fails if it takes longer than this in all.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.spec.deadline(deadline);
+        self
+    }
+
+    /// Who watches.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.watch.observer = Some(observer);
+        self
+    }
+
+    /// A handle that ends it early.
+    pub fn cancel(mut self, cancel: &CancelHandle) -> Self {
+        self.watch.cancel = Some(cancel.clone());
+        self
+    }
+
+    /// Runs the request to completion. The blocking client returns a `Result`, the async client a future of
+    /// one: a [`Report`](windlass_core::Report), or the [`Failure`](windlass_core::Failure) that names the
+    /// most telling reason first.
+    pub fn run(self) -> D::Running<'a>
+    where
+        D: Driver,
+    {
+        self.driver.run(self.spec, self.watch)
+    }
+}
+
+impl<D> fmt::Debug for Request<'_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("spec", &self.spec)
+            .finish_non_exhaustive()
+    }
+}

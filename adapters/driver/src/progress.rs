@@ -1,0 +1,138 @@
+//! How far transfers are.
+//!
+//! Responsible for telling each transfer's observer how far it is, often enough and not too often. Must not
+//! know how bytes move.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use windlass_core::call::TransferId;
+use windlass_core::{Call, TaskId};
+
+use crate::observer::Observer;
+
+/// Which observer hears of which transfer. Clones share it.
+#[derive(Clone, Default)]
+pub struct ProgressRegistry(Arc<Mutex<Registered>>);
+
+#[derive(Default)]
+struct Registered {
+    observers: BTreeMap<TransferId, Arc<dyn Observer>>,
+    transfers: BTreeMap<TaskId, Vec<TransferId>>,
+}
+
+impl ProgressRegistry {
+    /// From now on `observer` hears of `transfer`, which belongs to `task`.
+    pub fn add(&self, transfer: TransferId, task: TaskId, observer: &Arc<dyn Observer>) {
+        let mut registered = self.lock();
+        registered.transfers.entry(task).or_default().push(transfer);
+        registered.observers.insert(transfer, Arc::clone(observer));
+    }
+
+    /// The task is over: nobody hears of its transfers any longer.
+    pub fn forget(&self, task: TaskId) {
+        let mut registered = self.lock();
+        for transfer in registered.transfers.remove(&task).unwrap_or_default() {
+            registered.observers.remove(&transfer);
+        }
+    }
+
+    fn find(&self, transfer: TransferId) -> Option<Arc<dyn Observer>> {
+        self.lock().observers.get(&transfer).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for ProgressRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transfers = self.lock().observers.len();
+        write!(f, "ProgressRegistry({transfers} transfers)")
+    }
+}
+
+/// How far one transfer is. Its observer is told every MiB or ten times a second, and at the end.
+#[derive(Clone)]
+pub struct Progress {
+    registry: ProgressRegistry,
+    transfer: Option<TransferId>,
+    observer: Option<Arc<dyn Observer>>,
+    position: u64,
+    told: u64,
+    told_at: Instant,
+}
+
+impl Progress {
+    const BYTES: u64 = 1024 * 1024;
+    const TIME: Duration = Duration::from_millis(100);
+
+    /// The progress of a call; of one that transfers no blob nothing is told.
+    pub fn new(registry: &ProgressRegistry, call: &Call) -> Self {
+        Self::of(registry, call.transfer(), call.starts_at())
+    }
+
+    fn of(registry: &ProgressRegistry, transfer: Option<TransferId>, position: u64) -> Self {
+        Self {
+            registry: registry.clone(),
+            transfer,
+            observer: None,
+            position,
+            told: position,
+            told_at: Instant::now(),
+        }
+    }
+
+    /// That many more bytes have moved.
+    pub fn add(&mut self, more: u64) {
+        self.at(self.position + more);
+    }
+
+    /// The transfer is at this byte of its blob.
+    pub fn at(&mut self, position: u64) {
+        self.position = position;
+        let enough = position.abs_diff(self.told) >= Self::BYTES;
+        if self.transfer.is_some() && (enough || self.told_at.elapsed() >= Self::TIME) {
+            self.tell();
+        }
+    }
+
+    /// The transfer starts again at this byte; the next report says so.
+    pub const fn restart(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    /// Tells what was not told yet.
+    pub fn end(&mut self) {
+        if self.told != self.position {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        let Some(transfer) = self.transfer else {
+            return;
+        };
+        self.told_at = Instant::now();
+        // The event that names the transfer may come after its first bytes.
+        if self.observer.is_none() {
+            self.observer = self.registry.find(transfer);
+        }
+        if let Some(observer) = &self.observer {
+            observer.bytes(transfer, self.position);
+            self.told = self.position;
+        }
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress")
+            .field("transfer", &self.transfer)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,39 @@
+//! What jobs need beside connections.
+
+use std::sync::Arc;
+
+use windlass_core::{Done, Job, Origin};
+
+use crate::credentials::{Credentials, find_credentials};
+use crate::progress::ProgressRegistry;
+use crate::proxy::{Proxy, ProxySelector};
+use crate::stores::Stores;
+
+/// What the jobs of a client need beside connections. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Resources {
+    /// The stores that the client's tasks use.
+    pub stores: Arc<Stores>,
+    /// Where credentials come from.
+    pub credentials: Arc<dyn Credentials>,
+    /// Who is told how far transfers are.
+    pub progress: ProgressRegistry,
+    /// Which proxies there are.
+    pub proxies: Arc<dyn ProxySelector>,
+}
+
+impl Resources {
+    /// Runs a job that is no HTTP exchange: a step of a store, or a question for credentials. Blocks.
+    pub fn step(&self, job: Job) -> Done {
+        match job {
+            Job::Store(call) => self.stores.run(call),
+            Job::Credentials(call) => find_credentials(&*self.credentials, call),
+            other @ (Job::Http(_) | _) => Done::lost(other.id()),
+        }
+    }
+
+    /// The proxy for this origin.
+    pub fn proxy(&self, origin: &Origin) -> Option<Proxy> {
+        self.proxies.proxy(origin)
+    }
+}
