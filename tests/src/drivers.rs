@@ -241,55 +241,53 @@ fn parse(text: &str) -> Reference {
     text.parse().unwrap()
 }
 
-/// The two clients have no type in common, only words.
-macro_rules! built {
-    ($client:path, $setup:expr, $tape:expr) => {{
-        let setup: &Setup = $setup;
-        let mut builder = <$client>::builder()
-            .config(setup.config.clone())
-            .roots(setup.trust.clone())
-            .time_limits(setup.limits)
-            .tape($tape)
-            .seed(1);
-        if let Some(credentials) = &setup.credentials {
-            builder = builder.credentials(Arc::clone(credentials));
-        }
-        builder.build().unwrap()
-    }};
+/// A client over the driver `D`.
+fn built<D: windlass_driver::Driver>(
+    setup: &Setup,
+    tape: Arc<Lines>,
+) -> windlass_driver::Client<D> {
+    let mut builder = windlass_driver::Client::builder()
+        .config(setup.config.clone())
+        .roots(setup.trust.clone())
+        .time_limits(setup.limits)
+        .tape(tape)
+        .seed(1);
+    if let Some(credentials) = &setup.credentials {
+        builder = builder.credentials(Arc::clone(credentials));
+    }
+    builder.build().unwrap()
 }
 
-macro_rules! asked {
-    ($client:expr, $ask:expr) => {{
-        let ask: Ask = $ask;
-        let mut request = match &ask.what {
-            What::Resolve(reference) => $client.resolve(reference),
-            What::Pull(reference, store) => $client.pull(reference, store),
-            What::Push(store, reference) => $client.push(store, reference),
-            What::Copy(source, destination) => $client.copy(source.clone(), destination.clone()),
-        };
-        if ask.all {
-            request = request.all_platforms();
-        }
-        if let Some(observer) = &ask.observer {
-            request = request.observer(Arc::clone(observer));
-        }
-        if let Some(cancel) = &ask.cancel {
-            request = request.cancel(cancel);
-        }
-        if let Some(spool) = &ask.spool {
-            request = request.spool(spool);
-        }
-        for repository in &ask.from {
-            request = request.from(repository.clone());
-        }
-        if ask.foreign {
-            request = request.include_nondistributable();
-        }
-        if let Some(deadline) = ask.deadline {
-            request = request.deadline(deadline);
-        }
-        request.run()
-    }};
+/// What is asked, as a client over the driver `D` is asked.
+fn asked<D>(client: &windlass_driver::Client<D>, ask: Ask) -> windlass_driver::Request<'_, D> {
+    let mut request = match &ask.what {
+        What::Resolve(reference) => client.resolve(reference),
+        What::Pull(reference, store) => client.pull(reference, store),
+        What::Push(store, reference) => client.push(store, reference),
+        What::Copy(source, destination) => client.copy(source.clone(), destination.clone()),
+    };
+    if ask.all {
+        request = request.all_platforms();
+    }
+    if let Some(observer) = ask.observer {
+        request = request.observer(observer);
+    }
+    if let Some(cancel) = &ask.cancel {
+        request = request.cancel(cancel);
+    }
+    if let Some(spool) = &ask.spool {
+        request = request.spool(spool);
+    }
+    for repository in ask.from {
+        request = request.from(repository);
+    }
+    if ask.foreign {
+        request = request.include_nondistributable();
+    }
+    if let Some(deadline) = ask.deadline {
+        request = request.deadline(deadline);
+    }
+    request
 }
 
 /// The blocking client.
@@ -301,11 +299,11 @@ impl Driver for Blocking {
 
     fn new(setup: &Setup) -> Self {
         let tape = Arc::new(Lines::default());
-        Self(built!(windlass_blocking::Client, setup, tape.clone()), tape)
+        Self(built(setup, tape.clone()), tape)
     }
 
     fn run(&self, ask: Ask) -> Result<Report, Failure> {
-        let result = asked!(self.0, ask);
+        let result = asked(&self.0, ask).run();
         self.1.check();
         result
     }
@@ -377,7 +375,7 @@ impl<const THREADS: usize> Tokio<THREADS> {
 ///
 /// Those of the client.
 pub async fn ask_async(client: &windlass_async::Client, ask: Ask) -> Result<Report, Failure> {
-    asked!(client, ask).await
+    asked(client, ask).run().await
 }
 
 /// Makes an async client.
@@ -386,7 +384,7 @@ pub fn async_client(setup: &Setup) -> windlass_async::Client {
 }
 
 fn async_client_on(setup: &Setup, tape: Arc<Lines>) -> windlass_async::Client {
-    built!(windlass_async::Client, setup, tape)
+    built(setup, tape)
 }
 
 impl<const THREADS: usize> Driver for Tokio<THREADS> {

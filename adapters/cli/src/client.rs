@@ -1,47 +1,64 @@
 //! What the command asks of a client, and the one place that knows which store it uses.
 
-use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use windlass_core::tape::Sink;
-use windlass_core::{Config, Descriptor, Failure, Platforms, Reference, Report, StoreError};
+use windlass_core::{Descriptor, Failure, Platforms, Reference, Report, StoreError};
+use windlass_driver::{BuildError, Driver, Observer, RequestSpec, Settings};
 pub(crate) use windlass_driver::{CancelHandle, Endpoint as End};
-use windlass_driver::{Credentials, Observer, ProxySelector, RequestSpec, TimeLimits, TlsRoots};
 use windlass_store::{Layout, Store};
 
 use crate::new_layout::NewLayout;
 
-/// All that a client is made of.
-#[derive(Debug)]
-#[expect(missing_docs, reason = "the names of the clients' builders")]
-pub struct Setup {
-    pub config: Config,
-    pub credentials: Arc<dyn Credentials>,
-    pub trust: TlsRoots,
-    pub route: Arc<dyn ProxySelector>,
-    pub time_limits: TimeLimits,
-    pub tape: Option<Arc<dyn Sink>>,
+/// Makes clients.
+pub(crate) type Connect = Box<dyn Fn(Settings) -> Result<Client, BuildError>>;
+
+/// Makes clients over the driver `D`; `wait` returns when what the driver runs is done.
+pub(crate) fn connect<D, W>(wait: W) -> Connect
+where
+    D: Driver + Send + Sync + 'static,
+    W: for<'a> Fn(D::Running<'a>) -> Result<Report, Failure> + Send + Sync + 'static,
+{
+    let wait = Arc::new(wait);
+    Box::new(move |settings| {
+        let client = windlass_driver::Client::<D>::builder();
+        let client = client.settings(settings).build()?;
+        let wait = Arc::clone(&wait);
+        Ok(Client(Arc::new(Over { client, wait })))
+    })
 }
 
-/// Makes a client; says why there can be none.
-pub type Connect = fn(Setup) -> Result<Arc<dyn Driver>, String>;
+struct Over<D, W> {
+    client: windlass_driver::Client<D>,
+    wait: Arc<W>,
+}
 
-/// A client as the command uses it.
-pub trait Driver: fmt::Debug + Send + Sync {
-    /// Does what is ordered, and returns when it is done.
-    ///
-    /// # Errors
-    ///
-    /// Why it could not be done.
+/// A client over any driver.
+trait Run: Send + Sync {
     fn run(
         &self,
         spec: RequestSpec,
         observer: Arc<dyn Observer>,
         cancel: &CancelHandle,
     ) -> Result<Report, Failure>;
+}
+
+impl<D, W> Run for Over<D, W>
+where
+    D: Driver + Send + Sync,
+    W: for<'a> Fn(D::Running<'a>) -> Result<Report, Failure> + Send + Sync,
+{
+    fn run(
+        &self,
+        spec: RequestSpec,
+        observer: Arc<dyn Observer>,
+        cancel: &CancelHandle,
+    ) -> Result<Report, Failure> {
+        let request = self.client.request(spec);
+        (self.wait)(request.observer(observer).cancel(cancel).run())
+    }
 }
 
 /// Which parts of an image are to be moved.
@@ -62,8 +79,8 @@ pub(crate) enum Existing {
 }
 
 /// Does the work.
-#[derive(Clone, Debug)]
-pub(crate) struct Client(pub(crate) Arc<dyn Driver>);
+#[derive(Clone)]
+pub(crate) struct Client(Arc<dyn Run>);
 
 impl Client {
     /// Brings an image from one place to another.

@@ -26,17 +26,23 @@ mod progress;
 mod scheme;
 mod testbed;
 
-pub use client::{Connect, Driver, Setup};
-
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use windlass_core::{Failure, Report};
+use windlass_driver::Driver;
 
-/// Does what the process's arguments ask for with the client that `connect` makes.
-pub fn run(connect: Connect) -> ExitCode {
+/// Does what the arguments of the process ask for with a client over the driver `D`. `wait` returns when what
+/// the driver runs is done.
+pub fn run<D>(
+    wait: impl for<'a> Fn(D::Running<'a>) -> Result<Report, Failure> + Send + Sync + 'static,
+) -> ExitCode
+where
+    D: Driver + Send + Sync + 'static,
+{
     interrupt::survive_file_size_limit();
     match args::Args::try_parse() {
-        Ok(args) => commands::run(args, connect).into(),
+        Ok(args) => commands::run(args, client::connect::<D, _>(wait)).into(),
         Err(error) => exit::usage(error).into(),
     }
 }

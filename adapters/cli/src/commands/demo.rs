@@ -19,11 +19,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use windlass_core::{Algorithm, Digest, Event, Platforms, Reference, TaskId};
-use windlass_driver::{Anonymous, Direct, Observer, TlsRoots};
+use windlass_driver::{Observer, Settings};
 
 use super::Context;
 use crate::args::Demo;
-use crate::client::{self, Client, End, Existing, Setup, Wanted};
+use crate::client::{self, Client, End, Existing, Wanted};
 use crate::exit::Problem;
 use crate::printer::{Chatter, Printer};
 use crate::progress::Size;
@@ -61,15 +61,11 @@ pub(super) fn run(context: &Context, demo: &Demo) -> Result<(), Problem> {
 
 /// A registry here is on loopback: no credentials, no proxy, no roots.
 fn client(context: &Context) -> Result<Client, Problem> {
-    let setup = Setup {
-        config: context.common.config(&[])?,
-        credentials: Arc::new(Anonymous),
-        trust: TlsRoots::default(),
-        route: Arc::new(Direct),
-        time_limits: context.common.time_limits(),
-        tape: context.tape()?,
-    };
-    context.connect(setup)
+    let mut settings = Settings::default();
+    settings.config = context.common.config(&[])?;
+    settings.time_limits = context.common.time_limits();
+    settings.tape = context.tape()?;
+    context.connect(settings)
 }
 
 fn reference(registry: &LocalRegistry, repository: &str) -> Result<Reference, Problem> {

@@ -22,10 +22,10 @@ use windlass_core::credential::Secret;
 use windlass_core::tape::Sink;
 use windlass_core::{Config, Error, Failure, Registry, Report};
 use windlass_driver::TapeFile;
-use windlass_driver::{Credentials, TimeLimits};
+use windlass_driver::{Credentials, Settings, TimeLimits};
 
 use crate::args::{Args, Command, Common};
-use crate::client::{self, CancelHandle, Client, Connect, End, Setup, Wanted};
+use crate::client::{self, CancelHandle, Client, Connect, End, Wanted};
 use crate::exit::{Exit, Problem};
 use crate::hint;
 use crate::interrupt::Interrupt;
@@ -75,7 +75,6 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
 }
 
 /// What every verb works with.
-#[derive(Debug)]
 struct Context {
     connect: Connect,
     common: Common,
@@ -128,21 +127,20 @@ impl Context {
         }
         let credentials = self.common.credentials(owner)?;
         let credentials = self.credentials.get_or_init(|| credentials);
-        let setup = Setup {
-            config,
-            credentials: Arc::clone(credentials),
-            trust: trust(&self.common.ca_cert, variables).map_err(|error| wrong(&error))?,
-            route: Arc::new(proxies),
-            time_limits: self.common.time_limits(),
-            tape: self.tape()?,
-        };
+        let mut settings = Settings::default();
+        settings.config = config;
+        settings.credentials = Arc::clone(credentials);
+        settings.roots = trust(&self.common.ca_cert, variables).map_err(|error| wrong(&error))?;
+        settings.proxies = Arc::new(proxies);
+        settings.time_limits = self.common.time_limits();
+        settings.tape = self.tape()?;
         // Only now: until here the password may have been waited for, and Ctrl-C simply ends that.
         self.watch()?;
-        self.connect(setup)
+        self.connect(settings)
     }
 
-    fn connect(&self, setup: Setup) -> Result<Client, Problem> {
-        (self.connect)(setup).map(Client).map_err(Problem::Usage)
+    fn connect(&self, settings: Settings) -> Result<Client, Problem> {
+        (self.connect)(settings).map_err(|error| Problem::Usage(error.to_string()))
     }
 
     fn watch(&self) -> Result<(), Problem> {
