@@ -1,7 +1,7 @@
-//! What people can type. Types and help texts only.
+//! The command line: argument types and help texts, nothing else.
 #![allow(
     rustdoc::broken_intra_doc_links,
-    reason = "these comments are help texts, their brackets mean what can be left out"
+    reason = "these comments are help texts; brackets mark optional parts"
 )]
 
 use std::path::PathBuf;
@@ -18,8 +18,8 @@ const ABOUT: &str = "Pull, push and copy container images and artifacts";
 const LONG_ABOUT: &str = "\
 Pull, push and copy container images and artifacts between OCI registries and image layouts.
 
-Interrupted transfers go on where they stopped, also after a crash or Ctrl-C: run the same command \
-again. Every byte is verified against its digest before it gets its final name. No daemon, no root.";
+To resume an interrupted transfer, run the same command again. All content is verified against its \
+digest before it is committed. Needs no daemon and no root.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,24 +32,24 @@ Examples:
 
 Places:
   alpine, ghcr.io/org/app:1.2, host:5000/app@sha256:…    an image in a registry
-  docker://REF                                           the same, spelled out
+  docker://REF                                           the same, explicit
   oci:DIR[:NAME], oci:DIR@sha256:…                       an image in an OCI image layout
 
-Credentials are those of `docker login` (config.json), unless --username is given.
-Proxies are taken from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY; certificate authorities
-from the system, or from SSL_CERT_FILE and SSL_CERT_DIR if they are set.
+Credentials come from `docker login` (config.json) unless --username is given.
+Proxies come from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, certificate authorities from
+SSL_CERT_FILE and SSL_CERT_DIR if set, otherwise from the system.
 
 Exit codes:
-    0  done
-    1  refused, or failed for good; a tape that no longer replays as it was recorded
-    2  the command line, a reference, the configuration or a tape is wrong
+    0  success
+    1  permanent failure, or a tape that does not replay as recorded
+    2  invalid command line, reference, configuration or tape
     3  not found
-    4  not authenticated, or not allowed
-    5  failed in a way that may pass: try again later
-    6  content is not what its digest says; it was not kept
-  129  hung up (SIGHUP), unless that is ignored, as under nohup
-  130  interrupted (Ctrl-C); what has arrived is kept for the next run
-  143  terminated (SIGTERM); the same
+    4  authentication failed or access denied
+    5  temporary failure; retry later
+    6  content does not match its digest; it was not kept
+  129  hangup (SIGHUP), unless ignored, as under nohup
+  130  interrupted (Ctrl-C); received data is kept for the next run
+  143  terminated (SIGTERM); received data is kept for the next run
 
 The first Ctrl-C stops within a second, the second at once.";
 
@@ -57,73 +57,66 @@ const JSON_HELP: &str = "\
 Print a JSON object instead of a digest
 
 pull, push, copy:
-  source, destination       as given, NAME filled in
-  digest, mediaType, size   what was moved: a manifest or an index
-  blobsMoved, bytesMoved    what really went over the network
-  blobsMounted              taken by the registry from another repository
-  blobsPresent              there already
-  layersLeftOut             foreign layers that were not moved
+  source, destination       as given, with NAME filled in
+  digest, mediaType, size   the manifest or index that was moved
+  blobsMoved, bytesMoved    moved over the network
+  blobsMounted              mounted from another repository
+  blobsPresent              already at the destination
+  layersLeftOut             number of foreign layers left out
   leftOut                   the first 100 of them: mediaType, digest, size
-  unlisted                  manifests with a subject that the registry has, but that could not be
-                            added to its list of what refers to it: digest, subject, why
-  seconds                   how long it took
+  unlisted                  manifests that could not be added to the referrers
+                            list of their subject: digest, subject, why
+  seconds                   elapsed time
 verify:
-  blobs, bytes              what was hashed
-  damaged                   of each its digest, and what was found
-  missing                   of each its digest
+  blobs, bytes              hashed
+  damaged                   list of: digest, found
+  missing                   list of: digest
 gc:
-  blobs, blobBytes          removed, since no name leads to them
-  partials, partialBytes    removed: what interrupted transfers left
-  inUse                     kept for transfers that are running
+  blobs, blobBytes          removed blobs that no name refers to
+  partials, partialBytes    removed partials of interrupted transfers
+  inUse                     blobs kept for running transfers
 digest:
   reference                 as given
-  digest, mediaType, size   what it stands for
+  digest, mediaType, size   the manifest or index it refers to
 replay:
-  madeBy                    the version of windlass that made the tape
+  madeBy                    the windlass version that made the tape
   lines                     the transcript
 demo:
   ok, digest, blobs, bytes
-  steps                     of each its name and how many requests it took";
+  steps                     list of: name, requests";
 
 const NONDISTRIBUTABLE_HELP: &str = "\
-Move layers that are not for distribution, too, or that are said to be elsewhere
+Include foreign layers: nondistributable ones, and those with `urls`
 
-Base layers of old Windows images are of this kind: they have a media type of their own, or `urls` in \
-the manifest. Most registries do not hold them. They are left out by default, and a warning says \
-which. With this option they are fetched from the registry, and if it has not got them from their \
-`urls`, without credentials, and verified like every other layer; a push sends them. Check that \
-their licence allows that.";
+Base layers of old Windows images are foreign, and most registries do not hold them. By default they \
+are left out with a warning. With this option windlass fetches them from the registry, or without \
+credentials from their `urls`, and pushes them. Check that their licence allows that.";
 
 const REALM_HELP: &str = "\
-Let REGISTRY's credentials go to the token service at REALM
+Send REGISTRY's credentials to the token service at REALM
 
-Credentials are only ever sent to the registry's own host, and to the token services of well-known \
-registries. If a registry's token service is on another host, windlass asks it anonymously and says \
-so in a warning that names the setting to give here. REALM is host[:port] (https) or a URL.";
+REALM is host[:port] (https) or a URL. By default credentials go only to the registry's own host and \
+to the token services of well-known registries. Any other token service is asked anonymously, with \
+a warning that names the value to give here.";
 
 const TAPE_HELP: &str = "\
-Write what happens to FILE, without secrets, for `windlass replay`
+Record the session to FILE, without secrets, for `windlass replay`
 
-A tape is a bug report: whoever has it can see and repeat what windlass did. Passwords, tokens, \
-your user name and the queries of URLs are replaced. Of a query, digests stay, and the repository \
-of a mount. What is said again is replaced if it has four bytes or more, but not if it is a part \
-of a reference that you typed or of words that are on every tape. Your user name, and what is \
-shorter than eight bytes, is found only as a word, and not in manifests. No byte of a blob is on \
-the tape. Names of images, repositories and hosts, manifests, paths and error messages are on it, \
-also those that name local files. A FILE of yours that is there is replaced; \
-only you can read it.";
+Attach a tape to a bug report. Passwords, tokens, your user name and queries of URLs are redacted, \
+and it holds no bytes of blobs. It does hold names of hosts, repositories and images, manifests, error \
+messages and local paths. An existing FILE of yours is replaced. Only you can read the file.";
 
 const TLS_HELP: &str = "\
-Speak TLS, also on loopback; with =HOST only to that registry
+Use TLS, also on loopback; with =HOST for that registry only
 
-HOST is the registry as the reference names it, host[:port]; several are separated by commas.";
+HOST is host[:port] as in the reference. Separate several by commas.";
 
 const PLAIN_HELP: &str = "\
-Speak plain HTTP; with =HOST only to that registry
+Use plain HTTP; with =HOST for that registry only
 
-Plain HTTP is the default on loopback, unless the port is 443. Elsewhere credentials and content can \
-be read and changed on their way, so a copy between two registries needs the HOST that is meant: \
---plain-http=registry.lan:5000. The other one stays on TLS. Docker Hub always does.";
+Plain HTTP is insecure, and the default only on loopback, except on port 443. A copy between two \
+registries needs HOST, for instance --plain-http=registry.lan:5000; the other registry stays on TLS. \
+Docker Hub is never contacted over plain HTTP.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -144,59 +137,59 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// What is to be done.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Bring an image from a registry into an image layout
+    /// Pull an image from a registry into an image layout
     Pull(Pull),
-    /// Bring an image from an image layout into a registry
+    /// Push an image from an image layout to a registry
     Push(Push),
-    /// Bring an image from one place to another
+    /// Copy an image between registries and image layouts
     Copy(Copy),
-    /// Print the digest that a reference stands for
+    /// Print the digest that a reference resolves to
     Digest(Digest),
-    /// Hash what is in an image layout, and list what is damaged or missing
+    /// Verify an image layout, and list damaged and missing content
     ///
-    /// Without a name everything that is there. Prints a line for each content that is not what its
-    /// digest says, or that is not there, and ends with 6, or with 1 if none is damaged. To repair a
-    /// layout: `windlass pull --verify-existing`.
+    /// Without NAME verifies all content. Prints one line for each manifest or blob that is damaged or
+    /// missing. Exits with 6 if any is damaged, with 1 if some are only missing. To repair a layout, use
+    /// `windlass pull --verify-existing`.
     Verify(Verify),
-    /// Remove from an image layout what nothing refers to
+    /// Remove unreferenced content from an image layout
     ///
-    /// Removes blobs and manifests that no name of the layout leads to, and what interrupted transfers
-    /// left: these start over then. Transfers that run meanwhile lose nothing.
+    /// Removes blobs and manifests that no name of the layout refers to, and partials of interrupted
+    /// transfers, which then start over. Safe while transfers are running.
     Gc(Gc),
-    /// Show what a tape says, and whether windlass would still do the same
+    /// Replay a tape and check that windlass still does the same
     ///
-    /// Prints the transcript of a session that was recorded with --tape, and contacts nobody. Ends
-    /// with 1 and names the first request that differs if this windlass does something else.
+    /// Prints the transcript of a session recorded with --tape. Uses no network. If this windlass behaves
+    /// differently, names the first request that differs and exits with 1.
     Replay(Replay),
-    /// Show what windlass does, with a registry of its own on this machine
+    /// Demonstrate windlass with a local registry
     ///
-    /// Makes an image of a folder, pushes it to a registry on a loopback port, pulls it back into
-    /// a second layout, copies it to another repository, and compares every byte. Shows every
-    /// request. Needs no network and leaves nothing behind.
+    /// Makes an image of a folder, pushes it to a registry on a loopback port, pulls it into a second
+    /// layout, copies it to another repository, and compares every byte. Shows every request. Needs no
+    /// network and leaves no files behind.
     Demo(Demo),
 }
 
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "\
 Examples:
-  windlass pull alpine oci:images                      as images:latest, for this machine
+  windlass pull alpine oci:images                      as images:latest, for this platform
   windlass pull alpine:3.20 oci:images:stable          under another name
-  windlass pull --platform all ubuntu oci:images       every platform, the index as it is
+  windlass pull --platform all ubuntu oci:images       all platforms, the index unchanged
   windlass pull --platform linux/arm/v7 ubuntu oci:images")]
 pub(crate) struct Pull {
     /// The image: [registry/]repository[:tag][@digest]
     #[arg(value_name = "REF", value_parser = place::registry)]
     pub(crate) source: Reference,
-    /// The layout, created if it is not there; NAME is REF's tag unless given
+    /// The layout, created if missing; NAME defaults to REF's tag
     #[arg(value_name = "oci:DIR[:NAME]", value_parser = place::into_layout)]
     pub(crate) destination: InLayout,
-    /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: linux on this machine's arch]
+    /// Platform to select from an index: os/arch[/variant], arch (linux), or `all` [default: linux on this machine's arch]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
     pub(crate) platform: Option<Platforms>,
-    /// Hash blobs that are there already, and fetch damaged ones again
+    /// Verify existing blobs, and fetch damaged ones again
     #[arg(long)]
     pub(crate) verify_existing: bool,
     #[command(flatten)]
@@ -209,13 +202,13 @@ Examples:
   windlass push oci:images:3.20 registry.example/team/alpine:3.20
   windlass push oci:build localhost:5000/app           the only image in build, as app:latest")]
 pub(crate) struct Push {
-    /// The image; without NAME the only one in DIR; oci:DIR@DIGEST by its digest
+    /// The image, by name or as oci:DIR@DIGEST; NAME may be left out if DIR has one image
     #[arg(value_name = "oci:DIR[:NAME]", value_parser = place::layout)]
     pub(crate) source: InLayout,
-    /// Where to: [registry/]repository[:tag]
+    /// The destination: [registry/]repository[:tag]
     #[arg(value_name = "REF", value_parser = place::registry)]
     pub(crate) destination: Reference,
-    /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: all]
+    /// Platform to select from an index: os/arch[/variant], arch (linux), or `all` [default: all]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
     pub(crate) platform: Option<Platforms>,
     #[command(flatten)]
@@ -230,32 +223,31 @@ Examples:
   windlass copy --platform linux/amd64 docker://ghcr.io/org/app oci:images:app
   windlass copy oci:images:app oci:/media/usb/images
 
---username is for the registry of DST, or for that of SRC if DST is a layout. Credentials for the
-other side come from docker's config.json. If one of two registries speaks plain HTTP, name it:
---plain-http=HOST.
+--username is for the registry of DST, or of SRC if DST is a layout. Credentials for the other side
+come from docker's config.json. If one of two registries uses plain HTTP, give --plain-http=HOST.
 
-Between two registries blobs pass through a temporary folder; TMPDIR says where. There, a single
-image of another platform than --platform says is copied without the warning that layouts give.")]
+Between two registries blobs pass through a temporary folder below TMPDIR. If SRC is a single image
+of another platform than --platform, such a copy gives no warning.")]
 pub(crate) struct Copy {
     /// The image: REF, docker://REF, oci:DIR[:NAME] or oci:DIR@DIGEST
     #[arg(value_name = "SRC")]
     pub(crate) source: Place,
-    /// Where to: REF, docker://REF or oci:DIR[:NAME]
+    /// The destination: REF, docker://REF or oci:DIR[:NAME]
     #[arg(value_name = "DST", value_parser = place::destination)]
     pub(crate) destination: Place,
-    /// Which image of an index: os/arch[/variant], arch alone for linux, or `all` [default: all]
+    /// Platform to select from an index: os/arch[/variant], arch (linux), or `all` [default: all]
     #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
     pub(crate) platform: Option<Platforms>,
     #[command(flatten)]
     pub(crate) foreign: Foreign,
 }
 
-/// What becomes of foreign layers.
+/// How foreign layers are handled.
 #[derive(ClapArgs, Debug)]
 pub(crate) struct Foreign {
     #[arg(
         long,
-        help = "Move layers that are not for distribution, too, or that are said to be elsewhere",
+        help = "Include foreign layers: nondistributable ones, and those with `urls`",
         long_help = NONDISTRIBUTABLE_HELP
     )]
     pub(crate) include_nondistributable: bool,
@@ -305,7 +297,7 @@ pub(crate) struct Replay {
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct Demo {
-    /// The folder to make an image of [default: a few files that windlass brings along]
+    /// The folder to make an image of [default: a few built-in files]
     #[arg(value_name = "FOLDER", value_parser = file())]
     pub(crate) folder: Option<PathBuf>,
     /// Keep both layouts in this folder
@@ -313,10 +305,10 @@ pub(crate) struct Demo {
     pub(crate) keep: Option<PathBuf>,
 }
 
-/// What can be given before or after the verb.
+/// Options that may stand before or after the subcommand.
 #[derive(ClapArgs, Debug)]
 pub(crate) struct Common {
-    /// The user name for the registry, of a copy that of DST; needs --password-stdin
+    /// User name for the registry (of a copy: of DST); needs --password-stdin
     #[arg(
         long,
         global = true,
@@ -332,7 +324,7 @@ pub(crate) struct Common {
         global = true,
         value_name = "REGISTRY=REALM",
         value_parser = place::trusted_realm,
-        help = "Let REGISTRY's credentials go to the token service at REALM (repeatable)",
+        help = "Send REGISTRY's credentials to the token service at REALM (repeatable)",
         long_help = REALM_HELP,
         help_heading = "Authentication"
     )]
@@ -347,7 +339,7 @@ pub(crate) struct Common {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = scheme::ALL,
-        help = "Speak TLS, also on loopback; with =HOST only to that registry",
+        help = "Use TLS, also on loopback; with =HOST for that registry only",
         long_help = TLS_HELP,
         help_heading = "Connection"
     )]
@@ -361,12 +353,12 @@ pub(crate) struct Common {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = scheme::ALL,
-        help = "Speak plain HTTP; with =HOST only to that registry",
+        help = "Use plain HTTP; with =HOST for that registry only",
         long_help = PLAIN_HELP,
         help_heading = "Connection"
     )]
     pub(crate) plain_http: Vec<Whom>,
-    /// Trust the certificate authorities in FILE as well: PEM or DER (repeatable)
+    /// Also trust the certificate authorities in FILE, PEM or DER (repeatable)
     #[arg(
         long,
         global = true,
@@ -375,7 +367,7 @@ pub(crate) struct Common {
         help_heading = "Connection"
     )]
     pub(crate) ca_cert: Vec<PathBuf>,
-    /// At most N requests at once, per registry [default: 16]
+    /// Run at most N requests per registry at once [default: 16]
     #[arg(
         long,
         global = true,
@@ -384,7 +376,7 @@ pub(crate) struct Common {
         help_heading = "Connection"
     )]
     pub(crate) jobs: Option<u32>,
-    /// Try again N times; progress gives a transfer all its tries back [default: 4]
+    /// Retry a failed request N times; progress resets the count [default: 4]
     #[arg(
         long,
         global = true,
@@ -393,7 +385,7 @@ pub(crate) struct Common {
         help_heading = "Connection"
     )]
     pub(crate) retries: Option<u32>,
-    /// Give up on a connection when nothing has moved for so long [default: 60]
+    /// Time out a connection on which nothing moves for this long [default: 60]
     #[arg(
         long,
         global = true,
@@ -411,10 +403,10 @@ pub(crate) struct Common {
         help_heading = "Output"
     )]
     pub(crate) json: bool,
-    /// Say nothing but errors
+    /// Print errors only
     #[arg(long, short, global = true, help_heading = "Output")]
     pub(crate) quiet: bool,
-    /// Show requests, answers and events as they happen, without secrets, instead of progress
+    /// Print requests, responses and events, without secrets, instead of progress
     #[arg(long, global = true, help_heading = "Output")]
     pub(crate) trace: bool,
     #[arg(
@@ -422,7 +414,7 @@ pub(crate) struct Common {
         global = true,
         value_name = "FILE",
         value_parser = file(),
-        help = "Write what happens to FILE, without secrets, for `windlass replay`",
+        help = "Record the session to FILE, without secrets, for `windlass replay`",
         long_help = TAPE_HELP,
         help_heading = "Output"
     )]

@@ -1,4 +1,4 @@
-//! What the command asks of a client, and the one place that knows which store it uses.
+//! The interface between the command and a client. Only this file knows which store is used.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,10 +12,10 @@ use windlass_store::{Layout, Store};
 
 use crate::new_layout::NewLayout;
 
-/// Makes clients.
+/// Builds clients.
 pub(crate) type Connect = Box<dyn Fn(Settings) -> Result<Client, BuildError>>;
 
-/// Makes clients over the driver `D`; `wait` returns when what the driver runs is done.
+/// Builds clients over the driver `D`; `wait` waits for a request that the driver runs.
 pub(crate) fn connect<D, W>(wait: W) -> Connect
 where
     D: Driver + Send + Sync + 'static,
@@ -61,7 +61,7 @@ where
     }
 }
 
-/// Which parts of an image are to be moved.
+/// What to copy of an image.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub(crate) platforms: Platforms,
@@ -69,21 +69,20 @@ pub(crate) struct Wanted {
     pub(crate) existing: Existing,
 }
 
-/// What counts as there already in a layout.
+/// Which blobs of a layout are skipped because they exist.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Existing {
-    /// Blobs of the right size.
+    /// Those of the right size.
     Trusted,
-    /// Blobs that were hashed.
+    /// Those whose digest matches.
     Verified,
 }
 
-/// Does the work.
 #[derive(Clone)]
 pub(crate) struct Client(Arc<dyn Run>);
 
 impl Client {
-    /// Brings an image from one place to another.
+    /// Copies an image.
     pub(crate) fn copy(
         &self,
         source: &End,
@@ -100,7 +99,7 @@ impl Client {
         self.0.run(spec, observer, cancel)
     }
 
-    /// Finds out what a reference stands for.
+    /// Resolves a reference to its manifest's descriptor.
     pub(crate) fn resolve(
         &self,
         reference: &Reference,
@@ -114,23 +113,23 @@ impl Client {
     }
 }
 
-/// Whether an entry of a layout can have this name.
+/// Checks the name of a layout's entry.
 pub(crate) fn check_name(name: &str) -> Result<(), StoreError> {
     Layout::check_name(name)
 }
 
-/// Opens an image layout that must be there.
+/// Opens an existing layout for a transfer.
 pub(crate) fn open_layout(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(Layout::open(path)?))
 }
 
-/// Opens an image layout that is looked after, not transferred.
+/// Opens an existing layout for maintenance.
 pub(crate) fn layout(path: &Path) -> Result<Layout, StoreError> {
     Layout::open(path)
 }
 
-/// Opens an image layout. Where nothing is, one is made as soon as there is something to store: a
-/// reference that does not exist leaves nothing behind.
+/// Opens a layout. If the path is missing or empty, the layout is created when something is first
+/// stored, so that a failed command leaves no files behind.
 pub(crate) fn open_or_create_layout(
     path: &Path,
     existing: Existing,

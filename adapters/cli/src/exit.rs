@@ -1,4 +1,4 @@
-//! How the command ends: what is said about a failure, and the exit code.
+//! How the command ends: errors, hints and the exit code.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use crate::hint;
 use crate::login;
 use crate::printer::{Chatter, Form, Printer};
 
-/// The exit codes, as `--help` documents them.
+/// The exit codes that `--help` documents.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Exit {
     Done,
@@ -27,7 +27,6 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The number.
     pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -37,14 +36,14 @@ impl Exit {
             Self::Auth => 4,
             Self::Temporary => 5,
             Self::Mismatch => 6,
-            // 128 and the signal's number, as shells report it.
+            // 128 plus the signal's number, as shells report it.
             Self::HungUp => 129,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
     }
 
-    /// The exit for a sort of error.
+    /// The exit code for a kind of error.
     pub(crate) const fn of(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::Mismatch => Self::Mismatch,
@@ -54,7 +53,7 @@ impl Exit {
             ErrorKind::Temporary => Self::Temporary,
             ErrorKind::Cancelled => Self::Interrupted,
             ErrorKind::Internal => Self::Refused,
-            // A sort of error that this version does not know is no reason to try again.
+            // A kind that this version does not know is not retried.
             _ => Self::Refused,
         }
     }
@@ -66,41 +65,36 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
-    /// What was typed, or is configured, makes no sense.
+    /// The command line or the configuration is invalid.
     #[error("{0}")]
     Usage(String),
-    /// It was tried and failed.
+    /// The task failed.
     #[error("{failure}")]
     Failed {
-        /// How.
         failure: Failure,
-        /// What can be done about it, in the light of what was asked for.
+        /// What to do about it, given the command line.
         hint: Option<String>,
     },
-    /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
-    /// A tape tells another story now, or ends before its session did.
+    /// The tape diverges, or ends before its session.
     #[error("{error}")]
     Tape {
         error: ReplayError,
         hint: Option<String>,
     },
-    /// The demo could not be set up, or found something wrong.
+    /// The demo could not be set up, or found a difference.
     #[error("{0}")]
     Demo(String),
 }
 
 impl Problem {
-    /// It failed for one reason.
     pub(crate) fn failed(error: Error) -> Self {
         Self::from(Failure::new(vec![error]))
     }
 
-    /// How to exit for it.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
@@ -109,7 +103,7 @@ impl Problem {
         }
     }
 
-    /// Says what happened, and what can be done about it.
+    /// Prints the errors, then the hints.
     pub(crate) fn tell(&self, printer: &Printer) {
         match self {
             Self::Tape { error, hint } => {
@@ -144,12 +138,12 @@ impl From<Failure> for Problem {
     }
 }
 
-/// The most errors that are listed: the first tell the story, the rest repeat it.
+/// At most this many errors are printed; the rest are usually repetitions.
 const LISTED: usize = 5;
 
 fn tell_failure(failure: &Failure, printer: &Printer) {
     let mut lines: Vec<String> = Vec::new();
-    // Whoever pressed Ctrl-C knows that it was cancelled.
+    // After Ctrl-C it needs no telling that the task was cancelled.
     let errors = failure.errors().iter();
     for error in errors.filter(|error| error.kind() != ErrorKind::Cancelled) {
         let line = hint::in_words(error);
@@ -165,15 +159,15 @@ fn tell_failure(failure: &Failure, printer: &Printer) {
     }
 }
 
-/// Prints what clap has to say: help and version to standard output, complaints to standard error.
+/// Prints clap's output: help and version to standard output, errors to standard error.
 pub(crate) fn usage(error: clap::Error) -> Exit {
     let error = without_logins(error);
     let printed = error.print().and_then(|()| io::stdout().flush());
     match printed {
-        // There is nobody to tell that standard error cannot be written.
+        // A failure to write to standard error cannot be reported.
         _ if error.use_stderr() => Exit::Usage,
         Ok(()) => Exit::Done,
-        // A reader that went away has what it wanted.
+        // The reader closed the pipe because it needs no more.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => {
             let problem = Problem::Output(error);
@@ -183,7 +177,7 @@ pub(crate) fn usage(error: clap::Error) -> Exit {
     }
 }
 
-/// The error without the user names and passwords in what it repeats of the command line.
+/// Hides user names and passwords in the parts of the command line that clap repeats.
 fn without_logins(error: clap::Error) -> clap::Error {
     let mut error = error;
     let said: Vec<_> = error
@@ -197,14 +191,14 @@ fn without_logins(error: clap::Error) -> clap::Error {
                 let texts = texts.iter().map(|text| login::hidden(text).into_owned());
                 ContextValue::Strings(texts.collect())
             }
-            // Tips that quote what was typed.
+            // Drop tips that repeat an argument.
             ContextValue::StyledStr(tip) if login::is_in(&tip.to_string()) => ContextValue::None,
             ContextValue::StyledStrs(tips) => {
                 let tips = tips.into_iter();
                 let tips = tips.filter(|tip| !login::is_in(&tip.to_string()));
                 ContextValue::StyledStrs(tips.collect())
             }
-            // Numbers, and what later versions of clap add.
+            // Numbers, and variants that later versions of clap add.
             ContextValue::StyledStr(_)
             | ContextValue::None
             | ContextValue::Bool(_)

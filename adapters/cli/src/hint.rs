@@ -1,29 +1,29 @@
-//! What the options of this command could do about an error. The core's own hints know of none.
+//! Hints that name an option of this command. The core's own hints know no options.
 //!
-//! Responsible for recognising, by their words where there is nothing else, the errors that newcomers
-//! meet first. Must not know how an error is printed.
+//! Responsible for recognising the errors that newcomers meet first, by their text where they have
+//! no kind. Must not know how an error is printed.
 
 use windlass_core::call::{TransportError, TransportErrorKind};
 use windlass_core::error::{AuthError, Refusal, RequestLine};
 use windlass_core::{Error, Failure, Registry, StoreErrorKind};
 
-/// How rustls shows a certificate that is none for a server. Its other reasons are words.
+/// How rustls prints the one certificate error that it has no words for.
 const AUTHORITY: &str = "Other(OtherError(CaUsedAsEndEntity))";
 
-/// The error, with what only programmers can read put into words.
+/// The error's text, with rustls' debug output replaced by words.
 pub(crate) fn in_words(error: &Error) -> String {
     let said = error.to_string();
-    said.replace(AUTHORITY, "it is that of a certificate authority")
+    said.replace(AUTHORITY, "it is the certificate of an authority")
 }
 
-/// What an option could do about it.
+/// The option that may solve `error`.
 pub(crate) fn of(error: &Error) -> Option<String> {
     if let Error::Exhausted { last, .. } = error {
         return of(last);
     }
     if let Error::Transport { request, error } = error {
         if error.kind == TransportErrorKind::ProxyAuth {
-            let why = "credentials for a proxy belong in the variable that names it: \
+            let why = "credentials for a proxy belong in its variable: \
                 http://user:password@host:port";
             return Some(why.to_owned());
         }
@@ -33,7 +33,7 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         && error.kind() == StoreErrorKind::Ambiguous
         && error.detail().contains("for each of several platforms")
     {
-        return Some("--platform OS/ARCH chooses one".to_owned());
+        return Some("select one with --platform OS/ARCH".to_owned());
     }
     if let Error::Registry(refusal) = error {
         return plain(refusal);
@@ -41,7 +41,7 @@ pub(crate) fn of(error: &Error) -> Option<String> {
     None
 }
 
-/// What can be said about the failure of a copy from one registry to another.
+/// A hint for a failed copy between two registries.
 pub(crate) fn between(
     from: &Registry,
     to: &Registry,
@@ -54,18 +54,16 @@ pub(crate) fn between(
         && had_nothing_for(from, error)
     {
         return Some(format!(
-            "--username is for {to}; credentials for {from} come from docker's config.json, as \
-             `docker login {from}` leaves them"
+            "--username applies to {to}; for {from} run `docker login {from}`"
         ));
     }
     let is_folder = matches!(first, Error::Store(_));
     is_folder.then(|| {
-        "between registries blobs pass through a temporary folder; TMPDIR moves it to another place"
-            .to_owned()
+        "between registries blobs pass through a temporary folder; set TMPDIR to move it".to_owned()
     })
 }
 
-/// Whether credentials were shown to whoever refused, in the core's words.
+/// Whether the request was refused although it carried credentials, judged by the core's text.
 pub(crate) fn shows_credentials(error: &AuthError) -> bool {
     let words = [
         "credentials of `",
@@ -76,7 +74,8 @@ pub(crate) fn shows_credentials(error: &AuthError) -> bool {
     words.iter().any(|word| error.presented.contains(word))
 }
 
-/// Whether this registry refused because there are no credentials for it, in the core's words.
+/// Whether the request was refused for lack of credentials for `registry`, judged by the core's
+/// text.
 fn had_nothing_for(registry: &Registry, error: &AuthError) -> bool {
     let words = format!("there are no credentials for `{registry}`");
     error.hint.as_ref() == Some(&words)
@@ -88,28 +87,25 @@ fn tls(request: &RequestLine, error: &TransportError) -> Option<String> {
     }
     let has = |word: &str| error.detail.contains(word);
     if has("InvalidContentType") {
-        // What stands at the other end answered, but not in TLS.
+        // The peer answered, but not in TLS.
         let host = host(request)?;
         return Some(format!(
-            "{host} does not seem to speak TLS; if it is to be trusted in plain HTTP, say \
-             --plain-http={host}"
+            "{host} does not seem to speak TLS; if plain HTTP is acceptable, use --plain-http={host}"
         ));
     }
     if has("UnknownIssuer") {
         return Some(
-            "if the certificate is from an authority of your own, give that authority's with \
-             --ca-cert FILE"
-                .to_owned(),
+            "if the certificate is from a private authority, add it with --ca-cert FILE".to_owned(),
         );
     }
     has("CaUsedAsEndEntity").then(|| {
-        "a server needs a certificate that an authority has issued to it, not the authority's own"
+        "the server must use a certificate issued by the authority, not the authority's own"
             .to_owned()
     })
 }
 
 fn plain(refusal: &Refusal) -> Option<String> {
-    /// What servers written in Go say, and few others are registries.
+    /// What Go's HTTPS server answers to plain HTTP.
     const WORDS: &str = "HTTP request to an HTTPS server";
     let line = refusal.request.to_string();
     let says = |text: &str| {
@@ -119,16 +115,16 @@ fn plain(refusal: &Refusal) -> Option<String> {
             .iter()
             .any(|it| it.message.contains(text))
     };
-    // The answer to a HEAD has no words.
+    // A response to HEAD has no body.
     let is_wordless = line.starts_with("HEAD http://") && refusal.said.entries.is_empty();
     if refusal.status != 400 || !(says(WORDS) || is_wordless) {
         return None;
     }
     let host = host(&refusal.request)?;
-    Some(format!("if {host} speaks TLS, say --tls={host}"))
+    Some(format!("{host} seems to speak TLS; use --tls={host}"))
 }
 
-/// `host[:port]`, as the options take it.
+/// `host[:port]`, the form that the options take.
 fn host(request: &RequestLine) -> Option<String> {
     let line = request.to_string();
     let (_, rest) = line.split_once("://")?;

@@ -1,13 +1,13 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first asks the work to stop, the second ends the process.
+//! Ctrl-C, SIGTERM and SIGHUP: the first cancels the task, the second ends the process.
 //!
 //! ```text
-//!  first signal ─┬─▶ thread: cancel, then say so (may wait for whoever reads standard error)
-//!                └─▶ here: a second signal, or the end of the grace ─▶ exit
+//!  first signal ─┬─▶ thread: cancel, then print a note (may block on standard error)
+//!                └─▶ here: a second signal, or the end of GRACE ─▶ exit
 //! ```
 //!
-//! Responsible for an end within a second, whatever other threads wait for. So the thread that
-//! hears signals never prints, never takes a lock that somebody who prints may hold, and does not
-//! rely on the work to stop.
+//! Responsible for an end within a second, even if other threads are blocked. So the thread that
+//! receives signals never prints, takes no lock that is held while printing, and does not rely on
+//! the task to stop.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,30 +19,30 @@ use crate::client::CancelHandle;
 use crate::exit::Exit;
 use crate::printer::Printer;
 
-/// How long the work has to stop by itself, so that all ends within a second. It takes longer only
-/// if it waits for a disk, or for somebody who does not read what is printed; the store survives
-/// being killed at any instant.
+/// How long the task may take to stop by itself, so that the process ends within a second. It takes
+/// longer only if it is blocked by a disk or by a reader of its output; the store survives being
+/// killed at any time.
 #[cfg(unix)]
 const GRACE: Duration = Duration::from_millis(900);
 
-/// How often a second signal is looked for: people do not notice this.
+/// How often to look for a second signal.
 #[cfg(unix)]
 const SLICE: Duration = Duration::from_millis(10);
 
-/// Lets a write beyond the limit on file sizes (`ulimit -f`) fail, as on a full disk. Otherwise its signal
-/// ends the process without a word.
+/// Makes a write beyond the file size limit (`ulimit -f`) fail like on a full disk. Otherwise its
+/// signal would end the process without a message.
 #[cfg(unix)]
 pub(crate) fn survive_file_size_limit() {
     use signal_hook::consts::SIGXFSZ;
 
-    // A signal that is caught is enough: the write fails. Without it, it is as it was.
+    // A handler is enough to make the write fail. If it cannot be set, the signal keeps its effect.
     let _flag = signal_hook::flag::register(SIGXFSZ, Arc::default());
 }
 
 #[cfg(not(unix))]
 pub(crate) const fn survive_file_size_limit() {}
 
-/// Tells whether, and how, people asked for an end.
+/// Whether, and by which signal, the user interrupted the command.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interrupt {
     shared: Arc<Shared>,
@@ -51,34 +51,34 @@ pub(crate) struct Interrupt {
 #[derive(Debug, Default)]
 struct Shared {
     first: OnceLock<Exit>,
-    /// Cancels the work and says so.
+    /// The thread that cancels the task and prints the note.
     stopping: Mutex<Option<JoinHandle<()>>>,
     /// Removed if the process ends without unwinding.
     temporary: Mutex<Option<PathBuf>>,
 }
 
 impl Interrupt {
-    /// The exit that was asked for. Waits until that was said: what is printed next comes after it.
+    /// The exit code for the first signal. Waits for the note, so that later output follows it.
     pub(crate) fn asked(&self) -> Option<Exit> {
         let stopping = lock(&self.shared.stopping).take();
         if let Some(stopping) = stopping {
-            // A panic there was printed, and nothing depends on the message.
+            // A panic there was printed, and nothing depends on the note.
             let _said = stopping.join();
         }
         self.shared.first.get().copied()
     }
 
-    /// Whether an end was asked for.
     pub(crate) fn is_asked(&self) -> bool {
         self.shared.first.get().is_some()
     }
 
-    /// A folder that must not outlive the process. Its owner removes it, except on a hasty exit.
+    /// Registers a folder that must not outlive the process. Its owner removes it unless the
+    /// process is ended by a signal.
     pub(crate) fn owns(&self, folder: PathBuf) {
         *lock(&self.shared.temporary) = Some(folder);
     }
 
-    /// Watches for signals from now on. Before, they end the process at once, as usual.
+    /// Handles signals from now on. Until then they end the process at once.
     #[cfg(unix)]
     pub(crate) fn watch(&self, cancel: CancelHandle, printer: Arc<Printer>) -> std::io::Result<()> {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -108,30 +108,30 @@ impl Interrupt {
             .map(drop)
     }
 
-    /// Where there are no signals, an interrupted process just ends; the store survives that.
+    /// Without signals an interrupted process just ends; the store survives that.
     #[cfg(not(unix))]
     pub(crate) fn watch(&self, _: CancelHandle, _: Arc<Printer>) -> std::io::Result<()> {
         Ok(())
     }
 
-    /// Asks the work to stop, on a thread of its own.
+    /// Cancels the task, on a thread of its own.
     #[cfg(unix)]
     fn stop(&self, exit: Exit, cancel: CancelHandle, printer: Arc<Printer>) {
         let mut stopping = lock(&self.shared.stopping);
-        // Only ever set here, by the first signal.
+        // Set only here, by the first signal.
         let _new = self.shared.first.set(exit);
         let stop = move || {
             cancel.cancel();
-            printer.note("stopping; what has arrived is kept for the next run");
+            printer.note("stopping; received data is kept for the next run");
         };
-        // Without a thread the grace just passes.
+        // Without a thread, GRACE passes and the process ends.
         *stopping = thread::Builder::new().spawn(stop).ok();
     }
 
     #[cfg(unix)]
     fn leave(&self, exit: Exit) -> ! {
         if let Some(folder) = lock(&self.shared.temporary).take() {
-            // Others may still be writing there: as much as can be done at once.
+            // Other threads may still be writing there: remove what can be removed now.
             let _left_over = std::fs::remove_dir_all(folder);
         }
         // Not `std::process::exit`, which would flush standard output.
@@ -148,15 +148,15 @@ const fn exit_for(signal: i32) -> Exit {
     }
 }
 
-/// Whether SIGHUP was ignored when the process began, as under `nohup`. Where the system does not say,
-/// it counts as ignored: the signal then keeps the effect it has.
+/// Whether SIGHUP was ignored when the process began, as under `nohup`. If the system does not say,
+/// assume so: then the signal is not handled.
 #[cfg(unix)]
 fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignored(&status).is_none_or(|signals| signals & 1 != 0)
 }
 
-/// The ignored signals, a bit for each, the first for SIGHUP.
+/// The mask of ignored signals; its lowest bit is SIGHUP.
 #[cfg(unix)]
 fn ignored(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|it| it.strip_prefix("SigIgn:"))?;
@@ -164,7 +164,7 @@ fn ignored(status: &str) -> Option<u64> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is ever half done under these locks.
+    // No state is left inconsistent under these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

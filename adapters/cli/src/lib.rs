@@ -1,5 +1,5 @@
-//! The `windlass` command: a thin shell around the client. A library only so that tests can run the
-//! same command over the other client; its interface is not stable.
+//! The `windlass` command: a thin shell around the client. It is a library only so that tests can
+//! run the command over the other client; its interface is not stable.
 //!
 //! ```text
 //!  args ─▶ commands ─▶ client (a Driver) ──▶ report, failure
@@ -8,9 +8,8 @@
 //!                     progress ───────▶ printer ◀──────── exit
 //! ```
 //!
-//! Responsible for words: those people type, those they read, and the exit code. Must not know the
-//! protocol, nor which client does the work: `main` brings it. Which streams are written to is the printer's
-//! decision alone.
+//! Responsible for the command line, messages and exit codes. Must not know the protocol, nor which
+//! client is used: `main` provides it. Only `printer` knows which stream is written to.
 
 mod args;
 mod client;
@@ -32,8 +31,8 @@ use clap::Parser as _;
 use windlass_core::{Failure, Report};
 use windlass_driver::Driver;
 
-/// Does what the arguments of the process ask for with a client over the driver `D`. `wait` returns when what
-/// the driver runs is done.
+/// Runs the command of the process's arguments with a client over the driver `D`. `wait` waits for
+/// a request that the driver runs.
 pub fn run<D>(
     wait: impl for<'a> Fn(D::Running<'a>) -> Result<Report, Failure> + Send + Sync + 'static,
 ) -> ExitCode

@@ -1,25 +1,25 @@
-//! User names and passwords that were typed into a reference or an address.
+//! Finds user names and passwords in references and addresses on the command line.
 //!
-//! Responsible for finding them in what was typed, so that it is refused and not repeated: standard error
-//! ends up in logs. Must not know what the text was meant for.
+//! Responsible for refusing them without repeating them, since standard error ends up in logs. Must
+//! not know what the text is for.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// What stands for a login in text for people.
+/// Replaces a login in messages.
 const HIDDEN: &str = "***";
 
-/// Why a text with a login in it is refused.
-pub(crate) const REFUSED: &str = "a user name or password must not stand here, where others can see \
-    it; use `docker login`, or --username with --password-stdin";
+/// Why a text with a login is refused.
+pub(crate) const REFUSED: &str = "a user name or password is not allowed here, where others can \
+    see it; use `docker login`, or --username with --password-stdin";
 
-/// Whether there is a login in `text`: something before an `@` that no digest follows, if a scheme, a
-/// colon or the rest of an address says that it is one.
+/// Whether `text` contains a login: something before an `@` that is not followed by a digest, if a
+/// scheme, a colon or the rest of an address shows that it is one.
 pub(crate) fn is_in(text: &str) -> bool {
     find(text).is_some()
 }
 
-/// `text` without the login and the query of an address in it.
+/// `text` with its login and its URL's query hidden.
 pub(crate) fn hidden(text: &str) -> Cow<'_, str> {
     let mut shown = Cow::Borrowed(text);
     if let Some(query) = query(text) {
@@ -40,14 +40,14 @@ fn find(text: &str) -> Option<Range<usize>> {
     (is_login && begin < end).then_some(begin..end)
 }
 
-/// The query of an address, which may be signed.
+/// The query of a URL, which may be signed.
 fn query(text: &str) -> Option<Range<usize>> {
     let address = text.find("://")?;
     let mark = address + text[address..].find('?')?;
     Some(mark + 1..text.len())
 }
 
-/// Where the host of an address begins, or the login before it.
+/// Where the authority (login and host) of an address begins.
 fn authority(text: &str) -> usize {
     if let Some(at) = text.find("://") {
         return at + "://".len();
@@ -57,7 +57,7 @@ fn authority(text: &str) -> usize {
     text[..before].find('=').map_or(0, |at| at + 1)
 }
 
-/// Whether a digest begins here, also one that is damaged.
+/// Whether `text` begins with a digest, even an invalid one.
 fn is_digest(text: &str) -> bool {
     let Some((algorithm, encoded)) = text.split_once(':') else {
         return false;

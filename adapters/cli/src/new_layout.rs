@@ -1,7 +1,7 @@
-//! An image layout that is made when the first thing is to be stored in it.
+//! A layout that is created when something is first stored in it.
 //!
-//! Responsible for leaving nothing behind where nothing was stored. What a layout is, and what it
-//! does once it is there, is for `windlass-store` alone.
+//! Responsible for creating no files if nothing is stored. Everything else is the work of
+//! `windlass-store`.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
 use windlass_store::{Begun, Layout, Store};
 
-/// A layout that may not be there yet.
+/// A layout that may not exist yet.
 #[derive(Debug)]
 pub(crate) struct NewLayout {
     path: PathBuf,
@@ -18,7 +18,7 @@ pub(crate) struct NewLayout {
 }
 
 impl NewLayout {
-    /// The layout at `path`, where nothing is now.
+    /// A layout at `path`, where nothing exists now.
     pub(crate) fn at(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -31,7 +31,7 @@ impl NewLayout {
         if let Some(layout) = &*made {
             return Ok(layout.clone());
         }
-        // Somebody else may have made it meanwhile; then it is opened.
+        // If another process has created it meanwhile, this opens it.
         let layout = Layout::open_or_create(&self.path)?;
         *made = Some(layout.clone());
         Ok(layout)
@@ -80,7 +80,7 @@ impl Store for NewLayout {
 
     fn find(&self, name: Option<&str>) -> Result<Descriptor, StoreError> {
         let nothing = || {
-            let what = format!("image layout {}: nothing is in it", self.path.display());
+            let what = format!("image layout {} is empty", self.path.display());
             Err(StoreError::new(StoreErrorKind::NoSuchName, what))
         };
         self.there()

@@ -1,5 +1,5 @@
-//! How people write where an image is: `REF`, `docker://REF`, `oci:DIR[:NAME]`, `oci:DIR@DIGEST`; and the other
-//! values of the command line that have a grammar.
+//! Parses values of the command line: places (`REF`, `docker://REF`, `oci:DIR[:NAME]`,
+//! `oci:DIR@DIGEST`), platforms, trusted realms, file names.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,12 +9,10 @@ use windlass_core::{Digest, Origin, Platforms, Reference, Registry, Scheme};
 
 use crate::login;
 
-/// Where an image is or goes.
+/// A source or destination of an image.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    /// A registry.
     Registry(Reference),
-    /// An image layout.
     Layout(InLayout),
 }
 
@@ -23,12 +21,12 @@ pub(crate) enum Place {
 pub(crate) struct InLayout {
     pub(crate) path: PathBuf,
     pub(crate) name: Option<String>,
-    /// What it is, in place of a name.
+    /// Selects the image instead of `name`.
     pub(crate) digest: Option<Digest>,
 }
 
 impl InLayout {
-    /// What to look for in the layout.
+    /// The digest or name to look up in the layout.
     pub(crate) fn wanted(&self) -> Option<String> {
         let digest = self.digest.as_ref().map(Digest::to_string);
         digest.or_else(|| self.name.clone())
@@ -66,18 +64,18 @@ impl fmt::Display for InLayout {
     }
 }
 
-/// A place that must be in a registry.
+/// Parses a place that must be in a registry.
 pub(crate) fn registry(text: &str) -> Result<Reference, PlaceError> {
     match split(text)? {
         Shape::Registry(text) => reference(text),
         Shape::Layout(_) => Err(PlaceError(
-            "an image in a registry is expected here; `windlass copy` takes layouts on both sides"
+            "a reference to a registry is expected here; `windlass copy` takes layouts on both sides"
                 .to_owned(),
         )),
     }
 }
 
-/// A place that must be a layout.
+/// Parses a place that must be in a layout.
 pub(crate) fn layout(text: &str) -> Result<InLayout, PlaceError> {
     match split(text)? {
         Shape::Layout(layout) => Ok(layout),
@@ -87,7 +85,7 @@ pub(crate) fn layout(text: &str) -> Result<InLayout, PlaceError> {
     }
 }
 
-/// A layout, not an image in one.
+/// Parses a layout without a name or digest.
 pub(crate) fn whole_layout(text: &str) -> Result<InLayout, PlaceError> {
     let layout = layout(text)?;
     match layout.wanted() {
@@ -99,7 +97,7 @@ pub(crate) fn whole_layout(text: &str) -> Result<InLayout, PlaceError> {
     }
 }
 
-/// A layout that something comes into.
+/// Parses a layout as a destination.
 pub(crate) fn into_layout(text: &str) -> Result<InLayout, PlaceError> {
     let layout = layout(text)?;
     match layout.digest {
@@ -108,7 +106,7 @@ pub(crate) fn into_layout(text: &str) -> Result<InLayout, PlaceError> {
     }
 }
 
-/// A place that something comes into.
+/// Parses a place as a destination.
 pub(crate) fn destination(text: &str) -> Result<Place, PlaceError> {
     let place: Place = text.parse()?;
     match &place {
@@ -119,13 +117,12 @@ pub(crate) fn destination(text: &str) -> Result<Place, PlaceError> {
 
 fn no_name(layout: &InLayout) -> PlaceError {
     PlaceError(format!(
-        "a digest says which image of a layout is meant, not what an image is to be called there: \
-         write oci:{}[:NAME]",
+        "a layout as destination takes a name, not a digest: write oci:{}[:NAME]",
         layout.path.display()
     ))
 }
 
-/// A platform as the core reads it, or `all`.
+/// Parses a platform, or `all`.
 pub(crate) fn platforms(text: &str) -> Result<Platforms, PlaceError> {
     if text == "all" {
         return Ok(Platforms::All);
@@ -134,7 +131,7 @@ pub(crate) fn platforms(text: &str) -> Result<Platforms, PlaceError> {
     platform.map_err(|error| PlaceError(format!("{error}, or `all`")))
 }
 
-/// `REGISTRY=REALM`, where REALM is `host[:port]` or a URL; a URL's path does not matter.
+/// Parses `REGISTRY=REALM`, where REALM is `host[:port]` or a URL whose path is ignored.
 pub(crate) fn trusted_realm(text: &str) -> Result<(Registry, Origin), PlaceError> {
     if login::is_in(text) {
         return Err(PlaceError(login::REFUSED.to_owned()));
@@ -147,15 +144,17 @@ pub(crate) fn trusted_realm(text: &str) -> Result<(Registry, Origin), PlaceError
         Some(("https", rest)) => (Scheme::Https, rest),
         Some(("http", rest)) => (Scheme::Http, rest),
         Some((other, _)) => {
-            return Err(PlaceError(format!("a realm cannot be of scheme {other}")));
+            return Err(PlaceError(format!(
+                "a realm must be http or https, not {other}"
+            )));
         }
     };
     let host = rest.split(['/', '?']).next().unwrap_or(rest);
     Ok((name(registry)?, name(host)?.origin().with_scheme(scheme)))
 }
 
-/// The path of a file. A URL is none, and would be repeated, with the login in it, as one that is not
-/// there.
+/// Checks the path of a file. A URL with a login is refused here, because an error about a missing
+/// file would print it.
 pub(crate) fn file(path: PathBuf) -> Result<PathBuf, PlaceError> {
     let text = path.to_string_lossy();
     if login::is_in(&text) && text.contains("://") {
@@ -173,7 +172,7 @@ fn name(text: &str) -> Result<Registry, PlaceError> {
         .map_err(|error| PlaceError(format!("{text}: {error}")))
 }
 
-/// What a text is by its scheme alone.
+/// A place by its prefix alone.
 #[derive(Debug, Eq, PartialEq)]
 enum Shape<'a> {
     Registry(&'a str),
@@ -181,11 +180,11 @@ enum Shape<'a> {
 }
 
 fn split(text: &str) -> Result<Shape<'_>, PlaceError> {
-    // The name of an entry of a layout may have an `@` in it, as in `oci:DIR:user@host/app`.
+    // The name of a layout's entry may contain an `@`, as in `oci:DIR:user@host/app`.
     if login::is_in(text) && (text.contains("://") || !text.starts_with("oci:")) {
         return Err(PlaceError(login::REFUSED.to_owned()));
     }
-    // Other tools' schemes. Each would also read as `host:port` without a repository.
+    // Other tools' prefixes. Each would otherwise parse as a registry's name.
     const UNSUPPORTED: [&str; 6] = [
         "oci-archive:",
         "docker-archive:",
@@ -220,8 +219,8 @@ fn split(text: &str) -> Result<Shape<'_>, PlaceError> {
     Ok(Shape::Registry(text))
 }
 
-/// The path ends at the first colon, everything after it is the name (REF-22), or at the `@` of a digest;
-/// the colon of a drive letter does not count.
+/// The first colon ends the path and the rest is the name (REF-22), unless an `@` begins a digest.
+/// The colon of a drive letter does not count.
 fn in_layout(text: &str, drives: bool) -> Result<InLayout, PlaceError> {
     let drive = match text.as_bytes() {
         [letter, b':', b'\\' | b'/', ..] if drives && letter.is_ascii_alphabetic() => 2,
@@ -232,7 +231,8 @@ fn in_layout(text: &str, drives: bool) -> Result<InLayout, PlaceError> {
         None => (text, None),
     };
     let (path, name, digest) = match (path.rsplit_once('@'), name) {
-        // As oras and regctl write it. Without these algorithms it is a folder with an `@` in its name.
+        // As oras and regctl write it. Without a known algorithm the `@` belongs to the folder's
+        // name.
         (Some((path, algorithm @ ("sha256" | "sha512"))), encoded) => {
             let digest = format!("{algorithm}:{}", encoded.unwrap_or_default());
             let digest = digest.parse::<Digest>();
@@ -246,7 +246,7 @@ fn in_layout(text: &str, drives: bool) -> Result<InLayout, PlaceError> {
     }
     if name.is_some_and(str::is_empty) {
         return Err(PlaceError(format!(
-            "no name after oci:{path}: – leave out the colon for the default"
+            "no name after oci:{path}: (leave out the colon for the default)"
         )));
     }
     Ok(InLayout {
@@ -256,7 +256,7 @@ fn in_layout(text: &str, drives: bool) -> Result<InLayout, PlaceError> {
     })
 }
 
-/// A text that is not a place, with what would be one.
+/// Why a text is not a place, and what to write instead.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct PlaceError(String);
@@ -310,7 +310,8 @@ mod tests {
         }
     }
 
-    /// As oras and regctl write an image of a layout. It never becomes a folder with `@sha256` in its name.
+    /// As oras and regctl write an image of a layout. It never becomes a folder with `@sha256` in
+    /// its name.
     #[test]
     fn digests() {
         let of = |algorithm, length| format!("{algorithm}:{}", "a".repeat(length));
@@ -339,7 +340,7 @@ mod tests {
             assert!(layout(bad).is_err(), "{bad}");
             assert!(destination(bad).is_err(), "{bad}");
         }
-        // Folders have such names.
+        // Folder names may contain an `@`.
         for (text, path, name) in [
             ("oci:a@b", "a@b", None),
             ("oci:a@b:v1", "a@b", Some("v1")),
@@ -409,7 +410,7 @@ mod tests {
             ),
             ("r.example=http://auth.example:81", "http://auth.example:81"),
             ("r.example=http://auth.example", "http://auth.example"),
-            // Over TLS unless the URL says otherwise, also on loopback.
+            // TLS unless the URL says otherwise, also on loopback.
             ("r.example=localhost:81", "https://localhost:81"),
         ];
         for (text, expected) in table {

@@ -1,7 +1,7 @@
 //! The only place that writes to standard output and standard error.
 //!
-//! Responsible for what goes where and in which form: data to standard output, everything for
-//! people to standard error. Must not know what the words mean.
+//! Responsible for streams and form: data to standard output, text for people to standard error.
+//! Must not know the meaning of the text.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -9,57 +9,54 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
-/// Decides what is shown, and where.
+/// Writes data, messages and progress bars.
 #[derive(Debug)]
 pub(crate) struct Printer {
     chatter: Chatter,
     is_json: bool,
     has_color: bool,
     bars: MultiProgress,
-    /// Whoever read our data went away; there is no point in writing more of it.
+    /// The reader of standard output has closed it: write no more.
     is_output_gone: AtomicBool,
 }
 
-/// How much is said beside data and errors.
+/// How much is printed beside data and errors.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Chatter {
-    /// Nothing.
     Quiet,
-    /// One line for what is worth one.
+    /// A line for each notable event.
     Lines,
-    /// Bars that move; the same lines between them.
+    /// Progress bars, and the same lines between them.
     Bars,
-    /// Every request and answer.
+    /// The transcript.
     Trace,
 }
 
-/// The form of data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Form {
-    /// A digest, or whatever else fits a line.
+    /// One line, for instance a digest.
     Text,
-    /// A JSON object.
     Json,
 }
 
-/// What standard error can show.
+/// What standard error can display.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Terminal {
-    /// It is none, or one that cannot move its cursor.
+    /// Not a terminal, or one that cannot move its cursor.
     None,
-    /// Lines that change.
+    /// A terminal without colour.
     Plain,
-    /// The same in colour.
+    /// A terminal with colour.
     Colored,
 }
 
 impl Terminal {
-    /// What the variables say about a terminal.
+    /// Reads `TERM` and `NO_COLOR`.
     fn from_variables(variables: impl Fn(&str) -> Option<OsString>) -> Self {
         if variables("TERM").is_some_and(|term| term == "dumb") {
             return Self::None;
         }
-        // https://no-color.org: if it is set and not empty.
+        // https://no-color.org: set and not empty.
         if variables("NO_COLOR").is_some_and(|value| !value.is_empty()) {
             return Self::Plain;
         }
@@ -68,7 +65,7 @@ impl Terminal {
 }
 
 impl Printer {
-    /// A printer on this process' streams. Bars are shown on a terminal only.
+    /// A printer on this process's streams. Shows bars on a terminal only.
     pub(crate) fn new(chatter: Chatter, form: Form) -> Self {
         let terminal = if io::stderr().is_terminal() {
             Terminal::from_variables(|name| std::env::var_os(name))
@@ -93,27 +90,24 @@ impl Printer {
         }
     }
 
-    /// What was chosen, with the terminal taken into account.
+    /// The chatter that was asked for, reduced to what the terminal can display.
     pub(crate) const fn chatter(&self) -> Chatter {
         self.chatter
     }
 
-    /// Whether data is to be JSON.
     pub(crate) const fn is_json(&self) -> bool {
         self.is_json
     }
 
-    /// Whether there may be colour.
     pub(crate) const fn has_color(&self) -> bool {
         self.has_color
     }
 
-    /// Where bars live.
     pub(crate) const fn bars(&self) -> &MultiProgress {
         &self.bars
     }
 
-    /// The result of a command. It is one line, so a reader that went away did not get it.
+    /// Prints the result of a command. A closed pipe is an error: the one line was lost.
     pub(crate) fn result(&self, line: &str) -> io::Result<()> {
         self.bars.suspend(|| {
             let mut out = io::stdout().lock();
@@ -121,7 +115,7 @@ impl Printer {
         })
     }
 
-    /// A line of many. A reader that went away is no error: it has what it wanted.
+    /// Prints one of many lines. A closed pipe is no error: the reader needs no more.
     pub(crate) fn data(&self, line: &str) -> io::Result<()> {
         if self.is_output_gone.load(Ordering::Relaxed) {
             return Ok(());
@@ -135,33 +129,30 @@ impl Printer {
         }
     }
 
-    /// Something people may like to know.
+    /// Prints a line of information.
     pub(crate) fn note(&self, line: &str) {
         if self.chatter != Chatter::Quiet {
             self.line(line);
         }
     }
 
-    /// Something people should know.
     pub(crate) fn warning(&self, line: &str) {
         if self.chatter != Chatter::Quiet {
             self.labelled("warning:", "\x1b[33;1m", line);
         }
     }
 
-    /// A line of the live transcript.
+    /// Prints a line of the transcript, with `--trace` only.
     pub(crate) fn trace(&self, line: &str) {
         if self.chatter == Chatter::Trace {
             self.line(line);
         }
     }
 
-    /// Why it failed.
     pub(crate) fn error(&self, line: &str) {
         self.labelled("error:", "\x1b[31;1m", line);
     }
 
-    /// What can be done about it.
     pub(crate) fn hint(&self, line: &str) {
         self.labelled("hint:", "\x1b[36;1m", line);
     }
@@ -176,7 +167,7 @@ impl Printer {
 
     fn line(&self, line: &str) {
         self.bars.suspend(|| {
-            // Not `eprintln!`, which panics when nobody reads: there is nobody to tell.
+            // Not `eprintln!`, which panics if standard error is closed.
             let _nobody_reads = writeln!(io::stderr().lock(), "{line}");
         });
     }

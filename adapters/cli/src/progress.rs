@@ -1,8 +1,8 @@
-//! Progress: what a running task tells, for people.
+//! Shows the progress of a task.
 //!
-//! On a terminal, a bar for each large blob that moves, the largest on top, and below them a line
-//! that counts everything. Elsewhere one line for each large blob when it is there. Called from
-//! worker threads, so each step is short.
+//! On a terminal: a bar for each large blob in flight, the largest on top, and below them a line
+//! with totals. Elsewhere: a line for each large blob when it is complete. Called from worker
+//! threads, so every step is short.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,10 +16,9 @@ use windlass_driver::Observer;
 
 use crate::printer::{Chatter, Printer};
 
-/// What is smaller than this comes and goes too quickly to be worth a bar or a line.
+/// Smaller blobs are too quick to be worth a bar or a line.
 const LARGE: u64 = 1 << 20;
 
-/// Shows what a task does.
 #[derive(Debug)]
 pub(crate) struct Progress {
     printer: Arc<Printer>,
@@ -29,7 +28,7 @@ pub(crate) struct Progress {
 #[derive(Debug, Default)]
 struct State {
     moving: HashMap<TransferId, Moving>,
-    /// The digests behind the bars on screen, the largest first.
+    /// The blobs that have a bar, the largest first.
     shown: Vec<(u64, TransferId)>,
     arrived: u64,
     skipped: u64,
@@ -75,7 +74,7 @@ impl Progress {
         state.moving.insert(transfer, moving);
     }
 
-    /// A bar among the others, the largest blob on top.
+    /// Inserts a bar, sorted by size.
     fn bar(
         &self,
         state: &mut State,
@@ -89,8 +88,8 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(Some(size), ProgressDrawTarget::hidden())
             .with_style(bar_style(self.printer.has_color()))
             .with_prefix(shorter(digest).to_owned());
-        // Bytes that were there before are no measure of speed: counted while nobody looks, then
-        // the measuring starts over.
+        // Bytes of an earlier run must not count as speed: set the position first, then restart the
+        // measurement.
         bar.set_position(from);
         bar.tick();
         bar.reset_eta();
@@ -120,12 +119,15 @@ impl Progress {
         }
     }
 
-    /// The line below the bars.
+    /// Updates the line below the bars.
     fn count(&self, state: &mut State) {
         if self.printer.chatter() != Chatter::Bars {
             return;
         }
-        let message = format!("{} arrived, {} there already", state.arrived, state.skipped);
+        let message = format!(
+            "{} received, {} already present",
+            state.arrived, state.skipped
+        );
         let total = state.total.get_or_insert_with(|| {
             let bar = ProgressBar::new_spinner().with_style(total_style());
             let bar = self.printer.bars().add(bar);
@@ -169,14 +171,14 @@ impl Observer for Progress {
                 after,
                 why,
             } if !self.traces() => self.printer.note(&format!(
-                "trying again in {} (try {attempt} failed): {why}",
+                "retrying in {} (attempt {attempt} failed): {why}",
                 Seconds(*after)
             )),
             Event::Warning(text) if !self.traces() => self.printer.warning(text),
             Event::Finished(_) => self.clear(),
-            // Those are in the transcript, if that is shown.
+            // With `--trace` these are in the transcript.
             Event::Retrying { .. } | Event::Warning(_) => {}
-            // `Resolved` is in the report; what this version does not know it cannot tell.
+            // `Resolved` is in the report. Events that this version does not know are not shown.
             Event::Resolved(_) | _ => {}
         }
     }
@@ -205,7 +207,7 @@ impl Drop for Progress {
     }
 }
 
-/// All but the bar takes 55 columns at most; the bar takes what the terminal has left.
+/// Everything but the bar takes at most 55 columns; the bar takes the rest.
 fn bar_style(has_color: bool) -> ProgressStyle {
     let template = if has_color {
         "{prefix} [{wide_bar:.cyan}] {binary_bytes:>10}/{binary_total_bytes:10} \
@@ -237,18 +239,17 @@ fn finished_line(moving: &Moving) -> String {
     line
 }
 
-/// Enough of a digest to tell blobs apart.
 fn short(digest: &Digest) -> String {
     format!("{}:{}", digest.algorithm_name(), shorter(digest))
 }
 
-/// The same where there is little room.
+/// The first 12 characters of the encoded digest.
 fn shorter(digest: &Digest) -> &str {
     let encoded = digest.encoded();
     &encoded[..encoded.len().min(12)]
 }
 
-/// Bytes, for people.
+/// A number of bytes, in binary units.
 pub(crate) struct Size(pub(crate) u64);
 
 impl fmt::Display for Size {
@@ -268,7 +269,6 @@ impl fmt::Display for Size {
     }
 }
 
-/// A duration, for people.
 pub(crate) struct Seconds(pub(crate) Duration);
 
 impl fmt::Display for Seconds {
@@ -296,7 +296,7 @@ mod tests {
         }
     }
 
-    /// A terminal that keeps what was written last.
+    /// A terminal that keeps the last line.
     #[derive(Debug)]
     struct Terminal {
         width: u16,
@@ -345,7 +345,7 @@ mod tests {
         }
     }
 
-    /// With the longest numbers there are, no line is wider than the terminal, and a bar is left.
+    /// With the longest numbers, no line is wider than the terminal and there is room for a bar.
     #[test]
     fn lines_fit_the_terminal() {
         for width in [60, 80, 200] {

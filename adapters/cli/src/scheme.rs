@@ -1,8 +1,8 @@
-//! Which registries are spoken to over TLS and which in plain HTTP: `--tls` and `--plain-http`.
+//! Which registries are contacted over TLS and which over plain HTTP: `--tls` and `--plain-http`.
 //!
-//! Responsible for one promise: a registry that is not on loopback is spoken to in plain HTTP, with
-//! its credentials in the clear, only if people said so of that very registry. Must not know where
-//! else a registry's address is used.
+//! Responsible for one promise: outside loopback a registry is contacted over plain HTTP, which
+//! exposes its credentials, only if the user named that very registry. Must not know where else a
+//! registry's address is used.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,19 @@ use windlass_core::{Origin, Registry, Scheme};
 
 use crate::login;
 
-/// What clap reads where an option stands without a value.
+/// What clap stores for an option without a value.
 pub(crate) const ALL: &str = "*";
 
-/// Whom one of the options is for.
+/// The value of one of the options.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Whom {
-    /// It stood alone: every registry of the command.
+    /// No value: every registry of the command.
     All,
-    /// This one.
+    /// This registry.
     One(Registry),
 }
 
-/// `--tls` or `--plain-http` with or without a registry.
+/// Parses the value of `--tls` or `--plain-http`.
 pub(crate) fn whom(text: &str) -> Result<Whom, String> {
     if text == ALL {
         return Ok(Whom::All);
@@ -34,7 +34,7 @@ pub(crate) fn whom(text: &str) -> Result<Whom, String> {
     registry.map_err(|error| format!("expected a registry, host[:port]: {error}"))
 }
 
-/// Where each of `registries` is contacted, if not where it would be anyway.
+/// The endpoints of those `registries` that are not contacted at their default origin.
 pub(crate) fn endpoints(
     tls: &[Whom],
     plain: &[Whom],
@@ -64,9 +64,9 @@ pub(crate) fn endpoints(
         };
         match (scheme, registry.is_docker_hub()) {
             (Scheme::Http, true) => {
-                return Err("Docker Hub is not spoken to in plain HTTP".to_owned());
+                return Err("Docker Hub is never contacted over plain HTTP".to_owned());
             }
-            // Its address is not its name, and is over TLS anyway.
+            // Its API is on another host than its name says, and always over TLS.
             (Scheme::Https, true) => {}
             (scheme, false) => {
                 let origin = registry.origin().with_scheme(scheme);
@@ -77,14 +77,14 @@ pub(crate) fn endpoints(
     Ok(endpoints)
 }
 
-/// A name that no registry of the command has is a mistake, and without effect it would show as a
-/// failure to connect.
+/// Rejects a name that is none of the command's registries: ignored, it would only show as a failed
+/// connection.
 fn check_names(option: &str, whom: &[Whom], registries: &[&Registry]) -> Result<(), String> {
     for whom in whom {
         match whom {
             Whom::One(name) if !registries.iter().any(|other| is_same(name, other)) => {
                 return Err(format!(
-                    "{option} names {name}, and no reference here is in that registry"
+                    "{option} names {name}, but no reference is in that registry"
                 ));
             }
             Whom::One(_) | Whom::All => {}
@@ -93,7 +93,7 @@ fn check_names(option: &str, whom: &[Whom], registries: &[&Registry]) -> Result<
     Ok(())
 }
 
-/// `--plain-http` alone is clear where there is one registry, or where all are on loopback anyway.
+/// `--plain-http` without a value is unambiguous for one registry, or if all are on loopback.
 fn check_unambiguous(registries: &[&Registry]) -> Result<(), String> {
     let [first, rest @ ..] = registries else {
         return Ok(());
@@ -105,9 +105,8 @@ fn check_unambiguous(registries: &[&Registry]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "--plain-http does not say which registry it means: write --plain-http={first} or \
-         --plain-http={other}; credentials for the one that is named go over the network in the \
-         clear"
+        "--plain-http is ambiguous: write --plain-http={first} or --plain-http={other}; \
+         credentials for that registry are sent unencrypted"
     ))
 }
 
@@ -118,7 +117,7 @@ fn names(whom: &[Whom], registry: &Registry) -> bool {
     })
 }
 
-/// However it is spelled.
+/// Compares origins, so that the spelling does not matter.
 fn is_same(one: &Registry, other: &Registry) -> bool {
     one.origin() == other.origin()
 }
@@ -127,7 +126,7 @@ fn is_same(one: &Registry, other: &Registry) -> bool {
 mod tests {
     use super::*;
 
-    /// What comes of options and registries: a line of endpoints, or what the error says.
+    /// The endpoints in one line, or the error.
     fn outcome(tls: &[&str], plain: &[&str], registries: &[&str]) -> String {
         let read = |words: &[&str]| -> Vec<Whom> {
             let whom = words.iter().map(|word| whom(word));
@@ -204,19 +203,19 @@ mod tests {
                 &[],
                 &["*"],
                 "docker.io",
-                "! Docker Hub is not spoken to in plain HTTP",
+                "! Docker Hub is never contacted over plain HTTP",
             ),
             (
                 &[],
                 &["docker.io"],
                 "docker.io",
-                "! Docker Hub is not spoken to in plain HTTP",
+                "! Docker Hub is never contacted over plain HTTP",
             ),
             (
                 &[],
                 &["r.example"],
                 "r.example:5000",
-                "! --plain-http names r.example, and no reference here is in that registry",
+                "! --plain-http names r.example, but no reference is in that registry",
             ),
         ];
         for (tls, plain, registry, expected) in table {
@@ -228,7 +227,7 @@ mod tests {
         }
     }
 
-    /// Nobody's credentials go in the clear because the other side of a copy speaks plain HTTP.
+    /// A copy never exposes the credentials of one registry because the other one uses plain HTTP.
     #[test]
     fn of_two_registries_the_plain_one_is_named() {
         let (public, lan) = ("ghcr.io", "r.lan:5000");
@@ -236,29 +235,14 @@ mod tests {
         // (--tls, --plain-http, registries, endpoints, or the beginning of the error)
         type Row<'a> = (&'a [&'a str], &'a [&'a str], [&'a str; 2], &'a str);
         let table: &[Row<'_>] = &[
-            (
-                &[],
-                &["*"],
-                [lan, public],
-                "! --plain-http does not say which registry it means",
-            ),
-            (
-                &[],
-                &["*"],
-                [here, public],
-                "! --plain-http does not say which registry it means",
-            ),
-            (
-                &[],
-                &["*"],
-                [public, here],
-                "! --plain-http does not say which registry it means",
-            ),
+            (&[], &["*"], [lan, public], "! --plain-http is ambiguous"),
+            (&[], &["*"], [here, public], "! --plain-http is ambiguous"),
+            (&[], &["*"], [public, here], "! --plain-http is ambiguous"),
             (
                 &[],
                 &["*"],
                 [lan, "docker.io"],
-                "! --plain-http does not say which registry it means",
+                "! --plain-http is ambiguous",
             ),
             (
                 &[],
@@ -320,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_registry_there_is_nobody_to_name() {
+    fn without_a_registry_nothing_is_named() {
         assert_eq!(outcome(&["*"], &[], &[]), "");
         assert_eq!(outcome(&[], &["*"], &[]), "");
         let got = outcome(&["r.example"], &[], &[]);

@@ -1,10 +1,10 @@
-//! The one place that knows the testbed: a registry on a loopback port, for the demo.
+//! A registry on a loopback port, for the demo. Only this file uses the testbed.
 
 use std::io;
 
 use windlass_testbed::{Entry, Model, Options, Server};
 
-/// A registry of our own. Gone when dropped.
+/// A local registry. Stops when dropped.
 #[derive(Debug)]
 pub(crate) struct LocalRegistry(Server);
 
@@ -13,12 +13,11 @@ impl LocalRegistry {
         Server::start(Model::new(Options::default())).map(Self)
     }
 
-    /// `127.0.0.1:port`.
     pub(crate) fn address(&self) -> String {
         self.0.addr().to_string()
     }
 
-    /// One line for each request so far, as the server saw it: method, target, status.
+    /// A line for each request so far: method, target, status.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.0.requests().iter().map(Entry::line).collect()
     }

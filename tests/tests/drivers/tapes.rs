@@ -510,7 +510,7 @@ fn what_servers_echo_is_not_on_the_tape() {
             replay.lines.last().unwrap().contains("* failed: "),
             "{what}: {tape}"
         );
-        assert!(!said.contains("is not complete"), "{what}: {said}");
+        assert!(!said.contains("is incomplete"), "{what}: {said}");
     }
 }
 
@@ -536,7 +536,7 @@ fn a_manifest_with_a_secret_ends_the_tape() {
     let error = replay(&tape).end.unwrap_err();
     assert!(matches!(error, ReplayError::Broken { .. }), "{error}");
     assert!(
-        said.contains("is not complete: a manifest has a secret in it"),
+        said.contains("is incomplete: a manifest has a secret in it"),
         "{said}"
     );
 }
@@ -586,17 +586,19 @@ fn a_tape_of_the_demo() {
         "{diverged}"
     );
     assert!(
-        diverged.stderr.contains("hint: the tape is of windlass 9"),
+        diverged
+            .stderr
+            .contains("hint: the tape was made by windlass 9"),
         "{diverged}"
     );
 
     std::fs::write(&file, text.replace(r#"{"poll""#, r#"{"pull""#)).unwrap();
     let damaged = Windlass::new(["replay", tape]).run();
-    damaged.failed(USAGE, "is no tape: line ");
+    damaged.failed(USAGE, "is not a tape: line ");
     let missing = Windlass::new(["replay", "/nowhere/tape"]).run();
     missing.failed(USAGE, "cannot read /nowhere/tape");
     let both = Windlass::new(["replay", tape, "--tape", "x"]).run();
-    both.failed(USAGE, "--tape makes no sense with replay");
+    both.failed(USAGE, "--tape cannot be used with replay");
 }
 
 const USER: &str = "alice";

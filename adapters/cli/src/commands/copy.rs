@@ -1,4 +1,4 @@
-//! `windlass copy`: an image from any place to any other, with everything below it.
+//! `windlass copy`: copies an image, with everything below it, between registries and layouts.
 
 use windlass_core::Platforms;
 

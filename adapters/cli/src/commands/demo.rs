@@ -1,4 +1,4 @@
-//! `windlass demo`: everything once, against a registry of its own on this machine.
+//! `windlass demo`: pushes, pulls and copies an image against a local registry.
 //!
 //! ```text
 //!  folder ─▶ first layout ─push─▶ demo/original ─copy─▶ demo/copy
@@ -6,8 +6,8 @@
 //!                 └──── compared ───────┴─pull─▶ second layout
 //! ```
 //!
-//! Responsible for the story and for the verdict. Only compares files and digests: what it says was
-//! verified, it verified itself, from the bytes on disk.
+//! Responsible for the steps and for the verdict. It verifies the bytes on disk itself, without the
+//! client.
 
 mod image;
 
@@ -59,7 +59,7 @@ pub(super) fn run(context: &Context, demo: &Demo) -> Result<(), Problem> {
     stage.verdict(&root, &blobs)
 }
 
-/// A registry here is on loopback: no credentials, no proxy, no roots.
+/// The registry is on loopback: no credentials, no proxy, no TLS roots.
 fn client(context: &Context) -> Result<Client, Problem> {
     let mut settings = Settings::default();
     settings.config = context.common.config(&[])?;
@@ -74,7 +74,7 @@ fn reference(registry: &LocalRegistry, repository: &str) -> Result<Reference, Pr
         .map_err(|error| Problem::Demo(format!("{text}: {error}")))
 }
 
-/// What the story is played with.
+/// The state of a demo.
 struct Stage<'a> {
     context: &'a Context,
     registry: LocalRegistry,
@@ -83,12 +83,12 @@ struct Stage<'a> {
     copy: Reference,
     first: PathBuf,
     second: PathBuf,
-    /// What was done so far, and how many requests it took.
+    /// The steps so far, with their numbers of requests.
     steps: Vec<(&'static str, usize)>,
 }
 
 impl Stage<'_> {
-    /// The story. Gives the digest of the image.
+    /// Runs all steps and returns the image's digest.
     fn play(&mut self, folder: Option<&Path>) -> Result<Digest, Problem> {
         for folder in [&self.first, &self.second] {
             fs::create_dir_all(folder)
@@ -100,7 +100,7 @@ impl Stage<'_> {
             .map_err(super::store_failed)?;
         let image = image::build(folder, first.as_ref(), NAME)?;
         self.say(&format!(
-            "An image of {} files, {} of layer: {}",
+            "Image of {} files, layer of {}: {}",
             image.files,
             Size(image.layer),
             image.root
@@ -150,7 +150,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Compares what is on disk, byte for byte, and asks the registry what the names stand for.
+    /// Compares the layouts byte for byte, and resolves both references.
     fn verify(&self, root: &Digest) -> Result<Blobs, Problem> {
         let [made, pulled] = [&self.first, &self.second].map(|layout| blobs(layout));
         let (made, pulled) = (made?, pulled?);
@@ -161,7 +161,7 @@ impl Stage<'_> {
             let found = self.client.resolve(reference, observer, cancel)?;
             if found.digest != *root {
                 return Err(Problem::Demo(format!(
-                    "{reference} stands for {}, not for {root}",
+                    "{reference} resolves to {}, not to {root}",
                     found.digest
                 )));
             }
@@ -188,14 +188,14 @@ impl Stage<'_> {
         }
         self.say("")?;
         self.data(&format!(
-            "ok: {} blobs ({}) came back byte for byte, each hashes to its name, and the copy \
-             stands for the same digest",
+            "ok: {} blobs ({}) are identical, each matches its digest, and the copy has the same \
+             digest",
             blobs.len(),
             Size(bytes)
         ))
     }
 
-    /// A line of the story; the verdict alone is for those who want it quiet, or in JSON.
+    /// Prints a line, but not with `--quiet` or `--json`, which show the verdict alone.
     fn say(&self, line: &str) -> Result<(), Problem> {
         if self.context.printer.is_json() || self.context.common.quiet {
             return Ok(());
@@ -208,8 +208,7 @@ impl Stage<'_> {
     }
 }
 
-/// Shows the client's own transcript if it was asked for, and warnings; progress would only be in
-/// the way of the story.
+/// Shows warnings, and the transcript with `--trace`, but no progress.
 #[derive(Debug)]
 struct Quietly(Arc<Printer>);
 
@@ -229,7 +228,7 @@ impl Observer for Quietly {
     }
 }
 
-/// A layout's blobs by name. Small enough to be held: they are what the demo made.
+/// A layout's blobs by name. They are small enough to hold in memory.
 type Blobs = BTreeMap<String, Vec<u8>>;
 
 fn blobs(layout: &Path) -> Result<Blobs, Problem> {
@@ -246,20 +245,20 @@ fn blobs(layout: &Path) -> Result<Blobs, Problem> {
     read().map_err(|error| failed(&folder.display().to_string(), &error))
 }
 
-/// Whether two layouts hold the same bytes under the same names, and each is what its name says.
+/// Checks that both layouts hold the same blobs, and that each blob matches its name.
 fn compare(made: &Blobs, pulled: &Blobs) -> Result<(), String> {
     for (name, bytes) in made {
         if Digest::of(Algorithm::Sha256, bytes).encoded() != name {
-            return Err(format!("blob {name} does not hash to its name"));
+            return Err(format!("blob {name} does not match its digest"));
         }
         match pulled.get(name) {
             Some(other) if other == bytes => {}
-            Some(_) => return Err(format!("blob {name} came back with other bytes")),
+            Some(_) => return Err(format!("blob {name} came back changed")),
             None => return Err(format!("blob {name} did not come back")),
         }
     }
     match pulled.keys().find(|name| !made.contains_key(*name)) {
-        Some(name) => Err(format!("blob {name} came back and was never sent")),
+        Some(name) => Err(format!("blob {name} came back but was never sent")),
         None => Ok(()),
     }
 }
@@ -290,7 +289,7 @@ mod tests {
 
         let mut changed = made.clone();
         changed.values_mut().next().expect("a blob").push(0);
-        assert!(says(&made, &changed).ends_with("other bytes"));
-        assert!(says(&changed, &changed).ends_with("does not hash to its name"));
+        assert!(says(&made, &changed).ends_with("changed"));
+        assert!(says(&changed, &changed).ends_with("does not match its digest"));
     }
 }

@@ -1,4 +1,4 @@
-//! `windlass digest`: what a reference stands for, without bringing anything.
+//! `windlass digest`: resolves a reference to a digest.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `windlass gc`: removes from a layout what nothing refers to.
+//! `windlass gc`: removes unreferenced content from a layout.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ pub(super) fn run(context: &Context, gc: &Gc) -> Result<(), Problem> {
     let collected = layout.gc().map_err(store_failed)?;
     let printer = &context.printer;
     printer.note(&format!(
-        "removed {} blobs ({}) and {} partials ({}); {} blobs are kept for transfers that are running",
+        "removed {} blobs ({}) and {} partials ({}); kept {} blobs for running transfers",
         collected.blobs,
         Size(collected.blob_bytes),
         collected.partials,

@@ -1,14 +1,14 @@
-//! What is told about the parts of an image that are not as they might be: foreign layers that were not
-//! moved, manifests that are not listed at their subjects.
+//! Reports foreign layers that were left out, and manifests that are not in their subject's
+//! referrers list.
 
 use serde_json::{Value, json};
 use windlass_core::Report;
 
 use crate::progress::Size;
 
-/// A warning, if there are any.
+/// The warning about foreign layers, if any were left out.
 pub(super) fn warning(report: &Report) -> Option<String> {
-    /// More than this would fill the screen; `--json` lists more.
+    /// More would fill the screen; `--json` lists more.
     const SHOWN: usize = 5;
     let (what, them) = match report.left_out {
         0 => return None,
@@ -23,12 +23,11 @@ pub(super) fn warning(report: &Report) -> Option<String> {
         layers.push("…".to_owned());
     }
     Some(format!(
-        "{what} left out: {}; --include-nondistributable moves {them}, too",
+        "{what} left out: {}; --include-nondistributable includes {them}",
         layers.join(", ")
     ))
 }
 
-/// The layers for JSON.
 pub(super) fn listed(report: &Report) -> Value {
     let described = report.left_out_layers.iter().map(|layer| {
         json!({
@@ -40,7 +39,6 @@ pub(super) fn listed(report: &Report) -> Value {
     described.collect()
 }
 
-/// The manifests that are not listed, for JSON.
 pub(super) fn unlisted(report: &Report) -> Value {
     let described = report.unlisted.iter().map(|unlisted| {
         json!({

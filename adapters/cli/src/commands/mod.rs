@@ -1,5 +1,5 @@
-//! The verbs, and what they share: how a client is set up from the command line, how the end of a
-//! task is told.
+//! The subcommands, and what they share: building a client from the options, and reporting how a
+//! task ended.
 
 mod copy;
 mod demo;
@@ -34,7 +34,6 @@ use crate::printer::{Chatter, Form, Printer};
 use crate::progress::{Progress, Seconds, Size};
 use crate::scheme;
 
-/// Runs what was asked for and tells how it ended.
 pub(crate) fn run(args: Args, connect: Connect) -> Exit {
     let Args { common, command } = args;
     let printer = Arc::new(Printer::new(common.chatter(), common.form()));
@@ -50,7 +49,7 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
     let is_replay = matches!(command, Command::Replay(_));
     let checked = context.common.check().and_then(|()| {
         if is_replay && context.common.tape.is_some() {
-            let why = "--tape makes no sense with replay: nothing happens that could be recorded";
+            let why = "--tape cannot be used with replay";
             return Err(Problem::Usage(why.to_owned()));
         }
         Ok(())
@@ -74,20 +73,19 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
     asked.unwrap_or_else(|| problem.exit())
 }
 
-/// What every verb works with.
 struct Context {
     connect: Connect,
     common: Common,
     printer: Arc<Printer>,
     cancel: CancelHandle,
     interrupt: Interrupt,
-    /// Where the session is recorded, once there is one.
+    /// Set when the session begins.
     tape: OnceLock<Arc<TapeFile>>,
     credentials: OnceLock<Arc<dyn Credentials>>,
 }
 
 impl Context {
-    /// The tape that was asked for, if one was.
+    /// Creates the tape of `--tape`.
     fn tape(&self) -> Result<Option<Arc<dyn Sink>>, Problem> {
         let Some(path) = &self.common.tape else {
             return Ok(None);
@@ -99,18 +97,18 @@ impl Context {
         Ok(Some(tape))
     }
 
-    /// Says so if not everything is on the tape. The transfer is what it is nevertheless.
+    /// Warns if the tape is incomplete. The transfer is not affected.
     fn check_tape(&self) {
         if let (Some(path), Some(tape)) = (&self.common.tape, self.tape.get())
             && let Err(why) = tape.complete()
         {
             let path = path.display();
             self.printer
-                .warning(&format!("the tape {path} is not complete: {why}"));
+                .warning(&format!("the tape {path} is incomplete: {why}"));
         }
     }
 
-    /// A client for these registries. A password that was given is for `owner` alone.
+    /// Builds a client for `registries`. A password from the command line is for `owner` only.
     fn client(
         &self,
         registries: &[&Registry],
@@ -134,7 +132,7 @@ impl Context {
         settings.proxies = Arc::new(proxies);
         settings.time_limits = self.common.time_limits();
         settings.tape = self.tape()?;
-        // Only now: until here the password may have been waited for, and Ctrl-C simply ends that.
+        // Only now, so that Ctrl-C ends the process while it waits for the password.
         self.watch()?;
         self.connect(settings)
     }
@@ -149,7 +147,7 @@ impl Context {
             .map_err(|error| Problem::Usage(format!("cannot watch for signals: {error}")))
     }
 
-    /// Brings an image from one place to the other and reports.
+    /// Copies an image and prints the report.
     fn copy(&self, verb: &str, from: Place, to: Place, wanted: &Wanted) -> Result<(), Problem> {
         let to = named_like(&from, to);
         if let Place::Layout(InLayout {
@@ -191,7 +189,7 @@ impl Context {
         self.report(verb, &from, &to, &report, begun.elapsed())
     }
 
-    /// Where the credentials are from that were refused.
+    /// A hint that says where the refused credentials came from.
     fn refused(&self, failure: &Failure, places: &[&Place]) -> Option<String> {
         let Error::Auth(error) = failure.first() else {
             return None;
@@ -209,7 +207,7 @@ impl Context {
             Place::Layout(_) => None,
         };
         let mut sources: Vec<_> = places.iter().filter_map(source).collect();
-        // The token service may be anywhere, but the registry names itself.
+        // A request to the registry says which side refused; the token service may be on any host.
         let line = error.request.to_string();
         let at = |registry: &Registry| line.contains(&format!(" {}/", registry.origin()));
         if sources.iter().any(|(registry, _)| at(registry)) {
@@ -217,7 +215,7 @@ impl Context {
         }
         sources.dedup();
         let told = sources.iter().map(|(registry, source)| {
-            format!("the credentials for `{registry}` are from {source}")
+            format!("the credentials for `{registry}` came from {source}")
         });
         let told: Vec<String> = told.collect();
         (!told.is_empty()).then(|| format!("{}; they may have expired", told.join("; ")))
@@ -240,8 +238,8 @@ impl Context {
             ..
         } = report;
         self.printer.note(&format!(
-            "{verb} {from} to {to}: {moved} blobs, {} moved, {mounted} mounted, {present} there \
-             already, in {}",
+            "{verb} {from} to {to}: {moved} blobs, {} moved, {mounted} mounted, {present} already \
+             present, in {}",
             Size(*bytes),
             Seconds(took)
         ));
@@ -285,14 +283,14 @@ impl Common {
         if self.json { Form::Json } else { Form::Text }
     }
 
-    /// What clap cannot check: options may stand on both sides of the verb.
+    /// Checks what clap cannot, because options may stand on both sides of the subcommand.
     fn check(&self) -> Result<(), Problem> {
         let wrong = if self.trace && self.quiet {
             "--trace and --quiet exclude each other"
         } else if self.password_stdin && self.username.is_none() {
             "--password-stdin needs --username"
         } else if self.username.is_some() && !self.password_stdin {
-            "--username needs --password-stdin: a password on the command line can be seen by others"
+            "--username needs --password-stdin: a password on the command line is visible to other users"
         } else {
             return Ok(());
         };
@@ -328,18 +326,17 @@ impl Common {
         let Some(username) = &self.username else {
             return Ok(docker);
         };
-        let owner = owner.ok_or_else(|| {
-            Problem::Usage("--username makes no sense without a registry".to_owned())
-        })?;
+        let owner =
+            owner.ok_or_else(|| Problem::Usage("--username needs a registry".to_owned()))?;
         let password = read_password(io::stdin().lock()).map_err(Problem::Usage)?;
         let owner = [owner.clone()];
         Ok(Arc::new(Explicit::new(username, password, owner, docker)))
     }
 }
 
-/// The first line, without its end.
+/// Reads the first line, without its end.
 fn read_password(input: impl BufRead) -> Result<Secret, String> {
-    /// Tokens are long, but not that long.
+    /// More than any token has.
     const MOST: u64 = 64 << 10;
     let mut line = String::new();
     input
@@ -364,8 +361,8 @@ const fn registry(place: &Place) -> Option<&Registry> {
     }
 }
 
-/// An entry of a layout is named like what comes into it, unless it was given a name: the
-/// reference's tag, `latest` if there is neither tag nor digest, the name in the other layout.
+/// Names the destination's entry, unless it has a name: after the reference's tag, `latest` if
+/// there is neither tag nor digest, or the source layout's name.
 fn named_like(from: &Place, to: Place) -> Place {
     let Place::Layout(mut layout) = to else {
         return to;

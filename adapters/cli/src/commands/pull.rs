@@ -1,4 +1,5 @@
-//! `windlass pull`: an image from a registry into a layout, for this machine's containers.
+//! `windlass pull`: pulls an image from a registry into a layout, by default for this machine's
+//! platform.
 
 use windlass_core::Platforms;
 use windlass_driver::host_platform;

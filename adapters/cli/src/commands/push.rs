@@ -1,4 +1,4 @@
-//! `windlass push`: an image from a layout into a registry, with everything below it.
+//! `windlass push`: pushes an image, with everything below it, from a layout to a registry.
 
 use windlass_core::Platforms;
 

@@ -1,4 +1,4 @@
-//! `windlass replay`: what a tape says, and whether it still holds.
+//! `windlass replay`: prints a tape and checks that it replays.
 
 use serde_json::json;
 use windlass_core::tape::{ReplayError, replay};
@@ -8,7 +8,7 @@ use super::Context;
 use crate::args::Replay;
 use crate::exit::Problem;
 
-/// The largest tape: most have less than 1 MiB.
+/// The largest tape that is read; most have less than 1 MiB.
 const LARGEST: u64 = 64 << 20;
 
 pub(super) fn run(context: &Context, wanted: &Replay) -> Result<(), Problem> {
@@ -16,7 +16,7 @@ pub(super) fn run(context: &Context, wanted: &Replay) -> Result<(), Problem> {
     let bytes = read_file(&wanted.file, LARGEST)
         .map_err(|error| Problem::Usage(format!("cannot read {file}: {error}")))?;
     let text = String::from_utf8(bytes)
-        .map_err(|_| Problem::Usage(format!("{file} is no tape: it is not UTF-8")))?;
+        .map_err(|_| Problem::Usage(format!("{file} is not a tape: it is not UTF-8")))?;
     let replay = replay(&text);
     let printer = &context.printer;
     if printer.is_json() && replay.end.is_ok() {
@@ -32,10 +32,10 @@ pub(super) fn run(context: &Context, wanted: &Replay) -> Result<(), Problem> {
         Err(error @ (ReplayError::Diverged { .. } | ReplayError::Broken { .. })) => {
             let (made_by, ours) = (replay.made_by, env!("CARGO_PKG_VERSION"));
             let is_other = made_by != ours;
-            let hint =
-                is_other.then(|| format!("the tape is of windlass {made_by}, this is {ours}"));
+            let hint = is_other
+                .then(|| format!("the tape was made by windlass {made_by}, this is {ours}"));
             Err(Problem::Tape { error, hint })
         }
-        Err(error) => Err(Problem::Usage(format!("{file} is no tape: {error}"))),
+        Err(error) => Err(Problem::Usage(format!("{file} is not a tape: {error}"))),
     }
 }

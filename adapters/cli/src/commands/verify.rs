@@ -1,4 +1,4 @@
-//! `windlass verify`: hashes what is in a layout.
+//! `windlass verify`: checks the content of a layout against its digests.
 
 use serde_json::{Value, json};
 use windlass_core::{Error, StoreError, StoreErrorKind};

@@ -186,10 +186,7 @@ fn signals_stop_it_within_a_second() {
         assert_eq!(code, Some(expected), "{said}");
         // The rest is for a machine that has other things to do; by itself it would wait ten minutes.
         assert!(took.as_secs() < 3, "{signal}: {took:?}");
-        assert_eq!(
-            said,
-            "stopping; what has arrived is kept for the next run\n"
-        );
+        assert_eq!(said, "stopping; received data is kept for the next run\n");
     }
 }
 

@@ -66,7 +66,7 @@ fn a_tape_at_the_limit_spares_the_transfer() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(text(&output.stdout).starts_with("sha256:"));
-    assert!(said.contains("is not complete: File too large"), "{said}");
+    assert!(said.contains("is incomplete: File too large"), "{said}");
 }
 
 /// A result that was not written is a failure, wherever it was to go.

@@ -190,7 +190,7 @@ fn the_wrong_scheme_is_answered_with_the_right_option() {
     for words in [&["digest", &reference][..], &["pull", &reference, &out]] {
         let output = windlass(words, &[]);
         let said = failed(&output, 1);
-        let hint = format!("hint: if {host} speaks TLS, say --tls={host}\n");
+        let hint = format!("hint: {host} seems to speak TLS; use --tls={host}\n");
         assert!(said.contains(&hint), "{words:?}: {said}");
     }
 }

@@ -317,9 +317,9 @@ fn a_user_name_is_for_the_destination() {
     let output = windlass_as_user(&words, &[]);
     let said = failed(&output, 4);
     let hint = format!(
-        "hint: --username is for {}; credentials for {} come from docker's config.json",
+        "hint: --username applies to {}; for {from} run `docker login {from}`",
         to.registry.host(),
-        from.registry.host()
+        from = from.registry.host()
     );
     assert!(said.contains(&hint), "{said}");
 

@@ -58,7 +58,7 @@ fn a_stale_login_is_named() {
         let app = format!("{}/app:v1", server.host());
         let out = layout(folder.path(), "out");
         let source = format!(
-            "the credentials for `{}` are from {path}/config.json; they may have expired",
+            "the credentials for `{}` came from {path}/config.json; they may have expired",
             server.host()
         );
         for words in [&["pull", &app, &out][..], &["digest", &app]] {
@@ -83,7 +83,7 @@ fn what_was_typed_is_named_and_what_is_not_there_is_not() {
     let app = format!("{}/app:v1", server.host());
     let said = windlass_as_user(&["digest", &app], &[]);
     let said = failed(&said, 4);
-    assert!(said.contains("are from the command line"), "{said}");
+    assert!(said.contains("came from the command line"), "{said}");
     let said = windlass(&["digest", &app], &[]);
     let said = failed(&said, 4);
     assert!(said.contains("there are no credentials for"), "{said}");

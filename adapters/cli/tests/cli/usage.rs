@@ -68,7 +68,10 @@ fn usage_errors_exit_with_2_and_say_why() {
         (&[], "Usage:"),
         (&["fetch"], "unrecognized subcommand"),
         (&["pull"], "required arguments"),
-        (&["pull", "oci:a", "oci:b"], "in a registry is expected"),
+        (
+            &["pull", "oci:a", "oci:b"],
+            "reference to a registry is expected",
+        ),
         (&["push", "images", "x"], "write oci:images"),
         (&["copy", "oci:", "oci:b"], "no folder after oci:"),
         (&["copy", "oci:a", "oci:b:"], "no name after oci:b:"),
@@ -101,7 +104,7 @@ fn usage_errors_exit_with_2_and_say_why() {
                 "oci:a",
                 "oci:b",
             ],
-            "makes no sense without a registry",
+            "--username needs a registry",
         ),
     ];
     for (words, why) in table {
@@ -121,8 +124,8 @@ fn options_stand_on_either_side_of_the_verb() {
     assert_eq!(text(&before.stderr), text(&after.stderr));
     assert_eq!(
         text(&after.stderr),
-        "error: --username needs --password-stdin: a password on the command line can be seen by \
-         others\n"
+        "error: --username needs --password-stdin: a password on the command line is visible to \
+         other users\n"
     );
 }
 

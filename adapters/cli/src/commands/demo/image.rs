@@ -1,6 +1,6 @@
-//! Makes an image of a folder: one layer, a configuration, a manifest.
+//! Builds an image from a folder: one layer, a configuration, a manifest.
 //!
-//! The same folder always gives the same image: files in order, no times, no owners.
+//! The same folder always gives the same image: sorted files, no times, no owners.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, Write};
@@ -18,16 +18,15 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// What was made.
 #[derive(Debug)]
 pub(super) struct Image {
     pub(super) root: Digest,
     pub(super) files: usize,
-    /// Bytes of the layer.
+    /// The layer's size in bytes.
     pub(super) layer: u64,
 }
 
-/// Makes an image of `folder`, or of a few files of our own, and names it in `store`.
+/// Builds an image from `folder`, or from built-in files, and tags it in `store`.
 pub(super) fn build(
     folder: Option<&Path>,
     store: &dyn Store,
@@ -110,7 +109,6 @@ fn store_layer(store: &dyn Store, layer: &mut File, digest: &Digest) -> Result<u
     Ok(size)
 }
 
-/// One file of the image.
 #[derive(Debug)]
 struct Item {
     /// Its path in the image.
@@ -121,13 +119,13 @@ struct Item {
 #[derive(Debug)]
 enum Content {
     Text(&'static str),
-    /// Bytes without a pattern, as many as this.
+    /// This many incompressible bytes.
     Noise(usize),
     File(PathBuf),
 }
 
-/// What the image is made of if no folder is given: enough for a blob that is worth a request of
-/// its own before it is sent.
+/// The files of the demo's own image. One is large enough that its blob gets a HEAD before it is
+/// sent.
 fn own_files() -> Vec<Item> {
     let text = |name: &str, text| Item {
         name: name.into(),
@@ -143,7 +141,7 @@ fn own_files() -> Vec<Item> {
     ]
 }
 
-/// The regular files below a folder, in order.
+/// The regular files below a folder, sorted.
 fn gather(folder: &Path) -> io::Result<Vec<Item>> {
     let mut items = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -167,7 +165,7 @@ fn gather(folder: &Path) -> io::Result<Vec<Item>> {
     Ok(items)
 }
 
-/// Writes a layer to a temporary file, hashing on the way.
+/// Writes a layer to a temporary file and hashes it.
 fn pack(items: &[Item]) -> io::Result<(File, Digest)> {
     let mut builder = Builder::new(Hashed {
         file: tempfile::tempfile()?,
@@ -183,7 +181,7 @@ fn pack(items: &[Item]) -> io::Result<(File, Digest)> {
             Content::File(path) => {
                 let file = File::open(path)?;
                 let len = file.metadata()?.len();
-                // A file that grows meanwhile must not spoil what comes after it.
+                // A file that grows meanwhile must not corrupt the entries after it.
                 append(&mut builder, &item.name, file.take(len), len)?;
             }
         }
@@ -211,7 +209,7 @@ fn append(
     builder.append_data(&mut header, name, content)
 }
 
-/// A multiply-and-shift sequence: looks random enough for nobody to compress it.
+/// Incompressible bytes from a linear congruential generator.
 fn noise(len: usize) -> Vec<u8> {
     let mut state: u32 = 1;
     std::iter::repeat_with(|| {
