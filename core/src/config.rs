@@ -1,4 +1,4 @@
-//! How a session is set up: endpoints, limits, retries, trust.
+//! The configuration of a session: endpoints, concurrency, retries, limits, trusted realms.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -7,22 +7,22 @@ use core::time::Duration;
 
 use crate::registry::{Origin, Registry};
 
-/// How a session behaves. Every field has a default that suits a command-line client.
+/// The configuration of a session. The defaults suit a command-line client.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where a registry is contacted, if not at its default origin (see [`Registry::origin`]).
+    /// Where to contact a registry, if not at its default origin (see [`Registry::origin`]).
     pub endpoints: BTreeMap<Registry, Origin>,
-    /// Registries' token services that may receive credentials although they are on another host:
-    /// pairs of registry and realm (AUTH-84). Known registries need no entry.
+    /// Token services on another host that may receive a registry's credentials: pairs of registry
+    /// and realm (AUTH-84). Well-known registries need no entry.
     pub trusted_realms: Vec<(Registry, Origin)>,
-    /// How many HTTP exchanges may be outside at once, per host.
+    /// How many HTTP exchanges may run at once, per host.
     pub in_flight: InFlight,
-    /// When and how often something is tried again.
+    /// When and how often to retry.
     pub retry: Retry,
-    /// Bounds on everything a server can influence.
+    /// Bounds on everything that a server can influence.
     pub limits: Limits,
-    /// Sent with every request.
+    /// The `User-Agent` of every request.
     pub user_agent: String,
 }
 
@@ -39,21 +39,21 @@ impl Default for Config {
     }
 }
 
-/// Bounds on concurrency per host. It begins at `first`, grows by one with each success up to
-/// `most`, and is halved once per congestion event (429, 503), down to `least`.
+/// Bounds on concurrency per host. The limit starts at `first`, grows by one with each success up
+/// to `most`, and is halved once per congestion event (429, 503), down to `least`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct InFlight {
-    /// Where it begins.
+    /// The initial limit.
     pub first: u32,
-    /// Never more.
+    /// The highest limit.
     pub most: u32,
-    /// Never less.
+    /// The lowest limit.
     pub least: u32,
 }
 
 impl InFlight {
-    /// At most this many, from the start.
+    /// At most this many, and at most 6 at first.
     pub const fn at_most(most: u32) -> Self {
         let most = if most == 0 { 1 } else { most };
         let first = if most < Self::FIRST {
@@ -68,7 +68,7 @@ impl InFlight {
         }
     }
 
-    /// Six: what browsers open to one host, and what containers/image uses.
+    /// What browsers open to one host, and what containers/image uses.
     const FIRST: u32 = 6;
 }
 
@@ -78,17 +78,17 @@ impl Default for InFlight {
     }
 }
 
-/// When something is tried again. Only failures that may pass are.
+/// When to retry. Only transient failures are retried.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Retry {
-    /// Tries in all, at least 1. Progress of 64 KiB gives a transfer all its tries back.
+    /// Attempts in all, at least 1. 64 KiB of progress reset the count of a transfer.
     pub attempts: u32,
     /// The wait after the first failure; it doubles with each further one.
     pub base: Duration,
     /// The longest wait.
     pub cap: Duration,
-    /// The longest `Retry-After` that is waited for.
+    /// The longest `Retry-After` that is obeyed; a longer one ends the task.
     pub retry_after_cap: Duration,
 }
 
@@ -107,17 +107,17 @@ impl Default for Retry {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of one manifest or index. 4 MiB is what registries accept (SEC-05).
+    /// Bytes of one manifest or index. Registries accept 4 MiB (SEC-05).
     pub document: u64,
     /// Bytes of all manifests that a task holds at once.
     pub documents: u64,
     /// Manifests and blobs of one task.
     pub objects: usize,
-    /// Indexes within indexes.
+    /// Levels of nested indexes.
     pub depth: usize,
-    /// Bytes of an error body that are looked at.
+    /// Bytes of an error body that are read.
     pub error_body: u64,
-    /// Bytes of a token service's answer.
+    /// Bytes of a token service's response.
     pub token_body: u64,
     /// Redirects of one request.
     pub redirects: usize,

@@ -1,4 +1,4 @@
-//! Credentials: asked for by the session, answered by the driver, never printed.
+//! The question for credentials, which the driver answers, and secrets that cannot be printed.
 
 use alloc::string::String;
 use core::fmt;
@@ -7,7 +7,7 @@ use crate::call::{Done, JobId, Outcome};
 use crate::reference::Repository;
 use crate::registry::{Origin, Registry};
 
-/// A text that must never be shown: `Debug` and `Display` print `***`.
+/// A text that must not be printed: `Debug` and `Display` show `***`.
 #[derive(Clone, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Secret(String);
 
@@ -17,7 +17,7 @@ impl Secret {
         Self(secret.into())
     }
 
-    /// The secret itself. Whoever calls this says why it goes where it goes.
+    /// The secret itself. Say at the call why it may go where it goes.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -35,7 +35,7 @@ impl fmt::Display for Secret {
     }
 }
 
-/// The question which credential to use. Asked once per registry and repository.
+/// A question for credentials. Asked once per registry and repository.
 #[derive(Debug)]
 #[must_use = "a call that is dropped leaves its task waiting for ever; report it with Done::lost"]
 pub struct CredentialCall {
@@ -65,22 +65,22 @@ impl CredentialCall {
         self.id
     }
 
-    /// The registry, as people name it.
+    /// The registry, as the reference names it.
     pub const fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// The repository, for stores of credentials that tell them apart.
+    /// The repository, for credential stores that distinguish them.
     pub const fn repository(&self) -> Option<&Repository> {
         self.repository.as_ref()
     }
 
-    /// Who will receive it: the registry itself or its token service.
+    /// The origin that will receive the credential: the registry or its token service.
     pub const fn recipient(&self) -> &Origin {
         &self.recipient
     }
 
-    /// Hands the answer back.
+    /// Answers the question.
     pub fn finish(self, answer: CredentialAnswer) -> Done {
         Done::new(self.id, Outcome::Credentials(answer))
     }
@@ -90,7 +90,7 @@ impl CredentialCall {
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum CredentialAnswer {
-    /// Nothing is configured: go on anonymously.
+    /// Nothing is configured: continue anonymously.
     None,
     /// User name and password.
     Basic {
@@ -99,11 +99,11 @@ pub enum CredentialAnswer {
         /// The password.
         password: Secret,
     },
-    /// A ready bearer token for the registry itself (`registrytoken`, AUTH-74).
+    /// A bearer token for the registry itself (`registrytoken`, AUTH-74).
     Bearer(Secret),
     /// An identity token, to be exchanged at the token service (`identitytoken`, AUTH-33).
     Refresh(Secret),
-    /// Something is configured and cannot be had, for instance a helper that cannot be run. Goes on
-    /// anonymously; if that is refused, the error says both.
+    /// A credential is configured but unavailable, for instance because a helper cannot be run. The
+    /// session continues anonymously; if it is refused, the error says both.
     Failed(String),
 }

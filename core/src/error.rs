@@ -1,8 +1,8 @@
-//! Errors, sorted by whose fault they are.
+//! Errors, grouped by whose fault they are.
 //!
-//! Responsible for saying which request of which host failed for which content, with the
-//! registry's own words and a hint. A secret cannot be printed because no type here can hold one:
-//! targets are printed without the values of their queries, text from servers is escaped.
+//! Responsible for naming the request, the host and the content that failed, with the registry's
+//! own message and a hint. No type here can hold a secret: targets are printed without the values
+//! of their queries, and text from servers is escaped.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -19,28 +19,28 @@ use crate::store::{StoreError, StoreErrorKind};
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The registry understood and refused.
+    /// The registry rejected the request.
     #[error("{0}")]
     Registry(Box<Refusal>),
-    /// What was asked for is not there.
+    /// The content or name does not exist.
     #[error("{0}")]
     NotFound(NotFound),
-    /// The peer broke the rules of the protocol.
+    /// The peer violated the protocol.
     #[error("{request}: {what}")]
     Peer {
-        /// Which request.
+        /// The request.
         request: RequestLine,
-        /// What it did.
+        /// What the peer did.
         what: String,
     },
-    /// Content is not what its digest or size says. It was not kept.
+    /// The content does not match its digest or size. It was not kept.
     #[error("{what}: expected {expected}, got {found}")]
     Mismatch {
-        /// What was being moved, and from where.
+        /// What was transferred, and from where.
         what: String,
-        /// The digest or size it should have.
+        /// The expected digest or size.
         expected: String,
-        /// What it has.
+        /// The digest or size found.
         found: String,
     },
     /// Authentication failed.
@@ -49,26 +49,26 @@ pub enum Error {
     /// The connection failed.
     #[error("{request}: {error}")]
     Transport {
-        /// Which request.
+        /// The request.
         request: RequestLine,
-        /// What happened.
+        /// What went wrong.
         error: TransportError,
     },
     /// The store failed.
     #[error("{0}")]
     Store(StoreError),
-    /// windlass refuses to do it.
+    /// windlass refuses the operation.
     #[error("{what}")]
     Policy {
-        /// What, and what would allow it.
+        /// What is refused, and what would allow it.
         what: String,
     },
-    /// It failed in a way that may pass, as often as was allowed.
+    /// A transient failure that occurred on every allowed attempt.
     #[error("{last} ({})", Given { attempts: *attempts, retry_after: *retry_after })]
     Exhausted {
-        /// How often it was tried.
+        /// How many attempts were made.
         attempts: u32,
-        /// How long the server asked to wait, if that was longer than is waited for.
+        /// The server's `Retry-After`, if it was longer than the limit.
         retry_after: Option<Duration>,
         /// The last failure.
         last: Box<Self>,
@@ -79,15 +79,15 @@ pub enum Error {
     /// The task was cancelled.
     #[error("cancelled")]
     Cancelled,
-    /// A defect in windlass. Only this task fails by it.
+    /// A bug in windlass. Only this task fails.
     #[error("a defect in windlass: {what}; please report it")]
     Internal {
-        /// What cannot be, but is.
+        /// What went wrong.
         what: String,
     },
 }
 
-/// How often it was tried, for people.
+/// Displays the number of attempts.
 struct Given {
     attempts: u32,
     retry_after: Option<Duration>,
@@ -106,28 +106,28 @@ impl fmt::Display for Given {
     }
 }
 
-/// The sorts of errors: what a caller can decide on.
+/// The kind of an error: what a caller can act on.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// Content did not match its digest or size.
     Mismatch,
-    /// Not authenticated, or not allowed.
+    /// Not authenticated, or access denied.
     Auth,
-    /// Not there.
+    /// Not found.
     NotFound,
-    /// Refused or failed for good: by the registry, the peer's misbehaviour, TLS, the store, policy.
+    /// A permanent failure: rejected by the registry, a protocol violation, TLS, the store, policy.
     Refused,
-    /// May pass: connection, time-out, 408, 429, 5xx.
+    /// Transient: connection, timeout, 408, 429, 5xx.
     Temporary,
     /// Cancelled by the caller.
     Cancelled,
-    /// A defect in windlass.
+    /// A bug in windlass.
     Internal,
 }
 
 impl ErrorKind {
-    /// Which error to show first of several: lower is more telling.
+    /// The order in which several errors are shown, the most informative first.
     pub(crate) const fn rank(self) -> u8 {
         match self {
             Self::Mismatch => 1,
@@ -136,7 +136,7 @@ impl ErrorKind {
             Self::Refused => 4,
             Self::Temporary => 5,
             Self::Cancelled => 6,
-            // Other errors may only follow from it.
+            // Other errors may only be its consequences.
             Self::Internal => 0,
         }
     }
@@ -149,7 +149,7 @@ impl Error {
         }
     }
 
-    /// What sort of error it is.
+    /// The kind of this error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Registry(_) | Self::Peer { .. } | Self::Policy { .. } => ErrorKind::Refused,
@@ -185,7 +185,7 @@ impl Error {
         }
     }
 
-    /// The same error, whose request is also told what it was for.
+    /// The same error, with `what` added to its request.
     pub(crate) fn about(mut self, what: &str) -> Self {
         let request = match &mut self {
             Self::Registry(refusal) => &mut refusal.request,
@@ -195,7 +195,7 @@ impl Error {
                 **last = core::mem::replace(&mut **last, Self::Cancelled).about(what);
                 return self;
             }
-            // These say what they are about, or need not.
+            // These name their subject already, or need none.
             Self::NotFound(_)
             | Self::Mismatch { .. }
             | Self::Store(_)
@@ -208,7 +208,7 @@ impl Error {
         self
     }
 
-    /// What the answer said that this error is, if it is one.
+    /// The registry's error codes and messages, if the error is a response.
     pub(crate) const fn said(&self) -> Option<&Said> {
         match self {
             Self::Registry(refusal) => Some(&refusal.said),
@@ -226,7 +226,7 @@ impl Error {
         }
     }
 
-    /// What the user can do about it, if there is something to say.
+    /// What the user can do about it.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Registry(refusal) => refusal.hint.as_deref(),
@@ -245,7 +245,7 @@ impl Error {
     }
 }
 
-/// Names a request in an error or an event: method and target without the values of its query.
+/// A request in an error or an event: method and target, without the values of the query.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RequestLine(pub(crate) String);
 
@@ -255,15 +255,15 @@ impl fmt::Display for RequestLine {
     }
 }
 
-/// An answer that says no.
+/// A response that rejects the request.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// Which request.
+    /// The request.
     pub request: RequestLine,
-    /// The status of the answer.
+    /// The response's status.
     pub status: u16,
-    /// The registry's own words.
+    /// The registry's error codes and messages.
     pub said: Said,
     /// What the user can do about it.
     pub hint: Option<String>,
@@ -275,19 +275,19 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What an error answer said: the entries of its body, escaped and cut.
+/// The error codes and messages of an error response, escaped and truncated.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Said {
-    /// The registry's error codes and messages, in order.
+    /// In the order of the response.
     pub entries: Vec<SaidEntry>,
 }
 
-/// One error of an error answer.
+/// One entry of an error response.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SaidEntry {
-    /// The code, for instance `MANIFEST_UNKNOWN`; empty if there was none.
+    /// The code, for instance `MANIFEST_UNKNOWN`; empty if absent.
     pub code: String,
     /// The message, escaped.
     pub message: String,
@@ -296,13 +296,13 @@ pub struct SaidEntry {
 }
 
 impl Said {
-    /// Whether one of the errors has this code.
+    /// Whether an entry has this code.
     pub fn has(&self, code: &str) -> bool {
         self.entries.iter().any(|entry| entry.code == code)
     }
 }
 
-/// In brackets, after a space: it follows what windlass has to say. Nothing if there is nothing.
+/// In brackets after a space, to follow the text of windlass. Empty if there are no entries.
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let says = |entry: &&SaidEntry| !entry.code.is_empty() || !entry.message.is_empty();
@@ -325,13 +325,13 @@ impl fmt::Display for Said {
     }
 }
 
-/// What is not there.
+/// Something that does not exist.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct NotFound {
     /// What was looked for.
     pub what: String,
-    /// The answer that said so, if a registry did.
+    /// The registry's error codes and messages, if a registry said so.
     pub said: Said,
     /// What the user can do about it.
     pub hint: Option<String>,
@@ -343,17 +343,17 @@ impl fmt::Display for NotFound {
     }
 }
 
-/// How authentication failed.
+/// Why authentication failed.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AuthError {
-    /// Which request, of the registry or of its token service.
+    /// The request, to the registry or to its token service.
     pub request: RequestLine,
-    /// The status of the answer.
+    /// The response's status.
     pub status: u16,
-    /// What was presented: `no credentials`, `the credentials of \`user\``, `a fresh token`.
+    /// What the request carried: `no credentials`, `the credentials of \`user\``, `a fresh token`.
     pub presented: String,
-    /// The server's own words.
+    /// The server's error codes and messages.
     pub said: Said,
     /// What the user can do about it, with the exact setting.
     pub hint: Option<String>,
@@ -381,7 +381,8 @@ mod tests {
         RequestLine("GET https://r.example/v2/".into())
     }
 
-    /// The error of each sort of connection failure. A new sort does not compile until it is here.
+    /// The error of each kind of connection failure. A new kind does not compile until it is listed
+    /// here.
     fn transport(kind: TransportErrorKind) -> (Error, ErrorKind) {
         let expected = match kind {
             TransportErrorKind::ProxyAuth => ErrorKind::Auth,
@@ -399,7 +400,7 @@ mod tests {
         (Error::Transport { request, error }, expected)
     }
 
-    /// The error of each sort of store failure, the same way.
+    /// The error of each kind of store failure, likewise.
     fn store(kind: StoreErrorKind) -> (Error, ErrorKind) {
         let expected = match kind {
             StoreErrorKind::NoSuchName => ErrorKind::NotFound,
@@ -416,7 +417,7 @@ mod tests {
         (Error::Store(StoreError::new(kind, "x")), expected)
     }
 
-    /// One error of each variant but those two.
+    /// One error of each other variant.
     fn others() -> [(Error, ErrorKind); 10] {
         let (request, said, hint) = (line(), Said::default(), None::<String>);
         let refusal = Refusal {
@@ -470,7 +471,7 @@ mod tests {
         ]
     }
 
-    /// What exit codes follow from: a total function.
+    /// Exit codes follow from this total function.
     #[test]
     fn every_variant_has_its_kind() {
         let transports = [
@@ -523,7 +524,7 @@ mod tests {
         assert!(seen.into_iter().eq(0..=11));
     }
 
-    /// What the server said stands apart from what windlass says.
+    /// The server's message is separate from the text of windlass.
     #[test]
     fn a_servers_words_stand_in_brackets() {
         let said = |entries: &[(&str, &str)]| {

@@ -1,4 +1,4 @@
-//! What a session tells while it works.
+//! The events that a session reports.
 
 use alloc::string::String;
 use core::fmt;
@@ -9,68 +9,69 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::task::{Failure, Report};
 
-/// Something that happened in a task. Everything here may be shown to people: no secret can be in
-/// it, and text from servers is escaped.
+/// A progress event of a task. Safe to print: it contains no secret, and text from servers is
+/// escaped.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The reference was resolved to this root.
+    /// The reference was resolved to this manifest or index.
     Resolved(Descriptor),
-    /// A blob begins to move. Byte progress of `transfer` counts from `from`.
+    /// The transfer of a blob begins. The byte progress of `transfer` starts at `from`.
     Started {
-        /// The transfer, as the driver's byte counters know it.
+        /// The transfer, the key of the driver's byte counters.
         transfer: TransferId,
         /// The blob.
         digest: Digest,
         /// Its size in bytes.
         size: u64,
-        /// Bytes that are there from an earlier try or an earlier run.
+        /// Bytes present from an earlier attempt or run.
         from: u64,
     },
-    /// A blob or manifest did not have to move.
+    /// A blob or manifest did not need to be transferred.
     Skipped {
         /// The content.
         digest: Digest,
         /// Its size in bytes.
         size: u64,
-        /// Why.
+        /// The reason.
         why: Why,
     },
-    /// Something failed in a way that may pass; it is tried again.
+    /// A transient failure; the request will be retried.
     Retrying {
-        /// Which try failed, from 1.
+        /// The attempt that failed, from 1.
         attempt: u32,
-        /// How long until the next one.
+        /// The wait before the next attempt.
         after: Duration,
-        /// What happened, in which request.
+        /// The request, and how it failed.
         why: String,
     },
-    /// A blob or manifest arrived where it was to go, verified and durable.
+    /// A blob or manifest was transferred, verified and made durable.
     Stored {
         /// The content.
         digest: Digest,
         /// Its size in bytes.
         size: u64,
     },
-    /// Something people should know: a server's `Warning`, or a decision that may surprise.
+    /// A server's `Warning`, or a decision that may surprise.
     Warning(String),
-    /// The task's last event.
+    /// The last event of every task.
     Finished(Result<Report, Failure>),
 }
 
-/// Why something did not have to move.
+/// Why content was not transferred.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Why {
-    /// It was there already.
+    /// It exists at the destination.
     Present,
     /// The registry mounted it from another repository.
     Mounted,
-    /// It came embedded in its descriptor.
+    /// It is embedded in its descriptor.
     Embedded,
-    /// It is a foreign layer: not to be distributed, or to be had elsewhere.
+    /// It is a foreign layer, see
+    /// [`Task::including_nondistributable`](crate::Task::including_nondistributable).
     Nondistributable,
-    /// Another task moves it.
+    /// Another task transfers it.
     Elsewhere,
 }
 

@@ -1,37 +1,37 @@
-//! When something is tried again, and when no more.
+//! When to retry, and when to give up.
 //!
-//! Responsible for counting tries and for waits. Must not know why something failed beyond what
-//! `classify` sorted as "may pass".
+//! Responsible for counting attempts and for back-off. Must not know why an attempt failed:
+//! `classify` decides what is transient.
 
 use core::time::Duration;
 
 use crate::config::Retry;
 use crate::rng::Rng;
 
-/// Progress after which a transfer has all its tries back. A link that cuts every 200 KB must still
-/// finish; every reset eats part of a finite blob, so it ends.
+/// Progress that resets a transfer's attempts. A link that breaks every 200 KB must still finish,
+/// and a finite blob can make progress only finitely often.
 const PROGRESS: u64 = 64 * 1024;
 
-/// The tries of one operation.
+/// The attempts of one operation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tries {
-    /// Failed in a row without progress.
+    /// Consecutive failures without progress.
     failed: u32,
-    /// The furthest a transfer ever got, so that starting over does not count as progress.
+    /// The furthest position so far, so that starting over does not count as progress.
     furthest: u64,
 }
 
 /// What to do after a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Decision {
-    /// Try again after this wait; `attempt` tries have failed.
+    /// Retry after this wait; `attempt` attempts have failed.
     Again { attempt: u32, after: Duration },
-    /// Give up after so many tries.
+    /// Give up after this many attempts.
     Enough { attempts: u32 },
 }
 
 impl Tries {
-    /// Notes how far the transfer is. Whether that is progress.
+    /// Records a transfer's position. Returns whether that is progress.
     pub(crate) const fn reached(&mut self, position: u64) -> bool {
         let progress = position >= self.furthest + PROGRESS;
         if progress {
@@ -60,7 +60,8 @@ impl Tries {
             .base
             .saturating_mul(1_u32.checked_shl(self.failed - 1).unwrap_or(u32::MAX));
         let backoff = doubled.min(policy.cap);
-        // Between half and all of it, so that clients that failed together do not return together.
+        // A random wait from half the back-off to all of it, so that clients that failed together
+        // do not return together.
         let half = u64::try_from(backoff.as_micros() / 2).unwrap_or(u64::MAX);
         let jittered = Duration::from_micros(half + rng.below(half + 1));
         let after = asked.map_or(jittered, |asked| asked.max(jittered));
@@ -99,7 +100,7 @@ mod tests {
         assert_eq!(attempts(&mut tries), 103, "starting over is no progress");
     }
 
-    /// HTTP-17: both forms are honoured up to the cap; above it the task ends.
+    /// HTTP-17: both forms are obeyed up to the cap; above it the task ends.
     #[test]
     fn retry_after_is_honoured_up_to_the_cap() {
         let mut rng = Rng::new(1);

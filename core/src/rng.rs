@@ -1,7 +1,7 @@
-//! The session's only randomness: jitter, from a seed the caller gives.
+//! The session's only randomness: jitter, from the caller's seed.
 //!
 //! SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): eight
-//! bytes of state, no bad seeds. Nothing that must be unpredictable may come from here.
+//! bytes of state, no bad seeds. Not for anything that must be unpredictable.
 
 /// A small deterministic generator.
 #[derive(Clone, Debug)]

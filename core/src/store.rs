@@ -1,7 +1,7 @@
-//! What the session asks of a store, and what a store answers.
+//! The operations of a store, and their answers.
 //!
-//! Responsible for the vocabulary. Must not know files: the store crate runs a [`StoreCall`]
-//! against any implementation and hands back its [`Done`].
+//! Responsible for the vocabulary. Must not know files: the driver runs a [`StoreCall`] against any
+//! implementation and returns its [`Done`].
 
 use alloc::format;
 use alloc::string::String;
@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::hashing::Hashing;
 use crate::shown::urls;
 
-/// Names a store among those the driver knows. Given out by the driver, opaque to the core.
+/// A store, as the driver numbers it. Opaque to the core.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct StoreId(pub u64);
 
@@ -25,7 +25,7 @@ impl fmt::Display for StoreId {
     }
 }
 
-/// One step in a store, to be run by any worker.
+/// One operation on a store, to be run by any worker.
 #[derive(Debug)]
 #[must_use = "a store call that is dropped leaves its task waiting for ever"]
 pub struct StoreCall {
@@ -49,13 +49,13 @@ impl StoreCall {
         self.store
     }
 
-    /// What is to be done.
+    /// The operation.
     pub const fn op(&self) -> &StoreOp {
         &self.op
     }
 
-    /// Hands the call back with what came of it. The answer must fit the operation, see
-    /// [`StoreOp`]; one that does not counts as a failure of the store.
+    /// Ends the call. The answer must fit the operation (see [`StoreOp`]); any other counts as a
+    /// failure of the store.
     #[must_use = "the session waits for it"]
     pub fn finish(self, answer: Result<StoreAnswer, StoreError>) -> Done {
         let answer = answer.and_then(|answer| {
@@ -73,51 +73,51 @@ impl StoreCall {
     }
 }
 
-/// A step in a store. Each variant says which [`StoreAnswer`] it takes.
+/// An operation on a store. Each variant names its possible [`StoreAnswer`]s.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum StoreOp {
-    /// Take the exclusive right to write this blob, unless it is complete or somebody else has it.
-    /// Answers `Complete`, `Partial` (0 bytes if there was none) or `Busy`. After `Partial` the
-    /// driver keeps the open partial until `Commit` or `Release` names it.
+    /// Acquire the exclusive right to write a blob. Answers `Complete`, `Partial` (0 bytes for a
+    /// new one), or `Busy` if it has another owner. After `Partial` the driver keeps the partial
+    /// open until `Commit` or `Release`.
     Begin {
         /// The blob's digest.
         digest: Digest,
         /// Its size in bytes, from the descriptor. A stored blob of another size counts as absent.
         size: u64,
-        /// Write it apart from whoever is busy with it: that one has stood still for too long.
+        /// Write to a private partial because the current owner has stalled.
         private: bool,
     },
-    /// Read a small document. Answers `Loaded` or `Absent`; larger than `limit` is an error.
+    /// Read a small document. Answers `Loaded` or `Absent`; one larger than `limit` is an error.
     Load {
         /// The document's digest.
         digest: Digest,
         /// The most bytes to read.
         limit: u64,
     },
-    /// Write a small document under its final name, atomically. Answers `Written`.
+    /// Write a small document atomically under its final name. Answers `Written`.
     Put {
-        /// The document's digest, already verified by the core.
+        /// The document's digest, which the core has verified.
         digest: Digest,
         /// The document.
         bytes: Arc<[u8]>,
     },
     /// Hash the first `upto` bytes of the open partial. Answers `Hashed`.
     Hash {
-        /// The blob's digest; says with which algorithm to hash.
+        /// The blob's digest, which also names the hash algorithm.
         digest: Digest,
-        /// How many bytes.
+        /// How many bytes to hash.
         upto: u64,
     },
-    /// Give the open partial its final name. Its bytes are durable on return, its name at the latest
-    /// when a later `Tag` is. Answers `Written`.
+    /// Give the open partial its final name. On return its bytes are durable; its name is durable
+    /// at the latest after a later `Tag`. Answers `Written`.
     Commit {
         /// The blob's digest, which the core has verified.
         digest: Digest,
-        /// The size the partial must have.
+        /// The size that the partial must have.
         size: u64,
     },
-    /// Throw the open partial's bytes away and keep it open, empty. Answers `Written`.
+    /// Empty the open partial and keep it open. Answers `Written`.
     Discard {
         /// The blob's digest.
         digest: Digest,
@@ -127,39 +127,39 @@ pub enum StoreOp {
         /// The blob's digest.
         digest: Digest,
     },
-    /// Copy a blob out of another store into the open partial, from where it ends, hashing.
-    /// Answers `Hashed` with the hash over the whole blob, or `Absent` if the other store lacks it.
+    /// Copy a blob from another store to the end of the open partial, and hash it. Answers `Hashed`
+    /// with the hash over the whole blob, or `Absent` if the other store lacks it.
     Import {
-        /// The store that has the blob.
+        /// The store to copy from.
         from: StoreId,
         /// The blob's digest.
         digest: Digest,
         /// Its size in bytes.
         size: u64,
     },
-    /// Remove a blob (only ever asked of a spool). Answers `Written`.
+    /// Remove a blob (from a spool only). Answers `Written`.
     Remove {
         /// The blob's digest.
         digest: Digest,
     },
-    /// Find the entry of that name; the only entry if no name is given. Answers `Found`, `Several` if
-    /// there is one for each of several platforms, or an error of kind `NoSuchName` or `Ambiguous` that
-    /// lists what there is.
+    /// Find the entry of this name, or the only entry if `name` is `None`. Answers `Found`, or
+    /// `Several` if the name has an entry for each of several platforms. Errors of kind
+    /// `NoSuchName` and `Ambiguous` list the entries.
     Find {
-        /// The entry's name: a tag, or whatever the layout's `ref.name` says; or a digest.
+        /// The entry's name (a tag, or any `ref.name` of the layout), or a digest.
         name: Option<String>,
     },
-    /// Name an entry, replacing what had that name. Answers `Written`.
+    /// Set the entry of this name, replacing any other. Answers `Written`.
     Tag {
-        /// The entry's name; without one the entry is added unnamed, if it is not there already.
+        /// The entry's name; without one the entry is added unnamed unless it exists.
         name: Option<String>,
-        /// What the name stands for.
+        /// The entry.
         descriptor: Descriptor,
     },
 }
 
 impl StoreOp {
-    /// The blob this is about, if it is about one.
+    /// The blob that the operation is about, if any.
     pub const fn digest(&self) -> Option<&Digest> {
         match self {
             Self::Begin { digest, .. }
@@ -175,7 +175,7 @@ impl StoreOp {
         }
     }
 
-    /// Whether this is an answer to it.
+    /// Whether `answer` is one of the operation's answers.
     pub(crate) const fn takes(&self, answer: &StoreAnswer) -> bool {
         use StoreAnswer::{
             Absent, Busy, Complete, Found, Hashed, Loaded, Partial, Several, Written,
@@ -195,7 +195,7 @@ impl StoreOp {
         }
     }
 
-    /// The operation's name, for people.
+    /// The operation's name, for messages.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Begin { .. } => "begin",
@@ -213,29 +213,29 @@ impl StoreOp {
     }
 }
 
-/// What a store answered.
+/// A store's answer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum StoreAnswer {
     /// The blob is not there.
     Absent,
-    /// The blob is there under its final name, with the size asked for.
+    /// The blob exists under its final name, with the size asked for.
     Complete,
-    /// The blob's partial is open and holds this many bytes.
+    /// The blob's partial is open and holds its first bytes.
     Partial {
         /// Bytes from the start of the blob.
         len: u64,
     },
-    /// Somebody else is writing the blob; it has grown to `len` bytes.
+    /// Another owner is writing the blob.
     Busy {
-        /// Bytes written so far by the other one.
+        /// Bytes that it has written so far.
         len: u64,
     },
     /// The document.
     Loaded(Vec<u8>),
     /// The hash.
     Hashed(Hashing),
-    /// Done and durable.
+    /// The change is done and durable.
     Written,
     /// The entry.
     Found(Descriptor),
@@ -244,7 +244,7 @@ pub enum StoreAnswer {
 }
 
 impl StoreAnswer {
-    /// The answer's name, for people.
+    /// The answer's name, for messages.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Absent => "absent",
@@ -260,7 +260,7 @@ impl StoreAnswer {
     }
 }
 
-/// Why a store could not do something.
+/// A failure of a store.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{detail}")]
 pub struct StoreError {
@@ -269,8 +269,8 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// An error of this kind; `detail` says what was tried on which path and what the system said. The
-    /// queries of URLs in it are taken out.
+    /// An error of this kind. `detail` says what was tried on which path and what the system
+    /// answered; the queries of URLs in it are redacted.
     pub fn new(kind: StoreErrorKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
@@ -278,41 +278,41 @@ impl StoreError {
         }
     }
 
-    /// What sort of failure it is.
+    /// The kind of failure.
     pub const fn kind(&self) -> StoreErrorKind {
         self.kind
     }
 
-    /// What was tried, on which path, and what the system said.
+    /// What was tried, on which path, and what the system answered.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 }
 
-/// The sorts of store failures.
+/// The kinds of store failures.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// No entry of that name.
+    /// No entry has this name.
     NoSuchName,
-    /// Several entries and no name, or several of one name.
+    /// Several entries match.
     Ambiguous,
-    /// A blob that is needed is not there.
+    /// A required blob is missing.
     Absent,
-    /// The bytes are not what their name says.
+    /// The content does not match its digest.
     Damaged,
-    /// No space left, or over quota.
+    /// No space left, or quota exceeded.
     Full,
-    /// Not allowed.
+    /// Permission denied.
     Denied,
-    /// It is not an image layout, or of an unknown version.
+    /// Not an image layout, or one of an unknown version.
     NotALayout,
     /// A document larger than its limit.
     TooLarge,
     /// Another process has held a lock for too long.
     Locked,
-    /// No file descriptor was left, so nothing was done.
+    /// No file descriptor was left; nothing was changed.
     Descriptors,
-    /// Any other failure of the system.
+    /// Any other I/O failure.
     Io,
 }

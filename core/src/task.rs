@@ -1,4 +1,4 @@
-//! What a caller can ask of a session, and what comes of it.
+//! Tasks, and their results.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -14,7 +14,7 @@ use crate::time::Time;
 
 pub use crate::ids::TaskId;
 
-/// Something to be done, and by when.
+/// A task and its deadline.
 #[derive(Clone, Debug)]
 pub struct Task {
     pub(crate) kind: TaskKind,
@@ -22,12 +22,12 @@ pub struct Task {
     pub(crate) foreign: Foreign,
 }
 
-/// What becomes of foreign layers.
+/// How a task handles foreign layers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Foreign {
-    /// They are left out, and told in the report.
+    /// They are left out and listed in the report.
     LeftOut,
-    /// They move like all others, and may be fetched from their `urls`.
+    /// They are transferred like other layers, and may be fetched from their `urls`.
     Included,
 }
 
@@ -38,7 +38,7 @@ pub(crate) enum TaskKind {
 }
 
 impl Task {
-    /// Find out which digest a reference stands for.
+    /// Resolve a reference to a digest.
     pub const fn resolve(reference: Reference) -> Self {
         Self {
             kind: TaskKind::Resolve(reference),
@@ -47,7 +47,7 @@ impl Task {
         }
     }
 
-    /// Bring an image from a registry into a store, under this name there.
+    /// Pull an image from a registry into a store, where it is tagged `name`.
     pub const fn pull(
         source: Reference,
         store: StoreId,
@@ -63,7 +63,7 @@ impl Task {
         })
     }
 
-    /// Bring the image of this name from a store into a registry.
+    /// Push the image tagged `name` from a store to a registry.
     pub const fn push(
         store: StoreId,
         name: Option<String>,
@@ -79,7 +79,7 @@ impl Task {
         })
     }
 
-    /// Bring an image from one place to another.
+    /// Copy an image.
     pub const fn copy(copy: Copy) -> Self {
         Self {
             kind: TaskKind::Copy(copy),
@@ -88,21 +88,21 @@ impl Task {
         }
     }
 
-    /// Move foreign layers too: those that are not to be distributed by their media type, and those
-    /// whose descriptor has `urls`. By default a task leaves them out, and its report says which.
+    /// Include foreign layers: those with a nondistributable media type, and those whose descriptor
+    /// has `urls`. By default a task leaves them out and lists them in its report.
     ///
-    /// A layer that comes from a registry is asked of that registry first. If it fails there, the
-    /// descriptor's first [`URLS`] `urls` are tried in order: http and https only,
-    /// without credentials, and verified like every blob. A URL on a literal loopback, private or
-    /// link-local address, or on `localhost`, is refused with [`Error::Policy`], unless the registry's
-    /// own host is a literal address of the same sort of network.
+    /// A layer is fetched from the source registry first. If that fails, the descriptor's first
+    /// [`URLS`] `urls` are tried in order: http and https only, without credentials, and verified
+    /// like every blob. A URL on a literal loopback, private or link-local address, or on
+    /// `localhost`, is refused with [`Error::Policy`], unless the registry's own host is a literal
+    /// address in the same kind of network.
     #[must_use]
     pub const fn including_nondistributable(mut self) -> Self {
         self.foreign = Foreign::Included;
         self
     }
 
-    /// Fail the task if it is not finished by then.
+    /// Fail the task if it has not finished by `deadline`.
     #[must_use]
     pub const fn by(mut self, deadline: Time) -> Self {
         self.deadline = Some(deadline);
@@ -110,23 +110,23 @@ impl Task {
     }
 }
 
-/// A copy from one place to another; pull and push are the two everyday cases of it.
+/// A copy between two places. A pull or a push is a copy with a store at one end.
 #[derive(Clone, Debug)]
 pub struct Copy {
-    /// Where the image is.
+    /// The source.
     pub source: Place,
-    /// Where it goes.
+    /// The destination.
     pub destination: Place,
-    /// Which platforms of an index.
+    /// The platforms to copy from an index.
     pub platforms: Platforms,
-    /// A store for blobs on their way from one registry to another, needed for such copies only
-    /// (between repositories of one registry only if a mount is refused).
+    /// A temporary store for blobs between two registries. Needed for such copies, and within one
+    /// registry if it refuses a mount.
     pub spool: Option<StoreId>,
-    /// A repository of the destination's registry that is likely to hold the image's blobs.
+    /// A repository of the destination's registry to mount blobs from.
     pub from: Option<Repository>,
 }
 
-/// Where an image is or goes.
+/// A source or destination of an image.
 #[derive(Clone, Debug)]
 pub enum Place {
     /// A registry.
@@ -140,12 +140,12 @@ pub enum Place {
     },
 }
 
-/// Which platforms of an index are wanted.
+/// Which platforms of an index to copy.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Platforms {
-    /// The index as it is, with everything below it.
+    /// All of them: the unchanged index with everything below it.
     All,
-    /// The one image that suits this platform best.
+    /// The image that suits this platform best.
     One(Platform),
 }
 
@@ -156,70 +156,69 @@ pub const URLS: usize = 5;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
-    /// What the reference or name stands for now: the root of what was moved.
+    /// The manifest or index that the reference or name resolved to.
     pub root: Descriptor,
-    /// Blobs moved over the network.
+    /// The number of blobs transferred over the network.
     pub moved: u64,
-    /// Their bytes, counting only bytes that were really sent or received.
+    /// The bytes of blobs that were really sent or received.
     pub bytes: u64,
-    /// Blobs mounted from another repository.
+    /// The number of blobs mounted from another repository.
     pub mounted: u64,
-    /// Blobs that were there already.
+    /// The number of blobs that existed at the destination.
     pub present: u64,
-    /// Foreign layers that were left out, see [`Task::including_nondistributable`].
+    /// The number of foreign layers left out, see [`Task::including_nondistributable`].
     pub left_out: u64,
     /// The first [`LISTED`](Self::LISTED) of them: media type, digest and size.
     pub left_out_layers: Vec<Descriptor>,
-    /// Manifests that are where they were to go, but could not be added to the list of what refers to
-    /// their subjects at a registry that has no referrers API: the first [`LISTED`](Self::LISTED).
+    /// Manifests that were put but could not be added to the referrers list of their subject, at a
+    /// registry without the referrers API: the first [`LISTED`](Self::LISTED).
     pub unlisted: Vec<Unlisted>,
 }
 
-/// A manifest that is about another one, and that is not found by those who look for what refers to that
-/// one.
+/// A manifest that is missing in its subject's referrers list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Unlisted {
     /// The manifest.
     pub digest: Digest,
-    /// What it is about.
+    /// Its subject.
     pub subject: Digest,
-    /// What sort of error stood in the way.
+    /// The kind of the error.
     pub kind: ErrorKind,
     /// The error.
     pub why: String,
 }
 
 impl Report {
-    /// How many there are at the most in each of its lists.
+    /// The longest that each of the report's lists can be.
     pub const LISTED: usize = 100;
 }
 
-/// Why a task did not succeed: at least one error, the most telling first.
+/// Why a task failed: at least one error, the most informative first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     pub(crate) errors: Vec<Error>,
 }
 
 impl Failure {
-    /// A failure for these reasons. The most telling one comes first: content that did not match,
-    /// then authentication, not found, refused, temporary.
+    /// A failure with these errors, sorted: content mismatch, authentication, not found, refused,
+    /// temporary.
     ///
     /// # Panics
     ///
-    /// If there is no error.
+    /// If `errors` is empty.
     pub fn new(mut errors: Vec<Error>) -> Self {
         assert!(!errors.is_empty(), "a failure has a reason");
         errors.sort_by_key(|error| error.kind().rank());
         Self { errors }
     }
 
-    /// The most telling error.
+    /// The most informative error.
     pub fn first(&self) -> &Error {
         &self.errors[0]
     }
 
-    /// All of them.
+    /// All errors.
     pub fn errors(&self) -> &[Error] {
         &self.errors
     }

@@ -1,7 +1,7 @@
-//! Time as the core sees it: microseconds since the session began, always handed in.
+//! Time in the core: microseconds since the session began, always passed in.
 //!
-//! Responsible for arithmetic on instants. Must not know any clock: a value of this type can be
-//! built in a test, printed, compared and saved.
+//! Responsible for arithmetic on instants. Must not know any clock: a test can build, print,
+//! compare and save instants.
 
 use core::fmt;
 use core::time::Duration;
@@ -24,7 +24,7 @@ impl Time {
         self.0
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// The duration since `earlier`; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
@@ -33,7 +33,7 @@ impl Time {
 impl core::ops::Add<Duration> for Time {
     type Output = Self;
 
-    /// Saturates: an absurd wait ends at the end of time, it does not wrap into the past.
+    /// Saturates instead of wrapping into the past.
     fn add(self, duration: Duration) -> Self {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(micros))
