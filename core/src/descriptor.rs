@@ -1,8 +1,8 @@
-//! Descriptors: how one document points to another.
+//! Descriptors: pointers from one document to another.
 //!
-//! Responsible for reading them out of JSON so that a value of this type is valid (`MT-05`): the
-//! digest follows its grammar, the size is an integer from 0 to 2^63-1. Members that are optional
-//! and have a type that they should not have count as absent.
+//! Responsible for parsing them so that every value is valid (`MT-05`): the digest follows its
+//! grammar, the size is an integer from 0 to 2^63-1. Optional members of a wrong type count as
+//! absent.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -21,7 +21,7 @@ use crate::platform::Platform;
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Descriptor {
-    /// What the content is.
+    /// The content's media type.
     pub media_type: String,
     /// Its digest.
     #[serde(with = "text")]
@@ -29,7 +29,7 @@ pub struct Descriptor {
     /// Its size in bytes.
     #[serde(deserialize_with = "size")]
     pub size: u64,
-    /// Other places where the content may be had. Asked only for a task that includes foreign layers
+    /// Other places that have the content. Used only if a task includes foreign layers
     /// ([`Task::including_nondistributable`](crate::Task::including_nondistributable), PULLB-07).
     #[serde(
         default,
@@ -37,25 +37,24 @@ pub struct Descriptor {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub urls: Vec<String>,
-    /// The annotations that are text.
+    /// The annotations that are strings.
     #[serde(
         default,
         deserialize_with = "annotations",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub annotations: BTreeMap<String, String>,
-    /// The content itself, if it is embedded. Not yet verified.
+    /// The content, if embedded. Not verified.
     #[serde(default, with = "embedded", skip_serializing_if = "Option::is_none")]
     pub data: Option<Vec<u8>>,
-    /// The type of artifact, if the content is one.
+    /// The artifact type.
     #[serde(
         default,
         deserialize_with = "carried",
         skip_serializing_if = "Option::is_none"
     )]
     pub artifact_type: Option<String>,
-    /// For which platform the content is, in an index. One that cannot be read is
-    /// `unknown/unknown`, which is chosen for no platform.
+    /// The platform, in an index. An invalid one is `unknown/unknown`, which matches no platform.
     #[serde(
         default,
         deserialize_with = "platform",
@@ -79,7 +78,8 @@ impl Descriptor {
         }
     }
 
-    /// Whether this is a layer that is not to be uploaded (`nondistributable`, Docker's `foreign`).
+    /// Whether the media type is that of a layer not to be uploaded (`nondistributable`, Docker's
+    /// `foreign`).
     pub fn is_nondistributable(&self) -> bool {
         self.media_type
             .starts_with("application/vnd.oci.image.layer.nondistributable.")
@@ -88,8 +88,8 @@ impl Descriptor {
                 .starts_with("application/vnd.docker.image.rootfs.foreign.")
     }
 
-    /// Whether this is a foreign layer: one that is not to be uploaded, or that says where else it can
-    /// be had. Registries often do not hold such layers.
+    /// Whether this is a foreign layer: nondistributable, or with `urls`. Registries often do not
+    /// hold such layers.
     pub fn is_foreign(&self) -> bool {
         self.is_nondistributable() || !self.urls.is_empty()
     }
@@ -104,7 +104,7 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// A member that decides nothing: what it cannot be counts as absent.
+/// An optional member: a wrong type counts as absent.
 pub(crate) fn carried<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -114,7 +114,7 @@ where
     Ok(T::deserialize(value).unwrap_or_default())
 }
 
-/// The annotations whose value is text.
+/// The annotations that are strings.
 pub(crate) fn annotations<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
@@ -195,7 +195,7 @@ mod embedded {
         d: D,
     ) -> Result<Option<Vec<u8>>, D::Error> {
         let text: Option<String> = carried(d)?;
-        // What does not decode is treated as not there: the content can still be fetched.
+        // What does not decode counts as absent: the content can still be fetched.
         Ok(text.and_then(|text| STANDARD.decode(text).ok()))
     }
 }

@@ -1,8 +1,8 @@
-//! Digests: the names of content.
+//! Digests.
 //!
 //! Responsible for their grammar (image-spec `descriptor.md#digests`) and for which algorithms can
-//! be verified. An unknown algorithm is carried but never trusted (`REF-05`). A value of type
-//! [`Digest`] can be put into a URL path or a file name as it is (`SEC-04`).
+//! be verified. A digest of an unknown algorithm is passed on but never trusted (`REF-05`). A
+//! [`Digest`] is safe in a URL path and in a file name (`SEC-04`).
 
 use alloc::string::ToString;
 use alloc::sync::Arc;
@@ -44,7 +44,8 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// A digest that follows the grammar; if its algorithm is registered, also that algorithm's form.
+/// A digest that follows the grammar and, if its algorithm is registered, has that algorithm's
+/// length.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Digest {
     text: Arc<str>,
@@ -52,7 +53,7 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// The longest digest accepted, in bytes. `sha512` needs 135; 255 is what file systems take as a name.
+    /// The longest digest accepted, in bytes. `sha512` needs 135; file systems allow names of 255.
     pub const MAX_LEN: usize = 255;
 
     /// The digest of `content`.
@@ -162,13 +163,13 @@ impl fmt::Debug for Digest {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DigestError {
-    /// It does not follow `algorithm:encoded`, or has a character that is not allowed there.
+    /// It is not `algorithm:encoded`, or has an invalid character.
     #[error("not a digest: expected `algorithm:encoded`, for sha256 with 64 lower-case hex digits")]
     Format,
-    /// The algorithm is known and its encoded part always has another length.
+    /// The algorithm is known, and its encoded part has another length.
     #[error("wrong digest length for {algorithm}")]
     Length {
-        /// The algorithm named.
+        /// The algorithm.
         algorithm: Algorithm,
     },
 }

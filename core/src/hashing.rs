@@ -1,7 +1,7 @@
-//! A hash that is under way, as a value that can be handed from one call to the next.
+//! A running hash, as a value that passes from one call to the next.
 //!
-//! Responsible for hashing and for counting what was hashed. A cut transfer returns its `Hashing`
-//! and the next one goes on from it, so nothing is hashed twice within a process.
+//! Responsible for hashing and counting. An interrupted transfer returns its `Hashing` and the next
+//! one continues it, so nothing is hashed twice within a process.
 
 use core::fmt;
 
@@ -20,12 +20,12 @@ pub struct Hashing {
 enum State {
     Sha256(Sha256),
     Sha512(Sha512),
-    /// What somebody else hashed: all that a tape has of it.
+    /// The result of another process's hash: all that a tape has of it.
     Told(Digest),
 }
 
 impl Hashing {
-    /// A hash over nothing yet.
+    /// An empty hash.
     pub fn new(algorithm: Algorithm) -> Self {
         let state = match algorithm {
             Algorithm::Sha256 => State::Sha256(Sha256::new()),
@@ -34,7 +34,7 @@ impl Hashing {
         Self { state, len: 0 }
     }
 
-    /// Goes on with `bytes`.
+    /// Hashes `bytes`.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.state {
             State::Sha256(state) => state.update(bytes),
@@ -63,15 +63,14 @@ impl Hashing {
         }
     }
 
-    /// A hash of which only the result is known; `None` if it is of an unknown algorithm. For
-    /// sessions that are replayed: it cannot go on.
+    /// A hash of which only the result is known, for replays; it cannot continue. `None` if the
+    /// algorithm is unknown.
     pub(crate) fn told(len: u64, digest: Digest) -> Option<Self> {
         digest.algorithm()?;
         let state = State::Told(digest);
         Some(Self { state, len })
     }
 
-    /// With which algorithm it hashes.
     pub(crate) fn algorithm(&self) -> Algorithm {
         match &self.state {
             State::Sha256(_) => Algorithm::Sha256,

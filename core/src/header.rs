@@ -1,8 +1,8 @@
-//! Header values: what servers say outside of bodies.
+//! Values of response headers.
 //!
-//! Responsible for reading them strictly enough to be safe and leniently enough for the field
-//! (`protocol.md` 4.1, 7, 11, 14). Must not know what anything means for an operation: no retry, no
-//! authentication, no paging is decided here.
+//! Responsible for parsing them strictly enough to be safe and leniently enough for real registries
+//! (`protocol.md` 4.1, 7, 11, 14). Must not know what a value means for an operation: nothing here
+//! decides on retries, authentication or paging.
 
 mod challenge;
 mod date;
@@ -23,9 +23,9 @@ pub use link::{LinkError, next_link};
 pub use range::{ContentRange, range_header, unsatisfied_total};
 pub use warning::warnings;
 
-/// The headers of an answer that have a meaning in this protocol. All others are dropped when an
-/// answer comes, so that none can be read that is not in this list; and what is in it stands on
-/// tapes, scrubbed. Some are for operations that do not exist yet.
+/// The response headers that have a meaning in this protocol. All others are dropped when a
+/// response arrives, so this is also the list of headers on tapes, redacted. Some are for
+/// operations that do not exist yet.
 pub(crate) static READ: [HeaderName; 17] = [
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
@@ -46,12 +46,12 @@ pub(crate) static READ: [HeaderName; 17] = [
     HeaderName::from_static("oci-filters-applied"),
 ];
 
-/// Whether a header of an answer is read at all. All others are dropped.
+/// Whether a response header is kept.
 pub fn is_read(name: &HeaderName) -> bool {
     READ.contains(name)
 }
 
-/// The headers that are read, in the order of [`READ`].
+/// The headers that are kept, in the order of [`READ`].
 pub(crate) fn read(headers: &HeaderMap) -> HeaderMap {
     let mut read = HeaderMap::new();
     for name in &READ {
@@ -62,8 +62,8 @@ pub(crate) fn read(headers: &HeaderMap) -> HeaderMap {
     read
 }
 
-/// The `Content-Type`, if it is a media type: `type/subtype`, with or without parameters. Anything else
-/// in that header says nothing, and is not shown.
+/// The `Content-Type`, if it is a media type: `type/subtype`, with or without parameters. Anything
+/// else is ignored and not shown.
 pub(crate) fn content_type(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?.trim();
     let essence = value.split(';').next()?.trim_end();
@@ -72,11 +72,10 @@ pub(crate) fn content_type(headers: &HeaderMap) -> Option<&str> {
     (is_name(kind) && is_name(subtype)).then_some(value)
 }
 
-/// What an error says of the `Content-Encoding` of content that is not what it should be; empty if
-/// there is none.
+/// A note about `Content-Encoding` for an error about wrong content; empty if there is none.
 ///
-/// No encoding is asked for, so bodies are taken as they come (HTTP-16): most encodings are left over
-/// from an upload to a storage service and say nothing about the body.
+/// No encoding is requested, so bodies are taken as they are (HTTP-16): most such headers are left
+/// over from an upload to a storage service and do not describe the body.
 pub(crate) fn encoding(headers: &HeaderMap) -> String {
     let said = headers.get(header::CONTENT_ENCODING);
     let said = said.map(|said| lossy(said.as_bytes())).unwrap_or_default();
@@ -109,7 +108,7 @@ const fn is_token(byte: u8) -> bool {
         )
 }
 
-/// A position in a header line. Every method goes forward or stays; none can panic.
+/// A position in a header line. Every method moves forward or stays; none panics.
 #[derive(Clone, Copy)]
 struct Cursor<'a> {
     line: &'a [u8],
@@ -121,7 +120,7 @@ impl<'a> Cursor<'a> {
         Self { line, at: 0 }
     }
 
-    /// Takes bytes as long as they are `wanted`.
+    /// Takes bytes while they are `wanted`.
     fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a [u8] {
         let rest = self.rest();
         let len = rest.iter().take_while(|byte| wanted(**byte)).count();
@@ -146,7 +145,7 @@ impl<'a> Cursor<'a> {
         self.take_while(is_token)
     }
 
-    /// Takes a quoted string, without its quotes and backslashes; `None` if it does not end.
+    /// Takes a quoted string, without its quotes and backslashes; `None` if it is unterminated.
     fn quoted(&mut self) -> Option<String> {
         if !self.take(b'"') {
             return None;
@@ -220,7 +219,7 @@ mod tests {
         assert_eq!(content_type(&HeaderMap::new()), None);
     }
 
-    /// What is not in the list does not reach the session, so it cannot be read.
+    /// A header that is not in the list does not reach the session.
     #[test]
     fn an_answer_keeps_the_headers_that_are_read_in_their_order() {
         let origin = "https://reg.example".parse().expect("an origin");

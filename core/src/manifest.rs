@@ -1,10 +1,9 @@
 //! Manifests and indexes: documents that point to other content.
 //!
-//! Responsible for reading them so that everyone who reads the same bytes sees the same document
-//! (SEC-03): one shape, one type, no member twice. That holds for the members that are used here; a
-//! member that is only carried along may have any value. The bytes are kept (PULLM-14), and with
-//! them every member that is not known. Must not know where a document came from, nor what is done
-//! with what it points to.
+//! Responsible for parsing them so that every reader of the same bytes sees the same document
+//! (SEC-03): one shape, one type, no duplicate members. That holds for the members that are used
+//! here; other members may have any value. The bytes are kept (PULLM-14), and with them unknown
+//! members. Must not know where a document came from, nor what happens to the content it points to.
 
 mod json;
 pub mod media_type;
@@ -35,18 +34,18 @@ pub const EMPTY_DIGEST: &str =
 /// The size of [`EMPTY_CONTENT`].
 pub const EMPTY_SIZE: u64 = 2;
 
-/// What was said about a document beside it. What is no type of a manifest says nothing.
+/// What is known of a document's type from outside. Anything but a manifest type is ignored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Declared<'a> {
-    /// The `Content-Type` of the answer, for a document asked for by tag, or by a digest that came
-    /// without a type. It must not contradict the document (PULLM-05).
+    /// The `Content-Type` of the response, for a document fetched by tag, or by a digest without a
+    /// known type. It must not contradict the document (PULLM-05).
     ContentType(Option<&'a str>),
-    /// The media type in the descriptor by which the document was found. The document's own type is
-    /// taken instead if it is one of the same form, such as Docker's and OCI's image manifest.
+    /// The media type in the document's descriptor. The document's own type takes precedence if
+    /// both have the same form, such as Docker's and OCI's image manifests.
     Descriptor(&'a str),
 }
 
-/// A manifest or an index: its bytes, and what they say.
+/// A manifest or an index: bytes and parsed content.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Document {
     media_type: String,
@@ -55,7 +54,7 @@ pub struct Document {
     content: Content,
 }
 
-/// What a document says.
+/// The parsed content.
 #[expect(
     clippy::large_enum_variant,
     reason = "few are alive at a time, and a box hides the fields"
@@ -63,7 +62,7 @@ pub struct Document {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Content {
-    /// An image, or an artifact in its form.
+    /// An image, or an artifact in the form of an image.
     Image(Image),
     /// A list of documents.
     Index(Index),
@@ -79,9 +78,9 @@ pub struct Image {
     pub config: Descriptor,
     /// The layers, base first.
     pub layers: Vec<Descriptor>,
-    /// The document that this one is about.
+    /// The manifest that this one refers to.
     pub subject: Option<Descriptor>,
-    /// The type of artifact.
+    /// The artifact type.
     pub artifact_type: Option<String>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
@@ -93,30 +92,30 @@ pub struct Image {
 pub struct Index {
     /// The entries, in order.
     pub manifests: Vec<Descriptor>,
-    /// The document that this one is about.
+    /// The manifest that this one refers to.
     pub subject: Option<Descriptor>,
-    /// The type of artifact.
+    /// The artifact type.
     pub artifact_type: Option<String>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
 }
 
-/// A manifest of type `application/vnd.oci.artifact.manifest.v1+json`: met, never made.
+/// A manifest of type `application/vnd.oci.artifact.manifest.v1+json`: read, never made.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Artifact {
     /// The content.
     pub blobs: Vec<Descriptor>,
-    /// The document that this one is about.
+    /// The manifest that this one refers to.
     pub subject: Option<Descriptor>,
-    /// The type of artifact.
+    /// The artifact type.
     pub artifact_type: Option<String>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
 }
 
 impl Document {
-    /// Reads a document of which no digest is known; it gets its sha256 (PULLM-11).
+    /// Parses a document of unknown digest; it gets its sha256 (PULLM-11).
     ///
     /// # Errors
     ///
@@ -126,11 +125,11 @@ impl Document {
         Self::read(bytes, declared, digest)
     }
 
-    /// Reads a document that must have the digest `expected` (PULLM-09).
+    /// Parses a document that must have the digest `expected` (PULLM-09).
     ///
     /// # Errors
     ///
-    /// [`DocumentError`]; the digest is looked at before anything else.
+    /// [`DocumentError`]; the digest is checked first.
     pub fn parse_as(
         bytes: Vec<u8>,
         declared: Declared<'_>,
@@ -160,17 +159,17 @@ impl Document {
         &self.digest
     }
 
-    /// Its bytes as they were served.
+    /// Its bytes, unchanged.
     pub const fn bytes(&self) -> &Arc<[u8]> {
         &self.bytes
     }
 
-    /// What it says.
+    /// The parsed content.
     pub const fn content(&self) -> &Content {
         &self.content
     }
 
-    /// A descriptor that points to it: type, digest and size.
+    /// A descriptor of the document: type, digest and size.
     pub fn descriptor(&self) -> Descriptor {
         let size = self.bytes.len() as u64;
         Descriptor::new(self.media_type.clone(), self.digest.clone(), size)
@@ -197,7 +196,7 @@ impl Document {
     }
 }
 
-/// Every field that decides what a document is.
+/// The members that decide the type of a document.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Raw {
@@ -215,8 +214,8 @@ struct Raw {
     annotations: BTreeMap<String, String>,
 }
 
-/// The keys that decide. Go reads them in any case, so a second spelling would mean something else
-/// to others (PULLM-07).
+/// The same members. Go ignores their case, so another spelling could give the document another
+/// meaning elsewhere (PULLM-07).
 const DECIDING: [&str; 8] = [
     "schemaVersion",
     "mediaType",
@@ -229,7 +228,7 @@ const DECIDING: [&str; 8] = [
 ];
 
 impl Raw {
-    /// The one media type: said in the document, said beside it, or seen from its shape.
+    /// The media type: from the document, from outside, or from its shape.
     fn media_type(
         &self,
         keys: &BTreeSet<String>,
@@ -277,8 +276,8 @@ impl Raw {
         }
     }
 
-    /// The type of a document that nobody says the type of (PULLM-08). A list that is `null` is one
-    /// of Go's without entries.
+    /// The type of a document that has none from either source (PULLM-08). A `null` list is one of
+    /// Go's empty lists.
     fn shape(&self, keys: &BTreeSet<String>) -> Option<&'static str> {
         if self.manifests.is_some() || (self.config.is_none() && keys.contains("manifests")) {
             return Some(media_type::OCI_INDEX);
@@ -286,8 +285,7 @@ impl Raw {
         keys.contains("config").then_some(media_type::OCI_MANIFEST)
     }
 
-    /// What `schemaVersion` says. Absent and `null` say nothing but what the type says, too, and a
-    /// number may be written as text.
+    /// The `schemaVersion`. Absent and `null` leave it to the type; a number may be a string.
     fn schema_version(&self) -> Option<u64> {
         match &self.schema_version {
             None => Some(2),
@@ -297,7 +295,7 @@ impl Raw {
         }
     }
 
-    /// Whether the document has the shape of its type and of no other (PULLM-07).
+    /// Checks that the document has the shape of its type and of no other (PULLM-07).
     fn check(&self, keys: &BTreeSet<String>, media_type: &str) -> Result<(), DocumentError> {
         for key in keys {
             let exact = DECIDING.iter().find(|name| fold(name) == fold(key));
@@ -312,7 +310,7 @@ impl Raw {
         if found != Some(2) {
             return Err(DocumentError::SchemaVersion { found });
         }
-        // `null` counts as absent: Go writes empty lists so.
+        // `null` counts as absent: Go writes empty lists that way.
         let has = |key: &'static str| match key {
             "config" => self.config.is_some(),
             "layers" => self.layers.is_some(),
@@ -376,7 +374,8 @@ impl Raw {
     }
 }
 
-/// A key as Go compares it: without case, and with the two letters beyond ASCII that fold into it.
+/// A member's name as Go compares it: ignoring case, with the two letters beyond ASCII that fold
+/// into it.
 fn fold(key: &str) -> String {
     let fold = |char: char| match char {
         '\u{17f}' => 's',
@@ -386,71 +385,71 @@ fn fold(key: &str) -> String {
     key.chars().map(fold).collect()
 }
 
-/// Why bytes are not taken for a document.
+/// Why bytes are not a valid document.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DocumentError {
-    /// They are no JSON object at all, maybe a web page.
+    /// Not a JSON object, perhaps a web page.
     #[error("not a manifest: it begins with `{start}`")]
     NotADocument {
-        /// How they begin, safe to print.
+        /// Their beginning, safe to print.
         start: String,
     },
-    /// They are not strict JSON, or a field has a wrong type.
+    /// Not strict JSON, or a member has a wrong type.
     #[error("not a valid manifest: {why}")]
     Json {
         /// What is wrong, safe to print.
         why: String,
     },
-    /// The media type is none of a manifest or an index.
+    /// The media type is not one of a manifest or an index.
     #[error("not a manifest or index: its type is `{found}`")]
     Type {
         /// The type, safe to print.
         found: String,
     },
-    /// The answer says one type, the document another (PULLM-05).
+    /// The response's type contradicts the document's (PULLM-05).
     #[error("the answer's type is `{declared}`, but the document says `{said}`")]
     Contradiction {
-        /// The type that the answer says.
+        /// The type in the response.
         declared: String,
-        /// The type that the document says.
+        /// The type in the document.
         said: String,
     },
-    /// The document could be read as one of another type (PULLM-07).
+    /// The document could also be read as another type (PULLM-07).
     #[error("the document is ambiguous: its type does not allow `{key}`")]
     Ambiguous {
-        /// The field that does not belong there.
+        /// The member that does not belong to its type.
         key: String,
     },
-    /// A required field is missing.
+    /// A required member is missing.
     #[error("the document has no `{key}`")]
     Missing {
-        /// The field.
+        /// The member.
         key: &'static str,
     },
     /// `schemaVersion` is not 2.
     #[error("`schemaVersion` must be 2")]
     SchemaVersion {
-        /// What it is.
+        /// The value found.
         found: Option<u64>,
     },
-    /// It is of Docker's schema 1, which was withdrawn.
+    /// It is Docker's schema 1, which was withdrawn.
     #[error(
         "Docker image manifest version 2, schema 1 is not supported. Push the image again with a current client"
     )]
     Schema1,
-    /// The content has another digest than the one asked for.
+    /// The content has another digest than the expected one.
     #[error("expected {expected}, found {found}")]
     Digest {
-        /// The digest asked for.
+        /// The expected digest.
         expected: Digest,
         /// The digest of the content.
         found: Digest,
     },
-    /// The digest asked for cannot be verified (REF-05).
+    /// The expected digest cannot be verified (REF-05).
     #[error("the digest algorithm `{algorithm}` is not supported")]
     Algorithm {
-        /// Its name.
+        /// Its algorithm.
         algorithm: String,
     },
 }

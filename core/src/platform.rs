@@ -1,7 +1,8 @@
 //! Platforms: parsing, normalising, choosing.
 //!
-//! Responsible for which entry of an index runs where (`protocol.md` 16): containerd's order, with
-//! the base level of an architecture spelled or not. Must not know the platform of this machine.
+//! Responsible for which entry of an index runs where (`protocol.md` 16): containerd's order,
+//! whether or not the base level of an architecture is spelled out. Must not know the platform of
+//! this machine.
 
 mod choose;
 
@@ -69,8 +70,7 @@ impl Platform {
         }
     }
 
-    /// The one spelling of this platform: lower case, no aliases, no variant that says nothing
-    /// (IDX-06).
+    /// The canonical spelling: lower case, no aliases, no redundant variant (IDX-06).
     #[must_use]
     pub fn normalized(&self) -> Self {
         let lower = |text: &str| text.to_ascii_lowercase();
@@ -135,7 +135,7 @@ impl fmt::Display for Platform {
     }
 }
 
-/// Reads what people type (IDX-18); an architecture alone is one of Linux.
+/// Parses what users type (IDX-18); an architecture alone means Linux.
 impl FromStr for Platform {
     type Err = PlatformError;
 
@@ -170,7 +170,7 @@ impl FromStr for Platform {
     }
 }
 
-/// An architecture is recognised as one, so that `linux` and a typing error are not.
+/// A known architecture, so that `linux` or a typing error does not pass for one.
 fn alone(text: &str) -> Result<Platform, PlatformError> {
     const ARCHITECTURES: &[&str] = &[
         "386", "aarch64", "amd64", "arm", "arm64", "armel", "armhf", "i386", "loong64", "mips",
@@ -222,10 +222,10 @@ fn is_word(text: &str) -> bool {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlatformError {
-    /// It does not follow the form.
+    /// It does not follow the grammar.
     #[error("not a platform: expected `os/architecture[/variant]`, as in `linux/arm64`")]
     Format,
-    /// It is an operating system alone.
+    /// It is only an operating system.
     #[error("the platform lacks an architecture: expected `os/architecture[/variant]`")]
     NoArchitecture,
 }

@@ -1,26 +1,26 @@
-//! Which token service may receive credentials, or be asked at all (AUTH-80 to AUTH-85).
+//! Which token services may receive credentials, or be asked at all (AUTH-80 to AUTH-85).
 //!
-//! Responsible for that decision alone: it is the one place that keeps a registry from collecting
-//! credentials by naming a realm of its choice (CVE-2026-24845 and its kin).
+//! Responsible for that decision alone: without it, a registry could collect credentials by naming
+//! a realm of its choice (CVE-2026-24845 and similar).
 
 use alloc::format;
 use alloc::string::String;
 
 use crate::registry::{Origin, Registry, Scheme};
 
-/// What a token service may be sent.
+/// What may be sent to a token service.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Judgement {
     /// Credentials.
     Trusted,
-    /// Questions without credentials.
+    /// Anonymous requests.
     Anonymous,
-    /// Nothing, because of this.
+    /// Nothing, for this reason.
     Refused(String),
 }
 
-/// Registries whose token service is known to be on another host: (registry, host of the realm).
-/// From users.md 1.3: Docker Hub, GitLab, lscr.io (which is GHCR), NVIDIA's NGC.
+/// Registries with a known token service on another host: (registry, host of the realm). From
+/// users.md 1.3: Docker Hub, GitLab, lscr.io (which is GHCR), NVIDIA's NGC.
 const KNOWN: &[(&str, &str)] = &[
     ("docker.io", "auth.docker.io"),
     ("lscr.io", "ghcr.io"),
@@ -28,7 +28,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("registry.gitlab.com", "gitlab.com"),
 ];
 
-/// Decides what the token service at `realm` may be sent on behalf of `registry`.
+/// Decides what may be sent to the token service at `realm` on behalf of `registry`.
 pub(crate) fn judge(
     registry: &Registry,
     origin: &Origin,

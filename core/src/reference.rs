@@ -1,8 +1,8 @@
-//! References: how people name images.
+//! References to images.
 //!
-//! Responsible for the grammar that the Docker family shares (`protocol.md` 1), strict where the Go
-//! package is not (REF-16, REF-17). A value of these types can be put into a URL as it is (REF-21).
-//! Must not know how a registry is contacted.
+//! Responsible for the grammar that the Docker family shares (`protocol.md` 1), and stricter than
+//! Go's package in two places (REF-16, REF-17). These types are safe in a URL (REF-21). Must not
+//! know how a registry is contacted.
 
 use alloc::format;
 use alloc::string::String;
@@ -54,7 +54,7 @@ impl FromStr for Repository {
     }
 }
 
-/// Words of lower-case letters and digits, between them `.`, `_`, `__` or any number of `-`.
+/// Lower-case letters and digits, separated by `.`, `_`, `__` or any number of `-`.
 fn is_component(text: &str) -> bool {
     let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = text.as_bytes();
@@ -75,7 +75,7 @@ impl Tag {
     /// The longest tag, in bytes (REF-02).
     pub const MAX_LEN: usize = 128;
 
-    /// `latest`, which is meant if there is neither a tag nor a digest.
+    /// `latest`, the default if there is neither a tag nor a digest.
     pub fn latest() -> Self {
         Self("latest".into())
     }
@@ -108,7 +108,7 @@ impl FromStr for Tag {
     }
 }
 
-/// What a reference selects within its repository: never a tag and a digest both (REF-03).
+/// What a reference selects in its repository: a tag or a digest, never both (REF-03).
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Target {
     /// A tag.
@@ -118,7 +118,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// The text that a URL has after `/manifests/`.
+    /// The text after `/manifests/` in a URL.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Tag(tag) => tag.as_str(),
@@ -133,7 +133,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// Reads a digest if there is a colon, else a tag.
+/// Parses a digest if there is a colon, otherwise a tag.
 impl FromStr for Target {
     type Err = ReferenceError;
 
@@ -148,10 +148,10 @@ impl FromStr for Target {
 
 /// A parsed reference.
 ///
-/// Printed as `registry/repository[:tag][@digest]`, with everything that was left out filled in but
-/// the tag `latest`; that text is read back as the same value.
+/// Printed as `registry/repository[:tag][@digest]` with the defaults filled in, except for the tag
+/// `latest`. That text parses to the same value.
 ///
-/// # Example: what is left out is Docker Hub's
+/// # Example: defaults are Docker Hub's
 ///
 /// ```
 /// # use windlass_core::Reference;
@@ -168,9 +168,10 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// A reference of its parts. On Docker Hub a repository of one word is below `library` (REF-09).
+    /// A reference from its parts. On Docker Hub a repository of one component is put below
+    /// `library` (REF-09).
     ///
-    /// With a digest of an algorithm that cannot be verified, what is printed is not read back.
+    /// With a digest whose algorithm cannot be verified, the printed text does not parse.
     pub fn new(
         registry: Registry,
         repository: Repository,
@@ -199,7 +200,7 @@ impl Reference {
         }
     }
 
-    /// The same repository with `target` in place of the tag and the digest.
+    /// The same repository with another tag or digest.
     #[must_use]
     pub fn with_target(&self, target: Target) -> Self {
         let (tag, digest) = match target {
@@ -215,7 +216,7 @@ impl Reference {
         }
     }
 
-    /// The registry, as people name it.
+    /// The registry, as written.
     pub const fn registry(&self) -> &Registry {
         &self.registry
     }
@@ -235,7 +236,7 @@ impl Reference {
         self.digest.as_ref()
     }
 
-    /// The digest if there is one, else the tag, else the tag `latest` (REF-11, REF-12).
+    /// The digest if there is one, otherwise the tag, otherwise `latest` (REF-11, REF-12).
     pub fn target(&self) -> Target {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => Target::Digest(digest.clone()),
@@ -292,7 +293,7 @@ impl FromStr for Reference {
     }
 }
 
-/// A digest that someone typed must be one that can be verified (REF-06).
+/// A digest in a typed reference must be verifiable (REF-06).
 fn parse_digest(text: &str) -> Result<Digest, ReferenceError> {
     let digest: Digest = text.parse()?;
     if digest.algorithm().is_none() {
@@ -309,7 +310,7 @@ pub enum ReferenceError {
     /// It does not follow the grammar.
     #[error("not a reference: expected `[registry/]repository[:tag][@digest]`")]
     Format,
-    /// It begins like a URL (REF-19).
+    /// It begins with a URL scheme (REF-19).
     #[error("a reference has no scheme. Leave out what stands before the registry's name")]
     Scheme,
     /// The repository has an upper-case letter (REF-15).
@@ -318,35 +319,35 @@ pub enum ReferenceError {
     /// The repository is longer than 255 bytes (REF-14).
     #[error("the repository is longer than 255 bytes")]
     TooLong,
-    /// The part before the first slash is meant as a registry, but is no host (REF-16).
+    /// The part before the first slash is no valid host (REF-16).
     #[error("`{host}` is not a registry: expected `host.domain`, `localhost` or `host:port`")]
     Host {
-        /// The part, safe to print.
+        /// That part, safe to print.
         host: String,
     },
-    /// The port is a number, but no port (REF-17).
+    /// The port is out of range (REF-17).
     #[error("the registry's port must be from 1 to 65535")]
     Port,
-    /// The tag does not follow its grammar (REF-02).
+    /// The tag is invalid (REF-02).
     #[error(
         "not a tag: expected up to 128 letters, digits, `_`, `.` and `-`, not beginning with `.` or `-`"
     )]
     Tag,
-    /// It is a digest alone (REF-24).
+    /// It is only a digest (REF-24).
     #[error("a digest needs a repository: expected `repository@sha256:…`")]
     MissingRepository,
-    /// It is 64 hex digits, which could be the id of an image (REF-13).
+    /// It is 64 hex digits, which could be an image ID (REF-13).
     #[error(
         "64 hex digits could be an image id. For a digest write `repository@sha256:…`, for a repository put its registry in front"
     )]
     BareHex,
-    /// The digest is none.
+    /// The digest is invalid.
     #[error(transparent)]
     Digest(#[from] DigestError),
     /// The digest's algorithm cannot be verified (REF-05).
     #[error("the digest algorithm `{algorithm}` is not supported: expected sha256 or sha512")]
     Algorithm {
-        /// The algorithm named.
+        /// The algorithm.
         algorithm: String,
     },
 }

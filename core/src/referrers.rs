@@ -1,7 +1,7 @@
-//! The list of what refers to a document, as an index at a tag (the referrers tag schema).
+//! The referrers tag schema: the list of a manifest's referrers, as an index at a tag.
 //!
-//! Responsible for the tag's name, for the entry of a document, and for adding an entry to a list of which
-//! nothing else may change. Must not know requests.
+//! Responsible for the tag's name, for the entry of a manifest, and for appending an entry without
+//! changing the rest of a list. Must not know requests.
 
 use alloc::borrow::ToOwned as _;
 use alloc::boxed::Box;
@@ -18,9 +18,9 @@ use crate::manifest::media_type::OCI_INDEX;
 use crate::manifest::{Content, Document};
 use crate::reference::Tag;
 
-/// The tag at which what refers to `subject` is listed (RFR-03).
+/// The tag of the list of `subject`'s referrers (RFR-03).
 pub(crate) fn tag(subject: &Digest) -> Tag {
-    /// How much of each part there is room for: 32, a hyphen and 64 are less than 128.
+    /// The lengths to which the parts are cut: 32, a hyphen and 64 fit into a tag's 128.
     const PARTS: (usize, usize) = (32, 64);
     let part = |text: &str, most: usize| -> String {
         let may_stay = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
@@ -34,7 +34,7 @@ pub(crate) fn tag(subject: &Digest) -> Tag {
         .expect("an algorithm begins with a letter or digit, and all else was replaced")
 }
 
-/// The document that another one is about.
+/// The manifest's subject.
 pub(crate) const fn subject(document: &Document) -> Option<&Descriptor> {
     match document.content() {
         Content::Image(image) => image.subject.as_ref(),
@@ -43,7 +43,7 @@ pub(crate) const fn subject(document: &Document) -> Option<&Descriptor> {
     }
 }
 
-/// The entry of a document in the list: its type of artifact and its annotations stand there, too.
+/// The manifest's entry in the list, with its artifact type and annotations.
 pub(crate) fn entry(document: &Document) -> Descriptor {
     let mut entry = document.descriptor();
     let (artifact_type, annotations) = match document.content() {
@@ -64,7 +64,7 @@ pub(crate) fn entry(document: &Document) -> Descriptor {
 ///
 /// # Errors
 ///
-/// If the document is no list: something else has the tag.
+/// If the document is not an index: the tag is used for something else.
 pub(crate) fn lists(document: &Document, digest: &Digest) -> Result<bool, String> {
     match document.content() {
         Content::Index(index) if document.media_type() == OCI_INDEX => {
@@ -77,12 +77,12 @@ pub(crate) fn lists(document: &Document, digest: &Digest) -> Result<bool, String
     }
 }
 
-/// The list with an entry more, as bytes. Every entry and member that is there stays, byte for byte and
-/// whatever it means (RFR-04).
+/// The list with one more entry, as bytes. All existing entries and members are kept byte for byte
+/// (RFR-04).
 ///
 /// # Errors
 ///
-/// If it would become longer than `limit`, which others would refuse to read.
+/// If it would exceed `limit`, beyond which clients refuse to read it.
 pub(crate) fn with(
     list: Option<&Document>,
     entry: &Descriptor,
@@ -198,7 +198,7 @@ mod tests {
                 r#"{{"manifests":{entries},"mediaType":"{OCI_INDEX}","schemaVersion":2{more}}}"#
             )
         };
-        // (list, what becomes of it)
+        // (list, result)
         let table = [
             (None, list(&format!("[{added}]"), "")),
             (Some(list("[]", "")), list(&format!("[{added}]"), "")),

@@ -1,7 +1,7 @@
-//! The three names of a registry: as people write it, as it is contacted, as credentials are kept.
+//! The three names of a registry: as written, as contacted, and as the key of its credentials.
 //!
-//! Responsible for their grammar and for how one follows from another; Docker Hub has a different
-//! value for each (REF-10). Must not know what is configured: an endpoint, a mirror, a credential.
+//! Responsible for their grammar and for deriving one from another; Docker Hub has a different
+//! value for each (REF-10). Must not know the configuration: endpoints, mirrors, credentials.
 
 mod address;
 
@@ -14,16 +14,16 @@ use crate::reference::ReferenceError;
 
 const HUB: &str = "docker.io";
 const HUB_HOST: &str = "registry-1.docker.io";
-/// What else Docker Hub is called. Go's reference package knows the first only (REF-08), but one
-/// registry with one set of credentials and repositories is behind all of them.
+/// Other names of Docker Hub. Go's reference package knows only the first (REF-08), but all of them
+/// are one registry with one set of credentials and repositories.
 const HUB_ALIASES: [&str; 3] = ["index.docker.io", HUB_HOST, "registry.hub.docker.com"];
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
-/// A registry as people name it: `docker.io`, `localhost:5000`, `[::1]:5000`.
+/// A registry as written: `docker.io`, `localhost:5000`, `[::1]:5000`.
 ///
-/// The text is kept as written: two spellings of one host are two values here, and one [`Origin`].
-/// A value of this type begins a [`Reference`](crate::Reference) that is read back as it was
-/// printed, so a word like `registry`, which would be read as a repository of Docker Hub, is none.
+/// The text is kept: two spellings of one host are two values here, and one [`Origin`]. A
+/// [`Reference`](crate::Reference) that begins with a value of this type must parse again, so a
+/// word like `registry`, which would be read as a repository on Docker Hub, is not a registry.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Registry(Arc<str>);
 
@@ -43,7 +43,7 @@ impl Registry {
         split_port(&self.0).0
     }
 
-    /// The port, if one is named.
+    /// The port, if given.
     pub fn port(&self) -> Option<u16> {
         split_port(&self.0).1?.parse().ok()
     }
@@ -59,9 +59,9 @@ impl Registry {
         address::is_loopback(&self.host().to_ascii_lowercase())
     }
 
-    /// Where this registry is contacted unless configured otherwise.
+    /// The default origin of this registry.
     ///
-    /// Over TLS, except that a loopback host is spoken to in plain HTTP if its port is not 443.
+    /// TLS, but plain HTTP for a loopback host unless its port is 443.
     pub fn origin(&self) -> Origin {
         if self.is_docker_hub() {
             return Origin {
@@ -83,8 +83,8 @@ impl Registry {
         }
     }
 
-    /// The key under which credentials for it are kept: two spellings of one host share it, with
-    /// and without `:443` (REF-20).
+    /// The key of its credentials. Two spellings of one host share it, with and without `:443`
+    /// (REF-20).
     pub fn credential_key(&self) -> CredentialKey {
         if self.is_docker_hub() {
             return CredentialKey(HUB_KEY.into());
@@ -125,7 +125,7 @@ impl FromStr for Registry {
     }
 }
 
-/// Whether what stands before the first `/` of a reference is meant as a registry (REF-07).
+/// Whether the part before the first `/` of a reference names a registry (REF-07).
 pub(crate) fn looks_like_registry(text: &str) -> bool {
     text == "localhost"
         || text
@@ -133,7 +133,7 @@ pub(crate) fn looks_like_registry(text: &str) -> bool {
             .any(|byte| matches!(byte, b'.' | b':') || byte.is_ascii_uppercase())
 }
 
-/// Labels as in a domain name, or an IPv6 address in brackets without zone and without dots (REF-18).
+/// Domain labels, or an IPv6 address in brackets without zone and dots (REF-18).
 fn is_registry_host(host: &str) -> bool {
     if host.starts_with('[') {
         return !host.contains('.') && address::ipv6(host).is_some();
@@ -146,7 +146,7 @@ fn is_registry_host(host: &str) -> bool {
     })
 }
 
-/// Splits at the colon that begins the port, which is not one within brackets.
+/// Splits at the colon before the port, ignoring colons in brackets.
 fn split_port(text: &str) -> (&str, Option<&str>) {
     let after = text.rfind(']').unwrap_or(0);
     match text[after..].find(':') {
@@ -155,7 +155,7 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Digits that say 1 to 65535 (REF-17).
+/// Digits from 1 to 65535 (REF-17).
 fn is_port(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
 }
@@ -178,7 +178,7 @@ impl Scheme {
         }
     }
 
-    /// The port that is meant if none is written.
+    /// The scheme's default port.
     pub const fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -186,7 +186,7 @@ impl Scheme {
         }
     }
 
-    /// The scheme that `text` names, in any case.
+    /// Parses a scheme, ignoring case.
     pub(crate) fn named(text: &str) -> Option<Self> {
         [Self::Http, Self::Https]
             .into_iter()
@@ -200,7 +200,7 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// What is contacted: scheme, host and port. Credentials belong to exactly one of these.
+/// Scheme, host and port of a server. Credentials belong to exactly one origin.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Origin {
     scheme: Scheme,
@@ -209,11 +209,11 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// An origin; the case of `host` and the spelling of an IPv6 address do not matter.
+    /// An origin. The case of `host` and the spelling of an IPv6 address do not matter.
     ///
     /// # Errors
     ///
-    /// [`OriginError`] if `host` is no host or `port` is 0.
+    /// [`OriginError`] if `host` is invalid or `port` is 0.
     pub fn new(scheme: Scheme, host: &str, port: u16) -> Result<Self, OriginError> {
         if !address::is_host(host) {
             return Err(OriginError::Host);
@@ -228,7 +228,7 @@ impl Origin {
         })
     }
 
-    /// Reads `host[:port]`, which may not hold anything else.
+    /// Parses `host[:port]` and nothing else.
     pub(crate) fn from_authority(scheme: Scheme, authority: &str) -> Result<Self, OriginError> {
         if authority.contains('@') {
             return Err(OriginError::UserInfo);
@@ -252,13 +252,13 @@ impl Origin {
         &self.host
     }
 
-    /// The port, the scheme's default if none was written.
+    /// The port.
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// The same host with another scheme. The port stays, unless it was the default of the old
-    /// scheme: then it becomes the default of the new one.
+    /// The same host with another scheme. The port stays, but a default port becomes the new
+    /// scheme's default.
     #[must_use]
     pub fn with_scheme(&self, scheme: Scheme) -> Self {
         let is_default = self.port == self.scheme.default_port();
@@ -280,14 +280,14 @@ impl Origin {
     }
 
     /// Whether the host is `localhost`, or a literal address that is loopback, private, link-local,
-    /// shared (RFC 6598) or unspecified, in any spelling that some resolver takes: a server must
-    /// not send us there (SEC-08).
+    /// shared (RFC 6598) or unspecified, in any spelling that some resolver accepts. A server must
+    /// not send a client there (SEC-08).
     pub fn is_private(&self) -> bool {
         address::is_private(&self.host)
     }
 
-    /// Whether both hosts are literal addresses (or `localhost`) of the same sort of network: loopback,
-    /// private, or link-local.
+    /// Whether both hosts are literal addresses (or `localhost`) in the same kind of network:
+    /// loopback, private, or link-local.
     pub fn is_beside(&self, other: &Self) -> bool {
         address::is_beside(&self.host, &other.host)
     }
@@ -303,7 +303,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Reads `scheme://host[:port]`, and `host[:port]`, which means https.
+/// Parses `scheme://host[:port]`, or `host[:port]` for https.
 impl FromStr for Origin {
     type Err = OriginError;
 
@@ -318,25 +318,25 @@ impl FromStr for Origin {
     }
 }
 
-/// Why a text is not an origin. It does not hold the text, which may have held a password.
+/// Why a text is not an origin. Does not contain the text, which may hold a password.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginError {
     /// The scheme is not `http` or `https`.
     #[error("the scheme must be http or https")]
     Scheme,
-    /// The host is missing or has a character that no host has.
+    /// The host is missing or has an invalid character.
     #[error("not a host name, an IPv4 address or an IPv6 address in brackets")]
     Host,
     /// The port is not a number from 1 to 65535.
     #[error("the port must be a number from 1 to 65535")]
     Port,
-    /// There is a user name, maybe a password.
+    /// It has a user name, perhaps with a password.
     #[error("a user name is not allowed here")]
     UserInfo,
 }
 
-/// The name under which credentials for a registry are kept.
+/// The key of a registry's credentials.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct CredentialKey(Arc<str>);
 

@@ -1,6 +1,6 @@
-//! Scopes: what a token is asked for (`protocol.md` 4.5).
+//! Scopes of tokens (`protocol.md` 4.5).
 //!
-//! Responsible for reading, merging and comparing them, so that a set of scopes can be the key of a
+//! Responsible for parsing, merging and comparing them, so that a set of scopes can be the key of a
 //! token. Must not know challenges, tokens, or which operation needs what beyond pull and push.
 
 use alloc::collections::BTreeSet;
@@ -13,11 +13,11 @@ use core::str::FromStr;
 
 use crate::reference::Repository;
 
-/// One resource and what is to be done with it, as in `repository:a/b:pull,push`; or a word that a
-/// server understands, as in `pull`, which is passed on as it is.
+/// A resource and the actions on it, as in `repository:a/b:pull,push`; or a single word, as in
+/// `pull`, which is passed on unchanged.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Scope {
-    /// The type of resource, or the whole of a word.
+    /// The type of resource, or the word.
     kind: String,
     /// `None` for a word.
     name: Option<String>,
@@ -34,12 +34,12 @@ impl Scope {
         }
     }
 
-    /// The type of resource; for a word, the word.
+    /// The type of resource, or the word.
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// The name of the resource, if this is not a mere word.
+    /// The name of the resource; `None` for a word.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
@@ -131,8 +131,8 @@ impl FromStr for Scope {
     }
 }
 
-/// A set of scopes, each resource once. Printed in the order in which they were put in, because some
-/// servers only look at the first (AUTH-64); equal to every set of the same scopes.
+/// A set of scopes, each resource once. Printed in insertion order, because some servers look only
+/// at the first (AUTH-64); equality ignores the order.
 #[derive(Clone, Debug, Default)]
 pub struct Scopes {
     ordered: Vec<Scope>,
@@ -145,22 +145,22 @@ impl Scopes {
         Self::default()
     }
 
-    /// What reading from `repository` needs.
+    /// The scopes for reading from `repository`.
     pub fn pull(repository: &Repository) -> Self {
         Self::of(Scope::repository(repository, &["pull"]))
     }
 
-    /// What writing to `repository` needs.
+    /// The scopes for writing to `repository`.
     pub fn push(repository: &Repository) -> Self {
         Self::of(Scope::repository(repository, &["pull", "push"]))
     }
 
-    /// What deleting from `repository` needs, with the look-ups before it.
+    /// The scopes for deleting from `repository`, including the preceding look-ups.
     pub fn delete(repository: &Repository) -> Self {
         Self::of(Scope::repository(repository, &["delete", "pull"]))
     }
 
-    /// What listing the repositories of a registry needs.
+    /// The scopes for listing the repositories of a registry.
     pub fn catalog() -> Self {
         Self::of(Scope {
             kind: "registry".into(),
@@ -169,7 +169,7 @@ impl Scopes {
         })
     }
 
-    /// The scopes that a challenge names, without those that cannot be read.
+    /// The scopes of a challenge; invalid ones are dropped.
     pub fn from_challenge(text: &str) -> Self {
         let mut scopes = Self::new();
         for scope in text
@@ -181,7 +181,7 @@ impl Scopes {
         scopes
     }
 
-    /// Adds `scope`: its actions to those of the same resource, or else behind all others.
+    /// Adds `scope`: its actions to those of the same resource, otherwise at the end.
     pub fn insert(&mut self, scope: Scope) {
         match self
             .ordered
@@ -215,12 +215,12 @@ impl Scopes {
             .all(|needed| self.ordered.iter().any(|scope| scope.covers(needed)))
     }
 
-    /// The scopes as they are sent, in order.
+    /// The scopes in the order in which they are sent.
     pub fn iter(&self) -> impl Iterator<Item = String> {
         self.ordered.iter().map(|scope| scope.to_string())
     }
 
-    /// How many resources there are.
+    /// The number of resources.
     pub const fn len(&self) -> usize {
         self.ordered.len()
     }

@@ -1,9 +1,10 @@
-//! URLs that servers hand out, kept byte for byte.
+//! URLs from servers, kept byte for byte.
 //!
-//! Responsible for joining a `Location` to the request it answers by RFC 3986, for encoding in it
-//! what no URL may have, for appending to a query without touching it (PUSHB-07), and for refusing what another URL library would read
-//! differently (SEC-09): the origin that was checked must be the one that is contacted. Must not
-//! know which origins may be followed, nor who gets a credential.
+//! Responsible for resolving a `Location` against the request's URL (RFC 3986), for
+//! percent-encoding bytes that no URL may contain, for appending to a query without changing it
+//! (PUSHB-07), and for rejecting what another URL library would read differently (SEC-09): the
+//! origin that was checked must be the one that is contacted. Must not know which origins may be
+//! followed, nor who gets a credential.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -16,12 +17,12 @@ use crate::registry::{Origin, OriginError, Scheme};
 
 /// An absolute `http` or `https` URL without user name and fragment.
 ///
-/// Its path and query are kept as they came, so that signatures in them stay valid; only the scheme
-/// is put into lower case. `Display` and `Debug` hide the query, because upload and storage URLs
-/// carry capabilities there; [`as_str`](Self::as_str) is for the wire.
+/// Path and query are kept unchanged, so that signatures in them stay valid; only the scheme is put
+/// into lower case. `Display` and `Debug` hide the query, because upload and storage URLs carry
+/// capabilities there; [`as_str`](Self::as_str) is for the request.
 ///
-/// A `'` and a `%2e` are kept too although some URL libraries rewrite them: a driver built on such
-/// a library has to notice that itself.
+/// A `'` and a `%2e` are kept, too, although some URL libraries rewrite them: a driver with such a
+/// library must check for that.
 ///
 /// # Example: an upload
 ///
@@ -43,14 +44,15 @@ pub struct Url {
 }
 
 impl Url {
-    /// The longest URL accepted, in bytes: what `http::Uri` takes.
+    /// The longest URL accepted, in bytes: the limit of `http::Uri`.
     pub const MAX_LEN: usize = 65_534;
 
-    /// Reads an absolute URL; a fragment is dropped.
+    /// Parses an absolute URL and drops its fragment.
     ///
     /// # Errors
     ///
-    /// [`UrlError`]; [`UrlError::Altered`] for a path with `.` or `..`, which others would remove.
+    /// [`UrlError`]; [`UrlError::Altered`] for a path with `.` or `..`, which other libraries would
+    /// remove.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let url = Self::absolute(checked(text)?)?;
         if remove_dot_segments(url.path()) != url.path() {
@@ -59,26 +61,26 @@ impl Url {
         Ok(url)
     }
 
-    /// Resolves the value of a `Location` header against the URL of the request that it answers.
+    /// Resolves the value of a `Location` header against the URL of its request.
     ///
-    /// Servers send spaces, braces, quotes and letters beyond ASCII in it as they are. These bytes
-    /// are percent-encoded, as browsers do; every other byte is kept (PUSHB-07).
+    /// Servers send spaces, braces, quotes and letters beyond ASCII in it. These bytes are
+    /// percent-encoded, as browsers do; every other byte is kept (PUSHB-07).
     ///
     /// # Errors
     ///
-    /// [`UrlError`], as of [`resolve`](Self::resolve). Of the bytes, only control characters are
-    /// refused.
+    /// [`UrlError`], as for [`resolve`](Self::resolve). The only bytes rejected are control
+    /// characters.
     pub fn resolve_location(&self, location: &[u8]) -> Result<Self, UrlError> {
         self.resolve(&escaped(location)?)
     }
 
-    /// Resolves a reference against the URL of the request whose answer has it (RFC 3986 section
+    /// Resolves a URL reference in a response against the URL of its request (RFC 3986 section
     /// 5.2).
     ///
     /// # Errors
     ///
-    /// [`UrlError`], for everything that is not plainly a reference to an http or https URL. An
-    /// empty location, which RFC 3986 would allow, says nothing and is refused.
+    /// [`UrlError`], unless it is plainly a reference to an http or https URL. RFC 3986 allows an
+    /// empty location; it is rejected because it carries no information.
     pub fn resolve(&self, location: &str) -> Result<Self, UrlError> {
         let text = checked(location)?;
         if scheme_of(text)?.is_some() {
@@ -94,7 +96,7 @@ impl Url {
         };
         let base = &self.raw[..self.path];
         let mut raw = if path.is_empty() {
-            // Only here the base's own path is taken as it is.
+            // Only here the base's own path is kept.
             String::from(&self.raw[..self.path + self.raw_path().len()])
         } else if path.starts_with('/') {
             format!("{base}{}", remove_dot_segments(path))
@@ -113,28 +115,28 @@ impl Url {
         Self::absolute(checked(&raw)?)
     }
 
-    /// This URL with a query parameter more, what is there being kept byte for byte (PUSHB-07).
+    /// This URL with one more query parameter; the existing query is kept byte for byte (PUSHB-07).
     ///
-    /// What may not stand in a parameter's value is percent-encoded, also `+`, which servers would
-    /// read as a space (PUSHB-08); `:`, `/`, `,`, `@`, `*` and `=` stay.
+    /// Invalid characters of the value are percent-encoded, and `+`, which servers would read as a
+    /// space (PUSHB-08); `:`, `/`, `,`, `@`, `*` and `=` stay.
     #[must_use]
     pub fn with_query(&self, name: &str, value: &str) -> Self {
         self.append(name, value, b":/,@*=")
     }
 
-    /// This URL with a query parameter more, of which everything is percent-encoded but unreserved
-    /// characters, `:`, `/`, `,` and `*`: the form that token servers are used to for `scope`.
+    /// This URL with one more query parameter, in which everything but unreserved characters, `:`,
+    /// `/`, `,` and `*` is percent-encoded: the usual form for `scope` at token services.
     #[must_use]
     pub fn with_encoded_query(&self, name: &str, value: &str) -> Self {
         self.append(name, value, b":/,*")
     }
 
-    /// What is contacted.
+    /// Scheme, host and port.
     pub const fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// The path; `/` if it is empty, which means the same.
+    /// The path; `/` if it is empty.
     pub fn path(&self) -> &str {
         match self.raw_path() {
             "" => "/",
@@ -148,7 +150,7 @@ impl Url {
         Some(query)
     }
 
-    /// The whole URL. It may carry a secret: not for logs.
+    /// The whole URL. May contain a secret: not for logs.
     pub fn as_str(&self) -> &str {
         &self.raw
     }
@@ -157,8 +159,8 @@ impl Url {
     ///
     /// # Errors
     ///
-    /// [`UrlError::Altered`] if the `http` crate would send other bytes than these,
-    /// [`UrlError::TooLong`] if [`with_query`](Self::with_query) made it longer than a URL may be.
+    /// [`UrlError::Altered`] if the `http` crate would send other bytes, [`UrlError::TooLong`] if
+    /// [`with_query`](Self::with_query) exceeded the limit.
     pub fn to_http(&self) -> Result<http::Uri, UrlError> {
         if self.raw.len() > Self::MAX_LEN {
             return Err(UrlError::TooLong);
@@ -185,7 +187,7 @@ impl Url {
         }
     }
 
-    /// Reads what [`checked`] let through.
+    /// Parses text that [`checked`] accepted.
     fn absolute(text: &str) -> Result<Self, UrlError> {
         let scheme = scheme_of(text)?.ok_or(UrlError::Format)?;
         let scheme = Scheme::named(scheme).ok_or(UrlError::Scheme)?;
@@ -214,7 +216,7 @@ impl Url {
         })
     }
 
-    /// Without dot segments, as RFC 3986 section 5.2.2 has it for an absolute reference too.
+    /// Without dot segments, which RFC 3986 section 5.2.2 also removes from an absolute reference.
     fn normalised(self) -> Result<Self, UrlError> {
         let path = self.raw_path();
         let clean = remove_dot_segments(path);
@@ -269,8 +271,7 @@ impl fmt::Debug for Url {
     }
 }
 
-/// Where in a reference without query and fragment the user name stands, with what follows it up to
-/// the `@`. Of any text: it need not be a URL that is used.
+/// The user information in a reference without query and fragment, up to the `@`. Accepts any text.
 pub(crate) fn user_info(text: &str) -> Option<Range<usize>> {
     let (scheme, _) = text.split_once("//")?;
     if !scheme.is_empty() && (scheme.contains('/') || !scheme.ends_with(':')) {
@@ -281,10 +282,10 @@ pub(crate) fn user_info(text: &str) -> Option<Range<usize>> {
     Some(start..start + authority.rfind('@')?)
 }
 
-/// What no URL has although it can be printed.
+/// Printable characters that no URL contains.
 const NOT_IN_URLS: &[u8] = b" \"<>\\^`{|}";
 
-/// A header's value with the bytes percent-encoded that no URL has.
+/// A header's value with these and non-ASCII bytes percent-encoded.
 pub(crate) fn escaped(value: &[u8]) -> Result<Cow<'_, str>, UrlError> {
     if value.iter().any(u8::is_ascii_control) {
         return Err(UrlError::Character);
@@ -306,7 +307,7 @@ pub(crate) fn escaped(value: &[u8]) -> Result<Cow<'_, str>, UrlError> {
     Ok(escaped.into())
 }
 
-/// `text` without its fragment, if it has only bytes that every URL library leaves alone.
+/// `text` without its fragment, if every URL library leaves its bytes alone.
 fn checked(text: &str) -> Result<&str, UrlError> {
     if text.is_empty() {
         return Err(UrlError::Empty);
@@ -321,8 +322,7 @@ fn checked(text: &str) -> Result<&str, UrlError> {
     Ok(text.split_once('#').map_or(text, |(text, _)| text))
 }
 
-/// The scheme if there is one. A colon in the first segment of anything else is not allowed
-/// (RFC 3986 section 4.2).
+/// The scheme, if any. Otherwise the first segment must not contain a colon (RFC 3986 section 4.2).
 fn scheme_of(text: &str) -> Result<Option<&str>, UrlError> {
     let end = text.find(['/', '?']).unwrap_or(text.len());
     let Some((scheme, _)) = text[..end].split_once(':') else {
@@ -379,32 +379,32 @@ fn push_encoded(byte: u8, out: &mut String) {
     write!(out, "%{byte:02X}").expect("writing to a string cannot fail");
 }
 
-/// Why a text is not a URL that is used. It does not hold the text, which may carry a secret.
+/// Why a URL is not accepted. Does not contain the text, which may hold a secret.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {
-    /// There is nothing.
+    /// It is empty.
     #[error("the URL is empty")]
     Empty,
-    /// White space, a control character, a backslash, or another that no URL has.
+    /// White space, a control character, a backslash, or another character that no URL contains.
     #[error("the URL has a character that is not allowed in one")]
     Character,
     /// It is neither absolute nor relative.
     #[error("not a valid URL")]
     Format,
-    /// The scheme is another one than `http` and `https`.
+    /// The scheme is not `http` or `https`.
     #[error("the URL's scheme is not http or https")]
     Scheme,
     /// There is a scheme but no host.
     #[error("the URL has no host")]
     NoAuthority,
-    /// The host or the port is none.
+    /// The host or the port is invalid.
     #[error("the URL's host is wrong: {0}")]
     Authority(OriginError),
-    /// There is a user name, maybe a password.
+    /// It has a user name, perhaps with a password.
     #[error("the URL has a user name, which is not allowed")]
     UserInfo,
-    /// An HTTP library would send something else.
+    /// An HTTP library would send other bytes.
     #[error("the URL would not be sent as it was given")]
     Altered,
     /// It is longer than [`Url::MAX_LEN`].

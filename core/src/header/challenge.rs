@@ -8,40 +8,40 @@ use http::header::WWW_AUTHENTICATE;
 
 use super::{Cursor, is_space, lossy};
 
-/// The longest line that is read. Real ones have some hundred bytes; SEC-05 wants a limit.
+/// The longest line that is parsed. Real ones have some hundred bytes; SEC-05 asks for a limit.
 const LINE_LIMIT: usize = 16 * 1024;
 
-/// The most challenges kept, and the most parameters of one. Real answers have two and five.
+/// The most challenges kept, and the most parameters of one. Real responses have two and five.
 const COUNT_LIMIT: usize = 32;
 
-/// The parameters that decide what is asked of whom.
+/// The parameters that the client uses.
 const USED: [&str; 4] = ["realm", "service", "scope", "error"];
 
-/// One way in which a server wants to be authenticated to.
+/// An authentication challenge.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Challenge {
     /// The scheme in lower case: `bearer`, `basic`.
     pub scheme: String,
-    /// What follows the scheme in place of parameters, as in `Negotiate TlRM…`.
+    /// The token that replaces the parameters, as in `Negotiate TlRM…`.
     pub token68: Option<String>,
-    /// The parameters in the order they came: names in lower case, values as written.
+    /// The parameters in order: names in lower case, values as written.
     pub params: Vec<(String, String)>,
 }
 
 impl Challenge {
-    /// The value of the parameter `name`, which is given in lower case.
+    /// The value of the parameter `name` (lower case).
     pub fn param(&self, name: &str) -> Option<&str> {
         let (_, value) = self.params.iter().find(|(key, _)| key == name)?;
         Some(value)
     }
 
-    /// Whether this is of `scheme`, in any case.
+    /// Compares the scheme, ignoring case.
     pub fn is_scheme(&self, scheme: &str) -> bool {
         self.scheme.eq_ignore_ascii_case(scheme)
     }
 
-    /// Whether it says that the token is good but not for this (RFC 6750).
+    /// Whether the token is valid but has too few scopes (RFC 6750).
     pub(crate) fn wants_more_scope(&self) -> bool {
         self.is_scheme("bearer") && self.param("error") == Some("insufficient_scope")
     }
@@ -49,11 +49,11 @@ impl Challenge {
 
 /// The challenges of all `WWW-Authenticate` lines, in order (P1).
 ///
-/// What cannot be read ends its line; the challenges before it stay (P7). The one that it is in stays
-/// too if it can be answered without: `Basic` always can, others if only a parameter is damaged that
-/// is not used. Parameters may be separated by `;`. A challenge that says a parameter twice
-/// with different values is left out, but several `scope` are joined (P6). A `bearer` without
-/// `realm` is kept: its `error` may be of interest (P8).
+/// A syntax error ends its line; the challenges before it stay (P7). The challenge with the error
+/// stays, too, if it can be answered without the damaged part: `Basic` always can, others if the
+/// damaged parameter is not used. Parameters may be separated by `;`. A challenge with two
+/// different values of a parameter is dropped, but several `scope` are joined (P6). A `bearer`
+/// without `realm` is kept for its `error` (P8).
 pub fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     let mut found = Vec::new();
     for value in headers.get_all(WWW_AUTHENTICATE) {
@@ -64,7 +64,7 @@ pub fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     found
 }
 
-/// A challenge being read; not `usable` any more once it contradicted itself.
+/// A challenge being parsed; not `usable` once it contradicts itself.
 struct Open {
     challenge: Challenge,
     usable: bool,
@@ -138,7 +138,7 @@ fn scheme(word: &[u8], cursor: &mut Cursor<'_>) -> Open {
     }
 }
 
-/// A quoted string, or whatever comes up to white space or a separator (P5).
+/// A quoted string, or the bytes up to white space or a separator (P5).
 fn parse_value(cursor: &mut Cursor<'_>) -> Option<String> {
     cursor.skip_space();
     if cursor.peek() == Some(b'"') {
@@ -149,7 +149,7 @@ fn parse_value(cursor: &mut Cursor<'_>) -> Option<String> {
 }
 
 impl Open {
-    /// Whether it is answered in the same way whatever its parameters are.
+    /// Whether the parameters do not matter for answering it.
     fn is_basic(&self) -> bool {
         self.challenge.scheme == "basic"
     }

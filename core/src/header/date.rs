@@ -1,4 +1,4 @@
-//! Dates, and the waiting times made of them.
+//! Dates, and waiting times derived from them.
 
 use core::time::Duration;
 
@@ -14,11 +14,10 @@ pub fn date(headers: &HeaderMap) -> Option<u64> {
     http_date(headers.get(DATE)?.to_str().ok()?)
 }
 
-/// How long `Retry-After` asks to wait (HTTP-17). A date is read against `date`, which is the
-/// response's own `Date`: the clocks of two machines are never compared.
+/// How long `Retry-After` asks to wait (HTTP-17). A date is compared with `date`, the response's
+/// own `Date`: the clocks of two machines are never compared.
 ///
-/// A date that is past means "at once". Garbage, and a date without `date`, are as good as nothing
-/// said.
+/// A past date means "at once". Invalid values, and a date without `date`, are ignored.
 pub fn retry_after(headers: &HeaderMap, date: Option<u64>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -28,7 +27,7 @@ pub fn retry_after(headers: &HeaderMap, date: Option<u64>) -> Option<Duration> {
 }
 
 /// An HTTP date in any of its three forms (RFC 9110 section 5.6.7), in seconds since 1970; earlier
-/// ones count as 0.
+/// dates count as 0.
 pub fn http_date(text: &str) -> Option<u64> {
     let text = text.trim();
     let (day, rest) = match text.split_once(", ") {
@@ -52,14 +51,14 @@ pub fn http_date(text: &str) -> Option<u64> {
     }
     let mut year = number(year, width)?;
     if width == 2 {
-        // Two digits: no server meant a date before 1970.
+        // Two digits: a server never means a date before 1970.
         year += if year < 70 { 2000 } else { 1900 };
     }
     let days = days(year, month_number(month)?, number(day, 2)?)?;
     Some(seconds(days, clock(time)?).max(0).unsigned_abs())
 }
 
-/// `Nov  6 08:49:37 1994`, what follows the day of the week.
+/// `Nov  6 08:49:37 1994`, the part after the day of the week.
 fn asctime(text: &str) -> Option<u64> {
     let mut parts = text.split_ascii_whitespace();
     let (month, day) = (parts.next()?, parts.next()?);
@@ -75,9 +74,9 @@ fn asctime(text: &str) -> Option<u64> {
     Some(seconds(days, clock(time)?).max(0).unsigned_abs())
 }
 
-/// An RFC 3339 time in microseconds since 1970; digits beyond microseconds are dropped.
+/// An RFC 3339 time in microseconds since 1970; further digits are dropped.
 ///
-/// Times before 1970 are `None`: Go's zero time, `0001-01-01T00:00:00Z`, means that nothing was said.
+/// Times before 1970 are `None`: Go's zero time, `0001-01-01T00:00:00Z`, means "unset".
 pub fn rfc3339(text: &str) -> Option<u64> {
     let (date, rest) = (text.get(..10)?, text.get(11..)?);
     if !matches!(text.as_bytes()[10], b'T' | b't' | b' ') {
@@ -95,7 +94,7 @@ pub fn rfc3339(text: &str) -> Option<u64> {
         .checked_add(micros)
 }
 
-/// Microseconds of a fraction if there is one, and what follows it.
+/// Microseconds of a fraction, if any, and the rest of the text.
 fn fraction(text: &str) -> Option<(u64, &str)> {
     let Some(digits) = text.strip_prefix('.') else {
         return Some((0, text));
@@ -135,7 +134,7 @@ fn number(text: &str, width: usize) -> Option<i64> {
     fits.then(|| text.parse().ok())?
 }
 
-/// Seconds of `hh:mm:ss`; a leap second is one.
+/// Seconds of `hh:mm:ss`; a leap second is accepted.
 fn clock(text: &str) -> Option<i64> {
     let mut parts = text.split(':');
     let mut part = || number(parts.next()?, 2);

@@ -8,13 +8,13 @@ use http::header::LINK;
 use super::{Cursor, is_space, lossy};
 use crate::uri::{Url, UrlError};
 
-/// The URL of the next page: the first link of all lines that says `rel="next"`, resolved against
-/// `base`, the URL of the request. `None` if there is no such link: this was the last page.
+/// The URL of the next page: the first link with `rel="next"`, resolved against `base`, the URL of
+/// the request. `None` on the last page.
 ///
 /// # Errors
 ///
-/// [`LinkError`] if there is a next page, but not one that may be asked for: it would be at another
-/// origin (TAGS-08), the same as this one (TAGS-09), or its URL is none.
+/// [`LinkError`] if the next page must not be requested: it is at another origin (TAGS-08), is the
+/// current page (TAGS-09), or its URL is invalid.
 pub fn next_link(headers: &HeaderMap, base: &Url) -> Result<Option<Url>, LinkError> {
     let lines = headers.get_all(LINK).into_iter();
     let Some(target) = lines
@@ -36,7 +36,7 @@ pub fn next_link(headers: &HeaderMap, base: &Url) -> Result<Option<Url>, LinkErr
     Ok(Some(url))
 }
 
-/// The target of the line's first link to a next page. A damaged link ends the line.
+/// The target of the line's first link to a next page. A syntax error ends the line.
 fn next_target(line: &[u8], base: &Url) -> Option<String> {
     let mut cursor = Cursor::new(line);
     loop {
@@ -54,8 +54,7 @@ fn next_target(line: &[u8], base: &Url) -> Option<String> {
     }
 }
 
-/// Reads the parameters of a link: whether it is one from this page to the next; `None` if they
-/// cannot be read.
+/// Parses a link's parameters: whether it leads to the next page; `None` on a syntax error.
 fn leads_on(cursor: &mut Cursor<'_>, base: &Url) -> Option<bool> {
     let mut rel: Option<String> = None;
     let mut is_of_base = true;
@@ -94,17 +93,17 @@ fn parse_value(cursor: &mut Cursor<'_>) -> Option<String> {
     })))
 }
 
-/// Why a next page is not asked for.
+/// Why the next page is not requested.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
-    /// It is at another scheme, host or port.
+    /// It has another scheme, host or port.
     #[error("the next page is at another scheme, host or port")]
     Foreign,
     /// It is the page that was just read.
     #[error("the next page is the one just read")]
     Loop,
-    /// Its URL is none.
+    /// Its URL is invalid.
     #[error("the link to the next page is not usable: {0}")]
     Url(#[from] UrlError),
 }

@@ -3,14 +3,14 @@
 use alloc::format;
 use alloc::string::String;
 
-/// A `Content-Range` of a 206, already found to be consistent in itself (RNG-04).
+/// A `Content-Range` of a 206 that is consistent in itself (RNG-04).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ContentRange {
     /// The first byte sent.
     pub first: u64,
     /// The last byte sent.
     pub last: u64,
-    /// The size of the whole, if it was said.
+    /// The size of the whole, if known.
     pub total: Option<u64>,
 }
 
@@ -32,26 +32,26 @@ impl ContentRange {
     }
 }
 
-/// The total of `bytes */TOTAL`, which a 416 has.
+/// The total of a 416's `bytes */TOTAL`.
 pub fn unsatisfied_total(value: &str) -> Option<u64> {
     number(of_bytes(value)?.strip_prefix("*/")?)
 }
 
-/// The value of `Range` that asks for the bytes from `first` to `last`, both included.
+/// The value of `Range` for the bytes from `first` to `last`, both included.
 ///
-/// Always closed: an open range makes some servers answer with less than is there.
+/// Always closed: some servers answer an open range with less than they have.
 pub fn range_header(first: u64, last: u64) -> String {
     debug_assert!(first <= last, "a range has at least one byte");
     format!("bytes={first}-{last}")
 }
 
-/// What follows the unit, which is case-insensitive (RFC 9110 section 14.1).
+/// The part after the unit, which ignores case (RFC 9110 section 14.1).
 fn of_bytes(value: &str) -> Option<&str> {
     let (unit, rest) = value.trim_matches([' ', '\t']).split_once(' ')?;
     unit.eq_ignore_ascii_case("bytes").then_some(rest)
 }
 
-/// Digits only: `u64::from_str` would take a sign.
+/// Digits only: `u64::from_str` would accept a sign.
 fn number(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok())?

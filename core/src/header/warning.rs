@@ -1,4 +1,4 @@
-//! `Warning`: what a server wants people to read (WARN).
+//! `Warning`: messages of a server to the user (WARN).
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,13 +9,13 @@ use http::header::WARNING;
 use super::{Cursor, is_space};
 use crate::shown::{escape, urls};
 
-/// The most text reported for one answer: what distribution-spec allows a server to send (WARN-01).
+/// The most text reported per response: what distribution-spec allows a server to send (WARN-01).
 const TOTAL_LIMIT: usize = 4096;
 
-/// The warnings of an answer, each once, safe to print (WARN-01 to WARN-05): escaped, and without the
-/// queries of URLs in them.
+/// The warnings of a response without duplicates, safe to print (WARN-01 to WARN-05): escaped, and
+/// with the queries of URLs redacted.
 ///
-/// Only `299 - "text"` counts: other codes and agents belong to caches on the way.
+/// Only `299 - "text"` counts: other codes and agents belong to caches.
 pub fn warnings(headers: &HeaderMap) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut left = TOTAL_LIMIT;
@@ -35,7 +35,7 @@ pub fn warnings(headers: &HeaderMap) -> Vec<String> {
     found
 }
 
-/// Takes one member of the list, and the comma that follows it; `None` if it is no warning of ours.
+/// Takes one member of the list and its comma; `None` if it is not a `299`.
 fn member(cursor: &mut Cursor<'_>) -> Option<String> {
     cursor.take_while(|byte| is_space(byte) || byte == b',');
     let is_ours = cursor.rest().starts_with(b"299 - \"");

@@ -1,4 +1,4 @@
-//! Strict JSON: UTF-8, bounded depth, no member twice among those that are used (PULLM-16).
+//! Strict JSON: UTF-8, bounded depth, no duplicates among the members that are used (PULLM-16).
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeSet;
@@ -10,10 +10,10 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 
 use super::DocumentError;
 
-/// How deep a document may be nested. Real ones are five deep (SEC-05).
+/// The deepest nesting accepted. Real documents have five levels (SEC-05).
 pub const MAX_DEPTH: usize = 64;
 
-/// The members whose objects are used. Two members of one name are refused at the top and in these.
+/// The members whose objects are used. Duplicate names are rejected at the top and inside these.
 const USED: [&str; 6] = [
     "config",
     "layers",
@@ -23,7 +23,7 @@ const USED: [&str; 6] = [
     "platform",
 ];
 
-/// Checks the whole of `bytes`, and returns what is to be parsed and the names at the top.
+/// Checks all of `bytes`; returns the JSON to parse and the names of the top-level members.
 pub(super) fn check(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, BTreeSet<String>), DocumentError> {
     let wrong = |why: &str| DocumentError::Json { why: why.into() };
     if bytes.starts_with(b"\xef\xbb\xbf") {
@@ -41,14 +41,13 @@ pub(super) fn check(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, BTreeSet<String>), D
     Ok((bytes, keys))
 }
 
-/// Reads what was checked.
+/// Parses JSON that was checked.
 pub(super) fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DocumentError> {
     Ok(serde_json::from_slice(bytes)?)
 }
 
-/// JSON in which each escaped half of a surrogate pair that stands alone, such as `\ud83d`, is
-/// replaced by `\ufffd`, as Go reads it. Tools that cut text by UTF-16 units write such halves, and
-/// serde refuses the whole document for one.
+/// JSON with each lone surrogate escape, such as `\ud83d`, replaced by `\ufffd`, as Go reads it.
+/// Tools that cut text by UTF-16 units write them, and serde rejects the whole document for one.
 pub fn replace_lone_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
     let mut replaced = Cow::Borrowed(json);
     let mut at = 0;
@@ -68,18 +67,18 @@ pub fn replace_lone_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
     replaced
 }
 
-/// The code unit of the escape `\uXXXX` at this place.
+/// The code unit of the escape `\uXXXX` at `at`.
 fn escaped(json: &[u8], at: usize) -> Option<u16> {
     let hex = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
     let hex = core::str::from_utf8(hex).ok()?;
     u16::from_str_radix(hex, 16).ok()
 }
 
-/// Walks over a value and keeps nothing but the names of its outermost object.
+/// Visits a value and keeps only the names of its outermost object.
 #[derive(Clone, Copy)]
 struct Walk {
     left: usize,
-    /// Whether what it walks over is used.
+    /// Whether the visited value is used.
     used: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The media types of documents, and what they mean for a reader.
+//! The media types of documents.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -21,15 +21,15 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 /// The configuration of a Docker image.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
-/// The `Accept` of every request for a manifest: all of them, in this order, on one line (PULLM-03).
-/// Without one of them some registries say 404, or convert the image.
+/// The `Accept` of every request for a manifest: all types, in this order, on one line (PULLM-03).
+/// If one is missing, some registries answer 404 or convert the image.
 pub const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
-/// The `Accept` of a request for a document whose descriptor says this type. Registries that are
-/// strict answer 404 if its type is missing, and artifacts are asked for only by descriptors.
+/// The `Accept` for a document whose descriptor has this type. Strict registries answer 404 if its
+/// type is missing, and artifacts are fetched only by descriptor.
 pub(crate) fn accept(descriptor: Option<&str>) -> Cow<'static, str> {
     if descriptor.and_then(essence).as_deref() == Some(OCI_ARTIFACT) {
         return format!("{ACCEPT_MANIFESTS}, {OCI_ARTIFACT}").into();
@@ -37,7 +37,7 @@ pub(crate) fn accept(descriptor: Option<&str>) -> Cow<'static, str> {
     ACCEPT_MANIFESTS.into()
 }
 
-/// Whether `media_type` is that of an index, in any case and with any parameters.
+/// Whether `media_type` is that of an index, ignoring case and parameters.
 pub fn is_index_type(media_type: &str) -> bool {
     is_one_of(media_type, &[OCI_INDEX, DOCKER_LIST])
 }
@@ -47,7 +47,7 @@ pub fn is_manifest_type(media_type: &str) -> bool {
     is_index_type(media_type) || is_one_of(media_type, &[OCI_MANIFEST, DOCKER_MANIFEST])
 }
 
-/// Whether a type in lower case and without parameters is that of a document that can be read.
+/// Whether a type in lower case, without parameters, is one of a supported document.
 pub(super) fn is_document_type(essence: &str) -> bool {
     is_manifest_type(essence) || essence == OCI_ARTIFACT
 }
@@ -62,8 +62,7 @@ pub(super) fn is_schema1(media_type: &str) -> bool {
     media_type.starts_with("application/vnd.docker.distribution.manifest.v1+")
 }
 
-/// The type in lower case and without parameters (PULLM-04); `None` for one that says nothing
-/// about a document (PULLM-08).
+/// The type in lower case, without parameters (PULLM-04); `None` for generic types (PULLM-08).
 pub(super) fn essence(media_type: &str) -> Option<String> {
     let essence = without_parameters(media_type).to_ascii_lowercase();
     let says_nothing = [

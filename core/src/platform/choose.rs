@@ -1,4 +1,4 @@
-//! Which entry of an index runs on a platform, and which of several runs best.
+//! Selects the entry of an index for a platform.
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -11,13 +11,13 @@ use crate::descriptor::Descriptor;
 use crate::manifest::media_type::{is_index_type, is_manifest_type};
 use crate::shown::escape;
 
-/// The entry that suits `wanted` best.
+/// The best entry for `wanted`.
 ///
 /// # Errors
 ///
-/// [`NoMatch`] with what was offered; never just the first entry (IDX-17). So if no entry says for
-/// which platform it is, none is chosen, except an index that is the only entry: it has to be looked
-/// into (IDX-04).
+/// [`NoMatch`] with the available platforms; never just the first entry (IDX-17). If no entry has a
+/// platform, none is chosen, except an index that is the only entry, which has to be inspected
+/// (IDX-04).
 pub fn choose<'a>(wanted: &Platform, entries: &'a [Descriptor]) -> Result<&'a Descriptor, NoMatch> {
     let found = order(wanted, entries);
     let is_blind = entries
@@ -41,8 +41,8 @@ pub fn choose<'a>(wanted: &Platform, entries: &'a [Descriptor]) -> Result<&'a De
 /// The entries that run on `wanted`, best first; equal ones in the order of the index (IDX-02).
 ///
 /// Attestations and entries that are neither manifests nor indexes are left out (IDX-03, IDX-13).
-/// Entries without a platform come last, and indexes among them after manifests: whoever takes one
-/// has to look into it (IDX-04, IDX-14).
+/// Entries without a platform come last, indexes among them after manifests: their platform is
+/// known only after a look inside (IDX-04, IDX-14).
 pub fn order(wanted: &Platform, entries: &[Descriptor]) -> Vec<usize> {
     let wanted = wanted.normalized();
     let rank = |entry: &Descriptor| rank(&wanted, entry);
@@ -60,11 +60,11 @@ pub fn order(wanted: &Platform, entries: &[Descriptor]) -> Vec<usize> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct NoMatch {
-    /// The platform asked for, as it is printed.
+    /// The wanted platform, as printed.
     pub wanted: String,
     /// The platforms of the entries, safe to print, each once, at most 64.
     pub offered: Vec<String>,
-    /// The entries' digests and types, safe to print, at most 64, if none says its platform.
+    /// If no entry has a platform: their digests and types, safe to print, at most 64.
     pub entries: Vec<String>,
 }
 
@@ -118,17 +118,17 @@ fn is_candidate(entry: &Descriptor) -> bool {
     is_manifest_type(&entry.media_type) && !is_attestation
 }
 
-/// The platform of an entry; an empty object says nothing.
+/// The platform of an entry; an empty object counts as none.
 fn platform(entry: &Descriptor) -> Option<&Platform> {
     let says_something = |p: &&Platform| !(p.os.is_empty() && p.architecture.is_empty());
     entry.platform.as_ref().filter(says_something)
 }
 
-/// What entries are sorted by, smallest first.
+/// The sort key of an entry, smallest first.
 type Rank = (u32, Reverse<usize>, Reverse<u32>);
 
 const NO_PLATFORM: u32 = u32::MAX - 1;
-/// Where the fall-back to a 32-bit architecture begins.
+/// The rank from which 32-bit fall-backs begin.
 const OTHER_ARCHITECTURE: u32 = 1 << 20;
 
 fn rank(wanted: &Platform, entry: &Descriptor) -> Option<Rank> {
@@ -145,7 +145,7 @@ fn rank(wanted: &Platform, entry: &Descriptor) -> Option<Rank> {
     if wanted.os == "windows" {
         build = windows_build(wanted, &offered)?;
     }
-    // `win32k` is what every Windows has that is not a nano server.
+    // Every Windows but a nano server has `win32k`.
     let is_needed = |feature: &&String| wanted.os != "windows" || *feature != "win32k";
     let mut needed = offered.os_features.iter().filter(is_needed);
     let has = |feature: &String| wanted.os_features.contains(feature);
@@ -191,11 +191,11 @@ fn level(wanted: &Platform, offered: &Platform) -> Option<u32> {
         "riscv64" => {
             const PROFILES: [&str; 4] = ["", "rva20u64", "rva22u64", "rva23u64"];
             let index = |text: &str| PROFILES.iter().position(|p| *p == text);
-            // The base level is spelled or not.
+            // The base level may be spelled out or not.
             let (want, have) = (index(&want)?.max(1), index(&have)?.max(1));
             u32::try_from(want.checked_sub(have)?).ok()
         }
-        // Not spelled means the base level of whatever architecture it is.
+        // No variant means the base level of any architecture.
         _ => have.is_empty().then_some(1),
     }
 }
@@ -231,10 +231,10 @@ fn number(text: &str) -> Option<u32> {
     is_number.then(|| text.parse().ok())?
 }
 
-/// The build offered if it runs on the wanted one (IDX-11); 0 if either does not say.
+/// The offered build if it runs on the wanted one (IDX-11); 0 if either is unknown.
 fn windows_build(wanted: &Platform, offered: &Platform) -> Option<u32> {
-    /// Since the first of these, newer builds run what was made for older ones, back to the release
-    /// for long-term service before them.
+    /// Long-term service releases. Later builds run what was made for older ones, back to the
+    /// long-term release before them.
     const LONG_TERM: [u32; 2] = [20348, 26100];
     let (Some(want), Some(have)) = (&wanted.os_version, &offered.os_version) else {
         return Some(0);
@@ -432,7 +432,7 @@ mod tests {
         );
     }
 
-    /// IDX-17: none is chosen where none says what it is.
+    /// IDX-17: without platforms none is chosen.
     #[test]
     fn an_index_without_platforms() {
         let wanted = "linux/amd64".parse().expect("a platform");

@@ -1,13 +1,13 @@
-//! Hosts: which are literal addresses, and where those lead.
+//! Hosts: which ones are literal addresses, and of which networks.
 
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt::Write as _;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-/// Whether `host` can stand in an origin: a name, an IPv4 address, or an IPv6 address in brackets.
+/// Whether `host` is valid in an origin: a name, an IPv4 address, or an IPv6 address in brackets.
 ///
-/// Wider than a registry's host: names of containers may have underscores.
+/// Wider than a registry's host: container names may have underscores.
 pub(super) fn is_host(host: &str) -> bool {
     if host.starts_with('[') {
         return ipv6(host).is_some();
@@ -22,7 +22,7 @@ pub(super) fn is_host(host: &str) -> bool {
             .all(is_label)
 }
 
-/// The one spelling of `host` that is compared: lower case, IPv6 shortened.
+/// The canonical spelling of `host`: lower case, IPv6 shortened.
 pub(super) fn canonical(host: &str) -> Arc<str> {
     let mut text = String::new();
     match ipv6(host) {
@@ -32,12 +32,12 @@ pub(super) fn canonical(host: &str) -> Arc<str> {
     text.into()
 }
 
-/// The address in brackets.
+/// The IPv6 address in brackets.
 pub(super) fn ipv6(host: &str) -> Option<Ipv6Addr> {
     host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
-/// Only plain spellings: this one gives a permission.
+/// Accepts canonical spellings only, because it grants a permission.
 pub(super) fn is_loopback(host: &str) -> bool {
     let is_v4 = || {
         host.parse::<Ipv4Addr>()
@@ -47,21 +47,21 @@ pub(super) fn is_loopback(host: &str) -> bool {
     is_localhost(host) || is_v4() || is_v6()
 }
 
-/// Every spelling: this one takes a permission away.
+/// Accepts every spelling, because it denies a permission.
 pub(super) fn is_private(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     if let Some(address) = ipv6(host) {
         return is_private_v6(address);
     }
-    // A leading zero means octal to some resolvers and nothing to others.
+    // Some resolvers read a leading zero as octal, others ignore it.
     let mut readings = [true, false]
         .into_iter()
         .filter_map(|octal| loose_ipv4(host, octal));
     is_localhost(host) || readings.any(is_private_v4)
 }
 
-/// Whether both hosts are plain addresses in networks of the same sort that is not public. It gives a
-/// permission, so odd spellings have no part in it.
+/// Whether both hosts are canonical addresses in the same kind of non-public network. It grants a
+/// permission, so other spellings do not count.
 pub(super) fn is_beside(host: &str, other: &str) -> bool {
     network(host).is_some() && network(host) == network(other)
 }
@@ -123,8 +123,8 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
     is_link_local || is_unique_local || (carries_v4 && is_private_v4(Ipv4Addr::new(a, b, c, d)))
 }
 
-/// What `inet_aton` takes: one to four numbers, decimal, octal or hexadecimal, the last of which
-/// fills what is left.
+/// What `inet_aton` accepts: one to four numbers, decimal, octal or hexadecimal; the last one fills
+/// the rest.
 fn loose_ipv4(host: &str, octal: bool) -> Option<Ipv4Addr> {
     let mut numbers = [0u32; 4];
     let mut count = 0;
