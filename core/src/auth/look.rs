@@ -105,8 +105,7 @@ impl Broker {
             }
             Some(Asked::Answered(_)) | None => {
                 self.host(origin).asked.get_or_insert_with(|| key.clone());
-                self.credentials
-                    .insert(key, Asked::Asking(alloc::vec![asking.id]));
+                self.asked_for(key, asking.id);
                 self.hold(asking);
                 let recipient = origin.clone();
                 return Look::Ask { recipient };
@@ -157,6 +156,9 @@ impl Broker {
             Some(_) | None => (Pinged::Failed, None),
         };
         let learned = learned.filter(|learned| self.can_show(site, learned));
+        if matches!(over, Pinged::Failed) {
+            self.unpinged.push(site.origin.clone());
+        }
         let host = self.host(&site.origin);
         if let Pinged::Asking(parked) = core::mem::replace(&mut host.pinged, over) {
             self.woken.extend(parked);
@@ -183,9 +185,13 @@ impl Broker {
 
     /// A task begins: what could not be found out for those before it may be found out now.
     pub(crate) fn begin_task(&mut self) {
-        let hosts = self.hosts.values_mut();
-        let failed = hosts.filter(|host| matches!(host.pinged, Pinged::Failed));
-        failed.for_each(|host| host.pinged = Pinged::Never);
+        for origin in core::mem::take(&mut self.unpinged) {
+            if let Some(host) = self.hosts.get_mut(&origin)
+                && matches!(host.pinged, Pinged::Failed)
+            {
+                host.pinged = Pinged::Never;
+            }
+        }
     }
 
     /// While one request finds out, the others to its host wait, as for the first request of all.

@@ -151,10 +151,15 @@ pub(crate) struct Asking<'a> {
     pub(crate) line: RequestLine,
 }
 
+/// Of how many repositories credentials are remembered.
+const CREDENTIALS: usize = 1_000;
+
 #[derive(Debug)]
 pub(crate) struct Broker {
     hosts: BTreeMap<Origin, Host>,
     credentials: BTreeMap<(Registry, Repository), Asked>,
+    /// How many of them are remembered before those that are known are forgotten.
+    credentials_room: usize,
     /// At most [`KEYS`](tokens::KEYS), but for those that are under way.
     tokens: BTreeMap<Key, Entry>,
     /// How many tokens there were: each has its own generation, also if it was forgotten meanwhile.
@@ -168,6 +173,8 @@ pub(crate) struct Broker {
     withheld: BTreeSet<(Registry, Origin)>,
     warnings: Vec<String>,
     woken: Vec<ExchangeId>,
+    /// Hosts whose `/v2/` could not be asked for a challenge since the last task began.
+    unpinged: Vec<Origin>,
 }
 
 #[derive(Debug)]
@@ -213,6 +220,7 @@ impl Broker {
         Self {
             hosts: BTreeMap::new(),
             credentials: BTreeMap::new(),
+            credentials_room: CREDENTIALS,
             tokens: BTreeMap::new(),
             generations: 0,
             unions: BTreeMap::new(),
@@ -221,6 +229,7 @@ impl Broker {
             withheld: BTreeSet::new(),
             warnings: Vec::new(),
             woken: Vec::new(),
+            unpinged: Vec::new(),
         }
     }
 
@@ -300,6 +309,23 @@ impl Broker {
             let parked = core::mem::take(&mut host.parked);
             self.woken.extend(parked);
         }
+    }
+
+    /// Forgets what was learned of hosts that are not kept.
+    pub(crate) fn forget_hosts(&mut self, is_kept: impl Fn(&Origin) -> bool) {
+        self.hosts
+            .retain(|origin, host| is_kept(origin) || !host.parked.is_empty());
+    }
+
+    /// Notes that the driver is asked for the credentials of a repository. If many were asked for,
+    /// those that are known are forgotten, and asked for again when they are needed.
+    fn asked_for(&mut self, key: (Registry, Repository), by: ExchangeId) {
+        if self.credentials.len() >= self.credentials_room {
+            self.credentials
+                .retain(|_, asked| matches!(asked, Asked::Asking(_)));
+            self.credentials_room = CREDENTIALS.max(self.credentials.len() * 2);
+        }
+        self.credentials.insert(key, Asked::Asking(alloc::vec![by]));
     }
 
     /// The driver answered the question for credentials.
@@ -382,8 +408,7 @@ impl Broker {
                 Err(Permit::Park)
             }
             None => {
-                self.credentials
-                    .insert(key, Asked::Asking(alloc::vec![asking.id]));
+                self.asked_for(key, asking.id);
                 Err(Permit::Ask { recipient })
             }
         }

@@ -13,7 +13,6 @@ use crate::event::Event;
 use crate::exchanges::classify::vet;
 use crate::ids::{ExchangeId, JobId};
 use crate::op::{BlobHead, Draft, Operation};
-use crate::registry::Origin;
 use crate::scope::Scopes;
 use crate::time::Time;
 
@@ -83,13 +82,6 @@ impl Exchanges {
             Permit::Fail(error) => self.settle(id, Err(error)),
         }
         None
-    }
-
-    /// A probe goes before everything else that waits for its host.
-    pub(super) fn promote(&mut self, probe: ExchangeId, origin: &Origin) {
-        if let Some(host) = self.hosts.get_mut(origin) {
-            host.promote(probe);
-        }
     }
 
     /// Makes the call, unless the request must not be made.

@@ -3,13 +3,14 @@
 //! Responsible for the line of a host, its slots, and making them fewer when it says "too much". Must
 //! not know what the exchanges in it are about, nor whether they may go out (`dispatch`).
 
-use alloc::collections::VecDeque;
 use core::time::Duration;
 
-use super::Exchanges;
+use super::line::{Line, Place};
+use super::{Exchanges, State};
 use crate::call::{Exchanged, Interrupted, TransportErrorKind};
 use crate::ids::{ExchangeId, JobId};
 use crate::op::Operation;
+use crate::registry::Origin;
 use crate::store::StoreErrorKind;
 use crate::time::Time;
 
@@ -17,12 +18,23 @@ use crate::time::Time;
 pub(super) struct Host {
     limit: u32,
     outside: u32,
-    continuations: VecDeque<ExchangeId>,
-    queue: VecDeque<ExchangeId>,
+    continuations: Line,
+    queue: Line,
     /// Nothing goes out before this: the server asked for it.
     gate: Option<Time>,
     /// Jobs up to this one went out before the limit was last halved.
     halved: Option<JobId>,
+}
+
+/// Where an exchange waits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Spot {
+    /// Among those of its host that were outside before.
+    Continuation(Place),
+    /// Among those of its host that were not.
+    New(Place),
+    /// Among the requests for tokens.
+    Token(Place),
 }
 
 /// Where in the line of its host an exchange goes.
@@ -38,26 +50,26 @@ impl Host {
         Self {
             limit,
             outside: 0,
-            continuations: VecDeque::new(),
-            queue: VecDeque::new(),
+            continuations: Line::new(),
+            queue: Line::new(),
             gate: None,
             halved: None,
         }
     }
 
     /// Puts an exchange in line; `begun` if it was outside before.
-    pub(super) fn enqueue(&mut self, id: ExchangeId, turn: Turn, begun: bool) {
+    pub(super) fn enqueue(&mut self, id: ExchangeId, turn: Turn, begun: bool) -> Spot {
         match turn {
-            Turn::First if begun => self.continuations.push_back(id),
-            Turn::First => self.queue.push_front(id),
-            Turn::Last => self.queue.push_back(id),
+            Turn::First if begun => Spot::Continuation(self.continuations.push_back(id)),
+            Turn::First => Spot::New(self.queue.push_front(id)),
+            Turn::Last => Spot::New(self.queue.push_back(id)),
         }
     }
 
-    /// Puts one that waits for its first turn before everything else.
-    pub(super) fn promote(&mut self, id: ExchangeId) {
-        self.queue.retain(|other| *other != id);
-        self.continuations.push_front(id);
+    /// Puts one before everything else.
+    pub(super) fn promote(&mut self, id: ExchangeId, spot: Spot) -> Spot {
+        self.remove(spot);
+        Spot::Continuation(self.continuations.push_front(id))
     }
 
     /// Takes whoever is first in line; continuations go before what is new.
@@ -69,9 +81,12 @@ impl Host {
     }
 
     /// Takes one out of the line.
-    pub(super) fn remove(&mut self, id: ExchangeId) {
-        self.queue.retain(|other| *other != id);
-        self.continuations.retain(|other| *other != id);
+    pub(super) fn remove(&mut self, spot: Spot) {
+        match spot {
+            Spot::Continuation(place) => self.continuations.remove(place),
+            Spot::New(place) => self.queue.remove(place),
+            Spot::Token(_) => {}
+        }
     }
 
     /// A job goes out: it holds a slot.
@@ -102,10 +117,20 @@ impl Host {
         self.gate.is_none_or(|gate| gate <= now) && self.has_slot()
     }
 
-    /// When something in line may go out that only has to wait for its time.
-    pub(super) fn wakes_at(&self) -> Option<Time> {
-        let waits = !self.continuations.is_empty() || !self.queue.is_empty();
-        self.gate.filter(|_| waits && self.has_slot())
+    /// Whether something in line has a slot: it goes out now, or when the gate opens.
+    pub(super) fn is_ready(&self) -> bool {
+        self.has_slot() && !(self.continuations.is_empty() && self.queue.is_empty())
+    }
+
+    /// Before which instant nothing goes out.
+    pub(super) const fn gate(&self) -> Option<Time> {
+        self.gate
+    }
+
+    /// Whether nothing is lost but its limit if it is forgotten.
+    pub(super) fn is_idle(&self, now: Time) -> bool {
+        let waits = !(self.continuations.is_empty() && self.queue.is_empty());
+        self.outside == 0 && !waits && self.gate.is_none_or(|gate| gate <= now)
     }
 
     const fn has_slot(&self) -> bool {
@@ -135,21 +160,94 @@ impl Exchanges {
         if !(crowded || matches!(status, 429 | 503)) || matches!(exchange.op, Operation::Token(_)) {
             return;
         }
+        let origin = exchange.site.origin.clone();
         host.shrink(job, self.newest, self.config.in_flight.least.max(1));
         if let Some(asked) = asked.filter(|asked| *asked <= self.config.retry.retry_after_cap) {
             host.gate = host.gate.max(Some(now + asked));
         }
+        self.host_changed(&origin);
     }
 
     pub(super) fn uncongested(&mut self, id: ExchangeId) {
         let most = self.config.in_flight.most;
-        if let Some(exchange) = self.exchanges.get(&id)
-            && let Some(host) = self.hosts.get_mut(&exchange.site.origin)
-        {
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        let origin = exchange.site.origin.clone();
+        if let Some(host) = self.hosts.get_mut(&origin) {
             host.grow(most);
         }
+        self.host_changed(&origin);
+    }
+
+    /// Puts an exchange in the line of its host.
+    pub(super) fn line_up(
+        &mut self,
+        id: ExchangeId,
+        origin: &Origin,
+        turn: Turn,
+        begun: bool,
+    ) -> Spot {
+        if !self.hosts.contains_key(origin) {
+            self.forget_hosts();
+        }
+        let first = self.config.in_flight.first.max(1);
+        let host = self.hosts.entry(origin.clone());
+        let spot = host
+            .or_insert_with(|| Host::new(first))
+            .enqueue(id, turn, begun);
+        self.host_changed(origin);
+        spot
+    }
+
+    /// A probe goes before everything else that waits for its host.
+    pub(super) fn promote(&mut self, probe: ExchangeId, origin: &Origin) {
+        if let Some(exchange) = self.exchanges.get_mut(&probe)
+            && let State::Queued(spot) = exchange.state
+            && let Some(host) = self.hosts.get_mut(origin)
+        {
+            exchange.state = State::Queued(host.promote(probe, spot));
+        }
+    }
+
+    /// Notes whether something may go out to a host of which something changed.
+    pub(super) fn host_changed(&mut self, origin: &Origin) {
+        if !self.hosts.get(origin).is_some_and(Host::is_ready) {
+            self.ready.remove(origin);
+        } else if !self.ready.contains(origin) {
+            self.ready.insert(origin.clone());
+        }
+    }
+
+    /// When a host may be sent to again that has something in line.
+    pub(super) fn gate_opens_at(&self) -> Option<Time> {
+        let ready = self
+            .ready
+            .iter()
+            .filter_map(|origin| self.hosts.get(origin));
+        ready.filter_map(Host::gate).min()
+    }
+
+    /// Forgets hosts that have nothing to do if there are many: a client lives for days. Each time half
+    /// of the room is free again, or it is not tried for as many new hosts as there are.
+    fn forget_hosts(&mut self) {
+        if self.hosts.len() < self.room {
+            return;
+        }
+        let now = self.now;
+        self.hosts.retain(|_, host| !host.is_idle(now));
+        self.room = HOSTS.max(self.hosts.len() * 2);
+        let hosts = &self.hosts;
+        self.patching.retain(|origin| hosts.contains_key(origin));
+        self.unmountable
+            .retain(|(origin, _)| hosts.contains_key(origin));
+        self.broker
+            .forget_hosts(|origin| hosts.contains_key(origin));
     }
 }
+
+/// How many hosts are remembered although nothing waits for them.
+pub(super) const HOSTS: usize = 500;
 
 /// Whether it broke off only because no file descriptor was left, for the connection or for the body.
 fn is_crowded(interrupted: &Interrupted) -> bool {

@@ -16,6 +16,7 @@
 pub(crate) mod classify;
 mod dispatch;
 mod host;
+mod line;
 mod looking;
 mod responses;
 mod wanted;
@@ -44,7 +45,8 @@ use crate::scope::Scopes;
 use crate::time::Time;
 use crate::uri::Url;
 
-use self::host::{Host, Turn};
+use self::host::{HOSTS, Host, Spot, Turn};
+use self::line::Line;
 use self::looking::Held;
 
 /// The end of an exchange, for its owner.
@@ -70,6 +72,8 @@ const TOKEN_REQUESTS: usize = 4;
 const QUESTIONS: usize = 4;
 /// How many different warnings of servers are told in a session.
 const WARNINGS: usize = 100;
+/// The smallest difference between two instants.
+const TICK: Duration = Duration::from_micros(1);
 /// How long a task waits at its end for what it gives back.
 const CLEANUP: Duration = Duration::from_secs(1);
 
@@ -79,7 +83,15 @@ pub(crate) struct Exchanges {
     broker: Broker,
     exchanges: BTreeMap<ExchangeId, Exchange>,
     hosts: BTreeMap<Origin, Host>,
-    tokens: VecDeque<ExchangeId>,
+    /// The hosts that have a slot for something in line.
+    ready: BTreeSet<Origin>,
+    /// How many hosts are remembered before those without work are forgotten.
+    room: usize,
+    /// When exchanges that are backing off go on, and when others are given up.
+    timers: BTreeSet<(Time, ExchangeId)>,
+    /// Probes, pings and cleanups of tasks, which are not over before these.
+    errands: BTreeMap<TaskId, BTreeSet<ExchangeId>>,
+    tokens: Line,
     tokens_outside: usize,
     questions: BTreeMap<JobId, (Registry, Repository)>,
     asks: VecDeque<(Registry, Repository, Origin)>,
@@ -140,7 +152,7 @@ enum Purpose {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
-    Queued,
+    Queued(Spot),
     Parked,
     BackingOff(Time),
     Outside(JobId),
@@ -154,7 +166,11 @@ impl Exchanges {
             broker,
             exchanges: BTreeMap::new(),
             hosts: BTreeMap::new(),
-            tokens: VecDeque::new(),
+            ready: BTreeSet::new(),
+            room: HOSTS,
+            timers: BTreeSet::new(),
+            errands: BTreeMap::new(),
+            tokens: Line::new(),
             tokens_outside: 0,
             questions: BTreeMap::new(),
             asks: VecDeque::new(),
@@ -208,6 +224,9 @@ impl Exchanges {
         exchange.abandoned = true;
         if let State::Outside(job) = exchange.state {
             self.aborts.push_back(job);
+            if let Some(until) = exchange.until {
+                self.timers.remove(&(until, id));
+            }
             return true;
         }
         self.remove(id);
@@ -224,34 +243,27 @@ impl Exchanges {
 
     /// Whether a probe or a cleanup of a task is not over yet.
     pub(crate) fn has_errand_of(&self, task: TaskId) -> bool {
-        !self.errands_of(task).is_empty()
+        self.errands.contains_key(&task)
     }
 
     /// A task has nothing else to do: its cleanups go out now, and are given up after a while.
     pub(crate) fn clean_up(&mut self, task: TaskId, now: Time) {
-        let waits = |exchange: &Exchange| {
-            let is_cleanup = matches!(exchange.purpose, Purpose::Cleanup);
-            is_cleanup && exchange.task == task && exchange.until.is_none()
-        };
-        let due = self.exchanges.iter_mut().filter(|(_, it)| waits(it));
-        let mut ids = Vec::new();
-        for (id, exchange) in due {
-            exchange.until = Some(now + CLEANUP);
-            ids.push(*id);
+        for id in self.errands_of(task) {
+            let Some(exchange) = self.exchanges.get_mut(&id) else {
+                continue;
+            };
+            if matches!(exchange.purpose, Purpose::Cleanup) && exchange.until.is_none() {
+                let until = now + CLEANUP;
+                exchange.until = Some(until);
+                self.timers.insert((until, id));
+                self.enqueue(id, Turn::Last);
+            }
         }
-        ids.into_iter().for_each(|id| self.enqueue(id, Turn::Last));
     }
 
     fn errands_of(&self, task: TaskId) -> Vec<ExchangeId> {
-        let is_errand = |exchange: &Exchange| {
-            exchange.task == task
-                && matches!(
-                    exchange.purpose,
-                    Purpose::Probe | Purpose::Ping | Purpose::Cleanup
-                )
-        };
-        let errands = self.exchanges.iter().filter(|(_, it)| is_errand(it));
-        errands.map(|(id, _)| *id).collect()
+        let errands = self.errands.get(&task);
+        errands.map_or_else(Vec::new, |errands| errands.iter().copied().collect())
     }
 
     /// Whether an exchange is not over yet.
@@ -312,10 +324,18 @@ impl Exchanges {
                 return Some((id, call));
             }
         }
-        let origins: Vec<Origin> = self.hosts.keys().cloned().collect();
-        origins
-            .into_iter()
-            .find_map(|origin| self.next_call_to(&origin, job, now))
+        while let Some(origin) = self.free_host(now) {
+            if let Some(next) = self.next_call_to(&origin, job, now) {
+                return Some(next);
+            }
+        }
+        None
+    }
+
+    /// The first host to which something may go out now.
+    fn free_host(&self, now: Time) -> Option<Origin> {
+        let is_free = |origin: &&Origin| self.hosts.get(origin).is_some_and(|it| it.is_free(now));
+        self.ready.iter().find(is_free).cloned()
     }
 
     fn next_call_to(
@@ -329,12 +349,15 @@ impl Exchanges {
             if !host.is_free(now) {
                 return None;
             }
-            let id = host.take()?;
+            let id = host.take();
+            self.host_changed(origin);
+            let id = id?;
             let Some(authorization) = self.permit(id, now) else {
                 continue;
             };
             if let Some(call) = self.send(id, job, authorization) {
                 self.hosts.get_mut(origin)?.occupy();
+                self.host_changed(origin);
                 return Some((id, call));
             }
         }
@@ -342,17 +365,8 @@ impl Exchanges {
 
     /// When something happens by itself.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
-        let backing = self
-            .exchanges
-            .values()
-            .filter_map(|exchange| match exchange.state {
-                State::BackingOff(until) => Some(until),
-                State::Queued | State::Parked | State::Outside(_) => None,
-            });
-        let gated = self.hosts.values().filter_map(Host::wakes_at);
-        let ending = self.exchanges.values().filter(|it| !it.abandoned);
-        let ending = ending.filter_map(|exchange| exchange.until);
-        backing.chain(gated).chain(ending).min()
+        let timer = self.timers.first().map(|(at, _)| *at);
+        timer.into_iter().chain(self.gate_opens_at()).min()
     }
 
     /// Takes the answer to a question for credentials.
@@ -420,6 +434,9 @@ impl Exchanges {
             until: None,
         };
         let waits = matches!(exchange.purpose, Purpose::Cleanup);
+        if exchange.is_errand() {
+            self.errands.entry(task).or_default().insert(id);
+        }
         self.exchanges.insert(id, exchange);
         if !waits {
             self.enqueue(id, Turn::Last);
@@ -431,16 +448,18 @@ impl Exchanges {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        exchange.state = State::Queued;
-        if matches!(exchange.op, Operation::Token(_)) {
-            self.tokens.push_back(id);
-            return;
+        if let State::BackingOff(until) = exchange.state {
+            self.timers.remove(&(until, id));
         }
         let (origin, begun) = (exchange.site.origin.clone(), exchange.begun);
-        let first = self.config.in_flight.first.max(1);
-        let host = self.hosts.entry(origin);
-        let host = host.or_insert_with(|| Host::new(first));
-        host.enqueue(id, turn, begun);
+        let spot = if matches!(exchange.op, Operation::Token(_)) {
+            Spot::Token(self.tokens.push_back(id))
+        } else {
+            self.line_up(id, &origin, turn, begun)
+        };
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.state = State::Queued(spot);
+        }
     }
 
     /// A job of this exchange is back: its slot is free.
@@ -450,16 +469,38 @@ impl Exchanges {
         };
         if matches!(exchange.op, Operation::Token(_)) {
             self.tokens_outside -= 1;
-        } else if let Some(host) = self.hosts.get_mut(&exchange.site.origin) {
-            host.vacate();
+        } else {
+            let origin = exchange.site.origin.clone();
+            if let Some(host) = self.hosts.get_mut(&origin) {
+                host.vacate();
+            }
+            self.host_changed(&origin);
         }
     }
 
     fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
         let exchange = self.exchanges.remove(&id)?;
-        self.tokens.retain(|other| *other != id);
-        if let Some(host) = self.hosts.get_mut(&exchange.site.origin) {
-            host.remove(id);
+        match exchange.state {
+            State::Queued(Spot::Token(place)) => self.tokens.remove(place),
+            State::Queued(spot) => {
+                if let Some(host) = self.hosts.get_mut(&exchange.site.origin) {
+                    host.remove(spot);
+                }
+                self.host_changed(&exchange.site.origin);
+            }
+            State::BackingOff(until) => {
+                self.timers.remove(&(until, id));
+            }
+            State::Parked | State::Outside(_) => {}
+        }
+        if let Some(until) = exchange.until {
+            self.timers.remove(&(until, id));
+        }
+        if let Some(errands) = self.errands.get_mut(&exchange.task)
+            && errands.remove(&id)
+            && errands.is_empty()
+        {
+            self.errands.remove(&exchange.task);
         }
         self.broker.gone(id, &exchange.site.origin);
         if matches!(exchange.purpose, Purpose::Ping) {
@@ -470,20 +511,25 @@ impl Exchanges {
 
     /// Puts those whose wait is over back in line, and gives up what was to end by now.
     fn wake(&mut self, now: Time) {
-        let late = |exchange: &Exchange| {
-            !exchange.abandoned && exchange.until.is_some_and(|until| until <= now)
-        };
-        let late = self.exchanges.iter().filter(|(_, it)| late(it));
-        for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.abandon(id);
+        let later = self.timers.split_off(&(now + TICK, ExchangeId(0)));
+        let due = core::mem::replace(&mut self.timers, later);
+        let mut due: Vec<ExchangeId> = due.into_iter().map(|(_, id)| id).collect();
+        due.sort_unstable();
+        due.dedup();
+        let mut going_on = Vec::new();
+        for id in due {
+            let Some(exchange) = self.exchanges.get(&id) else {
+                continue;
+            };
+            if exchange.until.is_some_and(|until| until <= now) {
+                self.abandon(id);
+            } else if matches!(exchange.state, State::BackingOff(at) if at <= now) {
+                going_on.push(id);
+            }
         }
-        let due: Vec<ExchangeId> = self
-            .exchanges
-            .iter()
-            .filter(|(_, exchange)| matches!(exchange.state, State::BackingOff(t) if t <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        due.into_iter().for_each(|id| self.enqueue(id, Turn::First));
+        going_on
+            .into_iter()
+            .for_each(|id| self.enqueue(id, Turn::First));
         self.rouse();
     }
 
@@ -514,6 +560,14 @@ impl Exchanges {
 }
 
 impl Exchange {
+    /// Whether its task waits for it at its end.
+    const fn is_errand(&self) -> bool {
+        matches!(
+            self.purpose,
+            Purpose::Probe | Purpose::Ping | Purpose::Cleanup
+        )
+    }
+
     /// Where the next request goes.
     fn url(&self) -> Url {
         self.hop.clone().unwrap_or_else(|| self.op.draft().url)

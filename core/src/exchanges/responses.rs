@@ -428,7 +428,9 @@ impl Exchanges {
         exchange.visited.clear();
         match exchange.tries.failed(&self.config.retry, asked, rng) {
             Decision::Again { attempt, after } => {
-                exchange.state = State::BackingOff(now + after.max(Duration::from_micros(1)));
+                let until = now + after.max(Duration::from_micros(1));
+                exchange.state = State::BackingOff(until);
+                self.timers.insert((until, id));
                 let why = error.to_string();
                 self.events.push_back((
                     exchange.task,
