@@ -32,8 +32,9 @@ use crate::config::Config;
 use crate::descriptor::Descriptor;
 use crate::reference::Reference;
 use crate::session::Session;
-use crate::task::{Copy, Place, Task, TaskId, TaskKind};
-use crate::tasks::copy::{Copying, End};
+use crate::task::{Copy, Foreign, Place, Task, TaskId, TaskKind};
+use crate::tasks::copy::{CopyState, End};
+use crate::tasks::{Kind, TaskState};
 use crate::time::Time;
 use crate::written::TaskForm;
 
@@ -98,9 +99,9 @@ impl Session {
     /// it: take it after [`poll`](Self::poll) said [`Output::Wait`](crate::Output::Wait), so that
     /// every event that belongs to it was told.
     pub fn checkpoint(&self) -> Checkpoint {
-        let unfinished = self.tasks.values().filter(|task| task.ending.is_none());
+        let unfinished = self.tasks.unfinished();
         Checkpoint {
-            tasks: unfinished.map(|task| task.saved(self.now())).collect(),
+            tasks: unfinished.map(|(_, task)| task.saved(self.now())).collect(),
         }
     }
 
@@ -123,26 +124,36 @@ impl Session {
     }
 }
 
-impl Copying {
+impl TaskState {
     fn saved(&self, now: Time) -> Saved {
-        let kind = match (&self.source, &self.destination) {
-            (End::Registry { reference, .. }, None) => TaskKind::Resolve(reference.clone()),
-            (source, destination) => TaskKind::Copy(Copy {
-                source: source.place(),
-                destination: destination.as_ref().unwrap_or(source).place(),
-                platforms: self.platforms.clone(),
-                spool: self.spool,
-                from: self.from.clone(),
-            }),
+        let (kind, foreign, root) = match &self.kind {
+            Kind::Resolve(state) => {
+                let kind = TaskKind::Resolve(state.reference.clone());
+                (kind, Foreign::LeftOut, None)
+            }
+            Kind::Copy(state) => {
+                let kind = TaskKind::Copy(state.as_asked());
+                (kind, state.foreign, state.pinned.clone())
+            }
         };
         let left = |deadline: Time| Time::ZERO + deadline.since(now);
-        Saved {
-            task: Task {
-                kind,
-                deadline: self.deadline.map(left),
-                foreign: self.foreign,
-            },
-            root: self.pinned.clone(),
+        let task = Task {
+            kind,
+            deadline: self.deadline.map(left),
+            foreign,
+        };
+        Saved { task, root }
+    }
+}
+
+impl CopyState {
+    fn as_asked(&self) -> Copy {
+        Copy {
+            source: self.source.place(),
+            destination: self.destination.place(),
+            platforms: self.platforms.clone(),
+            spool: self.spool,
+            from: self.from.clone(),
         }
     }
 }
@@ -279,7 +290,7 @@ mod tests {
         assert_eq!(ids.len(), tasks().len());
         assert_eq!(after.checkpoint().to_json(), written);
         for (id, task) in ids.iter().zip(tasks()) {
-            let saved = after.tasks[id].saved(Time::ZERO).task;
+            let saved = after.tasks.get(*id).expect("a task").saved(Time::ZERO).task;
             assert_eq!(format!("{saved:?}"), format!("{task:?}"));
         }
     }

@@ -7,7 +7,7 @@ use core::time::Duration;
 use crate::call::TransferId;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::task::{Failure, Report};
+use crate::task::{Failure, TaskReport};
 
 /// A progress event of a task. Safe to print: it contains no secret, and text from servers is
 /// escaped.
@@ -55,7 +55,7 @@ pub enum Event {
     /// A server's `Warning`, or a decision that may surprise.
     Warning(String),
     /// The last event of every task.
-    Finished(Result<Report, Failure>),
+    Finished(Result<TaskReport, Failure>),
 }
 
 /// Why content was not transferred.

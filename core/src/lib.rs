@@ -14,8 +14,8 @@
 //! use std::collections::BTreeMap;
 //! use windlass_core::{call::{Call, Done, Keep, Payload, Receive}, http::{Request, Response}, Job};
 //! use windlass_core::{credential::CredentialAnswer, Algorithm, Config, Digest, Event, Failure};
-//! use windlass_core::{Output, Platforms, Report, Session, StoreAnswer, StoreCall, StoreError};
-//! use windlass_core::{StoreErrorKind, StoreId, StoreOp, Task, Time};
+//! use windlass_core::{Output, Platforms, Session, StoreAnswer, StoreCall, StoreError};
+//! use windlass_core::{StoreErrorKind, StoreId, StoreOp, Task, TaskReport, Time};
 //!
 //! #[derive(Default)]
 //! struct Memory {
@@ -55,7 +55,7 @@
 //!     call.finish(Ok(()))
 //! }
 //!
-//! fn drive(task: Task, registry: Registry<'_>, store: &mut Memory) -> Result<Report, Failure> {
+//! fn drive(task: Task, registry: Registry<'_>, store: &mut Memory) -> Result<TaskReport, Failure> {
 //!     let (mut session, mut now) = (Session::new(Config::default(), 1), Time::ZERO);
 //!     session.start(task);
 //!     loop {
@@ -99,7 +99,7 @@
 //! let mut store = Memory::default();
 //! let reference = "registry.example/team/app:v1".parse()?;
 //! let task = Task::pull(reference, StoreId(0), Some("v1".into()), Platforms::All);
-//! let report = drive(task, &registry, &mut store)?;
+//! let report = drive(task, &registry, &mut store)?.copied().expect("a pull is a copy");
 //!
 //! assert_eq!((report.moved, report.bytes), (2, 23));
 //! assert_eq!(store.blobs[&digest(layer)], layer);
@@ -277,5 +277,5 @@ pub use reference::Reference;
 pub use registry::{Origin, Registry, Scheme};
 pub use session::{Output, Session};
 pub use store::{StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp};
-pub use task::{Copy, Failure, Place, Platforms, Report, Task, TaskId, Unlisted};
+pub use task::{Copy, Failure, Place, Platforms, Report, Task, TaskId, TaskReport, Unlisted};
 pub use time::Time;

@@ -6,7 +6,6 @@
 //! [`Session::start`], never in `poll`, so that its order cannot depend on who polls when.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::vec::Vec;
 
 use crate::blobs::{self, Work, WorkKey};
 use crate::call::{Done, Job, Outcome};
@@ -22,8 +21,10 @@ use crate::retry::Decision;
 use crate::rng::Rng;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::store_queue::{Step, StoreQueue};
-use crate::task::{Copy, Failure, Foreign, Place, Platforms, Task, TaskKind};
-use crate::tasks::copy::{Copying, End, Tally};
+use crate::task::{Place, Task, TaskKind};
+use crate::tasks::copy::{CopyState, End};
+use crate::tasks::resolve::ResolveState;
+use crate::tasks::{Kind, Tasks};
 use crate::time::Time;
 
 /// The machine. See the crate's documentation for its contract.
@@ -35,7 +36,6 @@ pub struct Session {
     jobs: u64,
     pub(crate) outside: BTreeMap<JobId, Outside>,
     transfers: u64,
-    started: u64,
     pub(crate) exchanges: Exchanges,
     pub(crate) store_queue: StoreQueue,
     pub(crate) works: BTreeMap<WorkKey, Work>,
@@ -44,7 +44,7 @@ pub struct Session {
     pub(crate) unopened: VecDeque<WorkKey>,
     /// How many works may hold a partial open.
     pub(crate) room: usize,
-    pub(crate) tasks: BTreeMap<TaskId, Copying>,
+    pub(crate) tasks: Tasks,
     /// Lists of what refers to a subject that are being written, and who wants to write each: the first
     /// one does.
     pub(crate) lists: BTreeMap<(Site, Tag), VecDeque<(TaskId, NodeId)>>,
@@ -90,14 +90,13 @@ impl Session {
             jobs: 0,
             outside: BTreeMap::new(),
             transfers: 0,
-            started: 0,
             exchanges,
             store_queue: StoreQueue::default(),
             works: BTreeMap::new(),
             opening: BTreeSet::new(),
             unopened: VecDeque::new(),
             room: blobs::OPEN,
-            tasks: BTreeMap::new(),
+            tasks: Tasks::default(),
             lists: BTreeMap::new(),
             events: VecDeque::new(),
         }
@@ -110,34 +109,25 @@ impl Session {
 
     /// Begins a task whose source's name is known to stand for `pinned`, if it is.
     pub(crate) fn begin(&mut self, task: Task, pinned: Option<Descriptor>) -> TaskId {
-        let id = TaskId(self.started);
-        self.started += 1;
         self.exchanges.begin_task();
-        let copying = match task.kind {
-            TaskKind::Resolve(reference) => Copying {
-                source: self.end(Place::Registry(reference)),
-                destination: None,
-                pinned,
-                ..Copying::new(task.deadline, task.foreign)
-            },
-            TaskKind::Copy(Copy {
-                source,
-                destination,
-                platforms,
-                spool,
-                from,
-            }) => Copying {
-                source: self.end(source),
-                destination: Some(self.end(destination)),
-                platforms,
-                spool,
-                from,
-                pinned,
-                ..Copying::new(task.deadline, task.foreign)
-            },
+        let id = match task.kind {
+            TaskKind::Resolve(reference) => {
+                let site = self
+                    .exchanges
+                    .site(reference.registry(), reference.repository());
+                let state = ResolveState::new(site, reference);
+                let id = self.tasks.add(task.deadline, Kind::Resolve(state));
+                self.begin_resolve(id, pinned);
+                id
+            }
+            TaskKind::Copy(copy) => {
+                let ends = (self.end(&copy.source), self.end(&copy.destination));
+                let state = CopyState::new(copy, ends, task.foreign, pinned);
+                let id = self.tasks.add(task.deadline, Kind::Copy(state.into()));
+                self.begin_copy(id);
+                id
+            }
         };
-        self.tasks.insert(id, copying);
-        self.begin_copy(id);
         self.settle();
         id
     }
@@ -184,13 +174,11 @@ impl Session {
         if let Some(job) = self.exchanges.take_abort() {
             return Output::Abort(job);
         }
-        let deadlines = self.tasks.values().filter(|task| task.ending.is_none());
-        let deadline = deadlines.filter_map(|task| task.deadline).min();
         let wakes = [
             self.exchanges.wakes_at(),
             self.works_wake_at(),
             self.store_queue.wakes_at(),
-            deadline,
+            self.tasks.wakes_at(),
         ];
         match wakes.into_iter().flatten().min() {
             Some(at) => Output::Wait(Some(
@@ -279,28 +267,21 @@ impl Session {
 
     /// Ends a task with an error, unless it is ending already.
     pub(crate) fn fail(&mut self, task: TaskId, error: Error) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        if !self.tasks.end(task, Err(error)) {
+            return;
+        }
+        let Some(state) = self.tasks.get_mut(task) else {
             return;
         };
-        match &mut copying.ending {
-            Some(Err(failure)) if error != Error::Cancelled => {
-                let mut errors = core::mem::take(&mut failure.errors);
-                errors.push(error);
-                *failure = Failure::new(errors);
-                return;
-            }
-            Some(_) => return,
-            None => copying.ending = Some(Err(Failure::new(alloc::vec![error]))),
-        }
-        let exchanges: Vec<_> = copying.exchanges.iter().copied().collect();
+        let exchanges = state.exchanges.clone();
         exchanges.into_iter().for_each(|id| {
             self.exchanges.abandon(id);
         });
         self.exchanges.abandon_errands(task);
         let is_ours = |owner: &Owner| matches!(owner, Owner::Node(t, _) if *t == task);
         let dropped = self.store_queue.abandon(is_ours).dropped;
-        if let Some(copying) = self.tasks.get_mut(&task) {
-            copying.steps -= dropped;
+        if let Some(state) = self.tasks.get_mut(task) {
+            state.steps -= dropped;
         }
         for key in self.works_of(task) {
             self.unwant(&key, task);
@@ -329,15 +310,19 @@ impl Session {
         &self.config.limits
     }
 
-    fn end(&self, place: Place) -> End {
+    fn end(&self, place: &Place) -> End {
         match place {
             Place::Registry(reference) => {
                 let site = self
                     .exchanges
                     .site(reference.registry(), reference.repository());
+                let reference = reference.clone();
                 End::Registry { site, reference }
             }
-            Place::Store { store, name } => End::Store { store, name },
+            Place::Store { store, name } => End::Store {
+                store: *store,
+                name: name.clone(),
+            },
         }
     }
 
@@ -363,12 +348,7 @@ impl Session {
     /// Fails what is past its deadline and asks again about what others are busy with.
     fn expire(&mut self) {
         let now = self.now;
-        let late: Vec<TaskId> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| task.ending.is_none() && task.deadline.is_some_and(|at| at <= now))
-            .map(|(id, _)| *id)
-            .collect();
+        let late = self.tasks.late(now);
         late.into_iter()
             .for_each(|task| self.fail(task, Error::Deadline));
         self.wake_works(now);
@@ -396,7 +376,7 @@ impl Session {
     fn drain_events(&mut self) {
         while let Some((task, event)) = self.exchanges.take_event() {
             // Before `Finished`, which is the last one.
-            if self.tasks.contains_key(&task) {
+            if self.tasks.get(task).is_some() {
                 self.events.push_back((task, event));
             }
         }
@@ -404,17 +384,10 @@ impl Session {
 
     /// Ends the tasks that have nothing outside any more (contract 5).
     fn finish_tasks(&mut self) {
-        let ending: Vec<TaskId> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| task.ending.is_some() && task.steps == 0)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ending {
-            let open = self.tasks[&id]
-                .exchanges
-                .iter()
-                .any(|id| self.exchanges.is_open(*id));
+        for id in self.tasks.ending() {
+            let exchanges = self.tasks.get(id).map(|task| &task.exchanges);
+            let mut exchanges = exchanges.into_iter().flatten();
+            let open = exchanges.any(|id| self.exchanges.is_open(*id));
             if open || self.is_working_for(id) {
                 continue;
             }
@@ -423,41 +396,11 @@ impl Session {
                 continue;
             }
             self.drain_events();
-            let Some(task) = self.tasks.remove(&id) else {
+            let Some(result) = self.tasks.remove(id) else {
                 continue;
             };
             self.leave_lists(id);
-            let result = task.ending.expect("only ending tasks are listed");
             self.events.push_back((id, Event::Finished(result)));
-        }
-    }
-}
-
-impl Copying {
-    /// A copy of nothing to nowhere, to be filled in.
-    const fn new(deadline: Option<Time>, foreign: Foreign) -> Self {
-        Self {
-            source: End::Store {
-                store: StoreId(0),
-                name: None,
-            },
-            destination: None,
-            platforms: Platforms::All,
-            spool: None,
-            from: None,
-            deadline,
-            foreign,
-            pinned: None,
-            nodes: Vec::new(),
-            by_digest: BTreeMap::new(),
-            blobs: BTreeMap::new(),
-            left_out: BTreeMap::new(),
-            unlisted: Vec::new(),
-            held: 0,
-            report: Tally::NONE,
-            exchanges: BTreeSet::new(),
-            steps: 0,
-            ending: None,
         }
     }
 }
@@ -465,6 +408,7 @@ impl Copying {
 #[cfg(test)]
 mod tests {
     use alloc::vec;
+    use alloc::vec::Vec;
 
     use super::*;
     use crate::error::ErrorKind;
@@ -498,7 +442,11 @@ mod tests {
     fn a_defect_fails_one_task() {
         let mut session = session(2);
         let (first, second) = (TaskId(0), TaskId(1));
-        let exchange = *session.tasks[&first].exchanges.first().expect("a HEAD");
+        let exchange = session
+            .tasks
+            .get(first)
+            .and_then(|task| task.exchanges.first());
+        let exchange = *exchange.expect("a HEAD");
         let wrong = Settlement::Done(Outcome::Mounted);
         // It is over, as one that settles is.
         assert!(!session.exchanges.abandon(exchange));

@@ -152,7 +152,43 @@ pub enum Platforms {
 /// How many `urls` of one layer are tried.
 pub const URLS: usize = 5;
 
-/// What a finished task did.
+/// What a finished task did: a report for each kind of task.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum TaskReport {
+    /// [`Task::resolve`]: what the reference stands for.
+    Resolved(Descriptor),
+    /// [`Task::pull`], [`Task::push`] and [`Task::copy`].
+    Copied(Report),
+}
+
+impl TaskReport {
+    /// What a reference stands for, if the task was to find that out.
+    pub fn resolved(self) -> Option<Descriptor> {
+        match self {
+            Self::Resolved(root) => Some(root),
+            Self::Copied(_) => None,
+        }
+    }
+
+    /// What a copy did, if the task was one.
+    pub fn copied(self) -> Option<Report> {
+        match self {
+            Self::Copied(report) => Some(report),
+            Self::Resolved(_) => None,
+        }
+    }
+
+    /// The content that the task's source stood for.
+    pub const fn root(&self) -> &Descriptor {
+        match self {
+            Self::Resolved(root) => root,
+            Self::Copied(report) => &report.root,
+        }
+    }
+}
+
+/// What a copy did; a pull and a push are copies.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Report {

@@ -23,7 +23,7 @@ use crate::event::Event;
 use crate::header::content_type;
 use crate::shown::escape;
 use crate::store::{StoreAnswer, StoreCall, StoreError, StoreOp};
-use crate::task::{Report, TaskId};
+use crate::task::{Report, TaskId, TaskReport};
 use crate::uri::{Url, user_info};
 
 /// How much of a value from a server is shown.
@@ -91,7 +91,8 @@ pub fn event(event: &Event) -> String {
         }
         Event::Stored { digest, size } => format!("* stored {digest}, {size} bytes"),
         Event::Warning(warning) => format!("* warning: {warning}"),
-        Event::Finished(Ok(report)) => finished(report),
+        Event::Finished(Ok(TaskReport::Resolved(root))) => format!("* finished {}", root.digest),
+        Event::Finished(Ok(TaskReport::Copied(report))) => finished(report),
         Event::Finished(Err(failure)) => {
             let errors: alloc::vec::Vec<String> =
                 failure.errors().iter().map(ToString::to_string).collect();

@@ -16,7 +16,9 @@ use windlass_core::call::TransferId;
 use windlass_core::config::{InFlight, Retry};
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::reference::Repository;
-use windlass_core::{Config, Event, Failure, Origin, Reference, Registry, Report, TaskId};
+use windlass_core::{
+    Config, Descriptor, Event, Failure, Origin, Reference, Registry, Report, TaskId, TaskReport,
+};
 use windlass_driver::{CancelHandle, Credentials, Endpoint, Observer, TimeLimits, TlsRoots};
 use windlass_store::Store;
 use windlass_testbed::{Answer, Delivery, Interceptor, Model, Request, Server};
@@ -39,7 +41,27 @@ pub trait Driver: Clone + Send + Sync + 'static {
     /// # Errors
     ///
     /// Those of the client.
-    fn run(&self, ask: Ask) -> Result<Report, Failure>;
+    fn finish(&self, ask: Ask) -> Result<TaskReport, Failure>;
+
+    /// Does what is asked, which is a copy.
+    ///
+    /// # Errors
+    ///
+    /// Those of the client.
+    fn run(&self, ask: Ask) -> Result<Report, Failure> {
+        let report = self.finish(ask)?;
+        Ok(report.copied().expect("it is a copy"))
+    }
+
+    /// Resolves a reference.
+    ///
+    /// # Errors
+    ///
+    /// Those of the client.
+    fn resolve(&self, ask: Ask) -> Result<Descriptor, Failure> {
+        let report = self.finish(ask)?;
+        Ok(report.resolved().expect("a reference is resolved"))
+    }
 
     /// The tape of its session so far. Each `run` checks that it can be replayed.
     fn tape(&self) -> String;
@@ -258,10 +280,33 @@ fn built<D: windlass_driver::Driver>(
     builder.build().unwrap()
 }
 
+/// Tells a request what is asked of requests of every kind.
+fn told<'a, D, R>(
+    request: windlass_driver::Request<'a, D, R>,
+    ask: &Ask,
+) -> windlass_driver::Request<'a, D, R> {
+    let mut request = request;
+    if let Some(observer) = &ask.observer {
+        request = request.observer(Arc::clone(observer));
+    }
+    if let Some(cancel) = &ask.cancel {
+        request = request.cancel(cancel);
+    }
+    if let Some(deadline) = ask.deadline {
+        request = request.deadline(deadline);
+    }
+    request
+}
+
 /// What is asked, as a client over the driver `D` is asked.
-fn asked<D>(client: &windlass_driver::Client<D>, ask: Ask) -> windlass_driver::Request<'_, D> {
+enum Asked<'a, D> {
+    Resolve(windlass_driver::Request<'a, D, Descriptor>),
+    Copy(windlass_driver::Request<'a, D>),
+}
+
+fn asked<'a, D>(client: &'a windlass_driver::Client<D>, ask: &Ask) -> Asked<'a, D> {
     let mut request = match &ask.what {
-        What::Resolve(reference) => client.resolve(reference),
+        What::Resolve(reference) => return Asked::Resolve(told(client.resolve(reference), ask)),
         What::Pull(reference, store) => client.pull(reference, store),
         What::Push(store, reference) => client.push(store, reference),
         What::Copy(source, destination) => client.copy(source.clone(), destination.clone()),
@@ -269,25 +314,16 @@ fn asked<D>(client: &windlass_driver::Client<D>, ask: Ask) -> windlass_driver::R
     if ask.all {
         request = request.all_platforms();
     }
-    if let Some(observer) = ask.observer {
-        request = request.observer(observer);
-    }
-    if let Some(cancel) = &ask.cancel {
-        request = request.cancel(cancel);
-    }
     if let Some(spool) = &ask.spool {
         request = request.spool(spool);
     }
-    for repository in ask.from {
-        request = request.from(repository);
+    for repository in &ask.from {
+        request = request.from(repository.clone());
     }
     if ask.foreign {
         request = request.include_nondistributable();
     }
-    if let Some(deadline) = ask.deadline {
-        request = request.deadline(deadline);
-    }
-    request
+    Asked::Copy(told(request, ask))
 }
 
 /// The blocking client.
@@ -302,8 +338,11 @@ impl Driver for Blocking {
         Self(built(setup, tape.clone()), tape)
     }
 
-    fn run(&self, ask: Ask) -> Result<Report, Failure> {
-        let result = asked(&self.0, ask).run();
+    fn finish(&self, ask: Ask) -> Result<TaskReport, Failure> {
+        let result = match asked(&self.0, &ask) {
+            Asked::Resolve(request) => request.run().map(TaskReport::Resolved),
+            Asked::Copy(request) => request.run().map(TaskReport::Copied),
+        };
         self.1.check();
         result
     }
@@ -364,7 +403,7 @@ impl<const THREADS: usize> Tokio<THREADS> {
     /// # Errors
     ///
     /// Those of the client.
-    pub async fn ask(&self, ask: Ask) -> Result<Report, Failure> {
+    pub async fn ask(&self, ask: Ask) -> Result<TaskReport, Failure> {
         ask_async(&self.client, ask).await
     }
 }
@@ -374,8 +413,11 @@ impl<const THREADS: usize> Tokio<THREADS> {
 /// # Errors
 ///
 /// Those of the client.
-pub async fn ask_async(client: &windlass_async::Client, ask: Ask) -> Result<Report, Failure> {
-    asked(client, ask).run().await
+pub async fn ask_async(client: &windlass_async::Client, ask: Ask) -> Result<TaskReport, Failure> {
+    match asked(client, &ask) {
+        Asked::Resolve(request) => request.run().await.map(TaskReport::Resolved),
+        Asked::Copy(request) => request.run().await.map(TaskReport::Copied),
+    }
 }
 
 /// Makes an async client.
@@ -403,7 +445,7 @@ impl<const THREADS: usize> Driver for Tokio<THREADS> {
         }
     }
 
-    fn run(&self, ask: Ask) -> Result<Report, Failure> {
+    fn finish(&self, ask: Ask) -> Result<TaskReport, Failure> {
         let result = self.block_on(self.ask(ask));
         self.tape.check();
         result

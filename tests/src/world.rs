@@ -43,8 +43,8 @@ use windlass_core::call::{Done, Interrupted};
 use windlass_core::credential::CredentialAnswer;
 use windlass_core::tape::Taped;
 use windlass_core::{
-    Checkpoint, Config, Error, ErrorKind, Event, Failure, Job, JobId, Output, Report, StoreError,
-    StoreId, Task, TaskId, Time, transcript,
+    Checkpoint, Config, Descriptor, Error, ErrorKind, Event, Failure, Job, JobId, Output, Report,
+    StoreError, StoreId, Task, TaskId, TaskReport, Time, transcript,
 };
 
 use windlass_driver::Stores;
@@ -108,7 +108,7 @@ pub struct World {
     most: u32,
     guarded: Vec<Guarded>,
     unfinished: BTreeSet<TaskId>,
-    finished: BTreeMap<TaskId, Result<Report, Failure>>,
+    finished: BTreeMap<TaskId, Result<TaskReport, Failure>>,
 }
 
 impl World {
@@ -239,18 +239,38 @@ impl World {
         tasks
     }
 
-    /// Runs until this task is finished.
+    /// Runs until this copy is finished.
     ///
     /// # Errors
     ///
     /// The task's.
     pub fn run(&mut self, task: TaskId) -> Result<Report, Failure> {
+        let report = self.finish(task)?;
+        Ok(report.copied().expect("it is a copy"))
+    }
+
+    /// Runs until this reference is resolved.
+    ///
+    /// # Errors
+    ///
+    /// The task's.
+    pub fn resolve(&mut self, task: TaskId) -> Result<Descriptor, Failure> {
+        let report = self.finish(task)?;
+        Ok(report.resolved().expect("a reference is resolved"))
+    }
+
+    /// Runs until this task is finished.
+    ///
+    /// # Errors
+    ///
+    /// The task's.
+    pub fn finish(&mut self, task: TaskId) -> Result<TaskReport, Failure> {
         self.run_until(|world| world.finished.contains_key(&task));
         self.finished[&task].clone()
     }
 
     /// Runs until there is nothing to do. Checks that everything is finished and given back.
-    pub fn run_all(&mut self) -> &BTreeMap<TaskId, Result<Report, Failure>> {
+    pub fn run_all(&mut self) -> &BTreeMap<TaskId, Result<TaskReport, Failure>> {
         for _ in 0..Self::STEPS {
             if !self.step() {
                 return &self.finished;

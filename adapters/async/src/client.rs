@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use windlass_core::{Failure, Report};
-use windlass_driver::{Driver, Parts, RequestSpec, Watch};
+use windlass_core::Failure;
+use windlass_driver::{Driver, Parts, RequestSpec, TypedReport, Watch};
 
 use crate::engine::Engine;
 use crate::exchange::Exchanges;
@@ -18,10 +18,10 @@ pub struct Tokio(Arc<Engine>);
 /// What [`run`](crate::Request::run) returns. It needs a runtime of tokio with time and IO enabled, of either
 /// flavour; the work of the call runs there. Dropping it cancels the task. Polled outside of a runtime, it
 /// panics.
-pub type Running<'a> = Pin<Box<dyn Future<Output = Result<Report, Failure>> + Send + 'a>>;
+pub type Running<'a, R> = Pin<Box<dyn Future<Output = Result<R, Failure>> + Send + 'a>>;
 
 impl Driver for Tokio {
-    type Running<'a> = Running<'a>;
+    type Running<'a, R: TypedReport> = Running<'a, R>;
 
     fn new(parts: Parts) -> Self {
         let proxies = Arc::clone(&parts.resources.proxies);
@@ -32,12 +32,12 @@ impl Driver for Tokio {
         Self(Engine::new(parts.session, context))
     }
 
-    fn run(&self, spec: RequestSpec, watch: Watch) -> Running<'_> {
+    fn run<R: TypedReport>(&self, spec: RequestSpec, watch: Watch) -> Running<'_, R> {
         let engine = &self.0;
         Box::pin(async move {
             let stores = &engine.context().resources.stores;
             let (task, guard) = spec.task(stores, engine.now())?;
-            engine.run(task, guard, watch).await
+            R::of(engine.run(task, guard, watch).await?)
         })
     }
 }

@@ -26,7 +26,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 use windlass_core::tape::Taped;
-use windlass_core::{Error, Failure, Report, Task, TaskId, Time};
+use windlass_core::{Error, Failure, Task, TaskId, TaskReport, Time};
 use windlass_driver::{Observer, StoreGuard, Watch};
 
 use crate::job::Ticket;
@@ -63,7 +63,7 @@ impl Engine {
         task: Task,
         stores: StoreGuard,
         watch: Watch,
-    ) -> Result<Report, Failure> {
+    ) -> Result<TaskReport, Failure> {
         let stores = Arc::new(stores);
         loop {
             let attempt = self.attempt(task.clone(), &stores, &watch);
@@ -83,7 +83,7 @@ impl Engine {
         task: Task,
         stores: &Arc<StoreGuard>,
         watch: &Watch,
-    ) -> Option<Result<Report, Failure>> {
+    ) -> Option<Result<TaskReport, Failure>> {
         let observer = watch.observer.as_ref();
         let (task, mut inbox) = self.start(task, stores, observer);
         let _leaving = Leaving(self, task);

@@ -54,7 +54,7 @@ mod state;
 mod transfer;
 
 pub use client::{Running, Tokio};
-pub use windlass_core::{Config, Event, Failure, Reference, Report};
+pub use windlass_core::{Config, Descriptor, Event, Failure, Reference, Report, TaskReport};
 pub use windlass_driver as driver;
 pub use windlass_driver::BuildError;
 pub use windlass_store::Store;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread;
 
-use windlass_core::{Failure, Report};
-use windlass_driver::{Driver, Parts, RequestSpec, Watch};
+use windlass_core::Failure;
+use windlass_driver::{Driver, Parts, RequestSpec, TypedReport, Watch};
 
 use crate::exchange::Exchanges;
 use crate::pool::Pool;
@@ -19,7 +19,7 @@ pub struct Threads(Arc<Inner>);
 struct Inner(Arc<Pool>);
 
 impl Driver for Threads {
-    type Running<'a> = Result<Report, Failure>;
+    type Running<'a, R: TypedReport> = Result<R, Failure>;
 
     fn new(parts: Parts) -> Self {
         // Beyond exchanges: store steps, tokens, credentials, and the one that polls.
@@ -34,10 +34,10 @@ impl Driver for Threads {
         Self(Arc::new(Inner(pool)))
     }
 
-    fn run(&self, spec: RequestSpec, watch: Watch) -> Result<Report, Failure> {
+    fn run<R: TypedReport>(&self, spec: RequestSpec, watch: Watch) -> Result<R, Failure> {
         let Inner(pool) = &*self.0;
         let (task, _stores) = spec.task(&pool.context().resources.stores, pool.now())?;
-        pool.run(task, watch)
+        R::of(pool.run(task, watch)?)
     }
 }
 

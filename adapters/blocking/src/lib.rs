@@ -50,7 +50,7 @@ mod transfer;
 mod wire;
 
 pub use client::Threads;
-pub use windlass_core::{Config, Event, Failure, Reference, Report};
+pub use windlass_core::{Config, Descriptor, Event, Failure, Reference, Report, TaskReport};
 pub use windlass_driver as driver;
 pub use windlass_driver::BuildError;
 pub use windlass_store::Store;

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use windlass_core::call::Interrupted;
 use windlass_core::tape::Taped;
-use windlass_core::{Done, Error, Failure, Job, JobId, Report, Task, TaskId, Time};
+use windlass_core::{Done, Error, Failure, Job, JobId, Task, TaskId, TaskReport, Time};
 use windlass_driver::{CallHandle, CallMessage, Dispatcher, Next, Observer, Watch};
 
 use crate::control::Control;
@@ -111,7 +111,7 @@ impl Pool {
     }
 
     /// Runs a task and tells its observer everything, on this thread.
-    pub(crate) fn run(self: &Arc<Self>, task: Task, watch: Watch) -> Result<Report, Failure> {
+    pub(crate) fn run(self: &Arc<Self>, task: Task, watch: Watch) -> Result<TaskReport, Failure> {
         let Watch {
             observer, cancel, ..
         } = watch;

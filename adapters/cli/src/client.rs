@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use windlass_core::{Descriptor, Failure, Platforms, Reference, Report, StoreError};
-use windlass_driver::{BuildError, Driver, Observer, RequestSpec, Settings};
+use windlass_core::{Descriptor, Failure, Platforms, Reference, Report, StoreError, TaskReport};
+use windlass_driver::{BuildError, Driver, Observer, RequestSpec, Settings, TypedReport};
 pub(crate) use windlass_driver::{CancelHandle, Endpoint as End};
 use windlass_store::{Layout, Store};
 
@@ -19,7 +19,10 @@ pub(crate) type Connect = Box<dyn Fn(Settings) -> Result<Client, BuildError>>;
 pub(crate) fn connect<D, W>(wait: W) -> Connect
 where
     D: Driver + Send + Sync + 'static,
-    W: for<'a> Fn(D::Running<'a>) -> Result<Report, Failure> + Send + Sync + 'static,
+    W: for<'a> Fn(D::Running<'a, TaskReport>) -> Result<TaskReport, Failure>
+        + Send
+        + Sync
+        + 'static,
 {
     let wait = Arc::new(wait);
     Box::new(move |settings| {
@@ -42,20 +45,20 @@ trait Run: Send + Sync {
         spec: RequestSpec,
         observer: Arc<dyn Observer>,
         cancel: &CancelHandle,
-    ) -> Result<Report, Failure>;
+    ) -> Result<TaskReport, Failure>;
 }
 
 impl<D, W> Run for Over<D, W>
 where
     D: Driver + Send + Sync,
-    W: for<'a> Fn(D::Running<'a>) -> Result<Report, Failure> + Send + Sync,
+    W: for<'a> Fn(D::Running<'a, TaskReport>) -> Result<TaskReport, Failure> + Send + Sync,
 {
     fn run(
         &self,
         spec: RequestSpec,
         observer: Arc<dyn Observer>,
         cancel: &CancelHandle,
-    ) -> Result<Report, Failure> {
+    ) -> Result<TaskReport, Failure> {
         let request = self.client.request(spec);
         (self.wait)(request.observer(observer).cancel(cancel).run())
     }
@@ -96,7 +99,7 @@ impl Client {
         if wanted.nondistributable {
             spec.include_nondistributable();
         }
-        self.0.run(spec, observer, cancel)
+        Report::of(self.0.run(spec, observer, cancel)?)
     }
 
     /// Resolves a reference to its manifest's descriptor.
@@ -106,10 +109,8 @@ impl Client {
         observer: Arc<dyn Observer>,
         cancel: &CancelHandle,
     ) -> Result<Descriptor, Failure> {
-        let report = self
-            .0
-            .run(RequestSpec::resolve(reference), observer, cancel)?;
-        Ok(report.root)
+        let spec = RequestSpec::resolve(reference);
+        Descriptor::of(self.0.run(spec, observer, cancel)?)
     }
 }
 

@@ -28,13 +28,16 @@ mod testbed;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use windlass_core::{Failure, Report};
+use windlass_core::{Failure, TaskReport};
 use windlass_driver::Driver;
 
 /// Runs the command of the process's arguments with a client over the driver `D`. `wait` waits for
 /// a request that the driver runs.
 pub fn run<D>(
-    wait: impl for<'a> Fn(D::Running<'a>) -> Result<Report, Failure> + Send + Sync + 'static,
+    wait: impl for<'a> Fn(D::Running<'a, TaskReport>) -> Result<TaskReport, Failure>
+    + Send
+    + Sync
+    + 'static,
 ) -> ExitCode
 where
     D: Driver + Send + Sync + 'static,

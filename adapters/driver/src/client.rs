@@ -1,26 +1,28 @@
 //! A client over any driver, and what is asked of it.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use windlass_core::reference::Repository;
 use windlass_core::tape::Taped;
-use windlass_core::{Platform, Platforms, Reference};
+use windlass_core::{Descriptor, Platform, Platforms, Reference, Report, TaskReport};
 use windlass_store::Store;
 
 use crate::builder::Builder;
 use crate::cancel::CancelHandle;
 use crate::limits::TimeLimits;
 use crate::observer::Observer;
-use crate::request::{Endpoint, RequestSpec};
+use crate::request::{Endpoint, RequestSpec, TypedReport};
 use crate::resources::Resources;
 use crate::tls_config::Tls;
 
 /// What runs the session of a [`Client`]: threads, or an async runtime.
 pub trait Driver: Sized {
-    /// What [`Request::run`] returns: a result, or a future of one.
-    type Running<'a>
+    /// What [`Request::run`] returns: the result of a task that ends with the report `R`, or a future of
+    /// that result.
+    type Running<'a, R: TypedReport>
     where
         Self: 'a;
 
@@ -28,7 +30,7 @@ pub trait Driver: Sized {
     fn new(parts: Parts) -> Self;
 
     /// Runs a request.
-    fn run(&self, spec: RequestSpec, watch: Watch) -> Self::Running<'_>;
+    fn run<R: TypedReport>(&self, spec: RequestSpec, watch: Watch) -> Self::Running<'_, R>;
 }
 
 /// What a driver is made of.
@@ -83,12 +85,12 @@ impl<D> Client<D> {
     /// Brings an image from a registry into a store: of an index, the image for Linux on this
     /// machine's architecture, unless told otherwise.
     pub fn pull(&self, reference: &Reference, store: &Arc<dyn Store>) -> Request<'_, D> {
-        self.request(RequestSpec::pull(reference, store))
+        self.typed(RequestSpec::pull(reference, store))
     }
 
     /// Brings an image from a store into a registry, with everything that is below it.
     pub fn push(&self, store: &Arc<dyn Store>, reference: &Reference) -> Request<'_, D> {
-        self.request(RequestSpec::push(store, reference))
+        self.typed(RequestSpec::push(store, reference))
     }
 
     /// Brings an image from one place to another, with everything that is below it.
@@ -97,33 +99,40 @@ impl<D> Client<D> {
         source: impl Into<Endpoint>,
         destination: impl Into<Endpoint>,
     ) -> Request<'_, D> {
-        self.request(RequestSpec::copy(source.into(), destination.into()))
+        self.typed(RequestSpec::copy(source.into(), destination.into()))
     }
 
-    /// Finds out which digest a reference stands for: the report's root.
-    pub fn resolve(&self, reference: &Reference) -> Request<'_, D> {
-        self.request(RequestSpec::resolve(reference))
+    /// Finds out which digest a reference stands for.
+    pub fn resolve(&self, reference: &Reference) -> Request<'_, D, Descriptor> {
+        self.typed(RequestSpec::resolve(reference))
     }
 
     /// A request from its specification.
-    pub fn request(&self, spec: RequestSpec) -> Request<'_, D> {
+    pub fn request(&self, spec: RequestSpec) -> Request<'_, D, TaskReport> {
+        self.typed(spec)
+    }
+
+    fn typed<R>(&self, spec: RequestSpec) -> Request<'_, D, R> {
         Request {
             driver: &self.0,
             spec,
             watch: Watch::default(),
+            report: PhantomData,
         }
     }
 }
 
-/// Something to be done, and how. Nothing happens before [`run`](Self::run).
+/// Something to be done, and how; it returns the report `R`. Nothing happens before
+/// [`run`](Self::run).
 #[must_use = "nothing happens before run"]
-pub struct Request<'a, D> {
+pub struct Request<'a, D, R = Report> {
     driver: &'a D,
     spec: RequestSpec,
     watch: Watch,
+    report: PhantomData<fn() -> R>,
 }
 
-impl<'a, D> Request<'a, D> {
+impl<D> Request<'_, D> {
     /// The entry's name in the store that is pulled into or pushed from. Without one, a pull adds
     /// an unnamed entry and a push takes the only entry.
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -164,7 +173,9 @@ impl<'a, D> Request<'a, D> {
         self.spec.include_nondistributable();
         self
     }
+}
 
+impl<'a, D, R> Request<'a, D, R> {
     /// Fails if it takes longer than this in all.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.spec.deadline(deadline);
@@ -184,17 +195,18 @@ impl<'a, D> Request<'a, D> {
     }
 
     /// Runs the request to completion. The blocking client returns a `Result`, the async client a future of
-    /// one: a [`Report`](windlass_core::Report), or the [`Failure`](windlass_core::Failure) that names the
-    /// most telling reason first.
-    pub fn run(self) -> D::Running<'a>
+    /// one: the report of its kind of task, for copies a [`Report`], or the
+    /// [`Failure`](windlass_core::Failure) that names the most telling reason first.
+    pub fn run(self) -> D::Running<'a, R>
     where
         D: Driver,
+        R: TypedReport,
     {
         self.driver.run(self.spec, self.watch)
     }
 }
 
-impl<D> fmt::Debug for Request<'_, D> {
+impl<D, R> fmt::Debug for Request<'_, D, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("spec", &self.spec)

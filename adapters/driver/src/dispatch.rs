@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use windlass_core::tape::Taped;
 use windlass_core::{
-    Done, Event, Failure, Job, JobId, Output, Report, Task, TaskId, Time, transcript,
+    Done, Event, Failure, Job, JobId, Output, Task, TaskId, TaskReport, Time, transcript,
 };
 
 use crate::observer::Observer;
@@ -42,7 +42,7 @@ impl CallMessage {
         self,
         task: TaskId,
         observer: Option<&Arc<dyn Observer>>,
-    ) -> Option<Result<Report, Failure>> {
+    ) -> Option<Result<TaskReport, Failure>> {
         match self {
             Self::Event(event) => {
                 if let Some(observer) = observer {

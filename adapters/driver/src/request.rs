@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use windlass_core::reference::Repository;
 use windlass_core::{
-    Copy, Error, Failure, Place, Platform, Platforms, Reference, StoreId, Task, Time,
+    Copy, Descriptor, Error, Failure, Place, Platform, Platforms, Reference, Report, StoreId, Task,
+    TaskReport, Time,
 };
 use windlass_store::{Layout, Store};
 
@@ -199,6 +200,41 @@ impl RequestSpec {
             nondistributable: false,
         }
     }
+}
+
+/// The report of one kind of task, which a request for such a task returns.
+pub trait TypedReport: Sized + Send + 'static {
+    /// Takes it out of what a task ended with.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] if the task was of another kind.
+    fn of(report: TaskReport) -> Result<Self, Failure>;
+}
+
+/// For requests whose kind is known only when they run.
+impl TypedReport for TaskReport {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        Ok(report)
+    }
+}
+
+impl TypedReport for Report {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.copied().ok_or_else(another_kind)
+    }
+}
+
+/// What a reference stands for.
+impl TypedReport for Descriptor {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.resolved().ok_or_else(another_kind)
+    }
+}
+
+fn another_kind() -> Failure {
+    let what = "a task ended with the report of another kind of task".into();
+    Failure::new(vec![Error::Internal { what }])
 }
 
 /// The stores a task uses; forgotten when this is dropped, which must be after its last job.

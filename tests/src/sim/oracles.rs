@@ -11,7 +11,7 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use windlass_core::call::{Call, Payload};
-use windlass_core::{Digest, ErrorKind, Failure, Job, Report};
+use windlass_core::{Digest, ErrorKind, Failure, Job, TaskReport};
 use windlass_testbed::{BlobHeads, Location, Model, Request};
 
 use super::disk::{Disk, Notes};
@@ -243,7 +243,7 @@ impl World<'_> {
     }
 
     /// Without faults every task is good, and when they have stopped, every task is.
-    pub(crate) fn check_result(&mut self, at: usize, result: &Result<Report, Failure>) {
+    pub(crate) fn check_result(&mut self, at: usize, result: &Result<TaskReport, Failure>) {
         let task = self.plan.tasks[at];
         let calm = (self.calm && !self.lenient) || self.total() == 0 || self.passes();
         let text = match result {
@@ -253,7 +253,7 @@ impl World<'_> {
                     Operation::Resolve => self.plan.pictures[task.picture].root(false),
                     _ => expected,
                 };
-                (calm && report.root.digest != expected).then(|| format!("{report:?}"))
+                (calm && report.root().digest != expected).then(|| format!("{report:?}"))
             }
             Err(failure) => {
                 let text = format!("{failure} {failure:?}");

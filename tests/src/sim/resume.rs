@@ -6,7 +6,7 @@
 use serde_json::Value;
 use windlass_core::checkpoint::Checkpoint;
 use windlass_core::tape::Taped;
-use windlass_core::{Event, Failure, Report, TaskId};
+use windlass_core::{Event, Failure, TaskId, TaskReport};
 use windlass_testbed::{Image, image};
 
 use super::fault::Fault;
@@ -122,7 +122,7 @@ impl World<'_> {
         &mut self,
         at: usize,
         pinned: &str,
-        result: &Result<Report, Failure>,
+        result: &Result<TaskReport, Failure>,
     ) {
         let Ok(report) = result else {
             return;
@@ -138,7 +138,7 @@ impl World<'_> {
         } else {
             pinned.to_owned()
         };
-        let found = &report.root.digest;
+        let found = &report.root().digest;
         if found.as_str() != expected {
             self.violate(format!(
                 "checkpoint: task {at} was resumed with {expected} and ended with {found}"

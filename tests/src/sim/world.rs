@@ -11,7 +11,7 @@ use std::time::Duration;
 use windlass_core::call::{Done, Interrupted};
 use windlass_core::tape::{Sink, Taped};
 use windlass_core::{
-    Event, Failure, Job, JobId, Output, Report, StoreId, TaskId, Time, transcript,
+    Event, Failure, Job, JobId, Output, StoreId, TaskId, TaskReport, Time, transcript,
 };
 use windlass_driver::Stores;
 use windlass_store::Store;
@@ -62,7 +62,7 @@ pub(crate) struct World<'a> {
     pub(crate) held: Held,
     /// Tasks that nobody has asked for yet.
     pub(crate) later: Vec<usize>,
-    pub(crate) results: Vec<Option<Result<Report, Failure>>>,
+    pub(crate) results: Vec<Option<Result<TaskReport, Failure>>>,
     pub(crate) crashes: u32,
     pub(crate) resumed: u32,
     /// How often somebody was asked who is no registry of ours.
@@ -556,7 +556,7 @@ impl<'a> World<'a> {
             }
             Event::Finished(result) => {
                 self.check_result(at, &result);
-                if let Ok(report) = &result {
+                if let Ok(TaskReport::Copied(report)) = &result {
                     self.check_listed(process, id, at, report);
                 }
                 if let Some(pinned) = self.processes[process].pinned.remove(&id) {

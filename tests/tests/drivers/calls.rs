@@ -98,9 +98,9 @@ fn pull_push_resolve<D: Driver>() {
     let server = Server::start(with_app(Options::default())).unwrap();
     let client = D::new(&Setup::new());
     let resolved = client
-        .run(Ask::resolve(&at(&server, "team/app:v1")))
+        .resolve(Ask::resolve(&at(&server, "team/app:v1")))
         .unwrap();
-    assert_eq!(resolved.root.digest.to_string(), app().digest.to_string());
+    assert_eq!(resolved.digest.to_string(), app().digest.to_string());
     let (shelf, watch) = (Shelf::new(), Watch::new());
     let ask = Ask::pull(&at(&server, "team/app:v1"), &shelf.store);
     let pulled = client.run(ask.watched(&watch)).unwrap();
@@ -269,7 +269,7 @@ fn there_and_back<D: Driver>(server: &Server) {
 
     let log = server.requests();
     let stranger = D::new(&Setup::new());
-    let failure = stranger.run(ask).unwrap_err();
+    let failure = stranger.resolve(ask).unwrap_err();
     assert_eq!(failure.first().kind(), ErrorKind::Auth, "{failure}");
     // What the stranger did is not for the caller to count.
     server.with_model(|model| {
@@ -298,7 +298,7 @@ fn a_token_that_cannot_be_sent<D: Driver>() {
             }
         });
         let client = D::new(&Setup::new());
-        let failure = client.run(Ask::resolve(&server.reference("a:v1")));
+        let failure = client.resolve(Ask::resolve(&server.reference("a:v1")));
         let failure = failure.unwrap_err();
         let said = failure.to_string();
         assert_eq!(failure.first().kind(), ErrorKind::Refused, "{said}");
@@ -352,7 +352,7 @@ fn a_real_registry_with_tokens<D: Driver>() {
         let registry = start().start();
         let stranger = D::new(&Setup::new());
         let ask = Ask::resolve(&registry.reference("team/app:v1"));
-        let failure = stranger.run(ask).unwrap_err();
+        let failure = stranger.resolve(ask).unwrap_err();
         assert_eq!(failure.first().kind(), ErrorKind::Auth, "{failure}");
     }
 }
@@ -421,15 +421,15 @@ fn over_tls<D: Driver>(version: Version) {
     client.run(ask).unwrap();
     let there = real.reference("team/app:v2");
     client.run(Ask::push(&shelf.store, &there)).unwrap();
-    let resolved = client.run(Ask::resolve(&there)).unwrap();
-    assert_eq!(resolved.root.digest.to_string(), other.digest.to_string());
+    let resolved = client.resolve(Ask::resolve(&there)).unwrap();
+    assert_eq!(resolved.digest.to_string(), other.digest.to_string());
 
     // Whom another CA vouches for is refused, once.
     let root = CertificateDer::from_pem_file(&Ca::new().pem).unwrap();
     setup.trust.roots = Some(Arc::new(vec![root.to_vec()]));
     let watch = Watch::new();
     let ask = Ask::resolve(&there).watched(&watch);
-    let failure = D::new(&setup).run(ask).unwrap_err();
+    let failure = D::new(&setup).resolve(ask).unwrap_err();
     let Error::Transport { error, .. } = failure.first() else {
         panic!("{failure:?}");
     };
@@ -552,7 +552,7 @@ fn a_body_that_is_too_large<D: Driver>() {
     assert_eq!(refusal.status, 413);
     // The connection that was closed is not missed.
     client
-        .run(Ask::resolve(&at(&server, "other/app:v2")))
+        .resolve(Ask::resolve(&at(&server, "other/app:v2")))
         .unwrap_err();
 }
 

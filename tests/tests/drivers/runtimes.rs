@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use windlass_async::Client;
-use windlass_core::{Error, Failure, Report};
+use windlass_core::{Error, Failure, TaskReport};
 use windlass_testbed::{
     Answer, Auth, Bearer, Delivery, Image, Model, Options, Request, Server, User, image,
 };
@@ -31,7 +31,7 @@ enum How {
     Blocked,
 }
 
-type Ended = Option<Result<Report, Failure>>;
+type Ended = Option<Result<TaskReport, Failure>>;
 
 /// Where threads stand until it is opened.
 #[derive(Default)]
@@ -133,7 +133,7 @@ async fn until(moment: impl Fn() -> bool) {
 }
 
 /// Asks on a runtime of its own, on a thread of its own.
-fn asked<const N: usize>(client: &Client, ask: Ask) -> Box<Result<Report, Failure>> {
+fn asked<const N: usize>(client: &Client, ask: Ask) -> Box<Result<TaskReport, Failure>> {
     let (sender, receiver) = mpsc::channel();
     let client = client.clone();
     thread::spawn(move || {

@@ -306,7 +306,7 @@ fn a_credential_helper_that_panics<D: Driver>() {
     let credentials: Arc<dyn Credentials> = Arc::<Panicking>::clone(&helper);
     setup.credentials = Some(credentials);
     let client = D::new(&setup);
-    let failure = client.run(Ask::resolve(&at(&server))).unwrap_err();
+    let failure = client.resolve(Ask::resolve(&at(&server))).unwrap_err();
     assert_eq!(failure.first().kind(), ErrorKind::Auth, "{failure}");
     assert!(helper.0.load(Ordering::SeqCst));
     check_usable(&client);

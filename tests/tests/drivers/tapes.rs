@@ -61,7 +61,7 @@ fn a_tape_says_what_the_observer_was_told<D: Driver>() {
         .unwrap();
     client.run(Ask::copy(&from, &to).watched(&watch)).unwrap();
     client
-        .run(Ask::resolve(&nowhere).watched(&watch))
+        .resolve(Ask::resolve(&nowhere).watched(&watch))
         .unwrap_err();
 
     let tape = client.tape();

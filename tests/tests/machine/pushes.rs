@@ -466,10 +466,10 @@ fn an_implausible_head_is_followed_by_a_get() {
         }
         world.all(is("HEAD", ""), Fate::Say(head));
         let task = world.start(Task::resolve(reference("reg.example/a/b:v1")));
-        let report = world.run(task).unwrap();
+        let root = world.resolve(task).unwrap();
         world.run_all();
-        assert_eq!(report.root.digest.as_str(), ours);
-        assert_eq!(report.root.size, len as u64);
+        assert_eq!(root.digest.as_str(), ours);
+        assert_eq!(root.size, len as u64);
         assert_eq!(
             world.lines_with(" > GET ").len(),
             gets,

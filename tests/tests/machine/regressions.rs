@@ -86,7 +86,7 @@ fn a_resolve_that_gets_no_token_ends() {
     let (mut world, ..) = pulling(Config::default(), bearer(), &small());
     world.all(is("GET", "/token"), forbidden());
     let task = world.start(Task::resolve(reference("reg.example/a/b:v1")));
-    let failure = world.run(task).unwrap_err();
+    let failure = world.resolve(task).unwrap_err();
     world.run_all();
     assert_eq!(failure.first().kind(), ErrorKind::Auth);
     let log = world.take_log(0);
@@ -759,7 +759,7 @@ fn resolving_a_digest_refuses_another() {
     world.all(is("HEAD", "/manifests/"), Fate::Say(other));
     let target = reference(&format!("reg.example/a/b@{}", image.digest));
     let task = world.start(Task::resolve(target));
-    let failure = world.run(task).unwrap_err();
+    let failure = world.resolve(task).unwrap_err();
     world.run_all();
     let Error::Mismatch {
         expected, found, ..

@@ -64,7 +64,9 @@ impl Shop {
                 }),
                 Output::Job(Job::Store(call)) => self.stores.run(call),
                 Output::Job(Job::Credentials(call)) => call.finish(CredentialAnswer::None),
-                Output::Event(_, Event::Finished(result)) => return result,
+                Output::Event(_, Event::Finished(result)) => {
+                    return result.map(|report| report.copied().expect("it is a copy"));
+                }
                 Output::Event(..) => continue,
                 Output::Wait(Some(until)) => {
                     now = until;

@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Blob, Copying, End, Healed, Node, Stage, There};
+use super::{Blob, CopyState, End, Healed, Node, Stage, There};
 use crate::blobs::{Doubt, How, Source, Waiter, WorkKey};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -24,7 +24,7 @@ use crate::task::{Foreign, URLS};
 impl Session {
     /// Begins with everything a node points to.
     pub(super) fn children(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get(&task) else {
+        let Some(copying) = self.tasks.copy(task) else {
             return;
         };
         let this = &copying.nodes[node.0];
@@ -51,7 +51,7 @@ impl Session {
             return self.fail(task, Error::Policy { what });
         }
         // Held back by one, so that the node is not put before all its children are known.
-        self.tasks.get_mut(&task).expect("it is there").nodes[node.0].waiting = 1;
+        self.tasks.copy_mut(task).expect("it is there").nodes[node.0].waiting = 1;
         for descriptor in manifests {
             self.child(task, node, descriptor, depth + 1, distrust);
         }
@@ -69,12 +69,12 @@ impl Session {
         depth: usize,
         distrust: bool,
     ) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
-            return;
-        };
-        if copying.ending.is_some() {
+        if self.tasks.is_over(task) {
             return;
         }
+        let Some(copying) = self.tasks.copy_mut(task) else {
+            return;
+        };
         let known = copying.by_digest.get(&descriptor.digest).copied();
         if let Some(known) = known {
             let child = &mut copying.nodes[known.0];
@@ -103,7 +103,7 @@ impl Session {
         copying.nodes[parent.0].waiting += 1;
         match (&copying.source, copying.destination.clone()) {
             // Fetching it would be for nothing if it is there.
-            (End::Registry { .. }, Some(End::Registry { site, .. })) if !distrust => {
+            (End::Registry { .. }, End::Registry { site, .. }) if !distrust => {
                 copying.nodes[id.0].there = There::Asking;
                 let target = Target::Digest(descriptor.digest);
                 let op = ManifestHead {
@@ -117,12 +117,12 @@ impl Session {
     }
 
     fn blob(&mut self, task: TaskId, node: NodeId, descriptor: &Descriptor, distrust: bool) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
-            return;
-        };
-        if copying.ending.is_some() {
+        if self.tasks.is_over(task) {
             return;
         }
+        let Some(copying) = self.tasks.copy_mut(task) else {
+            return;
+        };
         let (digest, size) = (descriptor.digest.clone(), descriptor.size);
         if digest.algorithm().is_none() {
             let what = format!("blob {digest}: its algorithm cannot be verified");
@@ -148,7 +148,7 @@ impl Session {
             work: None,
             source,
             wish: match (&copying.source, &copying.destination) {
-                (_, Some(End::Registry { site, .. })) | (End::Registry { site, .. }, _) => {
+                (_, End::Registry { site, .. }) | (End::Registry { site, .. }, _) => {
                     copying.wish(site)
                 }
                 (End::Store { .. }, _) => Scopes::default(),
@@ -160,16 +160,15 @@ impl Session {
             doubt,
         };
         match copying.destination.clone() {
-            Some(End::Store { store, .. }) => {
+            End::Store { store, .. } => {
                 if let Some(data) = embedded(descriptor) {
                     return self.embed(task, store, digest, data);
                 }
                 self.want(WorkKey::Into(store, digest), waiter);
             }
-            Some(End::Registry { site, .. }) => {
+            End::Registry { site, .. } => {
                 self.want(WorkKey::To(site, digest), waiter);
             }
-            None => {}
         }
     }
 
@@ -194,7 +193,7 @@ impl Session {
 
     /// An embedded blob is written like a manifest: as a node without a document.
     fn add_embedded(&mut self, task: TaskId, digest: Digest) -> NodeId {
-        let copying = self.tasks.get_mut(&task).expect("its parent is there");
+        let copying = self.tasks.copy_mut(task).expect("its parent is there");
         let id = NodeId(copying.nodes.len());
         let mut node = Node::new(None, 0);
         node.stage = Stage::Putting;
@@ -207,7 +206,7 @@ impl Session {
     /// the registry contradicts itself. At first that is what it names now, then everything that it
     /// said it has; in the end layers are sent that were left out only because they have `urls`.
     pub(super) fn heal(&mut self, task: TaskId, node: NodeId, error: Error) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         let has_urls = |layer: &Descriptor| !layer.is_nondistributable();
@@ -232,7 +231,7 @@ impl Session {
     }
 }
 
-impl Copying {
+impl CopyState {
     /// Makes a manifest wait for a blob, if it has to. Whether the blob is to be moved now, and how far
     /// the registry is believed that it has it.
     fn claim(&mut self, node: NodeId, digest: &Digest, distrust: bool) -> Option<Doubt> {

@@ -1,19 +1,12 @@
 //! Asking a registry what it has: by the tag first, then by the digest.
 //!
-//! Responsible for the HEADs of manifests, at a destination or to look up a reference, and what their
-//! answers mean. Must not know how documents are fetched (`fetch`).
-
-use alloc::format;
-use alloc::string::String;
+//! Responsible for the HEADs of manifests at a destination, and what their answers mean. Must not know how documents are fetched (`fetch`).
 
 use super::{End, ROOT, Stage, There};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::Error;
-use crate::event::Event;
 use crate::ids::{NodeId, TaskId};
 use crate::manifest::Document;
-use crate::manifest::media_type::{OCI_ARTIFACT, is_manifest_type};
 use crate::op::{ManifestHead, Operation};
 use crate::reference::Target;
 use crate::session::Session;
@@ -22,11 +15,11 @@ use crate::task::Foreign;
 impl Session {
     /// Begins with a node whose document is here.
     pub(super) fn open(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         copying.nodes[node.0].stage = Stage::Open;
-        let Some(End::Registry { site, reference }) = copying.destination.clone() else {
+        let End::Registry { site, reference } = copying.destination.clone() else {
             return self.children(task, node);
         };
         let this = &mut copying.nodes[node.0];
@@ -50,34 +43,10 @@ impl Session {
     }
 
     /// HEAD found something.
-    pub(super) fn found(
-        &mut self,
-        task: TaskId,
-        node: NodeId,
-        digest: Option<Digest>,
-        size: Option<u64>,
-        media_type: Option<String>,
-    ) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+    pub(super) fn found(&mut self, task: TaskId, node: NodeId, digest: Option<Digest>) {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
-        if copying.destination.is_none() {
-            let (Some(digest), Some(size), Some(media_type)) = (digest, size, media_type) else {
-                // Older registries do not say it in a HEAD (PULLM-12): compute it.
-                return self.get_root(task);
-            };
-            let media_type = media_type.split(';').next().unwrap_or_default().trim();
-            let is_plausible = (1..=self.config.limits.document).contains(&size)
-                && (is_manifest_type(media_type) || media_type == OCI_ARTIFACT);
-            if !is_plausible {
-                // A proxy has answered, perhaps: what is shown comes from the document itself.
-                return self.get_root(task);
-            }
-            if let Some(error) = self.contradicts(task, &digest) {
-                return self.fail(task, error);
-            }
-            return self.resolved(task, Descriptor::new(media_type, digest, size));
-        }
         let copying_includes = copying.foreign == Foreign::Included;
         let this = &mut copying.nodes[node.0];
         let ours = this
@@ -122,7 +91,7 @@ impl Session {
 
     /// The destination has this manifest, and so everything below it: only its name is missing.
     fn is_there(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         copying.nodes[node.0].there = There::Yes;
@@ -133,7 +102,7 @@ impl Session {
     /// The destination has a node. It may be there without its foreign layers: if those are wanted,
     /// they and nothing else below the node are moved.
     fn foreign_or_on(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         let this = &mut copying.nodes[node.0];
@@ -152,7 +121,7 @@ impl Session {
 
     /// A node is at the destination with everything that is wanted below it.
     pub(super) fn go_on(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get(&task) else {
+        let Some(copying) = self.tasks.copy(task) else {
             return;
         };
         let is_tagged = copying.nodes[node.0].there == There::Tagged;
@@ -166,13 +135,9 @@ impl Session {
 
     /// HEAD found nothing.
     pub(super) fn absent(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
-        if copying.destination.is_none() {
-            // The answer to a HEAD does not say why (HTTP-22).
-            return self.get_root(task);
-        }
         let this = &mut copying.nodes[node.0];
         match this.stage {
             Stage::Asking => self.ask_by_digest(task, node),
@@ -200,10 +165,10 @@ impl Session {
     /// rewrites the registry's record of it, and while it does, distribution tells others that the
     /// blob is missing, the PUT of this very manifest among them.
     fn ask_by_digest(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
-        let Some(End::Registry { site, .. }) = copying.destination.clone() else {
+        let End::Registry { site, .. } = copying.destination.clone() else {
             return;
         };
         // What comes from the same repository is there.
@@ -226,38 +191,15 @@ impl Session {
         self.node_exchange(task, node, site, Operation::ManifestHead(op));
     }
 
-    /// What a reference's own digest has to say about the one that a registry claims (PULLM-10).
-    fn contradicts(&self, task: TaskId, found: &Digest) -> Option<Error> {
-        let End::Registry { reference, .. } = &self.tasks.get(&task)?.source else {
-            return None;
-        };
-        let expected = reference
-            .digest()
-            .filter(|digest| digest.algorithm() == found.algorithm())?;
-        (expected != found).then(|| Error::Mismatch {
-            what: format!("what the registry says of `{reference}`"),
-            expected: format!("{expected}"),
-            found: format!("{found}"),
-        })
-    }
-
     /// The tag under which the root is to be found at the destination, if that is a registry's tag.
     fn destination_tag(&self, task: TaskId) -> Option<Target> {
-        match &self.tasks.get(&task)?.destination {
-            Some(End::Registry { reference, .. }) => match (reference.tag(), reference.target()) {
+        match &self.tasks.copy(task)?.destination {
+            End::Registry { reference, .. } => match (reference.tag(), reference.target()) {
                 (Some(tag), _) => Some(Target::Tag(tag.clone())),
                 (None, Target::Tag(latest)) => Some(Target::Tag(latest)),
                 (None, Target::Digest(_)) => None,
             },
-            Some(End::Store { .. }) | None => None,
+            End::Store { .. } => None,
         }
-    }
-
-    pub(super) fn resolved(&mut self, task: TaskId, descriptor: Descriptor) {
-        if let Some(copying) = self.tasks.get_mut(&task) {
-            copying.nodes[ROOT.0].descriptor = Some(descriptor.clone());
-        }
-        self.event(task, Event::Resolved(descriptor));
-        self.complete(task);
     }
 }

@@ -30,7 +30,7 @@ const LISTED: usize = 20;
 impl Session {
     /// Fetches a document into memory from wherever the source is.
     pub(super) fn obtain(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         copying.nodes[node.0].stage = Stage::Loading;
@@ -38,8 +38,7 @@ impl Session {
             return;
         };
         match (&copying.source, &copying.destination) {
-            (End::Store { store, .. }, _)
-            | (End::Registry { .. }, Some(End::Store { store, .. })) => {
+            (End::Store { store, .. }, _) | (End::Registry { .. }, End::Store { store, .. }) => {
                 let store = *store;
                 self.load(task, node, store, descriptor.digest);
             }
@@ -53,7 +52,7 @@ impl Session {
     /// The source's name stands for several images, each for another platform: they are chosen from as
     /// those of an index are.
     pub(super) fn choose_entry(&mut self, task: TaskId, entries: &[Descriptor]) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         let chosen = match &copying.platforms {
@@ -83,7 +82,7 @@ impl Session {
 
     pub(super) fn get_root(&mut self, task: TaskId) {
         let limit = self.limits().document;
-        let Some(copying) = self.tasks.get(&task) else {
+        let Some(copying) = self.tasks.copy(task) else {
             return;
         };
         let End::Registry { site, reference } = copying.source.clone() else {
@@ -102,7 +101,7 @@ impl Session {
 
     /// The store has not got the document: ask the registry, or give up.
     pub(super) fn not_loaded(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get(&task) else {
+        let Some(copying) = self.tasks.copy(task) else {
             return;
         };
         let descriptor = copying.nodes[node.0].descriptor.clone();
@@ -126,7 +125,7 @@ impl Session {
 
     /// A document came out of a store: it is what its name says, or worth nothing.
     pub(super) fn loaded(&mut self, task: TaskId, node: NodeId, bytes: Vec<u8>) {
-        let Some(copying) = self.tasks.get(&task) else {
+        let Some(copying) = self.tasks.copy(task) else {
             return;
         };
         let from_source = matches!(copying.source, End::Store { .. });
@@ -170,12 +169,9 @@ impl Session {
 
     /// A document is here, verified.
     pub(super) fn got(&mut self, task: TaskId, node: NodeId, document: Document) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
-        if copying.destination.is_none() {
-            return self.resolved(task, document.descriptor());
-        }
         if node == ROOT && copying.by_digest.is_empty() {
             if copying.pinned.is_none() {
                 let known = copying.nodes[ROOT.0].descriptor.as_ref();
@@ -203,7 +199,7 @@ impl Session {
             if let Err(error) = self.check_destination(task, &document) {
                 return self.fail(task, error);
             }
-            let Some(copying) = self.tasks.get_mut(&task) else {
+            let Some(copying) = self.tasks.copy_mut(task) else {
                 return;
             };
             let mut descriptor = document.descriptor();
@@ -214,7 +210,7 @@ impl Session {
             copying.nodes[ROOT.0].descriptor = Some(descriptor.clone());
             self.event(task, Event::Resolved(descriptor));
         }
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         copying.held += document.bytes().len() as u64;
@@ -228,8 +224,8 @@ impl Session {
 
     /// A destination that names a digest must be given exactly that.
     fn check_destination(&self, task: TaskId, document: &Document) -> Result<(), Error> {
-        let Some(Some(End::Registry { reference, .. })) =
-            self.tasks.get(&task).map(|copying| &copying.destination)
+        let Some(End::Registry { reference, .. }) =
+            self.tasks.copy(task).map(|copying| &copying.destination)
         else {
             return Ok(());
         };

@@ -1,4 +1,4 @@
-//! Copying an image: its manifests and what they point to, in the order that keeps both sides whole.
+//! CopyState an image: its manifests and what they point to, in the order that keeps both sides whole.
 //!
 //! Responsible for order: blobs, then the manifest over them, then the index over those, the name
 //! last. Each manifest is a node; a node is put once everything below it is there. Must not know
@@ -17,7 +17,7 @@ mod fetch;
 mod push;
 mod referrers_tag;
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -30,13 +30,13 @@ use crate::error::Error;
 use crate::exchanges::Settlement;
 use crate::ids::{ExchangeId, NodeId, Owner, TaskId};
 use crate::manifest::Document;
-use crate::op::{ManifestHead, Operation, Outcome, Site};
+use crate::op::{Operation, Outcome, Site};
 use crate::reference::{Reference, Repository, Target};
 use crate::scope::Scopes;
 use crate::session::Session;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
-use crate::task::{Failure, Foreign, Platforms, Report, Unlisted};
-use crate::time::Time;
+use crate::task::{Copy, Foreign, Platforms, Unlisted};
+use crate::tasks::Kind;
 
 /// One end of a copy.
 #[derive(Clone, Debug)]
@@ -53,14 +53,12 @@ pub(crate) enum End {
 
 /// A copy under way.
 #[derive(Debug)]
-pub(crate) struct Copying {
+pub(crate) struct CopyState {
     pub(crate) source: End,
-    /// `None`: only find out what the source's reference stands for.
-    pub(crate) destination: Option<End>,
+    pub(crate) destination: End,
     pub(crate) platforms: Platforms,
     pub(crate) spool: Option<StoreId>,
     pub(crate) from: Option<Repository>,
-    pub(crate) deadline: Option<Time>,
     pub(crate) foreign: Foreign,
     /// What the source's name stands for, once that is known: stays, wherever the name goes.
     pub(crate) pinned: Option<Descriptor>,
@@ -74,9 +72,6 @@ pub(crate) struct Copying {
     /// Manifests that could not be listed at their subjects.
     pub(crate) unlisted: Vec<Unlisted>,
     pub(crate) report: Tally,
-    pub(crate) exchanges: BTreeSet<ExchangeId>,
-    pub(crate) steps: usize,
-    pub(crate) ending: Option<Result<Report, Failure>>,
 }
 
 #[derive(Debug)]
@@ -108,7 +103,7 @@ impl Tally {
         }
     }
 
-    pub(crate) const NONE: Self = Self {
+    const NONE: Self = Self {
         moved: 0,
         bytes: 0,
         mounted: 0,
@@ -191,36 +186,25 @@ pub(crate) struct Blob {
 const ROOT: NodeId = NodeId(0);
 
 impl Session {
-    /// Begins a copy, or the look-up of a reference.
+    /// Begins a copy.
     pub(crate) fn begin_copy(&mut self, task: TaskId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         copying.nodes.push(Node::new(copying.pinned.clone(), 0));
-        if let Some(pinned) = copying.pinned.clone() {
-            return match copying.destination {
-                Some(_) => self.obtain(task, ROOT),
-                None => self.resolved(task, pinned),
-            };
+        if copying.pinned.is_some() {
+            return self.obtain(task, ROOT);
         }
         match copying.source.clone() {
             End::Store { store, name } => {
                 copying.nodes[ROOT.0].stage = Stage::Finding;
                 self.node_step(task, ROOT, store, StoreOp::Find { name });
             }
-            End::Registry { site, reference } if copying.destination.is_none() => {
-                copying.nodes[ROOT.0].stage = Stage::Asking;
-                let op = ManifestHead {
-                    site: site.clone(),
-                    target: reference.target(),
-                };
-                self.node_exchange(task, ROOT, site, Operation::ManifestHead(op));
-            }
             End::Registry { reference, .. } => {
                 copying.nodes[ROOT.0].stage = Stage::Loading;
                 match (reference.target(), &copying.destination) {
                     // What a digest names may be here already; a tag has to be asked about.
-                    (Target::Digest(digest), Some(End::Store { store, .. })) => {
+                    (Target::Digest(digest), End::Store { store, .. }) => {
                         let store = *store;
                         self.load(task, ROOT, store, digest);
                     }
@@ -237,13 +221,16 @@ impl Session {
         node: NodeId,
         answer: Result<StoreAnswer, StoreError>,
     ) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(state) = self.tasks.get_mut(task) else {
             return;
         };
-        copying.steps -= 1;
-        if copying.ending.is_some() {
+        state.steps -= 1;
+        if state.ending.is_some() {
             return;
         }
+        let Some(copying) = self.tasks.copy_mut(task) else {
+            return;
+        };
         let stage = copying.nodes[node.0].stage;
         let answer = match answer {
             Ok(answer) => answer,
@@ -290,13 +277,19 @@ impl Session {
         exchange: ExchangeId,
         result: Settlement,
     ) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(state) = self.tasks.get_mut(task) else {
             return;
         };
-        copying.exchanges.remove(&exchange);
-        if copying.ending.is_some() {
+        state.exchanges.remove(&exchange);
+        if state.ending.is_some() {
             return;
         }
+        if matches!(state.kind, Kind::Resolve(_)) {
+            return self.resolve_settled(task, result);
+        }
+        let Some(copying) = self.tasks.copy_mut(task) else {
+            return;
+        };
         let result = match result {
             Settlement::Done(outcome) => Ok(outcome),
             Settlement::Failed(error) => Err(error),
@@ -311,13 +304,7 @@ impl Session {
         };
         match outcome {
             Outcome::Document { document, .. } => self.got(task, node, *document),
-            Outcome::Found {
-                digest,
-                size,
-                media_type,
-            } => {
-                self.found(task, node, digest, size, media_type);
-            }
+            Outcome::Found { digest, .. } => self.found(task, node, digest),
             Outcome::Absent => self.absent(task, node),
             Outcome::Put { listed: true } => self.put(task, node),
             Outcome::Put { listed: false } => self.put_unlisted(task, node),
@@ -342,12 +329,12 @@ impl Session {
         digest: &Digest,
         result: Result<How, Error>,
     ) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
-            return;
-        };
-        if copying.ending.is_some() {
+        if self.tasks.is_over(task) {
             return;
         }
+        let Some(copying) = self.tasks.copy_mut(task) else {
+            return;
+        };
         let how = match result {
             Ok(how) => how,
             Err(Error::Store(error)) if error.kind() == StoreErrorKind::Absent => {
@@ -369,27 +356,53 @@ impl Session {
     }
 
     fn node_step(&mut self, task: TaskId, node: NodeId, store: StoreId, op: StoreOp) {
-        if let Some(copying) = self.tasks.get_mut(&task) {
-            copying.steps += 1;
+        if let Some(state) = self.tasks.get_mut(task) {
+            state.steps += 1;
         }
         self.step(Owner::Node(task, node), store, op);
     }
 
     fn node_exchange(&mut self, task: TaskId, node: NodeId, site: Site, op: Operation) {
-        let Some(copying) = self.tasks.get(&task) else {
+        let Some(copying) = self.tasks.copy(task) else {
             return;
         };
         let wish = copying.wish(&site);
         let id = self
             .exchanges
             .begin(Owner::Node(task, node), task, site, op, wish);
-        if let Some(copying) = self.tasks.get_mut(&task) {
-            copying.exchanges.insert(id);
+        if let Some(state) = self.tasks.get_mut(task) {
+            state.exchanges.insert(id);
         }
     }
 }
 
-impl Copying {
+impl CopyState {
+    /// A copy of which nothing is known yet but what was asked, and perhaps what the source's name
+    /// stands for.
+    pub(crate) fn new(
+        copy: Copy,
+        ends: (End, End),
+        foreign: Foreign,
+        pinned: Option<Descriptor>,
+    ) -> Self {
+        Self {
+            source: ends.0,
+            destination: ends.1,
+            platforms: copy.platforms,
+            spool: copy.spool,
+            from: copy.from,
+            foreign,
+            pinned,
+            nodes: Vec::new(),
+            by_digest: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            left_out: BTreeMap::new(),
+            unlisted: Vec::new(),
+            held: 0,
+            report: Tally::NONE,
+        }
+    }
+
     /// The image, for people.
     fn image(&self) -> String {
         let root = self.nodes.first().and_then(|root| root.descriptor.as_ref());
@@ -413,7 +426,7 @@ impl Copying {
             End::Registry { .. } | End::Store { .. } => None,
         };
         let mut scopes = Scopes::default();
-        if let Some(to) = self.destination.as_ref().and_then(at) {
+        if let Some(to) = at(&self.destination) {
             scopes.merge(&Scopes::push(&to));
             if let Some(from) = &self.from {
                 scopes.merge(&Scopes::pull(from));

@@ -19,11 +19,11 @@ use crate::reference::Target;
 use crate::referrers;
 use crate::session::Session;
 use crate::store::StoreOp;
-use crate::task::{Platforms, Report};
+use crate::task::{Platforms, Report, TaskReport};
 
 impl Session {
     pub(super) fn child_done(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         let this = &mut copying.nodes[node.0];
@@ -33,11 +33,11 @@ impl Session {
 
     /// Puts a node if everything below it is there.
     pub(super) fn try_put(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get(&task) else {
+        let Some(copying) = self.tasks.copy(task) else {
             return;
         };
         let this = &copying.nodes[node.0];
-        if copying.ending.is_some() || this.stage != Stage::Open || this.waiting > 0 {
+        if self.tasks.is_over(task) || this.stage != Stage::Open || this.waiting > 0 {
             return;
         }
         match this.there {
@@ -47,7 +47,7 @@ impl Session {
     }
 
     pub(super) fn put_node(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         let this = &mut copying.nodes[node.0];
@@ -59,14 +59,14 @@ impl Session {
         let descriptor = Descriptor::new(document.media_type(), digest, descriptor.size);
         let subject = referrers::subject(document).map(|subject| subject.digest.clone());
         match copying.destination.clone() {
-            Some(End::Store { store, .. }) => {
+            End::Store { store, .. } => {
                 let op = StoreOp::Put {
                     digest: descriptor.digest,
                     bytes,
                 };
                 self.node_step(task, node, store, op);
             }
-            Some(End::Registry { site, reference }) => {
+            End::Registry { site, reference } => {
                 let target = match reference.tag() {
                     Some(tag) if node == ROOT => Target::Tag(tag.clone()),
                     None if node == ROOT && reference.digest().is_none() => reference.target(),
@@ -82,13 +82,12 @@ impl Session {
                 };
                 self.node_exchange(task, node, site, Operation::ManifestPut(op));
             }
-            None => {}
         }
     }
 
     /// A node was put.
     pub(super) fn put(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         let this = &mut copying.nodes[node.0];
@@ -101,7 +100,7 @@ impl Session {
     }
 
     pub(super) fn stored(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get(&task) else {
+        let Some(copying) = self.tasks.copy(task) else {
             return;
         };
         if let Some(descriptor) = &copying.nodes[node.0].descriptor {
@@ -121,7 +120,7 @@ impl Session {
     /// Everything is where it was to go. What is left is a look at the image's configuration, if one
     /// platform is wanted and an end is a store that can be asked cheaply, and the name.
     pub(super) fn arrived(&mut self, task: TaskId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         let config = match (&copying.platforms, &copying.nodes[ROOT.0].document) {
@@ -129,8 +128,8 @@ impl Session {
             (Platforms::One(_) | Platforms::All, _) => None,
         };
         let store = match (&copying.destination, &copying.source) {
-            (Some(End::Store { store, .. }), _) | (_, End::Store { store, .. }) => Some(*store),
-            (Some(End::Registry { .. }) | None, End::Registry { .. }) => None,
+            (End::Store { store, .. }, _) | (_, End::Store { store, .. }) => Some(*store),
+            (End::Registry { .. }, End::Registry { .. }) => None,
         };
         match store.zip(config) {
             Some((store, config)) => {
@@ -143,7 +142,7 @@ impl Session {
 
     /// IDX-15: an image of another platform than the one wanted is taken, with a word about it.
     pub(super) fn compare(&mut self, task: TaskId, config: &[u8]) {
-        let Some(copying) = self.tasks.get(&task) else {
+        let Some(copying) = self.tasks.copy(task) else {
             return;
         };
         let Platforms::One(wanted) = &copying.platforms else {
@@ -163,10 +162,10 @@ impl Session {
     /// The name last: a kill at any instant leaves nothing named that is not whole. In a registry
     /// the manifest was put by its name.
     pub(super) fn name(&mut self, task: TaskId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
-        let Some(End::Store { store, name }) = copying.destination.clone() else {
+        let End::Store { store, name } = copying.destination.clone() else {
             return self.complete(task);
         };
         copying.nodes[ROOT.0].stage = Stage::Naming;
@@ -177,7 +176,7 @@ impl Session {
     }
 
     pub(super) fn done(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         let this = &mut copying.nodes[node.0];
@@ -192,7 +191,7 @@ impl Session {
     }
 
     pub(super) fn skipped(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get(&task) else {
+        let Some(copying) = self.tasks.copy(task) else {
             return;
         };
         if let Some(descriptor) = &copying.nodes[node.0].descriptor {
@@ -209,7 +208,7 @@ impl Session {
     }
 
     pub(super) fn complete(&mut self, task: TaskId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         let Some(root) = copying.nodes[ROOT.0].descriptor.clone() else {
@@ -225,7 +224,7 @@ impl Session {
         // One that is a layer of another kind elsewhere in the image was moved.
         let left_out = copying.left_out.values();
         let left_out = left_out.filter(|layer| !copying.blobs.contains_key(&layer.digest));
-        copying.ending = Some(Ok(Report {
+        let report = Report {
             root,
             moved,
             bytes,
@@ -234,7 +233,8 @@ impl Session {
             left_out: left_out.clone().count() as u64,
             left_out_layers: left_out.take(Report::LISTED).cloned().collect(),
             unlisted: core::mem::take(&mut copying.unlisted),
-        }));
+        };
+        self.tasks.end(task, Ok(TaskReport::Copied(report)));
     }
 }
 

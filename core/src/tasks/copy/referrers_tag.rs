@@ -60,10 +60,10 @@ impl Session {
     /// A node was put at a registry that did not say that it lists it.
     pub(super) fn put_unlisted(&mut self, task: TaskId, node: NodeId) {
         self.stored(task, node);
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
-        let Some(End::Registry { site, .. }) = copying.destination.clone() else {
+        let End::Registry { site, .. } = copying.destination.clone() else {
             return;
         };
         let this = &mut copying.nodes[node.0];
@@ -229,7 +229,7 @@ impl Session {
             why: why.into(),
         };
         self.event(task, Event::Warning(warning));
-        if let Some(copying) = self.tasks.get_mut(&task)
+        if let Some(copying) = self.tasks.copy_mut(task)
             && copying.unlisted.len() < Report::LISTED
         {
             copying.unlisted.push(unlisted);
@@ -238,7 +238,7 @@ impl Session {
     }
 
     fn list_over(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.get_mut(&task) else {
+        let Some(copying) = self.tasks.copy_mut(task) else {
             return;
         };
         if let Some(listing) = copying.nodes[node.0].listing.take() {
@@ -254,7 +254,7 @@ impl Session {
     /// Somebody has left a line: the next one that still wants to goes on.
     fn next_in_line(&mut self, key: &(Site, Tag)) {
         let tasks = &self.tasks;
-        let wants = |task: &TaskId| tasks.get(task).is_some_and(|it| it.ending.is_none());
+        let wants = |task: &TaskId| !tasks.is_over(*task);
         let Some(line) = self.lists.get_mut(key) else {
             return;
         };
@@ -266,6 +266,6 @@ impl Session {
     }
 
     fn listing(&mut self, task: TaskId, node: NodeId) -> Option<&mut Listing> {
-        self.tasks.get_mut(&task)?.nodes[node.0].listing.as_mut()
+        self.tasks.copy_mut(task)?.nodes[node.0].listing.as_mut()
     }
 }
