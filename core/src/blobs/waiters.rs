@@ -47,7 +47,13 @@ impl Session {
             Phase::Spooling { .. } | Phase::Sending { spooled: Some(_) }
         );
         let ends = work.waiters.is_empty() || (led && spooled);
-        if work.waiters.len() == before || !ends {
+        if work.waiters.len() == before {
+            return;
+        }
+        if !ends {
+            if let (true, Some(exchange), Some(next)) = (led, work.exchange, work.waiters.front()) {
+                self.exchanges.hand_over(exchange, next.task);
+            }
             return;
         }
         work.leaving.push_back(task);

@@ -233,6 +233,14 @@ impl Exchanges {
         false
     }
 
+    /// The task that this exchange was for is over, and another one waits for it, too: what the exchange
+    /// begins from now on is for that one.
+    pub(crate) fn hand_over(&mut self, id: ExchangeId, task: TaskId) {
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.task = task;
+        }
+    }
+
     /// A task fails: its probes and cleanups are abandoned. Others that waited for a probe ask for
     /// themselves.
     pub(crate) fn abandon_errands(&mut self, task: TaskId) {

@@ -1,15 +1,17 @@
 //! What the simulation found, each told again as a scene.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
+use std::time::Duration;
+
 use http::StatusCode;
 use insta::assert_snapshot;
 use windlass_core::config::InFlight;
 use windlass_core::reference::Repository;
 use windlass_core::{Config, Copy, Job, Place, Platforms, Task};
-use windlass_testbed::{Answer, Bearer, Request, Unions};
+use windlass_testbed::{Answer, Bearer, Model, Request, Unions};
 use windlass_tests::world::scenes::{
-    alice, bearer, bearer_with, check_holds, check_pushed, copy_within, digest, fill, is,
-    one_at_a_time, open, pull, pulling, reference, small,
+    alice, bearer, bearer_with, check_holds, check_pushed, copy_within, digest, fill, is, large,
+    one_at_a_time, open, pull, pulling, push, pushing, reference, small,
 };
 use windlass_tests::world::{Fate, Lot};
 
@@ -125,5 +127,67 @@ fn a_refused_token_of_another_task_is_followed_by_ones_own() {
     world.run(pulled).unwrap();
     world.run_all();
     check_pushed(&world, "c/d", &small());
+    assert_snapshot!(world.transcript());
+}
+
+/// The token service refuses two exchanges at once. The end of the first has the second blob begun again
+/// for another task, so the end of the second exchange is nobody's any more.
+#[test]
+fn the_end_of_an_exchange_is_not_taken_for_that_of_the_next_one() {
+    let options = bearer_with(Bearer {
+        life: Duration::from_secs(60),
+        ..Bearer::default()
+    });
+    let (mut world, source, _) = pushing(Config::default(), options, &small());
+    world.credential("reg.example", alice(), &["reg.example"]);
+    let mut model = Model::new(open());
+    model.put_image("x/y", Some("v1"), &small());
+    world.registry(&["two.example"], model);
+    let (spool, _) = world.store();
+    let slower = Answer::error(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "slower");
+    let slower = slower.header("retry-after", "59");
+    world.nth(1, is("POST", "/blobs/uploads/"), Fate::Say(slower));
+    let who = Answer::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "who is asking?");
+    world.nth(2, is("GET", "/token"), Fate::Say(who));
+    let copy = copy_within("two.example/x/y:v1", "reg.example/a/b:v1", Some(spool));
+    let copied = world.start(copy);
+    let pushed = world.start(push(source));
+    world.run(copied).unwrap_err();
+    world.run(pushed).unwrap();
+    world.run_all();
+    check_pushed(&world, "a/b", &small());
+    assert_snapshot!(world.transcript());
+}
+
+/// Two tasks send one blob, and the one that its mount was for is cancelled: the session that the mount
+/// opened is given back all the same.
+#[test]
+fn what_a_cancelled_task_has_opened_is_given_back_for_the_next_one() {
+    let image = large(300_000);
+    let (mut world, source, _) = pushing(one_at_a_time(), open(), &image);
+    let mounting = |tag: &str| {
+        Task::copy(Copy {
+            source: Place::Store {
+                store: source,
+                name: None,
+            },
+            destination: Place::Registry(reference(tag)),
+            platforms: Platforms::All,
+            spool: None,
+            from: Some("other/repository".parse().unwrap()),
+        })
+    };
+    let (first, second) = (
+        mounting("reg.example/a/b:v1"),
+        mounting("reg.example/a/b:v2"),
+    );
+    let (first, second) = (world.start(first), world.start(second));
+    // It is not mounted, but there when the registry is asked.
+    world.models[0].put_blob("a/b", image.layers[0].clone());
+    world.run_until(|world| world.lines_with("> POST").len() == 2);
+    world.cancel(first);
+    world.run(first).unwrap_err();
+    world.run(second).unwrap();
+    world.run_all();
     assert_snapshot!(world.transcript());
 }
