@@ -231,7 +231,15 @@ impl World<'_> {
         let endless = self.fired[Fault::Endless.place()] > 0;
         if let Some(budget) = budget(&self.plan).filter(|_| !endless) {
             let runs = 1 + u64::from(self.crashes);
-            let allowed = runs * budget + COST * self.total();
+            let mut faults = Fault::ALL
+                .into_iter()
+                .filter(|it| self.fired[it.place()] > 0);
+            let unmounted = if faults.any(|it| it == Fault::RefusedMount || it.misleads()) {
+                unmounted(&self.plan)
+            } else {
+                0
+            };
+            let allowed = runs * (budget + unmounted) + COST * self.total();
             let requests = self.economy.requests;
             self.check(requests <= allowed, || {
                 format!("economy: {requests} requests, {allowed} would have done")
@@ -300,6 +308,16 @@ pub(crate) fn budget(plan: &Plan) -> Option<u64> {
         sum += signs_in(plan, task);
     }
     plan.settings.iter().all(|it| it.plain).then_some(sum)
+}
+
+/// Requests beyond the budget if copies cannot mount: a refusal of one mount is taken for one of all that
+/// come from that repository.
+pub(crate) fn unmounted(plan: &Plan) -> u64 {
+    let copies = plan.tasks.iter();
+    let copies = copies.filter(|task| task.operation == Operation::CopyWithin);
+    let blobs = copies.flat_map(|task| plan.pictures[task.picture].blobs(task.one).into_values());
+    // It is fetched, in as many pieces as the registry likes, and sent with a PUT.
+    blobs.map(|size| 2 + size / SHORTENED).sum()
 }
 
 /// Requests for a task whose work is done already, at the most.

@@ -32,6 +32,8 @@ pub(crate) struct Watch {
     tokens: BTreeMap<String, (String, Duration)>,
     /// What each task put.
     pub(crate) stored: BTreeMap<TaskId, BTreeSet<String>>,
+    /// Tokens that registries have taken.
+    good: BTreeSet<String>,
     /// Tokens that were refused.
     refused: BTreeSet<String>,
     /// Requests that were refused, with which token.
@@ -74,8 +76,10 @@ impl World<'_> {
                 let again = token.map(|it| (line(call), it.to_owned()));
                 watch.useless.extend(again);
             }
-        } else if presented.is_some() {
+        } else if let Some(presented) = presented {
             watch.accepted[owner] |= sort != Sort::Token;
+            let token = presented.strip_prefix("Bearer ");
+            watch.good.extend(token.map(str::to_owned));
         }
         let said = answer.headers.get(header::RETRY_AFTER);
         let seconds = said.and_then(|it| it.to_str().ok()?.parse().ok());
@@ -231,14 +235,17 @@ impl World<'_> {
         });
     }
 
-    /// A registry forgets its tokens: a task survives that if they were good for anything before.
+    /// A registry forgets its tokens: a task survives that if each of them was good for something before.
     pub(crate) fn watch_fault(&mut self, process: usize, owner: usize, sort: Sort, fault: Fault) {
         // When no token is to be had, the challenge is looked for again.
         let fails = matches!(sort, Sort::Ping | Sort::Token) || fault.misleads();
         self.processes[process].watch.failed_sign_ins += u64::from(fails);
         // A request that was challenged before has one refusal already, and tasks share tokens.
         let alone = self.plan.processes == 1 && self.plan.tasks.len() == 1;
-        let proven = alone && self.processes[process].watch.accepted[owner];
+        let watch = &self.processes[process].watch;
+        let mut tokens = watch.tokens.values().map(|(token, _)| token);
+        let tried = |token| watch.good.contains(token) || watch.refused.contains(token);
+        let proven = alone && watch.accepted[owner] && tokens.all(tried);
         self.economy.refused |= fault == Fault::Revoked && !proven;
     }
 

@@ -12,7 +12,7 @@ use windlass_testbed::{Answer, OCI_MANIFEST, Request, image_for};
 
 use super::*;
 use crate::sim::choose::List;
-use crate::sim::ending::{COST, budget};
+use crate::sim::ending::{COST, budget, unmounted};
 use crate::sim::exchange::Sort as Kind;
 use crate::sim::exchange::tests::next_request;
 use crate::sim::plan::{DESTINATIONS, Plan};
@@ -562,6 +562,40 @@ fn more_requests_than_were_needed() {
             world.check_requests();
         });
         assert!(said.starts_with("economy: "), "{said}");
+    }
+}
+
+/// One mount that is refused costs the others of the same repository, too.
+#[test]
+fn a_refused_mount_has_all_blobs_sent() {
+    let said = said(Operation::CopyWithin, |world| {
+        world.fire(Fault::RefusedMount);
+        let most = budget(&world.plan).unwrap() + unmounted(&world.plan) + COST;
+        world.economy.requests = most;
+        world.check_requests();
+        assert_eq!(world.violation, None);
+        world.economy.requests = most + 1;
+        world.check_requests();
+    });
+    assert!(said.starts_with("economy: "), "{said}");
+}
+
+/// A registry that forgets a token which it has not taken yet refuses it, as far as a client can tell,
+/// whatever it has taken before.
+#[test]
+fn a_new_token_that_is_forgotten_is_refused() {
+    for is_new in [false, true] {
+        let mut choose = List::new(&[]);
+        let plan = Plan::tiny(Operation::Push, Access::Bearer);
+        let mut world = World::new(plan, &mut choose);
+        let call = with_token(&mut world);
+        if is_new {
+            let answer = Answer::new(http::StatusCode::OK).body(r#"{"token":"new"}"#);
+            world.watch_token(0, &call, &answer);
+        }
+        assert!(matches!(world.http(0, call, false), Ran::Done(_)));
+        world.watch_fault(0, 0, Kind::Head, Fault::Revoked);
+        assert_eq!(world.passes(), !is_new);
     }
 }
 
