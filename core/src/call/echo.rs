@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{Exchanged, Payload, Received};
 use crate::credential::Secret;
+use crate::digest::Digest;
 use crate::header::{ContentRange, http_date, unsatisfied_total};
 use crate::secrets::{Secrets, unquoted};
 
@@ -53,7 +54,18 @@ impl<'a> Sent<'a> {
     /// in each address of it. An address with a credential before its query cannot be used without showing
     /// it, so it is not kept. Links lose credentials only.
     pub(super) fn clean_headers(&self, headers: &mut HeaderMap) {
-        if headers.iter().all(|(name, value)| is_number(name, value)) {
+        let tells = |(name, value): (&HeaderName, &HeaderValue)| {
+            !is_address(name) && !is_number(name, value) && !self.names(value)
+        };
+        // Most answers tell nothing in which a secret could be: a new address, a length, the digest asked for.
+        let query = self.request.uri().query();
+        let query = query.filter(|_| headers.iter().any(tells));
+        let is_safe = if self.has_credentials() {
+            headers.iter().all(|(name, value)| is_number(name, value))
+        } else {
+            query.is_none()
+        };
+        if is_safe {
             return;
         }
         let mut secrets = Secrets::default();
@@ -72,12 +84,11 @@ impl<'a> Sent<'a> {
                 *value = cleaned(&secrets, value);
             }
         }
-        if let Some(query) = self.request.uri().query() {
+        if let Some(query) = query {
             secrets.learn_query(query);
         }
         for (name, value) in headers.iter_mut() {
-            let is_address = name == header::LINK || name == header::LOCATION;
-            if !is_address && !is_number(name, value) {
+            if !is_address(name) && !is_number(name, value) {
                 *value = cleaned(&secrets, value);
             }
         }
@@ -101,6 +112,25 @@ impl<'a> Sent<'a> {
         } else {
             secrets.clean(body)
         };
+    }
+
+    /// Whether a value is a digest that the request names, too.
+    fn names(&self, value: &HeaderValue) -> bool {
+        let digest = value.to_str().ok().and_then(|it| it.parse::<Digest>().ok());
+        let Some(digest) = digest else {
+            return false;
+        };
+        let uri = self.request.uri();
+        let parameters = uri.query().unwrap_or_default().split('&');
+        let mut named = parameters.filter_map(|it| it.strip_prefix("digest="));
+        uri.path().ends_with(digest.as_str()) || named.any(|it| it.ends_with(digest.encoded()))
+    }
+
+    /// Whether the request carried any, beside those in its address.
+    fn has_credentials(&self) -> bool {
+        let is_authorized = self.request.headers().contains_key(header::AUTHORIZATION);
+        let has_form = matches!(self.request.body(), Payload::Bytes(_));
+        is_authorized || has_form || self.proxy_login.is_some()
     }
 
     fn learn_credentials(&self, secrets: &mut Secrets) {
@@ -135,6 +165,11 @@ impl<'a> Sent<'a> {
             );
         }
     }
+}
+
+/// Whether a header is an address, whose query stays.
+fn is_address(name: &HeaderName) -> bool {
+    name == header::LINK || name == header::LOCATION
 }
 
 /// Whether a value has the form of the number, range or date that its header is for. A digit in it may

@@ -417,6 +417,22 @@ fn what_a_server_echoes_is_hidden() {
     );
 }
 
+/// Without credentials there still is the state of an upload, and the digest that a request names is none.
+#[test]
+fn an_upload_state_that_is_told_as_a_digest_is_hidden() {
+    let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
+    let (state, named) = (digest("a"), digest("b"));
+    for (told, stays) in [(&named, true), (&state, false)] {
+        let mut call = call_of(Method::PUT, Payload::Empty, Expect::Head);
+        let query = format!("_state={}&digest={named}", &state["sha256:".len()..]);
+        let uri = format!("https://reg.example/v2/a/blobs/uploads/1?{query}");
+        *call.request.uri_mut() = uri.parse().expect("a URL");
+        call.head(head(201, &[("docker-content-digest", told)]));
+        let headers = ended(call).headers;
+        assert_eq!(headers["docker-content-digest"] == **told, stays, "{told}");
+    }
+}
+
 /// A secret that breaks off with the connection, or at the limit of what is collected.
 #[test]
 fn the_beginning_of_an_echo_is_hidden() {
