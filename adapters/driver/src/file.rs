@@ -35,7 +35,13 @@ pub fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     if metadata.is_file() && metadata.len() > most {
         return Err(too_large(most));
     }
-    let bytes = read(&file, most, Instant::now() + PATIENCE)?;
+    // One more than there are, so that the end is found without more room.
+    let room = if metadata.is_file() {
+        metadata.len() + 1
+    } else {
+        0
+    };
+    let bytes = read(&file, room, most, Instant::now() + PATIENCE)?;
     if bytes.is_empty() && !metadata.is_file() {
         let what = "nothing comes out of it, and it is no regular file";
         return Err(io::Error::new(ErrorKind::TimedOut, what));
@@ -43,8 +49,8 @@ pub fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read(file: &File, most: u64, until: Instant) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+fn read(file: &File, room: u64, most: u64, until: Instant) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(usize::try_from(room).unwrap_or(0));
     let mut file = file.take(most.saturating_add(1));
     loop {
         match file.read_to_end(&mut bytes) {
@@ -156,7 +162,7 @@ mod tests {
         let mut options = OpenOptions::new();
         let flags = OFlags::NONBLOCK.bits().cast_signed();
         let reader = options.read(true).custom_flags(flags).open(&path);
-        let error = read(&reader.expect("a pipe"), MOST, Instant::now());
+        let error = read(&reader.expect("a pipe"), 0, MOST, Instant::now());
         assert_eq!(error.expect_err("no end").kind(), ErrorKind::TimedOut);
         drop(writer);
     }
