@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ pub fn trust(
     if file.is_none() && folders.is_none() {
         return Ok(trust);
     }
-    // A folder that was prepared with `c_rehash` has each certificate under two names.
+    // Files and folders may have certificates in common.
     let mut roots = BTreeSet::new();
     if let Some(file) = file {
         roots.extend(certificates(Path::new(&file))?);
@@ -93,11 +94,17 @@ fn folder_certificates(folder: &Path) -> Vec<Vec<u8>> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
+    // A folder that was prepared with `c_rehash` has each file under two names.
+    let mut seen = BTreeSet::new();
+    let mut is_new = |path: &Path| {
+        fs::metadata(path).is_ok_and(|it| it.is_file() && seen.insert((it.dev(), it.ino())))
+    };
     entries
         .flatten()
-        .filter(|entry| entry.path().is_file())
+        .map(|entry| entry.path())
+        .filter(|path| is_new(path))
         .take(MOST_FILES)
-        .filter_map(|entry| decode(&read_file(&entry.path(), LARGEST_OF_MANY).ok()?).ok())
+        .filter_map(|path| decode(&read_file(&path, LARGEST_OF_MANY).ok()?).ok())
         .flatten()
         .collect()
 }
