@@ -1,135 +1,135 @@
-//! A store in memory: what [`World`](super::World) gives its tasks.
+//! The store that [`World`](super::World) gives its tasks: [`windlass_store::Memory`], which is told what to hold
+//! and checks what is committed.
 //!
-//! Responsible for being a [`Store`] like any other, with partials that have one owner. Whoever
-//! holds a [`Partial`] of it outside of the session plays the other process.
+//! Whoever holds a [`Partial`] of it outside of the session plays the other process.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::io::{Cursor, Read};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
+use windlass_core::{Descriptor, Digest, StoreError};
 use windlass_store::{Begun, Partial, Store};
 
-/// A store in memory. Clones share it.
-#[derive(Clone, Default)]
-pub struct Memory(Arc<Mutex<Contents>>);
+/// More than any test stores.
+const LIMIT: u64 = 1 << 32;
 
-#[derive(Default)]
-struct Contents {
-    blobs: BTreeMap<Digest, Vec<u8>>,
-    partials: BTreeMap<Digest, Partly>,
-    names: Vec<(Option<String>, Descriptor)>,
+/// A store in memory. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    store: windlass_store::Memory,
+    /// Blobs that were begun and not committed, also those of which nothing came.
+    begun: Arc<Mutex<BTreeSet<Digest>>>,
 }
 
-#[derive(Clone, Default)]
-struct Partly {
-    bytes: Vec<u8>,
-    taken: bool,
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            store: windlass_store::Memory::new(LIMIT),
+            begun: Arc::default(),
+        }
+    }
 }
 
 impl Memory {
-    /// Puts bytes in as a complete blob.
+    /// Puts bytes in as a complete blob, whatever their digest is.
     pub fn blob(&self, digest: &Digest, bytes: &[u8]) {
-        self.lock().blobs.insert(digest.clone(), bytes.to_vec());
+        self.store.put(digest, bytes).expect("it is far from full");
     }
 
     /// Leaves a partial behind, as an earlier process would.
     pub fn partial(&self, digest: &Digest, bytes: &[u8]) {
-        let bytes = bytes.to_vec();
-        let partly = Partly {
-            bytes,
-            taken: false,
-        };
-        self.lock().partials.insert(digest.clone(), partly);
+        self.begun().insert(digest.clone());
+        self.edit_partial(digest, |partial| *partial = bytes.to_vec());
     }
 
     /// The complete blobs.
     pub fn blobs(&self) -> BTreeMap<Digest, Vec<u8>> {
-        self.lock().blobs.clone()
+        let digests = self.store.digests().into_iter();
+        digests
+            .filter_map(|digest| Some((digest.clone(), self.bytes(&digest)?)))
+            .collect()
     }
 
     /// How far the partials are, by digest.
     pub fn partials(&self) -> BTreeMap<Digest, usize> {
-        let contents = self.lock();
-        let partials = contents.partials.iter();
+        let begun = self.begun().clone().into_iter();
+        let mut partials: BTreeMap<Digest, usize> = begun.map(|digest| (digest, 0)).collect();
+        for partial in self.store.partials() {
+            let len = partial.len.try_into().expect("it is in memory");
+            partials.insert(partial.digest, len);
+        }
         partials
-            .map(|(digest, partly)| (digest.clone(), partly.bytes.len()))
-            .collect()
     }
 
     /// The digests of partials that somebody owns.
     pub fn taken(&self) -> Vec<Digest> {
-        let contents = self.lock();
-        let taken = contents.partials.iter().filter(|(_, partly)| partly.taken);
-        taken.map(|(digest, _)| digest.clone()).collect()
+        let partials = self.store.partials().into_iter();
+        let taken = partials.filter(|partial| partial.is_owned);
+        taken.map(|partial| partial.digest).collect()
     }
 
     /// Changes the bytes of a partial that nobody owns, as a crash may.
     pub fn edit_partial(&self, digest: &Digest, edit: impl FnOnce(&mut Vec<u8>)) {
-        let mut contents = self.lock();
-        if let Some(partly) = contents.partials.get_mut(digest).filter(|it| !it.taken) {
-            edit(&mut partly.bytes);
-        }
+        // No blob has this size.
+        let Ok(Begun::Ours(mut partial)) = self.store.begin(digest, LIMIT) else {
+            return;
+        };
+        let mut bytes = read(&mut *partial);
+        edit(&mut bytes);
+        let replaced = partial.truncate(0).and_then(|()| partial.append(&bytes));
+        replaced.expect("it is far from full");
     }
 
     /// The names and what they stand for.
     pub fn names(&self) -> Vec<(Option<String>, Descriptor)> {
-        self.lock().names.clone()
+        self.store.names()
     }
 
     /// The bytes of a complete blob.
     pub fn bytes(&self, digest: &Digest) -> Option<Vec<u8>> {
-        self.lock().blobs.get(digest).cloned()
+        self.store.blob(digest).map(|bytes| bytes.to_vec())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Contents> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn begun(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn checked(&self, digest: &Digest, begun: Begun, is_shared: bool) -> Begun {
+        let Begun::Ours(partial) = begun else {
+            return begun;
+        };
+        if is_shared {
+            self.begun().insert(digest.clone());
+        }
+        Begun::Ours(Box::new(Checked {
+            partial,
+            memory: self.clone(),
+            digest: digest.clone(),
+            is_shared,
+        }))
     }
 }
 
-impl fmt::Debug for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Memory({} blobs)", self.lock().blobs.len())
-    }
+fn read(partial: &mut dyn Partial) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut source = partial.read().expect("it is in memory");
+    source.read_to_end(&mut bytes).expect("it is in memory");
+    bytes
 }
 
 impl Store for Memory {
     fn begin(&self, digest: &Digest, size: u64) -> Result<Begun, StoreError> {
-        if self.contains(digest, size)? {
-            return Ok(Begun::Complete);
-        }
-        let mut contents = self.lock();
-        let partly = contents.partials.entry(digest.clone()).or_default();
-        if partly.taken {
-            let len = partly.bytes.len() as u64;
-            return Ok(Begun::Busy { len });
-        }
-        partly.taken = true;
-        Ok(Begun::Ours(Box::new(Open {
-            memory: self.clone(),
-            digest: digest.clone(),
-            shared: true,
-            bytes: partly.bytes.clone(),
-        })))
+        let begun = self.store.begin(digest, size)?;
+        Ok(self.checked(digest, begun, true))
     }
 
     fn begin_private(&self, digest: &Digest, size: u64) -> Result<Begun, StoreError> {
-        if self.contains(digest, size)? {
-            return Ok(Begun::Complete);
-        }
-        Ok(Begun::Ours(Box::new(Open {
-            memory: self.clone(),
-            digest: digest.clone(),
-            shared: false,
-            bytes: Vec::new(),
-        })))
+        let begun = self.store.begin_private(digest, size)?;
+        Ok(self.checked(digest, begun, false))
     }
 
     fn contains(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
-        let contents = self.lock();
-        let blob = contents.blobs.get(digest);
-        Ok(blob.is_some_and(|bytes| bytes.len() as u64 == size))
+        self.store.contains(digest, size)
     }
 
     fn open(
@@ -137,116 +137,61 @@ impl Store for Memory {
         digest: &Digest,
         offset: u64,
     ) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
-        let Some(bytes) = self.lock().blobs.get(digest).cloned() else {
-            return Ok(None);
-        };
-        let mut cursor = Cursor::new(bytes);
-        cursor.set_position(offset);
-        Ok(Some(Box::new(cursor)))
+        self.store.open(digest, offset)
     }
 
     fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
-        self.blob(digest, bytes);
-        Ok(())
+        self.store.put(digest, bytes)
     }
 
     fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
-        self.lock().blobs.remove(digest);
-        Ok(())
+        self.store.remove(digest)
     }
 
     fn find(&self, name: Option<&str>) -> Result<Descriptor, StoreError> {
-        let contents = self.lock();
-        let entries: Vec<&Descriptor> = contents
-            .names
-            .iter()
-            .filter(|(known, _)| name.is_none() || known.as_deref() == name)
-            .map(|(_, descriptor)| descriptor)
-            .collect();
-        match entries.as_slice() {
-            [only] => Ok((*only).clone()),
-            [] => Err(StoreError::new(StoreErrorKind::NoSuchName, "no such name")),
-            _ => Err(StoreError::new(
-                StoreErrorKind::Ambiguous,
-                "several entries",
-            )),
-        }
+        self.store.find(name)
     }
 
     fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError> {
-        let mut contents = self.lock();
-        contents.names.retain(|(known, old)| match name {
-            Some(_) => known.as_deref() != name,
-            None => old.digest != descriptor.digest,
-        });
-        let entry = (name.map(ToOwned::to_owned), descriptor.clone());
-        contents.names.push(entry);
-        Ok(())
+        self.store.tag(name, descriptor)
     }
 }
 
-/// An open partial; its bytes are seen by others once it is written to.
+/// A partial that panics if it is committed with other bytes than its digest's.
 #[derive(Debug)]
-struct Open {
+struct Checked {
+    partial: Box<dyn Partial>,
     memory: Memory,
     digest: Digest,
-    shared: bool,
-    bytes: Vec<u8>,
+    is_shared: bool,
 }
 
-impl Open {
-    fn publish(&self, taken: bool) {
-        if self.shared {
-            let bytes = self.bytes.clone();
-            let partly = Partly { bytes, taken };
-            self.memory
-                .lock()
-                .partials
-                .insert(self.digest.clone(), partly);
-        }
-    }
-}
-
-impl Partial for Open {
+impl Partial for Checked {
     fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        self.partial.len()
     }
 
     fn read(&mut self) -> Result<Box<dyn Read + '_>, StoreError> {
-        Ok(Box::new(self.bytes.as_slice()))
+        self.partial.read()
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.bytes.extend_from_slice(bytes);
-        self.publish(true);
-        Ok(())
+        self.partial.append(bytes)
     }
 
     fn truncate(&mut self, len: u64) -> Result<(), StoreError> {
-        self.bytes.truncate(len.try_into().unwrap_or(usize::MAX));
-        self.publish(true);
-        Ok(())
+        self.partial.truncate(len)
     }
 
     fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
-        let bytes = std::mem::take(&mut self.bytes);
-        // The name first: a blob is committed once, by bytes that are its own.
-        let found = Digest::of(
-            self.digest.algorithm().expect("only these are begun"),
-            &bytes,
+        let bytes = read(&mut *self.partial);
+        assert!(
+            self.digest.verifies(&bytes),
+            "bytes were committed unverified"
         );
-        assert_eq!(found, self.digest, "bytes were committed unverified");
-        self.memory.blob(&self.digest, &bytes);
-        if self.shared {
-            self.memory.lock().partials.remove(&self.digest);
-            self.shared = false;
+        if self.is_shared {
+            self.memory.begun().remove(&self.digest);
         }
-        Ok(())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.publish(false);
+        self.partial.commit()
     }
 }

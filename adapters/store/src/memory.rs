@@ -1,0 +1,583 @@
+//! A store in memory.
+//!
+//! Responsible for blobs, partials and names within a limit on bytes. Must not verify what it is given: as with
+//! every store, whoever commits or puts has done that.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{Cursor, Read};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
+
+use crate::store::{Begun, Partial, Store};
+
+/// How many names a store in memory has at the most.
+const NAMES: usize = 100_000;
+
+/// How many names an error lists.
+const LISTED: usize = 20;
+
+/// A store in memory, for images that are needed once, and for tests. Clones share it.
+///
+/// ```
+/// use windlass_core::{Algorithm, Descriptor, Digest};
+/// use windlass_store::{Begun, Memory, Store};
+///
+/// let memory = Memory::new(1 << 20);
+/// let digest = Digest::of(Algorithm::Sha256, b"hello");
+/// if let Begun::Ours(mut partial) = memory.begin(&digest, 5)? {
+///     partial.append(b"hello")?;
+///     partial.commit()?;
+/// }
+/// memory.tag(Some("v1"), &Descriptor::new("text/plain", digest.clone(), 5))?;
+/// assert_eq!(memory.find(Some("v1"))?.digest, digest);
+/// assert_eq!(memory.blob(&digest).as_deref().map(Vec::as_slice), Some(&b"hello"[..]));
+/// # Ok::<(), windlass_core::StoreError>(())
+/// ```
+///
+/// Blobs and partials together have at most as many bytes as [`new`](Self::new) is told. What would exceed that
+/// fails with [`StoreErrorKind::Full`]. Nothing is removed unless [`Store::remove`] is called, and partials stay
+/// until they are committed: a store is forgotten by dropping its last clone.
+#[derive(Clone)]
+pub struct Memory(Arc<Mutex<Contents>>);
+
+struct Contents {
+    limit: u64,
+    /// Bytes of blobs and partials.
+    used: u64,
+    blobs: BTreeMap<Digest, Arc<Vec<u8>>>,
+    partials: BTreeMap<Digest, Slot>,
+    names: Vec<(Option<String>, Descriptor)>,
+}
+
+/// A partial of which there is one per digest.
+enum Slot {
+    Free(Vec<u8>),
+    /// It has an owner and so many bytes.
+    Owned(u64),
+}
+
+/// A partial of a [`Memory`], as [`Memory::partials`] lists it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct MemoryPartial {
+    /// Which blob.
+    pub digest: Digest,
+    /// Bytes written so far.
+    pub len: u64,
+    /// Whether it is being written.
+    pub is_owned: bool,
+}
+
+impl Memory {
+    /// An empty store for at most `limit` bytes.
+    pub fn new(limit: u64) -> Self {
+        Self(Arc::new(Mutex::new(Contents {
+            limit,
+            used: 0,
+            blobs: BTreeMap::new(),
+            partials: BTreeMap::new(),
+            names: Vec::new(),
+        })))
+    }
+
+    /// The bytes of a complete blob.
+    pub fn blob(&self, digest: &Digest) -> Option<Arc<Vec<u8>>> {
+        self.lock().blobs.get(digest).cloned()
+    }
+
+    /// The digests of complete blobs, in order.
+    pub fn digests(&self) -> Vec<Digest> {
+        self.lock().blobs.keys().cloned().collect()
+    }
+
+    /// The partials, in the order of their digests. Private ones are not listed.
+    pub fn partials(&self) -> Vec<MemoryPartial> {
+        let contents = self.lock();
+        let partials = contents.partials.iter();
+        let listed = partials.map(|(digest, slot)| MemoryPartial {
+            digest: digest.clone(),
+            len: slot.len(),
+            is_owned: matches!(slot, Slot::Owned(_)),
+        });
+        listed.collect()
+    }
+
+    /// The names and what they stand for, in the order in which they were given.
+    pub fn names(&self) -> Vec<(Option<String>, Descriptor)> {
+        self.lock().names.clone()
+    }
+
+    /// How many bytes blobs and partials have.
+    pub fn used(&self) -> u64 {
+        self.lock().used
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        // No change of the contents can panic half way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin_as(&self, digest: &Digest, size: u64, sort: Sort) -> Result<Begun, StoreError> {
+        if digest.algorithm().is_none() {
+            let why = format!("{digest} cannot be stored: its algorithm is unknown");
+            return Err(StoreError::new(StoreErrorKind::Denied, why));
+        }
+        let mut contents = self.lock();
+        if contents.has(digest, size) {
+            return Ok(Begun::Complete);
+        }
+        if size > contents.limit {
+            return Err(contents.full());
+        }
+        let bytes = match sort {
+            Sort::Private => Vec::new(),
+            Sort::Shared => match contents.take_partial(digest) {
+                Ok(bytes) => bytes,
+                Err(len) => return Ok(Begun::Busy { len }),
+            },
+        };
+        Ok(Begun::Ours(Box::new(Open {
+            memory: self.clone(),
+            digest: digest.clone(),
+            sort,
+            bytes,
+        })))
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let contents = self.lock();
+        f.debug_struct("Memory")
+            .field("blobs", &contents.blobs.len())
+            .field("used", &contents.used)
+            .field("limit", &contents.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Contents {
+    fn has(&self, digest: &Digest, size: u64) -> bool {
+        let blob = self.blobs.get(digest);
+        blob.is_some_and(|bytes| length(bytes) == size)
+    }
+
+    /// Takes the partial of a blob, empty if there was none. How long it is if it has an owner.
+    fn take_partial(&mut self, digest: &Digest) -> Result<Vec<u8>, u64> {
+        let slot = self.partials.entry(digest.clone());
+        let slot = slot.or_insert_with(|| Slot::Free(Vec::new()));
+        match slot {
+            Slot::Free(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *slot = Slot::Owned(length(&bytes));
+                Ok(bytes)
+            }
+            Slot::Owned(len) => Err(*len),
+        }
+    }
+
+    /// Accounts for `more` bytes.
+    fn reserve(&mut self, more: u64) -> Result<(), StoreError> {
+        let used = self.used.saturating_add(more);
+        if used > self.limit {
+            return Err(self.full());
+        }
+        self.used = used;
+        Ok(())
+    }
+
+    fn insert(&mut self, digest: &Digest, bytes: Vec<u8>) {
+        if let Some(before) = self.blobs.insert(digest.clone(), Arc::new(bytes)) {
+            self.used -= length(&before);
+        }
+    }
+
+    fn names_content(&self, descriptor: &Descriptor) -> bool {
+        let mut entries = self.names.iter();
+        entries.any(|(_, entry)| entry.digest == descriptor.digest)
+    }
+
+    fn full(&self) -> StoreError {
+        let why = format!("the store in memory takes {} bytes at the most", self.limit);
+        StoreError::new(StoreErrorKind::Full, why)
+    }
+
+    fn listed(&self) -> String {
+        let names = self.names.iter().map(|(name, descriptor)| match name {
+            Some(name) => format!("{name:?}"),
+            None => descriptor.digest.to_string(),
+        });
+        let names: Vec<String> = names.take(LISTED).collect();
+        match self.names.len() - names.len() {
+            _ if names.is_empty() => "nothing".into(),
+            0 => names.join(", "),
+            more => format!("{} and {more} more", names.join(", ")),
+        }
+    }
+}
+
+impl Slot {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Free(bytes) => length(bytes),
+            Self::Owned(len) => *len,
+        }
+    }
+}
+
+impl Store for Memory {
+    fn title(&self) -> String {
+        "the store in memory".into()
+    }
+
+    fn begin(&self, digest: &Digest, size: u64) -> Result<Begun, StoreError> {
+        self.begin_as(digest, size, Sort::Shared)
+    }
+
+    fn begin_private(&self, digest: &Digest, size: u64) -> Result<Begun, StoreError> {
+        self.begin_as(digest, size, Sort::Private)
+    }
+
+    fn contains(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        Ok(self.lock().has(digest, size))
+    }
+
+    fn open(
+        &self,
+        digest: &Digest,
+        offset: u64,
+    ) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
+        let blob = self.blob(digest);
+        Ok(blob.map(|blob| {
+            let mut source = Cursor::new(Shared(blob));
+            source.set_position(offset);
+            let source: Box<dyn Read + Send> = Box::new(source);
+            source
+        }))
+    }
+
+    fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut contents = self.lock();
+        contents.reserve(length(bytes))?;
+        contents.insert(digest, bytes.to_vec());
+        Ok(())
+    }
+
+    fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        let mut contents = self.lock();
+        if let Some(blob) = contents.blobs.remove(digest) {
+            contents.used -= length(&blob);
+        }
+        Ok(())
+    }
+
+    fn find(&self, name: Option<&str>) -> Result<Descriptor, StoreError> {
+        let contents = self.lock();
+        let entries = contents.names.iter();
+        let mut entries = entries.filter(|(known, _)| name.is_none() || known.as_deref() == name);
+        match (entries.next(), entries.next()) {
+            (Some((_, only)), None) => Ok(only.clone()),
+            (None, _) => {
+                let asked =
+                    name.map_or_else(String::new, |name| format!("no entry is called {name:?}; "));
+                let why = format!("{asked}the store in memory holds {}", contents.listed());
+                Err(StoreError::new(StoreErrorKind::NoSuchName, why))
+            }
+            (Some(_), Some(_)) => {
+                let why = format!("the store in memory holds {}", contents.listed());
+                Err(StoreError::new(StoreErrorKind::Ambiguous, why))
+            }
+        }
+    }
+
+    fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError> {
+        let mut contents = self.lock();
+        match name {
+            Some(_) => contents.names.retain(|(known, _)| known.as_deref() != name),
+            None if contents.names_content(descriptor) => return Ok(()),
+            None => {}
+        }
+        if contents.names.len() >= NAMES {
+            let why = format!("the store in memory has {NAMES} names, which is the most");
+            return Err(StoreError::new(StoreErrorKind::Full, why));
+        }
+        let entry = (name.map(ToOwned::to_owned), descriptor.clone());
+        contents.names.push(entry);
+        Ok(())
+    }
+}
+
+/// The bytes of a blob that is being read.
+struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sort {
+    /// The one partial of its digest, which others go on with.
+    Shared,
+    /// Forgotten when it is dropped.
+    Private,
+}
+
+/// A partial that has an owner. Its bytes are here, and accounted for in the store.
+struct Open {
+    memory: Memory,
+    digest: Digest,
+    sort: Sort,
+    bytes: Vec<u8>,
+}
+
+impl Open {
+    /// Tells the store how long it is.
+    fn note_len(&self, contents: &mut Contents) {
+        if self.sort == Sort::Shared {
+            let slot = Slot::Owned(length(&self.bytes));
+            contents.partials.insert(self.digest.clone(), slot);
+        }
+    }
+}
+
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Open")
+            .field("digest", &self.digest)
+            .field("sort", &self.sort)
+            .field("len", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Partial for Open {
+    fn len(&self) -> u64 {
+        length(&self.bytes)
+    }
+
+    fn read(&mut self) -> Result<Box<dyn Read + '_>, StoreError> {
+        Ok(Box::new(self.bytes.as_slice()))
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let memory = self.memory.clone();
+        let mut contents = memory.lock();
+        contents.reserve(length(bytes))?;
+        self.bytes.extend_from_slice(bytes);
+        self.note_len(&mut contents);
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: u64) -> Result<(), StoreError> {
+        let memory = self.memory.clone();
+        let mut contents = memory.lock();
+        let before = length(&self.bytes);
+        self.bytes
+            .truncate(usize::try_from(len).unwrap_or(usize::MAX));
+        contents.used -= before - length(&self.bytes);
+        self.note_len(&mut contents);
+        Ok(())
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
+        let memory = self.memory.clone();
+        let mut contents = memory.lock();
+        contents.insert(&self.digest, std::mem::take(&mut self.bytes));
+        // What is left is empty: dropping it removes the partial.
+        drop(contents);
+        Ok(())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut contents = self.memory.lock();
+        match self.sort {
+            Sort::Private => contents.used -= length(&self.bytes),
+            Sort::Shared if self.bytes.is_empty() => {
+                contents.partials.remove(&self.digest);
+            }
+            Sort::Shared => {
+                let bytes = std::mem::take(&mut self.bytes);
+                let slot = Slot::Free(bytes);
+                contents.partials.insert(self.digest.clone(), slot);
+            }
+        }
+    }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    bytes.len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use windlass_core::Algorithm;
+
+    use super::*;
+
+    fn digest(bytes: &[u8]) -> Digest {
+        Digest::of(Algorithm::Sha256, bytes)
+    }
+
+    fn ours(memory: &Memory, digest: &Digest, size: u64) -> Box<dyn Partial> {
+        match memory.begin(digest, size) {
+            Ok(Begun::Ours(partial)) => partial,
+            other => panic!("not ours: {other:?}"),
+        }
+    }
+
+    fn read(memory: &Memory, digest: &Digest, offset: u64) -> Vec<u8> {
+        let source = memory.open(digest, offset).expect("it can be read");
+        let mut bytes = Vec::new();
+        let read = source.expect("it is there").read_to_end(&mut bytes);
+        read.expect("it is in memory");
+        bytes
+    }
+
+    #[test]
+    fn a_blob_from_begin_to_remove() {
+        let memory = Memory::new(100);
+        let name = digest(b"hello");
+        let mut partial = ours(&memory, &name, 5);
+        assert!(partial.is_empty());
+        partial.append(b"help").expect("it fits");
+        partial.truncate(3).expect("it can be cut");
+        partial.append(b"lo").expect("it fits");
+        assert!(memory.open(&name, 0).expect("it can be asked").is_none());
+        partial.commit().expect("it can be named");
+        assert_eq!(memory.used(), 5);
+        assert_eq!(memory.partials(), []);
+        assert_eq!(memory.digests(), std::slice::from_ref(&name));
+        assert_eq!(read(&memory, &name, 0), b"hello");
+        assert_eq!(read(&memory, &name, 3), b"lo");
+        assert_eq!(read(&memory, &name, 9), b"");
+        assert!(matches!(memory.begin(&name, 5), Ok(Begun::Complete)));
+        assert!(memory.contains(&name, 5).expect("it can be asked"));
+        // Of another size it counts as absent.
+        assert!(!memory.contains(&name, 6).expect("it can be asked"));
+        drop(ours(&memory, &name, 6));
+        memory.remove(&name).expect("it can be removed");
+        memory.remove(&name).expect("nothing to do");
+        assert_eq!(memory.used(), 0);
+        assert!(memory.blob(&name).is_none());
+    }
+
+    #[test]
+    fn a_partial_has_one_owner_and_keeps_its_bytes() {
+        let memory = Memory::new(100);
+        let name = digest(b"hello");
+        let mut partial = ours(&memory, &name, 5);
+        partial.append(b"hel").expect("it fits");
+        assert!(matches!(memory.begin(&name, 5), Ok(Begun::Busy { len: 3 })));
+        let listed = MemoryPartial {
+            digest: name.clone(),
+            len: 3,
+            is_owned: true,
+        };
+        assert_eq!(memory.partials(), std::slice::from_ref(&listed));
+        drop(partial);
+        let is_owned = false;
+        assert_eq!(memory.partials(), [MemoryPartial { is_owned, ..listed }]);
+        let mut partial = ours(&memory, &name, 5);
+        let mut bytes = Vec::new();
+        let mut source = partial.read().expect("it can be read");
+        source.read_to_end(&mut bytes).expect("it is in memory");
+        drop(source);
+        assert_eq!(bytes, b"hel");
+        // Nothing is kept of one that is empty.
+        partial.truncate(0).expect("it can be cut");
+        drop(partial);
+        assert_eq!((memory.partials(), memory.used()), (vec![], 0));
+    }
+
+    #[test]
+    fn a_private_partial_leaves_its_blobs_owner_alone() {
+        let memory = Memory::new(100);
+        let name = digest(b"hello");
+        let mut first = ours(&memory, &name, 5);
+        first.append(b"hel").expect("it fits");
+        let private = || match memory.begin_private(&name, 5) {
+            Ok(Begun::Ours(partial)) => partial,
+            other => panic!("not ours: {other:?}"),
+        };
+        let mut second = private();
+        second.append(b"he").expect("it fits");
+        drop(second);
+        assert_eq!(memory.used(), 3);
+        let mut third = private();
+        third.append(b"hello").expect("it fits");
+        third.commit().expect("it can be named");
+        assert_eq!(read(&memory, &name, 0), b"hello");
+        // Whoever commits second names the same bytes.
+        first.append(b"lo").expect("it fits");
+        first.commit().expect("it can be named");
+        assert_eq!((memory.partials(), memory.used()), (vec![], 5));
+    }
+
+    #[test]
+    fn more_than_its_limit_does_not_fit() {
+        let memory = Memory::new(8);
+        let full = |error: StoreError| assert_eq!(error.kind(), StoreErrorKind::Full, "{error}");
+        full(memory.begin(&digest(b"large"), 9).expect_err("too large"));
+        let name = digest(b"hello");
+        let mut partial = ours(&memory, &name, 5);
+        partial.append(b"hell").expect("it fits");
+        full(memory.put(&digest(b"other"), b"other").expect_err("full"));
+        memory.put(&digest(b"four"), b"four").expect("it fits");
+        full(partial.append(b"o").expect_err("full"));
+        assert_eq!(partial.len(), 4, "what was there stays");
+        memory.remove(&digest(b"four")).expect("it can be removed");
+        partial.append(b"o").expect("there is room again");
+        partial.commit().expect("it can be named");
+        // What is replaced needs no room twice, once it is replaced.
+        memory.put(&digest(b"two"), b"tw").expect("it fits");
+        assert_eq!(memory.used(), 7);
+    }
+
+    #[test]
+    fn names_are_found_replaced_and_listed() {
+        let memory = Memory::new(100);
+        let entry = |bytes: &[u8]| Descriptor::new("text/plain", digest(bytes), bytes.len() as u64);
+        let fails = |name: Option<&str>| {
+            let error = memory.find(name).expect_err("no such entry");
+            (error.kind(), error.to_string())
+        };
+        assert_eq!(
+            fails(None),
+            (
+                StoreErrorKind::NoSuchName,
+                "the store in memory holds nothing".into()
+            )
+        );
+        memory.tag(Some("v1"), &entry(b"one")).expect("named");
+        memory.tag(Some("v1"), &entry(b"two")).expect("replaced");
+        assert_eq!(memory.find(None).expect("the only one"), entry(b"two"));
+        // An unnamed entry is added only if nothing stands for its digest yet.
+        memory.tag(None, &entry(b"two")).expect("it is there");
+        assert_eq!(memory.names().len(), 1);
+        memory.tag(None, &entry(b"three")).expect("added");
+        memory.tag(None, &entry(b"three")).expect("it is there");
+        assert_eq!(memory.names().len(), 2);
+        assert_eq!(memory.find(Some("v1")).expect("named"), entry(b"two"));
+        assert_eq!(fails(None).0, StoreErrorKind::Ambiguous);
+        let (kind, why) = fails(Some("v2"));
+        assert_eq!(kind, StoreErrorKind::NoSuchName);
+        assert!(why.contains("\"v2\"") && why.contains("\"v1\""), "{why}");
+    }
+
+    #[test]
+    fn an_unknown_algorithm_is_refused() {
+        let memory = Memory::new(100);
+        let name: Digest =
+            "blake3:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                .parse()
+                .expect("a digest");
+        let error = memory.begin(&name, 1).expect_err("unknown");
+        assert_eq!(error.kind(), StoreErrorKind::Denied);
+    }
+}
