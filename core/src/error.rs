@@ -63,6 +63,12 @@ pub enum Error {
         /// What is refused, and what would allow it.
         what: String,
     },
+    /// The driver cannot run the task: it has no thread for it, or its runtime shuts down.
+    #[error("{what}")]
+    Driver {
+        /// What is lacking.
+        what: String,
+    },
     /// A transient failure that occurred on every allowed attempt.
     #[error("{last} ({})", Given { attempts: *attempts, retry_after: *retry_after })]
     Exhausted {
@@ -179,7 +185,7 @@ impl Error {
                 | StoreErrorKind::Io => ErrorKind::Refused,
                 StoreErrorKind::Locked | StoreErrorKind::Descriptors => ErrorKind::Temporary,
             },
-            Self::Exhausted { .. } | Self::Deadline => ErrorKind::Temporary,
+            Self::Driver { .. } | Self::Exhausted { .. } | Self::Deadline => ErrorKind::Temporary,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Internal { .. } => ErrorKind::Internal,
         }
@@ -200,6 +206,7 @@ impl Error {
             | Self::Mismatch { .. }
             | Self::Store(_)
             | Self::Policy { .. }
+            | Self::Driver { .. }
             | Self::Deadline
             | Self::Cancelled
             | Self::Internal { .. } => return self,
@@ -219,6 +226,7 @@ impl Error {
             | Self::Transport { .. }
             | Self::Store(_)
             | Self::Policy { .. }
+            | Self::Driver { .. }
             | Self::Exhausted { .. }
             | Self::Deadline
             | Self::Cancelled
@@ -238,6 +246,7 @@ impl Error {
             | Self::Transport { .. }
             | Self::Store(_)
             | Self::Policy { .. }
+            | Self::Driver { .. }
             | Self::Deadline
             | Self::Cancelled
             | Self::Internal { .. } => None,
@@ -418,7 +427,7 @@ mod tests {
     }
 
     /// One error of each other variant.
-    fn others() -> [(Error, ErrorKind); 10] {
+    fn others() -> [(Error, ErrorKind); 11] {
         let (request, said, hint) = (line(), Said::default(), None::<String>);
         let refusal = Refusal {
             request: request.clone(),
@@ -464,6 +473,7 @@ mod tests {
             ),
             (Error::Auth(Box::new(auth)), ErrorKind::Auth),
             (Error::Policy { what: "x".into() }, ErrorKind::Refused),
+            (Error::Driver { what: "x".into() }, ErrorKind::Temporary),
             (exhausted, ErrorKind::Temporary),
             (Error::Deadline, ErrorKind::Temporary),
             (Error::Cancelled, ErrorKind::Cancelled),
@@ -513,6 +523,7 @@ mod tests {
             Error::Deadline => 9,
             Error::Cancelled => 10,
             Error::Internal { .. } => 11,
+            Error::Driver { .. } => 12,
         };
         let transports = transports.into_iter().map(transport);
         let stores = stores.into_iter().map(store);
@@ -521,7 +532,7 @@ mod tests {
             assert_eq!(error.kind(), kind, "{error:?}");
             seen.insert(number(&error));
         }
-        assert!(seen.into_iter().eq(0..=11));
+        assert!(seen.into_iter().eq(0..=12));
     }
 
     /// The server's message is separate from the text of windlass.

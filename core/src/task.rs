@@ -258,6 +258,16 @@ impl Failure {
     pub fn errors(&self) -> &[Error] {
         &self.errors
     }
+
+    /// The kind of the most telling error.
+    pub fn kind(&self) -> ErrorKind {
+        self.first().kind()
+    }
+
+    /// What the user can do about it: the hint of the first error that has one.
+    pub fn hint(&self) -> Option<&str> {
+        self.errors.iter().find_map(Error::hint)
+    }
 }
 
 impl fmt::Display for Failure {
@@ -266,4 +276,9 @@ impl fmt::Display for Failure {
     }
 }
 
-impl core::error::Error for Failure {}
+impl core::error::Error for Failure {
+    /// The source of the most telling error, whose words these are.
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        self.first().source()
+    }
+}

@@ -98,7 +98,7 @@ impl Problem {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
-            Self::Failed { failure, .. } => Exit::of(failure.first().kind()),
+            Self::Failed { failure, .. } => Exit::of(failure.kind()),
             Self::Output(_) | Self::Tape { .. } | Self::Demo(_) => Exit::Refused,
         }
     }
@@ -114,10 +114,8 @@ impl Problem {
             }
             Self::Failed { failure, hint } => {
                 tell_failure(failure, printer);
-                let errors = failure.errors();
-                let core = errors.iter().find_map(Error::hint);
-                let options = errors.iter().find_map(hint::of);
-                for hint in [hint.as_deref(), core, options.as_deref()]
+                let options = failure.errors().iter().find_map(hint::of);
+                for hint in [hint.as_deref(), failure.hint(), options.as_deref()]
                     .into_iter()
                     .flatten()
                 {
