@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use windlass_async::driver::Observer;
-use windlass_async::{Client, Event, Reference, Store};
-use windlass_core::TaskId;
+use windlass_async::{Client, Event, Reference, Store, TaskId};
 use windlass_store::Layout;
 
 struct Printer;

@@ -41,3 +41,32 @@ impl Driver for Tokio {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use windlass_core::{Error, ErrorKind};
+
+    /// Another executor may poll the future of a call.
+    #[test]
+    fn a_call_fails_by_its_driver_if_its_runtime_is_gone() {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().build().expect("a runtime");
+        let client = crate::Client::builder().build().expect("a client");
+        let reference = "reg.invalid/app:v1".parse().expect("a reference");
+        let mut running = client.resolve(&reference).run();
+        let mut context = Context::from_waker(Waker::noop());
+        {
+            let _entered = runtime.enter();
+            assert!(running.as_mut().poll(&mut context).is_pending());
+        }
+        drop(runtime);
+        let Poll::Ready(result) = running.as_mut().poll(&mut context) else {
+            panic!("it waits for a runtime that is gone");
+        };
+        let failure = result.expect_err("its runtime is gone");
+        assert!(matches!(failure.first(), Error::Driver { .. }), "{failure}");
+        assert_eq!(failure.kind(), ErrorKind::Temporary);
+    }
+}

@@ -93,8 +93,11 @@ impl Engine {
         });
         self.turn();
         loop {
-            let told = inbox.recv().await;
-            match told.expect("a task of the client panicked: a defect in windlass") {
+            let Some(told) = inbox.recv().await else {
+                let what = "a task of the client panicked".into();
+                return Some(Err(Failure::new(vec![Error::Internal { what }])));
+            };
+            match told {
                 Told::Message(message) => {
                     if let Some(result) = message.deliver(task, observer) {
                         return Some(result);
@@ -167,7 +170,7 @@ impl Engine {
 
 fn gone() -> Failure {
     let what = "the runtime of this call is shutting down".into();
-    Failure::new(vec![Error::Policy { what }])
+    Failure::new(vec![Error::Driver { what }])
 }
 
 /// Cancels the task if its future is dropped before it is through.

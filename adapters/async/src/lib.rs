@@ -54,7 +54,12 @@ mod state;
 mod transfer;
 
 pub use client::{Running, Tokio};
-pub use windlass_core::{Config, Descriptor, Event, Failure, Reference, Report, TaskReport};
+pub use rustls;
+pub use windlass_core::reference::Repository;
+pub use windlass_core::{
+    Config, Descriptor, Digest, Error, ErrorKind, Event, Failure, Platform, Reference, Report,
+    TaskId, TaskReport,
+};
 pub use windlass_driver as driver;
 pub use windlass_driver::BuildError;
 pub use windlass_store::Store;

@@ -50,7 +50,12 @@ mod transfer;
 mod wire;
 
 pub use client::Threads;
-pub use windlass_core::{Config, Descriptor, Event, Failure, Reference, Report, TaskReport};
+pub use rustls;
+pub use windlass_core::reference::Repository;
+pub use windlass_core::{
+    Config, Descriptor, Digest, Error, ErrorKind, Event, Failure, Platform, Reference, Report,
+    TaskId, TaskReport,
+};
 pub use windlass_driver as driver;
 pub use windlass_driver::BuildError;
 pub use windlass_store::Store;

@@ -44,6 +44,8 @@ pub(crate) struct Pool {
     left: Condvar,
     context: Context,
     most: usize,
+    /// The size of a thread's stack.
+    stack: usize,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl Pool {
             left: Condvar::new(),
             context,
             most,
+            stack: STACK,
         })
     }
 
@@ -126,7 +129,8 @@ impl Pool {
                 return result;
             }
         }
-        panic!("a thread of the client panicked: a defect in windlass")
+        let what = "a thread of the client panicked".into();
+        Err(Failure::new(vec![Error::Internal { what }]))
     }
 
     /// Ends everything and waits a little for the threads.
@@ -180,14 +184,14 @@ impl Pool {
         let pool = Arc::clone(self);
         let builder = thread::Builder::new()
             .name("windlass".into())
-            .stack_size(STACK);
+            .stack_size(self.stack);
         match builder.spawn(move || pool.work()) {
             Ok(_) => state.threads += 1,
             // Those that are there do it all, later.
             Err(_) if state.threads > state.busy => {}
             Err(error) => {
                 let what = format!("no thread could be started: {error}");
-                return Err(Failure::new(vec![Error::Policy { what }]));
+                return Err(Failure::new(vec![Error::Driver { what }]));
             }
         }
         Ok(())
@@ -318,5 +322,40 @@ impl Drop for PanicGuard<'_> {
         state.dispatcher.drop_calls();
         self.0.wake.notify_all();
         self.0.left.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use windlass_core::{Config, ErrorKind};
+    use windlass_driver::{Anonymous, Direct, Resources, TimeLimits, Tls};
+
+    use super::*;
+    use crate::exchange::Exchanges;
+
+    /// A system that has no thread left may have one later.
+    #[test]
+    fn a_client_without_a_thread_fails_by_its_driver() {
+        let context = Context {
+            exchanges: Exchanges::new(Tls::none(), &TimeLimits::default(), 1),
+            resources: Resources {
+                stores: Arc::default(),
+                credentials: Arc::new(Anonymous),
+                progress: windlass_driver::ProgressRegistry::default(),
+                proxies: Arc::new(Direct),
+            },
+            moving: AtomicUsize::new(0),
+            parallelism: 1,
+        };
+        let mut pool = Pool::new(Taped::new(Config::default(), 1, None), context, 4);
+        // No address space has room for it.
+        Arc::get_mut(&mut pool).expect("nothing runs").stack = 1 << 47;
+        let task = Task::resolve("reg.example/app:v1".parse().expect("a reference"));
+        let failure = pool.run(task, Watch::default());
+        let failure = failure.expect_err("there is no thread");
+        assert!(matches!(failure.first(), Error::Driver { .. }), "{failure}");
+        assert_eq!(failure.kind(), ErrorKind::Temporary);
     }
 }

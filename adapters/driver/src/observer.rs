@@ -3,14 +3,15 @@
 use windlass_core::call::TransferId;
 use windlass_core::{Event, TaskId};
 
-/// Watches a call. Called from worker threads; must be quick and must not call the client. A call is
-/// one task, unless the async client had to begin it again.
+/// Watches a request. Events and lines come in order, from the thread or the future that runs the request;
+/// positions come from the threads that move bytes. Must be quick and must not call the client. A request is
+/// one task, unless the async client had to start it again.
 pub trait Observer: Send + Sync {
     /// Something happened.
     fn event(&self, task: TaskId, event: &Event);
 
-    /// A transfer has moved: so many bytes of its blob are now on the other side. May go back when
-    /// a transfer starts over.
+    /// A transfer has moved: this many bytes of its blob are now on the other side. The position goes back
+    /// when a transfer starts over.
     fn bytes(&self, transfer: TransferId, position: u64) {
         let _ = (transfer, position);
     }
@@ -21,7 +22,7 @@ pub trait Observer: Send + Sync {
         let _ = line;
     }
 
-    /// Whether [`trace`](Self::trace) is wanted at all.
+    /// Whether [`trace`](Self::trace) is wanted at all. Asked once, when a task starts.
     fn traces(&self) -> bool {
         false
     }
