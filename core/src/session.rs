@@ -64,7 +64,6 @@ pub(crate) enum Outside {
 
 /// What a session wants next.
 #[derive(Debug)]
-#[non_exhaustive]
 #[must_use = "an output that is dropped is lost: jobs must be run, events told"]
 pub enum Output {
     /// Run this job on any worker and hand its `Done` to [`Session::handle`].

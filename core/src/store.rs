@@ -75,7 +75,6 @@ impl StoreCall {
 
 /// An operation on a store. Each variant names its possible [`StoreAnswer`]s.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum StoreOp {
     /// Acquire the exclusive right to write a blob. Answers `Complete`, `Partial` (0 bytes for a
     /// new one), or `Busy` if it has another owner. After `Partial` the driver keeps the partial

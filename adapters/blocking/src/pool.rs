@@ -287,7 +287,7 @@ impl State {
         if let Some(job) = position.and_then(|position| self.backlog.remove(position)) {
             let done = match job {
                 Job::Http(call) => call.finish(Err(Interrupted::Aborted)),
-                Job::Store(_) | Job::Credentials(_) | _ => Done::lost(id),
+                Job::Store(_) | Job::Credentials(_) => Done::lost(id),
             };
             self.dispatcher.end(done);
         } else if let Some(control) = self.dispatcher.abort(id) {

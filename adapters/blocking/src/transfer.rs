@@ -50,7 +50,7 @@ impl Context {
     pub(crate) fn run(&self, job: Job, control: &Arc<Control>) -> Done {
         match job {
             Job::Http(call) => self.exchange(call, control),
-            step @ (Job::Store(_) | Job::Credentials(_) | _) => self.resources.step(step),
+            step @ (Job::Store(_) | Job::Credentials(_)) => self.resources.step(step),
         }
     }
 

@@ -214,7 +214,7 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
                     let until = until.map(|until| until.since(self.now()));
                     return Next::Wait(until.into_iter().chain(self.patience()).min());
                 }
-                Output::Idle | _ => return Next::Wait(self.patience()),
+                Output::Idle => return Next::Wait(self.patience()),
             }
         }
     }

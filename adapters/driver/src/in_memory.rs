@@ -68,15 +68,13 @@ pub fn exchange<B: AsRef<[u8]>>(
 /// The request with its body read to its end.
 fn whole(stores: &Stores, call: &Call) -> Result<Request<Vec<u8>>, Interrupted> {
     stores.check(call.stored()).map_err(Interrupted::Store)?;
-    let outgoing = call.outgoing();
     let sent = call.request();
     let mut body = Vec::new();
-    match (sent.body(), outgoing) {
-        (Payload::Empty, _) => {}
-        (Payload::Bytes(bytes), _) => body.extend_from_slice(bytes),
-        (Payload::Body(part), Some(outgoing)) => {
-            let reader = stores.outgoing(part, outgoing);
-            let mut reader = reader.map_err(Interrupted::Store)?;
+    match sent.body() {
+        Payload::Empty => {}
+        Payload::Bytes(bytes) => body.extend_from_slice(bytes),
+        Payload::Body(part) => {
+            let mut reader = stores.body(part, call.outgoing())?;
             let failure = reader.failure();
             let read = reader.by_ref().take(part.len).read_to_end(&mut body);
             if let Err(error) = read {
@@ -86,11 +84,6 @@ fn whole(stores: &Stores, call: &Call) -> Result<Request<Vec<u8>>, Interrupted> 
                     Interrupted::NotSent(error)
                 }));
             }
-        }
-        (other, _) => {
-            let why = format!("no way is known to send {other:?}");
-            let error = TransportError::new(TransportErrorKind::Other, why);
-            return Err(Interrupted::NotSent(error));
         }
     }
     let mut request = Request::new(body);

@@ -49,7 +49,7 @@ impl Incoming {
         }
         let kept = match self.call.data(chunk) {
             Keep::All => self.sink.take(chunk),
-            stop @ (Keep::Stop | _) => stop,
+            Keep::Stop => Keep::Stop,
         };
         if kept == Keep::All && self.stall.moved(chunk.len()) {
             self.stalled = true;
@@ -116,10 +116,6 @@ impl Sink {
                 },
                 Err(error) => Self::Failed(error),
             },
-            other => Self::Failed(StoreError::new(
-                StoreErrorKind::Io,
-                format!("no place is known for {other:?}"),
-            )),
         }
     }
 

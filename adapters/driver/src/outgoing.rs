@@ -32,11 +32,14 @@ pub struct OutgoingReader {
 
 impl OutgoingReader {
     pub(crate) fn new(source: Box<dyn Read + Send>, body: &Body, outgoing: Outgoing) -> Self {
-        let digest = match &body.source {
-            Source::Stored { digest, .. } => Some(digest.clone()),
-            _ => None,
-        };
-        let held = HeldBack::new(source, digest, body.offset, body.len, outgoing);
+        let Source::Stored { digest, .. } = &body.source;
+        let held = HeldBack::new(
+            source,
+            Some(digest.clone()),
+            body.offset,
+            body.len,
+            outgoing,
+        );
         Self { held }
     }
 

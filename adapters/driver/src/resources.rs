@@ -28,7 +28,7 @@ impl Resources {
         match job {
             Job::Store(call) => self.stores.run(call),
             Job::Credentials(call) => find_credentials(&*self.credentials, call),
-            other @ (Job::Http(_) | _) => Done::lost(other.id()),
+            Job::Http(call) => Done::lost(call.id()),
         }
     }
 

@@ -98,18 +98,11 @@ impl Stores {
     ///
     /// If the store cannot give the blob.
     pub fn outgoing(&self, body: &Body, outgoing: Outgoing) -> Result<OutgoingReader, StoreError> {
-        match &body.source {
-            Source::Stored { store, digest } => {
-                let store = self.shared.store(*store)?;
-                let source = store.open_to_send(digest, outgoing.len())?;
-                let source = source.ok_or_else(|| absent(digest, &*store))?;
-                Ok(OutgoingReader::new(source, body, outgoing))
-            }
-            other => Err(StoreError::new(
-                StoreErrorKind::Io,
-                format!("no source of bytes is known for {other:?}"),
-            )),
-        }
+        let Source::Stored { store, digest } = &body.source;
+        let store = self.shared.store(*store)?;
+        let source = store.open_to_send(digest, outgoing.len())?;
+        let source = source.ok_or_else(|| absent(digest, &*store))?;
+        Ok(OutgoingReader::new(source, body, outgoing))
     }
 
     /// The same for a call's body and what the call says of it, if the digest can be hashed at all.
@@ -190,10 +183,6 @@ impl Stores {
                 store.tag(name.as_deref(), descriptor)?;
                 Ok(StoreAnswer::Written)
             }
-            other => Err(StoreError::new(
-                StoreErrorKind::Io,
-                format!("the store has no step {:?}", other.name()),
-            )),
         }
     }
 

@@ -37,7 +37,6 @@ pub use crate::ids::{JobId, TransferId};
 
 /// Something to be done outside: `Send + 'static`, to be run on any thread, consumed by its `finish`.
 #[derive(Debug)]
-#[non_exhaustive]
 #[must_use = "a job that is dropped leaves its task waiting for ever; report it with Done::lost"]
 pub enum Job {
     /// An HTTP exchange.
@@ -105,7 +104,6 @@ pub(crate) enum Outcome {
 
 /// What to do with the body of a response.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Receive {
     /// Give the body to [`Call::data`]; the call keeps it, it is small.
     Collect,
@@ -129,7 +127,6 @@ pub enum Receive {
 
 /// Whether the chunk is wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 #[must_use = "bytes after Stop must not be stored or read"]
 pub enum Keep {
     /// All of it. Go on.

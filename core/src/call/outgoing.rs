@@ -14,7 +14,6 @@ use crate::store::StoreId;
 
 /// The body of a request.
 #[derive(Clone)]
-#[non_exhaustive]
 pub enum Payload {
     /// No body. `Content-Length: 0` is among the headers where a server needs it.
     Empty,
@@ -49,7 +48,6 @@ pub struct Body {
 
 /// Where a body's bytes come from.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Source {
     /// A blob in a store.
     Stored {

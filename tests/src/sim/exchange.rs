@@ -300,7 +300,6 @@ impl World<'_> {
                 self.check_sent(body, &bytes);
                 bytes.into()
             }
-            other => panic!("what is {other:?}?"),
         };
         Ok(request)
     }

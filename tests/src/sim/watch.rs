@@ -303,11 +303,10 @@ impl World<'_> {
 
     /// A blob that is not what its digest says never leaves to its end.
     pub(crate) fn check_sent(&mut self, body: &Body, bytes: &[u8]) {
-        if let Source::Stored { digest, .. } = &body.source {
-            self.check(digest.verifies(bytes), || {
-                format!("integrity: {digest} was sent with other bytes")
-            });
-        }
+        let Source::Stored { digest, .. } = &body.source;
+        self.check(digest.verifies(bytes), || {
+            format!("integrity: {digest} was sent with other bytes")
+        });
     }
 }
 

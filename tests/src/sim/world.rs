@@ -361,7 +361,6 @@ impl<'a> World<'a> {
                     self.check(over, || "ends: idle with something unfinished".into());
                     continue;
                 }
-                other => panic!("what is {other:?}?"),
             }
             return true;
         }
@@ -440,7 +439,6 @@ impl<'a> World<'a> {
             Job::Http(call) => self.http(process, call, unwanted),
             Job::Store(call) => Ran::Done(self.store_step(process, call)),
             Job::Credentials(call) => Ran::Done(self.credentials(call)),
-            other => panic!("what is {other:?}?"),
         };
         let Ran::Done(done) = ran else {
             return self.crash(process, Fault::CrashInBody);

@@ -124,7 +124,6 @@ impl World {
                 }
                 bytes.into()
             }
-            other => panic!("what is {other:?}?"),
         };
         Ok(request)
     }

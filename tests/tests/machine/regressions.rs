@@ -370,7 +370,7 @@ fn nothing_is_begun_below_a_manifest_that_is_asked_about() {
     let (mut world, children, task) = claimed_index();
     hold(&mut world, |job| match job {
         Job::Http(call) => call.request().method() == "PUT",
-        Job::Store(_) | Job::Credentials(_) | _ => false,
+        Job::Store(_) | Job::Credentials(_) => false,
     });
     world.run_still();
     let log = world.take_log(0);
@@ -1027,7 +1027,7 @@ fn call_at(session: &mut Session, now: Time) -> Option<Box<Call>> {
             Output::Job(Job::Http(call)) => return Some(call),
             Output::Job(job) => panic!("no other job is expected: {job:?}"),
             Output::Abort(_) | Output::Event(..) => {}
-            Output::Wait(_) | Output::Idle | _ => return None,
+            Output::Wait(_) | Output::Idle => return None,
         }
     }
 }

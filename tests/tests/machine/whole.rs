@@ -72,8 +72,7 @@ impl Shop {
                     now = until;
                     continue;
                 }
-                other
-                @ (Output::Job(_) | Output::Abort(_) | Output::Wait(_) | Output::Idle | _) => {
+                other @ (Output::Abort(_) | Output::Wait(_) | Output::Idle) => {
                     panic!("every job ends before the next poll: {other:?}")
                 }
             };

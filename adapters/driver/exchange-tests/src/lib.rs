@@ -156,7 +156,7 @@ pub fn request(method: &str, target: &str, body: Payload) -> Request<Payload> {
     match &body {
         Payload::Bytes(bytes) => request = request.header(header::CONTENT_LENGTH, bytes.len()),
         Payload::Empty if method == "GET" => {}
-        Payload::Empty | Payload::Body(_) | _ => {
+        Payload::Empty | Payload::Body(_) => {
             request = request.header(header::CONTENT_LENGTH, 0);
         }
     }
