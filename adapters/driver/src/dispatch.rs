@@ -287,3 +287,187 @@ impl<C, J> fmt::Debug for Dispatcher<C, J> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::thread::sleep;
+
+    use windlass_core::call::{Interrupted, TransportError, TransportErrorKind};
+    use windlass_core::{Config, Error, ErrorKind};
+
+    use super::*;
+
+    /// A call that keeps what it is told.
+    #[derive(Clone)]
+    struct Inbox {
+        told: Arc<Mutex<Vec<String>>>,
+        observer: Arc<dyn Observer>,
+    }
+
+    struct Traces(bool);
+
+    impl Observer for Traces {
+        fn event(&self, _: TaskId, _: &Event) {}
+
+        fn traces(&self) -> bool {
+            self.0
+        }
+    }
+
+    impl Inbox {
+        fn new(traces: bool) -> Self {
+            Self {
+                told: Arc::default(),
+                observer: Arc::new(Traces(traces)),
+            }
+        }
+
+        fn told(&self) -> Vec<String> {
+            std::mem::take(&mut *self.told.lock().expect("no panic"))
+        }
+    }
+
+    impl CallHandle for Inbox {
+        fn observer(&self) -> Option<&Arc<dyn Observer>> {
+            Some(&self.observer)
+        }
+
+        fn send(&self, message: CallMessage) {
+            let told = match message {
+                CallMessage::Event(event) => transcript::event(&event),
+                CallMessage::Line(line) => format!("line {line}"),
+            };
+            self.told.lock().expect("no panic").push(told);
+        }
+    }
+
+    fn dispatcher() -> Dispatcher<Inbox, &'static str> {
+        let session = Taped::new(Config::default(), 1, None);
+        Dispatcher::new(session, ProgressRegistry::default())
+    }
+
+    fn resolve() -> Task {
+        Task::resolve("reg.example/app:v1".parse().expect("a reference"))
+    }
+
+    fn job(dispatcher: &mut Dispatcher<Inbox, &'static str>) -> Job {
+        let next = dispatcher.poll();
+        let Next::Job(job) = next else {
+            panic!("no job, but {}", name(&next));
+        };
+        job
+    }
+
+    fn name(next: &Next<Inbox, &'static str>) -> String {
+        match next {
+            Next::Job(job) => transcript::job(job),
+            Next::Abort(id) => transcript::abort(*id),
+            Next::GaveUp(job) => format!("gave up {job}"),
+            Next::Ended(_) => "ended".into(),
+            Next::Wait(wait) => format!("wait, limited: {}", wait.is_some()),
+        }
+    }
+
+    #[test]
+    fn a_call_hears_of_its_task_until_that_is_over() {
+        let mut dispatcher = dispatcher();
+        let (first, second) = (Inbox::new(true), Inbox::new(false));
+        let task = dispatcher.start(resolve(), first.clone());
+        let other = dispatcher.start(resolve(), second.clone());
+        let Job::Http(call) = job(&mut dispatcher) else {
+            panic!("no exchange");
+        };
+        dispatcher.begin(call.id(), "call");
+        let error = TransportError::new(TransportErrorKind::Tls, "no such authority");
+        let done = call.finish(Err(Interrupted::Transport(error)));
+        assert_eq!(dispatcher.end(done), Some("call"));
+        let Next::Ended(ended) = dispatcher.poll() else {
+            panic!("the task goes on");
+        };
+        assert!(Arc::ptr_eq(&ended.told, &first.told));
+        let told = first.told();
+        assert!(
+            told[0].starts_with("line #0 > HEAD https://reg.example/"),
+            "{told:?}"
+        );
+        assert!(told[1].starts_with("line #0 < "), "{told:?}");
+        assert!(told[2].starts_with("line task0 * "), "{told:?}");
+        assert!(
+            !told[3].starts_with("line "),
+            "its own event follows: {told:?}"
+        );
+        assert_eq!(told.len(), 4, "{told:?}");
+        // Lines of others go to those that want them only.
+        assert_eq!(second.told(), [""; 0]);
+        assert!(!dispatcher.cancel(task));
+        assert!(dispatcher.cancel(other));
+        assert_eq!(dispatcher.calls().len(), 1);
+    }
+
+    #[test]
+    fn an_aborted_job_that_does_not_end_is_given_up() {
+        let mut dispatcher = dispatcher();
+        let inbox = Inbox::new(false);
+        let task = dispatcher.start(resolve(), inbox);
+        let stuck = job(&mut dispatcher);
+        dispatcher.begin(stuck.id(), "stuck");
+        assert!(dispatcher.cancel(task));
+        let Next::Abort(id) = dispatcher.poll() else {
+            panic!("the job is not stopped");
+        };
+        assert_eq!(dispatcher.abort(id), Some(&mut "stuck"));
+        let Next::Wait(Some(patience)) = dispatcher.poll() else {
+            panic!("nothing is waited for");
+        };
+        assert!(patience <= ABANDON, "{patience:?}");
+        sleep(patience);
+        assert_eq!(name(&dispatcher.poll()), "gave up stuck");
+        assert_eq!(name(&dispatcher.poll()), "ended");
+        assert_eq!(name(&dispatcher.poll()), "wait, limited: false");
+        // It comes back late.
+        assert_eq!(dispatcher.end(Done::lost(stuck.id())), None);
+    }
+
+    #[test]
+    fn an_aborted_job_that_ends_is_not_given_up() {
+        let mut dispatcher = dispatcher();
+        let task = dispatcher.start(resolve(), Inbox::new(false));
+        let Job::Http(call) = job(&mut dispatcher) else {
+            panic!("no exchange");
+        };
+        dispatcher.begin(call.id(), "call");
+        assert!(dispatcher.cancel(task));
+        let Next::Abort(id) = dispatcher.poll() else {
+            panic!("the job is not stopped");
+        };
+        dispatcher.abort(id);
+        dispatcher.end(call.finish(Err(Interrupted::Aborted)));
+        assert_eq!(name(&dispatcher.poll()), "ended");
+        assert_eq!(name(&dispatcher.poll()), "wait, limited: false");
+    }
+
+    #[test]
+    fn the_last_event_is_the_result() {
+        struct Counts(Mutex<usize>);
+        impl Observer for Counts {
+            fn event(&self, _: TaskId, _: &Event) {
+                *self.0.lock().expect("no panic") += 1;
+            }
+        }
+        let mut dispatcher = dispatcher();
+        let task = dispatcher.start(resolve(), Inbox::new(false));
+        let counts = Arc::new(Counts(Mutex::new(0)));
+        let observer: Arc<dyn Observer> = Arc::<Counts>::clone(&counts);
+        let warning = CallMessage::Event(Box::new(Event::Warning("x".into())));
+        assert_eq!(warning.deliver(task, Some(&observer)), None);
+        let line = CallMessage::Line("x".into());
+        assert_eq!(line.deliver(task, Some(&observer)), None);
+        let failure = Failure::new(vec![Error::Deadline]);
+        let last = CallMessage::Event(Box::new(Event::Finished(Err(failure))));
+        let result = last.deliver(task, Some(&observer));
+        let kind = result.map(|result| result.map_err(|failure| failure.kind()));
+        assert_eq!(kind, Some(Err(ErrorKind::Temporary)));
+        assert_eq!(*counts.0.lock().expect("no panic"), 2);
+    }
+}

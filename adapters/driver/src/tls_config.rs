@@ -128,3 +128,36 @@ pub fn tls_error_kind(error: &rustls::Error) -> TransportErrorKind {
         TransportErrorKind::Tls
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots_that_cannot_be_used_are_refused() {
+        let none = TlsRoots {
+            roots: Some(Arc::default()),
+            extra: Vec::new(),
+        };
+        assert_eq!(Tls::new(&none).map(drop), Err(BuildError::NoRoots));
+        let broken = TlsRoots {
+            extra: vec![b"no certificate".to_vec()],
+            ..none
+        };
+        let refused = Tls::new(&broken).map(drop);
+        assert!(
+            matches!(refused, Err(BuildError::Certificate(_))),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn a_configuration_is_made_once_and_offers_http_1_only() {
+        let tls = Tls::none();
+        let clone = tls.clone();
+        let (first, second) = (tls.config(), clone.config());
+        let (first, second) = (first.expect("no roots are fine"), second.expect("the same"));
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(first.alpn_protocols, [b"http/1.1".to_vec()]);
+    }
+}
