@@ -19,7 +19,7 @@ pub(crate) struct Control {
     stopped: AtomicBool,
     reused: AtomicBool,
     answered: AtomicBool,
-    deaf: AtomicBool,
+    peer_stopped_reading: AtomicBool,
     heard: AtomicUsize,
     reading: Mutex<Option<Instant>>,
 }
@@ -49,7 +49,7 @@ impl Control {
     pub(crate) fn begin(&self) {
         self.reused.store(false, Relaxed);
         self.answered.store(false, Relaxed);
-        self.deaf.store(false, Relaxed);
+        self.peer_stopped_reading.store(false, Relaxed);
         self.heard.store(0, Relaxed);
         *self.reading() = None;
     }
@@ -81,13 +81,13 @@ impl Control {
         self.reused.store(true, Relaxed);
     }
 
-    /// The peer listens no longer; what is still to be sent need not be produced.
-    pub(crate) fn note_deaf(&self) {
-        self.deaf.store(true, Relaxed);
+    /// The peer has stopped reading: what is still to be sent need not be produced.
+    pub(crate) fn note_peer_stopped_reading(&self) {
+        self.peer_stopped_reading.store(true, Relaxed);
     }
 
-    pub(crate) fn is_deaf(&self) -> bool {
-        self.deaf.load(Relaxed)
+    pub(crate) fn has_peer_stopped_reading(&self) -> bool {
+        self.peer_stopped_reading.load(Relaxed)
     }
 
     /// A kept connection broke before any byte of an answer: most likely the server had closed it

@@ -20,9 +20,9 @@ use windlass_driver::{
     tls_error_kind,
 };
 
+use crate::connection::SocketConnector;
 use crate::control::Control;
 use crate::forward::Tunnels;
-use crate::wire::Wires;
 
 /// What one read or write moves at most. A connection at work holds one buffer of each kind; 64
 /// KiB is where loopback throughput stops growing, and eight transfers need one MiB.
@@ -54,8 +54,8 @@ impl Exchanges {
             .timeout_connect(Some(limits.connect))
             .timeout_recv_response(Some(limits.answer))
             .build();
-        let wires = Wires::new(tls, limits.connect, limits.idle);
-        let connector = ().chain(Tunnels::default()).chain(wires);
+        let sockets = SocketConnector::new(tls, limits.connect, limits.idle);
+        let connector = ().chain(Tunnels::default()).chain(sockets);
         Self {
             agent: Agent::with_parts(config, connector, Unresolved),
             kept: KeptConnections::default(),
@@ -207,8 +207,8 @@ impl Read for Upload<'_> {
         if self.control.is_stopped() {
             return Err(io::Error::other("stopped"));
         }
-        let read = if self.control.is_deaf() {
-            // Nobody hears it: ureq only has to get to the end.
+        let read = if self.control.has_peer_stopped_reading() {
+            // It is discarded: ureq only has to get to the end.
             buffer.len()
         } else {
             self.content.read(buffer)?

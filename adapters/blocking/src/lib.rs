@@ -37,6 +37,7 @@
 //! - It sends what the core says, byte for byte: no redirect is followed, nothing is decoded.
 
 mod client;
+mod connection;
 mod control;
 mod dial;
 mod exchange;
@@ -47,7 +48,6 @@ mod head;
 mod pool;
 mod stream;
 mod transfer;
-mod wire;
 
 pub use client::Threads;
 pub use rustls;

@@ -81,7 +81,7 @@ impl Context {
             Err(Interrupted::Aborted) => return call.finish(Err(Interrupted::Aborted)),
             Err(why) => return call.finish(Err(failure.unwrap_or(why))),
         };
-        if control.is_deaf() && response.status().is_success() {
+        if control.has_peer_stopped_reading() && response.status().is_success() {
             return call.finish(Err(Interrupted::Transport(accepted_early())));
         }
         let progress = Progress::new(&self.resources.progress, &call);

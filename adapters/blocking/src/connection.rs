@@ -4,9 +4,8 @@
 //! a body is being sent. Must not know requests.
 //!
 //! ureq gives up when a write fails. A registry that refuses an upload answers at once and closes,
-//! so the write fails although an answer is there to be read. Here the connection turns *deaf*
-//! instead: it takes what is left of the body without sending it (the body's reader stops
-//! producing it), and ureq gets to the answer.
+//! so the write fails although an answer is there to be read. Here the connection discards what is
+//! left of the body instead (the body's reader stops producing it), and ureq gets to the answer.
 
 use std::io;
 use std::sync::Arc;
@@ -35,20 +34,20 @@ const UNMADE: usize = 256 * 1024;
 
 /// Makes connections.
 #[derive(Debug)]
-pub(crate) struct Wires {
+pub(crate) struct SocketConnector {
     tls: Tls,
     idle: Duration,
     connect: Duration,
 }
 
-impl Wires {
+impl SocketConnector {
     pub(crate) const fn new(tls: Tls, connect: Duration, idle: Duration) -> Self {
         Self { tls, idle, connect }
     }
 
-    fn wire(&self, stream: Stream, details: &ConnectionDetails<'_>) -> Wire {
+    fn connection(&self, stream: Stream, details: &ConnectionDetails<'_>) -> Connection {
         let config = details.config;
-        Wire {
+        Connection {
             stream,
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
             idle: self.idle,
@@ -59,12 +58,12 @@ impl Wires {
             heads: Heads::default(),
             user: None,
             sent: 0,
-            deaf: None,
+            discarding: None,
         }
     }
 }
 
-impl<In: Transport> Connector<In> for Wires {
+impl<In: Transport> Connector<In> for SocketConnector {
     type Out = Box<dyn Transport>;
 
     fn connect(
@@ -83,12 +82,14 @@ impl<In: Transport> Connector<In> for Wires {
             }
             if let Some(proxy) = Forward::needed(details) {
                 let stream = dial(proxy.host(), proxy.port(), limit).map_err(other)?;
-                let mut wire = self.wire(Stream::Plain(stream), details);
-                wire.forward = Some(Forward::new(details, proxy));
-                return Ok(Some(Box::new(wire)));
+                let mut connection = self.connection(Stream::Plain(stream), details);
+                connection.forward = Some(Forward::new(details, proxy));
+                return Ok(Some(Box::new(connection)));
             }
             let stream = dial(host, port, limit).map_err(other)?;
-            return Ok(Some(Box::new(self.wire(Stream::Plain(stream), details))));
+            return Ok(Some(Box::new(
+                self.connection(Stream::Plain(stream), details),
+            )));
         }
         let config = self.tls.config().map_err(other)?;
         let under = match tunnel {
@@ -110,16 +111,16 @@ impl<In: Transport> Connector<In> for Wires {
         })?;
         let mut stream = Stream::tls(config, name, under).map_err(ureq_io)?;
         stream.set_timeout(details.timeout);
-        let mut wire = self.wire(stream, details);
+        let mut connection = self.connection(stream, details);
         let left = limit.saturating_sub(begun.elapsed());
-        wire.shake_hands(left)?;
-        Ok(Some(Box::new(wire)))
+        connection.shake_hands(left)?;
+        Ok(Some(Box::new(connection)))
     }
 }
 
 /// A connection.
 #[derive(Debug)]
-struct Wire {
+struct Connection {
     stream: Stream,
     buffers: LazyBuffers,
     idle: Duration,
@@ -134,18 +135,18 @@ struct Wire {
     user: Option<Arc<Control>>,
     /// Bytes sent since the peer was last listened to.
     sent: usize,
-    /// The peer listens no longer; why.
-    deaf: Option<TransportError>,
+    /// Why what is still to be sent is discarded, once the peer has stopped reading.
+    discarding: Option<TransportError>,
 }
 
-impl Transport for Wire {
+impl Transport for Connection {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         let control = self.serve();
-        if self.deaf.is_some() {
+        if self.discarding.is_some() {
             return Ok(());
         }
         self.stream.set_timeout(timeout);
@@ -161,14 +162,14 @@ impl Transport for Wire {
             data = absolute;
         }
         self.sent += amount;
-        while self.deaf.is_none() && (!data.is_empty() || self.stream.is_pending()) {
+        while self.discarding.is_none() && (!data.is_empty() || self.stream.is_pending()) {
             patience.check(&control)?;
             // Before the write: once the last byte is out, an answer is no longer early.
             if self.sent >= EARLY {
                 self.sent = 0;
                 if self.stream.has_answer() {
                     let why = "the peer ended the exchange while the request was being sent";
-                    self.deaf = Some(TransportError::new(TransportErrorKind::Reset, why));
+                    self.discarding = Some(TransportError::new(TransportErrorKind::Reset, why));
                     break;
                 }
             }
@@ -178,11 +179,11 @@ impl Transport for Wire {
                     patience.renew();
                 }
                 Err(error) if is_wait(&error) => self.sent = EARLY,
-                Err(error) => self.deaf = Some(broken(&error, "while sending")),
+                Err(error) => self.discarding = Some(broken(&error, "while sending")),
             }
         }
-        if self.deaf.is_some() {
-            control.note_deaf();
+        if self.discarding.is_some() {
+            control.note_peer_stopped_reading();
         }
         Ok(())
     }
@@ -216,7 +217,7 @@ impl Transport for Wire {
                 return Ok(true);
             }
             match self.stream.read(room) {
-                Ok(0) if self.deaf.is_some() => break,
+                Ok(0) if self.discarding.is_some() => break,
                 Ok(read) => {
                     if read > 0 {
                         control.note_heard(read);
@@ -231,17 +232,20 @@ impl Transport for Wire {
                     return Ok(read > 0);
                 }
                 Err(error) if is_wait(&error) => {}
-                Err(_) if self.deaf.is_some() => break,
+                Err(_) if self.discarding.is_some() => break,
                 Err(error) => return Err(ureq_io(error)),
             }
         }
         // Nothing was there to be heard: what broke first is the reason.
-        let why = self.deaf.clone().expect("only a deaf connection gets here");
+        let why = self
+            .discarding
+            .clone()
+            .expect("only a connection that discards gets here");
         Err(other(why))
     }
 
     fn is_open(&mut self) -> bool {
-        self.deaf.is_none() && self.heads.is_idle() && self.stream.is_open()
+        self.discarding.is_none() && self.heads.is_idle() && self.stream.is_open()
     }
 
     fn is_tls(&self) -> bool {
@@ -249,7 +253,7 @@ impl Transport for Wire {
     }
 }
 
-impl Wire {
+impl Connection {
     fn shake_hands(&mut self, limit: Duration) -> Result<(), ureq::Error> {
         let control = self.serve();
         let patience = Patience::new(
@@ -297,7 +301,7 @@ impl Wire {
     )]
     fn listening_patience(&self, timeout: &NextTimeout, control: &Control) -> Patience {
         match timeout.reason {
-            Timeout::RecvResponse if self.deaf.is_none() => Patience::new(
+            Timeout::RecvResponse if self.discarding.is_none() => Patience::new(
                 *timeout.after,
                 TransportErrorKind::Answer,
                 "request sent, no answer began",
