@@ -163,7 +163,7 @@ impl Engine {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock is noticed by its `PanicGuard`, which leaves nobody waiting.
+        // After a panic under the lock, `PanicGuard` ends all calls.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -224,7 +224,7 @@ impl Drop for Attendant {
     }
 }
 
-/// Leaves nobody waiting when the session panics.
+/// Ends all calls when the session panics.
 pub(crate) struct PanicGuard<'a> {
     engine: &'a Engine,
     /// It is not about a panic that was there before.

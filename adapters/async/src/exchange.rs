@@ -258,9 +258,9 @@ struct Flowing {
 /// Where the sending of a body stands.
 #[derive(Clone, Debug)]
 enum Phase {
-    /// Nobody asked for the first byte yet.
+    /// The first byte was not asked for yet.
     Waiting,
-    /// Bytes were handed out then, and nobody asked for more since.
+    /// Bytes were handed out then, and no more were asked for since.
     Sending(Instant),
     /// More was asked for than is there; it is the source that takes its time.
     Reading,

@@ -57,7 +57,7 @@ pub(crate) struct State {
 pub(crate) struct Caller {
     told: mpsc::UnboundedSender<Told>,
     observer: Option<Arc<dyn Observer>>,
-    /// Known as long as the task has jobs, even if nobody waits for it any more.
+    /// Registered as long as the task has jobs, even if its future was dropped.
     _using: Arc<StoreGuard>,
     wake: mpsc::Sender<()>,
     /// Its runtime.
@@ -146,7 +146,7 @@ impl State {
         self.dispatcher.cancel(task)
     }
 
-    /// Ends a task that nobody waits for any more.
+    /// Cancels a task whose future was dropped.
     pub(crate) fn leave(&mut self, task: TaskId) -> bool {
         if let Some(caller) = self.dispatcher.call_mut(task) {
             caller.attended = false;
@@ -274,7 +274,7 @@ impl State {
         std::mem::take(&mut self.ended)
     }
 
-    /// Nobody is told anything any more.
+    /// Ends all calls: their inboxes are closed.
     pub(crate) fn forget_calls(&mut self) {
         self.dispatcher.drop_calls();
     }
@@ -340,8 +340,8 @@ impl State {
         jobs
     }
 
-    /// Finds out who wants what runs for calls that are over. What runs on the runtime of somebody
-    /// who wants it goes on; elsewhere it ends, and the session begins it again.
+    /// Finds new calls for the jobs of calls that are over. A job that runs on the runtime of a call that
+    /// wants it goes on; another one is stopped, and the session starts it again.
     fn reassign(&mut self) {
         let is_deserted = |outside: &Outside| {
             let is_attended = outside.task.and_then(|task| self.attended(task)).is_some();

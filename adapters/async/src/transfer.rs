@@ -89,7 +89,7 @@ impl Context {
         Ok((call, response, progress))
     }
 
-    /// Whether the store has the blob that the call is in vain without.
+    /// Whether the store has the blob that the call needs.
     async fn check(&self, call: &Call) -> Result<(), Interrupted> {
         let Some(stored) = call.stored().cloned() else {
             return Ok(());
@@ -144,7 +144,7 @@ impl Context {
         if !gathered.is_empty() {
             drop(sender.send(Message::Chunks(gathered)).await);
         }
-        // Nobody listens if the rest is not wanted.
+        // The receiver is gone if the rest is not wanted.
         drop(sender.send(Message::End(end)).await);
     }
 
@@ -355,7 +355,7 @@ fn pump(mut reader: OutgoingReader, len: u64, mut progress: Progress, mut stop: 
             };
             piece.truncate(read);
             left -= read as u64;
-            // Not for ever: a connection whose runtime does not run takes nothing.
+            // A connection whose runtime does not run takes nothing.
             let sent = Handle::current().block_on(async {
                 tokio::select! {
                     sent = sender.send(piece.into()) => sent.is_ok(),
@@ -375,7 +375,7 @@ fn pump(mut reader: OutgoingReader, len: u64, mut progress: Progress, mut stop: 
 /// Returns when the job is to end.
 async fn stopped(stop: &mut Stop) {
     if stop.wait_for(|stop| *stop).await.is_err() {
-        // Nobody is left who could stop it.
+        // Nothing is left that could stop it.
         std::future::pending::<()>().await;
     }
 }

@@ -131,7 +131,7 @@ struct Connection {
     /// What is sent next begins a request.
     begins: bool,
     heads: Heads,
-    /// Whose request it serves, or served last.
+    /// The job that it serves, or served last.
     user: Option<Arc<Control>>,
     /// Bytes sent since the peer was last listened to.
     sent: usize,
@@ -275,7 +275,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Who is served now; tells it if somebody else was served before.
+    /// The control of the current job, which is told if the connection served another one before.
     fn serve(&mut self) -> Arc<Control> {
         let now = Control::current().unwrap_or_default();
         match &self.user {

@@ -46,7 +46,7 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, 
     let name = host.to_owned();
     helper(move || {
         let found = (name.as_str(), port).to_socket_addrs();
-        // Nobody listens any more if the job was stopped.
+        // The receiver is gone if the job was stopped.
         drop(sender.send(found.map(Iterator::collect::<Vec<_>>)));
     })?;
     let failed = |why: String| TransportError::new(TransportErrorKind::Resolve, why);
@@ -107,7 +107,7 @@ fn connect(
     let limit = deadline.saturating_duration_since(Instant::now());
     helper(move || {
         let limit = limit.max(Duration::from_millis(1));
-        // Nobody listens any more if another address was faster.
+        // The receiver is gone if another address was faster.
         drop(sender.send(TcpStream::connect_timeout(&address, limit)));
     })
 }

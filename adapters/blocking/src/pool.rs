@@ -204,7 +204,7 @@ impl Pool {
             match self.next(&mut state) {
                 Todo::Run(job) => match self.run_job(state, job) {
                     Some(locked) => state = locked,
-                    // It took so long that nobody counts on this thread any more.
+                    // The job was given up, and this thread with it.
                     None => return,
                 },
                 Todo::Wait(limit) => {
@@ -249,8 +249,8 @@ impl Pool {
         Some(state)
     }
 
-    /// Takes everything the session has to say, and only then a job: whoever watches a transfer is
-    /// known before the transfer runs.
+    /// Drains the session before it takes a job: the observer of a transfer is known before the
+    /// transfer runs.
     fn next(&self, state: &mut State) -> Todo {
         let wait = loop {
             match state.dispatcher.poll() {
@@ -276,7 +276,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock is noticed by its `PanicGuard`, which leaves nobody waiting.
+        // After a panic under the lock, `PanicGuard` wakes all that wait.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -308,7 +308,7 @@ impl Drop for Cancelling<'_> {
     }
 }
 
-/// Leaves nobody waiting when the session panics. Jobs that panic are caught before.
+/// Ends all calls when the session panics. A job that panics is caught before.
 struct PanicGuard<'a>(&'a Pool);
 
 impl Drop for PanicGuard<'_> {

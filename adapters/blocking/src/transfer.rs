@@ -235,7 +235,7 @@ fn overlapped(
     })
 }
 
-/// Fills empty buffers with the body, until it ends or nobody wants more.
+/// Fills empty buffers with the body, until it ends or no more is wanted.
 fn fill(
     mut body: impl Read,
     full: &SyncSender<(Vec<u8>, usize)>,

@@ -26,7 +26,7 @@ impl CancelHandle {
     pub fn cancel(&self) {
         let mut state = self.lock();
         state.cancelled = true;
-        // Under the lock: a call that has returned hears nothing any more.
+        // Under the lock: after a call has returned, its listener is not called.
         for listener in state.listeners.values() {
             listener();
         }
@@ -37,8 +37,8 @@ impl CancelHandle {
         self.lock().cancelled
     }
 
-    /// For drivers: calls `listener` when it is cancelled, at once if it is already, until the
-    /// answer is dropped. The listener must not use this handle.
+    /// For drivers: calls `listener` on cancellation, at once if that has happened already, until the
+    /// guard is dropped. The listener must not use this handle.
     pub fn on_cancel(&self, listener: impl Fn() + Send + Sync + 'static) -> CancelGuard {
         let mut state = self.lock();
         if state.cancelled {
@@ -64,7 +64,7 @@ impl fmt::Debug for CancelHandle {
 
 /// Ends [`CancelHandle::on_cancel`] when it is dropped.
 #[derive(Debug)]
-#[must_use = "the listener hears nothing once this is dropped"]
+#[must_use = "the listener is not called once this is dropped"]
 pub struct CancelGuard(CancelHandle, u64);
 
 impl Drop for CancelGuard {

@@ -82,18 +82,19 @@ impl<D> Client<D> {
         Self(driver)
     }
 
-    /// Brings an image from a registry into a store: of an index, the image for Linux on this
-    /// machine's architecture, unless told otherwise.
+    /// Copies an image from a registry into a store: of an index, the image for Linux on this machine's
+    /// architecture, unless [`platform`](Request::platform) or [`all_platforms`](Request::all_platforms) says
+    /// otherwise.
     pub fn pull(&self, reference: &Reference, store: &Arc<dyn Store>) -> Request<'_, D> {
         self.typed(RequestSpec::pull(reference, store))
     }
 
-    /// Brings an image from a store into a registry, with everything that is below it.
+    /// Copies an image from a store into a registry, with everything below it.
     pub fn push(&self, store: &Arc<dyn Store>, reference: &Reference) -> Request<'_, D> {
         self.typed(RequestSpec::push(store, reference))
     }
 
-    /// Brings an image from one place to another, with everything that is below it.
+    /// Copies an image from one place to another, with everything below it.
     pub fn copy(
         &self,
         source: impl Into<Endpoint>,
@@ -102,7 +103,7 @@ impl<D> Client<D> {
         self.typed(RequestSpec::copy(source.into(), destination.into()))
     }
 
-    /// Finds out which digest a reference stands for.
+    /// Resolves a reference to the descriptor of its manifest.
     pub fn resolve(&self, reference: &Reference) -> Request<'_, D, Descriptor> {
         self.typed(RequestSpec::resolve(reference))
     }

@@ -23,7 +23,7 @@ pub trait Credentials: Send + Sync + fmt::Debug {
     }
 }
 
-/// For drivers: asks, and takes a panic for a source that failed. Lost, the question would be asked
+/// For drivers: asks, and reports a panic as a source that failed. A question that is lost would be asked
 /// again and again.
 pub fn find_credentials(credentials: &dyn Credentials, call: CredentialCall) -> Done {
     let find = || credentials.find(call.registry(), call.repository(), call.recipient());

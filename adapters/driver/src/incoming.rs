@@ -25,7 +25,7 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Takes over a call whose response head was just taken, with what `Call::head` answered.
+    /// Takes over a call after `Call::head`, with what that returned.
     /// Opens nothing for `Collect` and `Discard`.
     pub fn new(stores: &Arc<Stores>, call: Box<Call>, receive: Receive) -> Self {
         let sink = Sink::new(stores, receive);

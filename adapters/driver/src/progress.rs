@@ -31,7 +31,7 @@ impl ProgressRegistry {
         registered.observers.insert(transfer, Arc::clone(observer));
     }
 
-    /// The task is over: nobody hears of its transfers any longer.
+    /// Forgets the transfers of a task that is over.
     pub fn forget(&self, task: TaskId) {
         let mut registered = self.lock();
         for transfer in registered.transfers.remove(&task).unwrap_or_default() {
@@ -100,7 +100,7 @@ impl Progress {
         }
     }
 
-    /// The transfer starts again at this byte; the next report says so.
+    /// The transfer starts again at this byte; the next report has that position.
     pub const fn restart(&mut self, position: u64) {
         self.position = position;
     }

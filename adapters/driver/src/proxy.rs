@@ -47,7 +47,7 @@ impl Proxy {
         TransportError::new(error.kind, detail)
     }
 
-    /// The failure of an exchange through a proxy whose URL is none that a client can use.
+    /// The failure of an exchange through a proxy with an invalid URL.
     pub fn invalid() -> TransportError {
         TransportError::new(TransportErrorKind::Other, "invalid URL of the proxy")
     }

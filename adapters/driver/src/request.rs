@@ -59,7 +59,7 @@ impl From<Reference> for Endpoint {
     }
 }
 
-/// What is asked of a client: a task in the words of its callers.
+/// What a client is asked to do, with stores and references instead of ids.
 #[derive(Clone, Debug)]
 pub struct RequestSpec {
     verb: Verb,
@@ -80,12 +80,12 @@ enum Verb {
 }
 
 impl RequestSpec {
-    /// Find out which digest a reference stands for.
+    /// Resolves a reference to a digest.
     pub fn resolve(reference: &Reference) -> Self {
         Self::new(Verb::Resolve(reference.clone()), Platforms::All)
     }
 
-    /// Bring an image into a store: of an index, what suits this machine's containers.
+    /// Copies an image into a store: of an index, the image for Linux on this machine's architecture.
     pub fn pull(reference: &Reference, store: &Arc<dyn Store>) -> Self {
         let verb = Verb::Copy {
             source: reference.into(),
@@ -94,12 +94,12 @@ impl RequestSpec {
         Self::new(verb, Platforms::One(host_platform()))
     }
 
-    /// Bring an image from a store into a registry, with everything that is below it.
+    /// Copies an image from a store into a registry, with everything below it.
     pub fn push(store: &Arc<dyn Store>, reference: &Reference) -> Self {
         Self::copy(Endpoint::store(store, None), reference.into())
     }
 
-    /// Bring an image from one place to another, with everything that is below it.
+    /// Copies an image from one place to another, with everything below it.
     pub fn copy(source: Endpoint, destination: Endpoint) -> Self {
         let verb = Verb::Copy {
             source,
@@ -146,7 +146,7 @@ impl RequestSpec {
         self.nondistributable = true;
     }
 
-    /// How long it may take at most.
+    /// The longest that the request may take.
     pub fn deadline(&mut self, deadline: Duration) {
         self.deadline = Some(deadline);
     }
@@ -237,7 +237,8 @@ fn another_kind() -> Failure {
     Failure::new(vec![Error::Internal { what }])
 }
 
-/// The stores a task uses; forgotten when this is dropped, which must be after its last job.
+/// Registers the stores of a task. They are forgotten when this is dropped, which must be after the task's last
+/// job.
 #[derive(Debug)]
 #[must_use = "the task's stores are forgotten when this is dropped"]
 pub struct StoreGuard {
@@ -281,7 +282,7 @@ pub fn host_platform() -> Platform {
     serde_json::from_value(platform).expect("these are the fields of a platform")
 }
 
-/// A store that is gone when nobody uses it any more.
+/// A store that removes itself with its last user.
 fn temporary_spool() -> Result<Option<Arc<dyn Store>>, Failure> {
     match Layout::temporary() {
         Ok(spool) => Ok(Some(Arc::new(spool))),

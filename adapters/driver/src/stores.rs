@@ -30,7 +30,7 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Makes a store known. The same store (by pointer) keeps its id as long as anybody uses it.
+    /// Registers a store. The same store (by pointer) keeps its id as long as a task uses it.
     pub fn add(&self, store: &Arc<dyn Store>) -> StoreId {
         let mut table = self.shared.table();
         for (id, known) in &mut table.stores {
@@ -77,7 +77,7 @@ impl Stores {
         call.finish(answer)
     }
 
-    /// Whether a blob is there that a request is [in vain without](windlass_core::Call::stored).
+    /// Whether the store has the blob that a request [needs](windlass_core::Call::stored).
     ///
     /// # Errors
     ///
@@ -158,7 +158,7 @@ impl Stores {
                 Ok(StoreAnswer::Written)
             }
             StoreOp::Release { digest } => {
-                // Not to hold it is what is wanted, so not having held it is fine.
+                // A partial that is not held needs no release.
                 if let Ok(lease) = self.lease(id, digest) {
                     lease.release();
                 }
@@ -194,7 +194,7 @@ impl Stores {
         size: u64,
         private: bool,
     ) -> Result<StoreAnswer, StoreError> {
-        // Asked twice, ours already.
+        // A repeated `Begin`: the partial is held already.
         if let Ok(mut lease) = self.lease(id, digest) {
             let len = lease.partial().len();
             return Ok(StoreAnswer::Partial { len });
@@ -284,7 +284,7 @@ impl Shared {
             if table.stores.contains_key(&key.0) && !superseded {
                 table.partials.insert(key, partial)
             } else {
-                // Forgotten meanwhile: nobody would ever release it.
+                // The store was forgotten meanwhile: nothing would release the partial.
                 Some(partial)
             }
         };

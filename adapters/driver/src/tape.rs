@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::process::geteuid;
 use windlass_core::tape::Sink;
 
-/// Secrets are replaced on a tape, but whose images are moved is nobody else's business.
+/// A tape has no secrets, but it names images and repositories: only its owner may read it.
 const MODE: u32 = 0o600;
 
 /// Takes a tape and writes it to a file, line by line: a process that is killed leaves what came

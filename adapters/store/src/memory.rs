@@ -1,7 +1,7 @@
 //! A store in memory.
 //!
 //! Responsible for blobs, partials and names within a limit on bytes. Must not verify what it is given: as with
-//! every store, whoever commits or puts has done that.
+//! every store, its caller has done that.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -54,7 +54,7 @@ struct Contents {
 /// A partial of which there is one per digest.
 enum Slot {
     Free(Vec<u8>),
-    /// It has an owner and so many bytes.
+    /// It has an owner, and this many bytes.
     Owned(u64),
 }
 
@@ -513,7 +513,7 @@ mod tests {
         third.append(b"hello").expect("it fits");
         third.commit().expect("it can be named");
         assert_eq!(read(&memory, &name, 0), b"hello");
-        // Whoever commits second names the same bytes.
+        // The second commit names the same bytes.
         first.append(b"lo").expect("it fits");
         first.commit().expect("it can be named");
         assert_eq!((memory.partials(), memory.used()), (vec![], 5));

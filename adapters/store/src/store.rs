@@ -54,7 +54,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         offset: u64,
     ) -> Result<Option<Box<dyn Read + Send>>, StoreError>;
 
-    /// Opens a complete blob of this size to be sent to somebody else; `None` if it is not there. Unlike
+    /// Opens a complete blob of this size to be sent; `None` if it is not there. Unlike
     /// [`open`](Self::open) it must not give out bytes of something that may not be the blob at all, such as
     /// the end of a link that another user made. What is sent is hashed once more.
     ///
@@ -144,7 +144,7 @@ pub enum Begun {
     Complete,
     /// The blob is ours to write.
     Ours(Box<dyn Partial>),
-    /// Somebody else is writing it and has got this far.
+    /// Another owner is writing it and has got this far.
     Busy {
         /// Bytes written so far.
         len: u64,

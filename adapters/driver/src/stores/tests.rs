@@ -221,7 +221,7 @@ fn names_and_documents_pass_through() {
 }
 
 /// Design §6, a partial has one owner: a worker that was given up comes back with its partial after
-/// the blob was begun anew. What was begun since then stands.
+/// the blob was begun again. The newer partial stands.
 #[test]
 fn a_late_partial_never_replaces_a_newer_one() {
     let world = world();
