@@ -4,8 +4,6 @@
 
 use core::fmt;
 
-use crate::blobs::WorkKey;
-
 /// Names a task. A counter, never used twice in a session.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct TaskId(pub(crate) u64);
@@ -45,10 +43,10 @@ pub(crate) struct ExchangeId(pub(crate) u64);
 pub(crate) struct NodeId(pub(crate) usize);
 
 /// Who asked for an exchange or a store's step and gets its result.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Owner {
     /// A manifest of a task.
     Node(TaskId, NodeId),
-    /// A blob.
-    Work(WorkKey),
+    /// The moving of a blob.
+    Transfer(TransferId),
 }

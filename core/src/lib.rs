@@ -154,8 +154,8 @@
 //! 5. [`Output::Abort`] asks the driver to end an HTTP job soon; its `Done` is still to come. Each
 //!    task, also one that is cancelled, fails or is late, gets exactly one [`Event::Finished`], as
 //!    its last event and after its last job is back.
-//! 6. Either something is outside, or an instant is waited for, or the session is idle: a task that
-//!    waits for nothing is a bug, and `poll` panics rather than hang.
+//! 6. Either something is outside, or an instant is waited for, or the session is idle. A task that
+//!    waits for nothing is a defect: it fails with [`Error::Internal`], and the others go on.
 //! 7. Ids are counters and never used twice in a session. The order of everything follows from the
 //!    configuration, the seed and the calls alone.
 //! 8. A blob is claimed once per session and destination (a store, or a repository of a registry).
@@ -238,6 +238,7 @@ mod ids;
 pub mod manifest;
 mod op;
 pub mod platform;
+mod ports;
 mod realm;
 pub mod reference;
 mod referrers;

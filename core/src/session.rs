@@ -1,27 +1,28 @@
 //! The session: the control plane as one machine.
 //!
-//! Responsible for its surface (`start`, `cancel`, `poll`, `handle`), for ids, and for bringing
-//! the parts together: `tasks` decides what is needed, `blobs` how a blob moves, `exchanges` and `store_queue`
-//! when something goes out. What an inner part says is drained inside [`Session::handle`] and
-//! [`Session::start`], never in `poll`, so that its order cannot depend on who polls when.
+//! Responsible for its surface (`start`, `cancel`, `poll`, `handle`), for the ids of jobs, and for
+//! handing results from one machine to another: `tasks` decide what is needed, `blobs` how a blob moves,
+//! `exchanges` and `store_queue` when something goes out. Results are drained when a job ends or a task
+//! starts, and after a poll has looked for a job, so that their order follows from the calls alone.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 
-use crate::blobs::{self, Work, WorkKey};
+use crate::blobs::{Blobs, Wants};
 use crate::call::{Done, Job, Outcome};
 use crate::config::{Config, Limits};
 use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::Exchanges;
-use crate::ids::{ExchangeId, JobId, NodeId, Owner, TaskId, TransferId};
+use crate::ids::{ExchangeId, JobId, NodeId, Owner, TaskId};
 use crate::op::Site;
+use crate::ports::Ports;
 use crate::reference::Tag;
 use crate::retry::Decision;
 use crate::rng::Rng;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::store_queue::{Step, StoreQueue};
-use crate::task::{Place, Task, TaskKind};
+use crate::task::{Failure, Place, Task, TaskKind};
 use crate::tasks::copy::{CopyState, End};
 use crate::tasks::resolve::ResolveState;
 use crate::tasks::{Kind, Tasks};
@@ -35,15 +36,9 @@ pub struct Session {
     now: Time,
     jobs: u64,
     pub(crate) outside: BTreeMap<JobId, Outside>,
-    transfers: u64,
     pub(crate) exchanges: Exchanges,
     pub(crate) store_queue: StoreQueue,
-    pub(crate) works: BTreeMap<WorkKey, Work>,
-    /// The works that hold, or are about to hold, a partial open, and those that wait to.
-    pub(crate) opening: BTreeSet<WorkKey>,
-    pub(crate) unopened: VecDeque<WorkKey>,
-    /// How many works may hold a partial open.
-    pub(crate) room: usize,
+    pub(crate) blobs: Blobs,
     pub(crate) tasks: Tasks,
     /// Lists of what refers to a subject that are being written, and who wants to write each: the first
     /// one does.
@@ -88,13 +83,9 @@ impl Session {
             now: Time::ZERO,
             jobs: 0,
             outside: BTreeMap::new(),
-            transfers: 0,
             exchanges,
             store_queue: StoreQueue::default(),
-            works: BTreeMap::new(),
-            opening: BTreeSet::new(),
-            unopened: VecDeque::new(),
-            room: blobs::OPEN,
+            blobs: Blobs::default(),
             tasks: Tasks::default(),
             lists: BTreeMap::new(),
             events: VecDeque::new(),
@@ -175,7 +166,7 @@ impl Session {
         }
         let wakes = [
             self.exchanges.wakes_at(),
-            self.works_wake_at(),
+            self.blobs.wakes_at(),
             self.store_queue.wakes_at(),
             self.tasks.wakes_at(),
         ];
@@ -184,14 +175,28 @@ impl Session {
                 at.max(self.now + core::time::Duration::from_micros(1)),
             )),
             None if !self.outside.is_empty() => Output::Wait(None),
-            None => {
-                assert!(
-                    self.tasks.is_empty(),
-                    "a task waits for nothing: {:?}",
-                    self.tasks
-                );
-                Output::Idle
+            None => self.idle(),
+        }
+    }
+
+    /// Nothing is outside and nothing is waited for. A task that is not finished waits for nothing, which
+    /// is a defect: it fails, rather than hang.
+    fn idle(&mut self) -> Output {
+        while let Some(task) = self.tasks.first() {
+            self.fail(task, Error::internal("the task waits for nothing"));
+            self.settle();
+            self.drain_events();
+            if self.tasks.first() == Some(task) {
+                let failed = self.tasks.remove(task);
+                let stuck = Error::internal("the task does not end");
+                let failed = failed.unwrap_or_else(|| Err(Failure::new(alloc::vec![stuck])));
+                self.leave_lists(task);
+                self.events.push_back((task, Event::Finished(failed)));
             }
+        }
+        match self.events.pop_front() {
+            Some((task, event)) => Output::Event(task, event),
+            None => Output::Idle,
         }
     }
 
@@ -228,7 +233,10 @@ impl Session {
         };
         match self.stepped(step, &answer) {
             Some(Owner::Node(task, node)) => self.node_stepped(task, node, answer),
-            Some(Owner::Work(key)) => self.work_stepped(&key, answer, self.now),
+            Some(Owner::Transfer(id)) => {
+                let (blobs, mut ports) = self.blobs_and_ports();
+                blobs.step_ended(id, answer, &mut ports);
+            }
             None => {}
         }
     }
@@ -249,8 +257,8 @@ impl Session {
                 return Some(step.owner);
             }
         }
-        if let (Owner::Work(key), StoreOp::Begin { .. }) = (&step.owner, &step.op)
-            && self.steps_back(key)
+        if let (Owner::Transfer(id), StoreOp::Begin { .. }) = (step.owner, &step.op)
+            && self.blobs.step_back(id)
         {
             return None;
         }
@@ -272,19 +280,28 @@ impl Session {
         let Some(state) = self.tasks.get_mut(task) else {
             return;
         };
-        let exchanges = state.exchanges.clone();
-        exchanges.into_iter().for_each(|id| {
-            self.exchanges.abandon(id);
-        });
+        let exchanges = &mut self.exchanges;
+        state.exchanges.retain(|id| exchanges.abandon(*id));
         self.exchanges.abandon_errands(task);
         let is_ours = |owner: &Owner| matches!(owner, Owner::Node(t, _) if *t == task);
         let dropped = self.store_queue.abandon(is_ours).dropped;
         if let Some(state) = self.tasks.get_mut(task) {
             state.steps -= dropped;
         }
-        for key in self.works_of(task) {
-            self.unwant(&key, task);
-        }
+        let (blobs, mut ports) = self.blobs_and_ports();
+        blobs.leave(task, &mut ports);
+    }
+
+    /// The blobs, and what they may use.
+    pub(crate) fn blobs_and_ports(&mut self) -> (&mut Blobs, Ports<'_>) {
+        let ports = Ports {
+            exchanges: &mut self.exchanges,
+            store_queue: &mut self.store_queue,
+            events: &mut self.events,
+            config: &self.config,
+            now: self.now,
+        };
+        (&mut self.blobs, ports)
     }
 
     pub(crate) fn event(&mut self, task: TaskId, event: Event) {
@@ -293,11 +310,6 @@ impl Session {
 
     pub(crate) fn step(&mut self, owner: Owner, store: StoreId, op: StoreOp) {
         self.store_queue.begin(owner, store, op);
-    }
-
-    pub(crate) const fn next_transfer(&mut self) -> TransferId {
-        self.transfers += 1;
-        TransferId(self.transfers)
     }
 
     /// The latest instant that was handed in.
@@ -350,22 +362,34 @@ impl Session {
         let late = self.tasks.late(now);
         late.into_iter()
             .for_each(|task| self.fail(task, Error::Deadline));
-        self.wake_works(now);
+        let (blobs, mut ports) = self.blobs_and_ports();
+        blobs.wake(&mut ports);
         self.settle();
     }
 
-    /// Hands what `exchanges` settled to its owners, until nothing more follows from it.
+    /// Hands results to those that wait for them, until nothing more follows from it.
     fn settle(&mut self) {
         loop {
-            while let Some(settled) = self.exchanges.take_settled() {
+            if let Some(settled) = self.blobs.take_settled() {
+                match settled.wants {
+                    Wants::Task => {
+                        self.blob_settled(settled.task, &settled.digest, settled.result);
+                    }
+                    Wants::Upload { upload, spool } => {
+                        let (blobs, mut ports) = self.blobs_and_ports();
+                        blobs.spooled(upload, spool, settled, &mut ports);
+                    }
+                }
+            } else if let Some(settled) = self.exchanges.take_settled() {
                 let (exchange, result) = (settled.exchange, settled.result);
                 match settled.owner {
                     Owner::Node(task, node) => self.node_settled(task, node, exchange, result),
-                    Owner::Work(key) => self.work_settled(&key, exchange, result),
+                    Owner::Transfer(id) => {
+                        let (blobs, mut ports) = self.blobs_and_ports();
+                        blobs.exchange_ended(id, exchange, result, &mut ports);
+                    }
                 }
-            }
-            self.sweep_works();
-            if !self.exchanges.has_settled() {
+            } else {
                 break;
             }
         }
@@ -384,10 +408,7 @@ impl Session {
     /// Ends the tasks that have nothing outside any more (contract 5).
     fn finish_tasks(&mut self) {
         for id in self.tasks.ending() {
-            let exchanges = self.tasks.get(id).map(|task| &task.exchanges);
-            let mut exchanges = exchanges.into_iter().flatten();
-            let open = exchanges.any(|id| self.exchanges.is_open(*id));
-            if open || self.is_working_for(id) {
+            if self.blobs.is_working_for(id) {
                 continue;
             }
             if self.exchanges.has_errand_of(id) {
@@ -458,6 +479,23 @@ mod tests {
         assert_eq!(*task, first);
         assert_eq!(failure.first().kind(), ErrorKind::Internal);
         assert_eq!((session.task_of(jobs[0]), jobs.len()), (Some(second), 1));
+    }
+
+    #[test]
+    fn a_task_that_waits_for_nothing_fails() {
+        let mut session = session(1);
+        let task = session.tasks.get_mut(TaskId(0)).expect("it is there");
+        let exchanges = core::mem::take(&mut task.exchanges);
+        for exchange in exchanges {
+            assert!(!session.exchanges.abandon(exchange));
+        }
+        let (events, jobs) = polled(&mut session);
+        let [(TaskId(0), Event::Finished(Err(failure)))] = &events[..] else {
+            panic!("{events:?}");
+        };
+        assert_eq!(failure.first().kind(), ErrorKind::Internal);
+        assert_eq!(jobs, []);
+        assert!(matches!(session.poll(Time::ZERO), Output::Idle));
     }
 
     #[test]

@@ -97,8 +97,8 @@ impl StoreQueue {
     }
 
     /// Whose step this is, if it is outside.
-    pub(crate) fn owner(&self, job: JobId) -> Option<&Owner> {
-        self.outside.get(&job).map(|step| &step.owner)
+    pub(crate) fn owner(&self, job: JobId) -> Option<Owner> {
+        self.outside.get(&job).map(|step| step.owner)
     }
 
     /// Which step this was.

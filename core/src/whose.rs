@@ -25,10 +25,10 @@ impl Session {
         wanted_by.into_iter().find_map(task)
     }
 
-    fn task_behind(&self, owner: &Owner) -> Option<TaskId> {
+    fn task_behind(&self, owner: Owner) -> Option<TaskId> {
         match owner {
-            Owner::Node(task, _) => Some(*task),
-            Owner::Work(key) => self.works.get(key)?.task(),
+            Owner::Node(task, _) => Some(task),
+            Owner::Transfer(id) => self.blobs.task_of(id),
         }
     }
 }

@@ -6,160 +6,154 @@
 use alloc::format;
 use alloc::string::ToString;
 
-use super::{Phase, Source, WorkKey};
+use super::{BlobSource, Blobs, Phase};
 use crate::digest::Algorithm;
 use crate::error::Error;
 use crate::hashing::Hashing;
-use crate::ids::Owner;
+use crate::ids::{Owner, TransferId};
 use crate::op::{BlobGet, Operation};
-use crate::session::Session;
+use crate::ports::Ports;
 use crate::store::StoreOp;
 
-impl Session {
-    pub(super) fn begun(&mut self, key: &WorkKey, len: u64) {
-        let WorkKey::Into(store, digest) = key else {
-            return;
-        };
-        let Some(work) = self.works.get_mut(key) else {
-            return;
-        };
-        work.inherits = len > 0;
-        if len == 0 {
-            return self.move_from(key, None);
+impl Blobs {
+    /// A partial is open, with bytes of an earlier run in it if `len` is not 0.
+    pub(super) fn begun_at(
+        &mut self,
+        id: TransferId,
+        len: u64,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        transfer.unverified_prefix = len > 0;
+        // An import hashes the prefix itself.
+        if len == 0 || matches!(transfer.first()?.source, BlobSource::Store(_)) {
+            return self.move_from(id, None, ports);
         }
-        if matches!(
-            work.waiters.front().map(|w| &w.source),
-            Some(Source::Store(_))
-        ) {
-            // An import hashes the prefix itself.
-            return self.move_from(key, None);
-        }
-        work.stage = Phase::Hashing { len };
-        let op = StoreOp::Hash {
-            digest: digest.clone(),
-            upto: len,
-        };
-        self.step(Owner::Work(key.clone()), *store, op);
+        transfer.stage = Phase::Hashing { len };
+        let (store, digest) = transfer.stored()?;
+        let op = StoreOp::Hash { digest, upto: len };
+        ports.step(Owner::Transfer(id), store, op);
+        Ok(())
     }
 
     /// The prefix is hashed: is it the whole blob already?
-    pub(super) fn hashed(&mut self, key: &WorkKey, len: u64, hashing: Hashing) {
-        let WorkKey::Into(store, digest) = key else {
-            return;
-        };
-        let Some(work) = self.works.get_mut(key) else {
-            return;
-        };
-        if len < work.size && hashing.len() == len {
-            return self.move_from(key, Some(hashing));
+    pub(super) fn hashed(
+        &mut self,
+        id: TransferId,
+        len: u64,
+        hashing: Hashing,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        if len < transfer.size && hashing.len() == len {
+            return self.move_from(id, Some(hashing), ports);
         }
-        if hashing.len() == work.size && hashing.digest() == *digest {
+        if hashing.len() == transfer.size && hashing.digest() == *transfer.key.digest() {
             // An earlier run moved it.
-            return self.commit(key, 0);
+            return self.commit(id, 0, ports);
         }
-        work.stage = Phase::Discarding;
-        self.step(
-            Owner::Work(key.clone()),
-            *store,
-            StoreOp::Discard {
-                digest: digest.clone(),
-            },
-        );
+        self.discard(id, ports)
     }
 
-    pub(super) fn move_from(&mut self, key: &WorkKey, hashing: Option<Hashing>) {
-        let WorkKey::Into(store, digest) = key else {
-            return;
-        };
-        let Some(work) = self.works.get_mut(key) else {
-            return;
-        };
-        let Some(waiter) = work.waiters.front().cloned() else {
-            return;
-        };
-        work.stage = Phase::Moving;
-        let (size, transfer, store) = (work.size, work.transfer, *store);
-        match &waiter.source {
-            Source::Store(from) => {
+    /// Fetches what `hashing` does not hold yet.
+    pub(super) fn move_from(
+        &mut self,
+        id: TransferId,
+        hashing: Option<Hashing>,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        let waiter = transfer.first()?;
+        transfer.stage = Phase::Moving;
+        let size = transfer.size;
+        let (store, digest) = transfer.stored()?;
+        let site = match &waiter.source {
+            BlobSource::Store(from) => {
                 let op = StoreOp::Import {
                     from: *from,
-                    digest: digest.clone(),
+                    digest,
                     size,
                 };
-                self.step(Owner::Work(key.clone()), store, op);
+                ports.step(Owner::Transfer(id), store, op);
+                return Ok(());
             }
-            Source::Site(site) => {
-                let algorithm = digest.algorithm().unwrap_or(Algorithm::Sha256);
-                let op = BlobGet {
-                    site: site.clone(),
-                    digest: digest.clone(),
-                    size,
-                    store,
-                    transfer,
-                    hashing: hashing.unwrap_or_else(|| Hashing::new(algorithm)),
-                    restarted: false,
-                    shorts: 0,
-                    received: 0,
-                    urls: waiter.urls.clone(),
-                    url: None,
-                };
-                if size == 0 {
-                    // PULLB-06: there is nothing to ask for, and the digest says so.
-                    let found = op.hashing.digest();
-                    if found == *digest {
-                        return self.commit(key, 0);
-                    }
-                    let error = Error::Mismatch {
-                        what: format!("blob {digest}"),
-                        expected: digest.to_string(),
-                        found: found.to_string(),
-                    };
-                    return self.fail_work(key, error);
-                }
-                self.exchange(key, Operation::BlobGet(op), &waiter);
+            BlobSource::Site(site) => site.clone(),
+        };
+        let algorithm = digest.algorithm().unwrap_or(Algorithm::Sha256);
+        let hashing = hashing.unwrap_or_else(|| Hashing::new(algorithm));
+        if size == 0 {
+            // PULLB-06: there is nothing to ask for, and the digest says so.
+            let found = hashing.digest();
+            if found == digest {
+                return self.commit(id, 0, ports);
             }
+            let error = Error::Mismatch {
+                what: format!("blob {digest}"),
+                expected: digest.to_string(),
+                found: found.to_string(),
+            };
+            return self.fail(id, error, ports);
         }
+        let op = BlobGet {
+            site: site.clone(),
+            digest,
+            size,
+            store,
+            transfer: id,
+            hashing,
+            restarted: false,
+            shorts: 0,
+            received: 0,
+            urls: waiter.urls.clone(),
+            url: None,
+        };
+        self.exchange(id, (site, Operation::BlobGet(op)), &waiter, ports)
     }
 
-    pub(super) fn imported(&mut self, key: &WorkKey, hashing: Hashing) {
-        let Some(work) = self.works.get_mut(key) else {
-            return;
-        };
-        let (size, len) = (work.size, hashing.len());
-        let found = hashing.digest();
-        if len == size && found == *key.digest() {
-            return self.commit(key, size);
-        }
-        if let (true, WorkKey::Into(store, digest)) = (core::mem::take(&mut work.inherits), key) {
-            // It may be the earlier run's bytes that are wrong: once without them.
-            work.stage = Phase::Discarding;
-            let digest = digest.clone();
-            return self.step(
-                Owner::Work(key.clone()),
-                *store,
-                StoreOp::Discard { digest },
-            );
+    /// The blob was copied from another store.
+    pub(super) fn imported(
+        &mut self,
+        id: TransferId,
+        hashing: Hashing,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        let (size, len) = (transfer.size, hashing.len());
+        let (found, digest) = (hashing.digest(), transfer.key.digest());
+        if len == size && found == *digest {
+            return self.commit(id, size, ports);
         }
         let error = Error::Mismatch {
-            what: format!("blob {} in the layout it comes from", key.digest()),
-            expected: format!("{} ({size} bytes)", key.digest()),
+            what: format!("blob {digest} in the layout it comes from"),
+            expected: format!("{digest} ({size} bytes)"),
             found: format!("{found} ({len} bytes)"),
         };
-        self.fail_work(key, error);
+        if core::mem::take(&mut transfer.unverified_prefix) {
+            // It may be the earlier run's bytes that are wrong: once without them.
+            return self.discard(id, ports);
+        }
+        self.fail(id, error, ports)
     }
 
-    pub(super) fn commit(&mut self, key: &WorkKey, bytes: u64) {
-        let WorkKey::Into(store, digest) = key else {
-            return;
-        };
-        let Some(work) = self.works.get_mut(key) else {
-            return;
-        };
-        work.stage = Phase::Committing { bytes };
-        let op = StoreOp::Commit {
-            digest: digest.clone(),
-            size: work.size,
-        };
-        self.step(Owner::Work(key.clone()), *store, op);
+    pub(super) fn commit(
+        &mut self,
+        id: TransferId,
+        bytes: u64,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        transfer.stage = Phase::Committing { bytes };
+        let size = transfer.size;
+        let (store, digest) = transfer.stored()?;
+        ports.step(Owner::Transfer(id), store, StoreOp::Commit { digest, size });
+        Ok(())
+    }
+
+    fn discard(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        transfer.stage = Phase::Discarding;
+        let (store, digest) = transfer.stored()?;
+        ports.step(Owner::Transfer(id), store, StoreOp::Discard { digest });
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The end of a work: who is told, and who goes on.
+//! The end of a transfer: who is told, and who goes on.
 //!
 //! Responsible for giving back what is held first, and for who takes over when the one whose source is
 //! used fails. Must not know how blobs move (`download`, `upload`).
@@ -6,75 +6,88 @@
 use alloc::collections::VecDeque;
 use alloc::format;
 
-use super::{Doubt, How, OPEN, Phase, Waiter, Work, WorkKey};
+use super::{BlobKey, BlobSettled, Blobs, Delivery, Doubt, OPEN, Phase, Waiter, Wants};
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::event::{Event, Why};
-use crate::ids::Owner;
-use crate::session::Session;
+use crate::ids::{Owner, TransferId};
+use crate::ports::Ports;
 use crate::store::StoreOp;
 
-impl Session {
+impl Blobs {
     /// The one whose source is used failed. A partial that is held is given back first.
-    pub(super) fn fail_work(&mut self, key: &WorkKey, error: Error) {
-        let Some(work) = self.works.get_mut(key) else {
-            return;
-        };
-        if let (true, WorkKey::Into(store, digest)) = (work.holds, key) {
-            let digest = digest.clone();
-            let op = if matches!(error, Error::Mismatch { .. }) {
-                // The next try must not begin with bytes that are not the blob's.
-                work.stage = Phase::Spoiled(error);
-                StoreOp::Discard { digest }
-            } else {
-                work.stage = Phase::Releasing(Some(error));
-                StoreOp::Release { digest }
-            };
-            return self.step(Owner::Work(key.clone()), *store, op);
+    pub(super) fn fail(
+        &mut self,
+        id: TransferId,
+        error: Error,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        if !transfer.has_partial {
+            return self.over_or_failed(id, Some(error), ports);
         }
-        self.over_or_failed(key, Some(error));
+        if !matches!(error, Error::Mismatch { .. }) {
+            return self.release(id, Some(error), ports);
+        }
+        // The next try must not begin with bytes that are not the blob's.
+        let (store, digest) = transfer.stored()?;
+        transfer.stage = Phase::Spoiled(error);
+        ports.step(Owner::Transfer(id), store, StoreOp::Discard { digest });
+        Ok(())
     }
 
-    /// Nothing is outstanding any more and nobody wants it: give the partial back, then end.
-    pub(super) fn stopped(&mut self, key: &WorkKey) {
-        let Some(work) = self.works.get_mut(key) else {
-            return;
-        };
-        if let (true, WorkKey::Into(store, digest)) = (work.holds, key) {
-            if matches!(work.stage, Phase::Releasing(_)) {
-                return;
-            }
-            work.stage = Phase::Releasing(None);
-            let op = StoreOp::Release {
-                digest: digest.clone(),
-            };
-            self.step(Owner::Work(key.clone()), *store, op);
-            return;
+    /// Nothing is outstanding any more and nothing wants it: give the partial back, then end.
+    pub(super) fn stopped(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        if !transfer.has_partial {
+            return self.over_or_failed(id, None, ports);
         }
-        self.over_or_failed(key, None);
+        if matches!(transfer.stage, Phase::Releasing(_)) {
+            return Ok(());
+        }
+        self.release(id, None, ports)
     }
 
-    /// The blob is where it was wanted: tell everybody.
-    pub(super) fn over(&mut self, key: &WorkKey, how: How) {
-        let Some(work) = self.works.get_mut(key) else {
-            return;
-        };
-        let (size, digest) = (work.size, key.digest().clone());
+    /// Gives the partial back, then it failed with `error`, or was cancelled.
+    pub(super) fn release(
+        &mut self,
+        id: TransferId,
+        error: Option<Error>,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        let (store, digest) = transfer.stored()?;
+        transfer.stage = Phase::Releasing(error);
+        ports.step(Owner::Transfer(id), store, StoreOp::Release { digest });
+        Ok(())
+    }
+
+    /// The blob is where it was wanted: everything that wants it is told.
+    pub(super) fn over(
+        &mut self,
+        id: TransferId,
+        delivery: Delivery,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
         self.room = (self.room + 1).min(OPEN);
-        // Whoever gets what nobody else clears has put it there, as it were.
-        let how = match how {
-            How::Present if work.clears => How::Moved(0),
-            How::Present | How::Moved(_) | How::Mounted => how,
+        let transfer = self.get(id)?;
+        let (size, digest) = (transfer.size, transfer.key.digest().clone());
+        // It must remove the spooled blob, so it is told to have moved it.
+        let delivery = match delivery {
+            Delivery::Present if transfer.remove_after => Delivery::Moved(0),
+            Delivery::Present | Delivery::Moved(_) | Delivery::Mounted => delivery,
         };
-        work.clears = false;
+        transfer.remove_after = false;
         // Some do not take the registry's word for it.
-        let is_word = work.doubt != Doubt::Contradicted && !matches!(how, How::Moved(_));
+        let is_word =
+            transfer.doubt != Doubt::Contradicted && !matches!(delivery, Delivery::Moved(_));
         let stays = |waiter: &Waiter| is_word && waiter.doubt == Doubt::Contradicted;
         let waiters: VecDeque<Waiter>;
-        (work.waiters, waiters) = core::mem::take(&mut work.waiters)
+        (transfer.waiters, waiters) = core::mem::take(&mut transfer.waiters)
             .into_iter()
             .partition(stays);
-        work.leaving.clear();
-        self.next_waiter(key);
+        transfer.leaving.clear();
+        self.next_waiter(id, ports)?;
         for (i, waiter) in waiters.iter().enumerate() {
             if waiter.size != size {
                 // The bytes were verified, so what was said of them to this one is wrong.
@@ -83,108 +96,114 @@ impl Session {
                     expected: format!("{} bytes", waiter.size),
                     found: format!("{size} bytes"),
                 };
-                self.tell(key, waiter, Err(error));
+                self.tell(&digest, waiter, Err(error));
                 continue;
             }
             // Only one of them moved it.
-            let why = match how {
-                How::Moved(_) if i == 0 => None,
-                How::Moved(_) => Some(Why::Elsewhere),
-                How::Mounted => Some(Why::Mounted),
-                How::Present => Some(Why::Present),
+            let why = match delivery {
+                Delivery::Moved(_) if i == 0 => None,
+                Delivery::Moved(_) => Some(Why::Elsewhere),
+                Delivery::Mounted => Some(Why::Mounted),
+                Delivery::Present => Some(Why::Present),
             };
-            let digest = digest.clone();
-            let event = match why {
-                None => Event::Stored { digest, size },
-                Some(why) => Event::Skipped { digest, size, why },
-            };
-            if waiter.work.is_none() {
-                self.event(waiter.task, event);
+            if waiter.wants == Wants::Task {
+                let digest = digest.clone();
+                let event = match why {
+                    None => Event::Stored { digest, size },
+                    Some(why) => Event::Skipped { digest, size, why },
+                };
+                ports.event(waiter.task, event);
             }
-            let how = if i == 0 { how } else { How::Present };
-            self.tell(key, waiter, Ok(how));
+            let delivery = if i == 0 { delivery } else { Delivery::Present };
+            self.tell(&digest, waiter, Ok(delivery));
         }
+        Ok(())
     }
 
-    /// Ends a work that was stopped or failed; whoever else waits takes over.
-    pub(super) fn over_or_failed(&mut self, key: &WorkKey, error: Option<Error>) {
-        let Some(work) = self.works.get_mut(key) else {
-            return;
-        };
-        let task = work.leaving.front().copied();
-        let task = task.or_else(|| work.waiters.front().map(|waiter| waiter.task));
-        let mut spool = None;
-        if let Phase::Sending {
-            spooled: Some((used, How::Moved(_))),
-        } = work.stage
+    /// Ends a transfer that was cancelled or failed; another one that waits takes over.
+    pub(super) fn over_or_failed(
+        &mut self,
+        id: TransferId,
+        error: Option<Error>,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        let task = transfer.leaving.front().copied();
+        let task = task.or_else(|| transfer.waiters.front().map(|waiter| waiter.task));
+        let stage = core::mem::replace(&mut transfer.stage, Phase::Idle);
+        transfer.leaving.clear();
+        transfer.has_partial = false;
+        transfer.cancelling = false;
+        let digest = transfer.key.digest().clone();
+        self.forget_wake(id, &stage);
+        if let (
+            Phase::Sending {
+                spooled: Some((spool, Delivery::Moved(_))),
+            },
+            Some(task),
+        ) = (stage, task)
         {
-            spool = Some(used);
+            self.clear(spool, &digest, task, ports);
         }
-        work.leaving.clear();
-        work.holds = false;
-        work.stopping = false;
-        work.stage = Phase::Idle;
-        if let (Some(spool), Some(task)) = (spool, task) {
-            self.clear(spool, key.digest(), task);
-        }
-        let Some(work) = self.works.get_mut(key) else {
-            return;
+        let transfer = self.get(id)?;
+        let told = match (&error, transfer.using.take()) {
+            (Some(_), Some(using)) => transfer.same_source(&using),
+            (Some(_) | None, _) => VecDeque::new(),
         };
-        let mut told = VecDeque::new();
-        if let (Some(_), Some((source, urls))) = (&error, work.using.take()) {
-            // Those who would get the same from the same place would get the same error.
-            let size = work.size;
-            let same = |waiter: &Waiter| {
-                waiter.source == source && waiter.urls == urls && waiter.size == size
-            };
-            (told, work.waiters) = core::mem::take(&mut work.waiters)
-                .into_iter()
-                .partition(same);
-        }
-        let clears = work.clears && work.waiters.is_empty();
-        if let (true, WorkKey::Into(spool, digest)) = (clears, key) {
-            work.clears = false;
-            work.leaving.extend(task);
-            work.stage = Phase::Clearing;
-            let op = StoreOp::Remove {
-                digest: digest.clone(),
-            };
-            self.step(Owner::Work(key.clone()), *spool, op);
+        let clears = transfer.remove_after && transfer.waiters.is_empty();
+        if let (true, BlobKey::Store(spool, digest)) = (clears, transfer.key.clone()) {
+            transfer.remove_after = false;
+            transfer.leaving.extend(task);
+            transfer.stage = Phase::Clearing;
+            ports.step(Owner::Transfer(id), spool, StoreOp::Remove { digest });
         } else {
-            self.next_waiter(key);
+            self.next_waiter(id, ports)?;
         }
         if let Some(error) = error {
             for waiter in told {
-                self.tell(key, &waiter, Err(error.clone()));
+                self.tell(&digest, &waiter, Err(error.clone()));
             }
         }
+        Ok(())
     }
 
-    /// Goes on with whoever waits; without anybody the work is gone, and another one may begin.
-    fn next_waiter(&mut self, key: &WorkKey) {
-        let Some(work) = self.works.get(key) else {
-            return;
-        };
-        if !work.waiters.is_empty() {
-            return self.begin_work(key);
+    /// Goes on with the next waiter; without any the transfer is gone, and another one may begin.
+    fn next_waiter(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
+        if !self.get(id)?.waiters.is_empty() {
+            return self.begin(id, ports);
         }
-        self.works.remove(key);
-        self.opening.remove(key);
+        self.remove(id);
+        self.open_next(ports);
+        Ok(())
+    }
+
+    /// Opens partials while there is room.
+    pub(super) fn open_next(&mut self, ports: &mut Ports<'_>) {
         while self.opening.len() < self.room {
             let Some(next) = self.unopened.pop_front() else {
                 return;
             };
-            let waits = |work: &Work| matches!(work.stage, Phase::Idle) && !work.stopping;
-            if self.works.get(&next).is_some_and(waits) {
-                self.begin_work(&next);
+            let waits = self.transfers.get(&next).is_some_and(|transfer| {
+                matches!(transfer.stage, Phase::Idle) && !transfer.cancelling
+            });
+            if waits {
+                let result = self.begin(next, ports);
+                self.check(next, result, ports);
             }
         }
     }
 
-    fn tell(&mut self, key: &WorkKey, waiter: &Waiter, result: Result<How, Error>) {
-        match &waiter.work {
-            Some(work) => self.spooled(work, result),
-            None => self.blob_settled(waiter.task, key.digest(), result),
-        }
+    pub(super) fn tell(
+        &mut self,
+        digest: &Digest,
+        waiter: &Waiter,
+        result: Result<Delivery, Error>,
+    ) {
+        self.settled.push_back(BlobSettled {
+            task: waiter.task,
+            wants: waiter.wants,
+            digest: digest.clone(),
+            result,
+        });
     }
 }

@@ -1,9 +1,9 @@
-//! Moving one blob: into a store, or to a repository.
+//! Moving blobs: each once per session and destination, a store or a repository.
 //!
-//! Responsible for the claim on a blob, the steps it takes to move it and who is told. Each work is
-//! claimed once per session, by (store, digest) or (repository, digest); tasks that want the same
-//! blob wait for it, and take over when the one whose source is used fails (contract 8).
-//! Must not know manifests.
+//! Responsible for who waits for a blob and the steps it takes to move it. A blob is moved once per
+//! (store, digest) or (repository, digest); tasks that want the same blob wait for it, and one takes over
+//! when the one whose source is used fails (contract 8). Answers by a queue of [`BlobSettled`]. Must not
+//! know manifests, nor what tasks do.
 //!
 //! ```text
 //!  into a store:   Beginning ─┬─ complete ───────────────────────────────▶ over
@@ -17,81 +17,123 @@
 
 mod download;
 mod finish;
+mod transfer;
 mod upload;
 mod waiters;
 
-use alloc::collections::VecDeque;
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use self::transfer::{Phase, Transfer};
 use crate::call::{TransportError, TransportErrorKind};
 use crate::digest::Digest;
 use crate::error::{Error, RequestLine};
 use crate::exchanges::Settlement;
 use crate::ids::{ExchangeId, Owner, TaskId, TransferId};
 use crate::op::{Operation, Outcome, Site};
+use crate::ports::Ports;
+use crate::reference::Repository;
 use crate::scope::Scopes;
-use crate::session::Session;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::time::Time;
-use crate::uri::Url;
 
 /// Blobs that are being written at once: each holds a file open. Fewer while file descriptors are few.
-pub(crate) const OPEN: usize = 64;
+const OPEN: usize = 64;
 /// How often a busy partial is asked about.
 const BUSY_AGAIN: Duration = Duration::from_millis(500);
 /// How long a busy partial may stand still before the blob is fetched apart from it: the idle limit
 /// after which its owner would have given up, too.
 const BUSY_IDLE: Duration = Duration::from_secs(60);
 
-/// Names the moving of a blob.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum WorkKey {
-    Into(StoreId, Digest),
-    To(Site, Digest),
+/// All blobs that are being moved, or wait for that.
+#[derive(Debug)]
+pub(crate) struct Blobs {
+    begun: u64,
+    transfers: BTreeMap<TransferId, Transfer>,
+    by_key: BTreeMap<BlobKey, TransferId>,
+    /// The transfers that each task has, or had, to do with.
+    by_task: BTreeMap<TaskId, BTreeSet<TransferId>>,
+    /// The transfers that send a blob, or sent it, from a spool.
+    senders: BTreeMap<(StoreId, Digest), Vec<TransferId>>,
+    /// The transfers that hold, or are about to hold, a partial open, and those that wait to.
+    opening: BTreeSet<TransferId>,
+    unopened: VecDeque<TransferId>,
+    /// How many may hold a partial open.
+    room: usize,
+    /// When busy partials are asked about again.
+    wakes: BTreeSet<(Time, TransferId)>,
+    settled: VecDeque<BlobSettled>,
 }
 
-impl WorkKey {
+/// That a blob is where it was wanted, or cannot be had.
+#[derive(Debug)]
+pub(crate) struct BlobSettled {
+    pub(crate) task: TaskId,
+    pub(crate) wants: Wants,
+    pub(crate) digest: Digest,
+    pub(crate) result: Result<Delivery, Error>,
+}
+
+/// What needs a blob.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wants {
+    /// The manifests of the task.
+    Task,
+    /// An upload, which needs it in this spool.
+    Upload { upload: TransferId, spool: StoreId },
+}
+
+/// Where a blob goes.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum BlobKey {
+    Store(StoreId, Digest),
+    Repository(Site, Digest),
+}
+
+impl BlobKey {
     const fn digest(&self) -> &Digest {
         match self {
-            Self::Into(_, digest) | Self::To(_, digest) => digest,
+            Self::Store(_, digest) | Self::Repository(_, digest) => digest,
         }
     }
 }
 
 /// Where a blob can be had.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Source {
+pub(crate) enum BlobSource {
     Site(Site),
     Store(StoreId),
 }
 
 /// How a blob came to be where it was wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum How {
+pub(crate) enum Delivery {
     /// Over the network or between stores: so many bytes.
     Moved(u64),
     Mounted,
     Present,
 }
 
-/// Somebody who wants a blob.
+/// One wish for a blob.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiter {
     pub(crate) task: TaskId,
     /// The size of the blob, as its descriptor says for this one.
     pub(crate) size: u64,
-    /// The work that needs the blob spooled; `None` if the task's manifests need it.
-    pub(crate) work: Option<WorkKey>,
-    pub(crate) source: Source,
+    pub(crate) wants: Wants,
+    pub(crate) source: BlobSource,
     pub(crate) wish: Scopes,
     /// Where to put blobs on their way from one registry to another.
     pub(crate) spool: Option<StoreId>,
     /// A repository from which the registry may mount it.
-    pub(crate) mount: Option<crate::reference::Repository>,
-    /// Where else it may be had, if the source is a registry that has not got it.
+    pub(crate) mount: Option<Repository>,
+    /// Where else it may be had, if the source is a registry that does not have it.
     pub(crate) urls: Vec<String>,
     pub(crate) doubt: Doubt,
 }
@@ -109,208 +151,179 @@ pub(crate) enum Doubt {
     Contradicted,
 }
 
-#[derive(Debug)]
-pub(crate) struct Work {
-    size: u64,
-    transfer: TransferId,
-    waiters: VecDeque<Waiter>,
-    /// Tasks that left and wait for this to stop.
-    leaving: VecDeque<TaskId>,
-    stage: Phase,
-    exchange: Option<ExchangeId>,
-    /// Where the blob is being fetched from, and where it may be had besides.
-    using: Option<(Source, Vec<String>)>,
-    /// How far the registry is believed while it is being sent.
-    doubt: Doubt,
-    /// How often a worker died with it.
-    lost: u32,
-    /// Whether a partial of the blob is held open for it.
-    holds: bool,
-    /// Whether it goes on from bytes of an earlier run that nobody has verified.
-    inherits: bool,
-    /// Whether it is wanted in a spool, on its way to somewhere else.
-    spools: bool,
-    /// It lies in a spool, and nobody else will remove it.
-    clears: bool,
-    /// Wait for the outstanding exchange or step, then end.
-    stopping: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Phase {
-    Idle,
-    Beginning,
-    /// Somebody else writes it: how far they were, since when.
-    Busy {
-        len: u64,
-        since: Time,
-        /// When it is asked about again; `None` while it is.
-        until: Option<Time>,
-    },
-    /// Hashing what an earlier run left.
-    Hashing {
-        len: u64,
-    },
-    /// Throwing away what an earlier run left.
-    Discarding,
-    Moving,
-    /// Giving it its name; so many bytes of it were moved.
-    Committing {
-        bytes: u64,
-    },
-    /// Giving the partial back; then it failed with this, or was stopped.
-    Releasing(Option<Error>),
-    Checking,
-    /// Waiting until it is in the spool.
-    Spooling {
-        session: Option<Url>,
-    },
-    Sending {
-        /// The spool that it is sent from, if it is, and whether it was put there for this.
-        spooled: Option<(StoreId, How)>,
-    },
-    /// Removing it from the spool.
-    Clearing,
-    /// Throwing away bytes that are not the blob's; then it failed with this.
-    Spoiled(Error),
-}
-
-impl Phase {
-    /// When something is to be done without anybody's answer.
-    const fn wakes_at(&self) -> Option<Time> {
-        if let Self::Busy { until, .. } = self {
-            *until
-        } else {
-            None
-        }
-    }
-}
-
-impl Work {
-    const fn new(size: u64, transfer: TransferId) -> Self {
+impl Default for Blobs {
+    fn default() -> Self {
         Self {
-            size,
-            transfer,
-            waiters: VecDeque::new(),
-            leaving: VecDeque::new(),
-            stage: Phase::Idle,
-            exchange: None,
-            using: None,
-            doubt: Doubt::None,
-            lost: 0,
-            holds: false,
-            inherits: false,
-            spools: false,
-            clears: false,
-            stopping: false,
+            begun: 0,
+            transfers: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            by_task: BTreeMap::new(),
+            senders: BTreeMap::new(),
+            opening: BTreeSet::new(),
+            unopened: VecDeque::new(),
+            room: OPEN,
+            wakes: BTreeSet::new(),
+            settled: VecDeque::new(),
         }
     }
 }
 
-impl Work {
-    /// The task it is done for: the one whose source is used, or one that waits for it to stop.
-    pub(crate) fn task(&self) -> Option<TaskId> {
-        let waiting = self.waiters.front().map(|waiter| waiter.task);
-        waiting.or_else(|| self.leaving.front().copied())
-    }
-}
-
-impl Session {
-    /// When a work does something by itself.
-    pub(crate) fn works_wake_at(&self) -> Option<Time> {
-        self.works
-            .values()
-            .filter_map(|work| work.stage.wakes_at())
-            .min()
+impl Blobs {
+    /// The next result, for what wanted the blob.
+    pub(crate) fn take_settled(&mut self) -> Option<BlobSettled> {
+        self.settled.pop_front()
     }
 
-    /// Asks again about blobs that others write.
-    pub(crate) fn wake_works(&mut self, now: Time) {
-        let due = |work: &Work| work.stage.wakes_at().is_some_and(|until| until <= now);
-        let keys: Vec<WorkKey> = self
-            .works
-            .iter()
-            .filter(|(_, work)| due(work))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in keys {
-            let WorkKey::Into(store, digest) = &key else {
-                continue;
-            };
-            let Some(work) = self.works.get_mut(&key) else {
-                continue;
-            };
-            let Phase::Busy { since, until, .. } = &mut work.stage else {
-                continue;
-            };
-            *until = None;
-            let private = now.since(*since) >= BUSY_IDLE;
-            let op = StoreOp::Begin {
-                digest: digest.clone(),
-                size: work.size,
-                private,
-            };
-            let store = *store;
-            self.step(Owner::Work(key.clone()), store, op);
+    /// When a busy partial is asked about again.
+    pub(crate) fn wakes_at(&self) -> Option<Time> {
+        self.wakes.first().map(|(at, _)| *at)
+    }
+
+    /// The task that a transfer is done for.
+    pub(crate) fn task_of(&self, id: TransferId) -> Option<TaskId> {
+        self.transfers.get(&id)?.task()
+    }
+
+    /// Asks again about blobs that other processes write.
+    pub(crate) fn wake(&mut self, ports: &mut Ports<'_>) {
+        while let Some((at, id)) = self.wakes.first().copied()
+            && at <= ports.now
+        {
+            self.wakes.remove(&(at, id));
+            let result = self.ask_again(id, ports);
+            self.check(id, result, ports);
         }
     }
 
-    /// Takes the answer to a step that a work asked for.
-    pub(crate) fn work_stepped(
+    /// Takes the answer to a store's step.
+    pub(crate) fn step_ended(
         &mut self,
-        key: &WorkKey,
+        id: TransferId,
         answer: Result<StoreAnswer, StoreError>,
-        now: Time,
+        ports: &mut Ports<'_>,
     ) {
-        let Some(work) = self.works.get_mut(key) else {
+        let result = self.stepped(id, answer, ports);
+        self.check(id, result, ports);
+    }
+
+    /// Takes the end of an exchange.
+    pub(crate) fn exchange_ended(
+        &mut self,
+        id: TransferId,
+        exchange: ExchangeId,
+        result: Settlement,
+        ports: &mut Ports<'_>,
+    ) {
+        let result = self.exchanged(id, exchange, result, ports);
+        self.check(id, result, ports);
+    }
+}
+
+impl Blobs {
+    fn get(&mut self, id: TransferId) -> Result<&mut Transfer, Error> {
+        let transfer = self.transfers.get_mut(&id);
+        transfer.ok_or_else(|| Error::internal(&format!("there is no transfer {id}")))
+    }
+
+    /// A defect in a transfer: what wants the blob is told, and the transfer is given up.
+    fn check(&mut self, id: TransferId, result: Result<(), Error>, ports: &mut Ports<'_>) {
+        let Err(error) = result else {
             return;
         };
-        if let Ok(StoreAnswer::Partial { .. }) = answer {
-            work.holds = true;
-        }
-        let stage = core::mem::replace(&mut work.stage, Phase::Idle);
-        if let Phase::Releasing(error) = stage {
-            work.holds = false;
-            self.over_or_failed(key, error);
+        let Some(transfer) = self.remove(id) else {
             return;
+        };
+        if let Some(exchange) = transfer.exchange {
+            ports.exchanges.abandon(exchange);
+        }
+        ports
+            .store_queue
+            .abandon(|owner| *owner == Owner::Transfer(id));
+        if let (true, BlobKey::Store(store, digest)) = (transfer.has_partial, &transfer.key) {
+            let digest = digest.clone();
+            ports.step(Owner::Transfer(id), *store, StoreOp::Release { digest });
+        }
+        for waiter in &transfer.waiters {
+            self.tell(transfer.key.digest(), waiter, Err(error.clone()));
+        }
+        self.open_next(ports);
+    }
+
+    /// Asks whether another process still writes a blob.
+    fn ask_again(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        let (store, digest) = transfer.stored()?;
+        let size = transfer.size;
+        let Phase::Busy { since, until, .. } = &mut transfer.stage else {
+            return Err(transfer.defect("is not busy"));
+        };
+        *until = None;
+        let private = ports.now.since(*since) >= BUSY_IDLE;
+        let op = StoreOp::Begin {
+            digest,
+            size,
+            private,
+        };
+        ports.step(Owner::Transfer(id), store, op);
+        Ok(())
+    }
+
+    fn busy(&mut self, id: TransferId, len: u64, since: Time, now: Time) -> Result<(), Error> {
+        let until = now + BUSY_AGAIN;
+        self.get(id)?.stage = Phase::Busy {
+            len,
+            since,
+            until: Some(until),
+        };
+        self.wakes.insert((until, id));
+        Ok(())
+    }
+
+    fn stepped(
+        &mut self,
+        id: TransferId,
+        answer: Result<StoreAnswer, StoreError>,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let now = ports.now;
+        let transfer = self.get(id)?;
+        if let Ok(StoreAnswer::Partial { .. }) = answer {
+            transfer.has_partial = true;
+        }
+        let stage = core::mem::replace(&mut transfer.stage, Phase::Idle);
+        if let Phase::Releasing(error) = stage {
+            transfer.has_partial = false;
+            return self.over_or_failed(id, error, ports);
         }
         if let Phase::Clearing = stage {
             // What could not be removed goes with the spool.
-            return self.over_or_failed(key, None);
+            return self.over_or_failed(id, None, ports);
         }
-        if let (Phase::Spoiled(error), WorkKey::Into(store, digest)) = (&stage, key) {
-            work.stage = Phase::Releasing(Some(error.clone()));
-            let op = StoreOp::Release {
-                digest: digest.clone(),
-            };
-            return self.step(Owner::Work(key.clone()), *store, op);
+        if let Phase::Spoiled(error) = stage {
+            return self.release(id, Some(error), ports);
         }
-        if work.stopping {
-            if let (Phase::Committing { .. }, Ok(StoreAnswer::Written)) = (&stage, &answer) {
-                // Too late: it is there. In a spool it would lie for ever.
-                work.holds = false;
-                work.clears = work.spools;
-            }
-            self.stopped(key);
-            return;
+        if transfer.cancelling
+            && let (Phase::Committing { .. }, Ok(StoreAnswer::Written)) = (&stage, &answer)
+        {
+            // Too late: it is there. In a spool it would stay.
+            transfer.has_partial = false;
+            transfer.remove_after = transfer.spools;
+        }
+        if transfer.cancelling {
+            return self.stopped(id, ports);
         }
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return self.fail_work(key, Error::Store(error)),
+            Err(error) => return self.fail(id, Error::Store(error), ports),
         };
         match (stage, answer) {
-            (Phase::Beginning, StoreAnswer::Complete)
-            | (Phase::Busy { .. }, StoreAnswer::Complete) => self.over(key, How::Present),
+            (Phase::Beginning | Phase::Busy { .. }, StoreAnswer::Complete) => {
+                self.over(id, Delivery::Present, ports)
+            }
             (Phase::Beginning | Phase::Busy { .. }, StoreAnswer::Partial { len }) => {
-                self.begun(key, len);
+                self.begun_at(id, len, ports)
             }
-            (Phase::Beginning, StoreAnswer::Busy { len }) => {
-                work.stage = Phase::Busy {
-                    len,
-                    since: now,
-                    until: Some(now + BUSY_AGAIN),
-                };
-            }
+            (Phase::Beginning, StoreAnswer::Busy { len }) => self.busy(id, len, now, now),
             (
                 Phase::Busy {
                     len: before, since, ..
@@ -318,141 +331,135 @@ impl Session {
                 StoreAnswer::Busy { len },
             ) => {
                 let since = if len == before { since } else { now };
-                work.stage = Phase::Busy {
-                    len,
-                    since,
-                    until: Some(now + BUSY_AGAIN),
-                };
+                self.busy(id, len, since, now)
             }
             (Phase::Hashing { len }, StoreAnswer::Hashed(hashing)) => {
-                self.hashed(key, len, hashing);
+                self.hashed(id, len, hashing, ports)
             }
-            (Phase::Discarding, StoreAnswer::Written) => self.move_from(key, None),
-            (Phase::Moving, StoreAnswer::Hashed(hashing)) => self.imported(key, hashing),
+            (Phase::Discarding, StoreAnswer::Written) => self.move_from(id, None, ports),
+            (Phase::Moving, StoreAnswer::Hashed(hashing)) => self.imported(id, hashing, ports),
             (Phase::Moving, StoreAnswer::Absent) => {
-                let what = format!(
-                    "blob {} is not in the layout it should come from",
-                    key.digest()
-                );
-                self.fail_work(
-                    key,
-                    Error::Store(StoreError::new(StoreErrorKind::Absent, what)),
-                );
+                let digest = transfer.key.digest();
+                let what = format!("blob {digest} is not in the layout it should come from");
+                let error = StoreError::new(StoreErrorKind::Absent, what);
+                self.fail(id, Error::Store(error), ports)
             }
             (Phase::Committing { bytes }, StoreAnswer::Written) => {
-                work.holds = false;
-                self.over(key, How::Moved(bytes));
+                transfer.has_partial = false;
+                self.over(id, Delivery::Moved(bytes), ports)
             }
             (stage, answer) => {
                 let what = format!("the store answered {stage:?} with {answer:?}");
-                self.fail_work(key, Error::Store(StoreError::new(StoreErrorKind::Io, what)));
+                let error = StoreError::new(StoreErrorKind::Io, what);
+                self.fail(id, Error::Store(error), ports)
             }
         }
     }
 
-    /// Takes the outcome of an exchange that a work began.
-    pub(crate) fn work_settled(&mut self, key: &WorkKey, exchange: ExchangeId, result: Settlement) {
-        let Some(work) = self.works.get_mut(key) else {
-            return;
-        };
-        if work.exchange != Some(exchange) {
-            return;
+    fn exchanged(
+        &mut self,
+        id: TransferId,
+        exchange: ExchangeId,
+        result: Settlement,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        if transfer.exchange != Some(exchange) {
+            // Another one took its place.
+            return Ok(());
         }
-        work.exchange = None;
-        if work.stopping {
-            return self.stopped(key);
+        transfer.exchange = None;
+        if transfer.cancelling {
+            return self.stopped(id, ports);
         }
         let outcome = match result {
             // The worker died; what it had taken is with the store. Begin again there.
-            Settlement::Lost => return self.lost_work(key),
-            Settlement::Failed(error) => return self.fail_work(key, error),
+            Settlement::Lost => return self.lost(id, ports),
+            Settlement::Abandoned => return Err(transfer.defect("was abandoned")),
+            Settlement::Failed(error) => return self.fail(id, error, ports),
             Settlement::Done(outcome) => outcome,
         };
-        let stage = core::mem::replace(&mut work.stage, Phase::Idle);
+        let stage = core::mem::replace(&mut transfer.stage, Phase::Idle);
         match (stage, outcome) {
-            (Phase::Moving, Outcome::Fetched { bytes }) => self.commit(key, bytes),
-            (Phase::Checking, Outcome::Absent) => self.not_there(key),
+            (Phase::Moving, Outcome::Fetched { bytes }) => self.commit(id, bytes, ports),
+            (Phase::Checking, Outcome::Absent) => self.not_there(id, ports),
+            (Phase::Checking, Outcome::Present { .. }) => self.over(id, Delivery::Present, ports),
             (Phase::Sending { spooled: None }, Outcome::Opened(session)) => {
-                self.spool(key, Some(session));
+                self.spool(id, Some(session), ports)
             }
             (Phase::Sending { spooled }, Outcome::Sent { bytes }) => {
-                let how = How::Moved(bytes);
-                self.sent(key, spooled, how);
+                self.sent(id, spooled, Delivery::Moved(bytes), ports)
             }
             (Phase::Sending { spooled }, Outcome::Present { .. }) => {
-                self.sent(key, spooled, How::Present);
+                self.sent(id, spooled, Delivery::Present, ports)
             }
             (Phase::Sending { spooled }, Outcome::Mounted) => {
-                self.sent(key, spooled, How::Mounted);
+                self.sent(id, spooled, Delivery::Mounted, ports)
             }
-            (Phase::Checking, Outcome::Present { .. }) => self.over(key, How::Present),
             (stage, outcome) => {
-                let what = format!("{stage:?} of blob {} ended in {outcome:?}", key.digest());
-                self.fail_work(key, Error::internal(&what));
+                transfer.stage = stage;
+                Err(transfer.defect(&format!("ended in {outcome:?}")))
             }
         }
     }
 
-    fn begin_work(&mut self, key: &WorkKey) {
-        let Some(work) = self.works.get_mut(key) else {
-            return;
-        };
-        work.stopping = false;
-        let Some(waiter) = work.waiters.front().cloned() else {
-            return;
-        };
-        work.using = Some((waiter.source.clone(), waiter.urls.clone()));
-        (work.size, work.doubt) = (waiter.size, waiter.doubt);
-        match key {
-            WorkKey::Into(store, digest) => {
-                if !self.opening.contains(key) && self.opening.len() >= self.room {
-                    work.stage = Phase::Idle;
-                    self.unopened.push_back(key.clone());
-                    return;
-                }
-                self.opening.insert(key.clone());
-                work.stage = Phase::Beginning;
-                let op = StoreOp::Begin {
-                    digest: digest.clone(),
-                    size: work.size,
-                    private: false,
-                };
-                self.step(Owner::Work(key.clone()), *store, op);
-            }
-            WorkKey::To(..) => self.deliver(key, &waiter),
+    /// Begins to move a blob for its first waiter.
+    fn begin(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
+        let (is_opening, has_room) = (self.opening.contains(&id), self.opening.len() < self.room);
+        let transfer = self.get(id)?;
+        transfer.cancelling = false;
+        let waiter = transfer.first()?;
+        transfer.using = Some((waiter.source.clone(), waiter.urls.clone()));
+        (transfer.size, transfer.doubt) = (waiter.size, waiter.doubt);
+        if let BlobKey::Repository(..) = transfer.key {
+            return self.deliver(id, &waiter, ports);
         }
+        if !is_opening && !has_room {
+            transfer.stage = Phase::Idle;
+            self.unopened.push_back(id);
+            return Ok(());
+        }
+        transfer.stage = Phase::Beginning;
+        let (store, digest) = transfer.stored()?;
+        let op = StoreOp::Begin {
+            digest,
+            size: transfer.size,
+            private: false,
+        };
+        self.opening.insert(id);
+        ports.step(Owner::Transfer(id), store, op);
+        Ok(())
     }
 
     /// No file descriptor was left for a partial. If others have theirs, this one waits until one of them is
     /// done, and fewer are open at once; else it cannot wait for that.
-    pub(crate) fn steps_back(&mut self, key: &WorkKey) -> bool {
-        let Some(work) = self.works.get_mut(key) else {
+    pub(crate) fn step_back(&mut self, id: TransferId) -> bool {
+        let others = self.opening.len() > 1;
+        let Some(transfer) = self.transfers.get_mut(&id) else {
             return false;
         };
-        if work.stopping || self.opening.len() < 2 {
+        if transfer.cancelling || !others {
             return false;
         }
-        work.stage = Phase::Idle;
-        self.opening.remove(key);
+        transfer.stage = Phase::Idle;
+        self.opening.remove(&id);
         self.room = self.opening.len();
-        self.unopened.push_back(key.clone());
+        self.unopened.push_back(id);
         true
     }
 
     /// The worker died; what it had taken over is with the store. Begins again there, unless that
     /// happens all the time.
-    fn lost_work(&mut self, key: &WorkKey) {
-        let Some(work) = self.works.get_mut(key) else {
-            return;
-        };
-        work.lost += 1;
-        if work.lost < self.config.retry.attempts {
-            return self.begin_work(key);
+    fn lost(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        transfer.lost += 1;
+        if transfer.lost < ports.config.retry.attempts {
+            return self.begin(id, ports);
         }
-        let attempts = work.lost;
+        let attempts = transfer.lost;
         let what = "the worker was lost";
         let last = Error::Transport {
-            request: RequestLine(format!("GET blob {}", key.digest())),
+            request: RequestLine(format!("GET blob {}", transfer.key.digest())),
             error: TransportError::new(TransportErrorKind::Other, what),
         };
         let error = Error::Exhausted {
@@ -460,23 +467,20 @@ impl Session {
             retry_after: None,
             last: last.into(),
         };
-        self.fail_work(key, error);
+        self.fail(id, error, ports)
     }
 
-    fn exchange(&mut self, key: &WorkKey, op: Operation, waiter: &Waiter) {
-        let site = match (&op, &waiter.source) {
-            (Operation::BlobGet(op), _) => op.site.clone(),
-            (Operation::BlobHead(op), _) => op.site.clone(),
-            (Operation::BlobPut(op), _) => op.site.clone(),
-            (_, Source::Site(site)) => site.clone(),
-            (_, Source::Store(_)) => return,
-        };
-        let owner = Owner::Work(key.clone());
-        let id = self
-            .exchanges
-            .begin(owner, waiter.task, site, op, waiter.wish.clone());
-        if let Some(work) = self.works.get_mut(key) {
-            work.exchange = Some(id);
-        }
+    fn exchange(
+        &mut self,
+        id: TransferId,
+        (site, op): (Site, Operation),
+        waiter: &Waiter,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        let (owner, wish) = (Owner::Transfer(id), waiter.wish.clone());
+        let exchange = ports.exchanges.begin(owner, waiter.task, site, op, wish);
+        transfer.exchange = Some(exchange);
+        Ok(())
     }
 }

@@ -1,211 +1,249 @@
 //! Moving a blob to a repository: from a store, by a mount, or by way of a spool.
 //!
-//! Responsible for how a blob gets there, and for what lies in the spool. Must not know how blobs come
+//! Responsible for how a blob gets there, and for what is in the spool. Must not know how blobs come
 //! into a store (`download`).
 
 use alloc::string::ToString;
 
-use super::{Doubt, How, Phase, Source, Waiter, Work, WorkKey};
+use super::{
+    BlobKey, BlobSettled, BlobSource, Blobs, Delivery, Doubt, Phase, Transfer, Waiter, Wants,
+};
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::ids::{Owner, TaskId};
+use crate::ids::{Owner, TaskId, TransferId};
 use crate::op::{BlobHead, BlobPut, Form, Head, Operation, Stage};
+use crate::ports::Ports;
 use crate::scope::Scopes;
-use crate::session::Session;
 use crate::store::{StoreId, StoreOp};
 use crate::uri::Url;
 
-impl Session {
+impl Blobs {
     /// Chooses how a blob gets to a repository.
-    pub(super) fn deliver(&mut self, key: &WorkKey, waiter: &Waiter) {
-        let (WorkKey::To(site, digest), Some(work)) = (key, self.works.get_mut(key)) else {
-            return;
-        };
+    pub(super) fn deliver(
+        &mut self,
+        id: TransferId,
+        waiter: &Waiter,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        let (site, digest) = transfer.sent_to()?;
         let head = match waiter.doubt {
-            Doubt::None => Head::for_size(work.size),
+            Doubt::None => Head::for_size(transfer.size),
             Doubt::Missing | Doubt::Mounted => Head::Due,
             Doubt::Contradicted => Head::Never,
         };
         let mount = match (&waiter.source, waiter.doubt) {
-            (Source::Store(_), Doubt::None) => waiter.mount.clone(),
-            (Source::Site(from), Doubt::None) if from.is_beside(site) => {
+            (BlobSource::Store(_), Doubt::None) => waiter.mount.clone(),
+            (BlobSource::Site(from), Doubt::None) if from.is_beside(&site) => {
                 Some(from.repository.clone())
             }
-            (Source::Store(_) | Source::Site(_), _) => None,
+            (BlobSource::Store(_) | BlobSource::Site(_), _) => None,
         };
         let source = match &waiter.source {
-            Source::Store(store) => Some(*store),
-            Source::Site(_) => None,
+            BlobSource::Store(store) => Some(*store),
+            BlobSource::Site(_) => None,
         };
         let stage = match (mount, head) {
             (Some(from), _) => Stage::Start { mount: Some(from) },
             (None, Head::Due) if source.is_none() => {
-                work.stage = Phase::Checking;
-                let op = Operation::BlobHead(BlobHead {
+                transfer.stage = Phase::Checking;
+                let op = BlobHead {
                     site: site.clone(),
-                    digest: digest.clone(),
-                });
-                return self.exchange(key, op, waiter);
+                    digest,
+                };
+                return self.exchange(id, (site, Operation::BlobHead(op)), waiter, ports);
             }
             (None, Head::Due) => Stage::Check { session: None },
-            (None, Head::Done | Head::Never) if source.is_none() => return self.spool(key, None),
+            (None, Head::Done | Head::Never) if source.is_none() => {
+                return self.spool(id, None, ports);
+            }
             (None, Head::Done | Head::Never) => Stage::Start { mount: None },
         };
-        work.stage = Phase::Sending { spooled: None };
-        self.send_blob(key, waiter, stage, source, head);
+        transfer.stage = Phase::Sending { spooled: None };
+        self.send(id, waiter, (stage, source, head), ports)
     }
 
-    fn send_blob(
+    fn send(
         &mut self,
-        key: &WorkKey,
+        id: TransferId,
         waiter: &Waiter,
-        stage: Stage,
-        source: Option<StoreId>,
-        head: Head,
-    ) {
-        let (WorkKey::To(site, digest), Some(work)) = (key, self.works.get(key)) else {
-            return;
-        };
+        (stage, source, head): (Stage, Option<StoreId>, Head),
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        let (site, digest) = transfer.sent_to()?;
         let op = BlobPut {
             site: site.clone(),
-            digest: digest.clone(),
-            size: work.size,
-            transfer: work.transfer,
+            digest,
+            size: transfer.size,
+            sent: 0,
+            transfer: id,
             stage,
             source,
             head,
             form: Form::Put,
             restarts: 0,
-            sent: 0,
         };
-        self.exchange(key, Operation::BlobPut(op), waiter);
+        self.exchange(id, (site, Operation::BlobPut(op)), waiter, ports)
     }
 
-    /// It was asked for and is not there: it is mounted, if it can be, or comes through the spool.
-    pub(super) fn not_there(&mut self, key: &WorkKey) {
-        let (WorkKey::To(site, _), Some(work)) = (key, self.works.get_mut(key)) else {
-            return;
-        };
-        if let Some(waiter) = work.waiters.front().cloned()
+    /// A HEAD says that the blob is missing: it is mounted, if it can be, or comes through the spool.
+    pub(super) fn not_there(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        let (site, _) = transfer.sent_to()?;
+        let waiter = transfer.first()?;
+        if let BlobSource::Site(from) = &waiter.source
             && waiter.doubt != Doubt::Mounted
-            && let Source::Site(from) = &waiter.source
-            && from.is_beside(site)
+            && from.is_beside(&site)
         {
-            work.stage = Phase::Sending { spooled: None };
+            transfer.stage = Phase::Sending { spooled: None };
             let mount = Some(from.repository.clone());
-            return self.send_blob(key, &waiter, Stage::Start { mount }, None, Head::Done);
+            let stage = Stage::Start { mount };
+            return self.send(id, &waiter, (stage, None, Head::Done), ports);
         }
-        self.spool(key, None);
+        self.spool(id, None, ports)
     }
 
     /// Brings the blob into the spool first.
-    pub(super) fn spool(&mut self, key: &WorkKey, session: Option<Url>) {
-        let Some(work) = self.works.get_mut(key) else {
-            return;
-        };
-        let Some(waiter) = work.waiters.front().cloned() else {
-            return;
-        };
+    pub(super) fn spool(
+        &mut self,
+        id: TransferId,
+        session: Option<Url>,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        let waiter = transfer.first()?;
         let Some(spool) = waiter.spool else {
             let what = "a copy between registries needs a store to spool blobs in".to_string();
-            return self.fail_work(key, Error::Policy { what });
+            return self.fail(id, Error::Policy { what }, ports);
         };
-        work.stage = Phase::Spooling { session };
-        let spooled = WorkKey::Into(spool, key.digest().clone());
+        transfer.stage = Phase::Spooling { session };
+        let spooled = BlobKey::Store(spool, transfer.key.digest().clone());
         let wish = match &waiter.source {
-            Source::Site(site) => Scopes::pull(&site.repository),
-            Source::Store(_) => Scopes::default(),
+            BlobSource::Site(site) => Scopes::pull(&site.repository),
+            BlobSource::Store(_) => Scopes::default(),
         };
-        self.want(
-            spooled,
-            Waiter {
-                work: Some(key.clone()),
-                wish,
-                doubt: Doubt::None,
-                ..waiter
-            },
-        );
+        let waiter = Waiter {
+            wants: Wants::Upload { upload: id, spool },
+            wish,
+            doubt: Doubt::None,
+            ..waiter
+        };
+        self.want(spooled, waiter, ports);
+        Ok(())
     }
 
-    /// The blob is in the spool: send it.
-    pub(super) fn spooled(&mut self, key: &WorkKey, result: Result<How, Error>) {
-        let Some(work) = self.works.get_mut(key) else {
-            return;
+    /// Takes the result of the download into a spool that an upload waits for.
+    pub(crate) fn spooled(
+        &mut self,
+        id: TransferId,
+        spool: StoreId,
+        settled: BlobSettled,
+        ports: &mut Ports<'_>,
+    ) {
+        let waits = self.transfers.get(&id).is_some_and(|transfer| {
+            let waiter = transfer.waiters.front();
+            matches!(transfer.stage, Phase::Spooling { .. })
+                && waiter.is_some_and(|it| it.task == settled.task && it.spool == Some(spool))
+        });
+        if waits {
+            let result = self.send_spooled(id, spool, settled.result, ports);
+            self.check(id, result, ports);
+        } else if let Ok(Delivery::Moved(_)) = settled.result {
+            // The upload was given up meanwhile, and what it had put into the spool is of no use.
+            self.clear(spool, &settled.digest, settled.task, ports);
+        }
+    }
+
+    fn send_spooled(
+        &mut self,
+        id: TransferId,
+        spool: StoreId,
+        result: Result<Delivery, Error>,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        let delivery = match result {
+            Ok(delivery) => delivery,
+            Err(error) => return self.fail(id, error, ports),
         };
-        let Phase::Spooling { session } = &work.stage else {
-            return;
+        let waiter = transfer.first()?;
+        let sending = Phase::Sending {
+            spooled: Some((spool, delivery)),
         };
-        let session = session.clone();
-        let how = match result {
-            Ok(how) => how,
-            Err(error) => return self.fail_work(key, error),
+        let Phase::Spooling { session } = &mut transfer.stage else {
+            return Err(transfer.defect("does not wait for a spool"));
         };
-        let Some(waiter) = work.waiters.front().cloned() else {
-            return;
-        };
-        work.stage = Phase::Sending {
-            spooled: waiter.spool.map(|spool| (spool, how)),
-        };
-        let stage = match session {
+        let stage = match session.take() {
             Some(session) => Stage::Put { session },
             None => Stage::Start { mount: None },
         };
+        transfer.stage = sending;
         // It was asked for before it was fetched.
         let head = match waiter.doubt {
             Doubt::None | Doubt::Missing | Doubt::Mounted => Head::Done,
             Doubt::Contradicted => Head::Never,
         };
-        self.send_blob(key, &waiter, stage, waiter.spool, head);
+        let key = (spool, transfer.key.digest().clone());
+        self.senders.entry(key).or_default().push(id);
+        self.send(id, &waiter, (stage, Some(spool), head), ports)
     }
 
     /// The blob is in the repository; what was spooled is of no more use.
-    pub(super) fn sent(&mut self, key: &WorkKey, spooled: Option<(StoreId, How)>, how: How) {
-        let task = self
-            .works
-            .get(key)
-            .and_then(|work| work.waiters.front())
-            .map(|w| w.task);
-        self.over(key, how);
-        if let (Some((spool, How::Moved(_))), Some(task)) = (spooled, task) {
-            self.clear(spool, key.digest(), task);
+    pub(super) fn sent(
+        &mut self,
+        id: TransferId,
+        spooled: Option<(StoreId, Delivery)>,
+        delivery: Delivery,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        let task = transfer.waiters.front().map(|waiter| waiter.task);
+        let digest = transfer.key.digest().clone();
+        self.over(id, delivery, ports)?;
+        if let (Some((spool, Delivery::Moved(_))), Some(task)) = (spooled, task) {
+            self.clear(spool, &digest, task, ports);
         }
+        Ok(())
     }
 
-    /// Removes a blob from a spool, as a work of its own: whoever wants it there again waits until
-    /// it is gone, and then begins anew.
-    pub(super) fn clear(&mut self, spool: StoreId, digest: &Digest, task: TaskId) {
-        let others = self
-            .works
-            .iter_mut()
-            .filter(|(key, _)| key.digest() == digest);
-        for (_, work) in others {
-            if let Phase::Sending {
-                spooled: Some((other, how)),
-            } = &mut work.stage
+    /// Removes a blob from a spool, as a transfer of its own: what wants it there again waits until it
+    /// is gone, and then begins again.
+    pub(super) fn clear(
+        &mut self,
+        spool: StoreId,
+        digest: &Digest,
+        task: TaskId,
+        ports: &mut Ports<'_>,
+    ) {
+        let senders = self.senders.remove(&(spool, digest.clone()));
+        let mut senders = senders.unwrap_or_default();
+        while let Some(id) = senders.pop() {
+            let transfer = self.transfers.get_mut(&id);
+            if let Some(Phase::Sending {
+                spooled: Some((other, delivery)),
+            }) = transfer.map(|transfer| &mut transfer.stage)
                 && *other == spool
             {
-                // It is being sent from there once more; whoever does that clears it.
-                *how = How::Moved(0);
+                // It is being sent from there once more, and removed after that.
+                *delivery = Delivery::Moved(0);
+                senders.push(id);
+                self.senders.insert((spool, digest.clone()), senders);
                 return;
             }
         }
-        let key = WorkKey::Into(spool, digest.clone());
-        if let Some(work) = self.works.get_mut(&key) {
-            // Somebody is about to find it there.
-            work.clears = true;
+        let key = BlobKey::Store(spool, digest.clone());
+        let transfer = self.by_key.get(&key);
+        if let Some(transfer) = transfer.and_then(|id| self.transfers.get_mut(id)) {
+            // Something is about to find it there.
+            transfer.remove_after = true;
             return;
         }
-        let transfer = self.next_transfer();
-        let mut work = Work::new(0, transfer);
-        work.leaving.push_back(task);
-        work.stage = Phase::Clearing;
-        self.works.insert(key.clone(), work);
-        self.step(
-            Owner::Work(key),
-            spool,
-            StoreOp::Remove {
-                digest: digest.clone(),
-            },
-        );
+        let mut transfer = Transfer::new(key, 0);
+        transfer.leaving.push_back(task);
+        transfer.stage = Phase::Clearing;
+        let id = self.add(transfer, task);
+        let digest = digest.clone();
+        ports.step(Owner::Transfer(id), spool, StoreOp::Remove { digest });
     }
 }

@@ -1,117 +1,150 @@
-//! The claim on a blob: who wants it, and who does no longer.
+//! Who wants a blob, and who does not any more.
 //!
-//! Responsible for moving each blob once however many want it, and for stopping when nobody does. Must
-//! not know how blobs move (`download`, `upload`).
+//! Responsible for moving each blob once however many want it, and for stopping when nothing wants it.
+//! Must not know how blobs move (`download`, `upload`).
 
-use super::{Phase, Waiter, Work, WorkKey};
-use crate::ids::{Owner, TaskId};
-use crate::session::Session;
+use super::{BlobKey, Blobs, Phase, Transfer, Waiter, Wants};
+use crate::error::Error;
+use crate::ids::{Owner, TaskId, TransferId};
+use crate::ports::Ports;
 
-impl Session {
-    /// Makes somebody wait for a blob; begins to move it if nobody does yet.
-    pub(crate) fn want(&mut self, key: WorkKey, waiter: Waiter) {
-        let spools = waiter.work.is_some();
-        if let Some(work) = self.works.get_mut(&key) {
-            work.spools &= spools;
-            work.waiters.push_back(waiter);
+impl Blobs {
+    /// Wants a blob. It begins to move unless it does already.
+    pub(crate) fn want(&mut self, key: BlobKey, waiter: Waiter, ports: &mut Ports<'_>) {
+        let spools = waiter.wants != Wants::Task;
+        if let Some(id) = self.by_key.get(&key).copied()
+            && let Some(transfer) = self.transfers.get_mut(&id)
+        {
+            self.by_task.entry(waiter.task).or_default().insert(id);
+            transfer.spools &= spools;
+            transfer.waiters.push_back(waiter);
             return;
         }
-        let transfer = self.next_transfer();
-        let mut work = Work::new(waiter.size, transfer);
-        work.spools = spools;
-        work.waiters.push_back(waiter);
-        self.works.insert(key.clone(), work);
-        self.begin_work(&key);
+        let mut transfer = Transfer::new(key, waiter.size);
+        transfer.spools = spools;
+        let task = waiter.task;
+        transfer.waiters.push_back(waiter);
+        let id = self.add(transfer, task);
+        let result = self.begin(id, ports);
+        self.check(id, result, ports);
     }
 
-    /// A task does not want this blob any more. If nobody else does, it stops.
-    pub(crate) fn unwant(&mut self, key: &WorkKey, task: TaskId) {
-        self.unwant_if(key, task, &|waiter| waiter.task == task);
+    /// A task does not want its blobs any more. What nothing else wants stops.
+    pub(crate) fn leave(&mut self, task: TaskId, ports: &mut Ports<'_>) {
+        let ids = self.by_task.get(&task).cloned().unwrap_or_default();
+        for id in ids {
+            let result = self.unwant(id, task, &|waiter| waiter.task == task, ports);
+            self.check(id, result, ports);
+        }
     }
 
-    fn unwant_if(&mut self, key: &WorkKey, task: TaskId, leaves: &dyn Fn(&Waiter) -> bool) {
-        let Some(work) = self.works.get_mut(key) else {
-            return;
+    /// Whether a task has still to do with a blob.
+    pub(crate) fn is_working_for(&mut self, task: TaskId) -> bool {
+        let Some(ids) = self.by_task.get_mut(&task) else {
+            return false;
         };
-        let before = work.waiters.len();
-        let spool = work.waiters.front().and_then(|waiter| waiter.spool);
-        let led = work.waiters.front().is_some_and(leaves);
-        work.waiters.retain(|waiter| !leaves(waiter));
+        while let Some(id) = ids.first().copied() {
+            if self.transfers.get(&id).is_some_and(|it| it.is_for(task)) {
+                return true;
+            }
+            ids.remove(&id);
+        }
+        self.by_task.remove(&task);
+        false
+    }
+
+    /// Adds a transfer, for a task.
+    pub(super) fn add(&mut self, transfer: Transfer, task: TaskId) -> TransferId {
+        self.begun += 1;
+        let id = TransferId(self.begun);
+        self.by_key.insert(transfer.key.clone(), id);
+        self.by_task.entry(task).or_default().insert(id);
+        self.transfers.insert(id, transfer);
+        id
+    }
+
+    /// Removes a transfer from everything that names it.
+    pub(super) fn remove(&mut self, id: TransferId) -> Option<Transfer> {
+        let transfer = self.transfers.remove(&id)?;
+        self.by_key.remove(&transfer.key);
+        self.opening.remove(&id);
+        self.forget_wake(id, &transfer.stage);
+        Some(transfer)
+    }
+
+    pub(super) fn forget_wake(&mut self, id: TransferId, stage: &Phase) {
+        if let Phase::Busy {
+            until: Some(until), ..
+        } = stage
+        {
+            self.wakes.remove(&(*until, id));
+        }
+    }
+
+    fn unwant(
+        &mut self,
+        id: TransferId,
+        task: TaskId,
+        leaves: &dyn Fn(&Waiter) -> bool,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let Some(transfer) = self.transfers.get_mut(&id) else {
+            // It is over.
+            return Ok(());
+        };
+        let before = transfer.waiters.len();
+        let spool = transfer.waiters.front().and_then(|waiter| waiter.spool);
+        let led = transfer.waiters.front().is_some_and(leaves);
+        transfer.waiters.retain(|waiter| !leaves(waiter));
         if led {
             // What went wrong under one task is not held against the next.
-            work.lost = 0;
+            transfer.lost = 0;
         }
-        // A spool goes away with its task: the next one begins anew, with its own.
-        let spooled = matches!(
-            work.stage,
+        // A spool goes away with its task: the next one begins again, with its own.
+        let is_spooled = matches!(
+            transfer.stage,
             Phase::Spooling { .. } | Phase::Sending { spooled: Some(_) }
         );
-        let ends = work.waiters.is_empty() || (led && spooled);
-        if work.waiters.len() == before {
-            return;
+        let ends = transfer.waiters.is_empty() || (led && is_spooled);
+        if transfer.waiters.len() == before {
+            return Ok(());
         }
         if !ends {
-            if let (true, Some(exchange), Some(next)) = (led, work.exchange, work.waiters.front()) {
-                self.exchanges.hand_over(exchange, next.task);
+            let next = transfer.waiters.front();
+            if let (true, Some(exchange), Some(next)) = (led, transfer.exchange, next) {
+                ports.exchanges.hand_over(exchange, next.task);
             }
-            return;
+            return Ok(());
         }
-        work.leaving.push_back(task);
-        work.stopping = true;
-        let spooling = matches!(work.stage, Phase::Spooling { .. });
-        if let Some(exchange) = work.exchange
-            && self.exchanges.abandon(exchange)
+        transfer.leaving.push_back(task);
+        transfer.cancelling = true;
+        if let Some(exchange) = transfer.exchange
+            && ports.exchanges.abandon(exchange)
         {
-            return;
+            return Ok(());
         }
-        if let (true, Some(spool)) = (spooling, spool) {
-            let spooled = WorkKey::Into(spool, key.digest().clone());
-            self.unwant_if(&spooled, task, &|waiter| waiter.work.as_ref() == Some(key));
-            return self.stopped(key);
+        if let (Phase::Spooling { .. }, Some(spool)) = (&transfer.stage, spool) {
+            let spooled = BlobKey::Store(spool, transfer.key.digest().clone());
+            if let Some(download) = self.by_key.get(&spooled).copied() {
+                let this = Wants::Upload { upload: id, spool };
+                let result = self.unwant(download, task, &|it| it.wants == this, ports);
+                self.check(download, result, ports);
+            }
+            return self.stopped(id, ports);
         }
         if matches!(
-            work.stage,
+            transfer.stage,
             Phase::Releasing(_) | Phase::Spoiled(_) | Phase::Clearing
         ) {
             // It is ending by itself, by a step that must not be dropped.
-            return;
+            return Ok(());
         }
-        let owner = Owner::Work(key.clone());
-        if !self.store_queue.abandon(|other| *other == owner).outside {
-            self.stopped(key);
+        let steps = ports
+            .store_queue
+            .abandon(|owner| *owner == Owner::Transfer(id));
+        if steps.outside {
+            return Ok(());
         }
-    }
-
-    /// An exchange that was abandoned is gone.
-    pub(crate) fn sweep_works(&mut self) {
-        let gone: alloc::vec::Vec<WorkKey> = self
-            .works
-            .iter()
-            .filter(|(_, work)| work.stopping)
-            .filter(|(_, work)| work.exchange.is_some_and(|id| !self.exchanges.is_open(id)))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in gone {
-            if let Some(work) = self.works.get_mut(&key) {
-                work.exchange = None;
-            }
-            self.stopped(&key);
-        }
-    }
-
-    /// Whether a task still has to do with a blob.
-    pub(crate) fn is_working_for(&self, task: TaskId) -> bool {
-        self.works.values().any(|work| {
-            work.leaving.contains(&task) || work.waiters.iter().any(|waiter| waiter.task == task)
-        })
-    }
-
-    /// Works that a task waits for.
-    pub(crate) fn works_of(&self, task: TaskId) -> alloc::vec::Vec<WorkKey> {
-        self.works
-            .iter()
-            .filter(|(_, work)| work.waiters.iter().any(|waiter| waiter.task == task))
-            .map(|(key, _)| key.clone())
-            .collect()
+        self.stopped(id, ports)
     }
 }

@@ -64,6 +64,8 @@ pub(crate) enum Settlement {
     Failed(Error),
     /// The worker of a download died, and the hash of what it received is gone.
     Lost,
+    /// Its owner abandoned it while it was outside, and its job is back.
+    Abandoned,
 }
 
 /// Token requests outside at once: they hold no slot of any host (contract 4).
@@ -272,11 +274,6 @@ impl Exchanges {
     fn errands_of(&self, task: TaskId) -> Vec<ExchangeId> {
         let errands = self.errands.get(&task);
         errands.map_or_else(Vec::new, |errands| errands.iter().copied().collect())
-    }
-
-    /// Whether an exchange is not over yet.
-    pub(crate) fn is_open(&self, id: ExchangeId) -> bool {
-        self.exchanges.contains_key(&id)
     }
 
     pub(crate) fn has_settled(&self) -> bool {

@@ -48,7 +48,7 @@ impl Exchanges {
             if let Class::Retry { after, .. } = classify(&exchanged, &line) {
                 self.congested(id, &exchanged, job, after, now);
             }
-            self.remove(id);
+            self.abandoned(id);
             return;
         }
         if matches!(exchange.purpose, Purpose::Cleanup) {
@@ -461,13 +461,26 @@ impl Exchanges {
         }
     }
 
+    /// An exchange that nothing wants any more is back.
+    fn abandoned(&mut self, id: ExchangeId) {
+        if let Some(exchange) = self.remove(id)
+            && let Purpose::Owner(owner) = exchange.purpose
+        {
+            self.settled.push_back(Settled {
+                exchange: id,
+                owner,
+                result: Settlement::Abandoned,
+            });
+        }
+    }
+
     /// The worker died with the job, or ended it without being told to.
     pub(super) fn lost(&mut self, id: ExchangeId, now: Time, rng: &mut Rng) {
         let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
         if exchange.abandoned || matches!(exchange.purpose, Purpose::Cleanup) {
-            self.remove(id);
+            self.abandoned(id);
             return;
         }
         if let (Operation::BlobGet(_), Purpose::Owner(_)) = (&exchange.op, &exchange.purpose) {

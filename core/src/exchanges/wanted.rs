@@ -11,7 +11,7 @@ use crate::ids::{ExchangeId, JobId, Owner, TaskId};
 impl Exchanges {
     /// Which exchanges wait for the answer to a question, by owner and task. One that this module
     /// began for itself has no owner.
-    pub(crate) fn question_wanted_by(&self, job: JobId) -> Vec<(Option<&Owner>, TaskId)> {
+    pub(crate) fn question_wanted_by(&self, job: JobId) -> Vec<(Option<Owner>, TaskId)> {
         let Some((registry, repository)) = self.questions.get(&job) else {
             return Vec::new();
         };
@@ -21,7 +21,7 @@ impl Exchanges {
 
     /// Which exchanges wait for the end of this one: itself, or those that wait for the token it
     /// fetches.
-    pub(crate) fn wanted_by(&self, id: ExchangeId) -> Vec<(Option<&Owner>, TaskId)> {
+    pub(crate) fn wanted_by(&self, id: ExchangeId) -> Vec<(Option<Owner>, TaskId)> {
         match self.exchanges.get(&id).map(|exchange| &exchange.purpose) {
             Some(Purpose::Token(key)) => {
                 let waiting = self.broker.fetching(key);
@@ -33,10 +33,10 @@ impl Exchanges {
         }
     }
 
-    fn wants(&self, id: ExchangeId) -> Option<(Option<&Owner>, TaskId)> {
+    fn wants(&self, id: ExchangeId) -> Option<(Option<Owner>, TaskId)> {
         let exchange = self.exchanges.get(&id)?;
         match &exchange.purpose {
-            Purpose::Owner(owner) => Some((Some(owner), exchange.task)),
+            Purpose::Owner(owner) => Some((Some(*owner), exchange.task)),
             Purpose::Probe | Purpose::Ping | Purpose::Cleanup => Some((None, exchange.task)),
             Purpose::Token(_) => None,
         }

@@ -22,6 +22,10 @@ use crate::time::Time;
 pub(crate) struct Tasks {
     started: u64,
     tasks: BTreeMap<TaskId, TaskState>,
+    /// The deadlines of the tasks whose end is not decided.
+    deadlines: BTreeSet<(Time, TaskId)>,
+    /// The tasks whose end is decided.
+    ending: BTreeSet<TaskId>,
 }
 
 /// A task that is not finished.
@@ -57,6 +61,7 @@ impl Tasks {
             kind,
         };
         self.tasks.insert(id, state);
+        self.deadlines.extend(deadline.map(|at| (at, id)));
         id
     }
 
@@ -76,6 +81,10 @@ impl Tasks {
             (Some(_), _) => false,
             (ending @ None, result) => {
                 *ending = Some(result.map_err(|error| Failure::new(alloc::vec![error])));
+                if let Some(at) = state.deadline {
+                    self.deadlines.remove(&(at, id));
+                }
+                self.ending.insert(id);
                 true
             }
         }
@@ -83,7 +92,12 @@ impl Tasks {
 
     /// Removes a task. How it ended, if that was decided.
     pub(crate) fn remove(&mut self, id: TaskId) -> Option<Result<TaskReport, Failure>> {
-        self.tasks.remove(&id)?.ending
+        let state = self.tasks.remove(&id)?;
+        self.ending.remove(&id);
+        if let Some(at) = state.deadline {
+            self.deadlines.remove(&(at, id));
+        }
+        state.ending
     }
 
     pub(crate) fn get(&self, id: TaskId) -> Option<&TaskState> {
@@ -108,8 +122,9 @@ impl Tasks {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
+    /// The oldest task.
+    pub(crate) fn first(&self) -> Option<TaskId> {
+        self.tasks.first_key_value().map(|(id, _)| *id)
     }
 
     /// Whether a task is finished, or its end is decided.
@@ -123,25 +138,24 @@ impl Tasks {
         tasks.filter(|(_, state)| state.ending.is_none())
     }
 
-    /// The tasks whose end is decided and that wait for no step.
+    /// The tasks whose end is decided and that wait for no step and no exchange.
     pub(crate) fn ending(&self) -> Vec<TaskId> {
-        let ending = |state: &TaskState| state.ending.is_some() && state.steps == 0;
-        let ending = self.tasks.iter().filter(|(_, state)| ending(state));
-        ending.map(|(id, _)| *id).collect()
+        let is_done = |id: &&TaskId| {
+            let state = self.tasks.get(*id);
+            state.is_some_and(|it| it.steps == 0 && it.exchanges.is_empty())
+        };
+        self.ending.iter().filter(is_done).copied().collect()
     }
 
     /// The tasks whose deadline has come.
     pub(crate) fn late(&self, now: Time) -> Vec<TaskId> {
-        let is_late = |state: &TaskState| state.deadline.is_some_and(|at| at <= now);
-        let late = self.unfinished().filter(|(_, state)| is_late(state));
-        late.map(|(id, _)| id).collect()
+        let late = self.deadlines.iter().take_while(|(at, _)| *at <= now);
+        late.map(|(_, id)| *id).collect()
     }
 
     /// The next deadline.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
-        self.unfinished()
-            .filter_map(|(_, state)| state.deadline)
-            .min()
+        self.deadlines.first().map(|(at, _)| *at)
     }
 }
 

@@ -90,6 +90,7 @@ impl Session {
         let outcome = match result {
             Settlement::Done(outcome) => outcome,
             Settlement::Failed(error) => return self.fail(task, error),
+            Settlement::Abandoned => return,
             Settlement::Lost => {
                 return self.fail(task, Error::internal("a manifest's exchange was lost"));
             }

@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Blob, CopyState, End, Healed, Node, Stage, There};
-use crate::blobs::{Doubt, How, Source, Waiter, WorkKey};
+use crate::blobs::{BlobKey, BlobSource, Delivery, Doubt, Waiter, Wants};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -140,12 +140,12 @@ impl Session {
             return;
         };
         let source = match &copying.source {
-            End::Registry { site, .. } => Source::Site(site.clone()),
-            End::Store { store, .. } => Source::Store(*store),
+            End::Registry { site, .. } => BlobSource::Site(site.clone()),
+            End::Store { store, .. } => BlobSource::Store(*store),
         };
         let waiter = Waiter {
             task,
-            work: None,
+            wants: Wants::Task,
             source,
             wish: match (&copying.source, &copying.destination) {
                 (_, End::Registry { site, .. }) | (End::Registry { site, .. }, _) => {
@@ -164,10 +164,10 @@ impl Session {
                 if let Some(data) = embedded(descriptor) {
                     return self.embed(task, store, digest, data);
                 }
-                self.want(WorkKey::Into(store, digest), waiter);
+                self.want_blob(BlobKey::Store(store, digest), waiter);
             }
             End::Registry { site, .. } => {
-                self.want(WorkKey::To(site, digest), waiter);
+                self.want_blob(BlobKey::Repository(site, digest), waiter);
             }
         }
     }
@@ -252,15 +252,16 @@ impl CopyState {
             }
             before = match (blob.before, blob.how) {
                 // That it was sent stays true.
-                (Some(How::Moved(bytes)), _) => Some(How::Moved(bytes)),
-                (Some(How::Mounted | How::Present) | None, how) => how,
+                (Some(Delivery::Moved(bytes)), _) => Some(Delivery::Moved(bytes)),
+                (Some(Delivery::Mounted | Delivery::Present) | None, how) => how,
             };
             doubt = match (blob.doubt, blob.how) {
                 (Doubt::Contradicted, _) => Doubt::Contradicted,
-                (Doubt::Mounted, _) | (_, Some(How::Mounted)) => Doubt::Mounted,
-                (Doubt::None | Doubt::Missing, Some(How::Moved(_) | How::Present) | None) => {
-                    Doubt::Missing
-                }
+                (Doubt::Mounted, _) | (_, Some(Delivery::Mounted)) => Doubt::Mounted,
+                (
+                    Doubt::None | Doubt::Missing,
+                    Some(Delivery::Moved(_) | Delivery::Present) | None,
+                ) => Doubt::Missing,
             };
         }
         let blob = Blob {
@@ -284,7 +285,7 @@ impl CopyState {
         let is_said = named.iter().any(|digest| self.blobs.contains_key(*digest));
         let mut any = false;
         for (digest, blob) in &mut self.blobs {
-            let is_there = matches!(blob.how, Some(How::Mounted | How::Present));
+            let is_there = matches!(blob.how, Some(Delivery::Mounted | Delivery::Present));
             let is_meant = healed != Healed::Not || !is_said || named.contains(&digest);
             if is_there && is_meant && blob.doubt != Doubt::Contradicted {
                 blob.doubt = Doubt::Contradicted;

@@ -24,7 +24,7 @@ use crate::shown::escape;
 use crate::store::{StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::task::Platforms;
 
-/// How many entries an error lists.
+/// Delivery many entries an error lists.
 const LISTED: usize = 20;
 
 impl Session {

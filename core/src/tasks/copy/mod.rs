@@ -23,7 +23,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use self::referrers_tag::Listing;
-use crate::blobs::{Doubt, How};
+use crate::blobs::{BlobKey, Delivery, Doubt, Waiter};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -84,22 +84,22 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Counts a blob, which was counted as `before` if it had to be sent again.
-    const fn count(&mut self, before: Option<How>, how: How) {
+    const fn count(&mut self, before: Option<Delivery>, how: Delivery) {
         match before {
-            Some(How::Mounted) => self.mounted -= 1,
-            Some(How::Present) => self.present -= 1,
+            Some(Delivery::Mounted) => self.mounted -= 1,
+            Some(Delivery::Present) => self.present -= 1,
             // It was sent, whatever the registry says of it later.
-            Some(How::Moved(_)) => self.moved -= 1,
+            Some(Delivery::Moved(_)) => self.moved -= 1,
             None => {}
         }
         match (before, how) {
-            (_, How::Moved(bytes)) => {
+            (_, Delivery::Moved(bytes)) => {
                 self.moved += 1;
                 self.bytes = self.bytes.saturating_add(bytes);
             }
-            (Some(How::Moved(_)), How::Mounted | How::Present) => self.moved += 1,
-            (_, How::Mounted) => self.mounted += 1,
-            (_, How::Present) => self.present += 1,
+            (Some(Delivery::Moved(_)), Delivery::Mounted | Delivery::Present) => self.moved += 1,
+            (_, Delivery::Mounted) => self.mounted += 1,
+            (_, Delivery::Present) => self.present += 1,
         }
     }
 
@@ -129,7 +129,7 @@ pub(crate) struct Node {
     distrust: bool,
     /// It stands for a blob that came with its descriptor, not for a manifest.
     embedded: Option<Digest>,
-    /// How it is listed at its subject, while it is.
+    /// Delivery it is listed at its subject, while it is.
     listing: Option<Listing>,
 }
 
@@ -176,10 +176,10 @@ pub(crate) struct Blob {
     /// Manifests that wait for it.
     nodes: Vec<NodeId>,
     done: bool,
-    /// How it came to be where it was to go.
-    how: Option<How>,
+    /// Delivery it came to be where it was to go.
+    how: Option<Delivery>,
     /// The same when it was there first, and had to be asked for again.
-    before: Option<How>,
+    before: Option<Delivery>,
     doubt: Doubt,
 }
 
@@ -293,6 +293,7 @@ impl Session {
         let result = match result {
             Settlement::Done(outcome) => Ok(outcome),
             Settlement::Failed(error) => Err(error),
+            Settlement::Abandoned => return,
             Settlement::Lost => Err(Error::internal("an exchange of a manifest was lost")),
         };
         if copying.nodes[node.0].stage == Stage::Listing {
@@ -327,7 +328,7 @@ impl Session {
         &mut self,
         task: TaskId,
         digest: &Digest,
-        result: Result<How, Error>,
+        result: Result<Delivery, Error>,
     ) {
         if self.tasks.is_over(task) {
             return;
@@ -353,6 +354,11 @@ impl Session {
         for node in core::mem::take(&mut blob.nodes) {
             self.child_done(task, node);
         }
+    }
+
+    fn want_blob(&mut self, key: BlobKey, waiter: Waiter) {
+        let (blobs, mut ports) = self.blobs_and_ports();
+        blobs.want(key, waiter, &mut ports);
     }
 
     fn node_step(&mut self, task: TaskId, node: NodeId, store: StoreId, op: StoreOp) {

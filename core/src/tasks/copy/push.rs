@@ -6,7 +6,7 @@
 use alloc::format;
 
 use super::{End, ROOT, Stage, Tally, There};
-use crate::blobs::How;
+use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::event::{Event, Why};
@@ -93,7 +93,7 @@ impl Session {
         let this = &mut copying.nodes[node.0];
         if let Some(digest) = this.embedded.take() {
             this.stage = Stage::Done;
-            return self.blob_settled(task, &digest, Ok(How::Present));
+            return self.blob_settled(task, &digest, Ok(Delivery::Present));
         }
         self.stored(task, node);
         self.is_put(task, node);

@@ -1,0 +1,390 @@
+//! The machine in given states, without a session around it.
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use super::*;
+use crate::config::Config;
+use crate::digest::Algorithm;
+use crate::error::ErrorKind;
+use crate::event::{Event, Why};
+use crate::exchanges::Exchanges;
+use crate::hashing::Hashing;
+use crate::ids::JobId;
+use crate::reference::Reference;
+use crate::store_queue::StoreQueue;
+
+const STORE: StoreId = StoreId(1);
+const SPOOL: StoreId = StoreId(2);
+const A: TaskId = TaskId(0);
+const B: TaskId = TaskId(1);
+
+/// The machine, and what is around it.
+struct Scenario {
+    blobs: Blobs,
+    exchanges: Exchanges,
+    store_queue: StoreQueue,
+    events: VecDeque<(TaskId, Event)>,
+    config: Config,
+    now: Time,
+    jobs: u64,
+}
+
+fn digest() -> Digest {
+    Digest::of(Algorithm::Sha256, b"blob")
+}
+
+fn site(name: &str) -> Site {
+    let reference: Reference = name.parse().expect("a reference");
+    Site {
+        registry: reference.registry().clone(),
+        origin: reference.registry().origin(),
+        repository: reference.repository().clone(),
+    }
+}
+
+fn waiter(task: TaskId, source: &str) -> Waiter {
+    Waiter {
+        task,
+        size: 4,
+        wants: Wants::Task,
+        source: BlobSource::Site(site(source)),
+        wish: Scopes::default(),
+        spool: Some(SPOOL),
+        mount: None,
+        urls: Vec::new(),
+        doubt: Doubt::None,
+    }
+}
+
+impl Scenario {
+    fn new() -> Self {
+        let config = Config::default();
+        Self {
+            blobs: Blobs::default(),
+            exchanges: Exchanges::new(config.clone()),
+            store_queue: StoreQueue::default(),
+            events: VecDeque::new(),
+            config,
+            now: Time::from_micros(1_000_000),
+            jobs: 0,
+        }
+    }
+
+    /// A download into a store for these tasks, from a registry each, whose partial is open and empty.
+    fn moving(tasks: &[(TaskId, &str)]) -> (Self, TransferId) {
+        let mut scenario = Self::new();
+        let key = BlobKey::Store(STORE, digest());
+        for (task, source) in tasks {
+            let (blobs, mut ports) = scenario.parts();
+            blobs.want(key.clone(), waiter(*task, source), &mut ports);
+        }
+        let id = scenario.blobs.by_key[&key];
+        assert_eq!(scenario.step(), "begin");
+        scenario.answer(id, StoreAnswer::Partial { len: 0 });
+        (scenario, id)
+    }
+
+    /// An upload from one registry to another that waits until the blob is in the spool, and the download
+    /// into the spool, which is being committed.
+    fn spooling() -> (Self, TransferId, TransferId) {
+        let mut scenario = Self::new();
+        let key = BlobKey::Repository(site("to.example/b"), digest());
+        let (blobs, mut ports) = scenario.parts();
+        blobs.want(key.clone(), waiter(A, "from.example/a"), &mut ports);
+        let upload = scenario.blobs.by_key[&key];
+        let download = scenario.blobs.by_key[&BlobKey::Store(SPOOL, digest())];
+        assert_eq!(scenario.step(), "begin");
+        scenario.answer(download, StoreAnswer::Partial { len: 0 });
+        scenario.end(download, Settlement::Done(Outcome::Fetched { bytes: 4 }));
+        assert_eq!(scenario.step(), "commit");
+        (scenario, upload, download)
+    }
+
+    fn parts(&mut self) -> (&mut Blobs, Ports<'_>) {
+        let ports = Ports {
+            exchanges: &mut self.exchanges,
+            store_queue: &mut self.store_queue,
+            events: &mut self.events,
+            config: &self.config,
+            now: self.now,
+        };
+        (&mut self.blobs, ports)
+    }
+
+    /// The next step of a store, which goes out and comes back at once.
+    fn step(&mut self) -> &'static str {
+        let job = JobId(self.jobs);
+        self.jobs += 1;
+        let Some(call) = self.store_queue.next(job, self.now) else {
+            return "nothing";
+        };
+        self.store_queue.take(job).expect("it went out");
+        match call.op() {
+            StoreOp::Begin { private: false, .. } => "begin",
+            StoreOp::Begin { private: true, .. } => "begin apart",
+            StoreOp::Hash { .. } => "hash",
+            StoreOp::Commit { .. } => "commit",
+            StoreOp::Discard { .. } => "discard",
+            StoreOp::Release { .. } => "release",
+            StoreOp::Remove { .. } => "remove",
+            StoreOp::Import { .. } => "import",
+            StoreOp::Load { .. }
+            | StoreOp::Put { .. }
+            | StoreOp::Find { .. }
+            | StoreOp::Tag { .. } => "another",
+        }
+    }
+
+    fn answer(&mut self, id: TransferId, answer: StoreAnswer) {
+        let (blobs, mut ports) = self.parts();
+        blobs.step_ended(id, Ok(answer), &mut ports);
+    }
+
+    /// Ends the exchange of a transfer.
+    fn end(&mut self, id: TransferId, result: Settlement) {
+        let exchange = self.blobs.transfers[&id].exchange.expect("an exchange");
+        self.exchanges.abandon(exchange);
+        let (blobs, mut ports) = self.parts();
+        blobs.exchange_ended(id, exchange, result, &mut ports);
+    }
+
+    fn leave(&mut self, task: TaskId) {
+        let (blobs, mut ports) = self.parts();
+        blobs.leave(task, &mut ports);
+    }
+
+    /// The results so far: the task, and how or why not.
+    fn settled(&mut self) -> Vec<(TaskId, Result<Delivery, ErrorKind>)> {
+        let mut all = Vec::new();
+        while let Some(settled) = self.blobs.take_settled() {
+            let result = settled.result.map_err(|error| error.kind());
+            all.push((settled.task, result));
+        }
+        all
+    }
+}
+
+#[test]
+fn a_blob_moves_once_for_two_tasks() {
+    let (mut scenario, id) = Scenario::moving(&[(A, "reg.example/a"), (B, "reg.example/a")]);
+    assert_eq!(scenario.blobs.task_of(id), Some(A));
+    scenario.end(id, Settlement::Done(Outcome::Fetched { bytes: 4 }));
+    assert_eq!(scenario.step(), "commit");
+    assert_eq!(scenario.settled(), []);
+    scenario.answer(id, StoreAnswer::Written);
+    let expected = [(A, Ok(Delivery::Moved(4))), (B, Ok(Delivery::Present))];
+    assert_eq!(scenario.settled(), expected);
+    let (digest, size) = (digest(), 4);
+    let stored = Event::Stored {
+        digest: digest.clone(),
+        size,
+    };
+    let why = Why::Elsewhere;
+    let skipped = Event::Skipped { digest, size, why };
+    assert_eq!(scenario.events, [(A, stored), (B, skipped)]);
+    assert!(!scenario.blobs.is_working_for(A) && !scenario.blobs.is_working_for(B));
+    assert!(scenario.blobs.transfers.is_empty() && scenario.blobs.by_key.is_empty());
+    assert!(scenario.blobs.opening.is_empty() && scenario.blobs.by_task.is_empty());
+}
+
+#[test]
+fn another_source_takes_over_after_the_partial_is_back() {
+    let (mut scenario, id) = Scenario::moving(&[(A, "one.example/a"), (B, "two.example/a")]);
+    let what = "no".to_string();
+    scenario.end(id, Settlement::Failed(Error::Policy { what }));
+    assert_eq!(scenario.settled(), []);
+    assert_eq!(scenario.step(), "release");
+    scenario.answer(id, StoreAnswer::Written);
+    assert_eq!(scenario.settled(), [(A, Err(ErrorKind::Refused))]);
+    assert_eq!(scenario.blobs.task_of(id), Some(B));
+    assert_eq!(scenario.step(), "begin");
+}
+
+#[test]
+fn bytes_that_are_not_the_blobs_are_discarded() {
+    let (mut scenario, id) = Scenario::moving(&[(A, "reg.example/a")]);
+    let [what, expected, found] = ["blob", "a", "b"].map(ToString::to_string);
+    let error = Error::Mismatch {
+        what,
+        expected,
+        found,
+    };
+    scenario.end(id, Settlement::Failed(error));
+    for step in ["discard", "release"] {
+        assert_eq!(scenario.step(), step);
+        assert_eq!(scenario.settled(), []);
+        scenario.answer(id, StoreAnswer::Written);
+    }
+    assert_eq!(scenario.settled(), [(A, Err(ErrorKind::Mismatch))]);
+}
+
+#[test]
+fn a_prefix_of_an_earlier_run_is_hashed_first() {
+    let mut scenario = Scenario::new();
+    let key = BlobKey::Store(STORE, digest());
+    let (blobs, mut ports) = scenario.parts();
+    blobs.want(key.clone(), waiter(A, "reg.example/a"), &mut ports);
+    let id = scenario.blobs.by_key[&key];
+    assert_eq!(scenario.step(), "begin");
+    scenario.answer(id, StoreAnswer::Partial { len: 4 });
+    assert_eq!(scenario.step(), "hash");
+    let mut hashing = Hashing::new(Algorithm::Sha256);
+    hashing.update(b"blob");
+    scenario.answer(id, StoreAnswer::Hashed(hashing));
+    assert_eq!(scenario.step(), "commit");
+    scenario.answer(id, StoreAnswer::Written);
+    assert_eq!(scenario.settled(), [(A, Ok(Delivery::Moved(0)))]);
+}
+
+#[test]
+fn a_task_leaves_when_its_partial_is_back() {
+    let (mut scenario, id) = Scenario::moving(&[(A, "reg.example/a")]);
+    scenario.leave(A);
+    assert!(scenario.blobs.is_working_for(A));
+    assert_eq!(scenario.step(), "release");
+    scenario.answer(id, StoreAnswer::Written);
+    assert!(!scenario.blobs.is_working_for(A));
+    assert_eq!(scenario.settled(), []);
+}
+
+#[test]
+fn a_task_leaves_when_its_exchange_is_back() {
+    let mut scenario = Scenario::new();
+    let key = BlobKey::Repository(site("reg.example/a"), digest());
+    let waiter = Waiter {
+        source: BlobSource::Store(STORE),
+        ..waiter(A, "reg.example/a")
+    };
+    let (blobs, mut ports) = scenario.parts();
+    blobs.want(key.clone(), waiter, &mut ports);
+    let id = scenario.blobs.by_key[&key];
+    let call = scenario.exchanges.next_call(JobId(9), scenario.now);
+    let (exchange, _) = call.expect("a POST");
+    assert_eq!(scenario.blobs.transfers[&id].exchange, Some(exchange));
+    scenario.leave(A);
+    assert!(scenario.blobs.is_working_for(A));
+    let (blobs, mut ports) = scenario.parts();
+    blobs.exchange_ended(id, exchange, Settlement::Abandoned, &mut ports);
+    assert!(!scenario.blobs.is_working_for(A));
+    assert_eq!(
+        (scenario.step(), scenario.settled()),
+        ("nothing", Vec::new())
+    );
+}
+
+#[test]
+fn a_result_that_comes_after_another_exchange_began_is_ignored() {
+    let (mut scenario, id) = Scenario::moving(&[(A, "reg.example/a")]);
+    let stale = ExchangeId(1000);
+    let (blobs, mut ports) = scenario.parts();
+    blobs.exchange_ended(id, stale, Settlement::Lost, &mut ports);
+    assert!(matches!(scenario.blobs.transfers[&id].stage, Phase::Moving));
+    assert_eq!(
+        (scenario.step(), scenario.settled()),
+        ("nothing", Vec::new())
+    );
+}
+
+#[test]
+fn a_defect_fails_those_that_want_the_blob() {
+    let (mut scenario, id) = Scenario::moving(&[(A, "reg.example/a"), (B, "reg.example/a")]);
+    scenario.end(id, Settlement::Done(Outcome::Mounted));
+    let internal = Err(ErrorKind::Internal);
+    assert_eq!(scenario.settled(), [(A, internal), (B, internal)]);
+    assert_eq!(scenario.step(), "release");
+    assert!(!scenario.blobs.is_working_for(A) && !scenario.blobs.is_working_for(B));
+    assert!(scenario.blobs.opening.is_empty());
+}
+
+#[test]
+fn a_busy_partial_is_asked_about_and_then_left_alone() {
+    let mut scenario = Scenario::new();
+    let key = BlobKey::Store(STORE, digest());
+    let (blobs, mut ports) = scenario.parts();
+    blobs.want(key.clone(), waiter(A, "reg.example/a"), &mut ports);
+    let id = scenario.blobs.by_key[&key];
+    assert_eq!(scenario.step(), "begin");
+    scenario.answer(id, StoreAnswer::Busy { len: 2 });
+    assert_eq!(scenario.blobs.wakes_at(), Some(scenario.now + BUSY_AGAIN));
+    for (wait, expected) in [
+        (BUSY_AGAIN / 2, "nothing"),
+        (BUSY_AGAIN / 2, "begin"),
+        (BUSY_IDLE, "begin apart"),
+    ] {
+        scenario.now = scenario.now + wait;
+        let (blobs, mut ports) = scenario.parts();
+        blobs.wake(&mut ports);
+        assert_eq!(scenario.step(), expected);
+        if expected == "begin" {
+            assert_eq!(scenario.blobs.wakes_at(), None);
+            scenario.answer(id, StoreAnswer::Busy { len: 2 });
+        }
+    }
+    scenario.answer(id, StoreAnswer::Busy { len: 2 });
+    scenario.leave(A);
+    assert_eq!(scenario.blobs.wakes_at(), None);
+    assert!(!scenario.blobs.is_working_for(A));
+}
+
+#[test]
+fn no_more_partials_are_open_than_there_is_room_for() {
+    let mut scenario = Scenario::new();
+    let keys: Vec<_> = (0..=OPEN)
+        .map(|n| Digest::of(Algorithm::Sha256, n.to_string().as_bytes()))
+        .map(|digest| BlobKey::Store(STORE, digest))
+        .collect();
+    for key in &keys {
+        let (blobs, mut ports) = scenario.parts();
+        blobs.want(key.clone(), waiter(A, "reg.example/a"), &mut ports);
+    }
+    for _ in 0..OPEN {
+        assert_eq!(scenario.step(), "begin");
+    }
+    assert_eq!(scenario.step(), "nothing");
+    let first = scenario.blobs.by_key[&keys[0]];
+    scenario.answer(first, StoreAnswer::Complete);
+    assert_eq!(scenario.step(), "begin");
+    // No file descriptor is left: those that are not open wait until there is room.
+    let second = scenario.blobs.by_key[&keys[1]];
+    assert!(scenario.blobs.step_back(second));
+    assert_eq!(scenario.blobs.room, OPEN - 1);
+    let third = scenario.blobs.by_key[&keys[2]];
+    scenario.answer(third, StoreAnswer::Complete);
+    assert_eq!(scenario.step(), "begin");
+}
+
+#[test]
+fn what_was_spooled_is_removed_after_it_was_sent() {
+    let (mut scenario, upload, download) = Scenario::spooling();
+    scenario.answer(download, StoreAnswer::Written);
+    let settled = scenario.blobs.take_settled().expect("it is in the spool");
+    let Wants::Upload { upload: id, spool } = settled.wants else {
+        panic!("{settled:?}");
+    };
+    assert_eq!((id, spool), (upload, SPOOL));
+    let (blobs, mut ports) = scenario.parts();
+    blobs.spooled(id, spool, settled, &mut ports);
+    assert_eq!(scenario.step(), "nothing");
+    scenario.end(upload, Settlement::Done(Outcome::Sent { bytes: 4 }));
+    assert_eq!(scenario.settled(), [(A, Ok(Delivery::Moved(4)))]);
+    assert!(scenario.blobs.is_working_for(A));
+    assert_eq!(scenario.step(), "remove");
+    let clearing = scenario.blobs.by_key[&BlobKey::Store(SPOOL, digest())];
+    scenario.answer(clearing, StoreAnswer::Written);
+    assert!(!scenario.blobs.is_working_for(A));
+}
+
+/// The result is in the queue when its upload is given up.
+#[test]
+fn what_was_spooled_for_an_upload_that_is_gone_is_removed() {
+    let (mut scenario, upload, download) = Scenario::spooling();
+    scenario.answer(download, StoreAnswer::Written);
+    scenario.leave(A);
+    assert!(!scenario.blobs.transfers.contains_key(&upload));
+    let settled = scenario.blobs.take_settled().expect("it is in the spool");
+    let (blobs, mut ports) = scenario.parts();
+    blobs.spooled(upload, SPOOL, settled, &mut ports);
+    assert!(scenario.blobs.is_working_for(A));
+    assert_eq!(scenario.step(), "remove");
+}
