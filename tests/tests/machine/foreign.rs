@@ -5,7 +5,7 @@
 use http::StatusCode;
 use insta::assert_snapshot;
 use windlass_core::{Copy, ErrorKind, Failure, Place, Platforms, Report, StoreId, Task};
-use windlass_testbed::{Answer, Image, Model, Request, index};
+use windlass_testbed::{Answer, Image, Model, Options, Request, index};
 use windlass_tests::world::scenes::{
     FOREIGN, NONDISTRIBUTABLE, alice, basic, bearer, check_holds, digest, on_foreign,
     one_at_a_time, open, pull, pulling, push, pushing, reference, small, with_image, world,
@@ -350,6 +350,24 @@ fn a_registry_that_demands_layers_with_urls_gets_them() {
     assert_eq!(report.left_out_layers[0].digest, digest(b"never"));
     let never = windlass_testbed::Digest::sha256(b"never");
     assert_eq!(world.models[0].blob_bytes("a/b", &never), None);
+    assert_eq!(world.models[0].tag("a/b", "v1"), Some(&image.digest));
+}
+
+/// A registry that looks for blobs in all repositories says it has the layer that it demands.
+#[test]
+fn a_layer_that_is_demanded_is_sent_whatever_a_head_says() {
+    let layer = "application/vnd.oci.image.layer.v1.tar+gzip";
+    let image = on_foreign(&small(), layer, LAYER, &URLS);
+    let options = Options {
+        vouches: true,
+        ..open()
+    };
+    let (mut world, store, memory) = pushing(one_at_a_time(), options, &image);
+    memory.blob(&digest(LAYER), LAYER);
+    world.models[0].put_blob("else/where", LAYER);
+    let report = finish(&mut world, push(store)).unwrap();
+    assert_eq!(report.left_out, 0);
+    has_layer(&world, 0, "a/b");
     assert_eq!(world.models[0].tag("a/b", "v1"), Some(&image.digest));
 }
 

@@ -235,7 +235,10 @@ impl CopyState {
     /// Makes a manifest wait for a blob, if it has to. Whether the blob is to be moved now, and how far
     /// the registry is believed that it has it.
     fn claim(&mut self, node: NodeId, digest: &Digest, distrust: bool) -> Option<Doubt> {
-        let mut doubt = if distrust {
+        let mut doubt = if distrust && self.left_out.contains_key(digest) {
+            // The registry demands a layer that was left out. A HEAD that finds it would be wrong.
+            Doubt::Contradicted
+        } else if distrust {
             Doubt::Missing
         } else {
             Doubt::None
