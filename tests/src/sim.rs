@@ -18,10 +18,11 @@
 //! names, or taken away; no secret goes to whom it is not for, or is shown, or written into a
 //! checkpoint; slots; each token asked for once; everything ends, and well when faults have stopped;
 //! no try is explained by a fault that was none; no more bytes and requests than needed; no session
-//! holds more than follows from its limits; who resumes ends with what it had begun with.
+//! holds more than follows from its limits; a task that resumes ends with what it had begun with; foreign
+//! layers that are left out are told.
 //!
-//! What is not in it, because no client of ours does it: mirrors, lists of tags, deletes of
-//! content, uploads in chunks. Exchanges run from head to end at once; what happens within a body (cuts, stalls,
+//! What is not in it, because no client of ours does it: mirrors, lists of tags, deletes of content,
+//! uploads in chunks. Exchanges run from head to end at once; what happens within a body (cuts, stalls,
 //! crashes, full disks) happens between its pieces.
 //!
 //! CONTRIBUTING.md says how to run and replay worlds, and how to add a fault or an oracle.
@@ -49,9 +50,11 @@ mod arbitrary;
 mod asked;
 mod choose;
 mod disk;
+mod echoed;
 mod ending;
 mod exchange;
 mod fault;
+mod foreign;
 mod greedy;
 mod listed;
 mod local;

@@ -47,7 +47,11 @@ pub(crate) fn asked(at: usize, task: &Planned, ids: [StoreId; 4]) -> Task {
         spool: Some(spool),
         from: candidate(task),
     };
-    by(Task::copy(copy), task)
+    let copy = Task::copy(copy);
+    if task.included {
+        return by(copy.including_nondistributable(), task);
+    }
+    by(copy, task)
 }
 
 /// Where the blobs of a push are at its registry, too.

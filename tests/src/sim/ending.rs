@@ -115,6 +115,7 @@ impl World<'_> {
         self.check_names();
         self.check_tags();
         for (at, task) in self.plan.tasks.clone().into_iter().enumerate() {
+            self.check_foreign(at, &task);
             let expected = self.plan.pictures[task.picture].root(task.one);
             let name = format!("t{at}");
             let found = match task.operation {
@@ -305,7 +306,7 @@ pub(crate) fn budget(plan: &Plan) -> Option<u64> {
             let signatures = picture.signatures(task.one).count() as u64;
             sum += u64::from(!destination.referrers_api) * each * signatures;
         }
-        sum += signs_in(plan, task);
+        sum += signs_in(plan, task) + for_foreign(plan, task);
     }
     plan.settings.iter().all(|it| it.plain).then_some(sum)
 }
@@ -330,7 +331,23 @@ fn again(plan: &Plan, task: &Planned) -> u64 {
         Operation::Pull | Operation::Push => 1,
         Operation::CopyWithin | Operation::CopyBetween => read + 1,
     };
-    asked + signs_in(plan, task)
+    asked + signs_in(plan, task) + for_foreign(plan, task)
+}
+
+/// Requests that foreign layers may cost beside those of every blob: their URLs with a redirect each; a
+/// destination that has the manifest and is asked for them; a registry that refuses a manifest for those
+/// that were left out, so that everything below it is asked for again.
+fn for_foreign(plan: &Plan, task: &Planned) -> u64 {
+    let picture = &plan.pictures[task.picture];
+    let layers = picture.foreign(task.one).count() as u64;
+    let images = picture.chosen(task.one).len() as u64;
+    let parts = images + picture.blobs(task.one).len() as u64;
+    if layers == 0 || task.operation == Operation::Resolve {
+        return 0;
+    }
+    let demands = u64::from(!task.included && task.operation.writes_to_registry());
+    let includes = u64::from(task.included);
+    includes * (12 * layers + 3 * images) + demands * layers * 4 * parts
 }
 
 /// Requests for a look-up. Some registries do not say in a HEAD what they have.
@@ -388,6 +405,13 @@ fn incomplete(digest: &str, size: Option<u64>, has: Has<'_>) -> Option<String> {
     let config = document.get("config").filter(|it| it["digest"].is_string());
     below.chain(config.cloned()).find_map(|descriptor| {
         let digest = descriptor["digest"].as_str().unwrap_or_default();
-        incomplete(digest, descriptor["size"].as_u64(), has)
+        let size = descriptor["size"].as_u64();
+        let problem = incomplete(digest, size, has)?;
+        // Whether a foreign layer has to be there is known to its task only.
+        let media_type = descriptor["mediaType"].as_str().unwrap_or_default();
+        let is_foreign = media_type.contains("foreign")
+            || media_type.contains("nondistributable")
+            || descriptor["urls"].is_array();
+        (!is_foreign).then_some(problem)
     })
 }

@@ -17,7 +17,9 @@ use windlass_driver::Incoming;
 use windlass_testbed::{Answer, Request};
 
 use super::choose::List;
+use super::echoed;
 use super::fault::Fault;
+use super::foreign;
 use super::mangle;
 use super::occasions::asks_for_blob;
 use super::plan::Access;
@@ -131,7 +133,9 @@ impl World<'_> {
                     // Some registries are always like that.
                     self.credit(&call);
                 }
-                self.watch_answer(process, &call, sort, owner, &delivery.answer);
+                if !foreign::is_foreign(&request.host, &request.target) {
+                    self.watch_answer(process, &call, sort, owner, &delivery.answer);
+                }
                 if sort == Sort::Token && fault.is_none() {
                     self.watch_token(process, &call, &delivery.answer);
                 }
@@ -230,9 +234,7 @@ impl World<'_> {
         let answer = match instead {
             Some(answer) if !does => answer,
             instead => {
-                let at = EPOCH + self.now;
-                let answer = self.models[owner].answer(request, at);
-                self.after_request(request);
+                let answer = self.answered(request, owner);
                 instead.unwrap_or(answer)
             }
         };
@@ -263,12 +265,29 @@ impl World<'_> {
                 let room = self.place(len) as u64;
                 self.each_disk(|notes| notes.room = Some(room));
             }
+            Some(Fault::EchoHeader) => {
+                echoed::one(&mut *self.choose, request, &mut delivery.answer);
+            }
             Some(fault) => {
                 delivery.answer = mangle::spoil(&mut *self.choose, fault, delivery.answer, owner);
             }
             None => {}
         }
+        if let Some(at) = self.plan.settings[owner].echoes {
+            echoed::always(at, request, &mut delivery.answer);
+        }
         Ok(delivery)
+    }
+
+    /// The answer of the registry or the host that is asked.
+    fn answered(&mut self, request: &Request, owner: usize) -> Answer {
+        let at = EPOCH + self.now;
+        if request.host.starts_with("far") {
+            return foreign::answer(&mut self.far, request, at);
+        }
+        let answer = self.models[owner].answer(request, at);
+        self.after_request(request);
+        answer
     }
 
     /// The request as a server sees it, its body read to its end.
@@ -386,7 +405,10 @@ impl World<'_> {
             let wasted = named.map_or(largest, |(_, size)| size) + came;
             self.economy.wasted += wasted;
         }
-        let tells = matches!(fault, Some(Fault::Arbitrary | Fault::RedirectForeign));
+        let tells = matches!(
+            fault,
+            Some(Fault::Arbitrary | Fault::EchoHeader | Fault::RedirectForeign)
+        );
         if tells && sort != Sort::GetBlob {
             // That a blob is there, for instance: it has to be fetched and sent once more.
             self.economy.wasted += 2 * largest;
@@ -465,6 +487,7 @@ impl World<'_> {
         );
         let options = self.models[owner].options();
         is("reg")
+            || is("far")
             || (is("cdn") && options.storage.is_some())
             || (is("auth") && elsewhere)
             || (is("up")

@@ -1,7 +1,7 @@
 //! The faults there are, and how often they happen.
 //!
 //! Responsible for their names and for what each may explain. Must not know how one is done: that is
-//! `exchange`, `mangle`, `greedy` and `arbitrary` for the network, `local` and `disk` for stores,
+//! `exchange`, `mangle`, `echoed`, `greedy` and `arbitrary` for the network, `local` and `disk` for stores,
 //! `trouble`, `resume` and `surprises` for processes, tags and clocks, `world` for the ends of jobs.
 
 use std::fmt;
@@ -72,6 +72,8 @@ pub enum Fault {
     Forgets,
     /// An error that says again what the server was sent, secrets and all.
     Echo,
+    /// A header of the answer repeats the token or the password that the request presented.
+    EchoHeader,
     /// An answer of any kind.
     Arbitrary,
     /// Hundreds of headers that nobody needs; the answer stands.
@@ -122,7 +124,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 55] = [
         Self::Refused,
         Self::ResetUnseen,
         Self::Unanswered,
@@ -154,6 +156,7 @@ impl Fault {
         Self::Vouches,
         Self::Forgets,
         Self::Echo,
+        Self::EchoHeader,
         Self::Arbitrary,
         Self::Noisy,
         Self::Bloated,
@@ -194,7 +197,11 @@ impl Fault {
     pub(crate) const fn misleads(self) -> bool {
         matches!(
             self,
-            Self::Unauthorized | Self::Arbitrary | Self::NewRealm | Self::RedirectForeign
+            Self::Unauthorized
+                | Self::EchoHeader
+                | Self::Arbitrary
+                | Self::NewRealm
+                | Self::RedirectForeign
         )
     }
 
@@ -240,6 +247,7 @@ impl Fault {
                 | Self::LyingLength
                 | Self::LyingRange
                 | Self::RangeIgnored
+                | Self::EchoHeader
                 | Self::Arbitrary
                 | Self::Bloated
                 | Self::RedirectForeign

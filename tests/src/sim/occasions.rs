@@ -4,6 +4,7 @@
 
 use windlass_testbed::Request;
 
+use super::echoed;
 use super::exchange::Sort;
 use super::fault::Fault;
 use super::listed::is_list;
@@ -49,6 +50,9 @@ impl World<'_> {
         }
         if request.headers.contains_key(http::header::AUTHORIZATION) && sort != Sort::Token {
             kinds.push(Revoked);
+        }
+        if !echoed::presented(request).is_empty() {
+            kinds.push(EchoHeader);
         }
         let reads = [Cut, Stalled, Short, Garbled, Extra, LyingLength];
         // What can happen to few requests happens to those more often.

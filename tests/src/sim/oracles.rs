@@ -17,6 +17,7 @@ use windlass_testbed::{BlobHeads, Location, Model, Request};
 use super::disk::{Disk, Notes};
 use super::exchange::owner_of;
 use super::fault::Fault;
+use super::foreign;
 use super::plan::{Access, Operation, Picture, Planned};
 use super::secrets::{self, Found, Sort};
 use super::watch::token_key;
@@ -61,7 +62,7 @@ impl Economy {
             Operation::CopyWithin | Operation::CopyBetween => 2,
             _ => 1,
         };
-        for (digest, size) in picture.blobs(task.one) {
+        for (digest, size) in picture.moved(task) {
             let place = match task.disk() {
                 Some(disk) => 4 + disk,
                 None => 2 * task.destination() + task.repository,
@@ -131,6 +132,11 @@ impl World<'_> {
         let request = call.request();
         let uri = request.uri();
         let owner = owner_of(uri.authority().map_or("", |it| it.as_str())).unwrap_or(0);
+        let target = uri.path_and_query().map_or("/", |it| it.as_str());
+        if foreign::is_foreign(uri.host().unwrap_or_default(), target) {
+            // It holds a slot of the registry of its manifest, which may be the other one.
+            return (None, None);
+        }
         if !uri.path().starts_with("/token") {
             self.check_patience(process, owner);
             return (Some(owner), None);
@@ -202,8 +208,9 @@ impl World<'_> {
     fn may_see(&self, found: Found, request: &Request) -> bool {
         let owner = found.owner;
         let setting = &self.plan.settings[owner];
-        // Who was sent back by somebody else does so without.
-        let sent_back = request.target.contains(super::mangle::BACK);
+        // Who was sent there by somebody else, or by a manifest, shows nothing.
+        let sent_back = request.target.contains(super::mangle::BACK)
+            || foreign::is_foreign(&request.host, &request.target);
         let host = |name: &str| !sent_back && request.host == format!("{name}{owner}.example");
         let asks_for_token = request.target.starts_with("/token");
         let realm = match setting.access {

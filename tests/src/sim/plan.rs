@@ -3,7 +3,7 @@
 //! Responsible for drawing registries, images and tasks that can all succeed if nothing goes wrong.
 //! Must not know how they are run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,6 +13,7 @@ use windlass_testbed::{Image, Index, Model, OCI_MANIFEST, descriptor, image_for,
 
 use super::choose::Choose;
 use super::fault::{Fault, Swarm};
+use super::foreign::{self, Layer};
 use super::greedy;
 pub(crate) use super::settings::Access;
 use super::settings::{Setting, options, setting};
@@ -77,6 +78,8 @@ pub(crate) struct Planned {
     pub(crate) beside: bool,
     /// A push knows where else its blobs are.
     pub(crate) mounts: bool,
+    /// Foreign layers are moved, too.
+    pub(crate) included: bool,
 }
 
 impl Planned {
@@ -116,6 +119,8 @@ impl Planned {
 pub(crate) struct Picture {
     pub(crate) images: Vec<Image>,
     pub(crate) index: Option<Index>,
+    /// The foreign layers of each image.
+    pub(crate) foreign: Vec<Vec<Layer>>,
     /// The blobs of each image, and their sizes: hashing them whenever they are wanted is slow.
     blobs: Vec<Vec<(Digest, u64)>>,
 }
@@ -128,6 +133,7 @@ impl Picture {
         let blobs = |image: &Image| image.blobs().map(|blob| named(blob)).collect();
         Self {
             blobs: images.iter().map(blobs).collect(),
+            foreign: vec![Vec::new(); images.len()],
             images,
             index,
         }
@@ -171,6 +177,40 @@ impl Picture {
         chosen.iter().flatten().cloned().collect()
     }
 
+    /// The foreign layers of the images that a task moves.
+    pub(crate) fn foreign(&self, one: bool) -> impl Iterator<Item = &Layer> {
+        self.foreign[..self.chosen(one).len()].iter().flatten()
+    }
+
+    /// Whether each image that has a blob has it as such a foreign layer only.
+    fn is_only(&self, one: bool, digest: &Digest, is: impl Fn(&Layer) -> bool) -> bool {
+        let images = self.blobs.iter().zip(&self.foreign);
+        let times = |blobs: &[(Digest, u64)]| blobs.iter().filter(|it| it.0 == *digest).count();
+        let mut images = images.take(self.chosen(one).len());
+        images.all(|(blobs, foreign)| match times(blobs) {
+            0 => true,
+            1 => foreign.iter().any(|it| it.digest == *digest && is(it)),
+            _ => false,
+        })
+    }
+
+    /// The distinct blobs that a task has to move, and their sizes.
+    pub(crate) fn moved(&self, task: &Planned) -> BTreeMap<Digest, u64> {
+        let mut blobs = self.blobs(task.one);
+        let demands = task.operation.writes_to_registry();
+        if !task.included {
+            blobs.retain(|digest, _| !self.is_only(task.one, digest, |it| !(it.wanted && demands)));
+        }
+        blobs
+    }
+
+    /// The blobs that are not where it is read from.
+    pub(crate) fn lacks(&self) -> BTreeSet<Digest> {
+        let unheld = self.foreign(false).filter(|it| !it.held);
+        let unheld = unheld.filter(|it| self.is_only(false, &it.digest, |it| !it.held));
+        unheld.map(|it| it.digest.clone()).collect()
+    }
+
     /// How many manifests and blobs it has.
     pub(crate) fn parts(&self) -> usize {
         1 + self.images.len() + self.blobs(false).len()
@@ -178,9 +218,15 @@ impl Picture {
 
     /// Puts it into a registry.
     pub(crate) fn seed(&self, model: &mut Model, repository: &str, tag: &str) {
+        let lacks = self.lacks();
+        for blob in self.images.iter().flat_map(Image::blobs) {
+            if lacks.is_empty() || !lacks.contains(&digest(blob)) {
+                model.put_blob(repository, blob.clone());
+            }
+        }
         for image in &self.images {
             let tag = (!self.is_index()).then_some(tag);
-            model.put_image(repository, tag, image);
+            model.put_manifest(repository, tag, OCI_MANIFEST, image.manifest.clone());
         }
         if let Some(index) = &self.index {
             model.put_index(repository, Some(tag), index);
@@ -209,7 +255,9 @@ pub(crate) struct Plan {
 impl Plan {
     /// Any world.
     pub(crate) fn draw(choose: &mut dyn Choose) -> Self {
-        let pictures: Vec<Picture> = (0..1 + choose.below(2)).map(|_| picture(choose)).collect();
+        let pictures: Vec<Picture> = (0..1 + small(choose, 2))
+            .map(|at| picture(choose, at))
+            .collect();
         let processes = if choose.below(5) == 4 { 2 } else { 1 };
         let tasks: Vec<Planned> = (0..1 + choose.below(3))
             .map(|_| planned(choose, &pictures, processes))
@@ -264,12 +312,14 @@ impl Plan {
             later: false,
             beside: false,
             mounts: false,
+            included: false,
         };
         Self {
             settings: [0, 1].map(|registry| Setting {
                 access,
                 options: options(registry, access),
                 leftover: false,
+                echoes: None,
                 plain: true,
             }),
             pictures: vec![Picture::new(vec![image], None)],
@@ -378,7 +428,7 @@ fn layer(choose: &mut dyn Choose) -> Vec<u8> {
         .collect()
 }
 
-fn picture(choose: &mut dyn Choose) -> Picture {
+fn picture(choose: &mut dyn Choose, at: usize) -> Picture {
     let layers = |choose: &mut dyn Choose| -> Vec<Vec<u8>> {
         (0..1 + choose.below(4)).map(|_| layer(choose)).collect()
     };
@@ -387,19 +437,22 @@ fn picture(choose: &mut dyn Choose) -> Picture {
         5 => 3,
         _ => 1,
     };
-    let images: Vec<Image> = PLATFORMS[..platforms]
-        .iter()
-        .map(|platform| {
-            let image = image_for(platform, &layers(choose));
-            match choose.below(6) {
-                4 | 5 => about(&image),
-                _ => image,
-            }
-        })
-        .collect();
+    let images = PLATFORMS[..platforms].iter().map(|platform| {
+        let image = image_for(platform, &layers(choose));
+        let (image, foreign) = foreign::perhaps(choose, image, at);
+        let image = match choose.below(6) {
+            4 | 5 => about(&image),
+            _ => image,
+        };
+        (image, foreign)
+    });
+    let (images, foreign): (Vec<Image>, Vec<Vec<Layer>>) = images.unzip();
     let entries: Vec<(&str, &Image)> = PLATFORMS.into_iter().zip(&images).collect();
     let index = (platforms > 1).then(|| index(&entries));
-    Picture::new(images, index)
+    Picture {
+        foreign,
+        ..Picture::new(images, index)
+    }
 }
 
 /// What signatures in these worlds are about.
@@ -422,7 +475,7 @@ fn planned(choose: &mut dyn Choose, pictures: &[Picture], processes: usize) -> P
     let mut one_of = |n: usize| usize::try_from(choose.below(n as u64)).expect("it is small");
     let operation = Operation::ALL[one_of(Operation::ALL.len())];
     let picture = one_of(pictures.len());
-    Planned {
+    let task = Planned {
         operation,
         picture,
         registry: one_of(2),
@@ -434,6 +487,15 @@ fn planned(choose: &mut dyn Choose, pictures: &[Picture], processes: usize) -> P
         later: one_of(3) == 2,
         beside: one_of(2) == 1,
         mounts: one_of(3) == 2,
+        included: false,
+    };
+    let mut foreign = pictures[picture].foreign(task.one).peekable();
+    let from_store = matches!(operation, Operation::Push | Operation::LayoutCopy);
+    let may_include = foreign.peek().is_some()
+        && foreign.all(|layer| layer.held || (layer.reachable && !from_store));
+    Planned {
+        included: may_include && one_of(2) == 1,
+        ..task
     }
 }
 

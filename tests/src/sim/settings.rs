@@ -11,6 +11,7 @@ use windlass_testbed::{
 };
 
 use super::choose::Choose;
+use super::echoed;
 use super::plan::small;
 use super::secrets::mark;
 
@@ -38,6 +39,8 @@ pub(crate) struct Setting {
     pub(crate) options: Options,
     /// It is open, and there are credentials for it all the same.
     pub(crate) leftover: bool,
+    /// It repeats what requests present, in the header of this number (`echoed`).
+    pub(crate) echoes: Option<usize>,
     /// Nothing about it costs more requests than usual.
     pub(crate) plain: bool,
 }
@@ -123,11 +126,13 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
         plain &= options.hidden.is_none();
     }
     let leftover = access == Access::Open && choose.below(4) == 3;
-    plain &= !leftover;
+    let echoes = (choose.below(6) == 5).then(|| small(choose, echoed::COUNT));
+    plain &= !leftover && echoes.is_none();
     Setting {
         access,
         options,
         leftover,
+        echoes,
         plain,
     }
 }

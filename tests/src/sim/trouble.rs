@@ -158,6 +158,10 @@ impl World<'_> {
         // does so always.
         let once = [Fault::Revoked, Fault::Forgets, Fault::Expired];
         let once = once.iter().all(|fault| self.fired[fault.place()] <= 1);
+        // A registry that has vouched for a blob in vain and then forgets it has been sent it already.
+        let vouches = self.fired[Fault::Vouches.place()] > 0
+            || self.models.iter().any(|model| model.options().vouches);
+        let once = once && !(vouches && self.fired[Fault::Forgets.place()] > 0);
         let most = 2.min(u64::from(self.plan.attempts()) - 1);
         let survivable = self.total() <= most && once && !self.economy.refused;
         survivable && fired.all(|(fault, _)| fault.passes())

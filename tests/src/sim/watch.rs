@@ -11,7 +11,7 @@ use serde_json::Value;
 use windlass_core::call::{Body, Call, Payload, Source};
 use windlass_core::config::Retry;
 use windlass_core::credential::CredentialCall;
-use windlass_core::{JobId, TaskId, Time};
+use windlass_core::{Digest, JobId, TaskId, Time};
 use windlass_testbed::{Answer, Request};
 
 use super::exchange::{Sort, begins};
@@ -34,6 +34,8 @@ pub(crate) struct Watch {
     pub(crate) stored: BTreeMap<TaskId, BTreeSet<String>>,
     /// Tokens that registries have taken.
     good: BTreeSet<String>,
+    /// The foreign layers that each task said it leaves out.
+    pub(crate) left_out: BTreeMap<TaskId, BTreeSet<Digest>>,
     /// Tokens that were refused.
     refused: BTreeSet<String>,
     /// Requests that were refused, with which token.

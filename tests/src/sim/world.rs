@@ -21,6 +21,7 @@ use super::asked::asked;
 use super::choose::Choose;
 use super::disk::Disk;
 use super::fault::Fault;
+use super::foreign;
 use super::memory::{self, Bounds, Held};
 use super::oracles::Economy;
 use super::plan::{Plan, Planned, SOURCES};
@@ -34,6 +35,8 @@ pub(crate) struct World<'a> {
     pub(crate) choose: &'a mut dyn Choose,
     pub(crate) plan: Plan,
     pub(crate) models: [Model; 2],
+    /// The host of foreign layers.
+    pub(crate) far: Model,
     /// What is pushed from; what is pulled into; what layouts are copied into.
     pub(crate) disks: [Disk; 3],
     pub(crate) processes: Vec<Process>,
@@ -130,8 +133,11 @@ impl<'a> World<'a> {
         for (at, picture) in plan.pictures.iter().enumerate() {
             fill_picture(&disks[0].memory, picture, &format!("p{at}"));
         }
+        let images = plan.pictures.iter().flat_map(|it| &it.images);
+        let far = foreign::host(images);
         let mut world = Self {
             choose,
+            far,
             economy: Economy::default(),
             bounds: Bounds::of(&plan),
             held: Held::default(),
@@ -543,6 +549,7 @@ impl<'a> World<'a> {
         };
         self.check_ending(process, id, &event);
         self.watch_stored(process, id, &event);
+        self.watch_left_out(process, id, &event);
         match event {
             Event::Retrying {
                 attempt,
@@ -555,6 +562,7 @@ impl<'a> World<'a> {
             Event::Finished(result) => {
                 self.check_result(at, &result);
                 if let Ok(TaskReport::Copied(report)) = &result {
+                    self.check_left_out(process, id, at, report);
                     self.check_listed(process, id, at, report);
                 }
                 if let Some(pinned) = self.processes[process].pinned.remove(&id) {

@@ -162,9 +162,13 @@ pub fn fill(memory: &Memory, image: &Image) {
 
 /// Puts an image or an index of images into a store, under a name.
 pub(crate) fn fill_picture(memory: &Memory, picture: &Picture, name: &str) {
+    let lacks = picture.lacks();
     for image in &picture.images {
         for blob in image.blobs().chain([&image.manifest]) {
-            memory.blob(&digest(blob), blob);
+            let digest = digest(blob);
+            if !lacks.contains(&digest) {
+                memory.blob(&digest, blob);
+            }
         }
     }
     let (media_type, root) = match &picture.index {
