@@ -19,6 +19,7 @@ mod host;
 mod line;
 mod looking;
 mod responses;
+mod settle;
 mod wanted;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};

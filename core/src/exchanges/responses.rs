@@ -1,27 +1,24 @@
-//! The way back: what the end of a job makes of its exchange.
+//! Responses: what the end of a job means for its exchange.
 //!
-//! Responsible for redirects, challenges, tries, and for who gets the outcome. Must not know when
-//! anything goes out (`host`, `dispatch`).
+//! Responsible for redirects, challenges, and for handing answers to operations. Must not know when
+//! requests go out (`host`, `dispatch`), nor who gets a result (`settle`).
 
 use alloc::format;
 use alloc::string::{String, ToString};
-use core::time::Duration;
 
 use http::Method;
 
 use super::host::Turn;
-use super::{Exchange, Exchanges, Purpose, Settled, Settlement, State, WARNINGS, line};
-use crate::auth::{Broker, Key, Memo, Refused};
+use super::{Exchanges, Purpose, WARNINGS, line};
+use crate::auth::Refused;
 use crate::call::{Exchanged, Received};
 use crate::digest::Digest;
-use crate::error::{AuthError, Error, ErrorKind, RequestLine};
+use crate::error::{AuthError, Error, RequestLine};
 use crate::event::Event;
 use crate::exchanges::classify::{Class, classify, follow};
 use crate::header::warnings;
 use crate::ids::{ExchangeId, JobId, TaskId};
 use crate::op::{Answer, Operation, Outcome, UploadDelete, Verdict};
-use crate::registry::Origin;
-use crate::retry::{Decision, Tries};
 use crate::rng::Rng;
 use crate::said;
 use crate::time::Time;
@@ -373,14 +370,14 @@ impl Exchanges {
     }
 
     /// A request cannot succeed. If it was to save the sending of a blob, the blob is sent.
-    fn failed(&mut self, id: ExchangeId, error: Error) {
+    pub(super) fn failed(&mut self, id: ExchangeId, error: Error) {
         if !self.go_on_plainly(id) {
             self.settle(id, Err(error));
         }
     }
 
     /// Whether an exchange was at a HEAD of a blob or at a mount, and goes on without.
-    fn go_on_plainly(&mut self, id: ExchangeId) -> bool {
+    pub(super) fn go_on_plainly(&mut self, id: ExchangeId) -> bool {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return false;
         };
@@ -394,262 +391,6 @@ impl Exchanges {
         exchange.memo.request_changed();
         self.proceed(id, verdict);
         true
-    }
-
-    fn retry(
-        &mut self,
-        id: ExchangeId,
-        body: Received,
-        error: Error,
-        asked: Option<Duration>,
-        now: Time,
-        rng: &mut Rng,
-    ) {
-        let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return;
-        };
-        // A HEAD is tried once more if it is refused with a 5xx, or fails where a redirect led. After
-        // that it costs more than it may save.
-        let refused = asked.is_none() && matches!(&error, Error::Registry(it) if it.status >= 500);
-        let is_vain = (refused || exchange.hop.is_some())
-            && matches!(exchange.purpose, Purpose::Owner(_))
-            && exchange.op.clone().without_shortcut().is_some();
-        if is_vain && exchange.is_vain {
-            self.go_on_plainly(id);
-            return;
-        }
-        exchange.is_vain = is_vain;
-        exchange.op.interrupted(body);
-        if exchange.tries.reached(exchange.op.position()) {
-            exchange.memo.progressed();
-        }
-        // What a redirect led to is short-lived: start again at the registry (HTTP-15).
-        exchange.hop = None;
-        exchange.visited.clear();
-        match exchange.tries.failed(&self.config.retry, asked, rng) {
-            Decision::Again { attempt, after } => {
-                let until = now + after.max(Duration::from_micros(1));
-                exchange.state = State::BackingOff(until);
-                self.timers.insert((until, id));
-                let why = error.to_string();
-                self.events.push_back((
-                    exchange.task,
-                    Event::Retrying {
-                        attempt,
-                        after,
-                        why,
-                    },
-                ));
-            }
-            Decision::Enough { .. } if is_vain => {
-                // A mount is given up already.
-                if !self.go_on_plainly(id) {
-                    self.enqueue(id, Turn::First);
-                }
-            }
-            Decision::Enough { attempts } => {
-                let last = error.into();
-                self.settle(
-                    id,
-                    Err(Error::Exhausted {
-                        attempts,
-                        retry_after: asked,
-                        last,
-                    }),
-                );
-            }
-        }
-    }
-
-    /// An exchange that nothing wants any more is back.
-    fn abandoned(&mut self, id: ExchangeId) {
-        if let Some(exchange) = self.remove(id)
-            && let Purpose::Owner(owner) = exchange.purpose
-        {
-            self.settled.push_back(Settled {
-                exchange: id,
-                owner,
-                result: Settlement::Abandoned,
-            });
-        }
-    }
-
-    /// The worker died with the job, or ended it without being told to.
-    pub(super) fn lost(&mut self, id: ExchangeId, now: Time, rng: &mut Rng) {
-        let Some(exchange) = self.exchanges.get(&id) else {
-            return;
-        };
-        if exchange.abandoned || matches!(exchange.purpose, Purpose::Cleanup) {
-            self.abandoned(id);
-            return;
-        }
-        if let (Operation::BlobGet(_), Purpose::Owner(_)) = (&exchange.op, &exchange.purpose) {
-            // Its hash is gone: its owner begins again with what the store has.
-            let exchange = self.remove(id).expect("it was just there");
-            if let Purpose::Owner(owner) = exchange.purpose {
-                self.settled.push_back(Settled {
-                    exchange: id,
-                    owner,
-                    result: Settlement::Lost,
-                });
-            }
-            return;
-        }
-        let draft = exchange.op.draft();
-        let error = crate::call::TransportError::new(
-            crate::call::TransportErrorKind::Other,
-            "the worker was lost",
-        );
-        let error = Error::Transport {
-            request: line(&draft.method, &draft.url),
-            error,
-        };
-        self.retry(id, Received::Nothing, error, None, now, rng);
-    }
-
-    pub(super) fn settle(&mut self, id: ExchangeId, result: Result<Outcome, Error>) {
-        let result = match result {
-            Ok(outcome) => Ok(outcome),
-            Err(error) => match self.elsewhere(id, error) {
-                Some(error) => Err(error),
-                None => return,
-            },
-        };
-        let Some(exchange) = self.remove(id) else {
-            return;
-        };
-        let result = match &exchange.op {
-            Operation::BlobPut(op) => {
-                result.map_err(|error| error.about(&format!("blob {}", op.digest)))
-            }
-            Operation::BlobGet(_)
-            | Operation::BlobHead(_)
-            | Operation::ManifestGet(_)
-            | Operation::ManifestHead(_)
-            | Operation::ManifestPut(_)
-            | Operation::Ping(_)
-            | Operation::Token(_)
-            | Operation::UploadDelete(_) => result,
-        };
-        match exchange.purpose {
-            Purpose::Owner(owner) => {
-                let result = match result {
-                    Ok(outcome) => Settlement::Done(outcome),
-                    Err(error) => Settlement::Failed(error),
-                };
-                self.settled.push_back(Settled {
-                    exchange: id,
-                    owner,
-                    result,
-                });
-            }
-            Purpose::Token(key) => self.token_settled(&key, result),
-            Purpose::Ping => self.ping_failed(&exchange.site),
-            Purpose::Cleanup => {}
-            Purpose::Probe => {
-                // What it found out, the broker knows. If it failed, so would those that it went
-                // before.
-                if let Err(error) = result {
-                    self.probe_failed(&exchange.site.origin, &error);
-                }
-            }
-        }
-    }
-
-    /// A foreign layer goes on at its next URL. The error is given back if there is none.
-    fn elsewhere(&mut self, id: ExchangeId, mut error: Error) -> Option<Error> {
-        let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return Some(error);
-        };
-        let task = exchange.task;
-        let Operation::BlobGet(op) = &mut exchange.op else {
-            return Some(error);
-        };
-        // That a registry has not got such a layer is nothing to tell.
-        let mut is_expected = op.url.is_none() && error.kind() == ErrorKind::NotFound;
-        while let Some(next) = op.elsewhere(&error) {
-            if !is_expected {
-                let warning = format!("{error}; trying where else the layer may be");
-                self.events.push_back((task, Event::Warning(warning)));
-            }
-            is_expected = false;
-            let Err(refused) = next else {
-                exchange.tries = Tries::default();
-                exchange.memo = Memo::default();
-                exchange.asked_anew = None;
-                exchange.hop = None;
-                exchange.visited.clear();
-                self.enqueue(id, Turn::First);
-                return None;
-            };
-            error = refused;
-        }
-        Some(error)
-    }
-
-    fn probe_failed(&mut self, origin: &Origin, error: &Error) {
-        let waited = |exchange: &Exchange| {
-            exchange.state == State::Parked
-                && exchange.site.origin == *origin
-                && matches!(exchange.op, Operation::BlobGet(_))
-        };
-        for id in self.broker.take_woken() {
-            match self.exchanges.get(&id) {
-                Some(exchange) if waited(exchange) => self.settle(id, Err(error.clone())),
-                Some(exchange) if exchange.state == State::Parked => self.enqueue(id, Turn::First),
-                Some(_) | None => {}
-            }
-        }
-    }
-
-    fn token_settled(&mut self, key: &Key, result: Result<Outcome, Error>) {
-        let error = match result {
-            Ok(Outcome::Granted(grant)) => {
-                self.broker.granted(key, grant, self.now);
-                return;
-            }
-            Ok(_) => return,
-            Err(error) => error,
-        };
-        let refusal = if let Error::Auth(refusal) = &error {
-            Some((**refusal).clone())
-        } else {
-            None
-        };
-        for id in self.broker.not_granted(key, refusal.as_ref()) {
-            let Some(exchange) = self.exchanges.get_mut(&id) else {
-                continue;
-            };
-            let needs = exchange.op.needs();
-            let mut memo = core::mem::take(&mut exchange.memo);
-            let exchange = &self.exchanges[&id];
-            match &refusal {
-                Some(refusal) => {
-                    let asking = exchange.asking(id, &needs, &exchange.url());
-                    let hint = self.broker.hint(&asking);
-                    let refusal = AuthError {
-                        hint,
-                        ..refusal.clone()
-                    };
-                    if Broker::refuse(key, &asking, &mut memo, refusal) {
-                        self.broker.doubt(&key.origin);
-                    }
-                    if let Some(exchange) = self.exchanges.get_mut(&id) {
-                        exchange.memo = memo;
-                    }
-                    self.enqueue(id, Turn::First);
-                }
-                None => {
-                    self.broker.doubt(&key.origin);
-                    if error.kind() == ErrorKind::Temporary {
-                        // It would be no better for what comes instead.
-                        self.settle(id, Err(error.clone()));
-                    } else {
-                        self.failed(id, error.clone());
-                    }
-                }
-            }
-        }
     }
 }
 
