@@ -36,7 +36,6 @@ use crate::task::{Copy, Foreign, Place, Task, TaskId, TaskKind};
 use crate::tasks::copy::{CopyState, End};
 use crate::tasks::{Kind, TaskState};
 use crate::time::Time;
-use crate::written::TaskForm;
 
 /// The unfinished tasks of a session.
 ///
@@ -49,11 +48,12 @@ pub struct Checkpoint {
 }
 
 /// One task of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Saved {
     /// Its deadline is what is left: a session begins at time zero.
     pub(crate) task: Task,
     /// What the source's name stands for, if that was found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) root: Option<Descriptor>,
 }
 
@@ -178,25 +178,14 @@ struct Version {
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Form {
     version: u64,
-    tasks: Vec<SavedForm>,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-struct SavedForm {
-    task: TaskForm,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    root: Option<Descriptor>,
+    tasks: Vec<Saved>,
 }
 
 impl From<&Checkpoint> for Form {
     fn from(checkpoint: &Checkpoint) -> Self {
-        let saved = |saved: &Saved| SavedForm {
-            task: (&saved.task).into(),
-            root: saved.root.clone(),
-        };
         Self {
             version: Checkpoint::VERSION,
-            tasks: checkpoint.tasks.iter().map(saved).collect(),
+            tasks: checkpoint.tasks.clone(),
         }
     }
 }
@@ -210,18 +199,15 @@ impl TryFrom<Form> for Checkpoint {
                 found: form.version,
             });
         }
-        let saved = |form: SavedForm| {
-            let (task, root) = (form.task.into(), form.root);
-            match (source(&task).and_then(Reference::digest), &root) {
-                (Some(digest), Some(root)) if *digest != root.digest => {
-                    let why = "a root is not what the digest in its reference says".into();
-                    Err(CheckpointError::Damaged { why })
-                }
-                _ => Ok(Saved { task, root }),
-            }
+        let contradicts = |Saved { task, root }: &Saved| {
+            let named = source(task).and_then(Reference::digest);
+            named.is_some_and(|named| root.as_ref().is_some_and(|root| root.digest != *named))
         };
-        let tasks = form.tasks.into_iter().map(saved);
-        tasks.collect::<Result<_, _>>().map(|tasks| Self { tasks })
+        if form.tasks.iter().any(contradicts) {
+            let why = "a root is not what the digest in its reference says".into();
+            return Err(CheckpointError::Damaged { why });
+        }
+        Ok(Self { tasks: form.tasks })
     }
 }
 

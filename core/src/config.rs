@@ -5,16 +5,21 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::registry::{Origin, Registry};
 
 /// The configuration of a session. The defaults suit a command-line client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Config {
     /// Where to contact a registry, if not at its default origin (see [`Registry::origin`]).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub endpoints: BTreeMap<Registry, Origin>,
     /// Token services on another host that may receive a registry's credentials: pairs of registry
     /// and realm (AUTH-84). Well-known registries need no entry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_realms: Vec<(Registry, Origin)>,
     /// How many HTTP exchanges may run at once, per host.
     pub in_flight: InFlight,
@@ -41,7 +46,8 @@ impl Default for Config {
 
 /// Bounds on concurrency per host. The limit starts at `first`, grows by one with each success up
 /// to `most`, and is halved once per congestion event (429, 503), down to `least`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct InFlight {
     /// The initial limit.
@@ -68,6 +74,17 @@ impl InFlight {
         }
     }
 
+    /// The same within what a session can work with, for numbers from a file.
+    pub(crate) fn clamped(self) -> Self {
+        /// What counts up to this cannot overflow.
+        const MOST: u32 = 1 << 16;
+        Self {
+            first: self.first.clamp(1, MOST),
+            most: self.most.clamp(1, MOST),
+            least: self.least.clamp(1, MOST),
+        }
+    }
+
     /// What browsers open to one host, and what containers/image uses.
     const FIRST: u32 = 6;
 }
@@ -79,16 +96,20 @@ impl Default for InFlight {
 }
 
 /// When to retry. Only transient failures are retried.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Retry {
     /// Attempts in all, at least 1. 64 KiB of progress reset the count of a transfer.
     pub attempts: u32,
     /// The wait after the first failure; it doubles with each further one.
+    #[serde(with = "micros")]
     pub base: Duration,
     /// The longest wait.
+    #[serde(with = "micros")]
     pub cap: Duration,
     /// The longest `Retry-After` that is obeyed; a longer one ends the task.
+    #[serde(with = "micros")]
     pub retry_after_cap: Duration,
 }
 
@@ -104,7 +125,8 @@ impl Default for Retry {
 }
 
 /// Bounds on what a server can make a client do or hold.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Limits {
     /// Bytes of one manifest or index. Registries accept 4 MiB (SEC-05).
@@ -134,5 +156,70 @@ impl Default for Limits {
             token_body: 64 << 10,
             redirects: 10,
         }
+    }
+}
+
+/// Durations as microseconds.
+mod micros {
+    use core::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        u64::deserialize(d).map(Duration::from_micros)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_read_as_it_was_written() {
+        let registry: Registry = "reg.example:5000".parse().expect("a registry");
+        let origin: Origin = "http://[::1]:5000".parse().expect("an origin");
+        let config = Config {
+            endpoints: [(registry.clone(), origin.clone())].into(),
+            trusted_realms: alloc::vec![(registry, origin)],
+            in_flight: InFlight::at_most(3),
+            retry: Retry {
+                attempts: 7,
+                base: Duration::from_micros(1),
+                cap: Duration::from_secs(2),
+                retry_after_cap: Duration::from_secs(3),
+            },
+            limits: Limits {
+                document: 1,
+                documents: 2,
+                objects: 3,
+                depth: 4,
+                error_body: 5,
+                token_body: 6,
+                redirects: 7,
+            },
+            user_agent: "a \"b\"".into(),
+        };
+        for config in [Config::default(), config] {
+            let written = serde_json::to_string(&config).expect("JSON");
+            let read: Config = serde_json::from_str(&written).expect("it was written");
+            assert_eq!(format!("{read:?}"), format!("{config:?}"));
+        }
+    }
+
+    #[test]
+    fn numbers_from_a_file_are_clamped() {
+        let read = InFlight {
+            first: 0,
+            most: u32::MAX,
+            least: 0,
+        };
+        let read = read.clamped();
+        assert_eq!((read.first, read.most, read.least), (1, 1 << 16, 1));
     }
 }

@@ -24,7 +24,6 @@ pub struct Descriptor {
     /// The content's media type.
     pub media_type: String,
     /// Its digest.
-    #[serde(with = "text")]
     pub digest: Digest,
     /// Its size in bytes.
     #[serde(deserialize_with = "size")]
@@ -160,20 +159,6 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         return Err(serde::de::Error::custom("size is larger than 2^63-1"));
     }
     Ok(size)
-}
-
-mod text {
-    use super::{Deserialize, Deserializer, Digest, Serializer, String};
-
-    pub(super) fn serialize<S: Serializer>(digest: &Digest, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(digest.as_str())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Digest, D::Error> {
-        String::deserialize(d)?
-            .parse()
-            .map_err(serde::de::Error::custom)
-    }
 }
 
 mod embedded {

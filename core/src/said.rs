@@ -1,25 +1,18 @@
-//! What error answers say: their bodies, read leniently, escaped and cut (ERR-01 to ERR-05).
+//! Error bodies: what they say, read leniently, escaped and cut (ERR-01 to ERR-05).
 //!
-//! Responsible for what people are shown of what servers say, and for leaving everything else out of
-//! a body that is kept (`kept`): one list of what is read serves both. Must not know tapes, nor which
-//! secrets are known.
+//! Responsible for codes, messages and digests in bodies of every shape, and for what is shown of a body
+//! that has none. Must not know secrets: they are redacted before.
 
-mod json;
-mod kept;
-
-use alloc::borrow::Cow;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::error::{Said, SaidEntry};
-use crate::shown::{escape, filler, urls};
-
-pub(crate) use self::json::{Piece, meant, rewritten};
-pub(crate) use self::kept::{kept, kept_start};
+use crate::manifest::replace_lone_surrogates;
+use crate::shown::{escape, urls};
 
 /// How many bytes of one message are shown.
 const MESSAGE: usize = 512;
@@ -30,49 +23,32 @@ const TEXT: usize = 200;
 /// How many bytes are shown of what is no document.
 const START: usize = 60;
 
-/// What is read of JSON: the members with these names, and digests.
-const READ: [&str; 7] = [
-    "errors",
-    "code",
-    "message",
-    "detail",
-    "details",
-    "error",
-    "error_description",
-];
-
-/// The forms of bodies.
-enum Form {
-    Nothing,
-    Object(Map<String, Value>),
-    /// A page, or XML.
-    Page,
-    /// Anything else, also JSON that was cut.
-    Text,
-}
-
 /// Reads an error body of any shape.
 pub(crate) fn read(body: &[u8]) -> Said {
     let Some(text) = text(body) else {
-        // Compressed, for instance, and nobody has asked for that.
+        // Compressed, for instance, although no request asks for that.
         return only("", &format!("{} bytes that are no text", body.len()));
     };
-    match form(text) {
-        Form::Nothing => Said::default(),
-        Form::Object(object) => read_object(&object),
-        Form::Page => {
-            // Storage services speak XML, and agree on these two; the rest of it may be what was
-            // signed.
-            match (element(text, "Code"), element(text, "Message")) {
-                // A page of a proxy: its markup helps nobody.
-                (None, None) => only("", "an HTML page"),
-                (code, message) => only(
-                    &shown(code.unwrap_or_default(), MESSAGE),
-                    &shown(message.unwrap_or_default(), MESSAGE),
-                ),
+    let text = text.trim_start_matches('\u{feff}').trim();
+    match text.chars().next() {
+        None => Said::default(),
+        // Nothing is shown of JSON that was cut: what is in it is not known.
+        Some('{' | '[') => {
+            match serde_json::from_slice(&replace_lone_surrogates(text.as_bytes())) {
+                Ok(object) => read_object(&object),
+                Err(_) => only("", "JSON that cannot be read"),
             }
         }
-        Form::Text => only("", &shown(&of_text(trimmed(text)), TEXT)),
+        // Storage services speak XML, and agree on these two elements; the rest of it may be what was
+        // signed. Anything else is a page, whose markup is not shown.
+        Some('<') => match (element(text, "Code"), element(text, "Message")) {
+            (None, None) => only("", "an HTML page"),
+            (code, message) => only(
+                &shown(code.unwrap_or_default(), MESSAGE),
+                &shown(message.unwrap_or_default(), MESSAGE),
+            ),
+        },
+        Some(_) => only("", &shown(text, TEXT)),
     }
 }
 
@@ -151,45 +127,9 @@ fn text(body: &[u8]) -> Option<&str> {
     (!text.contains('\0')).then_some(text)
 }
 
-fn trimmed(text: &str) -> &str {
-    text.trim_start_matches('\u{feff}').trim()
-}
-
-fn form(text: &str) -> Form {
-    let text = trimmed(text);
-    match text.chars().next() {
-        None => Form::Nothing,
-        Some('<') => Form::Page,
-        Some('{') => object(text).map_or(Form::Text, Form::Object),
-        Some(_) => Form::Text,
-    }
-}
-
-/// A JSON object. What is wrong with a text in it that is not read does not matter.
-fn object(text: &str) -> Option<Map<String, Value>> {
-    let strict = serde_json::from_str(text);
-    strict
-        .or_else(|_| serde_json::from_str(&of_object(text)))
-        .ok()
-}
-
 /// Text as it may be shown: nobody gets to see what is secret in its URLs, nor what moves cursors.
 fn shown(text: &str, max: usize) -> String {
     escape(&urls::hidden(text), max)
-}
-
-/// Of text that begins like JSON what would be read of it if it were whole.
-fn of_text(text: &str) -> Cow<'_, str> {
-    if text.starts_with(['{', '[']) {
-        of_json(text, |_| false).into()
-    } else {
-        text.into()
-    }
-}
-
-/// An object of the same length with nothing in it but what is read.
-fn of_object(text: &str) -> String {
-    of_json(text, |text| digest(text).is_some())
 }
 
 /// A digest that content of ours can have: many a text could be one of another algorithm.
@@ -198,32 +138,8 @@ fn digest(text: &str) -> Option<Digest> {
     digest.filter(|digest| digest.algorithm().is_some())
 }
 
-/// JSON of the same length with nothing in it but what is read, and texts that are `also` wanted.
-fn of_json(json: &str, also: impl Fn(&str) -> bool) -> String {
-    let is_read = |raw: &str| READ.contains(&meant(raw).0.as_str());
-    rewritten(json, |piece| match piece {
-        Piece::Name(name) => (!is_read(name)).then(|| filler(name.len())),
-        Piece::Text { name, raw } => {
-            let (text, places) = meant(raw);
-            if also(&text) {
-                return None;
-            }
-            if !is_read(name) || meant(name).0 == "errors" {
-                return Some(filler(raw.len()));
-            }
-            // By what the text means: a `&` is escaped where a query goes on.
-            let mut filled = raw.to_string();
-            for secret in urls::found(&text) {
-                let written = places[secret.start]..places[secret.end];
-                filled.replace_range(written.clone(), &filler(written.len()));
-            }
-            Some(filled)
-        }
-    })
-}
-
 /// The text of the first XML element of a name, if it is nothing but text, none of it encoded.
-pub(crate) fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     let (inside, _) = rest.split_once(&format!("</{name}>"))?;
     (!inside.contains(['<', '&'])).then(|| inside.trim())
@@ -253,24 +169,19 @@ fn collect_digests(value: &Value, digests: &mut Vec<Digest>, depth: usize) {
     if depth > 4 || digests.len() >= ENTRIES {
         return;
     }
+    let each = |value| collect_digests(value, digests, depth + 1);
     match value {
         Value::String(text) => digests.extend(digest(text)),
-        Value::Array(values) => {
-            values
-                .iter()
-                .for_each(|value| collect_digests(value, digests, depth + 1));
-        }
-        Value::Object(object) => {
-            object
-                .values()
-                .for_each(|value| collect_digests(value, digests, depth + 1));
-        }
+        Value::Array(values) => values.iter().for_each(each),
+        Value::Object(object) => object.values().for_each(each),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString as _;
+
     use super::*;
 
     /// V-G error bodies and ERR-04.
@@ -313,9 +224,9 @@ mod tests {
         assert_eq!(shown("\u{feff} {\"error\":\"e\"} "), " (e)");
         assert_eq!(
             shown(r#"{"errors":[{"code":"A","token":"b","message":"no, \u00e4"#),
-            r#" ({"errors":[{"code":"A","xxxxx":"x","message":"no, \u00e4)"#
+            " (JSON that cannot be read)"
         );
-        assert_eq!(shown(r#"[{"token":12},"a"#), r#" ([{"xxxxx":11},"x)"#);
+        assert_eq!(shown(r#"[{"token":12},"a"#), " (JSON that cannot be read)");
         assert!(shown(&"a".repeat(1 << 20)).len() < 300);
         assert!(!shown("\u{1b}[2Jhello").contains('\u{1b}'), "SEC-11");
     }
@@ -337,7 +248,7 @@ mod tests {
             ),
             (
                 r#"{"detail":"https://x.example/a?sv=1\u0026sig=b c"#.into(),
-                r#" ({"detail":"https://x.example/a?*** c)"#.into(),
+                " (JSON that cannot be read)".into(),
             ),
             (
                 "<E><Message>https://x.example/a?sig=b</Message></E>".into(),

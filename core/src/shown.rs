@@ -60,11 +60,6 @@ fn is_harmful(char: char) -> bool {
         )
 }
 
-/// Text that says nothing, in place of what nobody is shown.
-pub(crate) fn filler(len: usize) -> String {
-    "x".repeat(len)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

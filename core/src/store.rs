@@ -9,6 +9,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::call::{Done, JobId, Outcome};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -16,7 +18,7 @@ use crate::hashing::Hashing;
 use crate::shown::urls;
 
 /// A store, as the driver numbers it. Opaque to the core.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct StoreId(pub u64);
 
 impl fmt::Display for StoreId {
@@ -213,7 +215,8 @@ impl StoreOp {
 }
 
 /// A store's answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum StoreAnswer {
     /// The blob is not there.
@@ -231,7 +234,7 @@ pub enum StoreAnswer {
         len: u64,
     },
     /// The document.
-    Loaded(Vec<u8>),
+    Loaded(#[serde(with = "crate::tape::text")] Vec<u8>),
     /// The hash.
     Hashed(Hashing),
     /// The change is done and durable.
@@ -260,10 +263,11 @@ impl StoreAnswer {
 }
 
 /// A failure of a store.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 #[error("{detail}")]
 pub struct StoreError {
     kind: StoreErrorKind,
+    #[serde(skip, default = "crate::tape::no_detail")]
     detail: String,
 }
 
@@ -289,7 +293,8 @@ impl StoreError {
 }
 
 /// The kinds of store failures.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum StoreErrorKind {
     /// No entry has this name.

@@ -4,6 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind};
@@ -15,23 +17,56 @@ use crate::time::Time;
 pub use crate::ids::TaskId;
 
 /// A task and its deadline.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Task {
+    #[serde(flatten)]
     pub(crate) kind: TaskKind,
+    /// On tapes and in checkpoints: microseconds since the session began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deadline: Option<Time>,
+    #[serde(
+        default,
+        rename = "nondistributable",
+        skip_serializing_if = "Foreign::is_left_out"
+    )]
     pub(crate) foreign: Foreign,
 }
 
 /// How a task handles foreign layers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(from = "bool", into = "bool")]
 pub(crate) enum Foreign {
     /// They are left out and listed in the report.
+    #[default]
     LeftOut,
     /// They are transferred like other layers, and may be fetched from their `urls`.
     Included,
 }
 
-#[derive(Clone, Debug)]
+impl Foreign {
+    fn is_left_out(&self) -> bool {
+        *self == Self::LeftOut
+    }
+}
+
+impl From<bool> for Foreign {
+    fn from(is_included: bool) -> Self {
+        if is_included {
+            Self::Included
+        } else {
+            Self::LeftOut
+        }
+    }
+}
+
+impl From<Foreign> for bool {
+    fn from(foreign: Foreign) -> Self {
+        foreign == Foreign::Included
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) enum TaskKind {
     Resolve(Reference),
     Copy(Copy),
@@ -111,7 +146,7 @@ impl Task {
 }
 
 /// A copy between two places. A pull or a push is a copy with a store at one end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Copy {
     /// The source.
     pub source: Place,
@@ -121,27 +156,33 @@ pub struct Copy {
     pub platforms: Platforms,
     /// A temporary store for blobs between two registries. Needed for such copies, and within one
     /// registry if it refuses a mount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool: Option<StoreId>,
     /// A repository of the destination's registry to mount blobs from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Repository>,
 }
 
 /// A source or destination of an image.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Place {
     /// A registry.
     Registry(Reference),
     /// A store, for instance an image layout.
     Store {
         /// The store.
+        #[serde(rename = "id")]
         store: StoreId,
         /// The entry's name there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
     },
 }
 
 /// Which platforms of an index to copy.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Platforms {
     /// All of them: the unchanged index with everything below it.
     All,

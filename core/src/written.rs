@@ -1,203 +1,82 @@
-//! How tasks are written down: the forms that checkpoints and tapes share.
+//! How values are written as JSON: the forms that tasks, checkpoints and tapes share.
 //!
-//! Responsible for JSON that is read back as the same value, and for refusing what no value of ours
-//! is. Must not know what it is written for. Nothing here can hold a secret, because a task does not.
+//! Responsible for JSON that is read back as the same value, and for refusing text that is no such
+//! value. Must not know what it is written for. Nothing here can hold a secret, because a task does not.
 
-use alloc::string::{String, ToString};
-use core::fmt::Display;
-use core::str::FromStr;
+use alloc::string::String;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::platform::Platform;
+use crate::digest::Digest;
+use crate::hashing::Hashing;
 use crate::reference::{Reference, Repository};
-use crate::store::StoreId;
-use crate::task::{Copy, Foreign, Place, Platforms, Task, TaskKind};
-use crate::time::Time;
+use crate::registry::{Origin, Registry};
 
-/// A task as it is written.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct TaskForm {
-    #[serde(flatten)]
-    kind: KindForm,
-    /// Microseconds since the session began.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    deadline: Option<u64>,
-    /// Whether foreign layers are moved, too.
-    #[serde(default, skip_serializing_if = "is_false")]
-    nondistributable: bool,
-}
-
-const fn is_false(value: &bool) -> bool {
-    !*value
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-enum KindForm {
-    Resolve(Named),
-    Copy(CopyForm),
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct CopyForm {
-    source: PlaceForm,
-    destination: PlaceForm,
-    platforms: PlatformsForm,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    spool: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    from: Option<Text<Repository>>,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-enum PlaceForm {
-    Registry(Named),
-    Store {
-        id: u64,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        name: Option<String>,
-    },
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-enum PlatformsForm {
-    All,
-    One(Platform),
-}
-
-impl From<&Task> for TaskForm {
-    fn from(task: &Task) -> Self {
-        let kind = match &task.kind {
-            TaskKind::Resolve(reference) => KindForm::Resolve(Named(reference.clone())),
-            TaskKind::Copy(copy) => KindForm::Copy(copy.into()),
-        };
-        Self {
-            kind,
-            deadline: task.deadline.map(Time::as_micros),
-            nondistributable: task.foreign == Foreign::Included,
-        }
-    }
-}
-
-impl From<TaskForm> for Task {
-    fn from(form: TaskForm) -> Self {
-        let kind = match form.kind {
-            KindForm::Resolve(Named(reference)) => TaskKind::Resolve(reference),
-            KindForm::Copy(copy) => TaskKind::Copy(copy.into()),
-        };
-        Self {
-            kind,
-            deadline: form.deadline.map(Time::from_micros),
-            foreign: if form.nondistributable {
-                Foreign::Included
-            } else {
-                Foreign::LeftOut
-            },
-        }
-    }
-}
-
-impl From<&Copy> for CopyForm {
-    fn from(copy: &Copy) -> Self {
-        Self {
-            source: (&copy.source).into(),
-            destination: (&copy.destination).into(),
-            platforms: match &copy.platforms {
-                Platforms::All => PlatformsForm::All,
-                Platforms::One(platform) => PlatformsForm::One(platform.clone()),
-            },
-            spool: copy.spool.map(|StoreId(id)| id),
-            from: copy.from.clone().map(Text),
-        }
-    }
-}
-
-impl From<CopyForm> for Copy {
-    fn from(form: CopyForm) -> Self {
-        Self {
-            source: form.source.into(),
-            destination: form.destination.into(),
-            platforms: match form.platforms {
-                PlatformsForm::All => Platforms::All,
-                PlatformsForm::One(platform) => Platforms::One(platform),
-            },
-            spool: form.spool.map(StoreId),
-            from: form.from.map(|Text(name)| name),
-        }
-    }
-}
-
-impl From<&Place> for PlaceForm {
-    fn from(place: &Place) -> Self {
-        match place {
-            Place::Registry(reference) => Self::Registry(Named(reference.clone())),
-            Place::Store { store, name } => Self::Store {
-                id: store.0,
-                name: name.clone(),
-            },
-        }
-    }
-}
-
-impl From<PlaceForm> for Place {
-    fn from(form: PlaceForm) -> Self {
-        match form {
-            PlaceForm::Registry(Named(reference)) => Self::Registry(reference),
-            PlaceForm::Store { id, name } => Self::Store {
-                store: StoreId(id),
-                name,
-            },
-        }
-    }
-}
-
-/// A value that is written as it prints and read as it parses.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Text<T>(pub(crate) T);
-
-impl<T: Display> Serialize for Text<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(serde::de::Error::custom)
-    }
-}
-
-/// A reference. Read apart from its digest, which may be of an algorithm that nobody may type.
-#[derive(Clone, Debug)]
-struct Named(Reference);
-
-impl Serialize for Named {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Named {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let wrong = |error: &dyn Display| serde::de::Error::custom(error.to_string());
-        let (name, digest) = match text.split_once('@') {
-            Some((name, digest)) => {
-                let digest = digest.parse().map_err(|error| wrong(&error))?;
-                (name, Some(digest))
+/// Writes types as they print, and reads them as they parse.
+macro_rules! as_text {
+    ($($type:ty),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
             }
-            None => (text.as_str(), None),
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+
+as_text!(Digest, Origin, Registry, Repository);
+
+impl Serialize for Reference {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Its digest is read apart: it may be of an algorithm that a user cannot type.
+impl<'de> Deserialize<'de> for Reference {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) => (name, Some(digest.parse().map_err(D::Error::custom)?)),
+            None => (&*text, None),
         };
-        let named: Reference = name.parse().map_err(|error| wrong(&error))?;
+        let named: Self = name.parse().map_err(D::Error::custom)?;
         let (registry, repository) = (named.registry().clone(), named.repository().clone());
-        let tag = named.tag().cloned();
-        Ok(Self(Reference::new(registry, repository, tag, digest)))
+        Ok(Self::new(
+            registry,
+            repository,
+            named.tag().cloned(),
+            digest,
+        ))
+    }
+}
+
+/// How many bytes, and their digest so far. The state of the hash holds the last bytes of a blob, and
+/// no byte of a blob is written.
+#[derive(Deserialize, Serialize)]
+struct HashRepr {
+    len: u64,
+    digest: Digest,
+}
+
+impl Serialize for Hashing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (len, digest) = (self.len(), self.clone().digest());
+        HashRepr { len, digest }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hashing {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let HashRepr { len, digest } = HashRepr::deserialize(deserializer)?;
+        let unknown = || D::Error::custom("a hash of an unknown algorithm");
+        Self::told(len, digest).ok_or_else(unknown)
     }
 }
 
@@ -208,7 +87,11 @@ pub(crate) mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::platform::Platform;
+    use crate::store::StoreId;
+    use crate::task::{Copy, Place, Platforms, Task};
     use crate::testing::mutations;
+    use crate::time::Time;
 
     /// A task of every kind, with everything that can be said of it.
     pub(crate) fn tasks() -> Vec<Task> {
@@ -273,13 +156,12 @@ pub(crate) mod tests {
     #[test]
     fn tasks_are_read_as_they_were_written() {
         for task in tasks() {
-            let written = serde_json::to_string(&TaskForm::from(&task)).expect("JSON");
-            let form: TaskForm = serde_json::from_str(&written).expect("it was written");
-            let read = Task::from(form);
+            let written = serde_json::to_string(&task).expect("JSON");
+            let read: Task = serde_json::from_str(&written).expect("it was written");
             assert_eq!(format!("{read:?}"), format!("{task:?}"), "{written}");
             mutations(&written, |text| {
                 // What is read from damaged text is a task nevertheless, or none.
-                let _ = serde_json::from_str::<TaskForm>(text).map(Task::from);
+                let _ = serde_json::from_str::<Task>(text);
             });
         }
     }

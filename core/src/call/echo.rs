@@ -1,9 +1,8 @@
-//! Secrets of a request that its own answer repeats.
+//! Redacts a request's own secrets in the response that echoes them.
 //!
 //! Registries and proxies that are being debugged put headers and forms into their answers, and answers
-//! are shown, logged and pasted into bug reports. Responsible for taking the secrets of a request out of
-//! every header that is kept of its answer, and out of its error body, before anything reads them. Must
-//! not know the secrets of other requests.
+//! are shown, logged and pasted into bug reports. Responsible for every header that is kept of an answer,
+//! and for its error body, before anything reads them. Must not know the secrets of other requests.
 
 use alloc::string::String;
 
@@ -11,11 +10,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::{Exchanged, Payload, Received};
-use crate::credential::Secret;
+use super::{Call, Exchanged, Payload, Received};
 use crate::digest::Digest;
 use crate::header::{ContentRange, http_date, unsatisfied_total};
-use crate::secrets::{Secrets, unquoted};
+use crate::secrets::{Redactor, decoded};
 
 /// Words of the protocol. They are no secret, even if a password is one of them.
 const VOCABULARY: &str = "bytes identity gzip deflate br zstd compress \
@@ -30,36 +28,20 @@ const VOCABULARY: &str = "bytes identity gzip deflate br zstd compress \
 /// Stands for a value that cannot be kept; it is no text, so nothing can be read of it.
 const UNREADABLE: &[u8] = b"\xff";
 
-/// What was sent.
-pub(super) struct Sent<'a> {
-    request: &'a http::Request<Payload>,
-    /// `user:password` for a proxy, percent-encoded.
-    proxy_login: Option<&'a Secret>,
-}
-
-impl<'a> Sent<'a> {
-    pub(super) const fn new(
-        request: &'a http::Request<Payload>,
-        proxy_login: Option<&'a Secret>,
-    ) -> Self {
-        Self {
-            request,
-            proxy_login,
-        }
-    }
-
-    /// Replaces the secrets of what was sent in the headers of its answer.
+impl Call {
+    /// Redacts the secrets of the request in the headers of its answer.
     ///
-    /// The query of an address stays: it is not shown anywhere, and the state of an upload is often the same
-    /// in each address of it. An address with a credential before its query cannot be used without showing
-    /// it, so it is not kept. Links lose credentials only.
-    pub(super) fn clean_headers(&self, headers: &mut HeaderMap) {
+    /// The query of an address stays: it is not shown anywhere, and the state of an upload is often the
+    /// same in each address of it. An address with a credential before its query cannot be used without
+    /// showing it, so it is not kept. Links lose credentials only.
+    pub(super) fn redact_headers(&self, headers: &mut HeaderMap) {
+        let uri = self.request.uri();
         let tells = |(name, value): (&HeaderName, &HeaderValue)| {
             !is_address(name) && !is_number(name, value) && !self.names(value)
         };
-        // Most answers tell nothing in which a secret could be: a new address, a length, the digest asked for.
-        let query = self.request.uri().query();
-        let query = query.filter(|_| headers.iter().any(tells));
+        // Most answers have no header that could hold a secret: a new address, a length, the digest that
+        // was asked for.
+        let query = uri.query().filter(|_| headers.iter().any(tells));
         let is_safe = if self.has_credentials() {
             headers.iter().all(|(name, value)| is_number(name, value))
         } else {
@@ -68,50 +50,43 @@ impl<'a> Sent<'a> {
         if is_safe {
             return;
         }
-        let mut secrets = Secrets::default();
-        secrets.publish(VOCABULARY);
-        if let Some(authority) = self.request.uri().authority() {
-            secrets.publish(authority.as_str());
-        }
-        secrets.publish(self.request.uri().path());
-        self.learn_credentials(&mut secrets);
+        let mut redactor = Redactor::default();
+        redactor.allow(VOCABULARY);
+        redactor.allow(uri.path());
+        redactor.allow(uri.authority().map_or("", |it| it.as_str()));
+        self.add_credentials(&mut redactor);
         let mut locations = headers.get_all(header::LOCATION).iter();
-        if locations.any(|value| secrets.is_in(before_query(value.as_bytes()))) {
+        if locations.any(|value| redactor.contains(before_query(value.as_bytes()))) {
             headers.remove(header::LOCATION);
         }
-        for (name, value) in headers.iter_mut() {
-            if name == header::LINK {
-                *value = cleaned(&secrets, value);
+        for is_link in [true, false] {
+            for (name, value) in headers.iter_mut() {
+                let is_kept = name == header::LOCATION || is_number(name, value);
+                if !is_kept && (name == header::LINK) == is_link {
+                    let redacted = HeaderValue::from_bytes(&redactor.redact(value.as_bytes()));
+                    *value = redacted.unwrap_or_else(|_| unreadable());
+                }
             }
-        }
-        if let Some(query) = query {
-            secrets.learn_query(query);
-        }
-        for (name, value) in headers.iter_mut() {
-            if !is_address(name) && !is_number(name, value) {
-                *value = cleaned(&secrets, value);
-            }
+            redactor.add_query(query.unwrap_or_default());
         }
     }
 
-    /// Replaces the secrets of what was sent in the body of its answer, if that is an error.
-    pub(super) fn clean_body(&self, exchanged: &mut Exchanged) {
+    /// Redacts the secrets of the request in the body of its answer, if that is an error.
+    pub(super) fn redact_body(&self, exchanged: &mut Exchanged) {
         let is_error = exchanged.status.is_some_and(|it| !it.is_success());
-        let (body, cut) = match &mut exchanged.body {
-            Received::Collected { bytes, cut } if is_error && !bytes.is_empty() => (bytes, *cut),
-            Received::Collected { .. } | Received::Nothing | Received::Stored { .. } => return,
-        };
-        let mut secrets = Secrets::default();
-        self.learn_credentials(&mut secrets);
-        if let Some(query) = self.request.uri().query() {
-            secrets.learn_query(query);
+        if let Received::Collected { bytes, cut } = &mut exchanged.body
+            && is_error
+            && !bytes.is_empty()
+        {
+            let mut redactor = Redactor::default();
+            self.add_credentials(&mut redactor);
+            redactor.add_query(self.request.uri().query().unwrap_or_default());
+            *bytes = if *cut || exchanged.interrupted.is_some() {
+                redactor.redact_truncated(bytes)
+            } else {
+                redactor.redact(bytes)
+            };
         }
-        // A body that broke off may have done so within a secret.
-        *body = if cut || exchanged.interrupted.is_some() {
-            secrets.clean_cut(body)
-        } else {
-            secrets.clean(body)
-        };
     }
 
     /// Whether a value is a digest that the request names, too.
@@ -126,43 +101,39 @@ impl<'a> Sent<'a> {
         uri.path().ends_with(digest.as_str()) || named.any(|it| it.ends_with(digest.encoded()))
     }
 
-    /// Whether the request carried any, beside those in its address.
+    /// Whether the request carries credentials, beside those in its address.
     fn has_credentials(&self) -> bool {
         let is_authorized = self.request.headers().contains_key(header::AUTHORIZATION);
         let has_form = matches!(self.request.body(), Payload::Bytes(_));
         is_authorized || has_form || self.proxy_login.is_some()
     }
 
-    fn learn_credentials(&self, secrets: &mut Secrets) {
-        let request = self.request;
-        let presented = request.headers().get(header::AUTHORIZATION);
-        let presented = presented.and_then(|value| value.to_str().ok());
-        if let Some((scheme, secret)) = presented.and_then(|value| value.split_once(' ')) {
-            secrets.learn(secret);
-            if scheme.eq_ignore_ascii_case("basic")
-                && let Ok(pair) = STANDARD.decode(secret)
-                && let Some((_, password)) = String::from_utf8_lossy(&pair).split_once(':')
+    /// Adds the credentials that the request carries.
+    pub(crate) fn add_credentials(&self, redactor: &mut Redactor) {
+        let headers = self.request.headers();
+        let presented = headers.get(header::AUTHORIZATION);
+        let presented = presented.and_then(|value| value.to_str().ok()?.split_once(' '));
+        if let Some((scheme, secret)) = presented {
+            redactor.add(secret);
+            let pair = STANDARD.decode(secret).unwrap_or_default();
+            if let Some((_, password)) = String::from_utf8_lossy(&pair).split_once(':')
+                && scheme.eq_ignore_ascii_case("basic")
             {
-                secrets.learn(password);
+                redactor.add(password);
             }
         }
-        let form = request.headers().get(header::CONTENT_TYPE);
-        let is_form = form.is_some_and(|it| it == "application/x-www-form-urlencoded");
-        if let Payload::Bytes(bytes) = request.body()
-            && is_form
+        let form = headers.get(header::CONTENT_TYPE);
+        if let Payload::Bytes(bytes) = self.request.body()
+            && form.is_some_and(|it| it == "application/x-www-form-urlencoded")
         {
-            secrets.learn_query(&String::from_utf8_lossy(bytes));
+            redactor.add_query(&String::from_utf8_lossy(bytes));
         }
-        if let Some(login) = self.proxy_login {
-            let login = unquoted(login.expose().as_bytes())
-                .unwrap_or_else(|| login.expose().as_bytes().to_vec());
-            secrets.learn(&STANDARD.encode(&login));
+        if let Some(login) = &self.proxy_login {
+            let login = login.expose().as_bytes();
+            let login = decoded(login).unwrap_or_else(|| login.to_vec());
+            redactor.add(&STANDARD.encode(&login));
             let login = String::from_utf8_lossy(&login);
-            secrets.learn(
-                login
-                    .split_once(':')
-                    .map_or(&*login, |(_, password)| password),
-            );
+            redactor.add(login.split_once(':').map_or(&*login, |(_, it)| it));
         }
     }
 }
@@ -174,7 +145,7 @@ fn is_address(name: &HeaderName) -> bool {
 
 /// Whether a value has the form of the number, range or date that its header is for. A digit in it may
 /// be one of a password, but cannot be replaced: transfers depend on it.
-fn is_number(name: &HeaderName, value: &HeaderValue) -> bool {
+pub(crate) fn is_number(name: &HeaderName, value: &HeaderValue) -> bool {
     let Ok(text) = value.to_str().map(str::trim) else {
         return false;
     };
@@ -198,10 +169,6 @@ fn is_number(name: &HeaderName, value: &HeaderValue) -> bool {
 fn before_query(address: &[u8]) -> &[u8] {
     let end = address.iter().position(|byte| *byte == b'?');
     &address[..end.unwrap_or(address.len())]
-}
-
-fn cleaned(secrets: &Secrets, value: &HeaderValue) -> HeaderValue {
-    HeaderValue::from_bytes(&secrets.clean(value.as_bytes())).unwrap_or_else(|_| unreadable())
 }
 
 fn unreadable() -> HeaderValue {

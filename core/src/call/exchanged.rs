@@ -8,33 +8,63 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use http::{HeaderMap, StatusCode, header};
+use serde::{Deserialize, Serialize};
 
 use super::transport::Interrupted;
 use crate::hashing::Hashing;
+use crate::tape;
 
 /// How an HTTP exchange ended.
+#[derive(Deserialize, Serialize)]
 pub(crate) struct Exchanged {
+    #[serde(
+        default,
+        with = "tape::status",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub(crate) status: Option<StatusCode>,
+    #[serde(
+        default,
+        with = "tape::headers",
+        skip_serializing_if = "HeaderMap::is_empty"
+    )]
     pub(crate) headers: HeaderMap,
+    #[serde(default, skip_serializing_if = "Received::is_nothing")]
     pub(crate) body: Received,
     /// How many bytes of a blob went out, in all tries that the driver made of the request.
+    #[serde(default)]
     pub(crate) sent: u64,
     /// A breach of the rules by the peer that made the rest of the body worthless.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) flaw: Option<Flaw>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) interrupted: Option<Interrupted>,
 }
 
+#[derive(Clone, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Received {
     /// No head came, or the body was of no interest.
+    #[default]
     Nothing,
     /// A small body, at most as long as the limit; `cut` if there was more.
-    Collected { bytes: Vec<u8>, cut: bool },
+    Collected {
+        #[serde(with = "tape::text")]
+        bytes: Vec<u8>,
+        cut: bool,
+    },
     /// Blob bytes went to the store: everything before `hashing.len()` is in the partial.
     Stored {
         hashing: Hashing,
         from: u64,
         range_end: u64,
     },
+}
+
+impl Received {
+    const fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
 }
 
 // Headers and bodies of answers hold tokens and upload locations: their Debug shows lengths.
@@ -64,7 +94,8 @@ impl fmt::Debug for Received {
 }
 
 /// What a peer did wrong within one exchange.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Flaw {
     /// A document or header block over its limit (bytes).
     TooLarge { limit: u64 },
@@ -73,7 +104,11 @@ pub(crate) enum Flaw {
     /// A declared length that differs from the descriptor's size.
     Length { expected: u64, declared: u64 },
     /// A 206 that does not say, or does not match, what was asked.
-    Range { said: Option<String> },
+    Range {
+        /// The header, which is not on tapes.
+        #[serde(skip)]
+        said: Option<String>,
+    },
 }
 
 /// The declared length of a body; `None` if there is none or it is no number.

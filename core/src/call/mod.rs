@@ -29,7 +29,7 @@ use crate::header::ContentRange;
 use crate::registry::Origin;
 use crate::store::{StoreAnswer, StoreCall, StoreError, StoreId};
 
-use self::echo::Sent as SentSecrets;
+pub(crate) use self::echo::is_number;
 pub(crate) use self::exchanged::{Exchanged, Flaw, Received, content_length};
 pub use self::outgoing::{Body, Outgoing, Payload, Source};
 pub use self::transport::{Interrupted, TransportError, TransportErrorKind};
@@ -263,9 +263,9 @@ impl Call {
     pub fn head(&mut self, head: http::Response<()>) -> Receive {
         let (parts, ()) = head.into_parts();
         self.status = Some(parts.status);
-        self.headers = crate::header::read(&parts.headers);
-        let sent = SentSecrets::new(&self.request, self.proxy_login.as_ref());
-        sent.clean_headers(&mut self.headers);
+        let mut headers = crate::header::read(&parts.headers);
+        self.redact_headers(&mut headers);
+        self.headers = headers;
         let receive = match core::mem::replace(&mut self.expect, Expect::Head) {
             Expect::Blob {
                 store,
@@ -328,16 +328,16 @@ impl Call {
     }
 
     /// Ends the call: `Ok` if the body was read to its end (or to `Keep::Stop`).
-    pub fn finish(self, end: Result<(), Interrupted>) -> Done {
+    pub fn finish(mut self, end: Result<(), Interrupted>) -> Done {
         let mut exchanged = Exchanged {
             status: self.status,
-            headers: self.headers,
-            body: self.body,
+            headers: core::mem::take(&mut self.headers),
+            body: core::mem::take(&mut self.body),
             sent: self.sent.bytes(),
-            flaw: self.flaw,
+            flaw: self.flaw.take(),
             interrupted: end.err(),
         };
-        SentSecrets::new(&self.request, self.proxy_login.as_ref()).clean_body(&mut exchanged);
+        self.redact_body(&mut exchanged);
         Done::new(self.id, Outcome::Http(Box::new(exchanged)))
     }
 

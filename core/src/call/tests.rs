@@ -404,7 +404,7 @@ fn what_a_server_echoes_is_hidden() {
         let said = format!("you sent \"{secret}\", which is wrong");
         let (body, warning) = answer(403, presented, &said);
         assert!(!body.contains(secret), "{secret}: {body}");
-        assert!(body.starts_with("you sent \"secret-"), "{body}");
+        assert!(body.starts_with("you sent \"***"), "{body}");
         assert!(body.ends_with("\", which is wrong"), "{body}");
         assert_eq!(warning, body);
     }
@@ -465,7 +465,7 @@ fn the_beginning_of_an_echo_is_hidden() {
         let Received::Collected { bytes, .. } = exchanged.body else {
             panic!("no body");
         };
-        assert_eq!(String::from_utf8_lossy(&bytes), "you sent xxxxxxxxxxx");
+        assert_eq!(String::from_utf8_lossy(&bytes), "***");
     }
 }
 
@@ -528,7 +528,7 @@ fn a_flaw_repeats_no_credential() {
     let said = ("content-range", "Bearer eyJhbGciOiJub25lIn0.e30.");
     call.head(head(206, &[said]));
     let flaw = format!("{:?}", ended(call).flaw);
-    assert!(flaw.contains("Bearer secret-1-----"), "{flaw}");
+    assert!(flaw.contains("Bearer ***"), "{flaw}");
 }
 
 /// A transfer depends on these, whatever the password is.
@@ -645,7 +645,7 @@ fn the_credentials_of_a_proxy_are_hidden() {
         let Received::Collected { bytes, .. } = exchanged.body else {
             panic!("no body");
         };
-        assert!(bytes.starts_with(b"you sent secret-"), "{secret}");
+        assert!(bytes.starts_with(b"you sent ***"), "{secret}");
     }
     let mut call = call(Expect::Document { limit: 100 });
     call.through_proxy("http://proxy.example:3128");

@@ -5,12 +5,15 @@
 
 use alloc::string::String;
 
+use serde::{Deserialize, Serialize};
+
 use crate::digest::Digest;
 use crate::shown::urls;
 use crate::store::StoreError;
 
 /// Why an exchange broke off.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Interrupted {
     /// The connection failed.
@@ -29,12 +32,13 @@ pub enum Interrupted {
 }
 
 /// A failure of the connection, in the driver's words but the core's classes.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 #[error("{kind}: {detail}")]
 pub struct TransportError {
     /// What sort of failure.
     pub kind: TransportErrorKind,
     /// What the driver knows, without secrets.
+    #[serde(skip, default = "crate::tape::no_detail")]
     pub detail: String,
 }
 
@@ -50,7 +54,8 @@ impl TransportError {
 }
 
 /// The sorts of connection failures.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize, thiserror::Error)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum TransportErrorKind {
     /// The name could not be resolved.

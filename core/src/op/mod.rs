@@ -33,7 +33,7 @@ pub(crate) use self::manifest_get::ManifestGet;
 pub(crate) use self::manifest_head::ManifestHead;
 pub(crate) use self::manifest_put::{Condition, ManifestPut};
 pub(crate) use self::ping::Ping;
-pub(crate) use self::token::{Grant, Token, TokenCredential, basic, can_be_sent, is_no_grant};
+pub(crate) use self::token::{Grant, Token, TokenCredential, TokenResponse, basic, can_be_sent};
 pub(crate) use self::upload_delete::UploadDelete;
 use crate::call::{Expect, Payload, Received, TransferId};
 use crate::digest::Digest;

@@ -62,7 +62,7 @@ const SHORTEST_LIFE: u64 = 60;
 
 /// A member of another type than it should have counts as absent.
 #[derive(Deserialize)]
-struct Said {
+pub(crate) struct TokenResponse {
     #[serde(default, deserialize_with = "carried")]
     token: Option<String>,
     #[serde(default, deserialize_with = "carried")]
@@ -72,22 +72,30 @@ struct Said {
     issued_at: Option<String>,
 }
 
-impl Said {
-    fn read(body: &[u8]) -> Result<Self, serde_json::Error> {
+impl TokenResponse {
+    pub(crate) fn read(body: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(&replace_lone_surrogates(body))
     }
 
     /// If both are there and differ, `access_token` is what Go clients take (V-B).
-    fn token(self) -> Option<String> {
+    pub(crate) fn token(self) -> Option<String> {
         let mut tokens = [self.access_token, self.token].into_iter().flatten();
         tokens.find(|token| !token.is_empty())
     }
-}
 
-/// Whether a good answer is no grant, but says an error.
-pub(crate) fn is_no_grant(body: &[u8]) -> bool {
-    let has_none = |said: Said| said.token().is_none();
-    Said::read(body).is_ok_and(has_none) && said::is_error(body)
+    /// Seconds the token has still to live: `expires_in` less what has passed since `issued_at` by the
+    /// service's own clock, in seconds since the epoch (AUTH-41 to AUTH-43).
+    pub(crate) fn life(&self, date: Option<u64>) -> u64 {
+        let announced = self.expires_in.as_ref().and_then(seconds);
+        let announced = announced.unwrap_or(SHORTEST_LIFE);
+        let issued = self.issued_at.as_deref().and_then(rfc3339);
+        let issued = issued.map(|micros| micros / 1_000_000);
+        let age = match (date, issued) {
+            (Some(date), Some(issued)) => date.saturating_sub(issued),
+            (Some(_) | None, Some(_) | None) => 0,
+        };
+        announced.saturating_sub(age).max(SHORTEST_LIFE)
+    }
 }
 
 impl Token {
@@ -182,11 +190,11 @@ impl Token {
         if answer.flaw.is_some() {
             return Verdict::Failed(answer.peer("sent more than a token"));
         }
-        let Ok(said) = Said::read(answer.bytes()) else {
+        let Ok(response) = TokenResponse::read(answer.bytes()) else {
             return Verdict::Failed(answer.peer("sent no token: the answer is not a JSON object"));
         };
-        let life = life(&said, date(&answer.headers));
-        match said.token() {
+        let life = response.life(date(&answer.headers));
+        match response.token() {
             Some(token) if can_be_sent(&token) => Verdict::Done(Outcome::Granted(Grant {
                 token: Secret::new(token),
                 life,
@@ -210,23 +218,6 @@ impl Token {
             }
         }
     }
-}
-
-/// Seconds the token has still to live: `expires_in` less what has passed since `issued_at` by the
-/// service's own clock (AUTH-41 to AUTH-43).
-fn life(said: &Said, date: Option<u64>) -> u64 {
-    let announced = said.expires_in.as_ref().and_then(seconds);
-    let announced = announced.unwrap_or(SHORTEST_LIFE);
-    let issued = said
-        .issued_at
-        .as_deref()
-        .and_then(rfc3339)
-        .map(|micros| micros / 1_000_000);
-    let age = match (date, issued) {
-        (Some(date), Some(issued)) => date.saturating_sub(issued),
-        (Some(_) | None, Some(_) | None) => 0,
-    };
-    announced.saturating_sub(age).max(SHORTEST_LIFE)
 }
 
 /// Whether a token can stand in a header. HTTP libraries differ about tabs and bytes beyond ASCII, so

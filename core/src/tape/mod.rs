@@ -1,38 +1,32 @@
-//! Tapes: a session written down so that it can be played again, by anybody, without its secrets.
+//! Tapes: a session written down so that anybody can replay it, without its secrets.
 //!
 //! A session is a function of its configuration, its seed, and what it is told: tasks, instants,
-//! the ends of jobs. A tape has all of that, a line of JSON for each thing, and beside it what the
-//! session wanted, so that another version of it can be held against it.
+//! results of jobs. A tape has these, a line of JSON for each, and the session's outputs between them, so
+//! that another version can be compared with it.
 //!
 //! ```text
 //!  driver ──start, cancel, poll, handle──▶ Taped ──▶ Session
-//!                                           │  the same, without secrets
+//!                                           │  what is on the allow-list
 //!                                           ▼
 //!                                        Recorder ──▶ Player (a second session) ──▶ its outputs
 //!                                           │                                        │
 //!                                           └───────────── lines ◀───────────────────┘
 //! ```
 //!
-//! What stands on a tape about outputs does not come from the session that has the secrets, but from
-//! a second one that is told only what is written. So a tape replays as it was recorded, by
-//! construction, and no output on it can hold a secret that its inputs do not hold. If what was left
-//! out makes the second session want something else, the tape says so and ends; and once a document was
-//! written otherwise than it came, also if it makes it say something else.
+//! The outputs on a tape are those of a second session that is told only what is on the tape. So a tape
+//! replays as it was recorded, and no output can hold a secret that the inputs do not hold. If the second
+//! session wants something else than the first, the recording ends, and the tape says why.
 //!
-//! What is on a tape: names of images, repositories and hosts, manifests, paths of URLs, error
-//! messages, and the paths of local files that those of stores and helpers name. What is not:
-//! passwords, tokens, queries of URLs (but for digests, and the repository that a blob is mounted
-//! from), bytes of blobs (and of an image's configuration only its platform), what an error body
-//! says beyond what people are shown, headers without a meaning in this protocol.
+//! On a tape are the names of images, repositories and hosts; statuses, media types, lengths, dates, known
+//! codes of errors, digests, manifests, lifetimes of tokens, and kinds of errors. Not on it are passwords,
+//! tokens and user names, and text that a server, a store or a driver wrote freely: messages, details,
+//! warnings, and words in paths and queries that are neither the protocol's nor the user's. Placeholders
+//! stand for them (`allow`). No byte of a blob is on it, and of an image's configuration only the platform.
 //!
-//! Where a password or a token is said again, it is found if it has four bytes or more; what is
-//! shorter than eight only as a word, and not in manifests. It is not looked for if it is a part of
-//! what the user said before, or of words that stand on every tape.
+//! Manifests and names of hosts are written as they came. If one has a credential in it that the session
+//! has met, the recording ends.
 //!
-//! The name of a user is not on it where a credential was given. Where it is said again, in a message,
-//! a header or an address, it is found as a word of four bytes or more, also percent-encoded; but not
-//! in manifests, not in base64, and not if it is a part of what the user said, as in a repository's
-//! name, or of those words.
+//! The implementations of serde of this crate's enums are the form of tapes, and change with [`VERSION`].
 //!
 //! # Example: recording and replaying
 //!
@@ -63,13 +57,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod configured;
+mod allow;
 mod done;
 mod line;
 mod player;
 mod recorder;
 mod replay;
-mod scrub;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -84,10 +77,11 @@ use crate::session::{Output, Session};
 use crate::task::{Task, TaskId};
 use crate::time::Time;
 
+pub(crate) use self::done::{headers, no_detail, status, text};
 pub use self::replay::{Replay, ReplayError, replay};
 
 /// The version of the form of tapes.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// Takes the lines of a tape. Called while a driver's session is locked: quick, and without calling
 /// the client. One sink takes one tape.

@@ -10,13 +10,11 @@ use super::done::End;
 use super::line::{Header, Out};
 use crate::call::{Call, Done, Exchanged, Expect, Flaw, Job, JobId, Outcome, Received};
 use crate::checkpoint::Checkpoint;
-use crate::config::Config;
 use crate::digest::Algorithm;
 use crate::session::{Output, Session};
 use crate::task::{Task, TaskId};
 use crate::time::Time;
 use crate::transcript;
-use crate::written::TaskForm;
 
 /// A session, and the jobs that are outside for it.
 #[derive(Debug)]
@@ -28,7 +26,8 @@ pub(super) struct Player {
 impl Player {
     /// A player for the session of this header.
     pub(super) fn new(header: Header) -> Result<Self, String> {
-        let config = Config::from(header.config);
+        let mut config = header.config;
+        config.in_flight = config.in_flight.clamped();
         let session = match header.checkpoint {
             Some(form) => {
                 let checkpoint = Checkpoint::try_from(form).map_err(|error| error.to_string())?;
@@ -42,8 +41,8 @@ impl Player {
         })
     }
 
-    pub(super) fn start(&mut self, task: TaskForm) {
-        let _ = self.session.start(Task::from(task));
+    pub(super) fn start(&mut self, task: Task) {
+        let _ = self.session.start(task);
     }
 
     pub(super) fn cancel(&mut self, task: u64) {
@@ -64,7 +63,7 @@ impl Player {
     pub(super) fn done(&mut self, job: u64, at: u64, end: End) -> Result<String, &'static str> {
         let id = JobId(job);
         let job = self.outside.get(&id).ok_or("no such job is outside")?;
-        let outcome = end.into_outcome()?;
+        let outcome = Outcome::from(end);
         check(job, &outcome)?;
         let done = Done::new(id, outcome);
         let line = transcript::done(&done);

@@ -1,7 +1,7 @@
 //! What is recorded in worlds in which tapes run along.
 //!
-//! Responsible for judging the tape of a session. Must not know what should be on it: it replays to
-//! what was recorded, nobody's secret is on it, and it goes on for as long as its session.
+//! Responsible for judging the tape of a session: it replays to what was recorded, no secret is on it,
+//! and it goes on for as long as its session. Must not know what should be on it.
 
 use windlass_core::tape::{ReplayError, replay};
 
@@ -9,12 +9,10 @@ use super::secrets;
 use super::world::World;
 use crate::tapes::Lines;
 
-/// Why a tape may end before its session: what was sent has a secret in it where nothing can stand in
-/// its place, or was no manifest and more was made of it than may be written.
-const MAY_END: [&str; 3] = [
+/// Why a tape may end before its session: a secret is where no placeholder can be.
+const MAY_END: [&str; 2] = [
     "a manifest has a secret in it",
-    "the next line would have held a secret",
-    "something else follows from a document that is not on the tape",
+    "the name of a host has a secret in it",
 ];
 
 impl World<'_> {

@@ -1196,10 +1196,9 @@ fn a_page_instead_of_a_manifest() {
     );
 }
 
-/// What is served under a digest cannot be something else and have that digest: where more is said of
-/// it than can be written, the tape ends.
+/// A page under a digest, twice: the tape has neither, and replays to the same two requests.
 #[test]
-fn a_page_under_a_digest_ends_the_tape() {
+fn a_page_under_a_digest_is_not_on_the_tape() {
     let page = r#"<html><meta name="csrf-token" content="0123456789"></html>"#;
     let (mut world, store, _) = pulling(one_at_a_time(), open(), &small());
     world.all(
@@ -1210,18 +1209,15 @@ fn a_page_under_a_digest_ends_the_tape() {
     let task = Task::pull(reference(&named), store, None, Platforms::All);
     let task = world.start(task);
     let failure = world.run(task).unwrap_err();
+    world.run_all();
     assert_eq!(failure.first().kind(), ErrorKind::Mismatch);
     let tape = world.tape();
     assert!(
         !tape.contains("csrf") && !tape.contains("0123456789"),
         "{tape}"
     );
-    let last = tape.lines().last().unwrap();
-    assert!(
-        last.contains("a document that is not on the tape"),
-        "{last}"
-    );
     let replay = windlass_core::tape::replay(&tape);
+    assert_eq!(replay.end, Ok(()), "{tape}");
     let asked = "> GET https://reg.example/v2/a/b/manifests/sha256:";
     let asked = replay.lines.iter().filter(|line| line.contains(asked));
     assert_eq!(asked.count(), 2, "{tape}");
@@ -1259,8 +1255,8 @@ fn a_configuration_is_not_on_the_tape() {
     );
 }
 
-/// An error that quotes a signed URL, and one that is no text: people are shown neither what signs the
-/// URL nor the bytes, and the tape says the same.
+/// An error that quotes a signed URL, also one that was cut, and one that is no text: what signs the URL
+/// is neither shown nor on the tape.
 #[test]
 fn what_signs_a_url_is_not_shown() {
     let url = "https://x.blob.example/a?sv=1&sig=0123456789";
@@ -1282,10 +1278,7 @@ fn what_signs_a_url_is_not_shown() {
     let shown = r#"(UNKNOWN: Get "https://x.blob.example/a?***": timeout)"#;
     assert!(said.ends_with(shown), "{said}");
     let said = of(&quoted.as_bytes()[..90]);
-    assert!(
-        said.ends_with(r#"Get \"https://x.blob.example/a?***)"#),
-        "{said}"
-    );
+    assert!(said.ends_with("(JSON that cannot be read)"), "{said}");
     let said = of(b"\x1f\x8b0123456789");
     assert!(said.ends_with("(12 bytes that are no text)"), "{said}");
 }
