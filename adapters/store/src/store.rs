@@ -1,33 +1,34 @@
-//! What a store must do.
+//! The trait of a store.
 
 use std::fmt;
 use std::io::Read;
 
 use windlass_core::{Descriptor, Digest, StoreError};
 
-/// A place for content, named by digests, and for names that stand for content.
+/// A store of content by digest, and of names for content.
 ///
 /// Safe for concurrent use by threads; an implementation on shared media must also be safe for
 /// concurrent use by processes. All calls may block.
 pub trait Store: Send + Sync + fmt::Debug {
-    /// What people know it by, in errors.
+    /// The store's name in error messages.
     fn title(&self) -> String {
         "the store".into()
     }
 
-    /// Takes the exclusive right to write a blob. A stored blob of another size than `size` counts
-    /// as absent.
+    /// Acquires the exclusive right to write a blob. A stored blob of another size than `size`
+    /// counts as absent.
     ///
     /// # Errors
     ///
     /// If the store cannot be used, or the digest's algorithm is unknown (LAY-13).
     fn begin(&self, digest: &Digest, size: u64) -> Result<Begun, StoreError>;
 
-    /// Like [`begin`](Self::begin), but never `Busy`: the bytes go into a partial of their own that
-    /// nobody else writes and nobody resumes. For a blob whose owner has stalled: whichever commits
-    /// first names it, and both have verified the same bytes.
+    /// Like [`begin`](Self::begin), but never `Busy`: the bytes go into a private partial that is
+    /// neither shared nor resumed. For a blob whose owner has stalled: the first to commit names
+    /// it, and both have verified the same bytes.
     ///
-    /// A store that has no such thing begins as usual.
+    /// The default, for a store without private partials, is [`begin`](Self::begin), which may
+    /// answer `Busy`.
     ///
     /// # Errors
     ///
@@ -36,14 +37,14 @@ pub trait Store: Send + Sync + fmt::Debug {
         self.begin(digest, size)
     }
 
-    /// Whether the blob is there under its final name with exactly this size.
+    /// Whether the blob exists under its final name with exactly this size.
     ///
     /// # Errors
     ///
     /// If the store cannot be read.
     fn contains(&self, digest: &Digest, size: u64) -> Result<bool, StoreError>;
 
-    /// Opens a complete blob for reading from `offset`; `None` if it is not there.
+    /// Opens a complete blob for reading from `offset`; `None` if it is absent.
     ///
     /// # Errors
     ///
@@ -54,9 +55,10 @@ pub trait Store: Send + Sync + fmt::Debug {
         offset: u64,
     ) -> Result<Option<Box<dyn Read + Send>>, StoreError>;
 
-    /// Opens a complete blob of this size to be sent; `None` if it is not there. Unlike
-    /// [`open`](Self::open) it must not give out bytes of something that may not be the blob at all, such as
-    /// the end of a link that another user made. What is sent is hashed once more.
+    /// Opens a complete blob of this size for an upload; `None` if it is absent. Unlike
+    /// [`open`](Self::open) it must not return bytes of something that may not be the blob, such as
+    /// the target of a symlink that another user made. The bytes are hashed again while they are
+    /// sent.
     ///
     /// # Errors
     ///
@@ -70,59 +72,60 @@ pub trait Store: Send + Sync + fmt::Debug {
         self.open(digest, 0)
     }
 
-    /// Writes a small document under its final name, atomically. A damaged one of the same size
-    /// is replaced. As for [`Partial::commit`], the name is durable before a later `tag` is.
+    /// Writes a small document atomically under its final name. Replaces a damaged one of the same
+    /// size. As for [`Partial::commit`], the name is durable before a later `tag` is.
     ///
     /// # Errors
     ///
-    /// If it could not be written; then nothing is there under its name that was not before.
+    /// If it could not be written; then the store is unchanged.
     fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Removes a blob, if it is there.
+    /// Removes a blob, if it exists.
     ///
     /// # Errors
     ///
-    /// If it is there and cannot be removed.
+    /// If it exists and cannot be removed.
     fn remove(&self, digest: &Digest) -> Result<(), StoreError>;
 
-    /// The entry of that name; without a name the only entry.
+    /// The entry of this name; without a name the only entry.
     ///
     /// # Errors
     ///
     /// [`NoSuchName`](windlass_core::StoreErrorKind::NoSuchName) or
-    /// [`Ambiguous`](windlass_core::StoreErrorKind::Ambiguous), listing the names there are.
+    /// [`Ambiguous`](windlass_core::StoreErrorKind::Ambiguous), listing the existing names.
     fn find(&self, name: Option<&str>) -> Result<Descriptor, StoreError>;
 
-    /// The entry of that name, or several that are each for another platform.
+    /// The entry of this name, or several if each is for another platform.
     ///
     /// # Errors
     ///
-    /// As of [`find`](Self::find), which is all that a store needs where no two entries have one name.
+    /// As for [`find`](Self::find), which is the default and enough for a store in which names are
+    /// unique.
     fn find_all(&self, name: Option<&str>) -> Result<Vec<Descriptor>, StoreError> {
         Ok(vec![self.find(name)?])
     }
 
-    /// Says that a task writes to the store until what is returned is dropped, so that nothing removes a
-    /// blob that [`begin`](Self::begin) called complete. Asked before the first blob of a task. `None` is
-    /// right for a store from which only its owner removes anything.
+    /// Marks the store as used by a task until the returned guard is dropped, so that no other
+    /// process removes a blob that [`begin`](Self::begin) called complete. Called before the first
+    /// blob of a task. `None` is right for a store from which only its owner removes anything.
     ///
     /// # Errors
     ///
-    /// If that could not be noted.
+    /// If the use could not be recorded.
     fn in_use(&self) -> Result<Option<InUse>, StoreError> {
         Ok(None)
     }
 
-    /// Names an entry atomically and durably, replacing what had that name; without a name adds
-    /// the entry unnamed unless an entry of that digest is there.
+    /// Sets the entry of a name atomically and durably, replacing any other. Without a name, adds
+    /// the entry unnamed unless an entry of that digest exists.
     ///
     /// # Errors
     ///
-    /// If it could not be written; then the old entries stand.
+    /// If it could not be written; then the entries are unchanged.
     fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError>;
 }
 
-/// A use of a store, which ends when this is dropped. See [`Store::in_use`].
+/// A use of a store, until it is dropped. See [`Store::in_use`].
 #[derive(Debug)]
 pub struct InUse {
     _until_dropped: Box<dyn fmt::Debug + Send + Sync>,
@@ -137,22 +140,22 @@ impl InUse {
     }
 }
 
-/// What came of [`Store::begin`].
+/// The result of [`Store::begin`].
 #[derive(Debug)]
 pub enum Begun {
-    /// The blob is there.
+    /// The blob is complete.
     Complete,
-    /// The blob is ours to write.
+    /// The caller now owns the partial.
     Ours(Box<dyn Partial>),
-    /// Another owner is writing it and has got this far.
+    /// Another owner is writing the blob.
     Busy {
         /// Bytes written so far.
         len: u64,
     },
 }
 
-/// A blob that is being written, owned exclusively. Dropping it keeps its bytes for a later
-/// [`Store::begin`] and gives the right to write back.
+/// A blob that is being written, with exclusive ownership. Dropping it keeps its bytes for a later
+/// [`Store::begin`] and ends the ownership.
 pub trait Partial: Send + fmt::Debug {
     /// Bytes written so far.
     fn len(&self) -> u64;
@@ -162,29 +165,29 @@ pub trait Partial: Send + fmt::Debug {
         self.len() == 0
     }
 
-    /// Reads back what was written, from the start.
+    /// Reads the bytes written so far, from the start.
     ///
     /// # Errors
     ///
-    /// If it cannot be read.
+    /// If they cannot be read.
     fn read(&mut self) -> Result<Box<dyn Read + '_>, StoreError>;
 
     /// Appends bytes.
     ///
     /// # Errors
     ///
-    /// If not all could be written; [`len`](Self::len) still says how many are there.
+    /// If not all could be written; [`len`](Self::len) counts those that were.
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Drops everything from `len` on.
+    /// Drops the bytes from `len` on.
     ///
     /// # Errors
     ///
-    /// If it cannot be cut.
+    /// If the partial cannot be truncated.
     fn truncate(&mut self, len: u64) -> Result<(), StoreError>;
 
-    /// Gives the blob its final name. The caller has verified every byte. The bytes are durable
-    /// when this returns; the name is durable before a later [`Store::tag`] is.
+    /// Gives the blob its final name. The caller has verified every byte. On return the bytes are
+    /// durable; the name is durable before a later [`Store::tag`] is.
     ///
     /// # Errors
     ///

@@ -1,16 +1,16 @@
-//! Blobs: how they are found, owned while they are under way, and given their names.
+//! Blobs: finding them, owning partials, committing.
 //!
 //! ```text
 //!  begin ──▶ complete? ─yes─▶ Complete
 //!              │no
 //!              ▼
 //!            open partial, try lock ─taken─▶ Busy
-//!              │ours
+//!              │locked
 //!              ▼
-//!            still at its path? ─no──▶ once more: it was committed or swept in between
+//!            still at its path? ─no──▶ retry: it was committed or swept in between
 //!              │yes
 //!              ▼
-//!            ours alone? ─no──▶ remove this name of it, once more
+//!            only this user's? ─no──▶ remove this name, retry
 //!              │yes
 //!              ▼
 //!            complete by now? ─yes─▶ remove the partial, Complete
@@ -19,8 +19,8 @@
 //!            Ours ──append…──▶ commit: sync, still at its path?, rename
 //! ```
 //!
-//! Responsible for exclusive ownership across threads and processes, and for the bytes that were
-//! verified being the bytes that get the name. Must not know `index.json`.
+//! Responsible for exclusive ownership across threads and processes, and for giving the name to
+//! exactly the bytes that were verified. Must not know `index.json`.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Write as _};
@@ -37,11 +37,11 @@ use super::partial::{Keeping, LayoutPartial, Staged};
 use super::{Existing, Layout, read_small, sys};
 use crate::store::Begun;
 
-/// How often `begin` and unique names try again. Each turn means that another process has just
+/// How often `begin` and unique names retry. Each retry means that another process has just
 /// committed, swept or taken the name; a handful in a row is already hard to provoke.
 const TURNS: usize = 64;
 
-/// Names of blobs that a power cut may take back.
+/// Blobs whose names are not yet durable.
 #[derive(Debug, Default)]
 pub(super) struct Unsynced {
     names: Vec<PathBuf>,
@@ -54,19 +54,19 @@ impl Layout {
         Ok(self.blob_len(digest)? == Some(size))
     }
 
-    /// Opens a complete blob for reading, also through symlinks.
+    /// Opens a complete blob for reading; follows symlinks.
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
         sys::open_through_links(&self.blob_path(digest))
     }
 
-    /// Whether a symlink leads to the blob.
+    /// Whether the blob is behind a symlink.
     pub(super) fn is_behind_link(&self, digest: &Digest) -> Result<bool, StoreError> {
         Ok(sys::is_link(&self.blobs())?
             || sys::is_link(&self.blob_dir(digest))?
             || sys::is_link(&self.blob_path(digest))?)
     }
 
-    /// Whether a task may rely on the blob: it is there, and hashes to its name if that is asked for.
+    /// Whether a task may rely on the blob: it exists and, if asked for, matches its digest.
     fn is_complete(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
         if !self.has_blob(digest, size)? {
             return Ok(false);
@@ -80,8 +80,8 @@ impl Layout {
         Ok(is_intact && self.relies_on(digest, size)?)
     }
 
-    /// Whether the blob's directory is there. Neither it nor `blobs` may be a symlink where something is to
-    /// be written (LAY-14).
+    /// Whether the blob's directory exists. Neither it nor `blobs` may be a symlink if it is
+    /// written to (LAY-14).
     pub(super) fn has_blob_dir(&self, digest: &Digest) -> Result<bool, StoreError> {
         Ok(sys::real_dir(&self.blobs())?.is_some()
             && sys::real_dir(&self.blob_dir(digest))?.is_some())
@@ -113,8 +113,8 @@ impl Layout {
         Err(self.restless(digest))
     }
 
-    /// Opens a file that several processes use, or creates it. `None` if what was there belongs to another
-    /// user and could not be opened; then it is gone and the caller tries again.
+    /// Opens or creates a file that several processes use. `None` if the existing file belonged to
+    /// another user and could not be opened; then it is removed and the caller retries.
     pub(super) fn open_shared(&self, path: &Path) -> Result<Option<File>, StoreError> {
         let error = match sys::open_or_create(path) {
             Ok(file) => return Ok(Some(file)),
@@ -130,8 +130,9 @@ impl Layout {
         }
     }
 
-    /// Whether a locked file is still at its path and this user's alone. Of another one the name is removed,
-    /// and only by who has its lock: so nobody removes the file that takes its place.
+    /// Whether a locked file is still at its path and only this user can write it. Otherwise the
+    /// name is removed, which only the holder of the file's lock does: so a file that replaces it
+    /// is not removed.
     pub(super) fn keeps(&self, file: &File, path: &Path) -> Result<bool, StoreError> {
         if !sys::is_at(file, path)? {
             return Ok(false);
@@ -142,7 +143,7 @@ impl Layout {
             return Ok(false);
         }
         if there.mode() & 0o600 != 0o600 {
-            // The umask took our own rights away; then it could never be opened again.
+            // The umask has removed our own rights; the file could never be opened again.
             sys::chmod(file, 0o600);
         }
         Ok(true)
@@ -174,26 +175,26 @@ impl Layout {
         Ok(())
     }
 
-    /// Writes a small file of the layout's folder, atomically and durably. What was there is replaced.
+    /// Replaces a small file of the layout, atomically and durably.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let staged = self.stage([bytes].into_iter())?;
         let dir = sys::open_dir(self.path())?;
         staged.rename(self, path)?;
         if self.is_durable() {
-            // A name that is not synced now never will be: the system reports a failure once.
+            // The system reports a failed sync only once, so the name would never be synced.
             sys::sync_dir(&dir, self.path()).inspect_err(|_| drop(fs::remove_file(path)))?;
         }
         Ok(())
     }
 
-    /// Notes that a blob has its name, which is not durable yet.
+    /// Records that a blob has its name, which is not durable yet.
     pub(super) fn named(&self, path: PathBuf) {
         if self.is_durable() {
             self.unsynced().names.push(path);
         }
     }
 
-    /// Writes pieces to a temporary file and syncs it, ready to be renamed.
+    /// Writes pieces to a temporary file and syncs it, ready for a rename.
     pub(super) fn stage<'a>(
         &self,
         pieces: impl Iterator<Item = &'a [u8]>,
@@ -209,9 +210,9 @@ impl Layout {
         Ok(staged)
     }
 
-    /// Makes the names of all blobs durable. If that fails, the names given since it last succeeded are
-    /// removed, and this layout names no image any more: the system reports a failure once, and from then on
-    /// what it shows may not be on the disk.
+    /// Makes the names of all blobs durable. If that fails, the names given since the last success
+    /// are removed and this layout tags no image any more: the system reports a failed sync only
+    /// once, and what it shows afterwards may not be on the disk.
     pub(super) fn sync_blob_dirs(&self) -> Result<(), StoreError> {
         if !self.is_durable() {
             return Ok(());
@@ -242,7 +243,7 @@ impl Layout {
     }
 
     fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
-        // A panic leaves at most a name that is not noted.
+        // A panic leaves at most a name that is not recorded.
         let unsynced = self.shared.unsynced.lock();
         unsynced.unwrap_or_else(PoisonError::into_inner)
     }
@@ -257,7 +258,7 @@ impl Layout {
         size: u64,
     ) -> Result<Begun, StoreError> {
         let stored = sys::stat(&file, &path)?.len();
-        // Asked for now, so that a commit needs no file descriptor.
+        // Determined now, so that a commit needs no file descriptor.
         let mode = self.blob_mode()?;
         let mut partial = LayoutPartial {
             layout: self.clone(),
@@ -265,13 +266,14 @@ impl Layout {
             size,
             file,
             path,
-            // A longer one is of other content: who began it had a wrong size. It is cut when a byte came.
+            // A longer file was begun with a wrong size. It is truncated when the first byte
+            // arrives.
             len: if stored > size { 0 } else { stored },
             stored,
             mode,
             keeping,
         };
-        // Whoever committed it had the lock before us.
+        // A process that committed it had the lock before us.
         if self.is_complete(digest, size)? {
             partial.keeping = Keeping::OnlyNow;
             return Ok(Begun::Complete);
@@ -279,7 +281,7 @@ impl Layout {
         Ok(Begun::Ours(Box::new(partial)))
     }
 
-    /// Creates a file of a name nobody else uses, locked against the sweep.
+    /// Creates a file with a unique name, locked against the sweep.
     fn scratch(&self, stem: &str) -> Result<(File, PathBuf), StoreError> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         for _ in 0..TURNS {
@@ -300,8 +302,8 @@ impl Layout {
         ))
     }
 
-    /// The mode of finished blobs: 0644 without what the umask forbids. The umask cannot be read
-    /// without changing it for all threads, so a file that the system creates tells.
+    /// The mode of finished blobs: 0644 less the umask. Reading the umask would change it for all
+    /// threads, so the mode is taken from a new file.
     pub(super) fn blob_mode(&self) -> Result<u32, StoreError> {
         if let Some(mode) = self.shared.mode.get() {
             return Ok(*mode);
@@ -318,14 +320,14 @@ impl Layout {
         }
         let path = self.blob_path(digest);
         match fs::symlink_metadata(&path) {
-            // What is no regular file counts as absent and is replaced, not followed.
+            // Anything but a regular file counts as absent and is replaced, not followed.
             Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
             Err(error) if sys::is_absent(&error) => Ok(None),
             Err(error) => Err(sys::failed("look up", &path, &error)),
         }
     }
 
-    /// Whether the document is stored and undamaged: it is small and at hand, so it is compared.
+    /// Whether the document is stored undamaged: it is small, so its bytes are compared.
     fn has_document(&self, digest: &Digest, bytes: &[u8]) -> Result<bool, StoreError> {
         let size = bytes.len() as u64;
         if !self.has_blob(digest, size)? {
@@ -347,7 +349,7 @@ impl Layout {
         self.blobs().join(digest.algorithm_name())
     }
 
-    /// What cannot be verified is not written (LAY-13).
+    /// Content that cannot be verified is not written (LAY-13).
     fn writable(&self, digest: &Digest) -> Result<(), StoreError> {
         if digest.algorithm().is_some() {
             return Ok(());
@@ -380,7 +382,7 @@ fn write_pieces<'a>(file: &File, pieces: impl Iterator<Item = &'a [u8]>) -> io::
     writer.flush()
 }
 
-/// The name of a digest in a folder that is for all algorithms.
+/// The file name of a digest in a directory for all algorithms.
 pub(super) fn stem(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm_name(), digest.encoded())
 }

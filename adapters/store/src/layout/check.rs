@@ -1,6 +1,6 @@
-//! Whether blobs are what their names say.
+//! Checks blobs against their digests.
 //!
-//! Responsible for hashing them. Must not know what is done about those that are damaged.
+//! Responsible for hashing them. Must not know what happens to damaged ones.
 
 use std::io::{self, Read as _};
 
@@ -8,20 +8,20 @@ use windlass_core::{Digest, Hashing, StoreError};
 
 use super::{Layout, sys};
 
-/// What was found of a blob.
+/// The result of a check.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Found {
     Good,
     Absent,
-    /// It is not what its digest or its size says.
+    /// It does not match its digest or size.
     Damaged(String),
 }
 
-/// How much is read at once: enough that the system calls cost nothing beside the hash.
+/// The bytes read at once: enough to make the cost of system calls negligible.
 const CHUNK: usize = 256 * 1024;
 
 impl Layout {
-    /// Hashes a blob, if it has this size.
+    /// Hashes a blob if it has this size.
     pub(super) fn check_blob(&self, digest: &Digest, size: u64) -> Result<Found, StoreError> {
         let path = self.blob_path(digest);
         let Some(mut file) = self.open_blob(digest)? else {
@@ -40,7 +40,7 @@ impl Layout {
         loop {
             match file.read(&mut buffer) {
                 Ok(0) => break,
-                // It grows while it is read: it need not be read to its end.
+                // It grows while it is read; there is no need to read to its end.
                 Ok(_) if hashing.len() > size => break,
                 Ok(read) => hashing.update(&buffer[..read]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,8 +1,8 @@
-//! What is written in an `index.json`.
+//! The content of `index.json`.
 //!
-//! Responsible for reading it leniently and for changing one entry and nothing else: everything that we do
-//! not know keeps its text. Borrows all of it from the file's bytes, so a large file costs its bytes and
-//! little more. Must not know files.
+//! Responsible for parsing it leniently and for changing one entry and nothing else: unknown parts
+//! keep their text. Borrows everything from the file's bytes, so a large file needs little more
+//! memory than its size. Must not know files.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -13,10 +13,11 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use windlass_core::{Descriptor, Digest, StoreErrorKind};
 
-/// Where a layout's entries have their names (image-spec `annotations.md`).
+/// The annotation with an entry's name (image-spec `annotations.md`).
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// Where containerd and Docker put the full name when `ref.name` is only the tag (LAY-07).
+/// The annotation in which containerd and Docker put the full name when `ref.name` is only the tag
+/// (LAY-07).
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// How many names an error lists.
@@ -25,16 +26,16 @@ const LISTED: usize = 20;
 /// Why an `index.json` cannot be used.
 #[derive(Debug)]
 pub(super) enum Unreadable {
-    /// It is something else.
+    /// It is not an index.
     NoIndex(String),
-    /// It has more than [`Index::MOST`] entries, or bytes than are taken.
+    /// It exceeds [`Index::MOST`] entries or the limit of bytes.
     TooLong,
 }
 
-/// An image index, as it was found.
+/// An image index as read.
 #[derive(Debug)]
 pub(super) struct Index<'a> {
-    /// All but `manifests`.
+    /// All members but `manifests`.
     members: Members<'a>,
     manifests: Vec<&'a RawValue>,
 }
@@ -48,7 +49,6 @@ pub(super) struct Changed<'a> {
 }
 
 impl Changed<'_> {
-    /// The document.
     pub(super) fn pieces(&self) -> impl Iterator<Item = &str> {
         let entries = self.entries.iter().enumerate().flat_map(|(n, entry)| {
             let comma = if n == 0 { "" } else { "," };
@@ -61,11 +61,10 @@ impl Changed<'_> {
 }
 
 impl<'a> Index<'a> {
-    /// One without entries.
+    /// An index without entries.
     pub(super) const EMPTY: &'static str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
-    /// The most entries that are read or written: a registry's worth of names, and a list that needs two
-    /// megabytes.
+    /// The most entries that are read or written: enough for a whole registry's names.
     pub(super) const MOST: usize = 100_000;
 
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Unreadable> {
@@ -95,12 +94,11 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// All entries.
     pub(super) fn entries(&self) -> impl Iterator<Item = &'a RawValue> {
         self.manifests.iter().copied()
     }
 
-    /// The index in which `name` is the descriptor's and nobody else's; `None` if it is so already.
+    /// The index in which only the descriptor's entry has `name`; `None` if that is already so.
     pub(super) fn with(
         &self,
         name: Option<&str>,
@@ -111,8 +109,7 @@ impl<'a> Index<'a> {
         let has_name = |seen: &Seen| name.is_some() && seen.name.as_deref() == name;
         let is_ours = |seen: &Seen| seen.digest.as_deref() == Some(digest);
         let first = |rule: &dyn Fn(&Seen) -> bool| seen.iter().position(rule);
-        // An entry without any name that stands for the same content becomes the named one, as
-        // containers/image has it.
+        // An unnamed entry of the same content becomes the named one, as in containers/image.
         let base = match name {
             None if first(&is_ours).is_some() => return Ok(None),
             None => None,
@@ -148,8 +145,8 @@ impl<'a> Index<'a> {
         Ok(Some(Changed { head, entries }))
     }
 
-    /// The entry that `name` stands for; without one the only entry (LAY-09). Several if each of them is
-    /// for a platform, which then decides.
+    /// The entry of `name`; without one the only entry (LAY-09). Several if each of them has a
+    /// platform, which then decides.
     pub(super) fn choose(
         &self,
         name: Option<&str>,
@@ -200,7 +197,7 @@ impl<'a> Index<'a> {
     }
 }
 
-/// The same content several times is no question.
+/// Several entries of the same content are not ambiguous.
 fn is_one_content(first: &RawValue, rest: &[&RawValue]) -> bool {
     if rest.is_empty() {
         return true;
@@ -209,10 +206,10 @@ fn is_one_content(first: &RawValue, rest: &[&RawValue]) -> bool {
     digest.is_some() && rest.iter().all(|entry| Seen::of(entry).digest == digest)
 }
 
-/// How many entries of one name are taken for platforms; there are a dozen in real images.
+/// The most entries of one name that may differ by platform; real images have a dozen.
 const PLATFORMS: usize = 1000;
 
-/// Whether each of these entries says for which platform it is.
+/// Whether each of these entries has a platform.
 fn are_for_platforms(entries: &[&RawValue]) -> bool {
     let is_for_one = |entry: &&RawValue| Seen::of(entry).has_platform;
     entries.len() <= PLATFORMS && entries.iter().all(is_for_one)
@@ -230,14 +227,14 @@ fn is_one_name(entries: &[&RawValue]) -> bool {
     names.all(|name| Some(name) == first)
 }
 
-/// The digest that a name is, if it is one that can be verified.
+/// The digest that a name is, if it can be verified.
 pub(super) fn as_digest(name: &str) -> Option<Digest> {
     let digest: Digest = name.parse().ok()?;
     digest.algorithm().is_some().then_some(digest)
 }
 
-/// What decides of an entry. What has another type than it should counts as absent: the entry may be
-/// anybody's.
+/// The parts of an entry that matter. One of a wrong type counts as absent, because other tools may
+/// have written the entry.
 #[derive(Debug, Default)]
 struct Seen {
     digest: Option<String>,
@@ -264,9 +261,9 @@ struct Names<'a> {
     full_name: Option<&'a RawValue>,
 }
 
-/// Those of an object; of anything else none.
+/// The fields of an object; none for anything else.
 fn fields<'a, T: Default + Deserialize<'a>>(value: &'a RawValue) -> T {
-    // A list would be taken for the fields in their order.
+    // serde would read a list as the fields in order.
     let object = Some(value.get()).filter(|text| text.starts_with('{'));
     object
         .and_then(|text| serde_json::from_str(text).ok())
@@ -296,8 +293,8 @@ impl Seen {
             .filter_map(|name| name.as_deref())
     }
 
-    /// Which of the rules makes this entry `name`. In this order (LAY-07): what is written out beats what is
-    /// guessed. A digest is never the name of another content.
+    /// The rank of the rule by which this entry has `name`. In this order (LAY-07): an explicit
+    /// name before a guessed one. A digest never names other content.
     fn rank(&self, name: &str) -> Option<usize> {
         if as_digest(name).is_some() {
             return (self.digest.as_deref() == Some(name)).then_some(0);
@@ -312,7 +309,7 @@ impl Seen {
     }
 }
 
-/// The entry for `descriptor`, on top of what is known of the same content already.
+/// The entry for `descriptor`, with the annotations of an existing entry of the same content.
 fn overlay(
     base: Option<&RawValue>,
     name: Option<&str>,
@@ -353,7 +350,7 @@ fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).expect("texts, numbers and platforms can be written")
 }
 
-/// An object that is being written. What is set first stands.
+/// An object that is being written. The first value of a member wins.
 #[derive(Debug, Default)]
 struct Object(Vec<(String, String)>);
 
@@ -382,15 +379,15 @@ impl fmt::Display for Object {
     }
 }
 
-/// The members of an object, in their order, as they are written.
+/// The members of an object in order, as text.
 #[derive(Debug, Default)]
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Members<'a> {
-    /// The most members of one object that is read whole.
+    /// The most members of an object that is read whole.
     const MOST: usize = 10_000;
 
-    /// Those of an object; of anything else none.
+    /// The members of an object; none for anything else.
     fn of(value: &'a RawValue) -> Result<Self, serde_json::Error> {
         match value.get() {
             object if object.starts_with('{') => serde_json::from_str(object),
@@ -431,7 +428,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// The list of entries.
 #[derive(Debug)]
 enum Entries<'a> {
     All(Vec<&'a RawValue>),
@@ -466,7 +462,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
     }
 }
 
-/// The tag of a full reference; `None` if there is none, or if it is only a tag anyway.
+/// The tag of a full reference; `None` if it has none or is only a tag.
 fn tag_part(name: &str) -> Option<&str> {
     let name = name.split_once('@').map_or(name, |(name, _)| name);
     let (repository, tag) = name.rsplit_once(':')?;
@@ -474,7 +470,7 @@ fn tag_part(name: &str) -> Option<&str> {
     (!repository.is_empty() && !tag.is_empty() && !tag.contains('/')).then_some(tag)
 }
 
-/// Names and digests for an error: quoted, as they come from a file that may be hostile.
+/// Names and digests for an error, quoted: the file may be hostile.
 fn list(entries: &[&RawValue]) -> String {
     let mut text = String::new();
     for entry in entries.iter().take(LISTED) {

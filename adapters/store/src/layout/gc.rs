@@ -1,4 +1,4 @@
-//! Removes what nothing refers to, beside tasks that run.
+//! Removes unreferenced content, safely beside running tasks.
 //!
 //! ```text
 //!  lock index.json ─▶ first use ─▶ walk index.json: what is referred to
@@ -11,12 +11,12 @@
 //!                                        remove
 //! ```
 //!
-//! Set aside means renamed to `.windlass/collected/<algorithm>-<encoded>`. What is there when somebody takes
-//! the lock of `index.json` is from a `gc` that was killed, and is put back before an image is named.
+//! Set aside means renamed to `.windlass/collected/<algorithm>-<encoded>`. Files found there under
+//! the lock of `index.json` were left by a killed `gc`, and are put back before an image is tagged.
 //!
-//! Responsible for never removing what `index.json`, or a task that runs, relies on. A task sets the
-//! time of each blob that it finds or names ([`Layout::relies_on`]) and then looks whether it is still
-//! there, so one of the two sees the other.
+//! Responsible for never removing what `index.json` or a running task relies on. A task sets the
+//! time of each blob that it finds or names ([`Layout::relies_on`]) and then checks that it still
+//! exists, so either `gc` sees the new time or the task sees the removal.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -34,7 +34,7 @@ use super::{Layout, sys};
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Collected {
-    /// Blobs and manifests that nothing refers to.
+    /// Unreferenced blobs and manifests.
     pub blobs: u64,
     /// Their bytes.
     pub blob_bytes: u64,
@@ -42,19 +42,19 @@ pub struct Collected {
     pub partials: u64,
     /// Their bytes.
     pub partial_bytes: u64,
-    /// Blobs that nothing refers to, but that a running task may rely on. They stay.
+    /// Unreferenced blobs that a running task may rely on. They stay.
     pub in_use: u64,
 }
 
 impl Layout {
-    /// Removes blobs and manifests that no entry of `index.json` refers to, directly or through indexes,
-    /// manifests and subjects, and partials that no process holds: an interrupted transfer then starts
-    /// over. Other processes may use the layout meanwhile; what they hold stays.
+    /// Removes blobs and manifests that no entry of `index.json` refers to, directly or through
+    /// indexes, manifests and subjects, and partials that no process holds: an interrupted transfer
+    /// then starts over. Other processes may use the layout meanwhile; what they hold stays.
     ///
     /// # Errors
     ///
-    /// [`Damaged`](StoreErrorKind::Damaged) if a manifest that is referred to cannot be read, since
-    /// nobody knows what it refers to; nothing is removed then. Otherwise if the layout cannot be read or
+    /// [`Damaged`](StoreErrorKind::Damaged) if a referenced manifest cannot be read, since its
+    /// references are then unknown; nothing is removed. Otherwise if the layout cannot be read or
     /// written.
     pub fn gc(&self) -> Result<Collected, StoreError> {
         let own = self.begin_use()?;
@@ -85,14 +85,14 @@ impl Layout {
                 self.collect(&digest, first_use, &mut collected)?;
             }
         }
-        // The next one makes it again.
+        // The next run creates it again.
         let _ = fs::remove_dir(self.collected());
         self.collect_partials(&mut collected)?;
         Ok(collected)
     }
 
-    /// Puts back what a killed `gc` had set aside, since a task that runs may have found it before. The lock of
-    /// `index.json` is held, so no `gc` is running.
+    /// Puts back what a killed `gc` had set aside, since a running task may have found it before.
+    /// The caller holds the lock of `index.json`, so no `gc` is running.
     pub(super) fn restore_collected(&self) -> Result<(), StoreError> {
         let dir = self.collected();
         let failed = |error| sys::failed("list directory", &dir, &error);
@@ -112,7 +112,7 @@ impl Layout {
         Ok(())
     }
 
-    /// The digests of all files that are named like blobs.
+    /// The digests of all files with a blob's name.
     pub(super) fn stored(&self) -> Result<Vec<Digest>, StoreError> {
         let mut stored = Vec::new();
         for algorithm in ["sha256", "sha512"] {
@@ -132,9 +132,11 @@ impl Layout {
         Ok(stored)
     }
 
-    /// Notes that a running task relies on a blob that is there. Whether it still was there after that.
+    /// Records that a running task relies on an existing blob. Returns whether it still exists
+    /// afterwards.
     pub(super) fn relies_on(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
-        // A blob of another user, or read-only media: nobody collects there as this user.
+        // A failure means a blob of another user or read-only media, where this user cannot
+        // collect.
         sys::touch(&self.blob_path(digest));
         self.has_blob(digest, size)
     }
@@ -167,7 +169,7 @@ impl Layout {
         sys::remove(&away)
     }
 
-    /// Takes its name from a blob. Where it is now.
+    /// Sets a blob aside and returns its new path.
     pub(super) fn set_aside(&self, digest: &Digest) -> Result<PathBuf, StoreError> {
         let (path, away) = (self.blob_path(digest), self.collected().join(stem(digest)));
         let failed = |error| sys::failed("set aside", &path, &error);
@@ -175,7 +177,7 @@ impl Layout {
         Ok(away)
     }
 
-    /// Gives its name back to a blob that was set aside, durably: a task may name an image of it next.
+    /// Puts a blob back, durably: a task may tag an image of it next.
     fn restore(&self, digest: &Digest) -> Result<(), StoreError> {
         let (path, away) = (self.blob_path(digest), self.collected().join(stem(digest)));
         self.prepare_blob(digest)?;
@@ -214,7 +216,7 @@ impl Layout {
     }
 }
 
-/// Length and time of a regular file; `None` if something else or nothing is there.
+/// Length and time of a regular file; `None` if it is absent or something else.
 fn regular_file(path: &Path) -> Result<Option<(u64, SystemTime)>, StoreError> {
     let failed = |error| sys::failed("look up", path, &error);
     match fs::symlink_metadata(path) {

@@ -1,7 +1,7 @@
-//! `index.json`: which names a layout has, and what they stand for.
+//! `index.json`: a layout's names and their entries.
 //!
-//! Responsible for not losing what others write at the same time. Must not know blobs, nor what the
-//! document looks like (`entries`).
+//! Responsible for not losing concurrent changes. Must not know blobs, nor the document's form
+//! (`entries`).
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -21,15 +21,15 @@ use crate::store::Store as _;
 /// The most bytes of an `index.json` that are read or written. It is held in memory once.
 const INDEX_LIMIT: u64 = 64 * 1024 * 1024;
 
-/// How long to wait for another process to finish rewriting `index.json`. That takes milliseconds;
-/// whoever holds the lock this long is stopped or stuck on a dead network share.
+/// How long to wait for another process to rewrite `index.json`. That takes milliseconds; a process
+/// that holds the lock longer is stopped or stuck on a dead network share.
 const LOCK_PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 
-/// The longest pause between two looks at the lock. Polled rather than waited for, because a
-/// blocking `flock` cannot be given up.
+/// The longest pause between two attempts to lock. It polls because a blocking `flock` cannot be
+/// abandoned.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// How often a rewrite begins anew when tools that take no lock (containers/image,
+/// How often a rewrite starts over when tools that take no lock (containers/image,
 /// go-containerregistry) change the file meanwhile.
 const TURNS: usize = 64;
 
@@ -48,7 +48,7 @@ impl Layout {
         Err(self.not_found(StoreErrorKind::Ambiguous, &why))
     }
 
-    /// The entry of that name, or several that are each for a platform.
+    /// The entry of this name, or several if each is for a platform.
     pub(super) fn find_entries(&self, name: Option<&str>) -> Result<Vec<Descriptor>, StoreError> {
         let bytes = self.read_index()?;
         let index = self.parse_index(&bytes)?;
@@ -64,7 +64,7 @@ impl Layout {
         entries.iter().map(|entry| self.read_entry(entry)).collect()
     }
 
-    /// What all entries stand for.
+    /// The descriptors of all entries.
     pub(super) fn all_entries(&self) -> Result<Vec<Descriptor>, StoreError> {
         let bytes = self.read_index()?;
         let index = self.parse_index(&bytes)?;
@@ -85,7 +85,7 @@ impl Layout {
         })
     }
 
-    /// A manifest that no entry has, by its digest: an image of an index is one.
+    /// A manifest without an entry, by its digest: for instance an image of an index.
     fn find_manifest(&self, name: &str) -> Result<Option<Descriptor>, StoreError> {
         let Some(digest) = as_digest(name) else {
             return Ok(None);
@@ -103,7 +103,7 @@ impl Layout {
                 let what = format!("image layout {}: {error}", self.path().display());
                 Err(StoreError::new(StoreErrorKind::Damaged, what))
             }
-            // Another blob, or a large one.
+            // It is another blob, or a large one.
             Err(_) => Ok(None),
         }
     }
@@ -143,7 +143,7 @@ impl Layout {
             }
             let staged = self.stage(changed.pieces().map(str::as_bytes))?;
             let dir = sys::open_dir(self.path())?;
-            // Compared as late as can be: other tools write in place and without a lock (LAY-12).
+            // Compared as late as possible: other tools write in place and without a lock (LAY-12).
             if !is_same(&self.index_path(), &before)? {
                 continue;
             }
@@ -162,15 +162,15 @@ impl Layout {
         ))
     }
 
-    /// The old entries stand if the new ones may not survive: else the next run would find them and take them
+    /// Restores the old entries if the new ones may not be durable: the next run would take them
     /// for durable.
     fn put_back(&self, before: &[u8]) {
         let staged = self.stage([before].into_iter());
-        // The failure that is reported is the one before.
+        // The caller reports the earlier failure.
         let _ = staged.and_then(|staged| staged.rename(self, &self.index_path()));
     }
 
-    /// Writes an index without entries, unless somebody else was quicker.
+    /// Writes an index without entries, unless one exists by then.
     pub(super) fn create_index(&self) -> Result<(), StoreError> {
         self.prepare()?;
         let _lock = self.lock_index()?;
@@ -180,7 +180,8 @@ impl Layout {
         self.replace(&self.index_path(), Index::EMPTY.as_bytes())
     }
 
-    /// To replace a link would cut the layout off from what made it; to write through it is worse.
+    /// Replacing a symlink would cut the layout off from the tool that made it; writing through it
+    /// is worse.
     pub(super) fn refuse_linked_index(&self) -> Result<(), StoreError> {
         let path = self.index_path();
         if !sys::is_link(&path)? {
@@ -221,7 +222,7 @@ impl Layout {
         }
     }
 
-    /// Waits for the right to rewrite `index.json`; dropping the file gives it back.
+    /// Waits for the lock of `index.json`; dropping the file releases it.
     pub(super) fn lock_index(&self) -> Result<File, StoreError> {
         let path = self.private().join("index.lock");
         let begun = Instant::now();
@@ -271,8 +272,8 @@ fn is_same(path: &Path, bytes: &[u8]) -> Result<bool, StoreError> {
     }
 }
 
-/// What a name may be. The grammar of LAY-06 is only recommended, and tags such as `_x` and
-/// references to `[::1]:5000` break it; so only what would be a trap for people is refused.
+/// Checks a name. The grammar of LAY-06 is only recommended, and tags such as `_x` and references
+/// to `[::1]:5000` break it; so only names that would confuse users are refused.
 pub(super) fn check_name(name: &str) -> Result<(), StoreError> {
     if !name.is_empty() && !name.contains(|c: char| c.is_control() || c.is_whitespace()) {
         return Ok(());

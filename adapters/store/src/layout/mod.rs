@@ -2,36 +2,37 @@
 //!
 //! ```text
 //! DIR/oci-layout                       {"imageLayoutVersion":"1.0.0"}
-//! DIR/index.json                       the names; rewritten under a lock, by rename
+//! DIR/index.json                       the names; replaced under a lock, by rename
 //! DIR/blobs/<algorithm>/<encoded>      complete blobs, put there by rename
 //! DIR/.windlass/                       0700; other tools ignore it (LAY-05)
-//!     partial/<algorithm>-<encoded>    a blob under way; whoever holds its lock owns it
+//!     partial/<algorithm>-<encoded>    a partial; the process that holds its lock owns it
 //!     partial/….<pid>-<counter>        a private partial, or a file about to be renamed
-//!     index.lock                       held while index.json is rewritten
+//!     index.lock                       held while index.json is replaced
 //!     use/<pid>-<counter>              a task that writes here, for `gc`
 //!     collected/<algorithm>-<encoded>  a blob that `gc` is about to remove
 //! ```
 //!
-//! Responsible for paths, atomicity, durability and for who may write what. Must not know
-//! registries or sessions.
+//! Responsible for paths, atomicity, durability and permissions. Must not know registries or
+//! sessions.
 //!
-//! What it promises, and which tests show it, is in `PROMISES.md` beside this crate's `Cargo.toml`.
+//! `PROMISES.md` beside this crate's `Cargo.toml` lists what it promises, with the tests.
 //!
-//! **What survives a kill or a power cut at any instant.** A blob's bytes are synced before it gets
-//! its name. The *names* of blobs are synced when `tag` runs, before `index.json` is replaced, and
-//! not at each commit: a name that a crash takes back loses a blob that nothing refers to yet, and
-//! one sync per directory instead of one per blob is what makes images of many small layers quick.
-//! `index.json` is the old or the new one, and everything it names is there.
+//! **A kill or a power cut at any time.** A blob's bytes are synced before it gets its name. The
+//! *names* of blobs are synced by `tag`, before `index.json` is replaced, not at each commit: a
+//! name lost in a crash loses only a blob that nothing refers to yet, and one sync per directory
+//! instead of one per blob makes images of many small layers fast. `index.json` is the old or the
+//! new one, and everything it names exists.
 //!
-//! **A sync that failed is final.** The system reports it once, and shows bytes and names from then on that
-//! may never reach the disk. So what could not be synced is removed, and nothing is named after it.
+//! **A failed sync is final.** The system reports it once, and may then show bytes and names that
+//! never reach the disk. So content that could not be synced is removed, and no image is tagged
+//! after it.
 //!
 //! **Other users.** Only files that this user alone can write are written to: see `ours`.
 //!
-//! **Symbolic links** are followed where something is only read: build tools make layouts of links into a
-//! cache. What is behind one is hashed before its first byte is sent anywhere. Nothing is written through
-//! one: `blobs`, what is in it, `.windlass` and `index.json` must be no links then. `DIR` itself may be one
-//! (LAY-14).
+//! **Symbolic links** are followed for reading only: build tools make layouts of links into a
+//! cache. A file behind a link is hashed before its first byte is sent. Nothing is written through
+//! a link: `blobs`, what is in it, `.windlass` and `index.json` must then not be links. `DIR`
+//! itself may be one (LAY-14).
 
 mod blob;
 mod check;
@@ -68,11 +69,11 @@ use crate::store::{Begun, InUse, Store};
 const PRIVATE: &str = ".windlass";
 const VERSION: &str = "1.0.0";
 
-/// The most bytes of an `oci-layout` file that are read. The file has one short field; the rest is
-/// room for extra ones.
+/// The most bytes of an `oci-layout` file that are read. It has one short field; the rest is room
+/// for extra ones.
 const MARKER_LIMIT: u64 = 64 * 1024;
 
-/// An OCI image layout directory. Clones stand for the same directory.
+/// An OCI image layout. Clones refer to the same directory.
 ///
 /// ```
 /// use windlass_core::{Algorithm, Descriptor, Digest};
@@ -91,21 +92,21 @@ const MARKER_LIMIT: u64 = 64 * 1024;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Any number of threads and processes may use the same directory at the same time. A blob that is
-/// being written has one owner, who is found out by a lock and not by a file's existence: a killed
-/// process leaves bytes to go on from, and nothing to clean up.
+/// Any number of threads and processes may use the same directory at once. A partial has one owner,
+/// determined by a lock and not by the file's existence: a killed process leaves bytes to resume
+/// from, and nothing to clean up.
 #[derive(Clone, Debug)]
 pub struct Layout {
     shared: Arc<Shared>,
     existing: Existing,
 }
 
-/// What is believed of a blob that is there.
+/// When an existing blob counts as complete.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Existing {
-    /// Its size.
+    /// If its size is right.
     Sized,
-    /// Nothing: it is hashed.
+    /// If its digest is right.
     Hashed,
 }
 
@@ -114,28 +115,27 @@ struct Shared {
     root: PathBuf,
     durability: Durability,
     swept: AtomicBool,
-    /// The mode of finished blobs, once it is known.
+    /// The mode of finished blobs, once known.
     mode: OnceLock<u32>,
-    /// What the file system makes of a new file, once that was asked.
+    /// Owner and mode of new files, once known.
     given: OnceLock<ours::Given>,
     unsynced: Mutex<blob::Unsynced>,
 }
 
-/// Whether what is written has to survive a power cut.
+/// Whether content has to survive a power cut.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Durability {
     Durable,
-    /// It is removed before the process ends.
+    /// No: it is removed before the process ends.
     Temporary,
 }
 
 impl Layout {
-    /// Opens the layout at `path`, which must be one. Writes nothing, so it works on read-only
-    /// media.
+    /// Opens an existing layout. Writes nothing, so it works on read-only media.
     ///
     /// # Errors
     ///
-    /// [`NotALayout`](StoreErrorKind::NotALayout) if nothing is there, or something else, or a
+    /// [`NotALayout`](StoreErrorKind::NotALayout) if `path` is absent, is something else, or is a
     /// layout of a version other than 1.0.0.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let layout = Self::at(path.as_ref(), Durability::Durable);
@@ -156,29 +156,29 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Opens the layout at `path`, or makes one if nothing or an empty directory is there.
+    /// Opens the layout at `path`, or creates one if `path` is absent or an empty directory.
     ///
     /// # Errors
     ///
-    /// [`NotALayout`](StoreErrorKind::NotALayout) if something else is there; nothing is written
-    /// then.
+    /// [`NotALayout`](StoreErrorKind::NotALayout) if `path` is something else; then nothing is
+    /// written.
     pub fn open_or_create(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::make(path.as_ref(), Durability::Durable)
     }
 
-    /// Hashes blobs that are there before they count as there; damaged ones are fetched again. Without
-    /// it only their size is looked at.
+    /// Verifies existing blobs by their digest before they are skipped; damaged ones are fetched
+    /// again. By default only their size is checked.
     #[must_use]
     pub fn verifying_existing(mut self) -> Self {
         self.existing = Existing::Hashed;
         self
     }
 
-    /// Whether an entry may be given this name, for those who want to know before they begin.
+    /// Checks a name before a transfer.
     ///
     /// # Errors
     ///
-    /// [`Denied`](StoreErrorKind::Denied) if it is empty, or has spaces or control characters in it.
+    /// [`Denied`](StoreErrorKind::Denied) if it is empty, or contains spaces or control characters.
     pub fn check_name(name: &str) -> Result<(), StoreError> {
         index::check_name(name)
     }
@@ -200,9 +200,9 @@ impl Layout {
             }
             Err(error) => return Err(sys::failed("open image layout", root, &error)),
         }
-        // The marker first: a directory that has it is ours to complete, whatever else is missing.
+        // The marker first: a directory that has it may be completed, whatever else is missing.
         if !layout.has_marker()? {
-            // Looked at again: another process may have made it a layout in between.
+            // Checked again: another process may have made it a layout in between.
             if !layout.is_vacant()? && !layout.has_marker()? {
                 return Err(layout.refuse("it is not empty and has no `oci-layout` file"));
             }
@@ -239,7 +239,7 @@ impl Layout {
         )
     }
 
-    /// Whether `oci-layout` is there; of another version it is an error (LAY-01).
+    /// Whether `oci-layout` exists; another version is an error (LAY-01).
     fn has_marker(&self) -> Result<bool, StoreError> {
         let path = self.path().join("oci-layout");
         let file = sys::open_through_links(&path)?;
@@ -261,8 +261,8 @@ impl Layout {
         Ok(sys::open_through_links(&self.index_path())?.is_some())
     }
 
-    /// Whether the directory can be made a layout: empty, but for what an interrupted attempt of
-    /// ours left, or what every freshly made ext file system has.
+    /// Whether the directory can become a layout: it is empty except for the remains of an
+    /// interrupted attempt, or for what every new ext file system has.
     fn is_vacant(&self) -> Result<bool, StoreError> {
         let fail = |error: io::Error| sys::failed("list directory", self.path(), &error);
         for entry in fs::read_dir(self.path()).map_err(fail)? {
@@ -274,8 +274,8 @@ impl Layout {
         Ok(true)
     }
 
-    /// Makes our own directory ready to be written to. Cheap; done before each write, so that a
-    /// `.windlass` removed under a long-lived process does no harm.
+    /// Prepares `.windlass` for writing. Cheap; called before each write, so that removing
+    /// `.windlass` under a long-lived process does no harm.
     fn prepare(&self) -> Result<(), StoreError> {
         self.ensure_private(&self.private())?;
         self.ensure_private(&self.partials())?;
@@ -285,13 +285,13 @@ impl Layout {
         Ok(())
     }
 
-    /// Makes sure that a directory is there, durably. What there is to know of it if it was there before.
+    /// Creates a directory durably. Returns the metadata of one that existed.
     fn ensure(&self, path: &Path, mode: u32) -> Result<Option<Metadata>, StoreError> {
         let there = sys::ensure_dir(path, mode)?;
         if let (None, true, Some(parent)) = (&there, self.is_durable(), path.parent()) {
             let synced = sys::open_dir(parent).and_then(|dir| sys::sync_dir(&dir, parent));
             synced.inspect_err(|_| {
-                // It is empty. Were it there the next time, nobody would sync its name again.
+                // It is empty. If it stayed, the next attempt would not sync its name.
                 let _ = fs::remove_dir(path);
             })?;
         }
@@ -360,7 +360,7 @@ impl Store for Layout {
         size: u64,
     ) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
         if self.is_behind_link(digest)? {
-            // Bytes go out before the last one is hashed, and a link may lead to anything.
+            // Bytes are sent before the last one is hashed, and a link may lead to anything.
             match self.check_blob(digest, size)? {
                 Found::Good => {}
                 Found::Absent => return Ok(None),
@@ -404,7 +404,7 @@ impl Store for Layout {
     }
 }
 
-/// Reads a file of bounded size; `None` if it is not there.
+/// Reads a file of bounded size; `None` if it is absent.
 fn read_small(file: Option<File>, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(file) = file else {
         return Ok(None);
@@ -419,7 +419,7 @@ fn read_small(file: Option<File>, path: &Path, limit: u64) -> Result<Option<Vec<
     if len > limit {
         return Err(too_large());
     }
-    // One more than there are, so that the end is found without more room.
+    // One byte more, so that the end is found without growing the buffer.
     let mut bytes = Vec::with_capacity(usize::try_from(len + 1).map_err(|_| too_large())?);
     file.take(limit + 1)
         .read_to_end(&mut bytes)

@@ -1,8 +1,7 @@
-//! Which files are this user's alone.
+//! Which files only this user can write.
 //!
-//! Responsible for telling a file that only this user can write from one that somebody else can: through
-//! another name (a hard link that an archive brought along), as its owner, or by its mode. Must not know
-//! what the files are for.
+//! Responsible for detecting files that another user can write: through another name (a hard link
+//! from an archive), as the owner, or by the mode. Must not know what the files are for.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -12,11 +11,11 @@ use windlass_core::{StoreError, StoreErrorKind};
 
 use super::{Layout, sys};
 
-/// Write permission of the group and of all others.
+/// Write permission of group and others.
 const WRITE_OF_OTHERS: u32 = 0o022;
 
-/// Which owner and mode the file system gives to a new file that nobody else should write. A network share
-/// may give all files one owner, and some file systems have no modes.
+/// The owner and mode of a new private file. A network share may give all files one owner, and some
+/// file systems have no modes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Given {
     owner: u32,
@@ -24,7 +23,7 @@ pub(super) struct Given {
 }
 
 impl Layout {
-    /// Why somebody else may be able to write the file; `None` if only this user can.
+    /// Why another user may be able to write the file; `None` if only this user can.
     pub(super) fn not_ours(&self, file: &Metadata) -> Option<&'static str> {
         if file.is_file() && file.nlink() > 1 {
             return Some("it has more than one name (hard link)");
@@ -39,7 +38,7 @@ impl Layout {
         None
     }
 
-    /// Makes sure that the directory is there, belongs to this user, and is writable by nobody else.
+    /// Creates a directory that belongs to this user and that no other user can write.
     pub(super) fn ensure_private(&self, path: &Path) -> Result<(), StoreError> {
         let Some(there) = self.ensure(path, 0o700)? else {
             return Ok(());
@@ -55,20 +54,20 @@ impl Layout {
             ));
         }
         if there.mode() & WRITE_OF_OTHERS != 0 {
-            // What others put into it so far is looked at file by file.
+            // Files that other users have put into it are checked one by one.
             sys::close_dir(path)?;
         }
         Ok(())
     }
 
-    /// Root is a user like any other here: what belongs to others is theirs.
+    /// Root is treated like any user: other users' files are not its own.
     fn is_owner(&self, file: &Metadata) -> bool {
         file.uid() == sys::user() || file.uid() == self.given().owner
     }
 
     fn given(&self) -> Given {
         *self.shared.given.get_or_init(|| {
-            // A file without a name: nothing stays behind.
+            // A file without a name, so that nothing stays behind.
             let probe = tempfile::tempfile_in(self.path()).and_then(|file| file.metadata());
             let (owner, mode) = match probe {
                 Ok(probe) => (probe.uid(), probe.permissions().mode()),

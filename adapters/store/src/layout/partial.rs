@@ -1,7 +1,7 @@
-//! Files that wait for their final name.
+//! Files that will get their final name.
 //!
-//! Responsible for writing them, and for renaming the file that is open and no other. Must not
-//! know where a name comes from or who may have it.
+//! Responsible for writing them, and for renaming only the file that is open. Must not know where a
+//! name comes from or who may have it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use windlass_core::{Digest, StoreError, StoreErrorKind};
 use super::{Layout, sys};
 use crate::store::Partial;
 
-/// A written file that waits for its name. Dropped without it, it is removed.
+/// A written file without its final name. Removed on drop.
 #[derive(Debug)]
 pub(super) struct Staged {
     pub(super) file: File,
@@ -32,7 +32,7 @@ impl Drop for Staged {
     }
 }
 
-/// A blob under way. The lock is the open file's.
+/// A partial. The lock belongs to the open file.
 #[derive(Debug)]
 pub(super) struct LayoutPartial {
     pub(super) layout: Layout,
@@ -41,14 +41,14 @@ pub(super) struct LayoutPartial {
     pub(super) file: File,
     pub(super) path: PathBuf,
     pub(super) len: u64,
-    /// Bytes in the file. More than `len` until a byte comes that takes the place of those behind.
+    /// Bytes in the file. More than `len` until new bytes replace those behind it.
     pub(super) stored: u64,
-    /// What the blob's mode will be.
+    /// The mode of the finished blob.
     pub(super) mode: u32,
     pub(super) keeping: Keeping,
 }
 
-/// What becomes of the bytes if they are not committed.
+/// Whether an uncommitted partial is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Keeping {
     ForLater,
@@ -72,7 +72,7 @@ impl Partial for LayoutPartial {
         if !bytes.is_empty() {
             self.cut()?;
         }
-        // By hand, not `write_all_at`: after a failure the length must be right.
+        // Not `write_all_at`: after a failure the length must be right.
         while !bytes.is_empty() {
             match self.file.write_at(bytes, self.len) {
                 Ok(0) => return Err(self.failed("write", &io::ErrorKind::WriteZero.into())),
@@ -111,12 +111,13 @@ impl Partial for LayoutPartial {
         if self.layout.is_durable()
             && let Err(error) = sys::sync_file(&self.file, &self.path)
         {
-            // The system reports it once. What is read of the file from now on may never reach the disk.
+            // The system reports a failed sync once. What is read from the file later may never
+            // reach the disk.
             self.keeping = Keeping::OnlyNow;
             return Err(error);
         }
         sys::chmod(&self.file, self.mode);
-        // All of it may have been here long before the task began.
+        // The bytes may be older than the task.
         sys::touch(&self.path);
         let to = self.layout.blob_path(&self.digest);
         rename(&self.layout, &self.file, &self.path, &to)?;
@@ -126,7 +127,7 @@ impl Partial for LayoutPartial {
 }
 
 impl LayoutPartial {
-    /// Drops what is in the file behind `len`.
+    /// Truncates the file to `len`.
     fn cut(&mut self) -> Result<(), StoreError> {
         if self.stored > self.len {
             self.file
@@ -144,7 +145,7 @@ impl LayoutPartial {
 
 impl Drop for LayoutPartial {
     fn drop(&mut self) {
-        // An empty one is not worth keeping.
+        // An empty partial is not worth keeping.
         if self.keeping == Keeping::OnlyNow || self.stored == 0 {
             remove_if_at(&self.file, &self.path);
         }
@@ -152,7 +153,7 @@ impl Drop for LayoutPartial {
     }
 }
 
-/// Reads a partial without moving anything that a write depends on.
+/// Reads a partial without moving the file's position.
 struct Reader<'a> {
     file: &'a File,
     position: u64,
@@ -169,7 +170,7 @@ impl Read for Reader<'_> {
     }
 }
 
-/// What got a second name meanwhile, or an owner who is not us, gets no name of ours.
+/// Rejects a file that has a second name or another owner by now.
 fn check_ours(layout: &Layout, file: &File, path: &Path) -> Result<(), StoreError> {
     match layout.not_ours(&sys::stat(file, path)?) {
         None => Ok(()),
@@ -180,7 +181,7 @@ fn check_ours(layout: &Layout, file: &File, path: &Path) -> Result<(), StoreErro
     }
 }
 
-/// Renames the file that is open, and no other that may have been put in its place.
+/// Renames the open file, but no file that may have replaced it.
 fn rename(layout: &Layout, file: &File, from: &Path, to: &Path) -> Result<(), StoreError> {
     check_ours(layout, file, from)?;
     if !sys::is_at(file, from)? {

@@ -1,7 +1,7 @@
-//! A layout that is removed when it is no longer needed.
+//! A temporary layout.
 //!
-//! Responsible for its life. What it does in between is a [`Layout`]'s matter, without the syncs:
-//! nothing in it outlives the process.
+//! Responsible for its lifetime. Otherwise it is a [`Layout`] without syncs: it does not outlive
+//! its process.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -15,8 +15,8 @@ use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
 use super::{Durability, Layout, sys};
 use crate::store::{Begun, Store};
 
-/// A temporary store, for content that only passes through. Its directory is removed on drop. A process
-/// that is killed leaves it, and the next spool in the same place removes it: it is locked as long as its
+/// A temporary store for content between two registries. Its directory is removed on drop. A killed
+/// process leaves it, and the next spool in the same place removes it: a spool is locked while its
 /// process lives.
 #[derive(Debug)]
 pub struct Spool {
@@ -26,21 +26,21 @@ pub struct Spool {
     _lock: File,
 }
 
-/// How names of spools begin. tempfile adds [`RANDOM`] letters and digits.
+/// The prefix of a spool's name. tempfile adds [`RANDOM`] letters and digits.
 const PREFIX: &str = "windlass-spool-";
 const RANDOM: usize = 6;
 
-/// What passes through is not for other users.
+/// Its content is not for other users.
 const MODE: u32 = 0o700;
 
-/// What there may be in a spool.
+/// What a spool may contain.
 const ENTRIES: [&str; 4] = ["oci-layout", "index.json", "blobs", ".windlass"];
 
-/// How often another name is tried, if one is swept by another process before it is locked.
+/// How often another name is tried if another process sweeps a new one before it is locked.
 const TRIES: usize = 16;
 
 impl Layout {
-    /// A temporary layout in the system's directory for temporary files.
+    /// A temporary layout in the system's temporary directory.
     ///
     /// # Errors
     ///
@@ -49,8 +49,8 @@ impl Layout {
         Self::temporary_in(std::env::temp_dir())
     }
 
-    /// A temporary layout in a new directory below `parent`. Whole layers may pass through it, so
-    /// it should not be a small memory file system.
+    /// A temporary layout in a new directory below `parent`. Whole layers may pass through it, so a
+    /// small memory file system is unsuitable.
     ///
     /// # Errors
     ///
@@ -88,14 +88,14 @@ impl Layout {
     }
 }
 
-/// Removes the spools of processes that were killed. What cannot be removed stays.
+/// Removes the spools of killed processes; failures are ignored.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else {
         return;
     };
     for entry in entries.flatten() {
         if is_name(&entry.file_name()) && is_ours(&entry.path()) {
-            // Held until it is gone, so that nothing takes it for its own.
+            // Locked until it is removed, so that it is not taken over.
             let dir = sys::open_real_dir(&entry.path()).ok().flatten();
             let lock = dir.filter(|dir| sys::try_lock(dir, &entry.path()).unwrap_or(false));
             if lock.is_some() {
@@ -110,7 +110,7 @@ fn is_name(name: &OsStr) -> bool {
     random.is_some_and(|it| it.len() == RANDOM && it.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
-/// Whether this is a directory that only this user can enter, with nothing in it but what spools have.
+/// Whether this is a directory that only this user can enter, with nothing but a spool's content.
 fn is_ours(path: &Path) -> bool {
     let is_private = fs::symlink_metadata(path).is_ok_and(|it| {
         it.is_dir() && it.uid() == sys::user() && it.permissions().mode() & 0o777 == MODE
@@ -121,8 +121,8 @@ fn is_ours(path: &Path) -> bool {
             .is_ok_and(|mut it| it.all(|it| it.is_ok_and(|it| is_known(&it.file_name()))))
 }
 
-/// The lock of a new spool; `None` if another process is removing it. Where the file system has no locks
-/// it is none, but nothing is swept there either.
+/// Locks a new spool; `None` if another process is removing it. On a file system without locks
+/// there is no lock, and nothing is swept there.
 fn lock(path: &Path) -> Result<Option<File>, StoreError> {
     let dir = sys::open_real_dir(path)?;
     let Some(dir) = dir.filter(|dir| sys::try_lock(dir, path).unwrap_or(true)) else {
@@ -221,7 +221,7 @@ mod tests {
         assert!(names(parent).is_empty());
     }
 
-    /// What only looks like a spool, or is another user's, is not touched.
+    /// Other directories, and those of other users, are not touched.
     #[test]
     fn what_is_no_spool_stays() {
         let parent = tempfile::tempdir().expect("a folder");
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(names(parent).len(), before.len() - 1, "its process ended");
     }
 
-    /// Many at once, each of which sweeps, never remove one that is in use.
+    /// Spools that are created and swept at once never remove one that is in use.
     #[test]
     fn spools_that_are_made_at_once_are_not_swept() {
         let parent = tempfile::tempdir().expect("a folder");

@@ -1,7 +1,7 @@
-//! Removes partials that nobody comes back for.
+//! Removes abandoned partials.
 //!
-//! Responsible for bounds on what interrupted transfers leave behind: an age, and bytes in all. Never
-//! removes what a process has locked. Must not know blobs.
+//! Responsible for bounding what interrupted transfers leave behind, by age and by total size.
+//! Never removes what a process has locked. Must not know blobs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,25 +12,24 @@ use windlass_core::StoreError;
 use super::partial::remove_if_at;
 use super::{Layout, sys};
 
-/// When a partial that nobody touched is swept. Long enough for a pull that is taken up after a
-/// holiday, short enough that abandoned ones do not fill the disk for ever.
+/// The age at which an untouched partial is removed: long enough to resume a pull after a holiday,
+/// short enough that abandoned ones do not fill the disk for ever.
 const PARTIAL_AGE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
-/// When a file that nobody can resume is swept: one whose process died, as its lock is free. The
+/// The age at which an unlocked file that cannot be resumed is removed: its process has died. The
 /// day is for network file systems whose locks do not reach other machines.
 const SCRATCH_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many bytes abandoned partials may have together. Beyond it the oldest go first: a few
-/// large images can be taken up again, and a tag that moves every night does not fill the disk.
+/// The total size of abandoned partials. Beyond it the oldest are removed: a few large images can
+/// be resumed, and a tag that moves every night does not fill the disk.
 const PARTIAL_BYTES: u64 = 8 << 30;
 
-/// A partial younger than this counts as under way, also if its lock is free: between two runs of a
-/// command that is tried again.
+/// A younger partial counts as in use even if unlocked: a command may be about to retry.
 const YOUNG: Duration = Duration::from_secs(60 * 60);
 
 impl Layout {
-    /// Removes what is too old, then the oldest of what is too much. No error: sweeping is a courtesy, the
-    /// write that comes next will tell what is wrong.
+    /// Removes partials that are too old, then the oldest until the total fits. Errors are ignored;
+    /// the next write will report them.
     pub(super) fn sweep(&self) {
         self.sweep_to(PARTIAL_BYTES);
     }
@@ -42,7 +41,7 @@ impl Layout {
         let mut partials = Vec::new();
         for entry in entries.flatten() {
             let path = entry.path();
-            // Only scratch files have a dot: the names of known algorithms and hex have none.
+            // Only scratch files have a dot: known algorithms and hex have none.
             let is_scratch = entry.file_name().as_encoded_bytes().contains(&b'.');
             let age = if is_scratch { SCRATCH_AGE } else { PARTIAL_AGE };
             if is_older(&path, age) {
@@ -83,7 +82,7 @@ impl Abandoned {
 }
 
 fn is_older(path: &Path, age: Duration) -> bool {
-    // A time in the future, or none at all, is young.
+    // A time in the future, or none, counts as young.
     fs::symlink_metadata(path)
         .and_then(|metadata| metadata.modified())
         .is_ok_and(|time| {
@@ -93,12 +92,12 @@ fn is_older(path: &Path, age: Duration) -> bool {
         })
 }
 
-/// Whether the file was removed: nobody had it locked, and it still was that old.
+/// Removes the file if it is unlocked and still that old. Returns whether it was removed.
 fn sweep_file(path: &Path, age: Duration) -> Result<bool, StoreError> {
     let Some(file) = sys::open_regular(path)? else {
         return Ok(false);
     };
-    // Its owner may have woken up between the look and the lock.
+    // Its owner may have resumed between the look and the lock.
     if !sys::try_lock(&file, path)? || !is_older(path, age) {
         return Ok(false);
     }

@@ -1,7 +1,7 @@
-//! What a layout needs of the operating system: files that are not symlinks, locks, errors.
+//! The operating system: files that are not symlinks, locks, errors.
 //!
-//! Responsible for everything that is particular to Unix, and for turning a failure of the system
-//! into a [`StoreError`] that names the step and the path. Must not know what a layout is.
+//! Responsible for everything particular to Unix, and for turning a system error into a
+//! [`StoreError`] that names the step and the path. Must not know layouts.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
@@ -16,12 +16,12 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use windlass_core::{StoreError, StoreErrorKind};
 
-/// A failure of the system as the store's error: `what` was tried on `path`.
+/// A system error of `what` on `path` as a store error.
 pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> StoreError {
     StoreError::new(kind(error), format!("{what} {}: {error}", path.display()))
 }
 
-/// The kind of store error that an error of the system is: the same for every store on a file system.
+/// The kind of store error for a system error: the same for every store on a file system.
 pub fn kind(error: &io::Error) -> StoreErrorKind {
     match Errno::from_io_error(error) {
         Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => StoreErrorKind::Full,
@@ -31,19 +31,19 @@ pub fn kind(error: &io::Error) -> StoreErrorKind {
     }
 }
 
-/// Whether nothing is there. A path below a regular file (`ENOTDIR`) is not nothing: it is an
-/// error that the caller should hear about.
+/// Whether the path is absent. A path below a regular file (`ENOTDIR`) is an error instead, which
+/// the caller should see.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
-/// Opens a regular file for reading; `None` if nothing is there. A symlink is refused wherever it
-/// leads, and a FIFO or a device never blocks the open (LAY-14).
+/// Opens a regular file for reading; `None` if it is absent. Refuses symlinks, and never blocks on
+/// a FIFO or a device (LAY-14).
 pub(super) fn open_regular(path: &Path) -> Result<Option<File>, StoreError> {
     open_with(path, unfollowed(), |path| fs::symlink_metadata(path))
 }
 
-/// The same, also through symlinks: for what is only read.
+/// The same, but follows symlinks: for files that are only read.
 pub(super) fn open_through_links(path: &Path) -> Result<Option<File>, StoreError> {
     let flags = unfollowed() & !OFlags::NOFOLLOW.bits().cast_signed();
     open_with(path, flags, |path| fs::metadata(path))
@@ -70,8 +70,8 @@ fn open_with(
     }
 }
 
-/// Opens a file for reading and writing and creates it if it is absent, never through a symlink. Changes
-/// nothing of a file that is there.
+/// Opens a file for reading and writing, or creates it, never through a symlink. Does not change an
+/// existing file.
 pub(super) fn open_or_create(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true);
@@ -91,7 +91,7 @@ pub(super) fn open_or_create(path: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-/// Creates a file that is not there yet, with the mode a blob has; `None` if the name is taken.
+/// Creates a file with a blob's mode; `None` if the name is taken.
 pub(super) fn create_new(path: &Path) -> Result<Option<File>, StoreError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(0o644);
@@ -102,8 +102,8 @@ pub(super) fn create_new(path: &Path) -> Result<Option<File>, StoreError> {
     }
 }
 
-/// Makes sure that a directory is there and is no symlink. What there is to know of it if it was there
-/// before, `None` if it was created.
+/// Creates a directory; refuses a symlink. Returns the metadata of an existing one, `None` if it
+/// was created.
 pub(super) fn ensure_dir(path: &Path, mode: u32) -> Result<Option<Metadata>, StoreError> {
     match fs::DirBuilder::new().mode(mode).create(path) {
         Ok(()) => Ok(None),
@@ -112,7 +112,7 @@ pub(super) fn ensure_dir(path: &Path, mode: u32) -> Result<Option<Metadata>, Sto
             // Another process removed it in between.
             None => Err(failed("create directory", path, &error)),
         },
-        // A read-only file system says so even where the directory is.
+        // A read-only file system reports this even if the directory exists.
         Err(error) => match real_dir(path) {
             Ok(Some(there)) => Ok(Some(there)),
             Ok(None) | Err(_) => Err(failed("create directory", path, &error)),
@@ -120,8 +120,7 @@ pub(super) fn ensure_dir(path: &Path, mode: u32) -> Result<Option<Metadata>, Sto
     }
 }
 
-/// The directory at `path`, `None` if nothing is there; a symlink or a file in its place is refused
-/// (LAY-14).
+/// The directory at `path`, `None` if absent; refuses a symlink or a file in its place (LAY-14).
 pub(super) fn real_dir(path: &Path) -> Result<Option<Metadata>, StoreError> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => Ok(Some(metadata)),
@@ -138,7 +137,7 @@ pub(super) fn real_dir(path: &Path) -> Result<Option<Metadata>, StoreError> {
     }
 }
 
-/// Opens a directory that is no symlink; `None` if nothing is there.
+/// Opens a directory that is no symlink; `None` if absent.
 pub(super) fn open_real_dir(path: &Path) -> Result<Option<File>, StoreError> {
     let flags = OFlags::NOFOLLOW | OFlags::DIRECTORY;
     let mut options = OpenOptions::new();
@@ -150,7 +149,6 @@ pub(super) fn open_real_dir(path: &Path) -> Result<Option<File>, StoreError> {
     }
 }
 
-/// Whether a symlink is there, wherever it leads.
 pub(super) fn is_link(path: &Path) -> Result<bool, StoreError> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(metadata.is_symlink()),
@@ -159,7 +157,7 @@ pub(super) fn is_link(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Takes from all but the owner what they may do in a directory, which is not a symlink. That it is refused is
+/// Removes the permissions of group and others from a directory that is no symlink. Failures are
 /// ignored, as in [`chmod`].
 pub(super) fn close_dir(path: &Path) -> Result<(), StoreError> {
     let mut options = OpenOptions::new();
@@ -192,13 +190,13 @@ pub(super) fn try_lock(file: &File, path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Gives a lock back without waiting for the file to be closed: a process that another thread is
-/// just starting (a credential helper) holds a copy of every open file until it runs its program.
+/// Releases a lock without waiting for the file to be closed: a process that another thread is just
+/// starting (a credential helper) has a copy of every open file until it executes its program.
 pub(super) fn unlock(file: &File) {
     let _ = flock(file, FlockOperation::Unlock);
 }
 
-/// Removes a name, if it is there.
+/// Removes a file, if it exists.
 pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(()),
@@ -207,7 +205,7 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Sets the time of a file to now. A failure is ignored.
+/// Sets a file's time to now. Failures are ignored.
 pub(super) fn touch(path: &Path) {
     let times = Timestamps {
         last_access: Timespec {
@@ -222,8 +220,8 @@ pub(super) fn touch(path: &Path) {
     let _ = utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
-/// Whether `path` still names the open file. After a lock was taken this tells whether the file
-/// was renamed or removed between open and lock.
+/// Whether `path` still names the open file. Called under the lock, it detects a rename or a
+/// removal between open and lock.
 pub(super) fn is_at(file: &File, path: &Path) -> Result<bool, StoreError> {
     let ours = stat(file, path)?;
     match fs::symlink_metadata(path) {
@@ -238,7 +236,7 @@ pub(super) fn stat(file: &File, path: &Path) -> Result<Metadata, StoreError> {
         .map_err(|error| failed("look up", path, &error))
 }
 
-/// Makes the bytes of a file durable. Bytes and length are enough: a wrong time or mode damages nothing.
+/// Makes a file's bytes and length durable. A wrong time or mode does no damage.
 pub(super) fn sync_file(file: &File, path: &Path) -> Result<(), StoreError> {
     #[cfg(test)]
     tests::planned(path)?;
@@ -246,7 +244,8 @@ pub(super) fn sync_file(file: &File, path: &Path) -> Result<(), StoreError> {
         .map_err(|error| failed("sync", path, &error))
 }
 
-/// Opens a directory to be synced. Done before its names change: what cannot be opened cannot be synced.
+/// Opens a directory for a later sync, before its names change: a directory that cannot be opened
+/// cannot be synced.
 pub(super) fn open_dir(path: &Path) -> Result<File, StoreError> {
     File::open(path).map_err(|error| failed("open directory", path, &error))
 }
@@ -257,15 +256,15 @@ pub(super) fn sync_dir(dir: &File, path: &Path) -> Result<(), StoreError> {
     tests::planned(path)?;
     match dir.sync_all() {
         Ok(()) => Ok(()),
-        // Some network and user-space file systems cannot sync a directory and say so like this;
-        // they also do not need it.
+        // Some network and user-space file systems cannot sync a directory and say so; they do not
+        // need it either.
         Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(()),
         Err(error) => Err(failed("sync directory", path, &error)),
     }
 }
 
-/// The mode of a file. A failure is ignored: it happens where the file system has no modes (FAT,
-/// some network shares), and there is nothing to be set there.
+/// Sets a file's mode. Failures are ignored: they occur where the file system has no modes (FAT,
+/// some network shares).
 pub(super) fn chmod(file: &File, mode: u32) {
     let _ = file.set_permissions(fs::Permissions::from_mode(mode));
 }
@@ -316,7 +315,7 @@ pub(super) mod tests {
         static FAILING: RefCell<Option<Fails>> = const { RefCell::new(None) };
     }
 
-    /// Runs `what` while syncs fail in this thread: those of these paths.
+    /// Runs `what` while syncs of these paths fail in this thread.
     pub(in crate::layout) fn with_failing_syncs<T>(
         of: impl Fn(&str) -> bool + 'static,
         what: impl FnOnce() -> T,

@@ -1,14 +1,14 @@
-//! Which tasks use a layout now, for those who remove what nothing refers to.
+//! Which tasks use a layout now, for `gc`.
 //!
 //! ```text
-//!  DIR/.windlass/use/<pid>-<counter>    locked by its owner; its time is when the use began
+//!  DIR/.windlass/use/<pid>-<counter>    locked by its owner; its time is the start of the use
 //!
 //!  a use:  begins ─▶ blob found or named: its time is set ─▶ … ─▶ index.json names it ─▶ ends
-//!  gc:     keeps every blob whose time is not before the begin of the first use
+//!  gc:     keeps every blob whose time is not before the start of the first use
 //! ```
 //!
-//! Responsible for finding out, also of other processes and of those that were killed, when the first use
-//! that goes on began. Must not know blobs.
+//! Responsible for the start of the first use that is still running, in any process; uses of killed
+//! processes do not count. Must not know blobs.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -21,10 +21,10 @@ use windlass_core::{StoreError, StoreErrorKind};
 use super::partial::remove_if_at;
 use super::{Layout, sys};
 
-/// How often a free name is looked for.
+/// How often to look for a free name.
 const TURNS: usize = 64;
 
-/// A use of a layout. Ends when it is dropped.
+/// A use of a layout, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Use {
     file: File,
@@ -39,7 +39,7 @@ impl Drop for Use {
 }
 
 impl Use {
-    /// When it began, by the clock of the file system.
+    /// Its start, by the clock of the file system.
     pub(super) fn since(&self) -> Result<SystemTime, StoreError> {
         modified(&self.file, &self.path)
     }
@@ -56,7 +56,7 @@ impl Layout {
             let Some(file) = sys::create_new(&path)? else {
                 continue;
             };
-            // Somebody who looks for those that ended may have taken it between the two.
+            // A `gc` that looks for ended uses may have taken it in between.
             if sys::try_lock(&file, &path)? && sys::is_at(&file, &path)? {
                 return Ok(Use { file, path });
             }
@@ -67,8 +67,7 @@ impl Layout {
         ))
     }
 
-    /// When the first of all uses that go on began, `own` among them. What killed processes left is
-    /// removed.
+    /// The start of the first running use, `own` among them. Removes the files of killed processes.
     pub(super) fn first_use(&self, own: &Use) -> Result<SystemTime, StoreError> {
         let uses = self.uses();
         let mut first = own.since()?;

@@ -1,7 +1,6 @@
-//! Hashes what is there.
+//! Verifies stored content.
 //!
-//! Responsible for telling content that is not what its digest says, and content that is missing. Must not
-//! repair anything.
+//! Responsible for finding damaged and missing content. Must not repair anything.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -12,34 +11,34 @@ use super::walk::Node;
 use super::{Layout, sys};
 use crate::store::Store as _;
 
-/// How much is read at once.
+/// The bytes read at once.
 const CHUNK: usize = 256 * 1024;
 
 /// What [`Layout::verify`] found.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Verified {
-    /// Blobs and manifests that were hashed.
+    /// The number of blobs and manifests hashed.
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Content that is not what its digest, its size or its media type says, with what was found instead.
+    /// Content that does not match its digest, size or media type, with what was found.
     pub damaged: Vec<(Digest, String)>,
-    /// Content that a manifest or an entry refers to and that is not there, without foreign layers: these
-    /// need not be there.
+    /// Content that a manifest or an entry refers to and that is absent. Foreign layers may be
+    /// absent.
     pub missing: Vec<Descriptor>,
-    /// Whether `stop` ended it early.
+    /// Whether `stop` ended the verification early.
     pub stopped: bool,
 }
 
 impl Layout {
-    /// Hashes everything that an entry refers to; without a name that of all entries, and every other
-    /// blob. `stop` is asked now and then whether to give up.
+    /// Hashes everything that an entry refers to; without a name, that of all entries and every
+    /// other blob. Calls `stop` now and then; if it returns true, verification ends.
     ///
     /// # Errors
     ///
-    /// [`NoSuchName`](windlass_core::StoreErrorKind::NoSuchName), or if the layout cannot be read. Damage
-    /// is no error.
+    /// [`NoSuchName`](windlass_core::StoreErrorKind::NoSuchName), or if the layout cannot be read.
+    /// Damage is not an error.
     pub fn verify(
         &self,
         name: Option<&str>,
@@ -111,8 +110,8 @@ impl Layout {
         Ok(())
     }
 
-    /// Length and digest of what is stored; `None` if it is gone, is of an unknown algorithm, or `stop` says
-    /// so.
+    /// Length and digest of a stored blob; `None` if it is absent, of an unknown algorithm, or
+    /// `stop` returned true.
     pub(super) fn hash_blob(
         &self,
         digest: &Digest,

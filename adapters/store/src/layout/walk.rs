@@ -1,7 +1,7 @@
-//! What the entries of `index.json` refer to.
+//! Walks the content that `index.json` refers to.
 //!
-//! Responsible for following manifests and indexes down to blobs, each once. Must not know what is
-//! done with what it finds.
+//! Responsible for following manifests and indexes down to blobs, each once. Must not know what
+//! happens to the content.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -15,35 +15,34 @@ use windlass_core::{Descriptor, Digest, StoreError};
 use super::{Layout, sys};
 use crate::store::Store as _;
 
-/// What is in the layout for a descriptor that something refers to.
+/// The stored content of a descriptor.
 #[derive(Debug)]
 pub(super) enum Node {
-    /// A manifest or an index, whose digest is right. What it refers to follows.
+    /// A manifest or an index with the right digest. Its references follow.
     Manifest,
-    /// Content that refers to nothing. It was not read.
+    /// Content without references. It was not read.
     Blob,
-    /// Nothing.
     Missing,
-    /// Bytes that are no manifest, or not this one.
+    /// Bytes that are no manifest, or another one.
     Unreadable(DocumentError),
     /// More bytes than a manifest may have.
     TooLarge,
 }
 
-/// Content that something refers to.
+/// Referenced content.
 struct Wanted {
     descriptor: Descriptor,
-    /// Whether it is in a place where manifests are, so that its type is not taken on trust.
+    /// Whether it is referenced as a manifest, whatever its media type.
     is_document: bool,
 }
 
 impl Layout {
-    /// Follows the roots to everything below them and tells of each content once. Subjects count: a
-    /// signature without its image is worth nothing.
+    /// Follows the roots to everything below them and calls `found` once for each content. Subjects
+    /// are followed, too: a signature is worthless without its image.
     ///
     /// # Errors
     ///
-    /// If a file cannot be read, and what `found` returns.
+    /// If a file cannot be read, and the errors of `found`.
     pub(super) fn walk(
         &self,
         roots: Vec<Descriptor>,
@@ -122,7 +121,7 @@ impl Wanted {
                 to.extend(artifact.blobs.iter().cloned().map(Self::blob));
                 &artifact.subject
             }
-            // Content is non-exhaustive for callers; a form that is not known here refers to nothing.
+            // Content is non-exhaustive; an unknown form has no references.
             _ => &None,
         };
         to.extend(subject.clone().map(Self::document));
