@@ -1,8 +1,8 @@
 //! Credentials from docker's `config.json` (CRED-01 to CRED-11).
 //!
-//! Responsible for finding the file, for which of its keys means which registry, and for what an
-//! entry says. Must not know what a credential is used for. Reads the file once, and only when a
-//! credential is asked for: a broken file is no obstacle to work that needs none.
+//! Responsible for finding the file, matching its keys to registries, and parsing entries. Must not
+//! know what a credential is used for. Reads the file once, when a credential is first needed: a
+//! broken file does not affect work without credentials.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -28,11 +28,10 @@ use crate::{VariableError, set};
 /// The largest file that is read.
 const LARGEST: u64 = 4 << 20;
 
-/// Credentials as `docker login` leaves them: `DOCKER_AUTH_CONFIG`, then `config.json`.
+/// Credentials of `docker login`: from `DOCKER_AUTH_CONFIG`, then from `config.json`.
 ///
-/// Entries under `auths` are used. Credential helpers cannot be run yet: where one is in charge of
-/// a registry and `auths` has nothing for it, the answer says so, and the error of a refused
-/// request will.
+/// Only entries in `auths` are used. Credential helpers cannot be run yet: if a registry has one
+/// and no entry in `auths`, the answer says so, and so does the error of a refused request.
 ///
 /// ```no_run
 /// use windlass_config::DockerConfig;
@@ -45,13 +44,13 @@ pub struct DockerConfig {
 }
 
 impl DockerConfig {
-    /// The files that docker would read: the text of `DOCKER_AUTH_CONFIG` (CRED-02), then
-    /// `$DOCKER_CONFIG/config.json`, else `config.json` in `.docker` of the home folder (CRED-01).
-    /// Without a home folder there is no file. A missing file is an empty one.
+    /// The sources that docker reads: the text of `DOCKER_AUTH_CONFIG` (CRED-02), then
+    /// `$DOCKER_CONFIG/config.json`, otherwise `.docker/config.json` in the home folder (CRED-01).
+    /// Without a home folder there is no file. A missing file counts as empty.
     ///
     /// # Errors
     ///
-    /// If the value of one of these variables cannot be read.
+    /// If the value of one of these variables is not valid text.
     pub fn from_variables(
         variables: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, VariableError> {
@@ -70,7 +69,7 @@ impl DockerConfig {
         Ok(Self { sources })
     }
 
-    /// One file of that form, wherever it is.
+    /// Credentials from one file of this form.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self {
             sources: vec![Source::file(path.into())],
@@ -91,7 +90,7 @@ impl DockerConfig {
         failed.map_or(CredentialAnswer::None, CredentialAnswer::Failed)
     }
 
-    /// The file or variable that has the answer.
+    /// The file or variable that has the credential.
     fn source(&self, wanted: &Wanted<'_>) -> Option<&str> {
         let mut sources = self.sources.iter();
         let has_it = |source: &&Source| matches!(source.answer(wanted), Ok(Some(_)));
@@ -133,28 +132,28 @@ impl fmt::Debug for DockerConfig {
     }
 }
 
-/// What is looked for.
+/// A registry or repository to find credentials for.
 struct Wanted<'a> {
-    /// The key under which docker would keep it: `host[:port]`, for Docker Hub a URL.
+    /// Docker's key for it: `host[:port]`, for Docker Hub a URL.
     key: &'a str,
     repository: Option<&'a str>,
-    /// How whoever gets to see it is contacted.
+    /// The scheme of the credential's recipient.
     scheme: Scheme,
 }
 
-/// One file or variable, read when it is first needed.
+/// A file or variable, read on first use.
 struct Source {
-    /// How messages name it.
+    /// Its name in messages.
     label: String,
     path: Option<PathBuf>,
     content: OnceLock<Result<Members, String>>,
 }
 
-/// The members of an object. Each is read when it is needed: what is wrong with the entry of another
-/// registry, or with a member that is not used, does not matter.
+/// The members of an object, each parsed on use: errors in other registries' entries, or in unused
+/// members, do not matter.
 type Members = BTreeMap<String, Box<RawValue>>;
 
-/// An entry of `auths` (CRED-03). An empty text is as good as none.
+/// An entry of `auths` (CRED-03). An empty string counts as absent.
 #[derive(Default, Deserialize)]
 struct Entry {
     #[serde(default)]
@@ -201,7 +200,7 @@ impl Source {
             .as_ref()
     }
 
-    /// What is kept for it here; an error says why that cannot be used.
+    /// The credential in this source; an error says why it cannot be used.
     fn answer(&self, wanted: &Wanted<'_>) -> Result<Option<CredentialAnswer>, String> {
         let content = self.content().map_err(String::clone)?;
         let mut failed = None;
@@ -226,8 +225,8 @@ impl Source {
         }
     }
 
-    /// A part of the file as what it should be; as empty if it is not there or `null`. An error does not
-    /// quote it: it may hold a password.
+    /// Parses a part of the file; absent or `null` counts as empty. An error does not quote it: it
+    /// may hold a password.
     fn part<T>(&self, what: &str, part: &str) -> Result<T, String>
     where
         T: Default + DeserializeOwned,
@@ -239,7 +238,7 @@ impl Source {
         })
     }
 
-    /// Why a helper's credential cannot be had, if a helper is in charge (CRED-06).
+    /// Why a credential is unavailable, if a helper is configured (CRED-06).
     fn helper(&self, content: &Members, wanted: &Wanted<'_>) -> Result<Option<String>, String> {
         let helpers: Members = self.part("`credHelpers`", text(content, "credHelpers"))?;
         let own = by_fit(helpers.iter(), wanted).into_iter().next();
@@ -258,13 +257,13 @@ impl Source {
     }
 }
 
-/// A member as it stands in the file; `null` if it is not there.
+/// A member's text; `null` if absent.
 fn text<'a>(members: &'a Members, name: &str) -> &'a str {
     members.get(name).map_or("null", |member| member.get())
 }
 
 impl Entry {
-    /// What the entry says, the strongest first (CRED-11).
+    /// The entry's credential; the strongest form wins (CRED-11).
     fn credential(&self) -> Result<Option<CredentialAnswer>, &'static str> {
         fn filled(text: Option<&String>) -> Option<&str> {
             text.map(String::as_str).filter(|text| !text.is_empty())
@@ -290,8 +289,8 @@ fn basic(username: &str, password: &str) -> CredentialAnswer {
     }
 }
 
-/// Base64 of `user:password`, split at the first colon (CRED-04). Padding may be missing, and there may
-/// be white space anywhere: `base64` without `-w0` breaks lines.
+/// Base64 of `user:password`, split at the first colon (CRED-04). Padding may be missing and white
+/// space may be anywhere: `base64` without `-w0` breaks lines.
 fn decode(auth: &str) -> Result<CredentialAnswer, &'static str> {
     const FORGIVING: GeneralPurpose = GeneralPurpose::new(
         &alphabet::STANDARD,
@@ -312,8 +311,8 @@ fn decode(auth: &str) -> Result<CredentialAnswer, &'static str> {
     Ok(basic(username, password.trim_end_matches('\0')))
 }
 
-/// Reads a file of docker's form. The message tells where it is broken and not how: serde_json's
-/// own words quote the text, which may be a password.
+/// Parses a file. The error has a position but not serde_json's message, which quotes the text and
+/// could show a password.
 fn parse(label: &str, text: &[u8]) -> Result<Members, String> {
     if text.trim_ascii().is_empty() {
         return Ok(Members::default());
@@ -336,9 +335,8 @@ fn is_missing(error: &io::Error) -> bool {
     )
 }
 
-/// The entries whose key means the wanted registry, the best fit first: a key for the repository
-/// before one for its namespace before one for the whole registry (CRED-42); the exact name before
-/// other spellings of it.
+/// The entries whose key matches, the best match first: a key for the repository before one for its
+/// namespace before one for the whole registry (CRED-42); the exact name before other spellings.
 fn by_fit<'a, V: 'a>(
     entries: impl Iterator<Item = (&'a String, &'a V)>,
     wanted: &Wanted<'_>,
@@ -350,7 +348,7 @@ fn by_fit<'a, V: 'a>(
     fitting.into_iter().map(|(_, k, v)| (k, v)).collect()
 }
 
-/// How well a key fits: segments of the repository it names, then how its host is spelled.
+/// How well a key matches: the number of repository segments, then the spelling of the host.
 fn fit(key: &str, wanted: &Wanted<'_>) -> Option<(usize, u8)> {
     let host = host_of(key);
     let spelling = if key == wanted.key {
@@ -364,7 +362,7 @@ fn fit(key: &str, wanted: &Wanted<'_>) -> Option<(usize, u8)> {
     };
     let path = key.strip_prefix(host).unwrap_or_default();
     let path = path.trim_matches('/');
-    // A key that is a URL has the path of an API in it (`https://host/v1/`), not a repository.
+    // The path of a URL key is an API's (`https://host/v1/`), not a repository.
     if path.is_empty() || matches!(path, "v1" | "v2") {
         return Some((0, spelling));
     }
@@ -373,7 +371,7 @@ fn fit(key: &str, wanted: &Wanted<'_>) -> Option<(usize, u8)> {
     is_whole_segments.then(|| (path.split('/').count(), spelling))
 }
 
-/// Docker Hub goes by several names (CRED-05), and over TLS port 443 may be left out (CRED-08).
+/// Docker Hub has several names (CRED-05), and over TLS port 443 may be left out (CRED-08).
 fn is_same_registry(host: &str, wanted: &Wanted<'_>) -> bool {
     let without_port = |name: &str| {
         let name = name.to_ascii_lowercase();
@@ -393,7 +391,7 @@ fn is_docker_hub(host: &str) -> bool {
     )
 }
 
-/// The `host[:port]` of a key, which may be written as a URL (CRED-06).
+/// The `host[:port]` of a key, which may be a URL (CRED-06).
 fn host_of(key: &str) -> &str {
     let bare = key
         .strip_prefix("https://")
@@ -643,7 +641,7 @@ mod tests {
         }
     }
 
-    /// What is wrong elsewhere in the file is no reason to fail, what is wrong here is one.
+    /// Errors elsewhere in the file do not matter; errors in the used entry do.
     #[test]
     fn only_what_is_used_has_to_be_right() {
         let good = r#""r.example":{"auth":"dTpw"}"#;
@@ -787,7 +785,7 @@ mod tests {
         let empty = [(home_variable, home.as_str()), ("DOCKER_AUTH_CONFIG", "{}")];
         assert_eq!(asked(&empty), "home");
 
-        // A folder in the file's place: an error, but only now that somebody asks.
+        // A folder in the file's place is an error, but only on first use.
         let taken = folder.path().join("taken");
         fs::create_dir_all(taken.join("config.json")).expect("a folder");
         let answer = asked(&[("DOCKER_CONFIG", &text(&taken))]);

@@ -1,4 +1,4 @@
-//! Credentials that were given by hand.
+//! Credentials given by the user.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use windlass_core::reference::Repository;
 use windlass_core::{Origin, Registry};
 use windlass_driver::Credentials;
 
-/// A user name and password for named registries. For every other registry somebody else is asked:
-/// what was typed for one registry must not reach another.
+/// A user name and password for named registries. Other registries use `others`: a password for one
+/// registry must not reach another.
 #[derive(Clone, Debug)]
 pub struct Explicit {
     username: String,
@@ -18,7 +18,7 @@ pub struct Explicit {
 }
 
 impl Explicit {
-    /// This user name and password for these registries; `others` knows the rest.
+    /// This user name and password for `registries`; `others` for all others.
     pub fn new(
         username: impl Into<String>,
         password: Secret,

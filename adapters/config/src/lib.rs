@@ -1,16 +1,15 @@
-//! Configuration for windlass: what people have set up on their machine, in the files and
-//! variables that every other registry client reads too.
+//! Configuration for windlass, from the files and variables that other registry clients read, too.
 //!
 //! - [`DockerConfig`]: credentials from docker's `config.json`;
-//! - [`Explicit`]: a user name and password given by hand, for named registries only;
+//! - [`Explicit`]: a user name and password for named registries only;
 //! - [`Proxies`]: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`;
-//! - [`VariableError`]: a variable that is no text, which is not passed over;
+//! - [`VariableError`]: a variable whose value is not valid text;
 //! - [`trust()`]: certificate authorities, from files and from `SSL_CERT_FILE`, `SSL_CERT_DIR`.
 //!
-//! Nothing here reads the environment on its own: each takes a function from a variable's name to
-//! its value, so a program decides what it listens to, and a test needs no variables.
+//! Nothing here reads the environment itself: each function takes a lookup from a variable's name
+//! to its value, so a program decides what it uses, and tests need no variables.
 //!
-//! This crate must not know the protocol: it answers which credential, which proxy, which roots.
+//! This crate must not know the protocol: it provides credentials, proxies and root certificates.
 
 use std::ffi::OsString;
 
@@ -24,8 +23,8 @@ pub use explicit::Explicit;
 pub use proxy::{Proxies, ProxyError};
 pub use trust::{TrustError, trust};
 
-/// A variable whose value cannot be read. It counts neither as set nor as unset: what it was to say, a
-/// proxy or whose credentials, must not be passed over.
+/// A variable whose value is not valid text. It counts neither as set nor as unset: ignoring it
+/// could bypass a proxy or use other credentials.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the value of the variable {name} is not valid UTF-8")]
 pub struct VariableError {
@@ -39,18 +38,18 @@ impl VariableError {
     }
 }
 
-/// The variable's value if it is set and not empty: an empty variable counts as unset.
+/// The variable's value; an empty one counts as unset.
 fn set(
     variables: &impl Fn(&str) -> Option<OsString>,
     name: &'static str,
 ) -> Result<Option<String>, VariableError> {
     let value = variables(name).filter(|value| !value.is_empty());
     let value = value.map(OsString::into_string).transpose();
-    // The value is not repeated: it may be a password.
+    // The value is not shown: it may be a password.
     value.map_err(|_| VariableError { name })
 }
 
-/// A lookup among these variables, for tests.
+/// A lookup in these variables, for tests.
 #[cfg(test)]
 fn among<'a>(variables: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<OsString> + 'a {
     |name| {
@@ -59,7 +58,7 @@ fn among<'a>(variables: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<OsS
     }
 }
 
-/// The same, with one whose value is no text.
+/// The same, with one variable whose value is not valid text.
 #[cfg(all(test, unix))]
 fn with_bad<'a>(
     bad: &'a str,

@@ -1,8 +1,8 @@
 //! Proxies from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 //!
-//! The rules are those of Go's `http/httpproxy`, which docker, podman and containerd follow, with
-//! `ALL_PROXY` added as curl has it. One difference: what cannot be understood is an error as soon
-//! as it is needed, where others go on without the proxy.
+//! The rules are those of Go's `http/httpproxy`, which docker, podman and containerd use, plus
+//! `ALL_PROXY` as in curl. One difference: an invalid value is an error when it is needed, where
+//! others connect without the proxy.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -13,23 +13,23 @@ use windlass_driver::{Proxy, ProxySelector};
 
 use crate::{VariableError, set};
 
-/// Which origins are reached through a proxy.
+/// Decides which origins are reached through a proxy.
 #[derive(Clone, Debug)]
 pub struct Proxies {
     http: Named,
     https: Named,
-    /// What `NO_PROXY` says. Without knowing it, what a proxy is for is not known.
+    /// The entries of `NO_PROXY`. If it is invalid, no proxy's use is known.
     direct: Result<Vec<Direct>, ProxyError>,
 }
 
-/// What the variables say about one scheme: no proxy, this one, or one that cannot be used.
+/// The proxy for one scheme: none, this one, or an invalid one.
 type Named = Result<Option<Proxy>, ProxyError>;
 
 /// An entry of `NO_PROXY`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Direct {
     Everything,
-    /// `example.com` for it and what is below it, `.example.com` for what is below it only.
+    /// `example.com` for it and its subdomains, `.example.com` for its subdomains only.
     Name {
         suffix: String,
         itself: bool,
@@ -46,16 +46,16 @@ enum Direct {
 }
 
 impl Proxies {
-    /// The proxies these variables name. For each the upper-case name counts before the lower-case
-    /// one; `HTTP_PROXY` does not count where `REQUEST_METHOD` is set, since in a CGI program
-    /// whoever sent the request chose its value.
+    /// The proxies of these variables. The upper-case name takes precedence over the lower-case
+    /// one. `HTTP_PROXY` is ignored if `REQUEST_METHOD` is set, since in a CGI program the client
+    /// of the request chose its value.
     ///
-    /// A `NO_PROXY` entry is `*`, a host name (with everything below it), `.name` or `*.name` (only
-    /// what is below it), an address, each with a port or without, or a network such as
+    /// A `NO_PROXY` entry is `*`, a host name (with its subdomains), `.name` or `*.name`
+    /// (subdomains only), an address, each with or without a port, or a network such as
     /// `10.0.0.0/8`. `localhost` and loopback addresses are never reached through a proxy.
     ///
-    /// A proxy whose URL cannot be understood, or that is of a kind that windlass does not speak,
-    /// matters only where it would be used: see [`check`](Self::check).
+    /// An invalid or unsupported proxy matters only where it would be used: see
+    /// [`check`](Self::check).
     pub fn from_variables(variables: impl Fn(&str) -> Option<OsString>) -> Self {
         let first = |names: &[&'static str]| -> Named {
             let found = first_set(&variables, names)?;
@@ -86,12 +86,12 @@ impl Proxies {
         }
     }
 
-    /// Whether this origin can be reached: it needs no proxy, or one that can be used.
+    /// Checks that this origin can be reached: without a proxy, or through a valid one.
     ///
     /// # Errors
     ///
-    /// If the URL of the proxy that it needs cannot be understood or is of a kind that windlass does
-    /// not speak. Its text is not repeated in the error, as it may hold a password.
+    /// If its proxy's URL is invalid or of an unsupported kind. The error does not contain the URL,
+    /// which may hold a password.
     pub fn check(&self, origin: &Origin) -> Result<(), ProxyError> {
         self.for_origin(origin).map(drop)
     }
@@ -121,7 +121,7 @@ impl Proxies {
 
 impl ProxySelector for Proxies {
     fn proxy(&self, origin: &Origin) -> Option<Proxy> {
-        // Never past a proxy that was asked for: drivers refuse to connect through this one.
+        // Never bypass a configured proxy: drivers refuse to connect through this one.
         let unusable = || Proxy { url: String::new() };
         match self.for_origin(origin) {
             Ok(proxy) => proxy.cloned(),
@@ -167,7 +167,7 @@ fn first_set(
     Ok(None)
 }
 
-/// An IPv6 address may stand in brackets.
+/// Parses an address; IPv6 may be in brackets.
 fn literal(host: &str) -> Option<IpAddr> {
     let bare = host
         .strip_prefix('[')
@@ -175,7 +175,7 @@ fn literal(host: &str) -> Option<IpAddr> {
     Some(bare.unwrap_or(host).parse::<IpAddr>().ok()?.to_canonical())
 }
 
-/// Whether the first bits of two addresses agree. 10.0.0.0/8 is no IPv6 network.
+/// Whether the first bits of two addresses agree. 10.0.0.0/8 contains no IPv6 address.
 fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
     let (differing, width) = match (address, network) {
         (IpAddr::V4(address), IpAddr::V4(network)) => {
@@ -188,7 +188,7 @@ fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
     differing.checked_shr(unread).unwrap_or(0) == 0
 }
 
-/// One entry of `NO_PROXY`; `None` for what is empty.
+/// Parses an entry of `NO_PROXY`; `None` if empty.
 fn entry(text: &str) -> Option<Direct> {
     let text = text.to_ascii_lowercase();
     if text == "*" {
@@ -226,7 +226,7 @@ fn entry(text: &str) -> Option<Direct> {
     })
 }
 
-/// Brings a proxy's URL into the form `http://[user:password@]host:port`.
+/// Converts a proxy's URL to the form `http://[user:password@]host:port`.
 fn parse(text: &str) -> Result<Proxy, &'static str> {
     let text = text.trim();
     let rest = match text.split_once("://") {
@@ -258,7 +258,7 @@ fn split_port(address: &str) -> Result<(&str, u16), &'static str> {
         Some((host, port)) if !port.ends_with(']') => {
             (host, port.parse().map_err(|_| "has no valid port")?)
         }
-        // What Go's clients take; curl would take 1080.
+        // Go's default; curl's is 1080.
         _ => (address, 80),
     };
     let is_name = !host.is_empty()
@@ -272,7 +272,7 @@ fn split_port(address: &str) -> Result<(&str, u16), &'static str> {
     Ok((host, port))
 }
 
-/// A variable that names a proxy in a way that cannot be understood.
+/// A variable with an invalid proxy.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct ProxyError {
     variable: &'static str,
@@ -491,7 +491,7 @@ mod tests {
         }
     }
 
-    /// A value that cannot be read does not mean that there is no proxy.
+    /// An invalid value does not mean that there is no proxy.
     #[test]
     #[cfg(unix)]
     fn what_is_no_text_is_not_passed_over() {

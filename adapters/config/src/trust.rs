@@ -1,13 +1,12 @@
 //! Certificate authorities, from files and variables.
 //!
-//! Responsible for turning PEM (or DER) files into lists of certificates. Must not know TLS:
-//! whether a certificate is any good is for whoever verifies with it.
+//! Responsible for reading PEM and DER files into lists of certificates. Must not know TLS: the
+//! verifier decides whether a certificate is valid.
 //!
-//! `SSL_CERT_FILE` and `SSL_CERT_DIR` are read here although the library that finds the system's
-//! roots would read them too, because that library skips what it cannot read: somebody who named a
-//! file would be told of an unknown issuer instead of the misspelt path. Where neither is set,
-//! [`TlsRoots::roots`] stays `None`: the driver loads the system's roots with its first connection
-//! over TLS, and not at all without one.
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR` are read here, although the library that finds the system's
+//! roots reads them, too: it skips files that it cannot read, so a misspelt path would show as an
+//! unknown issuer. If neither is set, [`TlsRoots::roots`] stays `None`: the driver loads the
+//! system's roots with its first TLS connection, and not at all without one.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -24,17 +23,17 @@ use windlass_driver::read_file;
 
 use crate::{VariableError, set};
 
-/// The certificate authorities to trust: `extra` files on top of the system's, or on top of those
-/// that `SSL_CERT_FILE` (one file) and `SSL_CERT_DIR` (folders, separated as in `PATH`) name
-/// instead of the system's. If either variable is set, the system's own are not used.
+/// The certificate authorities to trust: those in the `extra` files, and the system's. If
+/// `SSL_CERT_FILE` (one file) or `SSL_CERT_DIR` (folders, separated as in `PATH`) is set, their
+/// certificates replace the system's.
 ///
-/// Files hold certificates in PEM form, or one in DER form. In a folder, files that hold no
-/// certificate are skipped, and folders that are not there, as long as one certificate was found.
+/// Files hold certificates in PEM form, or one in DER form. In a folder, files without a
+/// certificate are skipped, and so are missing folders, as long as one certificate was found.
 ///
 /// # Errors
 ///
-/// If a file that was named cannot be read or holds no certificate, if the folders hold none, or if the
-/// value of a variable cannot be read.
+/// If a named file cannot be read or holds no certificate, if the folders hold none, or if the
+/// value of a variable is not valid text.
 pub fn trust(
     extra: &[PathBuf],
     variables: impl Fn(&str) -> Option<OsString>,
@@ -66,11 +65,11 @@ pub fn trust(
     Ok(trust)
 }
 
-/// The largest file of certificates: those of systems have less than 1 MiB.
+/// The largest file of certificates; those of systems have less than 1 MiB.
 const LARGEST: u64 = 16 << 20;
-/// The largest file in a folder: most hold one certificate.
+/// The largest file in a folder; most hold one certificate.
 const LARGEST_OF_MANY: u64 = 1 << 20;
-/// The most files that are read of a folder.
+/// The most files read of a folder.
 const MOST_FILES: usize = 4096;
 
 fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, TrustError> {
@@ -109,7 +108,7 @@ fn folder_certificates(folder: &Path) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The certificates of a file; other PEM sections (keys, comments) are passed over.
+/// The certificates of a file; other PEM sections (keys, comments) are skipped.
 fn decode(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     // A certificate in DER form is a SEQUENCE with a length of two bytes.
     if bytes.starts_with(&[0x30, 0x82]) {
@@ -125,10 +124,10 @@ fn decode(bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {
-    /// The value of a variable cannot be read.
+    /// The value of a variable is not valid text.
     #[error(transparent)]
     Variable(#[from] VariableError),
-    /// A file that was named cannot be read.
+    /// A named file cannot be read.
     #[error("cannot read certificates from {}: {error}", path.display())]
     Read {
         /// The file.
@@ -136,13 +135,13 @@ pub enum TrustError {
         /// What the system said.
         error: io::Error,
     },
-    /// A file that was named holds no certificate.
+    /// A named file holds no certificate.
     #[error("no certificate in {}", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
     },
-    /// A file that was named is not PEM as it should be.
+    /// A named file is not valid PEM.
     #[error("damaged certificate in {}: {why}", path.display())]
     Damaged {
         /// The file.
@@ -256,7 +255,7 @@ mod tests {
         }
     }
 
-    /// A file that is too large, or never ends, is not read whole.
+    /// A file that is too large, or endless, is not read whole.
     #[test]
     fn files_are_bounded() {
         let folder = Folder::new();
@@ -278,7 +277,7 @@ mod tests {
                 assert!(error.to_string().contains(&name), "{error}");
             }
         }
-        // In a folder it is one that holds no certificate.
+        // In a folder it counts as a file without a certificate.
         folder.file("a.pem", pem("CERTIFICATE", b"a"));
         let variable = |n: &str| (n == "SSL_CERT_DIR").then(|| folder.name().into());
         let roots = trust(&[], variable).expect("one is good").roots;
