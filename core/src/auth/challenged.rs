@@ -1,7 +1,7 @@
-//! What a challenge means: another try, or "denied".
+//! What a challenge means: another attempt, or "denied".
 //!
-//! Responsible for what is learned of a host from its challenges, and for telling a token that is old
-//! from one that is not enough. Must not know how tokens are had (`tokens`).
+//! Responsible for learning a host's auth scheme from its challenges, and for distinguishing an
+//! expired token from an insufficient one. Must not know how tokens are fetched (`tokens`).
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -17,19 +17,19 @@ use crate::registry::Origin;
 use crate::scope::{Scope, Scopes};
 use crate::uri::Url;
 
-/// How often one request may be answered with a challenge, whatever the reasons.
+/// How often one request may be challenged, for whatever reasons.
 pub(super) const ROUNDS: u8 = 10;
-/// How long a realm and the name of its service may be together. They are part of every token's key;
-/// real ones have about a hundred bytes.
+/// The longest realm and service together, in bytes. They are part of every token's key; real ones
+/// have about a hundred bytes.
 const REALM: usize = 2048;
-/// How many scopes challenges may add to those of a request, and how long each may be: a name of 255
-/// characters with its actions. They are part of every token's key, too. Real challenges name one or
+/// How many scopes challenges may add to those of a request, and the longest of them: a name of 255
+/// characters with its actions. They are part of every token's key. Real challenges name one or
 /// two.
 const SCOPES: usize = 8;
 const SCOPE: usize = 512;
 
 impl Broker {
-    /// A request was answered with a challenge.
+    /// Handles a challenge to a request.
     pub(crate) fn challenged(
         &mut self,
         asking: &Asking<'_>,
@@ -74,7 +74,7 @@ impl Broker {
         }
     }
 
-    /// What a token that was refused means: `None` for "denied".
+    /// What a refused token means: `None` for "denied".
     fn refuse_token(
         &mut self,
         asking: &Asking<'_>,
@@ -86,7 +86,7 @@ impl Broker {
     ) -> Option<Refused> {
         let entry = self.tokens.entry(key.clone()).or_default();
         if entry.generation != generation {
-            // Refused with an old token; there is a newer one, or one is under way.
+            // An old token was refused; there is a newer one, or one is being fetched.
             return Some(Refused::Again);
         }
         if self.widen(asking, memo, offered) {
@@ -95,8 +95,8 @@ impl Broker {
         }
         let insufficient = offered.iter().any(Challenge::wants_more_scope);
         let fresh = memo.refused.is_some_and(|before| generation > before);
-        // If it is good, but not for this, another one like it would be no better, and other requests
-        // still need it.
+        // A valid but insufficient token is kept: another one would not help here, and other
+        // requests still need it.
         if !insufficient {
             self.tokens.entry(key.clone()).or_default().ready = None;
         }
@@ -110,22 +110,24 @@ impl Broker {
             return Some(Refused::Again);
         }
         if key.scopes != memo.scopes(asking) {
-            // Another request's token, which is for more than this one wants: its own may do.
+            // The refused token was another request's, for more scopes than needed here: try one of
+            // its own.
             self.refuse_wider(memo, key, refusal);
             return Some(Refused::Again);
         }
         None
     }
 
-    /// A token for more than the request needs was refused, so it takes one that is for just that.
-    /// Those that need all of it try once more: they may have it, or get another one.
+    /// A token for more scopes than needed was refused, so use one for exactly the needed scopes.
+    /// Requests that need all of them try once more: they may have such a token, or get another
+    /// one.
     fn refuse_wider(&mut self, memo: &mut Memo, key: &Key, refusal: AuthError) {
         memo.own = true;
         memo.refused = Some(self.generations);
         self.remember_union(key, refusal);
     }
 
-    /// Notes what a host's challenges say; whether one of them can be met.
+    /// Learns a host's auth scheme from its challenges. Returns whether one of them can be met.
     fn learn(
         &mut self,
         origin: &Origin,
@@ -134,7 +136,7 @@ impl Broker {
         id: ExchangeId,
     ) -> bool {
         let host = self.host(origin);
-        // Harbor answers an insufficient token with Basic; the first Bearer challenge stands
+        // Harbor answers an insufficient token with Basic; the first Bearer challenge stays
         // (clients.md C.7.1).
         let learned = usable(offered, from)
             .filter(|learned| matches!(learned, Learned::Bearer { .. }) || !host.scheme.is_known());
@@ -151,7 +153,7 @@ impl Broker {
         self.host(origin).scheme.is_known()
     }
 
-    /// Takes over scopes that a challenge names beyond ours; whether there were any.
+    /// Adds the scopes of a challenge to the request's own. Returns whether there were new ones.
     fn widen(&self, asking: &Asking<'_>, memo: &mut Memo, offered: &[Challenge]) -> bool {
         let have = memo.scopes(asking);
         let mut wanted = Scopes::default();
@@ -175,7 +177,7 @@ impl Broker {
         true
     }
 
-    /// What a request carried, for an error.
+    /// The credentials that a request carried, for an error.
     pub(crate) fn shown(&self, memo: &Memo) -> String {
         match &memo.sent {
             None | Some(Sent::Nothing) => "no credentials".into(),
@@ -196,7 +198,7 @@ impl Broker {
     }
 }
 
-/// The challenge that can be met: Bearer if there is one, else Basic (AUTH-05).
+/// The challenge to answer: Bearer if there is one, otherwise Basic (AUTH-05).
 pub(super) fn usable(offered: &[Challenge], from: &Url) -> Option<Learned> {
     let mut bearer = offered
         .iter()

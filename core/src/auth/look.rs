@@ -1,13 +1,13 @@
-//! Whether credentials that were not shown yet could change an answer.
+//! Finds out whether credentials could change a refusal without a challenge.
 //!
-//! Some registries say 404 or 403 to strangers, or 401 without a challenge, and send a challenge for
-//! `/v2/` only (AUTH-06). Responsible for finding that challenge, once per host, and only for those who
-//! have credentials to show. Must not know what requests are for.
+//! Some registries answer anonymous requests with 404, 403 or a bare 401, and send a challenge for
+//! `/v2/` only (AUTH-06). Responsible for finding that challenge, once per host, if there are
+//! credentials for it. Must not know what requests are for.
 //!
 //! ```text
-//!  answer without credentials: 404, 403, bare 401
-//!    ├─ no credentials for the registry ───────────────────────▶ it stands
-//!    └─ credentials ─▶ GET /v2/, once per host ─┬─ no challenge ▶ it stands
+//!  response without credentials: 404, 403, bare 401
+//!    ├─ no credentials for the registry ───────────────────────▶ final
+//!    └─ credentials ─▶ GET /v2/, once per host ─┬─ no challenge ▶ final
 //!                                               └─ a challenge ─▶ the request again, with credentials
 //! ```
 
@@ -25,37 +25,37 @@ use crate::realm::{self, Judgement};
 use crate::registry::Origin;
 use crate::uri::Url;
 
-/// What becomes of a request whose answer may be another one with credentials.
+/// What to do with a request that credentials could change.
 #[derive(Debug)]
 pub(crate) enum Look {
-    /// The answer is final.
+    /// The response is final.
     Stands,
     /// Send the request again: the next permit has credentials.
     Again,
-    /// Wait; it is woken by id.
+    /// Park; the broker wakes it by id.
     Park,
-    /// Wait, and ask the driver for credentials meanwhile.
+    /// Park, and ask the driver for credentials.
     Ask { recipient: Origin },
-    /// Wait, and ask `/v2/` for a challenge meanwhile.
+    /// Park, and request a challenge from `/v2/`.
     Ping,
 }
 
-/// Whether `/v2/` of a host was asked for a challenge.
+/// Whether a host's `/v2/` was asked for a challenge.
 #[derive(Debug, Default)]
 pub(super) enum Pinged {
     #[default]
     Never,
-    /// It is being asked, and these wait for it.
+    /// The request is in flight; these exchanges wait for it.
     Asking(Vec<ExchangeId>),
-    /// It said nothing that can be relied on. The next task asks again.
+    /// No reliable answer. The next task asks again.
     Failed,
-    /// It said whether there is a challenge.
+    /// Answered, with or without a challenge.
     Over,
 }
 
 impl Broker {
-    /// Whether credentials could change this answer. `challenged`: it is a 401, or a 403 that wants a
-    /// token for more.
+    /// Whether credentials could change this response. `challenged`: it is a 401, or a 403 that
+    /// wants a token with more scopes.
     pub(crate) fn is_doubtful(
         memo: &Memo,
         challenged: bool,
@@ -72,10 +72,11 @@ impl Broker {
         usable(&challenges(headers), from).is_none()
     }
 
-    /// Decides what becomes of a request whose answer [`is_doubtful`](Self::is_doubtful).
+    /// Decides on a request for which [`is_doubtful`](Self::is_doubtful) returned true.
     ///
-    /// Whoever has no credentials for one repository of a host is not asked for those of others: an open
-    /// registry says 404 to many requests, and each question may run a program.
+    /// If there are no credentials for one repository of a host, the driver is not asked for those
+    /// of others: an open registry answers many requests with 404, and each question may run a
+    /// program.
     pub(crate) fn look(&mut self, asking: &Asking<'_>, memo: &mut Memo) -> Look {
         let origin = &asking.site.origin;
         let host = self.host(origin);
@@ -119,7 +120,7 @@ impl Broker {
                 memo.looked = true;
                 return if fits { Look::Again } else { Look::Stands };
             }
-            // A challenge came that these credentials cannot meet. `/v2/` may send another one.
+            // These credentials cannot meet the known challenge. `/v2/` may send another one.
             host.scheme = Learned::Open;
         }
         self.hold(asking);
@@ -137,9 +138,9 @@ impl Broker {
         }
     }
 
-    /// `/v2/` answered, or could not be asked. A challenge that the credentials cannot meet, for instance
-    /// one that names a token service which may not have them, changes nothing. Nor does a redirect: the
-    /// challenge of another place is not this host's.
+    /// `/v2/` was answered, or the request failed. A challenge that the credentials cannot meet,
+    /// for instance because its token service may not receive them, changes nothing. Nor does a
+    /// redirect: the challenge of another host does not apply.
     pub(crate) fn pinged(
         &mut self,
         site: &Site,
@@ -173,7 +174,7 @@ impl Broker {
         }
     }
 
-    /// The request for a challenge is gone without an answer: one of those who wait asks instead.
+    /// The request to `/v2/` ended without a response: one of the waiting exchanges sends another.
     pub(crate) fn ping_gone(&mut self, origin: &Origin) {
         if let Some(host) = self.hosts.get_mut(origin)
             && let Pinged::Asking(parked) = &mut host.pinged
@@ -183,7 +184,7 @@ impl Broker {
         }
     }
 
-    /// A task begins: what could not be found out for those before it may be found out now.
+    /// A task begins: questions that failed for earlier tasks may be asked again.
     pub(crate) fn begin_task(&mut self) {
         for origin in core::mem::take(&mut self.unpinged) {
             if let Some(host) = self.hosts.get_mut(&origin)
@@ -194,7 +195,7 @@ impl Broker {
         }
     }
 
-    /// While one request finds out, the others to its host wait, as for the first request of all.
+    /// Lets other requests to the host wait for the result, as for the first request to a host.
     fn hold(&mut self, asking: &Asking<'_>) {
         let host = self.host(&asking.site.origin);
         if matches!(host.scheme, Learned::Unknown | Learned::Open) {
@@ -202,7 +203,7 @@ impl Broker {
         }
     }
 
-    /// Whether the credentials for a repository can be shown in the way that a host wants.
+    /// Whether the credentials for a repository fit the host's auth scheme.
     fn can_show(&mut self, site: &Site, learned: &Learned) -> bool {
         let key = (site.registry.clone(), site.repository.clone());
         let Some(Asked::Answered(credential)) = self.credentials.get(&key) else {

@@ -1,17 +1,17 @@
-//! The auth broker: what authorisation a request gets, and what a refusal of it means.
+//! The auth broker: the authorisation of each request, and the meaning of a refusal.
 //!
 //! Responsible for challenges, credentials and tokens of every host, for fetching each token once
-//! however many requests want it, and for telling "the token is old" from "denied". Every request
-//! of a session passes [`Broker::permit`]; nothing else attaches a secret (AUTH-70 to AUTH-75).
-//! Must not know what requests are for, nor slots, retries or redirects.
+//! however many requests need it, and for distinguishing "token expired" from "denied". Every
+//! request of a session passes [`Broker::permit`]; nothing else attaches a secret (AUTH-70 to
+//! AUTH-75). Must not know what requests are for, nor slots, retries or redirects.
 //!
 //! ```text
 //!  per host:   Unknown ─first request─▶ Probing ─┬─ no challenge ─▶ Open
 //!                 ▲                       │       ├─ Basic ───────▶ Basic
-//!                 └─── it came to nothing ┘       └─ Bearer ──────▶ Bearer(realm, service)
-//!              an Open host that says no: `look`
+//!                 └───── no response ─────┘       └─ Bearer ──────▶ Bearer(realm, service)
+//!              an Open host that refuses: `look`
 //!
-//!  per token:  Empty ─▶ Fetching (others park) ─▶ Ready(generation) ─refused or old─▶ Empty
+//!  per token:  Empty ─▶ Fetching (others park) ─▶ Ready(generation) ─refused or expired─▶ Empty
 //! ```
 
 mod challenged;
@@ -39,26 +39,26 @@ use crate::shown::urls;
 use crate::time::Time;
 use crate::uri::Url;
 
-/// What the broker remembers about one request while it is under way.
+/// The broker's state of one request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memo {
     /// What it carried when it was last sent.
     sent: Option<Sent>,
-    /// It was refused since the last answer that was no refusal, and so many tokens there were then: a
-    /// token that came later is fresh, and another one would be no better.
+    /// The token generation at the time of the last challenge. A token newer than this is fresh: if
+    /// it is refused, too, fetching another will not help.
     refused: Option<u64>,
-    /// Scopes that a challenge to this request asked for beyond ours (AUTH-66).
+    /// Scopes that challenges to this request asked for in addition (AUTH-66).
     extra: Scopes,
-    /// The union of scopes was refused: ask for what this request needs alone.
+    /// The union of scopes was refused: ask only for those that this request needs.
     split: bool,
-    /// A token that is for more than it wants was refused: it takes its own only.
+    /// A token for more scopes than needed was refused: use only a token for exactly its own.
     own: bool,
     rounds: u8,
-    /// Whether credentials could change its answer was found out.
+    /// Whether `look` has decided on this request.
     looked: bool,
-    /// The refusal that a request without credentials got.
+    /// The refusal of the request without credentials.
     refusal: Option<AuthError>,
-    /// Why the token could not be had; makes the request's answer a refusal.
+    /// Why the token could not be fetched; becomes the request's result.
     denied: Option<AuthError>,
 }
 
@@ -71,13 +71,13 @@ enum Sent {
 }
 
 impl Memo {
-    /// The request got something done: tokens may die many times during a long transfer.
+    /// The request made progress: tokens may expire many times during a long transfer.
     pub(crate) const fn progressed(&mut self) {
         self.rounds = 0;
     }
 
-    /// Another request follows in the same exchange: what this one was refused with says nothing of
-    /// that one.
+    /// Another request follows in the same exchange; refusals of the previous one do not apply to
+    /// it.
     pub(crate) fn request_changed(&mut self) {
         *self = Self {
             split: self.split,
@@ -86,7 +86,7 @@ impl Memo {
         };
     }
 
-    /// The scopes that the request's own token is for.
+    /// The scopes of the request's own token.
     fn scopes(&self, asking: &Asking<'_>) -> Scopes {
         let scopes = if self.split {
             asking.needs
@@ -102,32 +102,33 @@ impl Memo {
 /// What a request may do.
 #[derive(Debug)]
 pub(crate) enum Permit {
-    /// Go, with this authorisation.
+    /// Send it, with this authorisation.
     Go(Option<HeaderValue>),
-    /// Wait; it is woken by id.
+    /// Park; the broker wakes it by id.
     Park,
-    /// Wait, and ask the driver for credentials meanwhile.
+    /// Park, and ask the driver for credentials.
     Ask { recipient: Origin },
-    /// Wait, and fetch this token meanwhile.
+    /// Park, and fetch this token.
     Fetch(Key, alloc::boxed::Box<Token>),
-    /// Nothing is known of the host and the answer would be large: wait, and send something small.
+    /// Park, and probe the host with a small request: its auth scheme is unknown, and this response
+    /// may be large.
     Probe,
-    /// Authorisation was refused for good: that is the answer.
+    /// Authorisation was refused permanently.
     Denied(AuthError),
-    /// It must not be tried.
+    /// Do not send it.
     Fail(Error),
 }
 
-/// What a challenge means for the request that got it.
+/// What a challenge means for its request.
 #[derive(Debug)]
 pub(crate) enum Refused {
     /// Ask for a permit again.
     Again,
-    /// The answer is no.
+    /// The refusal is final.
     Denied(AuthError),
 }
 
-/// Names a token: who gave it to whom for what.
+/// The key of a token: issuer, recipient and scopes.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Key {
     pub(crate) origin: Origin,
@@ -142,11 +143,11 @@ pub(crate) struct Key {
 pub(crate) struct Asking<'a> {
     pub(crate) id: ExchangeId,
     pub(crate) site: &'a Site,
-    /// The union of scopes that its task will need.
+    /// The union of the scopes that its task will need.
     pub(crate) wish: &'a Scopes,
     /// The scopes without which it cannot succeed.
     pub(crate) needs: &'a Scopes,
-    /// Whether its answer may be large.
+    /// Whether its response may be large.
     pub(crate) large: bool,
     pub(crate) line: RequestLine,
 }
@@ -158,18 +159,17 @@ const CREDENTIALS: usize = 1_000;
 pub(crate) struct Broker {
     hosts: BTreeMap<Origin, Host>,
     credentials: BTreeMap<(Registry, Repository), Asked>,
-    /// How many of them are remembered before those that are known are forgotten.
+    /// The number of answers at which known ones are evicted.
     credentials_room: usize,
-    /// At most [`KEYS`](tokens::KEYS), but for those that are under way.
+    /// At most [`KEYS`](tokens::KEYS), not counting those being fetched.
     tokens: BTreeMap<Key, Entry>,
-    /// How many tokens there were: each has its own generation, also if it was forgotten meanwhile.
+    /// The number of tokens so far. Each token has its own generation, even if it was evicted.
     generations: u64,
-    /// Scopes of several repositories together that were refused, and how; at most
-    /// [`KEYS`](tokens::KEYS).
+    /// Unions of scopes that were refused, and the refusals; at most [`KEYS`](tokens::KEYS).
     unions: BTreeMap<Key, AuthError>,
     trusted: Vec<(Registry, Origin)>,
     token_limit: u64,
-    /// Warnings about withheld credentials, each told once.
+    /// The warnings about withheld credentials so far; each is given once.
     withheld: BTreeSet<(Registry, Origin)>,
     warnings: Vec<String>,
     woken: Vec<ExchangeId>,
@@ -182,7 +182,7 @@ struct Host {
     scheme: Learned,
     parked: Vec<ExchangeId>,
     pinged: Pinged,
-    /// For which repository credentials were first asked for because of an answer without a challenge.
+    /// The repository for which `look` first asked for credentials.
     asked: Option<(Registry, Repository)>,
 }
 
@@ -196,7 +196,7 @@ enum Learned {
 }
 
 impl Learned {
-    /// Whether it says how to show credentials.
+    /// Whether the auth scheme is known.
     const fn is_known(&self) -> bool {
         matches!(self, Self::Basic | Self::Bearer { .. })
     }
@@ -233,7 +233,7 @@ impl Broker {
         }
     }
 
-    /// Decides what a request that is about to be sent to its own registry may do.
+    /// Decides on a request that is about to be sent to its registry.
     pub(crate) fn permit(&mut self, asking: &Asking<'_>, memo: &mut Memo, now: Time) -> Permit {
         if let Some(denied) = memo.denied.take() {
             return Permit::Denied(denied);
@@ -280,12 +280,12 @@ impl Broker {
         }
     }
 
-    /// A request is being probed for: whoever asked with a large answer waits for this one.
+    /// Records `probe` as this host's auth probe; requests with large responses wait for it.
     pub(crate) fn probing(&mut self, origin: &Origin, probe: ExchangeId) {
         self.host(origin).scheme = Learned::Probing(probe);
     }
 
-    /// A request got an answer that is no challenge.
+    /// A request was answered without a challenge.
     pub(crate) fn accepted(&mut self, id: ExchangeId, origin: &Origin, memo: &mut Memo) {
         memo.refused = None;
         memo.refusal = None;
@@ -299,8 +299,8 @@ impl Broker {
         }
     }
 
-    /// A request ended without an answer, or is gone: if others waited for what it would find out,
-    /// one of them finds out instead.
+    /// A request ended without a response, or was abandoned. If it was the host's probe, a waiting
+    /// request becomes the next one.
     pub(crate) fn gone(&mut self, id: ExchangeId, origin: &Origin) {
         if let Some(host) = self.hosts.get_mut(origin)
             && matches!(host.scheme, Learned::Probing(probe) if probe == id)
@@ -344,22 +344,22 @@ impl Broker {
         }
     }
 
-    /// Whether somebody may ask for a permit again.
+    /// Whether parked requests may ask for a permit again.
     pub(crate) const fn has_woken(&self) -> bool {
         !self.woken.is_empty()
     }
 
-    /// Those that may ask for a permit again.
+    /// The requests that may ask for a permit again.
     pub(crate) fn take_woken(&mut self) -> Vec<ExchangeId> {
         core::mem::take(&mut self.woken)
     }
 
-    /// Warnings to tell.
+    /// The new warnings.
     pub(crate) fn take_warnings(&mut self) -> Vec<String> {
         core::mem::take(&mut self.warnings)
     }
 
-    /// Adds the reason why there are no credentials, if there is one, to the hint of a refusal.
+    /// A hint for a refusal: why there are no credentials, if so.
     pub(crate) fn hint(&self, asking: &Asking<'_>) -> Option<String> {
         let registry = &asking.site.registry;
         let key = (registry.clone(), asking.site.repository.clone());
@@ -377,7 +377,7 @@ impl Broker {
         }
     }
 
-    /// Those that wait for the answer to this question.
+    /// The exchanges that wait for these credentials.
     pub(crate) fn asking(&self, registry: &Registry, repository: &Repository) -> &[ExchangeId] {
         let key = (registry.clone(), repository.clone());
         match self.credentials.get(&key) {
@@ -414,7 +414,7 @@ impl Broker {
         }
     }
 
-    /// Authorises at the registry itself, without a token service.
+    /// Authorises a request without a token service.
     fn direct(&self, asking: &Asking<'_>, credential: CredentialAnswer, memo: &mut Memo) -> Permit {
         let (sent, value) = match credential {
             CredentialAnswer::Basic { username, password } => {
@@ -423,7 +423,7 @@ impl Broker {
             }
             CredentialAnswer::Bearer(secret) => (Sent::Ready, Some(bearer(&secret))),
             CredentialAnswer::None | CredentialAnswer::Refresh(_) | CredentialAnswer::Failed(_) => {
-                // Asking the same again would get the same answer.
+                // The same request would get the same answer.
                 if let Some(refusal) = memo.refusal.take() {
                     return Permit::Denied(AuthError {
                         hint: self.hint(asking),
@@ -438,7 +438,8 @@ impl Broker {
     }
 }
 
-/// What cannot be sent is as good as not there, and says why (AUTH-73). What a helper says is shown.
+/// Credentials that cannot be sent count as absent, with a reason (AUTH-73). A helper's message is
+/// escaped.
 fn checked(answer: CredentialAnswer) -> CredentialAnswer {
     match answer {
         CredentialAnswer::Basic { username, .. } if username.contains(':') => {

@@ -16,7 +16,7 @@ const MORE: &str =
     r#"Bearer realm="https://reg.example/token",service="s",error="insufficient_scope""#;
 const BASIC: &str = r#"Basic realm="r""#;
 
-/// A broker and requests to one repository, which all need to pull and wish to push.
+/// A broker and requests to one repository, which need to pull and wish to push.
 struct Bench {
     broker: Broker,
     site: Site,
@@ -56,7 +56,7 @@ impl Bench {
         }
     }
 
-    /// What request `id` may do.
+    /// The permit of request `id`.
     fn permit(&mut self, id: u64) -> String {
         let asking = Self::asking(&self.site, &self.wish, &self.needs, id);
         let memo = self.memos.entry(id).or_default();
@@ -97,7 +97,7 @@ impl Bench {
         }
     }
 
-    /// What a refusal of request `id` would say beside.
+    /// The hint for a refusal of request `id`.
     fn hint(&self, id: u64) -> Option<String> {
         let asking = Self::asking(&self.site, &self.wish, &self.needs, id);
         self.broker.hint(&asking)
@@ -125,7 +125,7 @@ impl Bench {
         woken
     }
 
-    /// Request 0 has found out that tokens are wanted, and has one.
+    /// Request 0 has learned the scheme and has a token.
     fn with_token(self) -> Self {
         self.with_token_for(CredentialAnswer::None)
     }
@@ -142,7 +142,7 @@ impl Bench {
     }
 }
 
-/// What a token service refuses with.
+/// A token service's refusal.
 fn refusal(status: u16) -> AuthError {
     AuthError {
         request: RequestLine("GET".into()),
@@ -160,7 +160,7 @@ fn alice() -> CredentialAnswer {
     }
 }
 
-/// AUTH 4.6, rows 1, 2 and 4: without a token it goes without; a challenge is met once.
+/// AUTH 4.6, rows 1, 2 and 4: no token at first; a challenge is met once.
 #[test]
 fn no_token_then_one_then_cached() {
     let mut bench = Bench::pulling().with_token();
@@ -168,7 +168,7 @@ fn no_token_then_one_then_cached() {
     assert_eq!(bench.permit(1), "go with Bearer T1");
 }
 
-/// Row 3: expired or nearly so.
+/// Row 3: the token has expired, or nearly.
 #[test]
 fn a_token_that_expires_soon_is_fetched_first() {
     let mut bench = Bench::pulling().with_token();
@@ -181,7 +181,7 @@ fn a_token_that_expires_soon_is_fetched_first() {
     );
 }
 
-/// Row 5: a token that was good is dropped and fetched once; a second refusal is the answer.
+/// Row 5: an invalid token is replaced once; a second refusal is final.
 #[test]
 fn an_invalid_token_is_replaced_once() {
     for challenge in [BEARER, INVALID] {
@@ -197,7 +197,7 @@ fn an_invalid_token_is_replaced_once() {
     }
 }
 
-/// A refusal says whose token it was.
+/// A refusal names the credentials.
 #[test]
 fn what_was_presented() {
     let refresh = CredentialAnswer::Refresh(Secret::new("1dent1ty"));
@@ -212,7 +212,7 @@ fn what_was_presented() {
     }
 }
 
-/// Row 6: a challenge that names more than was asked for is met, for this request alone.
+/// Row 6: a challenge with more scopes is met, for this request alone.
 #[test]
 fn more_scope_is_asked_for_once() {
     let more = format!(r#"{MORE},scope="repository:other:pull :: junk""#);
@@ -225,12 +225,12 @@ fn more_scope_is_asked_for_once() {
         assert_eq!(bench.permit(0), "go with Bearer T2");
         let denied = "denied with a fresh anonymous token";
         assert_eq!(bench.refused(0, status, &more), denied);
-        // AUTH-66: it widens nothing for others; the token is one for them all the same.
+        // AUTH-66: other requests do not ask for more, but may use the token.
         assert!(bench.permit(1).starts_with("go with Bearer T"));
     }
 }
 
-/// Row 7: a good token that is not enough is kept, and no other one is fetched.
+/// Row 7: a valid but insufficient token is kept, and no other one is fetched.
 #[test]
 fn not_enough_is_an_answer() {
     let mut bench = Bench::pulling().with_token();
@@ -258,7 +258,7 @@ fn basic_is_tried_once() {
     );
 }
 
-/// Row 11: the token service is on a host that must not be asked at all.
+/// Row 11: the token service is on a host that must not be contacted.
 #[test]
 fn a_realm_that_is_refused() {
     for realm in ["http://reg.example/token", "https://10.0.0.1/token"] {
@@ -269,12 +269,12 @@ fn a_realm_that_is_refused() {
         assert!(bench.permit(0).starts_with("ask"));
         bench.answered(alice());
         assert_eq!(bench.permit(0), "fail Refused");
-        // One mistaken challenge is not for ever: the next request finds out again.
+        // A wrong challenge does not last: the next request probes again.
         assert_eq!(bench.permit(1), "go");
     }
 }
 
-/// A service on another host gets no credentials (AUTH-84); that is told once, and why it was in vain.
+/// A service on another host gets no credentials (AUTH-84); one warning says so, and why.
 #[test]
 fn credentials_that_are_withheld_are_told_of() {
     let realm = "https://id.example";
@@ -289,7 +289,7 @@ fn credentials_that_are_withheld_are_told_of() {
     bench.answered(alice());
     let told = withheld(&bench.site.registry, &realm.parse().expect("an origin"));
     for (id, warnings) in [(0, alloc::vec![told.clone()]), (1, Vec::new())] {
-        // As if there were no token under way.
+        // As if no token were being fetched.
         bench.broker.tokens.clear();
         let fetch = "fetch repository:a/b:pull with no credentials";
         assert_eq!(bench.permit(id), fetch);
@@ -299,7 +299,7 @@ fn credentials_that_are_withheld_are_told_of() {
     assert_eq!(bench.hint(0), Some(told));
 }
 
-/// Why there are no credentials is the hint of the refusal that follows from it.
+/// A refusal's hint says why there are no credentials.
 #[test]
 fn a_refusal_says_why_there_are_no_credentials() {
     let failed = "the helper was not found";
@@ -327,7 +327,7 @@ fn a_refusal_says_why_there_are_no_credentials() {
     }
 }
 
-/// AUTH-74: a token that the caller has already is presented as it is, once.
+/// AUTH-74: a configured token is presented unchanged, once.
 #[test]
 fn a_configured_token_is_tried_once() {
     for challenge in [BEARER, BASIC] {
@@ -349,12 +349,12 @@ fn no_challenge_or_none_that_can_be_met() {
         assert_eq!(bench.permit(0), "go");
         let denied = "denied with no credentials and no usable challenge";
         assert_eq!(bench.refused(0, 401, challenge), denied, "{challenge}");
-        // The next one finds out for itself.
+        // The next request tries for itself.
         assert_eq!(bench.permit(1), "go");
     }
 }
 
-/// Harbor: the Bearer challenge stands, whatever a later one says (clients.md C.7.1).
+/// Harbor: the Bearer challenge stays, whatever a later one says (clients.md C.7.1).
 #[test]
 fn basic_after_bearer() {
     let mut bench = Bench::pulling().with_token();
@@ -364,7 +364,7 @@ fn basic_after_bearer() {
     assert!(bench.permit(1).starts_with("fetch"));
 }
 
-/// AUTH-71, and a refusal of an old token is none.
+/// AUTH-71, and a refusal of an old token does not count.
 #[test]
 fn one_fetch_for_all_who_wait() {
     let mut bench = Bench::pulling().with_token();
@@ -381,7 +381,7 @@ fn one_fetch_for_all_who_wait() {
     }
     assert_eq!(bench.granted("T2"), 48);
     assert_eq!(bench.permit(1), "go with Bearer T2");
-    // The last answer comes late, and is about a token that is gone.
+    // The last response is late and about a token that is gone.
     assert_eq!(bench.refused(49, 401, INVALID), "again");
     assert_eq!(bench.permit(49), "go with Bearer T2");
     assert!(bench.fetching.is_empty());
@@ -421,7 +421,7 @@ fn a_union_is_split_once() {
     assert_eq!(at_registry.permit(1), "park", "it is split for others too");
     at_registry.granted("T2");
     assert_eq!(at_registry.permit(0), "go with Bearer T2");
-    // What needs the whole union is not tried any more.
+    // A request that needs the whole union is not tried any more.
     at_registry.needs = at_registry.wish.clone();
     assert!(
         at_registry
@@ -429,7 +429,7 @@ fn a_union_is_split_once() {
             .starts_with("denied with a fresh token")
     );
 
-    // GitLab says 401 to a union, too (clients.md C.10.1).
+    // GitLab answers 401 to a union, too (clients.md C.10.1).
     let mut refused = start();
     let asking = Bench::asking(&refused.site, &refused.wish, &refused.needs, 0);
     let memo = refused.memos.get_mut(&0).expect("it asked");
@@ -437,7 +437,7 @@ fn a_union_is_split_once() {
     assert_eq!(refused.permit(0), split);
 }
 
-/// SEC-05: what is remembered of refusals is bounded, and is not the last one only.
+/// SEC-05: the memory of refusals is bounded, and holds more than the last one.
 #[test]
 fn refused_unions_are_forgotten_when_there_are_too_many() {
     let mut bench = Bench::new(
@@ -458,12 +458,12 @@ fn refused_unions_are_forgotten_when_there_are_too_many() {
         assert_eq!(bench.broker.unions.len(), KEYS.min(known + 1));
         assert!(bench.broker.unions.contains_key(key));
     }
-    // One that is known takes no other one's room.
+    // A known union does not displace another one.
     bench.broker.remember_union(&keys[199], error);
     assert_eq!(bench.broker.unions.len(), KEYS);
 }
 
-/// AUTH-47: wrong credentials are wrong for less as well.
+/// AUTH-47: wrong credentials are wrong for fewer scopes as well.
 #[test]
 fn wrong_credentials_are_presented_once() {
     let mut bench = Bench::new("repository:a/b:pull,push", "repository:a/b:pull");
@@ -488,15 +488,15 @@ fn wrong_credentials_are_presented_once() {
     assert_eq!(bench.permit(0), "denied with x");
 }
 
-/// Whatever is answered, a request is challenged a bounded number of times.
+/// A request is challenged at most a bounded number of times.
 #[test]
 fn challenges_for_ever_end() {
     let mut bench = Bench::pulling().with_token();
     for round in 0.. {
-        // As if the registry redirected to itself and then asked again.
+        // As if the registry redirected to itself and then challenged again.
         bench.accepted(0);
         if bench.refused(0, 401, INVALID) != "again" {
-            // The first challenge is one of them.
+            // The first challenge counts.
             assert_eq!(round + 1, u32::from(ROUNDS));
             return;
         }
@@ -506,7 +506,7 @@ fn challenges_for_ever_end() {
     }
 }
 
-/// What is asked with a large answer waits for something small.
+/// A request with a large response waits for a small one.
 #[test]
 fn a_large_answer_waits_for_a_probe() {
     let mut bench = Bench::pulling();
@@ -523,7 +523,7 @@ fn a_large_answer_waits_for_a_probe() {
     assert_eq!(bench.permit(1), "go");
 }
 
-/// A probe that comes to nothing is replaced by another one.
+/// A probe without a response is replaced.
 #[test]
 fn a_probe_that_is_gone() {
     let mut bench = Bench::pulling();
@@ -536,7 +536,7 @@ fn a_probe_that_is_gone() {
     assert_eq!(bench.permit(2), "park");
 }
 
-/// AUTH-73, and what no header can carry.
+/// AUTH-73, and values that no header can carry.
 #[test]
 fn credentials_that_cannot_be_sent() {
     let colon = CredentialAnswer::Basic {
@@ -550,7 +550,7 @@ fn credentials_that_cannot_be_sent() {
     assert_eq!(checked(bearer("a b")), bearer("a b"));
 }
 
-/// SEC-05: realms and scopes are the registry's choice, and so how many tokens it can have us hold.
+/// SEC-05: a registry chooses realms and scopes, and so the number of tokens; it is bounded.
 #[test]
 fn tokens_are_forgotten_when_there_are_too_many() {
     let mut bench = Bench::pulling().with_token();
@@ -570,14 +570,14 @@ fn tokens_are_forgotten_when_there_are_too_many() {
         assert_eq!(bench.granted("T"), 1);
     }
     assert_eq!(bench.broker.tokens.len(), KEYS);
-    // A refusal of a forgotten one is no refusal of the one that came later.
+    // A refusal of an evicted token does not count for a later one.
     assert_eq!(bench.refused(0, 401, BEARER), "again");
     assert!(bench.permit(0).starts_with("fetch"));
     bench.granted("T2");
     assert_eq!(bench.permit(0), "go with Bearer T2");
 }
 
-/// SEC-05: what is part of a token's key is short.
+/// SEC-05: the parts of a token's key are bounded.
 #[test]
 fn absurd_realms_and_scopes_are_not_taken() {
     let mut bench = Bench::pulling();
@@ -598,7 +598,7 @@ fn absurd_realms_and_scopes_are_not_taken() {
     assert!(!fetch.contains(&long));
 }
 
-/// Another request's token, for more than this one wants, is not the last word.
+/// A refusal of another request's wider token is not final.
 #[test]
 fn a_larger_token_that_is_refused_is_followed_by_ones_own() {
     let mut bench = Bench::new(

@@ -1,7 +1,7 @@
-//! Tokens: which one a request carries, and fetching each of them once.
+//! Tokens: selecting one for a request, and fetching each once.
 //!
-//! Responsible for the tokens that are here or under way, for whether a token service may see the
-//! credentials, and for what its refusal means. Must not know challenges (`challenged`).
+//! Responsible for cached tokens and those being fetched, for whether a token service may receive
+//! the credentials, and for the meaning of its refusals. Must not know challenges (`challenged`).
 
 use alloc::format;
 use alloc::string::String;
@@ -20,18 +20,18 @@ use crate::registry::{Origin, Registry};
 use crate::time::Time;
 use crate::uri::Url;
 
-/// How many tokens are remembered at once, and refused unions, and warnings about withheld
-/// credentials. Realms and scopes are the registry's choice, so it could have a session collect
-/// them for as long as it lives (SEC-05); a forgotten token costs a request.
+/// The most tokens, refused unions, and warnings about withheld credentials that are remembered.
+/// Realms and scopes are the registry's choice, so it could make a session collect them without end
+/// (SEC-05); an evicted token costs one request.
 pub(super) const KEYS: usize = 128;
 
 impl Broker {
-    /// A token came.
+    /// Stores a new token.
     pub(crate) fn granted(&mut self, key: &Key, grant: Grant, now: Time) {
         self.generations += 1;
         let entry = self.tokens.entry(key.clone()).or_default();
         entry.generation = self.generations;
-        // Refreshed a little early: a tenth of its life, 30 s at the most (users.md 4.5).
+        // Refreshed early: a tenth of its lifetime, at most 30 s (users.md 4.5).
         let leeway = (grant.life / 10).min(30);
         let until = now + Duration::from_secs(grant.life - leeway);
         entry.ready = Some((grant.token, until));
@@ -39,8 +39,8 @@ impl Broker {
         self.woken.extend(parked);
     }
 
-    /// A token could not be had. Returns who waited for it and cannot go on. Failures are not
-    /// remembered, except that a union was refused: it would be again.
+    /// A token could not be fetched. Returns the exchanges that waited for it. Failures are not
+    /// remembered, except for refused unions, which would be refused again.
     pub(crate) fn not_granted(
         &mut self,
         key: &Key,
@@ -55,7 +55,7 @@ impl Broker {
             .unwrap_or_default()
     }
 
-    /// Those that wait for a token that is being fetched.
+    /// The exchanges that wait for a token that is being fetched.
     pub(crate) fn fetching(&self, key: &Key) -> &[ExchangeId] {
         let entry = self.tokens.get(key);
         entry
@@ -63,11 +63,11 @@ impl Broker {
             .unwrap_or_default()
     }
 
-    /// Tells a request that waited for a token that the token service refused. If it had asked for
-    /// more than it needs, it asks for less; else that is its answer.
+    /// Tells a waiting request that the token service refused. If more scopes were asked for than
+    /// it needs, it asks for fewer; otherwise the refusal is its result. Returns whether it is.
     ///
-    /// 401 means wrong credentials, whatever is asked for (AUTH-47), except where a service says it
-    /// to scopes of several repositories (GitLab, clients.md C.10.1). Returns whether it is the answer.
+    /// 401 means wrong credentials whatever the scopes (AUTH-47), except from a service that
+    /// answers 401 to scopes of several repositories (GitLab, clients.md C.10.1).
     pub(crate) fn refuse(
         key: &Key,
         asking: &Asking<'_>,
@@ -104,7 +104,8 @@ impl Broker {
                 }
             };
         let credential = match credential {
-            // Asked for without credentials, it is the same token, whyever there are none.
+            // An anonymous token is the same whatever the reason for having no credentials: use one
+            // key.
             CredentialAnswer::Failed(_) => CredentialAnswer::None,
             CredentialAnswer::None
             | CredentialAnswer::Basic { .. }
@@ -149,9 +150,9 @@ impl Broker {
         Permit::Fetch(key, token.into())
     }
 
-    /// Notes that the scopes of several repositories are refused together; the first ones are
-    /// forgotten for it. Those of one repository may be granted the next time: a refusal can be a
-    /// trouble that passes, and it would be held against everything that is pushed there.
+    /// Remembers that scopes of several repositories are refused together; the first entries are
+    /// evicted. Refusals of a single repository are not remembered: they may be transient, and
+    /// would affect every push to it.
     pub(super) fn remember_union(&mut self, key: &Key, refusal: AuthError) {
         if key.scopes.len() < 2 {
             return;
@@ -162,8 +163,8 @@ impl Broker {
         self.unions.insert(key.clone(), refusal);
     }
 
-    /// A token could not be had: perhaps because what was learned of the host is wrong, or is so no
-    /// more. Whoever comes next finds out again.
+    /// Forgets the host's auth scheme after a failed token request, so that the next request probes
+    /// again.
     pub(crate) fn doubt(&mut self, origin: &Origin) {
         let host = self.host(origin);
         if matches!(host.scheme, Learned::Bearer { .. }) {
@@ -174,8 +175,8 @@ impl Broker {
         }
     }
 
-    /// Forgets tokens until there is room for one more: those that are of no use first, then the
-    /// oldest, none that is being fetched.
+    /// Evicts tokens until there is room for one more: expired ones first, then the oldest, none
+    /// that is being fetched.
     fn make_room(&mut self, key: &Key, now: Time) {
         if self.tokens.len() < KEYS || self.tokens.contains_key(key) {
             return;
@@ -194,7 +195,7 @@ impl Broker {
         }
     }
 
-    /// A token that is good for `key`: its own, or, if it need not be, one with more rights for the same
+    /// A valid token for `key`: its own, or unless `own` is set, one with more scopes for the same
     /// recipient.
     fn token(&self, key: &Key, own: bool, now: Time) -> Option<(Key, u64, Secret)> {
         let usable = |entry: &Entry| match &entry.ready {

@@ -1,7 +1,7 @@
-//! What came of an exchange: head, body, and what was wrong with it.
+//! The result of an exchange: head, body, and protocol violations.
 //!
-//! Responsible for keeping headers and bodies out of Debug output. Must not know what an answer means
-//! (`classify`, `op`).
+//! Responsible for keeping headers and bodies out of Debug output. Must not know what a response
+//! means (`classify`, `op`).
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -111,7 +111,7 @@ pub(crate) enum Flaw {
     },
 }
 
-/// The declared length of a body; `None` if there is none or it is no number.
+/// The declared length of a body; `None` if missing or not a number.
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers
         .get(header::CONTENT_LENGTH)?

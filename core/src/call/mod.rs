@@ -1,15 +1,15 @@
 //! The data plane: one HTTP exchange as an owned object that any worker can run.
 //!
 //! ```text
-//!  Session ──Job::Http(Call)──▶ worker:  request() ─ outgoing() ─▶ wire
+//!  Session ──Job::Http(Call)──▶ worker:  request() ─ outgoing() ─▶ network
 //!     ▲                                  head(response head)
-//!     │                                  data(chunk) … as long as it says Keep::All
+//!     │                                  data(chunk) … while it returns Keep::All
 //!     └───────Done◀── finish(end) ───────┘
 //! ```
 //!
-//! Responsible for what one exchange may do with bytes: where they go, how many are taken, their
-//! hash. Must not know the order of exchanges, tokens, retries: that is the session's. Bytes are
-//! lent, hashed and forgotten; only small documents and error bodies are collected.
+//! Responsible for the bytes of one exchange: where they go, how many are accepted, their hash.
+//! Must not know the order of exchanges, tokens or retries: that is the session's work. Bytes are
+//! lent and hashed, not kept; only small documents and error bodies are collected.
 
 mod echo;
 mod exchanged;
@@ -35,13 +35,13 @@ pub use self::outgoing::{Body, Outgoing, Payload, Source};
 pub use self::transport::{Interrupted, TransportError, TransportErrorKind};
 pub use crate::ids::{JobId, TransferId};
 
-/// Something to be done outside: `Send + 'static`, to be run on any thread, consumed by its `finish`.
+/// A unit of work for the driver: `Send + 'static`, run on any thread, consumed by its `finish`.
 #[derive(Debug)]
 #[must_use = "a job that is dropped leaves its task waiting for ever; report it with Done::lost"]
 pub enum Job {
     /// An HTTP exchange.
     Http(Box<Call>),
-    /// A step in a store.
+    /// An operation on a store.
     Store(StoreCall),
     /// A question for credentials.
     Credentials(CredentialCall),
@@ -58,7 +58,7 @@ impl Job {
     }
 }
 
-/// The end of a job, to be given to [`Session::handle`](crate::Session::handle).
+/// The end of a job, to be passed to [`Session::handle`](crate::Session::handle).
 #[derive(Debug)]
 #[must_use = "the session waits for it"]
 pub struct Done {
@@ -71,8 +71,8 @@ impl Done {
         Self { id, outcome }
     }
 
-    /// The end of a job whose worker died. What it had taken over (an open body, a hash) is gone. The
-    /// session tries an exchange again; a step in a store that is lost fails its task.
+    /// The end of a job whose worker died. Its open body or hash is lost. The session retries an
+    /// exchange; a lost store operation fails its task.
     pub const fn lost(id: JobId) -> Self {
         Self {
             id,
@@ -105,33 +105,33 @@ pub(crate) enum Outcome {
 /// What to do with the body of a response.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Receive {
-    /// Give the body to [`Call::data`]; the call keeps it, it is small.
+    /// Pass the body to [`Call::data`], which keeps it; it is small.
     Collect,
-    /// Give each chunk to [`Call::data`], then append it to the open partial of this blob, which
-    /// must first be cut or checked to hold exactly `offset` bytes.
+    /// Pass each chunk to [`Call::data`], then append it to the open partial of this blob, which
+    /// must first be truncated or checked to hold exactly `offset` bytes.
     Store {
         /// The store.
         store: StoreId,
         /// The blob.
         digest: Digest,
-        /// Where the first byte goes. 0 means start over: drop what the partial holds.
+        /// Where the first byte goes. 0 means start over: drop the partial's bytes.
         offset: u64,
     },
-    /// The body is of no interest: read up to this many bytes so that the connection can be used
-    /// again, or drop the connection.
+    /// The body does not matter: read up to `limit` bytes so that the connection can be reused, or
+    /// close the connection.
     Discard {
         /// The most bytes worth reading.
         limit: u64,
     },
 }
 
-/// Whether the chunk is wanted.
+/// Whether a chunk is accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use = "bytes after Stop must not be stored or read"]
 pub enum Keep {
-    /// All of it. Go on.
+    /// Yes. Continue.
     All,
-    /// None of it. Read no further, drop the connection, call `finish(Ok(()))`.
+    /// No. Stop reading, close the connection, call `finish(Ok(()))`.
     Stop,
 }
 
@@ -142,9 +142,9 @@ pub struct Call {
     transfer: Option<TransferId>,
     origin: Origin,
     request: http::Request<Payload>,
-    /// The credentials that the driver adds for a proxy, as its URL has them.
+    /// The credentials of the proxy's URL, which the driver adds.
     proxy_login: Option<Secret>,
-    /// For a blob on its way out: the digest it must have.
+    /// The digest of the blob being sent.
     outgoing: Option<Digest>,
     sent: outgoing::Sent,
     /// A blob that must be in a store before the request is sent.
@@ -164,7 +164,7 @@ impl fmt::Debug for Call {
     }
 }
 
-/// What a good answer carries.
+/// What a successful response carries.
 #[derive(Debug)]
 pub(crate) enum Expect {
     /// Nothing of interest.
@@ -182,7 +182,7 @@ pub(crate) enum Expect {
     },
 }
 
-/// How much of an uninteresting body is read to save a connection: about one round trip's worth.
+/// How much of an unneeded body is read to keep a connection: about one round trip's worth.
 const DISCARD: u64 = 64 * 1024;
 
 impl Call {
@@ -211,8 +211,8 @@ impl Call {
         }
     }
 
-    /// Says through which proxy the request goes. The credentials in its URL, which the driver adds, are
-    /// taken out of the answer as the request's own are.
+    /// Names the proxy of the request. The credentials in its URL, which the driver adds, are
+    /// redacted in the response like the request's own.
     pub fn through_proxy(&mut self, url: &str) {
         let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
         let login = authority.rsplit_once('@').map(|(login, _)| login);
@@ -230,14 +230,14 @@ impl Call {
         self
     }
 
-    /// A blob that the request is in vain without: it opens an upload for it. If the store lacks it,
-    /// the driver does not send the request and ends the call with
-    /// [`Interrupted::Store`]. Nothing else depends on it.
+    /// A blob that the request needs: it opens an upload for it. If the store lacks it, the driver
+    /// does not send the request and ends the call with [`Interrupted::Store`]. Only this request
+    /// depends on it.
     pub const fn stored(&self) -> Option<&(StoreId, Digest)> {
         self.stored.as_ref()
     }
 
-    /// The bytes that have to be there before this call's first one, if it is for a blob.
+    /// The position of this call's first byte in its blob.
     pub fn starts_at(&self) -> u64 {
         match (&self.expect, self.request.body()) {
             (Expect::Blob { hashing, .. }, _) => hashing.len(),
@@ -247,8 +247,8 @@ impl Call {
     }
 
     /// The hash and meter for this request's body, if it carries a blob. Every byte read from the
-    /// source goes through it, and only what it releases may be sent. Each time it is a new one, for
-    /// a body that is read from its first byte.
+    /// source goes through it, and only the bytes it releases may be sent. Each call returns a new
+    /// one, for a body that is sent from its first byte.
     pub fn outgoing(&self) -> Option<Outgoing> {
         let Payload::Body(body) = self.request.body() else {
             return None;
@@ -277,7 +277,7 @@ impl Call {
                 self.document_head(limit)
             }
             Expect::Head if parts.status.is_success() => Receive::Discard { limit: DISCARD },
-            // A document's limit is for documents; what an error says is cut at its own.
+            // A document's limit is for documents; an error body is cut at its own.
             Expect::Blob { .. } | Expect::Document { .. } | Expect::Token { .. } | Expect::Head => {
                 if parts.status.is_redirection() || *self.request.method() == http::Method::HEAD {
                     Receive::Discard { limit: DISCARD }
@@ -295,7 +295,7 @@ impl Call {
         receive
     }
 
-    /// Takes a chunk of the body before it is stored: hashes or collects it.
+    /// Takes a chunk of the body before it is stored, and hashes or collects it.
     pub fn data(&mut self, chunk: &[u8]) -> Keep {
         match &mut self.body {
             Received::Nothing => Keep::All,
@@ -341,7 +341,7 @@ impl Call {
         Done::new(self.id, Outcome::Http(Box::new(exchanged)))
     }
 
-    /// What a good answer carries, as long as there is none.
+    /// What a successful response carries, until one arrives.
     pub(crate) const fn expect(&self) -> &Expect {
         &self.expect
     }
@@ -351,24 +351,23 @@ impl Call {
         self.id
     }
 
-    /// The transfer this call moves bytes for, if it moves a blob's.
+    /// The transfer of this call, if it moves a blob.
     pub const fn transfer(&self) -> Option<TransferId> {
         self.transfer
     }
 
-    /// Where the request goes: what a proxy or a connection pool is chosen by.
+    /// The request's origin, for choosing a proxy or a connection pool.
     pub const fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// The request. Send it as it is: target and headers, byte for byte; no redirect is to be
-    /// followed, nothing decoded, nothing added but `Host`, `Connection` and `Content-Length`.
+    /// The request. Send it unchanged: target and headers byte for byte; follow no redirect, decode
+    /// nothing, add nothing but `Host`, `Connection` and `Content-Length`.
     pub const fn request(&self) -> &http::Request<Payload> {
         &self.request
     }
 
-    /// The bytes of the response's blob that the driver can expect, if it is one: the size of the
-    /// transfer that remains.
+    /// The bytes of a blob that the response should still bring, if it is for a blob.
     pub fn expects_bytes(&self) -> Option<u64> {
         match (&self.expect, &self.body) {
             (Expect::Blob { size, hashing, .. }, _) => Some(size - hashing.len().min(*size)),
@@ -437,7 +436,7 @@ impl Call {
         Receive::Discard { limit: 0 }
     }
 
-    /// The end of the range sent, checked against what was asked (RNG-03 to RNG-05).
+    /// The end of the returned range, checked against the request (RNG-03 to RNG-05).
     fn range(&self, asked: u64, size: u64) -> Result<u64, Flaw> {
         let mut values = self.headers.get_all(header::CONTENT_RANGE).iter();
         let said = values.next().and_then(|value| value.to_str().ok());

@@ -1,4 +1,4 @@
-//! The body of a request: which bytes it carries, and the hash over them on their way out.
+//! The body of a request: its bytes, and the hash over them while they are sent.
 //!
 //! Responsible for holding back the end of a blob until its digest matched. Must not know what the
 //! request is for.
@@ -17,13 +17,13 @@ use crate::store::StoreId;
 pub enum Payload {
     /// No body. `Content-Length: 0` is among the headers where a server needs it.
     Empty,
-    /// A small body, held in memory.
+    /// A small body in memory.
     Bytes(Arc<[u8]>),
-    /// Bytes of a blob; use [`Call::outgoing`](super::Call::outgoing) for every one of them.
+    /// Bytes of a blob; every byte goes through [`Call::outgoing`](super::Call::outgoing).
     Body(Body),
 }
 
-// A small body can be a form with an identity token in it.
+// A small body can be a form with an identity token.
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -34,7 +34,7 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// Which bytes of which blob a request carries.
+/// The part of a blob that a request carries.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Body {
@@ -46,7 +46,7 @@ pub struct Body {
     pub len: u64,
 }
 
-/// Where a body's bytes come from.
+/// The source of a body.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Source {
     /// A blob in a store.
@@ -58,8 +58,8 @@ pub enum Source {
     },
 }
 
-/// Hashes a blob on its way out and holds its end back until the digest matched, so that a damaged
-/// blob is never committed by the other side.
+/// Hashes a blob while it is sent and holds its end back until the digest matched, so that the peer
+/// never commits a damaged blob.
 #[derive(Debug)]
 pub struct Outgoing {
     digest: Digest,
@@ -70,7 +70,7 @@ pub struct Outgoing {
     sent: Sent,
 }
 
-/// Counts the bytes that all meters of one call released to be sent.
+/// Counts the bytes that all meters of one call released.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sent(Arc<AtomicU64>);
 
@@ -85,10 +85,10 @@ impl Sent {
 }
 
 impl Outgoing {
-    /// How many bytes at the end are held back: what a reader must be able to buffer.
+    /// How many bytes at the end are held back: the least that a reader must be able to buffer.
     pub const HELD_BACK: u64 = 64 * 1024;
 
-    /// For `len` bytes that must have this digest.
+    /// A meter for `len` bytes that must have this digest.
     pub(super) fn new(digest: Digest, algorithm: Algorithm, len: u64, sent: Sent) -> Self {
         Self {
             digest,
@@ -100,13 +100,13 @@ impl Outgoing {
         }
     }
 
-    /// Hashes the next bytes of the blob, in order, and says how many bytes of the whole may now be
-    /// sent: all but the last [`HELD_BACK`](Self::HELD_BACK), and those too once every byte was
-    /// hashed and the digest is right.
+    /// Hashes the next bytes of the blob, in order, and returns how many bytes of the whole may now
+    /// be sent: all but the last [`HELD_BACK`](Self::HELD_BACK), and those too once every byte was
+    /// hashed and the digest matches.
     ///
     /// # Errors
     ///
-    /// [`Interrupted::Damaged`] if the blob turns out to be another one, or longer than announced.
+    /// [`Interrupted::Damaged`] if the digest does not match, or the blob is longer than announced.
     pub fn hash(&mut self, bytes: &[u8]) -> Result<u64, Interrupted> {
         let damaged = Err(Interrupted::Damaged { found: None });
         let Some(hashing) = &mut self.hashing else {
@@ -123,7 +123,7 @@ impl Outgoing {
         }
         let found = self.hashing.take().map(Hashing::digest);
         if found.as_ref() == Some(&self.digest) {
-            // A later call can only be for no bytes.
+            // Later calls can only be for no bytes.
             self.hashing = None;
             Ok(self.release(self.len))
         } else {
@@ -137,7 +137,7 @@ impl Outgoing {
         upto
     }
 
-    /// How many bytes the blob has in all.
+    /// The blob's size.
     pub const fn len(&self) -> u64 {
         self.len
     }
@@ -147,7 +147,7 @@ impl Outgoing {
         self.len == 0
     }
 
-    /// With which algorithm it hashes.
+    /// The hash algorithm.
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }

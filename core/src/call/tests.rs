@@ -20,7 +20,7 @@ fn call(expect: Expect) -> Call {
     call_of(Method::GET, Payload::Empty, expect)
 }
 
-/// A blob of eight bytes, of which some are there.
+/// A blob of eight bytes, some of which are present.
 fn blob(asked: &[u8]) -> Call {
     let mut hashing = Hashing::new(Algorithm::Sha256);
     hashing.update(asked);
@@ -53,7 +53,7 @@ fn ended(call: Call) -> Exchanged {
     *exchanged
 }
 
-/// What becomes of a body, and what was wrong with its head.
+/// What happens to a body, and the violation in its head.
 fn shown(mut call: Call, status: u16, headers: &[(&'static str, &str)]) -> String {
     let receive = match call.head(head(status, headers)) {
         Receive::Collect => "collect".to_string(),
@@ -180,7 +180,7 @@ fn heads_of_blobs() {
     }
 }
 
-/// SEC-05: a limit for documents, another one for what errors say.
+/// SEC-05: one limit for documents, another one for error bodies.
 #[test]
 fn heads_of_the_rest() {
     let document = || call(Expect::Document { limit: 100 });
@@ -220,12 +220,12 @@ fn a_body_is_collected_up_to_its_limit() {
         let flaw = Flaw::TooLarge {
             limit: limit as u64,
         };
-        // What an error says may be cut: it is an error all the same.
+        // An error body may be cut: it is an error all the same.
         assert_eq!(exchanged.flaw, (status == 200).then_some(flaw));
     }
 }
 
-/// SEC-06: what is stored is bounded by what was asked for, and hashed.
+/// SEC-06: stored bytes are bounded by the request, and hashed.
 #[test]
 fn a_blob_is_taken_up_to_its_end() {
     let mut call = blob(b"123");
@@ -290,7 +290,7 @@ fn a_body_goes_out_through_its_meter() {
     assert_eq!(meter.algorithm(), Algorithm::Sha256);
 }
 
-/// The end is held back until the digest is right.
+/// The end is held back until the digest matches.
 #[test]
 fn a_meter_releases_all_but_the_end() {
     let held = usize::try_from(Outgoing::HELD_BACK).expect("it is small");
@@ -354,7 +354,7 @@ fn a_job_that_is_lost_says_which() {
     assert_eq!(job.id(), JobId(7));
 }
 
-/// What a server says again of what it was sent is not shown (users.md 1.13).
+/// Echoed secrets are redacted (users.md 1.13).
 #[test]
 fn what_a_server_echoes_is_hidden() {
     let token = "eyJhbGciOiJub25lIn0.e30.";
@@ -408,7 +408,7 @@ fn what_a_server_echoes_is_hidden() {
         assert!(body.ends_with("\", which is wrong"), "{body}");
         assert_eq!(warning, body);
     }
-    // Content is not an error, and what is no secret is not hidden.
+    // Content is not an error body, and text that is no secret stays.
     assert_eq!(answer(200, &bearer, token).0, token);
     let harmless = "sha256:0 of alice at /up is denied";
     assert_eq!(
@@ -417,7 +417,7 @@ fn what_a_server_echoes_is_hidden() {
     );
 }
 
-/// Without credentials there still is the state of an upload, and the digest that a request names is none.
+/// A request without credentials still has an upload state to hide; the digest that it names is not one.
 #[test]
 fn an_upload_state_that_is_told_as_a_digest_is_hidden() {
     let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
@@ -433,7 +433,7 @@ fn an_upload_state_that_is_told_as_a_digest_is_hidden() {
     }
 }
 
-/// A secret that breaks off with the connection, or at the limit of what is collected.
+/// A secret that is cut by the connection, or at the limit of collected bytes.
 #[test]
 fn the_beginning_of_an_echo_is_hidden() {
     for (limit, end) in [
@@ -469,7 +469,7 @@ fn the_beginning_of_an_echo_is_hidden() {
     }
 }
 
-/// The headers kept of an answer to a request with this authorisation and query.
+/// The headers kept of a response to a request with this authorisation and query.
 fn kept(presented: &str, query: &str, headers: &[(&'static str, &str)]) -> HeaderMap {
     let mut call = call(Expect::Document { limit: 100 });
     call.request.headers_mut().insert(
@@ -482,7 +482,7 @@ fn kept(presented: &str, query: &str, headers: &[(&'static str, &str)]) -> Heade
     ended(call).headers
 }
 
-/// Whatever header repeats a credential, in whatever form, it is not kept with it.
+/// No header keeps a credential, in any form.
 #[test]
 fn no_header_keeps_a_credential() {
     const TOKEN: &str = "eyJhbGciOiJub25lIn0.e30.";
@@ -505,10 +505,10 @@ fn no_header_keeps_a_credential() {
     for name in crate::header::READ.iter().map(http::HeaderName::as_str) {
         for (presented, said, secret) in echoes {
             let headers = kept(presented, "", &[(name, said)]);
-            // An address may be left out as a whole.
+            // An address may be dropped as a whole.
             let value = headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
             let value = String::from_utf8_lossy(value);
-            // The query of an address is not shown, and may be what the address is good for.
+            // The query of an address is hidden, and may be needed for the request.
             let shown = match name {
                 "location" => value.split('?').next().unwrap_or_default(),
                 _ => &*value,
@@ -518,7 +518,7 @@ fn no_header_keeps_a_credential() {
     }
 }
 
-/// What was wrong with a head is told without the secret, too.
+/// The text of a violation does not repeat a secret either.
 #[test]
 fn a_flaw_repeats_no_credential() {
     let mut call = blob(b"123");
@@ -531,7 +531,7 @@ fn a_flaw_repeats_no_credential() {
     assert!(flaw.contains("Bearer ***"), "{flaw}");
 }
 
-/// A transfer depends on these, whatever the password is.
+/// These are needed by the protocol, whatever the password is.
 #[test]
 fn what_a_protocol_needs_is_kept() {
     let basic = |password: &str| {
@@ -592,7 +592,7 @@ fn what_a_protocol_needs_is_kept() {
     }
 }
 
-/// The signature of the request's own address is a secret in all but addresses.
+/// The signature of the request's own URL is redacted in all headers but addresses.
 #[test]
 fn no_header_keeps_a_signature() {
     for (name, is_kept) in [
@@ -614,7 +614,7 @@ fn no_header_keeps_a_signature() {
     }
 }
 
-/// A driver adds credentials for a proxy, and a proxy may repeat them as well.
+/// The driver adds a proxy's credentials, and the proxy may echo them.
 #[test]
 fn the_credentials_of_a_proxy_are_hidden() {
     for (url, secret) in [

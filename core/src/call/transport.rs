@@ -1,7 +1,7 @@
-//! Why an exchange broke off, in words that every driver shares.
+//! Why an exchange broke off, in terms that all drivers share.
 //!
-//! Responsible for the classes of failures that the session tells apart. Must not know what it makes
-//! of them (`classify`).
+//! Responsible for the kinds of failures that the session distinguishes. Must not know what it does
+//! about them (`classify`).
 
 use alloc::string::String;
 
@@ -18,16 +18,16 @@ use crate::store::StoreError;
 pub enum Interrupted {
     /// The connection failed.
     Transport(TransportError),
-    /// The store could not take or give bytes.
+    /// The store could not take or provide bytes.
     Store(StoreError),
-    /// The stored blob that was to be sent is not what its digest says; its end was held back.
+    /// The stored blob does not match its digest; its end was held back.
     Damaged {
-        /// What the stored bytes hash to; `None` if they are too few or too many.
+        /// The digest of the stored bytes; `None` if they are too few or too many.
         found: Option<Digest>,
     },
-    /// The driver could not even begin.
+    /// The driver could not begin.
     NotSent(TransportError),
-    /// The driver ended it because the session said `Abort`, or because it is shutting down.
+    /// The driver ended it after an `Abort` of the session, or because it shuts down.
     Aborted,
 }
 
@@ -35,7 +35,7 @@ pub enum Interrupted {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 #[error("{kind}: {detail}")]
 pub struct TransportError {
-    /// What sort of failure.
+    /// The kind of failure.
     pub kind: TransportErrorKind,
     /// What the driver knows, without secrets.
     #[serde(skip, default = "crate::tape::no_detail")]
@@ -43,8 +43,8 @@ pub struct TransportError {
 }
 
 impl TransportError {
-    /// A failure of this kind; `detail` must not hold any header value. The queries of URLs in it are
-    /// taken out.
+    /// A failure of this kind. `detail` must not contain header values; the queries of URLs in it
+    /// are redacted.
     pub fn new(kind: TransportErrorKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
@@ -58,19 +58,19 @@ impl TransportError {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum TransportErrorKind {
-    /// The name could not be resolved.
+    /// The host name could not be resolved.
     #[error("name not resolved")]
     Resolve,
-    /// No connection within the time limit, or refused.
+    /// The connection was refused, or not made within the time limit.
     #[error("cannot connect")]
     Connect,
-    /// No file descriptor was left for a connection: fewer at once may do.
+    /// No file descriptor was left for a connection; fewer connections at once may work.
     #[error("too many files are open")]
     Descriptors,
-    /// TLS was refused: certificate, name, protocol. Never tried again.
+    /// TLS failed: certificate, name, protocol. Never retried.
     #[error("TLS verification failed")]
     Tls,
-    /// A proxy refused its own credentials, or wants some. Never tried again.
+    /// The proxy refused its credentials, or requires some. Never retried.
     #[error("proxy authentication failed")]
     ProxyAuth,
     /// The connection broke.
@@ -79,13 +79,13 @@ pub enum TransportErrorKind {
     /// Nothing moved for longer than the idle limit.
     #[error("stalled")]
     Idle,
-    /// The request was sent and no answer began within the limit.
+    /// The request was sent, but no response began within the limit.
     #[error("no answer in time")]
     Answer,
-    /// The peer does not speak HTTP as it should.
+    /// The peer violated HTTP.
     #[error("invalid HTTP")]
     Protocol,
-    /// Anything else.
+    /// Any other failure.
     #[error("transport failed")]
     Other,
 }

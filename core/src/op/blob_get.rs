@@ -1,14 +1,14 @@
-//! `GET /v2/<name>/blobs/<digest>`, whole or from where an earlier try stopped (PULLB, RNG).
+//! `GET /v2/<name>/blobs/<digest>`, whole or from where an earlier attempt stopped (PULLB, RNG).
 //!
 //! ```text
-//!   from 0: plain GET ──┬─ whole and right ─────────▶ Fetched
-//!   from n: closed Range┤─ whole and wrong, once ───▶ from 0
-//!                       ├─ part of the range ───────▶ from further on
-//!                       └─ range not honoured, once ▶ from 0, without Range
+//!   from 0: plain GET ──┬─ complete, digest matches ──▶ Fetched
+//!   from n: closed Range┤─ digest differs, once ──────▶ from 0
+//!                       ├─ part of the range ─────────▶ from further on
+//!                       └─ range not honoured, once ──▶ from 0, without Range
 //! ```
 //!
-//! A foreign layer that cannot be had from the registry is asked for at its `urls`, in order and
-//! anonymously; each of them is asked like the registry, from where the one before it stopped.
+//! If the registry does not have a foreign layer, its `urls` are tried in order and anonymously,
+//! each from where the previous one stopped.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -26,7 +26,7 @@ use crate::registry::Origin;
 use crate::store::StoreId;
 use crate::uri::Url;
 
-/// Fetches a blob into the open partial of a store.
+/// Fetches a blob into an open partial.
 #[derive(Clone, Debug)]
 pub(crate) struct BlobGet {
     pub(crate) site: Site,
@@ -34,23 +34,23 @@ pub(crate) struct BlobGet {
     pub(crate) size: u64,
     pub(crate) store: StoreId,
     pub(crate) transfer: TransferId,
-    /// The hash over what the partial holds.
+    /// The hash over the partial's bytes.
     pub(crate) hashing: Hashing,
-    /// Set once it had to start over: the second time is a failure.
+    /// Set when it has started over: a second time is a failure.
     pub(crate) restarted: bool,
-    /// How many answers brought less than [`SHORT`] of what was asked for.
+    /// The number of responses with less than [`SHORT`] of the requested bytes.
     pub(crate) shorts: u8,
-    /// Bytes that came so far, with all tries.
+    /// The bytes received in all attempts.
     pub(crate) received: u64,
-    /// Where else the blob may be had, and was not asked for yet.
+    /// The blob's `urls` that were not tried yet.
     pub(crate) urls: Vec<String>,
-    /// The one of them that is asked now, instead of the registry.
+    /// The URL that is tried now, instead of the registry.
     pub(crate) url: Option<Url>,
 }
 
-/// An answer to a range that brings less is a crumb.
+/// A response to a range with fewer bytes than this counts as short.
 const SHORT: u64 = 64 * 1024;
-/// So many crumbs are taken.
+/// The number of short responses tolerated.
 const SHORTS: u8 = 16;
 
 impl BlobGet {
@@ -68,7 +68,7 @@ impl BlobGet {
         if self.hashing.is_empty() {
             draft
         } else {
-            // Closed, because open ranges are refused in places (clients.md C.17.3).
+            // Closed, because some servers refuse open ranges (clients.md C.17.3).
             draft.with(
                 header::RANGE,
                 &range_header(self.hashing.len(), self.size - 1),
@@ -115,7 +115,7 @@ impl BlobGet {
             if self.shorts > SHORTS {
                 return Verdict::Failed(crumbs);
             }
-            // Fewer bytes than asked for are legal (RNG-05): ask for the rest.
+            // A server may return fewer bytes than requested (RNG-05): request the rest.
             return Verdict::Next(Operation::BlobGet(self));
         }
         let found = self.hashing.clone().digest();
@@ -139,8 +139,8 @@ impl BlobGet {
         }
     }
 
-    /// Takes the next of the blob's URLs, after `error` at the one before it. `None` if there is no
-    /// further one, or an error if it must not be asked.
+    /// Switches to the blob's next URL after `error` at the previous one. `None` if there is no
+    /// further one; an error if that one must not be used.
     pub(crate) fn elsewhere(&mut self, error: &Error) -> Option<Result<(), Error>> {
         let others_may_have_it = !matches!(error, Error::Store(_));
         if self.urls.is_empty() || !others_may_have_it {
@@ -164,12 +164,12 @@ impl BlobGet {
         Some(Ok(()))
     }
 
-    /// Whether a foreign layer may be fetched from there (SEC-08): a URL in a manifest is as little to
-    /// be trusted as who wrote it.
+    /// Checks whether a foreign layer may be fetched from there (SEC-08): a URL in a manifest is
+    /// not trusted.
     ///
     /// # Errors
     ///
-    /// [`Error::Policy`] for a private address, unless the registry is at one of the same sort.
+    /// [`Error::Policy`] for a private address, unless the registry is in the same kind of network.
     pub(crate) fn vet(&self, to: &Origin) -> Result<(), Error> {
         if !to.is_private() || to.is_beside(&self.site.origin) {
             return Ok(());
@@ -182,7 +182,7 @@ impl BlobGet {
         Err(Error::Policy { what })
     }
 
-    /// What it means that the blob is not to be had there.
+    /// The error if the blob cannot be fetched.
     fn failure(&self, answer: &Answer) -> Error {
         let what = self.what();
         match (&self.url, answer.status.as_u16()) {

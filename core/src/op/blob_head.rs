@@ -1,4 +1,5 @@
-//! `HEAD /v2/<name>/blobs/<digest>`: whether a blob is there. Also a probe with a small answer.
+//! `HEAD /v2/<name>/blobs/<digest>`: whether a blob exists. Also the auth probe with a small
+//! response.
 
 use alloc::format;
 
@@ -8,7 +9,7 @@ use super::{Answer, Draft, Outcome, Site, Verdict};
 use crate::call::Expect;
 use crate::digest::Digest;
 
-/// Asks whether a blob is in a repository.
+/// Checks whether a blob exists in a repository.
 #[derive(Clone, Debug)]
 pub(crate) struct BlobHead {
     pub(crate) site: Site,
@@ -24,7 +25,7 @@ impl BlobHead {
         )
     }
 
-    /// Whatever is not "there" counts as absent: the blob is sent then, which tells whether that is
+    /// Anything but a success counts as absent: the upload that follows shows whether it is
     /// allowed. Some registries refuse every HEAD, and some redirect it to a storage that does.
     pub(super) fn answer(&self, answer: &Answer) -> Verdict {
         Verdict::Done(if answer.has_blob(&self.digest) {

@@ -1,20 +1,21 @@
-//! Sending a blob: a HEAD if it is large, an empty POST, perhaps with a mount, then its bytes (PUSHB,
-//! design §4).
+//! Uploads a blob: a HEAD if it is large, an empty POST, perhaps with a mount, then its bytes
+//! (PUSHB).
 //!
 //! ```text
-//!  Check ─┬─ 2xx ▶ Present, the session that is open is not needed
-//!         └─ anything else ▶ Start, or the session that is open
+//!  Check ─┬─ 2xx ▶ Present; an open session is not needed
+//!         └─ anything else ▶ Start, or the open session
 //!  Start ─┬─ 201 ▶ Mounted / Present
-//!         ├─ 2xx ▶ Check if it is large and was not asked for, Opened(session) without bytes,
+//!         ├─ 2xx ▶ Check if large and not checked yet, Opened(session) without bytes,
 //!         │        else Put, or Patch where a PUT must have no body
-//!         └─ a mount that is refused ▶ Start without it, after Check if it is large
+//!         └─ mount refused ▶ Start without it, after Check if large
 //!  Put ───┬─ 2xx ▶ Sent
-//!         ├─ no bodies are taken ▶ Patch ─ 2xx ▶ Close ─ 2xx ▶ Sent
-//!         └─ session gone, at most 3 times ▶ Start, after Check if it is large
-//!  Put, Patch, Close whose answer was lost ▶ Check
+//!         ├─ no bodies accepted ▶ Patch ─ 2xx ▶ Close ─ 2xx ▶ Sent
+//!         └─ session gone, at most 3 times ▶ Start, after Check if large
+//!  Put, Patch, Close without a response ▶ Check
 //! ```
 //!
-//! HEAD and mount save work. Neither is required: whatever they are refused with, the blob is sent.
+//! HEAD and mount save work, but neither is required: whatever they are refused with, the blob is
+//! sent.
 
 use alloc::format;
 use alloc::string::String;
@@ -30,7 +31,7 @@ use crate::scope::Scopes;
 use crate::store::StoreId;
 use crate::uri::Url;
 
-/// Brings a blob into a repository.
+/// Uploads a blob to a repository, or mounts it there.
 #[derive(Clone, Debug)]
 pub(crate) struct BlobPut {
     pub(crate) site: Site,
@@ -38,59 +39,59 @@ pub(crate) struct BlobPut {
     pub(crate) size: u64,
     pub(crate) transfer: TransferId,
     pub(crate) stage: Stage,
-    /// Where the bytes are. `None` as long as they have to be fetched first: then a session that is
-    /// opened is handed back.
+    /// The store with the bytes. `None` while they have to be fetched first: then an opened session
+    /// is handed back.
     pub(crate) source: Option<StoreId>,
     pub(crate) head: Head,
     pub(crate) form: Form,
-    /// How often the upload was begun anew.
+    /// How often the upload was restarted.
     pub(crate) restarts: u8,
-    /// How many bytes of the blob were sent, in all tries.
+    /// The bytes of the blob sent in all attempts.
     pub(crate) sent: u64,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Stage {
-    /// Is it there? Perhaps a session is open already.
+    /// HEAD the blob. A session may be open already.
     Check { session: Option<Url> },
-    /// Open a session, or mount from this repository.
+    /// POST for a session, or for a mount from this repository.
     Start { mount: Option<Repository> },
-    /// Send it to this session and close it.
+    /// PUT the bytes to this session, which closes it.
     Put { session: Url },
-    /// Send it to this session.
+    /// PATCH the bytes to this session.
     Patch { session: Url },
-    /// Close this session, which has all bytes.
+    /// PUT without a body to close this session, which has all bytes.
     Close { session: Url },
 }
 
-/// Whether a HEAD goes before the bytes.
+/// Whether a HEAD precedes the upload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Head {
-    /// It was not asked yet, and is worth its round trip.
+    /// Not sent yet, and worth its round trip.
     Due,
-    /// It was asked, or the blob is small. After an answer was lost it is asked all the same.
+    /// Sent, or the blob is small. After a lost response it is sent anyway.
     Done,
-    /// What a HEAD or a mount said was not true: the blob is sent whatever they would say.
+    /// A HEAD or a mount was answered untruthfully: the blob is sent without either.
     Never,
 }
 
 /// How the bytes are sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Form {
-    /// With the PUT that closes the session.
+    /// In the PUT that closes the session.
     Put,
-    /// With a PATCH before it. One for the whole blob; chunks would be several.
+    /// In a PATCH before it: one for the whole blob; chunks would be several.
     Patch,
 }
 
-/// From this size on a HEAD before an upload is worth its round trip (design §5).
+/// From this size on, a HEAD before an upload is worth its round trip.
 const CHECK_FROM: u64 = 256 * 1024;
 
-/// How often an upload is begun anew after its session broke (PUSHB-42).
+/// How often an upload is restarted after its session broke (PUSHB-42).
 const RESTARTS: u8 = 3;
 
 impl Head {
-    /// Whether one is worth its round trip for a blob of this size that nobody asked for yet.
+    /// Whether a HEAD is worth its round trip for an unchecked blob of this size.
     pub(crate) const fn for_size(size: u64) -> Self {
         if size >= CHECK_FROM {
             Self::Due
@@ -172,7 +173,7 @@ impl BlobPut {
                 self.answer_start(answer, mount)
             }
             Stage::Patch { session } if answer.status.is_success() => {
-                // PUSHB-10: the newest `Location`. Without one the old one may do.
+                // PUSHB-10: the newest `Location`. If it is missing, the old one may still work.
                 let session = answer.location().unwrap_or_else(|_| session.clone());
                 Verdict::Next(Operation::BlobPut(Self {
                     stage: Stage::Close { session },
@@ -185,8 +186,8 @@ impl BlobPut {
         }
     }
 
-    /// The exchange broke off. Whether bytes arrived is asked (PUSHB-23), unless the answer to that
-    /// was not true before.
+    /// The exchange broke off. A HEAD checks whether the bytes arrived (PUSHB-23), unless its
+    /// answer was untruthful before.
     pub(super) fn interrupted(&mut self) {
         match &self.stage {
             Stage::Put { .. } | Stage::Patch { .. } | Stage::Close { .. } => {
@@ -195,13 +196,13 @@ impl BlobPut {
                     Head::Never => Stage::Start { mount: None },
                 };
             }
-            // PUSHB-54: what goes wrong with a mount is not tried again as one.
+            // PUSHB-54: a mount that failed is not retried as a mount.
             Stage::Start { mount: Some(_) } => self.do_not_mount(),
             Stage::Check { .. } | Stage::Start { mount: None } => {}
         }
     }
 
-    /// The repository that it is about to be mounted from.
+    /// The repository of the mount that is about to be requested.
     pub(crate) const fn mounts_from(&self) -> Option<&Repository> {
         match &self.stage {
             Stage::Start { mount } => mount.as_ref(),
@@ -211,12 +212,12 @@ impl BlobPut {
         }
     }
 
-    /// Gives up mounting it.
+    /// Gives up the mount.
     pub(crate) fn do_not_mount(&mut self) {
         self.stage = self.beginning();
     }
 
-    /// Goes on without a HEAD or a mount that comes to nothing; `None` if it is about to do neither.
+    /// Continues without a HEAD or a mount that failed; `None` if neither is next.
     pub(super) fn without_shortcut(self) -> Option<Verdict> {
         match self.stage.clone() {
             Stage::Check { session } => Some(self.not_there(session)),
@@ -228,7 +229,7 @@ impl BlobPut {
         }
     }
 
-    /// Sends its bytes with a PATCH, if it is about to send them with a PUT.
+    /// Switches to PATCH, if a PUT with the bytes is next.
     pub(crate) fn do_patch(&mut self) {
         self.form = Form::Patch;
         if let Stage::Put { session } = &self.stage
@@ -240,7 +241,7 @@ impl BlobPut {
         }
     }
 
-    /// Whether it is sending its bytes with a PATCH.
+    /// Whether the bytes are sent in a PATCH.
     pub(crate) const fn is_patching(&self) -> bool {
         matches!(self.stage, Stage::Patch { .. })
     }
@@ -266,7 +267,7 @@ impl BlobPut {
         };
         if answer.has_blob(&self.digest) {
             if session.is_none() && self.sent >= self.size.max(1) {
-                // The answer to its last byte was lost, not the blob.
+                // The response to the last byte was lost, but not the blob.
                 return Verdict::Done(Outcome::Sent { bytes: self.sent });
             }
             return Verdict::Done(Outcome::Present { unused: session });
@@ -285,7 +286,7 @@ impl BlobPut {
     fn answer_start(self, answer: &Answer, mount: bool) -> Verdict {
         match answer.status.as_u16() {
             201 if mount && answer.contradicts(&self.digest) => self.begin(),
-            // PUSHB-51. Its `Location` is of no use, whoever it names.
+            // PUSHB-51. The `Location` is not used.
             201 if mount => Verdict::Done(Outcome::Mounted),
             201 => Verdict::Done(Outcome::Present { unused: None }),
             200 | 202..=299 => match answer.location() {
@@ -293,13 +294,13 @@ impl BlobPut {
                 Err(_) if mount => self.begin(),
                 Err(error) => Verdict::Failed(error),
             },
-            // PUSHB-54: whatever a mount is refused with, a plain upload is tried once.
+            // PUSHB-54: after any refusal of a mount, a plain upload is tried once.
             400..=599 if mount => self.begin(),
             _ => Verdict::Failed(answer.failure(&self.what())),
         }
     }
 
-    /// A session is open.
+    /// Continues with an open session.
     fn opened(mut self, session: Url) -> Verdict {
         if self.head == Head::Due {
             self.stage = Stage::Check {
@@ -316,7 +317,7 @@ impl BlobPut {
         Verdict::Next(Operation::BlobPut(self))
     }
 
-    /// The answer to the PUT, or to a PATCH that failed.
+    /// The response to the PUT, or to a failed PATCH.
     fn answer_bytes(mut self, answer: &Answer) -> Verdict {
         if answer.status.is_success() {
             if answer.contradicts(&self.digest) {
@@ -337,18 +338,19 @@ impl BlobPut {
             || said.has("BLOB_UPLOAD_INVALID")
             || said.has("BLOB_UPLOAD_UNKNOWN");
         let refused = said.has("DIGEST_INVALID");
-        // Sent twice and wrong twice is enough.
+        // Sent twice with a wrong digest is enough.
         let again = (gone && self.restarts < RESTARTS) || (refused && self.restarts == 0);
         if answer.denied.is_none() && again {
             self.restarts += 1;
             if !refused && self.head == Head::Done {
-                // A session is also gone if the blob arrived the first time it was sent.
+                // A session is also gone if the first attempt has delivered the blob.
                 self.head = Head::for_size(self.size);
             }
             return self.begin();
         }
         if refused {
-            // Our bytes were verified on their way out, so they changed on the way or over there.
+            // The bytes were verified before they were sent, so they were changed in transit or by
+            // the registry.
             return Verdict::Failed(Error::Mismatch {
                 what: self.what(),
                 expected: format!("{}", self.digest),
@@ -358,8 +360,9 @@ impl BlobPut {
         Verdict::Failed(answer.failure(&self.what()))
     }
 
-    /// Whether a PUT was refused because it had a body. Some registries take bytes by PATCH only, and
-    /// say so in one of these ways; 404 also means that the session is gone, so it has to come twice.
+    /// Whether a PUT was refused because it had a body. Some registries take bytes by PATCH only
+    /// and say so in one of these ways. A 404 may also mean that the session is gone, so it has to
+    /// come twice.
     fn takes_no_body(&self, answer: &Answer) -> bool {
         if !matches!(self.stage, Stage::Put { .. }) || self.size == 0 || answer.denied.is_some() {
             return false;
@@ -373,7 +376,7 @@ impl BlobPut {
         }
     }
 
-    /// What comes first if nothing is known: a HEAD if it is due, else the upload.
+    /// The first stage: a HEAD if it is due, otherwise the upload.
     fn beginning(&self) -> Stage {
         match self.head {
             Head::Due => Stage::Check { session: None },

@@ -20,13 +20,13 @@ use crate::said;
 pub(crate) struct ManifestGet {
     pub(crate) site: Site,
     pub(crate) target: Target,
-    /// The descriptor that led here, if one did: its type and size rule.
+    /// The descriptor, if known: it determines the type and the size.
     pub(crate) descriptor: Option<Descriptor>,
     pub(crate) limit: u64,
-    /// Set on the second try after content that did not match.
+    /// Set on the second attempt, after a digest mismatch.
     pub(crate) again: bool,
-    /// What comes is changed and sent back: it must have the digest that the registry names, if it names
-    /// one, or the damage would be sent back, too.
+    /// The document will be modified and put back: it must match the digest in the response, if
+    /// there is one, so that damage is not put back.
     pub(crate) is_rewritten: bool,
 }
 
@@ -140,9 +140,9 @@ impl ManifestGet {
     }
 }
 
-/// The `ETag`, if it is a strong one: others do not fit a condition (RFC 9110 section 13.1.1).
+/// The `ETag`, if strong: weak ones cannot be used in conditions (RFC 9110 section 13.1.1).
 fn etag(answer: &Answer) -> Option<String> {
-    /// More than a digest and its quotes.
+    /// More than a digest with quotes needs.
     const LONGEST: usize = 200;
     let etag = answer.header(header::ETAG)?;
     let is_strong = etag.len() > 1 && etag.starts_with('"') && etag.ends_with('"');
@@ -238,7 +238,7 @@ mod tests {
         }
     }
 
-    /// What is sent back must not be damaged; what is only read is what it is.
+    /// A document that is put back must match its digest; one that is only read need not.
     #[test]
     fn what_is_rewritten_has_the_digest_that_is_named() {
         let tag = || Target::Tag("v1".parse().expect("a tag"));
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(shown(op.answer(answer(200, &[], b"{}"))), "Mismatch");
     }
 
-    /// HTTP-16: an encoding is no fault. If the content is one, the error names it.
+    /// HTTP-16: an encoding is no error. If the content does not match, the error names it.
     #[test]
     fn encodings() {
         let tag = || Target::Tag("v1".parse().expect("a tag"));
@@ -324,7 +324,7 @@ mod tests {
         }
     }
 
-    /// An error that is told with 200 is that error, also where a digest was asked for.
+    /// An error body with status 200 is that error, also for a request by digest.
     #[test]
     fn errors_with_200() {
         for (body, expected) in [
@@ -373,7 +373,7 @@ mod tests {
         );
     }
 
-    /// A registry that looks for the type of an artifact in `Accept` says 404 otherwise.
+    /// Otherwise a registry that looks for the artifact's type in `Accept` answers 404.
     #[test]
     fn accept_names_the_type_of_a_child() {
         let accept = |descriptor: Option<&str>| {

@@ -1,4 +1,4 @@
-//! `HEAD /v2/<name>/manifests/<reference>`: what a tag stands for, or whether a manifest is there.
+//! `HEAD /v2/<name>/manifests/<reference>`: the digest of a tag, or whether a manifest exists.
 
 use alloc::format;
 use alloc::string::ToString;
@@ -11,7 +11,7 @@ use crate::header::content_type;
 use crate::manifest::media_type::ACCEPT_MANIFESTS;
 use crate::reference::Target;
 
-/// Asks for a manifest without its bytes.
+/// Checks a manifest without fetching it.
 #[derive(Clone, Debug)]
 pub(crate) struct ManifestHead {
     pub(crate) site: Site,
@@ -24,9 +24,9 @@ impl ManifestHead {
         Draft::new(Method::HEAD, url, Expect::Head).with(header::ACCEPT, ACCEPT_MANIFESTS)
     }
 
-    /// What is not 200 and no refusal of authentication counts as "not known to be there": a HEAD
-    /// that is not answered in a useful way (405, Artifactory's 403, HTTP-21) must not end a push,
-    /// which finds out by its next request.
+    /// Anything but 200 and an authentication failure counts as "not known to exist": a HEAD
+    /// without a useful response (405, Artifactory's 403, HTTP-21) must not fail a push, whose next
+    /// request will tell.
     pub(super) fn answer(self, answer: &Answer) -> Verdict {
         match answer.status.as_u16() {
             200..=299 => Verdict::Done(Outcome::Found {

@@ -12,25 +12,25 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::reference::Target;
 
-/// Sends a manifest, byte for byte as it is.
+/// Puts a manifest, byte for byte.
 #[derive(Clone, Debug)]
 pub(crate) struct ManifestPut {
     pub(crate) site: Site,
     pub(crate) target: Target,
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Arc<[u8]>,
-    /// The document that it is about.
+    /// The manifest's subject.
     pub(crate) subject: Option<Digest>,
-    /// What must be at the target for it to be taken.
+    /// What must be at the target for the PUT to succeed.
     pub(crate) condition: Option<Condition>,
 }
 
-/// What a `PUT` may depend on: nobody else's writing is to be lost.
+/// The condition of a `PUT`, so that another writer's change is not lost.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Condition {
-    /// Still what has this `ETag`.
+    /// The target still has this `ETag`.
     Unchanged(String),
-    /// Still nothing.
+    /// The target still does not exist.
     Absent,
 }
 
@@ -50,7 +50,7 @@ impl ManifestPut {
 
     pub(super) fn answer(self, answer: &Answer) -> Verdict {
         if answer.status.is_success() {
-            // PUSHM-04. Another algorithm than ours says nothing we can check.
+            // PUSHM-04. A digest of another algorithm cannot be compared.
             let ours = &self.descriptor.digest;
             let said = answer.content_digest();
             return match said.filter(|said| said.algorithm() == ours.algorithm()) {
@@ -78,7 +78,7 @@ impl ManifestPut {
         Verdict::Failed(failure)
     }
 
-    /// Whether the registry lists it with what refers to its subject (RFR-01).
+    /// Whether the registry adds the manifest to its subject's referrers (RFR-01).
     fn is_listed(&self, answer: &Answer) -> bool {
         let Some(subject) = &self.subject else {
             return true;
@@ -122,7 +122,7 @@ mod tests {
         }
     }
 
-    /// RFR-01: only the subject's own digest says that the registry knows what it is about.
+    /// RFR-01: only the subject's digest in the response shows that the registry processed it.
     #[test]
     fn who_lists_it() {
         let subject = Digest::of(Algorithm::Sha256, b"subject");

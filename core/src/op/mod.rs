@@ -1,8 +1,9 @@
-//! Operations: what one thing asked of a registry looks like on the wire, and what its answers mean.
+//! Operations: the requests of one operation, and the meaning of their responses.
 //!
-//! Responsible for requests and for the meaning of answers. Must not know authorisation, retries,
-//! slots, ids or time: an operation is a value with [`draft`](Operation::draft), "the request as
-//! things stand", and [`answer`](Operation::answer), "what that answer makes of it".
+//! Responsible for requests and for the meaning of responses. Must not know authentication,
+//! retries, slots, ids or time: an operation is a value with [`draft`](Operation::draft), which
+//! builds the next request, and [`answer`](Operation::answer), which turns its response into a
+//! verdict.
 //!
 //! ```text
 //!            ┌── Next(operation) ◀──┐
@@ -46,7 +47,7 @@ use crate::scope::Scopes;
 use crate::store::StoreId;
 use crate::uri::Url;
 
-/// A repository at the place where it is contacted.
+/// A repository and the origin at which it is contacted.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Site {
     pub(crate) registry: Registry,
@@ -60,14 +61,15 @@ impl Site {
         self.registry == other.registry && self.origin == other.origin
     }
 
-    /// The URL of something in this repository. `rest` is made of validated parts only (REF-21).
+    /// A URL in this repository. `rest` consists of validated parts only (REF-21).
     pub(crate) fn url(&self, rest: &str) -> Url {
         Url::parse(&format!("{}/v2/{}/{rest}", self.origin, self.repository))
             .expect("origins, repository names, tags and digests need no escaping in a URL")
     }
 }
 
-/// A request, without what the session adds (authorisation, the headers every request has).
+/// A request, without the headers that the session adds (authorisation, and those of every
+/// request).
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub(crate) method: Method,
@@ -75,9 +77,9 @@ pub(crate) struct Draft {
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Payload,
     pub(crate) expect: Expect,
-    /// The transfer whose bytes move, and for an upload the digest that they must have.
+    /// The transfer that the request belongs to, and for an upload the blob's digest.
     pub(crate) transfer: Option<(TransferId, Option<Digest>)>,
-    /// A blob that must be in a store, or the request is not sent.
+    /// A blob that must be in a store before the request is sent.
     pub(crate) stored: Option<(StoreId, Digest)>,
 }
 
@@ -94,7 +96,7 @@ impl Draft {
         }
     }
 
-    /// Adds a header whose value is made of validated text.
+    /// Adds a header with a validated value.
     pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
         let value = HeaderValue::from_str(value)
             .expect("header values are made of validated text and numbers");
@@ -103,19 +105,19 @@ impl Draft {
     }
 }
 
-/// An answer, after redirects and authorisation.
+/// A response, after redirects and authentication.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) request: RequestLine,
-    /// The URL that answered.
+    /// The URL of the last request.
     pub(crate) url: Url,
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Received,
     pub(crate) flaw: Option<crate::call::Flaw>,
-    /// Set if authorisation failed for good; the status is then 401 or 403.
+    /// Set if authentication failed permanently; the status is then 401 or 403.
     pub(crate) denied: Option<AuthError>,
-    /// What the request carried, for an error, and what to do about a refusal of it.
+    /// The credentials that the request carried, and a hint, for an error.
     pub(crate) presented: String,
     pub(crate) hint: Option<String>,
 }
@@ -132,7 +134,7 @@ impl Answer {
         said::read(self.bytes())
     }
 
-    /// A header's value, if it is there once and readable (pitfall: header values are bytes).
+    /// A header's value, if the header occurs once and is text.
     pub(crate) fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
         self.headers
             .get(name)?
@@ -142,12 +144,12 @@ impl Answer {
             .filter(|value| !value.is_empty())
     }
 
-    /// The `Docker-Content-Digest`, if it is one.
+    /// The `Docker-Content-Digest`, if valid.
     pub(crate) fn content_digest(&self) -> Option<Digest> {
         self.header("docker-content-digest")?.parse().ok()
     }
 
-    /// The error that an answer with 200 is if its body is one of an error.
+    /// The error in the body of a response with status 200, if it has one.
     pub(crate) fn error_with_200(&self, what: &str) -> Option<Error> {
         if !said::is_error(self.bytes()) {
             return None;
@@ -169,18 +171,18 @@ impl Answer {
         Some(self.failure_of(status, what))
     }
 
-    /// Whether it names another digest than this one. One of another algorithm says nothing.
+    /// Whether the response names another digest. One of another algorithm does not count.
     pub(crate) fn contradicts(&self, digest: &Digest) -> bool {
         let said = self.content_digest();
         said.is_some_and(|said| said.algorithm() == digest.algorithm() && said != *digest)
     }
 
-    /// Whether this answer to a HEAD says that the blob is there.
+    /// Whether this response to a HEAD says that the blob exists.
     pub(crate) fn has_blob(&self, digest: &Digest) -> bool {
         self.status.is_success() && !self.contradicts(digest)
     }
 
-    /// The answer's `Location`, resolved against the URL that gave it (PUSHB-06).
+    /// The `Location`, resolved against the request's URL (PUSHB-06).
     pub(crate) fn location(&self) -> Result<Url, Error> {
         let said = self
             .headers
@@ -191,7 +193,7 @@ impl Answer {
             .map_err(|error| self.peer(format!("sent a Location that cannot be used: {error}")))
     }
 
-    /// The error for a breach of the protocol.
+    /// The error for a protocol violation.
     pub(crate) fn peer(&self, what: impl Into<String>) -> Error {
         Error::Peer {
             request: self.request.clone(),
@@ -199,7 +201,7 @@ impl Answer {
         }
     }
 
-    /// The error that this answer is, if it is not what was hoped for.
+    /// The error for this response, if it is not the expected one.
     pub(crate) fn failure(&self, what: &str) -> Error {
         if let Some(denied) = &self.denied {
             return Error::Auth(Box::new(denied.clone()));
@@ -207,7 +209,7 @@ impl Answer {
         self.failure_of(self.status, what)
     }
 
-    /// The error that this answer is if it is taken for one with `status`.
+    /// The error for this response as if it had `status`.
     fn failure_of(&self, status: StatusCode, what: &str) -> Error {
         let said = self.said();
         match status.as_u16() {
@@ -232,7 +234,7 @@ impl Answer {
         }
     }
 
-    /// The error for a status where there is nothing that could be missing.
+    /// The error for a request that cannot mean "not found".
     pub(crate) fn refusal(&self) -> Error {
         let said = self.said();
         let status = self.status.as_u16();
@@ -257,18 +259,18 @@ fn hint(status: u16, said: &Said) -> Option<String> {
     Some(hint.into())
 }
 
-/// What an answer made of an operation.
+/// What a response means for its operation.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    /// Go on with this.
+    /// Continue with this operation.
     Next(Operation),
     /// It is done.
     Done(Outcome),
-    /// It failed for good.
+    /// It failed permanently.
     Failed(Error),
 }
 
-/// What came of an operation.
+/// The result of an operation.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The manifest or index, and its strong `ETag` if it has one.
@@ -276,37 +278,44 @@ pub(crate) enum Outcome {
         document: Box<Document>,
         etag: Option<String>,
     },
-    /// A manifest is there; its digest, size and type as far as the registry said.
+    /// The manifest exists; digest, size and type as far as the registry said.
     Found {
         digest: Option<Digest>,
         size: Option<u64>,
         media_type: Option<String>,
     },
-    /// It is not there, or HEAD is not answered in a way that tells.
+    /// It does not exist, or the response to HEAD was not useful.
     Absent,
-    /// The blob is in the partial, whole and verified; so many bytes of it came.
-    Fetched { bytes: u64 },
-    /// The blob is in the repository and was there before. Perhaps an upload session was opened that
-    /// is not needed.
-    Present { unused: Option<Url> },
+    /// The blob is in the partial, complete and verified; `bytes` of it were received.
+    Fetched {
+        bytes: u64,
+    },
+    /// The blob existed in the repository. `unused` is an upload session that was opened and is not
+    /// needed.
+    Present {
+        unused: Option<Url>,
+    },
     /// The blob was mounted.
     Mounted,
     /// An upload session was opened instead of a mount.
     Opened(Url),
-    /// The blob was sent. Several tries can have sent more bytes than it has.
-    Sent { bytes: u64 },
-    /// The manifest was taken; whether the registry lists it with what refers to its subject, if it has
-    /// one.
-    Put { listed: bool },
-    /// The condition was not met: somebody else was quicker.
+    /// The blob was sent. `bytes` counts all attempts and may exceed its size.
+    Sent {
+        bytes: u64,
+    },
+    /// The manifest was accepted. `listed`: whether the registry added it to its subject's
+    /// referrers.
+    Put {
+        listed: bool,
+    },
+    /// The condition was not met: another writer has changed the target.
     Outdated,
-    /// The manifest was refused because it refers to content that is not there.
+    /// The manifest was refused because content that it refers to is missing.
     Childless(Error),
-    /// A token.
     Granted(Grant),
 }
 
-/// One thing asked of a registry or a token service.
+/// An operation on a registry or a token service.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
     BlobGet(BlobGet),
@@ -321,7 +330,7 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    /// Notes how many bytes of its blob a request sent, whatever came of it.
+    /// Records the bytes of a blob that a request sent, successful or not.
     pub(crate) const fn has_sent(&mut self, bytes: u64) {
         match self {
             Self::BlobPut(op) => op.sent = op.sent.saturating_add(bytes),
@@ -364,8 +373,7 @@ impl Operation {
         }
     }
 
-    /// What follows if this is a HEAD of a blob, or a mount, that comes to nothing; `None` if it is
-    /// something else.
+    /// The continuation of a HEAD of a blob, or a mount, that failed; `None` for other operations.
     pub(crate) fn without_shortcut(self) -> Option<Verdict> {
         match self {
             Self::BlobHead(_) => Some(Verdict::Done(Outcome::Absent)),
@@ -380,13 +388,12 @@ impl Operation {
         }
     }
 
-    /// The exchange broke off; `body` is what had come. The operation goes on from there when it is
-    /// tried again.
+    /// The exchange broke off after receiving `body`. A retry continues from there.
     pub(crate) fn interrupted(&mut self, body: Received) {
         match self {
             Self::BlobGet(op) => op.interrupted(body),
             Self::BlobPut(op) => op.interrupted(),
-            // These are the same however often they are asked.
+            // Idempotent: nothing to carry over to the next attempt.
             Self::BlobHead(_)
             | Self::ManifestGet(_)
             | Self::ManifestHead(_)
@@ -397,7 +404,7 @@ impl Operation {
         }
     }
 
-    /// The rights without which it cannot succeed.
+    /// The scopes without which it cannot succeed.
     pub(crate) fn needs(&self) -> Scopes {
         match self {
             Self::BlobGet(op) => Scopes::pull(&op.site.repository),
@@ -411,7 +418,7 @@ impl Operation {
         }
     }
 
-    /// Whether it fetches a document of which no digest is known.
+    /// Whether it fetches a document of unknown digest.
     pub(crate) const fn is_by_tag(&self) -> bool {
         match self {
             Self::ManifestGet(op) => matches!(op.target, Target::Tag(_)),
@@ -426,7 +433,7 @@ impl Operation {
         }
     }
 
-    /// How far a transfer has got; 0 for what cannot go on where it stopped.
+    /// How far a transfer has progressed; 0 if it cannot be resumed.
     pub(crate) const fn position(&self) -> u64 {
         match self {
             Self::BlobGet(op) => op.hashing.len(),
@@ -442,7 +449,7 @@ impl Operation {
     }
 }
 
-/// Where tests put an operation directly into a state.
+/// Builds operations in a given state, for tests.
 #[cfg(test)]
 pub(crate) mod testing {
     use alloc::string::ToString;
@@ -489,7 +496,7 @@ mod tests {
     use super::testing::{answer, site};
     use super::*;
 
-    /// What a mount can reach: the same registry, contacted at the same place.
+    /// A mount works within one registry that is contacted at one origin.
     #[test]
     fn beside() {
         let other = Site {
@@ -509,7 +516,7 @@ mod tests {
         assert!(!site().is_beside(&mirroring));
     }
 
-    /// Errors say what to do, where the status or the code tells.
+    /// Errors have a hint where the status or the code allows one.
     #[test]
     fn hints() {
         for (status, code, expected) in [

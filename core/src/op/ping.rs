@@ -1,4 +1,4 @@
-//! `GET /v2/`: how a registry wants to be told who is asking (PING, AUTH-06).
+//! `GET /v2/`: asks a registry for its challenge (PING, AUTH-06).
 
 use alloc::format;
 
@@ -8,7 +8,7 @@ use super::{Draft, Site};
 use crate::call::Expect;
 use crate::uri::Url;
 
-/// Asks for a challenge, without credentials. Only the challenge is of interest, and the broker reads it.
+/// Requests a challenge, without credentials. Only the challenge matters, and the broker reads it.
 #[derive(Clone, Debug)]
 pub(crate) struct Ping {
     pub(crate) site: Site,

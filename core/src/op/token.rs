@@ -1,4 +1,4 @@
-//! Asking a token service for a token (AUTH-20 to AUTH-49).
+//! Requests to token services (AUTH-20 to AUTH-49).
 
 use alloc::format;
 use alloc::string::String;
@@ -22,8 +22,8 @@ use crate::scope::Scopes;
 use crate::shown::escape;
 use crate::uri::Url;
 
-/// Asks for a token: GET, or POST if an identity token is exchanged. A service that takes no POST is sent
-/// the identity token by GET, as a password (AUTH-32).
+/// Requests a token: by GET, or by POST to exchange an identity token. A service that takes no POST
+/// gets the identity token by GET, as a password (AUTH-32).
 #[derive(Clone, Debug)]
 pub(crate) struct Token {
     pub(crate) realm: Url,
@@ -33,7 +33,7 @@ pub(crate) struct Token {
     pub(crate) limit: u64,
 }
 
-/// What is presented to a token service.
+/// The credential for a token service.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum TokenCredential {
     Anonymous,
@@ -42,25 +42,25 @@ pub(crate) enum TokenCredential {
         password: Secret,
     },
     Refresh(Secret),
-    /// An identity token, for a service that has refused it by POST.
+    /// An identity token, for a service that refused it by POST.
     RefreshByGet(Secret),
 }
 
-/// A token and for how long it is good.
+/// A token and its lifetime.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
     pub(crate) token: Secret,
-    /// Seconds from now, before leeway.
+    /// Seconds from now, without leeway.
     pub(crate) life: u64,
 }
 
-/// The user whose password is an identity token (AUTH-33).
+/// The user name that marks a password as an identity token (AUTH-33).
 const IDENTITY_USER: &str = "<token>";
 
-/// AUTH-41: what is missing or shorter counts as this.
+/// AUTH-41: the lifetime, in seconds, if it is missing or shorter.
 const SHORTEST_LIFE: u64 = 60;
 
-/// A member of another type than it should have counts as absent.
+/// A token response. A member of a wrong type counts as absent.
 #[derive(Deserialize)]
 pub(crate) struct TokenResponse {
     #[serde(default, deserialize_with = "carried")]
@@ -115,7 +115,7 @@ impl Token {
 
     fn draft_basic(&self, username: &str, password: &Secret, expect: Expect) -> Draft {
         let mut draft = Draft::new(Method::GET, self.url(), expect);
-        // The one place where a password leaves; `realm::judge` has said to whom.
+        // The only place where a password is sent; `realm::judge` has decided to whom.
         draft
             .headers
             .insert(header::AUTHORIZATION, basic(username, password.expose()));
@@ -164,7 +164,7 @@ impl Token {
 
     pub(super) fn answer(self, answer: &Answer) -> Verdict {
         let status = answer.status.as_u16();
-        // 401 alone says that the credentials are wrong (AUTH-47).
+        // Only a 401 means that the credentials are wrong (AUTH-47).
         let takes_no_post = match status {
             404 | 405 | 501 => true,
             400 | 401 => answer.said().has("unsupported_grant_type"),
@@ -184,7 +184,7 @@ impl Token {
             })));
         }
         if !answer.status.is_success() {
-            // Also of 404: it is the service that is not there, and not what was asked for.
+            // Also for a 404: the service is missing, not the requested content.
             return Verdict::Failed(answer.refusal());
         }
         if answer.flaw.is_some() {
@@ -200,13 +200,13 @@ impl Token {
                 life,
             })),
             Some(_) => Verdict::Failed(answer.peer("sent a token that no header can carry")),
-            // Some services say with 200 what went wrong.
+            // Some services report errors with status 200.
             None if said::is_error(answer.bytes()) => Verdict::Failed(answer.refusal()),
             None => Verdict::Failed(answer.peer("sent no token")),
         }
     }
 
-    /// What was presented, for an error.
+    /// The credential, for an error.
     pub(crate) fn presented(&self) -> String {
         match &self.credential {
             TokenCredential::Anonymous => "no credentials".into(),
@@ -226,7 +226,7 @@ pub(crate) fn can_be_sent(token: &str) -> bool {
     token.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// Seconds as a number or as text, with a fraction or without.
+/// Seconds as a number or a string, with or without a fraction.
 fn seconds(value: &Value) -> Option<u64> {
     let seconds = match value {
         Value::Number(number) => number.as_f64()?,
@@ -236,7 +236,7 @@ fn seconds(value: &Value) -> Option<u64> {
     seconds.is_finite().then_some(seconds as u64)
 }
 
-/// The value of a Basic `Authorization` header, marked as sensitive.
+/// A Basic `Authorization` value, marked as sensitive.
 pub(crate) fn basic(username: &str, password: &str) -> HeaderValue {
     let pair = STANDARD.encode(format!("{username}:{password}"));
     let mut value = HeaderValue::from_str(&format!("Basic {pair}"))
@@ -282,7 +282,7 @@ mod tests {
         }
     }
 
-    /// V-B, token answers.
+    /// V-B, token responses.
     #[test]
     fn answers() {
         let date = ("date", "Thu, 01 Jan 2026 00:00:30 GMT");
@@ -404,7 +404,7 @@ mod tests {
         }
     }
 
-    /// AUTH-32: where there is no POST, the identity token goes by GET, once, to the same realm.
+    /// AUTH-32: without POST, the identity token is sent by GET, once, to the same realm.
     #[test]
     fn services_without_post() {
         let body = |error: &str| format!(r#"{{"error":"{error}"}}"#);
@@ -441,7 +441,7 @@ mod tests {
             );
             assert!(draft.headers[header::AUTHORIZATION].is_sensitive());
             assert!(matches!(draft.payload, Payload::Empty));
-            // Not again, and nobody else does.
+            // Neither again nor for other credentials.
             for other in [
                 get.credential,
                 TokenCredential::Anonymous,

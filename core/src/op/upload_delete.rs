@@ -1,4 +1,4 @@
-//! `DELETE` of an upload session that is not needed (PUSHB-43, PUSHB-44).
+//! `DELETE` of an unused upload session (PUSHB-43, PUSHB-44).
 
 use http::{Method, header};
 
@@ -6,7 +6,7 @@ use super::{Draft, Outcome, Site, Verdict};
 use crate::call::Expect;
 use crate::uri::Url;
 
-/// Gives an upload session back. Registries let sessions expire, so nothing depends on it.
+/// Cancels an upload session. Sessions expire, so nothing depends on it.
 #[derive(Clone, Debug)]
 pub(crate) struct UploadDelete {
     pub(crate) site: Site,
@@ -19,7 +19,7 @@ impl UploadDelete {
             .with(header::CONTENT_LENGTH, "0")
     }
 
-    /// Whatever is answered, nothing follows from it.
+    /// The response does not matter.
     pub(super) const fn answer() -> Verdict {
         Verdict::Done(Outcome::Absent)
     }

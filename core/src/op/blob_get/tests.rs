@@ -38,14 +38,14 @@ fn get(from: u64) -> BlobGet {
     }
 }
 
-/// Runs a call with this answer, its body bytes of the blob from where it says, and shows what
-/// was stored from where and what came of it.
+/// Runs a call with this response, whose body is the blob from the named position, and shows what
+/// was stored at which offset, and the result.
 fn ran(op: BlobGet, status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> String {
     let (stored, done) = exchanged(&op, status, headers, body);
     stored + &concluded(op, done)
 }
 
-/// What the failure says that a last try ends with.
+/// The error after the last attempt.
 fn failure(headers: &[(&'static str, &str)], body: &[u8]) -> String {
     let op = BlobGet {
         restarted: true,
@@ -89,7 +89,7 @@ fn exchanged(
     (stored, call.finish(Ok(())))
 }
 
-/// What becomes of the operation; the error and the operation if it is tried again.
+/// The verdict, or the error and the operation for a retry.
 fn judged(mut op: BlobGet, done: Done) -> Result<Verdict, (Error, BlobGet)> {
     let Ended::Http(exchanged) = done.into_outcome() else {
         panic!("an HTTP job ends as one")
@@ -130,7 +130,7 @@ fn concluded(op: BlobGet, done: Done) -> String {
     }
 }
 
-/// V-E.1: answers to a Range from byte 500 of 1234.
+/// V-E.1: responses to a Range from byte 500 of 1234.
 #[test]
 fn answers_to_a_range() {
     let range = "content-range";
@@ -293,7 +293,7 @@ fn answers_to_a_range() {
     }
 }
 
-/// HTTP-16: an encoding is no fault. If the content is one, the error names it.
+/// HTTP-16: an encoding is no error. If the content does not match, the error names it.
 #[test]
 fn encodings() {
     let body = content();
@@ -319,7 +319,7 @@ fn encodings() {
     }
 }
 
-/// From the start there is no Range, and then a 206 is none that can be used.
+/// Without a Range a 206 is not acceptable.
 #[test]
 fn answers_from_the_start() {
     let body = content();
@@ -400,12 +400,12 @@ fn what_broke_off_is_kept() {
     assert_eq!(concluded(op, done), "again from 777");
 }
 
-/// RNG-05: fewer bytes than asked for are legal; so little, so often, is not.
+/// RNG-05: fewer bytes than requested are legal, but not very few, many times.
 #[test]
 fn crumbs_end_and_pieces_do_not() {
     let body = std::vec![7; 40 * 64 * 1024];
     let digest = Digest::of(Algorithm::Sha256, &body);
-    // How many answers with so many bytes each were taken, and what came of the last one.
+    // How many responses of this length were accepted, and the result of the last one.
     let taken = |len: usize| {
         let mut op = BlobGet {
             digest: digest.clone(),
@@ -445,7 +445,7 @@ fn crumbs_end_and_pieces_do_not() {
     assert!(error.contains("in crumbs"), "{error}");
 }
 
-/// A foreign layer: where it is asked for after each failure, and what is left of what it had.
+/// A foreign layer: where it is fetched after each failure, and what is kept of its bytes.
 #[test]
 fn where_else_it_may_be() {
     let missing = || Error::Policy { what: "no".into() };
@@ -507,7 +507,7 @@ fn where_else_it_may_be() {
     }
 }
 
-/// What is refused at a URL is no question of credentials.
+/// A refusal at one of the `urls` is no authentication error.
 #[test]
 fn failures_elsewhere() {
     for (status, expected) in [

@@ -21,7 +21,7 @@ fn put(stage: Stage) -> BlobPut {
     }
 }
 
-/// The same for a blob that is large, and was not asked for yet.
+/// The same for a large blob that was not checked yet.
 fn large(stage: Stage) -> BlobPut {
     BlobPut {
         size: CHECK_FROM,
@@ -67,7 +67,7 @@ fn shown(verdict: Verdict) -> String {
     }
 }
 
-/// What is found after the answer to the last byte was lost was sent, and is counted.
+/// A blob found after the response to its last byte was lost counts as sent.
 #[test]
 fn a_blob_that_is_there_after_a_lost_answer_was_sent() {
     for (sent, found) in [
@@ -85,7 +85,7 @@ fn a_blob_that_is_there_after_a_lost_answer_was_sent() {
     }
 }
 
-/// PUSHB-20 and what else is met in the field.
+/// PUSHB-20 and other responses of real registries.
 #[test]
 fn answers() {
     let put_to = "put to https://reg.example/v2/a/b/blobs/uploads/u1?_state=x";
@@ -169,8 +169,8 @@ fn answers() {
     }
 }
 
-/// Whatever a HEAD is answered but 2xx, and whatever a mount is refused with, the blob is sent. A
-/// large one is asked for once before that.
+/// Whatever a HEAD or a mount is refused with, the blob is sent. A large one is checked once before
+/// that.
 #[test]
 fn neither_head_nor_mount_is_required() {
     for status in [
@@ -211,8 +211,8 @@ fn neither_head_nor_mount_is_required() {
     }
 }
 
-/// A mount that did not happen: a large blob is asked for before its bytes are sent, once. What the
-/// session would have been for is there, so it is deleted (PUSHB-44).
+/// After a mount that did not happen, a large blob is checked once before it is sent. If it exists,
+/// the session is deleted (PUSHB-44).
 #[test]
 fn a_large_blob_is_asked_for_after_a_mount_that_did_not_happen() {
     let opened = large(mount()).answer(&answer(202, &[LOCATION], b""));
@@ -222,14 +222,14 @@ fn a_large_blob_is_asked_for_after_a_mount_that_did_not_happen() {
     };
     let found = large(checks()).answer(&answer(200, &[], b""));
     assert_eq!(shown(found), "Present, delete");
-    // Not there: without bytes at hand the session is kept for them.
+    // Absent: without bytes at hand the session is kept for them.
     let held = BlobPut {
         source: None,
         ..large(checks())
     };
     let held = held.answer(&answer(404, &[], b""));
     assert!(matches!(held, Verdict::Done(Outcome::Opened(_))));
-    // It was asked for already.
+    // It was checked already.
     let asked = BlobPut {
         head: Head::Done,
         ..large(mount())
@@ -238,7 +238,7 @@ fn a_large_blob_is_asked_for_after_a_mount_that_did_not_happen() {
     assert!(found.starts_with("put to"), "{found}");
 }
 
-/// What a HEAD or a mount said was not true: the blob is sent, and neither is asked again.
+/// After an untruthful answer the blob is sent without HEAD and mount.
 #[test]
 fn what_was_contradicted_is_left_out() {
     let op = || BlobPut {
@@ -269,7 +269,7 @@ fn a_put_with_a_body_may_be_refused() {
         (501, "", 0, patch),
         (400, &*unsupported, 0, patch),
         (404, &unsupported, 0, patch),
-        // The session may be gone: the second time it is the PUT.
+        // The session may be gone: only the second time the PUT is to blame.
         (404, "", 0, "post"),
         (404, "", 1, patch),
         (404, &unknown, 1, "post"),
@@ -292,8 +292,8 @@ fn a_put_with_a_body_may_be_refused() {
     assert_eq!(shown(empty.answer(&answer(405, &[], b""))), "Refused");
 }
 
-/// PUSHB-10, PUSHB-12, PUSHB-13, PUSHB-20: one PATCH with all of it, then an empty PUT to the newest
-/// place.
+/// PUSHB-10, PUSHB-12, PUSHB-13, PUSHB-20: one PATCH with all bytes, then an empty PUT to the
+/// newest location.
 #[test]
 fn bytes_by_patch() {
     let patching = || BlobPut {
@@ -346,7 +346,7 @@ fn bytes_by_patch() {
             expected
         );
     }
-    // The next ones of this host do so at once.
+    // Later blobs for this host use PATCH at once.
     let mut next = put(session());
     next.do_patch();
     assert!(next.is_patching());
@@ -356,7 +356,7 @@ fn bytes_by_patch() {
     assert!(opened.starts_with("patch "), "{opened}");
 }
 
-/// PUSHB-42: restarts end, and the last failure is told as what it is.
+/// PUSHB-42: restarts are bounded, and the last failure is reported unchanged.
 #[test]
 fn restarts_end() {
     let wrong = br#"{"errors":[{"code":"DIGEST_INVALID"}]}"#;
@@ -377,7 +377,7 @@ fn restarts_end() {
     }
 }
 
-/// Without bytes at hand a session is handed back, to be used later.
+/// Without bytes at hand the session is handed back for later use.
 #[test]
 fn a_session_without_bytes_is_handed_back() {
     for stage in [Stage::Start { mount: None }, mount()] {
@@ -390,7 +390,7 @@ fn a_session_without_bytes_is_handed_back() {
     }
 }
 
-/// PUSHB-23: whether the blob arrived is asked before it is sent again.
+/// PUSHB-23: a HEAD checks whether the blob arrived before it is sent again.
 #[test]
 fn a_lost_answer_is_asked_about() {
     let session = || open();
@@ -459,7 +459,7 @@ fn requests() {
     assert_eq!(shown(long), expected, "PUSHB-17");
 }
 
-/// AUTH-60, AUTH-61: what is asked for is what the stage needs.
+/// AUTH-60, AUTH-61: the scopes are those that the stage needs.
 #[test]
 fn rights() {
     for (stage, expected) in [
@@ -472,7 +472,7 @@ fn rights() {
     }
 }
 
-/// An error names the blob and where it was to go.
+/// An error names the blob and its destination.
 #[test]
 fn errors_name_the_blob() {
     let digest = Digest::of(Algorithm::Sha256, b"hello").to_string();
