@@ -339,7 +339,7 @@ mod tests {
             (one(&pinned, &root(EMPTY)), "good"),
             (r#"{"version":1,"tasks":[]}"#.into(), "good"),
             (r#"{"version":1,"tasks":[],"more":1}"#.into(), "good"),
-            (one(&pinned, &root(&other)), "a root is not what"),
+            (one(&pinned, &root(&other)), "a root does not match"),
             (one(task, &root("sha256:abc")), "damaged"),
             (one(r#"{"fetch":"a"}"#, "null"), "damaged"),
             (one(r#"{"resolve":"a b"}"#, "null"), "not a reference"),

@@ -86,7 +86,7 @@ pub enum Error {
     #[error("cancelled")]
     Cancelled,
     /// A bug in windlass. Only this task fails.
-    #[error("a defect in windlass: {what}; please report it")]
+    #[error("a bug in windlass: {what}; please report it")]
     Internal {
         /// What went wrong.
         what: String,

@@ -311,7 +311,7 @@ pub enum ReferenceError {
     #[error("not a reference: expected `[registry/]repository[:tag][@digest]`")]
     Format,
     /// It begins with a URL scheme (REF-19).
-    #[error("a reference has no scheme. Leave out what stands before the registry's name")]
+    #[error("a reference has no scheme; begin with the registry's name")]
     Scheme,
     /// The repository has an upper-case letter (REF-15).
     #[error("the repository must be lower case")]

@@ -72,7 +72,7 @@ pub(crate) fn lists(document: &Document, digest: &Digest) -> Result<bool, String
         }
         Content::Index(_) | Content::Image(_) | Content::Artifact(_) => {
             let found = document.media_type();
-            Err(format!("what has the tag is no OCI index but {found}"))
+            Err(format!("the tag is not an OCI index but {found}"))
         }
     }
 }

@@ -387,7 +387,7 @@ pub enum UrlError {
     #[error("the URL is empty")]
     Empty,
     /// White space, a control character, a backslash, or another character that no URL contains.
-    #[error("the URL has a character that is not allowed in one")]
+    #[error("the URL has an invalid character")]
     Character,
     /// It is neither absolute nor relative.
     #[error("not a valid URL")]
@@ -399,13 +399,13 @@ pub enum UrlError {
     #[error("the URL has no host")]
     NoAuthority,
     /// The host or the port is invalid.
-    #[error("the URL's host is wrong: {0}")]
+    #[error("the URL's host is invalid: {0}")]
     Authority(OriginError),
     /// It has a user name, perhaps with a password.
     #[error("the URL has a user name, which is not allowed")]
     UserInfo,
     /// An HTTP library would send other bytes.
-    #[error("the URL would not be sent as it was given")]
+    #[error("an HTTP library would change the URL")]
     Altered,
     /// It is longer than [`Url::MAX_LEN`].
     #[error("the URL is longer than 65534 bytes")]

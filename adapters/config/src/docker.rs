@@ -234,7 +234,7 @@ impl Source {
         let read: Result<Option<T>, _> = serde_json::from_str(part);
         read.map(Option::unwrap_or_default).map_err(|_| {
             let label = &self.label;
-            format!("{label}: {what} is not what docker's configuration should look like")
+            format!("{label}: {what} is not in the form of docker's configuration")
         })
     }
 
@@ -319,7 +319,7 @@ fn parse(label: &str, text: &[u8]) -> Result<Members, String> {
     }
     serde_json::from_slice(text).map_err(|error| {
         let what = if error.is_data() {
-            "not what docker's configuration should look like"
+            "not in the form of docker's configuration"
         } else {
             "not valid JSON"
         };
@@ -647,7 +647,7 @@ mod tests {
         let good = r#""r.example":{"auth":"dTpw"}"#;
         let wrong = |what: &str| {
             CredentialAnswer::Failed(format!(
-                "FILE: {what} is not what docker's configuration should look like"
+                "FILE: {what} is not in the form of docker's configuration"
             ))
         };
         let table = [

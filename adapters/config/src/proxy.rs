@@ -232,7 +232,7 @@ fn parse(text: &str) -> Result<Proxy, &'static str> {
     let rest = match text.split_once("://") {
         None => text,
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
-        Some(_) => return Err("names a proxy that is not spoken to over http://"),
+        Some(_) => return Err("names an unsupported proxy"),
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains(['/', '?', '#', '\\']) {

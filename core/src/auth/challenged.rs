@@ -51,7 +51,7 @@ impl Broker {
         };
         let denied = |broker: &Self, presented: String| Refused::Denied(refusal(broker, presented));
         if memo.rounds > ROUNDS {
-            return denied(self, "ever new tokens".into());
+            return denied(self, "too many authentication rounds".into());
         }
         match memo.sent.take().unwrap_or(Sent::Nothing) {
             Sent::Nothing if !learned => {

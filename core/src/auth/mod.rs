@@ -443,10 +443,14 @@ impl Broker {
 fn checked(answer: CredentialAnswer) -> CredentialAnswer {
     match answer {
         CredentialAnswer::Basic { username, .. } if username.contains(':') => {
-            CredentialAnswer::Failed("the user name has a `:`, which Basic cannot carry".into())
+            CredentialAnswer::Failed(
+                "the user name contains a `:`, which Basic authentication does not allow".into(),
+            )
         }
         CredentialAnswer::Bearer(secret) if !can_be_sent(secret.expose()) => {
-            CredentialAnswer::Failed("the token has characters that no header can carry".into())
+            CredentialAnswer::Failed(
+                "the token contains characters that are invalid in a header".into(),
+            )
         }
         CredentialAnswer::Failed(why) => CredentialAnswer::Failed(urls::hidden(&why)),
         CredentialAnswer::None

@@ -457,7 +457,7 @@ impl Blobs {
             return self.begin(id, ports);
         }
         let attempts = transfer.lost;
-        let what = "the worker was lost";
+        let what = "the driver lost the job";
         let last = Error::Transport {
             request: RequestLine(format!("GET blob {}", transfer.key.digest())),
             error: TransportError::new(TransportErrorKind::Other, what),

@@ -200,14 +200,14 @@ pub(crate) fn follow(
     let location = location.ok_or_else(|| peer(format!("answered {status} without a Location")))?;
     let to = from
         .resolve_location(location.as_bytes())
-        .map_err(|error| peer(format!("redirected to what cannot be used: {error}")))?;
+        .map_err(|error| peer(format!("redirected to an invalid URL: {error}")))?;
     vet(from.origin(), to.origin(), registry, request)?;
     let reads = *method == Method::GET || *method == Method::HEAD;
     let may_change = matches!(status, 301..=303);
     if !reads && (status == 303 || (may_change && from.origin() != to.origin())) {
         // HTTP-06: an upload never becomes a GET.
         return Err(peer(format!(
-            "redirected {method} with {status}, which would change it"
+            "redirected {method} with {status}, which would change the method"
         )));
     }
     Ok(to)
@@ -225,11 +225,11 @@ pub(crate) fn vet(
     request: &RequestLine,
 ) -> Result<(), Error> {
     if from.scheme() == Scheme::Https && to.scheme() == Scheme::Http {
-        let what = format!("{request}: refused to go on from https to http at {to}");
+        let what = format!("{request}: refused to follow a redirect from https to http at {to}");
         return Err(Error::Policy { what });
     }
     if to.is_private() && !registry.is_private() && to != registry {
-        let what = format!("{request}: refused to go on to the private address {to}");
+        let what = format!("{request}: refused to follow a redirect to the private address {to}");
         return Err(Error::Policy { what });
     }
     Ok(())

@@ -113,7 +113,7 @@ impl Exchanges {
         let request = vetted.and_then(|()| {
             request(&draft, &self.config.user_agent, authorization).ok_or_else(|| Error::Peer {
                 request: line,
-                what: "named a URL that cannot be sent unaltered".into(),
+                what: "returned a URL that is not a valid HTTP target".into(),
             })
         });
         let request = match request {

@@ -82,7 +82,7 @@ impl Exchanges {
             Class::Challenged if is_token => self.answered(id, exchanged, url, line),
             Class::Challenged if foreign => {
                 let what = format!(
-                    "{} answered 401, but credentials for `{}` are not for it",
+                    "{} answered 401, but credentials for `{}` are sent only on direct requests to it",
                     url.origin(),
                     self.exchanges[&id].site.registry
                 );
@@ -273,7 +273,7 @@ impl Exchanges {
             answer.denied = Some(AuthError {
                 request: answer.request.clone(),
                 status: status.as_u16(),
-                presented: "what the registry gave along".into(),
+                presented: "the registry's signed URL".into(),
                 said: answer.said(),
                 hint: Some("the registry's storage may not serve your network".into()),
             });

@@ -123,7 +123,7 @@ impl Exchanges {
         let draft = exchange.op.draft();
         let error = crate::call::TransportError::new(
             crate::call::TransportErrorKind::Other,
-            "the worker was lost",
+            "the driver lost the job",
         );
         let error = Error::Transport {
             request: line(&draft.method, &draft.url),
@@ -194,7 +194,7 @@ impl Exchanges {
         let mut is_expected = op.url.is_none() && error.kind() == ErrorKind::NotFound;
         while let Some(next) = op.elsewhere(&error) {
             if !is_expected {
-                let warning = format!("{error}; trying where else the layer may be");
+                let warning = format!("{error}; trying the layer's next URL");
                 self.events.push_back((task, Event::Warning(warning)));
             }
             is_expected = false;

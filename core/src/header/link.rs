@@ -104,7 +104,7 @@ pub enum LinkError {
     #[error("the next page is the one just read")]
     Loop,
     /// Its URL is invalid.
-    #[error("the link to the next page is not usable: {0}")]
+    #[error("the link to the next page is invalid: {0}")]
     Url(#[from] UrlError),
 }
 

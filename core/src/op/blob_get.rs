@@ -89,7 +89,7 @@ impl BlobGet {
         if let Some(flaw) = &answer.flaw {
             return match flaw {
                 Flaw::Range { said } => {
-                    let said = said.as_deref().unwrap_or("none that can be used");
+                    let said = said.as_deref().unwrap_or("no valid value");
                     let error = answer.peer(format!("answered a Range with Content-Range: {said}"));
                     self.start_over(error)
                 }
@@ -101,7 +101,7 @@ impl BlobGet {
                 Flaw::TooLarge { .. } => Verdict::Failed(answer.peer("sent too much")),
             };
         }
-        let crumbs = answer.peer("sends a blob in crumbs");
+        let crumbs = answer.peer("returned less than 64 KiB per range request 16 times");
         let Received::Stored { hashing, from, .. } = answer.body else {
             return Verdict::Failed(answer.peer("sent no body"));
         };
@@ -153,7 +153,7 @@ impl BlobGet {
         let url = match Url::parse(&text) {
             Ok(url) => url,
             Err(why) => {
-                let what = format!("{}: one of its URLs cannot be used: {why}", self.what());
+                let what = format!("{}: one of its `urls` is invalid: {why}", self.what());
                 return Some(Err(Error::Policy { what }));
             }
         };
@@ -175,7 +175,7 @@ impl BlobGet {
             return Ok(());
         }
         let what = format!(
-            "{}: refused to fetch it from the private address {to}, which `{}` is not beside",
+            "{}: refused to fetch it from the private address {to}, because `{}` is not in such a network",
             self.what(),
             self.site.registry
         );

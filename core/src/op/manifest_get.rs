@@ -127,7 +127,7 @@ impl ManifestGet {
                 answer.peer(format!("sent a manifest of more than {limit} bytes"))
             }
             Flaw::TooLong { .. } | Flaw::Length { .. } | Flaw::Range { .. } => {
-                answer.peer("sent a body that does not fit its head")
+                answer.peer("sent a body that contradicts its headers")
             }
         }
     }

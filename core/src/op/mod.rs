@@ -187,10 +187,10 @@ impl Answer {
         let said = self
             .headers
             .get(http::header::LOCATION)
-            .ok_or_else(|| self.peer("answered without the Location it must have"))?;
+            .ok_or_else(|| self.peer("answered without a Location"))?;
         self.url
             .resolve_location(said.as_bytes())
-            .map_err(|error| self.peer(format!("sent a Location that cannot be used: {error}")))
+            .map_err(|error| self.peer(format!("sent an invalid Location: {error}")))
     }
 
     /// The error for a protocol violation.

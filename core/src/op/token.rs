@@ -199,7 +199,7 @@ impl Token {
                 token: Secret::new(token),
                 life,
             })),
-            Some(_) => Verdict::Failed(answer.peer("sent a token that no header can carry")),
+            Some(_) => Verdict::Failed(answer.peer("sent a token that is invalid in a header")),
             // Some services report errors with status 200.
             None if said::is_error(answer.bytes()) => Verdict::Failed(answer.refusal()),
             None => Verdict::Failed(answer.peer("sent no token")),

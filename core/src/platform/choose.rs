@@ -78,7 +78,7 @@ impl fmt::Display for NoMatch {
                  Ask for one by its digest, or for all platforms"
             );
         }
-        write!(f, "nothing for {} is offered, ", self.wanted)?;
+        write!(f, "no entry for {}, ", self.wanted)?;
         if self.offered.is_empty() {
             return f.write_str("nor for any other platform");
         }
@@ -483,7 +483,7 @@ mod tests {
         let wanted = "linux/s390x".parse().expect("a platform");
         let error = choose(&wanted, &entries).expect_err("V-F 21");
         assert_eq!(error.offered, ["linux/amd64", "linux/arm64"], "V-F 21");
-        let text = "nothing for linux/s390x is offered, only linux/amd64, linux/arm64";
+        let text = "no entry for linux/s390x, only linux/amd64, linux/arm64";
         assert_eq!(error.to_string(), text, "IDX-17");
     }
 }

@@ -289,7 +289,10 @@ fn a_url_that_asks_for_credentials_gets_none() {
         Answer::new(StatusCode::UNAUTHORIZED).header("www-authenticate", "Basic realm=\"x\"");
     let (failure, _) = refused("https://cdn.example.net/layer", Some(Fate::Say(asks)));
     assert_eq!(failure.first().kind(), ErrorKind::Refused, "{failure}");
-    assert!(failure.to_string().contains("not for it"), "{failure}");
+    assert!(
+        failure.to_string().contains("only on direct requests"),
+        "{failure}"
+    );
 }
 
 /// So many are tried and no more.

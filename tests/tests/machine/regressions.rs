@@ -447,7 +447,7 @@ fn lost_requests_end() {
         world.run_all();
         assert_eq!(failure.first().kind(), ErrorKind::Temporary);
         assert!(
-            failure.to_string().contains("the worker was lost"),
+            failure.to_string().contains("the driver lost the job"),
             "{failure}"
         );
         assert_eq!(requests(&world, "GET", part), attempts);
@@ -996,7 +996,10 @@ fn a_blob_in_crumbs_is_given_up() {
     let task = world.start(pull(store));
     let failure = world.run(task).unwrap_err();
     world.run_all();
-    assert!(failure.to_string().contains("in crumbs"), "{failure}");
+    assert!(
+        failure.to_string().contains("per range request"),
+        "{failure}"
+    );
     assert_eq!(requests(&world, "GET", &format!("/blobs/{layer}")), 16 + 1);
     assert_eq!(memory.partials()[&layer], 1 + 10 * 17, "what came is kept");
     assert_eq!(memory.taken(), []);
@@ -1099,7 +1102,7 @@ fn storage_that_refuses_for_good_is_asked_twice() {
     assert_eq!(failure.first().kind(), ErrorKind::Auth);
     let said = failure.first().to_string();
     assert!(
-        said.ends_with("403 with what the registry gave along (AccessDenied: not from there)"),
+        said.ends_with("403 with the registry's signed URL (AccessDenied: not from there)"),
         "{said}"
     );
     assert_eq!(

@@ -342,7 +342,12 @@ fn told(method: &'static str, answer: Answer) -> (ErrorKind, String, World) {
     let [unlisted] = &report.unlisted[..] else {
         panic!("it is told: {report:?}")
     };
-    assert_eq!(world.lines_with("could not be listed").len(), 1);
+    assert_eq!(
+        world
+            .lines_with("could not be added to the referrers")
+            .len(),
+        1
+    );
     assert_eq!(world.lines_with(", 1 unlisted").len(), 1);
     (unlisted.kind, unlisted.why.clone(), world)
 }

@@ -298,7 +298,7 @@ impl Layout {
         }
         Err(StoreError::new(
             StoreErrorKind::Io,
-            format!("found no free name in {}", self.partials().display()),
+            format!("no unused name found in {}", self.partials().display()),
         ))
     }
 

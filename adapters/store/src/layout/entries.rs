@@ -153,7 +153,7 @@ impl<'a> Index<'a> {
     ) -> Result<Vec<&'a RawValue>, (StoreErrorKind, String)> {
         let Some(name) = name else {
             return match self.manifests.as_slice() {
-                [] => Err((StoreErrorKind::NoSuchName, "it holds nothing".into())),
+                [] => Err((StoreErrorKind::NoSuchName, "it is empty".into())),
                 [first, rest @ ..] if is_one_content(first, rest) => Ok(vec![first]),
                 several if is_one_name(several) && are_for_platforms(several) => {
                     Ok(several.to_vec())

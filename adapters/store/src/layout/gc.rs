@@ -72,7 +72,7 @@ impl Layout {
                 Node::TooLarge => "it is larger than a manifest may be".into(),
             };
             let what = format!(
-                "image layout {}: manifest {} cannot be read, so what it refers to is not known: {why}",
+                "image layout {}: manifest {} cannot be read, so its references are unknown: {why}",
                 self.path().display(),
                 descriptor.digest
             );

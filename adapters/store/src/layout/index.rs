@@ -156,7 +156,7 @@ impl Layout {
         Err(StoreError::new(
             StoreErrorKind::Io,
             format!(
-                "rewrite {}: something else kept changing it",
+                "rewrite {}: another program kept changing it",
                 self.index_path().display()
             ),
         ))

@@ -78,7 +78,7 @@ impl Layout {
                 None if tries < TRIES => tries += 1,
                 None => {
                     let what = format!(
-                        "another process removes what is made in {}",
+                        "another process keeps removing files in {}",
                         parent.display()
                     );
                     return Err(StoreError::new(StoreErrorKind::Io, what));

@@ -63,7 +63,7 @@ impl Layout {
         }
         Err(StoreError::new(
             StoreErrorKind::Io,
-            format!("found no free name in {}", self.uses().display()),
+            format!("no unused name found in {}", self.uses().display()),
         ))
     }
 

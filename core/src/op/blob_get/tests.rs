@@ -442,7 +442,7 @@ fn crumbs_end_and_pieces_do_not() {
     assert_eq!(taken(64 * 1024), (40, String::new()));
     let (answers, error) = taken(64 * 1024 - 1);
     assert_eq!(answers, u64::from(SHORTS) + 1);
-    assert!(error.contains("in crumbs"), "{error}");
+    assert!(error.contains("per range request"), "{error}");
 }
 
 /// A foreign layer: where it is fetched after each failure, and what is kept of its bytes.

@@ -232,7 +232,7 @@ impl Session {
         match reference.digest() {
             Some(digest) if digest != document.digest() => Err(Error::Policy {
                 what: format!(
-                    "the destination names {digest}, but what would be pushed is {}",
+                    "the destination has the digest {digest}, but the image is {}",
                     document.digest()
                 ),
             }),
@@ -293,6 +293,6 @@ fn several(entries: &[Descriptor]) -> Error {
     if more > 0 {
         listed.push_str(&format!(" and {more} more"));
     }
-    let what = format!("the name stands for an image for each of several platforms: {listed}");
+    let what = format!("the name has an image for each of several platforms: {listed}");
     Error::Store(StoreError::new(StoreErrorKind::Ambiguous, what))
 }

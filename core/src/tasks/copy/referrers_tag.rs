@@ -219,7 +219,7 @@ impl Session {
         };
         let (digest, subject) = (listing.entry.digest.clone(), listing.subject.clone());
         let warning = format!(
-            "{digest} is about {subject}, but could not be listed at the tag {}: {why}",
+            "{digest} could not be added to the referrers of {subject} at the tag {}: {why}",
             listing.tag
         );
         let unlisted = Unlisted {
