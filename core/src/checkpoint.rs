@@ -204,7 +204,7 @@ impl TryFrom<Form> for Checkpoint {
             named.is_some_and(|named| root.as_ref().is_some_and(|root| root.digest != *named))
         };
         if form.tasks.iter().any(contradicts) {
-            let why = "a root is not what the digest in its reference says".into();
+            let why = "a root does not match the digest in its reference".into();
             return Err(CheckpointError::Damaged { why });
         }
         Ok(Self { tasks: form.tasks })
