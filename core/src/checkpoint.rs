@@ -1,10 +1,10 @@
-//! Checkpoints: what a session has still to do, to be taken up again by another process.
+//! Checkpoints: a session's unfinished tasks, for another process to resume.
 //!
-//! Responsible for what is kept of a session and for its written form. For pulls the store is the
-//! progress, and what a registry holds is asked for again, so a checkpoint is small: the tasks, and
-//! for each the content that its name was found to stand for. Must not know files.
+//! Responsible for their content and JSON form. For pulls the store holds the progress, and registries
+//! are asked again, so a checkpoint is small: the tasks, and for each the descriptor that its name was
+//! resolved to. Must not know files.
 //!
-//! # Example: a pull goes on with what it began with
+//! # Example: a resumed pull keeps its content
 //!
 //! ```
 //! use windlass_core::checkpoint::Checkpoint;
@@ -39,8 +39,8 @@ use crate::time::Time;
 
 /// The unfinished tasks of a session.
 ///
-/// It holds no credential and no token. Uploads are not in it: an upload is one request, and one that
-/// broke begins anew. A format that knows of them will have another version.
+/// It holds no credentials and tokens. Uploads are not in it: an upload is one request, and a broken
+/// one starts over. A format with uploads will have another version.
 #[derive(Clone, Debug)]
 #[must_use = "a checkpoint that is not kept is of no use"]
 pub struct Checkpoint {

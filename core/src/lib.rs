@@ -1,14 +1,13 @@
 //! The OCI distribution protocol as a pure state machine: pull, push and copy container images
 //! and artifacts without a socket, a file, a thread or a clock in it.
 //!
-//! Most programs want a driver that is ready made: `windlass-blocking` (threads and ureq) or
-//! `windlass-async` (tokio and reqwest). This crate is for those who bring their own, and for
-//! tests.
+//! Most programs use a ready-made driver: `windlass-blocking` (threads and ureq) or `windlass-async`
+//! (tokio and reqwest). This crate is for drivers of your own, and for tests.
 //!
-//! # Example: a driver, whole
+//! # Example: a complete driver
 //!
-//! Everything that has to be done outside is one loop. Here HTTP is a closure, the store a map and
-//! time a number, so an image is pulled in no time.
+//! A driver is one loop. Here HTTP is a closure, the store a map and time a number, so the image is
+//! pulled without IO.
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -107,9 +106,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A real driver does the same with workers: it runs jobs beside each other, sleeps where this one
-//! sets the time forward, and reads `now` from a clock that began with the session. It streams
-//! request bodies through [`Call::outgoing`] and response bodies through [`Call::data`], in pieces
+//! A real driver does the same with workers: it runs jobs concurrently, sleeps where this one
+//! advances the time, and reads `now` from a clock that starts with the session. It streams
+//! request bodies through [`Call::outgoing`] and response bodies through [`Call::data`], in chunks
 //! of any size.
 //!
 //! # The picture
@@ -129,85 +128,84 @@
 //!         └───────────────────┘        └─────────────────────────────────┘
 //! ```
 //!
-//! The [`Session`] knows what is to be done next: order, slots per host, claims on blobs, tokens,
-//! retries. A [`Job`] is one thing to be done, as an owned value that leaves the session, is run
-//! from start to end by any worker, and comes back as a [`Done`]. So hashing is as parallel as the
-//! workers are, nothing is copied for the core's sake, and redirects and challenges pass through
-//! the session, where they are visible in its transcript.
+//! The [`Session`] decides what happens next: order, slots per host, claims on blobs, tokens,
+//! retries. A [`Job`] is an owned unit of work that leaves the session, is run by any worker, and
+//! returns as a [`Done`]. So workers hash in parallel, no bytes are copied into the session, and
+//! redirects and challenges pass through the session, where its transcript shows them.
 //!
 //! # The contract
 //!
-//! 1. [`poll`](Session::poll) returns one thing. Call it until it says [`Output::Wait`] or
-//!    [`Output::Idle`]. `Wait` comes only when nothing else is due; the instant in it is later than
-//!    the `now` that was given.
-//! 2. [`handle`](Session::handle) may be called any number of times between two polls, with ends in
-//!    any order. The end of a job that is not outside is ignored.
+//! 1. [`poll`](Session::poll) returns one output. Call it until it returns [`Output::Wait`] or
+//!    [`Output::Idle`]. `Wait` is returned only when nothing else is due; its instant is later than
+//!    the `now` that was passed.
+//! 2. [`handle`](Session::handle) may be called any number of times between two polls, with results
+//!    in any order. The result of a job that is not in flight is ignored.
 //! 3. Jobs are linear: a job's `finish` consumes it and is the only way to its [`Done`], except that
-//!    a driver whose worker died owes the session [`Done::lost`]. A lost exchange is tried again, a
-//!    lost download goes on from what the store holds, a lost question is asked again; a lost step
-//!    of a store counts as a failure of the store.
-//! 4. A slot is held exactly while an HTTP job is outside, and belongs to the origin of the job's
-//!    registry, also when a redirect has led elsewhere. What goes on (after a redirect, a challenge,
-//!    a wait; PUT after POST) queues for a slot again but goes before what is new. Exchanges that
-//!    are parked, backing off or waiting for others hold none. Requests for tokens and steps of
-//!    stores have bounds of their own. A lowered limit is reached by attrition.
-//! 5. [`Output::Abort`] asks the driver to end an HTTP job soon; its `Done` is still to come. Each
-//!    task, also one that is cancelled, fails or is late, gets exactly one [`Event::Finished`], as
-//!    its last event and after its last job is back.
-//! 6. Either something is outside, or an instant is waited for, or the session is idle. A task that
-//!    waits for nothing is a defect: it fails with [`Error::Internal`], and the others go on.
-//! 7. Ids are counters and never used twice in a session. The order of everything follows from the
+//!    a driver whose worker died must pass [`Done::lost`]. A lost exchange is retried, a lost
+//!    download resumes from what the store holds, a lost question is asked again; a lost store
+//!    operation counts as a failure of the store.
+//! 4. A slot is held exactly while an HTTP job is in flight, and belongs to the origin of the job's
+//!    registry, even if a redirect has led elsewhere. Continuations (after a redirect, a challenge,
+//!    a wait; PUT after POST) queue for a slot again, but before new exchanges. Exchanges that
+//!    are parked, backing off or waiting for others hold none. Token requests and store operations
+//!    have bounds of their own. A lowered limit takes effect as jobs end.
+//! 5. [`Output::Abort`] asks the driver to end an HTTP job soon; its `Done` is still required. Each
+//!    task, even if it is cancelled, fails or misses its deadline, gets exactly one
+//!    [`Event::Finished`], as its last event and after its last job has ended.
+//! 6. A job is in flight, or the session waits for an instant, or it is idle. A task that waits for
+//!    nothing is a bug: it fails with [`Error::Internal`], and the others continue.
+//! 7. Ids are counters and never reused in a session. The order of everything is determined by the
 //!    configuration, the seed and the calls alone.
 //! 8. A blob is claimed once per session and destination (a store, or a repository of a registry).
-//!    Tasks that want it too wait for it, and one of them takes over if the first one leaves.
+//!    Other tasks that want it wait for it, and one of them takes over if the first one ends.
 //!
-//! Time is handed in and never read; one that goes backwards is held. The seed is for jitter and
-//! nothing else.
+//! Time is passed in and never read; if it goes backwards, the latest instant counts. The seed is for
+//! jitter only.
 //!
-//! # What a driver owes
+//! # Obligations of a driver
 //!
-//! - Requests go out as they are: target and headers byte for byte, no redirect followed, nothing
-//!   decoded, nothing added but what HTTP itself needs.
-//! - Every byte of a blob on its way out passes [`Outgoing::hash`](call::Outgoing::hash) first, and
-//!   only what it releases is sent: its end is held back until the digest matched.
-//! - Every byte of a response passes [`Call::data`] before it is stored, and is stored only if that
-//!   says [`Keep::All`](call::Keep::All).
-//! - Between [`StoreOp::Begin`] that answered `Partial` and [`StoreOp::Commit`] or
-//!   [`StoreOp::Release`], it keeps the partial open, and nobody else writes it.
-//! - Limits on waiting (to connect, for an answer, for the next byte) are the driver's: it reports
-//!   them as [`Interrupted`](call::Interrupted).
+//! - Send requests unchanged: target and headers byte for byte; follow no redirect, decode nothing,
+//!   add nothing but what HTTP itself needs.
+//! - Pass every byte of a blob through [`Outgoing::hash`](call::Outgoing::hash), and send only what it
+//!   releases: its end is held back until the digest matched.
+//! - Pass every byte of a response to [`Call::data`] before storing it, and store it only if the
+//!   result is [`Keep::All`](call::Keep::All).
+//! - After a [`StoreOp::Begin`] that answered `Partial`, keep the partial open and exclusive until
+//!   [`StoreOp::Commit`] or [`StoreOp::Release`].
+//! - Enforce time limits (to connect, for a response, for the next byte), and report them as
+//!   [`Interrupted`](call::Interrupted).
 //!
 //! # What this crate must not know
 //!
 //! Sockets, files, threads, clocks, randomness, the environment, and any HTTP library. `no_std`
-//! keeps it honest: none of these can be named here. It is a lint on our own code and no promise of
-//! portability, since the crate `http` needs std.
+//! enforces that: none of these can be named here. It is a lint on this crate's code and no promise
+//! of portability, since the crate `http` needs std.
 //!
 //! # The modules
 //!
-//! | to ask and to be told | |
+//! | for callers | |
 //! |---|---|
-//! | [`Session`], [`Output`] | the machine, and what it wants next |
-//! | [`task`] | what can be asked: resolve, pull, push, copy; what came of it |
+//! | [`Session`], [`Output`] | the state machine, and its outputs |
+//! | [`task`] | tasks (resolve, pull, push, copy) and their results |
 //! | [`config`] | endpoints, concurrency, retries, limits, trusted token services |
-//! | [`event`] | what a session tells while it works |
-//! | [`error`] | errors, sorted by whose fault they are |
-//! | [`checkpoint`] | what is still to be done, for another process to take up |
-//! | [`transcript`] | a line for each thing that happened, without secrets |
+//! | [`event`] | progress events |
+//! | [`error`] | errors, grouped by whose fault they are |
+//! | [`checkpoint`] | unfinished tasks, for another process to resume |
+//! | [`transcript`] | a line for each job, end and event, without secrets |
 //!
-//! | to be run by a driver | |
+//! | for drivers | |
 //! |---|---|
-//! | [`call`] | jobs and their ends; one HTTP exchange |
-//! | [`store`] | steps in a store, and their answers |
+//! | [`call`] | jobs and their results; one HTTP exchange |
+//! | [`store`] | store operations, and their answers |
 //! | [`credential`] | the question for credentials, and secrets that cannot be printed |
 //!
 //! | vocabulary | |
 //! |---|---|
-//! | [`mod@reference`], [`registry`] | how people name images and registries, and what is contacted |
-//! | [`digest`], [`hashing`], [`descriptor`] | the names of content, and pointers to it |
-//! | [`manifest`], [`platform`] | documents, and which of them runs where |
-//! | [`header`], [`uri`], [`scope`] | what servers say outside of bodies, read strictly |
-//! | [`shown`] | text of others, made harmless to print |
+//! | [`mod@reference`], [`registry`] | names of images and registries, and origins |
+//! | [`digest`], [`hashing`], [`descriptor`] | digests, and pointers to content |
+//! | [`manifest`], [`platform`] | documents, and the selection of a platform |
+//! | [`header`], [`uri`], [`scope`] | values of response headers, parsed strictly |
+//! | [`shown`] | foreign text, made safe to print |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(missing_docs)]

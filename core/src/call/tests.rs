@@ -277,10 +277,7 @@ fn a_body_goes_out_through_its_meter() {
     let bytes = Payload::Bytes(b"x"[..].into());
     let small = sends(bytes).for_transfer(TransferId(2), Some(digest()));
     assert!(small.outgoing().is_none());
-    assert!(
-        sends(body(0)).outgoing().is_none(),
-        "nobody knows its digest"
-    );
+    assert!(sends(body(0)).outgoing().is_none(), "its digest is unknown");
     let call = sends(body(5)).for_transfer(TransferId(2), Some(digest()));
     assert_eq!(call.transfer(), Some(TransferId(2)));
     assert_eq!(call.starts_at(), 5);
