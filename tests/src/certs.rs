@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-/// A certificate authority that nobody trusts unless told to.
+/// A certificate authority that is trusted only where a test says so.
 #[derive(Debug)]
 pub struct Ca {
     /// The certificate, for `--ca-cert` and `SSL_CERT_FILE`.

@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 /// Done.
 pub const DONE: i32 = 0;
-/// Refused or failed for good: policy, TLS, the store, the peer's misbehaviour, 4xx.
+/// Permanent failure: policy, TLS, the store, a protocol violation, 4xx.
 pub const REFUSED: i32 = 1;
-/// The command line or a reference is wrong.
+/// Invalid command line or reference.
 pub const USAGE: i32 = 2;
 /// Not found.
 pub const NOT_FOUND: i32 = 3;
 /// Authentication failed.
 pub const AUTH: i32 = 4;
-/// It may work later.
+/// Temporary failure.
 pub const TEMPORARY: i32 = 5;
 /// Content did not match its digest or size.
 pub const MISMATCH: i32 = 6;
@@ -27,7 +27,7 @@ pub const INTERRUPTED: i32 = 130;
 /// Terminated.
 pub const TERMINATED: i32 = 143;
 
-/// Nothing a test starts takes longer; whoever does is killed and the test fails.
+/// No command takes longer in a test; one that does is killed, and the test fails.
 const GUARD: Duration = Duration::from_secs(60);
 
 /// How often something is tried in all with `--retries N`: once, and N times again.
@@ -329,7 +329,7 @@ impl Outcome {
         self
     }
 
-    /// Asserts that none of these stands in anything that was printed, raw or base64.
+    /// Asserts that none of these was printed, raw or in base64.
     #[track_caller]
     pub fn tells_nobody(&self, secrets: &[&str]) -> &Self {
         use base64::Engine as _;

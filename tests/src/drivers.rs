@@ -1,7 +1,7 @@
-//! The blocking and the async client, asked in the same words, so that one test goes through both.
+//! The blocking and the async client behind one trait, so that one test covers both.
 //!
-//! Responsible for: setting clients up, asking them, watching them, and a server whose faults a
-//! test chooses. Must not know: what any test expects.
+//! Responsible for: building clients, running and observing their calls, and a server with the faults
+//! that a test chooses. Must not know: what any test expects.
 
 mod rigged;
 
@@ -28,15 +28,15 @@ use crate::tapes::Lines;
 
 pub use rigged::Rigged;
 
-/// A client, whichever it is.
+/// A client under test.
 pub trait Driver: Clone + Send + Sync + 'static {
-    /// Whose client it is, for messages.
+    /// The client's name, for messages.
     const NAME: &'static str;
 
     /// Makes a client.
     fn new(setup: &Setup) -> Self;
 
-    /// Asks it and waits.
+    /// Runs a call to completion.
     ///
     /// # Errors
     ///
@@ -72,9 +72,9 @@ pub trait Driver: Clone + Send + Sync + 'static {
 pub struct Setup {
     /// Of the session.
     pub config: Config,
-    /// Nobody's by default.
+    /// None by default.
     pub credentials: Option<Arc<dyn Credentials>>,
-    /// Nobody by default.
+    /// No roots by default.
     pub trust: TlsRoots,
     /// The usual ones by default.
     pub limits: TimeLimits,
@@ -93,21 +93,21 @@ impl Setup {
         }
     }
 
-    /// At most so many exchanges at once.
+    /// Limits the concurrent exchanges per host.
     #[must_use]
     pub fn in_flight(mut self, most: u32) -> Self {
         self.config.in_flight = InFlight::at_most(most);
         self
     }
 
-    /// So many tries.
+    /// The number of attempts.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.config.retry = quick(attempts);
         self
     }
 
-    /// `alice` with her password, for whoever asks.
+    /// The credentials of `alice`, for every registry.
     #[must_use]
     pub fn alice(mut self) -> Self {
         self.credentials = Some(Arc::new(Alice));
@@ -129,7 +129,7 @@ impl Default for Setup {
     }
 }
 
-/// So many tries with waits that no test notices.
+/// This many attempts, with negligible waits.
 fn quick(attempts: u32) -> Retry {
     let mut retry = Retry::default();
     retry.attempts = attempts;
@@ -153,7 +153,7 @@ impl Credentials for Alice {
     }
 }
 
-/// What a client is asked, and how.
+/// A call, with its options.
 #[derive(Clone)]
 #[must_use = "nothing is asked before Driver::run"]
 pub struct Ask {
@@ -352,8 +352,8 @@ impl Driver for Blocking {
     }
 }
 
-/// The async client on a runtime with so many threads; without any, on one that runs on the thread
-/// of whoever asks.
+/// The async client on a runtime with this many threads; with none, on one that runs on the caller's
+/// thread.
 #[derive(Clone, Debug)]
 pub struct Tokio<const THREADS: usize> {
     /// The client.
@@ -379,7 +379,7 @@ impl Drop for Running {
     }
 }
 
-/// A runtime with so many threads, or none of its own.
+/// A runtime with this many threads, or without threads of its own.
 pub fn runtime(threads: usize) -> Runtime {
     let mut builder = match threads {
         0 => Builder::new_current_thread(),
@@ -631,13 +631,13 @@ impl Shelf {
         Arc::new(windlass_store::Layout::open_or_create(&self.files.path).unwrap())
     }
 
-    /// It holds this image, byte for byte, and nothing else.
+    /// Asserts that it holds this image, byte for byte, and nothing else.
     #[track_caller]
     pub fn check_holds(&self, image: &windlass_testbed::Image) {
         self.check_holds_all(&[image], 0);
     }
 
-    /// It holds these images and so many more documents.
+    /// Asserts that it holds these images and `more` other documents.
     #[track_caller]
     pub fn check_holds_all(&self, images: &[&windlass_testbed::Image], more: usize) {
         let mut digests: Vec<String> = Vec::new();
@@ -663,7 +663,7 @@ impl Default for Shelf {
 type Before = dyn Fn(&Request, usize) -> Option<Delivery> + Send + Sync;
 type Deliver = dyn Fn(&Request, usize, Answer) -> Delivery + Send + Sync;
 
-/// What befalls requests and answers; counts how many requests are open at once.
+/// Faults of requests and responses; counts concurrent requests.
 #[derive(Default)]
 pub struct Faults {
     before: Option<Box<Before>>,

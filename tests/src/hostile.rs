@@ -1,6 +1,6 @@
-//! A raw HTTP server that says exactly what a test tells it to: wrong lengths, endless bodies,
-//! stalls, resets. It keeps every request it saw, byte for byte, so that tests can count tries and
-//! look for credentials where none belong.
+//! A raw HTTP server that sends exactly what a test tells it to: wrong lengths, endless bodies,
+//! stalls, resets. It keeps every request, byte for byte, so that tests can count attempts and search
+//! for misplaced credentials.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -162,7 +162,7 @@ impl Reply {
         self
     }
 
-    /// The body as often as this, for bodies nobody wants to hold.
+    /// Repeats the body, for bodies too large to hold in memory.
     #[must_use]
     pub const fn repeated(mut self, times: u64) -> Self {
         self.repeat = times;

@@ -1,23 +1,23 @@
 //! Tests of windlass against models, scripts and real registries.
 //!
-//! The library is the harness; the tests stand in `tests/`. What each part is for:
+//! The library is the harness; the tests are in `tests/`. Its parts:
 //!
 //! - [`registry`]: a real registry as a child process, and what its access log says
-//! - [`tokens`]: a token service that signs, checks and can be told to misbehave
-//! - [`hostile`]: a raw HTTP server that says exactly what a test tells it to
-//! - [`proxy`]: a slow, cutting or stalling link between a client and a server
+//! - [`tokens`]: a token service that signs, checks and misbehaves on request
+//! - [`hostile`]: a raw HTTP server that sends exactly what a test tells it to
+//! - [`proxy`]: a slow, breaking or stalling link between a client and a server
 //! - [`images`]: layouts to push, and what must come out of a pull
 //! - [`certs`]: a test CA
-//! - [`drivers`]: the blocking and the async client, asked in the same words
+//! - [`drivers`]: the blocking and the async client behind one trait
 //! - [`command`]: the `windlass` command, run as a child with a clean environment
-//! - [`peers`]: other people's tools
+//! - [`peers`]: other tools
 //! - [`world`]: a session against models, without sockets, threads or clocks
-//! - [`tapes`]: tapes that are kept in memory, and those that are committed
-//! - [`fuzz`]: what the fuzz targets run
-//! - [`sim`]: many sessions against models, with everything going wrong that can
+//! - [`tapes`]: tapes in memory, and committed ones
+//! - [`fuzz`]: the functions behind the fuzz targets
+//! - [`sim`]: simulated worlds with faults and oracles
 //!
-//! Tests that need a program which is not part of the workspace run only with `WINDLASS_REAL=1`
-//! (set by `tests/run`) and say `skipped: …` otherwise; nothing is skipped silently.
+//! Tests that need an external program run only with `WINDLASS_REAL=1` (set by `tests/run`) and print
+//! `skipped: …` otherwise.
 #![allow(
     clippy::unwrap_used,
     clippy::unwrap_in_result,
@@ -109,7 +109,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// An address where nobody listens, and nobody else can begin to: a connection holds its port.
+/// An address on which no process listens or can start to: a connection holds its port.
 #[derive(Debug)]
 pub struct Nobody {
     stream: std::net::TcpStream,
@@ -137,8 +137,8 @@ impl Nobody {
     }
 }
 
-/// A port that nothing listened on a moment ago, for programs that must be told one. Whoever uses
-/// it has to find out whether somebody else was faster.
+/// A port that was free a moment ago, for programs that need a fixed one. Another process may have
+/// taken it since; the caller has to check.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()

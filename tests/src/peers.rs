@@ -1,4 +1,4 @@
-//! Other people's tools: they must agree with windlass about content.
+//! Other tools, which must agree with windlass about content.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -90,7 +90,7 @@ pub fn run(name: &str, configure: impl FnOnce(&mut Command)) -> Output {
     let program: PathBuf = crate::program(name).expect("the test asked for it");
     let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(program);
-    // Nothing of whoever runs the tests: no credentials, no caches, no proxies.
+    // Nothing from the user's environment: no credentials, caches or proxies.
     command
         .env_clear()
         .env("HOME", home.path())

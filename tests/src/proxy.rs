@@ -1,5 +1,4 @@
-//! A TCP proxy: a slow, cutting or stalling link, which counts every byte and keeps what clients
-//! sent.
+//! A TCP proxy: a slow, breaking or stalling link, which counts all bytes and keeps what clients sent.
 //!
 //! "Up" is from the client to the server, "down" the other way.
 
@@ -35,7 +34,7 @@ struct Plan {
     rate_up: Option<u64>,
     delay: Duration,
     fault: Option<(u64, Fault)>,
-    /// A cut is followed by the next one after so many bytes.
+    /// The bytes between two cuts.
     every: Option<u64>,
     hold: Option<(Vec<u8>, Duration)>,
 }
@@ -45,7 +44,7 @@ struct Plan {
 pub enum Fault {
     /// It ends, in the middle of whatever it carried.
     Cut,
-    /// Nothing more comes through, in either direction, and nobody says so.
+    /// Nothing passes any more, in either direction, and the connection stays open.
     Stall,
 }
 
@@ -81,17 +80,17 @@ impl Proxy {
         self.address.to_string()
     }
 
-    /// At most so many bytes per second to the client, on each connection.
+    /// Limits the bytes per second to the client, on each connection.
     pub fn limit_down(&self, bytes_per_second: u64) {
         self.shared.plan.lock().unwrap().rate_down = Some(bytes_per_second);
     }
 
-    /// At most so many bytes per second from the client, on each connection.
+    /// Limits the bytes per second from the client, on each connection.
     pub fn limit_up(&self, bytes_per_second: u64) {
         self.shared.plan.lock().unwrap().rate_up = Some(bytes_per_second);
     }
 
-    /// No limits any more.
+    /// Removes both limits.
     pub fn unlimit(&self) {
         let mut plan = self.shared.plan.lock().unwrap();
         plan.rate_down = None;
@@ -103,27 +102,27 @@ impl Proxy {
         self.shared.plan.lock().unwrap().delay = time / 2;
     }
 
-    /// Once so many more bytes went down, on whatever connections, this happens to the connection
-    /// that carries the last of them (a stall: to all). Once, unless said again.
+    /// After `bytes` more bytes down, on all connections together, `fault` happens once to the
+    /// connection that carries the last of them (a stall: to all).
     pub fn after_down(&self, bytes: u64, fault: Fault) {
         self.at_down(self.down() + bytes, fault);
     }
 
-    /// The same, once `at` bytes went down in all: while bytes flow, "so many more" would be counted
-    /// from nobody knows where.
+    /// The same after `at` bytes down since the start: while bytes flow, a relative number would have
+    /// no defined start.
     pub fn at_down(&self, at: u64, fault: Fault) {
         let mut plan = self.shared.plan.lock().unwrap();
         plan.fault = Some((at, fault));
         plan.every = None;
     }
 
-    /// Each time so many bytes went down, the connection that carries the last of them is cut.
+    /// After every `bytes` bytes down, the connection that carries the last of them is cut.
     pub fn cut_every(&self, bytes: u64) {
         self.after_down(bytes, Fault::Cut);
         self.shared.plan.lock().unwrap().every = Some(bytes);
     }
 
-    /// The first piece from a client that begins with `start` is held back so long.
+    /// Holds back the first chunk from a client that begins with `start`.
     pub fn hold(&self, start: &str, long: Duration) {
         self.shared.plan.lock().unwrap().hold = Some((start.as_bytes().to_vec(), long));
     }
@@ -311,7 +310,7 @@ fn deliver(
     match fault {
         None => {
             if !written {
-                // The server is to learn at once that nobody listens any more.
+                // The server must learn at once that the client is gone.
                 let _ = from.shutdown(Shutdown::Both);
             }
             written

@@ -146,7 +146,7 @@ impl Setup {
     /// Starts it and waits until it answers.
     pub fn start(self) -> Registry {
         let program = crate::program(self.version.program()).expect("the test asked for it");
-        // The port may be taken by somebody else between the look and the use: then once more.
+        // Another process may take the port between the check and its use: then retry.
         for _ in 0..10 {
             let port = crate::free_port();
             let config = self.dir.path().join("config.yml");
@@ -188,7 +188,7 @@ impl Setup {
 }
 
 /// A header field by which a registry is known to be the one that was started, as another one may
-/// have taken its port. Its value is the port, which nobody has twice.
+/// have taken its port. Its value is the port, which is unique.
 const IDENTITY: &str = "X-Windlass-Test";
 
 /// Registries send configured header fields where they serve something.
@@ -202,7 +202,7 @@ fn answers(child: &mut Child, port: u16, secure: bool) -> bool {
             return false;
         }
         let is_it = if secure {
-            // A TLS session is more than this needs: whoever cannot listen says so and ends.
+            // No TLS session is needed: a registry that cannot listen exits.
             let listens = TcpStream::connect(("127.0.0.1", port)).is_ok();
             listens && listens_itself(child, port)
         } else {
@@ -348,7 +348,7 @@ impl Registry {
         self.dir.path().join("storage/docker/registry/v2")
     }
 
-    /// Puts an image here without asking anybody: straight into the storage. No requests.
+    /// Puts an image directly into the storage, without requests.
     pub fn seed(&self, layout: &Layout, image: &Image, repository: &str, tag: &str) {
         self.seed_image(layout, image, repository);
         self.seed_tag(repository, tag, &image.manifest);

@@ -138,7 +138,7 @@ impl Default for Behaviour {
     }
 }
 
-/// A user, or nobody in particular, may do something with a repository.
+/// A right of a user, or of everyone, on a repository.
 #[derive(Clone, Debug)]
 struct Grant {
     /// `None`: anybody, without credentials too.
@@ -167,7 +167,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// A service over plain http that knows nobody and grants nothing.
+    /// A service over plain http without users and rights.
     pub fn start() -> Self {
         Self::start_with(None)
     }
@@ -194,7 +194,7 @@ impl Tokens {
         }
     }
 
-    /// A service where `user` may pull and push everything and nobody else anything.
+    /// A service where only `user` may pull and push.
     pub fn for_user(user: &str, password: &str) -> Self {
         let tokens = Self::start();
         tokens.user(user, password);

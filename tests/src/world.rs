@@ -215,8 +215,8 @@ impl World {
         self.session.cancel(task);
     }
 
-    /// The process dies, and another one goes on from its checkpoint: what was outside is gone, and
-    /// time begins anew. Answers the ids that the unfinished tasks have now.
+    /// The process dies, and another one resumes its checkpoint: jobs in flight are lost, and time
+    /// starts at zero. Returns the new ids of the unfinished tasks.
     pub fn restart(&mut self) -> Vec<TaskId> {
         let saved = self.session.checkpoint().to_json();
         self.check_text(&saved);

@@ -50,7 +50,7 @@ fn measure<D: Driver>() -> usize {
             .run(Ask::push(&shelf.store, &at(&format!("r{call}:v1"))))
             .unwrap();
     }
-    // hyper dials anew if the connection it could take is not back in its pool yet, which is a
+    // hyper opens a new connection if the reusable one is not back in its pool yet, which is a
     // moment after the answer was read; what it did not need in the end is kept for later.
     let spare = usize::from(D::NAME != Blocking::NAME) * IN_FLIGHT as usize;
     // One that was not used for long is not used again, and on a slow machine that may happen.

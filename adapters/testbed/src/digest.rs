@@ -91,7 +91,7 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// SEC-16: the constants everybody knows.
+    /// SEC-16: well-known constants.
     #[test]
     fn known_constants() {
         assert_eq!(

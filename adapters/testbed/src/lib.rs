@@ -37,7 +37,7 @@
 //! uses it directly; a [`Server`] gives it ports, and an [`Interceptor`] breaks what it delivers.
 //!
 //! Responsible for: being right about the protocol, on its own.
-//! Must not know: any client. Nothing of windlass is used here, so that an error in windlass cannot
+//! Must not know: any client. It uses no other crate of windlass, so that an error in windlass cannot
 //! hide in its own test.
 
 mod digest;

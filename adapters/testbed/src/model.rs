@@ -312,7 +312,7 @@ impl Model {
         answer
     }
 
-    /// A text nobody can guess by counting, and that is the same in every run.
+    /// An unguessable text that is the same in every run.
     fn opaque(&mut self, label: &str) -> String {
         let serial = self.next();
         let mark = &self.options.mark;

@@ -111,7 +111,7 @@ impl fmt::Debug for Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stop.now();
-        // Ends every read and write that is under way. Nobody registers after `stop`.
+        // Ends every read and write in progress. No connection registers after `stop`.
         for connection in lock(&self.shared.connections).open.values() {
             if let Some(stream) = connection.upgrade() {
                 let _ = stream.shutdown(Shutdown::Both);

@@ -1,8 +1,8 @@
 //! Makes tests of tapes.
 //!
-//! `adopt FILE NAME` commits a tape as `tests/tapes/NAME.tape`, with what it replays to. Without words
-//! it writes anew what all committed tapes replay to: the difference is for you to judge.
-#![allow(clippy::print_stderr, reason = "it talks to whoever runs it")]
+//! `adopt FILE NAME` commits a tape as `tests/tapes/NAME.tape`, with what it replays to. Without
+//! arguments it updates the transcripts of all committed tapes; review the difference.
+#![allow(clippy::print_stderr, reason = "it reports to the user")]
 
 use std::process::ExitCode;
 

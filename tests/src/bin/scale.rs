@@ -200,7 +200,7 @@ impl Drop for Registry {
     }
 }
 
-/// Serves an image of so many layers as `app:v1`, or so many images of three blobs as `app:0` and on.
+/// Serves an image of this many layers as `app:v1`, or this many images of three blobs as `app:0`, `app:1`, …
 fn serve(what: &[&str]) -> Result<(), Failed> {
     let &[what, count] = what else {
         return Err("serve WHAT COUNT".into());
@@ -217,7 +217,7 @@ fn serve(what: &[&str]) -> Result<(), Failed> {
     let server = Server::start(model)?;
     let port = relay(&server)?;
     say(&format!("127.0.0.1:{port}"));
-    // Until whoever started it is gone.
+    // Until its parent is gone.
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())
 }
@@ -291,7 +291,7 @@ impl Client {
         }
     }
 
-    /// Runs all of them, so many at once.
+    /// Runs all of them with this concurrency.
     fn run_all(&self, calls: Vec<Call>, at_once: usize) -> Result<(), Failed> {
         match self {
             Self::Blocking(_) => {

@@ -50,7 +50,7 @@ impl Rigged {
         Arc::new(self.clone())
     }
 
-    /// Partials take so many bytes more in all; then the disk is full. `None`: no limit.
+    /// The bytes that all partials may still take; then the disk is full. `None`: no limit.
     pub fn room(&self, bytes: Option<u64>) {
         self.state.lock().room = bytes;
     }
@@ -60,7 +60,7 @@ impl Rigged {
         self.state.lock().panics = step;
     }
 
-    /// So many partials may be open at once; for another one no file descriptor is left.
+    /// The number of partials that may be open at once; for another one no file descriptor is left.
     pub fn files(&self, most: usize) {
         self.state.lock().files = Some(most);
     }
@@ -121,7 +121,7 @@ impl State {
         Ok(())
     }
 
-    /// How much of so many bytes there is room for.
+    /// How many of `bytes` still fit.
     fn take_room(&self, wanted: usize) -> usize {
         let mut plan = self.lock();
         let Some(room) = &mut plan.room else {

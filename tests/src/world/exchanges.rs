@@ -18,13 +18,13 @@ use super::World;
 pub enum Fate {
     /// This answer; the model does not see the request.
     Say(Answer),
-    /// The model's answer breaks off after so many bytes of its body.
+    /// The model's response breaks off after this many bytes of its body.
     Cut(usize),
-    /// This answer breaks off after so many bytes of its body; the model does not see the request.
+    /// This response breaks off after this many bytes of its body; the model does not see the request.
     SayCut(Answer, usize),
     /// The model takes the request and its answer is lost.
     Unanswered,
-    /// The request breaks off after so many bytes of its body.
+    /// The request breaks off after this many bytes of its body.
     Broken(usize),
     /// No connection.
     Unreachable,

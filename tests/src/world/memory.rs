@@ -68,7 +68,7 @@ impl Memory {
         taken.map(|partial| partial.digest).collect()
     }
 
-    /// Changes the bytes of a partial that nobody owns, as a crash may.
+    /// Changes the bytes of a partial without an owner, as a crash may.
     pub fn edit_partial(&self, digest: &Digest, edit: impl FnOnce(&mut Vec<u8>)) {
         // No blob has this size.
         let Ok(Begun::Ours(mut partial)) = self.store.begin(digest, LIMIT) else {

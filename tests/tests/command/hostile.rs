@@ -180,8 +180,8 @@ fn a_body_cut_before_its_length_is_temporary() {
     attack.nothing_kept();
 }
 
-/// A Content-Length that lies the other way: more bytes come than it says. Only so many are read,
-/// and if those are the blob, it is the blob; the connection is not used again.
+/// A Content-Length that is too small: only as many bytes are read, and if they match the digest, the
+/// blob is accepted; the connection is not reused.
 #[test]
 fn bytes_after_the_announced_length_are_nobodys() {
     let attack = attack(10_000, |request, image, _| {
@@ -223,8 +223,8 @@ fn an_endless_body_is_left() {
     }
 }
 
-/// HTTP-16: nobody asks for a Content-Encoding, so the bytes are taken as they come. Error::Mismatch,
-/// exit 6, if they are other bytes; the encoding is named.
+/// HTTP-16: no Content-Encoding is requested, so the bytes are taken as they are. If they do not match,
+/// Error::Mismatch, exit 6, names the encoding.
 #[test]
 fn a_content_encoding_says_nothing_as_long_as_the_digest_is_right() {
     for (coding, good) in [
@@ -911,7 +911,7 @@ fn a_status_that_may_pass_is_tried_as_often_as_said() {
     }
 }
 
-/// Exit 5: nobody listens; connections that end without an answer.
+/// Exit 5: no listener; connections that end without a response.
 #[test]
 fn no_connection_is_temporary() {
     let out = Layout::absent();

@@ -446,7 +446,7 @@ fn over_tls<D: Driver>(version: Version) {
 /// allowed, and each blob crosses the network once per store.
 fn one_client_many_calls<D: Driver>() {
     const MOST: u32 = 3;
-    // Answers wait, so that whoever sends more than allowed is seen with more open.
+    // Responses are delayed, so that excess requests would be open at the same time.
     let faults = Faults::new().deliver(|_, _, answer| {
         std::thread::sleep(Duration::from_millis(15));
         answer.into()

@@ -1,4 +1,4 @@
-//! Futures, clients and runtimes that go away in the middle.
+//! Futures, clients and runtimes that are dropped during a call.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::sync::Arc;

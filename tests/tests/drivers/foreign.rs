@@ -26,7 +26,7 @@ fn url(files: &Server, content: &[u8]) -> String {
     format!("http://{}/v2/files/blobs/{digest}", files.host())
 }
 
-/// A registry that wants a password, so that nobody may ask it with another one's.
+/// A registry that requires a password, which must not get another registry's.
 fn registry() -> Server {
     let auth = Auth::Basic(Basic {
         users: [("alice".into(), User::new(PASSWORD))].into(),

@@ -1,5 +1,5 @@
-//! What registries in the field say beside content, through both clients: types, encodings, members
-//! and addresses that decide nothing are borne, and what decides is as strict as ever.
+//! Odd labels of real registries, through both clients: types, encodings, members and addresses that do
+//! not matter are tolerated, and those that matter are checked strictly.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::sync::Arc;
@@ -79,7 +79,7 @@ fn types_that_are_none_of_a_manifest<D: Driver>() {
     }
 }
 
-/// Neither HTTP library decodes by itself, and nobody refuses.
+/// Neither HTTP library decodes by itself, and an encoding is not refused.
 fn encodings_that_nobody_asked_for<D: Driver>() {
     for coding in [
         "aws-chunked",
@@ -449,7 +449,7 @@ fn an_index_without_platforms<D: Driver>() {
     assert!(!shelf.files.has(&image.manifest.digest));
 }
 
-/// A pull from a registry that sends so many headers that nobody reads, each of so many bytes.
+/// A pull from a registry that sends `count` unused headers of `size` bytes each.
 fn with_headers<D: Driver>(count: usize, size: usize) -> Result<(), Failure> {
     let (_layout, image, good) = changed(|text| text);
     let good = Arc::new(good);

@@ -23,7 +23,7 @@ const GUARD: Duration = Duration::from_secs(60);
 /// How one of the two runtimes does not run.
 #[derive(Clone, Copy, Debug)]
 enum How {
-    /// Nobody drives it. One with threads of its own goes on all the same.
+    /// It is not driven. A runtime with threads of its own runs nevertheless.
     Parked,
     /// It is gone, in the middle of the call.
     Dropped,

@@ -1,5 +1,5 @@
-//! Stores that are full, lie or panic, and observers that panic: a call ends with the reason,
-//! nothing wrong gets a final name, and the client stays as good as it was.
+//! Stores that are full, lie or panic, and observers that panic: the call fails with the reason, no
+//! wrong content gets a final name, and the client stays usable.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -62,7 +62,7 @@ fn ranges(server: &Server) -> Vec<String> {
         .collect()
 }
 
-/// The client is as good as a new one.
+/// The client still works.
 #[track_caller]
 fn check_usable<D: Driver>(client: &D) {
     let server = server();

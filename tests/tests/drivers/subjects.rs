@@ -1,4 +1,4 @@
-//! Manifests that are about another one, through both clients.
+//! Manifests with a subject, through both clients.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use windlass_testbed::{Model, Options, Server, image};

@@ -1,4 +1,4 @@
-//! Tapes: what was recorded replays, has no secret on it, and is refused when it is damaged.
+//! Tapes: recordings replay, hold no secret, and are refused when damaged.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::path::Path;
@@ -20,9 +20,9 @@ use windlass_tests::tokens::{DistributionTokens, LEEWAY, Tokens};
 use windlass_tests::world::scenes::{one_at_a_time, open, pull, pulling, small};
 use windlass_tests::{needs, through_both, wait_for};
 
-/// The tapes that are committed replay to their transcripts. After a change that is meant,
-/// `cargo run -p windlass-tests --bin adopt` writes these anew; `tests/run --record` makes the tapes
-/// of real registries anew.
+/// The committed tapes replay to their transcripts. After an intended change,
+/// `cargo run -p windlass-tests --bin adopt` updates these; `tests/run --record` records the tapes of
+/// real registries again.
 #[test]
 fn committed_tapes_replay_to_their_transcripts() {
     let tapes = tapes::committed();
@@ -215,7 +215,7 @@ fn damaged_tapes() {
     }
 }
 
-/// Bytes that nobody asked for, and a flaw that could not be: of an answer to something else.
+/// Unrequested bytes, and violations that are impossible for the job.
 #[test]
 fn ends_that_could_not_have_been() {
     let good = tape();
@@ -375,7 +375,7 @@ fn secrets() -> Vec<String> {
     forms
 }
 
-/// What an echoing server says: everything it was told, and everything it told whoever is asking.
+/// An echoing server's response: everything that it received, and all that it sent to this client.
 fn echo(request: &Request) -> String {
     let Some(authorization) = request.header("authorization") else {
         return format!("{SIGNATURE} {}", request.target);
@@ -721,7 +721,7 @@ fn tapes_of_real_registries() {
     scenes(folder.path());
 }
 
-/// Makes the committed tapes anew.
+/// Records the committed tapes again.
 #[test]
 #[ignore = "tests/run --record runs it"]
 fn record_real_registries() {

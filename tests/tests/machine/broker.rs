@@ -1,4 +1,4 @@
-//! The auth broker from outside: what a registry and its token service get to see.
+//! The auth broker from outside: the requests to registries and token services.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::time::Duration;
@@ -86,7 +86,7 @@ fn a_probe_that_is_cancelled_is_replaced() {
     check_holds(&memory, &image);
 }
 
-/// A token that expires by the model's clock is fetched anew before it is used.
+/// A token that expires by the model's clock is replaced before it is used.
 #[test]
 fn tokens_are_renewed_before_they_expire() {
     let layers: Vec<Vec<u8>> = (0..20).map(|n| vec![n; 3]).collect();
@@ -103,7 +103,7 @@ fn tokens_are_renewed_before_they_expire() {
     assert_eq!((tokens(&world), refused(&world)), (2, 1));
 }
 
-/// Tokens that live shorter than they say are fetched anew when they are refused, once each.
+/// Tokens that live shorter than announced are replaced once each when they are refused.
 #[test]
 fn tokens_that_die_early_are_fetched_anew() {
     let layers: Vec<Vec<u8>> = (0..20).map(|n| vec![n; 3]).collect();

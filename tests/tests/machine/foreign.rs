@@ -1,5 +1,5 @@
-//! Foreign layers: left out by default, and told; fetched and sent for who asks for them. The snapshots
-//! are transcripts, see `transcripts.rs`.
+//! Foreign layers: left out by default and reported; fetched and sent on request. The snapshots are
+//! transcripts, see `transcripts.rs`.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use http::StatusCode;
@@ -295,7 +295,7 @@ fn a_url_that_asks_for_credentials_gets_none() {
     );
 }
 
-/// So many are tried and no more.
+/// At most `URLS` of them are tried.
 #[test]
 fn urls_have_a_bound() {
     let urls: Vec<String> = (0..50)

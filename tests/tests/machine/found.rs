@@ -1,4 +1,4 @@
-//! What the simulation found, each told again as a scene.
+//! Regressions that the simulation found, each as a scene.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::time::Duration;
@@ -97,8 +97,8 @@ fn a_refused_token_of_another_task_is_followed_by_ones_own() {
     world.credential("reg.example", alice(), &["reg.example"]);
     let (source, contents) = world.store();
     fill(&contents, &small());
-    // The pull finds out that tokens are wanted; the push, whose token is for both repositories, gets
-    // one first, and nobody knows yet that it is of no use.
+    // The pull gets the challenge; the push, whose token is for both repositories, gets its token
+    // first, and it is not known yet that the registry refuses it.
     world.lot = Box::new(|job| {
         let is_pulled_from = |it: &Repository| it.as_str() == "a/b";
         let holds = if let Job::Credentials(call) = job {

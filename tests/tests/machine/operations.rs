@@ -1,5 +1,5 @@
-//! Round trips (design §5), counted with `==` where they arrive: a request too few is as wrong as
-//! one too many. Open, Basic and Bearer; the token service counts for itself.
+//! Round trips (design §5), counted by the model with `==`: one request too few is as wrong as one too
+//! many. Open, Basic and Bearer; token requests are counted separately.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use windlass_core::credential::CredentialAnswer;
@@ -121,8 +121,8 @@ fn push_costs_2_per_blob_and_3_and_again_1_and_a_new_tag_3() {
     }
 }
 
-/// Whoever has credentials for a registry that is open pays one request, at the first 404 of a session:
-/// they could be what it wants to see. Pulls of what is there cost what they always do.
+/// With credentials for an open registry, the first 404 of a session costs one more request: credentials
+/// could change it. Pulls of existing content cost the same as without.
 #[test]
 fn credentials_for_an_open_registry_cost_1_once() {
     let entry = Entry {

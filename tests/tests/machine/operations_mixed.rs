@@ -1,5 +1,5 @@
-//! Several tasks beside each other, with faults, in any order, cancelled at any time: whatever
-//! happens, it ends, nothing stays taken, and what is named is whole. The seeds are fixed.
+//! Several concurrent tasks with faults, in any order, cancelled at any time: every task ends, nothing
+//! stays locked, and every tagged image is complete. The seeds are fixed.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use windlass_core::{Config, Platforms, Task};
@@ -11,7 +11,7 @@ use windlass_tests::world::scenes::{
 };
 use windlass_tests::world::{Fate, World};
 
-/// SplitMix64, as good as any here.
+/// SplitMix64.
 struct Seeded(u64);
 
 impl Seeded {

@@ -1,5 +1,5 @@
-//! Pushes to registries that refuse what saves work, say what is not true, or take bytes in one way
-//! only.
+//! Pushes to registries that refuse HEADs or mounts, claim to have blobs that they lack, or take bytes
+//! by PATCH only.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::time::Duration;

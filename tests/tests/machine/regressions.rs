@@ -1,4 +1,4 @@
-//! What once went wrong in a session and must not again: each test ended otherwise before its fix.
+//! Regressions of sessions: each test failed before its fix.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::time::Duration;
@@ -173,8 +173,8 @@ fn a_cancellation_while_a_partial_is_given_back() {
     }
 }
 
-/// Design §4, contract 8: two copies share a blob on its way through the first one's spool, which
-/// goes away with the first task; the second begins anew with its own.
+/// Design §4, contract 8: two copies share a blob in the first one's spool, which is removed with the
+/// first task; the second starts over with its own.
 #[test]
 fn a_copy_outlives_the_one_whose_spool_it_shared() {
     let image = large(3000);
@@ -455,7 +455,7 @@ fn lost_requests_end() {
     }
 }
 
-/// Design §4, contract 3: what became of a step whose worker died nobody knows; the task ends.
+/// Design §4, contract 3: the effect of a lost store operation is unknown; its task fails.
 #[test]
 fn lost_steps_end() {
     let image = large(3000);
@@ -620,7 +620,7 @@ fn relay(world: &mut World, to: &str, spool: StoreId) -> TaskId {
     world.start(copy_within("src.example/a/b:v1", to, Some(spool)))
 }
 
-/// Design §4, contract 8: while a blob is being removed from a spool nobody counts on it.
+/// Design §4, contract 8: no task relies on a blob that is being removed from a spool.
 #[test]
 fn a_blob_that_leaves_a_spool_is_spooled_again() {
     let image = large(3000);

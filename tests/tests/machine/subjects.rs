@@ -1,5 +1,5 @@
-//! Manifests that are about another one, at registries that list those and at registries where the client
-//! has to (RFR-02). The snapshots are transcripts, see `transcripts.rs`.
+//! Manifests with a subject, at registries with the referrers API and at registries where the client
+//! keeps the list (RFR-02). The snapshots are transcripts, see `transcripts.rs`.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use http::StatusCode;
@@ -171,8 +171,8 @@ fn a_tag_that_is_an_image_is_left_alone() {
     assert_snapshot!(world.transcript());
 }
 
-/// Somebody writes the list between our look at it and our writing: with a condition the registry says so,
-/// without one we see it when we look again. Nobody's entry is lost.
+/// Another writer changes the list between our GET and our PUT: with a condition the registry refuses,
+/// without one the next GET shows it. No entry is lost.
 #[test]
 fn a_list_that_others_write_meanwhile() {
     for conditions in [false, true] {

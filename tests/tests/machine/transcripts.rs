@@ -1,5 +1,4 @@
-//! Whole sessions against models, line by line. A change of a snapshot is a change of what goes
-//! over the wire or of what a user is told.
+//! Whole sessions against models, line by line. A changed snapshot means changed requests or messages.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::time::Duration;
@@ -869,7 +868,7 @@ fn a_resumed_push_goes_on_with_what_it_began_with() {
     assert_snapshot!(world.transcript());
 }
 
-/// Nothing of a copy is taken for granted: what is there already is found out by asking.
+/// A copy checks what exists at the destination.
 #[test]
 fn a_resumed_copy_in_one_registry_mounts_the_rest() {
     let image = small();

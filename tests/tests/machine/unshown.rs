@@ -1,4 +1,4 @@
-//! Credentials that nobody asked for: when `/v2/` is asked for a challenge, and by whom.
+//! Refusals without a challenge: when `/v2/` is asked for one.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use http::StatusCode;
@@ -152,8 +152,8 @@ fn without_credentials_nothing_is_asked() {
     }
 }
 
-/// `/v2/` has no challenge: the first answer stands, and nobody asks again. What says neither is asked
-/// again for the next task.
+/// `/v2/` has no challenge: the first response is final, and `/v2/` is not asked again. If its answer
+/// is unclear, the next task asks again.
 #[test]
 fn no_challenge_at_all_is_remembered() {
     let image = small();

@@ -1,4 +1,4 @@
-//! Exchanges whose bodies are in memory: what a library user's simulation stands on.
+//! Exchanges with bodies in memory, as in the simulation of a library's user.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::sync::Arc;

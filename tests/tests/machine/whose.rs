@@ -1,4 +1,4 @@
-//! Which task a job outside is for, as `Session::task_of` says it.
+//! `Session::task_of`: the task that a job belongs to.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::cell::RefCell;

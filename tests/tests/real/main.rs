@@ -1,4 +1,4 @@
-//! Real registries and other people's tools. Most of them run with `WINDLASS_REAL=1` only.
+//! Real registries and other tools. Most tests run with `WINDLASS_REAL=1` only.
 
 mod harness;
 mod peers_agree;

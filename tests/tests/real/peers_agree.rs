@@ -1,5 +1,5 @@
-//! Other people's tools agree with windlass: what it pushes they pull, what they push it pulls,
-//! and its layouts are theirs too.
+//! Other tools agree with windlass: they pull what it pushes, it pulls what they push, and both use the
+//! same layouts.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use windlass_tests::command::Windlass;
@@ -160,7 +160,7 @@ fn skopeo_and_umoci_read_layouts_with_partials_in_them() {
         peers::umoci_gc(&out.path);
         out.check();
     };
-    // While it is being written, and when whoever wrote it is gone.
+    // While it is being written, and after its writer is gone.
     look();
     assert!(pull.is_running());
     pull.kill();

@@ -408,7 +408,7 @@ fn what_is_not_there_is_not_found() {
     }
 }
 
-/// HTTP-02: a certificate that nobody vouches for is refused (exit 1), and plain http not tried.
+/// HTTP-02: a certificate of an unknown authority is refused (exit 1), and plain http is not tried.
 #[test]
 fn an_unknown_authority_is_refused() {
     needs!("docker-registry");

@@ -1,4 +1,4 @@
-//! The program as people run it, against registries on loopback.
+//! The command against registries on loopback.
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -68,7 +68,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 
 #[test]
 fn nobody_listens() {
-    // In use, so that nobody else begins to listen, and not listened on.
+    // In use, so that no other process can listen, and without a listener.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let stream = TcpStream::connect(listener.local_addr().expect("a port")).expect("it listens");
     let address = stream.local_addr().expect("a port");
@@ -149,7 +149,7 @@ fn send(child: &std::process::Child, signal: &str) {
     assert!(sent.expect("kill is there").success());
 }
 
-/// A pipe that takes no more bytes, and the end that nobody reads.
+/// A full pipe, and its end that is not read.
 #[cfg(unix)]
 fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
     use std::io::Write as _;
@@ -190,7 +190,7 @@ fn signals_stop_it_within_a_second() {
     }
 }
 
-/// Whoever reads standard error has stopped doing so: the message waits, the end does not.
+/// The reader of standard error has stalled: the message waits, but the process ends.
 #[cfg(unix)]
 #[test]
 fn signals_stop_it_although_nobody_reads_what_it_says() {

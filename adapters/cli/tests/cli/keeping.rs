@@ -1,4 +1,4 @@
-//! `verify`, `gc` and `pull --verify-existing`: looking after a layout.
+//! `verify`, `gc` and `pull --verify-existing`: maintenance of a layout.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Which image of a layout is meant.
+//! Selecting an image of a layout.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What a copy leaves in the folder for temporary files when it is ended.
+//! What an interrupted copy leaves in the temporary folder.
 #![cfg(unix)]
 
 use std::os::unix::process::ExitStatusExt as _;
@@ -48,7 +48,7 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// A copy that has written half a layer to its spool.
 fn stalled_copy(from: &Server, to: &Server, temporary: &Path) -> Child {
-    // A core file of a mebibyte helps nobody.
+    // A truncated core file would be useless.
     let line = r#"ulimit -c 0; exec "$0" "$@""#;
     let child = Command::new("sh")
         .args(["-c", line, env!("CARGO_BIN_EXE_windlass"), "copy"])

@@ -1,4 +1,4 @@
-//! The program as a child process: what people type, and what they read.
+//! The command as a child process: its arguments and its output.
 
 mod common;
 mod end_to_end;

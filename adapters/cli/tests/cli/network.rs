@@ -1,4 +1,4 @@
-//! Whom the program speaks to, and how: proxies, plain HTTP, and where credentials go.
+//! Connections: proxies, plain HTTP, TLS, and where credentials are sent.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

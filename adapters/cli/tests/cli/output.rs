@@ -1,4 +1,4 @@
-//! What the program prints and says, of work that succeeds and of work that does not.
+//! Output and messages of commands that succeed and that fail.
 
 use crate::common::windlass_as_user;
 use crate::common::{PASSWORD, USER, failed, layout, printed, registry, text, users, windlass};
@@ -330,7 +330,7 @@ fn a_user_name_is_for_the_destination() {
     assert!(!failed(&said, 4).contains("hint: --username"));
 }
 
-/// The folder that blobs pass through between registries is nobody's choice, so it is explained.
+/// The user did not choose the folder that blobs pass through between registries, so a hint explains it.
 #[test]
 fn trouble_with_the_folder_between_registries_is_explained() {
     let (from, to) = (Scene::new(Auth::Open), Scene::new(Auth::Open));

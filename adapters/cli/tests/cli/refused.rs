@@ -1,4 +1,4 @@
-//! Credentials that are refused: which they were, and where they are from.
+//! Refused credentials: the error names them and their source.
 
 use crate::common::{USER, failed, layout, registry, users, windlass, windlass_as_user};
 use serde_json::json;

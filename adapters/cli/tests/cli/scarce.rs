@@ -12,7 +12,7 @@ fn registry() -> Server {
     Server::start(model).expect("a port")
 }
 
-/// Runs it with at most so many file descriptors.
+/// Runs it with a limit on file descriptors.
 fn with_files(files: u32, words: &[&str], temporary: &std::path::Path) -> std::process::Output {
     let mut command = Command::new("sh");
     let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");

@@ -1,4 +1,4 @@
-//! What people see before anything goes over the network: help, and errors in what they typed.
+//! Help, and errors of the command line: what is printed without network.
 
 use std::process::{Command, Output, Stdio};
 

@@ -1,4 +1,4 @@
-//! What registries in the field say beside content although it decides nothing.
+//! Odd labels of real registries that do not matter for content.
 //!
 //! Responsible for: wrong types and encodings, addresses with characters that no URL has, members of
 //! token answers that have other types than they should.

@@ -20,7 +20,7 @@ use super::write::{After, write};
 const BAD_REQUEST: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-/// Serves until either side has had enough. Errors end the connection and concern nobody.
+/// Serves requests until either side closes. Errors end the connection and are ignored.
 pub(super) fn serve(shared: &Shared, stream: Arc<TcpStream>) {
     let _ = stream.set_nodelay(true);
     let mut wire = Wire::new(stream);

@@ -119,8 +119,8 @@ fn of_eight_that_begin_one_owns() {
 
 #[test]
 fn ownership_survives_commits_and_drops_by_others() {
-    // Everybody wants the same blobs; whoever owns one sometimes gives up. The bytes that are
-    // committed are always whole.
+    // All threads want the same blobs, and owners sometimes give up. Committed blobs are always
+    // complete.
     let (_dir, layout) = fresh();
     let blobs: Vec<Vec<u8>> = (0..40u8).map(|n| vec![n; 1000]).collect();
     thread::scope(|scope| {
