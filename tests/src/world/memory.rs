@@ -1,7 +1,7 @@
 //! The store that [`World`](super::World) gives its tasks: [`windlass_store::Memory`], which is told what to hold
 //! and checks what is committed.
 //!
-//! Whoever holds a [`Partial`] of it outside of the session plays the other process.
+//! A test that holds a [`Partial`] of it acts as another process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
