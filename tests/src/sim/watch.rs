@@ -52,6 +52,13 @@ pub(crate) struct Watch {
     failed_sign_ins: u64,
 }
 
+impl Watch {
+    /// The answer to a question for a challenge may have been lost.
+    pub(crate) const fn lost_question(&mut self) {
+        self.failed_sign_ins += 1;
+    }
+}
+
 impl World<'_> {
     /// An answer of one of our registries is on its way.
     pub(crate) fn watch_answer(

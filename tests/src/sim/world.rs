@@ -253,8 +253,11 @@ impl<'a> World<'a> {
         self.lines.push(line.into());
         self.put_tags();
         for (at, task) in self.plan.tasks.iter_mut().enumerate() {
-            task.deadline = None;
+            let had_deadline = task.deadline.take().is_some();
             self.results[at] = None;
+            // A task that ended at its deadline may have taken its question for a challenge along.
+            let processes = self.processes.iter_mut().filter(|_| had_deadline);
+            processes.for_each(|process| process.watch.lost_question());
         }
     }
 
