@@ -24,7 +24,7 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 
 use super::done::{Credential, End};
@@ -168,19 +168,19 @@ impl AllowList {
     /// A placeholder that can be sent if the secret can.
     fn secret(&mut self, secret: &Secret) -> String {
         self.credentials.add(secret.expose());
-        let end = if can_be_sent(secret.expose()) {
-            ""
-        } else {
-            "\n"
-        };
-        self.placeholder(secret.expose()) + end
+        let placeholder = self.placeholder(secret.expose());
+        match can_be_sent(secret.expose()) {
+            true => placeholder,
+            false => placeholder + "\n",
+        }
     }
 
     fn exchanged(&mut self, call: &Call, exchanged: &Exchanged) -> Exchanged {
         let url = Url::parse(&call.request().uri().to_string()).ok();
         if let Some(url) = &url {
             // It is on the tape already, and a redirect may lead to it again.
-            self.known.extend(url.path().split('/').map(Into::into));
+            let words = url.path().split('/').filter(|word| !is_digest(word));
+            self.known.extend(words.map(Into::into));
         }
         let body = match &exchanged.body {
             Received::Collected { bytes, cut } => {
@@ -217,60 +217,44 @@ impl AllowList {
     fn headers(&mut self, headers: &HeaderMap, url: Option<&Url>) -> HeaderMap {
         let mut kept = HeaderMap::new();
         for name in headers.keys() {
-            let value = match name {
-                &header::WWW_AUTHENTICATE => self.challenges(headers, url),
-                &header::WARNING => self.warnings(headers),
-                name => self.header(name, &headers[name], url),
-            };
+            let value = self.header(name, headers, url);
             let value = value.and_then(|value| HeaderValue::try_from(value).ok());
             kept.extend(value.map(|value| (name.clone(), value)));
         }
         kept
     }
 
-    /// A header whose first value alone is read.
-    fn header(
-        &mut self,
-        name: &HeaderName,
-        value: &HeaderValue,
-        url: Option<&Url>,
-    ) -> Option<String> {
-        if name == header::LOCATION {
-            let target = url.and_then(|url| url.resolve_location(value.as_bytes()).ok());
-            return Some(self.url(target.as_ref()));
-        }
-        let text = value.to_str().ok()?.trim();
-        match name.as_str() {
+    /// What is kept of a header: of all its values where all are read, else of the first.
+    fn header(&mut self, name: &HeaderName, all: &HeaderMap, url: Option<&Url>) -> Option<String> {
+        let value = &all[name];
+        let text = value.to_str().unwrap_or_default().trim();
+        Some(match name.as_str() {
+            "location" => {
+                let target = url.and_then(|url| url.resolve_location(value.as_bytes()).ok());
+                self.url(target.as_ref())
+            }
+            "www-authenticate" => {
+                let challenges = challenges(all);
+                joined(challenges.iter().map(|it| self.challenge(it, url)), ", ")
+            }
+            "warning" => {
+                let warning = |text: &String| format!("299 - \"{}\"", self.placeholder(text));
+                joined(warnings(all).iter().map(warning), ", ")
+            }
             "content-type" => {
                 let essence = text.split(';').next()?.trim_end();
                 let kept = self.words(&essence.to_ascii_lowercase(), &['/']);
                 let is_same = kept.eq_ignore_ascii_case(essence);
-                Some(if is_same { essence.into() } else { kept }).filter(|it| it.contains('/'))
+                Some(if is_same { essence.into() } else { kept }).filter(|it| it.contains('/'))?
             }
             "etag" => {
                 let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-                Some(format!("\"{}\"", self.word(inner)))
+                format!("\"{}\"", self.word(inner))
             }
-            "docker-content-digest" | "oci-subject" if is_digest(text) => Some(text.into()),
-            "content-length" | "retry-after" | "date" if is_number(name, value) => {
-                Some(text.into())
-            }
-            _ => None,
-        }
-    }
-
-    fn warnings(&mut self, headers: &HeaderMap) -> Option<String> {
-        let warnings = warnings(headers);
-        let warnings = warnings
-            .iter()
-            .map(|warning| format!("299 - \"{}\"", self.placeholder(warning)));
-        Some(warnings.collect::<Vec<_>>().join(", ")).filter(|text| !text.is_empty())
-    }
-
-    fn challenges(&mut self, headers: &HeaderMap, url: Option<&Url>) -> Option<String> {
-        let challenges = challenges(headers);
-        let challenges = challenges.iter().map(|it| self.challenge(it, url));
-        Some(challenges.collect::<Vec<_>>().join(", "))
+            "docker-content-digest" | "oci-subject" if is_digest(text) => text.into(),
+            "content-length" | "retry-after" | "date" if is_number(name, value) => text.into(),
+            _ => return None,
+        })
     }
 
     fn challenge(&mut self, challenge: &Challenge, url: Option<&Url>) -> String {
@@ -283,10 +267,7 @@ impl AllowList {
             let scopes = scope.split_ascii_whitespace();
             let scopes = scopes.filter(|scope| scope.parse::<Scope>().is_ok());
             let scopes = scopes.map(|scope| self.words(scope, &[':', ',', '/', '(', ')']));
-            params.push(format!(
-                "scope=\"{}\"",
-                scopes.collect::<Vec<_>>().join(" ")
-            ));
+            params.push(format!("scope=\"{}\"", joined(scopes, " ")));
         }
         for name in ["service", "error"] {
             let value = challenge.param(name).map(|value| self.word(value));
@@ -310,14 +291,10 @@ impl AllowList {
         };
         let pairs = query.split('&').map(|pair| match pair.split_once('=') {
             // What this protocol adds is kept: a redirect to where it came from is one.
-            Some(("digest" | "mount" | "from", value))
-                if value.split('/').all(|word| self.is_known(word)) =>
-            {
-                pair.into()
-            }
+            Some(("digest" | "mount" | "from", value)) if self.are_known(value) => pair.into(),
             Some(_) | None => self.word(pair),
         });
-        format!("{origin}{path}?{}", pairs.collect::<Vec<_>>().join("&"))
+        format!("{origin}{path}?{}", joined(pairs, "&"))
     }
 
     /// Text whose words are looked at one by one.
@@ -336,6 +313,10 @@ impl AllowList {
             return word.into();
         }
         self.placeholder(word)
+    }
+
+    fn are_known(&self, words: &str) -> bool {
+        words.split('/').all(|word| self.is_known(word))
     }
 
     fn is_known(&self, word: &str) -> bool {
@@ -361,9 +342,8 @@ impl AllowList {
         match response.token() {
             Some(token) => {
                 let token = self.secret(&Secret::new(token));
-                json!({ "token": token, "expires_in": life })
-                    .to_string()
-                    .into_bytes()
+                let kept = json!({ "token": token, "expires_in": life });
+                kept.to_string().into()
             }
             None => errors(bytes),
         }
@@ -450,7 +430,11 @@ fn errors(body: &[u8]) -> Vec<u8> {
     if entries.is_empty() {
         return Vec::new();
     }
-    json!({ "errors": entries }).to_string().into_bytes()
+    json!({ "errors": entries }).to_string().into()
+}
+
+fn joined(parts: impl Iterator<Item = String>, separator: &str) -> String {
+    parts.collect::<Vec<_>>().join(separator)
 }
 
 /// As many bytes as came: a body that is shorter than its head says is one that was cut.

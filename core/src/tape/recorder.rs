@@ -44,17 +44,18 @@ impl Recorder {
         let text = serde_json::to_string(&header).expect("names and numbers can be written");
         let mut allowed = AllowList::new();
         allowed.add_words(&text);
+        let player = serde_json::from_str(&text).map_err(|error| format!("{error}"));
+        let player = player.and_then(Player::new);
+        sink.line(&text);
         let mut recorder = Self {
             sink,
             allowed,
             player: None,
         };
-        match serde_json::from_str(&text).map(Player::new) {
-            Ok(Ok(player)) => recorder.player = Some(player),
-            Ok(Err(why)) => return recorder.refused(&text, &why),
-            Err(why) => return recorder.refused(&text, &format!("{why}")),
+        match player {
+            Ok(player) => recorder.player = Some(player),
+            Err(why) => recorder.end(&format!("the session cannot be written: {why}")),
         }
-        recorder.sink.line(&text);
         recorder
     }
 
@@ -121,14 +122,6 @@ impl Recorder {
         }
     }
 
-    fn refused(self, header: &str, why: &str) -> Self {
-        let why = format!("the session cannot be written: {why}");
-        self.sink.line(header);
-        self.sink.line(&written(&Line::Broken(why.clone())));
-        self.sink.broken(&why);
-        self
-    }
-
     fn tell(&self, line: &str) {
         if self.player.is_some() {
             self.sink.line(line);
@@ -137,7 +130,7 @@ impl Recorder {
 
     /// Ends the recording: what the session does from now on is not on the tape.
     fn end(&mut self, why: &str) {
-        self.tell(&written(&Line::Broken(why.into())));
+        self.sink.line(&written(&Line::Broken(why.into())));
         self.player = None;
         self.sink.broken(why);
     }
