@@ -280,7 +280,7 @@ fn one_manifest_type_against_another_is_refused() {
 #[test]
 fn a_location_with_what_no_url_has() {
     for (location, code, says) in [
-        ("/a\tb", REFUSED, "a character that is not allowed"),
+        ("/a\tb", REFUSED, "the URL has an invalid character"),
         (
             r"http://127.0.0.1:1\@evil.example/x",
             REFUSED,
@@ -666,7 +666,7 @@ fn a_token_that_cannot_be_sent_is_the_services_mistake() {
         let (registry, _) = token_registry(realm.clone());
         let (pull, out) = pull_from(&registry);
         let done = pull.args(["--trace"]).retries(3).run();
-        done.failed(REFUSED, "a token that no header can carry");
+        done.failed(REFUSED, "sent a token that is invalid in a header");
         assert!(done.stderr.contains(&realm), "{token}: {done}");
         done.tells_nobody(&["s3cret"]);
         assert_eq!(tokens.requests().len(), 1, "{token}: it is asked once");

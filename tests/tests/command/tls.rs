@@ -41,7 +41,7 @@ fn authorities_come_from_options_and_variables() {
     done.failed(REFUSED, "UnknownIssuer");
     done.failed(
         REFUSED,
-        "hint: if the certificate is from an authority of your own",
+        "hint: if the certificate is from a private authority",
     );
     done.failed(REFUSED, "--ca-cert FILE");
 }
@@ -54,10 +54,10 @@ fn an_authoritys_own_certificate_is_none_for_a_server() {
         Hostile::start_with_certificate(ca.itself(), |_| unreachable!("nobody gets so far"));
     let words = ["digest", &server.reference("a:latest")];
     let done = Windlass::new(words).tls(&ca.pem).run();
-    done.failed(REFUSED, "it is that of a certificate authority");
+    done.failed(REFUSED, "it is the certificate of an authority");
     done.failed(
         REFUSED,
-        "hint: a server needs a certificate that an authority has issued",
+        "hint: the server must use a certificate issued by the authority",
     );
     assert!(!done.stderr.contains("Other("), "{done}");
 }
