@@ -286,7 +286,7 @@ fn a_location_with_what_no_url_has() {
             REFUSED,
             "a user name",
         ),
-        ("http://b\u{fc}cher.example/x", REFUSED, "host is wrong"),
+        ("http://b\u{fc}cher.example/x", REFUSED, "host is invalid"),
         (r"\\evil.example\x y", NOT_FOUND, "not found"),
     ] {
         let attack = attack(1000, move |request, image, _| {
