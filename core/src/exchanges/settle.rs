@@ -120,15 +120,12 @@ impl Exchanges {
             }
             return;
         }
-        let draft = exchange.op.draft();
+        let request = line(&exchange.op.draft().method, &exchange.url());
         let error = crate::call::TransportError::new(
             crate::call::TransportErrorKind::Other,
             "the driver lost the job",
         );
-        let error = Error::Transport {
-            request: line(&draft.method, &draft.url),
-            error,
-        };
+        let error = Error::Transport { request, error };
         self.retry(id, Received::Nothing, error, None, now, rng);
     }
 

@@ -191,3 +191,17 @@ fn what_a_cancelled_task_has_opened_is_given_back_for_the_next_one() {
     world.run_all();
     assert_snapshot!(world.transcript());
 }
+
+/// A worker that dies behind a redirect: the retry names the address that was asked.
+#[test]
+fn a_lost_job_is_told_of_the_address_behind_the_redirect() {
+    let (mut world, store, _) = pulling(Config::default(), open(), &small());
+    let away = redirect("https://cdn.example/v2/a/b/manifests/v1");
+    world.nth(1, |it| it.host == "reg.example", away);
+    world.nth(1, |it| it.host == "cdn.example", Fate::Lost);
+    let task = world.start(pull(store));
+    world.run(task).unwrap();
+    let retries = world.lines_with("try 1 failed");
+    assert_eq!(retries.len(), 1, "{retries:?}");
+    assert!(retries[0].contains("https://cdn.example/"), "{retries:?}");
+}
