@@ -114,7 +114,7 @@ impl World<'_> {
         self.check_address(process, &request);
         let fault = self.draw(&request, sort, owner, unwanted);
         self.check_challenged(process, &call, owner);
-        self.check_ping(process, owner, sort);
+        self.check_ping(process, call.id(), owner, sort);
         self.check_useless(process, &call);
         if let Some(fault) = fault {
             // Nobody is told what becomes of what nobody wants.

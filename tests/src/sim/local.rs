@@ -25,6 +25,12 @@ impl World<'_> {
         }
         // To give back and to remove are what follows failures; a store that cannot even do this
         // is not used again before it is opened anew.
+        if let StoreOp::Commit { digest, .. } = call.op()
+            && matches!(&self.economy.cut, Some((cut, ..)) if cut == digest)
+        {
+            // All of it had come, or the rest has: if it is removed, it is fetched again from its start.
+            self.economy.cut = None;
+        }
         let always = matches!(call.op(), StoreOp::Release { .. } | StoreOp::Remove { .. });
         let fault = if !always && self.seldom() {
             self.occasion(&kinds)
@@ -104,6 +110,12 @@ impl World<'_> {
     pub(crate) fn credentials(&mut self, call: CredentialCall) -> Done {
         if self.occasion(&[Fault::NoCredentials]).is_some() {
             let lost = self.choose.below(2) == 1;
+            let owner = usize::from(call.registry().as_str() == "reg1.example");
+            if self.plan.settings[owner].options.hidden.is_some() {
+                // To strangers this registry has nothing: all of it may be moved once more.
+                let known = self.plan.pictures.iter().flat_map(|it| it.blobs(false));
+                self.economy.wasted += 2 * known.map(|(_, size)| size).sum::<u64>();
+            }
             return if lost {
                 Done::lost(call.id())
             } else {

@@ -48,14 +48,17 @@ pub(crate) struct Watch {
     gates: [Duration; 2],
     /// How often registries were asked for a challenge.
     pings: [u64; 2],
+    /// The jobs that asked.
+    pinging: BTreeSet<JobId>,
     /// How often something went wrong with challenges or tokens.
     failed_sign_ins: u64,
 }
 
 impl Watch {
-    /// The answer to a question for a challenge may have been lost.
-    pub(crate) const fn lost_question(&mut self) {
-        self.failed_sign_ins += 1;
+    /// A job is aborted. If it asks for a challenge, the next task asks again.
+    pub(crate) fn watch_abort(&mut self, id: JobId, call: Option<&Call>) {
+        let asks = call.is_some_and(|call| call.request().uri().path() == "/v2/");
+        self.failed_sign_ins += u64::from(asks || self.pinging.contains(&id));
     }
 }
 
@@ -73,6 +76,8 @@ impl World<'_> {
         let status = answer.status;
         let presented = call.request().headers().get(header::AUTHORIZATION);
         let presented = presented.and_then(|it| it.to_str().ok());
+        // A token that is refused makes the client look for the challenge again.
+        watch.failed_sign_ins += u64::from(sort == Sort::Token && !status.is_success());
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             watch.challenged[owner] = true;
             let token = presented.and_then(|it| it.strip_prefix("Bearer "));
@@ -145,7 +150,7 @@ impl World<'_> {
     }
 
     /// Only who has credentials asks `/v2/` for a challenge, and once.
-    pub(crate) fn check_ping(&mut self, process: usize, owner: usize, sort: Sort) {
+    pub(crate) fn check_ping(&mut self, process: usize, id: JobId, owner: usize, sort: Sort) {
         if sort != Sort::Ping {
             return;
         }
@@ -156,14 +161,11 @@ impl World<'_> {
                 "economy: reg{owner} is asked for a challenge, and there are no credentials for it"
             )
         });
-        self.processes[process].watch.pings[owner] += 1;
-        let pings = self.processes[process].watch.pings[owner];
-        // A task that ends at its deadline may take its question along.
-        let deadlines = self.plan.tasks.iter().filter(|it| it.deadline.is_some());
-        let cancelled = u64::from(self.fired[Fault::Cancelled.place()]);
-        let failed = self.processes[process].watch.failed_sign_ins;
-        let allowed = 1 + deadlines.count() as u64 + cancelled + failed;
-        self.check(pings <= allowed, || {
+        let watch = &mut self.processes[process].watch;
+        watch.pinging.insert(id);
+        watch.pings[owner] += 1;
+        let (pings, failed) = (watch.pings[owner], watch.failed_sign_ins);
+        self.check(pings <= 1 + failed, || {
             format!("single flight: reg{owner} is asked for a challenge {pings} times")
         });
     }

@@ -253,11 +253,8 @@ impl<'a> World<'a> {
         self.lines.push(line.into());
         self.put_tags();
         for (at, task) in self.plan.tasks.iter_mut().enumerate() {
-            let had_deadline = task.deadline.take().is_some();
+            task.deadline = None;
             self.results[at] = None;
-            // A task that ended at its deadline may have taken its question for a challenge along.
-            let processes = self.processes.iter_mut().filter(|_| had_deadline);
-            processes.for_each(|process| process.watch.lost_question());
         }
     }
 
@@ -520,13 +517,21 @@ impl<'a> World<'a> {
 
     pub(crate) fn abort(&mut self, process: usize, id: JobId) {
         self.line(format!("{id} > abort"));
-        let running = &self.processes[process].running;
+        let Process { running, watch, .. } = &mut self.processes[process];
         let is_it = |it: &Running| it.id == id && !it.echo;
         let Some(at) = running.iter().position(is_it) else {
             return self.violate(format!("jobs: {id} is to be aborted and is not outside"));
         };
         // A store's step cannot be broken off; its answer comes when it comes.
-        let http = matches!(&running[at].work, Work::ToDo(job) if matches!(**job, Job::Http(_)));
+        let call = match &running[at].work {
+            Work::ToDo(job) => match &**job {
+                Job::Http(call) => Some(&**call),
+                Job::Store(_) | Job::Credentials(_) => None,
+            },
+            Work::Done(_) => None,
+        };
+        let http = call.is_some();
+        watch.watch_abort(id, call);
         // Few jobs are aborted.
         if !http || (0..2).any(|_| self.occasion(&[Fault::EndsAnyway]).is_some()) {
             self.processes[process].running[at].unwanted = true;
