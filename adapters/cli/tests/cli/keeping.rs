@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::common::{failed, layout, printed, registry, text, windlass};
 use serde_json::Value;
@@ -74,6 +75,12 @@ fn what_no_name_leads_to_is_collected() {
     let (place, layer) = pulled(&server, folder.path());
     let orphan = layer.with_file_name("a".repeat(64));
     fs::write(&orphan, b"1234").expect("a blob");
+    // A blob that is not older than the start of `gc` may be another task's, and stays. Times of
+    // files are as coarse as the kernel's tick.
+    let written = fs::File::options().write(true).open(&orphan);
+    let earlier = SystemTime::now() - Duration::from_secs(60);
+    let set = written.expect("a blob").set_modified(earlier);
+    set.expect("set the time");
     let partial = folder.path().join("images/.windlass/partial");
     let partial = partial.join(format!("sha256-{}", "b".repeat(64)));
     fs::write(&partial, b"12345").expect("a partial");
