@@ -108,7 +108,7 @@ impl Session {
     /// A session that goes on with the tasks of a checkpoint. They get new ids, in the order in which
     /// they were started.
     ///
-    /// A task whose tag was resolved already goes on with that content, wherever the tag points by
+    /// A task whose tag was resolved already goes on with that content, even if the tag points elsewhere by
     /// now; what it writes still gets the name that was asked for. If the content is gone, the task
     /// fails with [`Error::NotFound`](crate::Error::NotFound).
     ///
@@ -292,7 +292,7 @@ mod tests {
         let saved = session.checkpoint().tasks;
         let left: Vec<_> = saved.iter().map(|saved| saved.task.deadline).collect();
         assert_eq!(left, [Some(micros(600)), Some(micros(100))]);
-        // One that is over is late, and so it is no more to be done.
+        // One whose deadline has passed is over, so it is not written.
         let _ = session.poll(micros(500));
         assert_eq!(session.checkpoint().len(), 1);
     }

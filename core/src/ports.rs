@@ -30,7 +30,7 @@ impl Ports<'_> {
         self.store_queue.begin(owner, store, op);
     }
 
-    /// Tells an event to whoever watches a task.
+    /// Reports an event of a task.
     pub(crate) fn event(&mut self, task: TaskId, event: Event) {
         self.events.push_back((task, event));
     }

@@ -65,7 +65,7 @@ pub enum Output {
     Job(Job),
     /// End this job soon; its `Done` still comes.
     Abort(JobId),
-    /// Tell whoever watches this task.
+    /// Report this to those who watch the task.
     Event(TaskId, Event),
     /// Nothing to do before this instant, unless a `Done` comes first. `None`: wait for a `Done`.
     Wait(Option<Time>),

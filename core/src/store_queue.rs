@@ -11,7 +11,7 @@ use crate::retry::Tries;
 use crate::store::{StoreCall, StoreId, StoreOp};
 use crate::time::Time;
 
-/// StoreQueue outside at once. They wait for disks, not for a network: a few keep a disk busy.
+/// Steps outside at once. They wait for disks, not for a network: a few keep a disk busy.
 const OUTSIDE: usize = 8;
 
 /// A step, and how often it was tried.
@@ -21,14 +21,14 @@ pub(crate) struct Step {
     pub(crate) store: StoreId,
     pub(crate) op: StoreOp,
     pub(crate) tries: Tries,
-    /// Nobody waits for its answer any more.
+    /// Its answer is not wanted any more.
     pub(crate) abandoned: bool,
 }
 
 /// What became of abandoned steps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Abandoned {
-    /// So many had not gone out and never will.
+    /// The number of those that had not gone out and never will.
     pub(crate) dropped: usize,
     /// Some are outside; their answers still come.
     pub(crate) outside: bool,
@@ -112,8 +112,8 @@ impl StoreQueue {
         at.filter(|_| self.outside.len() < self.most)
     }
 
-    /// Nobody waits for the steps of these owners any more: those that have not gone out are
-    /// dropped, and those that are outside shall end soon.
+    /// Abandons the steps of these owners: those that have not gone out are dropped, and those that
+    /// are outside are aborted.
     pub(crate) fn abandon(&mut self, is_owner: impl Fn(&Owner) -> bool) -> Abandoned {
         let before = self.queue.len() + self.later.len();
         self.queue.retain(|step| !is_owner(&step.owner));

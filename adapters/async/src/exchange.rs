@@ -421,7 +421,7 @@ fn sort_io(error: &io::Error) -> Option<TransportErrorKind> {
     if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return Some(tls_error_kind(error));
     }
-    // hyper-rustls wraps an error of the same type once more.
+    // hyper-rustls wraps it in another error of the same type.
     if let Some(inner) = inner.and_then(|inner| inner.downcast_ref::<io::Error>()) {
         return sort_io(inner);
     }

@@ -63,8 +63,8 @@ impl Forward {
     }
 
     /// The head of a request as the proxy wants it: the target absolute, and the proxy's own
-    /// credentials after the first line, where nobody behind it gets them. `head` may go on after
-    /// that line with anything.
+    /// credentials after the first line, so that the proxy does not pass them on. `head` may have
+    /// anything after that line.
     pub(crate) fn head(&self, head: &[u8]) -> Vec<u8> {
         let method = head.iter().position(|byte| *byte == b' ');
         let line = head.iter().position(|byte| *byte == b'\n');

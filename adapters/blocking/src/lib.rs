@@ -4,12 +4,12 @@
 //! ```no_run
 //! use std::sync::Arc;
 //! use windlass_blocking::{Client, Reference, Store};
+//! use windlass_store::Layout;
 //!
-//! # fn layout() -> Arc<dyn Store> { unimplemented!() }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::builder().build()?;
 //! let reference: Reference = "docker.io/library/alpine:3".parse()?;
-//! let store: Arc<dyn Store> = layout();
+//! let store: Arc<dyn Store> = Arc::new(Layout::open_or_create("images")?);
 //! let report = client.pull(&reference, &store).name("3").run()?;
 //! println!("{} ({} bytes moved)", report.root.digest, report.bytes);
 //! # Ok(())

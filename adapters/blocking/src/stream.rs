@@ -83,8 +83,8 @@ impl Stream {
                 // 0 is noticed by the reader, which knows whether the peer said goodbye.
                 connection.read_tls(under)?;
                 connection.process_new_packets().map_err(invalid)?;
-                // What came may be no data but session tickets, and those without end: whoever
-                // waits here has to look at the clock now and then.
+                // What came may be session tickets instead of data, without end: the caller has to
+                // check its deadline now and then.
                 connection.reader().read(buffer)
             }
         }

@@ -266,7 +266,7 @@ impl<M> fmt::Debug for HeldBack<M> {
     }
 }
 
-/// As many bytes as there is room for, and no more than `left`.
+/// The number of bytes that `buffer` takes, at most `left`.
 fn clamp(buffer: &[u8], left: u64) -> usize {
     buffer
         .len()

@@ -1,6 +1,6 @@
 //! Which origin is reached through which proxy, and how the failures of a proxy are named.
 //!
-//! Responsible for errors that name the proxy, without its credentials, whichever driver meets them. Must
+//! Responsible for errors that name the proxy, without its credentials, the same in both drivers. Must
 //! not know where proxies are configured.
 
 use std::fmt;

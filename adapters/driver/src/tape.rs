@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(mode(&fresh), 0o600);
     }
 
-    /// What is there already is written to by nobody, least of all before it is known whose it is.
+    /// An existing file is never written to, even before its owner has been checked.
     #[test]
     fn what_is_there_is_left_alone() {
         let folder = tempfile::tempdir().expect("a folder");

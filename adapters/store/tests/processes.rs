@@ -57,7 +57,7 @@ fn as_child() {
         layout.put(&descriptor(0).digest, b"0").expect("put");
         let begun = layout.begin(&digest, blob.len() as u64).expect("begin");
         let Begun::Ours(mut partial) = begun else {
-            panic!("nobody else wants it");
+            panic!("no other owner");
         };
         partial.append(&blob).expect("append");
         partial.commit().expect("commit");
@@ -65,7 +65,7 @@ fn as_child() {
         let (digest, blob) = blob();
         let Begun::Ours(mut partial) = layout.begin(&digest, blob.len() as u64).expect("begin")
         else {
-            panic!("nobody else wants it");
+            panic!("no other owner");
         };
         partial.append(&blob[..1000]).expect("append");
         fs::write(layout.path().with_extension("ready"), "").expect("write");

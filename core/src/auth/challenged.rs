@@ -119,8 +119,7 @@ impl Broker {
     }
 
     /// A token for more scopes than needed was refused, so use one for exactly the needed scopes.
-    /// Requests that need all of them try once more: they may have such a token, or get another
-    /// one.
+    /// Requests that need all of them are retried: they may have such a token, or get another one.
     fn refuse_wider(&mut self, memo: &mut Memo, key: &Key, refusal: AuthError) {
         memo.own = true;
         memo.refused = Some(self.generations);

@@ -114,7 +114,7 @@ pub(crate) enum BlobSource {
 /// How a blob came to be where it was wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Delivery {
-    /// Over the network or between stores: so many bytes.
+    /// Over the network or between stores: this many bytes.
     Moved(u64),
     Mounted,
     Present,

@@ -61,7 +61,7 @@ pub(super) enum Phase {
     /// Removing what an earlier run left.
     Discarding,
     Moving,
-    /// Giving it its name; so many bytes of it were moved.
+    /// Giving it its name, after `bytes` of it were moved.
     Committing {
         bytes: u64,
     },

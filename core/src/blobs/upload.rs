@@ -189,7 +189,7 @@ impl Blobs {
         self.send(id, &waiter, (stage, Some(spool), head), ports)
     }
 
-    /// The blob is in the repository; what was spooled is of no more use.
+    /// The blob is in the repository; the spooled copy is not needed any more.
     pub(super) fn sent(
         &mut self,
         id: TransferId,
@@ -225,7 +225,7 @@ impl Blobs {
             }) = transfer.map(|transfer| &mut transfer.stage)
                 && *other == spool
             {
-                // It is being sent from there once more, and removed after that.
+                // It is being sent from there again, and removed after that.
                 *delivery = Delivery::Moved(0);
                 senders.push(id);
                 self.senders.insert((spool, digest.clone()), senders);

@@ -45,7 +45,7 @@ pub(super) enum Turn {
 }
 
 impl Host {
-    /// A host that may be sent to, so many requests at once.
+    /// A host without requests, with at most `limit` slots.
     pub(super) const fn new(limit: u32) -> Self {
         Self {
             limit,
@@ -72,7 +72,7 @@ impl Host {
         Spot::Continuation(self.continuations.push_front(id))
     }
 
-    /// Takes whoever is first in line; continuations go before what is new.
+    /// Takes the first in line; continuations go before new exchanges.
     pub(super) fn take(&mut self) -> Option<ExchangeId> {
         self.gate = None;
         self.continuations
@@ -139,8 +139,8 @@ impl Host {
 }
 
 impl Exchanges {
-    /// 429 and 503 mean "too much", and so does a connection for which no file descriptor was left: fewer at
-    /// once, once per event, and nobody before the time asked.
+    /// 429, 503 and a connection for which no file descriptor was left mean "too much": halves the slots, once
+    /// per event, and sends nothing before the time that the response asked for.
     pub(super) fn congested(
         &mut self,
         id: ExchangeId,

@@ -2,7 +2,7 @@
 //!
 //! Responsible for slots per host, order (continuations first), waits, redirects, tries. Every
 //! exchange passes the auth broker on its way out and `classify` on its way back.
-//! Must not know tasks: whoever wants an operation done gets its outcome as a [`Settled`].
+//! Must not know tasks: the owner of an exchange gets its outcome as a [`Settled`].
 //!
 //! ```text
 //!             ┌───────────── backing off ◀── may pass ──┐
@@ -133,7 +133,7 @@ struct Exchange {
     is_vain: bool,
     /// Whether it was outside before: what follows goes before everything that was not.
     begun: bool,
-    /// Nobody wants it any more.
+    /// Its result is not wanted any more.
     abandoned: bool,
     /// An answer without credentials that stands unless credentials can be shown.
     held: Option<alloc::boxed::Box<Held>>,
@@ -219,7 +219,7 @@ impl Exchanges {
         self.add(Purpose::Owner(owner), task, site, op, wish)
     }
 
-    /// Nobody wants this exchange any more. Whether it is still outside; then it ends later.
+    /// Abandons an exchange. Returns whether it is still outside; then it ends later.
     pub(crate) fn abandon(&mut self, id: ExchangeId) -> bool {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return false;

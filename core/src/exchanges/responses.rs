@@ -41,7 +41,7 @@ impl Exchanges {
         let url = exchange.hop.clone().unwrap_or(draft.url);
         let line = line(&draft.method, &url);
         if exchange.abandoned {
-            // Nobody wants it any more, but "later" is for all that its host is asked.
+            // Its result is not wanted any more, but "later" applies to every request to this host.
             if let Class::Retry { after, .. } = classify(&exchanged, &line) {
                 self.congested(id, &exchanged, job, after, now);
             }
@@ -106,7 +106,7 @@ impl Exchanges {
             Class::Redirected => self.redirected(id, &exchanged, &draft.method, &url, &line),
             Class::Answered => {
                 self.uncongested(id);
-                if foreign && self.asks_anew(id, &exchanged) {
+                if foreign && self.needs_new_redirect(id, &exchanged) {
                     self.enqueue(id, Turn::First);
                 } else if self.is_doubtful(id, false, &exchanged, &url) {
                     self.hold(id, false, exchanged, url, line);
@@ -124,10 +124,10 @@ impl Exchanges {
         }
     }
 
-    /// Whether the registry is asked once more for an address that its storage does not take. Such
-    /// addresses are signed for a minute or so (HTTP-15), and a request may have waited in line, or
-    /// for as long as another one was told to. Once, until more bytes have come.
-    fn asks_anew(&mut self, id: ExchangeId, exchanged: &Exchanged) -> bool {
+    /// Whether to ask the registry for a new redirect, because its storage refused the signed URL. Such
+    /// URLs expire within about a minute (HTTP-15), and a request may have waited longer for a slot or a
+    /// `Retry-After`. At most once until more bytes have come.
+    fn needs_new_redirect(&mut self, id: ExchangeId, exchanged: &Exchanged) -> bool {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return false;
         };
@@ -394,7 +394,7 @@ impl Exchanges {
     }
 }
 
-/// The stored blob is not what its digest says; its end was held back, so nobody took it.
+/// The stored blob does not match its digest; its end was held back, so the registry did not accept it.
 fn damaged(op: &Operation, line: &RequestLine, found: Option<Digest>) -> Error {
     let expected = match op {
         Operation::BlobPut(op) => op.digest.to_string(),

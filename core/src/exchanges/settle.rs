@@ -33,7 +33,7 @@ impl Exchanges {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        // A HEAD is tried once more if it is refused with a 5xx, or fails where a redirect led. After
+        // A HEAD is retried once if it is refused with a 5xx, or fails where a redirect led. After
         // that it costs more than it may save.
         let refused = asked.is_none() && matches!(&error, Error::Registry(it) if it.status >= 500);
         let is_vain = (refused || exchange.hop.is_some())

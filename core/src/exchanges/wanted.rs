@@ -42,7 +42,7 @@ impl Exchanges {
         }
     }
 
-    /// A token that nobody waits for any more is not asked for.
+    /// Drops the request for a token that no exchange waits for.
     pub(super) fn drop_unwanted(&mut self, id: ExchangeId) -> bool {
         let Some(Purpose::Token(key)) = self.exchanges.get(&id).map(|exchange| &exchange.purpose)
         else {

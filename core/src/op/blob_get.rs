@@ -101,7 +101,7 @@ impl BlobGet {
                 Flaw::TooLarge { .. } => Verdict::Failed(answer.peer("sent too much")),
             };
         }
-        let crumbs = answer.peer("returned less than 64 KiB per range request 16 times");
+        let too_small = answer.peer("returned less than 64 KiB per range request 16 times");
         let Received::Stored { hashing, from, .. } = answer.body else {
             return Verdict::Failed(answer.peer("sent no body"));
         };
@@ -113,7 +113,7 @@ impl BlobGet {
                 self.shorts += 1;
             }
             if self.shorts > SHORTS {
-                return Verdict::Failed(crumbs);
+                return Verdict::Failed(too_small);
             }
             // A server may return fewer bytes than requested (RNG-05): request the rest.
             return Verdict::Next(Operation::BlobGet(self));
@@ -140,7 +140,7 @@ impl BlobGet {
     }
 
     /// Switches to the blob's next URL after `error` at the previous one. `None` if there is no
-    /// further one; an error if that one must not be used.
+    /// further one; an error if the next URL must not be used.
     pub(crate) fn elsewhere(&mut self, error: &Error) -> Option<Result<(), Error>> {
         let others_may_have_it = !matches!(error, Error::Store(_));
         if self.urls.is_empty() || !others_may_have_it {

@@ -40,7 +40,7 @@
 //!
 //! impl Sink for Lines {
 //!     fn line(&self, line: &str) {
-//!         let mut lines = self.0.lock().expect("nobody panics");
+//!         let mut lines = self.0.lock().expect("the lock is not poisoned");
 //!         lines.push_str(line);
 //!         lines.push('\n');
 //!     }
@@ -51,7 +51,7 @@
 //! session.start(Task::resolve("registry.example/team/app:v1".parse()?));
 //! assert!(matches!(session.poll(Time::ZERO), Output::Job(_)));
 //!
-//! let replay = replay(&lines.0.lock().expect("nobody panics"));
+//! let replay = replay(&lines.0.lock().expect("the lock is not poisoned"));
 //! assert_eq!(replay.end, Ok(()));
 //! assert_eq!(replay.lines, ["#0 > HEAD https://registry.example/v2/team/app/manifests/v1"]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -296,7 +296,7 @@ fn locations_are_escaped_where_they_must_be() {
     }
 }
 
-/// PUSHB-07: whichever byte it is, the others are what they were.
+/// PUSHB-07: for each byte, the others stay unchanged.
 #[test]
 fn every_byte_of_a_location_is_kept_or_escaped() {
     let base = Url::parse(B).expect("a URL");

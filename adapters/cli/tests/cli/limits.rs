@@ -69,7 +69,7 @@ fn a_tape_at_the_limit_spares_the_transfer() {
     assert!(said.contains("is incomplete: File too large"), "{said}");
 }
 
-/// A result that was not written is a failure, wherever it was to go.
+/// A result that was not written is a failure, on a pipe and in a file.
 #[test]
 fn a_result_that_cannot_be_written_is_a_failure() {
     let server = registry(Auth::Open);

@@ -51,7 +51,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Limits of so many milliseconds, for the answer twice as many.
+    /// Time limits of `millis`; twice that for the response.
     pub fn with_limits(millis: u64) -> Self {
         let mut limits = TimeLimits::default();
         limits.connect = Duration::from_millis(millis);

@@ -106,7 +106,7 @@ pub fn a_kept_connection_that_closes_is_replaced_silently<E: Exchange>() {
 }
 
 /// The second try takes a fresh connection, whatever others are kept, and so does every body after
-/// that: it is not sent in vain.
+/// that, so that it is not sent to a dead connection.
 pub fn a_body_goes_again_on_a_fresh_connection<E: Exchange>() {
     // Connections take two requests each, but answer one. The first two are answered when both are there.
     let (sender, puts) = channel();

@@ -102,7 +102,7 @@ pub fn endless(
     (base, counts)
 }
 
-/// A URL where nobody listens, as long as the sockets are kept.
+/// A URL where nothing listens, as long as the sockets are kept.
 pub fn unreachable() -> (TcpListener, TcpStream, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

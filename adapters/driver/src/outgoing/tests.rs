@@ -37,7 +37,7 @@ impl Meter for Rules {
     }
 }
 
-/// Gives at most so many bytes at once.
+/// A reader that returns at most this many bytes at once.
 struct Slow(io::Cursor<Vec<u8>>, usize);
 
 impl Read for Slow {

@@ -58,7 +58,7 @@ impl Model {
         self.options.storage.is_some() && (method == Method::GET || redirects_heads)
     }
 
-    /// What a HEAD is told of, wherever it is.
+    /// A blob that a HEAD reports although another repository has it.
     fn vouched_for(&self, request: &Request, digest: &Digest) -> Option<Bytes> {
         if request.method != Method::HEAD || !self.options.vouches {
             return None;

@@ -13,7 +13,7 @@ use super::target::{Reference, Target, digest, is_tag, reference};
 use super::{Model, method_not_allowed};
 use crate::{Digest, OCI_INDEX, OCI_MANIFEST};
 
-/// PUSHM-09: a registry should take at least ten; this one takes no more.
+/// PUSHM-09: a registry should take at least ten; this one takes exactly ten.
 const MOST_TAGS: usize = 10;
 
 impl Model {

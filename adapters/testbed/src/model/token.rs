@@ -22,7 +22,7 @@ pub(crate) struct Refresh {
     pub(crate) user: String,
 }
 
-/// A token request, whichever way it came.
+/// A token request, by GET or POST.
 struct Wish {
     user: Option<String>,
     scopes: Vec<String>,

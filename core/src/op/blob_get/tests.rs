@@ -437,7 +437,7 @@ fn crumbs_end_and_pieces_do_not() {
                 Verdict::Next(_) | Verdict::Done(_) => panic!("it fetches a blob"),
             }
         }
-        panic!("the blob is whole and nobody says so")
+        panic!("the blob is complete but was not reported")
     };
     assert_eq!(taken(64 * 1024), (40, String::new()));
     let (answers, error) = taken(64 * 1024 - 1);

@@ -365,7 +365,7 @@ fn restarts_end() {
         let mut op = put(session());
         for _ in 0..RESTARTS {
             let Verdict::Next(Operation::BlobPut(next)) = op.answer(&answer(404, &[], body)) else {
-                panic!("it begins anew")
+                panic!("it starts a new upload")
             };
             let opened = next.answer(&answer(202, &[LOCATION], b""));
             let Verdict::Next(Operation::BlobPut(next)) = opened else {

@@ -1,4 +1,4 @@
-//! Getting the document of a node, from whichever end has it.
+//! Gets the document of a node, from the source or the destination.
 //!
 //! Responsible for where a manifest is read from, that it is what its name says, and the choice of a
 //! platform. Must not know what is asked of a destination (`exists`) nor what is put there
@@ -24,11 +24,11 @@ use crate::shown::escape;
 use crate::store::{StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::task::Platforms;
 
-/// Delivery many entries an error lists.
+/// How many entries an error lists.
 const LISTED: usize = 20;
 
 impl Session {
-    /// Fetches a document into memory from wherever the source is.
+    /// Fetches a document from the source into memory.
     pub(super) fn obtain(&mut self, task: TaskId, node: NodeId) {
         let Some(copying) = self.tasks.copy_mut(task) else {
             return;
@@ -146,7 +146,7 @@ impl Session {
         };
         match parsed {
             Ok(document) => self.got(task, node, document),
-            // A damaged copy at the destination is as good as none.
+            // A damaged copy at the destination counts as absent.
             Err(_) if !from_source => self.not_loaded(task, node),
             Err(DocumentError::Digest { expected, found }) => {
                 let what = "manifest in the layout".into();

@@ -1,4 +1,4 @@
-//! CopyState an image: its manifests and what they point to, in the order that keeps both sides whole.
+//! Copying an image: its manifests and what they point to, in the order that keeps both sides whole.
 //!
 //! Responsible for order: blobs, then the manifest over them, then the index over those, the name
 //! last. Each manifest is a node; a node is put once everything below it is there. Must not know
@@ -60,7 +60,7 @@ pub(crate) struct CopyState {
     pub(crate) spool: Option<StoreId>,
     pub(crate) from: Option<Repository>,
     pub(crate) foreign: Foreign,
-    /// What the source's name stands for, once that is known: stays, wherever the name goes.
+    /// What the source's name stands for, once resolved. It stays the same if the name moves.
     pub(crate) pinned: Option<Descriptor>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) by_digest: BTreeMap<Digest, NodeId>,
@@ -129,7 +129,7 @@ pub(crate) struct Node {
     distrust: bool,
     /// It stands for a blob that came with its descriptor, not for a manifest.
     embedded: Option<Digest>,
-    /// Delivery it is listed at its subject, while it is.
+    /// Its way into the list of its subject's referrers, while it is being listed.
     listing: Option<Listing>,
 }
 
@@ -176,7 +176,7 @@ pub(crate) struct Blob {
     /// Manifests that wait for it.
     nodes: Vec<NodeId>,
     done: bool,
-    /// Delivery it came to be where it was to go.
+    /// How it got to the destination.
     how: Option<Delivery>,
     /// The same when it was there first, and had to be asked for again.
     before: Option<Delivery>,

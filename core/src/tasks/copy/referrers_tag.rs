@@ -30,7 +30,7 @@ use crate::referrers;
 use crate::session::Session;
 use crate::task::{Report, Unlisted};
 
-/// Delivery often a list is written for one manifest, if others replace it again and again.
+/// How often a list is written for one manifest, if others keep replacing it.
 const WRITES: u8 = 4;
 
 /// A manifest on its way into the list of what refers to its subject.
