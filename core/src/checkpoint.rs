@@ -68,7 +68,7 @@ impl Checkpoint {
     /// [`CheckpointError`] if it is of a version that is not known, or is damaged.
     pub fn from_json(text: &str) -> Result<Self, CheckpointError> {
         let damaged = |error: serde_json::Error| CheckpointError::Damaged {
-            why: crate::shown::escape(&error.to_string(), 200),
+            why: crate::sanitize::escape(&error.to_string(), 200),
         };
         let Version { version } = serde_json::from_str(text).map_err(damaged)?;
         if version != Self::VERSION {
@@ -253,8 +253,8 @@ mod tests {
 
     use super::*;
     use crate::digest::{Algorithm, Digest};
+    use crate::task_json::tests::tasks;
     use crate::testing::mutations;
-    use crate::written::tests::tasks;
 
     const EMPTY: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 

@@ -151,7 +151,7 @@ impl ErrorKind {
 impl Error {
     pub(crate) fn internal(what: &str) -> Self {
         Self::Internal {
-            what: crate::shown::escape(what, 300),
+            what: crate::sanitize::escape(what, 300),
         }
     }
 
@@ -216,11 +216,11 @@ impl Error {
     }
 
     /// The registry's error codes and messages, if the error is a response.
-    pub(crate) const fn said(&self) -> Option<&Said> {
+    pub(crate) const fn registry_errors(&self) -> Option<&RegistryErrors> {
         match self {
-            Self::Registry(refusal) => Some(&refusal.said),
-            Self::Auth(error) => Some(&error.said),
-            Self::NotFound(missing) => Some(&missing.said),
+            Self::Registry(refusal) => Some(&refusal.errors),
+            Self::Auth(error) => Some(&error.errors),
+            Self::NotFound(missing) => Some(&missing.errors),
             Self::Peer { .. }
             | Self::Mismatch { .. }
             | Self::Transport { .. }
@@ -273,29 +273,29 @@ pub struct Refusal {
     /// The response's status.
     pub status: u16,
     /// The registry's error codes and messages.
-    pub said: Said,
+    pub errors: RegistryErrors,
     /// What the user can do about it.
     pub hint: Option<String>,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}{}", self.request, self.status, self.said)
+        write!(f, "{}: {}{}", self.request, self.status, self.errors)
     }
 }
 
 /// The error codes and messages of an error response, escaped and truncated.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
-pub struct Said {
+pub struct RegistryErrors {
     /// In the order of the response.
-    pub entries: Vec<SaidEntry>,
+    pub entries: Vec<RegistryError>,
 }
 
 /// One entry of an error response.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub struct SaidEntry {
+pub struct RegistryError {
     /// The code, for instance `MANIFEST_UNKNOWN`; empty if absent.
     pub code: String,
     /// The message, escaped.
@@ -304,7 +304,7 @@ pub struct SaidEntry {
     pub digests: Vec<Digest>,
 }
 
-impl Said {
+impl RegistryErrors {
     /// Whether an entry has this code.
     pub fn has(&self, code: &str) -> bool {
         self.entries.iter().any(|entry| entry.code == code)
@@ -312,10 +312,10 @@ impl Said {
 }
 
 /// In brackets after a space, to follow the text of windlass. Empty if there are no entries.
-impl fmt::Display for Said {
+impl fmt::Display for RegistryErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let says = |entry: &&SaidEntry| !entry.code.is_empty() || !entry.message.is_empty();
-        let entries: Vec<&SaidEntry> = self.entries.iter().filter(says).collect();
+        let says = |entry: &&RegistryError| !entry.code.is_empty() || !entry.message.is_empty();
+        let entries: Vec<&RegistryError> = self.entries.iter().filter(says).collect();
         if entries.is_empty() {
             return Ok(());
         }
@@ -341,14 +341,14 @@ pub struct NotFound {
     /// What was looked for.
     pub what: String,
     /// The registry's error codes and messages, if a registry said so.
-    pub said: Said,
+    pub errors: RegistryErrors,
     /// What the user can do about it.
     pub hint: Option<String>,
 }
 
 impl fmt::Display for NotFound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: not found{}", self.what, self.said)
+        write!(f, "{}: not found{}", self.what, self.errors)
     }
 }
 
@@ -363,7 +363,7 @@ pub struct AuthError {
     /// What the request carried: `no credentials`, `the credentials of \`user\``, `a fresh token`.
     pub presented: String,
     /// The server's error codes and messages.
-    pub said: Said,
+    pub errors: RegistryErrors,
     /// What the user can do about it, with the exact setting.
     pub hint: Option<String>,
 }
@@ -373,7 +373,7 @@ impl fmt::Display for AuthError {
         write!(
             f,
             "{}: {} with {}{}",
-            self.request, self.status, self.presented, self.said
+            self.request, self.status, self.presented, self.errors
         )
     }
 }
@@ -428,23 +428,23 @@ mod tests {
 
     /// One error of each other variant.
     fn others() -> [(Error, ErrorKind); 11] {
-        let (request, said, hint) = (line(), Said::default(), None::<String>);
+        let (request, errors, hint) = (line(), RegistryErrors::default(), None::<String>);
         let refusal = Refusal {
             request: request.clone(),
             status: 400,
-            said: said.clone(),
+            errors: errors.clone(),
             hint: hint.clone(),
         };
         let auth = AuthError {
             request: request.clone(),
             status: 401,
             presented: "no credentials".into(),
-            said: said.clone(),
+            errors: errors.clone(),
             hint: hint.clone(),
         };
         let missing = NotFound {
             what: "x".into(),
-            said,
+            errors,
             hint,
         };
         let (what, expected, found) = ("x".into(), "a".into(), "b".into());
@@ -538,15 +538,15 @@ mod tests {
     /// The server's message is separate from the text of windlass.
     #[test]
     fn a_servers_words_stand_in_brackets() {
-        let said = |entries: &[(&str, &str)]| {
-            let entries = entries.iter().map(|(code, message)| SaidEntry {
+        let shown = |entries: &[(&str, &str)]| {
+            let entries = entries.iter().map(|(code, message)| RegistryError {
                 code: (*code).into(),
                 message: (*message).into(),
                 digests: vec![],
             });
             let missing = NotFound {
                 what: "manifest".into(),
-                said: Said {
+                errors: RegistryErrors {
                     entries: entries.collect(),
                 },
                 hint: None,
@@ -565,7 +565,7 @@ mod tests {
             ),
         ];
         for (entries, expected) in table {
-            assert_eq!(said(entries), expected);
+            assert_eq!(shown(entries), expected);
         }
     }
 }

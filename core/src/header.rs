@@ -15,7 +15,7 @@ use alloc::string::String;
 
 use http::{HeaderMap, HeaderName, header};
 
-use crate::shown::escape;
+use crate::sanitize::escape;
 
 pub use challenge::{Challenge, challenges};
 pub use date::{date, http_date, retry_after, rfc3339};

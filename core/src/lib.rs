@@ -205,7 +205,7 @@
 //! | [`digest`], [`hashing`], [`descriptor`] | digests, and pointers to content |
 //! | [`manifest`], [`platform`] | documents, and the selection of a platform |
 //! | [`header`], [`uri`], [`scope`] | values of response headers, parsed strictly |
-//! | [`shown`] | foreign text, made safe to print |
+//! | [`sanitize`] | text of servers and systems, made safe to print |
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(missing_docs)]
@@ -228,6 +228,7 @@ pub mod credential;
 pub mod descriptor;
 pub mod digest;
 pub mod error;
+mod error_body;
 pub mod event;
 mod exchanges;
 pub mod hashing;
@@ -238,20 +239,20 @@ mod op;
 pub mod platform;
 mod ports;
 mod realm;
+mod redact;
 pub mod reference;
 mod referrers;
 pub mod registry;
 mod retry;
 mod rng;
-mod said;
+pub mod sanitize;
 pub mod scope;
-mod secrets;
 mod session;
-pub mod shown;
 pub mod store;
 mod store_queue;
 pub mod tape;
 pub mod task;
+mod task_json;
 mod tasks;
 #[cfg(test)]
 mod testing;
@@ -259,7 +260,6 @@ mod time;
 pub mod transcript;
 pub mod uri;
 mod whose;
-mod written;
 
 pub use call::{Call, Done, Job, JobId};
 pub use checkpoint::Checkpoint;

@@ -19,8 +19,8 @@ use serde_json::Value;
 
 use crate::descriptor::{Descriptor, annotations, carried};
 use crate::digest::{Algorithm, Digest};
-use crate::said;
-use crate::shown::escape;
+use crate::error_body;
+use crate::sanitize::escape;
 
 pub use json::{MAX_DEPTH, replace_lone_surrogates};
 
@@ -179,7 +179,7 @@ impl Document {
         let start = bytes.trim_ascii_start();
         let has_mark = bytes.starts_with(b"\xef\xbb\xbf");
         if !start.starts_with(b"{") && !has_mark {
-            let start = said::shown_start(start);
+            let start = error_body::shown_start(start);
             return Err(DocumentError::NotADocument { start });
         }
         let (checked, keys) = json::check(&bytes)?;

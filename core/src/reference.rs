@@ -12,7 +12,7 @@ use core::str::FromStr;
 
 use crate::digest::{Digest, DigestError};
 use crate::registry::{Registry, looks_like_registry};
-use crate::shown::escape;
+use crate::sanitize::escape;
 
 /// A repository name that follows the OCI grammar.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -108,7 +108,7 @@ impl FromStr for Registry {
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let wrong = || ReferenceError::Host {
-            host: crate::shown::escape(text, 255),
+            host: crate::sanitize::escape(text, 255),
         };
         let (host, port) = split_port(text);
         if text.len() > 255 || !is_registry_host(host) || !looks_like_registry(text) {

@@ -15,7 +15,7 @@ use crate::call::{Done, JobId, Outcome};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::hashing::Hashing;
-use crate::shown::urls;
+use crate::redact::redact_urls;
 
 /// A store, as the driver numbers it. Opaque to the core.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -277,7 +277,7 @@ impl StoreError {
     pub fn new(kind: StoreErrorKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
-            detail: urls::hidden(&detail.into()),
+            detail: redact_urls(&detail.into()),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::call::{Call, Done, Exchanged, Interrupted, Job, JobId, Outcome, Paylo
 use crate::credential::CredentialAnswer;
 use crate::event::Event;
 use crate::header::content_type;
-use crate::shown::escape;
+use crate::sanitize::escape;
 use crate::store::{StoreAnswer, StoreCall, StoreError, StoreOp};
 use crate::task::{Report, TaskId, TaskReport};
 use crate::uri::{Url, user_info};

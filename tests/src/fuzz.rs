@@ -13,8 +13,8 @@ use windlass_core::header::{
     unsatisfied_total, warnings,
 };
 use windlass_core::manifest::{Declared, Document, replace_lone_surrogates};
+use windlass_core::sanitize::escape;
 use windlass_core::scope::Scopes;
-use windlass_core::shown::escape;
 use windlass_core::tape::replay;
 use windlass_core::uri::Url;
 use windlass_core::{Digest, Origin, Platform, Reference, Registry};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
-use windlass_core::tape::{ReplayError, Sink, replay};
+use windlass_core::tape::{ReplayError, TapeSink, replay};
 
 /// The password of the clients in the tests: no tape may hold it.
 pub const PASSWORD: &str = "pa55-of-alice";
@@ -72,7 +72,7 @@ impl fmt::Debug for Lines {
     }
 }
 
-impl Sink for Lines {
+impl TapeSink for Lines {
     fn line(&self, line: &str) {
         let text = &mut self.lock().text;
         text.push_str(line);

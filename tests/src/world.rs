@@ -41,7 +41,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use windlass_core::call::{Done, Interrupted};
 use windlass_core::credential::CredentialAnswer;
-use windlass_core::tape::Taped;
+use windlass_core::tape::RecordedSession;
 use windlass_core::{
     Checkpoint, Config, Descriptor, Error, ErrorKind, Event, Failure, Job, JobId, Output, Report,
     StoreError, StoreId, Task, TaskId, TaskReport, Time, transcript,
@@ -81,7 +81,7 @@ pub enum Lot {
 /// A session and everything around it.
 pub struct World {
     /// The session. It is recorded, and in the end its tape must say the same.
-    pub session: Taped,
+    pub session: RecordedSession,
     /// The models, in the order they were added.
     pub models: Vec<Model>,
     /// How long an HTTP exchange takes.
@@ -122,7 +122,7 @@ impl World {
         let tape = Arc::new(Lines::default());
         Self {
             most: config.in_flight.most,
-            session: Taped::new(config.clone(), 1, Some(tape.clone())),
+            session: RecordedSession::new(config.clone(), 1, Some(tape.clone())),
             tape,
             taped_from: 0,
             models: Vec::new(),
@@ -234,7 +234,7 @@ impl World {
         self.taped_from = self.lines.len();
         let tasks;
         (self.session, tasks) =
-            Taped::resume(self.config.clone(), checkpoint, 1, Some(self.tape.clone()));
+            RecordedSession::resume(self.config.clone(), checkpoint, 1, Some(self.tape.clone()));
         self.unfinished = tasks.iter().copied().collect();
         tasks
     }

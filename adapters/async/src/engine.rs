@@ -25,7 +25,7 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
-use windlass_core::tape::Taped;
+use windlass_core::tape::RecordedSession;
 use windlass_core::{Error, Failure, Task, TaskId, TaskReport, Time};
 use windlass_driver::{Observer, StoreGuard, Watch};
 
@@ -41,7 +41,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(session: Taped, context: Context) -> Arc<Self> {
+    pub(crate) fn new(session: RecordedSession, context: Context) -> Arc<Self> {
         let progress = context.resources.progress.clone();
         Arc::new(Self {
             state: Mutex::new(State::new(session, progress)),

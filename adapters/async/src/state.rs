@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Id;
 use tokio::sync::{mpsc, watch};
-use windlass_core::tape::Taped;
+use windlass_core::tape::RecordedSession;
 use windlass_core::{Done, Error, Event, Job, JobId, Task, TaskId, Time};
 use windlass_driver::{
     CallHandle, CallMessage, Dispatcher, Next, Observer, ProgressRegistry, StoreGuard,
@@ -93,7 +93,7 @@ struct Outside {
 }
 
 impl State {
-    pub(crate) fn new(session: Taped, progress: ProgressRegistry) -> Self {
+    pub(crate) fn new(session: RecordedSession, progress: ProgressRegistry) -> Self {
         Self {
             dispatcher: Dispatcher::new(session, progress),
             homes: HashMap::new(),

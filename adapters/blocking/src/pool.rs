@@ -22,7 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use windlass_core::call::Interrupted;
-use windlass_core::tape::Taped;
+use windlass_core::tape::RecordedSession;
 use windlass_core::{Done, Error, Failure, Job, JobId, Task, TaskId, TaskReport, Time};
 use windlass_driver::{CallHandle, CallMessage, Dispatcher, Next, Observer, Watch};
 
@@ -86,7 +86,7 @@ enum Todo {
 }
 
 impl Pool {
-    pub(crate) fn new(session: Taped, context: Context, most: usize) -> Arc<Self> {
+    pub(crate) fn new(session: RecordedSession, context: Context, most: usize) -> Arc<Self> {
         let progress = context.resources.progress.clone();
         Arc::new(Self {
             state: Mutex::new(State {
@@ -349,7 +349,7 @@ mod tests {
             moving: AtomicUsize::new(0),
             parallelism: 1,
         };
-        let mut pool = Pool::new(Taped::new(Config::default(), 1, None), context, 4);
+        let mut pool = Pool::new(RecordedSession::new(Config::default(), 1, None), context, 4);
         // No address space has room for it.
         Arc::get_mut(&mut pool).expect("nothing runs").stack = 1 << 47;
         let task = Task::resolve("reg.example/app:v1".parse().expect("a reference"));

@@ -110,13 +110,13 @@ fn plain(refusal: &Refusal) -> Option<String> {
     let line = refusal.request.to_string();
     let says = |text: &str| {
         refusal
-            .said
+            .errors
             .entries
             .iter()
             .any(|it| it.message.contains(text))
     };
     // A response to HEAD has no body.
-    let is_wordless = line.starts_with("HEAD http://") && refusal.said.entries.is_empty();
+    let is_wordless = line.starts_with("HEAD http://") && refusal.errors.entries.is_empty();
     if refusal.status != 400 || !(says(WORDS) || is_wordless) {
         return None;
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use windlass_core::Config;
-use windlass_core::tape::{Sink, Taped};
+use windlass_core::tape::{RecordedSession, TapeSink};
 
 use crate::client::{Client, Driver, Parts};
 use crate::credentials::{Anonymous, Credentials};
@@ -38,7 +38,7 @@ pub struct Settings {
     /// What the jitter of retries is derived from; drawn at random if there is none.
     pub seed: Option<u64>,
     /// Where the session is recorded.
-    pub tape: Option<Arc<dyn Sink>>,
+    pub tape: Option<Arc<dyn TapeSink>>,
 }
 
 impl Default for Settings {
@@ -115,7 +115,7 @@ impl<D> Builder<D> {
 
     /// Records what the client's session is told, without secrets, so that it can be replayed: see
     /// [`tape`](windlass_core::tape) and [`TapeFile`](crate::TapeFile). A sink is for one client.
-    pub fn tape(mut self, tape: Arc<dyn Sink>) -> Self {
+    pub fn tape(mut self, tape: Arc<dyn TapeSink>) -> Self {
         self.settings.tape = Some(tape);
         self
     }
@@ -147,7 +147,7 @@ impl<D> Builder<D> {
             tls,
             limits: settings.time_limits,
             in_flight: usize::try_from(in_flight).unwrap_or(usize::MAX),
-            session: Taped::new(settings.config, seed, settings.tape),
+            session: RecordedSession::new(settings.config, seed, settings.tape),
         };
         Ok(Client::new(D::new(parts)))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use windlass_core::reference::Repository;
-use windlass_core::tape::Taped;
+use windlass_core::tape::RecordedSession;
 use windlass_core::{Descriptor, Platform, Platforms, Reference, Report, TaskReport};
 use windlass_store::Store;
 
@@ -38,7 +38,7 @@ pub trait Driver: Sized {
 #[non_exhaustive]
 pub struct Parts {
     /// The session that it runs.
-    pub session: Taped,
+    pub session: RecordedSession,
     /// What its jobs need.
     pub resources: Resources,
     /// How connections are secured.

@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use windlass_core::tape::Taped;
+use windlass_core::tape::RecordedSession;
 use windlass_core::{
     Done, Event, Failure, Job, JobId, Output, Task, TaskId, TaskReport, Time, transcript,
 };
@@ -90,7 +90,7 @@ pub enum Next<C, J> {
 
 /// A session with its calls `C` and its jobs `J`.
 pub struct Dispatcher<C, J> {
-    session: Taped,
+    session: RecordedSession,
     epoch: Instant,
     progress: ProgressRegistry,
     calls: BTreeMap<TaskId, C>,
@@ -103,7 +103,7 @@ pub struct Dispatcher<C, J> {
 
 impl<C: CallHandle, J> Dispatcher<C, J> {
     /// A dispatcher without calls. `progress` hears which observer watches which transfer.
-    pub fn new(session: Taped, progress: ProgressRegistry) -> Self {
+    pub fn new(session: RecordedSession, progress: ProgressRegistry) -> Self {
         Self {
             session,
             epoch: Instant::now(),
@@ -343,7 +343,7 @@ mod tests {
     }
 
     fn dispatcher() -> Dispatcher<Inbox, &'static str> {
-        let session = Taped::new(Config::default(), 1, None);
+        let session = RecordedSession::new(Config::default(), 1, None);
         Dispatcher::new(session, ProgressRegistry::default())
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::geteuid;
-use windlass_core::tape::Sink;
+use windlass_core::tape::TapeSink;
 
 /// A tape has no secrets, but it names images and repositories: only its owner may read it.
 const MODE: u32 = 0o600;
@@ -75,7 +75,7 @@ fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why)
 }
 
-impl Sink for TapeFile {
+impl TapeSink for TapeFile {
     fn line(&self, line: &str) {
         let mut state = self.lock();
         if state.gap.is_some() {

@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::{Asking, Broker, Key, Learned, Memo, Refused, Sent};
 use crate::credential::CredentialAnswer;
-use crate::error::{AuthError, Said};
+use crate::error::{AuthError, RegistryErrors};
 use crate::header::{Challenge, challenges};
 use crate::ids::ExchangeId;
 use crate::registry::Origin;
@@ -37,7 +37,7 @@ impl Broker {
         status: StatusCode,
         headers: &HeaderMap,
         from: &Url,
-        said: Said,
+        errors: RegistryErrors,
     ) -> Refused {
         memo.rounds += 1;
         let offered = challenges(headers);
@@ -46,7 +46,7 @@ impl Broker {
             request: asking.line.clone(),
             status: status.as_u16(),
             presented,
-            said: said.clone(),
+            errors: errors.clone(),
             hint: broker.hint(asking),
         };
         let denied = |broker: &Self, presented: String| Refused::Denied(refusal(broker, presented));

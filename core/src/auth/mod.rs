@@ -32,10 +32,10 @@ use crate::credential::{CredentialAnswer, Secret};
 use crate::error::{AuthError, Error, RequestLine};
 use crate::ids::ExchangeId;
 use crate::op::{Site, Token, basic, can_be_sent};
+use crate::redact::redact_urls;
 use crate::reference::Repository;
 use crate::registry::{Origin, Registry};
 use crate::scope::Scopes;
-use crate::shown::urls;
 use crate::time::Time;
 use crate::uri::Url;
 
@@ -452,7 +452,7 @@ fn checked(answer: CredentialAnswer) -> CredentialAnswer {
                 "the token contains characters that are invalid in a header".into(),
             )
         }
-        CredentialAnswer::Failed(why) => CredentialAnswer::Failed(urls::hidden(&why)),
+        CredentialAnswer::Failed(why) => CredentialAnswer::Failed(redact_urls(&why)),
         CredentialAnswer::None
         | CredentialAnswer::Basic { .. }
         | CredentialAnswer::Bearer(_)

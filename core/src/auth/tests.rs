@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::challenged::ROUNDS;
 use super::tokens::KEYS;
 use super::*;
-use crate::error::Said;
+use crate::error::RegistryErrors;
 use crate::op::Grant;
 use crate::op::testing::site;
 
@@ -87,10 +87,10 @@ impl Bench {
         headers.insert("www-authenticate", value);
         let status = StatusCode::from_u16(status).expect("a status");
         let url = self.site.url("manifests/v1");
-        let said = Said::default();
+        let errors = RegistryErrors::default();
         match self
             .broker
-            .challenged(&asking, memo, status, &headers, &url, said)
+            .challenged(&asking, memo, status, &headers, &url, errors)
         {
             Refused::Again => "again".into(),
             Refused::Denied(error) => format!("denied with {}", error.presented),
@@ -148,7 +148,7 @@ fn refusal(status: u16) -> AuthError {
         request: RequestLine("GET".into()),
         status,
         presented: "x".into(),
-        said: Said::default(),
+        errors: RegistryErrors::default(),
         hint: None,
     }
 }

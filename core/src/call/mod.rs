@@ -11,9 +11,9 @@
 //! Must not know the order of exchanges, tokens or retries: that is the session's work. Bytes are
 //! lent and hashed, not kept; only small documents and error bodies are collected.
 
-mod echo;
 mod exchanged;
 mod outgoing;
+mod redact;
 mod transport;
 
 use alloc::boxed::Box;
@@ -29,9 +29,9 @@ use crate::header::ContentRange;
 use crate::registry::Origin;
 use crate::store::{StoreAnswer, StoreCall, StoreError, StoreId};
 
-pub(crate) use self::echo::is_number;
 pub(crate) use self::exchanged::{Exchanged, Flaw, Received, content_length};
 pub use self::outgoing::{Body, Outgoing, Payload, Source};
+pub(crate) use self::redact::is_number;
 pub use self::transport::{Interrupted, TransportError, TransportErrorKind};
 pub use crate::ids::{JobId, TransferId};
 

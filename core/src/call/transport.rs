@@ -8,7 +8,7 @@ use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::shown::urls;
+use crate::redact::redact_urls;
 use crate::store::StoreError;
 
 /// Why an exchange broke off.
@@ -48,7 +48,7 @@ impl TransportError {
     pub fn new(kind: TransportErrorKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
-            detail: urls::hidden(&detail.into()),
+            detail: redact_urls(&detail.into()),
         }
     }
 }

@@ -15,9 +15,9 @@ use crate::call::{
 };
 use crate::digest::Digest;
 use crate::error::{Error, Refusal, RequestLine};
+use crate::error_body;
 use crate::header::{Challenge, challenges, date, encoding, retry_after};
 use crate::registry::{Origin, Scheme};
-use crate::said;
 use crate::store::StoreErrorKind;
 use crate::uri::Url;
 
@@ -156,7 +156,7 @@ fn collected(exchanged: &Exchanged) -> Option<&[u8]> {
 
 /// ECR says so with odd statuses (clients.md C.2.9).
 fn is_too_many(body: &[u8]) -> bool {
-    said::read(body).has("TOOMANYREQUESTS")
+    error_body::read(body).has("TOOMANYREQUESTS")
 }
 
 /// AUTH-08: RFC 6750 has insufficient scope as a 403 with a challenge.
@@ -167,11 +167,13 @@ fn wants_more_scope(exchanged: &Exchanged) -> bool {
 }
 
 fn temporary(exchanged: &Exchanged, request: &RequestLine, status: StatusCode) -> Class {
-    let said = collected(exchanged).map(said::read).unwrap_or_default();
+    let errors = collected(exchanged)
+        .map(error_body::read)
+        .unwrap_or_default();
     let error = Error::Registry(alloc::boxed::Box::new(Refusal {
         request: request.clone(),
         status: status.as_u16(),
-        said,
+        errors,
         hint: None,
     }));
     let after = retry_after(&exchanged.headers, date(&exchanged.headers));

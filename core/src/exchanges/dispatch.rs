@@ -194,7 +194,7 @@ pub(super) fn request(
         header::ACCEPT_ENCODING,
         HeaderValue::from_static("identity"),
     );
-    // Said here, so that no HTTP library says it in its own way.
+    // RegistryErrors here, so that no HTTP library says it in its own way.
     headers
         .entry(header::ACCEPT)
         .or_insert(HeaderValue::from_static("*/*"));

@@ -14,13 +14,13 @@ use crate::auth::Refused;
 use crate::call::{Exchanged, Received};
 use crate::digest::Digest;
 use crate::error::{AuthError, Error, RequestLine};
+use crate::error_body;
 use crate::event::Event;
 use crate::exchanges::classify::{Class, classify, follow};
 use crate::header::warnings;
 use crate::ids::{ExchangeId, JobId, TaskId};
 use crate::op::{Answer, Operation, Outcome, UploadDelete, Verdict};
 use crate::rng::Rng;
-use crate::said;
 use crate::time::Time;
 use crate::uri::Url;
 
@@ -193,13 +193,13 @@ impl Exchanges {
         let exchange = &self.exchanges[&id];
         let asking = exchange.asking(id, &needs, url);
         let status = exchanged.status.unwrap_or(http::StatusCode::UNAUTHORIZED);
-        let said = match &exchanged.body {
-            Received::Collected { bytes, .. } => said::read(bytes),
-            Received::Nothing | Received::Stored { .. } => crate::error::Said::default(),
+        let errors = match &exchanged.body {
+            Received::Collected { bytes, .. } => error_body::read(bytes),
+            Received::Nothing | Received::Stored { .. } => crate::error::RegistryErrors::default(),
         };
         let refused =
             self.broker
-                .challenged(&asking, &mut memo, status, &exchanged.headers, url, said);
+                .challenged(&asking, &mut memo, status, &exchanged.headers, url, errors);
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.memo = memo;
             exchange.hop = None;
@@ -274,7 +274,7 @@ impl Exchanges {
                 request: answer.request.clone(),
                 status: status.as_u16(),
                 presented: "the registry's signed URL".into(),
-                said: answer.said(),
+                errors: answer.errors(),
                 hint: Some("the registry's storage may not serve your network".into()),
             });
         }

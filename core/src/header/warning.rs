@@ -7,7 +7,8 @@ use http::HeaderMap;
 use http::header::WARNING;
 
 use super::{Cursor, is_space};
-use crate::shown::{escape, urls};
+use crate::redact::redact_urls;
+use crate::sanitize::escape;
 
 /// The most text reported per response: what distribution-spec allows a server to send (WARN-01).
 const TOTAL_LIMIT: usize = 4096;
@@ -25,7 +26,7 @@ pub fn warnings(headers: &HeaderMap) -> Vec<String> {
             let Some(text) = member(&mut cursor) else {
                 continue;
             };
-            let text = escape(&urls::hidden(&text), left);
+            let text = escape(&redact_urls(&text), left);
             if !text.is_empty() && !found.contains(&text) {
                 left -= text.len();
                 found.push(text);

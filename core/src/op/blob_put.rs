@@ -333,11 +333,11 @@ impl BlobPut {
             self.do_patch();
             return Verdict::Next(Operation::BlobPut(self));
         }
-        let said = answer.said();
+        let errors = answer.errors();
         let gone = matches!(answer.status.as_u16(), 404 | 416)
-            || said.has("BLOB_UPLOAD_INVALID")
-            || said.has("BLOB_UPLOAD_UNKNOWN");
-        let refused = said.has("DIGEST_INVALID");
+            || errors.has("BLOB_UPLOAD_INVALID")
+            || errors.has("BLOB_UPLOAD_UNKNOWN");
+        let refused = errors.has("DIGEST_INVALID");
         // Sent twice with a wrong digest is enough.
         let again = (gone && self.restarts < RESTARTS) || (refused && self.restarts == 0);
         if answer.denied.is_none() && again {
@@ -367,11 +367,11 @@ impl BlobPut {
         if !matches!(self.stage, Stage::Put { .. }) || self.size == 0 || answer.denied.is_some() {
             return false;
         }
-        let said = answer.said();
+        let errors = answer.errors();
         match answer.status.as_u16() {
             405 | 501 => true,
-            400 | 404 if said.has("UNSUPPORTED") => true,
-            404 => self.restarts > 0 && said.entries.iter().all(|entry| entry.code.is_empty()),
+            400 | 404 if errors.has("UNSUPPORTED") => true,
+            404 => self.restarts > 0 && errors.entries.iter().all(|entry| entry.code.is_empty()),
             _ => false,
         }
     }

@@ -9,11 +9,11 @@ use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
 use crate::call::{Expect, Flaw, Received};
 use crate::descriptor::Descriptor;
 use crate::error::Error;
+use crate::error_body;
 use crate::header::{content_type, encoding};
 use crate::manifest::media_type::accept;
 use crate::manifest::{Declared, Document, DocumentError};
 use crate::reference::Target;
-use crate::said;
 
 /// Fetches a manifest or index and verifies it.
 #[derive(Clone, Debug)]
@@ -96,7 +96,9 @@ impl ManifestGet {
                 document: document.into(),
                 etag: etag(&answer),
             }),
-            Err(DocumentError::Digest { .. }) if !self.again && !said::is_error(answer.bytes()) => {
+            Err(DocumentError::Digest { .. })
+                if !self.again && !error_body::is_error(answer.bytes()) =>
+            {
                 self.again = true;
                 Verdict::Next(Operation::ManifestGet(self))
             }
@@ -105,16 +107,16 @@ impl ManifestGet {
             }
             Err(error) => {
                 let otherwise = || answer.peer(format!("sent {}: {error}{encoding}", self.what()));
-                let said = answer.error_with_200(&self.what());
-                Verdict::Failed(said.unwrap_or_else(otherwise))
+                let error = answer.error_with_200(&self.what());
+                Verdict::Failed(error.unwrap_or_else(otherwise))
             }
         }
     }
 
     fn mismatch(self, answer: &Answer, expected: String, found: String) -> Verdict {
         let what = self.what();
-        let said = answer.error_with_200(&what);
-        Verdict::Failed(said.unwrap_or(Error::Mismatch {
+        let error = answer.error_with_200(&what);
+        Verdict::Failed(error.unwrap_or(Error::Mismatch {
             what,
             expected,
             found,

@@ -69,9 +69,9 @@ impl ManifestPut {
             "repository `{}/{}`",
             self.site.registry, self.site.repository
         ));
-        let said = answer.said();
+        let errors = answer.errors();
         if answer.denied.is_none()
-            && (said.has("MANIFEST_BLOB_UNKNOWN") || said.has("BLOB_UNKNOWN"))
+            && (errors.has("MANIFEST_BLOB_UNKNOWN") || errors.has("BLOB_UNKNOWN"))
         {
             return Verdict::Done(Outcome::Childless(failure));
         }

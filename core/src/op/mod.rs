@@ -38,11 +38,11 @@ pub(crate) use self::token::{Grant, Token, TokenCredential, TokenResponse, basic
 pub(crate) use self::upload_delete::UploadDelete;
 use crate::call::{Expect, Payload, Received, TransferId};
 use crate::digest::Digest;
-use crate::error::{AuthError, Error, NotFound, Refusal, RequestLine, Said};
+use crate::error::{AuthError, Error, NotFound, Refusal, RegistryErrors, RequestLine};
+use crate::error_body;
 use crate::manifest::Document;
 use crate::reference::{Repository, Target};
 use crate::registry::{Origin, Registry};
-use crate::said;
 use crate::scope::Scopes;
 use crate::store::StoreId;
 use crate::uri::Url;
@@ -130,8 +130,8 @@ impl Answer {
         }
     }
 
-    pub(crate) fn said(&self) -> Said {
-        said::read(self.bytes())
+    pub(crate) fn errors(&self) -> RegistryErrors {
+        error_body::read(self.bytes())
     }
 
     /// A header's value, if the header occurs once and is text.
@@ -151,11 +151,11 @@ impl Answer {
 
     /// The error in the body of a response with status 200, if it has one.
     pub(crate) fn error_with_200(&self, what: &str) -> Option<Error> {
-        if !said::is_error(self.bytes()) {
+        if !error_body::is_error(self.bytes()) {
             return None;
         }
-        let said = self.said();
-        let has = |codes: &[&str]| codes.iter().any(|code| said.has(code));
+        let errors = self.errors();
+        let has = |codes: &[&str]| codes.iter().any(|code| errors.has(code));
         let status = if has(&[
             "MANIFEST_UNKNOWN",
             "NAME_UNKNOWN",
@@ -211,15 +211,15 @@ impl Answer {
 
     /// The error for this response as if it had `status`.
     fn failure_of(&self, status: StatusCode, what: &str) -> Error {
-        let said = self.said();
+        let errors = self.errors();
         match status.as_u16() {
             404 | 410 => {
-                let hint = said
+                let hint = errors
                     .has("NAME_UNKNOWN")
                     .then(|| "the registry does not know the repository".into());
                 Error::NotFound(NotFound {
                     what: what.into(),
-                    said,
+                    errors,
                     hint,
                 })
             }
@@ -227,7 +227,7 @@ impl Answer {
                 request: self.request.clone(),
                 status: self.status.as_u16(),
                 presented: self.presented.clone(),
-                said,
+                errors,
                 hint: self.hint.clone(),
             })),
             _ => self.refusal(),
@@ -236,24 +236,24 @@ impl Answer {
 
     /// The error for a request that cannot mean "not found".
     pub(crate) fn refusal(&self) -> Error {
-        let said = self.said();
+        let errors = self.errors();
         let status = self.status.as_u16();
         Error::Registry(Box::new(Refusal {
             request: self.request.clone(),
             status,
-            hint: hint(status, &said),
-            said,
+            hint: hint(status, &errors),
+            errors,
         }))
     }
 }
 
-fn hint(status: u16, said: &Said) -> Option<String> {
+fn hint(status: u16, errors: &RegistryErrors) -> Option<String> {
     let hint = match status {
         413 => "a proxy in front of the registry may limit the size of requests",
         409 => "the tag may be immutable",
         405 | 501 => "the registry does not support this operation",
         415 => "the registry does not take this type of manifest",
-        _ if said.has("TAG_IMMUTABLE") => "the tag is immutable",
+        _ if errors.has("TAG_IMMUTABLE") => "the tag is immutable",
         _ => return None,
     };
     Some(hint.into())

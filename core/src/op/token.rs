@@ -15,11 +15,11 @@ use crate::call::{Expect, Payload};
 use crate::credential::Secret;
 use crate::descriptor::carried;
 use crate::error::{AuthError, Error};
+use crate::error_body;
 use crate::header::{date, rfc3339};
 use crate::manifest::replace_lone_surrogates;
-use crate::said;
+use crate::sanitize::escape;
 use crate::scope::Scopes;
-use crate::shown::escape;
 use crate::uri::Url;
 
 /// Requests a token: by GET, or by POST to exchange an identity token. A service that takes no POST
@@ -167,7 +167,7 @@ impl Token {
         // Only a 401 means that the credentials are wrong (AUTH-47).
         let takes_no_post = match status {
             404 | 405 | 501 => true,
-            400 | 401 => answer.said().has("unsupported_grant_type"),
+            400 | 401 => answer.errors().has("unsupported_grant_type"),
             _ => false,
         };
         if let (true, TokenCredential::Refresh(secret)) = (takes_no_post, &self.credential) {
@@ -179,7 +179,7 @@ impl Token {
                 request: answer.request.clone(),
                 status,
                 presented: self.presented(),
-                said: answer.said(),
+                errors: answer.errors(),
                 hint: None,
             })));
         }
@@ -201,7 +201,7 @@ impl Token {
             })),
             Some(_) => Verdict::Failed(answer.peer("sent a token that is invalid in a header")),
             // Some services report errors with status 200.
-            None if said::is_error(answer.bytes()) => Verdict::Failed(answer.refusal()),
+            None if error_body::is_error(answer.bytes()) => Verdict::Failed(answer.refusal()),
             None => Verdict::Failed(answer.peer("sent no token")),
         }
     }
@@ -424,8 +424,8 @@ mod tests {
             let secret = || Secret::new("identity");
             let post = token(TokenCredential::Refresh(secret()));
             let realm = post.realm.clone();
-            let said = answer(status, &[], body(error).as_bytes());
-            let verdict = post.answer(&said);
+            let errors = answer(status, &[], body(error).as_bytes());
+            let verdict = post.answer(&errors);
             let Verdict::Next(Operation::Token(get)) = verdict else {
                 assert!(!falls_back, "{status} {error}");
                 assert!(matches!(verdict, Verdict::Failed(_)), "{status} {error}");
@@ -450,7 +450,7 @@ mod tests {
                     password: secret(),
                 },
             ] {
-                let verdict = token(other).answer(&said);
+                let verdict = token(other).answer(&errors);
                 assert!(matches!(verdict, Verdict::Failed(_)), "{status} {error}");
             }
         }

@@ -9,7 +9,7 @@ use core::fmt;
 use super::Platform;
 use crate::descriptor::Descriptor;
 use crate::manifest::media_type::{is_index_type, is_manifest_type};
-use crate::shown::escape;
+use crate::sanitize::escape;
 
 /// The best entry for `wanted`.
 ///

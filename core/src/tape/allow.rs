@@ -27,17 +27,17 @@ use core::fmt;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 
-use super::done::{Credential, End};
+use super::job_result::{Credential, End};
 use crate::call::{Call, Exchanged, Expect, Job, Outcome, Received, is_number};
 use crate::credential::{CredentialAnswer, Secret};
 use crate::digest::Digest;
+use crate::error_body;
 use crate::header::{Challenge, challenges, content_type, date, warnings};
 use crate::manifest::{Content, Declared, Document, replace_lone_surrogates};
 use crate::op::{TokenResponse, can_be_sent};
 use crate::platform::Platform;
-use crate::said;
+use crate::redact::Redactor;
 use crate::scope::Scope;
-use crate::secrets::Redactor;
 use crate::store::StoreAnswer;
 use crate::uri::Url;
 
@@ -412,8 +412,8 @@ fn manifest(bytes: &[u8], content_type: Option<&str>) -> Option<Document> {
 
 /// The codes of an error body, and the digests in its details.
 fn errors(body: &[u8]) -> Vec<u8> {
-    let said = said::read(body);
-    let entries = said.entries.iter().filter_map(|entry| {
+    let errors = error_body::read(body);
+    let entries = errors.entries.iter().filter_map(|entry| {
         let code = match entry.code.as_str() {
             "" => None,
             code if CODES.split(' ').any(|known| known == code) => Some(code),

@@ -15,11 +15,11 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::done::End;
+use super::job_result::End;
 use crate::checkpoint;
 use crate::config::Config;
+use crate::sanitize::escape;
 use crate::session::Output;
-use crate::shown::escape;
 use crate::task::Task;
 use crate::transcript;
 

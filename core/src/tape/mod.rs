@@ -5,7 +5,7 @@
 //! that another version can be compared with it.
 //!
 //! ```text
-//!  driver ──start, cancel, poll, handle──▶ Taped ──▶ Session
+//!  driver ──start, cancel, poll, handle──▶ RecordedSession ──▶ Session
 //!                                           │  what is on the allow-list
 //!                                           ▼
 //!                                        Recorder ──▶ Player (a second session) ──▶ its outputs
@@ -32,13 +32,13 @@
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
-//! use windlass_core::tape::{Sink, Taped, replay};
+//! use windlass_core::tape::{RecordedSession, TapeSink, replay};
 //! use windlass_core::{Config, Output, Task, Time};
 //!
 //! #[derive(Debug, Default)]
 //! struct Lines(Mutex<String>);
 //!
-//! impl Sink for Lines {
+//! impl TapeSink for Lines {
 //!     fn line(&self, line: &str) {
 //!         let mut lines = self.0.lock().expect("the lock is not poisoned");
 //!         lines.push_str(line);
@@ -47,7 +47,7 @@
 //! }
 //!
 //! let lines = Arc::new(Lines::default());
-//! let mut session = Taped::new(Config::default(), 1, Some(lines.clone()));
+//! let mut session = RecordedSession::new(Config::default(), 1, Some(lines.clone()));
 //! session.start(Task::resolve("registry.example/team/app:v1".parse()?));
 //! assert!(matches!(session.poll(Time::ZERO), Output::Job(_)));
 //!
@@ -58,7 +58,7 @@
 //! ```
 
 mod allow;
-mod done;
+mod job_result;
 mod line;
 mod player;
 mod recorder;
@@ -77,7 +77,7 @@ use crate::session::{Output, Session};
 use crate::task::{Task, TaskId};
 use crate::time::Time;
 
-pub(crate) use self::done::{headers, no_detail, status, text};
+pub(crate) use self::job_result::{headers, no_detail, status, text};
 pub use self::replay::{Replay, ReplayError, replay};
 
 /// The version of the form of tapes.
@@ -85,7 +85,7 @@ pub const VERSION: u64 = 2;
 
 /// Takes the lines of a tape. Called while a driver's session is locked: quick, and without calling
 /// the client. One sink takes one tape.
-pub trait Sink: Send + Sync + fmt::Debug {
+pub trait TapeSink: Send + Sync + fmt::Debug {
     /// The next line, without its end.
     fn line(&self, line: &str);
 
@@ -98,14 +98,14 @@ pub trait Sink: Send + Sync + fmt::Debug {
 
 /// A session that is recorded if somebody wants that: the surface of [`Session`], for drivers.
 #[derive(Debug)]
-pub struct Taped {
+pub struct RecordedSession {
     session: Session,
     recorder: Option<Box<Recorder>>,
 }
 
-impl Taped {
+impl RecordedSession {
     /// A session, recorded if there is a sink. See [`Session::new`].
-    pub fn new(config: Config, seed: u64, tape: Option<Arc<dyn Sink>>) -> Self {
+    pub fn new(config: Config, seed: u64, tape: Option<Arc<dyn TapeSink>>) -> Self {
         let recorder = tape.map(|sink| Recorder::new(&config, seed, None, sink).into());
         Self {
             session: Session::new(config, seed),
@@ -118,7 +118,7 @@ impl Taped {
         config: Config,
         checkpoint: Checkpoint,
         seed: u64,
-        tape: Option<Arc<dyn Sink>>,
+        tape: Option<Arc<dyn TapeSink>>,
     ) -> (Self, Vec<TaskId>) {
         let from = Some(&checkpoint);
         let recorder = tape.map(|sink| Recorder::new(&config, seed, from, sink).into());

@@ -6,7 +6,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString as _};
 
-use super::done::End;
+use super::job_result::End;
 use super::line::{Header, Out};
 use crate::call::{Call, Done, Exchanged, Expect, Flaw, Job, JobId, Outcome, Received};
 use crate::checkpoint::Checkpoint;

@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use super::allow::AllowList;
 use super::line::{Header, Line, Out};
 use super::player::Player;
-use super::{Sink, VERSION};
+use super::{TapeSink, VERSION};
 use crate::call::{Done, Job};
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::Config;
@@ -21,7 +21,7 @@ use crate::time::Time;
 
 #[derive(Debug)]
 pub(super) struct Recorder {
-    sink: Arc<dyn Sink>,
+    sink: Arc<dyn TapeSink>,
     allowed: AllowList,
     /// The session that is told only what is on the tape; gone when the recording is over.
     player: Option<Player>,
@@ -32,7 +32,7 @@ impl Recorder {
         config: &Config,
         seed: u64,
         checkpoint: Option<&Checkpoint>,
-        sink: Arc<dyn Sink>,
+        sink: Arc<dyn TapeSink>,
     ) -> Self {
         let header = Header {
             tape: VERSION,

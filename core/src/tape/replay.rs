@@ -87,11 +87,11 @@ fn play(tape: &str, shown: &mut Vec<String>, made_by: &mut String) -> Result<(),
     // What a tape says is shown, and it may be anybody's (SEC-11).
     let damaged = |line: usize, why: &dyn ToString| ReplayError::Damaged {
         line: line + 1,
-        why: crate::shown::escape(&why.to_string(), 200),
+        why: crate::sanitize::escape(&why.to_string(), 200),
     };
     let first = lines.next().map_or("", |(_, line)| line);
     let version: Version = serde_json::from_str(first).map_err(|error| damaged(0, &error))?;
-    *made_by = crate::shown::escape(&version.windlass, 40);
+    *made_by = crate::sanitize::escape(&version.windlass, 40);
     if version.tape != VERSION {
         return Err(ReplayError::Version {
             found: version.tape,
@@ -109,7 +109,7 @@ fn play(tape: &str, shown: &mut Vec<String>, made_by: &mut String) -> Result<(),
                 if !found.is_like(&out) {
                     return Err(ReplayError::Diverged {
                         line: at + 1,
-                        expected: crate::shown::escape(&out.to_string(), 2000),
+                        expected: crate::sanitize::escape(&out.to_string(), 2000),
                         found: found.to_string(),
                     });
                 }
@@ -120,7 +120,7 @@ fn play(tape: &str, shown: &mut Vec<String>, made_by: &mut String) -> Result<(),
                 shown.push(line.map_err(|why| damaged(at, &why))?);
             }
             Line::Broken(why) => {
-                let why = crate::shown::escape(&why, 200);
+                let why = crate::sanitize::escape(&why, 200);
                 return Err(ReplayError::Broken { line: at + 1, why });
             }
         }

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 use windlass_core::checkpoint::Checkpoint;
-use windlass_core::tape::Taped;
+use windlass_core::tape::RecordedSession;
 use windlass_core::{Event, Failure, TaskId, TaskReport};
 use windlass_testbed::{Image, image};
 
@@ -81,7 +81,8 @@ impl World<'_> {
         };
         let (config, jitter) = (self.plan.config(), self.plan.jitter);
         let tape = self.new_tape();
-        let (session, ids) = Taped::resume(config, checkpoint, jitter, sink(tape.as_ref()));
+        let (session, ids) =
+            RecordedSession::resume(config, checkpoint, jitter, sink(tape.as_ref()));
         self.processes[process].session = session;
         self.processes[process].tape = tape;
         self.check(ids.len() == saved.tasks.len(), || {

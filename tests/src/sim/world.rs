@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use windlass_core::call::{Done, Interrupted};
-use windlass_core::tape::{Sink, Taped};
+use windlass_core::tape::{RecordedSession, TapeSink};
 use windlass_core::{
     Event, Failure, Job, JobId, Output, StoreId, TaskId, TaskReport, Time, transcript,
 };
@@ -74,7 +74,7 @@ pub(crate) struct World<'a> {
 
 /// A session and the driver around it.
 pub(crate) struct Process {
-    pub(crate) session: Taped,
+    pub(crate) session: RecordedSession,
     /// What is recorded of it.
     pub(crate) tape: Option<Arc<Lines>>,
     pub(crate) stores: Arc<Stores>,
@@ -285,7 +285,11 @@ impl<'a> World<'a> {
             stores.add(&store)
         });
         Process {
-            session: Taped::new(self.plan.config(), self.plan.jitter, sink(tape.as_ref())),
+            session: RecordedSession::new(
+                self.plan.config(),
+                self.plan.jitter,
+                sink(tape.as_ref()),
+            ),
             tape,
             stores,
             spool,
@@ -589,7 +593,11 @@ impl<'a> World<'a> {
     }
 
     /// Calls a session, and looks at what that takes.
-    pub(crate) fn call<T>(&mut self, process: usize, call: impl FnOnce(&mut Taped) -> T) -> T {
+    pub(crate) fn call<T>(
+        &mut self,
+        process: usize,
+        call: impl FnOnce(&mut RecordedSession) -> T,
+    ) -> T {
         let session = &mut self.processes[process].session;
         let (value, bytes) = memory::call(|| call(session));
         // What is recorded is not the session's.
@@ -605,7 +613,7 @@ impl<'a> World<'a> {
 }
 
 /// Where a session writes its tape.
-pub(crate) fn sink(tape: Option<&Arc<Lines>>) -> Option<Arc<dyn Sink>> {
+pub(crate) fn sink(tape: Option<&Arc<Lines>>) -> Option<Arc<dyn TapeSink>> {
     let tape = Arc::clone(tape?);
     Some(tape)
 }

@@ -19,7 +19,7 @@ use serde_json::json;
 use windlass_config::{DockerConfig, Explicit, Proxies, trust};
 use windlass_core::config::InFlight;
 use windlass_core::credential::Secret;
-use windlass_core::tape::Sink;
+use windlass_core::tape::TapeSink;
 use windlass_core::{Config, Error, Failure, Registry, Report};
 use windlass_driver::TapeFile;
 use windlass_driver::{Credentials, Settings, TimeLimits};
@@ -86,14 +86,14 @@ struct Context {
 
 impl Context {
     /// Creates the tape of `--tape`.
-    fn tape(&self) -> Result<Option<Arc<dyn Sink>>, Problem> {
+    fn tape(&self) -> Result<Option<Arc<dyn TapeSink>>, Problem> {
         let Some(path) = &self.common.tape else {
             return Ok(None);
         };
         let tape = TapeFile::create(path).map_err(|error| {
             Problem::Usage(format!("cannot write the tape {}: {error}", path.display()))
         })?;
-        let tape: Arc<dyn Sink> = Arc::clone(self.tape.get_or_init(|| Arc::new(tape))) as _;
+        let tape: Arc<dyn TapeSink> = Arc::clone(self.tape.get_or_init(|| Arc::new(tape))) as _;
         Ok(Some(tape))
     }
 

@@ -282,7 +282,9 @@ impl CopyState {
     /// Marks the blobs that the registry said it has and now says it misses. If it does not say which
     /// it misses, or misses something again, that may be any of them. Whether there are some.
     fn contradict(&mut self, error: &Error, healed: Healed) -> bool {
-        let entries = error.said().map(|said| said.entries.as_slice());
+        let entries = error
+            .registry_errors()
+            .map(|errors| errors.entries.as_slice());
         let named = entries.unwrap_or_default().iter();
         let named: Vec<&Digest> = named.flat_map(|entry| &entry.digests).collect();
         let is_said = named.iter().any(|digest| self.blobs.contains_key(*digest));

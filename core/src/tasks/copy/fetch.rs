@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use super::{End, ROOT, Stage};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::{Error, NotFound, Said};
+use crate::error::{Error, NotFound, RegistryErrors};
 use crate::event::Event;
 use crate::ids::{NodeId, TaskId};
 use crate::manifest::media_type::{OCI_ARTIFACT, is_manifest_type};
@@ -19,8 +19,8 @@ use crate::manifest::{Content, Declared, Document, DocumentError};
 use crate::op::{ManifestGet, Operation, Site};
 use crate::platform::{self, Platform};
 use crate::reference::Target;
+use crate::sanitize::escape;
 use crate::session::Session;
-use crate::shown::escape;
 use crate::store::{StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::task::Platforms;
 
@@ -274,7 +274,7 @@ fn choose(wanted: &Platform, entries: &[Descriptor]) -> Result<Descriptor, Error
         Ok(chosen) => Ok(chosen.clone()),
         Err(error) => Err(Error::NotFound(NotFound {
             what: format!("an image for {wanted}"),
-            said: Said::default(),
+            errors: RegistryErrors::default(),
             hint: Some(format!("{error}")),
         })),
     }

@@ -416,7 +416,7 @@ impl CopyState {
         match &self.source {
             End::Store {
                 name: Some(name), ..
-            } => format!("image `{}` ({digest})", crate::shown::escape(name, 200)),
+            } => format!("image `{}` ({digest})", crate::sanitize::escape(name, 200)),
             End::Store { name: None, .. } => format!("image {digest}"),
             End::Registry { reference, .. } => format!("image `{reference}`"),
         }

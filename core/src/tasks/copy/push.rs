@@ -156,7 +156,7 @@ impl Session {
             return;
         }
         let warning = format!("the image is for {is}, not for {wanted}");
-        self.event(task, Event::Warning(crate::shown::escape(&warning, 200)));
+        self.event(task, Event::Warning(crate::sanitize::escape(&warning, 200)));
     }
 
     /// The name last: a kill at any instant leaves nothing named that is not whole. In a registry

@@ -2,7 +2,7 @@
 
 use http::Method;
 use windlass_core::call::{Done, Payload};
-use windlass_core::tape::Sink as _;
+use windlass_core::tape::TapeSink as _;
 use windlass_core::{
     Descriptor, Error, Event, Failure, Job, Output, Reference, Session, StoreError, StoreErrorKind,
     Task, Time,

@@ -1,11 +1,7 @@
-//! Text that people are shown, made fit for it.
+//! Escapes text before it is printed (SEC-11).
 //!
-//! Responsible for what any text of a server's, a helper's or a system's goes through before it is
-//! printed: nothing in it moves a cursor ([`escape`]), and no URL in it gives a secret away (`urls`, which
-//! is the crate's own: errors and events have been through it). Must not know who said it, nor which
-//! secrets are known (`secrets`).
-
-pub(crate) mod urls;
+//! Responsible for text of servers, helpers and systems: nothing in it may move a cursor. Must not know
+//! where the text came from. Queries of URLs and secrets in it are redacted elsewhere (`redact`).
 
 use alloc::string::String;
 use core::fmt::Write as _;
@@ -16,7 +12,7 @@ use core::fmt::Write as _;
 /// # Example: a server that tries to hide what it says
 ///
 /// ```
-/// # use windlass_core::shown::escape;
+/// # use windlass_core::sanitize::escape;
 /// assert_eq!(escape("a\u{1b}[2Jb\nc", 100), r"a\u{1b}[2Jb\u{a}c");
 /// assert_eq!(escape("a long story", 8), "a lon…");
 /// ```

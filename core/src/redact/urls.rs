@@ -1,18 +1,18 @@
-//! What is secret in the URLs that stand in text for people: user names, queries, fragments.
+//! Redacts user names, queries and fragments of the URLs in a text: they hold signatures and the states
+//! of uploads (users.md 1.13).
 //!
-//! Responsible for finding it in any text, also in one with another's escapes in it: an error that
-//! quotes an error quotes its URLs. Signatures and upload states are there, so nobody is shown them
-//! (users.md 1.13). Must not know what the text is about.
+//! Responsible for finding them in any text, even within escapes: an error may quote another error. Must
+//! not know what the text is about.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// The text for people.
-pub(crate) fn hidden(text: &str) -> String {
+/// The text with `***` in their place.
+pub(crate) fn redact_urls(text: &str) -> String {
     let mut out = String::new();
     let mut at = 0;
-    for secret in found(text) {
+    for secret in find(text) {
         out.push_str(&text[at..secret.start]);
         out.push_str("***");
         at = secret.end;
@@ -21,8 +21,8 @@ pub(crate) fn hidden(text: &str) -> String {
     out
 }
 
-/// Where it is, in order.
-fn found(text: &str) -> Vec<Range<usize>> {
+/// Where they are, in order.
+fn find(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(colon) = text[at..].find(':') {
@@ -120,8 +120,8 @@ mod tests {
             ("", ""),
         ];
         for (text, expected) in table {
-            assert_eq!(hidden(text), expected);
-            assert_eq!(hidden(expected), expected, "it stays as it is");
+            assert_eq!(redact_urls(text), expected);
+            assert_eq!(redact_urls(expected), expected, "it stays as it is");
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Responsible for the forms in which a secret may be repeated: as it is, in a URL, in JSON, in base64,
 //! in escapes. Must not know where secrets come from.
 
+mod urls;
+
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -12,6 +14,8 @@ use core::ops::Bound;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+pub(crate) use self::urls::redact_urls;
 
 /// What stands for a secret.
 const REDACTED: &[u8] = b"***";

@@ -10,9 +10,10 @@ use alloc::vec::Vec;
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
-use crate::error::{Said, SaidEntry};
+use crate::error::{RegistryError, RegistryErrors};
 use crate::manifest::replace_lone_surrogates;
-use crate::shown::{escape, urls};
+use crate::redact::redact_urls;
+use crate::sanitize::escape;
 
 /// How many bytes of one message are shown.
 const MESSAGE: usize = 512;
@@ -24,14 +25,14 @@ const TEXT: usize = 200;
 const START: usize = 60;
 
 /// Reads an error body of any shape.
-pub(crate) fn read(body: &[u8]) -> Said {
+pub(crate) fn read(body: &[u8]) -> RegistryErrors {
     let Some(text) = text(body) else {
         // Compressed, for instance, although no request asks for that.
         return only("", &format!("{} bytes that are no text", body.len()));
     };
     let text = text.trim_start_matches('\u{feff}').trim();
     match text.chars().next() {
-        None => Said::default(),
+        None => RegistryErrors::default(),
         // Nothing is shown of JSON that was cut: what is in it is not known.
         Some('{' | '[') => {
             match serde_json::from_slice(&replace_lone_surrogates(text.as_bytes())) {
@@ -54,13 +55,13 @@ pub(crate) fn read(body: &[u8]) -> Said {
 
 /// Whether a body is one of an error, whatever came with it: it says so with a code.
 pub(crate) fn is_error(body: &[u8]) -> bool {
-    let said = read(body);
-    said.entries.iter().any(|entry| !entry.code.is_empty())
+    let errors = read(body);
+    errors.entries.iter().any(|entry| !entry.code.is_empty())
 }
 
-fn read_object(object: &Map<String, Value>) -> Said {
+fn read_object(object: &Map<String, Value>) -> RegistryErrors {
     if let Some(Value::Array(errors)) = object.get("errors") {
-        return Said {
+        return RegistryErrors {
             entries: errors.iter().take(ENTRIES).filter_map(entry).collect(),
         };
     }
@@ -72,14 +73,14 @@ fn read_object(object: &Map<String, Value>) -> Said {
         .find(|message| !message.is_empty())
         .unwrap_or_default();
     if code.is_empty() && message.is_empty() {
-        return Said::default();
+        return RegistryErrors::default();
     }
     only(&code, &message)
 }
 
-fn only(code: &str, message: &str) -> Said {
-    Said {
-        entries: alloc::vec![SaidEntry {
+fn only(code: &str, message: &str) -> RegistryErrors {
+    RegistryErrors {
+        entries: alloc::vec![RegistryError {
             code: code.into(),
             message: message.into(),
             digests: Vec::new()
@@ -129,7 +130,7 @@ fn text(body: &[u8]) -> Option<&str> {
 
 /// Text as it may be shown: nobody gets to see what is secret in its URLs, nor what moves cursors.
 fn shown(text: &str, max: usize) -> String {
-    escape(&urls::hidden(text), max)
+    escape(&redact_urls(text), max)
 }
 
 /// A digest that content of ours can have: many a text could be one of another algorithm.
@@ -145,13 +146,13 @@ fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     (!inside.contains(['<', '&'])).then(|| inside.trim())
 }
 
-fn entry(error: &Value) -> Option<SaidEntry> {
+fn entry(error: &Value) -> Option<RegistryError> {
     let object = error.as_object()?;
     let mut digests = Vec::new();
     if let Some(detail) = object.get("detail") {
         collect_digests(detail, &mut digests, 0);
     }
-    Some(SaidEntry {
+    Some(RegistryError {
         code: word(object.get("code")),
         message: word(object.get("message")),
         digests,
@@ -294,8 +295,8 @@ mod tests {
         let body = alloc::format!(
             r#"{{"errors":[{{"code":"MANIFEST_BLOB_UNKNOWN","detail":{{"digest":"{digest}"}}}}]}}"#
         );
-        let said = read(body.as_bytes());
-        assert!(said.has("MANIFEST_BLOB_UNKNOWN"));
-        assert_eq!(said.entries[0].digests, [digest]);
+        let errors = read(body.as_bytes());
+        assert!(errors.has("MANIFEST_BLOB_UNKNOWN"));
+        assert_eq!(errors.entries[0].digests, [digest]);
     }
 }

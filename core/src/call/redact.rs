@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::{Call, Exchanged, Payload, Received};
 use crate::digest::Digest;
 use crate::header::{ContentRange, http_date, unsatisfied_total};
-use crate::secrets::{Redactor, decoded};
+use crate::redact::{Redactor, decoded};
 
 /// Words of the protocol. They are no secret, even if a password is one of them.
 const VOCABULARY: &str = "bytes identity gzip deflate br zstd compress \
