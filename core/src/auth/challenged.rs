@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 
 use http::{HeaderMap, StatusCode};
 
-use super::{Asking, Broker, Key, Learned, Memo, Refused, Sent};
+use super::{AuthRequest, AuthState, Broker, HostAuth, Refused, Sent, TokenKey};
 use crate::credential::CredentialAnswer;
 use crate::error::{AuthError, RegistryErrors};
 use crate::header::{Challenge, challenges};
@@ -32,43 +32,43 @@ impl Broker {
     /// Handles a challenge to a request.
     pub(crate) fn challenged(
         &mut self,
-        asking: &Asking<'_>,
-        memo: &mut Memo,
+        request: &AuthRequest<'_>,
+        state: &mut AuthState,
         status: StatusCode,
         headers: &HeaderMap,
         from: &Url,
         errors: RegistryErrors,
     ) -> Refused {
-        memo.rounds += 1;
+        state.rounds += 1;
         let offered = challenges(headers);
-        let learned = self.learn(&asking.site.origin, &offered, from, asking.id);
+        let learned = self.learn(&request.site.origin, &offered, from, request.id);
         let refusal = |broker: &Self, presented: String| AuthError {
-            request: asking.line.clone(),
+            request: request.line.clone(),
             status: status.as_u16(),
             presented,
             errors: errors.clone(),
-            hint: broker.hint(asking),
+            hint: broker.hint(request),
         };
         let denied = |broker: &Self, presented: String| Refused::Denied(refusal(broker, presented));
-        if memo.rounds > ROUNDS {
+        if state.rounds > ROUNDS {
             return denied(self, "too many authentication rounds".into());
         }
-        match memo.sent.take().unwrap_or(Sent::Nothing) {
+        match state.sent.take().unwrap_or(Sent::Nothing) {
             Sent::Nothing if !learned => {
                 denied(self, "no credentials and no usable challenge".into())
             }
-            Sent::Nothing if memo.refused.is_some() => denied(self, "no credentials".into()),
+            Sent::Nothing if state.refused.is_some() => denied(self, "no credentials".into()),
             Sent::Nothing => {
-                memo.refused = Some(self.generations);
-                memo.refusal = Some(refusal(self, "no credentials".into()));
-                self.widen(asking, memo, &offered);
+                state.refused = Some(self.generations);
+                state.refusal = Some(refusal(self, "no credentials".into()));
+                self.widen(request, state, &offered);
                 Refused::Again
             }
             Sent::Basic { username } => denied(self, format!("the credentials of `{username}`")),
             Sent::Ready => denied(self, "the configured token".into()),
             Sent::Token { key, generation } => {
                 let refusal = refusal(self, self.presented(&key));
-                self.refuse_token(asking, memo, &key, generation, &offered, refusal.clone())
+                self.refuse_token(request, state, &key, generation, &offered, refusal.clone())
                     .unwrap_or(Refused::Denied(refusal))
             }
         }
@@ -77,9 +77,9 @@ impl Broker {
     /// What a refused token means: `None` for "denied".
     fn refuse_token(
         &mut self,
-        asking: &Asking<'_>,
-        memo: &mut Memo,
-        key: &Key,
+        request: &AuthRequest<'_>,
+        state: &mut AuthState,
+        key: &TokenKey,
         generation: u64,
         offered: &[Challenge],
         refusal: AuthError,
@@ -89,30 +89,30 @@ impl Broker {
             // An old token was refused; there is a newer one, or one is being fetched.
             return Some(Refused::Again);
         }
-        if self.widen(asking, memo, offered) {
-            memo.refused = Some(self.generations);
+        if self.widen(request, state, offered) {
+            state.refused = Some(self.generations);
             return Some(Refused::Again);
         }
         let insufficient = offered.iter().any(Challenge::wants_more_scope);
-        let fresh = memo.refused.is_some_and(|before| generation > before);
+        let fresh = state.refused.is_some_and(|before| generation > before);
         // A valid but insufficient token is kept: another one would not help here, and other
         // requests still need it.
         if !insufficient {
             self.tokens.entry(key.clone()).or_default().ready = None;
         }
         if !insufficient && !fresh {
-            memo.refused = Some(self.generations);
+            state.refused = Some(self.generations);
             return Some(Refused::Again);
         }
-        if !memo.split && asking.wish != asking.needs {
-            memo.split = true;
-            self.refuse_wider(memo, key, refusal);
+        if !state.split && request.task_scopes != request.required_scopes {
+            state.split = true;
+            self.refuse_wider(state, key, refusal);
             return Some(Refused::Again);
         }
-        if key.scopes != memo.scopes(asking) {
+        if key.scopes != state.scopes(request) {
             // The refused token was another request's, for more scopes than needed here: try one of
             // its own.
-            self.refuse_wider(memo, key, refusal);
+            self.refuse_wider(state, key, refusal);
             return Some(Refused::Again);
         }
         None
@@ -120,9 +120,9 @@ impl Broker {
 
     /// A token for more scopes than needed was refused, so use one for exactly the needed scopes.
     /// Requests that need all of them are retried: they may have such a token, or get another one.
-    fn refuse_wider(&mut self, memo: &mut Memo, key: &Key, refusal: AuthError) {
-        memo.own = true;
-        memo.refused = Some(self.generations);
+    fn refuse_wider(&mut self, state: &mut AuthState, key: &TokenKey, refusal: AuthError) {
+        state.exact_only = true;
+        state.refused = Some(self.generations);
         self.remember_union(key, refusal);
     }
 
@@ -137,31 +137,37 @@ impl Broker {
         let host = self.host(origin);
         // Harbor answers an insufficient token with Basic; the first Bearer challenge stays
         // (clients.md C.7.1).
-        let learned = usable(offered, from)
-            .filter(|learned| matches!(learned, Learned::Bearer { .. }) || !host.scheme.is_known());
-        let was_probe = matches!(host.scheme, Learned::Probing(probe) if probe == id);
+        let learned = usable(offered, from).filter(|learned| {
+            matches!(learned, HostAuth::Bearer { .. }) || !host.scheme.is_known()
+        });
+        let was_probe = matches!(host.scheme, HostAuth::Probing(probe) if probe == id);
         if let Some(learned) = learned {
             host.scheme = learned;
         } else if was_probe {
-            host.scheme = Learned::Unknown;
+            host.scheme = HostAuth::Unknown;
         }
-        if !matches!(host.scheme, Learned::Probing(_)) {
+        if !matches!(host.scheme, HostAuth::Probing(_)) {
             let parked = core::mem::take(&mut host.parked);
-            self.woken.extend(parked);
+            self.unparked.extend(parked);
         }
         self.host(origin).scheme.is_known()
     }
 
     /// Adds the scopes of a challenge to the request's own. Returns whether there were new ones.
-    fn widen(&self, asking: &Asking<'_>, memo: &mut Memo, offered: &[Challenge]) -> bool {
-        let have = memo.scopes(asking);
+    fn widen(
+        &self,
+        request: &AuthRequest<'_>,
+        state: &mut AuthState,
+        offered: &[Challenge],
+    ) -> bool {
+        let have = state.scopes(request);
         let mut wanted = Scopes::default();
         let named = offered
             .iter()
             .filter_map(|challenge| challenge.param("scope"));
         let words = named.flat_map(str::split_whitespace);
         for word in words.filter(|word| word.len() <= SCOPE) {
-            if memo.extra.len() + wanted.len() >= SCOPES {
+            if state.extra.len() + wanted.len() >= SCOPES {
                 break;
             }
             // Malformed ones are dropped: Oracle's `::` makes its own token service fail.
@@ -172,13 +178,13 @@ impl Broker {
         if have.covers(&wanted) {
             return false;
         }
-        memo.extra.merge(&wanted);
+        state.extra.merge(&wanted);
         true
     }
 
     /// The credentials that a request carried, for an error.
-    pub(crate) fn shown(&self, memo: &Memo) -> String {
-        match &memo.sent {
+    pub(crate) fn shown(&self, state: &AuthState) -> String {
+        match &state.sent {
             None | Some(Sent::Nothing) => "no credentials".into(),
             Some(Sent::Basic { username }) => format!("the credentials of `{username}`"),
             Some(Sent::Ready) => "the configured token".into(),
@@ -186,7 +192,7 @@ impl Broker {
         }
     }
 
-    fn presented(&self, key: &Key) -> String {
+    fn presented(&self, key: &TokenKey) -> String {
         match &key.credential {
             CredentialAnswer::Basic { username, .. } => format!("a fresh token of `{username}`"),
             CredentialAnswer::Refresh(_) => "a fresh token for an identity token".into(),
@@ -198,7 +204,7 @@ impl Broker {
 }
 
 /// The challenge to answer: Bearer if there is one, otherwise Basic (AUTH-05).
-pub(super) fn usable(offered: &[Challenge], from: &Url) -> Option<Learned> {
+pub(super) fn usable(offered: &[Challenge], from: &Url) -> Option<HostAuth> {
     let mut bearer = offered
         .iter()
         .filter(|challenge| challenge.is_scheme("bearer"));
@@ -206,8 +212,8 @@ pub(super) fn usable(offered: &[Challenge], from: &Url) -> Option<Learned> {
         let realm = from.resolve(challenge.param("realm")?).ok()?;
         let service = challenge.param("service").map(ToString::to_string);
         let len = realm.as_str().len() + service.as_ref().map_or(0, String::len);
-        (len <= REALM).then_some(Learned::Bearer { realm, service })
+        (len <= REALM).then_some(HostAuth::Bearer { realm, service })
     });
     let basic = offered.iter().any(|challenge| challenge.is_scheme("basic"));
-    bearer.or_else(|| basic.then_some(Learned::Basic))
+    bearer.or_else(|| basic.then_some(HostAuth::Basic))
 }

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use http::{HeaderMap, StatusCode};
 
 use super::challenged::usable;
-use super::{Asked, Asking, Broker, Learned, Memo, Sent};
+use super::{AuthRequest, AuthState, Broker, CredentialState, HostAuth, Sent};
 use crate::credential::CredentialAnswer;
 use crate::header::challenges;
 use crate::ids::ExchangeId;
@@ -57,13 +57,13 @@ impl Broker {
     /// Whether credentials could change this response. `challenged`: it is a 401, or a 403 that
     /// wants a token with more scopes.
     pub(crate) fn is_doubtful(
-        memo: &Memo,
+        state: &AuthState,
         challenged: bool,
         status: StatusCode,
         headers: &HeaderMap,
         from: &Url,
     ) -> bool {
-        if memo.looked || !matches!(memo.sent, Some(Sent::Nothing)) {
+        if state.looked || !matches!(state.sent, Some(Sent::Nothing)) {
             return false;
         }
         if !challenged {
@@ -77,61 +77,66 @@ impl Broker {
     /// If there are no credentials for one repository of a host, the driver is not asked for those
     /// of others: an open registry answers many requests with 404, and each question may run a
     /// program.
-    pub(crate) fn look(&mut self, asking: &Asking<'_>, memo: &mut Memo) -> Look {
-        let origin = &asking.site.origin;
+    pub(crate) fn look(&mut self, request: &AuthRequest<'_>, state: &mut AuthState) -> Look {
+        let origin = &request.site.origin;
         let host = self.host(origin);
         if !host.scheme.is_known() && matches!(host.pinged, Pinged::Over | Pinged::Failed) {
             return Look::Stands;
         }
         let before = host.asked.clone();
-        let key = (asking.site.registry.clone(), asking.site.repository.clone());
+        let key = (
+            request.site.registry.clone(),
+            request.site.repository.clone(),
+        );
         let known = if self.credentials.contains_key(&key) {
             Some(&key)
         } else {
             before.as_ref()
         };
         match known.and_then(|known| self.credentials.get_mut(known)) {
-            Some(Asked::Answered(CredentialAnswer::None | CredentialAnswer::Failed(_))) => {
+            Some(CredentialState::Answered(
+                CredentialAnswer::None | CredentialAnswer::Failed(_),
+            )) => {
                 return Look::Stands;
             }
-            Some(Asked::Answered(
+            Some(CredentialState::Answered(
                 CredentialAnswer::Basic { .. }
                 | CredentialAnswer::Bearer(_)
                 | CredentialAnswer::Refresh(_),
             )) if known == Some(&key) => {}
-            Some(Asked::Asking(parked)) => {
-                parked.push(asking.id);
-                self.hold(asking);
+            Some(CredentialState::Asked(parked)) => {
+                parked.push(request.id);
+                self.hold(request);
                 return Look::Park;
             }
-            Some(Asked::Answered(_)) | None => {
+            Some(CredentialState::Answered(_)) | None => {
                 self.host(origin).asked.get_or_insert_with(|| key.clone());
-                self.asked_for(key, asking.id);
-                self.hold(asking);
+                self.asked_for(key, request.id);
+                self.hold(request);
                 let recipient = origin.clone();
                 return Look::Ask { recipient };
             }
         }
         let learned = self.host(origin).scheme.clone();
         if learned.is_known() {
-            let fits = self.can_show(asking.site, &learned);
+            let fits = self.can_show(request.site, &learned);
             let host = self.host(origin);
             if fits || !matches!(host.pinged, Pinged::Never) {
-                memo.looked = true;
+                state.looked = true;
                 return if fits { Look::Again } else { Look::Stands };
             }
             // These credentials cannot meet the known challenge. `/v2/` may send another one.
-            host.scheme = Learned::Open;
+            host.scheme = HostAuth::Open;
         }
-        self.hold(asking);
+        self.hold(request);
         let host = self.host(origin);
         match &mut host.pinged {
             Pinged::Never => {
-                host.pinged = Pinged::Asking(alloc::vec![asking.id]);
+                host.pinged = Pinged::Asking(alloc::vec![request.id]);
                 Look::Ping
             }
             Pinged::Asking(parked) => {
-                parked.push(asking.id);
+                parked.push(request.id);
                 Look::Park
             }
             Pinged::Failed | Pinged::Over => Look::Stands,
@@ -162,7 +167,7 @@ impl Broker {
         }
         let host = self.host(&site.origin);
         if let Pinged::Asking(parked) = core::mem::replace(&mut host.pinged, over) {
-            self.woken.extend(parked);
+            self.unparked.extend(parked);
         }
         let host = self.host(&site.origin);
         if let Some(learned) = learned
@@ -170,7 +175,7 @@ impl Broker {
         {
             host.scheme = learned;
             let parked = core::mem::take(&mut host.parked);
-            self.woken.extend(parked);
+            self.unparked.extend(parked);
         }
     }
 
@@ -179,7 +184,7 @@ impl Broker {
         if let Some(host) = self.hosts.get_mut(origin)
             && let Pinged::Asking(parked) = &mut host.pinged
         {
-            self.woken.append(parked);
+            self.unparked.append(parked);
             host.pinged = Pinged::Never;
         }
     }
@@ -196,28 +201,28 @@ impl Broker {
     }
 
     /// Lets other requests to the host wait for the result, as for the first request to a host.
-    fn hold(&mut self, asking: &Asking<'_>) {
-        let host = self.host(&asking.site.origin);
-        if matches!(host.scheme, Learned::Unknown | Learned::Open) {
-            host.scheme = Learned::Probing(asking.id);
+    fn hold(&mut self, request: &AuthRequest<'_>) {
+        let host = self.host(&request.site.origin);
+        if matches!(host.scheme, HostAuth::Unknown | HostAuth::Open) {
+            host.scheme = HostAuth::Probing(request.id);
         }
     }
 
     /// Whether the credentials for a repository fit the host's auth scheme.
-    fn can_show(&mut self, site: &Site, learned: &Learned) -> bool {
+    fn can_show(&mut self, site: &Site, learned: &HostAuth) -> bool {
         let key = (site.registry.clone(), site.repository.clone());
-        let Some(Asked::Answered(credential)) = self.credentials.get(&key) else {
+        let Some(CredentialState::Answered(credential)) = self.credentials.get(&key) else {
             return false;
         };
         let credential = credential.clone();
         match (learned, &credential) {
-            (Learned::Unknown | Learned::Probing(_) | Learned::Open, _)
+            (HostAuth::Unknown | HostAuth::Probing(_) | HostAuth::Open, _)
             | (_, CredentialAnswer::None | CredentialAnswer::Failed(_))
-            | (Learned::Basic, CredentialAnswer::Refresh(_)) => false,
-            (Learned::Basic, CredentialAnswer::Basic { .. } | CredentialAnswer::Bearer(_))
-            | (Learned::Bearer { .. }, CredentialAnswer::Bearer(_)) => true,
+            | (HostAuth::Basic, CredentialAnswer::Refresh(_)) => false,
+            (HostAuth::Basic, CredentialAnswer::Basic { .. } | CredentialAnswer::Bearer(_))
+            | (HostAuth::Bearer { .. }, CredentialAnswer::Bearer(_)) => true,
             (
-                Learned::Bearer { realm, .. },
+                HostAuth::Bearer { realm, .. },
                 CredentialAnswer::Basic { .. } | CredentialAnswer::Refresh(_),
             ) => match realm::judge(&site.registry, &site.origin, realm.origin(), &self.trusted) {
                 Judgement::Trusted => true,

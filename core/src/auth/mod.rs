@@ -41,7 +41,7 @@ use crate::uri::Url;
 
 /// The broker's state of one request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Memo {
+pub(crate) struct AuthState {
     /// What it carried when it was last sent.
     sent: Option<Sent>,
     /// The token generation at the time of the last challenge. A token newer than this is fresh: if
@@ -52,7 +52,7 @@ pub(crate) struct Memo {
     /// The union of scopes was refused: ask only for those that this request needs.
     split: bool,
     /// A token for more scopes than needed was refused: use only a token for exactly its own.
-    own: bool,
+    exact_only: bool,
     rounds: u8,
     /// Whether `look` has decided on this request.
     looked: bool,
@@ -67,10 +67,10 @@ enum Sent {
     Nothing,
     Basic { username: String },
     Ready,
-    Token { key: Key, generation: u64 },
+    Token { key: TokenKey, generation: u64 },
 }
 
-impl Memo {
+impl AuthState {
     /// The request made progress: tokens may expire many times during a long transfer.
     pub(crate) const fn progressed(&mut self) {
         self.rounds = 0;
@@ -87,11 +87,11 @@ impl Memo {
     }
 
     /// The scopes of the request's own token.
-    fn scopes(&self, asking: &Asking<'_>) -> Scopes {
+    fn scopes(&self, request: &AuthRequest<'_>) -> Scopes {
         let scopes = if self.split {
-            asking.needs
+            request.required_scopes
         } else {
-            asking.wish
+            request.task_scopes
         };
         let mut scopes = scopes.clone();
         scopes.merge(&self.extra);
@@ -109,7 +109,7 @@ pub(crate) enum Permit {
     /// Park, and ask the driver for credentials.
     Ask { recipient: Origin },
     /// Park, and fetch this token.
-    Fetch(Key, alloc::boxed::Box<Token>),
+    Fetch(TokenKey, alloc::boxed::Box<Token>),
     /// Park, and probe the host with a small request: its auth scheme is unknown, and this response
     /// may be large.
     Probe,
@@ -130,7 +130,7 @@ pub(crate) enum Refused {
 
 /// The key of a token: issuer, recipient and scopes.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Key {
+pub(crate) struct TokenKey {
     pub(crate) origin: Origin,
     realm: Url,
     service: Option<String>,
@@ -140,13 +140,13 @@ pub(crate) struct Key {
 
 /// A request as the broker sees it.
 #[derive(Debug)]
-pub(crate) struct Asking<'a> {
+pub(crate) struct AuthRequest<'a> {
     pub(crate) id: ExchangeId,
     pub(crate) site: &'a Site,
     /// The union of the scopes that its task will need.
-    pub(crate) wish: &'a Scopes,
+    pub(crate) task_scopes: &'a Scopes,
     /// The scopes without which it cannot succeed.
-    pub(crate) needs: &'a Scopes,
+    pub(crate) required_scopes: &'a Scopes,
     /// Whether its response may be large.
     pub(crate) large: bool,
     pub(crate) line: RequestLine,
@@ -158,28 +158,28 @@ const CREDENTIALS: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Broker {
     hosts: BTreeMap<Origin, Host>,
-    credentials: BTreeMap<(Registry, Repository), Asked>,
+    credentials: BTreeMap<(Registry, Repository), CredentialState>,
     /// The number of answers at which known ones are evicted.
     credentials_room: usize,
     /// At most [`KEYS`](tokens::KEYS), not counting those being fetched.
-    tokens: BTreeMap<Key, Entry>,
+    tokens: BTreeMap<TokenKey, TokenEntry>,
     /// The number of tokens so far. Each token has its own generation, even if it was evicted.
     generations: u64,
     /// Unions of scopes that were refused, and the refusals; at most [`KEYS`](tokens::KEYS).
-    unions: BTreeMap<Key, AuthError>,
+    unions: BTreeMap<TokenKey, AuthError>,
     trusted: Vec<(Registry, Origin)>,
     token_limit: u64,
     /// The warnings about withheld credentials so far; each is given once.
     withheld: BTreeSet<(Registry, Origin)>,
     warnings: Vec<String>,
-    woken: Vec<ExchangeId>,
+    unparked: Vec<ExchangeId>,
     /// Hosts whose `/v2/` could not be asked for a challenge since the last task began.
     unpinged: Vec<Origin>,
 }
 
 #[derive(Debug)]
 struct Host {
-    scheme: Learned,
+    scheme: HostAuth,
     parked: Vec<ExchangeId>,
     pinged: Pinged,
     /// The repository for which `look` first asked for credentials.
@@ -187,7 +187,7 @@ struct Host {
 }
 
 #[derive(Clone, Debug)]
-enum Learned {
+enum HostAuth {
     Unknown,
     Probing(ExchangeId),
     Open,
@@ -195,7 +195,7 @@ enum Learned {
     Bearer { realm: Url, service: Option<String> },
 }
 
-impl Learned {
+impl HostAuth {
     /// Whether the auth scheme is known.
     const fn is_known(&self) -> bool {
         matches!(self, Self::Basic | Self::Bearer { .. })
@@ -203,13 +203,13 @@ impl Learned {
 }
 
 #[derive(Debug)]
-enum Asked {
-    Asking(Vec<ExchangeId>),
+enum CredentialState {
+    Asked(Vec<ExchangeId>),
     Answered(CredentialAnswer),
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct TokenEntry {
     generation: u64,
     ready: Option<(Secret, Time)>,
     fetching: Option<Vec<ExchangeId>>,
@@ -228,52 +228,57 @@ impl Broker {
             token_limit,
             withheld: BTreeSet::new(),
             warnings: Vec::new(),
-            woken: Vec::new(),
+            unparked: Vec::new(),
             unpinged: Vec::new(),
         }
     }
 
     /// Decides on a request that is about to be sent to its registry.
-    pub(crate) fn permit(&mut self, asking: &Asking<'_>, memo: &mut Memo, now: Time) -> Permit {
-        if let Some(denied) = memo.denied.take() {
+    pub(crate) fn permit(
+        &mut self,
+        request: &AuthRequest<'_>,
+        state: &mut AuthState,
+        now: Time,
+    ) -> Permit {
+        if let Some(denied) = state.denied.take() {
             return Permit::Denied(denied);
         }
-        let host = self.host(&asking.site.origin);
+        let host = self.host(&request.site.origin);
         match host.scheme.clone() {
-            Learned::Unknown if asking.large => {
-                host.parked.push(asking.id);
+            HostAuth::Unknown if request.large => {
+                host.parked.push(request.id);
                 Permit::Probe
             }
-            Learned::Probing(probe) if probe == asking.id => {
-                memo.sent = Some(Sent::Nothing);
+            HostAuth::Probing(probe) if probe == request.id => {
+                state.sent = Some(Sent::Nothing);
                 Permit::Go(None)
             }
-            Learned::Unknown => {
-                host.scheme = Learned::Probing(asking.id);
-                memo.sent = Some(Sent::Nothing);
+            HostAuth::Unknown => {
+                host.scheme = HostAuth::Probing(request.id);
+                state.sent = Some(Sent::Nothing);
                 Permit::Go(None)
             }
-            Learned::Probing(_) => {
-                host.parked.push(asking.id);
+            HostAuth::Probing(_) => {
+                host.parked.push(request.id);
                 Permit::Park
             }
-            Learned::Open => {
-                memo.sent = Some(Sent::Nothing);
+            HostAuth::Open => {
+                state.sent = Some(Sent::Nothing);
                 Permit::Go(None)
             }
-            Learned::Basic => {
-                let recipient = asking.site.origin.clone();
-                match self.credential(asking, recipient) {
-                    Ok(credential) => self.direct(asking, credential, memo),
+            HostAuth::Basic => {
+                let recipient = request.site.origin.clone();
+                match self.credential(request, recipient) {
+                    Ok(credential) => self.direct(request, credential, state),
                     Err(permit) => permit,
                 }
             }
-            Learned::Bearer { realm, service } => {
-                match self.credential(asking, realm.origin().clone()) {
+            HostAuth::Bearer { realm, service } => {
+                match self.credential(request, realm.origin().clone()) {
                     Ok(CredentialAnswer::Bearer(secret)) => {
-                        self.direct(asking, CredentialAnswer::Bearer(secret), memo)
+                        self.direct(request, CredentialAnswer::Bearer(secret), state)
                     }
-                    Ok(credential) => self.bearer(asking, memo, now, realm, service, credential),
+                    Ok(credential) => self.bearer(request, state, now, realm, service, credential),
                     Err(permit) => permit,
                 }
             }
@@ -282,20 +287,20 @@ impl Broker {
 
     /// Records `probe` as this host's auth probe; requests with large responses wait for it.
     pub(crate) fn probing(&mut self, origin: &Origin, probe: ExchangeId) {
-        self.host(origin).scheme = Learned::Probing(probe);
+        self.host(origin).scheme = HostAuth::Probing(probe);
     }
 
     /// A request was answered without a challenge.
-    pub(crate) fn accepted(&mut self, id: ExchangeId, origin: &Origin, memo: &mut Memo) {
-        memo.refused = None;
-        memo.refusal = None;
+    pub(crate) fn accepted(&mut self, id: ExchangeId, origin: &Origin, state: &mut AuthState) {
+        state.refused = None;
+        state.refusal = None;
         let host = self.host(origin);
-        if matches!(host.scheme, Learned::Unknown)
-            || matches!(host.scheme, Learned::Probing(probe) if probe == id)
+        if matches!(host.scheme, HostAuth::Unknown)
+            || matches!(host.scheme, HostAuth::Probing(probe) if probe == id)
         {
-            host.scheme = Learned::Open;
+            host.scheme = HostAuth::Open;
             let parked = core::mem::take(&mut host.parked);
-            self.woken.extend(parked);
+            self.unparked.extend(parked);
         }
     }
 
@@ -303,11 +308,11 @@ impl Broker {
     /// request becomes the next one.
     pub(crate) fn gone(&mut self, id: ExchangeId, origin: &Origin) {
         if let Some(host) = self.hosts.get_mut(origin)
-            && matches!(host.scheme, Learned::Probing(probe) if probe == id)
+            && matches!(host.scheme, HostAuth::Probing(probe) if probe == id)
         {
-            host.scheme = Learned::Unknown;
+            host.scheme = HostAuth::Unknown;
             let parked = core::mem::take(&mut host.parked);
-            self.woken.extend(parked);
+            self.unparked.extend(parked);
         }
     }
 
@@ -322,10 +327,11 @@ impl Broker {
     fn asked_for(&mut self, key: (Registry, Repository), by: ExchangeId) {
         if self.credentials.len() >= self.credentials_room {
             self.credentials
-                .retain(|_, asked| matches!(asked, Asked::Asking(_)));
+                .retain(|_, asked| matches!(asked, CredentialState::Asked(_)));
             self.credentials_room = CREDENTIALS.max(self.credentials.len() * 2);
         }
-        self.credentials.insert(key, Asked::Asking(alloc::vec![by]));
+        self.credentials
+            .insert(key, CredentialState::Asked(alloc::vec![by]));
     }
 
     /// The driver answered the question for credentials.
@@ -336,22 +342,22 @@ impl Broker {
         answer: CredentialAnswer,
     ) {
         let key = (registry.clone(), repository.clone());
-        if let Some(Asked::Asking(parked)) = self
+        if let Some(CredentialState::Asked(parked)) = self
             .credentials
-            .insert(key, Asked::Answered(checked(answer)))
+            .insert(key, CredentialState::Answered(checked(answer)))
         {
-            self.woken.extend(parked);
+            self.unparked.extend(parked);
         }
     }
 
     /// Whether parked requests may ask for a permit again.
-    pub(crate) const fn has_woken(&self) -> bool {
-        !self.woken.is_empty()
+    pub(crate) const fn has_unparked(&self) -> bool {
+        !self.unparked.is_empty()
     }
 
     /// The requests that may ask for a permit again.
-    pub(crate) fn take_woken(&mut self) -> Vec<ExchangeId> {
-        core::mem::take(&mut self.woken)
+    pub(crate) fn take_unparked(&mut self) -> Vec<ExchangeId> {
+        core::mem::take(&mut self.unparked)
     }
 
     /// The new warnings.
@@ -360,20 +366,20 @@ impl Broker {
     }
 
     /// A hint for a refusal: why there are no credentials, if so.
-    pub(crate) fn hint(&self, asking: &Asking<'_>) -> Option<String> {
-        let registry = &asking.site.registry;
-        let key = (registry.clone(), asking.site.repository.clone());
+    pub(crate) fn hint(&self, request: &AuthRequest<'_>) -> Option<String> {
+        let registry = &request.site.registry;
+        let key = (registry.clone(), request.site.repository.clone());
         match self.credentials.get(&key) {
-            Some(Asked::Answered(CredentialAnswer::Failed(why))) => Some(why.clone()),
-            Some(Asked::Answered(CredentialAnswer::None)) => {
+            Some(CredentialState::Answered(CredentialAnswer::Failed(why))) => Some(why.clone()),
+            Some(CredentialState::Answered(CredentialAnswer::None)) => {
                 Some(format!("there are no credentials for `{registry}`"))
             }
-            Some(Asked::Answered(_)) => self
+            Some(CredentialState::Answered(_)) => self
                 .withheld
                 .iter()
                 .find(|(name, _)| name == registry)
                 .map(|(_, realm)| withheld(registry, realm)),
-            Some(Asked::Asking(_)) | None => None,
+            Some(CredentialState::Asked(_)) | None => None,
         }
     }
 
@@ -381,14 +387,14 @@ impl Broker {
     pub(crate) fn asking(&self, registry: &Registry, repository: &Repository) -> &[ExchangeId] {
         let key = (registry.clone(), repository.clone());
         match self.credentials.get(&key) {
-            Some(Asked::Asking(parked)) => parked,
-            Some(Asked::Answered(_)) | None => &[],
+            Some(CredentialState::Asked(parked)) => parked,
+            Some(CredentialState::Answered(_)) | None => &[],
         }
     }
 
     fn host(&mut self, origin: &Origin) -> &mut Host {
         self.hosts.entry(origin.clone()).or_insert_with(|| Host {
-            scheme: Learned::Unknown,
+            scheme: HostAuth::Unknown,
             parked: Vec::new(),
             pinged: Pinged::Never,
             asked: None,
@@ -397,25 +403,33 @@ impl Broker {
 
     fn credential(
         &mut self,
-        asking: &Asking<'_>,
+        request: &AuthRequest<'_>,
         recipient: Origin,
     ) -> Result<CredentialAnswer, Permit> {
-        let key = (asking.site.registry.clone(), asking.site.repository.clone());
+        let key = (
+            request.site.registry.clone(),
+            request.site.repository.clone(),
+        );
         match self.credentials.get_mut(&key) {
-            Some(Asked::Answered(answer)) => Ok(answer.clone()),
-            Some(Asked::Asking(parked)) => {
-                parked.push(asking.id);
+            Some(CredentialState::Answered(answer)) => Ok(answer.clone()),
+            Some(CredentialState::Asked(parked)) => {
+                parked.push(request.id);
                 Err(Permit::Park)
             }
             None => {
-                self.asked_for(key, asking.id);
+                self.asked_for(key, request.id);
                 Err(Permit::Ask { recipient })
             }
         }
     }
 
     /// Authorises a request without a token service.
-    fn direct(&self, asking: &Asking<'_>, credential: CredentialAnswer, memo: &mut Memo) -> Permit {
+    fn direct(
+        &self,
+        request: &AuthRequest<'_>,
+        credential: CredentialAnswer,
+        state: &mut AuthState,
+    ) -> Permit {
         let (sent, value) = match credential {
             CredentialAnswer::Basic { username, password } => {
                 let value = basic(&username, password.expose());
@@ -424,16 +438,16 @@ impl Broker {
             CredentialAnswer::Bearer(secret) => (Sent::Ready, Some(bearer(&secret))),
             CredentialAnswer::None | CredentialAnswer::Refresh(_) | CredentialAnswer::Failed(_) => {
                 // The same request would get the same answer.
-                if let Some(refusal) = memo.refusal.take() {
+                if let Some(refusal) = state.refusal.take() {
                     return Permit::Denied(AuthError {
-                        hint: self.hint(asking),
+                        hint: self.hint(request),
                         ..refusal
                     });
                 }
                 (Sent::Nothing, None)
             }
         };
-        memo.sent = Some(sent);
+        state.sent = Some(sent);
         Permit::Go(value)
     }
 }

@@ -16,41 +16,46 @@ const MORE: &str =
     r#"Bearer realm="https://reg.example/token",service="s",error="insufficient_scope""#;
 const BASIC: &str = r#"Basic realm="r""#;
 
-/// A broker and requests to one repository, which need to pull and wish to push.
+/// A broker and requests to one repository, which need to pull and will push.
 struct Bench {
     broker: Broker,
     site: Site,
-    wish: Scopes,
-    needs: Scopes,
-    memos: BTreeMap<u64, Memo>,
-    fetching: Vec<Key>,
+    task_scopes: Scopes,
+    required_scopes: Scopes,
+    states: BTreeMap<u64, AuthState>,
+    fetching: Vec<TokenKey>,
     now: Time,
 }
 
 impl Bench {
-    fn new(wish: &str, needs: &str) -> Self {
+    fn new(task_scopes: &str, required_scopes: &str) -> Self {
         Self {
             broker: Broker::new(Vec::new(), 1000),
             site: site(),
-            wish: Scopes::from_challenge(wish),
-            needs: Scopes::from_challenge(needs),
-            memos: BTreeMap::new(),
+            task_scopes: Scopes::from_challenge(task_scopes),
+            required_scopes: Scopes::from_challenge(required_scopes),
+            states: BTreeMap::new(),
             fetching: Vec::new(),
             now: Time::ZERO,
         }
     }
 
-    /// Most requests wish for what they need.
+    /// Most tasks need no more than this request.
     fn pulling() -> Self {
         Self::new("repository:a/b:pull", "repository:a/b:pull")
     }
 
-    fn asking<'a>(site: &'a Site, wish: &'a Scopes, needs: &'a Scopes, id: u64) -> Asking<'a> {
-        Asking {
+    fn request<'a>(
+        site: &'a Site,
+        task_scopes: &'a Scopes,
+        required_scopes: &'a Scopes,
+        id: u64,
+    ) -> AuthRequest<'a> {
+        AuthRequest {
             id: ExchangeId(id),
             site,
-            wish,
-            needs,
+            task_scopes,
+            required_scopes,
             large: false,
             line: RequestLine("GET".into()),
         }
@@ -58,9 +63,9 @@ impl Bench {
 
     /// The permit of request `id`.
     fn permit(&mut self, id: u64) -> String {
-        let asking = Self::asking(&self.site, &self.wish, &self.needs, id);
-        let memo = self.memos.entry(id).or_default();
-        match self.broker.permit(&asking, memo, self.now) {
+        let request = Self::request(&self.site, &self.task_scopes, &self.required_scopes, id);
+        let state = self.states.entry(id).or_default();
+        match self.broker.permit(&request, state, self.now) {
             Permit::Go(None) => "go".into(),
             Permit::Go(Some(value)) => {
                 assert!(value.is_sensitive());
@@ -80,8 +85,8 @@ impl Bench {
 
     /// Request `id` is answered with this challenge.
     fn refused(&mut self, id: u64, status: u16, challenge: &str) -> String {
-        let asking = Self::asking(&self.site, &self.wish, &self.needs, id);
-        let memo = self.memos.entry(id).or_default();
+        let request = Self::request(&self.site, &self.task_scopes, &self.required_scopes, id);
+        let state = self.states.entry(id).or_default();
         let mut headers = HeaderMap::new();
         let value = HeaderValue::from_str(challenge).expect("a value");
         headers.insert("www-authenticate", value);
@@ -90,7 +95,7 @@ impl Bench {
         let errors = RegistryErrors::default();
         match self
             .broker
-            .challenged(&asking, memo, status, &headers, &url, errors)
+            .challenged(&request, state, status, &headers, &url, errors)
         {
             Refused::Again => "again".into(),
             Refused::Denied(error) => format!("denied with {}", error.presented),
@@ -99,14 +104,14 @@ impl Bench {
 
     /// The hint for a refusal of request `id`.
     fn hint(&self, id: u64) -> Option<String> {
-        let asking = Self::asking(&self.site, &self.wish, &self.needs, id);
-        self.broker.hint(&asking)
+        let request = Self::request(&self.site, &self.task_scopes, &self.required_scopes, id);
+        self.broker.hint(&request)
     }
 
     fn accepted(&mut self, id: u64) {
         let origin = self.site.origin.clone();
-        let memo = self.memos.entry(id).or_default();
-        self.broker.accepted(ExchangeId(id), &origin, memo);
+        let state = self.states.entry(id).or_default();
+        self.broker.accepted(ExchangeId(id), &origin, state);
     }
 
     fn answered(&mut self, answer: CredentialAnswer) {
@@ -119,10 +124,10 @@ impl Bench {
         let token = Secret::new(token);
         self.broker
             .granted(&key, Grant { token, life: 300 }, self.now);
-        let has_woken = self.broker.has_woken();
-        let woken = self.broker.take_woken().len();
-        assert_eq!(has_woken, woken > 0);
-        woken
+        let has_unparked = self.broker.has_unparked();
+        let unparked = self.broker.take_unparked().len();
+        assert_eq!(has_unparked, unparked > 0);
+        unparked
     }
 
     /// Request 0 has learned the scheme and has a token.
@@ -246,11 +251,11 @@ fn basic_is_tried_once() {
     assert_eq!(bench.permit(0), "go");
     assert_eq!(bench.permit(1), "park");
     assert_eq!(bench.refused(0, 401, BASIC), "again");
-    assert_eq!(bench.broker.take_woken(), [ExchangeId(1)]);
+    assert_eq!(bench.broker.take_unparked(), [ExchangeId(1)]);
     assert_eq!(bench.permit(0), "ask for https://reg.example");
     assert_eq!(bench.permit(1), "park");
     bench.answered(alice());
-    assert_eq!(bench.broker.take_woken(), [ExchangeId(0), ExchangeId(1)]);
+    assert_eq!(bench.broker.take_unparked(), [ExchangeId(0), ExchangeId(1)]);
     assert_eq!(bench.permit(0), "go with Basic YWxpY2U6cGE1NQ==");
     assert_eq!(
         bench.refused(0, 401, BASIC),
@@ -318,9 +323,9 @@ fn a_refusal_says_why_there_are_no_credentials() {
         assert_eq!(bench.hint(0), None);
         bench.answered(answer);
         assert_eq!(bench.hint(0).as_deref(), Some(expected));
-        let asking = Bench::asking(&bench.site, &bench.wish, &bench.needs, 0);
-        let memo = bench.memos.get_mut(&0).expect("it asked");
-        let Permit::Denied(error) = bench.broker.permit(&asking, memo, Time::ZERO) else {
+        let request = Bench::request(&bench.site, &bench.task_scopes, &bench.required_scopes, 0);
+        let state = bench.states.get_mut(&0).expect("it asked");
+        let Permit::Denied(error) = bench.broker.permit(&request, state, Time::ZERO) else {
             panic!("the same would be asked again")
         };
         assert_eq!(error.hint.as_deref(), Some(expected));
@@ -407,9 +412,14 @@ fn a_union_is_split_once() {
     let key = at_realm.fetching.remove(0);
     let waited = at_realm.broker.not_granted(&key, Some(&refusal(403)));
     assert_eq!(waited, [ExchangeId(0)]);
-    let asking = Bench::asking(&at_realm.site, &at_realm.wish, &at_realm.needs, 0);
-    let memo = at_realm.memos.get_mut(&0).expect("it asked");
-    Broker::refuse(&key, &asking, memo, refusal(403));
+    let request = Bench::request(
+        &at_realm.site,
+        &at_realm.task_scopes,
+        &at_realm.required_scopes,
+        0,
+    );
+    let state = at_realm.states.get_mut(&0).expect("it asked");
+    Broker::refuse(&key, &request, state, refusal(403));
     assert_eq!(at_realm.permit(0), split);
     assert_eq!(at_realm.permit(1), "park", "it is split for others too");
 
@@ -422,7 +432,7 @@ fn a_union_is_split_once() {
     at_registry.granted("T2");
     assert_eq!(at_registry.permit(0), "go with Bearer T2");
     // A request that needs the whole union is not tried any more.
-    at_registry.needs = at_registry.wish.clone();
+    at_registry.required_scopes = at_registry.task_scopes.clone();
     assert!(
         at_registry
             .permit(2)
@@ -431,9 +441,14 @@ fn a_union_is_split_once() {
 
     // GitLab answers 401 to a union, too (clients.md C.10.1).
     let mut refused = start();
-    let asking = Bench::asking(&refused.site, &refused.wish, &refused.needs, 0);
-    let memo = refused.memos.get_mut(&0).expect("it asked");
-    Broker::refuse(&key, &asking, memo, refusal(401));
+    let request = Bench::request(
+        &refused.site,
+        &refused.task_scopes,
+        &refused.required_scopes,
+        0,
+    );
+    let state = refused.states.get_mut(&0).expect("it asked");
+    Broker::refuse(&key, &request, state, refusal(401));
     assert_eq!(refused.permit(0), split);
 }
 
@@ -447,8 +462,8 @@ fn refused_unions_are_forgotten_when_there_are_too_many() {
     .with_token();
     let key = bench.broker.tokens.keys().next().expect("one").clone();
     let error = refusal(403);
-    let keys: Vec<Key> = (0..200)
-        .map(|n| Key {
+    let keys: Vec<TokenKey> = (0..200)
+        .map(|n| TokenKey {
             service: Some(format!("{n:03}")),
             ..key.clone()
         })
@@ -478,13 +493,13 @@ fn wrong_credentials_are_presented_once() {
     );
     let key = bench.fetching.remove(0);
     let error = refusal(401);
-    let asking = Bench::asking(&bench.site, &bench.wish, &bench.needs, 0);
-    let memo = bench.memos.get_mut(&0).expect("it asked");
+    let request = Bench::request(&bench.site, &bench.task_scopes, &bench.required_scopes, 0);
+    let state = bench.states.get_mut(&0).expect("it asked");
     assert_eq!(
         bench.broker.not_granted(&key, Some(&error)),
         [ExchangeId(0)]
     );
-    Broker::refuse(&key, &asking, memo, error);
+    Broker::refuse(&key, &request, state, error);
     assert_eq!(bench.permit(0), "denied with x");
 }
 
@@ -510,16 +525,16 @@ fn challenges_for_ever_end() {
 #[test]
 fn a_large_answer_waits_for_a_probe() {
     let mut bench = Bench::pulling();
-    let mut asking = Bench::asking(&bench.site, &bench.wish, &bench.needs, 0);
-    asking.large = true;
-    let mut memo = Memo::default();
-    let permit = bench.broker.permit(&asking, &mut memo, Time::ZERO);
+    let mut request = Bench::request(&bench.site, &bench.task_scopes, &bench.required_scopes, 0);
+    request.large = true;
+    let mut state = AuthState::default();
+    let permit = bench.broker.permit(&request, &mut state, Time::ZERO);
     assert!(matches!(permit, Permit::Probe));
     bench.broker.probing(&bench.site.origin, ExchangeId(9));
     assert_eq!(bench.permit(1), "park");
     assert_eq!(bench.permit(9), "go");
     bench.accepted(9);
-    assert_eq!(bench.broker.take_woken(), [ExchangeId(0), ExchangeId(1)]);
+    assert_eq!(bench.broker.take_unparked(), [ExchangeId(0), ExchangeId(1)]);
     assert_eq!(bench.permit(1), "go");
 }
 
@@ -531,7 +546,7 @@ fn a_probe_that_is_gone() {
     assert_eq!(bench.permit(1), "park");
     let origin = bench.site.origin.clone();
     bench.broker.gone(ExchangeId(0), &origin);
-    assert_eq!(bench.broker.take_woken(), [ExchangeId(1)]);
+    assert_eq!(bench.broker.take_unparked(), [ExchangeId(1)]);
     assert_eq!(bench.permit(1), "go");
     assert_eq!(bench.permit(2), "park");
 }
@@ -606,11 +621,11 @@ fn a_larger_token_that_is_refused_is_followed_by_ones_own() {
         "repository:a/b:pull,push repository:other:pull",
     )
     .with_token();
-    (bench.wish, bench.needs) = (
+    (bench.task_scopes, bench.required_scopes) = (
         Scopes::from_challenge("repository:a/b:pull"),
         Scopes::from_challenge("repository:a/b:pull"),
     );
-    bench.memos.entry(1).or_default().refused = Some(0);
+    bench.states.entry(1).or_default().refused = Some(0);
     assert_eq!(bench.permit(1), "go with Bearer T1");
     assert_eq!(bench.refused(1, 401, BEARER), "again");
     let own = "fetch repository:a/b:pull with no credentials";

@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use http::HeaderValue;
 
-use super::{Asking, Broker, Entry, Key, Learned, Memo, Permit, Pinged, Sent};
+use super::{AuthRequest, AuthState, Broker, HostAuth, Permit, Pinged, Sent, TokenEntry, TokenKey};
 use crate::credential::{CredentialAnswer, Secret};
 use crate::error::{AuthError, Error};
 use crate::ids::ExchangeId;
@@ -27,7 +27,7 @@ pub(super) const KEYS: usize = 128;
 
 impl Broker {
     /// Stores a new token.
-    pub(crate) fn granted(&mut self, key: &Key, grant: Grant, now: Time) {
+    pub(crate) fn granted(&mut self, key: &TokenKey, grant: Grant, now: Time) {
         self.generations += 1;
         let entry = self.tokens.entry(key.clone()).or_default();
         entry.generation = self.generations;
@@ -36,14 +36,14 @@ impl Broker {
         let until = now + Duration::from_secs(grant.life - leeway);
         entry.ready = Some((grant.token, until));
         let parked = entry.fetching.take().unwrap_or_default();
-        self.woken.extend(parked);
+        self.unparked.extend(parked);
     }
 
     /// A token could not be fetched. Returns the exchanges that waited for it. Failures are not
     /// remembered, except for refused unions, which would be refused again.
     pub(crate) fn not_granted(
         &mut self,
-        key: &Key,
+        key: &TokenKey,
         refusal: Option<&AuthError>,
     ) -> Vec<ExchangeId> {
         if let Some(refusal) = refusal {
@@ -56,7 +56,7 @@ impl Broker {
     }
 
     /// The exchanges that wait for a token that is being fetched.
-    pub(crate) fn fetching(&self, key: &Key) -> &[ExchangeId] {
+    pub(crate) fn fetching(&self, key: &TokenKey) -> &[ExchangeId] {
         let entry = self.tokens.get(key);
         entry
             .and_then(|entry| entry.fetching.as_deref())
@@ -69,37 +69,37 @@ impl Broker {
     /// 401 means wrong credentials whatever the scopes (AUTH-47), except from a service that
     /// answers 401 to scopes of several repositories (GitLab, clients.md C.10.1).
     pub(crate) fn refuse(
-        key: &Key,
-        asking: &Asking<'_>,
-        memo: &mut Memo,
+        key: &TokenKey,
+        request: &AuthRequest<'_>,
+        state: &mut AuthState,
         error: AuthError,
     ) -> bool {
         let may_be_the_union = error.status != 401 || key.scopes.len() > 1;
-        if may_be_the_union && !memo.split && asking.wish != asking.needs {
-            memo.split = true;
+        if may_be_the_union && !state.split && request.task_scopes != request.required_scopes {
+            state.split = true;
             return false;
         }
-        memo.denied = Some(error);
+        state.denied = Some(error);
         true
     }
 
     pub(super) fn bearer(
         &mut self,
-        asking: &Asking<'_>,
-        memo: &mut Memo,
+        request: &AuthRequest<'_>,
+        state: &mut AuthState,
         now: Time,
         realm: Url,
         service: Option<String>,
         credential: CredentialAnswer,
     ) -> Permit {
-        let site = asking.site;
+        let site = request.site;
         let credential =
             match realm::judge(&site.registry, &site.origin, realm.origin(), &self.trusted) {
                 Judgement::Trusted => credential,
                 Judgement::Anonymous => self.withhold(&site.registry, realm.origin(), credential),
                 Judgement::Refused(why) => {
-                    self.doubt(&site.origin);
-                    let what = format!("{}: {why}; it was not asked for a token", asking.line);
+                    self.forget_scheme(&site.origin);
+                    let what = format!("{}: {why}; it was not asked for a token", request.line);
                     return Permit::Fail(Error::Policy { what });
                 }
             };
@@ -112,22 +112,22 @@ impl Broker {
             | CredentialAnswer::Bearer(_)
             | CredentialAnswer::Refresh(_) => credential,
         };
-        let mut key = Key {
+        let mut key = TokenKey {
             origin: site.origin.clone(),
             realm: realm.clone(),
             service: service.clone(),
             credential,
-            scopes: asking.wish.clone(),
+            scopes: request.task_scopes.clone(),
         };
         if self.unions.contains_key(&key) {
-            memo.split = true;
+            state.split = true;
         }
-        key.scopes = memo.scopes(asking);
+        key.scopes = state.scopes(request);
         if let Some(refusal) = self.unions.get(&key) {
             return Permit::Denied(refusal.clone());
         }
-        if let Some((found, generation, token)) = self.token(&key, memo.own, now) {
-            memo.sent = Some(Sent::Token {
+        if let Some((found, generation, token)) = self.token(&key, state.exact_only, now) {
+            state.sent = Some(Sent::Token {
                 key: found,
                 generation,
             });
@@ -136,10 +136,10 @@ impl Broker {
         self.make_room(&key, now);
         let entry = self.tokens.entry(key.clone()).or_default();
         if let Some(parked) = &mut entry.fetching {
-            parked.push(asking.id);
+            parked.push(request.id);
             return Permit::Park;
         }
-        entry.fetching = Some(alloc::vec![asking.id]);
+        entry.fetching = Some(alloc::vec![request.id]);
         let token = Token {
             realm,
             service,
@@ -153,7 +153,7 @@ impl Broker {
     /// Remembers that scopes of several repositories are refused together; the first entries are
     /// evicted. Refusals of a single repository are not remembered: they may be transient, and
     /// would affect every push to it.
-    pub(super) fn remember_union(&mut self, key: &Key, refusal: AuthError) {
+    pub(super) fn remember_union(&mut self, key: &TokenKey, refusal: AuthError) {
         if key.scopes.len() < 2 {
             return;
         }
@@ -165,10 +165,10 @@ impl Broker {
 
     /// Forgets the host's auth scheme after a failed token request, so that the next request probes
     /// again.
-    pub(crate) fn doubt(&mut self, origin: &Origin) {
+    pub(crate) fn forget_scheme(&mut self, origin: &Origin) {
         let host = self.host(origin);
-        if matches!(host.scheme, Learned::Bearer { .. }) {
-            host.scheme = Learned::Unknown;
+        if matches!(host.scheme, HostAuth::Bearer { .. }) {
+            host.scheme = HostAuth::Unknown;
             if matches!(host.pinged, Pinged::Over) {
                 host.pinged = Pinged::Never;
             }
@@ -177,11 +177,12 @@ impl Broker {
 
     /// Evicts tokens until there is room for one more: expired ones first, then the oldest, none
     /// that is being fetched.
-    fn make_room(&mut self, key: &Key, now: Time) {
+    fn make_room(&mut self, key: &TokenKey, now: Time) {
         if self.tokens.len() < KEYS || self.tokens.contains_key(key) {
             return;
         }
-        let is_good = |entry: &Entry| entry.ready.as_ref().is_some_and(|(_, until)| *until > now);
+        let is_good =
+            |entry: &TokenEntry| entry.ready.as_ref().is_some_and(|(_, until)| *until > now);
         self.tokens
             .retain(|_, entry| entry.fetching.is_some() || is_good(entry));
         while self.tokens.len() >= KEYS {
@@ -195,17 +196,22 @@ impl Broker {
         }
     }
 
-    /// A valid token for `key`: its own, or unless `own` is set, one with more scopes for the same
+    /// A valid token for `key`: its own, or unless `exact_only` is set, one with more scopes for the same
     /// recipient.
-    fn token(&self, key: &Key, own: bool, now: Time) -> Option<(Key, u64, Secret)> {
-        let usable = |entry: &Entry| match &entry.ready {
+    fn token(
+        &self,
+        key: &TokenKey,
+        exact_only: bool,
+        now: Time,
+    ) -> Option<(TokenKey, u64, Secret)> {
+        let usable = |entry: &TokenEntry| match &entry.ready {
             Some((token, until)) if *until > now => Some((entry.generation, token.clone())),
             Some(_) | None => None,
         };
         if let Some((generation, token)) = self.tokens.get(key).and_then(usable) {
             return Some((key.clone(), generation, token));
         }
-        if own {
+        if exact_only {
             return None;
         }
         self.tokens

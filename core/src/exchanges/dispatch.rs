@@ -26,7 +26,7 @@ impl Exchanges {
                 && self.unmountable.contains(&(origin.clone(), from.clone()))
             {
                 op.do_not_mount();
-                exchange.memo.request_changed();
+                exchange.auth.request_changed();
             }
             if self.patching.contains(origin) {
                 op.do_patch();
@@ -41,7 +41,7 @@ impl Exchanges {
             return Some(None);
         }
         let needs = exchange.op.needs();
-        let mut memo = core::mem::take(&mut exchange.memo);
+        let mut memo = core::mem::take(&mut exchange.auth);
         let exchange = &self.exchanges[&id];
         let asking = exchange.asking(id, &needs, &url);
         let permit = self.broker.permit(&asking, &mut memo, now);
@@ -49,7 +49,7 @@ impl Exchanges {
         let exchange = &self.exchanges[&id];
         let (task, site) = (exchange.task, exchange.site.clone());
         let exchange = self.exchanges.get_mut(&id)?;
-        exchange.memo = memo;
+        exchange.auth = memo;
         match permit {
             Permit::Go(authorization) => return Some(authorization),
             Permit::Park => exchange.state = State::Parked,
@@ -194,7 +194,7 @@ pub(super) fn request(
         header::ACCEPT_ENCODING,
         HeaderValue::from_static("identity"),
     );
-    // RegistryErrors here, so that no HTTP library says it in its own way.
+    // Set here, so that no HTTP library adds its own.
     headers
         .entry(header::ACCEPT)
         .or_insert(HeaderValue::from_static("*/*"));

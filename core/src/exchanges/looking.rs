@@ -40,7 +40,7 @@ impl Exchanges {
         if is_token || exchange.is_foreign() {
             return false;
         }
-        Broker::is_doubtful(&exchange.memo, challenged, status, &exchanged.headers, url)
+        Broker::is_doubtful(&exchange.auth, challenged, status, &exchanged.headers, url)
     }
 
     /// Keeps the answer until it is known whether it stands.
@@ -70,7 +70,7 @@ impl Exchanges {
             return;
         };
         let needs = exchange.op.needs();
-        let mut memo = core::mem::take(&mut exchange.memo);
+        let mut memo = core::mem::take(&mut exchange.auth);
         let exchange = &self.exchanges[&id];
         let asking = exchange.asking(id, &needs, &exchange.url());
         let look = self.broker.look(&asking, &mut memo);
@@ -78,7 +78,7 @@ impl Exchanges {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        exchange.memo = memo;
+        exchange.auth = memo;
         let (task, site) = (exchange.task, exchange.site.clone());
         match look {
             Look::Park => exchange.state = State::Parked,

@@ -30,7 +30,7 @@ use core::time::Duration;
 
 use http::Method;
 
-use crate::auth::{Asking, Broker, Key, Memo};
+use crate::auth::{AuthRequest, AuthState, Broker, TokenKey};
 use crate::call::{Call, Outcome as Ended};
 use crate::config::Config;
 use crate::credential::{CredentialAnswer, CredentialCall};
@@ -120,7 +120,7 @@ struct Exchange {
     site: Site,
     op: Operation,
     wish: Scopes,
-    memo: Memo,
+    auth: AuthState,
     tries: Tries,
     state: State,
     /// Where a redirect led, if one did.
@@ -144,7 +144,7 @@ struct Exchange {
 #[derive(Clone, Debug)]
 enum Purpose {
     Owner(Owner),
-    Token(Key),
+    Token(TokenKey),
     Probe,
     /// Asks `/v2/` for a challenge.
     Ping,
@@ -284,7 +284,7 @@ impl Exchanges {
     /// Whether looking for a call made something that may go out at once.
     pub(crate) fn has_more(&self) -> bool {
         let tokens = !self.tokens.is_empty() && self.tokens_outside < TOKEN_REQUESTS;
-        tokens || self.broker.has_woken()
+        tokens || self.broker.has_unparked()
     }
 
     pub(crate) fn take_abort(&mut self) -> Option<JobId> {
@@ -388,7 +388,7 @@ impl Exchanges {
             ),
         };
         self.broker.answered(&registry, &repository, answer);
-        self.rouse();
+        self.requeue_unparked();
     }
 
     /// Takes the end of a job of an exchange.
@@ -407,7 +407,7 @@ impl Exchanges {
             Ended::Http(exchanged) => self.ended(id, *exchanged, job, now, rng),
             Ended::Lost | Ended::Store(_) | Ended::Credentials(_) => self.lost(id, now, rng),
         }
-        self.rouse();
+        self.requeue_unparked();
     }
 
     fn add(
@@ -426,7 +426,7 @@ impl Exchanges {
             site,
             op,
             wish,
-            memo: Memo::default(),
+            auth: AuthState::default(),
             tries: Tries::default(),
             state: State::Parked,
             hop: None,
@@ -536,12 +536,12 @@ impl Exchanges {
         going_on
             .into_iter()
             .for_each(|id| self.enqueue(id, Turn::First));
-        self.rouse();
+        self.requeue_unparked();
     }
 
-    fn rouse(&mut self) {
-        while self.broker.has_woken() {
-            let woken = self.broker.take_woken();
+    fn requeue_unparked(&mut self) {
+        while self.broker.has_unparked() {
+            let woken = self.broker.take_unparked();
             let parked = |id: &ExchangeId| {
                 let exchange = self.exchanges.get(id)?;
                 (exchange.state == State::Parked).then_some((*id, exchange))
@@ -590,12 +590,12 @@ impl Exchange {
         is_other(&self.url()) || self.visited.iter().any(is_other)
     }
 
-    fn asking<'a>(&'a self, id: ExchangeId, needs: &'a Scopes, url: &Url) -> Asking<'a> {
-        Asking {
+    fn asking<'a>(&'a self, id: ExchangeId, needs: &'a Scopes, url: &Url) -> AuthRequest<'a> {
+        AuthRequest {
             id,
             site: &self.site,
-            wish: &self.wish,
-            needs,
+            task_scopes: &self.wish,
+            required_scopes: needs,
             large: matches!(self.op, Operation::BlobGet(_)),
             line: line(&self.op.draft().method, url),
         }

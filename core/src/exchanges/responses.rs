@@ -189,7 +189,7 @@ impl Exchanges {
             return;
         };
         let needs = exchange.op.needs();
-        let mut memo = core::mem::take(&mut exchange.memo);
+        let mut memo = core::mem::take(&mut exchange.auth);
         let exchange = &self.exchanges[&id];
         let asking = exchange.asking(id, &needs, url);
         let status = exchanged.status.unwrap_or(http::StatusCode::UNAUTHORIZED);
@@ -201,7 +201,7 @@ impl Exchanges {
             self.broker
                 .challenged(&asking, &mut memo, status, &exchanged.headers, url, errors);
         if let Some(exchange) = self.exchanges.get_mut(&id) {
-            exchange.memo = memo;
+            exchange.auth = memo;
             exchange.hop = None;
             exchange.visited.clear();
         }
@@ -256,7 +256,7 @@ impl Exchanges {
         let by_storage = exchange.hop.is_some() && exchange.is_foreign();
         let needs = exchange.op.needs();
         let asking = exchange.asking(id, &needs, &url);
-        let presented = self.broker.shown(&exchange.memo);
+        let presented = self.broker.shown(&exchange.auth);
         let hint = self.broker.hint(&asking);
         let mut answer = Answer {
             request: line,
@@ -291,7 +291,7 @@ impl Exchanges {
             && !matches!(exchange.op, Operation::Token(_))
         {
             let origin = exchange.site.origin.clone();
-            self.broker.accepted(id, &origin, &mut exchange.memo);
+            self.broker.accepted(id, &origin, &mut exchange.auth);
         }
     }
 
@@ -313,7 +313,7 @@ impl Exchanges {
             }
         }
         if answer.denied.is_some() {
-            exchange.memo.request_changed();
+            exchange.auth.request_changed();
         }
         let task = exchange.task;
         let (line, named) = (answer.request.clone(), answer.content_digest());
@@ -388,7 +388,7 @@ impl Exchanges {
         let Some(verdict) = verdict else {
             return false;
         };
-        exchange.memo.request_changed();
+        exchange.auth.request_changed();
         self.proceed(id, verdict);
         true
     }

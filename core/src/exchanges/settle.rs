@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use super::host::Turn;
 use super::{Exchange, Exchanges, Purpose, Settled, Settlement, State, line};
-use crate::auth::{Broker, Key, Memo};
+use crate::auth::{AuthState, Broker, TokenKey};
 use crate::call::Received;
 use crate::error::{AuthError, Error, ErrorKind};
 use crate::event::Event;
@@ -46,7 +46,7 @@ impl Exchanges {
         exchange.is_vain = is_vain;
         exchange.op.interrupted(body);
         if exchange.tries.reached(exchange.op.position()) {
-            exchange.memo.progressed();
+            exchange.auth.progressed();
         }
         // What a redirect led to is short-lived: start again at the registry (HTTP-15).
         exchange.hop = None;
@@ -197,7 +197,7 @@ impl Exchanges {
             is_expected = false;
             let Err(refused) = next else {
                 exchange.tries = Tries::default();
-                exchange.memo = Memo::default();
+                exchange.auth = AuthState::default();
                 exchange.asked_anew = None;
                 exchange.hop = None;
                 exchange.visited.clear();
@@ -215,7 +215,7 @@ impl Exchanges {
                 && exchange.site.origin == *origin
                 && matches!(exchange.op, Operation::BlobGet(_))
         };
-        for id in self.broker.take_woken() {
+        for id in self.broker.take_unparked() {
             match self.exchanges.get(&id) {
                 Some(exchange) if waited(exchange) => self.settle(id, Err(error.clone())),
                 Some(exchange) if exchange.state == State::Parked => self.enqueue(id, Turn::First),
@@ -224,7 +224,7 @@ impl Exchanges {
         }
     }
 
-    fn token_settled(&mut self, key: &Key, result: Result<Outcome, Error>) {
+    fn token_settled(&mut self, key: &TokenKey, result: Result<Outcome, Error>) {
         let error = match result {
             Ok(Outcome::Granted(grant)) => {
                 self.broker.granted(key, grant, self.now);
@@ -243,7 +243,7 @@ impl Exchanges {
                 continue;
             };
             let needs = exchange.op.needs();
-            let mut memo = core::mem::take(&mut exchange.memo);
+            let mut memo = core::mem::take(&mut exchange.auth);
             let exchange = &self.exchanges[&id];
             match &refusal {
                 Some(refusal) => {
@@ -254,15 +254,15 @@ impl Exchanges {
                         ..refusal.clone()
                     };
                     if Broker::refuse(key, &asking, &mut memo, refusal) {
-                        self.broker.doubt(&key.origin);
+                        self.broker.forget_scheme(&key.origin);
                     }
                     if let Some(exchange) = self.exchanges.get_mut(&id) {
-                        exchange.memo = memo;
+                        exchange.auth = memo;
                     }
                     self.enqueue(id, Turn::First);
                 }
                 None => {
-                    self.broker.doubt(&key.origin);
+                    self.broker.forget_scheme(&key.origin);
                     if error.kind() == ErrorKind::Temporary {
                         // It would be no better for what comes instead.
                         self.settle(id, Err(error.clone()));
