@@ -9,23 +9,21 @@ use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::blobs::{Blobs, Wants};
 use crate::call::{Done, Job, Outcome};
-use crate::config::{Config, Limits};
+use crate::config::Config;
 use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::Exchanges;
-use crate::ids::{ExchangeId, JobId, NodeId, Owner, TaskId};
-use crate::op::Site;
+use crate::ids::{ExchangeId, JobId, Owner, TaskId};
 use crate::ports::Ports;
-use crate::reference::Tag;
 use crate::retry::Decision;
 use crate::rng::Rng;
-use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
+use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp};
 use crate::store_queue::{Step, StoreQueue};
 use crate::task::{Failure, Place, Task, TaskKind};
 use crate::tasks::copy::{CopyState, End};
 use crate::tasks::resolve::ResolveState;
-use crate::tasks::{Kind, Tasks};
+use crate::tasks::{Below, Kind, Tasks};
 use crate::time::Time;
 
 /// The machine. See the crate's documentation for its contract.
@@ -40,9 +38,6 @@ pub struct Session {
     pub(crate) store_queue: StoreQueue,
     pub(crate) blobs: Blobs,
     pub(crate) tasks: Tasks,
-    /// Lists of what refers to a subject that are being written, and who wants to write each: the first
-    /// one does.
-    pub(crate) lists: BTreeMap<(Site, Tag), VecDeque<(TaskId, NodeId)>>,
     events: VecDeque<(TaskId, Event)>,
 }
 
@@ -87,7 +82,6 @@ impl Session {
             store_queue: StoreQueue::default(),
             blobs: Blobs::default(),
             tasks: Tasks::default(),
-            lists: BTreeMap::new(),
             events: VecDeque::new(),
         }
     }
@@ -100,24 +94,20 @@ impl Session {
     /// Begins a task whose source's name is known to stand for `pinned`, if it is.
     pub(crate) fn begin(&mut self, task: Task, pinned: Option<Descriptor>) -> TaskId {
         self.exchanges.begin_task();
-        let id = match task.kind {
+        let kind = match task.kind {
             TaskKind::Resolve(reference) => {
                 let site = self
                     .exchanges
                     .site(reference.registry(), reference.repository());
-                let state = ResolveState::new(site, reference);
-                let id = self.tasks.add(task.deadline, Kind::Resolve(state));
-                self.begin_resolve(id, pinned);
-                id
+                Kind::Resolve(ResolveState::new(site, reference))
             }
             TaskKind::Copy(copy) => {
                 let ends = (self.end(&copy.source), self.end(&copy.destination));
-                let state = CopyState::new(copy, ends, task.foreign, pinned);
-                let id = self.tasks.add(task.deadline, Kind::Copy(state.into()));
-                self.begin_copy(id);
-                id
+                Kind::Copy(CopyState::new(copy, ends, task.foreign).into())
             }
         };
+        let (tasks, mut below) = self.tasks_and_below();
+        let id = tasks.start(task.deadline, kind, pinned, &mut below);
         self.settle();
         id
     }
@@ -187,10 +177,10 @@ impl Session {
             self.settle();
             self.drain_events();
             if self.tasks.first() == Some(task) {
-                let failed = self.tasks.remove(task);
+                let (tasks, mut below) = self.tasks_and_below();
+                let failed = tasks.remove(task, &mut below);
                 let stuck = Error::internal("the task does not end");
                 let failed = failed.unwrap_or_else(|| Err(Failure::new(alloc::vec![stuck])));
-                self.leave_lists(task);
                 self.events.push_back((task, Event::Finished(failed)));
             }
         }
@@ -232,7 +222,10 @@ impl Session {
             )),
         };
         match self.stepped(step, &answer) {
-            Some(Owner::Node(task, node)) => self.node_stepped(task, node, answer),
+            Some(Owner::Node(task, node)) => {
+                let (tasks, mut below) = self.tasks_and_below();
+                tasks.step_ended((task, node), answer, &mut below);
+            }
             Some(Owner::Transfer(id)) => {
                 let (blobs, mut ports) = self.blobs_and_ports();
                 blobs.step_ended(id, answer, &mut ports);
@@ -272,28 +265,13 @@ impl Session {
         }
     }
 
-    /// Ends a task with an error, unless it is ending already.
-    pub(crate) fn fail(&mut self, task: TaskId, error: Error) {
-        if !self.tasks.end(task, Err(error)) {
-            return;
-        }
-        let Some(state) = self.tasks.get_mut(task) else {
-            return;
-        };
-        let exchanges = &mut self.exchanges;
-        state.exchanges.retain(|id| exchanges.abandon(*id));
-        self.exchanges.abandon_errands(task);
-        let is_ours = |owner: &Owner| matches!(owner, Owner::Node(t, _) if *t == task);
-        let dropped = self.store_queue.abandon(is_ours).dropped;
-        if let Some(state) = self.tasks.get_mut(task) {
-            state.steps -= dropped;
-        }
-        let (blobs, mut ports) = self.blobs_and_ports();
-        blobs.leave(task, &mut ports);
+    fn fail(&mut self, task: TaskId, error: Error) {
+        let (tasks, mut below) = self.tasks_and_below();
+        tasks.fail(task, error, &mut below);
     }
 
-    /// The blobs, and what they may use.
-    pub(crate) fn blobs_and_ports(&mut self) -> (&mut Blobs, Ports<'_>) {
+    /// The tasks, and the machines that they use.
+    fn tasks_and_below(&mut self) -> (&mut Tasks, Below<'_>) {
         let ports = Ports {
             exchanges: &mut self.exchanges,
             store_queue: &mut self.store_queue,
@@ -301,24 +279,22 @@ impl Session {
             config: &self.config,
             now: self.now,
         };
-        (&mut self.blobs, ports)
+        let below = Below {
+            blobs: &mut self.blobs,
+            ports,
+        };
+        (&mut self.tasks, below)
     }
 
-    pub(crate) fn event(&mut self, task: TaskId, event: Event) {
-        self.events.push_back((task, event));
-    }
-
-    pub(crate) fn step(&mut self, owner: Owner, store: StoreId, op: StoreOp) {
-        self.store_queue.begin(owner, store, op);
+    /// The blobs, and the machines that they use.
+    fn blobs_and_ports(&mut self) -> (&mut Blobs, Ports<'_>) {
+        let (_, Below { blobs, ports }) = self.tasks_and_below();
+        (blobs, ports)
     }
 
     /// The latest instant that was handed in.
     pub(crate) const fn now(&self) -> Time {
         self.now
-    }
-
-    pub(crate) const fn limits(&self) -> &Limits {
-        &self.config.limits
     }
 
     fn end(&self, place: &Place) -> End {
@@ -356,12 +332,10 @@ impl Session {
         Some(job)
     }
 
-    /// Fails what is past its deadline and asks again about what others are busy with.
+    /// Fails the tasks whose deadline has come, and asks again about blobs that others write.
     fn expire(&mut self) {
-        let now = self.now;
-        let late = self.tasks.late(now);
-        late.into_iter()
-            .for_each(|task| self.fail(task, Error::Deadline));
+        let (tasks, mut below) = self.tasks_and_below();
+        tasks.expire(&mut below);
         let (blobs, mut ports) = self.blobs_and_ports();
         blobs.wake(&mut ports);
         self.settle();
@@ -373,7 +347,9 @@ impl Session {
             if let Some(settled) = self.blobs.take_settled() {
                 match settled.wants {
                     Wants::Task => {
-                        self.blob_settled(settled.task, &settled.digest, settled.result);
+                        let (tasks, mut below) = self.tasks_and_below();
+                        let (digest, result) = (&settled.digest, settled.result);
+                        tasks.blob_settled(settled.task, digest, result, &mut below);
                     }
                     Wants::Upload { upload, spool } => {
                         let (blobs, mut ports) = self.blobs_and_ports();
@@ -383,7 +359,10 @@ impl Session {
             } else if let Some(settled) = self.exchanges.take_settled() {
                 let (exchange, result) = (settled.exchange, settled.result);
                 match settled.owner {
-                    Owner::Node(task, node) => self.node_settled(task, node, exchange, result),
+                    Owner::Node(task, node) => {
+                        let (tasks, mut below) = self.tasks_and_below();
+                        tasks.exchange_ended((task, node), exchange, result, &mut below);
+                    }
                     Owner::Transfer(id) => {
                         let (blobs, mut ports) = self.blobs_and_ports();
                         blobs.exchange_ended(id, exchange, result, &mut ports);
@@ -399,7 +378,7 @@ impl Session {
     fn drain_events(&mut self) {
         while let Some((task, event)) = self.exchanges.take_event() {
             // Before `Finished`, which is the last one.
-            if self.tasks.get(task).is_some() {
+            if self.tasks.contains(task) {
                 self.events.push_back((task, event));
             }
         }
@@ -416,10 +395,10 @@ impl Session {
                 continue;
             }
             self.drain_events();
-            let Some(result) = self.tasks.remove(id) else {
+            let (tasks, mut below) = self.tasks_and_below();
+            let Some(result) = tasks.remove(id, &mut below) else {
                 continue;
             };
-            self.leave_lists(id);
             self.events.push_back((id, Event::Finished(result)));
         }
     }
@@ -432,8 +411,6 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
-    use crate::exchanges::Settlement;
-    use crate::op::Outcome;
 
     fn session(tasks: usize) -> Session {
         let mut session = Session::new(Config::default(), 1);
@@ -459,36 +436,11 @@ mod tests {
     }
 
     #[test]
-    fn a_defect_fails_one_task() {
-        let mut session = session(2);
-        let (first, second) = (TaskId(0), TaskId(1));
-        let exchange = session
-            .tasks
-            .get(first)
-            .and_then(|task| task.exchanges.first());
-        let exchange = *exchange.expect("a HEAD");
-        let wrong = Settlement::Done(Outcome::Mounted);
-        // It is over, as one that settles is.
-        assert!(!session.exchanges.abandon(exchange));
-        session.node_settled(first, NodeId(0), exchange, wrong);
-        session.settle();
-        let (events, jobs) = polled(&mut session);
-        let [(task, Event::Finished(Err(failure)))] = &events[..] else {
-            panic!("{events:?}");
-        };
-        assert_eq!(*task, first);
-        assert_eq!(failure.first().kind(), ErrorKind::Internal);
-        assert_eq!((session.task_of(jobs[0]), jobs.len()), (Some(second), 1));
-    }
-
-    #[test]
     fn a_task_that_waits_for_nothing_fails() {
         let mut session = session(1);
-        let task = session.tasks.get_mut(TaskId(0)).expect("it is there");
-        let exchanges = core::mem::take(&mut task.exchanges);
-        for exchange in exchanges {
-            assert!(!session.exchanges.abandon(exchange));
-        }
+        let (_, jobs) = polled(&mut session);
+        // A defect: the job is forgotten.
+        assert!(session.outside.remove(&jobs[0]).is_some());
         let (events, jobs) = polled(&mut session);
         let [(TaskId(0), Event::Finished(Err(failure)))] = &events[..] else {
             panic!("{events:?}");

@@ -1,9 +1,13 @@
 //! Tasks: what callers ask for, each a machine of its own kind.
 //!
-//! Responsible for what tasks of all kinds have in common: their ids, deadlines, what they have under
-//! way, and that each ends once. Must not know what a kind of task does (`resolve`, `copy`).
+//! Responsible for what tasks of all kinds have in common: their ids, deadlines, what they have in
+//! flight, and that each ends once. A machine of a kind is called through [`Kind`] with its
+//! [`TaskPorts`]; an error that it returns fails its task. Must not know what a kind of task does
+//! (`resolve`, `copy`).
 
 pub(crate) mod copy;
+mod lists;
+mod ports;
 pub(crate) mod resolve;
 
 use alloc::boxed::Box;
@@ -11,9 +15,18 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use self::copy::CopyState;
+use self::lists::Lists;
+pub(crate) use self::ports::Below;
+use self::ports::TaskPorts;
 use self::resolve::ResolveState;
+use crate::blobs::Delivery;
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
 use crate::error::Error;
-use crate::ids::{ExchangeId, TaskId};
+use crate::exchanges::Settlement;
+use crate::ids::{ExchangeId, NodeId, Owner, TaskId};
+use crate::op::Outcome;
+use crate::store::{StoreAnswer, StoreError};
 use crate::task::{Failure, TaskReport};
 use crate::time::Time;
 
@@ -26,19 +39,25 @@ pub(crate) struct Tasks {
     deadlines: BTreeSet<(Time, TaskId)>,
     /// The tasks whose end is decided.
     ending: BTreeSet<TaskId>,
+    lists: Lists,
 }
 
 /// A task that is not finished.
 #[derive(Debug)]
 pub(crate) struct TaskState {
     pub(crate) deadline: Option<Time>,
-    /// Its exchanges that are not settled.
-    pub(crate) exchanges: BTreeSet<ExchangeId>,
-    /// How many of its store steps are not answered.
-    pub(crate) steps: usize,
-    /// How it ends, once nothing of it is outside any more.
-    pub(crate) ending: Option<Result<TaskReport, Failure>>,
+    pending: Pending,
+    /// How it ends, once it has nothing in flight any more.
+    ending: Option<Result<TaskReport, Failure>>,
     pub(crate) kind: Kind,
+}
+
+/// What a task has in flight, other than blobs.
+#[derive(Debug, Default)]
+struct Pending {
+    exchanges: BTreeSet<ExchangeId>,
+    /// How many store operations.
+    steps: usize,
 }
 
 /// The kinds of tasks, each with its own state.
@@ -48,15 +67,208 @@ pub(crate) enum Kind {
     Copy(Box<CopyState>),
 }
 
+impl Kind {
+    /// Begins. `known` is the content that the source's name was found to stand for earlier.
+    fn begin(
+        &mut self,
+        known: Option<Descriptor>,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Resolve(resolve) => {
+                resolve.begin(known, ports);
+                Ok(())
+            }
+            Self::Copy(copy) => copy.begin(known, ports),
+        }
+    }
+
+    fn exchange_ended(
+        &mut self,
+        node: NodeId,
+        result: Result<Outcome, Error>,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Resolve(resolve) => resolve.exchange_ended(result?, ports),
+            Self::Copy(copy) => copy.exchange_ended(node, result, ports),
+        }
+    }
+
+    fn copy(&mut self) -> Result<&mut CopyState, Error> {
+        match self {
+            Self::Copy(copy) => Ok(copy),
+            Self::Resolve(_) => Err(Error::internal("a resolve was handed what a copy wants")),
+        }
+    }
+}
+
 impl Tasks {
-    /// Adds a task that has nothing under way yet.
-    pub(crate) fn add(&mut self, deadline: Option<Time>, kind: Kind) -> TaskId {
+    /// Starts a task.
+    pub(crate) fn start(
+        &mut self,
+        deadline: Option<Time>,
+        kind: Kind,
+        known: Option<Descriptor>,
+        below: &mut Below<'_>,
+    ) -> TaskId {
+        let id = self.add(deadline, kind);
+        self.run(id, below, |kind, ports| kind.begin(known, ports));
+        id
+    }
+
+    /// Takes the end of an exchange that a task began.
+    pub(crate) fn exchange_ended(
+        &mut self,
+        (id, node): (TaskId, NodeId),
+        exchange: ExchangeId,
+        settlement: Settlement,
+        below: &mut Below<'_>,
+    ) {
+        if let Some(state) = self.tasks.get_mut(&id) {
+            state.pending.exchanges.remove(&exchange);
+        }
+        let result = match settlement {
+            Settlement::Done(outcome) => Ok(outcome),
+            Settlement::Failed(error) => Err(error),
+            Settlement::Abandoned => return,
+            Settlement::Lost => Err(Error::internal("an exchange of a manifest was lost")),
+        };
+        self.run(id, below, |kind, ports| {
+            kind.exchange_ended(node, result, ports)
+        });
+    }
+
+    /// Takes the answer to a store operation that a task requested.
+    pub(crate) fn step_ended(
+        &mut self,
+        (id, node): (TaskId, NodeId),
+        answer: Result<StoreAnswer, StoreError>,
+        below: &mut Below<'_>,
+    ) {
+        if let Some(state) = self.tasks.get_mut(&id) {
+            state.pending.steps -= 1;
+        }
+        self.run(id, below, |kind, ports| {
+            kind.copy()?.step_ended(node, answer, ports)
+        });
+    }
+
+    /// Takes the end of a blob that a task requested.
+    pub(crate) fn blob_settled(
+        &mut self,
+        id: TaskId,
+        digest: &Digest,
+        result: Result<Delivery, Error>,
+        below: &mut Below<'_>,
+    ) {
+        self.run(id, below, |kind, ports| {
+            kind.copy()?.blob_settled(digest, result, ports)
+        });
+    }
+
+    /// Fails the tasks whose deadline has come.
+    pub(crate) fn expire(&mut self, below: &mut Below<'_>) {
+        for id in self.late(below.ports.now) {
+            self.fail(id, Error::Deadline, below);
+        }
+    }
+
+    /// Ends a task with an error, unless its end is decided: what it has in flight is aborted.
+    pub(crate) fn fail(&mut self, id: TaskId, error: Error, below: &mut Below<'_>) {
+        if !self.end(id, Err(error)) {
+            return;
+        }
+        let Some(state) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let ports = &mut below.ports;
+        let pending = &mut state.pending;
+        pending.exchanges.retain(|it| ports.exchanges.abandon(*it));
+        ports.exchanges.abandon_errands(id);
+        let is_ours = |owner: &Owner| matches!(owner, Owner::Node(task, _) if *task == id);
+        pending.steps -= ports.store_queue.abandon(is_ours).dropped;
+        below.blobs.leave(id, ports);
+        if let Kind::Copy(copy) = &state.kind {
+            for (key, node) in copy.lists() {
+                self.lists.leave_unless_first(key, (id, node));
+            }
+        }
+    }
+
+    /// Removes a task. How it ended, if that was decided.
+    pub(crate) fn remove(
+        &mut self,
+        id: TaskId,
+        below: &mut Below<'_>,
+    ) -> Option<Result<TaskReport, Failure>> {
+        let state = self.tasks.remove(&id)?;
+        self.ending.remove(&id);
+        if let Some(at) = state.deadline {
+            self.deadlines.remove(&(at, id));
+        }
+        if let Kind::Copy(copy) = &state.kind {
+            for (key, node) in copy.lists() {
+                self.lists.leave(key, (id, node));
+            }
+        }
+        self.take_turns(below);
+        state.ending
+    }
+
+    /// Lets a task act, unless its end is decided. An error fails it.
+    fn run(
+        &mut self,
+        id: TaskId,
+        below: &mut Below<'_>,
+        act: impl FnOnce(&mut Kind, &mut TaskPorts<'_, '_>) -> Result<(), Error>,
+    ) {
+        self.act(id, below, act);
+        self.take_turns(below);
+    }
+
+    fn take_turns(&mut self, below: &mut Below<'_>) {
+        while let Some((id, node)) = self.lists.take_turn() {
+            self.act(id, below, |kind, ports| kind.copy()?.read_list(node, ports));
+        }
+    }
+
+    fn act(
+        &mut self,
+        id: TaskId,
+        below: &mut Below<'_>,
+        act: impl FnOnce(&mut Kind, &mut TaskPorts<'_, '_>) -> Result<(), Error>,
+    ) {
+        let Some(state) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        if state.ending.is_some() {
+            return;
+        }
+        let mut ports = TaskPorts {
+            task: id,
+            pending: &mut state.pending,
+            lists: &mut self.lists,
+            below,
+            report: None,
+        };
+        let result = act(&mut state.kind, &mut ports);
+        match (result, ports.report) {
+            (Err(error), _) => self.fail(id, error, below),
+            (Ok(()), Some(report)) => {
+                self.end(id, Ok(report));
+            }
+            (Ok(()), None) => {}
+        }
+    }
+
+    /// Adds a task that has nothing in flight yet.
+    fn add(&mut self, deadline: Option<Time>, kind: Kind) -> TaskId {
         let id = TaskId(self.started);
         self.started += 1;
         let state = TaskState {
             deadline,
-            exchanges: BTreeSet::new(),
-            steps: 0,
+            pending: Pending::default(),
             ending: None,
             kind,
         };
@@ -67,7 +279,7 @@ impl Tasks {
 
     /// Decides how a task ends, unless that is decided. Whether it was not. Further errors are added
     /// to the first one; that it was cancelled is none.
-    pub(crate) fn end(&mut self, id: TaskId, result: Result<TaskReport, Error>) -> bool {
+    fn end(&mut self, id: TaskId, result: Result<TaskReport, Error>) -> bool {
         let Some(state) = self.tasks.get_mut(&id) else {
             return false;
         };
@@ -90,46 +302,13 @@ impl Tasks {
         }
     }
 
-    /// Removes a task. How it ended, if that was decided.
-    pub(crate) fn remove(&mut self, id: TaskId) -> Option<Result<TaskReport, Failure>> {
-        let state = self.tasks.remove(&id)?;
-        self.ending.remove(&id);
-        if let Some(at) = state.deadline {
-            self.deadlines.remove(&(at, id));
-        }
-        state.ending
-    }
-
-    pub(crate) fn get(&self, id: TaskId) -> Option<&TaskState> {
-        self.tasks.get(&id)
-    }
-
-    pub(crate) fn get_mut(&mut self, id: TaskId) -> Option<&mut TaskState> {
-        self.tasks.get_mut(&id)
-    }
-
-    pub(crate) fn copy(&self, id: TaskId) -> Option<&CopyState> {
-        match &self.tasks.get(&id)?.kind {
-            Kind::Copy(copy) => Some(copy),
-            Kind::Resolve(_) => None,
-        }
-    }
-
-    pub(crate) fn copy_mut(&mut self, id: TaskId) -> Option<&mut CopyState> {
-        match &mut self.tasks.get_mut(&id)?.kind {
-            Kind::Copy(copy) => Some(copy),
-            Kind::Resolve(_) => None,
-        }
+    pub(crate) fn contains(&self, id: TaskId) -> bool {
+        self.tasks.contains_key(&id)
     }
 
     /// The oldest task.
     pub(crate) fn first(&self) -> Option<TaskId> {
         self.tasks.first_key_value().map(|(id, _)| *id)
-    }
-
-    /// Whether a task is finished, or its end is decided.
-    pub(crate) fn is_over(&self, id: TaskId) -> bool {
-        self.tasks.get(&id).is_none_or(|it| it.ending.is_some())
     }
 
     /// The tasks whose end is not decided.
@@ -138,17 +317,17 @@ impl Tasks {
         tasks.filter(|(_, state)| state.ending.is_none())
     }
 
-    /// The tasks whose end is decided and that wait for no step and no exchange.
+    /// The tasks whose end is decided and that wait for no store operation and no exchange.
     pub(crate) fn ending(&self) -> Vec<TaskId> {
         let is_done = |id: &&TaskId| {
             let state = self.tasks.get(*id);
-            state.is_some_and(|it| it.steps == 0 && it.exchanges.is_empty())
+            state.is_some_and(|it| it.pending.steps == 0 && it.pending.exchanges.is_empty())
         };
         self.ending.iter().filter(is_done).copied().collect()
     }
 
     /// The tasks whose deadline has come.
-    pub(crate) fn late(&self, now: Time) -> Vec<TaskId> {
+    fn late(&self, now: Time) -> Vec<TaskId> {
         let late = self.deadlines.iter().take_while(|(at, _)| *at <= now);
         late.map(|(_, id)| *id).collect()
     }
@@ -161,11 +340,55 @@ impl Tasks {
 
 #[cfg(test)]
 mod tests {
+    use alloc::collections::VecDeque;
+
     use super::*;
-    use crate::descriptor::Descriptor;
-    use crate::digest::{Algorithm, Digest};
+    use crate::blobs::Blobs;
+    use crate::config::Config;
+    use crate::digest::Algorithm;
+    use crate::error::ErrorKind;
+    use crate::event::Event;
+    use crate::exchanges::Exchanges;
     use crate::op::Site;
+    use crate::ports::Ports;
     use crate::reference::Reference;
+    use crate::store_queue::StoreQueue;
+
+    /// The machines below, with nothing to do.
+    struct Machines {
+        blobs: Blobs,
+        exchanges: Exchanges,
+        store_queue: StoreQueue,
+        events: VecDeque<(TaskId, Event)>,
+        config: Config,
+    }
+
+    impl Default for Machines {
+        fn default() -> Self {
+            let config = Config::default();
+            Self {
+                blobs: Blobs::default(),
+                exchanges: Exchanges::new(config.clone()),
+                store_queue: StoreQueue::default(),
+                events: VecDeque::new(),
+                config,
+            }
+        }
+    }
+
+    impl Machines {
+        fn below(&mut self) -> Below<'_> {
+            let ports = Ports {
+                exchanges: &mut self.exchanges,
+                store_queue: &mut self.store_queue,
+                events: &mut self.events,
+                config: &self.config,
+                now: Time::ZERO,
+            };
+            let blobs = &mut self.blobs;
+            Below { blobs, ports }
+        }
+    }
 
     fn kind() -> Kind {
         let reference: Reference = "reg.example/a:v1".parse().expect("a reference");
@@ -190,10 +413,12 @@ mod tests {
         assert!(!tasks.end(good, Err(Error::Deadline)));
         assert!(tasks.end(bad, Err(Error::Deadline)));
         assert!(!tasks.end(bad, Ok(resolved())));
-        assert_eq!(tasks.remove(good), Some(Ok(resolved())));
-        assert_eq!(tasks.remove(good), None);
+        let mut machines = Machines::default();
+        let mut below = machines.below();
+        assert_eq!(tasks.remove(good, &mut below), Some(Ok(resolved())));
+        assert_eq!(tasks.remove(good, &mut below), None);
         assert!(!tasks.end(good, Ok(resolved())));
-        let failure = tasks.remove(bad).expect("its end is decided");
+        let failure = tasks.remove(bad, &mut below).expect("its end is decided");
         assert_eq!(failure.expect_err("it failed").errors(), [Error::Deadline]);
     }
 
@@ -204,7 +429,8 @@ mod tests {
         for error in [Error::Cancelled, Error::Deadline, Error::Cancelled] {
             tasks.end(id, Err(error));
         }
-        let failure = tasks.remove(id).expect("its end is decided");
+        let failure = tasks.remove(id, &mut Machines::default().below());
+        let failure = failure.expect("its end is decided");
         let failure = failure.expect_err("it failed");
         assert_eq!(failure.errors(), [Error::Deadline, Error::Cancelled]);
     }
@@ -230,12 +456,39 @@ mod tests {
     fn a_task_with_a_step_outside_does_not_end() {
         let mut tasks = Tasks::default();
         let id = tasks.add(None, kind());
-        tasks.get_mut(id).expect("it is there").steps = 1;
-        assert!(!tasks.is_over(id));
+        let set_steps = |tasks: &mut Tasks, steps| {
+            tasks.tasks.get_mut(&id).expect("it is there").pending.steps = steps;
+        };
+        set_steps(&mut tasks, 1);
         tasks.end(id, Err(Error::Cancelled));
-        assert!(tasks.is_over(id));
         assert_eq!(tasks.ending(), []);
-        tasks.get_mut(id).expect("it is there").steps = 0;
+        set_steps(&mut tasks, 0);
         assert_eq!(tasks.ending(), [id]);
+    }
+    #[test]
+    fn a_defect_fails_the_task_and_aborts_what_it_has_in_flight() {
+        let (mut tasks, mut machines) = (Tasks::default(), Machines::default());
+        let mut below = machines.below();
+        let id = tasks.start(None, kind(), None, &mut below);
+        let head = |tasks: &Tasks| tasks.tasks[&id].pending.exchanges.first().copied();
+        let exchange = head(&tasks).expect("a HEAD");
+        // It is over, as one that settles is.
+        assert!(!below.ports.exchanges.abandon(exchange));
+        let wrong = Settlement::Done(Outcome::Mounted);
+        tasks.exchange_ended((id, NodeId(0)), exchange, wrong, &mut below);
+        assert_eq!((head(&tasks), tasks.ending()), (None, alloc::vec![id]));
+        let failure = tasks.remove(id, &mut below).expect("it is over");
+        let failure = failure.expect_err("it failed");
+        assert_eq!(failure.first().kind(), ErrorKind::Internal);
+
+        // So does an answer of a store that it did not ask.
+        let id = tasks.start(None, kind(), None, &mut below);
+        tasks.tasks.get_mut(&id).expect("it is there").pending.steps = 1;
+        tasks.step_ended((id, NodeId(0)), Ok(StoreAnswer::Absent), &mut below);
+        let failure = tasks.remove(id, &mut below).expect("it is over");
+        assert_eq!(
+            failure.expect_err("it failed").first().kind(),
+            ErrorKind::Internal
+        );
     }
 }

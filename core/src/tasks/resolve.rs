@@ -12,15 +12,13 @@ use alloc::format;
 use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::event::Event;
-use crate::exchanges::Settlement;
-use crate::ids::{NodeId, Owner, TaskId};
+use crate::ids::NodeId;
 use crate::manifest::media_type::{OCI_ARTIFACT, is_manifest_type};
 use crate::op::{ManifestGet, ManifestHead, Operation, Outcome, Site};
 use crate::reference::Reference;
 use crate::scope::Scopes;
-use crate::session::Session;
 use crate::task::TaskReport;
-use crate::tasks::Kind;
+use crate::tasks::TaskPorts;
 
 /// A reference that is being resolved.
 #[derive(Debug)]
@@ -32,6 +30,66 @@ pub(crate) struct ResolveState {
 impl ResolveState {
     pub(crate) const fn new(site: Site, reference: Reference) -> Self {
         Self { site, reference }
+    }
+
+    /// Begins, unless the reference is `known` to stand for something.
+    pub(super) fn begin(&self, known: Option<Descriptor>, ports: &mut TaskPorts<'_, '_>) {
+        if let Some(root) = known {
+            return Self::resolved(root, ports);
+        }
+        let op = ManifestHead {
+            site: self.site.clone(),
+            target: self.reference.target(),
+        };
+        self.exchange(Operation::ManifestHead(op), ports);
+    }
+
+    /// Takes the outcome of an exchange.
+    pub(super) fn exchange_ended(
+        &self,
+        outcome: Outcome,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        match outcome {
+            outcome @ Outcome::Found { .. } => {
+                match self.found(&outcome, ports.limits().document)? {
+                    Some(root) => Self::resolved(root, ports),
+                    None => self.get(ports),
+                }
+            }
+            // The answer to a HEAD does not say why (HTTP-22).
+            Outcome::Absent => self.get(ports),
+            Outcome::Document { document, .. } => Self::resolved(document.descriptor(), ports),
+            outcome @ (Outcome::Put { .. }
+            | Outcome::Childless(_)
+            | Outcome::Fetched { .. }
+            | Outcome::Present { .. }
+            | Outcome::Mounted
+            | Outcome::Opened(_)
+            | Outcome::Sent { .. }
+            | Outcome::Outdated
+            | Outcome::Granted(_)) => {
+                let what = format!("resolving a reference ended in {outcome:?}");
+                return Err(Error::internal(&what));
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&self, ports: &mut TaskPorts<'_, '_>) {
+        let (site, target) = (self.site.clone(), self.reference.target());
+        let op = ManifestGet::new(site, target, None, ports.limits().document);
+        self.exchange(Operation::ManifestGet(op), ports);
+    }
+
+    fn exchange(&self, op: Operation, ports: &mut TaskPorts<'_, '_>) {
+        let scopes = Scopes::pull(&self.site.repository);
+        ports.exchange(NodeId(0), self.site.clone(), op, scopes);
+    }
+
+    fn resolved(root: Descriptor, ports: &mut TaskPorts<'_, '_>) {
+        ports.event(Event::Resolved(root.clone()));
+        ports.finish(TaskReport::Resolved(root));
     }
 
     /// The descriptor in the answer to a HEAD. `None` if it does not say enough, or nothing that can
@@ -64,84 +122,5 @@ impl ResolveState {
             }),
             Some(_) | None => Ok(Some(Descriptor::new(media_type, digest.clone(), *size))),
         }
-    }
-}
-
-impl Session {
-    /// Begins to resolve a reference.
-    pub(crate) fn begin_resolve(&mut self, task: TaskId, known: Option<Descriptor>) {
-        if let Some(root) = known {
-            return self.resolved(task, root);
-        }
-        self.resolve_exchange(task, |state| {
-            Operation::ManifestHead(ManifestHead {
-                site: state.site.clone(),
-                target: state.reference.target(),
-            })
-        });
-    }
-
-    /// Takes the result of its exchange.
-    pub(crate) fn resolve_settled(&mut self, task: TaskId, result: Settlement) {
-        let limit = self.limits().document;
-        let Some(Kind::Resolve(state)) = self.tasks.get(task).map(|task| &task.kind) else {
-            return;
-        };
-        let outcome = match result {
-            Settlement::Done(outcome) => outcome,
-            Settlement::Failed(error) => return self.fail(task, error),
-            Settlement::Abandoned => return,
-            Settlement::Lost => {
-                return self.fail(task, Error::internal("a manifest's exchange was lost"));
-            }
-        };
-        match outcome {
-            outcome @ Outcome::Found { .. } => match state.found(&outcome, limit) {
-                Ok(Some(root)) => self.resolved(task, root),
-                Ok(None) => self.resolve_document(task),
-                Err(error) => self.fail(task, error),
-            },
-            // The answer to a HEAD does not say why (HTTP-22).
-            Outcome::Absent => self.resolve_document(task),
-            Outcome::Document { document, .. } => self.resolved(task, document.descriptor()),
-            outcome @ (Outcome::Put { .. }
-            | Outcome::Childless(_)
-            | Outcome::Fetched { .. }
-            | Outcome::Present { .. }
-            | Outcome::Mounted
-            | Outcome::Opened(_)
-            | Outcome::Sent { .. }
-            | Outcome::Outdated
-            | Outcome::Granted(_)) => {
-                let what = format!("resolving a reference ended in {outcome:?}");
-                self.fail(task, Error::internal(&what));
-            }
-        }
-    }
-
-    fn resolve_document(&mut self, task: TaskId) {
-        let limit = self.limits().document;
-        self.resolve_exchange(task, |state| {
-            let (site, target) = (state.site.clone(), state.reference.target());
-            Operation::ManifestGet(ManifestGet::new(site, target, None, limit))
-        });
-    }
-
-    fn resolve_exchange(&mut self, task: TaskId, op: impl FnOnce(&ResolveState) -> Operation) {
-        let Some(state) = self.tasks.get_mut(task) else {
-            return;
-        };
-        let Kind::Resolve(resolve) = &state.kind else {
-            return;
-        };
-        let (owner, site) = (Owner::Node(task, NodeId(0)), resolve.site.clone());
-        let wish = Scopes::pull(&site.repository);
-        let id = self.exchanges.begin(owner, task, site, op(resolve), wish);
-        state.exchanges.insert(id);
-    }
-
-    fn resolved(&mut self, task: TaskId, root: Descriptor) {
-        self.event(task, Event::Resolved(root.clone()));
-        self.tasks.end(task, Ok(TaskReport::Resolved(root)));
     }
 }

@@ -7,238 +7,218 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Blob, CopyState, End, Healed, Node, Stage, There};
+use super::{Blob, CopyState, End, Node, Presence, Repushed, Stage};
 use crate::blobs::{BlobKey, BlobSource, Delivery, Doubt, Waiter, Wants};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::event::{Event, Why};
-use crate::ids::{NodeId, TaskId};
-use crate::op::{ManifestHead, Operation};
+use crate::ids::NodeId;
 use crate::reference::Target;
 use crate::scope::Scopes;
-use crate::session::Session;
 use crate::store::{StoreId, StoreOp};
 use crate::task::{Foreign, URLS};
+use crate::tasks::TaskPorts;
 
-impl Session {
+impl CopyState {
     /// Begins with everything a node points to.
-    pub(super) fn children(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy(task) else {
-            return;
-        };
-        let this = &copying.nodes[node.0];
-        let (depth, distrust) = (this.depth, this.distrust);
-        let Some(document) = &this.document else {
-            return;
-        };
-        let (manifests, mut blobs) = document.children();
-        if matches!(this.there, There::Yes | There::Tagged) {
+    pub(super) fn children(
+        &mut self,
+        node: NodeId,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        let this = &self.nodes[node.0];
+        let (depth, force_check) = (this.depth, this.force_check);
+        let (manifests, mut blobs) = self.document(node)?.children();
+        if matches!(this.presence, Presence::Yes | Presence::Tagged) {
             blobs.retain(Descriptor::is_foreign);
         }
-        if depth >= self.config.limits.depth && !manifests.is_empty() {
+        let limits = ports.limits();
+        if depth >= limits.depth && !manifests.is_empty() {
             let what = "indexes are nested too deeply".into();
-            return self.fail(task, Error::Policy { what });
+            return Err(Error::Policy { what });
         }
-        let known = copying.nodes.len() + copying.blobs.len() + copying.left_out.len();
+        let known = self.nodes.len() + self.blobs.len() + self.left_out.len();
         let objects = known + manifests.len() + blobs.len();
-        // Those below a node that is healed were counted before.
-        if objects > self.config.limits.objects && !distrust {
-            let what = format!(
-                "the image has more than {} parts",
-                self.config.limits.objects
-            );
-            return self.fail(task, Error::Policy { what });
+        // Those below a node that is pushed again were counted before.
+        if objects > limits.objects && !force_check {
+            let what = format!("the image has more than {} parts", limits.objects);
+            return Err(Error::Policy { what });
         }
         // Held back by one, so that the node is not put before all its children are known.
-        self.tasks.copy_mut(task).expect("it is there").nodes[node.0].waiting = 1;
+        self.nodes[node.0].waiting = 1;
         for descriptor in manifests {
-            self.child(task, node, descriptor, depth + 1, distrust);
+            self.child(node, descriptor, ports)?;
         }
         for descriptor in blobs {
-            self.blob(task, node, &descriptor, distrust);
+            self.blob(node, &descriptor, ports)?;
         }
-        self.child_done(task, node);
+        self.child_done(node, ports)
     }
 
     fn child(
         &mut self,
-        task: TaskId,
         parent: NodeId,
         descriptor: Descriptor,
-        depth: usize,
-        distrust: bool,
-    ) {
-        if self.tasks.is_over(task) {
-            return;
-        }
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        let known = copying.by_digest.get(&descriptor.digest).copied();
-        if let Some(known) = known {
-            let child = &mut copying.nodes[known.0];
-            let again = distrust && child.stage == Stage::Done;
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        let (depth, force_check) = (
+            self.nodes[parent.0].depth + 1,
+            self.nodes[parent.0].force_check,
+        );
+        if let Some(known) = self.by_digest.get(&descriptor.digest).copied() {
+            let child = &mut self.nodes[known.0];
+            let again = force_check && child.stage == Stage::Done;
             if child.stage == Stage::Done && !again {
-                return;
+                return Ok(());
+            }
+            if again {
+                child.force_check = true;
+                child.presence = Presence::No;
             }
             if !child.parents.contains(&parent) || again {
                 child.parents.push(parent);
-                copying.nodes[parent.0].waiting += 1;
+                self.nodes[parent.0].waiting += 1;
             }
             if again {
-                copying.nodes[known.0].distrust = true;
-                copying.nodes[known.0].there = There::No;
-                self.obtain(task, known);
+                return self.obtain(known, ports);
             }
-            return;
+            return Ok(());
         }
-        let id = NodeId(copying.nodes.len());
+        let id = NodeId(self.nodes.len());
         let mut child = Node::new(Some(descriptor.clone()), depth);
         child.parents.push(parent);
-        child.distrust = distrust;
-        child.stage = Stage::Loading;
-        copying.nodes.push(child);
-        copying.by_digest.insert(descriptor.digest.clone(), id);
-        copying.nodes[parent.0].waiting += 1;
-        match (&copying.source, copying.destination.clone()) {
-            // Fetching it would be for nothing if it is there.
-            (End::Registry { .. }, End::Registry { site, .. }) if !distrust => {
-                copying.nodes[id.0].there = There::Asking;
-                let target = Target::Digest(descriptor.digest);
-                let op = ManifestHead {
-                    site: site.clone(),
-                    target,
-                };
-                self.node_exchange(task, id, site, Operation::ManifestHead(op));
+        child.force_check = force_check;
+        self.nodes.push(child);
+        self.by_digest.insert(descriptor.digest.clone(), id);
+        self.nodes[parent.0].waiting += 1;
+        match (&self.source, &self.destination) {
+            // A manifest that the destination has need not be fetched.
+            (End::Registry { .. }, End::Registry { site, .. }) if !force_check => {
+                let site = site.clone();
+                self.nodes[id.0].presence = Presence::Asking;
+                self.head(id, site, Target::Digest(descriptor.digest), ports);
+                Ok(())
             }
-            _ => self.obtain(task, id),
+            _ => self.obtain(id, ports),
         }
     }
 
-    fn blob(&mut self, task: TaskId, node: NodeId, descriptor: &Descriptor, distrust: bool) {
-        if self.tasks.is_over(task) {
-            return;
-        }
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
+    fn blob(
+        &mut self,
+        node: NodeId,
+        descriptor: &Descriptor,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
         let (digest, size) = (descriptor.digest.clone(), descriptor.size);
         if digest.algorithm().is_none() {
             let what = format!("blob {digest}: its algorithm cannot be verified");
-            return self.fail(task, Error::Policy { what });
+            return Err(Error::Policy { what });
         }
-        if descriptor.is_foreign() && copying.leaves_out(node, descriptor) {
+        if descriptor.is_foreign() && self.leaves_out(node, descriptor) {
             let layer = Descriptor::new(&descriptor.media_type, digest.clone(), size);
-            if copying.left_out.insert(digest.clone(), layer).is_none() {
+            if self.left_out.insert(digest.clone(), layer).is_none() {
                 let why = Why::Nondistributable;
-                self.event(task, Event::Skipped { digest, size, why });
+                ports.event(Event::Skipped { digest, size, why });
             }
-            return;
+            return Ok(());
         }
-        let Some(doubt) = copying.claim(node, &digest, distrust) else {
-            return;
+        let Some(doubt) = self.claim(node, &digest) else {
+            return Ok(());
         };
-        let source = match &copying.source {
+        let key = match &self.destination {
+            End::Store { store, .. } => {
+                if let Some(data) = embedded(descriptor) {
+                    let store = *store;
+                    self.embed(store, digest, data, ports);
+                    return Ok(());
+                }
+                BlobKey::Store(*store, digest)
+            }
+            End::Registry { site, .. } => BlobKey::Repository(site.clone(), digest),
+        };
+        let source = match &self.source {
             End::Registry { site, .. } => BlobSource::Site(site.clone()),
             End::Store { store, .. } => BlobSource::Store(*store),
         };
         let waiter = Waiter {
-            task,
+            task: ports.task,
             wants: Wants::Task,
             source,
-            wish: match (&copying.source, &copying.destination) {
+            wish: match (&self.source, &self.destination) {
                 (_, End::Registry { site, .. }) | (End::Registry { site, .. }, _) => {
-                    copying.wish(site)
+                    self.task_scopes(site)
                 }
                 (End::Store { .. }, _) => Scopes::default(),
             },
             size,
-            spool: copying.spool,
-            mount: copying.from.clone(),
-            urls: copying.urls(descriptor),
+            spool: self.spool,
+            mount: self.from.clone(),
+            urls: self.urls(descriptor),
             doubt,
         };
-        match copying.destination.clone() {
-            End::Store { store, .. } => {
-                if let Some(data) = embedded(descriptor) {
-                    return self.embed(task, store, digest, data);
-                }
-                self.want_blob(BlobKey::Store(store, digest), waiter);
-            }
-            End::Registry { site, .. } => {
-                self.want_blob(BlobKey::Repository(site, digest), waiter);
-            }
-        }
+        ports.want(key, waiter);
+        Ok(())
     }
 
-    /// The blob came with its descriptor: write it, no request is needed (PULLM-18, PULLB-10).
-    fn embed(&mut self, task: TaskId, store: StoreId, digest: Digest, data: Vec<u8>) {
-        let size = data.len() as u64;
+    /// The blob came with its descriptor: write it without a request (PULLM-18, PULLB-10). It is
+    /// written as manifests are, as a node without a document.
+    fn embed(
+        &mut self,
+        store: StoreId,
+        digest: Digest,
+        data: Vec<u8>,
+        ports: &mut TaskPorts<'_, '_>,
+    ) {
+        let id = NodeId(self.nodes.len());
+        let mut node = Node::new(None, 0);
+        node.stage = Stage::Putting;
+        node.embedded = Some(digest.clone());
+        self.nodes.push(node);
+        let (size, why) = (data.len() as u64, Why::Embedded);
         let op = StoreOp::Put {
             digest: digest.clone(),
             bytes: data.into(),
         };
-        let id = self.add_embedded(task, digest.clone());
-        self.node_step(task, id, store, op);
-        self.event(
-            task,
-            Event::Skipped {
-                digest,
-                size,
-                why: Why::Embedded,
-            },
-        );
+        ports.store(id, store, op);
+        ports.event(Event::Skipped { digest, size, why });
     }
 
-    /// An embedded blob is written like a manifest: as a node without a document.
-    fn add_embedded(&mut self, task: TaskId, digest: Digest) -> NodeId {
-        let copying = self.tasks.copy_mut(task).expect("its parent is there");
-        let id = NodeId(copying.nodes.len());
-        let mut node = Node::new(None, 0);
-        node.stage = Stage::Putting;
-        node.embedded = Some(digest);
-        copying.nodes.push(node);
-        id
-    }
-
-    /// The registry misses something below: everything below is asked for again, and sent again where
+    /// The registry misses something below: everything below is checked again, and sent again where
     /// the registry contradicts itself. At first that is what it names now, then everything that it
     /// said it has; in the end layers are sent that were left out only because they have `urls`.
-    pub(super) fn heal(&mut self, task: TaskId, node: NodeId, error: Error) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
+    pub(super) fn repush(
+        &mut self,
+        node: NodeId,
+        error: Error,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
         let has_urls = |layer: &Descriptor| !layer.is_nondistributable();
-        let could_send_more = copying.left_out.values().any(has_urls);
-        let healed = copying.nodes[node.0].healed;
-        let contradicts = copying.contradict(&error, healed);
-        copying.nodes[node.0].healed = match healed {
-            Healed::Not => Healed::Once,
-            Healed::Once if contradicts => Healed::Sent,
-            Healed::Once | Healed::Sent if could_send_more => Healed::WithUrls,
-            Healed::Once | Healed::Sent | Healed::WithUrls => return self.fail(task, error),
+        let could_send_more = self.left_out.values().any(has_urls);
+        let before = self.nodes[node.0].repushed;
+        let contradicts = self.contradict(&error, before);
+        let this = &mut self.nodes[node.0];
+        this.repushed = match before {
+            Repushed::Not => Repushed::Once,
+            Repushed::Once if contradicts => Repushed::Sent,
+            Repushed::Once | Repushed::Sent if could_send_more => Repushed::WithUrls,
+            Repushed::Once | Repushed::Sent | Repushed::WithUrls => return Err(error),
         };
-        let this = &mut copying.nodes[node.0];
-        this.distrust = true;
-        this.there = There::No;
+        this.force_check = true;
+        this.presence = Presence::No;
         this.stage = Stage::Open;
-        self.event(
-            task,
-            Event::Warning(format!("{error}; sending what is missing")),
-        );
-        self.children(task, node);
+        ports.event(Event::Warning(format!("{error}; sending what is missing")));
+        self.children(node, ports)
     }
-}
 
-impl CopyState {
     /// Makes a manifest wait for a blob, if it has to. Whether the blob is to be moved now, and how far
     /// the registry is believed that it has it.
-    fn claim(&mut self, node: NodeId, digest: &Digest, distrust: bool) -> Option<Doubt> {
-        let mut doubt = if distrust && self.left_out.contains_key(digest) {
+    fn claim(&mut self, node: NodeId, digest: &Digest) -> Option<Doubt> {
+        let force_check = self.nodes[node.0].force_check;
+        let mut doubt = if force_check && self.left_out.contains_key(digest) {
             // The registry demands a layer that was left out. A HEAD that finds it would be wrong.
             Doubt::Contradicted
-        } else if distrust {
+        } else if force_check {
             Doubt::Missing
         } else {
             Doubt::None
@@ -250,15 +230,15 @@ impl CopyState {
                 self.nodes[node.0].waiting += 1;
                 return None;
             }
-            if !distrust {
+            if !force_check {
                 return None;
             }
-            before = match (blob.before, blob.how) {
+            before = match (blob.before, blob.delivery) {
                 // That it was sent stays true.
                 (Some(Delivery::Moved(bytes)), _) => Some(Delivery::Moved(bytes)),
-                (Some(Delivery::Mounted | Delivery::Present) | None, how) => how,
+                (Some(Delivery::Mounted | Delivery::Present) | None, delivery) => delivery,
             };
-            doubt = match (blob.doubt, blob.how) {
+            doubt = match (blob.doubt, blob.delivery) {
                 (Doubt::Contradicted, _) => Doubt::Contradicted,
                 (Doubt::Mounted, _) | (_, Some(Delivery::Mounted)) => Doubt::Mounted,
                 (
@@ -270,7 +250,7 @@ impl CopyState {
         let blob = Blob {
             nodes: alloc::vec![node],
             done: false,
-            how: None,
+            delivery: None,
             before,
             doubt,
         };
@@ -281,7 +261,7 @@ impl CopyState {
 
     /// Marks the blobs that the registry said it has and now says it misses. If it does not say which
     /// it misses, or misses something again, that may be any of them. Whether there are some.
-    fn contradict(&mut self, error: &Error, healed: Healed) -> bool {
+    fn contradict(&mut self, error: &Error, repushed: Repushed) -> bool {
         let entries = error
             .registry_errors()
             .map(|errors| errors.entries.as_slice());
@@ -290,8 +270,8 @@ impl CopyState {
         let is_said = named.iter().any(|digest| self.blobs.contains_key(*digest));
         let mut any = false;
         for (digest, blob) in &mut self.blobs {
-            let is_there = matches!(blob.how, Some(Delivery::Mounted | Delivery::Present));
-            let is_meant = healed != Healed::Not || !is_said || named.contains(&digest);
+            let is_there = matches!(blob.delivery, Some(Delivery::Mounted | Delivery::Present));
+            let is_meant = repushed != Repushed::Not || !is_said || named.contains(&digest);
             if is_there && is_meant && blob.doubt != Doubt::Contradicted {
                 blob.doubt = Doubt::Contradicted;
                 any = true;
@@ -303,7 +283,7 @@ impl CopyState {
     /// Whether a foreign layer is not moved.
     fn leaves_out(&self, node: NodeId, layer: &Descriptor) -> bool {
         let is_demanded =
-            self.nodes[node.0].healed == Healed::WithUrls && !layer.is_nondistributable();
+            self.nodes[node.0].repushed == Repushed::WithUrls && !layer.is_nondistributable();
         self.foreign == Foreign::LeftOut && !is_demanded
     }
 

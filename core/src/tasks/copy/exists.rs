@@ -1,153 +1,149 @@
 //! Asking a registry what it has: by the tag first, then by the digest.
 //!
-//! Responsible for the HEADs of manifests at a destination, and what their answers mean. Must not know how documents are fetched (`fetch`).
+//! Responsible for the HEADs of manifests at a destination, and what their answers mean. Must not know
+//! how documents are fetched (`fetch`).
 
-use super::{End, ROOT, Stage, There};
+use super::{CopyState, End, Presence, ROOT, Stage};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::ids::{NodeId, TaskId};
+use crate::error::Error;
+use crate::ids::NodeId;
 use crate::manifest::Document;
-use crate::op::{ManifestHead, Operation};
+use crate::op::{ManifestHead, Operation, Site};
 use crate::reference::Target;
-use crate::session::Session;
 use crate::task::Foreign;
+use crate::tasks::TaskPorts;
 
-impl Session {
+impl CopyState {
     /// Begins with a node whose document is here.
-    pub(super) fn open(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
+    pub(super) fn open(
+        &mut self,
+        node: NodeId,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        let this = &mut self.nodes[node.0];
+        this.stage = Stage::Open;
+        let End::Registry { site, reference } = &self.destination else {
+            return self.children(node, ports);
         };
-        copying.nodes[node.0].stage = Stage::Open;
-        let End::Registry { site, reference } = copying.destination.clone() else {
-            return self.children(task, node);
-        };
-        let this = &mut copying.nodes[node.0];
-        let target = match (&this.descriptor, reference.digest(), reference.target()) {
-            // The tag first: it is the probe for authentication, and if it stands for this already
-            // there is nothing to do (design §5).
-            (_, None, target) if node == ROOT && !this.distrust => {
+        if this.force_check {
+            return self.children(node, ports);
+        }
+        match reference.digest() {
+            // The tag first: it is the probe for authentication, and if it stands for this content
+            // already there is nothing to do (design §5).
+            None if node == ROOT => {
                 this.stage = Stage::Asking;
-                target
+                let (site, target) = (site.clone(), reference.target());
+                self.head(node, site, target, ports);
+                Ok(())
             }
-            (Some(_), _, _) if !this.distrust && this.there == There::Unknown => {
-                return self.ask_by_digest(task, node);
-            }
-            _ => return self.children(task, node),
-        };
-        let op = ManifestHead {
-            site: site.clone(),
-            target,
-        };
-        self.node_exchange(task, node, site, Operation::ManifestHead(op));
+            _ if this.presence == Presence::Unknown => self.ask_by_digest(node, ports),
+            _ => self.children(node, ports),
+        }
     }
 
     /// HEAD found something.
-    pub(super) fn found(&mut self, task: TaskId, node: NodeId, digest: Option<Digest>) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
+    pub(super) fn found(
+        &mut self,
+        node: NodeId,
+        digest: Option<&Digest>,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        let this = &mut self.nodes[node.0];
+        let ours = this.descriptor.as_ref().map(|it| &it.digest);
+        let is_other = |(ours, found): (&Digest, &Digest)| {
+            ours.algorithm() == found.algorithm() && ours != found
         };
-        let copying_includes = copying.foreign == Foreign::Included;
-        let this = &mut copying.nodes[node.0];
-        let ours = this
-            .descriptor
-            .as_ref()
-            .map(|descriptor| &descriptor.digest);
-        let is_other =
-            |ours: &Digest, said: &Digest| ours.algorithm() == said.algorithm() && ours != said;
-        let contradicts = ours.zip(digest.as_ref());
-        let contradicts = contradicts.is_some_and(|(ours, said)| is_other(ours, said));
-        if contradicts && matches!(this.there, There::Asking) {
+        if ours.zip(digest).is_some_and(is_other) && this.presence == Presence::Asking {
             // It was asked for by its digest, and something else is there under that name.
-            return self.absent(task, node);
+            return self.absent(node, ports);
         }
         match this.stage {
-            Stage::Asking if ours == digest.as_ref() => {
-                this.there = There::Tagged;
-                self.skipped(task, node);
-                self.foreign_or_on(task, node);
+            Stage::Asking if ours == digest => {
+                this.presence = Presence::Tagged;
+                self.skipped(node, ports)?;
+                self.foreign_or_on(node, ports)
             }
-            Stage::Asking => self.ask_by_digest(task, node),
+            Stage::Asking => self.ask_by_digest(node, ports),
             // A child that is fetched only if it is not there.
-            Stage::Loading if this.there == There::Asking => {
-                this.there = There::Yes;
-                self.skipped(task, node);
-                if copying_includes {
+            Stage::Loading if this.presence == Presence::Asking => {
+                this.presence = Presence::Yes;
+                self.skipped(node, ports)?;
+                match self.foreign {
                     // Which foreign layers it has is said in it.
-                    return self.obtain(task, node);
+                    Foreign::Included => self.obtain(node, ports),
+                    Foreign::LeftOut => self.done(node, ports),
                 }
-                self.done(task, node);
             }
-            Stage::Open => self.is_there(task, node),
+            Stage::Open => self.is_present(node, ports),
             Stage::Finding
             | Stage::Loading
             | Stage::Putting
             | Stage::Listing
             | Stage::Comparing
             | Stage::Naming
-            | Stage::Done => {}
+            | Stage::Done => Ok(()),
         }
     }
 
     /// The destination has this manifest, and so everything below it: only its name is missing.
-    fn is_there(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        copying.nodes[node.0].there = There::Yes;
-        self.skipped(task, node);
-        self.foreign_or_on(task, node);
+    fn is_present(&mut self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+        self.nodes[node.0].presence = Presence::Yes;
+        self.skipped(node, ports)?;
+        self.foreign_or_on(node, ports)
     }
 
     /// The destination has a node. It may be there without its foreign layers: if those are wanted,
     /// they and nothing else below the node are moved.
-    fn foreign_or_on(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        let this = &mut copying.nodes[node.0];
+    fn foreign_or_on(&mut self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+        let this = &mut self.nodes[node.0];
         let (manifests, blobs) = this
             .document
             .as_ref()
             .map(Document::children)
             .unwrap_or_default();
         let may_lack = !manifests.is_empty() || blobs.iter().any(Descriptor::is_foreign);
-        if copying.foreign == Foreign::Included && may_lack {
+        if self.foreign == Foreign::Included && may_lack {
             this.stage = Stage::Open;
-            return self.children(task, node);
+            return self.children(node, ports);
         }
-        self.go_on(task, node);
+        self.go_on(node, ports)
     }
 
     /// A node is at the destination with everything that is wanted below it.
-    pub(super) fn go_on(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy(task) else {
-            return;
-        };
-        let is_tagged = copying.nodes[node.0].there == There::Tagged;
-        match self.destination_tag(task) {
-            Some(_) if node == ROOT && !is_tagged => self.put_node(task, node),
-            // It has its tag, or was asked for by its digest and has no other name.
-            Some(_) | None if node == ROOT => self.arrived(task),
-            Some(_) | None => self.done(task, node),
+    pub(super) fn go_on(
+        &mut self,
+        node: NodeId,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        if node != ROOT {
+            return self.done(node, ports);
         }
+        let is_tagged = self.nodes[node.0].presence == Presence::Tagged;
+        if self.wants_tag() && !is_tagged {
+            return self.put_node(node, ports);
+        }
+        // It has its tag, or was asked for by its digest and has no other name.
+        self.content_complete(ports)
     }
 
     /// HEAD found nothing.
-    pub(super) fn absent(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        let this = &mut copying.nodes[node.0];
+    pub(super) fn absent(
+        &mut self,
+        node: NodeId,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        let this = &mut self.nodes[node.0];
         match this.stage {
-            Stage::Asking => self.ask_by_digest(task, node),
-            Stage::Loading if this.there == There::Asking => {
-                this.there = There::No;
-                self.obtain(task, node);
+            Stage::Asking => self.ask_by_digest(node, ports),
+            Stage::Loading if this.presence == Presence::Asking => {
+                this.presence = Presence::No;
+                self.obtain(node, ports)
             }
             Stage::Open => {
-                this.there = There::No;
-                self.children(task, node);
+                this.presence = Presence::No;
+                self.children(node, ports)
             }
             Stage::Finding
             | Stage::Loading
@@ -155,7 +151,7 @@ impl Session {
             | Stage::Listing
             | Stage::Comparing
             | Stage::Naming
-            | Stage::Done => {}
+            | Stage::Done => Ok(()),
         }
     }
 
@@ -164,42 +160,44 @@ impl Session {
     /// Nothing below it is begun before the answer. Mounting or sending a blob that is there already
     /// rewrites the registry's record of it, and while it does, distribution tells others that the
     /// blob is missing, the PUT of this very manifest among them.
-    fn ask_by_digest(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        let End::Registry { site, .. } = copying.destination.clone() else {
-            return;
+    fn ask_by_digest(&mut self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+        let this = &mut self.nodes[node.0];
+        this.stage = Stage::Open;
+        let End::Registry { site, .. } = &self.destination else {
+            return Err(Error::internal("a store is asked by HEAD"));
         };
         // What comes from the same repository is there.
-        let stays =
-            matches!(&copying.source, End::Registry { site: source, .. } if *source == site);
-        let this = &mut copying.nodes[node.0];
-        this.stage = Stage::Open;
-        if stays {
-            return self.is_there(task, node);
+        if matches!(&self.source, End::Registry { site: source, .. } if source == site) {
+            return self.is_present(node, ports);
         }
-        this.there = There::Asking;
-        let Some(descriptor) = &this.descriptor else {
-            return;
-        };
-        let target = Target::Digest(descriptor.digest.clone());
+        this.presence = Presence::Asking;
+        let site = site.clone();
+        let target = Target::Digest(self.descriptor(node)?.digest.clone());
+        self.head(node, site, target, ports);
+        Ok(())
+    }
+
+    pub(super) fn head(
+        &self,
+        node: NodeId,
+        site: Site,
+        target: Target,
+        ports: &mut TaskPorts<'_, '_>,
+    ) {
         let op = ManifestHead {
             site: site.clone(),
             target,
         };
-        self.node_exchange(task, node, site, Operation::ManifestHead(op));
+        self.exchange(node, site, Operation::ManifestHead(op), ports);
     }
 
-    /// The tag under which the root is to be found at the destination, if that is a registry's tag.
-    fn destination_tag(&self, task: TaskId) -> Option<Target> {
-        match &self.tasks.copy(task)?.destination {
-            End::Registry { reference, .. } => match (reference.tag(), reference.target()) {
-                (Some(tag), _) => Some(Target::Tag(tag.clone())),
-                (None, Target::Tag(latest)) => Some(Target::Tag(latest)),
-                (None, Target::Digest(_)) => None,
-            },
-            End::Store { .. } => None,
+    /// Whether the root is to be found by a tag at the destination.
+    fn wants_tag(&self) -> bool {
+        match &self.destination {
+            End::Registry { reference, .. } => {
+                reference.tag().is_some() || matches!(reference.target(), Target::Tag(_))
+            }
+            End::Store { .. } => false,
         }
     }
 }

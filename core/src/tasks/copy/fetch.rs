@@ -8,225 +8,191 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{End, ROOT, Stage};
+use super::{CopyState, End, ROOT, Stage};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, NotFound, RegistryErrors};
 use crate::event::Event;
-use crate::ids::{NodeId, TaskId};
+use crate::ids::NodeId;
 use crate::manifest::media_type::{OCI_ARTIFACT, is_manifest_type};
 use crate::manifest::{Content, Declared, Document, DocumentError};
 use crate::op::{ManifestGet, Operation, Site};
 use crate::platform::{self, Platform};
 use crate::reference::Target;
 use crate::sanitize::escape;
-use crate::session::Session;
 use crate::store::{StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::task::Platforms;
+use crate::tasks::TaskPorts;
 
 /// How many entries an error lists.
 const LISTED: usize = 20;
 
-impl Session {
+impl CopyState {
     /// Fetches a document from the source into memory.
-    pub(super) fn obtain(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        copying.nodes[node.0].stage = Stage::Loading;
-        let Some(descriptor) = copying.nodes[node.0].descriptor.clone() else {
-            return;
-        };
-        match (&copying.source, &copying.destination) {
+    pub(super) fn obtain(
+        &mut self,
+        node: NodeId,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        self.nodes[node.0].stage = Stage::Loading;
+        match (&self.source, &self.destination) {
             (End::Store { store, .. }, _) | (End::Registry { .. }, End::Store { store, .. }) => {
-                let store = *store;
-                self.load(task, node, store, descriptor.digest);
+                load(node, *store, self.descriptor(node)?.digest.clone(), ports);
             }
-            (End::Registry { site, .. }, _) => {
-                let site = site.clone();
-                self.get(task, node, site, descriptor);
-            }
+            (End::Registry { .. }, End::Registry { .. }) => self.fetch(node, ports)?,
         }
+        Ok(())
     }
 
-    /// The source's name stands for several images, each for another platform: they are chosen from as
-    /// those of an index are.
-    pub(super) fn choose_entry(&mut self, task: TaskId, entries: &[Descriptor]) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        let chosen = match &copying.platforms {
-            Platforms::One(wanted) => choose(wanted, entries),
-            Platforms::All => Err(several(entries)),
+    /// The source's name stands for several images, each for another platform. One is chosen as among
+    /// those of an index.
+    pub(super) fn choose_entry(
+        &mut self,
+        entries: &[Descriptor],
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        let chosen = match &self.platforms {
+            Platforms::One(wanted) => choose(wanted, entries)?,
+            Platforms::All => return Err(several(entries)),
         };
         // Nothing says which of two images for one platform is meant.
-        let rivals = |chosen: &Descriptor| {
-            let is_rival =
-                |it: &Descriptor| it.platform == chosen.platform && it.digest != chosen.digest;
-            entries.iter().any(is_rival)
-        };
-        match chosen {
-            Ok(chosen) if rivals(&chosen) => self.fail(task, several(entries)),
-            Ok(chosen) => {
-                copying.nodes[ROOT.0].descriptor = Some(chosen);
-                self.obtain(task, ROOT);
-            }
-            Err(error) => self.fail(task, error),
+        let is_rival =
+            |it: &Descriptor| it.platform == chosen.platform && it.digest != chosen.digest;
+        if entries.iter().any(is_rival) {
+            return Err(several(entries));
         }
+        self.nodes[ROOT.0].descriptor = Some(chosen);
+        self.obtain(ROOT, ports)
     }
 
-    pub(super) fn load(&mut self, task: TaskId, node: NodeId, store: StoreId, digest: Digest) {
-        let limit = self.limits().document;
-        self.node_step(task, node, store, StoreOp::Load { digest, limit });
-    }
-
-    pub(super) fn get_root(&mut self, task: TaskId) {
-        let limit = self.limits().document;
-        let Some(copying) = self.tasks.copy(task) else {
-            return;
+    /// Requests a document from the source's registry, by its descriptor, or by the source's reference if
+    /// it has none yet.
+    fn fetch(&self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+        let End::Registry { site, reference } = &self.source else {
+            return Err(Error::internal(
+                "a document is requested from a store by GET",
+            ));
         };
-        let End::Registry { site, reference } = copying.source.clone() else {
-            return;
+        let descriptor = self.nodes[node.0].descriptor.clone();
+        let target = match &descriptor {
+            Some(descriptor) => Target::Digest(descriptor.digest.clone()),
+            None => reference.target(),
         };
-        let op = ManifestGet::new(site.clone(), reference.target(), None, limit);
-        self.node_exchange(task, ROOT, site, Operation::ManifestGet(op));
+        self.get(node, site.clone(), target, descriptor, ports);
+        Ok(())
     }
 
-    pub(super) fn get(&mut self, task: TaskId, node: NodeId, site: Site, descriptor: Descriptor) {
-        let limit = self.limits().document;
-        let target = Target::Digest(descriptor.digest.clone());
-        let op = ManifestGet::new(site.clone(), target, Some(descriptor), limit);
-        self.node_exchange(task, node, site, Operation::ManifestGet(op));
+    pub(super) fn get(
+        &self,
+        node: NodeId,
+        site: Site,
+        target: Target,
+        descriptor: Option<Descriptor>,
+        ports: &mut TaskPorts<'_, '_>,
+    ) {
+        let limit = ports.limits().document;
+        let op = ManifestGet::new(site.clone(), target, descriptor, limit);
+        self.exchange(node, site, Operation::ManifestGet(op), ports);
     }
 
-    /// The store has not got the document: ask the registry, or give up.
-    pub(super) fn not_loaded(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy(task) else {
-            return;
-        };
-        let descriptor = copying.nodes[node.0].descriptor.clone();
-        match (&copying.source, descriptor) {
-            (End::Registry { .. }, None) => self.get_root(task),
-            (End::Registry { site, .. }, Some(descriptor)) => {
-                let site = site.clone();
-                self.get(task, node, site, descriptor);
-            }
-            (End::Store { .. }, descriptor) => {
-                let digest = descriptor
-                    .map(|d| format!("{}", d.digest))
-                    .unwrap_or_default();
-                let image = copying.image();
+    /// The store does not have the document: request it from the registry, or fail.
+    pub(super) fn not_loaded(
+        &self,
+        node: NodeId,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        match &self.source {
+            End::Registry { .. } => self.fetch(node, ports),
+            End::Store { .. } => {
+                let (digest, image) = (&self.descriptor(node)?.digest, self.image());
                 let what = format!("manifest {digest} is not in the layout, but {image} needs it");
                 let kind = StoreErrorKind::Absent;
-                self.fail(task, Error::Store(StoreError::new(kind, what)));
+                Err(Error::Store(StoreError::new(kind, what)))
             }
         }
     }
 
-    /// A document came out of a store: it is what its name says, or worth nothing.
-    pub(super) fn loaded(&mut self, task: TaskId, node: NodeId, bytes: Vec<u8>) {
-        let Some(copying) = self.tasks.copy(task) else {
-            return;
-        };
-        let from_source = matches!(copying.source, End::Store { .. });
-        let parsed = match &copying.nodes[node.0].descriptor {
-            Some(descriptor) => {
+    /// A document came out of a store: it must be what its digest says.
+    pub(super) fn loaded(
+        &mut self,
+        node: NodeId,
+        bytes: Vec<u8>,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        let parsed = match (&self.nodes[node.0].descriptor, &self.source) {
+            (Some(descriptor), _) => {
                 let declared = Declared::Descriptor(&descriptor.media_type);
                 Document::parse_as(bytes, declared, &descriptor.digest)
             }
-            None => {
-                let End::Registry { reference, .. } = &copying.source else {
-                    return;
-                };
-                let Target::Digest(digest) = reference.target() else {
-                    return;
-                };
-                Document::parse_as(bytes, Declared::ContentType(None), &digest)
+            (None, End::Registry { reference, .. }) => {
+                let digest = reference.digest();
+                let digest =
+                    digest.ok_or_else(|| Error::internal("a tag was loaded from a store"))?;
+                Document::parse_as(bytes, Declared::ContentType(None), digest)
+            }
+            (None, End::Store { .. }) => {
+                return Err(Error::internal("a document was loaded before it was found"));
             }
         };
+        let from_source = matches!(self.source, End::Store { .. });
         match parsed {
-            Ok(document) => self.got(task, node, document),
-            // A damaged copy at the destination counts as absent.
-            Err(_) if !from_source => self.not_loaded(task, node),
-            Err(DocumentError::Digest { expected, found }) => {
-                let what = "manifest in the layout".into();
-                let (expected, found) = (format!("{expected}"), format!("{found}"));
-                self.fail(
-                    task,
-                    Error::Mismatch {
-                        what,
-                        expected,
-                        found,
-                    },
-                );
-            }
+            Ok(document) => self.got(node, document, ports),
+            // A damaged copy at the destination is ignored.
+            Err(_) if !from_source => self.not_loaded(node, ports),
+            Err(DocumentError::Digest { expected, found }) => Err(Error::Mismatch {
+                what: "manifest in the layout".into(),
+                expected: format!("{expected}"),
+                found: format!("{found}"),
+            }),
             Err(error) => {
                 let what = format!("manifest in the layout: {error}");
-                self.fail(task, Error::Policy { what });
+                Err(Error::Policy { what })
             }
         }
     }
 
     /// A document is here, verified.
-    pub(super) fn got(&mut self, task: TaskId, node: NodeId, document: Document) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        if node == ROOT && copying.by_digest.is_empty() {
-            if copying.pinned.is_none() {
-                let known = copying.nodes[ROOT.0].descriptor.as_ref();
-                let mut pinned = document.descriptor();
-                pinned.platform = known.and_then(|known| known.platform.clone());
-                copying.pinned = Some(pinned);
-            }
-            if let (Platforms::One(wanted), Content::Index(index)) =
-                (&copying.platforms, document.content())
-            {
-                return match choose(wanted, &index.manifests) {
-                    Ok(chosen) => {
-                        let root = &mut copying.nodes[ROOT.0];
-                        root.descriptor = Some(chosen);
-                        root.depth += 1;
-                        if root.depth > self.config.limits.depth {
-                            let what = "indexes are nested too deeply".into();
-                            return self.fail(task, Error::Policy { what });
-                        }
-                        self.obtain(task, ROOT);
-                    }
-                    Err(error) => self.fail(task, error),
-                };
-            }
-            if let Err(error) = self.check_destination(task, &document) {
-                return self.fail(task, error);
-            }
-            let Some(copying) = self.tasks.copy_mut(task) else {
-                return;
-            };
+    pub(super) fn got(
+        &mut self,
+        node: NodeId,
+        document: Document,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        if node == ROOT && self.by_digest.is_empty() {
+            let known = self.nodes[ROOT.0].descriptor.take();
+            let platform = known.and_then(|known| known.platform);
             let mut descriptor = document.descriptor();
-            if let Some(known) = copying.nodes[ROOT.0].descriptor.take() {
-                descriptor.platform = known.platform;
+            descriptor.platform = platform;
+            self.pinned.get_or_insert_with(|| descriptor.clone());
+            if let (Platforms::One(wanted), Content::Index(index)) =
+                (&self.platforms, document.content())
+            {
+                let root = &mut self.nodes[ROOT.0];
+                root.descriptor = Some(choose(wanted, &index.manifests)?);
+                root.depth += 1;
+                if root.depth > ports.limits().depth {
+                    let what = "indexes are nested too deeply".into();
+                    return Err(Error::Policy { what });
+                }
+                return self.obtain(ROOT, ports);
             }
-            copying.by_digest.insert(descriptor.digest.clone(), ROOT);
-            copying.nodes[ROOT.0].descriptor = Some(descriptor.clone());
-            self.event(task, Event::Resolved(descriptor));
+            self.check_destination(&document)?;
+            self.by_digest.insert(descriptor.digest.clone(), ROOT);
+            self.nodes[ROOT.0].descriptor = Some(descriptor.clone());
+            ports.event(Event::Resolved(descriptor));
         }
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        copying.held += document.bytes().len() as u64;
-        if copying.held > self.config.limits.documents {
+        self.held += document.bytes().len() as u64;
+        if self.held > ports.limits().documents {
             let what = "the manifests of this image are too large to be held together".into();
-            return self.fail(task, Error::Policy { what });
+            return Err(Error::Policy { what });
         }
-        copying.nodes[node.0].document = Some(document);
-        self.open(task, node);
+        self.nodes[node.0].document = Some(document);
+        self.open(node, ports)
     }
 
     /// A destination that names a digest must be given exactly that.
-    fn check_destination(&self, task: TaskId, document: &Document) -> Result<(), Error> {
-        let Some(End::Registry { reference, .. }) =
-            self.tasks.copy(task).map(|copying| &copying.destination)
-        else {
+    fn check_destination(&self, document: &Document) -> Result<(), Error> {
+        let End::Registry { reference, .. } = &self.destination else {
             return Ok(());
         };
         match reference.digest() {
@@ -239,6 +205,12 @@ impl Session {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Requests a document from a store.
+pub(super) fn load(node: NodeId, store: StoreId, digest: Digest, ports: &mut TaskPorts<'_, '_>) {
+    let limit = ports.limits().document;
+    ports.store(node, store, StoreOp::Load { digest, limit });
 }
 
 impl Document {

@@ -1,8 +1,8 @@
 //! Copying an image: its manifests and what they point to, in the order that keeps both sides whole.
 //!
 //! Responsible for order: blobs, then the manifest over them, then the index over those, the name
-//! last. Each manifest is a node; a node is put once everything below it is there. Must not know
-//! how blobs move (`blobs`) nor requests (`op`).
+//! last. Each manifest is a node; a node is put once everything below it is there. Methods return an
+//! error to fail the task. Must not know how blobs move (`blobs`) nor requests (`op`).
 //!
 //! ```text
 //!  root:  Finding ─▶ Loading ─▶ Asking ─┬─ the name stands for it ─────────────▶ over
@@ -22,21 +22,21 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use self::fetch::load;
 use self::referrers_tag::Listing;
-use crate::blobs::{BlobKey, Delivery, Doubt, Waiter};
+use crate::blobs::{Delivery, Doubt};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::exchanges::Settlement;
-use crate::ids::{ExchangeId, NodeId, Owner, TaskId};
+use crate::ids::NodeId;
 use crate::manifest::Document;
 use crate::op::{Operation, Outcome, Site};
 use crate::reference::{Reference, Repository, Target};
 use crate::scope::Scopes;
-use crate::session::Session;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::task::{Copy, Foreign, Platforms, Unlisted};
-use crate::tasks::Kind;
+use crate::tasks::TaskPorts;
+use crate::tasks::lists::ListKey;
 
 /// One end of a copy.
 #[derive(Clone, Debug)]
@@ -60,31 +60,32 @@ pub(crate) struct CopyState {
     pub(crate) spool: Option<StoreId>,
     pub(crate) from: Option<Repository>,
     pub(crate) foreign: Foreign,
-    /// What the source's name stands for, once resolved. It stays the same if the name moves.
+    /// What the source's name stands for, once that is known. It stays, even if the name moves.
     pub(crate) pinned: Option<Descriptor>,
-    pub(crate) nodes: Vec<Node>,
-    pub(crate) by_digest: BTreeMap<Digest, NodeId>,
-    pub(crate) blobs: BTreeMap<Digest, Blob>,
+    nodes: Vec<Node>,
+    by_digest: BTreeMap<Digest, NodeId>,
+    blobs: BTreeMap<Digest, Blob>,
     /// Foreign layers that are not moved: type, digest and size.
-    pub(crate) left_out: BTreeMap<Digest, Descriptor>,
+    left_out: BTreeMap<Digest, Descriptor>,
     /// Bytes of the documents held.
-    pub(crate) held: u64,
+    held: u64,
     /// Manifests that could not be listed at their subjects.
-    pub(crate) unlisted: Vec<Unlisted>,
-    pub(crate) report: Tally,
+    unlisted: Vec<Unlisted>,
+    counters: Counters,
 }
 
+/// How many blobs came to be at the destination in each way.
 #[derive(Debug)]
-pub(crate) struct Tally {
+struct Counters {
     moved: u64,
     bytes: u64,
     mounted: u64,
     present: u64,
 }
 
-impl Tally {
-    /// Counts a blob, which was counted as `before` if it had to be sent again.
-    const fn count(&mut self, before: Option<Delivery>, how: Delivery) {
+impl Counters {
+    /// Counts a blob. `before`: how it was counted before it had to be sent again.
+    const fn count(&mut self, before: Option<Delivery>, now: Delivery) {
         match before {
             Some(Delivery::Mounted) => self.mounted -= 1,
             Some(Delivery::Present) => self.present -= 1,
@@ -92,7 +93,7 @@ impl Tally {
             Some(Delivery::Moved(_)) => self.moved -= 1,
             None => {}
         }
-        match (before, how) {
+        match (before, now) {
             (_, Delivery::Moved(bytes)) => {
                 self.moved += 1;
                 self.bytes = self.bytes.saturating_add(bytes);
@@ -112,7 +113,7 @@ impl Tally {
 }
 
 #[derive(Debug)]
-pub(crate) struct Node {
+struct Node {
     /// Known from the start for everything but a root that is named by a tag.
     descriptor: Option<Descriptor>,
     document: Option<Document>,
@@ -122,14 +123,14 @@ pub(crate) struct Node {
     /// Children that are not there yet: manifests and blobs.
     waiting: usize,
     /// Whether the destination has it with everything below.
-    there: There,
+    presence: Presence,
     /// What was done about children that the destination says are missing.
-    healed: Healed,
-    /// Do not believe that anything below is there.
-    distrust: bool,
+    repushed: Repushed,
+    /// Check everything below again, whatever the destination said about it.
+    force_check: bool,
     /// It stands for a blob that came with its descriptor, not for a manifest.
     embedded: Option<Digest>,
-    /// Its way into the list of its subject's referrers, while it is being listed.
+    /// Its way into the referrers list of its subject.
     listing: Option<Listing>,
 }
 
@@ -149,7 +150,7 @@ enum Stage {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum There {
+enum Presence {
     Unknown,
     Asking,
     No,
@@ -160,9 +161,9 @@ enum There {
 }
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Healed {
+enum Repushed {
     Not,
-    /// Everything below was asked for again, and what the registry said it misses was sent.
+    /// Everything below was checked again, and what the registry said it misses was sent.
     Once,
     /// Everything below that the registry said it has was sent.
     Sent,
@@ -172,144 +173,134 @@ enum Healed {
 }
 
 #[derive(Debug)]
-pub(crate) struct Blob {
+struct Blob {
     /// Manifests that wait for it.
     nodes: Vec<NodeId>,
     done: bool,
-    /// How it got to the destination.
-    how: Option<Delivery>,
-    /// The same when it was there first, and had to be asked for again.
+    /// How it came to the destination.
+    delivery: Option<Delivery>,
+    /// The same before it had to be checked again.
     before: Option<Delivery>,
     doubt: Doubt,
 }
 
 const ROOT: NodeId = NodeId(0);
 
-impl Session {
-    /// Begins a copy.
-    pub(crate) fn begin_copy(&mut self, task: TaskId) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        copying.nodes.push(Node::new(copying.pinned.clone(), 0));
-        if copying.pinned.is_some() {
-            return self.obtain(task, ROOT);
-        }
-        match copying.source.clone() {
-            End::Store { store, name } => {
-                copying.nodes[ROOT.0].stage = Stage::Finding;
-                self.node_step(task, ROOT, store, StoreOp::Find { name });
-            }
-            End::Registry { reference, .. } => {
-                copying.nodes[ROOT.0].stage = Stage::Loading;
-                match (reference.target(), &copying.destination) {
-                    // What a digest names may be here already; a tag has to be asked about.
-                    (Target::Digest(digest), End::Store { store, .. }) => {
-                        let store = *store;
-                        self.load(task, ROOT, store, digest);
-                    }
-                    (Target::Digest(_) | Target::Tag(_), _) => self.get_root(task),
-                }
-            }
+impl CopyState {
+    /// A copy of which only the caller's request is known.
+    pub(crate) fn new(copy: Copy, ends: (End, End), foreign: Foreign) -> Self {
+        Self {
+            source: ends.0,
+            destination: ends.1,
+            platforms: copy.platforms,
+            spool: copy.spool,
+            from: copy.from,
+            foreign,
+            pinned: None,
+            nodes: Vec::new(),
+            by_digest: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            left_out: BTreeMap::new(),
+            unlisted: Vec::new(),
+            held: 0,
+            counters: Counters::NONE,
         }
     }
 
-    /// Takes the answer to a store's step that a node asked for.
-    pub(crate) fn node_stepped(
+    /// Begins. `known` is the content that the source's name was found to stand for earlier.
+    pub(in crate::tasks) fn begin(
         &mut self,
-        task: TaskId,
+        known: Option<Descriptor>,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        self.pinned = known;
+        self.nodes.push(Node::new(self.pinned.clone(), 0));
+        if self.pinned.is_some() {
+            return self.obtain(ROOT, ports);
+        }
+        match &self.source {
+            End::Store { store, name } => {
+                let op = StoreOp::Find { name: name.clone() };
+                self.nodes[ROOT.0].stage = Stage::Finding;
+                ports.store(ROOT, *store, op);
+            }
+            End::Registry { site, reference } => {
+                match (reference.target(), &self.destination) {
+                    // The content of a digest may be in the store already; a tag has to be asked for.
+                    (Target::Digest(digest), End::Store { store, .. }) => {
+                        load(ROOT, *store, digest, ports);
+                    }
+                    (Target::Digest(_) | Target::Tag(_), _) => {
+                        let (site, target) = (site.clone(), reference.target());
+                        self.get(ROOT, site, target, None, ports);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the answer to a store operation of a node.
+    pub(in crate::tasks) fn step_ended(
+        &mut self,
         node: NodeId,
         answer: Result<StoreAnswer, StoreError>,
-    ) {
-        let Some(state) = self.tasks.get_mut(task) else {
-            return;
-        };
-        state.steps -= 1;
-        if state.ending.is_some() {
-            return;
-        }
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        let stage = copying.nodes[node.0].stage;
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        let stage = self.nodes[node.0].stage;
         let answer = match answer {
             Ok(answer) => answer,
-            // It is only looked at for a warning.
-            Err(_) if stage == Stage::Comparing => return self.name(task),
-            Err(error) => return self.fail(task, Error::Store(error)),
+            // The configuration is only loaded for a warning.
+            Err(_) if stage == Stage::Comparing => return self.write_name(ports),
+            Err(error) => return Err(Error::Store(error)),
         };
         match (stage, answer) {
             (Stage::Finding, StoreAnswer::Found(descriptor)) => {
-                copying.nodes[node.0].descriptor = Some(descriptor);
-                self.obtain(task, node);
+                self.nodes[node.0].descriptor = Some(descriptor);
+                self.obtain(node, ports)
             }
-            (Stage::Finding, StoreAnswer::Several(entries)) => self.choose_entry(task, &entries),
-            (Stage::Loading, StoreAnswer::Loaded(bytes)) => self.loaded(task, node, bytes),
-            (Stage::Loading, StoreAnswer::Absent) => self.not_loaded(task, node),
-            (Stage::Putting, StoreAnswer::Written) => self.put(task, node),
+            (Stage::Finding, StoreAnswer::Several(entries)) => self.choose_entry(&entries, ports),
+            (Stage::Loading, StoreAnswer::Loaded(bytes)) => self.loaded(node, bytes, ports),
+            (Stage::Loading, StoreAnswer::Absent) => self.not_loaded(node, ports),
+            (Stage::Putting, StoreAnswer::Written) => self.put(node, ports),
             (Stage::Comparing, answer) => {
                 if let StoreAnswer::Loaded(config) = answer {
-                    self.compare(task, &config);
+                    self.compare(&config, ports);
                 }
-                self.name(task);
+                self.write_name(ports)
             }
-            (Stage::Naming, StoreAnswer::Written) => self.complete(task),
-            // It, or what is above it, was found at the destination meanwhile.
-            (Stage::Done, _) => {}
+            (Stage::Naming, StoreAnswer::Written) => self.complete(ports),
+            // The node, or one above it, was found at the destination meanwhile.
+            (Stage::Done, _) => Ok(()),
             (
                 Stage::Open | Stage::Putting | Stage::Listing,
                 StoreAnswer::Loaded(_) | StoreAnswer::Absent,
-            ) => {}
+            ) => Ok(()),
             (stage, answer) => {
                 let answer = answer.name();
                 let what = format!("the store answered {stage:?} with {answer}");
-                let error = StoreError::new(StoreErrorKind::Io, what);
-                self.fail(task, Error::Store(error));
+                Err(Error::Store(StoreError::new(StoreErrorKind::Io, what)))
             }
         }
     }
 
-    /// Takes the outcome of an exchange that a node began.
-    pub(crate) fn node_settled(
+    /// Takes the result of an exchange of a node.
+    pub(in crate::tasks) fn exchange_ended(
         &mut self,
-        task: TaskId,
         node: NodeId,
-        exchange: ExchangeId,
-        result: Settlement,
-    ) {
-        let Some(state) = self.tasks.get_mut(task) else {
-            return;
-        };
-        state.exchanges.remove(&exchange);
-        if state.ending.is_some() {
-            return;
+        result: Result<Outcome, Error>,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        if self.nodes[node.0].stage == Stage::Listing {
+            return self.listing_ended(node, result, ports);
         }
-        if matches!(state.kind, Kind::Resolve(_)) {
-            return self.resolve_settled(task, result);
-        }
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        let result = match result {
-            Settlement::Done(outcome) => Ok(outcome),
-            Settlement::Failed(error) => Err(error),
-            Settlement::Abandoned => return,
-            Settlement::Lost => Err(Error::internal("an exchange of a manifest was lost")),
-        };
-        if copying.nodes[node.0].stage == Stage::Listing {
-            return self.listing_settled(task, node, result);
-        }
-        let outcome = match result {
-            Ok(outcome) => outcome,
-            Err(error) => return self.fail(task, error),
-        };
-        match outcome {
-            Outcome::Document { document, .. } => self.got(task, node, *document),
-            Outcome::Found { digest, .. } => self.found(task, node, digest),
-            Outcome::Absent => self.absent(task, node),
-            Outcome::Put { listed: true } => self.put(task, node),
-            Outcome::Put { listed: false } => self.put_unlisted(task, node),
-            Outcome::Childless(error) => self.heal(task, node, error),
+        match result? {
+            Outcome::Document { document, .. } => self.got(node, *document, ports),
+            Outcome::Found { digest, .. } => self.found(node, digest.as_ref(), ports),
+            Outcome::Absent => self.absent(node, ports),
+            Outcome::Put { listed: true } => self.put(node, ports),
+            Outcome::Put { listed: false } => self.put_unlisted(node, ports),
+            Outcome::Childless(error) => self.repush(node, error, ports),
             outcome @ (Outcome::Fetched { .. }
             | Outcome::Present { .. }
             | Outcome::Mounted
@@ -318,95 +309,58 @@ impl Session {
             | Outcome::Outdated
             | Outcome::Granted(_)) => {
                 let what = format!("a manifest's exchange ended in {outcome:?}");
-                self.fail(task, Error::internal(&what));
+                Err(Error::internal(&what))
             }
         }
     }
 
-    /// A blob is there, or cannot be had.
-    pub(crate) fn blob_settled(
+    /// A blob is at the destination, or cannot be had.
+    pub(in crate::tasks) fn blob_settled(
         &mut self,
-        task: TaskId,
         digest: &Digest,
         result: Result<Delivery, Error>,
-    ) {
-        if self.tasks.is_over(task) {
-            return;
-        }
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        let how = match result {
-            Ok(how) => how,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        let delivery = match result {
+            Ok(delivery) => delivery,
             Err(Error::Store(error)) if error.kind() == StoreErrorKind::Absent => {
-                let what = format!("{error}, but {} needs it", copying.image());
+                let what = format!("{error}, but {} needs it", self.image());
                 let error = StoreError::new(StoreErrorKind::Absent, what);
-                return self.fail(task, Error::Store(error));
+                return Err(Error::Store(error));
             }
-            Err(error) => return self.fail(task, error),
+            Err(error) => return Err(error),
         };
-        let Some(blob) = copying.blobs.get_mut(digest) else {
-            return;
-        };
+        let blob = self.blobs.get_mut(digest);
+        let blob =
+            blob.ok_or_else(|| Error::internal("a blob came that the copy does not want"))?;
         blob.done = true;
-        blob.how = Some(how);
-        copying.report.count(blob.before, how);
+        blob.delivery = Some(delivery);
+        self.counters.count(blob.before, delivery);
         for node in core::mem::take(&mut blob.nodes) {
-            self.child_done(task, node);
+            self.child_done(node, ports)?;
         }
+        Ok(())
     }
 
-    fn want_blob(&mut self, key: BlobKey, waiter: Waiter) {
-        let (blobs, mut ports) = self.blobs_and_ports();
-        blobs.want(key, waiter, &mut ports);
+    /// The referrers lists that nodes are to be in.
+    pub(in crate::tasks) fn lists(&self) -> impl Iterator<Item = (&ListKey, NodeId)> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter_map(|(n, node)| Some((&node.listing.as_ref()?.key, NodeId(n))))
     }
 
-    fn node_step(&mut self, task: TaskId, node: NodeId, store: StoreId, op: StoreOp) {
-        if let Some(state) = self.tasks.get_mut(task) {
-            state.steps += 1;
-        }
-        self.step(Owner::Node(task, node), store, op);
+    fn exchange(&self, node: NodeId, site: Site, op: Operation, ports: &mut TaskPorts<'_, '_>) {
+        let scopes = self.task_scopes(&site);
+        ports.exchange(node, site, op, scopes);
     }
 
-    fn node_exchange(&mut self, task: TaskId, node: NodeId, site: Site, op: Operation) {
-        let Some(copying) = self.tasks.copy(task) else {
-            return;
-        };
-        let wish = copying.wish(&site);
-        let id = self
-            .exchanges
-            .begin(Owner::Node(task, node), task, site, op, wish);
-        if let Some(state) = self.tasks.get_mut(task) {
-            state.exchanges.insert(id);
-        }
+    fn descriptor(&self, node: NodeId) -> Result<&Descriptor, Error> {
+        let descriptor = self.nodes[node.0].descriptor.as_ref();
+        descriptor.ok_or_else(|| Error::internal("a manifest has no descriptor yet"))
     }
-}
 
-impl CopyState {
-    /// A copy of which nothing is known yet but what was asked, and perhaps what the source's name
-    /// stands for.
-    pub(crate) fn new(
-        copy: Copy,
-        ends: (End, End),
-        foreign: Foreign,
-        pinned: Option<Descriptor>,
-    ) -> Self {
-        Self {
-            source: ends.0,
-            destination: ends.1,
-            platforms: copy.platforms,
-            spool: copy.spool,
-            from: copy.from,
-            foreign,
-            pinned,
-            nodes: Vec::new(),
-            by_digest: BTreeMap::new(),
-            blobs: BTreeMap::new(),
-            left_out: BTreeMap::new(),
-            unlisted: Vec::new(),
-            held: 0,
-            report: Tally::NONE,
-        }
+    fn document(&self, node: NodeId) -> Result<&Document, Error> {
+        let document = self.nodes[node.0].document.as_ref();
+        document.ok_or_else(|| Error::internal("a manifest is not here"))
     }
 
     /// The image, for people.
@@ -422,9 +376,9 @@ impl CopyState {
         }
     }
 
-    /// The union of scopes that the task will need at a registry: asked for from the start, so that
-    /// one token serves it all (AUTH-65).
-    fn wish(&self, site: &Site) -> Scopes {
+    /// The union of the scopes that the task needs at a registry. Every token request asks for all of
+    /// them, so that one token serves the task (AUTH-65).
+    fn task_scopes(&self, site: &Site) -> Scopes {
         let at = |end: &End| match end {
             End::Registry { site: other, .. } if other.origin == site.origin => {
                 Some(other.repository.clone())
@@ -454,9 +408,9 @@ impl Node {
             depth,
             stage: Stage::Loading,
             waiting: 0,
-            there: There::Unknown,
-            healed: Healed::Not,
-            distrust: false,
+            presence: Presence::Unknown,
+            repushed: Repushed::Not,
+            force_check: false,
             embedded: None,
             listing: None,
         }

@@ -1,151 +1,131 @@
 //! Putting a node once everything below it is there, the name last.
 //!
-//! Responsible for the count of children that are missing, and for the end of a copy. Must not know
-//! how children come to be there (`children`).
+//! Responsible for the count of missing children, and for the end of a copy. Must not know how children
+//! come to the destination (`children`).
 
 use alloc::format;
 
-use super::{End, ROOT, Stage, Tally, There};
+use super::fetch::load;
+use super::{CopyState, Counters, End, Presence, ROOT, Stage};
 use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
+use crate::error::Error;
 use crate::event::{Event, Why};
-use crate::ids::{NodeId, TaskId};
+use crate::ids::NodeId;
 use crate::manifest::media_type::OCI_MANIFEST;
 use crate::manifest::replace_lone_surrogates;
 use crate::op::{ManifestPut, Operation};
 use crate::platform::{self, Platform};
 use crate::reference::Target;
 use crate::referrers;
-use crate::session::Session;
 use crate::store::StoreOp;
 use crate::task::{Platforms, Report, TaskReport};
+use crate::tasks::TaskPorts;
 
-impl Session {
-    pub(super) fn child_done(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        let this = &mut copying.nodes[node.0];
+impl CopyState {
+    pub(super) fn child_done(
+        &mut self,
+        node: NodeId,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        let this = &mut self.nodes[node.0];
         this.waiting = this.waiting.saturating_sub(1);
-        self.try_put(task, node);
-    }
-
-    /// Puts a node if everything below it is there.
-    pub(super) fn try_put(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy(task) else {
-            return;
-        };
-        let this = &copying.nodes[node.0];
-        if self.tasks.is_over(task) || this.stage != Stage::Open || this.waiting > 0 {
-            return;
+        if this.stage != Stage::Open || this.waiting > 0 {
+            return Ok(());
         }
-        match this.there {
-            There::Yes | There::Tagged => self.go_on(task, node),
-            There::Unknown | There::Asking | There::No => self.put_node(task, node),
+        match this.presence {
+            Presence::Yes | Presence::Tagged => self.go_on(node, ports),
+            Presence::Unknown | Presence::Asking | Presence::No => self.put_node(node, ports),
         }
     }
 
-    pub(super) fn put_node(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        let this = &mut copying.nodes[node.0];
-        this.stage = Stage::Putting;
-        let (Some(document), Some(descriptor)) = (&this.document, &this.descriptor) else {
-            return;
-        };
+    pub(super) fn put_node(
+        &mut self,
+        node: NodeId,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        self.nodes[node.0].stage = Stage::Putting;
+        let (document, size) = (self.document(node)?, self.descriptor(node)?.size);
         let (bytes, digest) = (document.bytes().clone(), document.digest().clone());
-        let descriptor = Descriptor::new(document.media_type(), digest, descriptor.size);
-        let subject = referrers::subject(document).map(|subject| subject.digest.clone());
-        match copying.destination.clone() {
+        match &self.destination {
             End::Store { store, .. } => {
-                let op = StoreOp::Put {
-                    digest: descriptor.digest,
-                    bytes,
-                };
-                self.node_step(task, node, store, op);
+                ports.store(node, *store, StoreOp::Put { digest, bytes });
             }
             End::Registry { site, reference } => {
                 let target = match reference.tag() {
                     Some(tag) if node == ROOT => Target::Tag(tag.clone()),
                     None if node == ROOT && reference.digest().is_none() => reference.target(),
-                    Some(_) | None => Target::Digest(descriptor.digest.clone()),
+                    Some(_) | None => Target::Digest(digest.clone()),
                 };
                 let op = ManifestPut {
                     site: site.clone(),
                     target,
-                    descriptor,
+                    descriptor: Descriptor::new(document.media_type(), digest, size),
                     bytes,
-                    subject,
+                    subject: referrers::subject(document).map(|subject| subject.digest.clone()),
                     condition: None,
                 };
-                self.node_exchange(task, node, site, Operation::ManifestPut(op));
+                self.exchange(node, site.clone(), Operation::ManifestPut(op), ports);
             }
         }
+        Ok(())
     }
 
     /// A node was put.
-    pub(super) fn put(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        let this = &mut copying.nodes[node.0];
+    pub(super) fn put(&mut self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+        let this = &mut self.nodes[node.0];
         if let Some(digest) = this.embedded.take() {
             this.stage = Stage::Done;
-            return self.blob_settled(task, &digest, Ok(Delivery::Present));
+            return self.blob_settled(&digest, Ok(Delivery::Present), ports);
         }
-        self.stored(task, node);
-        self.is_put(task, node);
+        self.stored(node, ports)?;
+        self.is_put(node, ports)
     }
 
-    pub(super) fn stored(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy(task) else {
-            return;
-        };
-        if let Some(descriptor) = &copying.nodes[node.0].descriptor {
-            let (digest, size) = (descriptor.digest.clone(), descriptor.size);
-            self.event(task, Event::Stored { digest, size });
-        }
+    pub(super) fn stored(&self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+        let Descriptor { digest, size, .. } = self.descriptor(node)?.clone();
+        ports.event(Event::Stored { digest, size });
+        Ok(())
     }
 
-    /// Goes on after a node was put and, if it had to be, listed.
-    pub(super) fn is_put(&mut self, task: TaskId, node: NodeId) {
+    /// Goes on after a node was put and, if necessary, listed.
+    pub(super) fn is_put(
+        &mut self,
+        node: NodeId,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
         if node != ROOT {
-            return self.done(task, node);
+            return self.done(node, ports);
         }
-        self.arrived(task);
+        self.content_complete(ports)
     }
 
-    /// Everything is where it was to go. What is left is a look at the image's configuration, if one
-    /// platform is wanted and an end is a store that can be asked cheaply, and the name.
-    pub(super) fn arrived(&mut self, task: TaskId) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        let config = match (&copying.platforms, &copying.nodes[ROOT.0].document) {
+    /// All content is at the destination. What is left is the name and, if one platform is wanted
+    /// and an end is a store that can be asked cheaply, a look at the image's configuration.
+    pub(super) fn content_complete(&mut self, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+        let root = &mut self.nodes[ROOT.0];
+        let config = match (&self.platforms, &root.document) {
             (Platforms::One(_), Some(document)) => document.config(),
             (Platforms::One(_) | Platforms::All, _) => None,
         };
-        let store = match (&copying.destination, &copying.source) {
+        let store = match (&self.destination, &self.source) {
             (End::Store { store, .. }, _) | (_, End::Store { store, .. }) => Some(*store),
             (End::Registry { .. }, End::Registry { .. }) => None,
         };
         match store.zip(config) {
             Some((store, config)) => {
-                copying.nodes[ROOT.0].stage = Stage::Comparing;
-                self.load(task, ROOT, store, config.digest);
+                root.stage = Stage::Comparing;
+                load(ROOT, store, config.digest, ports);
+                Ok(())
             }
-            None => self.name(task),
+            None => self.write_name(ports),
         }
     }
 
-    /// IDX-15: an image of another platform than the one wanted is taken, with a word about it.
-    pub(super) fn compare(&mut self, task: TaskId, config: &[u8]) {
-        let Some(copying) = self.tasks.copy(task) else {
-            return;
-        };
-        let Platforms::One(wanted) = &copying.platforms else {
+    /// IDX-15: an image of another platform than the one wanted is taken, with a warning.
+    pub(super) fn compare(&self, config: &[u8], ports: &mut TaskPorts<'_, '_>) {
+        let Platforms::One(wanted) = &self.platforms else {
             return;
         };
         let config = replace_lone_surrogates(config);
@@ -156,74 +136,57 @@ impl Session {
             return;
         }
         let warning = format!("the image is for {is}, not for {wanted}");
-        self.event(task, Event::Warning(crate::sanitize::escape(&warning, 200)));
+        ports.event(Event::Warning(crate::sanitize::escape(&warning, 200)));
     }
 
-    /// The name last: a kill at any instant leaves nothing named that is not whole. In a registry
-    /// the manifest was put by its name.
-    pub(super) fn name(&mut self, task: TaskId) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
+    /// The name last: a kill at any instant leaves no name of an incomplete image. In a registry the
+    /// manifest was put by its name.
+    pub(super) fn write_name(&mut self, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+        let End::Store { store, name } = &self.destination else {
+            return self.complete(ports);
         };
-        let End::Store { store, name } = copying.destination.clone() else {
-            return self.complete(task);
-        };
-        copying.nodes[ROOT.0].stage = Stage::Naming;
-        let Some(descriptor) = copying.nodes[ROOT.0].descriptor.clone() else {
-            return;
-        };
-        self.node_step(task, ROOT, store, StoreOp::Tag { name, descriptor });
+        let name = name.clone();
+        let descriptor = self.descriptor(ROOT)?.clone();
+        self.nodes[ROOT.0].stage = Stage::Naming;
+        ports.store(ROOT, *store, StoreOp::Tag { name, descriptor });
+        Ok(())
     }
 
-    pub(super) fn done(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        let this = &mut copying.nodes[node.0];
+    pub(super) fn done(
+        &mut self,
+        node: NodeId,
+        ports: &mut TaskPorts<'_, '_>,
+    ) -> Result<(), Error> {
+        let this = &mut self.nodes[node.0];
         this.stage = Stage::Done;
         if let Some(document) = this.document.take() {
-            copying.held = copying.held.saturating_sub(document.bytes().len() as u64);
+            self.held = self.held.saturating_sub(document.bytes().len() as u64);
         }
-        let parents = core::mem::take(&mut copying.nodes[node.0].parents);
-        for parent in parents {
-            self.child_done(task, parent);
+        for parent in core::mem::take(&mut this.parents) {
+            self.child_done(parent, ports)?;
         }
+        Ok(())
     }
 
-    pub(super) fn skipped(&mut self, task: TaskId, node: NodeId) {
-        let Some(copying) = self.tasks.copy(task) else {
-            return;
-        };
-        if let Some(descriptor) = &copying.nodes[node.0].descriptor {
-            let (digest, size) = (descriptor.digest.clone(), descriptor.size);
-            self.event(
-                task,
-                Event::Skipped {
-                    digest,
-                    size,
-                    why: Why::Present,
-                },
-            );
-        }
+    pub(super) fn skipped(&self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+        let Descriptor { digest, size, .. } = self.descriptor(node)?.clone();
+        let why = Why::Present;
+        ports.event(Event::Skipped { digest, size, why });
+        Ok(())
     }
 
-    pub(super) fn complete(&mut self, task: TaskId) {
-        let Some(copying) = self.tasks.copy_mut(task) else {
-            return;
-        };
-        let Some(root) = copying.nodes[ROOT.0].descriptor.clone() else {
-            return;
-        };
-        copying.nodes[ROOT.0].stage = Stage::Done;
-        let Tally {
+    pub(super) fn complete(&mut self, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+        let root = self.descriptor(ROOT)?.clone();
+        self.nodes[ROOT.0].stage = Stage::Done;
+        let Counters {
             moved,
             bytes,
             mounted,
             present,
-        } = copying.report;
+        } = self.counters;
         // One that is a layer of another kind elsewhere in the image was moved.
-        let left_out = copying.left_out.values();
-        let left_out = left_out.filter(|layer| !copying.blobs.contains_key(&layer.digest));
+        let left_out = self.left_out.values();
+        let left_out = left_out.filter(|layer| !self.blobs.contains_key(&layer.digest));
         let report = Report {
             root,
             moved,
@@ -232,9 +195,10 @@ impl Session {
             present,
             left_out: left_out.clone().count() as u64,
             left_out_layers: left_out.take(Report::LISTED).cloned().collect(),
-            unlisted: core::mem::take(&mut copying.unlisted),
+            unlisted: core::mem::take(&mut self.unlisted),
         };
-        self.tasks.end(task, Ok(TaskReport::Copied(report)));
+        ports.finish(TaskReport::Copied(report));
+        Ok(())
     }
 }
 

@@ -1,0 +1,69 @@
+//! What a task may use of the machines below it.
+//!
+//! Responsible for what tasks of all kinds need alike: exchanges and store operations are counted until
+//! they end, and carry the task's id. Must not know what a kind of task does.
+
+use super::Pending;
+use super::lists::Lists;
+use crate::blobs::{BlobKey, Blobs, Waiter};
+use crate::config::Limits;
+use crate::event::Event;
+use crate::ids::{NodeId, Owner, TaskId};
+use crate::op::{Operation, Site};
+use crate::ports::Ports;
+use crate::scope::Scopes;
+use crate::store::{StoreId, StoreOp};
+use crate::task::TaskReport;
+
+/// The machines below the tasks, lent for one call.
+#[derive(Debug)]
+pub(crate) struct Below<'a> {
+    pub(crate) blobs: &'a mut Blobs,
+    pub(crate) ports: Ports<'a>,
+}
+
+/// The same, for one task.
+#[derive(Debug)]
+pub(super) struct TaskPorts<'a, 'b> {
+    pub(super) task: TaskId,
+    pub(super) pending: &'a mut Pending,
+    pub(super) lists: &'a mut Lists,
+    pub(super) below: &'a mut Below<'b>,
+    /// The task's result, once it is complete.
+    pub(super) report: Option<TaskReport>,
+}
+
+impl TaskPorts<'_, '_> {
+    /// Begins an exchange. `node` gets the result.
+    pub(super) fn exchange(&mut self, node: NodeId, site: Site, op: Operation, scopes: Scopes) {
+        let owner = Owner::Node(self.task, node);
+        let exchanges = &mut self.below.ports.exchanges;
+        let id = exchanges.begin(owner, self.task, site, op, scopes);
+        self.pending.exchanges.insert(id);
+    }
+
+    /// Requests a store operation. `node` gets the answer.
+    pub(super) fn store(&mut self, node: NodeId, store: StoreId, op: StoreOp) {
+        self.pending.steps += 1;
+        let owner = Owner::Node(self.task, node);
+        self.below.ports.step(owner, store, op);
+    }
+
+    /// Requests a blob. The task gets the result.
+    pub(super) fn want(&mut self, key: BlobKey, waiter: Waiter) {
+        self.below.blobs.want(key, waiter, &mut self.below.ports);
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.below.ports.event(self.task, event);
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.below.ports.config.limits
+    }
+
+    /// The task is complete.
+    pub(super) fn finish(&mut self, report: TaskReport) {
+        self.report = Some(report);
+    }
+}
