@@ -234,6 +234,7 @@ mod exchanges;
 pub mod hashing;
 pub mod header;
 mod ids;
+mod lanes;
 pub mod manifest;
 mod op;
 pub mod platform;

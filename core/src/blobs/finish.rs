@@ -6,7 +6,7 @@
 use alloc::collections::VecDeque;
 use alloc::format;
 
-use super::{BlobKey, BlobSettled, Blobs, Delivery, Doubt, OPEN, Phase, Waiter, Wants};
+use super::{BlobKey, BlobSettled, Blobs, Delivery, Doubt, Phase, Waiter, Wants};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::event::{Event, Why};
@@ -69,7 +69,7 @@ impl Blobs {
         delivery: Delivery,
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
-        self.room = (self.room + 1).min(OPEN);
+        self.openings.room = self.openings.room.saturating_add(1);
         let transfer = self.get(id)?;
         let (size, digest) = (transfer.size, transfer.key.digest().clone());
         // It must remove the spooled blob, so it is told to have moved it.
@@ -175,22 +175,6 @@ impl Blobs {
         self.remove(id);
         self.open_next(ports);
         Ok(())
-    }
-
-    /// Opens partials while there is room.
-    pub(super) fn open_next(&mut self, ports: &mut Ports<'_>) {
-        while self.opening.len() < self.room {
-            let Some(next) = self.unopened.pop_front() else {
-                return;
-            };
-            let waits = self.transfers.get(&next).is_some_and(|transfer| {
-                matches!(transfer.stage, Phase::Idle) && !transfer.cancelling
-            });
-            if waits {
-                let result = self.begin(next, ports);
-                self.check(next, result, ports);
-            }
-        }
     }
 
     pub(super) fn tell(

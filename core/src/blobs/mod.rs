@@ -17,6 +17,7 @@
 
 mod download;
 mod finish;
+mod opening;
 mod transfer;
 mod upload;
 mod waiters;
@@ -30,6 +31,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use self::opening::Openings;
 use self::transfer::{Phase, Transfer};
 use crate::call::{TransportError, TransportErrorKind};
 use crate::digest::Digest;
@@ -43,8 +45,6 @@ use crate::scope::Scopes;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::time::Time;
 
-/// Blobs that are being written at once: each holds a file open. Fewer while file descriptors are few.
-const OPEN: usize = 64;
 /// How often a busy partial is asked about.
 const BUSY_AGAIN: Duration = Duration::from_millis(500);
 /// How long a busy partial may stand still before the blob is fetched apart from it: the idle limit
@@ -52,7 +52,7 @@ const BUSY_AGAIN: Duration = Duration::from_millis(500);
 const BUSY_IDLE: Duration = Duration::from_secs(60);
 
 /// All blobs that are being moved, or wait for that.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Blobs {
     begun: u64,
     transfers: BTreeMap<TransferId, Transfer>,
@@ -61,11 +61,7 @@ pub(crate) struct Blobs {
     by_task: BTreeMap<TaskId, BTreeSet<TransferId>>,
     /// The transfers that send a blob, or sent it, from a spool.
     senders: BTreeMap<(StoreId, Digest), Vec<TransferId>>,
-    /// The transfers that hold, or are about to hold, a partial open, and those that wait to.
-    opening: BTreeSet<TransferId>,
-    unopened: VecDeque<TransferId>,
-    /// How many may hold a partial open.
-    room: usize,
+    openings: Openings,
     /// When busy partials are asked about again.
     wakes: BTreeSet<(Time, TransferId)>,
     settled: VecDeque<BlobSettled>,
@@ -149,23 +145,6 @@ pub(crate) enum Doubt {
     Mounted,
     /// It said that the blob is there, and then that it is not: the blob is sent.
     Contradicted,
-}
-
-impl Default for Blobs {
-    fn default() -> Self {
-        Self {
-            begun: 0,
-            transfers: BTreeMap::new(),
-            by_key: BTreeMap::new(),
-            by_task: BTreeMap::new(),
-            senders: BTreeMap::new(),
-            opening: BTreeSet::new(),
-            unopened: VecDeque::new(),
-            room: OPEN,
-            wakes: BTreeSet::new(),
-            settled: VecDeque::new(),
-        }
-    }
 }
 
 impl Blobs {
@@ -405,7 +384,6 @@ impl Blobs {
 
     /// Begins to move a blob for its first waiter.
     fn begin(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
-        let (is_opening, has_room) = (self.opening.contains(&id), self.opening.len() < self.room);
         let transfer = self.get(id)?;
         transfer.cancelling = false;
         let waiter = transfer.first()?;
@@ -414,38 +392,8 @@ impl Blobs {
         if let BlobKey::Repository(..) = transfer.key {
             return self.deliver(id, &waiter, ports);
         }
-        if !is_opening && !has_room {
-            transfer.stage = Phase::Idle;
-            self.unopened.push_back(id);
-            return Ok(());
-        }
-        transfer.stage = Phase::Beginning;
-        let (store, digest) = transfer.stored()?;
-        let op = StoreOp::Begin {
-            digest,
-            size: transfer.size,
-            private: false,
-        };
-        self.opening.insert(id);
-        ports.step(Owner::Transfer(id), store, op);
-        Ok(())
-    }
-
-    /// No file descriptor was left for a partial. If others have theirs, this one waits until one of them is
-    /// done, and fewer are open at once; else it cannot wait for that.
-    pub(crate) fn step_back(&mut self, id: TransferId) -> bool {
-        let others = self.opening.len() > 1;
-        let Some(transfer) = self.transfers.get_mut(&id) else {
-            return false;
-        };
-        if transfer.cancelling || !others {
-            return false;
-        }
         transfer.stage = Phase::Idle;
-        self.opening.remove(&id);
-        self.room = self.opening.len();
-        self.unopened.push_back(id);
-        true
+        self.open(id, ports)
     }
 
     /// The worker died; what it had taken over is with the store. Begins again there, unless that

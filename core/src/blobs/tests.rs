@@ -3,6 +3,7 @@
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
+use super::opening::OPEN;
 use super::*;
 use crate::config::Config;
 use crate::digest::Algorithm;
@@ -185,7 +186,7 @@ fn a_blob_moves_once_for_two_tasks() {
     assert_eq!(scenario.events, [(A, stored), (B, skipped)]);
     assert!(!scenario.blobs.is_working_for(A) && !scenario.blobs.is_working_for(B));
     assert!(scenario.blobs.transfers.is_empty() && scenario.blobs.by_key.is_empty());
-    assert!(scenario.blobs.opening.is_empty() && scenario.blobs.by_task.is_empty());
+    assert!(scenario.blobs.openings.lanes.is_empty() && scenario.blobs.by_task.is_empty());
 }
 
 #[test]
@@ -294,7 +295,7 @@ fn a_defect_fails_those_that_want_the_blob() {
     assert_eq!(scenario.settled(), [(A, internal), (B, internal)]);
     assert_eq!(scenario.step(), "release");
     assert!(!scenario.blobs.is_working_for(A) && !scenario.blobs.is_working_for(B));
-    assert!(scenario.blobs.opening.is_empty());
+    assert!(scenario.blobs.openings.lanes.is_empty());
 }
 
 #[test]
@@ -348,10 +349,39 @@ fn no_more_partials_are_open_than_there_is_room_for() {
     // No file descriptor is left: those that are not open wait until there is room.
     let second = scenario.blobs.by_key[&keys[1]];
     assert!(scenario.blobs.step_back(second));
-    assert_eq!(scenario.blobs.room, OPEN - 1);
+    assert_eq!(scenario.blobs.openings.room, OPEN - 1);
     let third = scenario.blobs.by_key[&keys[2]];
     scenario.answer(third, StoreAnswer::Complete);
     assert_eq!(scenario.step(), "begin");
+}
+
+#[test]
+fn partials_that_wait_for_a_source_or_a_store_hold_up_no_others() {
+    let mut scenario = Scenario::new();
+    let mut want = |store: StoreId, task: TaskId, source: &str| {
+        let digest = Digest::of(Algorithm::Sha256, scenario.jobs.to_string().as_bytes());
+        scenario.jobs += 1;
+        let (blobs, mut ports) = scenario.parts();
+        blobs.want(
+            BlobKey::Store(store, digest),
+            waiter(task, source),
+            &mut ports,
+        );
+        scenario.step()
+    };
+    for _ in 0..OPEN {
+        assert_eq!(want(STORE, A, "silent.example/a"), "begin");
+    }
+    for _ in OPEN..200 {
+        assert_eq!(want(STORE, A, "silent.example/a"), "nothing");
+    }
+    // The same store from another host, and another store from the same host.
+    assert_eq!(want(STORE, B, "reg.example/a"), "begin");
+    assert_eq!(want(SPOOL, B, "silent.example/a"), "begin");
+    scenario.leave(A);
+    scenario.leave(B);
+    assert!(scenario.blobs.openings.lanes.is_empty());
+    assert_eq!(scenario.blobs.openings.open, 0);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::opening::Opening;
 use super::{BlobKey, BlobSource, Delivery, Doubt, Waiter};
 use crate::digest::Digest;
 use crate::error::Error;
@@ -31,6 +32,7 @@ pub(super) struct Transfer {
     pub(super) doubt: Doubt,
     /// How often a worker died with it.
     pub(super) lost: u32,
+    pub(super) opening: Opening,
     /// Whether a partial of the blob is held open for it.
     pub(super) has_partial: bool,
     /// Whether it goes on from bytes of an earlier run that are not verified.
@@ -94,6 +96,7 @@ impl Transfer {
             using: None,
             doubt: Doubt::None,
             lost: 0,
+            opening: Opening::No,
             has_partial: false,
             unverified_prefix: false,
             spools: false,

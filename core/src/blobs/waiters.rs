@@ -65,9 +65,9 @@ impl Blobs {
 
     /// Removes a transfer from everything that names it.
     pub(super) fn remove(&mut self, id: TransferId) -> Option<Transfer> {
-        let transfer = self.transfers.remove(&id)?;
+        let mut transfer = self.transfers.remove(&id)?;
         self.by_key.remove(&transfer.key);
-        self.opening.remove(&id);
+        self.close(id, &mut transfer);
         self.forget_wake(id, &transfer.stage);
         Some(transfer)
     }
