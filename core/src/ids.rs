@@ -43,7 +43,7 @@ pub(crate) struct ExchangeId(pub(crate) u64);
 pub(crate) struct NodeId(pub(crate) usize);
 
 /// Who asked for an exchange or a store's step and gets its result.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Owner {
     /// A manifest of a task.
     Node(TaskId, NodeId),

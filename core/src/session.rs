@@ -246,7 +246,7 @@ impl Session {
             Err(error) if error.kind() == StoreErrorKind::Descriptors && is_repeatable => {}
             Err(_) => return Some(step.owner),
             Ok(_) => {
-                self.store_queue.grow();
+                self.store_queue.grow(&step);
                 return Some(step.owner);
             }
         }

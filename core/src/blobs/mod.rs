@@ -215,9 +215,7 @@ impl Blobs {
         if let Some(exchange) = transfer.exchange {
             ports.exchanges.abandon(exchange);
         }
-        ports
-            .store_queue
-            .abandon(|owner| *owner == Owner::Transfer(id));
+        ports.store_queue.abandon(Owner::Transfer(id));
         if let (true, BlobKey::Store(store, digest)) = (transfer.has_partial, &transfer.key) {
             let digest = digest.clone();
             ports.step(Owner::Transfer(id), *store, StoreOp::Release { digest });

@@ -139,9 +139,7 @@ impl Blobs {
             // It is ending by itself, by a step that must not be dropped.
             return Ok(());
         }
-        let steps = ports
-            .store_queue
-            .abandon(|owner| *owner == Owner::Transfer(id));
+        let steps = ports.store_queue.abandon(Owner::Transfer(id));
         if steps.outside {
             return Ok(());
         }

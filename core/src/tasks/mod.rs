@@ -24,7 +24,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::exchanges::Settlement;
-use crate::ids::{ExchangeId, NodeId, Owner, TaskId};
+use crate::ids::{ExchangeId, NodeId, TaskId};
 use crate::op::Outcome;
 use crate::store::{StoreAnswer, StoreError};
 use crate::task::{Failure, TaskReport};
@@ -186,8 +186,7 @@ impl Tasks {
         let pending = &mut state.pending;
         pending.exchanges.retain(|it| ports.exchanges.abandon(*it));
         ports.exchanges.abandon_errands(id);
-        let is_ours = |owner: &Owner| matches!(owner, Owner::Node(task, _) if *task == id);
-        pending.steps -= ports.store_queue.abandon(is_ours).dropped;
+        pending.steps -= ports.store_queue.abandon_task(id).dropped;
         below.blobs.leave(id, ports);
         if let Kind::Copy(copy) = &state.kind {
             for (key, node) in copy.lists() {
