@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 
 use http::{HeaderMap, StatusCode};
 
-use super::{AuthRequest, AuthState, Broker, HostAuth, Refused, Sent, TokenKey};
+use super::{AuthOutput, AuthRequest, AuthState, Broker, HostAuth, Sent, TokenKey};
 use crate::credential::CredentialAnswer;
 use crate::error::{AuthError, RegistryErrors};
 use crate::header::{Challenge, challenges};
@@ -29,16 +29,14 @@ const SCOPES: usize = 8;
 const SCOPE: usize = 512;
 
 impl Broker {
-    /// Handles a challenge to a request.
-    pub(crate) fn challenged(
+    /// What a challenge to a request means: `Again` or `Denied`.
+    pub(super) fn challenged(
         &mut self,
         request: &AuthRequest<'_>,
         state: &mut AuthState,
-        status: StatusCode,
-        headers: &HeaderMap,
+        (status, headers, errors): (StatusCode, &HeaderMap, RegistryErrors),
         from: &Url,
-        errors: RegistryErrors,
-    ) -> Refused {
+    ) -> AuthOutput {
         state.rounds += 1;
         let offered = challenges(headers);
         let learned = self.learn(&request.site.origin, &offered, from, request.id);
@@ -49,7 +47,9 @@ impl Broker {
             errors: errors.clone(),
             hint: broker.hint(request),
         };
-        let denied = |broker: &Self, presented: String| Refused::Denied(refusal(broker, presented));
+        let denied = |broker: &Self, presented: String| {
+            AuthOutput::Denied(request.id, refusal(broker, presented))
+        };
         if state.rounds > ROUNDS {
             return denied(self, "too many authentication rounds".into());
         }
@@ -62,14 +62,14 @@ impl Broker {
                 state.refused = Some(self.generations);
                 state.refusal = Some(refusal(self, "no credentials".into()));
                 self.widen(request, state, &offered);
-                Refused::Again
+                AuthOutput::Again(request.id)
             }
             Sent::Basic { username } => denied(self, format!("the credentials of `{username}`")),
             Sent::Ready => denied(self, "the configured token".into()),
             Sent::Token { key, generation } => {
-                let refusal = refusal(self, self.presented(&key));
+                let refusal = refusal(self, presented(&key));
                 self.refuse_token(request, state, &key, generation, &offered, refusal.clone())
-                    .unwrap_or(Refused::Denied(refusal))
+                    .unwrap_or(AuthOutput::Denied(request.id, refusal))
             }
         }
     }
@@ -83,15 +83,15 @@ impl Broker {
         generation: u64,
         offered: &[Challenge],
         refusal: AuthError,
-    ) -> Option<Refused> {
+    ) -> Option<AuthOutput> {
         let entry = self.tokens.entry(key.clone()).or_default();
         if entry.generation != generation {
             // An old token was refused; there is a newer one, or one is being fetched.
-            return Some(Refused::Again);
+            return Some(AuthOutput::Again(request.id));
         }
         if self.widen(request, state, offered) {
             state.refused = Some(self.generations);
-            return Some(Refused::Again);
+            return Some(AuthOutput::Again(request.id));
         }
         let insufficient = offered.iter().any(Challenge::wants_more_scope);
         let fresh = state.refused.is_some_and(|before| generation > before);
@@ -102,18 +102,18 @@ impl Broker {
         }
         if !insufficient && !fresh {
             state.refused = Some(self.generations);
-            return Some(Refused::Again);
+            return Some(AuthOutput::Again(request.id));
         }
-        if !state.split && request.task_scopes != request.required_scopes {
+        if !state.split && *request.task_scopes != request.required_scopes {
             state.split = true;
             self.refuse_wider(state, key, refusal);
-            return Some(Refused::Again);
+            return Some(AuthOutput::Again(request.id));
         }
         if key.scopes != state.scopes(request) {
             // The refused token was another request's, for more scopes than needed here: try one of
             // its own.
             self.refuse_wider(state, key, refusal);
-            return Some(Refused::Again);
+            return Some(AuthOutput::Again(request.id));
         }
         None
     }
@@ -148,7 +148,7 @@ impl Broker {
         }
         if !matches!(host.scheme, HostAuth::Probing(_)) {
             let parked = core::mem::take(&mut host.parked);
-            self.unparked.extend(parked);
+            self.resume(parked);
         }
         self.host(origin).scheme.is_known()
     }
@@ -183,22 +183,22 @@ impl Broker {
     }
 
     /// The credentials that a request carried, for an error.
-    pub(crate) fn shown(&self, state: &AuthState) -> String {
-        match &state.sent {
+    pub(crate) fn presented(&self, id: ExchangeId) -> String {
+        match self.requests.get(&id).and_then(|state| state.sent.as_ref()) {
             None | Some(Sent::Nothing) => "no credentials".into(),
             Some(Sent::Basic { username }) => format!("the credentials of `{username}`"),
             Some(Sent::Ready) => "the configured token".into(),
-            Some(Sent::Token { key, .. }) => self.presented(key),
+            Some(Sent::Token { key, .. }) => presented(key),
         }
     }
+}
 
-    fn presented(&self, key: &TokenKey) -> String {
-        match &key.credential {
-            CredentialAnswer::Basic { username, .. } => format!("a fresh token of `{username}`"),
-            CredentialAnswer::Refresh(_) => "a fresh token for an identity token".into(),
-            CredentialAnswer::None | CredentialAnswer::Bearer(_) | CredentialAnswer::Failed(_) => {
-                "a fresh anonymous token".into()
-            }
+fn presented(key: &TokenKey) -> String {
+    match &key.credential {
+        CredentialAnswer::Basic { username, .. } => format!("a fresh token of `{username}`"),
+        CredentialAnswer::Refresh(_) => "a fresh token for an identity token".into(),
+        CredentialAnswer::None | CredentialAnswer::Bearer(_) | CredentialAnswer::Failed(_) => {
+            "a fresh anonymous token".into()
         }
     }
 }

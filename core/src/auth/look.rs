@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use http::{HeaderMap, StatusCode};
 
 use super::challenged::usable;
-use super::{AuthRequest, AuthState, Broker, CredentialState, HostAuth, Sent};
+use super::{AuthOutput, AuthRequest, AuthState, Broker, CredentialState, HostAuth, Sent};
 use crate::credential::CredentialAnswer;
 use crate::header::challenges;
 use crate::ids::ExchangeId;
@@ -24,21 +24,6 @@ use crate::op::Site;
 use crate::realm::{self, Judgement};
 use crate::registry::Origin;
 use crate::uri::Url;
-
-/// What to do with a request that credentials could change.
-#[derive(Debug)]
-pub(crate) enum Look {
-    /// The response is final.
-    Stands,
-    /// Send the request again: the next permit has credentials.
-    Again,
-    /// Park; the broker wakes it by id.
-    Park,
-    /// Park, and ask the driver for credentials.
-    Ask { recipient: Origin },
-    /// Park, and request a challenge from `/v2/`.
-    Ping,
-}
 
 /// Whether a host's `/v2/` was asked for a challenge.
 #[derive(Debug, Default)]
@@ -57,13 +42,15 @@ impl Broker {
     /// Whether credentials could change this response. `challenged`: it is a 401, or a 403 that
     /// wants a token with more scopes.
     pub(crate) fn is_doubtful(
-        state: &AuthState,
+        &self,
+        id: ExchangeId,
         challenged: bool,
         status: StatusCode,
         headers: &HeaderMap,
         from: &Url,
     ) -> bool {
-        if state.looked || !matches!(state.sent, Some(Sent::Nothing)) {
+        let state = self.requests.get(&id);
+        if !state.is_some_and(|it| !it.looked && matches!(it.sent, Some(Sent::Nothing))) {
             return false;
         }
         if !challenged {
@@ -72,16 +59,22 @@ impl Broker {
         usable(&challenges(headers), from).is_none()
     }
 
-    /// Decides on a request for which [`is_doubtful`](Self::is_doubtful) returned true.
+    /// Decides on a request for which [`is_doubtful`](Self::is_doubtful) returned true. `None`: it stays
+    /// parked.
     ///
     /// If there are no credentials for one repository of a host, the driver is not asked for those
     /// of others: an open registry answers many requests with 404, and each question may run a
     /// program.
-    pub(crate) fn look(&mut self, request: &AuthRequest<'_>, state: &mut AuthState) -> Look {
+    pub(super) fn look(
+        &mut self,
+        request: &AuthRequest<'_>,
+        state: &mut AuthState,
+    ) -> Option<AuthOutput> {
+        let stands = Some(AuthOutput::Stands(request.id));
         let origin = &request.site.origin;
         let host = self.host(origin);
         if !host.scheme.is_known() && matches!(host.pinged, Pinged::Over | Pinged::Failed) {
-            return Look::Stands;
+            return stands;
         }
         let before = host.asked.clone();
         let key = (
@@ -97,7 +90,7 @@ impl Broker {
             Some(CredentialState::Answered(
                 CredentialAnswer::None | CredentialAnswer::Failed(_),
             )) => {
-                return Look::Stands;
+                return stands;
             }
             Some(CredentialState::Answered(
                 CredentialAnswer::Basic { .. }
@@ -107,23 +100,26 @@ impl Broker {
             Some(CredentialState::Asked(parked)) => {
                 parked.push(request.id);
                 self.hold(request);
-                return Look::Park;
+                return None;
             }
             Some(CredentialState::Answered(_)) | None => {
                 self.host(origin).asked.get_or_insert_with(|| key.clone());
-                self.asked_for(key, request.id);
+                self.ask(key, request.id, origin.clone());
                 self.hold(request);
-                let recipient = origin.clone();
-                return Look::Ask { recipient };
+                return None;
             }
         }
         let learned = self.host(origin).scheme.clone();
         if learned.is_known() {
-            let fits = self.can_show(request.site, &learned);
+            let fits = self.can_show(request.id, request.site, &learned);
             let host = self.host(origin);
             if fits || !matches!(host.pinged, Pinged::Never) {
                 state.looked = true;
-                return if fits { Look::Again } else { Look::Stands };
+                return if fits {
+                    Some(AuthOutput::Again(request.id))
+                } else {
+                    stands
+                };
             }
             // These credentials cannot meet the known challenge. `/v2/` may send another one.
             host.scheme = HostAuth::Open;
@@ -133,21 +129,22 @@ impl Broker {
         match &mut host.pinged {
             Pinged::Never => {
                 host.pinged = Pinged::Asking(alloc::vec![request.id]);
-                Look::Ping
+                Some(AuthOutput::Ping(request.id))
             }
             Pinged::Asking(parked) => {
                 parked.push(request.id);
-                Look::Park
+                None
             }
-            Pinged::Failed | Pinged::Over => Look::Stands,
+            Pinged::Failed | Pinged::Over => stands,
         }
     }
 
     /// `/v2/` was answered, or the request failed. A challenge that the credentials cannot meet,
     /// for instance because its token service may not receive them, changes nothing. Nor does a
     /// redirect: the challenge of another host does not apply.
-    pub(crate) fn pinged(
+    pub(super) fn pinged(
         &mut self,
+        id: ExchangeId,
         site: &Site,
         answer: Option<(StatusCode, &HeaderMap)>,
         from: &Url,
@@ -161,13 +158,13 @@ impl Broker {
             }
             Some(_) | None => (Pinged::Failed, None),
         };
-        let learned = learned.filter(|learned| self.can_show(site, learned));
+        let learned = learned.filter(|learned| self.can_show(id, site, learned));
         if matches!(over, Pinged::Failed) {
             self.unpinged.push(site.origin.clone());
         }
         let host = self.host(&site.origin);
         if let Pinged::Asking(parked) = core::mem::replace(&mut host.pinged, over) {
-            self.unparked.extend(parked);
+            self.resume(parked);
         }
         let host = self.host(&site.origin);
         if let Some(learned) = learned
@@ -175,22 +172,21 @@ impl Broker {
         {
             host.scheme = learned;
             let parked = core::mem::take(&mut host.parked);
-            self.unparked.extend(parked);
+            self.resume(parked);
         }
     }
 
-    /// The request to `/v2/` ended without a response: one of the waiting exchanges sends another.
-    pub(crate) fn ping_gone(&mut self, origin: &Origin) {
+    pub(super) fn ping_gone(&mut self, origin: &Origin) {
         if let Some(host) = self.hosts.get_mut(origin)
             && let Pinged::Asking(parked) = &mut host.pinged
         {
-            self.unparked.append(parked);
+            let parked = core::mem::take(parked);
             host.pinged = Pinged::Never;
+            self.resume(parked);
         }
     }
 
-    /// A task begins: questions that failed for earlier tasks may be asked again.
-    pub(crate) fn begin_task(&mut self) {
+    pub(super) fn task_began(&mut self) {
         for origin in core::mem::take(&mut self.unpinged) {
             if let Some(host) = self.hosts.get_mut(&origin)
                 && matches!(host.pinged, Pinged::Failed)
@@ -209,7 +205,7 @@ impl Broker {
     }
 
     /// Whether the credentials for a repository fit the host's auth scheme.
-    fn can_show(&mut self, site: &Site, learned: &HostAuth) -> bool {
+    fn can_show(&mut self, id: ExchangeId, site: &Site, learned: &HostAuth) -> bool {
         let key = (site.registry.clone(), site.repository.clone());
         let Some(CredentialState::Answered(credential)) = self.credentials.get(&key) else {
             return false;
@@ -227,7 +223,7 @@ impl Broker {
             ) => match realm::judge(&site.registry, &site.origin, realm.origin(), &self.trusted) {
                 Judgement::Trusted => true,
                 Judgement::Anonymous => {
-                    self.withhold(&site.registry, realm.origin(), credential);
+                    self.withhold(id, &site.registry, realm.origin(), credential);
                     false
                 }
                 Judgement::Refused(_) => false,

@@ -5,6 +5,10 @@
 //! request of a session passes [`Broker::permit`]; nothing else attaches a secret (AUTH-70 to
 //! AUTH-75). Must not know what requests are for, nor slots, retries or redirects.
 //!
+//! Three entrances: a request asks for a [`permit`](Broker::permit); what happened goes to
+//! [`handle`](Broker::handle); what is to be done comes from [`poll`](Broker::poll). The state of each
+//! request is kept here, from its first permit until it is [`Gone`](AuthInput::Gone).
+//!
 //! ```text
 //!  per host:   Unknown ─first request─▶ Probing ─┬─ no challenge ─▶ Open
 //!                 ▲                       │       ├─ Basic ───────▶ Basic
@@ -18,20 +22,20 @@ mod challenged;
 mod look;
 mod tokens;
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, StatusCode};
 
-pub(crate) use self::look::Look;
 use self::look::Pinged;
 use self::tokens::{bearer, withheld};
 use crate::credential::{CredentialAnswer, Secret};
-use crate::error::{AuthError, Error, RequestLine};
+use crate::error::{AuthError, Error, RegistryErrors, RequestLine};
 use crate::ids::ExchangeId;
-use crate::op::{Site, Token, basic, can_be_sent};
+use crate::op::{Grant, Site, Token, basic, can_be_sent};
 use crate::redact::redact_urls;
 use crate::reference::Repository;
 use crate::registry::{Origin, Registry};
@@ -41,7 +45,7 @@ use crate::uri::Url;
 
 /// The broker's state of one request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AuthState {
+struct AuthState {
     /// What it carried when it was last sent.
     sent: Option<Sent>,
     /// The token generation at the time of the last challenge. A token newer than this is fresh: if
@@ -53,6 +57,8 @@ pub(crate) struct AuthState {
     split: bool,
     /// A token for more scopes than needed was refused: use only a token for exactly its own.
     exact_only: bool,
+    /// Whether its task needs more scopes than the request.
+    is_union: bool,
     rounds: u8,
     /// Whether `look` has decided on this request.
     looked: bool,
@@ -71,14 +77,9 @@ enum Sent {
 }
 
 impl AuthState {
-    /// The request made progress: tokens may expire many times during a long transfer.
-    pub(crate) const fn progressed(&mut self) {
-        self.rounds = 0;
-    }
-
     /// Another request follows in the same exchange; refusals of the previous one do not apply to
     /// it.
-    pub(crate) fn request_changed(&mut self) {
+    fn request_changed(&mut self) {
         *self = Self {
             split: self.split,
             rounds: self.rounds,
@@ -89,7 +90,7 @@ impl AuthState {
     /// The scopes of the request's own token.
     fn scopes(&self, request: &AuthRequest<'_>) -> Scopes {
         let scopes = if self.split {
-            request.required_scopes
+            &request.required_scopes
         } else {
             request.task_scopes
         };
@@ -104,28 +105,84 @@ impl AuthState {
 pub(crate) enum Permit {
     /// Send it, with this authorisation.
     Go(Option<HeaderValue>),
-    /// Park; the broker wakes it by id.
+    /// Park until [`AuthOutput::Resume`].
     Park,
-    /// Park, and ask the driver for credentials.
-    Ask { recipient: Origin },
-    /// Park, and fetch this token.
-    Fetch(TokenKey, alloc::boxed::Box<Token>),
-    /// Park, and probe the host with a small request: its auth scheme is unknown, and this response
-    /// may be large.
-    Probe,
     /// Authorisation was refused permanently.
     Denied(AuthError),
     /// Do not send it.
     Fail(Error),
 }
 
-/// What a challenge means for its request.
+/// What happened.
 #[derive(Debug)]
-pub(crate) enum Refused {
-    /// Ask for a permit again.
-    Again,
-    /// The refusal is final.
-    Denied(AuthError),
+pub(crate) enum AuthInput<'a> {
+    /// A task begins: questions that failed for earlier tasks may be asked again.
+    TaskBegan,
+    /// The probe of a host is this exchange; requests with large responses wait for it.
+    ProbeBegan(&'a Origin, ExchangeId),
+    /// The registry responded to a request without a challenge.
+    Accepted(ExchangeId, &'a Origin),
+    /// The response from this URL is a challenge, with this body.
+    Challenged(
+        AuthRequest<'a>,
+        StatusCode,
+        &'a HeaderMap,
+        &'a Url,
+        RegistryErrors,
+    ),
+    /// Credentials could change the response, see [`Broker::is_doubtful`].
+    Doubtful(AuthRequest<'a>),
+    /// The driver answered the question for the credentials of a repository.
+    Credentials(&'a Registry, &'a Repository, CredentialAnswer),
+    /// A token was fetched.
+    Granted(&'a TokenKey, Grant, Time),
+    /// A token was not fetched. Without an error: no request needs it any more.
+    NotGranted(&'a TokenKey, Option<&'a Error>),
+    /// `/v2/` was requested by this exchange, and this response came from this URL, if any.
+    Pinged(
+        ExchangeId,
+        &'a Site,
+        Option<(StatusCode, &'a HeaderMap)>,
+        &'a Url,
+    ),
+    /// The request to `/v2/` ended without a response: a waiting exchange sends another.
+    PingGone(&'a Origin),
+    /// A request made progress: tokens may expire many times during a long transfer.
+    Progressed(ExchangeId),
+    /// Another request follows in the same exchange.
+    RequestChanged(ExchangeId),
+    /// The exchange begins again at another URL.
+    Restarted(ExchangeId),
+    /// The exchange is over.
+    Gone(ExchangeId, &'a Origin),
+    /// Nothing has been sent to this host for a long time.
+    HostForgotten(&'a Origin),
+}
+
+/// What is to be done. Exchanges are parked when they are named here first.
+#[derive(Debug)]
+pub(crate) enum AuthOutput {
+    /// The exchange may ask for a permit again, or for its doubtful response to be decided on.
+    Resume(ExchangeId),
+    /// Send the request again.
+    Again(ExchangeId),
+    /// The doubtful response is final.
+    Stands(ExchangeId),
+    /// The challenge is final.
+    Denied(ExchangeId, AuthError),
+    /// The token could not be fetched.
+    Fail(ExchangeId, Error),
+    /// Ask the driver for the credentials of a repository, to show to this recipient.
+    Ask(Registry, Repository, Origin),
+    /// Fetch this token, first of all for this exchange.
+    Fetch(ExchangeId, TokenKey, Box<Token>),
+    /// Probe the host of this exchange with a small request: its auth scheme is unknown, and this
+    /// response may be large.
+    Probe(ExchangeId),
+    /// Request a challenge from `/v2/`, for this exchange.
+    Ping(ExchangeId),
+    /// Warn the task of this exchange.
+    Warn(ExchangeId, String),
 }
 
 /// The key of a token: issuer, recipient and scopes.
@@ -146,7 +203,7 @@ pub(crate) struct AuthRequest<'a> {
     /// The union of the scopes that its task will need.
     pub(crate) task_scopes: &'a Scopes,
     /// The scopes without which it cannot succeed.
-    pub(crate) required_scopes: &'a Scopes,
+    pub(crate) required_scopes: Scopes,
     /// Whether its response may be large.
     pub(crate) large: bool,
     pub(crate) line: RequestLine,
@@ -157,6 +214,7 @@ const CREDENTIALS: usize = 1_000;
 
 #[derive(Debug)]
 pub(crate) struct Broker {
+    requests: BTreeMap<ExchangeId, AuthState>,
     hosts: BTreeMap<Origin, Host>,
     credentials: BTreeMap<(Registry, Repository), CredentialState>,
     /// The number of answers at which known ones are evicted.
@@ -171,8 +229,7 @@ pub(crate) struct Broker {
     token_limit: u64,
     /// The warnings about withheld credentials so far; each is given once.
     withheld: BTreeSet<(Registry, Origin)>,
-    warnings: Vec<String>,
-    unparked: Vec<ExchangeId>,
+    outputs: VecDeque<AuthOutput>,
     /// Hosts whose `/v2/` could not be asked for a challenge since the last task began.
     unpinged: Vec<Origin>,
 }
@@ -218,6 +275,7 @@ struct TokenEntry {
 impl Broker {
     pub(crate) const fn new(trusted: Vec<(Registry, Origin)>, token_limit: u64) -> Self {
         Self {
+            requests: BTreeMap::new(),
             hosts: BTreeMap::new(),
             credentials: BTreeMap::new(),
             credentials_room: CREDENTIALS,
@@ -227,27 +285,94 @@ impl Broker {
             trusted,
             token_limit,
             withheld: BTreeSet::new(),
-            warnings: Vec::new(),
-            unparked: Vec::new(),
+            outputs: VecDeque::new(),
             unpinged: Vec::new(),
         }
     }
 
     /// Decides on a request that is about to be sent to its registry.
-    pub(crate) fn permit(
-        &mut self,
-        request: &AuthRequest<'_>,
-        state: &mut AuthState,
-        now: Time,
-    ) -> Permit {
+    pub(crate) fn permit(&mut self, request: &AuthRequest<'_>, now: Time) -> Permit {
+        let mut state = self.requests.remove(&request.id).unwrap_or_default();
+        let permit = self.authorize(request, &mut state, now);
+        self.requests.insert(request.id, state);
+        permit
+    }
+
+    /// Takes what happened. What follows comes from [`poll`](Self::poll).
+    pub(crate) fn handle(&mut self, input: AuthInput<'_>) {
+        match input {
+            AuthInput::TaskBegan => self.task_began(),
+            AuthInput::ProbeBegan(origin, probe) => {
+                self.host(origin).scheme = HostAuth::Probing(probe);
+            }
+            AuthInput::Accepted(id, origin) => self.accepted(id, origin),
+            AuthInput::Challenged(request, status, headers, from, errors) => {
+                let mut state = self.requests.remove(&request.id).unwrap_or_default();
+                let response = (status, headers, errors);
+                let output = self.challenged(&request, &mut state, response, from);
+                self.requests.insert(request.id, state);
+                self.outputs.push_back(output);
+            }
+            AuthInput::Doubtful(request) => {
+                let mut state = self.requests.remove(&request.id).unwrap_or_default();
+                let output = self.look(&request, &mut state);
+                self.requests.insert(request.id, state);
+                self.outputs.extend(output);
+            }
+            AuthInput::Credentials(registry, repository, answer) => {
+                self.answered(registry, repository, answer);
+            }
+            AuthInput::Granted(key, grant, now) => self.granted(key, grant, now),
+            AuthInput::NotGranted(key, error) => self.not_granted(key, error),
+            AuthInput::Pinged(id, site, answer, from) => self.pinged(id, site, answer, from),
+            AuthInput::PingGone(origin) => self.ping_gone(origin),
+            AuthInput::Progressed(id) => self.change(id, |state| state.rounds = 0),
+            AuthInput::RequestChanged(id) => self.change(id, AuthState::request_changed),
+            AuthInput::Restarted(id) => self.change(id, |state| *state = AuthState::default()),
+            AuthInput::Gone(id, origin) => self.gone(id, origin),
+            AuthInput::HostForgotten(origin) => {
+                if self
+                    .hosts
+                    .get(origin)
+                    .is_some_and(|it| it.parked.is_empty())
+                {
+                    self.hosts.remove(origin);
+                }
+            }
+        }
+    }
+
+    /// What is to be done next.
+    pub(crate) fn poll(&mut self) -> Option<AuthOutput> {
+        self.outputs.pop_front()
+    }
+
+    pub(crate) fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
+    fn change(&mut self, id: ExchangeId, change: impl FnOnce(&mut AuthState)) {
+        if let Some(state) = self.requests.get_mut(&id) {
+            change(state);
+        }
+    }
+
+    fn resume(&mut self, parked: Vec<ExchangeId>) {
+        self.outputs
+            .extend(parked.into_iter().map(AuthOutput::Resume));
+    }
+
+    fn authorize(&mut self, request: &AuthRequest<'_>, state: &mut AuthState, now: Time) -> Permit {
         if let Some(denied) = state.denied.take() {
-            return Permit::Denied(denied);
+            let hint = self.hint(request);
+            return Permit::Denied(AuthError { hint, ..denied });
         }
         let host = self.host(&request.site.origin);
         match host.scheme.clone() {
             HostAuth::Unknown if request.large => {
                 host.parked.push(request.id);
-                Permit::Probe
+                self.outputs.push_back(AuthOutput::Probe(request.id));
+                Permit::Park
             }
             HostAuth::Probing(probe) if probe == request.id => {
                 state.sent = Some(Sent::Nothing);
@@ -285,84 +410,56 @@ impl Broker {
         }
     }
 
-    /// Records `probe` as this host's auth probe; requests with large responses wait for it.
-    pub(crate) fn probing(&mut self, origin: &Origin, probe: ExchangeId) {
-        self.host(origin).scheme = HostAuth::Probing(probe);
-    }
-
-    /// A request was answered without a challenge.
-    pub(crate) fn accepted(&mut self, id: ExchangeId, origin: &Origin, state: &mut AuthState) {
-        state.refused = None;
-        state.refusal = None;
+    fn accepted(&mut self, id: ExchangeId, origin: &Origin) {
+        self.change(id, |state| {
+            state.refused = None;
+            state.refusal = None;
+        });
         let host = self.host(origin);
         if matches!(host.scheme, HostAuth::Unknown)
             || matches!(host.scheme, HostAuth::Probing(probe) if probe == id)
         {
             host.scheme = HostAuth::Open;
             let parked = core::mem::take(&mut host.parked);
-            self.unparked.extend(parked);
+            self.resume(parked);
         }
     }
 
-    /// A request ended without a response, or was abandoned. If it was the host's probe, a waiting
-    /// request becomes the next one.
-    pub(crate) fn gone(&mut self, id: ExchangeId, origin: &Origin) {
+    /// If it was the host's probe, a waiting request becomes the next one.
+    fn gone(&mut self, id: ExchangeId, origin: &Origin) {
+        self.requests.remove(&id);
         if let Some(host) = self.hosts.get_mut(origin)
             && matches!(host.scheme, HostAuth::Probing(probe) if probe == id)
         {
             host.scheme = HostAuth::Unknown;
             let parked = core::mem::take(&mut host.parked);
-            self.unparked.extend(parked);
+            self.resume(parked);
         }
     }
 
-    /// Forgets what was learned of hosts that are not kept.
-    pub(crate) fn forget_hosts(&mut self, is_kept: impl Fn(&Origin) -> bool) {
-        self.hosts
-            .retain(|origin, host| is_kept(origin) || !host.parked.is_empty());
-    }
-
-    /// Notes that the driver is asked for the credentials of a repository. If many were asked for,
-    /// those that are known are forgotten, and asked for again when they are needed.
-    fn asked_for(&mut self, key: (Registry, Repository), by: ExchangeId) {
+    /// Has the driver asked for the credentials of a repository. If many were asked for, those that are
+    /// known are forgotten, and asked for again when they are needed.
+    fn ask(&mut self, key: (Registry, Repository), by: ExchangeId, recipient: Origin) {
         if self.credentials.len() >= self.credentials_room {
             self.credentials
                 .retain(|_, asked| matches!(asked, CredentialState::Asked(_)));
             self.credentials_room = CREDENTIALS.max(self.credentials.len() * 2);
         }
+        let (registry, repository) = key.clone();
+        let ask = AuthOutput::Ask(registry, repository, recipient);
+        self.outputs.push_back(ask);
         self.credentials
             .insert(key, CredentialState::Asked(alloc::vec![by]));
     }
 
-    /// The driver answered the question for credentials.
-    pub(crate) fn answered(
-        &mut self,
-        registry: &Registry,
-        repository: &Repository,
-        answer: CredentialAnswer,
-    ) {
+    fn answered(&mut self, registry: &Registry, repository: &Repository, answer: CredentialAnswer) {
         let key = (registry.clone(), repository.clone());
         if let Some(CredentialState::Asked(parked)) = self
             .credentials
             .insert(key, CredentialState::Answered(checked(answer)))
         {
-            self.unparked.extend(parked);
+            self.resume(parked);
         }
-    }
-
-    /// Whether parked requests may ask for a permit again.
-    pub(crate) const fn has_unparked(&self) -> bool {
-        !self.unparked.is_empty()
-    }
-
-    /// The requests that may ask for a permit again.
-    pub(crate) fn take_unparked(&mut self) -> Vec<ExchangeId> {
-        core::mem::take(&mut self.unparked)
-    }
-
-    /// The new warnings.
-    pub(crate) fn take_warnings(&mut self) -> Vec<String> {
-        core::mem::take(&mut self.warnings)
     }
 
     /// A hint for a refusal: why there are no credentials, if so.
@@ -384,7 +481,11 @@ impl Broker {
     }
 
     /// The exchanges that wait for these credentials.
-    pub(crate) fn asking(&self, registry: &Registry, repository: &Repository) -> &[ExchangeId] {
+    pub(crate) fn waiting_for_credentials(
+        &self,
+        registry: &Registry,
+        repository: &Repository,
+    ) -> &[ExchangeId] {
         let key = (registry.clone(), repository.clone());
         match self.credentials.get(&key) {
             Some(CredentialState::Asked(parked)) => parked,
@@ -417,8 +518,8 @@ impl Broker {
                 Err(Permit::Park)
             }
             None => {
-                self.asked_for(key, request.id);
-                Err(Permit::Ask { recipient })
+                self.ask(key, request.id, recipient);
+                Err(Permit::Park)
             }
         }
     }

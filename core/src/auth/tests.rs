@@ -16,14 +16,35 @@ const MORE: &str =
     r#"Bearer realm="https://reg.example/token",service="s",error="insufficient_scope""#;
 const BASIC: &str = r#"Basic realm="r""#;
 
+/// Request `id`; a macro, as it borrows the bench's site and scopes only.
+macro_rules! request {
+    ($bench:expr, $id:expr) => {
+        AuthRequest {
+            id: ExchangeId($id),
+            site: &$bench.site,
+            task_scopes: &$bench.task_scopes,
+            required_scopes: $bench.required_scopes.clone(),
+            large: false,
+            line: RequestLine("GET".into()),
+        }
+    };
+}
+
+#[derive(PartialEq)]
+enum Answers {
+    Small,
+    Large,
+}
+
 /// A broker and requests to one repository, which need to pull and will push.
 struct Bench {
     broker: Broker,
     site: Site,
     task_scopes: Scopes,
     required_scopes: Scopes,
-    states: BTreeMap<u64, AuthState>,
     fetching: Vec<TokenKey>,
+    resumed: Vec<u64>,
+    warnings: Vec<String>,
     now: Time,
 }
 
@@ -34,8 +55,9 @@ impl Bench {
             site: site(),
             task_scopes: Scopes::from_challenge(task_scopes),
             required_scopes: Scopes::from_challenge(required_scopes),
-            states: BTreeMap::new(),
             fetching: Vec::new(),
+            resumed: Vec::new(),
+            warnings: Vec::new(),
             now: Time::ZERO,
         }
     }
@@ -45,39 +67,59 @@ impl Bench {
         Self::new("repository:a/b:pull", "repository:a/b:pull")
     }
 
-    fn request<'a>(
-        site: &'a Site,
-        task_scopes: &'a Scopes,
-        required_scopes: &'a Scopes,
-        id: u64,
-    ) -> AuthRequest<'a> {
-        AuthRequest {
-            id: ExchangeId(id),
-            site,
-            task_scopes,
-            required_scopes,
-            large: false,
-            line: RequestLine("GET".into()),
+    /// Polls; of what is to be done, what is not resuming or warning, in words.
+    fn outputs(&mut self) -> Option<String> {
+        let mut outputs = Vec::new();
+        while let Some(output) = self.broker.poll() {
+            outputs.push(match output {
+                AuthOutput::Resume(id) => {
+                    self.resumed.push(id.0);
+                    continue;
+                }
+                AuthOutput::Warn(_, warning) => {
+                    self.warnings.push(warning);
+                    continue;
+                }
+                AuthOutput::Ask(_, _, recipient) => format!("ask for {recipient}"),
+                AuthOutput::Fetch(_, key, token) => {
+                    self.fetching.push(key);
+                    format!("fetch {} with {}", token.scopes, token.presented())
+                }
+                AuthOutput::Probe(_) => "probe".into(),
+                AuthOutput::Again(_) => "again".into(),
+                AuthOutput::Denied(_, error) => format!("denied with {}", error.presented),
+                AuthOutput::Fail(_, error) => format!("fail {:?}", error.kind()),
+                AuthOutput::Stands(_) | AuthOutput::Ping(_) => panic!("no response is doubtful"),
+            });
         }
+        assert!(outputs.len() < 2, "{outputs:?}");
+        outputs.pop()
+    }
+
+    /// The requests that are resumed since the last call.
+    fn resumed(&mut self) -> Vec<u64> {
+        assert_eq!(self.outputs(), None);
+        core::mem::take(&mut self.resumed)
     }
 
     /// The permit of request `id`.
     fn permit(&mut self, id: u64) -> String {
-        let request = Self::request(&self.site, &self.task_scopes, &self.required_scopes, id);
-        let state = self.states.entry(id).or_default();
-        match self.broker.permit(&request, state, self.now) {
+        self.permit_of(id, Answers::Small)
+    }
+
+    fn permit_of(&mut self, id: u64, answers: Answers) -> String {
+        let mut request = request!(self, id);
+        request.large = answers == Answers::Large;
+        let permit = self.broker.permit(&request, self.now);
+        let outputs = self.outputs();
+        match permit {
+            Permit::Park => outputs.unwrap_or_else(|| "park".into()),
+            _ if outputs.is_some() => panic!("{permit:?}, and {outputs:?}"),
             Permit::Go(None) => "go".into(),
             Permit::Go(Some(value)) => {
                 assert!(value.is_sensitive());
                 format!("go with {}", value.to_str().expect("visible characters"))
             }
-            Permit::Park => "park".into(),
-            Permit::Ask { recipient } => format!("ask for {recipient}"),
-            Permit::Fetch(key, token) => {
-                self.fetching.push(key);
-                format!("fetch {} with {}", token.scopes, token.presented())
-            }
-            Permit::Probe => "probe".into(),
             Permit::Denied(error) => format!("denied with {}", error.presented),
             Permit::Fail(error) => format!("fail {:?}", error.kind()),
         }
@@ -85,49 +127,53 @@ impl Bench {
 
     /// Request `id` is answered with this challenge.
     fn refused(&mut self, id: u64, status: u16, challenge: &str) -> String {
-        let request = Self::request(&self.site, &self.task_scopes, &self.required_scopes, id);
-        let state = self.states.entry(id).or_default();
         let mut headers = HeaderMap::new();
         let value = HeaderValue::from_str(challenge).expect("a value");
         headers.insert("www-authenticate", value);
         let status = StatusCode::from_u16(status).expect("a status");
         let url = self.site.url("manifests/v1");
         let errors = RegistryErrors::default();
-        match self
-            .broker
-            .challenged(&request, state, status, &headers, &url, errors)
-        {
-            Refused::Again => "again".into(),
-            Refused::Denied(error) => format!("denied with {}", error.presented),
-        }
+        let request = request!(self, id);
+        let input = AuthInput::Challenged(request, status, &headers, &url, errors);
+        self.broker.handle(input);
+        self.outputs().expect("an answer")
     }
 
     /// The hint for a refusal of request `id`.
     fn hint(&self, id: u64) -> Option<String> {
-        let request = Self::request(&self.site, &self.task_scopes, &self.required_scopes, id);
-        self.broker.hint(&request)
+        self.broker.hint(&request!(self, id))
     }
 
     fn accepted(&mut self, id: u64) {
-        let origin = self.site.origin.clone();
-        let state = self.states.entry(id).or_default();
-        self.broker.accepted(ExchangeId(id), &origin, state);
+        let accepted = AuthInput::Accepted(ExchangeId(id), &self.site.origin);
+        self.broker.handle(accepted);
     }
 
     fn answered(&mut self, answer: CredentialAnswer) {
-        let (registry, repository) = (self.site.registry.clone(), self.site.repository.clone());
-        self.broker.answered(&registry, &repository, answer);
+        let (registry, repository) = (&self.site.registry, &self.site.repository);
+        self.broker
+            .handle(AuthInput::Credentials(registry, repository, answer));
     }
 
+    /// Returns how many requests are resumed.
     fn granted(&mut self, token: &str) -> usize {
         let key = self.fetching.remove(0);
         let token = Secret::new(token);
+        let grant = Grant { token, life: 300 };
+        self.resumed();
         self.broker
-            .granted(&key, Grant { token, life: 300 }, self.now);
-        let has_unparked = self.broker.has_unparked();
-        let unparked = self.broker.take_unparked().len();
-        assert_eq!(has_unparked, unparked > 0);
-        unparked
+            .handle(AuthInput::Granted(&key, grant, self.now));
+        self.resumed().len()
+    }
+
+    /// The token service refuses the token that is being fetched.
+    fn not_granted(&mut self, status: u16) {
+        let key = self.fetching.remove(0);
+        let error = Error::Auth(refusal(status).into());
+        self.resumed();
+        self.broker
+            .handle(AuthInput::NotGranted(&key, Some(&error)));
+        assert_eq!(self.resumed(), [0]);
     }
 
     /// Request 0 has learned the scheme and has a token.
@@ -251,11 +297,11 @@ fn basic_is_tried_once() {
     assert_eq!(bench.permit(0), "go");
     assert_eq!(bench.permit(1), "park");
     assert_eq!(bench.refused(0, 401, BASIC), "again");
-    assert_eq!(bench.broker.take_unparked(), [ExchangeId(1)]);
+    assert_eq!(bench.resumed(), [1]);
     assert_eq!(bench.permit(0), "ask for https://reg.example");
     assert_eq!(bench.permit(1), "park");
     bench.answered(alice());
-    assert_eq!(bench.broker.take_unparked(), [ExchangeId(0), ExchangeId(1)]);
+    assert_eq!(bench.resumed(), [0, 1]);
     assert_eq!(bench.permit(0), "go with Basic YWxpY2U6cGE1NQ==");
     assert_eq!(
         bench.refused(0, 401, BASIC),
@@ -298,7 +344,7 @@ fn credentials_that_are_withheld_are_told_of() {
         bench.broker.tokens.clear();
         let fetch = "fetch repository:a/b:pull with no credentials";
         assert_eq!(bench.permit(id), fetch);
-        assert_eq!(bench.broker.take_warnings(), warnings);
+        assert_eq!(core::mem::take(&mut bench.warnings), warnings);
     }
     assert!(told.contains("`--trust-realm reg.example=https://id.example`"));
     assert_eq!(bench.hint(0), Some(told));
@@ -323,9 +369,8 @@ fn a_refusal_says_why_there_are_no_credentials() {
         assert_eq!(bench.hint(0), None);
         bench.answered(answer);
         assert_eq!(bench.hint(0).as_deref(), Some(expected));
-        let request = Bench::request(&bench.site, &bench.task_scopes, &bench.required_scopes, 0);
-        let state = bench.states.get_mut(&0).expect("it asked");
-        let Permit::Denied(error) = bench.broker.permit(&request, state, Time::ZERO) else {
+        let permit = bench.broker.permit(&request!(bench, 0), Time::ZERO);
+        let Permit::Denied(error) = permit else {
             panic!("the same would be asked again")
         };
         assert_eq!(error.hint.as_deref(), Some(expected));
@@ -409,17 +454,7 @@ fn a_union_is_split_once() {
     let split = "fetch repository:a/b:pull with the credentials of `alice`";
 
     let mut at_realm = start();
-    let key = at_realm.fetching.remove(0);
-    let waited = at_realm.broker.not_granted(&key, Some(&refusal(403)));
-    assert_eq!(waited, [ExchangeId(0)]);
-    let request = Bench::request(
-        &at_realm.site,
-        &at_realm.task_scopes,
-        &at_realm.required_scopes,
-        0,
-    );
-    let state = at_realm.states.get_mut(&0).expect("it asked");
-    Broker::refuse(&key, &request, state, refusal(403));
+    at_realm.not_granted(403);
     assert_eq!(at_realm.permit(0), split);
     assert_eq!(at_realm.permit(1), "park", "it is split for others too");
 
@@ -441,14 +476,7 @@ fn a_union_is_split_once() {
 
     // GitLab answers 401 to a union, too (clients.md C.10.1).
     let mut refused = start();
-    let request = Bench::request(
-        &refused.site,
-        &refused.task_scopes,
-        &refused.required_scopes,
-        0,
-    );
-    let state = refused.states.get_mut(&0).expect("it asked");
-    Broker::refuse(&key, &request, state, refusal(401));
+    refused.not_granted(401);
     assert_eq!(refused.permit(0), split);
 }
 
@@ -491,15 +519,7 @@ fn wrong_credentials_are_presented_once() {
             .permit(0)
             .starts_with("fetch repository:a/b:pull,push")
     );
-    let key = bench.fetching.remove(0);
-    let error = refusal(401);
-    let request = Bench::request(&bench.site, &bench.task_scopes, &bench.required_scopes, 0);
-    let state = bench.states.get_mut(&0).expect("it asked");
-    assert_eq!(
-        bench.broker.not_granted(&key, Some(&error)),
-        [ExchangeId(0)]
-    );
-    Broker::refuse(&key, &request, state, error);
+    bench.not_granted(401);
     assert_eq!(bench.permit(0), "denied with x");
 }
 
@@ -525,16 +545,13 @@ fn challenges_for_ever_end() {
 #[test]
 fn a_large_answer_waits_for_a_probe() {
     let mut bench = Bench::pulling();
-    let mut request = Bench::request(&bench.site, &bench.task_scopes, &bench.required_scopes, 0);
-    request.large = true;
-    let mut state = AuthState::default();
-    let permit = bench.broker.permit(&request, &mut state, Time::ZERO);
-    assert!(matches!(permit, Permit::Probe));
-    bench.broker.probing(&bench.site.origin, ExchangeId(9));
+    assert_eq!(bench.permit_of(0, Answers::Large), "probe");
+    let began = AuthInput::ProbeBegan(&bench.site.origin, ExchangeId(9));
+    bench.broker.handle(began);
     assert_eq!(bench.permit(1), "park");
     assert_eq!(bench.permit(9), "go");
     bench.accepted(9);
-    assert_eq!(bench.broker.take_unparked(), [ExchangeId(0), ExchangeId(1)]);
+    assert_eq!(bench.resumed(), [0, 1]);
     assert_eq!(bench.permit(1), "go");
 }
 
@@ -544,9 +561,11 @@ fn a_probe_that_is_gone() {
     let mut bench = Bench::pulling();
     assert_eq!(bench.permit(0), "go");
     assert_eq!(bench.permit(1), "park");
-    let origin = bench.site.origin.clone();
-    bench.broker.gone(ExchangeId(0), &origin);
-    assert_eq!(bench.broker.take_unparked(), [ExchangeId(1)]);
+    let gone = AuthInput::Gone(ExchangeId(0), &bench.site.origin);
+    bench.broker.handle(gone);
+    assert!(bench.broker.requests.contains_key(&ExchangeId(1)));
+    assert!(!bench.broker.requests.contains_key(&ExchangeId(0)));
+    assert_eq!(bench.resumed(), [1]);
     assert_eq!(bench.permit(1), "go");
     assert_eq!(bench.permit(2), "park");
 }
@@ -625,7 +644,12 @@ fn a_larger_token_that_is_refused_is_followed_by_ones_own() {
         Scopes::from_challenge("repository:a/b:pull"),
         Scopes::from_challenge("repository:a/b:pull"),
     );
-    bench.states.entry(1).or_default().refused = Some(0);
+    bench
+        .broker
+        .requests
+        .entry(ExchangeId(1))
+        .or_default()
+        .refused = Some(0);
     assert_eq!(bench.permit(1), "go with Bearer T1");
     assert_eq!(bench.refused(1, 401, BEARER), "again");
     let own = "fetch repository:a/b:pull with no credentials";

@@ -5,12 +5,14 @@
 
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use http::HeaderValue;
 
-use super::{AuthRequest, AuthState, Broker, HostAuth, Permit, Pinged, Sent, TokenEntry, TokenKey};
+use super::{
+    AuthOutput, AuthRequest, AuthState, Broker, HostAuth, Permit, Pinged, Sent, TokenEntry,
+    TokenKey,
+};
 use crate::credential::{CredentialAnswer, Secret};
 use crate::error::{AuthError, Error};
 use crate::ids::ExchangeId;
@@ -27,7 +29,7 @@ pub(super) const KEYS: usize = 128;
 
 impl Broker {
     /// Stores a new token.
-    pub(crate) fn granted(&mut self, key: &TokenKey, grant: Grant, now: Time) {
+    pub(super) fn granted(&mut self, key: &TokenKey, grant: Grant, now: Time) {
         self.generations += 1;
         let entry = self.tokens.entry(key.clone()).or_default();
         entry.generation = self.generations;
@@ -36,51 +38,50 @@ impl Broker {
         let until = now + Duration::from_secs(grant.life - leeway);
         entry.ready = Some((grant.token, until));
         let parked = entry.fetching.take().unwrap_or_default();
-        self.unparked.extend(parked);
+        self.resume(parked);
     }
 
-    /// A token could not be fetched. Returns the exchanges that waited for it. Failures are not
-    /// remembered, except for refused unions, which would be refused again.
-    pub(crate) fn not_granted(
-        &mut self,
-        key: &TokenKey,
-        refusal: Option<&AuthError>,
-    ) -> Vec<ExchangeId> {
-        if let Some(refusal) = refusal {
-            self.remember_union(key, refusal.clone());
+    /// A token could not be fetched. Failures are not remembered, except for refused unions, which
+    /// would be refused again.
+    ///
+    /// If the token service refused more scopes than a request needs, the request asks for fewer;
+    /// otherwise the refusal is its result. 401 means wrong credentials whatever the scopes (AUTH-47),
+    /// except from a service that answers 401 to scopes of several repositories (GitLab, clients.md
+    /// C.10.1).
+    pub(super) fn not_granted(&mut self, key: &TokenKey, error: Option<&Error>) {
+        let entry = self.tokens.get_mut(key);
+        let parked = entry.and_then(|entry| entry.fetching.take());
+        let (Some(error), Some(mut parked)) = (error, parked) else {
+            return;
+        };
+        parked.retain(|id| self.requests.contains_key(id));
+        let Error::Auth(refusal) = error else {
+            if !parked.is_empty() {
+                self.forget_scheme(&key.origin);
+            }
+            let fail = |id| AuthOutput::Fail(id, error.clone());
+            return self.outputs.extend(parked.into_iter().map(fail));
+        };
+        self.remember_union(key, (**refusal).clone());
+        let may_be_the_union = refusal.status != 401 || key.scopes.len() > 1;
+        for id in &parked {
+            let state = self.requests.entry(*id).or_default();
+            if may_be_the_union && !state.split && state.is_union {
+                state.split = true;
+            } else {
+                state.denied = Some((**refusal).clone());
+                self.forget_scheme(&key.origin);
+            }
         }
-        self.tokens
-            .get_mut(key)
-            .and_then(|entry| entry.fetching.take())
-            .unwrap_or_default()
+        self.resume(parked);
     }
 
     /// The exchanges that wait for a token that is being fetched.
-    pub(crate) fn fetching(&self, key: &TokenKey) -> &[ExchangeId] {
+    pub(crate) fn waiting_for_token(&self, key: &TokenKey) -> &[ExchangeId] {
         let entry = self.tokens.get(key);
         entry
             .and_then(|entry| entry.fetching.as_deref())
             .unwrap_or_default()
-    }
-
-    /// Tells a waiting request that the token service refused. If more scopes were asked for than
-    /// it needs, it asks for fewer; otherwise the refusal is its result. Returns whether it is.
-    ///
-    /// 401 means wrong credentials whatever the scopes (AUTH-47), except from a service that
-    /// answers 401 to scopes of several repositories (GitLab, clients.md C.10.1).
-    pub(crate) fn refuse(
-        key: &TokenKey,
-        request: &AuthRequest<'_>,
-        state: &mut AuthState,
-        error: AuthError,
-    ) -> bool {
-        let may_be_the_union = error.status != 401 || key.scopes.len() > 1;
-        if may_be_the_union && !state.split && request.task_scopes != request.required_scopes {
-            state.split = true;
-            return false;
-        }
-        state.denied = Some(error);
-        true
     }
 
     pub(super) fn bearer(
@@ -96,7 +97,9 @@ impl Broker {
         let credential =
             match realm::judge(&site.registry, &site.origin, realm.origin(), &self.trusted) {
                 Judgement::Trusted => credential,
-                Judgement::Anonymous => self.withhold(&site.registry, realm.origin(), credential),
+                Judgement::Anonymous => {
+                    self.withhold(request.id, &site.registry, realm.origin(), credential)
+                }
                 Judgement::Refused(why) => {
                     self.forget_scheme(&site.origin);
                     let what = format!("{}: {why}; it was not asked for a token", request.line);
@@ -122,6 +125,7 @@ impl Broker {
         if self.unions.contains_key(&key) {
             state.split = true;
         }
+        state.is_union = *request.task_scopes != request.required_scopes;
         key.scopes = state.scopes(request);
         if let Some(refusal) = self.unions.get(&key) {
             return Permit::Denied(refusal.clone());
@@ -147,7 +151,9 @@ impl Broker {
             credential: presented(&key.credential),
             limit: self.token_limit,
         };
-        Permit::Fetch(key, token.into())
+        let fetch = AuthOutput::Fetch(request.id, key, token.into());
+        self.outputs.push_back(fetch);
+        Permit::Park
     }
 
     /// Remembers that scopes of several repositories are refused together; the first entries are
@@ -165,7 +171,7 @@ impl Broker {
 
     /// Forgets the host's auth scheme after a failed token request, so that the next request probes
     /// again.
-    pub(crate) fn forget_scheme(&mut self, origin: &Origin) {
+    pub(super) fn forget_scheme(&mut self, origin: &Origin) {
         let host = self.host(origin);
         if matches!(host.scheme, HostAuth::Bearer { .. }) {
             host.scheme = HostAuth::Unknown;
@@ -231,6 +237,7 @@ impl Broker {
 
     pub(super) fn withhold(
         &mut self,
+        id: ExchangeId,
         registry: &Registry,
         realm: &Origin,
         credential: CredentialAnswer,
@@ -243,7 +250,8 @@ impl Broker {
         }
         let is_told = self.withheld.len() >= KEYS;
         if !is_told && self.withheld.insert((registry.clone(), realm.clone())) {
-            self.warnings.push(withheld(registry, realm));
+            let warning = withheld(registry, realm);
+            self.outputs.push_back(AuthOutput::Warn(id, warning));
         }
         CredentialAnswer::None
     }

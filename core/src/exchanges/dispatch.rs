@@ -6,14 +6,13 @@
 use http::{HeaderValue, header};
 
 use super::{Exchanges, Purpose, State, line};
-use crate::auth::Permit;
+use crate::auth::{AuthInput, Permit};
 use crate::call::{Call, Payload};
 use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::classify::vet;
 use crate::ids::{ExchangeId, JobId};
-use crate::op::{BlobHead, Draft, Operation};
-use crate::scope::Scopes;
+use crate::op::{Draft, Operation};
 use crate::time::Time;
 
 impl Exchanges {
@@ -26,7 +25,7 @@ impl Exchanges {
                 && self.unmountable.contains(&(origin.clone(), from.clone()))
             {
                 op.do_not_mount();
-                exchange.auth.request_changed();
+                self.broker.handle(AuthInput::RequestChanged(id));
             }
             if self.patching.contains(origin) {
                 op.do_patch();
@@ -40,44 +39,11 @@ impl Exchanges {
             // Foreign: no authorisation, and its challenges are not ours to answer.
             return Some(None);
         }
-        let needs = exchange.op.needs();
-        let mut memo = core::mem::take(&mut exchange.auth);
-        let exchange = &self.exchanges[&id];
-        let asking = exchange.asking(id, &needs, &url);
-        let permit = self.broker.permit(&asking, &mut memo, now);
-        self.tell_warnings(id);
-        let exchange = &self.exchanges[&id];
-        let (task, site) = (exchange.task, exchange.site.clone());
-        let exchange = self.exchanges.get_mut(&id)?;
-        exchange.auth = memo;
+        let permit = self.broker.permit(&exchange.auth_request(id, &url), now);
+        self.serve_broker();
         match permit {
             Permit::Go(authorization) => return Some(authorization),
-            Permit::Park => exchange.state = State::Parked,
-            Permit::Ask { recipient } => {
-                exchange.state = State::Parked;
-                self.asks
-                    .push_back((site.registry, site.repository, recipient));
-            }
-            Permit::Fetch(key, token) => {
-                exchange.state = State::Parked;
-                let op = Operation::Token(*token);
-                self.add(Purpose::Token(key), task, site, op, Scopes::default());
-            }
-            Permit::Probe => {
-                exchange.state = State::Parked;
-                let wish = exchange.wish.clone();
-                if let Operation::BlobGet(op) = &exchange.op {
-                    let digest = op.digest.clone();
-                    let op = Operation::BlobHead(BlobHead {
-                        site: site.clone(),
-                        digest,
-                    });
-                    let origin = site.origin.clone();
-                    let probe = self.add(Purpose::Probe, task, site, op, wish);
-                    self.broker.probing(&origin, probe);
-                    self.promote(probe, &origin);
-                }
-            }
+            Permit::Park => self.exchanges.get_mut(&id)?.state = State::Parked,
             Permit::Denied(denied) => self.answer_denied(id, denied),
             Permit::Fail(error) => self.settle(id, Err(error)),
         }

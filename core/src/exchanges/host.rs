@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use super::line::{Line, Place};
 use super::{Exchanges, State};
+use crate::auth::AuthInput;
 use crate::call::{Exchanged, Interrupted, TransportErrorKind};
 use crate::ids::{ExchangeId, JobId};
 use crate::op::Operation;
@@ -235,14 +236,18 @@ impl Exchanges {
             return;
         }
         let now = self.now;
-        self.hosts.retain(|_, host| !host.is_idle(now));
+        self.hosts.retain(|origin, host| {
+            let is_kept = !host.is_idle(now);
+            if !is_kept {
+                self.broker.handle(AuthInput::HostForgotten(origin));
+            }
+            is_kept
+        });
         self.room = HOSTS.max(self.hosts.len() * 2);
         let hosts = &self.hosts;
         self.patching.retain(|origin| hosts.contains_key(origin));
         self.unmountable
             .retain(|(origin, _)| hosts.contains_key(origin));
-        self.broker
-            .forget_hosts(|origin| hosts.contains_key(origin));
     }
 }
 

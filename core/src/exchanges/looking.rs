@@ -1,16 +1,16 @@
-//! Answers that may be other ones with credentials: held back until that is known.
+//! Does what the auth broker wants, and holds responses back that credentials could change.
 //!
-//! Responsible for what the broker's [`Look`] means for an exchange, and for asking `/v2/`. Must not
-//! know when credentials can be shown (`auth`).
+//! Responsible for what an [`AuthOutput`] means for an exchange. Must not know when credentials can be
+//! shown (`auth`).
 
 use super::host::Turn;
-use super::{Exchanges, Purpose, State};
-use crate::auth::{Broker, Look};
+use super::{Exchange, Exchanges, Purpose, State};
+use crate::auth::{AuthInput, AuthOutput};
 use crate::call::Exchanged;
-use crate::error::RequestLine;
+use crate::error::{ErrorKind, RequestLine};
 use crate::event::Event;
 use crate::ids::ExchangeId;
-use crate::op::{Operation, Ping, Site};
+use crate::op::{BlobHead, Operation, Ping, Site};
 use crate::scope::Scopes;
 use crate::uri::Url;
 
@@ -40,7 +40,8 @@ impl Exchanges {
         if is_token || exchange.is_foreign() {
             return false;
         }
-        Broker::is_doubtful(&exchange.auth, challenged, status, &exchanged.headers, url)
+        self.broker
+            .is_doubtful(id, challenged, status, &exchanged.headers, url)
     }
 
     /// Keeps the answer until it is known whether it stands.
@@ -69,43 +70,97 @@ impl Exchanges {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        let needs = exchange.op.needs();
-        let mut memo = core::mem::take(&mut exchange.auth);
-        let exchange = &self.exchanges[&id];
-        let asking = exchange.asking(id, &needs, &exchange.url());
-        let look = self.broker.look(&asking, &mut memo);
-        self.tell_warnings(id);
+        exchange.state = State::Parked;
+        let request = exchange.auth_request(id, &exchange.url());
+        self.broker.handle(AuthInput::Doubtful(request));
+        self.serve_broker();
+    }
+
+    /// Does what the broker wants. Exchanges that may go on wait in `unparked` until what is under way
+    /// is done.
+    pub(super) fn serve_broker(&mut self) {
+        while let Some(output) = self.broker.poll() {
+            match output {
+                AuthOutput::Resume(id) => self.unparked.push(id),
+                AuthOutput::Again(id) => self.again(id),
+                AuthOutput::Stands(id) => self.stands(id),
+                AuthOutput::Denied(id, denied) => {
+                    if let Some(exchange) = self.exchanges.get_mut(&id) {
+                        exchange.hop = None;
+                        exchange.visited.clear();
+                    }
+                    self.answer_denied(id, denied);
+                }
+                // It would be no better for what comes instead.
+                AuthOutput::Fail(id, error) if error.kind() == ErrorKind::Temporary => {
+                    self.settle(id, Err(error));
+                }
+                AuthOutput::Fail(id, error) => self.failed(id, error),
+                AuthOutput::Ask(registry, repository, recipient) => {
+                    self.asks.push_back((registry, repository, recipient));
+                }
+                AuthOutput::Fetch(id, key, token) => {
+                    let purpose = Purpose::Token(key);
+                    self.add_for(id, purpose, |_| Some(Operation::Token(*token)));
+                }
+                AuthOutput::Probe(id) => {
+                    if let Some((probe, site)) = self.add_for(id, Purpose::Probe, probe) {
+                        let begun = AuthInput::ProbeBegan(&site.origin, probe);
+                        self.broker.handle(begun);
+                        self.promote(probe, &site.origin);
+                    }
+                }
+                AuthOutput::Ping(id) => {
+                    let ping = |exchange: &Exchange| {
+                        let site = exchange.site.clone();
+                        Some(Operation::Ping(Ping { site }))
+                    };
+                    if let Some((ping, site)) = self.add_for(id, Purpose::Ping, ping) {
+                        self.promote(ping, &site.origin);
+                    }
+                }
+                AuthOutput::Warn(id, warning) => {
+                    if let Some(exchange) = self.exchanges.get(&id) {
+                        let event = Event::Warning(warning);
+                        self.events.push_back((exchange.task, event));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins what `id` waits for, for the same task and site.
+    fn add_for(
+        &mut self,
+        id: ExchangeId,
+        purpose: Purpose,
+        op: impl FnOnce(&Exchange) -> Option<Operation>,
+    ) -> Option<(ExchangeId, Site)> {
+        let exchange = self.exchanges.get(&id)?;
+        let (task, site, op) = (exchange.task, exchange.site.clone(), op(exchange)?);
+        let wish = match purpose {
+            Purpose::Probe => exchange.wish.clone(),
+            Purpose::Owner(_) | Purpose::Token(_) | Purpose::Ping | Purpose::Cleanup => {
+                Scopes::default()
+            }
+        };
+        let added = self.add(purpose, task, site.clone(), op, wish);
+        Some((added, site))
+    }
+
+    /// Sends a request again, with what the broker has learned. A probe has found it out.
+    fn again(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        exchange.auth = memo;
-        let (task, site) = (exchange.task, exchange.site.clone());
-        match look {
-            Look::Park => exchange.state = State::Parked,
-            Look::Ask { recipient } => {
-                exchange.state = State::Parked;
-                self.asks
-                    .push_back((site.registry, site.repository, recipient));
-            }
-            Look::Ping => {
-                exchange.state = State::Parked;
-                let op = Operation::Ping(Ping { site: site.clone() });
-                let origin = site.origin.clone();
-                let ping = self.add(Purpose::Ping, task, site, op, Scopes::default());
-                self.promote(ping, &origin);
-            }
-            Look::Again if matches!(exchange.purpose, Purpose::Probe) => {
-                // It has found out what it was to find out.
-                self.remove(id);
-            }
-            Look::Again => {
-                exchange.held = None;
-                exchange.hop = None;
-                exchange.visited.clear();
-                self.enqueue(id, Turn::First);
-            }
-            Look::Stands => self.stands(id),
+        if matches!(exchange.purpose, Purpose::Probe) {
+            self.remove(id);
+            return;
         }
+        exchange.held = None;
+        exchange.hop = None;
+        exchange.visited.clear();
+        self.enqueue(id, Turn::First);
     }
 
     fn stands(&mut self, id: ExchangeId) {
@@ -125,27 +180,25 @@ impl Exchanges {
         let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
-        let site = exchange.site.clone();
         let answer = exchanged.status.map(|status| (status, &exchanged.headers));
-        self.broker.pinged(&site, answer, url);
-        self.tell_warnings(id);
+        self.broker
+            .handle(AuthInput::Pinged(id, &exchange.site, answer, url));
+        self.serve_broker();
         self.remove(id);
     }
 
     /// `/v2/` did not answer.
-    pub(super) fn ping_failed(&mut self, site: &Site) {
+    pub(super) fn ping_failed(&mut self, id: ExchangeId, site: &Site) {
         let url = Ping { site: site.clone() }.url();
-        self.broker.pinged(site, None, &url);
+        self.broker.handle(AuthInput::Pinged(id, site, None, &url));
     }
+}
 
-    /// Tells the warnings of the broker to the task of an exchange.
-    pub(super) fn tell_warnings(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get(&id) else {
-            return;
-        };
-        for warning in self.broker.take_warnings() {
-            self.events
-                .push_back((exchange.task, Event::Warning(warning)));
-        }
-    }
+/// The small request that probes for a large one.
+fn probe(exchange: &Exchange) -> Option<Operation> {
+    let Operation::BlobGet(op) = &exchange.op else {
+        return None;
+    };
+    let (site, digest) = (exchange.site.clone(), op.digest.clone());
+    Some(Operation::BlobHead(BlobHead { site, digest }))
 }

@@ -30,7 +30,7 @@ use core::time::Duration;
 
 use http::Method;
 
-use crate::auth::{AuthRequest, AuthState, Broker, TokenKey};
+use crate::auth::{AuthInput, AuthRequest, Broker, TokenKey};
 use crate::call::{Call, Outcome as Ended};
 use crate::config::Config;
 use crate::credential::{CredentialAnswer, CredentialCall};
@@ -100,6 +100,8 @@ pub(crate) struct Exchanges {
     asks: VecDeque<(Registry, Repository, Origin)>,
     aborts: VecDeque<JobId>,
     settled: VecDeque<Settled>,
+    /// Parked exchanges that the broker resumes.
+    unparked: Vec<ExchangeId>,
     events: VecDeque<(TaskId, Event)>,
     warned: BTreeSet<String>,
     /// Repositories of a registry that it does not mount from: asking again would cost a round trip
@@ -120,7 +122,6 @@ struct Exchange {
     site: Site,
     op: Operation,
     wish: Scopes,
-    auth: AuthState,
     tries: Tries,
     state: State,
     /// Where a redirect led, if one did.
@@ -179,6 +180,7 @@ impl Exchanges {
             asks: VecDeque::new(),
             aborts: VecDeque::new(),
             settled: VecDeque::new(),
+            unparked: Vec::new(),
             events: VecDeque::new(),
             warned: BTreeSet::new(),
             unmountable: BTreeSet::new(),
@@ -204,7 +206,7 @@ impl Exchanges {
 
     /// A task begins.
     pub(crate) fn begin_task(&mut self) {
-        self.broker.begin_task();
+        self.broker.handle(AuthInput::TaskBegan);
     }
 
     /// Begins an operation. Its owner gets one [`Settled`], unless it abandons it.
@@ -284,7 +286,7 @@ impl Exchanges {
     /// Whether looking for a call made something that may go out at once.
     pub(crate) fn has_more(&self) -> bool {
         let tokens = !self.tokens.is_empty() && self.tokens_outside < TOKEN_REQUESTS;
-        tokens || self.broker.has_unparked()
+        tokens || !self.unparked.is_empty() || self.broker.has_output()
     }
 
     pub(crate) fn take_abort(&mut self) -> Option<JobId> {
@@ -387,7 +389,8 @@ impl Exchanges {
                 "the driver answered a question for credentials with something else".into(),
             ),
         };
-        self.broker.answered(&registry, &repository, answer);
+        self.broker
+            .handle(AuthInput::Credentials(&registry, &repository, answer));
         self.requeue_unparked();
     }
 
@@ -426,7 +429,6 @@ impl Exchanges {
             site,
             op,
             wish,
-            auth: AuthState::default(),
             tries: Tries::default(),
             state: State::Parked,
             hop: None,
@@ -508,9 +510,10 @@ impl Exchanges {
         {
             self.errands.remove(&exchange.task);
         }
-        self.broker.gone(id, &exchange.site.origin);
+        let origin = &exchange.site.origin;
+        self.broker.handle(AuthInput::Gone(id, origin));
         if matches!(exchange.purpose, Purpose::Ping) {
-            self.broker.ping_gone(&exchange.site.origin);
+            self.broker.handle(AuthInput::PingGone(origin));
         }
         Some(exchange)
     }
@@ -540,8 +543,9 @@ impl Exchanges {
     }
 
     fn requeue_unparked(&mut self) {
-        while self.broker.has_unparked() {
-            let woken = self.broker.take_unparked();
+        self.serve_broker();
+        while !self.unparked.is_empty() {
+            let woken = core::mem::take(&mut self.unparked);
             let parked = |id: &ExchangeId| {
                 let exchange = self.exchanges.get(id)?;
                 (exchange.state == State::Parked).then_some((*id, exchange))
@@ -561,6 +565,7 @@ impl Exchanges {
                 .into_iter()
                 .for_each(|id| self.enqueue(id, Turn::First));
             held.into_iter().for_each(|id| self.look(id));
+            self.serve_broker();
         }
     }
 }
@@ -590,12 +595,12 @@ impl Exchange {
         is_other(&self.url()) || self.visited.iter().any(is_other)
     }
 
-    fn asking<'a>(&'a self, id: ExchangeId, needs: &'a Scopes, url: &Url) -> AuthRequest<'a> {
+    fn auth_request(&self, id: ExchangeId, url: &Url) -> AuthRequest<'_> {
         AuthRequest {
             id,
             site: &self.site,
             task_scopes: &self.wish,
-            required_scopes: needs,
+            required_scopes: self.op.needs(),
             large: matches!(self.op, Operation::BlobGet(_)),
             line: line(&self.op.draft().method, url),
         }

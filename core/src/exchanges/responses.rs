@@ -10,7 +10,7 @@ use http::Method;
 
 use super::host::Turn;
 use super::{Exchanges, Purpose, WARNINGS, line};
-use crate::auth::Refused;
+use crate::auth::AuthInput;
 use crate::call::{Exchanged, Received};
 use crate::digest::Digest;
 use crate::error::{AuthError, Error, RequestLine};
@@ -185,34 +185,19 @@ impl Exchanges {
     }
 
     pub(super) fn challenged(&mut self, id: ExchangeId, exchanged: &Exchanged, url: &Url) {
-        let Some(exchange) = self.exchanges.get_mut(&id) else {
+        let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
-        let needs = exchange.op.needs();
-        let mut memo = core::mem::take(&mut exchange.auth);
-        let exchange = &self.exchanges[&id];
-        let asking = exchange.asking(id, &needs, url);
+        let request = exchange.auth_request(id, url);
         let status = exchanged.status.unwrap_or(http::StatusCode::UNAUTHORIZED);
         let errors = match &exchanged.body {
             Received::Collected { bytes, .. } => error_body::read(bytes),
             Received::Nothing | Received::Stored { .. } => crate::error::RegistryErrors::default(),
         };
-        let refused =
-            self.broker
-                .challenged(&asking, &mut memo, status, &exchanged.headers, url, errors);
-        if let Some(exchange) = self.exchanges.get_mut(&id) {
-            exchange.auth = memo;
-            exchange.hop = None;
-            exchange.visited.clear();
-        }
-        match refused {
-            // It has found out what it was to find out.
-            Refused::Again if matches!(self.exchanges[&id].purpose, Purpose::Probe) => {
-                self.remove(id);
-            }
-            Refused::Again => self.enqueue(id, Turn::First),
-            Refused::Denied(denied) => self.answer_denied(id, denied),
-        }
+        let headers = &exchanged.headers;
+        self.broker
+            .handle(AuthInput::Challenged(request, status, headers, url, errors));
+        self.serve_broker();
     }
 
     pub(super) fn answer_denied(&mut self, id: ExchangeId, denied: AuthError) {
@@ -254,10 +239,8 @@ impl Exchanges {
             return;
         };
         let by_storage = exchange.hop.is_some() && exchange.is_foreign();
-        let needs = exchange.op.needs();
-        let asking = exchange.asking(id, &needs, &url);
-        let presented = self.broker.shown(&exchange.auth);
-        let hint = self.broker.hint(&asking);
+        let presented = self.broker.presented(id);
+        let hint = self.broker.hint(&exchange.auth_request(id, &url));
         let mut answer = Answer {
             request: line,
             url,
@@ -290,8 +273,8 @@ impl Exchanges {
             && !exchange.is_foreign()
             && !matches!(exchange.op, Operation::Token(_))
         {
-            let origin = exchange.site.origin.clone();
-            self.broker.accepted(id, &origin, &mut exchange.auth);
+            let accepted = AuthInput::Accepted(id, &exchange.site.origin);
+            self.broker.handle(accepted);
         }
     }
 
@@ -313,7 +296,7 @@ impl Exchanges {
             }
         }
         if answer.denied.is_some() {
-            exchange.auth.request_changed();
+            self.broker.handle(AuthInput::RequestChanged(id));
         }
         let task = exchange.task;
         let (line, named) = (answer.request.clone(), answer.content_digest());
@@ -388,7 +371,7 @@ impl Exchanges {
         let Some(verdict) = verdict else {
             return false;
         };
-        exchange.auth.request_changed();
+        self.broker.handle(AuthInput::RequestChanged(id));
         self.proceed(id, verdict);
         true
     }

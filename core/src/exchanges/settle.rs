@@ -9,9 +9,9 @@ use core::time::Duration;
 
 use super::host::Turn;
 use super::{Exchange, Exchanges, Purpose, Settled, Settlement, State, line};
-use crate::auth::{AuthState, Broker, TokenKey};
+use crate::auth::{AuthInput, TokenKey};
 use crate::call::Received;
-use crate::error::{AuthError, Error, ErrorKind};
+use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::ids::ExchangeId;
 use crate::op::{Operation, Outcome};
@@ -46,7 +46,7 @@ impl Exchanges {
         exchange.is_vain = is_vain;
         exchange.op.interrupted(body);
         if exchange.tries.reached(exchange.op.position()) {
-            exchange.auth.progressed();
+            self.broker.handle(AuthInput::Progressed(id));
         }
         // What a redirect led to is short-lived: start again at the registry (HTTP-15).
         exchange.hop = None;
@@ -166,7 +166,7 @@ impl Exchanges {
                 });
             }
             Purpose::Token(key) => self.token_settled(&key, result),
-            Purpose::Ping => self.ping_failed(&exchange.site),
+            Purpose::Ping => self.ping_failed(id, &exchange.site),
             Purpose::Cleanup => {}
             Purpose::Probe => {
                 // What it found out, the broker knows. If it failed, so would those that it went
@@ -197,7 +197,7 @@ impl Exchanges {
             is_expected = false;
             let Err(refused) = next else {
                 exchange.tries = Tries::default();
-                exchange.auth = AuthState::default();
+                self.broker.handle(AuthInput::Restarted(id));
                 exchange.asked_anew = None;
                 exchange.hop = None;
                 exchange.visited.clear();
@@ -215,7 +215,8 @@ impl Exchanges {
                 && exchange.site.origin == *origin
                 && matches!(exchange.op, Operation::BlobGet(_))
         };
-        for id in self.broker.take_unparked() {
+        self.serve_broker();
+        for id in core::mem::take(&mut self.unparked) {
             match self.exchanges.get(&id) {
                 Some(exchange) if waited(exchange) => self.settle(id, Err(error.clone())),
                 Some(exchange) if exchange.state == State::Parked => self.enqueue(id, Turn::First),
@@ -225,52 +226,12 @@ impl Exchanges {
     }
 
     fn token_settled(&mut self, key: &TokenKey, result: Result<Outcome, Error>) {
-        let error = match result {
-            Ok(Outcome::Granted(grant)) => {
-                self.broker.granted(key, grant, self.now);
-                return;
-            }
+        let input = match &result {
+            Ok(Outcome::Granted(grant)) => AuthInput::Granted(key, grant.clone(), self.now),
             Ok(_) => return,
-            Err(error) => error,
+            Err(error) => AuthInput::NotGranted(key, Some(error)),
         };
-        let refusal = if let Error::Auth(refusal) = &error {
-            Some((**refusal).clone())
-        } else {
-            None
-        };
-        for id in self.broker.not_granted(key, refusal.as_ref()) {
-            let Some(exchange) = self.exchanges.get_mut(&id) else {
-                continue;
-            };
-            let needs = exchange.op.needs();
-            let mut memo = core::mem::take(&mut exchange.auth);
-            let exchange = &self.exchanges[&id];
-            match &refusal {
-                Some(refusal) => {
-                    let asking = exchange.asking(id, &needs, &exchange.url());
-                    let hint = self.broker.hint(&asking);
-                    let refusal = AuthError {
-                        hint,
-                        ..refusal.clone()
-                    };
-                    if Broker::refuse(key, &asking, &mut memo, refusal) {
-                        self.broker.forget_scheme(&key.origin);
-                    }
-                    if let Some(exchange) = self.exchanges.get_mut(&id) {
-                        exchange.auth = memo;
-                    }
-                    self.enqueue(id, Turn::First);
-                }
-                None => {
-                    self.broker.forget_scheme(&key.origin);
-                    if error.kind() == ErrorKind::Temporary {
-                        // It would be no better for what comes instead.
-                        self.settle(id, Err(error.clone()));
-                    } else {
-                        self.failed(id, error.clone());
-                    }
-                }
-            }
-        }
+        self.broker.handle(input);
+        self.serve_broker();
     }
 }

@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use super::{Exchanges, Purpose};
+use crate::auth::AuthInput;
 use crate::ids::{ExchangeId, JobId, Owner, TaskId};
 
 impl Exchanges {
@@ -15,7 +16,7 @@ impl Exchanges {
         let Some((registry, repository)) = self.questions.get(&job) else {
             return Vec::new();
         };
-        let asking = self.broker.asking(registry, repository);
+        let asking = self.broker.waiting_for_credentials(registry, repository);
         asking.iter().filter_map(|id| self.wants(*id)).collect()
     }
 
@@ -24,7 +25,7 @@ impl Exchanges {
     pub(crate) fn wanted_by(&self, id: ExchangeId) -> Vec<(Option<Owner>, TaskId)> {
         match self.exchanges.get(&id).map(|exchange| &exchange.purpose) {
             Some(Purpose::Token(key)) => {
-                let waiting = self.broker.fetching(key);
+                let waiting = self.broker.waiting_for_token(key);
                 waiting.iter().filter_map(|id| self.wants(*id)).collect()
             }
             Some(Purpose::Owner(_) | Purpose::Probe | Purpose::Ping | Purpose::Cleanup) | None => {
@@ -49,11 +50,11 @@ impl Exchanges {
             return false;
         };
         let waits = |id: &ExchangeId| self.exchanges.contains_key(id);
-        if self.broker.fetching(key).iter().any(waits) {
+        if self.broker.waiting_for_token(key).iter().any(waits) {
             return false;
         }
         let key = key.clone();
-        self.broker.not_granted(&key, None);
+        self.broker.handle(AuthInput::NotGranted(&key, None));
         self.remove(id);
         true
     }
