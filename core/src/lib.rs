@@ -222,6 +222,7 @@ extern crate std;
 mod auth;
 mod blobs;
 pub mod call;
+mod capabilities;
 pub mod checkpoint;
 pub mod config;
 pub mod credential;

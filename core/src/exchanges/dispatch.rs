@@ -19,17 +19,10 @@ impl Exchanges {
     /// Asks the broker; `None` if the exchange does not go out now.
     pub(super) fn permit(&mut self, id: ExchangeId, now: Time) -> Option<Option<HeaderValue>> {
         let exchange = self.exchanges.get_mut(&id)?;
-        if let Operation::BlobPut(op) = &mut exchange.op {
-            let origin = &exchange.site.origin;
-            if let Some(from) = op.mounts_from()
-                && self.unmountable.contains(&(origin.clone(), from.clone()))
-            {
-                op.do_not_mount();
-                self.broker.handle(AuthInput::RequestChanged(id));
-            }
-            if self.patching.contains(origin) {
-                op.do_patch();
-            }
+        if let Some(known) = self.registries.known(&exchange.site.origin)
+            && exchange.op.adapt(known)
+        {
+            self.broker.handle(AuthInput::RequestChanged(id));
         }
         if matches!(exchange.purpose, Purpose::Ping) {
             return Some(None);

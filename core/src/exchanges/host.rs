@@ -245,9 +245,7 @@ impl Exchanges {
         });
         self.room = HOSTS.max(self.hosts.len() * 2);
         let hosts = &self.hosts;
-        self.patching.retain(|origin| hosts.contains_key(origin));
-        self.unmountable
-            .retain(|(origin, _)| hosts.contains_key(origin));
+        self.registries.retain(|origin| hosts.contains_key(origin));
     }
 }
 

@@ -32,6 +32,7 @@ use http::Method;
 
 use crate::auth::{AuthInput, AuthRequest, Broker, TokenKey};
 use crate::call::{Call, Outcome as Ended};
+use crate::capabilities::Registries;
 use crate::config::Config;
 use crate::credential::{CredentialAnswer, CredentialCall};
 use crate::error::{Error, RequestLine};
@@ -104,11 +105,7 @@ pub(crate) struct Exchanges {
     unparked: Vec<ExchangeId>,
     events: VecDeque<(TaskId, Event)>,
     warned: BTreeSet<String>,
-    /// Repositories of a registry that it does not mount from: asking again would cost a round trip
-    /// per blob (users.md 16.2).
-    unmountable: BTreeSet<(Origin, Repository)>,
-    /// Registries that take the bytes of a blob by PATCH only.
-    patching: BTreeSet<Origin>,
+    registries: Registries,
     next: u64,
     /// The job that went out last.
     newest: JobId,
@@ -183,8 +180,7 @@ impl Exchanges {
             unparked: Vec::new(),
             events: VecDeque::new(),
             warned: BTreeSet::new(),
-            unmountable: BTreeSet::new(),
-            patching: BTreeSet::new(),
+            registries: Registries::default(),
             next: 0,
             newest: JobId(0),
             now: Time::ZERO,

@@ -283,18 +283,8 @@ impl Exchanges {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        if let Operation::BlobPut(op) = &exchange.op {
-            let origin = exchange.site.origin.clone();
-            match op.mounts_from() {
-                Some(from) if matches!(answer.status.as_u16(), 401 | 403 | 405) => {
-                    self.unmountable.insert((origin, from.clone()));
-                }
-                None if op.is_patching() && answer.status.is_success() => {
-                    self.patching.insert(origin);
-                }
-                Some(_) | None => {}
-            }
-        }
+        let (origin, registries) = (&exchange.site.origin, &mut self.registries);
+        exchange.op.learn(&answer, || registries.entry(origin));
         if answer.denied.is_some() {
             self.broker.handle(AuthInput::RequestChanged(id));
         }

@@ -24,6 +24,7 @@ use http::{Method, header};
 
 use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
 use crate::call::{Body, Expect, Payload, Source, TransferId};
+use crate::capabilities::Capabilities;
 use crate::digest::{Algorithm, Digest};
 use crate::error::Error;
 use crate::reference::Repository;
@@ -202,8 +203,39 @@ impl BlobPut {
         }
     }
 
+    /// Skips a mount that the registry refuses, and patches where it takes no PUT with a body. Whether a
+    /// mount is skipped.
+    pub(super) fn adapt(&mut self, known: &Capabilities) -> bool {
+        let mount = self.mounts_from();
+        let is_vain = mount.is_some_and(|from| known.unmountable.contains(from));
+        if is_vain {
+            self.do_not_mount();
+        }
+        if known.needs_patch {
+            self.do_patch();
+        }
+        is_vain
+    }
+
+    /// Notes a mount that the registry refuses, and that it takes a PATCH after no PUT.
+    pub(super) fn learn<'a>(
+        &self,
+        answer: &Answer,
+        registry: impl FnOnce() -> &'a mut Capabilities,
+    ) {
+        match self.mounts_from() {
+            Some(from) if matches!(answer.status.as_u16(), 401 | 403 | 405) => {
+                registry().unmountable.insert(from.clone());
+            }
+            None if self.is_patching() && answer.status.is_success() => {
+                registry().needs_patch = true;
+            }
+            Some(_) | None => {}
+        }
+    }
+
     /// The repository of the mount that is about to be requested.
-    pub(crate) const fn mounts_from(&self) -> Option<&Repository> {
+    const fn mounts_from(&self) -> Option<&Repository> {
         match &self.stage {
             Stage::Start { mount } => mount.as_ref(),
             Stage::Check { .. } | Stage::Put { .. } | Stage::Patch { .. } | Stage::Close { .. } => {
@@ -213,7 +245,7 @@ impl BlobPut {
     }
 
     /// Gives up the mount.
-    pub(crate) fn do_not_mount(&mut self) {
+    fn do_not_mount(&mut self) {
         self.stage = self.beginning();
     }
 
@@ -230,7 +262,7 @@ impl BlobPut {
     }
 
     /// Switches to PATCH, if a PUT with the bytes is next.
-    pub(crate) fn do_patch(&mut self) {
+    fn do_patch(&mut self) {
         self.form = Form::Patch;
         if let Stage::Put { session } = &self.stage
             && self.size > 0
@@ -242,7 +274,7 @@ impl BlobPut {
     }
 
     /// Whether the bytes are sent in a PATCH.
-    pub(crate) const fn is_patching(&self) -> bool {
+    const fn is_patching(&self) -> bool {
         matches!(self.stage, Stage::Patch { .. })
     }
 

@@ -37,6 +37,7 @@ pub(crate) use self::ping::Ping;
 pub(crate) use self::token::{Grant, Token, TokenCredential, TokenResponse, basic, can_be_sent};
 pub(crate) use self::upload_delete::UploadDelete;
 use crate::call::{Expect, Payload, Received, TransferId};
+use crate::capabilities::Capabilities;
 use crate::digest::Digest;
 use crate::error::{AuthError, Error, NotFound, Refusal, RegistryErrors, RequestLine};
 use crate::error_body;
@@ -334,6 +335,41 @@ impl Operation {
     pub(crate) const fn has_sent(&mut self, bytes: u64) {
         match self {
             Self::BlobPut(op) => op.sent = op.sent.saturating_add(bytes),
+            Self::BlobGet(_)
+            | Self::BlobHead(_)
+            | Self::ManifestGet(_)
+            | Self::ManifestHead(_)
+            | Self::ManifestPut(_)
+            | Self::Ping(_)
+            | Self::Token(_)
+            | Self::UploadDelete(_) => {}
+        }
+    }
+
+    /// Changes the next request to what the registry is known to support. Whether it changed so that
+    /// refusals of the previous request do not apply to it.
+    pub(crate) fn adapt(&mut self, known: &Capabilities) -> bool {
+        match self {
+            Self::BlobPut(op) => op.adapt(known),
+            Self::BlobGet(_)
+            | Self::BlobHead(_)
+            | Self::ManifestGet(_)
+            | Self::ManifestHead(_)
+            | Self::ManifestPut(_)
+            | Self::Ping(_)
+            | Self::Token(_)
+            | Self::UploadDelete(_) => false,
+        }
+    }
+
+    /// Notes what an answer tells about the registry.
+    pub(crate) fn learn<'a>(
+        &self,
+        answer: &Answer,
+        registry: impl FnOnce() -> &'a mut Capabilities,
+    ) {
+        match self {
+            Self::BlobPut(op) => op.learn(answer, registry),
             Self::BlobGet(_)
             | Self::BlobHead(_)
             | Self::ManifestGet(_)

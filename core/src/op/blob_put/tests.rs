@@ -491,3 +491,29 @@ fn errors_name_the_blob() {
         assert!(said.contains("reg.example/a/b"), "{said}");
     }
 }
+
+/// users.md 16.2: what one upload learns, others adapt to.
+#[test]
+fn a_registry_is_known_by_what_it_refused() {
+    let (mut known, before) = (Capabilities::default(), put(mount()));
+    for status in [201, 202, 404, 429, 500] {
+        before.learn(&answer(status, &[], b""), || {
+            unreachable!("{status} says nothing")
+        });
+    }
+    assert!(!put(mount()).adapt(&known));
+    before.learn(&answer(405, &[], b""), || &mut known);
+    let mut next = put(mount());
+    assert!(next.adapt(&known));
+    assert!(matches!(next.stage, Stage::Start { mount: None }));
+    let other = Some("d".parse().expect("a repository"));
+    let mut other = put(Stage::Start { mount: other });
+    assert!(!other.adapt(&known));
+
+    let patching = put(Stage::Patch { session: open() });
+    patching.learn(&answer(500, &[], b""), || unreachable!("it failed"));
+    patching.learn(&answer(202, &[LOCATION], b""), || &mut known);
+    let mut next = put(session());
+    assert!(!next.adapt(&known));
+    assert!(matches!(next.stage, Stage::Patch { .. }));
+}
