@@ -344,8 +344,14 @@ impl Raw {
             annotations,
             ..
         } = self;
+        // A document is held while its blobs move, and may list thousands.
+        let fit = |list: Option<Vec<Descriptor>>| {
+            let mut list = list.unwrap_or_default();
+            list.shrink_to_fit();
+            list
+        };
         if media_type == media_type::OCI_ARTIFACT {
-            let blobs = blobs.unwrap_or_default();
+            let blobs = fit(blobs);
             return Ok(Content::Artifact(Artifact {
                 blobs,
                 subject,
@@ -354,7 +360,7 @@ impl Raw {
             }));
         }
         if media_type::is_index_type(media_type) {
-            let manifests = manifests.unwrap_or_default();
+            let manifests = fit(manifests);
             return Ok(Content::Index(Index {
                 manifests,
                 subject,
@@ -363,7 +369,7 @@ impl Raw {
             }));
         }
         let config = config.ok_or(DocumentError::Missing { key: "config" })?;
-        let layers = layers.unwrap_or_default();
+        let layers = fit(layers);
         Ok(Content::Image(Image {
             config,
             layers,

@@ -5,6 +5,7 @@
 
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString as _};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::fmt;
@@ -132,11 +133,11 @@ impl FromStr for Scope {
 }
 
 /// A set of scopes, each resource once. Printed in insertion order, because some servers look only
-/// at the first (AUTH-64); equality ignores the order.
+/// at the first (AUTH-64); equality ignores the order. Clones share their memory.
 #[derive(Clone, Debug, Default)]
 pub struct Scopes {
-    ordered: Vec<Scope>,
-    sorted: BTreeSet<Scope>,
+    /// `None` for none, so that an empty set needs no memory.
+    scopes: Option<Arc<Vec<Scope>>>,
 }
 
 impl Scopes {
@@ -183,51 +184,54 @@ impl Scopes {
 
     /// Adds `scope`: its actions to those of the same resource, otherwise at the end.
     pub fn insert(&mut self, scope: Scope) {
-        match self
-            .ordered
-            .iter_mut()
-            .find(|known| known.is_same_resource(&scope))
-        {
-            Some(known) => {
-                self.sorted.remove(known);
-                known.absorb(scope.actions);
-                self.sorted.insert(known.clone());
-            }
-            None => {
-                self.sorted.insert(scope.clone());
-                self.ordered.push(scope);
-            }
+        let scopes = Arc::make_mut(self.scopes.get_or_insert_default());
+        let known = scopes.iter_mut().find(|it| it.is_same_resource(&scope));
+        match known {
+            Some(known) => known.absorb(scope.actions),
+            None => scopes.push(scope),
         }
     }
 
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
-        for scope in &other.ordered {
+        if self.is_empty() {
+            self.clone_from(other);
+            return;
+        }
+        for scope in other.ordered() {
             self.insert(scope.clone());
         }
     }
 
     /// Whether a token for these scopes can be used where `other` is needed.
     pub fn covers(&self, other: &Self) -> bool {
-        other
-            .ordered
-            .iter()
-            .all(|needed| self.ordered.iter().any(|scope| scope.covers(needed)))
+        let is_covered = |needed: &Scope| self.ordered().iter().any(|scope| scope.covers(needed));
+        other.ordered().iter().all(is_covered)
     }
 
     /// The scopes in the order in which they are sent.
     pub fn iter(&self) -> impl Iterator<Item = String> {
-        self.ordered.iter().map(|scope| scope.to_string())
+        self.ordered().iter().map(|scope| scope.to_string())
     }
 
     /// The number of resources.
-    pub const fn len(&self) -> usize {
-        self.ordered.len()
+    pub fn len(&self) -> usize {
+        self.ordered().len()
     }
 
     /// Whether there is no scope.
-    pub const fn is_empty(&self) -> bool {
-        self.ordered.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.ordered().is_empty()
+    }
+
+    fn ordered(&self) -> &[Scope] {
+        self.scopes.as_ref().map_or(&[], |scopes| scopes.as_slice())
+    }
+
+    fn sorted(&self) -> Vec<&Scope> {
+        let mut scopes: Vec<&Scope> = self.ordered().iter().collect();
+        scopes.sort_unstable();
+        scopes
     }
 
     fn of(scope: Scope) -> Self {
@@ -239,7 +243,7 @@ impl Scopes {
 
 impl fmt::Display for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, scope) in self.ordered.iter().enumerate() {
+        for (index, scope) in self.ordered().iter().enumerate() {
             let space = if index > 0 { " " } else { "" };
             write!(f, "{space}{scope}")?;
         }
@@ -249,7 +253,7 @@ impl fmt::Display for Scopes {
 
 impl PartialEq for Scopes {
     fn eq(&self, other: &Self) -> bool {
-        self.sorted == other.sorted
+        self.cmp(other) == Ordering::Equal
     }
 }
 
@@ -263,13 +267,17 @@ impl PartialOrd for Scopes {
 
 impl Ord for Scopes {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.sorted.cmp(&other.sorted)
+        match (self.ordered(), other.ordered()) {
+            // Nothing to sort, as for almost every token.
+            (ours @ ([] | [_]), theirs @ ([] | [_])) => ours.cmp(theirs),
+            _ => self.sorted().cmp(&other.sorted()),
+        }
     }
 }
 
 impl Hash for Scopes {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.sorted.hash(state);
+        self.sorted().hash(state);
     }
 }
 

@@ -25,6 +25,7 @@ mod waiters;
 #[cfg(test)]
 mod tests;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
@@ -55,7 +56,7 @@ const BUSY_IDLE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Blobs {
     begun: u64,
-    transfers: BTreeMap<TransferId, Transfer>,
+    transfers: BTreeMap<TransferId, Box<Transfer>>,
     by_key: BTreeMap<BlobKey, TransferId>,
     /// The transfers that each task has, or had, to do with.
     by_task: BTreeMap<TaskId, BTreeSet<TransferId>>,
@@ -200,7 +201,7 @@ impl Blobs {
 
 impl Blobs {
     fn get(&mut self, id: TransferId) -> Result<&mut Transfer, Error> {
-        let transfer = self.transfers.get_mut(&id);
+        let transfer = self.transfers.get_mut(&id).map(|it| &mut **it);
         transfer.ok_or_else(|| Error::internal(&format!("there is no transfer {id}")))
     }
 

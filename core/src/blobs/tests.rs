@@ -12,7 +12,7 @@ use crate::event::{Event, Why};
 use crate::exchanges::Exchanges;
 use crate::hashing::Hashing;
 use crate::ids::JobId;
-use crate::reference::Reference;
+use crate::op::testing::site_of;
 use crate::store_queue::StoreQueue;
 
 const STORE: StoreId = StoreId(1);
@@ -35,21 +35,12 @@ fn digest() -> Digest {
     Digest::of(Algorithm::Sha256, b"blob")
 }
 
-fn site(name: &str) -> Site {
-    let reference: Reference = name.parse().expect("a reference");
-    Site {
-        registry: reference.registry().clone(),
-        origin: reference.registry().origin(),
-        repository: reference.repository().clone(),
-    }
-}
-
 fn waiter(task: TaskId, source: &str) -> Waiter {
     Waiter {
         task,
         size: 4,
         wants: Wants::Task,
-        source: BlobSource::Site(site(source)),
+        source: BlobSource::Site(site_of(source)),
         wish: Scopes::default(),
         spool: Some(SPOOL),
         mount: None,
@@ -90,7 +81,7 @@ impl Scenario {
     /// into the spool, which is being committed.
     fn spooling() -> (Self, TransferId, TransferId) {
         let mut scenario = Self::new();
-        let key = BlobKey::Repository(site("to.example/b"), digest());
+        let key = BlobKey::Repository(site_of("to.example/b"), digest());
         let (blobs, mut ports) = scenario.parts();
         blobs.want(key.clone(), waiter(A, "from.example/a"), &mut ports);
         let upload = scenario.blobs.by_key[&key];
@@ -252,7 +243,7 @@ fn a_task_leaves_when_its_partial_is_back() {
 #[test]
 fn a_task_leaves_when_its_exchange_is_back() {
     let mut scenario = Scenario::new();
-    let key = BlobKey::Repository(site("reg.example/a"), digest());
+    let key = BlobKey::Repository(site_of("reg.example/a"), digest());
     let waiter = Waiter {
         source: BlobSource::Store(STORE),
         ..waiter(A, "reg.example/a")

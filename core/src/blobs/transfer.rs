@@ -85,11 +85,12 @@ pub(super) enum Phase {
 }
 
 impl Transfer {
-    pub(super) const fn new(key: BlobKey, size: u64) -> Self {
+    pub(super) fn new(key: BlobKey, size: u64) -> Self {
         Self {
             key,
             size,
-            waiters: VecDeque::new(),
+            // Almost always the only one, and there are thousands of transfers.
+            waiters: VecDeque::with_capacity(1),
             leaving: VecDeque::new(),
             stage: Phase::Idle,
             exchange: None,

@@ -3,6 +3,8 @@
 //! Responsible for moving each blob once however many want it, and for stopping when nothing wants it.
 //! Must not know how blobs move (`download`, `upload`).
 
+use alloc::boxed::Box;
+
 use super::{BlobKey, Blobs, Phase, Transfer, Waiter, Wants};
 use crate::error::Error;
 use crate::ids::{Owner, TaskId, TransferId};
@@ -59,12 +61,12 @@ impl Blobs {
         let id = TransferId(self.begun);
         self.by_key.insert(transfer.key.clone(), id);
         self.by_task.entry(task).or_default().insert(id);
-        self.transfers.insert(id, transfer);
+        self.transfers.insert(id, transfer.into());
         id
     }
 
     /// Removes a transfer from everything that names it.
-    pub(super) fn remove(&mut self, id: TransferId) -> Option<Transfer> {
+    pub(super) fn remove(&mut self, id: TransferId) -> Option<Box<Transfer>> {
         let mut transfer = self.transfers.remove(&id)?;
         self.by_key.remove(&transfer.key);
         self.close(id, &mut transfer);

@@ -193,11 +193,8 @@ impl Exchanges {
         let is_hub_too = |name: &&Registry| name.is_docker_hub() && registry.is_docker_hub();
         let key = endpoints.keys().find(is_hub_too).unwrap_or(registry);
         let origin = endpoints.get(key).cloned();
-        Site {
-            registry: registry.clone(),
-            origin: origin.unwrap_or_else(|| registry.origin()),
-            repository: repository.clone(),
-        }
+        let origin = origin.unwrap_or_else(|| registry.origin());
+        Site::new(registry.clone(), origin, repository.clone())
     }
 
     /// A task begins.

@@ -24,6 +24,8 @@ mod upload_delete;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
+use core::ops::Deref;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -48,15 +50,37 @@ use crate::scope::Scopes;
 use crate::store::StoreId;
 use crate::uri::Url;
 
-/// A repository and the origin at which it is contacted.
+/// A repository and the origin at which it is contacted. Clones share their memory: thousands of blobs
+/// have one.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Site {
+pub(crate) struct Site(Arc<SiteParts>);
+
+/// The fields of a [`Site`].
+#[derive(Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct SiteParts {
     pub(crate) registry: Registry,
     pub(crate) origin: Origin,
     pub(crate) repository: Repository,
 }
 
+impl Deref for Site {
+    type Target = SiteParts;
+
+    fn deref(&self) -> &SiteParts {
+        &self.0
+    }
+}
+
 impl Site {
+    pub(crate) fn new(registry: Registry, origin: Origin, repository: Repository) -> Self {
+        let parts = SiteParts {
+            registry,
+            origin,
+            repository,
+        };
+        Self(Arc::new(parts))
+    }
+
     /// Whether both are repositories of one registry.
     pub(crate) fn is_beside(&self, other: &Self) -> bool {
         self.registry == other.registry && self.origin == other.origin
@@ -492,13 +516,17 @@ pub(crate) mod testing {
     use alloc::vec::Vec;
 
     use super::*;
+    use crate::reference::Reference;
 
     pub(crate) fn site() -> Site {
-        Site {
-            registry: "reg.example".parse().expect("a registry"),
-            origin: "https://reg.example".parse().expect("an origin"),
-            repository: "a/b".parse().expect("a repository"),
-        }
+        site_of("reg.example/a/b")
+    }
+
+    pub(crate) fn site_of(reference: &str) -> Site {
+        let reference: Reference = reference.parse().expect("a reference");
+        let registry = reference.registry();
+        let repository = reference.repository().clone();
+        Site::new(registry.clone(), registry.origin(), repository)
     }
 
     pub(crate) fn answer(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Answer {
@@ -529,27 +557,19 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{answer, site};
+    use super::testing::{answer, site, site_of};
     use super::*;
 
     /// A mount works within one registry that is contacted at one origin.
     #[test]
     fn beside() {
-        let other = Site {
-            repository: "c".parse().expect("a repository"),
-            ..site()
-        };
-        assert!(site().is_beside(&other));
-        let mirrored = Site {
-            origin: "https://mirror.example".parse().expect("an origin"),
-            ..site()
-        };
-        assert!(!site().is_beside(&mirrored));
-        let mirroring = Site {
-            registry: "other.example".parse().expect("a registry"),
-            ..site()
-        };
-        assert!(!site().is_beside(&mirroring));
+        let (here, ours) = (site_of("reg.example/c"), site());
+        let mirror: Origin = "https://mirror.example".parse().expect("an origin");
+        let mirrored = Site::new(ours.registry.clone(), mirror, ours.repository.clone());
+        let other = site_of("other.example/a/b").registry.clone();
+        let mirroring = Site::new(other, ours.origin.clone(), ours.repository.clone());
+        assert!(ours.is_beside(&here));
+        assert!(!ours.is_beside(&mirrored) && !ours.is_beside(&mirroring));
     }
 
     /// Errors have a hint where the status or the code allows one.

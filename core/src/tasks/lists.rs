@@ -64,16 +64,10 @@ impl Lists {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference::Reference;
+    use crate::op::testing::site_of;
 
     fn key(tag: &str) -> ListKey {
-        let reference: Reference = "reg.example/a".parse().expect("a reference");
-        let site = Site {
-            registry: reference.registry().clone(),
-            origin: reference.registry().origin(),
-            repository: reference.repository().clone(),
-        };
-        (site, tag.parse().expect("a tag"))
+        (site_of("reg.example/a"), tag.parse().expect("a tag"))
     }
 
     #[test]

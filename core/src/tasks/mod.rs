@@ -348,7 +348,7 @@ mod tests {
     use crate::error::ErrorKind;
     use crate::event::Event;
     use crate::exchanges::Exchanges;
-    use crate::op::Site;
+    use crate::op::testing::site_of;
     use crate::ports::Ports;
     use crate::reference::Reference;
     use crate::store_queue::StoreQueue;
@@ -391,11 +391,7 @@ mod tests {
 
     fn kind() -> Kind {
         let reference: Reference = "reg.example/a:v1".parse().expect("a reference");
-        let site = Site {
-            registry: reference.registry().clone(),
-            origin: reference.registry().origin(),
-            repository: reference.repository().clone(),
-        };
+        let site = site_of("reg.example/a");
         Kind::Resolve(ResolveState::new(site, reference))
     }
 

@@ -6,7 +6,7 @@ use super::super::testing::site;
 use super::*;
 
 fn origin() -> Origin {
-    site().origin
+    site().origin.clone()
 }
 use crate::call::{Call, Done, Interrupted, JobId, Keep, Outcome as Ended, Receive};
 use crate::error::RequestLine;
@@ -492,7 +492,8 @@ fn where_else_it_may_be() {
     ];
     for (url, registry, error, expected) in table {
         let mut op = get(7);
-        op.site.origin = registry.parse().expect("an origin");
+        let origin = registry.parse().expect("an origin");
+        op.site = Site::new(op.site.registry.clone(), origin, op.site.repository.clone());
         op.urls.push((*url).into());
         let found = match op.elsewhere(error) {
             None => "nowhere".into(),

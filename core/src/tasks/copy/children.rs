@@ -50,8 +50,15 @@ impl CopyState {
         for descriptor in manifests {
             self.child(node, descriptor, ports)?;
         }
+        // One for all blobs: clones share their memory.
+        let scopes = match (&self.source, &self.destination) {
+            (_, End::Registry { site, .. }) | (End::Registry { site, .. }, _) => {
+                self.task_scopes(site)
+            }
+            (End::Store { .. }, End::Store { .. }) => Scopes::default(),
+        };
         for descriptor in blobs {
-            self.blob(node, &descriptor, ports)?;
+            self.blob(node, &descriptor, &scopes, ports)?;
         }
         self.child_done(node, ports)
     }
@@ -108,6 +115,7 @@ impl CopyState {
         &mut self,
         node: NodeId,
         descriptor: &Descriptor,
+        scopes: &Scopes,
         ports: &mut TaskPorts<'_, '_>,
     ) -> Result<(), Error> {
         let (digest, size) = (descriptor.digest.clone(), descriptor.size);
@@ -145,12 +153,7 @@ impl CopyState {
             task: ports.task,
             wants: Wants::Task,
             source,
-            wish: match (&self.source, &self.destination) {
-                (_, End::Registry { site, .. }) | (End::Registry { site, .. }, _) => {
-                    self.task_scopes(site)
-                }
-                (End::Store { .. }, _) => Scopes::default(),
-            },
+            wish: scopes.clone(),
             size,
             spool: self.spool,
             mount: self.from.clone(),
