@@ -386,11 +386,7 @@ impl Blobs {
         let transfer = self.get(id)?;
         transfer.cancelling = false;
         let waiter = transfer.first()?;
-        transfer.using = Some((waiter.source.clone(), waiter.urls.clone()));
         (transfer.size, transfer.doubt) = (waiter.size, waiter.doubt);
-        if let BlobKey::Repository(..) = transfer.key {
-            return self.deliver(id, &waiter, ports);
-        }
         transfer.stage = Phase::Idle;
         self.open(id, ports)
     }

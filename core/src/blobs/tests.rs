@@ -177,7 +177,7 @@ fn a_blob_moves_once_for_two_tasks() {
     assert_eq!(scenario.events, [(A, stored), (B, skipped)]);
     assert!(!scenario.blobs.is_working_for(A) && !scenario.blobs.is_working_for(B));
     assert!(scenario.blobs.transfers.is_empty() && scenario.blobs.by_key.is_empty());
-    assert!(scenario.blobs.openings.lanes.is_empty() && scenario.blobs.by_task.is_empty());
+    assert!(scenario.blobs.openings.is_empty() && scenario.blobs.by_task.is_empty());
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn a_defect_fails_those_that_want_the_blob() {
     assert_eq!(scenario.settled(), [(A, internal), (B, internal)]);
     assert_eq!(scenario.step(), "release");
     assert!(!scenario.blobs.is_working_for(A) && !scenario.blobs.is_working_for(B));
-    assert!(scenario.blobs.openings.lanes.is_empty());
+    assert!(scenario.blobs.openings.is_empty());
 }
 
 #[test]
@@ -371,7 +371,7 @@ fn partials_that_wait_for_a_source_or_a_store_hold_up_no_others() {
     assert_eq!(want(SPOOL, B, "silent.example/a"), "begin");
     scenario.leave(A);
     scenario.leave(B);
-    assert!(scenario.blobs.openings.lanes.is_empty());
+    assert!(scenario.blobs.openings.is_empty());
     assert_eq!(scenario.blobs.openings.open, 0);
 }
 

@@ -19,13 +19,9 @@ use crate::uri::Url;
 
 impl Blobs {
     /// Chooses how a blob gets to a repository.
-    pub(super) fn deliver(
-        &mut self,
-        id: TransferId,
-        waiter: &Waiter,
-        ports: &mut Ports<'_>,
-    ) -> Result<(), Error> {
+    pub(super) fn deliver(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
         let transfer = self.get(id)?;
+        let waiter = &transfer.first()?;
         let (site, digest) = transfer.sent_to()?;
         let head = match waiter.doubt {
             Doubt::None => Head::for_size(transfer.size),
