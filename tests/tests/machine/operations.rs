@@ -5,7 +5,7 @@
 use windlass_core::credential::CredentialAnswer;
 use windlass_core::{Config, Copy, Descriptor, Place, Platform, Platforms, Task, TaskId};
 use windlass_store::Store as _;
-use windlass_testbed::{Image, Model, OCI_INDEX, Options, image, index};
+use windlass_testbed::{Image, Model, OCI_INDEX, Options, image, image_for, index};
 use windlass_tests::world::World;
 use windlass_tests::world::scenes::{
     alice, basic, bearer, copy_within, digest, fill, one_at_a_time, open, pull, push, reference,
@@ -270,4 +270,38 @@ fn resolving_costs_1() {
         let expected = (1 + entry.registry, entry.tokens);
         assert_eq!(cost(&mut world, task), expected, "{}", entry.name);
     }
+}
+
+/// More blobs than a copy has under way at once, in several images that share some: each moves once.
+#[test]
+fn many_blobs_move_once_each() {
+    let platforms = ["linux/amd64", "linux/arm64", "linux/s390x"];
+    let mut model = Model::new(open());
+    let images: Vec<Image> = (0..3_u32)
+        .map(|n| {
+            let layers = (n * 100..n * 100 + 150).map(|n| n.to_be_bytes().to_vec());
+            let image = image_for(platforms[n as usize], &layers.collect::<Vec<_>>());
+            model.put_image("a/b", None, &image);
+            image
+        })
+        .collect();
+    let entries: Vec<_> = platforms.into_iter().zip(&images).collect();
+    model.put_index("a/b", Some("v1"), &index(&entries));
+    let mut world = World::new(Config::default());
+    world.registry(&["reg.example"], model);
+    let (store, memory) = world.store();
+    let pull = world.start(pull(store));
+    // The layers 0 to 349, and a configuration for each image.
+    let blobs = 350 + 3;
+    assert_eq!(world.finish(pull).unwrap().copied().unwrap().moved, blobs);
+    assert_eq!(world.take_log(0).len() as u64, blobs + 3 + 1);
+    assert_eq!(memory.blobs().len() as u64, blobs + 3 + 1);
+
+    let push = world.start(push(store));
+    let report = world.finish(push).unwrap().copied().unwrap();
+    assert_eq!((report.moved, report.present), (0, 0));
+    let task = Task::push(store, None, reference("reg.example/c:v1"), Platforms::All);
+    let push = world.start(task);
+    let report = world.finish(push).unwrap().copied().unwrap();
+    assert_eq!((report.moved, report.present), (blobs, 0));
 }

@@ -7,18 +7,23 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::fetch::Child;
 use super::{Blob, CopyState, End, Node, Presence, Repushed, Stage};
 use crate::blobs::{BlobKey, BlobSource, Delivery, Doubt, Waiter, Wants};
+use crate::config::Limits;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::event::{Event, Why};
 use crate::ids::NodeId;
 use crate::reference::Target;
-use crate::scope::Scopes;
 use crate::store::{StoreId, StoreOp};
 use crate::task::{Foreign, URLS};
 use crate::tasks::TaskPorts;
+
+/// Blobs of one copy that are under way at once: more than the transfers between one source and one
+/// destination, so that these are never short of blobs.
+const AHEAD: usize = 128;
 
 impl CopyState {
     /// Begins with everything a node points to.
@@ -27,40 +32,75 @@ impl CopyState {
         node: NodeId,
         ports: &mut TaskPorts<'_, '_>,
     ) -> Result<(), Error> {
-        let this = &self.nodes[node.0];
-        let (depth, force_check) = (this.depth, this.force_check);
-        let (manifests, mut blobs) = self.document(node)?.children();
-        if matches!(this.presence, Presence::Yes | Presence::Tagged) {
-            blobs.retain(Descriptor::is_foreign);
-        }
+        let document = self.document(node)?;
+        let is_manifest = |child| match child {
+            Child::Manifest(descriptor) => Some(descriptor.clone()),
+            Child::Config(_) | Child::Blob(_) => None,
+        };
+        let manifests: Vec<_> = document.children().filter_map(is_manifest).collect();
+        let children = document.children().count();
         let limits = ports.limits();
-        if depth >= limits.depth && !manifests.is_empty() {
+        if self.nodes[node.0].depth >= limits.depth && !manifests.is_empty() {
             let what = "indexes are nested too deeply".into();
             return Err(Error::Policy { what });
         }
-        let known = self.nodes.len() + self.blobs.len() + self.left_out.len();
-        let objects = known + manifests.len() + blobs.len();
         // Those below a node that is pushed again were counted before.
-        if objects > limits.objects && !force_check {
-            let what = format!("the image has more than {} parts", limits.objects);
-            return Err(Error::Policy { what });
+        if !self.nodes[node.0].force_check {
+            self.check_objects(children, limits)?;
         }
         // Held back by one, so that the node is not put before all its children are known.
         self.nodes[node.0].waiting = 1;
+        self.nodes[node.0].requested = 0;
         for descriptor in manifests {
             self.child(node, descriptor, ports)?;
         }
-        // One for all blobs: clones share their memory.
-        let scopes = match (&self.source, &self.destination) {
-            (_, End::Registry { site, .. }) | (End::Registry { site, .. }, _) => {
-                self.task_scopes(site)
-            }
-            (End::Store { .. }, End::Store { .. }) => Scopes::default(),
-        };
-        for descriptor in blobs {
-            self.blob(node, &descriptor, &scopes, ports)?;
+        self.request_blobs(node, ports)
+    }
+
+    /// Requests the next blobs of a node, unless enough are under way: then they are requested as others
+    /// arrive. Until then each costs only its descriptor.
+    fn request_blobs(&mut self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+        while self.under_way < AHEAD {
+            let this = &mut self.nodes[node.0];
+            let is_present = matches!(this.presence, Presence::Yes | Presence::Tagged);
+            let requested = this.requested;
+            this.requested += 1;
+            let descriptor = match self.document(node)?.child(requested) {
+                Some(Child::Blob(layer)) if !is_present || layer.is_foreign() => layer.clone(),
+                Some(Child::Config(config)) if !is_present => {
+                    let mut config = config.clone();
+                    // Only layers can be foreign: an image is of no use without its configuration.
+                    config.urls.clear();
+                    config
+                }
+                Some(Child::Blob(_) | Child::Config(_) | Child::Manifest(_)) => continue,
+                None => return self.child_done(node, ports),
+            };
+            self.blob(node, descriptor, ports)?;
         }
-        self.child_done(node, ports)
+        self.unrequested.push_back(node);
+        Ok(())
+    }
+
+    /// Fewer blobs are under way: others are requested.
+    pub(super) fn request_more(&mut self, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+        self.under_way -= 1;
+        while self.under_way < AHEAD
+            && let Some(node) = self.unrequested.pop_front()
+        {
+            self.request_blobs(node, ports)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the image, with so many more objects, is within the limit.
+    fn check_objects(&self, more: usize, limits: &Limits) -> Result<(), Error> {
+        let objects = self.nodes.len() + self.blobs.len() + self.left_out.len() + more;
+        if objects <= limits.objects {
+            return Ok(());
+        }
+        let what = format!("the image has more than {} parts", limits.objects);
+        Err(Error::Policy { what })
     }
 
     fn child(
@@ -114,8 +154,7 @@ impl CopyState {
     fn blob(
         &mut self,
         node: NodeId,
-        descriptor: &Descriptor,
-        scopes: &Scopes,
+        descriptor: Descriptor,
         ports: &mut TaskPorts<'_, '_>,
     ) -> Result<(), Error> {
         let (digest, size) = (descriptor.digest.clone(), descriptor.size);
@@ -123,7 +162,7 @@ impl CopyState {
             let what = format!("blob {digest}: its algorithm cannot be verified");
             return Err(Error::Policy { what });
         }
-        if descriptor.is_foreign() && self.leaves_out(node, descriptor) {
+        if descriptor.is_foreign() && self.leaves_out(node, &descriptor) {
             let layer = Descriptor::new(&descriptor.media_type, digest.clone(), size);
             if self.left_out.insert(digest.clone(), layer).is_none() {
                 let why = Why::Nondistributable;
@@ -134,9 +173,11 @@ impl CopyState {
         let Some(doubt) = self.claim(node, &digest) else {
             return Ok(());
         };
+        self.check_objects(0, ports.limits())?;
+        self.under_way += 1;
         let key = match &self.destination {
             End::Store { store, .. } => {
-                if let Some(data) = embedded(descriptor) {
+                if let Some(data) = embedded(&descriptor) {
                     let store = *store;
                     self.embed(store, digest, data, ports);
                     return Ok(());
@@ -153,11 +194,11 @@ impl CopyState {
             task: ports.task,
             wants: Wants::Task,
             source,
-            wish: scopes.clone(),
+            wish: self.scopes.clone(),
             size,
             spool: self.spool,
             mount: self.from.clone(),
-            urls: self.urls(descriptor),
+            urls: self.urls(&descriptor),
             doubt,
         };
         ports.want(key, waiter);

@@ -3,12 +3,11 @@
 //! Responsible for the HEADs of manifests at a destination, and what their answers mean. Must not know
 //! how documents are fetched (`fetch`).
 
+use super::fetch::Child;
 use super::{CopyState, End, Presence, ROOT, Stage};
-use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::ids::NodeId;
-use crate::manifest::Document;
 use crate::op::{ManifestHead, Operation, Site};
 use crate::reference::Target;
 use crate::task::Foreign;
@@ -97,15 +96,15 @@ impl CopyState {
     /// The destination has a node. It may be there without its foreign layers: if those are wanted,
     /// they and nothing else below the node are moved.
     fn foreign_or_on(&mut self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
-        let this = &mut self.nodes[node.0];
-        let (manifests, blobs) = this
-            .document
-            .as_ref()
-            .map(Document::children)
-            .unwrap_or_default();
-        let may_lack = !manifests.is_empty() || blobs.iter().any(Descriptor::is_foreign);
+        let may_lack = |child| match child {
+            Child::Manifest(_) => true,
+            Child::Config(_) => false,
+            Child::Blob(descriptor) => descriptor.is_foreign(),
+        };
+        let document = self.nodes[node.0].document.as_ref();
+        let may_lack = document.is_some_and(|document| document.children().any(may_lack));
         if self.foreign == Foreign::Included && may_lack {
-            this.stage = Stage::Open;
+            self.nodes[node.0].stage = Stage::Open;
             return self.children(node, ports);
         }
         self.go_on(node, ports)

@@ -213,21 +213,32 @@ pub(super) fn load(node: NodeId, store: StoreId, digest: Digest, ports: &mut Tas
     ports.store(node, store, StoreOp::Load { digest, limit });
 }
 
+/// Something that a document points to.
+pub(super) enum Child<'a> {
+    Manifest(&'a Descriptor),
+    Config(&'a Descriptor),
+    Blob(&'a Descriptor),
+}
+
 impl Document {
-    /// What the document points to: manifests, and everything else.
-    pub(super) fn children(&self) -> (Vec<Descriptor>, Vec<Descriptor>) {
+    /// What the document points to, in order.
+    pub(super) fn children(&self) -> impl Iterator<Item = Child<'_>> {
+        (0..).map_while(|n| self.child(n))
+    }
+
+    /// The `n`th of them.
+    pub(super) fn child(&self, n: usize) -> Option<Child<'_>> {
         match self.content() {
-            Content::Image(image) => {
-                let mut blobs = Vec::with_capacity(1 + image.layers.len());
-                blobs.push(image.config.clone());
-                // Only layers can be foreign: an image is of no use without its configuration.
-                blobs[0].urls.clear();
-                blobs.extend_from_slice(&image.layers);
-                (Vec::new(), blobs)
-            }
-            Content::Artifact(artifact) => (Vec::new(), artifact.blobs.clone()),
-            Content::Index(index) => index.manifests.iter().cloned().partition(|entry| {
-                is_manifest_type(&entry.media_type) || entry.media_type == OCI_ARTIFACT
+            Content::Image(image) if n == 0 => Some(Child::Config(&image.config)),
+            Content::Image(image) => image.layers.get(n - 1).map(Child::Blob),
+            Content::Artifact(artifact) => artifact.blobs.get(n).map(Child::Blob),
+            Content::Index(index) => index.manifests.get(n).map(|entry| {
+                let media_type = entry.media_type.as_str();
+                if is_manifest_type(media_type) || media_type == OCI_ARTIFACT {
+                    Child::Manifest(entry)
+                } else {
+                    Child::Blob(entry)
+                }
             }),
         }
     }

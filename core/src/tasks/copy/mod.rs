@@ -17,7 +17,7 @@ mod fetch;
 mod push;
 mod referrers_tag;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -65,6 +65,12 @@ pub(crate) struct CopyState {
     nodes: Vec<Node>,
     by_digest: BTreeMap<Digest, NodeId>,
     blobs: BTreeMap<Digest, Blob>,
+    /// How many blobs are requested and not done.
+    under_way: usize,
+    /// Nodes with blobs that are not requested yet.
+    unrequested: VecDeque<NodeId>,
+    /// The scopes for blobs: clones share their memory.
+    scopes: Scopes,
     /// Foreign layers that are not moved: type, digest and size.
     left_out: BTreeMap<Digest, Descriptor>,
     /// Bytes of the documents held.
@@ -122,6 +128,8 @@ struct Node {
     stage: Stage,
     /// Children that are not there yet: manifests and blobs.
     waiting: usize,
+    /// How many of its children were requested, if they are blobs.
+    requested: usize,
     /// Whether the destination has it with everything below.
     presence: Presence,
     /// What was done about children that the destination says are missing.
@@ -189,7 +197,7 @@ const ROOT: NodeId = NodeId(0);
 impl CopyState {
     /// A copy of which only the caller's request is known.
     pub(crate) fn new(copy: Copy, ends: (End, End), foreign: Foreign) -> Self {
-        Self {
+        let mut state = Self {
             source: ends.0,
             destination: ends.1,
             platforms: copy.platforms,
@@ -200,11 +208,21 @@ impl CopyState {
             nodes: Vec::new(),
             by_digest: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            under_way: 0,
+            unrequested: VecDeque::new(),
+            scopes: Scopes::default(),
             left_out: BTreeMap::new(),
             unlisted: Vec::new(),
             held: 0,
             counters: Counters::NONE,
-        }
+        };
+        state.scopes = match (&state.source, &state.destination) {
+            (_, End::Registry { site, .. }) | (End::Registry { site, .. }, _) => {
+                state.task_scopes(site)
+            }
+            (End::Store { .. }, End::Store { .. }) => Scopes::default(),
+        };
+        state
     }
 
     /// Begins. `known` is the content that the source's name was found to stand for earlier.
@@ -339,7 +357,7 @@ impl CopyState {
         for node in core::mem::take(&mut blob.nodes) {
             self.child_done(node, ports)?;
         }
-        Ok(())
+        self.request_more(ports)
     }
 
     /// The referrers lists that nodes are to be in.
@@ -408,6 +426,7 @@ impl Node {
             depth,
             stage: Stage::Loading,
             waiting: 0,
+            requested: 0,
             presence: Presence::Unknown,
             repushed: Repushed::Not,
             force_check: false,
