@@ -63,8 +63,8 @@ impl Scenario {
         }
     }
 
-    /// A download into a store for these tasks, from a registry each, whose partial is open and empty.
-    fn moving(tasks: &[(TaskId, &str)]) -> (Self, TransferId) {
+    /// A download into a store for these tasks, from a registry each, whose partial is about to be opened.
+    fn beginning(tasks: &[(TaskId, &str)]) -> (Self, TransferId) {
         let mut scenario = Self::new();
         let key = BlobKey::Store(STORE, digest());
         for (task, source) in tasks {
@@ -73,6 +73,12 @@ impl Scenario {
         }
         let id = scenario.blobs.by_key[&key];
         assert_eq!(scenario.step(), "begin");
+        (scenario, id)
+    }
+
+    /// The same with the partial open and empty.
+    fn moving(tasks: &[(TaskId, &str)]) -> (Self, TransferId) {
+        let (mut scenario, id) = Self::beginning(tasks);
         scenario.answer(id, StoreAnswer::Partial { len: 0 });
         (scenario, id)
     }
@@ -213,12 +219,7 @@ fn bytes_that_are_not_the_blobs_are_discarded() {
 
 #[test]
 fn a_prefix_of_an_earlier_run_is_hashed_first() {
-    let mut scenario = Scenario::new();
-    let key = BlobKey::Store(STORE, digest());
-    let (blobs, mut ports) = scenario.parts();
-    blobs.want(key.clone(), waiter(A, "reg.example/a"), &mut ports);
-    let id = scenario.blobs.by_key[&key];
-    assert_eq!(scenario.step(), "begin");
+    let (mut scenario, id) = Scenario::beginning(&[(A, "reg.example/a")]);
     scenario.answer(id, StoreAnswer::Partial { len: 4 });
     assert_eq!(scenario.step(), "hash");
     let mut hashing = Hashing::new(Algorithm::Sha256);
@@ -291,12 +292,7 @@ fn a_defect_fails_those_that_want_the_blob() {
 
 #[test]
 fn a_busy_partial_is_asked_about_and_then_left_alone() {
-    let mut scenario = Scenario::new();
-    let key = BlobKey::Store(STORE, digest());
-    let (blobs, mut ports) = scenario.parts();
-    blobs.want(key.clone(), waiter(A, "reg.example/a"), &mut ports);
-    let id = scenario.blobs.by_key[&key];
-    assert_eq!(scenario.step(), "begin");
+    let (mut scenario, id) = Scenario::beginning(&[(A, "reg.example/a")]);
     scenario.answer(id, StoreAnswer::Busy { len: 2 });
     assert_eq!(scenario.blobs.wakes_at(), Some(scenario.now + BUSY_AGAIN));
     for (wait, expected) in [

@@ -357,16 +357,8 @@ pub(crate) enum Operation {
 impl Operation {
     /// Records the bytes of a blob that a request sent, successful or not.
     pub(crate) const fn has_sent(&mut self, bytes: u64) {
-        match self {
-            Self::BlobPut(op) => op.sent = op.sent.saturating_add(bytes),
-            Self::BlobGet(_)
-            | Self::BlobHead(_)
-            | Self::ManifestGet(_)
-            | Self::ManifestHead(_)
-            | Self::ManifestPut(_)
-            | Self::Ping(_)
-            | Self::Token(_)
-            | Self::UploadDelete(_) => {}
+        if let Self::BlobPut(op) = self {
+            op.sent = op.sent.saturating_add(bytes);
         }
     }
 
@@ -480,17 +472,7 @@ impl Operation {
 
     /// Whether it fetches a document of unknown digest.
     pub(crate) const fn is_by_tag(&self) -> bool {
-        match self {
-            Self::ManifestGet(op) => matches!(op.target, Target::Tag(_)),
-            Self::BlobGet(_)
-            | Self::BlobHead(_)
-            | Self::BlobPut(_)
-            | Self::ManifestHead(_)
-            | Self::ManifestPut(_)
-            | Self::Ping(_)
-            | Self::Token(_)
-            | Self::UploadDelete(_) => false,
-        }
+        matches!(self, Self::ManifestGet(op) if matches!(op.target, Target::Tag(_)))
     }
 
     /// How far a transfer has progressed; 0 if it cannot be resumed.
