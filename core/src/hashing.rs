@@ -1,7 +1,8 @@
 //! A running hash, as a value that passes from one call to the next.
 //!
 //! Responsible for hashing and counting. An interrupted transfer returns its `Hashing` and the next
-//! one continues it, so nothing is hashed twice within a process.
+//! one continues it, so nothing is hashed twice within a process. How far a transfer is says nothing
+//! about how far its hash is: the hash follows the bytes that come in order.
 
 use core::fmt;
 
@@ -44,6 +45,22 @@ impl Hashing {
         self.len += bytes.len() as u64;
     }
 
+    /// Hashes those of `bytes` that are next. The first of them is at `position` of the content.
+    /// Bytes that were hashed before are skipped, and nothing is hashed if there is a gap.
+    pub fn follow(&mut self, position: u64, bytes: &[u8]) {
+        let known = self.len.checked_sub(position);
+        let known = known.and_then(|known| usize::try_from(known).ok());
+        if let Some(next @ [_, ..]) = known.and_then(|known| bytes.get(known..)) {
+            self.update(next);
+        }
+    }
+
+    /// An empty hash of the same algorithm.
+    #[must_use]
+    pub fn restarted(&self) -> Self {
+        Self::new(self.algorithm())
+    }
+
     /// How many bytes were hashed.
     pub const fn len(&self) -> u64 {
         self.len
@@ -71,7 +88,8 @@ impl Hashing {
         Some(Self { state, len })
     }
 
-    pub(crate) fn algorithm(&self) -> Algorithm {
+    /// The hash algorithm.
+    pub fn algorithm(&self) -> Algorithm {
         match &self.state {
             State::Sha256(_) => Algorithm::Sha256,
             State::Sha512(_) => Algorithm::Sha512,
@@ -132,5 +150,35 @@ mod tests {
                 assert_eq!(first.is_empty(), cut == 0);
             }
         }
+    }
+
+    #[test]
+    fn a_hash_follows_the_bytes_that_are_next() {
+        let content = b"0123456789";
+        let follow = |hashed: usize, from: usize, to: usize| {
+            let mut hashing = Hashing::new(Algorithm::Sha512);
+            hashing.update(&content[..hashed]);
+            hashing.follow(from as u64, &content[from..to]);
+            let len = usize::try_from(hashing.len()).expect("it is small");
+            let over = Digest::of(Algorithm::Sha512, &content[..len]);
+            assert_eq!(hashing.digest(), over, "{hashed}: {from}..{to}");
+            len
+        };
+        for (hashed, from, to, expected) in [
+            (0, 0, 10, 10),
+            (4, 4, 10, 10),
+            (4, 4, 4, 4),
+            // It is ahead: by some of the bytes, by all of them, and by more.
+            (4, 0, 10, 10),
+            (4, 0, 4, 4),
+            (4, 0, 2, 4),
+            // It is behind.
+            (4, 5, 10, 4),
+            (0, 1, 1, 0),
+        ] {
+            assert_eq!(follow(hashed, from, to), expected, "{hashed}: {from}..{to}");
+        }
+        let restarted = Hashing::new(Algorithm::Sha512).restarted();
+        assert_eq!(restarted.algorithm(), Algorithm::Sha512);
     }
 }

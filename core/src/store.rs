@@ -76,7 +76,7 @@ impl StoreCall {
 }
 
 /// An operation on a store. Each variant names its possible [`StoreAnswer`]s.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum StoreOp {
     /// Acquire the exclusive right to write a blob. Answers `Complete`, `Partial` (0 bytes for a
     /// new one), or `Busy` if it has another owner. After `Partial` the driver keeps the partial
@@ -105,9 +105,11 @@ pub enum StoreOp {
     },
     /// Hash the first `upto` bytes of the open partial. Answers `Hashed`.
     Hash {
-        /// The blob's digest, which also names the hash algorithm.
+        /// The blob's digest.
         digest: Digest,
-        /// How many bytes to hash.
+        /// The hash over the first of these bytes, with which to go on.
+        hashing: Hashing,
+        /// How many bytes the hash is to be over.
         upto: u64,
     },
     /// Give the open partial its final name. On return its bytes are durable; its name is durable

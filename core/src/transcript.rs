@@ -162,10 +162,8 @@ fn http_done(exchanged: &Exchanged) -> String {
                 if *cut { " and more" } else { "" }
             ));
         }
-        Received::Stored {
-            hashing, range_end, ..
-        } => {
-            say(&format!("stored up to {} of {range_end}", hashing.len()));
+        Received::Stored { to, range_end, .. } => {
+            say(&format!("stored up to {to} of {range_end}"));
         }
     }
     if let Some(value) = exchanged.headers.get(header::LOCATION) {

@@ -144,9 +144,13 @@ impl Stores {
                 store.put(digest, bytes)?;
                 Ok(StoreAnswer::Written)
             }
-            StoreOp::Hash { digest, upto } => {
+            StoreOp::Hash {
+                digest,
+                hashing,
+                upto,
+            } => {
                 let mut lease = self.lease(id, digest)?;
-                let hashing = hash_prefix(lease.partial(), digest, *upto)?;
+                let hashing = hash_on(lease.partial(), digest, hashing.clone(), *upto)?;
                 Ok(StoreAnswer::Hashed(hashing))
             }
             StoreOp::Commit { digest, size } => {
@@ -374,13 +378,15 @@ fn load(store: &dyn Store, digest: &Digest, limit: u64) -> Result<StoreAnswer, S
     Ok(StoreAnswer::Loaded(bytes))
 }
 
-fn hash_prefix(
+/// Goes on with a hash until it is over the partial's first `upto` bytes.
+fn hash_on(
     partial: &mut dyn Partial,
     digest: &Digest,
+    mut hashing: Hashing,
     upto: u64,
 ) -> Result<Hashing, StoreError> {
-    let mut hashing = new_hashing(digest)?;
-    let mut source = partial.read()?.take(upto);
+    let begun = hashing.len();
+    let mut source = partial.read(begun)?.take(upto.saturating_sub(begun));
     let mut buffer = vec![0; CHUNK];
     loop {
         let read = read_some(&mut source, &mut buffer, digest)?;
@@ -414,7 +420,7 @@ fn import(
     let Some(mut source) = from.open(digest, len)? else {
         return Ok(StoreAnswer::Absent);
     };
-    let mut hashing = hash_prefix(lease.partial(), digest, len)?;
+    let mut hashing = hash_on(lease.partial(), digest, new_hashing(digest)?, len)?;
     let mut buffer = vec![0; CHUNK];
     loop {
         let read = read_some(&mut source, &mut buffer, digest)?;

@@ -359,8 +359,9 @@ impl Partial for Open {
         length(&self.bytes)
     }
 
-    fn read(&mut self) -> Result<Box<dyn Read + '_>, StoreError> {
-        Ok(Box::new(self.bytes.as_slice()))
+    fn read(&mut self, offset: u64) -> Result<Box<dyn Read + '_>, StoreError> {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        Ok(Box::new(self.bytes.get(offset..).unwrap_or_default()))
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {

@@ -165,12 +165,12 @@ pub trait Partial: Send + fmt::Debug {
         self.len() == 0
     }
 
-    /// Reads the bytes written so far, from the start.
+    /// Reads the bytes written so far, from `offset` on.
     ///
     /// # Errors
     ///
     /// If they cannot be read.
-    fn read(&mut self) -> Result<Box<dyn Read + '_>, StoreError>;
+    fn read(&mut self, offset: u64) -> Result<Box<dyn Read + '_>, StoreError>;
 
     /// Appends bytes.
     ///

@@ -29,18 +29,51 @@ impl Blobs {
         if len == 0 || matches!(transfer.first()?.source, BlobSource::Store(_)) {
             return self.move_from(id, None, ports);
         }
-        transfer.stage = Phase::Hashing { len };
+        let (_, digest) = transfer.stored()?;
+        let hashing = Hashing::new(digest.algorithm().unwrap_or(Algorithm::Sha256));
+        self.hash(id, (len, 0), hashing, ports)
+    }
+
+    /// All bytes are in the partial; so many of them were received. Hashes those that are not hashed.
+    pub(super) fn fetched(
+        &mut self,
+        id: TransferId,
+        bytes: u64,
+        hashing: Hashing,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let size = self.get(id)?.size;
+        if hashing.len() == size {
+            return self.commit(id, bytes, ports);
+        }
+        self.hash(id, (size, bytes), hashing, ports)
+    }
+
+    /// Hashes the first `len` bytes of the partial, of which `bytes` were received.
+    fn hash(
+        &mut self,
+        id: TransferId,
+        (len, bytes): (u64, u64),
+        hashing: Hashing,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        transfer.stage = Phase::Hashing { len, bytes };
         let (store, digest) = transfer.stored()?;
-        let op = StoreOp::Hash { digest, upto: len };
+        let op = StoreOp::Hash {
+            digest,
+            hashing,
+            upto: len,
+        };
         ports.step(Owner::Transfer(id), store, op);
         Ok(())
     }
 
-    /// The prefix is hashed: is it the whole blob already?
+    /// The first bytes are hashed: are they the whole blob?
     pub(super) fn hashed(
         &mut self,
         id: TransferId,
-        len: u64,
+        (len, bytes): (u64, u64),
         hashing: Hashing,
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
@@ -49,8 +82,7 @@ impl Blobs {
             return self.move_from(id, Some(hashing), ports);
         }
         if hashing.len() == transfer.size && hashing.digest() == *transfer.key.digest() {
-            // An earlier run moved it.
-            return self.commit(id, 0, ports);
+            return self.commit(id, bytes, ports);
         }
         self.discard(id, ports)
     }
@@ -100,6 +132,7 @@ impl Blobs {
             size,
             store,
             transfer: id,
+            position: hashing.len(),
             hashing,
             restarted: false,
             shorts: 0,

@@ -311,8 +311,8 @@ impl Blobs {
                 let since = if len == before { since } else { now };
                 self.busy(id, len, since, now)
             }
-            (Phase::Hashing { len }, StoreAnswer::Hashed(hashing)) => {
-                self.hashed(id, len, hashing, ports)
+            (Phase::Hashing { len, bytes }, StoreAnswer::Hashed(hashing)) => {
+                self.hashed(id, (len, bytes), hashing, ports)
             }
             (Phase::Discarding, StoreAnswer::Written) => self.move_from(id, None, ports),
             (Phase::Moving, StoreAnswer::Hashed(hashing)) => self.imported(id, hashing, ports),
@@ -359,7 +359,9 @@ impl Blobs {
         };
         let stage = core::mem::replace(&mut transfer.stage, Phase::Idle);
         match (stage, outcome) {
-            (Phase::Moving, Outcome::Fetched { bytes }) => self.commit(id, bytes, ports),
+            (Phase::Moving, Outcome::Fetched { bytes, hashing }) => {
+                self.fetched(id, bytes, hashing, ports)
+            }
             (Phase::Checking, Outcome::Absent) => self.not_there(id, ports),
             (Phase::Checking, Outcome::Present { .. }) => self.over(id, Delivery::Present, ports),
             (Phase::Sending { spooled: None }, Outcome::Opened(session)) => {

@@ -35,6 +35,12 @@ fn digest() -> Digest {
     Digest::of(Algorithm::Sha256, b"blob")
 }
 
+fn fetched() -> Settlement {
+    let mut hashing = Hashing::new(Algorithm::Sha256);
+    hashing.update(b"blob");
+    Settlement::Done(Outcome::Fetched { bytes: 4, hashing })
+}
+
 fn waiter(task: TaskId, source: &str) -> Waiter {
     Waiter {
         task,
@@ -94,7 +100,7 @@ impl Scenario {
         let download = scenario.blobs.by_key[&BlobKey::Store(SPOOL, digest())];
         assert_eq!(scenario.step(), "begin");
         scenario.answer(download, StoreAnswer::Partial { len: 0 });
-        scenario.end(download, Settlement::Done(Outcome::Fetched { bytes: 4 }));
+        scenario.end(download, fetched());
         assert_eq!(scenario.step(), "commit");
         (scenario, upload, download)
     }
@@ -167,7 +173,7 @@ impl Scenario {
 fn a_blob_moves_once_for_two_tasks() {
     let (mut scenario, id) = Scenario::moving(&[(A, "reg.example/a"), (B, "reg.example/a")]);
     assert_eq!(scenario.blobs.task_of(id), Some(A));
-    scenario.end(id, Settlement::Done(Outcome::Fetched { bytes: 4 }));
+    scenario.end(id, fetched());
     assert_eq!(scenario.step(), "commit");
     assert_eq!(scenario.settled(), []);
     scenario.answer(id, StoreAnswer::Written);
@@ -228,6 +234,34 @@ fn a_prefix_of_an_earlier_run_is_hashed_first() {
     assert_eq!(scenario.step(), "commit");
     scenario.answer(id, StoreAnswer::Written);
     assert_eq!(scenario.settled(), [(A, Ok(Delivery::Moved(0)))]);
+}
+
+/// All bytes came, but the hash is over the first two only.
+#[test]
+fn bytes_that_are_not_hashed_yet_are_hashed_before_they_are_named() {
+    for (stored, step) in [(b"blob", "commit"), (b"blub", "discard")] {
+        let (mut scenario, id) = Scenario::moving(&[(A, "reg.example/a")]);
+        let mut hashing = Hashing::new(Algorithm::Sha256);
+        hashing.update(&stored[..2]);
+        let behind = hashing.clone();
+        let bytes = 4;
+        let hashing = behind.clone();
+        scenario.end(id, Settlement::Done(Outcome::Fetched { bytes, hashing }));
+        assert_eq!(scenario.step(), "hash");
+        let mut hashing = behind;
+        hashing.update(&stored[2..]);
+        scenario.answer(id, StoreAnswer::Hashed(hashing));
+        assert_eq!(scenario.step(), step);
+        scenario.answer(id, StoreAnswer::Written);
+        if step == "discard" {
+            // It is fetched from its first byte.
+            assert!(matches!(scenario.blobs.transfers[&id].stage, Phase::Moving));
+            scenario.end(id, fetched());
+            assert_eq!(scenario.step(), "commit");
+            scenario.answer(id, StoreAnswer::Written);
+        }
+        assert_eq!(scenario.settled(), [(A, Ok(Delivery::Moved(4)))]);
+    }
 }
 
 #[test]

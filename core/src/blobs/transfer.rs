@@ -56,9 +56,11 @@ pub(super) enum Phase {
         /// When it is asked about again; `None` while it is.
         until: Option<Time>,
     },
-    /// Hashing what an earlier run left.
+    /// Hashing the first bytes of the partial, of which some were received; an earlier run left the
+    /// others.
     Hashing {
         len: u64,
+        bytes: u64,
     },
     /// Removing what an earlier run left.
     Discarding,

@@ -53,10 +53,12 @@ pub(crate) enum Received {
         bytes: Vec<u8>,
         cut: bool,
     },
-    /// Blob bytes went to the store: everything before `hashing.len()` is in the partial.
+    /// The bytes `from..to` of a blob, of at most `from..range_end`, went to the store. The hash is
+    /// over no more than the bytes before `to`.
     Stored {
         hashing: Hashing,
         from: u64,
+        to: u64,
         range_end: u64,
     },
 }
@@ -84,11 +86,7 @@ impl fmt::Debug for Received {
         match self {
             Self::Nothing => f.write_str("Nothing"),
             Self::Collected { bytes, .. } => write!(f, "Collected({} bytes)", bytes.len()),
-            Self::Stored {
-                hashing, range_end, ..
-            } => {
-                write!(f, "Stored({hashing:?} of {range_end})")
-            }
+            Self::Stored { to, range_end, .. } => write!(f, "Stored({to} of {range_end})"),
         }
     }
 }

@@ -23,7 +23,7 @@ use core::fmt;
 use http::{HeaderMap, StatusCode, header};
 
 use crate::credential::{CredentialAnswer, CredentialCall, Secret};
-use crate::digest::{Algorithm, Digest};
+use crate::digest::Digest;
 use crate::hashing::Hashing;
 use crate::header::ContentRange;
 use crate::registry::Origin;
@@ -173,11 +173,13 @@ pub(crate) enum Expect {
     Document { limit: u64 },
     /// A token, in a document of at most this many bytes.
     Token { limit: u64 },
-    /// The bytes of a blob from `hashing.len()` to `size`.
+    /// The bytes of a blob from `offset` to `size`. The hash is over no more than those before
+    /// `offset`.
     Blob {
         store: StoreId,
         digest: Digest,
         size: u64,
+        offset: u64,
         hashing: Hashing,
     },
 }
@@ -240,7 +242,7 @@ impl Call {
     /// The position of this call's first byte in its blob.
     pub fn starts_at(&self) -> u64 {
         match (&self.expect, self.request.body()) {
-            (Expect::Blob { hashing, .. }, _) => hashing.len(),
+            (Expect::Blob { offset, .. }, _) => *offset,
             (_, Payload::Body(body)) => body.offset,
             (_, Payload::Empty | Payload::Bytes(_)) => 0,
         }
@@ -271,8 +273,11 @@ impl Call {
                 store,
                 digest,
                 size,
+                offset,
                 hashing,
-            } if parts.status.is_success() => self.blob_head(store, digest, size, hashing),
+            } if parts.status.is_success() => {
+                self.blob_head(store, digest, size, (offset, hashing))
+            }
             Expect::Document { limit } | Expect::Token { limit } if parts.status.is_success() => {
                 self.document_head(limit)
             }
@@ -313,15 +318,19 @@ impl Call {
                 Keep::Stop
             }
             Received::Stored {
-                hashing, range_end, ..
+                hashing,
+                to,
+                range_end,
+                ..
             } => {
-                if hashing.len() + chunk.len() as u64 > *range_end {
+                if *to + chunk.len() as u64 > *range_end {
                     self.flaw = Some(Flaw::TooLong {
                         expected: *range_end,
                     });
                     return Keep::Stop;
                 }
-                hashing.update(chunk);
+                hashing.follow(*to, chunk);
+                *to += chunk.len() as u64;
                 Keep::All
             }
         }
@@ -370,13 +379,8 @@ impl Call {
     /// The bytes of a blob that the response should still bring, if it is for a blob.
     pub fn expects_bytes(&self) -> Option<u64> {
         match (&self.expect, &self.body) {
-            (Expect::Blob { size, hashing, .. }, _) => Some(size - hashing.len().min(*size)),
-            (
-                _,
-                Received::Stored {
-                    hashing, range_end, ..
-                },
-            ) => Some(range_end - hashing.len()),
+            (Expect::Blob { size, offset, .. }, _) => Some(size.saturating_sub(*offset)),
+            (_, Received::Stored { to, range_end, .. }) => Some(range_end - to),
             (_, Received::Nothing | Received::Collected { .. }) => None,
         }
     }
@@ -386,23 +390,23 @@ impl Call {
         store: StoreId,
         digest: Digest,
         size: u64,
-        hashing: Hashing,
+        (offset, hashing): (u64, Hashing),
     ) -> Receive {
-        let asked = hashing.len();
-        let partial = self.status == Some(StatusCode::PARTIAL_CONTENT);
-        let (hashing, range_end) = if partial {
-            match self.range(asked, size) {
-                Ok(end) => (hashing, end),
+        let (from, range_end) = if self.status == Some(StatusCode::PARTIAL_CONTENT) {
+            match self.range(offset, size) {
+                Ok(end) => (offset, end),
                 Err(flaw) => return self.refuse(flaw),
             }
-        } else if asked == 0 {
-            (hashing, size)
         } else {
             // 200 to a range is the whole blob (RNG-06): start over, never append.
-            let algorithm = digest.algorithm().unwrap_or(Algorithm::Sha256);
-            (Hashing::new(algorithm), size)
+            (0, size)
         };
-        let from = hashing.len();
+        // What is fetched again is hashed again.
+        let hashing = if hashing.len() > from {
+            hashing.restarted()
+        } else {
+            hashing
+        };
         if let Some(declared) = content_length(&self.headers)
             && declared != range_end - from
         {
@@ -414,6 +418,7 @@ impl Call {
         self.body = Received::Stored {
             hashing,
             from,
+            to: from,
             range_end,
         };
         Receive::Store {

@@ -5,6 +5,7 @@ use alloc::vec;
 use http::{HeaderValue, Method};
 
 use super::*;
+use crate::digest::Algorithm;
 
 fn origin() -> Origin {
     "https://reg.example".parse().expect("an origin")
@@ -22,12 +23,18 @@ fn call(expect: Expect) -> Call {
 
 /// A blob of eight bytes, some of which are present.
 fn blob(asked: &[u8]) -> Call {
+    hashed_blob(asked.len() as u64, asked)
+}
+
+/// The same, where the hash may be behind.
+fn hashed_blob(offset: u64, hashed: &[u8]) -> Call {
     let mut hashing = Hashing::new(Algorithm::Sha256);
-    hashing.update(asked);
+    hashing.update(hashed);
     call(Expect::Blob {
         store: StoreId(3),
         digest: digest(),
         size: 8,
+        offset,
         hashing,
     })
 }
@@ -243,13 +250,40 @@ fn a_blob_is_taken_up_to_its_end() {
     let Received::Stored {
         hashing,
         from,
+        to,
         range_end,
     } = exchanged.body
     else {
         panic!("{:?}", exchanged.body)
     };
-    assert_eq!((from, range_end), (3, 8));
+    assert_eq!((from, to, range_end), (3, 8, 8));
     assert_eq!(hashing.digest(), digest(), "what is too much is not hashed");
+}
+
+/// Bytes are counted and stored wherever the hash is. It follows once there is no gap.
+#[test]
+fn a_hash_that_is_behind_stays_behind() {
+    let part = |mut call: Call, status: u16, said: &[(&'static str, &str)], body: &[u8]| {
+        call.head(head(status, said));
+        assert_eq!(call.data(body), Keep::All);
+        let Received::Stored {
+            hashing, from, to, ..
+        } = ended(call).body
+        else {
+            panic!("bytes were stored")
+        };
+        (from, to, hashing.len())
+    };
+    let range = [("content-range", "bytes 3-7/8")];
+    for hashed in [b"".as_slice(), b"12"] {
+        let call = hashed_blob(3, hashed);
+        assert_eq!((call.starts_at(), call.expects_bytes()), (3, Some(5)));
+        let behind = (3, 8, hashed.len() as u64);
+        assert_eq!(part(call, 206, &range, b"45678"), behind);
+        // The whole blob is hashed from its first byte.
+        let call = hashed_blob(3, hashed);
+        assert_eq!(part(call, 200, &[], b"12345678"), (0, 8, 8));
+    }
 }
 
 #[test]
@@ -337,7 +371,7 @@ fn nothing_that_is_shown_shows_a_body() {
     call.head(head(200, &[]));
     let _taken = call.data(b"123");
     let shown = format!("{:?}", ended(call).body);
-    assert_eq!(shown, "Stored(Hashing(3 bytes) of 8)");
+    assert_eq!(shown, "Stored(3 of 8)");
     let names = format!("{} {}", JobId(3), TransferId(4));
     assert_eq!(names, "#3 t4");
 }

@@ -18,7 +18,7 @@ use http::{Method, header};
 
 use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
 use crate::call::{Expect, Flaw, Received, TransferId};
-use crate::digest::{Algorithm, Digest};
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::hashing::Hashing;
 use crate::header::{encoding, range_header};
@@ -34,7 +34,9 @@ pub(crate) struct BlobGet {
     pub(crate) size: u64,
     pub(crate) store: StoreId,
     pub(crate) transfer: TransferId,
-    /// The hash over the partial's bytes.
+    /// How many bytes of the blob, from its first, are in the partial.
+    pub(crate) position: u64,
+    /// The hash over them, or over the first of them.
     pub(crate) hashing: Hashing,
     /// Set when it has started over: a second time is a failure.
     pub(crate) restarted: bool,
@@ -61,25 +63,22 @@ impl BlobGet {
             store: self.store,
             digest: self.digest.clone(),
             size: self.size,
+            offset: self.position,
             hashing: self.hashing.clone(),
         };
         let mut draft = Draft::new(Method::GET, url, expect);
         draft.transfer = Some((self.transfer, None));
-        if self.hashing.is_empty() {
-            draft
-        } else {
-            // Closed, because some servers refuse open ranges (clients.md C.17.3).
-            draft.with(
-                header::RANGE,
-                &range_header(self.hashing.len(), self.size - 1),
-            )
+        if self.position == 0 {
+            return draft;
         }
+        // Closed, because some servers refuse open ranges (clients.md C.17.3).
+        let range = range_header(self.position, self.size - 1);
+        draft.with(header::RANGE, &range)
     }
 
     pub(super) fn answer(mut self, answer: Answer) -> Verdict {
         if !answer.status.is_success() {
-            if answer.status == http::StatusCode::RANGE_NOT_SATISFIABLE && !self.hashing.is_empty()
-            {
+            if answer.status == http::StatusCode::RANGE_NOT_SATISFIABLE && self.position > 0 {
                 let failure = self.failure(&answer);
                 return self.start_over(failure);
             }
@@ -102,14 +101,13 @@ impl BlobGet {
             };
         }
         let too_small = answer.peer("returned less than 64 KiB per range request 16 times");
-        let Received::Stored { hashing, from, .. } = answer.body else {
+        if !matches!(answer.body, Received::Stored { .. }) {
             return Verdict::Failed(answer.peer("sent no body"));
-        };
-        let before = self.hashing.len();
-        self.received = self.received.saturating_add(hashing.len() - from);
-        self.hashing = hashing;
-        if self.hashing.len() < self.size {
-            if self.hashing.len().saturating_sub(before) < SHORT {
+        }
+        let before = self.position;
+        self.take(answer.body);
+        if self.position < self.size {
+            if self.position.saturating_sub(before) < SHORT {
                 self.shorts += 1;
             }
             if self.shorts > SHORTS {
@@ -119,9 +117,11 @@ impl BlobGet {
             return Verdict::Next(Operation::BlobGet(self));
         }
         let found = self.hashing.clone().digest();
-        if found == self.digest {
+        // A hash that is behind says nothing yet.
+        if found == self.digest || self.hashing.len() < self.size {
             return Verdict::Done(Outcome::Fetched {
                 bytes: self.received,
+                hashing: self.hashing,
             });
         }
         let (what, expected) = (self.what(), self.digest.to_string());
@@ -132,10 +132,14 @@ impl BlobGet {
         })
     }
 
-    pub(super) fn interrupted(&mut self, body: Received) {
-        if let Received::Stored { hashing, from, .. } = body {
-            self.received = self.received.saturating_add(hashing.len() - from);
-            self.hashing = hashing;
+    /// Takes over how far the partial and its hash are.
+    pub(super) fn take(&mut self, body: Received) {
+        if let Received::Stored {
+            hashing, from, to, ..
+        } = body
+        {
+            self.received = self.received.saturating_add(to - from);
+            (self.position, self.hashing) = (to, hashing);
         }
     }
 
@@ -147,7 +151,7 @@ impl BlobGet {
             return None;
         }
         if matches!(error, Error::Mismatch { .. }) {
-            self.hashing = Hashing::new(self.digest.algorithm().unwrap_or(Algorithm::Sha256));
+            self.restart();
         }
         let text = self.urls.remove(0);
         let url = match Url::parse(&text) {
@@ -196,8 +200,13 @@ impl BlobGet {
             return Verdict::Failed(otherwise);
         }
         self.restarted = true;
-        self.hashing = Hashing::new(self.digest.algorithm().unwrap_or(Algorithm::Sha256));
+        self.restart();
         Verdict::Next(Operation::BlobGet(self))
+    }
+
+    /// Goes back to the blob's first byte.
+    fn restart(&mut self) {
+        (self.position, self.hashing) = (0, self.hashing.restarted());
     }
 
     fn mismatch_of_size(self, found: &str, encoding: &str) -> Verdict {

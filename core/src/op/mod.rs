@@ -43,6 +43,7 @@ use crate::capabilities::Capabilities;
 use crate::digest::Digest;
 use crate::error::{AuthError, Error, NotFound, Refusal, RegistryErrors, RequestLine};
 use crate::error_body;
+use crate::hashing::Hashing;
 use crate::manifest::Document;
 use crate::reference::{Repository, Target};
 use crate::registry::{Origin, Registry};
@@ -311,9 +312,11 @@ pub(crate) enum Outcome {
     },
     /// It does not exist, or the response to HEAD was not useful.
     Absent,
-    /// The blob is in the partial, complete and verified; `bytes` of it were received.
+    /// The blob is in the partial; `bytes` of it were received. It is verified if the hash is over all
+    /// of it.
     Fetched {
         bytes: u64,
+        hashing: Hashing,
     },
     /// The blob existed in the repository. `unused` is an upload session that was opened and is not
     /// needed.
@@ -443,7 +446,7 @@ impl Operation {
     /// The exchange broke off after receiving `body`. A retry continues from there.
     pub(crate) fn interrupted(&mut self, body: Received) {
         match self {
-            Self::BlobGet(op) => op.interrupted(body),
+            Self::BlobGet(op) => op.take(body),
             Self::BlobPut(op) => op.interrupted(),
             // Idempotent: nothing to carry over to the next attempt.
             Self::BlobHead(_)
@@ -478,7 +481,7 @@ impl Operation {
     /// How far a transfer has progressed; 0 if it cannot be resumed.
     pub(crate) const fn position(&self) -> u64 {
         match self {
-            Self::BlobGet(op) => op.hashing.len(),
+            Self::BlobGet(op) => op.position,
             Self::BlobHead(_)
             | Self::BlobPut(_)
             | Self::ManifestGet(_)

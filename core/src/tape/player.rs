@@ -100,9 +100,9 @@ fn check_exchanged(call: &Call, exchanged: &Exchanged) -> Result<(), &'static st
         Expect::Blob {
             digest,
             size,
-            hashing,
+            offset,
             ..
-        } => Some((digest, *size, hashing.len())),
+        } => Some((digest, *size, *offset)),
         Expect::Head | Expect::Document { .. } | Expect::Token { .. } => None,
     };
     match &exchanged.flaw {
@@ -116,6 +116,7 @@ fn check_exchanged(call: &Call, exchanged: &Exchanged) -> Result<(), &'static st
     let Received::Stored {
         hashing,
         from,
+        to,
         range_end,
     } = &exchanged.body
     else {
@@ -132,7 +133,7 @@ fn check_exchanged(call: &Call, exchanged: &Exchanged) -> Result<(), &'static st
     };
     let is_good = exchanged.status.is_some_and(|status| status.is_success());
     let begins = *from == 0 || *from == asked;
-    let is_in_order = *from <= hashing.len() && hashing.len() <= *range_end && *range_end <= size;
+    let is_in_order = from <= to && to <= range_end && *range_end <= size && hashing.len() <= *to;
     let algorithm = digest.algorithm().unwrap_or(Algorithm::Sha256);
     if is_good && begins && is_in_order && hashing.algorithm() == algorithm {
         Ok(())

@@ -239,8 +239,8 @@ impl Partial for RiggedPartial {
         self.inner.as_ref().map_or(0, |inner| inner.len())
     }
 
-    fn read(&mut self) -> Result<Box<dyn Read + '_>, StoreError> {
-        self.inner().read()
+    fn read(&mut self, offset: u64) -> Result<Box<dyn Read + '_>, StoreError> {
+        self.inner().read(offset)
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {

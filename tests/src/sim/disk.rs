@@ -165,8 +165,8 @@ impl Partial for Open {
         self.partial.len()
     }
 
-    fn read(&mut self) -> Result<Box<dyn Read + '_>, StoreError> {
-        self.partial.read()
+    fn read(&mut self, offset: u64) -> Result<Box<dyn Read + '_>, StoreError> {
+        self.partial.read(offset)
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
@@ -188,7 +188,7 @@ impl Partial for Open {
 
     fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
         let mut bytes = Vec::new();
-        let read = self.partial.read()?.read_to_end(&mut bytes);
+        let read = self.partial.read(0)?.read_to_end(&mut bytes);
         read.expect("it is in memory");
         if !self.digest.verifies(&bytes) {
             self.disk.notes().unverified = Some(self.digest.clone());

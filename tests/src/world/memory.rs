@@ -112,7 +112,7 @@ impl Memory {
 
 fn read(partial: &mut dyn Partial) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut source = partial.read().expect("it is in memory");
+    let mut source = partial.read(0).expect("it is in memory");
     source.read_to_end(&mut bytes).expect("it is in memory");
     bytes
 }
@@ -171,8 +171,8 @@ impl Partial for Checked {
         self.partial.len()
     }
 
-    fn read(&mut self) -> Result<Box<dyn Read + '_>, StoreError> {
-        self.partial.read()
+    fn read(&mut self, offset: u64) -> Result<Box<dyn Read + '_>, StoreError> {
+        self.partial.read(offset)
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {

@@ -175,8 +175,8 @@ fn damaged_tapes() {
             "not those that were asked for",
         ),
         (
-            r#""from":0,"range_end":225"#,
-            r#""from":0,"range_end":226"#,
+            r#""to":225,"range_end":225"#,
+            r#""to":225,"range_end":226"#,
             "not those that were asked",
         ),
         (
@@ -227,7 +227,7 @@ fn ends_that_could_not_have_been() {
     let with = |rest: &str| good.replace(document, &format!("{}{rest}}}}}}}}}", &document[..at]));
     let hash = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
     let stored = format!(
-        r#","body":{{"stored":{{"hashing":{{"len":2,"digest":"{hash}"}},"from":0,"range_end":2}}}}"#
+        r#","body":{{"stored":{{"hashing":{{"len":2,"digest":"{hash}"}},"from":0,"to":2,"range_end":2}}}}"#
     );
     let table = [
         (stored.as_str(), "bytes were stored that nobody asked for"),

@@ -25,6 +25,22 @@ fn sha256(bytes: &[u8]) -> Digest {
     Digest::of(Algorithm::Sha256, bytes)
 }
 
+fn hashed(answer: StoreAnswer) -> Hashing {
+    let StoreAnswer::Hashed(hashing) = answer else {
+        panic!("expected a hash, got {answer:?}");
+    };
+    hashing
+}
+
+/// Goes on with a hash.
+fn from(digest: &Digest, hashing: Hashing, upto: u64) -> StoreOp {
+    StoreOp::Hash {
+        digest: digest.clone(),
+        hashing,
+        upto,
+    }
+}
+
 impl World {
     fn step(&self, op: &StoreOp) -> Result<StoreAnswer, StoreError> {
         self.stores.step(self.id, op)
@@ -46,12 +62,8 @@ impl World {
     }
 
     fn hash(&self, digest: &Digest, upto: u64) -> Result<Digest, StoreError> {
-        let digest = digest.clone();
-        let answer = self.step(&StoreOp::Hash { digest, upto })?;
-        let StoreAnswer::Hashed(hashing) = answer else {
-            panic!("expected a hash, got {answer:?}");
-        };
-        Ok(hashing.digest())
+        let hashing = Hashing::new(Algorithm::Sha256);
+        Ok(hashed(self.step(&from(digest, hashing, upto))?).digest())
     }
 }
 
@@ -88,6 +100,15 @@ fn a_blob_from_begin_to_commit() {
     ));
     assert_eq!(world.hash(&digest, 3).expect("hash"), sha256(b"hel"));
     assert_eq!(world.hash(&digest, 2).expect("hash"), sha256(b"he"));
+    // A hash goes on from where it is.
+    let hashing = hashed(
+        world
+            .step(&from(&digest, Hashing::new(Algorithm::Sha256), 1))
+            .expect("hash"),
+    );
+    assert_eq!(hashing.len(), 1);
+    let hashing = hashed(world.step(&from(&digest, hashing, 3)).expect("hash"));
+    assert_eq!(hashing.digest(), sha256(b"hel"));
     let error = world.hash(&digest, 4).expect_err("too short");
     assert_eq!(error.kind(), StoreErrorKind::Io);
 
@@ -185,10 +206,7 @@ fn an_import_goes_on_and_hashes_the_whole() {
     assert!(matches!(absent, StoreAnswer::Absent));
     from.put(&digest, &blob).expect("put");
     let answer = world.step(&import(size)).expect("import");
-    let StoreAnswer::Hashed(hashing) = answer else {
-        panic!("expected a hash");
-    };
-    assert_eq!(hashing.digest(), digest);
+    assert_eq!(hashed(answer).digest(), digest);
     for wrong in [size - 1, size + 1] {
         let error = world.step(&import(wrong)).expect_err("wrong size");
         assert_eq!(error.kind(), StoreErrorKind::Damaged);

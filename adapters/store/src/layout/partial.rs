@@ -60,10 +60,10 @@ impl Partial for LayoutPartial {
         self.len
     }
 
-    fn read(&mut self) -> Result<Box<dyn Read + '_>, StoreError> {
+    fn read(&mut self, offset: u64) -> Result<Box<dyn Read + '_>, StoreError> {
         Ok(Box::new(Reader {
             file: &self.file,
-            position: 0,
+            position: offset.min(self.len),
             end: self.len,
         }))
     }

@@ -69,7 +69,7 @@ fn a_partial_has_one_owner_and_keeps_its_bytes() {
     assert_eq!(memory.partials(), [MemoryPartial { is_owned, ..listed }]);
     let mut partial = ours(&memory, &name, 5);
     let mut bytes = Vec::new();
-    let mut source = partial.read().expect("it can be read");
+    let mut source = partial.read(0).expect("it can be read");
     source.read_to_end(&mut bytes).expect("it is in memory");
     drop(source);
     assert_eq!(bytes, b"hel");

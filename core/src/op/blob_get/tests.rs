@@ -9,6 +9,7 @@ fn origin() -> Origin {
     site().origin.clone()
 }
 use crate::call::{Call, Done, Interrupted, JobId, Keep, Outcome as Ended, Receive};
+use crate::digest::Algorithm;
 use crate::error::RequestLine;
 use crate::exchanges::classify::{Class, classify};
 
@@ -29,6 +30,7 @@ fn get(from: u64) -> BlobGet {
         size: SIZE,
         store: StoreId(0),
         transfer: TransferId(1),
+        position: from,
         hashing,
         restarted: false,
         shorts: 0,
@@ -97,7 +99,7 @@ fn judged(mut op: BlobGet, done: Done) -> Result<Verdict, (Error, BlobGet)> {
     let line = RequestLine("GET".into());
     let class = classify(&exchanged, &line);
     if let Class::Retry { error, .. } = class {
-        op.interrupted(exchanged.body);
+        op.take(exchanged.body);
         return Err((error, op));
     }
     assert!(matches!(class, Class::Answered), "{class:?}");
@@ -400,6 +402,24 @@ fn what_broke_off_is_kept() {
     assert_eq!(concluded(op, done), "again from 777");
 }
 
+/// The bytes are there, and whether they are the blob's is for its owner to find out.
+#[test]
+fn bytes_that_are_not_hashed_are_neither_good_nor_bad() {
+    let op = BlobGet {
+        hashing: Hashing::new(Algorithm::Sha256),
+        ..get(500)
+    };
+    let range = [("content-range", "bytes 500-1233/1234")];
+    let (stored, done) = exchanged(&op, 206, &range, &content()[500..]);
+    assert_eq!(stored, "from 500, ");
+    match judged(op, done) {
+        Ok(Verdict::Done(Outcome::Fetched { bytes, hashing })) => {
+            assert_eq!((bytes, hashing.len()), (734, 0));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 /// RNG-05: fewer bytes than requested are legal, but not very few, many times.
 #[test]
 fn crumbs_end_and_pieces_do_not() {
@@ -413,23 +433,24 @@ fn crumbs_end_and_pieces_do_not() {
             ..get(0)
         };
         for (answers, piece) in (1..).zip(body.chunks(len)) {
-            let from = op.hashing.len();
+            let from = op.position;
             let mut hashing = op.hashing.clone();
             hashing.update(piece);
             let verdict = op.answer(Answer {
                 body: Received::Stored {
                     hashing,
                     from,
+                    to: from + piece.len() as u64,
                     range_end: body.len() as u64,
                 },
                 ..super::super::testing::answer(206, &[], b"")
             });
             match verdict {
                 Verdict::Next(Operation::BlobGet(next)) => {
-                    assert_eq!(next.hashing.len(), from + piece.len() as u64);
+                    assert_eq!(next.position, from + piece.len() as u64);
                     op = next;
                 }
-                Verdict::Done(Outcome::Fetched { bytes }) => {
+                Verdict::Done(Outcome::Fetched { bytes, .. }) => {
                     assert_eq!(bytes, body.len() as u64);
                     return (answers, String::new());
                 }

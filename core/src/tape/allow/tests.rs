@@ -455,6 +455,7 @@ fn errors_are_kept_by_their_kinds() {
         body: Received::Stored {
             hashing: Hashing::new(Algorithm::Sha512),
             from: 0,
+            to: 0,
             range_end: 9,
         },
         ..answered(200, &[], b"")

@@ -49,7 +49,7 @@ fn a_dropped_partial_goes_on_where_it_was() {
     assert_eq!(partial.len(), 3);
     let mut prefix = Vec::new();
     partial
-        .read()
+        .read(0)
         .expect("read")
         .read_to_end(&mut prefix)
         .expect("read");
