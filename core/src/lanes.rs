@@ -23,7 +23,7 @@ struct Lane<T> {
     most: usize,
 }
 
-impl<K: Clone + Ord, T: Copy + Ord> Lanes<K, T> {
+impl<K: Clone + Ord, T: Ord> Lanes<K, T> {
     /// Lanes that admit this many items each.
     pub(crate) const fn new(most: usize) -> Self {
         Self {
@@ -50,11 +50,11 @@ impl<K: Clone + Ord, T: Copy + Ord> Lanes<K, T> {
     }
 
     /// Removes an item that was not taken.
-    pub(crate) fn remove(&mut self, key: &K, item: T) {
-        if self.admitted.remove(&item) {
+    pub(crate) fn remove(&mut self, key: &K, item: &T) {
+        if self.admitted.remove(item) {
             self.done(key);
         } else if let Some(lane) = self.lanes.get_mut(key) {
-            lane.waiting.remove(&item);
+            lane.waiting.remove(item);
             self.admit(key);
         }
     }
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(all(&mut lanes), [2, 3, 5]);
         lanes.done(&'a');
         assert_eq!(all(&mut lanes), [1]);
-        lanes.remove(&'a', 4);
+        lanes.remove(&'a', &4);
         for _ in 0..2 {
             lanes.done(&'a');
         }
@@ -140,7 +140,7 @@ mod tests {
         let mut lanes = Lanes::new(1);
         lanes.push(&'a', 1);
         lanes.push(&'a', 2);
-        lanes.remove(&'a', 1);
+        lanes.remove(&'a', &1);
         assert_eq!(all(&mut lanes), [2]);
         lanes.done(&'a');
         assert!(lanes.is_empty());

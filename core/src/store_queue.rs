@@ -201,7 +201,7 @@ impl StoreQueue {
                     continue;
                 }
                 Place::Later(at) => drop(self.later.remove(&(at, id))),
-                Place::Queued => self.lanes.remove(&step.lane(), id),
+                Place::Queued => self.lanes.remove(&step.lane(), &id),
             }
             abandoned.dropped += 1;
             self.remove(id);

@@ -306,6 +306,11 @@ impl World {
         self.outside.append(&mut self.hanging);
     }
 
+    /// Whether a task is finished.
+    pub fn is_finished(&self, task: TaskId) -> bool {
+        self.finished.contains_key(&task)
+    }
+
     /// How many jobs are outside that this is true of.
     pub fn outside(&self, is: impl Fn(&Job) -> bool) -> usize {
         let outside = self.outside.iter().chain(&self.hanging);

@@ -168,7 +168,7 @@ impl Blobs {
         };
         match opening {
             Opening::No => {}
-            Opening::Waiting(task) => self.openings.lanes(&lane).remove(&lane, (task, id)),
+            Opening::Waiting(task) => self.openings.lanes(&lane).remove(&lane, &(task, id)),
             Opening::Open => {
                 if let (Peer::Store(_), _) = lane {
                     self.openings.open -= 1;

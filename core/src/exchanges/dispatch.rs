@@ -24,7 +24,7 @@ impl Exchanges {
         {
             self.broker.handle(AuthInput::RequestChanged(id));
         }
-        if matches!(exchange.purpose, Purpose::Ping) {
+        if matches!(exchange.purpose, Purpose::Ping | Purpose::Token(_)) {
             return Some(None);
         }
         let url = exchange.url();

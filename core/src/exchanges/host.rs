@@ -10,10 +10,20 @@ use super::{Exchanges, State};
 use crate::auth::AuthInput;
 use crate::call::{Exchanged, Interrupted, TransportErrorKind};
 use crate::ids::{ExchangeId, JobId};
-use crate::op::Operation;
 use crate::registry::Origin;
 use crate::store::StoreErrorKind;
 use crate::time::Time;
+
+/// Whose slots a request needs. Requests for tokens need none of a registry's (contract 4), and go before
+/// others.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Service {
+    Tokens(Origin),
+    Registry(Origin),
+}
+
+/// Requests to a token service at once.
+const TOKEN_REQUESTS: u32 = 4;
 
 #[derive(Debug)]
 pub(super) struct Host {
@@ -34,8 +44,6 @@ pub(super) enum Spot {
     Continuation(Place),
     /// Among those of its host that were not.
     New(Place),
-    /// Among the requests for tokens.
-    Token(Place),
 }
 
 /// Where in the line of its host an exchange goes.
@@ -86,7 +94,6 @@ impl Host {
         match spot {
             Spot::Continuation(place) => self.continuations.remove(place),
             Spot::New(place) => self.queue.remove(place),
-            Spot::Token(_) => {}
         }
     }
 
@@ -154,19 +161,19 @@ impl Exchanges {
         let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
-        let Some(host) = self.hosts.get_mut(&exchange.site.origin) else {
+        let service = exchange.service();
+        let Some(host) = self.hosts.get_mut(&service) else {
             return;
         };
         let crowded = exchanged.interrupted.as_ref().is_some_and(is_crowded);
-        if !(crowded || matches!(status, 429 | 503)) || matches!(exchange.op, Operation::Token(_)) {
+        if !(crowded || matches!(status, 429 | 503)) || matches!(service, Service::Tokens(_)) {
             return;
         }
-        let origin = exchange.site.origin.clone();
         host.shrink(job, self.newest, self.config.in_flight.least.max(1));
         if let Some(asked) = asked.filter(|asked| *asked <= self.config.retry.retry_after_cap) {
             host.gate = host.gate.max(Some(now + asked));
         }
-        self.host_changed(&origin);
+        self.host_changed(&service);
     }
 
     pub(super) fn uncongested(&mut self, id: ExchangeId) {
@@ -174,30 +181,33 @@ impl Exchanges {
         let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
-        let origin = exchange.site.origin.clone();
-        if let Some(host) = self.hosts.get_mut(&origin) {
+        let service = exchange.service();
+        if let (Service::Registry(_), Some(host)) = (&service, self.hosts.get_mut(&service)) {
             host.grow(most);
         }
-        self.host_changed(&origin);
+        self.host_changed(&service);
     }
 
     /// Puts an exchange in the line of its host.
     pub(super) fn line_up(
         &mut self,
         id: ExchangeId,
-        origin: &Origin,
+        service: &Service,
         turn: Turn,
         begun: bool,
     ) -> Spot {
-        if !self.hosts.contains_key(origin) {
+        if !self.hosts.contains_key(service) {
             self.forget_hosts();
         }
-        let first = self.config.in_flight.first.max(1);
-        let host = self.hosts.entry(origin.clone());
+        let first = match service {
+            Service::Tokens(_) => TOKEN_REQUESTS,
+            Service::Registry(_) => self.config.in_flight.first.max(1),
+        };
+        let host = self.hosts.entry(service.clone());
         let spot = host
             .or_insert_with(|| Host::new(first))
             .enqueue(id, turn, begun);
-        self.host_changed(origin);
+        self.host_changed(service);
         spot
     }
 
@@ -205,18 +215,18 @@ impl Exchanges {
     pub(super) fn promote(&mut self, probe: ExchangeId, origin: &Origin) {
         if let Some(exchange) = self.exchanges.get_mut(&probe)
             && let State::Queued(spot) = exchange.state
-            && let Some(host) = self.hosts.get_mut(origin)
+            && let Some(host) = self.hosts.get_mut(&Service::Registry(origin.clone()))
         {
             exchange.state = State::Queued(host.promote(probe, spot));
         }
     }
 
     /// Notes whether something may go out to a host of which something changed.
-    pub(super) fn host_changed(&mut self, origin: &Origin) {
-        if !self.hosts.get(origin).is_some_and(Host::is_ready) {
-            self.ready.remove(origin);
-        } else if !self.ready.contains(origin) {
-            self.ready.insert(origin.clone());
+    pub(super) fn host_changed(&mut self, service: &Service) {
+        if !self.hosts.get(service).is_some_and(Host::is_ready) {
+            self.ready.remove(service);
+        } else if !self.ready.contains(service) {
+            self.ready.insert(service.clone());
         }
     }
 
@@ -225,7 +235,7 @@ impl Exchanges {
         let ready = self
             .ready
             .iter()
-            .filter_map(|origin| self.hosts.get(origin));
+            .filter_map(|service| self.hosts.get(service));
         ready.filter_map(Host::gate).min()
     }
 
@@ -236,16 +246,17 @@ impl Exchanges {
             return;
         }
         let now = self.now;
-        self.hosts.retain(|origin, host| {
+        self.hosts.retain(|service, host| {
             let is_kept = !host.is_idle(now);
-            if !is_kept {
+            if let (Service::Registry(origin), false) = (service, is_kept) {
                 self.broker.handle(AuthInput::HostForgotten(origin));
             }
             is_kept
         });
         self.room = HOSTS.max(self.hosts.len() * 2);
         let hosts = &self.hosts;
-        self.registries.retain(|origin| hosts.contains_key(origin));
+        self.registries
+            .retain(|origin| hosts.contains_key(&Service::Registry(origin.clone())));
     }
 }
 

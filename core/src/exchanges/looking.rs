@@ -97,7 +97,8 @@ impl Exchanges {
                 }
                 AuthOutput::Fail(id, error) => self.failed(id, error),
                 AuthOutput::Ask(registry, repository, recipient) => {
-                    self.asks.push_back((registry, repository, recipient));
+                    let ask = (self.next, registry.clone(), repository, recipient);
+                    self.asks.push(&registry, ask);
                 }
                 AuthOutput::Fetch(id, key, token) => {
                     let purpose = Purpose::Token(key);

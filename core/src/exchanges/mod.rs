@@ -38,6 +38,7 @@ use crate::credential::{CredentialAnswer, CredentialCall};
 use crate::error::{Error, RequestLine};
 use crate::event::Event;
 use crate::ids::{ExchangeId, JobId, Owner, TaskId};
+use crate::lanes::Lanes;
 use crate::op::{Operation, Outcome, Site};
 use crate::reference::Repository;
 use crate::registry::{Origin, Registry};
@@ -47,8 +48,7 @@ use crate::scope::Scopes;
 use crate::time::Time;
 use crate::uri::Url;
 
-use self::host::{HOSTS, Host, Spot, Turn};
-use self::line::Line;
+use self::host::{HOSTS, Host, Service, Spot, Turn};
 use self::looking::Held;
 
 /// The end of an exchange, for its owner.
@@ -70,9 +70,7 @@ pub(crate) enum Settlement {
     Abandoned,
 }
 
-/// Token requests outside at once: they hold no slot of any host (contract 4).
-const TOKEN_REQUESTS: usize = 4;
-/// Questions for credentials outside at once: each may run a program.
+/// Questions for credentials outside at once for each registry: each may run a program.
 const QUESTIONS: usize = 4;
 /// How many different warnings of servers are told in a session.
 const WARNINGS: usize = 100;
@@ -86,19 +84,18 @@ pub(crate) struct Exchanges {
     config: Config,
     broker: Broker,
     exchanges: BTreeMap<ExchangeId, Exchange>,
-    hosts: BTreeMap<Origin, Host>,
-    /// The hosts that have a slot for something in line.
-    ready: BTreeSet<Origin>,
+    hosts: BTreeMap<Service, Host>,
+    /// Those that have a slot for something in line.
+    ready: BTreeSet<Service>,
     /// How many hosts are remembered before those without work are forgotten.
     room: usize,
     /// When exchanges that are backing off go on, and when others are given up.
     timers: BTreeSet<(Time, ExchangeId)>,
     /// Probes, pings and cleanups of tasks, which are not over before these.
     errands: BTreeMap<TaskId, BTreeSet<ExchangeId>>,
-    tokens: Line,
-    tokens_outside: usize,
     questions: BTreeMap<JobId, (Registry, Repository)>,
-    asks: VecDeque<(Registry, Repository, Origin)>,
+    /// Questions that are to be asked, in the order of the first number.
+    asks: Lanes<Registry, (u64, Registry, Repository, Origin)>,
     aborts: VecDeque<JobId>,
     settled: VecDeque<Settled>,
     /// Parked exchanges that the broker resumes.
@@ -171,10 +168,8 @@ impl Exchanges {
             room: HOSTS,
             timers: BTreeSet::new(),
             errands: BTreeMap::new(),
-            tokens: Line::new(),
-            tokens_outside: 0,
             questions: BTreeMap::new(),
-            asks: VecDeque::new(),
+            asks: Lanes::new(QUESTIONS),
             aborts: VecDeque::new(),
             settled: VecDeque::new(),
             unparked: Vec::new(),
@@ -278,8 +273,11 @@ impl Exchanges {
 
     /// Whether looking for a call made something that may go out at once.
     pub(crate) fn has_more(&self) -> bool {
-        let tokens = !self.tokens.is_empty() && self.tokens_outside < TOKEN_REQUESTS;
-        tokens || !self.unparked.is_empty() || self.broker.has_output()
+        self.has_token_request() || !self.unparked.is_empty() || self.broker.has_output()
+    }
+
+    fn has_token_request(&self) -> bool {
+        matches!(self.ready.first(), Some(Service::Tokens(_)))
     }
 
     pub(crate) fn take_abort(&mut self) -> Option<JobId> {
@@ -296,10 +294,7 @@ impl Exchanges {
 
     /// A question for credentials that is to be asked now.
     pub(crate) fn next_question(&mut self, job: JobId) -> Option<CredentialCall> {
-        if self.questions.len() >= QUESTIONS {
-            return None;
-        }
-        let (registry, repository, recipient) = self.asks.pop_front()?;
+        let (_, registry, repository, recipient) = self.asks.pop()?;
         self.questions
             .insert(job, (registry.clone(), repository.clone()));
         Some(CredentialCall::new(
@@ -313,52 +308,47 @@ impl Exchanges {
     /// The next request that may go out now, and the exchange it is part of.
     pub(crate) fn next_call(&mut self, job: JobId, now: Time) -> Option<(ExchangeId, Call)> {
         self.wake(now);
-        while self.tokens_outside < TOKEN_REQUESTS {
-            let Some(id) = self.tokens.pop_front() else {
-                break;
-            };
-            if self.drop_unwanted(id) {
-                continue;
-            }
-            if let Some(call) = self.send(id, job, None) {
-                self.tokens_outside += 1;
-                return Some((id, call));
-            }
-        }
-        while let Some(origin) = self.free_host(now) {
-            if let Some(next) = self.next_call_to(&origin, job, now) {
+        while let Some(service) = self.free_host(now) {
+            if let Some(next) = self.next_call_to(&service, job, now) {
                 return Some(next);
+            }
+            if matches!(service, Service::Registry(_)) && self.has_token_request() {
+                // What the broker has to tell about it comes first.
+                return None;
             }
         }
         None
     }
 
-    /// The first host to which something may go out now.
-    fn free_host(&self, now: Time) -> Option<Origin> {
-        let is_free = |origin: &&Origin| self.hosts.get(origin).is_some_and(|it| it.is_free(now));
+    /// The first one to which something may go out now.
+    fn free_host(&self, now: Time) -> Option<Service> {
+        let is_free = |it: &&Service| self.hosts.get(it).is_some_and(|it| it.is_free(now));
         self.ready.iter().find(is_free).cloned()
     }
 
     fn next_call_to(
         &mut self,
-        origin: &Origin,
+        service: &Service,
         job: JobId,
         now: Time,
     ) -> Option<(ExchangeId, Call)> {
         loop {
-            let host = self.hosts.get_mut(origin)?;
+            let host = self.hosts.get_mut(service)?;
             if !host.is_free(now) {
                 return None;
             }
             let id = host.take();
-            self.host_changed(origin);
+            self.host_changed(service);
             let id = id?;
+            if self.drop_unwanted(id) {
+                continue;
+            }
             let Some(authorization) = self.permit(id, now) else {
                 continue;
             };
             if let Some(call) = self.send(id, job, authorization) {
-                self.hosts.get_mut(origin)?.occupy();
-                self.host_changed(origin);
+                self.hosts.get_mut(service)?.occupy();
+                self.host_changed(service);
                 return Some((id, call));
             }
         }
@@ -375,6 +365,7 @@ impl Exchanges {
         let Some((registry, repository)) = self.questions.remove(&job) else {
             return;
         };
+        self.asks.done(&registry);
         let answer = match outcome {
             Ended::Credentials(answer) => answer,
             Ended::Lost => CredentialAnswer::Failed("the question for credentials was lost".into()),
@@ -452,12 +443,8 @@ impl Exchanges {
         if let State::BackingOff(until) = exchange.state {
             self.timers.remove(&(until, id));
         }
-        let (origin, begun) = (exchange.site.origin.clone(), exchange.begun);
-        let spot = if matches!(exchange.op, Operation::Token(_)) {
-            Spot::Token(self.tokens.push_back(id))
-        } else {
-            self.line_up(id, &origin, turn, begun)
-        };
+        let (service, begun) = (exchange.service(), exchange.begun);
+        let spot = self.line_up(id, &service, turn, begun);
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.state = State::Queued(spot);
         }
@@ -468,26 +455,22 @@ impl Exchanges {
         let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
-        if matches!(exchange.op, Operation::Token(_)) {
-            self.tokens_outside -= 1;
-        } else {
-            let origin = exchange.site.origin.clone();
-            if let Some(host) = self.hosts.get_mut(&origin) {
-                host.vacate();
-            }
-            self.host_changed(&origin);
+        let service = exchange.service();
+        if let Some(host) = self.hosts.get_mut(&service) {
+            host.vacate();
         }
+        self.host_changed(&service);
     }
 
     fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
         let exchange = self.exchanges.remove(&id)?;
         match exchange.state {
-            State::Queued(Spot::Token(place)) => self.tokens.remove(place),
             State::Queued(spot) => {
-                if let Some(host) = self.hosts.get_mut(&exchange.site.origin) {
+                let service = exchange.service();
+                if let Some(host) = self.hosts.get_mut(&service) {
                     host.remove(spot);
                 }
-                self.host_changed(&exchange.site.origin);
+                self.host_changed(&service);
             }
             State::BackingOff(until) => {
                 self.timers.remove(&(until, id));
@@ -570,6 +553,21 @@ impl Exchange {
             self.purpose,
             Purpose::Probe | Purpose::Ping | Purpose::Cleanup
         )
+    }
+
+    /// What its requests need a slot of.
+    fn service(&self) -> Service {
+        match &self.op {
+            Operation::Token(op) => Service::Tokens(op.realm.origin().clone()),
+            Operation::BlobGet(_)
+            | Operation::BlobHead(_)
+            | Operation::BlobPut(_)
+            | Operation::ManifestGet(_)
+            | Operation::ManifestHead(_)
+            | Operation::ManifestPut(_)
+            | Operation::Ping(_)
+            | Operation::UploadDelete(_) => Service::Registry(self.site.origin.clone()),
+        }
     }
 
     /// Where the next request goes.

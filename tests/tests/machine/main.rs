@@ -3,6 +3,7 @@
 mod broker;
 mod foreign;
 mod found;
+mod isolation;
 mod memory;
 mod operations;
 mod operations_mixed;
