@@ -9,7 +9,7 @@ use super::line::{Line, Place};
 use super::{Exchanges, State};
 use crate::auth::AuthInput;
 use crate::call::{Exchanged, Interrupted, TransportErrorKind};
-use crate::ids::{ExchangeId, JobId};
+use crate::ids::{ExchangeId, JobId, TaskId};
 use crate::registry::Origin;
 use crate::store::StoreErrorKind;
 use crate::time::Time;
@@ -24,6 +24,9 @@ pub(super) enum Service {
 
 /// Requests to a token service at once.
 const TOKEN_REQUESTS: u32 = 4;
+
+/// Continuations are in one line, whatever their task: few are there at once, and all have begun.
+const ANY: TaskId = TaskId(0);
 
 #[derive(Debug)]
 pub(super) struct Host {
@@ -67,18 +70,18 @@ impl Host {
     }
 
     /// Puts an exchange in line; `begun` if it was outside before.
-    pub(super) fn enqueue(&mut self, id: ExchangeId, turn: Turn, begun: bool) -> Spot {
+    fn enqueue(&mut self, id: ExchangeId, task: TaskId, turn: Turn, begun: bool) -> Spot {
         match turn {
-            Turn::First if begun => Spot::Continuation(self.continuations.push_back(id)),
-            Turn::First => Spot::New(self.queue.push_front(id)),
-            Turn::Last => Spot::New(self.queue.push_back(id)),
+            Turn::First if begun => Spot::Continuation(self.continuations.push_back(ANY, id)),
+            Turn::First => Spot::New(self.queue.push_front(task, id)),
+            Turn::Last => Spot::New(self.queue.push_back(task, id)),
         }
     }
 
     /// Puts one before everything else.
     pub(super) fn promote(&mut self, id: ExchangeId, spot: Spot) -> Spot {
         self.remove(spot);
-        Spot::Continuation(self.continuations.push_front(id))
+        Spot::Continuation(self.continuations.push_front(ANY, id))
     }
 
     /// Takes the first in line; continuations go before new exchanges.
@@ -192,6 +195,7 @@ impl Exchanges {
     pub(super) fn line_up(
         &mut self,
         id: ExchangeId,
+        task: TaskId,
         service: &Service,
         turn: Turn,
         begun: bool,
@@ -206,7 +210,7 @@ impl Exchanges {
         let host = self.hosts.entry(service.clone());
         let spot = host
             .or_insert_with(|| Host::new(first))
-            .enqueue(id, turn, begun);
+            .enqueue(id, task, turn, begun);
         self.host_changed(service);
         spot
     }

@@ -1,6 +1,6 @@
 //! The control plane of HTTP: which exchange goes out when, and what becomes of it.
 //!
-//! Responsible for slots per host, order (continuations first), waits, redirects, tries. Every
+//! Responsible for slots per host, order (continuations first, then older tasks), waits, redirects, tries. Every
 //! exchange passes the auth broker on its way out and `classify` on its way back.
 //! Must not know tasks: the owner of an exchange gets its outcome as a [`Settled`].
 //!
@@ -443,8 +443,9 @@ impl Exchanges {
         if let State::BackingOff(until) = exchange.state {
             self.timers.remove(&(until, id));
         }
-        let (service, begun) = (exchange.service(), exchange.begun);
-        let spot = self.line_up(id, &service, turn, begun);
+        let (task, begun) = (exchange.task, exchange.begun);
+        let service = exchange.service();
+        let spot = self.line_up(id, task, &service, turn, begun);
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.state = State::Queued(spot);
         }
