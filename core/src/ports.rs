@@ -25,6 +25,17 @@ pub(crate) struct Ports<'a> {
 }
 
 impl Ports<'_> {
+    /// The same, for a shorter time.
+    pub(crate) const fn lend(&mut self) -> Ports<'_> {
+        Ports {
+            exchanges: self.exchanges,
+            store_queue: self.store_queue,
+            events: self.events,
+            config: self.config,
+            now: self.now,
+        }
+    }
+
     /// Asks a store for a step. `owner` gets the answer.
     pub(crate) fn step(&mut self, owner: Owner, store: StoreId, op: StoreOp) {
         self.store_queue.begin(owner, store, op);

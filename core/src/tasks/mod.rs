@@ -69,11 +69,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Begins. `known` is the content that the source's name was found to stand for earlier.
-    fn begin(
-        &mut self,
-        known: Option<Descriptor>,
-        ports: &mut TaskPorts<'_, '_>,
-    ) -> Result<(), Error> {
+    fn begin(&mut self, known: Option<Descriptor>, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         match self {
             Self::Resolve(resolve) => {
                 resolve.begin(known, ports);
@@ -87,7 +83,7 @@ impl Kind {
         &mut self,
         node: NodeId,
         result: Result<Outcome, Error>,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         match self {
             Self::Resolve(resolve) => resolve.exchange_ended(result?, ports),
@@ -220,7 +216,7 @@ impl Tasks {
         &mut self,
         id: TaskId,
         below: &mut Below<'_>,
-        act: impl FnOnce(&mut Kind, &mut TaskPorts<'_, '_>) -> Result<(), Error>,
+        act: impl FnOnce(&mut Kind, &mut TaskPorts<'_>) -> Result<(), Error>,
     ) {
         self.act(id, below, act);
         self.take_turns(below);
@@ -236,7 +232,7 @@ impl Tasks {
         &mut self,
         id: TaskId,
         below: &mut Below<'_>,
-        act: impl FnOnce(&mut Kind, &mut TaskPorts<'_, '_>) -> Result<(), Error>,
+        act: impl FnOnce(&mut Kind, &mut TaskPorts<'_>) -> Result<(), Error>,
     ) {
         let Some(state) = self.tasks.get_mut(&id) else {
             return;
@@ -248,7 +244,7 @@ impl Tasks {
             task: id,
             pending: &mut state.pending,
             lists: &mut self.lists,
-            below,
+            below: below.lend(),
             report: None,
         };
         let result = act(&mut state.kind, &mut ports);

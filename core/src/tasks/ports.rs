@@ -22,18 +22,28 @@ pub(crate) struct Below<'a> {
     pub(crate) ports: Ports<'a>,
 }
 
+impl Below<'_> {
+    /// The same, for a shorter time.
+    pub(super) const fn lend(&mut self) -> Below<'_> {
+        Below {
+            blobs: self.blobs,
+            ports: self.ports.lend(),
+        }
+    }
+}
+
 /// The same, for one task.
 #[derive(Debug)]
-pub(super) struct TaskPorts<'a, 'b> {
+pub(super) struct TaskPorts<'a> {
     pub(super) task: TaskId,
     pub(super) pending: &'a mut Pending,
     pub(super) lists: &'a mut Lists,
-    pub(super) below: &'a mut Below<'b>,
+    pub(super) below: Below<'a>,
     /// The task's result, once it is complete.
     pub(super) report: Option<TaskReport>,
 }
 
-impl TaskPorts<'_, '_> {
+impl TaskPorts<'_> {
     /// Begins an exchange. `node` gets the result.
     pub(super) fn exchange(&mut self, node: NodeId, site: Site, op: Operation, scopes: Scopes) {
         let owner = Owner::Node(self.task, node);

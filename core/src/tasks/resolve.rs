@@ -33,7 +33,7 @@ impl ResolveState {
     }
 
     /// Begins, unless the reference is `known` to stand for something.
-    pub(super) fn begin(&self, known: Option<Descriptor>, ports: &mut TaskPorts<'_, '_>) {
+    pub(super) fn begin(&self, known: Option<Descriptor>, ports: &mut TaskPorts<'_>) {
         if let Some(root) = known {
             return Self::resolved(root, ports);
         }
@@ -48,7 +48,7 @@ impl ResolveState {
     pub(super) fn exchange_ended(
         &self,
         outcome: Outcome,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         match outcome {
             outcome @ Outcome::Found { .. } => {
@@ -76,18 +76,18 @@ impl ResolveState {
         Ok(())
     }
 
-    fn get(&self, ports: &mut TaskPorts<'_, '_>) {
+    fn get(&self, ports: &mut TaskPorts<'_>) {
         let (site, target) = (self.site.clone(), self.reference.target());
         let op = ManifestGet::new(site, target, None, ports.limits().document);
         self.exchange(Operation::ManifestGet(op), ports);
     }
 
-    fn exchange(&self, op: Operation, ports: &mut TaskPorts<'_, '_>) {
+    fn exchange(&self, op: Operation, ports: &mut TaskPorts<'_>) {
         let scopes = Scopes::pull(&self.site.repository);
         ports.exchange(NodeId(0), self.site.clone(), op, scopes);
     }
 
-    fn resolved(root: Descriptor, ports: &mut TaskPorts<'_, '_>) {
+    fn resolved(root: Descriptor, ports: &mut TaskPorts<'_>) {
         ports.event(Event::Resolved(root.clone()));
         ports.finish(TaskReport::Resolved(root));
     }

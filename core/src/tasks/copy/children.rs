@@ -30,7 +30,7 @@ impl CopyState {
     pub(super) fn children(
         &mut self,
         node: NodeId,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let document = self.document(node)?;
         let is_manifest = |child| match child {
@@ -59,7 +59,7 @@ impl CopyState {
 
     /// Requests the next blobs of a node, unless enough are under way: then they are requested as others
     /// arrive. Until then each costs only its descriptor.
-    fn request_blobs(&mut self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+    fn request_blobs(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         while self.under_way < AHEAD {
             let this = &mut self.nodes[node.0];
             let is_present = matches!(this.presence, Presence::Yes | Presence::Tagged);
@@ -83,7 +83,7 @@ impl CopyState {
     }
 
     /// Fewer blobs are under way: others are requested.
-    pub(super) fn request_more(&mut self, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+    pub(super) fn request_more(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         self.under_way -= 1;
         while self.under_way < AHEAD
             && let Some(node) = self.unrequested.pop_front()
@@ -107,7 +107,7 @@ impl CopyState {
         &mut self,
         parent: NodeId,
         descriptor: Descriptor,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let (depth, force_check) = (
             self.nodes[parent.0].depth + 1,
@@ -155,7 +155,7 @@ impl CopyState {
         &mut self,
         node: NodeId,
         descriptor: Descriptor,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let (digest, size) = (descriptor.digest.clone(), descriptor.size);
         if digest.algorithm().is_none() {
@@ -207,13 +207,7 @@ impl CopyState {
 
     /// The blob came with its descriptor: write it without a request (PULLM-18, PULLB-10). It is
     /// written as manifests are, as a node without a document.
-    fn embed(
-        &mut self,
-        store: StoreId,
-        digest: Digest,
-        data: Vec<u8>,
-        ports: &mut TaskPorts<'_, '_>,
-    ) {
+    fn embed(&mut self, store: StoreId, digest: Digest, data: Vec<u8>, ports: &mut TaskPorts<'_>) {
         let id = NodeId(self.nodes.len());
         let mut node = Node::new(None, 0);
         node.stage = Stage::Putting;
@@ -235,7 +229,7 @@ impl CopyState {
         &mut self,
         node: NodeId,
         error: Error,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let has_urls = |layer: &Descriptor| !layer.is_nondistributable();
         let could_send_more = self.left_out.values().any(has_urls);

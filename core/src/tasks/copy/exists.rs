@@ -15,11 +15,7 @@ use crate::tasks::TaskPorts;
 
 impl CopyState {
     /// Begins with a node whose document is here.
-    pub(super) fn open(
-        &mut self,
-        node: NodeId,
-        ports: &mut TaskPorts<'_, '_>,
-    ) -> Result<(), Error> {
+    pub(super) fn open(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let this = &mut self.nodes[node.0];
         this.stage = Stage::Open;
         let End::Registry { site, reference } = &self.destination else {
@@ -47,7 +43,7 @@ impl CopyState {
         &mut self,
         node: NodeId,
         digest: Option<&Digest>,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let this = &mut self.nodes[node.0];
         let ours = this.descriptor.as_ref().map(|it| &it.digest);
@@ -87,7 +83,7 @@ impl CopyState {
     }
 
     /// The destination has this manifest, and so everything below it: only its name is missing.
-    fn is_present(&mut self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+    fn is_present(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         self.nodes[node.0].presence = Presence::Yes;
         self.skipped(node, ports)?;
         self.foreign_or_on(node, ports)
@@ -95,7 +91,7 @@ impl CopyState {
 
     /// The destination has a node. It may be there without its foreign layers: if those are wanted,
     /// they and nothing else below the node are moved.
-    fn foreign_or_on(&mut self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+    fn foreign_or_on(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let may_lack = |child| match child {
             Child::Manifest(_) => true,
             Child::Config(_) => false,
@@ -111,11 +107,7 @@ impl CopyState {
     }
 
     /// A node is at the destination with everything that is wanted below it.
-    pub(super) fn go_on(
-        &mut self,
-        node: NodeId,
-        ports: &mut TaskPorts<'_, '_>,
-    ) -> Result<(), Error> {
+    pub(super) fn go_on(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         if node != ROOT {
             return self.done(node, ports);
         }
@@ -128,11 +120,7 @@ impl CopyState {
     }
 
     /// HEAD found nothing.
-    pub(super) fn absent(
-        &mut self,
-        node: NodeId,
-        ports: &mut TaskPorts<'_, '_>,
-    ) -> Result<(), Error> {
+    pub(super) fn absent(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let this = &mut self.nodes[node.0];
         match this.stage {
             Stage::Asking => self.ask_by_digest(node, ports),
@@ -159,7 +147,7 @@ impl CopyState {
     /// Nothing below it is begun before the answer. Mounting or sending a blob that is there already
     /// rewrites the registry's record of it, and while it does, distribution tells others that the
     /// blob is missing, the PUT of this very manifest among them.
-    fn ask_by_digest(&mut self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+    fn ask_by_digest(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let this = &mut self.nodes[node.0];
         this.stage = Stage::Open;
         let End::Registry { site, .. } = &self.destination else {
@@ -176,13 +164,7 @@ impl CopyState {
         Ok(())
     }
 
-    pub(super) fn head(
-        &self,
-        node: NodeId,
-        site: Site,
-        target: Target,
-        ports: &mut TaskPorts<'_, '_>,
-    ) {
+    pub(super) fn head(&self, node: NodeId, site: Site, target: Target, ports: &mut TaskPorts<'_>) {
         let op = ManifestHead {
             site: site.clone(),
             target,

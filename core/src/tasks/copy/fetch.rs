@@ -29,11 +29,7 @@ const LISTED: usize = 20;
 
 impl CopyState {
     /// Fetches a document from the source into memory.
-    pub(super) fn obtain(
-        &mut self,
-        node: NodeId,
-        ports: &mut TaskPorts<'_, '_>,
-    ) -> Result<(), Error> {
+    pub(super) fn obtain(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         self.nodes[node.0].stage = Stage::Loading;
         match (&self.source, &self.destination) {
             (End::Store { store, .. }, _) | (End::Registry { .. }, End::Store { store, .. }) => {
@@ -49,7 +45,7 @@ impl CopyState {
     pub(super) fn choose_entry(
         &mut self,
         entries: &[Descriptor],
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let chosen = match &self.platforms {
             Platforms::One(wanted) => choose(wanted, entries)?,
@@ -67,7 +63,7 @@ impl CopyState {
 
     /// Requests a document from the source's registry, by its descriptor, or by the source's reference if
     /// it has none yet.
-    fn fetch(&self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+    fn fetch(&self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let End::Registry { site, reference } = &self.source else {
             return Err(Error::internal(
                 "a document is requested from a store by GET",
@@ -88,7 +84,7 @@ impl CopyState {
         site: Site,
         target: Target,
         descriptor: Option<Descriptor>,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) {
         let limit = ports.limits().document;
         let op = ManifestGet::new(site.clone(), target, descriptor, limit);
@@ -96,11 +92,7 @@ impl CopyState {
     }
 
     /// The store does not have the document: request it from the registry, or fail.
-    pub(super) fn not_loaded(
-        &self,
-        node: NodeId,
-        ports: &mut TaskPorts<'_, '_>,
-    ) -> Result<(), Error> {
+    pub(super) fn not_loaded(&self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         match &self.source {
             End::Registry { .. } => self.fetch(node, ports),
             End::Store { .. } => {
@@ -117,7 +109,7 @@ impl CopyState {
         &mut self,
         node: NodeId,
         bytes: Vec<u8>,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let parsed = match (&self.nodes[node.0].descriptor, &self.source) {
             (Some(descriptor), _) => {
@@ -156,7 +148,7 @@ impl CopyState {
         &mut self,
         node: NodeId,
         document: Document,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         if node == ROOT && self.by_digest.is_empty() {
             let known = self.nodes[ROOT.0].descriptor.take();
@@ -208,7 +200,7 @@ impl CopyState {
 }
 
 /// Requests a document from a store.
-pub(super) fn load(node: NodeId, store: StoreId, digest: Digest, ports: &mut TaskPorts<'_, '_>) {
+pub(super) fn load(node: NodeId, store: StoreId, digest: Digest, ports: &mut TaskPorts<'_>) {
     let limit = ports.limits().document;
     ports.store(node, store, StoreOp::Load { digest, limit });
 }

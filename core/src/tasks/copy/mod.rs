@@ -229,7 +229,7 @@ impl CopyState {
     pub(in crate::tasks) fn begin(
         &mut self,
         known: Option<Descriptor>,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         self.pinned = known;
         self.nodes.push(Node::new(self.pinned.clone(), 0));
@@ -263,7 +263,7 @@ impl CopyState {
         &mut self,
         node: NodeId,
         answer: Result<StoreAnswer, StoreError>,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let stage = self.nodes[node.0].stage;
         let answer = match answer {
@@ -307,7 +307,7 @@ impl CopyState {
         &mut self,
         node: NodeId,
         result: Result<Outcome, Error>,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         if self.nodes[node.0].stage == Stage::Listing {
             return self.listing_ended(node, result, ports);
@@ -337,7 +337,7 @@ impl CopyState {
         &mut self,
         digest: &Digest,
         result: Result<Delivery, Error>,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let delivery = match result {
             Ok(delivery) => delivery,
@@ -366,7 +366,7 @@ impl CopyState {
         nodes.filter_map(|(n, node)| Some((&node.listing.as_ref()?.key, NodeId(n))))
     }
 
-    fn exchange(&self, node: NodeId, site: Site, op: Operation, ports: &mut TaskPorts<'_, '_>) {
+    fn exchange(&self, node: NodeId, site: Site, op: Operation, ports: &mut TaskPorts<'_>) {
         let scopes = self.task_scopes(&site);
         ports.exchange(node, site, op, scopes);
     }

@@ -27,7 +27,7 @@ impl CopyState {
     pub(super) fn child_done(
         &mut self,
         node: NodeId,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let this = &mut self.nodes[node.0];
         this.waiting = this.waiting.saturating_sub(1);
@@ -43,7 +43,7 @@ impl CopyState {
     pub(super) fn put_node(
         &mut self,
         node: NodeId,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         self.nodes[node.0].stage = Stage::Putting;
         let (document, size) = (self.document(node)?, self.descriptor(node)?.size);
@@ -73,7 +73,7 @@ impl CopyState {
     }
 
     /// A node was put.
-    pub(super) fn put(&mut self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+    pub(super) fn put(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let this = &mut self.nodes[node.0];
         if let Some(digest) = this.embedded.take() {
             this.stage = Stage::Done;
@@ -83,18 +83,14 @@ impl CopyState {
         self.is_put(node, ports)
     }
 
-    pub(super) fn stored(&self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+    pub(super) fn stored(&self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let Descriptor { digest, size, .. } = self.descriptor(node)?.clone();
         ports.event(Event::Stored { digest, size });
         Ok(())
     }
 
     /// Goes on after a node was put and, if necessary, listed.
-    pub(super) fn is_put(
-        &mut self,
-        node: NodeId,
-        ports: &mut TaskPorts<'_, '_>,
-    ) -> Result<(), Error> {
+    pub(super) fn is_put(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         if node != ROOT {
             return self.done(node, ports);
         }
@@ -103,7 +99,7 @@ impl CopyState {
 
     /// All content is at the destination. What is left is the name and, if one platform is wanted
     /// and an end is a store that can be asked cheaply, a look at the image's configuration.
-    pub(super) fn content_complete(&mut self, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+    pub(super) fn content_complete(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let root = &mut self.nodes[ROOT.0];
         let config = match (&self.platforms, &root.document) {
             (Platforms::One(_), Some(document)) => document.config(),
@@ -124,7 +120,7 @@ impl CopyState {
     }
 
     /// IDX-15: an image of another platform than the one wanted is taken, with a warning.
-    pub(super) fn compare(&self, config: &[u8], ports: &mut TaskPorts<'_, '_>) {
+    pub(super) fn compare(&self, config: &[u8], ports: &mut TaskPorts<'_>) {
         let Platforms::One(wanted) = &self.platforms else {
             return;
         };
@@ -141,7 +137,7 @@ impl CopyState {
 
     /// The name last: a kill at any instant leaves no name of an incomplete image. In a registry the
     /// manifest was put by its name.
-    pub(super) fn write_name(&mut self, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+    pub(super) fn write_name(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let End::Store { store, name } = &self.destination else {
             return self.complete(ports);
         };
@@ -152,11 +148,7 @@ impl CopyState {
         Ok(())
     }
 
-    pub(super) fn done(
-        &mut self,
-        node: NodeId,
-        ports: &mut TaskPorts<'_, '_>,
-    ) -> Result<(), Error> {
+    pub(super) fn done(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let this = &mut self.nodes[node.0];
         this.stage = Stage::Done;
         if let Some(document) = this.document.take() {
@@ -168,14 +160,14 @@ impl CopyState {
         Ok(())
     }
 
-    pub(super) fn skipped(&self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+    pub(super) fn skipped(&self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let Descriptor { digest, size, .. } = self.descriptor(node)?.clone();
         let why = Why::Present;
         ports.event(Event::Skipped { digest, size, why });
         Ok(())
     }
 
-    pub(super) fn complete(&mut self, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+    pub(super) fn complete(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let root = self.descriptor(ROOT)?.clone();
         self.nodes[ROOT.0].stage = Stage::Done;
         let Counters {

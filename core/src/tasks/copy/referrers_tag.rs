@@ -60,7 +60,7 @@ impl CopyState {
     pub(super) fn put_unlisted(
         &mut self,
         node: NodeId,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         self.stored(node, ports)?;
         let End::Registry { site, .. } = &self.destination else {
@@ -93,7 +93,7 @@ impl CopyState {
         &mut self,
         node: NodeId,
         result: Result<Outcome, Error>,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         match (self.listing(node)?.step, result) {
             (Step::Reading, Ok(Outcome::Document { document, etag })) => {
@@ -119,7 +119,7 @@ impl CopyState {
     pub(in crate::tasks) fn read_list(
         &mut self,
         node: NodeId,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let listing = self.listing(node)?;
         listing.step = Step::Reading;
@@ -139,7 +139,7 @@ impl CopyState {
         node: NodeId,
         list: Option<&Document>,
         etag: Option<String>,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let limit = ports.limits().document;
         let listing = self.listing(node)?;
@@ -192,7 +192,7 @@ impl CopyState {
         node: NodeId,
         kind: ErrorKind,
         why: &str,
-        ports: &mut TaskPorts<'_, '_>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let listing = self.listing(node)?;
         let (digest, subject) = (listing.entry.digest.clone(), listing.subject.clone());
@@ -211,7 +211,7 @@ impl CopyState {
         self.list_over(node, ports)
     }
 
-    fn list_over(&mut self, node: NodeId, ports: &mut TaskPorts<'_, '_>) -> Result<(), Error> {
+    fn list_over(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         if let Some(listing) = self.nodes[node.0].listing.take() {
             ports.lists.leave(&listing.key, (ports.task, node));
         }
