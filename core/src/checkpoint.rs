@@ -32,9 +32,8 @@ use crate::config::Config;
 use crate::descriptor::Descriptor;
 use crate::reference::Reference;
 use crate::session::Session;
-use crate::task::{Copy, Foreign, Place, Task, TaskId, TaskKind};
-use crate::tasks::copy::{CopyState, End};
-use crate::tasks::{Kind, TaskState};
+use crate::task::{Task, TaskId};
+use crate::tasks::TaskState;
 use crate::time::Time;
 
 /// The unfinished tasks of a session.
@@ -126,16 +125,7 @@ impl Session {
 
 impl TaskState {
     fn saved(&self, now: Time) -> Saved {
-        let (kind, foreign, root) = match &self.kind {
-            Kind::Resolve(state) => {
-                let kind = TaskKind::Resolve(state.reference.clone());
-                (kind, Foreign::LeftOut, None)
-            }
-            Kind::Copy(state) => {
-                let kind = TaskKind::Copy(state.as_asked());
-                (kind, state.foreign, state.pinned.clone())
-            }
-        };
+        let (kind, foreign, root) = self.kind.requested();
         let left = |deadline: Time| Time::ZERO + deadline.since(now);
         let task = Task {
             kind,
@@ -143,30 +133,6 @@ impl TaskState {
             foreign,
         };
         Saved { task, root }
-    }
-}
-
-impl CopyState {
-    fn as_asked(&self) -> Copy {
-        Copy {
-            source: self.source.place(),
-            destination: self.destination.place(),
-            platforms: self.platforms.clone(),
-            spool: self.spool,
-            from: self.from.clone(),
-        }
-    }
-}
-
-impl End {
-    fn place(&self) -> Place {
-        match self {
-            Self::Registry { reference, .. } => Place::Registry(reference.clone()),
-            Self::Store { store, name } => Place::Store {
-                store: *store,
-                name: name.clone(),
-            },
-        }
     }
 }
 
@@ -200,7 +166,7 @@ impl TryFrom<Form> for Checkpoint {
             });
         }
         let contradicts = |Saved { task, root }: &Saved| {
-            let named = source(task).and_then(Reference::digest);
+            let named = task.kind.source().and_then(Reference::digest);
             named.is_some_and(|named| root.as_ref().is_some_and(|root| root.digest != *named))
         };
         if form.tasks.iter().any(contradicts) {
@@ -208,21 +174,6 @@ impl TryFrom<Form> for Checkpoint {
             return Err(CheckpointError::Damaged { why });
         }
         Ok(Self { tasks: form.tasks })
-    }
-}
-
-/// The reference that a task begins with, if its source is a registry.
-const fn source(task: &Task) -> Option<&Reference> {
-    match &task.kind {
-        TaskKind::Resolve(reference) => Some(reference),
-        TaskKind::Copy(Copy {
-            source: Place::Registry(reference),
-            ..
-        }) => Some(reference),
-        TaskKind::Copy(Copy {
-            source: Place::Store { .. },
-            ..
-        }) => None,
     }
 }
 

@@ -20,10 +20,8 @@ use crate::retry::Decision;
 use crate::rng::Rng;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp};
 use crate::store_queue::{Step, StoreQueue};
-use crate::task::{Failure, Place, Task, TaskKind};
-use crate::tasks::copy::{CopyState, End};
-use crate::tasks::resolve::ResolveState;
-use crate::tasks::{Below, Kind, Tasks};
+use crate::task::{Failure, Task};
+use crate::tasks::{Below, Tasks};
 use crate::time::Time;
 
 /// The machine. See the crate's documentation for its contract.
@@ -94,20 +92,8 @@ impl Session {
     /// Begins a task whose source's name is known to stand for `pinned`, if it is.
     pub(crate) fn begin(&mut self, task: Task, pinned: Option<Descriptor>) -> TaskId {
         self.exchanges.begin_task();
-        let kind = match task.kind {
-            TaskKind::Resolve(reference) => {
-                let site = self
-                    .exchanges
-                    .site(reference.registry(), reference.repository());
-                Kind::Resolve(ResolveState::new(site, reference))
-            }
-            TaskKind::Copy(copy) => {
-                let ends = (self.end(&copy.source), self.end(&copy.destination));
-                Kind::Copy(CopyState::new(copy, ends, task.foreign).into())
-            }
-        };
         let (tasks, mut below) = self.tasks_and_below();
-        let id = tasks.start(task.deadline, kind, pinned, &mut below);
+        let id = tasks.start(task, pinned, &mut below);
         self.settle();
         id
     }
@@ -295,22 +281,6 @@ impl Session {
     /// The latest instant that was handed in.
     pub(crate) const fn now(&self) -> Time {
         self.now
-    }
-
-    fn end(&self, place: &Place) -> End {
-        match place {
-            Place::Registry(reference) => {
-                let site = self
-                    .exchanges
-                    .site(reference.registry(), reference.repository());
-                let reference = reference.clone();
-                End::Registry { site, reference }
-            }
-            Place::Store { store, name } => End::Store {
-                store: *store,
-                name: name.clone(),
-            },
-        }
     }
 
     fn next_job(&mut self) -> Option<Job> {

@@ -72,6 +72,19 @@ pub(crate) enum TaskKind {
     Copy(Copy),
 }
 
+impl TaskKind {
+    /// The reference that the task begins with, if its source is a registry.
+    pub(crate) const fn source(&self) -> Option<&Reference> {
+        match self {
+            Self::Resolve(reference) => Some(reference),
+            Self::Copy(copy) => match &copy.source {
+                Place::Registry(reference) => Some(reference),
+                Place::Store { .. } => None,
+            },
+        }
+    }
+}
+
 impl Task {
     /// Resolve a reference to a digest.
     pub const fn resolve(reference: Reference) -> Self {
@@ -226,6 +239,28 @@ impl TaskReport {
             Self::Resolved(root) => root,
             Self::Copied(report) => &report.root,
         }
+    }
+}
+
+/// One line, as in transcripts: the digest, and for copies the numbers of blobs.
+impl fmt::Display for TaskReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = match self {
+            Self::Resolved(root) => return root.digest.fmt(f),
+            Self::Copied(report) => report,
+        };
+        write!(
+            f,
+            "{}: {} moved ({} bytes), {} mounted, {} present",
+            report.root.digest, report.moved, report.bytes, report.mounted, report.present
+        )?;
+        if report.left_out > 0 {
+            write!(f, ", {} left out", report.left_out)?;
+        }
+        if !report.unlisted.is_empty() {
+            write!(f, ", {} unlisted", report.unlisted.len())?;
+        }
+        Ok(())
     }
 }
 

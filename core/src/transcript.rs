@@ -23,7 +23,7 @@ use crate::event::Event;
 use crate::header::content_type;
 use crate::sanitize::escape;
 use crate::store::{StoreAnswer, StoreCall, StoreError, StoreOp};
-use crate::task::{Report, TaskId, TaskReport};
+use crate::task::TaskId;
 use crate::uri::{Url, user_info};
 
 /// How much of a value from a server is shown.
@@ -91,28 +91,13 @@ pub fn event(event: &Event) -> String {
         }
         Event::Stored { digest, size } => format!("* stored {digest}, {size} bytes"),
         Event::Warning(warning) => format!("* warning: {warning}"),
-        Event::Finished(Ok(TaskReport::Resolved(root))) => format!("* finished {}", root.digest),
-        Event::Finished(Ok(TaskReport::Copied(report))) => finished(report),
+        Event::Finished(Ok(report)) => format!("* finished {report}"),
         Event::Finished(Err(failure)) => {
             let errors: alloc::vec::Vec<String> =
                 failure.errors().iter().map(ToString::to_string).collect();
             format!("* failed: {}", errors.join(" | "))
         }
     }
-}
-
-fn finished(report: &Report) -> String {
-    let mut line = format!(
-        "* finished {}: {} moved ({} bytes), {} mounted, {} present",
-        report.root.digest, report.moved, report.bytes, report.mounted, report.present
-    );
-    if report.left_out > 0 {
-        write!(line, ", {} left out", report.left_out).expect("a string takes everything");
-    }
-    if !report.unlisted.is_empty() {
-        write!(line, ", {} unlisted", report.unlisted.len()).expect("a string takes everything");
-    }
-    line
 }
 
 fn http_job(call: &Call) -> String {

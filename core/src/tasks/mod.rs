@@ -5,10 +5,10 @@
 //! [`TaskPorts`]; an error that it returns fails its task. Must not know what a kind of task does
 //! (`resolve`, `copy`).
 
-pub(crate) mod copy;
+mod copy;
 mod lists;
 mod ports;
-pub(crate) mod resolve;
+mod resolve;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -23,11 +23,11 @@ use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::exchanges::Settlement;
+use crate::exchanges::{Exchanges, Settlement};
 use crate::ids::{ExchangeId, NodeId, TaskId};
 use crate::op::Outcome;
 use crate::store::{StoreAnswer, StoreError};
-use crate::task::{Failure, TaskReport};
+use crate::task::{Failure, Foreign, Task, TaskKind, TaskReport};
 use crate::time::Time;
 
 /// All tasks that are not finished.
@@ -68,6 +68,21 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    fn new(kind: TaskKind, foreign: Foreign, exchanges: &Exchanges) -> Self {
+        match kind {
+            TaskKind::Resolve(reference) => Self::Resolve(ResolveState::new(reference, exchanges)),
+            TaskKind::Copy(copy) => Self::Copy(CopyState::new(copy, foreign, exchanges).into()),
+        }
+    }
+
+    /// What was requested, and the content that its source was found to stand for.
+    pub(crate) fn requested(&self) -> (TaskKind, Foreign, Option<Descriptor>) {
+        match self {
+            Self::Resolve(resolve) => (resolve.requested(), Foreign::LeftOut, None),
+            Self::Copy(copy) => copy.requested(),
+        }
+    }
+
     /// Begins. `known` is the content that the source's name was found to stand for earlier.
     fn begin(&mut self, known: Option<Descriptor>, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         match self {
@@ -100,15 +115,15 @@ impl Kind {
 }
 
 impl Tasks {
-    /// Starts a task.
+    /// Starts a task. `known` is the content that its source's name was found to stand for earlier.
     pub(crate) fn start(
         &mut self,
-        deadline: Option<Time>,
-        kind: Kind,
+        task: Task,
         known: Option<Descriptor>,
         below: &mut Below<'_>,
     ) -> TaskId {
-        let id = self.add(deadline, kind);
+        let kind = Kind::new(task.kind, task.foreign, below.ports.exchanges);
+        let id = self.add(task.deadline, kind);
         self.run(id, below, |kind, ports| kind.begin(known, ports));
         id
     }
@@ -343,10 +358,7 @@ mod tests {
     use crate::digest::Algorithm;
     use crate::error::ErrorKind;
     use crate::event::Event;
-    use crate::exchanges::Exchanges;
-    use crate::op::testing::site_of;
     use crate::ports::Ports;
-    use crate::reference::Reference;
     use crate::store_queue::StoreQueue;
 
     /// The machines below, with nothing to do.
@@ -385,10 +397,13 @@ mod tests {
         }
     }
 
+    fn task() -> Task {
+        Task::resolve("reg.example/a:v1".parse().expect("a reference"))
+    }
+
     fn kind() -> Kind {
-        let reference: Reference = "reg.example/a:v1".parse().expect("a reference");
-        let site = site_of("reg.example/a");
-        Kind::Resolve(ResolveState::new(site, reference))
+        let exchanges = Exchanges::new(Config::default());
+        Kind::new(task().kind, Foreign::LeftOut, &exchanges)
     }
 
     fn resolved() -> TaskReport {
@@ -460,7 +475,7 @@ mod tests {
     fn a_defect_fails_the_task_and_aborts_what_it_has_in_flight() {
         let (mut tasks, mut machines) = (Tasks::default(), Machines::default());
         let mut below = machines.below();
-        let id = tasks.start(None, kind(), None, &mut below);
+        let id = tasks.start(task(), None, &mut below);
         let head = |tasks: &Tasks| tasks.tasks[&id].pending.exchanges.first().copied();
         let exchange = head(&tasks).expect("a HEAD");
         // It is over, as one that settles is.
@@ -473,7 +488,7 @@ mod tests {
         assert_eq!(failure.first().kind(), ErrorKind::Internal);
 
         // So does an answer of a store that it did not ask.
-        let id = tasks.start(None, kind(), None, &mut below);
+        let id = tasks.start(task(), None, &mut below);
         tasks.tasks.get_mut(&id).expect("it is there").pending.steps = 1;
         tasks.step_ended((id, NodeId(0)), Ok(StoreAnswer::Absent), &mut below);
         let failure = tasks.remove(id, &mut below).expect("it is over");

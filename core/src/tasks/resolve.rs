@@ -12,24 +12,30 @@ use alloc::format;
 use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::event::Event;
+use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
 use crate::manifest::media_type::{OCI_ARTIFACT, is_manifest_type};
 use crate::op::{ManifestGet, ManifestHead, Operation, Outcome, Site};
 use crate::reference::Reference;
 use crate::scope::Scopes;
-use crate::task::TaskReport;
+use crate::task::{TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 
 /// A reference that is being resolved.
 #[derive(Debug)]
 pub(crate) struct ResolveState {
     site: Site,
-    pub(crate) reference: Reference,
+    reference: Reference,
 }
 
 impl ResolveState {
-    pub(crate) const fn new(site: Site, reference: Reference) -> Self {
+    pub(super) fn new(reference: Reference, exchanges: &Exchanges) -> Self {
+        let site = exchanges.site(reference.registry(), reference.repository());
         Self { site, reference }
+    }
+
+    pub(super) fn requested(&self) -> TaskKind {
+        TaskKind::Resolve(self.reference.clone())
     }
 
     /// Begins, unless the reference is `known` to stand for something.
@@ -45,6 +51,10 @@ impl ResolveState {
     }
 
     /// Takes the outcome of an exchange.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "outcomes of other operations are defects"
+    )]
     pub(super) fn exchange_ended(
         &self,
         outcome: Outcome,
@@ -60,15 +70,7 @@ impl ResolveState {
             // The answer to a HEAD does not say why (HTTP-22).
             Outcome::Absent => self.get(ports),
             Outcome::Document { document, .. } => Self::resolved(document.descriptor(), ports),
-            outcome @ (Outcome::Put { .. }
-            | Outcome::Childless(_)
-            | Outcome::Fetched { .. }
-            | Outcome::Present { .. }
-            | Outcome::Mounted
-            | Outcome::Opened(_)
-            | Outcome::Sent { .. }
-            | Outcome::Outdated
-            | Outcome::Granted(_)) => {
+            outcome => {
                 let what = format!("resolving a reference ended in {outcome:?}");
                 return Err(Error::internal(&what));
             }

@@ -28,19 +28,20 @@ use crate::blobs::{Delivery, Doubt};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
 use crate::manifest::Document;
 use crate::op::{Operation, Outcome, Site};
 use crate::reference::{Reference, Repository, Target};
 use crate::scope::Scopes;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
-use crate::task::{Copy, Foreign, Platforms, Unlisted};
+use crate::task::{Copy, Foreign, Place, Platforms, TaskKind, Unlisted};
 use crate::tasks::TaskPorts;
 use crate::tasks::lists::ListKey;
 
 /// One end of a copy.
 #[derive(Clone, Debug)]
-pub(crate) enum End {
+enum End {
     Registry {
         site: Site,
         reference: Reference,
@@ -51,17 +52,39 @@ pub(crate) enum End {
     },
 }
 
+impl End {
+    fn new(place: Place, exchanges: &Exchanges) -> Self {
+        match place {
+            Place::Registry(reference) => {
+                let site = exchanges.site(reference.registry(), reference.repository());
+                Self::Registry { site, reference }
+            }
+            Place::Store { store, name } => Self::Store { store, name },
+        }
+    }
+
+    fn place(&self) -> Place {
+        match self {
+            Self::Registry { reference, .. } => Place::Registry(reference.clone()),
+            Self::Store { store, name } => Place::Store {
+                store: *store,
+                name: name.clone(),
+            },
+        }
+    }
+}
+
 /// A copy under way.
 #[derive(Debug)]
 pub(crate) struct CopyState {
-    pub(crate) source: End,
-    pub(crate) destination: End,
-    pub(crate) platforms: Platforms,
-    pub(crate) spool: Option<StoreId>,
-    pub(crate) from: Option<Repository>,
-    pub(crate) foreign: Foreign,
+    source: End,
+    destination: End,
+    platforms: Platforms,
+    spool: Option<StoreId>,
+    from: Option<Repository>,
+    foreign: Foreign,
     /// What the source's name stands for, once that is known. It stays, even if the name moves.
-    pub(crate) pinned: Option<Descriptor>,
+    pinned: Option<Descriptor>,
     nodes: Vec<Node>,
     by_digest: BTreeMap<Digest, NodeId>,
     blobs: BTreeMap<Digest, Blob>,
@@ -196,10 +219,10 @@ const ROOT: NodeId = NodeId(0);
 
 impl CopyState {
     /// A copy of which only the caller's request is known.
-    pub(crate) fn new(copy: Copy, ends: (End, End), foreign: Foreign) -> Self {
+    pub(in crate::tasks) fn new(copy: Copy, foreign: Foreign, exchanges: &Exchanges) -> Self {
         let mut state = Self {
-            source: ends.0,
-            destination: ends.1,
+            source: End::new(copy.source, exchanges),
+            destination: End::new(copy.destination, exchanges),
             platforms: copy.platforms,
             spool: copy.spool,
             from: copy.from,
@@ -223,6 +246,18 @@ impl CopyState {
             (End::Store { .. }, End::Store { .. }) => Scopes::default(),
         };
         state
+    }
+
+    /// The copy as requested, and the content that its source was found to stand for.
+    pub(in crate::tasks) fn requested(&self) -> (TaskKind, Foreign, Option<Descriptor>) {
+        let copy = Copy {
+            source: self.source.place(),
+            destination: self.destination.place(),
+            platforms: self.platforms.clone(),
+            spool: self.spool,
+            from: self.from.clone(),
+        };
+        (TaskKind::Copy(copy), self.foreign, self.pinned.clone())
     }
 
     /// Begins. `known` is the content that the source's name was found to stand for earlier.
@@ -303,6 +338,10 @@ impl CopyState {
     }
 
     /// Takes the result of an exchange of a node.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "outcomes of other operations are defects"
+    )]
     pub(in crate::tasks) fn exchange_ended(
         &mut self,
         node: NodeId,
@@ -319,13 +358,7 @@ impl CopyState {
             Outcome::Put { listed: true } => self.put(node, ports),
             Outcome::Put { listed: false } => self.put_unlisted(node, ports),
             Outcome::Childless(error) => self.repush(node, error, ports),
-            outcome @ (Outcome::Fetched { .. }
-            | Outcome::Present { .. }
-            | Outcome::Mounted
-            | Outcome::Opened(_)
-            | Outcome::Sent { .. }
-            | Outcome::Outdated
-            | Outcome::Granted(_)) => {
+            outcome => {
                 let what = format!("a manifest's exchange ended in {outcome:?}");
                 Err(Error::internal(&what))
             }
