@@ -57,17 +57,14 @@ impl Exchanges {
         }
         let line = line(&draft.method, &draft.url);
         let registry = exchange.site.origin.clone();
-        let vetted = match &exchange.op {
-            Operation::Token(_) => Ok(()),
-            Operation::BlobGet(op) if op.url.is_some() => op.vet(draft.url.origin()),
-            Operation::BlobGet(_)
-            | Operation::BlobHead(_)
-            | Operation::BlobPut(_)
-            | Operation::ManifestGet(_)
-            | Operation::ManifestHead(_)
-            | Operation::ManifestPut(_)
-            | Operation::Ping(_)
-            | Operation::UploadDelete(_) => vet(&registry, draft.url.origin(), &registry, &line),
+        let vetted = if matches!(exchange.op, Operation::Token(_)) {
+            Ok(())
+        } else if let Operation::BlobGet(op) = &exchange.op
+            && op.url.is_some()
+        {
+            op.vet(draft.url.origin())
+        } else {
+            vet(&registry, draft.url.origin(), &registry, &line)
         };
         let request = vetted.and_then(|()| {
             request(&draft, &self.config.user_agent, authorization).ok_or_else(|| Error::Peer {
@@ -109,17 +106,10 @@ impl Exchanges {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        let (digest, size) = match &exchange.op {
-            Operation::BlobGet(op) => (op.digest.clone(), op.size),
-            Operation::BlobPut(op) => (op.digest.clone(), op.size),
-            Operation::BlobHead(_)
-            | Operation::ManifestGet(_)
-            | Operation::ManifestHead(_)
-            | Operation::ManifestPut(_)
-            | Operation::Ping(_)
-            | Operation::Token(_)
-            | Operation::UploadDelete(_) => return,
+        let Some((digest, size)) = exchange.op.blob() else {
+            return;
         };
+        let digest = digest.clone();
         if let (Some(transfer), false) = (call.transfer(), exchange.announced) {
             exchange.announced = true;
             let from = call.starts_at();

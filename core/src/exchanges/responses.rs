@@ -369,20 +369,10 @@ impl Exchanges {
 
 /// The stored blob does not match its digest; its end was held back, so the registry did not accept it.
 fn damaged(op: &Operation, line: &RequestLine, found: Option<Digest>) -> Error {
-    let expected = match op {
-        Operation::BlobPut(op) => op.digest.to_string(),
-        Operation::BlobGet(_)
-        | Operation::BlobHead(_)
-        | Operation::ManifestGet(_)
-        | Operation::ManifestHead(_)
-        | Operation::ManifestPut(_)
-        | Operation::Ping(_)
-        | Operation::Token(_)
-        | Operation::UploadDelete(_) => "another content".to_string(),
-    };
+    let expected = op.blob().map(|(digest, _)| digest.to_string());
     Error::Mismatch {
         what: format!("{line}: the stored blob is damaged, and was not sent to its end"),
-        expected,
+        expected: expected.unwrap_or_else(|| "another content".to_string()),
         found: found.map_or_else(|| "another size".to_string(), |found| found.to_string()),
     }
 }

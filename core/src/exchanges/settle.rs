@@ -140,18 +140,10 @@ impl Exchanges {
         let Some(exchange) = self.remove(id) else {
             return;
         };
-        let result = match &exchange.op {
-            Operation::BlobPut(op) => {
-                result.map_err(|error| error.about(&format!("blob {}", op.digest)))
-            }
-            Operation::BlobGet(_)
-            | Operation::BlobHead(_)
-            | Operation::ManifestGet(_)
-            | Operation::ManifestHead(_)
-            | Operation::ManifestPut(_)
-            | Operation::Ping(_)
-            | Operation::Token(_)
-            | Operation::UploadDelete(_) => result,
+        let result = if let Operation::BlobPut(op) = &exchange.op {
+            result.map_err(|error| error.about(&format!("blob {}", op.digest)))
+        } else {
+            result
         };
         match exchange.purpose {
             Purpose::Owner(owner) => {

@@ -368,17 +368,10 @@ impl Operation {
     /// Changes the next request to what the registry is known to support. Whether it changed so that
     /// refusals of the previous request do not apply to it.
     pub(crate) fn adapt(&mut self, known: &Capabilities) -> bool {
-        match self {
-            Self::BlobPut(op) => op.adapt(known),
-            Self::BlobGet(_)
-            | Self::BlobHead(_)
-            | Self::ManifestGet(_)
-            | Self::ManifestHead(_)
-            | Self::ManifestPut(_)
-            | Self::Ping(_)
-            | Self::Token(_)
-            | Self::UploadDelete(_) => false,
+        if let Self::BlobPut(op) = self {
+            return op.adapt(known);
         }
+        false
     }
 
     /// Notes what an answer tells about the registry.
@@ -387,17 +380,20 @@ impl Operation {
         answer: &Answer,
         registry: impl FnOnce() -> &'a mut Capabilities,
     ) {
-        match self {
-            Self::BlobPut(op) => op.learn(answer, registry),
-            Self::BlobGet(_)
-            | Self::BlobHead(_)
-            | Self::ManifestGet(_)
-            | Self::ManifestHead(_)
-            | Self::ManifestPut(_)
-            | Self::Ping(_)
-            | Self::Token(_)
-            | Self::UploadDelete(_) => {}
+        if let Self::BlobPut(op) = self {
+            op.learn(answer, registry);
         }
+    }
+
+    /// The digest and size of the blob whose bytes it moves, if it moves any.
+    pub(crate) const fn blob(&self) -> Option<(&Digest, u64)> {
+        if let Self::BlobGet(op) = self {
+            return Some((&op.digest, op.size));
+        }
+        if let Self::BlobPut(op) = self {
+            return Some((&op.digest, op.size));
+        }
+        None
     }
 
     pub(crate) fn draft(&self) -> Draft {
