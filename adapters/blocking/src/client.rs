@@ -8,7 +8,7 @@ use windlass_core::Failure;
 use windlass_driver::{Driver, Parts, RequestSpec, TypedReport, Watch};
 
 use crate::exchange::Exchanges;
-use crate::pool::Pool;
+use crate::pool::{Pool, ThreadLimits};
 use crate::transfer::Context;
 
 /// Runs a session on threads. When the last clone goes, so do the threads.
@@ -23,7 +23,7 @@ impl Driver for Threads {
 
     fn new(parts: Parts) -> Self {
         // Beyond exchanges: store steps, tokens, credentials, and the one that polls.
-        let threads = parts.in_flight.saturating_add(4);
+        let threads = ThreadLimits::new(parts.in_flight);
         let context = Context {
             exchanges: Exchanges::new(parts.tls, &parts.limits, parts.in_flight),
             resources: parts.resources,

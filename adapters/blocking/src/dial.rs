@@ -14,7 +14,7 @@ use windlass_driver::is_out_of_descriptors;
 use crate::control::Control;
 
 /// How long any wait lasts before the stop flag is looked at: well below the second within which
-/// a cancelled call has to return, and no load worth mentioning with twenty threads waiting.
+/// a cancelled call has to return, and no load worth mentioning with some hundred threads waiting.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
 /// The head start of one address over the next (RFC 8305 §5 recommends 250 ms).

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! ```text
-//!  your threads ── run() ──▶ Session (behind a lock) ──▶ jobs ──▶ a fixed pool of threads
+//!  your threads ── run() ──▶ Session (behind a lock) ──▶ jobs ──▶ threads, as many as jobs run
 //!       ▲                        │                                  │ ureq over connections of
 //!       └── events, in order ────┘                                  ▼ its own, stores
 //! ```
@@ -36,6 +36,7 @@
 //! - Nothing is read from the environment: no proxy, no certificates but those of the system.
 //! - It sends what the core says, byte for byte: no redirect is followed, nothing is decoded.
 
+mod backlog;
 mod client;
 mod connection;
 mod control;

@@ -9,12 +9,13 @@
 //! ```
 //!
 //! Every thread does the same. One of them is always left out of the jobs, so that the session is
-//! polled however many jobs block. Events are handed to the threads that wait for their task in
+//! polled however many jobs block. There are as many threads as jobs run at once, so that a host or a
+//! store that does not answer costs the others nothing; [`ThreadLimits`] bounds them, and the number of
+//! those that wait for jobs. Events are handed to the threads that wait for their task in
 //! [`Pool::run`]: those call observers, in order, with nothing locked.
 //!
 //! Responsible for threads. Must not know what jobs do.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,7 @@ use windlass_core::tape::RecordedSession;
 use windlass_core::{Done, Error, Failure, Job, JobId, Task, TaskId, TaskReport, Time};
 use windlass_driver::{CallHandle, CallMessage, Dispatcher, Next, Observer, Watch};
 
+use crate::backlog::{Backlog, Lane};
 use crate::control::Control;
 use crate::transfer::Context;
 
@@ -43,16 +45,54 @@ pub(crate) struct Pool {
     wake: Condvar,
     left: Condvar,
     context: Context,
-    most: usize,
+    threads: ThreadLimits,
     /// The size of a thread's stack.
     stack: usize,
 }
 
+/// How many threads there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ThreadLimits {
+    /// Those that wait for jobs. Others end.
+    kept: usize,
+    /// Jobs that run at once before hosts and stores have to share.
+    free: usize,
+}
+
+impl ThreadLimits {
+    /// For this many requests to a host at once.
+    pub(crate) const fn new(in_flight: usize) -> Self {
+        let each = if in_flight < 16 { 16 } else { in_flight };
+        Self {
+            kept: in_flight.saturating_add(4),
+            free: each.saturating_mul(8),
+        }
+    }
+
+    /// How many jobs of one host or store may run while this many jobs do. The more threads wait already,
+    /// the fewer of what is left a single one can take: hundreds have to be silent to take all.
+    const fn share(self, busy: usize) -> usize {
+        if busy < self.free {
+            usize::MAX
+        } else if busy < self.free / 2 * 3 {
+            4
+        } else if busy < self.most() {
+            1
+        } else {
+            0
+        }
+    }
+
+    /// How many jobs run at once.
+    const fn most(self) -> usize {
+        self.free.saturating_mul(2)
+    }
+}
+
 #[derive(Debug)]
 struct State {
-    dispatcher: Dispatcher<Caller, Arc<Control>>,
-    /// Jobs that no thread runs yet.
-    backlog: VecDeque<Job>,
+    dispatcher: Dispatcher<Caller, Outside>,
+    backlog: Backlog,
     /// Threads that will come back here.
     threads: usize,
     /// Those of them that run a job.
@@ -60,6 +100,13 @@ struct State {
     /// Those of them that wait to be woken.
     waiting: usize,
     closing: bool,
+}
+
+/// A job outside.
+#[derive(Debug)]
+struct Outside {
+    control: Arc<Control>,
+    lane: Lane,
 }
 
 /// The thread that waits for a task.
@@ -86,12 +133,16 @@ enum Todo {
 }
 
 impl Pool {
-    pub(crate) fn new(session: RecordedSession, context: Context, most: usize) -> Arc<Self> {
+    pub(crate) fn new(
+        session: RecordedSession,
+        context: Context,
+        threads: ThreadLimits,
+    ) -> Arc<Self> {
         let progress = context.resources.progress.clone();
         Arc::new(Self {
             state: Mutex::new(State {
                 dispatcher: Dispatcher::new(session, progress),
-                backlog: VecDeque::new(),
+                backlog: Backlog::default(),
                 threads: 0,
                 busy: 0,
                 waiting: 0,
@@ -100,7 +151,7 @@ impl Pool {
             wake: Condvar::new(),
             left: Condvar::new(),
             context,
-            most,
+            threads,
             stack: STACK,
         })
     }
@@ -137,8 +188,8 @@ impl Pool {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closing = true;
-        for control in state.dispatcher.jobs().values() {
-            control.stop();
+        for outside in state.dispatcher.jobs().values() {
+            outside.control.stop();
         }
         self.wake.notify_all();
         let until = Instant::now() + LEAVE;
@@ -177,7 +228,7 @@ impl Pool {
             self.wake.notify_one();
             return Ok(());
         }
-        if state.threads == self.most {
+        if state.threads > self.threads.most() {
             // One of them is not busy and is about to poll.
             return Ok(());
         }
@@ -207,6 +258,11 @@ impl Pool {
                     // The job was given up, and this thread with it.
                     None => return,
                 },
+                Todo::Wait(_) if state.waiting >= self.threads.kept => {
+                    // One that stays has to know how long it may wait.
+                    self.wake.notify_one();
+                    break;
+                }
                 Todo::Wait(limit) => {
                     state.waiting += 1;
                     state = match limit {
@@ -234,7 +290,8 @@ impl Pool {
         job: Job,
     ) -> Option<MutexGuard<'a, State>> {
         let id = job.id();
-        let control = state.dispatcher.jobs().get(&id).cloned();
+        let outside = state.dispatcher.jobs().get(&id);
+        let control = outside.map(|outside| Arc::clone(&outside.control));
         let control = control.unwrap_or_default();
         state.busy += 1;
         // There may be more to do, and the clock has to be watched. If there is no thread for
@@ -244,7 +301,8 @@ impl Pool {
         let run = AssertUnwindSafe(|| self.context.run(job, &control));
         let done = catch_unwind(run).unwrap_or_else(|_| Done::lost(id));
         let mut state = self.lock();
-        state.dispatcher.end(done)?;
+        let outside = state.dispatcher.end(done)?;
+        state.backlog.done(&outside.lane);
         state.busy -= 1;
         Some(state)
     }
@@ -255,24 +313,25 @@ impl Pool {
         let wait = loop {
             match state.dispatcher.poll() {
                 Next::Job(job) => {
-                    state.dispatcher.begin(job.id(), Arc::default());
-                    state.backlog.push_back(job);
+                    let id = job.id();
+                    let (control, lane) = (Arc::default(), Lane::of(&job));
+                    state.backlog.push(&lane, job);
+                    state.dispatcher.begin(id, Outside { control, lane });
                 }
                 Next::Abort(id) => state.abort(id),
-                Next::GaveUp(_) => {
+                Next::GaveUp(outside) => {
                     // With its thread.
+                    state.backlog.done(&outside.lane);
                     state.busy -= 1;
                     state.threads -= 1;
                 }
-                Next::Ended(_) => {}
+                Next::Ended(..) => {}
                 Next::Wait(wait) => break wait,
             }
         };
-        let has_room = state.busy + 1 < self.most;
-        if has_room && let Some(job) = state.backlog.pop_front() {
-            return Todo::Run(job);
-        }
-        Todo::Wait(wait)
+        let share = self.threads.share(state.busy);
+        let job = state.backlog.take(share);
+        job.map_or(Todo::Wait(wait), Todo::Run)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -283,15 +342,16 @@ impl Pool {
 
 impl State {
     fn abort(&mut self, id: JobId) {
-        let position = self.backlog.iter().position(|job| job.id() == id);
-        if let Some(job) = position.and_then(|position| self.backlog.remove(position)) {
+        let outside = self.dispatcher.jobs().get(&id);
+        let lane = outside.map(|outside| outside.lane.clone());
+        if let Some(job) = lane.and_then(|lane| self.backlog.remove(&lane, id)) {
             let done = match job {
                 Job::Http(call) => call.finish(Err(Interrupted::Aborted)),
                 Job::Store(_) | Job::Credentials(_) => Done::lost(id),
             };
             self.dispatcher.end(done);
-        } else if let Some(control) = self.dispatcher.abort(id) {
-            control.stop();
+        } else if let Some(outside) = self.dispatcher.abort(id) {
+            outside.control.stop();
         }
     }
 }
@@ -327,6 +387,13 @@ impl Drop for PanicGuard<'_> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_more_threads_are_busy_the_fewer_a_host_can_take() {
+        let threads = ThreadLimits::new(16);
+        let shares = [0, 127, 128, 191, 192, 255, 256].map(|busy| threads.share(busy));
+        assert_eq!(shares, [usize::MAX, usize::MAX, 4, 4, 1, 1, 0]);
+    }
+
     use std::sync::atomic::AtomicUsize;
 
     use windlass_core::{Config, ErrorKind};
@@ -349,7 +416,11 @@ mod tests {
             moving: AtomicUsize::new(0),
             parallelism: 1,
         };
-        let mut pool = Pool::new(RecordedSession::new(Config::default(), 1, None), context, 4);
+        let mut pool = Pool::new(
+            RecordedSession::new(Config::default(), 1, None),
+            context,
+            ThreadLimits::new(1),
+        );
         // No address space has room for it.
         Arc::get_mut(&mut pool).expect("nothing runs").stack = 1 << 47;
         let task = Task::resolve("reg.example/app:v1".parse().expect("a reference"));

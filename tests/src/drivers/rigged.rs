@@ -88,9 +88,12 @@ impl Rigged {
 
     /// Waits until somebody hangs.
     pub fn wait_until_hanging(&self) {
-        crate::wait_for("somebody hangs in the store", || {
-            self.state.lock().hanging > 0
-        });
+        crate::wait_for("somebody hangs in the store", || self.hanging() > 0);
+    }
+
+    /// How many hang.
+    pub fn hanging(&self) -> usize {
+        self.state.lock().hanging
     }
 }
 

@@ -3,6 +3,7 @@
 mod calls;
 mod dropped;
 mod foreign;
+mod isolated;
 mod labels;
 mod parity;
 mod runtimes;
