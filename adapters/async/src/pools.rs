@@ -20,6 +20,10 @@ use crate::exchange::origin;
 /// Runtimes whose connections are kept at once. Few programs have more than two.
 const RUNTIMES: usize = 64;
 
+/// Hosts to which the connections of a runtime are kept. With one more, all that are not in use are closed,
+/// and new ones are made: many hosts would hold many file descriptors, and few of them are asked again.
+const HOSTS: usize = 256;
+
 /// How clients for HTTP are made, and those that there are.
 #[derive(Debug)]
 pub(crate) struct Pools {
@@ -86,6 +90,9 @@ impl Pools {
             used: now,
         });
         kept.used = now;
+        if kept.pool.lately().len() >= HOSTS {
+            kept.pool = Arc::default();
+        }
         Arc::clone(&kept.pool)
     }
 
@@ -146,9 +153,7 @@ impl Pool {
     }
 
     pub(crate) fn note_answer(&self, host: &str) {
-        let mut lately = self.lately();
-        lately.retain(|_, at| at.elapsed() <= 2 * IDLE_AGE);
-        lately.insert(host.to_owned(), Instant::now());
+        self.lately().insert(host.to_owned(), Instant::now());
     }
 
     fn lately(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {

@@ -9,7 +9,7 @@
 //!              └ its call is on another runtime ─▶ waits, and the call's attendant is woken
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,12 +44,16 @@ pub(crate) enum Told {
 pub(crate) struct State {
     dispatcher: Dispatcher<Caller, Outside>,
     homes: HashMap<Id, Home>,
-    /// Jobs that do not run yet.
-    waiting: Vec<(Job, Stop)>,
+    /// Jobs that are not placed yet.
+    new: Vec<(Job, Stop)>,
+    /// Jobs that wait for their runtime; `None` for any.
+    waiting: HashMap<Option<Id>, BTreeMap<JobId, (Job, Stop)>>,
+    /// The jobs outside of each task.
+    jobs: BTreeMap<Option<TaskId>, BTreeSet<JobId>>,
     /// When the session is to be polled.
     next: Option<Instant>,
-    /// Some call does not look after its jobs any more.
-    deserted: bool,
+    /// Calls that do not look after their jobs any more.
+    deserted: BTreeSet<TaskId>,
     ended: Vec<Caller>,
 }
 
@@ -66,8 +70,6 @@ pub(crate) struct Caller {
     attended: bool,
     /// Whether it is to be started again.
     put_off: bool,
-    /// When its attendant wakes by itself.
-    armed: Option<Instant>,
     /// When a job of it ended last.
     moved: Instant,
 }
@@ -75,7 +77,10 @@ pub(crate) struct Caller {
 /// A runtime with calls.
 #[derive(Debug)]
 struct Home {
-    calls: usize,
+    /// Those whose attendants run. That of the first one wakes for all when time has passed.
+    calls: BTreeSet<TaskId>,
+    /// When that one wakes by itself.
+    armed: Option<Instant>,
     /// When it last ran an attendant.
     seen: Instant,
 }
@@ -83,12 +88,15 @@ struct Home {
 /// A job outside.
 #[derive(Debug)]
 struct Outside {
+    id: JobId,
     stop: watch::Sender<bool>,
     aborted: bool,
     /// For whom.
     task: Option<TaskId>,
     /// Where it runs.
     home: Option<Id>,
+    /// Where it is to run, if it does not.
+    waits_for: Option<Id>,
     is_exchange: bool,
 }
 
@@ -97,9 +105,11 @@ impl State {
         Self {
             dispatcher: Dispatcher::new(session, progress),
             homes: HashMap::new(),
-            waiting: Vec::new(),
+            new: Vec::new(),
+            waiting: HashMap::new(),
+            jobs: BTreeMap::new(),
             next: None,
-            deserted: false,
+            deserted: BTreeSet::new(),
             ended: Vec::new(),
         }
     }
@@ -122,14 +132,16 @@ impl State {
             home,
             attended: true,
             put_off: false,
-            armed: None,
             moved: now,
         };
         let task = self.dispatcher.start(task, caller);
         let known = self.homes.len();
-        let seen = now;
-        let home = self.homes.entry(home);
-        home.or_insert(Home { calls: 0, seen }).calls += 1;
+        let home = self.homes.entry(home).or_insert_with(|| Home {
+            calls: BTreeSet::new(),
+            armed: None,
+            seen: now,
+        });
+        home.calls.insert(task);
         if known == 1 && self.homes.len() == 2 {
             // From now on they watch each other.
             self.homes.values_mut().for_each(|home| home.seen = now);
@@ -150,7 +162,7 @@ impl State {
     pub(crate) fn leave(&mut self, task: TaskId) -> bool {
         if let Some(caller) = self.dispatcher.call_mut(task) {
             caller.attended = false;
-            self.deserted = true;
+            self.deserted.insert(task);
         }
         self.cancel(task)
     }
@@ -160,6 +172,7 @@ impl State {
         if let Some(caller) = self.dispatcher.calls().get(&task) {
             // Its future may be polled by another executor.
             drop(caller.told.send(Told::Gone));
+            self.forget_attendant(caller.home, task);
         }
         let left = self.leave(task);
         if left {
@@ -175,6 +188,7 @@ impl State {
             return false;
         };
         let task = outside.task;
+        self.forget_job(task, outside.id);
         if let Some(caller) = task.and_then(|task| self.dispatcher.call_mut(task)) {
             caller.moved = Instant::now();
         }
@@ -185,7 +199,7 @@ impl State {
     pub(crate) fn give_back(&mut self, job: Job, stop: Stop) {
         if let Some(outside) = self.dispatcher.job_mut(job.id()) {
             outside.home = None;
-            self.waiting.push((job, stop));
+            self.new.push((job, stop));
             self.wake_all();
         }
     }
@@ -206,12 +220,7 @@ impl State {
         if late || !self.homes.keys().any(is_still) {
             return Some(());
         }
-        let works = |task: &TaskId| {
-            self.dispatcher
-                .jobs()
-                .values()
-                .any(|it| it.task == Some(*task))
-        };
+        let works = |task: &TaskId| self.jobs_of(Some(*task)).next().is_some();
         let starves = |(task, caller): (&TaskId, &Caller)| {
             let waits = now.duration_since(caller.moved) >= STILL && !works(task);
             caller.attended && waits && !is_still(&caller.home)
@@ -233,12 +242,17 @@ impl State {
         Some(())
     }
 
-    /// When the attendant of a call is to wake by itself; `None` if the call is over.
+    /// When the attendant of a call is to wake by itself, if at all; `None` if the call is over.
     pub(crate) fn arm(&mut self, task: TaskId) -> Option<Option<Instant>> {
-        let caller = self.dispatcher.call_mut(task)?;
+        let home = self.dispatcher.calls().get(&task)?.home;
         let beat = (self.homes.len() > 1).then(|| Instant::now() + BEAT);
-        caller.armed = self.next.into_iter().chain(beat).min();
-        Some(caller.armed)
+        let home = self.homes.get_mut(&home);
+        let Some(home) = home.filter(|home| home.calls.first() == Some(&task)) else {
+            // Another one wakes for it.
+            return Some(None);
+        };
+        home.armed = self.next.into_iter().chain(beat).min();
+        Some(home.armed)
     }
 
     /// Takes everything the session has to say. Returns the jobs that are to run `here`, on the
@@ -249,22 +263,21 @@ impl State {
             match self.dispatcher.poll() {
                 Next::Job(job) => self.take_job(job),
                 Next::Abort(id) => self.abort(id),
-                Next::GaveUp(_) => {}
-                Next::Ended(caller) => self.forget(caller),
+                Next::GaveUp(outside) => {
+                    self.forget_job(outside.task, outside.id);
+                }
+                Next::Ended(task, caller) => self.forget(task, caller),
                 // What it stops is to be given up in time.
-                Next::Wait(_) if std::mem::take(&mut self.deserted) => self.reassign(),
+                Next::Wait(_) if !self.deserted.is_empty() => self.reassign(),
                 Next::Wait(wait) => break wait.map(|wait| Instant::now() + wait),
             }
         };
         if let Some(next) = self.next
             && before.is_none_or(|before| next < before)
         {
-            let late = |caller: &&Caller| caller.armed.is_none_or(|at| at > next);
-            self.dispatcher
-                .calls()
-                .values()
-                .filter(late)
-                .for_each(Caller::wake);
+            let late = |home: &&Home| home.armed.is_none_or(|at| at > next);
+            let late = self.homes.values().filter(late);
+            late.for_each(|home| self.wake(home));
         }
         self.place(here)
     }
@@ -282,24 +295,31 @@ impl State {
     fn take_job(&mut self, job: Job) {
         let (stop, stopped) = watch::channel(false);
         let outside = Outside {
+            id: job.id(),
             stop,
             aborted: false,
             task: None,
             home: None,
+            waits_for: None,
             is_exchange: matches!(job, Job::Http(_)),
         };
+        self.jobs.entry(None).or_default().insert(job.id());
         self.dispatcher.begin(job.id(), outside);
-        self.waiting.push((job, stopped));
+        self.new.push((job, stopped));
     }
 
     fn abort(&mut self, id: JobId) {
-        let outside = self.dispatcher.jobs().get(&id);
-        if outside.is_some_and(|outside| outside.home.is_some()) {
+        let Some(outside) = self.dispatcher.jobs().get(&id) else {
+            return;
+        };
+        if outside.home.is_some() {
             return self.stop(id);
         }
         // It has not begun.
-        self.waiting.retain(|(job, _)| job.id() != id);
-        self.dispatcher.end(Done::lost(id));
+        if self.unplace(id).is_none() {
+            self.new.retain(|(job, _)| job.id() != id);
+        }
+        self.end(Done::lost(id));
     }
 
     /// Stops a job that runs.
@@ -310,62 +330,109 @@ impl State {
         }
     }
 
-    /// Takes those jobs out of the waiting ones that are to run here.
+    /// Gives each new job its place. Takes those that are to run here.
     fn place(&mut self, here: Option<Id>) -> Vec<(Job, Stop)> {
         let mut jobs = Vec::new();
-        for (job, stop) in std::mem::take(&mut self.waiting) {
-            let task = self.dispatcher.task_of(job.id());
+        for (job, stop) in std::mem::take(&mut self.new) {
+            let id = job.id();
+            let task = self.dispatcher.task_of(id);
             let caller = task.and_then(|task| self.attended(task));
-            let stays = match (caller, here) {
-                (Some(caller), _) if Some(caller.home) != here => {
-                    caller.wake();
-                    true
-                }
-                (None, None) => {
-                    self.wake_all();
-                    true
-                }
-                (_, _) => false,
-            };
-            if let Some(outside) = self.dispatcher.job_mut(job.id()) {
-                outside.task = task;
-                outside.home = if stays { None } else { here };
+            let home = caller.map(|caller| caller.home);
+            let runs_here = here.is_some() && (home.is_none() || home == here);
+            match caller {
+                Some(caller) if !runs_here => caller.wake(),
+                None if !runs_here => self.wake_all(),
+                Some(_) | None => {}
             }
-            if stays {
-                self.waiting.push((job, stop));
-            } else {
+            self.note_task(id, task);
+            if let Some(outside) = self.dispatcher.job_mut(id) {
+                outside.home = if runs_here { here } else { None };
+                outside.waits_for = home;
+            }
+            if runs_here {
                 jobs.push((job, stop));
+            } else {
+                self.waiting
+                    .entry(home)
+                    .or_default()
+                    .insert(id, (job, stop));
+            }
+        }
+        if here.is_some() {
+            let any = self.waiting.remove(&None).into_iter().flatten();
+            let waiting = self.waiting.remove(&here).into_iter().flatten().chain(any);
+            for (id, waited) in waiting {
+                if let Some(outside) = self.dispatcher.job_mut(id) {
+                    outside.home = here;
+                }
+                jobs.push(waited);
             }
         }
         jobs
     }
 
+    /// Takes back a job that waits for its runtime.
+    fn unplace(&mut self, id: JobId) -> Option<(Job, Stop)> {
+        let home = self.dispatcher.jobs().get(&id)?.waits_for;
+        let waiting = self.waiting.get_mut(&home)?;
+        let job = waiting.remove(&id);
+        if waiting.is_empty() {
+            self.waiting.remove(&home);
+        }
+        job
+    }
+
     /// Finds new calls for the jobs of calls that are over. A job that runs on the runtime of a call that
     /// wants it goes on; another one is stopped, and the session starts it again.
     fn reassign(&mut self) {
-        let is_deserted = |outside: &Outside| {
-            let is_attended = outside.task.and_then(|task| self.attended(task)).is_some();
-            !is_attended && outside.home.is_some() && !outside.aborted
-        };
-        let jobs = self.dispatcher.jobs().iter();
-        let deserted: Vec<JobId> = jobs
-            .filter(|(_, outside)| is_deserted(outside))
-            .map(|(id, _)| *id)
+        let tasks = std::mem::take(&mut self.deserted).into_iter().map(Some);
+        let deserted: Vec<JobId> = tasks
+            .chain([None])
+            .flat_map(|task| self.jobs_of(task))
             .collect();
         for id in deserted {
-            let task = self.dispatcher.task_of(id);
-            let caller = task.and_then(|task| self.attended(task));
-            let home = caller.map(|caller| caller.home);
-            let Some(outside) = self.dispatcher.job_mut(id) else {
+            if let Some(job) = self.unplace(id) {
+                self.new.push(job);
+            }
+            let Some(outside) = self.dispatcher.jobs().get(&id) else {
                 continue;
             };
+            let (Some(home), false) = (outside.home, outside.aborted) else {
+                continue;
+            };
+            let is_exchange = outside.is_exchange;
+            let task = self.dispatcher.task_of(id);
+            let wanted = task.and_then(|task| self.attended(task));
+            let wanted = wanted.map(|caller| caller.home);
             // Steps of stores and questions go on without their runtime.
-            let stays = !outside.is_exchange || home == outside.home;
-            let is_its_own = task.is_some() && home.is_none();
+            let stays = !is_exchange || wanted == Some(home);
+            let is_its_own = task.is_some() && wanted.is_none();
             if stays || is_its_own {
-                outside.task = task;
+                self.note_task(id, task);
             } else {
                 self.stop(id);
+            }
+        }
+    }
+
+    fn jobs_of(&self, task: Option<TaskId>) -> impl Iterator<Item = JobId> {
+        self.jobs.get(&task).into_iter().flatten().copied()
+    }
+
+    /// Notes for whom a job is.
+    fn note_task(&mut self, id: JobId, task: Option<TaskId>) {
+        if let Some(outside) = self.dispatcher.job_mut(id) {
+            let before = std::mem::replace(&mut outside.task, task);
+            self.forget_job(before, id);
+            self.jobs.entry(task).or_default().insert(id);
+        }
+    }
+
+    fn forget_job(&mut self, task: Option<TaskId>, id: JobId) {
+        if let Some(jobs) = self.jobs.get_mut(&task) {
+            jobs.remove(&id);
+            if jobs.is_empty() {
+                self.jobs.remove(&task);
             }
         }
     }
@@ -376,19 +443,38 @@ impl State {
         caller.filter(|caller| caller.attended)
     }
 
-    fn forget(&mut self, caller: Caller) {
-        self.deserted = true;
-        if let Some(home) = self.homes.get_mut(&caller.home) {
-            home.calls -= 1;
-            if home.calls == 0 {
-                self.homes.remove(&caller.home);
-            }
-        }
+    fn forget(&mut self, task: TaskId, caller: Caller) {
+        self.deserted.insert(task);
+        self.forget_attendant(caller.home, task);
         self.ended.push(caller);
     }
 
+    /// An attendant does not wake any more: another one on its runtime does, if there is one.
+    fn forget_attendant(&mut self, home: Id, task: TaskId) {
+        let Some(of) = self.homes.get_mut(&home) else {
+            return;
+        };
+        let woke = of.calls.first() == Some(&task);
+        of.calls.remove(&task);
+        if of.calls.is_empty() {
+            self.homes.remove(&home);
+        } else if woke {
+            of.armed = None;
+            self.wake(&self.homes[&home]);
+        }
+    }
+
+    /// Has an attendant of a runtime look after its calls.
+    fn wake(&self, home: &Home) {
+        let first = home.calls.first();
+        let caller = first.and_then(|task| self.dispatcher.calls().get(task));
+        if let Some(caller) = caller {
+            caller.wake();
+        }
+    }
+
     fn wake_all(&self) {
-        self.dispatcher.calls().values().for_each(Caller::wake);
+        self.homes.values().for_each(|home| self.wake(home));
     }
 
     pub(crate) fn now(&self) -> Time {

@@ -83,7 +83,7 @@ pub enum Next<C, J> {
     /// An aborted job did not end in time: what runs it is not waited for any longer.
     GaveUp(J),
     /// The task of this call is over.
-    Ended(C),
+    Ended(TaskId, C),
     /// Nothing, until a job ends, a call starts or this time has passed.
     Wait(Option<Duration>),
 }
@@ -207,7 +207,7 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
                 }
                 Output::Event(task, event) => {
                     if let Some(call) = self.tell(task, event) {
-                        return Next::Ended(call);
+                        return Next::Ended(task, call);
                     }
                 }
                 Output::Wait(until) => {
@@ -364,7 +364,7 @@ mod tests {
             Next::Job(job) => transcript::job(job),
             Next::Abort(id) => transcript::abort(*id),
             Next::GaveUp(job) => format!("gave up {job}"),
-            Next::Ended(_) => "ended".into(),
+            Next::Ended(..) => "ended".into(),
             Next::Wait(wait) => format!("wait, limited: {}", wait.is_some()),
         }
     }
@@ -382,7 +382,7 @@ mod tests {
         let error = TransportError::new(TransportErrorKind::Tls, "no such authority");
         let done = call.finish(Err(Interrupted::Transport(error)));
         assert_eq!(dispatcher.end(done), Some("call"));
-        let Next::Ended(ended) = dispatcher.poll() else {
+        let Next::Ended(_, ended) = dispatcher.poll() else {
             panic!("the task goes on");
         };
         assert!(Arc::ptr_eq(&ended.told, &first.told));
