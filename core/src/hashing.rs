@@ -35,6 +35,11 @@ impl Hashing {
         Self { state, len: 0 }
     }
 
+    /// An empty hash for the content of this digest. If its algorithm is unknown, nothing matches.
+    pub(crate) fn for_digest(digest: &Digest) -> Self {
+        Self::new(digest.algorithm().unwrap_or(Algorithm::Sha256))
+    }
+
     /// Hashes `bytes`.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.state {

@@ -16,10 +16,10 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use windlass_core::call::{
-    Body, Interrupted, Keep, Payload, Receive, TransportError, TransportErrorKind,
+    Body, Interrupted, Keep, Outgoing, Payload, Receive, TransportError, TransportErrorKind,
 };
 use windlass_core::{Call, Done};
-use windlass_driver::{BodyFailure, Incoming, OutgoingReader, Progress, Resources, accepted_early};
+use windlass_driver::{BodyOutcome, Incoming, OutgoingReader, Progress, Resources, accepted_early};
 
 use crate::exchange::{Content, Exchanges, Flow, Outflow};
 use crate::job::{Stop, Ticket};
@@ -76,7 +76,11 @@ impl Context {
             () = stopped(stop) => Err(Interrupted::Aborted),
         };
         let failure = stored.as_ref().and_then(Stored::failure);
+        let outgoing = stored.as_ref().and_then(Stored::outgoing);
         let cut = stored.is_some_and(|stored| !stored.is_through());
+        if let Some(outgoing) = outgoing {
+            call.sent(outgoing);
+        }
         let response = match sent {
             Ok(response) => response,
             Err(Interrupted::Aborted) => return Err(call.finish(Err(Interrupted::Aborted))),
@@ -215,7 +219,7 @@ struct Stored<'a> {
     progress: &'a Progress,
     stop: Stop,
     /// The try that is underway.
-    sending: Option<(Ending, BodyFailure)>,
+    sending: Option<(Ending, BodyOutcome)>,
 }
 
 impl<'a> Stored<'a> {
@@ -241,7 +245,12 @@ impl<'a> Stored<'a> {
 
     /// Why its bytes could not be had, if that ended the request.
     fn failure(&self) -> Option<Interrupted> {
-        self.sending.as_ref()?.1.take()
+        self.sending.as_ref()?.1.failure()
+    }
+
+    /// Its meter, unless its bytes are still being read.
+    fn outgoing(&self) -> Option<Outgoing> {
+        self.sending.as_ref()?.1.outgoing()
     }
 
     /// Whether all of it was handed out.
@@ -260,14 +269,14 @@ impl Content for Stored<'_> {
         let (body, outgoing) = (self.body.clone(), self.call.outgoing());
         let reader = spawn_blocking(move || stores.body(&body, outgoing)).await;
         let reader = reader.map_err(|_| store_panicked())??;
-        let failure = reader.failure();
+        let outcome = reader.outcome();
         let outflow = pump(
             reader,
             self.body.len,
             self.progress.clone(),
             self.stop.clone(),
         );
-        self.sending = Some((Ending(outflow.flow()), failure));
+        self.sending = Some((Ending(outflow.flow()), outcome));
         Ok(outflow)
     }
 }

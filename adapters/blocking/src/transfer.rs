@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use http::Response;
 use windlass_core::call::{Body, Interrupted, Keep, Payload};
 use windlass_core::{Call, Done, Job};
-use windlass_driver::{Incoming, OutgoingReader, Progress, Resources, accepted_early};
+use windlass_driver::{BodyOutcome, Incoming, OutgoingReader, Progress, Resources, accepted_early};
 
 use crate::control::Control;
 use crate::exchange::{Content, Exchanges, Inflow, Upload, read_interrupted};
@@ -75,11 +75,17 @@ impl Context {
             self.exchanges
                 .send(call.request(), upload, proxy.as_ref(), control)
         };
-        let failure = body.and_then(Stored::end);
+        let outcome = body.map(Stored::end);
+        if let Some(outgoing) = outcome.as_ref().and_then(BodyOutcome::outgoing) {
+            call.sent(outgoing);
+        }
         let response = match result {
             Ok(response) => response,
             Err(Interrupted::Aborted) => return call.finish(Err(Interrupted::Aborted)),
-            Err(why) => return call.finish(Err(failure.unwrap_or(why))),
+            Err(why) => {
+                let failure = outcome.and_then(|outcome| outcome.failure());
+                return call.finish(Err(failure.unwrap_or(why)));
+            }
         };
         if control.has_peer_stopped_reading() && response.status().is_success() {
             return call.finish(Err(Interrupted::Transport(accepted_early())));
@@ -142,10 +148,10 @@ impl<'a> Stored<'a> {
         }))
     }
 
-    /// Why its bytes could not be had, if that ended the request.
-    fn end(mut self) -> Option<Interrupted> {
+    /// What came of it. Its meter is there once this is gone.
+    fn end(mut self) -> BodyOutcome {
         self.progress.end();
-        self.reader.failure().take()
+        self.reader.outcome()
     }
 }
 
@@ -159,7 +165,7 @@ impl Read for Stored<'_> {
 
 impl Content for Stored<'_> {
     fn rewind(&mut self) -> Result<(), Interrupted> {
-        if let Some(why) = self.reader.failure().take() {
+        if let Some(why) = self.reader.outcome().failure() {
             return Err(why);
         }
         self.reader = read_stored(self.context, self.call, self.body)?;

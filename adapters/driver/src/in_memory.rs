@@ -44,7 +44,7 @@ pub fn exchange<B: AsRef<[u8]>>(
     mut call: Box<Call>,
     answer: impl FnOnce(Request<Vec<u8>>) -> Result<Response<B>, TransportError>,
 ) -> Done {
-    let request = match whole(stores, &call) {
+    let request = match whole(stores, &mut call) {
         Ok(request) => request,
         Err(why) => return call.finish(Err(why)),
     };
@@ -66,8 +66,9 @@ pub fn exchange<B: AsRef<[u8]>>(
 }
 
 /// The request with its body read to its end.
-fn whole(stores: &Stores, call: &Call) -> Result<Request<Vec<u8>>, Interrupted> {
+fn whole(stores: &Stores, call: &mut Call) -> Result<Request<Vec<u8>>, Interrupted> {
     stores.check(call.stored()).map_err(Interrupted::Store)?;
+    let mut outgoing = None;
     let sent = call.request();
     let mut body = Vec::new();
     match sent.body() {
@@ -75,10 +76,11 @@ fn whole(stores: &Stores, call: &Call) -> Result<Request<Vec<u8>>, Interrupted> 
         Payload::Bytes(bytes) => body.extend_from_slice(bytes),
         Payload::Body(part) => {
             let mut reader = stores.body(part, call.outgoing())?;
-            let failure = reader.failure();
+            let outcome = reader.outcome();
             let read = reader.by_ref().take(part.len).read_to_end(&mut body);
+            outgoing = outcome.outgoing();
             if let Err(error) = read {
-                let why = failure.take();
+                let why = outcome.failure();
                 return Err(why.unwrap_or_else(|| {
                     let error = TransportError::new(TransportErrorKind::Other, error.to_string());
                     Interrupted::NotSent(error)
@@ -90,6 +92,9 @@ fn whole(stores: &Stores, call: &Call) -> Result<Request<Vec<u8>>, Interrupted> 
     *request.method_mut() = sent.method().clone();
     *request.uri_mut() = sent.uri().clone();
     *request.headers_mut() = sent.headers().clone();
+    if let Some(outgoing) = outgoing {
+        call.sent(outgoing);
+    }
     Ok(request)
 }
 

@@ -56,7 +56,7 @@ pub use incoming::Incoming;
 pub use kept::{Connections, IDLE_AGE, KeptConnections, UNHEARD, is_out_of_descriptors};
 pub use limits::TimeLimits;
 pub use observer::Observer;
-pub use outgoing::{BodyFailure, OutgoingReader};
+pub use outgoing::{BodyOutcome, OutgoingReader};
 pub use progress::{Progress, ProgressRegistry};
 pub use proxy::{Direct, Proxy, ProxySelector};
 pub use request::{Endpoint, RequestSpec, StoreGuard, TypedReport, host_platform};

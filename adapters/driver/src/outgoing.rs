@@ -1,11 +1,13 @@
 //! Bodies on their way out.
 //!
 //! ```text
-//!  0            offset                    len − 64 KiB          len
+//!  hash's end      offset                   held from      end of the part
 //!  ├── skipping ──┼───── straight through ──────┼──── tail ──────┤
 //!  read, hashed,   read into the caller's        read to its end, hashed,
 //!  not sent        buffer, hashed, sent          sent only if the digest matched
 //! ```
+//!
+//! Only the last part of a blob has a tail.
 //!
 //! Responsible for never giving out a byte that [`Outgoing`] has not released, and for never
 //! reporting an end before the announced length is out: what sends the body may spin on that or
@@ -13,185 +15,151 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use windlass_core::call::{Body, Interrupted, Outgoing, Source};
-use windlass_core::{Digest, StoreError, StoreErrorKind};
+use windlass_core::Digest;
+use windlass_core::call::{Interrupted, Outgoing};
 
 use crate::stores::unreadable;
 
 /// How much is read at once where nothing is sent.
 const SKIP: usize = 64 * 1024;
 
-/// Reads a blob for sending. An early end or a failure of the store is an `io::Error`; what it
-/// really was is in [`failure`](Self::failure) (a clone of the handle can be kept by the driver).
-#[derive(Debug)]
+/// Reads a part of a blob for sending. An early end or a failure of the store is an `io::Error`; what
+/// it really was is in the [`outcome`](Self::outcome).
 pub struct OutgoingReader {
-    held: HeldBack<Outgoing>,
-}
-
-impl OutgoingReader {
-    pub(crate) fn new(source: Box<dyn Read + Send>, body: &Body, outgoing: Outgoing) -> Self {
-        let Source::Stored { digest, .. } = &body.source;
-        let held = HeldBack::new(
-            source,
-            Some(digest.clone()),
-            body.offset,
-            body.len,
-            outgoing,
-        );
-        Self { held }
-    }
-
-    /// A handle that tells, after the request failed, whether the body was the reason.
-    pub fn failure(&self) -> BodyFailure {
-        self.held.failure.clone()
-    }
-}
-
-impl Read for OutgoingReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.held.read(buffer)
-    }
-}
-
-/// Why a body could not be sent to its end.
-#[derive(Clone, Debug, Default)]
-pub struct BodyFailure {
-    reason: Arc<Mutex<Option<Interrupted>>>,
-}
-
-impl BodyFailure {
-    /// The reason, if the body was the reason.
-    pub fn take(&self) -> Option<Interrupted> {
-        self.lock().take()
-    }
-
-    fn set(&self, reason: Interrupted) {
-        *self.lock() = Some(reason);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Interrupted>> {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What hashes and releases: [`Outgoing`], or its stand-in in tests.
-trait Meter {
-    /// How many bytes the blob has in all.
-    fn total(&self) -> u64;
-
-    /// Hashes the next bytes; says how many of the whole may be sent.
-    fn hash(&mut self, bytes: &[u8]) -> Result<u64, Interrupted>;
-}
-
-impl Meter for Outgoing {
-    fn total(&self) -> u64 {
-        self.len()
-    }
-
-    fn hash(&mut self, bytes: &[u8]) -> Result<u64, Interrupted> {
-        Self::hash(self, bytes)
-    }
-}
-
-struct HeldBack<M> {
     source: Box<dyn Read + Send>,
-    digest: Option<Digest>,
-    meter: M,
-    /// Bytes of the blob that were read and hashed.
-    hashed: u64,
-    /// The next byte of the blob to be sent, and the first that is not to be.
+    digest: Digest,
+    /// Until the part was read to its end.
+    outgoing: Option<Outgoing>,
+    /// The next byte of the blob to be sent.
     next: u64,
-    end: u64,
     /// The end of the blob, once it is verified.
     tail: Option<Vec<u8>>,
     failed: bool,
-    failure: BodyFailure,
+    outcome: BodyOutcome,
 }
 
-impl<M: Meter> HeldBack<M> {
-    fn new(
-        source: Box<dyn Read + Send>,
-        digest: Option<Digest>,
-        offset: u64,
-        len: u64,
-        meter: M,
-    ) -> Self {
+/// What came of a body: why it could not be sent to its end, and its meter.
+#[derive(Clone, Debug, Default)]
+pub struct BodyOutcome {
+    shared: Arc<Mutex<Outcome>>,
+}
+
+#[derive(Debug, Default)]
+struct Outcome {
+    failure: Option<Interrupted>,
+    outgoing: Option<Outgoing>,
+}
+
+impl BodyOutcome {
+    /// Why the request failed, if the body was the reason. Said once.
+    pub fn failure(&self) -> Option<Interrupted> {
+        self.lock().failure.take()
+    }
+
+    /// The meter, for [`Call::sent`](windlass_core::Call::sent), once the body was read to its end or its
+    /// reader was dropped. Given once.
+    pub fn outgoing(&self) -> Option<Outgoing> {
+        self.lock().outgoing.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Outcome> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OutgoingReader {
+    /// A reader of the part that `outgoing` is for. `source` begins at [`Outgoing::position`].
+    pub(crate) fn new(source: Box<dyn Read + Send>, digest: &Digest, outgoing: Outgoing) -> Self {
         Self {
             source,
-            digest,
-            meter,
-            hashed: 0,
-            next: offset,
-            end: offset.saturating_add(len),
+            digest: digest.clone(),
+            next: outgoing.part().start,
+            outgoing: Some(outgoing),
             tail: None,
             failed: false,
-            failure: BodyFailure::default(),
+            outcome: BodyOutcome::default(),
         }
     }
 
+    /// What comes of the body. Can be kept when the reader is gone.
+    pub fn outcome(&self) -> BodyOutcome {
+        self.outcome.clone()
+    }
+
     fn try_read(&mut self, buffer: &mut [u8]) -> Result<usize, Interrupted> {
-        let total = self.meter.total();
-        let direct = total.saturating_sub(Outgoing::HELD_BACK);
-        if self.end > total {
-            // More is announced than the blob has: it could never be sent to its end.
-            return Err(damaged());
+        let Some(mut outgoing) = self.outgoing.take() else {
+            return Ok(0);
+        };
+        let read = self.read_part(&mut outgoing, buffer);
+        if read.is_ok() && self.next == outgoing.part().end {
+            self.outcome.lock().outgoing = Some(outgoing);
+        } else {
+            self.outgoing = Some(outgoing);
         }
-        self.skip(self.next.min(direct))?;
-        let straight = self.end.min(direct);
-        if self.next < straight {
-            let room = clamp(buffer, straight - self.next);
+        read
+    }
+
+    fn read_part(
+        &mut self,
+        outgoing: &mut Outgoing,
+        buffer: &mut [u8],
+    ) -> Result<usize, Interrupted> {
+        let (end, held_from) = (outgoing.part().end, outgoing.held_from());
+        self.skip(outgoing, self.next.min(held_from))?;
+        if self.next < held_from {
+            let room = clamp(buffer, held_from - self.next);
             let read = self.read_source(&mut buffer[..room])?;
             if read == 0 {
                 return Err(damaged());
             }
+            self.next += read as u64;
             // What is not released at once would be lost here; the meter's contract rules it out.
-            if self.hash(&buffer[..read])? < self.hashed {
+            if outgoing.hash(&buffer[..read])? < self.next {
                 return Err(damaged());
             }
-            self.next += read as u64;
             return Ok(read);
         }
-        // A body that stops before the tail (a chunk of an upload) has no end to hold back.
-        if self.next == self.end && self.end < total {
+        // A part before the last one has no end to hold back.
+        if end < outgoing.size() {
             return Ok(0);
         }
-        self.verify_tail(total)?;
+        self.verify_tail(outgoing)?;
         let tail = self.tail.as_deref().unwrap_or_default();
-        let start = self.next - (total - tail.len() as u64);
+        let start = self.next - (end - tail.len() as u64);
         // Within the tail, which is held in memory.
         let rest = &tail[usize::try_from(start).unwrap_or(tail.len())..];
-        let room = clamp(buffer, self.end - self.next).min(rest.len());
+        let room = buffer.len().min(rest.len());
         buffer[..room].copy_from_slice(&rest[..room]);
         self.next += room as u64;
         Ok(room)
     }
 
     /// Reads and hashes without sending, up to this byte of the blob.
-    fn skip(&mut self, upto: u64) -> Result<(), Interrupted> {
-        if self.hashed >= upto {
+    fn skip(&mut self, outgoing: &mut Outgoing, upto: u64) -> Result<(), Interrupted> {
+        if outgoing.position() >= upto {
             return Ok(());
         }
         let mut scratch = vec![0; SKIP];
-        while self.hashed < upto {
-            let room = clamp(&scratch, upto - self.hashed);
+        while outgoing.position() < upto {
+            let room = clamp(&scratch, upto - outgoing.position());
             let read = self.read_source(&mut scratch[..room])?;
             if read == 0 {
                 return Err(damaged());
             }
-            self.hash(&scratch[..read])?;
+            outgoing.hash(&scratch[..read])?;
         }
         Ok(())
     }
 
     /// Reads the rest of the blob, once; it is kept only if the whole is what its digest says.
-    fn verify_tail(&mut self, total: u64) -> Result<(), Interrupted> {
+    fn verify_tail(&mut self, outgoing: &mut Outgoing) -> Result<(), Interrupted> {
         if self.tail.is_some() {
             return Ok(());
         }
         // One byte more than there should be tells that the blob is too long.
-        let left = total - self.hashed;
+        let left = outgoing.size() - outgoing.position();
         let mut tail = vec![0; usize::try_from(left + 1).map_err(|_| damaged())?];
         let mut filled = 0;
         while filled < tail.len() {
@@ -204,16 +172,11 @@ impl<M: Meter> HeldBack<M> {
             return Err(damaged());
         }
         tail.truncate(filled);
-        if self.hash(&tail)? < total {
+        if outgoing.hash(&tail)? < outgoing.size() {
             return Err(damaged());
         }
         self.tail = Some(tail);
         Ok(())
-    }
-
-    fn hash(&mut self, bytes: &[u8]) -> Result<u64, Interrupted> {
-        self.hashed += bytes.len() as u64;
-        self.meter.hash(bytes)
     }
 
     fn read_source(&mut self, buffer: &mut [u8]) -> Result<usize, Interrupted> {
@@ -221,20 +184,13 @@ impl<M: Meter> HeldBack<M> {
             match self.source.read(buffer) {
                 Ok(read) => return Ok(read),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Interrupted::Store(self.unreadable(&error))),
+                Err(error) => return Err(Interrupted::Store(unreadable(&self.digest, &error))),
             }
-        }
-    }
-
-    fn unreadable(&self, error: &io::Error) -> StoreError {
-        match &self.digest {
-            Some(digest) => unreadable(digest, error),
-            None => StoreError::new(StoreErrorKind::Io, format!("read the body: {error}")),
         }
     }
 }
 
-impl<M: Meter> Read for HeldBack<M> {
+impl Read for OutgoingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
@@ -244,7 +200,7 @@ impl<M: Meter> Read for HeldBack<M> {
                 Ok(read) => return Ok(read),
                 Err(reason) => {
                     self.failed = true;
-                    self.failure.set(reason);
+                    self.outcome.lock().failure = Some(reason);
                 }
             }
         }
@@ -256,12 +212,20 @@ impl<M: Meter> Read for HeldBack<M> {
     }
 }
 
-impl<M> fmt::Debug for HeldBack<M> {
+impl Drop for OutgoingReader {
+    fn drop(&mut self) {
+        if let Some(outgoing) = self.outgoing.take() {
+            self.outcome.lock().outgoing = Some(outgoing);
+        }
+    }
+}
+
+impl fmt::Debug for OutgoingReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HeldBack")
+        f.debug_struct("OutgoingReader")
             .field("digest", &self.digest)
+            .field("outgoing", &self.outgoing)
             .field("next", &self.next)
-            .field("end", &self.end)
             .finish_non_exhaustive()
     }
 }

@@ -100,9 +100,9 @@ impl Stores {
     pub fn outgoing(&self, body: &Body, outgoing: Outgoing) -> Result<OutgoingReader, StoreError> {
         let Source::Stored { store, digest } = &body.source;
         let store = self.shared.store(*store)?;
-        let source = store.open_to_send(digest, outgoing.len())?;
+        let source = store.open_to_send(digest, outgoing.size(), outgoing.position())?;
         let source = source.ok_or_else(|| absent(digest, &*store))?;
-        Ok(OutgoingReader::new(source, body, outgoing))
+        Ok(OutgoingReader::new(source, digest, outgoing))
     }
 
     /// The same for a call's body and what the call says of it, if the digest can be hashed at all.

@@ -55,9 +55,9 @@ pub trait Store: Send + Sync + fmt::Debug {
         offset: u64,
     ) -> Result<Option<Box<dyn Read + Send>>, StoreError>;
 
-    /// Opens a complete blob of this size for an upload; `None` if it is absent. Unlike
-    /// [`open`](Self::open) it must not return bytes of something that may not be the blob, such as
-    /// the target of a symlink that another user made. The bytes are hashed again while they are
+    /// Opens a complete blob of `size` bytes for an upload, from `offset` on; `None` if it is absent.
+    /// Unlike [`open`](Self::open) it must not return bytes of something that may not be the blob, such
+    /// as the target of a symlink that another user made. The bytes are hashed again while they are
     /// sent.
     ///
     /// # Errors
@@ -67,9 +67,10 @@ pub trait Store: Send + Sync + fmt::Debug {
         &self,
         digest: &Digest,
         size: u64,
+        offset: u64,
     ) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
         let _ = size;
-        self.open(digest, 0)
+        self.open(digest, offset)
     }
 
     /// Writes a small document atomically under its final name. Replaces a damaged one of the same

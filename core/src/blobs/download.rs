@@ -7,7 +7,6 @@ use alloc::format;
 use alloc::string::ToString;
 
 use super::{BlobSource, Blobs, Phase};
-use crate::digest::Algorithm;
 use crate::error::Error;
 use crate::hashing::Hashing;
 use crate::ids::{Owner, TransferId};
@@ -30,7 +29,7 @@ impl Blobs {
             return self.move_from(id, None, ports);
         }
         let (_, digest) = transfer.stored()?;
-        let hashing = Hashing::new(digest.algorithm().unwrap_or(Algorithm::Sha256));
+        let hashing = Hashing::for_digest(&digest);
         self.hash(id, (len, 0), hashing, ports)
     }
 
@@ -111,8 +110,7 @@ impl Blobs {
             }
             BlobSource::Site(site) => site.clone(),
         };
-        let algorithm = digest.algorithm().unwrap_or(Algorithm::Sha256);
-        let hashing = hashing.unwrap_or_else(|| Hashing::new(algorithm));
+        let hashing = hashing.unwrap_or_else(|| Hashing::for_digest(&digest));
         if size == 0 {
             // PULLB-06: there is nothing to ask for, and the digest says so.
             let found = hashing.digest();

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::hashing::Hashing;
 use crate::ids::{Owner, TaskId, TransferId};
 use crate::op::{BlobHead, BlobPut, Form, Head, Operation, Stage};
 use crate::ports::Ports;
@@ -70,8 +71,10 @@ impl Blobs {
         let (site, digest) = transfer.sent_to()?;
         let op = BlobPut {
             site: site.clone(),
+            hashing: Hashing::for_digest(&digest),
             digest,
             size: transfer.size,
+            position: 0,
             sent: 0,
             transfer: id,
             stage,

@@ -34,6 +34,10 @@ pub(crate) struct Exchanged {
     /// How many bytes of a blob went out, in all tries that the driver made of the request.
     #[serde(default)]
     pub(crate) sent: u64,
+    /// The hash over the blob after this part of it was sent. It is not on tapes: no request depends
+    /// on it.
+    #[serde(skip)]
+    pub(crate) hashed: Option<Hashing>,
     /// A breach of the rules by the peer that made the rest of the body worthless.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) flaw: Option<Flaw>,
@@ -75,6 +79,7 @@ impl fmt::Debug for Exchanged {
         f.debug_struct("Exchanged")
             .field("status", &self.status)
             .field("body", &self.body)
+            .field("hashed", &self.hashed)
             .field("flaw", &self.flaw)
             .field("interrupted", &self.interrupted)
             .finish_non_exhaustive()

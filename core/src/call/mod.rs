@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  Session ──Job::Http(Call)──▶ worker:  request() ─ outgoing() ─▶ network
-//!     ▲                                  head(response head)
+//!     ▲                                  sent(outgoing)
+//!     │                                  head(response head)
 //!     │                                  data(chunk) … while it returns Keep::All
 //!     └───────Done◀── finish(end) ───────┘
 //! ```
@@ -144,8 +145,9 @@ pub struct Call {
     request: http::Request<Payload>,
     /// The credentials of the proxy's URL, which the driver adds.
     proxy_login: Option<Secret>,
-    /// The digest of the blob being sent.
-    outgoing: Option<Digest>,
+    /// The hash over the bytes of a blob before the part being sent, and after that part.
+    hashing: Option<Hashing>,
+    hashed: Option<Hashing>,
     sent: outgoing::Sent,
     /// A blob that must be in a store before the request is sent.
     stored: Option<(StoreId, Digest)>,
@@ -201,7 +203,8 @@ impl Call {
             origin,
             request,
             proxy_login: None,
-            outgoing: None,
+            hashing: None,
+            hashed: None,
             sent: outgoing::Sent::default(),
             stored: None,
             expect,
@@ -221,9 +224,9 @@ impl Call {
         self.proxy_login = login.map(Secret::new);
     }
 
-    pub(crate) fn for_transfer(mut self, transfer: TransferId, outgoing: Option<Digest>) -> Self {
+    pub(crate) fn for_transfer(mut self, transfer: TransferId, hashing: Option<Hashing>) -> Self {
         self.transfer = Some(transfer);
-        self.outgoing = outgoing;
+        self.hashing = hashing;
         self
     }
 
@@ -248,17 +251,25 @@ impl Call {
         }
     }
 
-    /// The hash and meter for this request's body, if it carries a blob. Every byte read from the
-    /// source goes through it, and only the bytes it releases may be sent. Each call returns a new
-    /// one, for a body that is sent from its first byte.
+    /// The hash and meter for this request's body, if it carries a part of a blob. Every byte read from
+    /// the source goes through it, and only the bytes it releases may be sent. Each call returns a new
+    /// one, for a body that is sent from its first byte. [`sent`](Self::sent) takes it back.
     pub fn outgoing(&self) -> Option<Outgoing> {
         let Payload::Body(body) = self.request.body() else {
             return None;
         };
-        let digest = self.outgoing.clone()?;
-        let algorithm = digest.algorithm()?;
-        let sent = self.sent.clone();
-        Some(Outgoing::new(digest, algorithm, body.len, sent))
+        let Source::Stored { digest, .. } = &body.source;
+        let part = body.offset..body.offset.saturating_add(body.len);
+        let hashing = self.hashing.clone()?;
+        let mut outgoing = Outgoing::new(digest.clone(), body.size, part, hashing)?;
+        outgoing.sent = self.sent.clone();
+        Some(outgoing)
+    }
+
+    /// Takes back the meter of a body that was sent. The request for the next part goes on with its
+    /// hash; without it the part's bytes are read and hashed once more.
+    pub fn sent(&mut self, outgoing: Outgoing) {
+        self.hashed = Some(outgoing.into_hashing());
     }
 
     /// Takes the response's head and says what to do with its body.
@@ -343,6 +354,7 @@ impl Call {
             headers: core::mem::take(&mut self.headers),
             body: core::mem::take(&mut self.body),
             sent: self.sent.bytes(),
+            hashed: self.hashed.take(),
             flaw: self.flaw.take(),
             interrupted: end.err(),
         };

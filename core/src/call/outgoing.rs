@@ -1,14 +1,15 @@
 //! The body of a request: its bytes, and the hash over them while they are sent.
 //!
-//! Responsible for holding back the end of a blob until its digest matched. Must not know what the
-//! request is for.
+//! Responsible for holding back the end of a blob until its digest matched, and for a hash that goes on
+//! from one part of a blob to the next. Must not know what the request is for.
 
 use alloc::sync::Arc;
 use core::fmt;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::transport::Interrupted;
-use crate::digest::{Algorithm, Digest};
+use crate::digest::Digest;
 use crate::hashing::Hashing;
 use crate::store::StoreId;
 
@@ -44,6 +45,8 @@ pub struct Body {
     pub offset: u64,
     /// How many bytes to send; equals the request's `Content-Length`.
     pub len: u64,
+    /// How many bytes the blob has. The part that ends there is the last one.
+    pub size: u64,
 }
 
 /// The source of a body.
@@ -58,16 +61,18 @@ pub enum Source {
     },
 }
 
-/// Hashes a blob while it is sent and holds its end back until the digest matched, so that the peer
-/// never commits a damaged blob.
+/// Hashes a blob while a part of it is sent. The end of the last part is held back until the digest
+/// matched, so that the peer never commits a damaged blob. Of earlier parts nothing is held back.
 #[derive(Debug)]
 pub struct Outgoing {
     digest: Digest,
-    algorithm: Algorithm,
-    hashing: Option<Hashing>,
-    len: u64,
+    size: u64,
+    part: Range<u64>,
+    /// How many bytes of the blob were read.
+    position: u64,
+    hashing: Hashing,
     released: u64,
-    sent: Sent,
+    pub(super) sent: Sent,
 }
 
 /// Counts the bytes that all meters of one call released.
@@ -88,67 +93,83 @@ impl Outgoing {
     /// How many bytes at the end are held back: the least that a reader must be able to buffer.
     pub const HELD_BACK: u64 = 64 * 1024;
 
-    /// A meter for `len` bytes that must have this digest.
-    pub(super) fn new(digest: Digest, algorithm: Algorithm, len: u64, sent: Sent) -> Self {
-        Self {
+    /// A meter for a part of a blob of `size` bytes. `hashing` is over the bytes before the part. If it
+    /// is behind, those that it lacks are read and hashed, but not sent. If it is ahead, because some of
+    /// the part was sent before, these bytes are not hashed again.
+    ///
+    /// `None` if the part is not within the blob, or the digest is of another algorithm than the hash.
+    pub fn new(digest: Digest, size: u64, part: Range<u64>, hashing: Hashing) -> Option<Self> {
+        let is_within = part.start <= part.end && part.end <= size && hashing.len() <= size;
+        (is_within && digest.algorithm() == Some(hashing.algorithm())).then(|| Self {
             digest,
-            algorithm,
-            hashing: Some(Hashing::new(algorithm)),
-            len,
-            released: 0,
-            sent,
-        }
+            size,
+            position: part.start.min(hashing.len()),
+            released: part.start,
+            part,
+            hashing,
+            sent: Sent::default(),
+        })
     }
 
-    /// Hashes the next bytes of the blob, in order, and returns how many bytes of the whole may now
-    /// be sent: all but the last [`HELD_BACK`](Self::HELD_BACK), and those too once every byte was
-    /// hashed and the digest matches.
+    /// Takes the next bytes of the blob, which begin at [`position`](Self::position), and returns up to
+    /// which byte of the blob the part may now be sent: up to [`held_from`](Self::held_from), and to the
+    /// part's end once every byte of the blob was taken and the digest matches.
     ///
     /// # Errors
     ///
     /// [`Interrupted::Damaged`] if the digest does not match, or the blob is longer than announced.
     pub fn hash(&mut self, bytes: &[u8]) -> Result<u64, Interrupted> {
-        let damaged = Err(Interrupted::Damaged { found: None });
-        let Some(hashing) = &mut self.hashing else {
-            return damaged;
-        };
-        if hashing.len() + bytes.len() as u64 > self.len {
-            return damaged;
+        let position = self.position + bytes.len() as u64;
+        if position > self.size {
+            return Err(Interrupted::Damaged { found: None });
         }
-        hashing.update(bytes);
-        if hashing.len() < self.len {
-            let releasable = self.len.saturating_sub(Self::HELD_BACK);
-            let upto = hashing.len().min(releasable);
-            return Ok(self.release(upto));
+        self.hashing.follow(self.position, bytes);
+        self.position = position;
+        if position < self.size {
+            return Ok(self.release(position.min(self.held_from())));
         }
-        let found = self.hashing.take().map(Hashing::digest);
-        if found.as_ref() == Some(&self.digest) {
-            // Later calls can only be for no bytes.
-            self.hashing = None;
-            Ok(self.release(self.len))
+        let found = self.hashing.clone().digest();
+        if found == self.digest {
+            Ok(self.release(self.part.end))
         } else {
-            Err(Interrupted::Damaged { found })
+            Err(Interrupted::Damaged { found: Some(found) })
         }
     }
 
     fn release(&mut self, upto: u64) -> u64 {
+        let upto = upto.max(self.released);
         self.sent.add(upto - self.released);
         self.released = upto;
         upto
     }
 
     /// The blob's size.
-    pub const fn len(&self) -> u64 {
-        self.len
+    pub const fn size(&self) -> u64 {
+        self.size
     }
 
-    /// Whether the blob is empty.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
+    /// The bytes of the blob that are sent.
+    pub fn part(&self) -> Range<u64> {
+        self.part.clone()
     }
 
-    /// The hash algorithm.
-    pub const fn algorithm(&self) -> Algorithm {
-        self.algorithm
+    /// The next byte of the blob that is to be read. At first it is at or before the part's first byte.
+    pub const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The first byte of the part that is held back until all bytes were taken; its end if it is not the
+    /// last part.
+    pub fn held_from(&self) -> u64 {
+        if self.part.end < self.size {
+            return self.part.end;
+        }
+        let held = self.size.saturating_sub(Self::HELD_BACK);
+        held.max(self.part.start)
+    }
+
+    /// The hash over the bytes taken so far.
+    pub fn into_hashing(self) -> Hashing {
+        self.hashing
     }
 }

@@ -7,6 +7,8 @@ use http::{HeaderValue, Method};
 use super::*;
 use crate::digest::Algorithm;
 
+mod bodies;
+
 fn origin() -> Origin {
     "https://reg.example".parse().expect("an origin")
 }
@@ -292,66 +294,6 @@ fn what_is_no_blob_expects_no_bytes() {
     assert_eq!((call.starts_at(), call.expects_bytes()), (0, None));
     call.head(head(200, &[("content-length", "5")]));
     assert_eq!(call.expects_bytes(), None);
-}
-
-#[test]
-fn a_body_goes_out_through_its_meter() {
-    let body = |offset| {
-        Payload::Body(Body {
-            source: Source::Stored {
-                store: StoreId(3),
-                digest: digest(),
-            },
-            offset,
-            len: 8,
-        })
-    };
-    let sends = |payload| call_of(Method::PUT, payload, Expect::Head);
-    assert!(sends(Payload::Empty).outgoing().is_none());
-    let bytes = Payload::Bytes(b"x"[..].into());
-    let small = sends(bytes).for_transfer(TransferId(2), Some(digest()));
-    assert!(small.outgoing().is_none());
-    assert!(sends(body(0)).outgoing().is_none(), "its digest is unknown");
-    let call = sends(body(5)).for_transfer(TransferId(2), Some(digest()));
-    assert_eq!(call.transfer(), Some(TransferId(2)));
-    assert_eq!(call.starts_at(), 5);
-    assert_eq!(call.origin(), &origin());
-    let meter = call.outgoing().expect("a blob goes out");
-    assert_eq!((meter.len(), meter.is_empty()), (8, false));
-    assert_eq!(meter.algorithm(), Algorithm::Sha256);
-}
-
-/// The end is held back until the digest matches.
-#[test]
-fn a_meter_releases_all_but_the_end() {
-    let held = usize::try_from(Outgoing::HELD_BACK).expect("it is small");
-    let content = vec![7; held + 10];
-    let len = content.len() as u64;
-    let sent = outgoing::Sent::default();
-    let meter = |digest| Outgoing::new(digest, Algorithm::Sha256, len, sent.clone());
-    let ours = Digest::of(Algorithm::Sha256, &content);
-    let other = Digest::of(Algorithm::Sha256, b"x");
-
-    let mut good = meter(ours.clone());
-    assert_eq!(good.hash(&content[..4]), Ok(4), "nothing of it is the end");
-    assert_eq!(good.hash(&content[4..20]), Ok(10), "the end is held back");
-    assert_eq!(good.hash(&content[20..]), Ok(len));
-    let damaged = |found| Err(Interrupted::Damaged { found });
-    assert_eq!(good.hash(b"x"), damaged(None), "it is over");
-    assert_eq!(sent.bytes(), len);
-
-    let mut bad = meter(other);
-    assert_eq!(bad.hash(&content[..20]), Ok(10));
-    assert_eq!(bad.hash(&content[20..]), damaged(Some(ours.clone())));
-    assert_eq!(sent.bytes(), len + 10, "of all meters of one call");
-
-    let mut long = meter(ours);
-    assert_eq!(long.hash(&content), Ok(len));
-    let mut long = meter(Digest::of(Algorithm::Sha256, b"x"));
-    assert_eq!(long.hash(&vec![7; held + 11]), damaged(None));
-    let nothing = Digest::of(Algorithm::Sha256, b"");
-    let empty = Outgoing::new(nothing, Algorithm::Sha256, 0, sent);
-    assert!(empty.is_empty());
 }
 
 #[test]

@@ -260,6 +260,7 @@ mod tests {
                 cut: false,
             },
             sent: 0,
+            hashed: None,
             flaw: None,
             interrupted: None,
         }

@@ -27,6 +27,7 @@ use crate::call::{Body, Expect, Payload, Source, TransferId};
 use crate::capabilities::Capabilities;
 use crate::digest::{Algorithm, Digest};
 use crate::error::Error;
+use crate::hashing::Hashing;
 use crate::reference::Repository;
 use crate::scope::Scopes;
 use crate::store::StoreId;
@@ -38,6 +39,10 @@ pub(crate) struct BlobPut {
     pub(crate) site: Site,
     pub(crate) digest: Digest,
     pub(crate) size: u64,
+    /// How many bytes of the blob, from its first, the registry has acknowledged in this session.
+    pub(crate) position: u64,
+    /// The hash over them, or over the first of them.
+    pub(crate) hashing: Hashing,
     pub(crate) transfer: TransferId,
     pub(crate) stage: Stage,
     /// The store with the bytes. `None` while they have to be fetched first: then an opened session
@@ -116,7 +121,7 @@ impl BlobPut {
             }
             Stage::Patch { session } => {
                 // PUSHB-12: no unit, no total.
-                let range = format!("0-{}", self.size.saturating_sub(1));
+                let range = format!("{}-{}", self.position, self.size.saturating_sub(1));
                 let draft = Draft::new(Method::PATCH, session.clone(), Expect::Head);
                 self.with_bytes(draft.with(header::CONTENT_RANGE, &range))
             }
@@ -156,10 +161,11 @@ impl BlobPut {
                 };
                 draft.payload = Payload::Body(Body {
                     source,
-                    offset: 0,
-                    len: self.size,
+                    offset: self.position,
+                    len: self.size - self.position,
+                    size: self.size,
                 });
-                draft.transfer = Some((self.transfer, Some(self.digest.clone())));
+                draft.transfer = Some((self.transfer, Some(self.hashing.clone())));
                 draft
             }
             Some(_) | None => draft.with(header::CONTENT_LENGTH, "0"),
@@ -177,6 +183,8 @@ impl BlobPut {
                 // PUSHB-10: the newest `Location`. If it is missing, the old one may still work.
                 let session = answer.location().unwrap_or_else(|_| session.clone());
                 Verdict::Next(Operation::BlobPut(Self {
+                    position: self.size,
+                    hashing: answer.hashed.clone().unwrap_or(self.hashing),
                     stage: Stage::Close { session },
                     ..self
                 }))
@@ -192,6 +200,7 @@ impl BlobPut {
     pub(super) fn interrupted(&mut self) {
         match &self.stage {
             Stage::Put { .. } | Stage::Patch { .. } | Stage::Close { .. } => {
+                self.restart();
                 self.stage = match self.head {
                     Head::Due | Head::Done => Stage::Check { session: None },
                     Head::Never => Stage::Start { mount: None },
@@ -416,7 +425,13 @@ impl BlobPut {
         }
     }
 
+    /// Goes back to the blob's first byte: a new session has none.
+    fn restart(&mut self) {
+        (self.position, self.hashing) = (0, self.hashing.restarted());
+    }
+
     fn begin(mut self) -> Verdict {
+        self.restart();
         self.stage = self.beginning();
         Verdict::Next(Operation::BlobPut(self))
     }

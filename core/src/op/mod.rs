@@ -103,8 +103,9 @@ pub(crate) struct Draft {
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Payload,
     pub(crate) expect: Expect,
-    /// The transfer that the request belongs to, and for an upload the blob's digest.
-    pub(crate) transfer: Option<(TransferId, Option<Digest>)>,
+    /// The transfer that the request belongs to, and for an upload the hash over the bytes before
+    /// those that it sends.
+    pub(crate) transfer: Option<(TransferId, Option<Hashing>)>,
     /// A blob that must be in a store before the request is sent.
     pub(crate) stored: Option<(StoreId, Digest)>,
 }
@@ -140,6 +141,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Received,
+    /// The hash over a blob after the part of it that the request sent.
+    pub(crate) hashed: Option<Hashing>,
     pub(crate) flaw: Option<crate::call::Flaw>,
     /// Set if authentication failed permanently; the status is then 401 or 403.
     pub(crate) denied: Option<AuthError>,
@@ -478,8 +481,8 @@ impl Operation {
     pub(crate) const fn position(&self) -> u64 {
         match self {
             Self::BlobGet(op) => op.position,
+            Self::BlobPut(op) => op.position,
             Self::BlobHead(_)
-            | Self::BlobPut(_)
             | Self::ManifestGet(_)
             | Self::ManifestHead(_)
             | Self::ManifestPut(_)
@@ -528,6 +531,7 @@ pub(crate) mod testing {
                 bytes: Vec::from(body),
                 cut: false,
             },
+            hashed: None,
             flaw: None,
             denied: None,
             presented: "no credentials".into(),

@@ -209,6 +209,7 @@ impl AllowList {
             headers: self.headers(&exchanged.headers, url.as_ref()),
             body,
             sent: exchanged.sent,
+            hashed: None,
             flaw: exchanged.flaw.clone(),
             interrupted: exchanged.interrupted.clone(),
         }

@@ -91,8 +91,8 @@ impl Delivery {
 
 impl World<'_> {
     /// One exchange from its request to its end.
-    pub(crate) fn http(&mut self, process: usize, call: Box<Call>, unwanted: bool) -> Ran {
-        let request = match self.request(process, &call) {
+    pub(crate) fn http(&mut self, process: usize, mut call: Box<Call>, unwanted: bool) -> Ran {
+        let request = match self.request(process, &mut call) {
             Ok(request) => request,
             Err(reason) => return Ran::Done(call.finish(Err(reason))),
         };
@@ -291,10 +291,10 @@ impl World<'_> {
     }
 
     /// The request as a server sees it, its body read to its end.
-    fn request(&mut self, process: usize, call: &Call) -> Result<Request, Interrupted> {
+    fn request(&mut self, process: usize, call: &mut Call) -> Result<Request, Interrupted> {
         let checked = self.processes[process].stores.check(call.stored());
         checked.map_err(Interrupted::Store)?;
-        let outgoing = call.outgoing();
+        let (outgoing, mut home) = (call.outgoing(), None);
         let sent = call.request();
         let target = sent.uri().path_and_query().map_or("/", |it| it.as_str());
         let host = sent.uri().authority().map_or("", |it| it.as_str());
@@ -311,15 +311,19 @@ impl World<'_> {
                 self.flip_reads(false);
                 let mut reader = reader.map_err(Interrupted::Store)?;
                 let mut bytes = Vec::new();
-                let failure = reader.failure();
+                let outcome = reader.outcome();
                 let read = reader.by_ref().take(body.len).read_to_end(&mut bytes);
                 if read.is_err() {
-                    return Err(failure.take().expect("the reason of a failed read"));
+                    return Err(outcome.failure().expect("the reason of a failed read"));
                 }
                 self.check_sent(body, &bytes);
+                home = outcome.outgoing();
                 bytes.into()
             }
         };
+        if let Some(outgoing) = home {
+            call.sent(outgoing);
+        }
         Ok(request)
     }
 

@@ -48,8 +48,8 @@ pub(super) struct Rule {
 
 impl World {
     /// One exchange from head to end. Gives the call back if it hangs.
-    pub(super) fn http(&mut self, call: Box<Call>) -> Result<Done, Box<Call>> {
-        let request = match self.request(&call) {
+    pub(super) fn http(&mut self, mut call: Box<Call>) -> Result<Done, Box<Call>> {
+        let request = match self.request(&mut call) {
             Ok(request) => request,
             Err(reason) => return Ok(call.finish(Err(reason))),
         };
@@ -96,10 +96,10 @@ impl World {
     }
 
     /// The request as a server sees it, its body read to its end.
-    fn request(&self, call: &Call) -> Result<Request, Interrupted> {
+    fn request(&self, call: &mut Call) -> Result<Request, Interrupted> {
         let checked = self.stores.check(call.stored());
         checked.map_err(Interrupted::Store)?;
-        let outgoing = call.outgoing();
+        let (outgoing, mut home) = (call.outgoing(), None);
         let sent = call.request();
         let target = sent.uri().path_and_query().map_or("/", |it| it.as_str());
         let host = sent.uri().authority().map_or("", |it| it.as_str());
@@ -113,18 +113,22 @@ impl World {
                 let reader = self.stores.outgoing(body, outgoing);
                 let mut reader = reader.map_err(Interrupted::Store)?;
                 let mut bytes = Vec::new();
-                let failure = reader.failure();
+                let outcome = reader.outcome();
                 if reader
                     .by_ref()
                     .take(body.len)
                     .read_to_end(&mut bytes)
                     .is_err()
                 {
-                    return Err(failure.take().expect("the reason of a failed read"));
+                    return Err(outcome.failure().expect("the reason of a failed read"));
                 }
+                home = outcome.outgoing();
                 bytes.into()
             }
         };
+        if let Some(outgoing) = home {
+            call.sent(outgoing);
+        }
         Ok(request)
     }
 

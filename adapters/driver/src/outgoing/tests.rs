@@ -1,41 +1,12 @@
 //! Nothing unverified goes out, and no end comes early.
 
+use std::ops::Range;
+
 use windlass_core::{Algorithm, Hashing};
 
 use super::*;
 
 const KIB: usize = 1024;
-
-/// Releases by the rules of [`Outgoing`], which only the core can make.
-struct Rules {
-    digest: Digest,
-    hashing: Option<Hashing>,
-    len: u64,
-}
-
-impl Meter for Rules {
-    fn total(&self) -> u64 {
-        self.len
-    }
-
-    fn hash(&mut self, bytes: &[u8]) -> Result<u64, Interrupted> {
-        let hashing = self.hashing.as_mut().ok_or_else(damaged)?;
-        if hashing.len() + bytes.len() as u64 > self.len {
-            return Err(damaged());
-        }
-        hashing.update(bytes);
-        if hashing.len() < self.len {
-            let releasable = self.len.saturating_sub(Outgoing::HELD_BACK);
-            return Ok(hashing.len().min(releasable));
-        }
-        let found = self.hashing.take().map(Hashing::digest);
-        if found.as_ref() == Some(&self.digest) {
-            Ok(self.len)
-        } else {
-            Err(Interrupted::Damaged { found })
-        }
-    }
-}
 
 /// A reader that returns at most this many bytes at once.
 struct Slow(io::Cursor<Vec<u8>>, usize);
@@ -53,20 +24,36 @@ fn content(len: usize) -> Vec<u8> {
         .collect()
 }
 
-/// A reader of `stored`, which is announced as `blob`.
-fn reader(stored: &[u8], blob: &[u8], offset: u64, len: u64, step: usize) -> HeldBack<Rules> {
-    let digest = Digest::of(Algorithm::Sha256, blob);
-    let rules = Rules {
-        digest: digest.clone(),
-        hashing: Some(Hashing::new(Algorithm::Sha256)),
-        len: blob.len() as u64,
-    };
-    let source = Slow(io::Cursor::new(stored.to_vec()), step);
-    HeldBack::new(Box::new(source), Some(digest), offset, len, rules)
+fn sha256(bytes: &[u8]) -> Digest {
+    Digest::of(Algorithm::Sha256, bytes)
+}
+
+/// A reader of `stored`, which is announced as `blob`, with a hash over its first bytes.
+fn part(
+    stored: &[u8],
+    blob: &[u8],
+    part: Range<usize>,
+    hashing: Hashing,
+    step: usize,
+) -> OutgoingReader {
+    let (digest, size) = (sha256(blob), blob.len() as u64);
+    let part = part.start as u64..part.end as u64;
+    let outgoing = Outgoing::new(digest.clone(), size, part, hashing).expect("a meter");
+    let position = usize::try_from(outgoing.position()).expect("small");
+    let source = stored.get(position..).unwrap_or_default();
+    let source = Slow(io::Cursor::new(source.to_vec()), step);
+    OutgoingReader::new(Box::new(source), &digest, outgoing)
+}
+
+/// The same with nothing hashed yet.
+fn reader(stored: &[u8], blob: &[u8], offset: u64, len: u64, step: usize) -> OutgoingReader {
+    let [start, end] = [offset, offset + len].map(|at| usize::try_from(at).expect("small"));
+    let begins = Hashing::new(Algorithm::Sha256);
+    part(stored, blob, start..end, begins, step)
 }
 
 /// What comes out, and whether the end was a good one.
-fn drain(reader: &mut HeldBack<Rules>, step: usize) -> (Vec<u8>, bool) {
+fn drain(reader: &mut OutgoingReader, step: usize) -> (Vec<u8>, bool) {
     let mut out = Vec::new();
     let mut buffer = vec![0; step];
     loop {
@@ -92,7 +79,7 @@ fn a_good_blob_goes_out_whole() {
             let (out, good) = drain(&mut reader, 8 * KIB);
             assert!(good, "{size} {step}");
             assert!(out == blob, "{size} {step}");
-            assert_eq!(reader.failure.take(), None);
+            assert_eq!(reader.outcome().failure(), None);
         }
     }
 }
@@ -111,8 +98,11 @@ fn the_end_of_a_damaged_blob_is_held_back() {
             let (out, good) = drain(&mut reader, 8 * KIB);
             assert!(!good);
             assert_eq!(out.len(), size.saturating_sub(64 * KIB), "{size} {at}");
-            let found = Some(Digest::of(Algorithm::Sha256, &stored));
-            assert_eq!(reader.failure.take(), Some(Interrupted::Damaged { found }));
+            let found = Some(sha256(&stored));
+            assert_eq!(
+                reader.outcome().failure(),
+                Some(Interrupted::Damaged { found })
+            );
         }
     }
 }
@@ -131,7 +121,7 @@ fn a_blob_of_the_wrong_length_never_ends_well() {
             let (out, good) = drain(&mut reader, 8 * KIB);
             assert!(!good, "{size} {}", stored.len());
             assert!(out.len() <= size.saturating_sub(64 * KIB));
-            let reason = reader.failure.take();
+            let reason = reader.outcome().failure();
             assert_eq!(reason, Some(Interrupted::Damaged { found: None }));
         }
     }
@@ -139,8 +129,10 @@ fn a_blob_of_the_wrong_length_never_ends_well() {
 
 #[test]
 fn an_empty_body_of_a_blob_that_is_not_empty_content_fails() {
-    let mut reader = reader(b"", b"", 0, 0, 1);
-    reader.meter.digest = Digest::of(Algorithm::Sha256, b"other");
+    let begins = Hashing::new(Algorithm::Sha256);
+    let outgoing = Outgoing::new(sha256(b"other"), 0, 0..0, begins).expect("a meter");
+    let source = Box::new(io::empty());
+    let mut reader = OutgoingReader::new(source, &sha256(b"other"), outgoing);
     assert!(!drain(&mut reader, 10).1);
 }
 
@@ -153,7 +145,7 @@ fn what_was_sent_before_is_hashed_and_not_sent_again() {
             let len = (size - offset) as u64;
             let mut good = reader(&blob, &blob, offset as u64, len, 16 * KIB);
             let (out, ended) = drain(&mut good, 8 * KIB);
-            assert!(ended, "{size} {offset}: {:?}", good.failure.take());
+            assert!(ended, "{size} {offset}: {:?}", good.outcome().failure());
             assert!(out == blob[offset..], "{size} {offset}");
             if offset == 0 {
                 continue;
@@ -195,9 +187,9 @@ fn a_failure_to_read_is_the_stores() {
     }
     let mut reader = reader(b"", b"hello", 0, 5, 1);
     reader.source = Box::new(Broken);
-    let failure = reader.failure.clone();
+    let outcome = reader.outcome();
     assert!(!drain(&mut reader, 10).1);
-    let Some(Interrupted::Store(error)) = failure.take() else {
+    let Some(Interrupted::Store(error)) = outcome.failure() else {
         panic!("the store's fault");
     };
     assert!(error.detail().contains("bad sector"), "{error}");
@@ -211,4 +203,69 @@ fn bytes_before_the_tail_go_straight_into_the_callers_buffer() {
     let mut buffer = vec![0; 256 * KIB];
     assert_eq!(reader.read(&mut buffer).expect("read"), 256 * KIB);
     assert!(reader.tail.is_none());
+}
+
+/// Sends a blob in two parts, and shows how much of the second went out, and whether its end was good.
+fn two_parts(stored: &[u8], blob: &[u8], cut: usize) -> (usize, bool) {
+    let begins = Hashing::new(Algorithm::Sha256);
+    let mut first = part(stored, blob, 0..cut, begins, 16 * KIB);
+    let outcome = first.outcome();
+    let (out, good) = drain(&mut first, 8 * KIB);
+    assert!(good && out == stored[..cut], "nothing of it is held back");
+    let meter = outcome.outgoing().expect("it was read to its end");
+    assert!(outcome.outgoing().is_none(), "there is one");
+    let hashing = meter.into_hashing();
+    assert_eq!(hashing.len(), cut as u64);
+    let mut second = part(stored, blob, cut..blob.len(), hashing, 16 * KIB);
+    let (out, good) = drain(&mut second, 8 * KIB);
+    assert!(out == stored[cut..][..out.len()]);
+    (out.len(), good)
+}
+
+#[test]
+fn the_hash_goes_on_in_the_next_part() {
+    let size = 300 * KIB;
+    let blob = content(size);
+    for cut in [1, 100 * KIB, size - 64 * KIB, size - 10 * KIB] {
+        assert_eq!(two_parts(&blob, &blob, cut), (size - cut, true), "{cut}");
+        for at in [0, cut, size - 1] {
+            let mut stored = blob.clone();
+            stored[at] ^= 1;
+            let held = (size - cut).min(64 * KIB);
+            let sent = (size - cut - held, false);
+            assert_eq!(
+                two_parts(&stored, &blob, cut),
+                sent,
+                "{cut}, damaged at {at}"
+            );
+        }
+    }
+}
+
+/// The registry has acknowledged less than was sent: the bytes between are sent again.
+#[test]
+fn what_was_hashed_and_is_sent_again_is_hashed_once() {
+    let size = 300 * KIB;
+    let blob = content(size);
+    for hashed in [150 * KIB, size - 10, size] {
+        let mut hashing = Hashing::new(Algorithm::Sha256);
+        hashing.update(&blob[..hashed]);
+        let mut reader = part(&blob, &blob, 100 * KIB..size, hashing, 16 * KIB);
+        let (out, good) = drain(&mut reader, 8 * KIB);
+        assert!(good && out == blob[100 * KIB..], "{hashed}");
+    }
+}
+
+/// A part that breaks off brings its hash home, too.
+#[test]
+fn the_meter_of_a_body_that_breaks_off_comes_home() {
+    let blob = content(300 * KIB);
+    let mut reader = reader(&blob, &blob, 0, blob.len() as u64, usize::MAX);
+    let outcome = reader.outcome();
+    let mut buffer = vec![0; 100 * KIB];
+    assert_eq!(reader.read(&mut buffer).expect("read"), 100 * KIB);
+    assert!(outcome.outgoing().is_none());
+    drop(reader);
+    let hashing = outcome.outgoing().expect("it came home").into_hashing();
+    assert_eq!(hashing.digest(), sha256(&blob[..100 * KIB]));
 }

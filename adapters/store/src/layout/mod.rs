@@ -358,6 +358,7 @@ impl Store for Layout {
         &self,
         digest: &Digest,
         size: u64,
+        offset: u64,
     ) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
         if self.is_behind_link(digest)? {
             // Bytes are sent before the last one is hashed, and a link may lead to anything.
@@ -370,7 +371,7 @@ impl Store for Layout {
                 }
             }
         }
-        Store::open(self, digest, 0)
+        Store::open(self, digest, offset)
     }
 
     fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {

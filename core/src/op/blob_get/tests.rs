@@ -109,6 +109,7 @@ fn judged(mut op: BlobGet, done: Done) -> Result<Verdict, (Error, BlobGet)> {
         status: exchanged.status.expect("there was a head"),
         headers: exchanged.headers,
         body: exchanged.body,
+        hashed: None,
         flaw: exchanged.flaw,
         denied: None,
         presented: "no credentials".into(),

@@ -11,6 +11,8 @@ fn put(stage: Stage) -> BlobPut {
         site: site(),
         digest: Digest::of(Algorithm::Sha256, b"hello"),
         size: 5,
+        position: 0,
+        hashing: Hashing::new(Algorithm::Sha256),
         transfer: TransferId(1),
         stage,
         source: Some(StoreId(0)),
@@ -290,6 +292,49 @@ fn a_put_with_a_body_may_be_refused() {
         ..put(session())
     };
     assert_eq!(shown(empty.answer(&answer(405, &[], b""))), "Refused");
+}
+
+/// A part is what the registry does not have yet. A session that is begun again has nothing.
+#[test]
+fn a_part_begins_at_the_position() {
+    let mut hashing = Hashing::new(Algorithm::Sha256);
+    hashing.update(b"he");
+    let patching = || BlobPut {
+        position: 2,
+        hashing: hashing.clone(),
+        ..put(Stage::Patch { session: open() })
+    };
+    let draft = patching().draft();
+    assert_eq!(draft.headers[header::CONTENT_RANGE], "2-4");
+    let Payload::Body(body) = &draft.payload else {
+        panic!("{:?}", draft.payload);
+    };
+    assert_eq!((body.offset, body.len, body.size), (2, 3, 5));
+    let (_, begins) = draft.transfer.expect("it moves a blob");
+    assert_eq!(begins.expect("it has a hash").len(), 2);
+
+    let mut whole = hashing.clone();
+    whole.update(b"llo");
+    let accepted = Answer {
+        hashed: Some(whole),
+        ..answer(202, &[LOCATION], b"")
+    };
+    let next = |verdict| match verdict {
+        Verdict::Next(Operation::BlobPut(op)) => op,
+        other @ (Verdict::Next(_) | Verdict::Done(_) | Verdict::Failed(_)) => panic!("{other:?}"),
+    };
+    let closing = next(patching().answer(&accepted));
+    assert_eq!((closing.position, closing.hashing.len()), (5, 5));
+    assert_eq!(Operation::BlobPut(closing.clone()).position(), 5);
+    // Without a hash at home the one before the part is kept.
+    let silent = next(patching().answer(&answer(202, &[LOCATION], b"")));
+    assert_eq!((silent.position, silent.hashing.len()), (5, 2));
+    let mut broken = closing.clone();
+    broken.interrupted();
+    let gone = next(closing.answer(&answer(404, &[], b"")));
+    for op in [broken, gone] {
+        assert_eq!((op.position, op.hashing.len()), (0, 0), "{:?}", op.stage);
+    }
 }
 
 /// PUSHB-10, PUSHB-12, PUSHB-13, PUSHB-20: one PATCH with all bytes, then an empty PUT to the

@@ -49,6 +49,7 @@ fn answered(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Exchanged {
             cut: false,
         },
         sent: 0,
+        hashed: None,
         flaw: None,
         interrupted: None,
     }

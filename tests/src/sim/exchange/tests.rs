@@ -68,8 +68,8 @@ fn served(plan: &Plan, number: usize, fault: Option<Fault>) -> Option<String> {
             world.call(0, |session| session.handle(done, Time::ZERO));
         }
     }
-    let call = next_request(&mut world)?;
-    let request = world.request(0, &call).ok()?;
+    let mut call = next_request(&mut world)?;
+    let request = world.request(0, &mut call).ok()?;
     let sort = Sort::of(&request);
     let owner = owner_of(&request.host)?;
     let delivery = match world.serve(&request, sort, owner, fault) {

@@ -37,13 +37,25 @@ fn named() -> (TempDir, Layout, Digest) {
     (dir, layout, digest)
 }
 
+/// What is sent of a blob of five bytes. A later part of it is sent under the same conditions.
 fn to_send(layout: &Layout, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-    let source = layout.open_to_send(digest, 5)?;
-    Ok(source.map(|mut source| {
-        let mut bytes = Vec::new();
-        source.read_to_end(&mut bytes).expect("read");
-        bytes
-    }))
+    let read = |offset| {
+        let source = layout.open_to_send(digest, 5, offset)?;
+        Ok(source.map(|mut source| {
+            let mut bytes = Vec::new();
+            source.read_to_end(&mut bytes).expect("read");
+            bytes
+        }))
+    };
+    let (whole, rest) = (read(0), read(3));
+    match (&whole, rest) {
+        (Ok(whole), Ok(rest)) => {
+            let end = whole.as_deref().map(|whole| &whole[3..]);
+            assert_eq!(rest.as_deref(), end);
+        }
+        (whole, rest) => assert_eq!(whole, &rest),
+    }
+    whole
 }
 
 #[test]
