@@ -182,6 +182,7 @@ impl Error {
                 | StoreErrorKind::Denied
                 | StoreErrorKind::NotALayout
                 | StoreErrorKind::TooLarge
+                | StoreErrorKind::Unsupported
                 | StoreErrorKind::Io => ErrorKind::Refused,
                 StoreErrorKind::Locked | StoreErrorKind::Descriptors => ErrorKind::Temporary,
             },
@@ -420,6 +421,7 @@ mod tests {
             | StoreErrorKind::Denied
             | StoreErrorKind::NotALayout
             | StoreErrorKind::TooLarge
+            | StoreErrorKind::Unsupported
             | StoreErrorKind::Io => ErrorKind::Refused,
             StoreErrorKind::Locked | StoreErrorKind::Descriptors => ErrorKind::Temporary,
         };
@@ -505,6 +507,7 @@ mod tests {
             StoreErrorKind::Denied,
             StoreErrorKind::NotALayout,
             StoreErrorKind::TooLarge,
+            StoreErrorKind::Unsupported,
             StoreErrorKind::Locked,
             StoreErrorKind::Descriptors,
             StoreErrorKind::Io,

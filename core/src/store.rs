@@ -315,6 +315,8 @@ pub enum StoreErrorKind {
     NotALayout,
     /// A document larger than its limit.
     TooLarge,
+    /// The store cannot write at this offset of a partial.
+    Unsupported,
     /// Another process has held a lock for too long.
     Locked,
     /// No file descriptor was left; nothing was changed.

@@ -93,9 +93,11 @@ enum Sink {
     },
     Partial {
         lease: Lease,
-        /// Where the first chunk goes, until it came. What is behind stays so long: a transfer that brings
-        /// nothing takes nothing away.
-        first: Option<u64>,
+        /// Where the next chunk goes.
+        next: u64,
+        /// Whether one came. What is behind stays so long: a transfer that brings nothing takes nothing
+        /// away.
+        has_begun: bool,
     },
     Failed(StoreError),
 }
@@ -112,7 +114,8 @@ impl Sink {
             } => match open(stores, store, &digest, offset) {
                 Ok(lease) => Self::Partial {
                     lease,
-                    first: Some(offset),
+                    next: offset,
+                    has_begun: false,
                 },
                 Err(error) => Self::Failed(error),
             },
@@ -127,13 +130,22 @@ impl Sink {
                 if *left == 0 { Keep::Stop } else { Keep::All }
             }
             Self::Partial { .. } if chunk.is_empty() => Keep::All,
-            Self::Partial { lease, first } => {
-                let cut = match first.take() {
-                    Some(offset) => lease.partial().truncate(offset),
-                    None => Ok(()),
+            Self::Partial {
+                lease,
+                next,
+                has_begun,
+            } => {
+                let cut = if *has_begun {
+                    Ok(())
+                } else {
+                    lease.partial().truncate(*next)
                 };
-                match cut.and_then(|()| lease.partial().append(chunk)) {
-                    Ok(()) => Keep::All,
+                match cut.and_then(|()| lease.partial().write_at(*next, chunk)) {
+                    Ok(()) => {
+                        *has_begun = true;
+                        *next += chunk.len() as u64;
+                        Keep::All
+                    }
                     Err(error) => {
                         // Replacing it hands the partial back.
                         *self = Self::Failed(error);
@@ -155,7 +167,7 @@ impl Sink {
 
     fn position(&self) -> u64 {
         match self {
-            Self::Partial { lease, first } => first.unwrap_or_else(|| lease.len()),
+            Self::Partial { next, .. } => *next,
             Self::Call | Self::Nowhere { .. } | Self::Failed(_) => 0,
         }
     }

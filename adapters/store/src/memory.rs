@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Cursor, Read};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
@@ -143,6 +144,7 @@ impl Memory {
             digest: digest.clone(),
             sort,
             bytes,
+            apart: BTreeMap::new(),
         })))
     }
 }
@@ -332,9 +334,16 @@ struct Open {
     digest: Digest,
     sort: Sort,
     bytes: Vec<u8>,
+    /// The parts behind a gap, by their offsets. They are forgotten when this is dropped.
+    apart: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Open {
+    /// How many bytes it has in all.
+    fn used(&self) -> u64 {
+        length(&self.bytes) + self.apart.values().map(|part| length(part)).sum::<u64>()
+    }
+
     /// Tells the store how long it is.
     fn note_len(&self, contents: &mut Contents) {
         if self.sort == Sort::Shared {
@@ -364,11 +373,48 @@ impl Partial for Open {
         Ok(Box::new(self.bytes.get(offset..).unwrap_or_default()))
     }
 
+    fn extents(&self) -> Vec<Range<u64>> {
+        let first = (0, &self.bytes);
+        let apart = self.apart.iter().map(|(offset, part)| (*offset, part));
+        let mut extents: Vec<Range<u64>> = Vec::new();
+        for (offset, part) in std::iter::once(first).chain(apart) {
+            let end = offset + length(part);
+            match extents.last_mut() {
+                Some(before) if before.end == offset => before.end = end,
+                _ if offset == end => {}
+                Some(_) | None => extents.push(offset..end),
+            }
+        }
+        extents
+    }
+
+    fn is_append_only(&self) -> bool {
+        false
+    }
+
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.write_at(self.len(), bytes)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let Some(end) = offset.checked_add(length(bytes)) else {
+            return Err(unwritable(offset, "the blob cannot be so long"));
+        };
+        let mut extents = self.extents().into_iter();
+        if extents.any(|stored| stored.start < end && offset < stored.end) {
+            return Err(unwritable(offset, "some of these bytes are stored"));
+        }
         let memory = self.memory.clone();
         let mut contents = memory.lock();
         contents.reserve(length(bytes))?;
-        self.bytes.extend_from_slice(bytes);
+        if offset == self.len() {
+            self.bytes.extend_from_slice(bytes);
+        } else if !bytes.is_empty() {
+            self.apart.insert(offset, bytes.to_vec());
+        }
+        while let Some(mut part) = self.apart.remove(&self.len()) {
+            self.bytes.append(&mut part);
+        }
         self.note_len(&mut contents);
         Ok(())
     }
@@ -376,15 +422,25 @@ impl Partial for Open {
     fn truncate(&mut self, len: u64) -> Result<(), StoreError> {
         let memory = self.memory.clone();
         let mut contents = memory.lock();
-        let before = length(&self.bytes);
-        self.bytes
-            .truncate(usize::try_from(len).unwrap_or(usize::MAX));
-        contents.used -= before - length(&self.bytes);
+        let before = self.used();
+        let room = |offset| usize::try_from(len - offset).unwrap_or(usize::MAX);
+        self.bytes.truncate(room(0));
+        drop(self.apart.split_off(&len));
+        if let Some(mut last) = self.apart.last_entry() {
+            let room = room(*last.key());
+            last.get_mut().truncate(room);
+        }
+        contents.used -= before - self.used();
         self.note_len(&mut contents);
         Ok(())
     }
 
     fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
+        if let Some(offset) = self.apart.keys().next() {
+            let (digest, len) = (&self.digest, self.len());
+            let why = format!("refused to commit {digest}: bytes {len} to {offset} are missing");
+            return Err(StoreError::new(StoreErrorKind::Damaged, why));
+        }
         let memory = self.memory.clone();
         let mut contents = memory.lock();
         contents.insert(&self.digest, std::mem::take(&mut self.bytes));
@@ -397,6 +453,7 @@ impl Partial for Open {
 impl Drop for Open {
     fn drop(&mut self) {
         let mut contents = self.memory.lock();
+        contents.used -= self.used() - length(&self.bytes);
         match self.sort {
             Sort::Private => contents.used -= length(&self.bytes),
             Sort::Shared if self.bytes.is_empty() => {
@@ -409,6 +466,11 @@ impl Drop for Open {
             }
         }
     }
+}
+
+fn unwritable(offset: u64, why: &str) -> StoreError {
+    let why = format!("cannot write at byte {offset} of a partial: {why}");
+    StoreError::new(StoreErrorKind::Unsupported, why)
 }
 
 fn length(bytes: &[u8]) -> u64 {

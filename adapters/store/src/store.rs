@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io::Read;
+use std::ops::Range;
 
-use windlass_core::{Descriptor, Digest, StoreError};
+use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
 
 /// A store of content by digest, and of names for content.
 ///
@@ -62,7 +63,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// If the store cannot be read, or [`Damaged`](windlass_core::StoreErrorKind::Damaged).
+    /// If the store cannot be read, or [`Damaged`](StoreErrorKind::Damaged).
     fn open_to_send(
         &self,
         digest: &Digest,
@@ -92,8 +93,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// [`NoSuchName`](windlass_core::StoreErrorKind::NoSuchName) or
-    /// [`Ambiguous`](windlass_core::StoreErrorKind::Ambiguous), listing the existing names.
+    /// [`NoSuchName`](StoreErrorKind::NoSuchName) or
+    /// [`Ambiguous`](StoreErrorKind::Ambiguous), listing the existing names.
     fn find(&self, name: Option<&str>) -> Result<Descriptor, StoreError>;
 
     /// The entry of this name, or several if each is for another platform.
@@ -155,32 +156,66 @@ pub enum Begun {
     },
 }
 
-/// A blob that is being written, with exclusive ownership. Dropping it keeps its bytes for a later
-/// [`Store::begin`] and ends the ownership.
+/// A blob that is being written, with exclusive ownership. All offsets and lengths are in bytes.
+///
+/// A store that only appends implements [`append`](Self::append) and is done. One that takes bytes at any
+/// offset overrides [`extents`](Self::extents), [`is_append_only`](Self::is_append_only) and
+/// [`write_at`](Self::write_at).
+///
+/// Dropping a partial keeps its first [`len`](Self::len) bytes for a later [`Store::begin`] and ends the
+/// ownership. A partial that is found after a crash must not count bytes that were never written, so the
+/// length of a file says enough only about a partial to which bytes were only appended.
 pub trait Partial: Send + fmt::Debug {
-    /// Bytes written so far.
+    /// How many bytes are stored from the blob's first byte on, without a gap.
     fn len(&self) -> u64;
 
-    /// Whether nothing was written yet.
+    /// Whether the blob's first byte is not stored.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Reads the bytes written so far, from `offset` on.
+    /// The parts of the blob that are stored, in order, none of them empty, with gaps between them.
+    fn extents(&self) -> Vec<Range<u64>> {
+        let first = 0..self.len();
+        Vec::from_iter((!first.is_empty()).then_some(first))
+    }
+
+    /// Whether [`write_at`](Self::write_at) takes no other offset than [`len`](Self::len).
+    fn is_append_only(&self) -> bool {
+        true
+    }
+
+    /// Reads the first [`len`](Self::len) bytes, from `offset` on.
     ///
     /// # Errors
     ///
     /// If they cannot be read.
     fn read(&mut self, offset: u64) -> Result<Box<dyn Read + '_>, StoreError>;
 
-    /// Appends bytes.
+    /// Writes bytes at [`len`](Self::len).
     ///
     /// # Errors
     ///
     /// If not all could be written; [`len`](Self::len) counts those that were.
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Drops the bytes from `len` on.
+    /// Writes bytes at `offset` of the blob, of which none is stored yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](StoreErrorKind::Unsupported), with nothing written, if some of them are stored
+    /// already, or if there would be a gap and the store only appends. Otherwise as for
+    /// [`append`](Self::append).
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let len = self.len();
+        if offset == len {
+            return self.append(bytes);
+        }
+        let why = format!("cannot write at byte {offset} of a partial of {len} bytes");
+        Err(StoreError::new(StoreErrorKind::Unsupported, why))
+    }
+
+    /// Drops the bytes from `len` on, also those behind a gap.
     ///
     /// # Errors
     ///

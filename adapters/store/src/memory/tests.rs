@@ -163,3 +163,123 @@ fn an_unknown_algorithm_is_refused() {
     let error = memory.begin(&name, 1).expect_err("unknown");
     assert_eq!(error.kind(), StoreErrorKind::Denied);
 }
+
+fn extents(partial: &dyn Partial) -> Vec<(u64, u64)> {
+    let extents = partial.extents().into_iter();
+    extents.map(|part| (part.start, part.end)).collect()
+}
+
+/// The parts of a blob come in any order.
+#[test]
+fn bytes_are_written_at_any_offset() {
+    let memory = Memory::new(100);
+    let name = digest(b"0123456789");
+    let mut partial = ours(&memory, &name, 10);
+    assert!(!partial.is_append_only());
+    for (offset, bytes, parts) in [
+        (8, b"89".as_slice(), vec![(8, 10)]),
+        (3, b"34", vec![(3, 5), (8, 10)]),
+        (5, b"", vec![(3, 5), (8, 10)]),
+        (5, b"5", vec![(3, 6), (8, 10)]),
+        (0, b"0", vec![(0, 1), (3, 6), (8, 10)]),
+        (1, b"12", vec![(0, 6), (8, 10)]),
+    ] {
+        partial.write_at(offset, bytes).expect("it fits");
+        assert_eq!(extents(&*partial), parts);
+    }
+    assert_eq!((partial.len(), memory.used()), (6, 8));
+    let mut bytes = Vec::new();
+    let mut source = partial.read(4).expect("it can be read");
+    source.read_to_end(&mut bytes).expect("it is in memory");
+    drop(source);
+    assert_eq!(bytes, b"45", "nothing is read behind a gap");
+    for (offset, bytes) in [(5, b"56".as_slice()), (7, b"78"), (u64::MAX, b"x")] {
+        let error = partial.write_at(offset, bytes).expect_err("unwritable");
+        assert_eq!(error.kind(), StoreErrorKind::Unsupported, "{error}");
+    }
+    assert_eq!(
+        (extents(&*partial), memory.used()),
+        (vec![(0, 6), (8, 10)], 8)
+    );
+    partial.append(b"67").expect("it fits");
+    assert_eq!((partial.len(), extents(&*partial)), (10, vec![(0, 10)]));
+    partial.commit().expect("it can be named");
+    assert_eq!(read(&memory, &name, 0), b"0123456789");
+    assert_eq!(memory.used(), 10);
+}
+
+/// A gap is never taken for bytes: not at the commit, and not by who goes on with the partial.
+#[test]
+fn what_is_behind_a_gap_does_not_count() {
+    let memory = Memory::new(100);
+    let name = digest(b"0123456789");
+    let with_gap = || {
+        let mut partial = ours(&memory, &name, 10);
+        partial.truncate(0).expect("it can be cut");
+        for (offset, bytes) in [(0, b"01".as_slice()), (4, b"456"), (8, b"89")] {
+            partial.write_at(offset, bytes).expect("it fits");
+        }
+        partial
+    };
+    let error = with_gap().commit().expect_err("there is a gap");
+    assert_eq!(error.kind(), StoreErrorKind::Damaged, "{error}");
+    assert!(memory.blob(&name).is_none());
+    drop(with_gap());
+    let found = ours(&memory, &name, 10);
+    assert_eq!((extents(&*found), memory.used()), (vec![(0, 2)], 2));
+    drop(found);
+    for (len, parts) in [
+        (9, vec![(0, 2), (4, 7), (8, 9)]),
+        (8, vec![(0, 2), (4, 7)]),
+        (5, vec![(0, 2), (4, 5)]),
+        (4, vec![(0, 2)]),
+        (1, vec![(0, 1)]),
+    ] {
+        let mut partial = with_gap();
+        partial.truncate(len).expect("it can be cut");
+        let used = parts.iter().map(|(from, to)| to - from).sum::<u64>();
+        assert_eq!((extents(&*partial), memory.used()), (parts, used), "{len}");
+    }
+}
+
+/// A store that only appends implements no more than it must.
+#[derive(Debug, Default)]
+struct Appended(Vec<u8>);
+
+impl Partial for Appended {
+    fn len(&self) -> u64 {
+        length(&self.0)
+    }
+
+    fn read(&mut self, _: u64) -> Result<Box<dyn Read + '_>, StoreError> {
+        Err(StoreError::new(StoreErrorKind::Io, "it is not read"))
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn truncate(&mut self, _: u64) -> Result<(), StoreError> {
+        Err(StoreError::new(StoreErrorKind::Io, "it is not cut"))
+    }
+
+    fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_simple_store_only_appends() {
+    let mut partial = Appended::default();
+    assert!(partial.is_append_only() && partial.is_empty());
+    assert_eq!(extents(&partial), []);
+    partial.write_at(0, b"01").expect("it is the end");
+    partial.write_at(2, b"23").expect("it is the end");
+    assert_eq!(extents(&partial), [(0, 4)]);
+    for offset in [0, 3, 5] {
+        let error = partial.write_at(offset, b"x").expect_err("not the end");
+        assert_eq!(error.kind(), StoreErrorKind::Unsupported, "{error}");
+    }
+    assert_eq!(partial.0, b"0123");
+}
