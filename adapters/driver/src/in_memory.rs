@@ -102,3 +102,71 @@ fn cut() -> Interrupted {
     let why = "the body ended before its Content-Length";
     Interrupted::Transport(TransportError::new(TransportErrorKind::Reset, why))
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_core::credential::CredentialAnswer;
+    use windlass_core::{
+        Algorithm, Config, Descriptor, Digest, Job, Output, Platforms, Session, Task, Time,
+    };
+    use windlass_store::{Memory, Store};
+
+    use super::*;
+
+    fn answer(request: &Request<Vec<u8>>) -> Response<&'static str> {
+        let status = match *request.method() {
+            Method::HEAD => 404,
+            Method::POST => 202,
+            _ => 201,
+        };
+        let answer = Response::builder().status(status);
+        let answer = answer.header(header::LOCATION, "/v2/app/blobs/uploads/1");
+        answer.body("").expect("it is valid")
+    }
+
+    /// The hash over a blob that was sent is in the result of the request that sent it.
+    #[test]
+    fn a_body_brings_its_hash_home() {
+        let memory = Memory::new(1 << 20);
+        let put = |media_type: &str, bytes: &[u8]| {
+            let digest = Digest::of(Algorithm::Sha256, bytes);
+            memory.put(&digest, bytes).expect("it fits");
+            Descriptor::new(media_type, digest, bytes.len() as u64)
+        };
+        let config = put("application/vnd.oci.image.config.v1+json", b"{}").digest;
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{media_type}","layers":[],"config":{{
+                "mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}}}}"#
+        );
+        let root = put(media_type, manifest.as_bytes());
+        memory.tag(Some("v1"), &root).expect("named");
+
+        let store: Arc<dyn Store> = Arc::new(memory);
+        let stores = Arc::new(Stores::default());
+        let id = stores.add(&store);
+        let mut session = Session::new(Config::default(), 1);
+        let to = "reg.example/app:v1".parse().expect("a reference");
+        session.start(Task::push(id, None, to, Platforms::All));
+        let mut sent = Vec::new();
+        for _ in 0..100 {
+            let done = match session.poll(Time::ZERO) {
+                Output::Job(Job::Http(call)) => {
+                    let is_blob = matches!(call.request().body(), Payload::Body(_));
+                    let done = exchange(&stores, call, |request| Ok(answer(&request)));
+                    sent.extend(is_blob.then(|| format!("{done:?}")));
+                    done
+                }
+                Output::Job(Job::Store(call)) => stores.run(call),
+                Output::Job(Job::Credentials(call)) => call.finish(CredentialAnswer::None),
+                Output::Event(..) | Output::Abort(_) => continue,
+                Output::Wait(_) | Output::Idle => break,
+            };
+            session.handle(done, Time::ZERO);
+        }
+        let [sent] = &*sent else {
+            panic!("one blob is sent: {sent:?}");
+        };
+        assert!(sent.contains("hashed: Some(Hashing(2 bytes))"), "{sent}");
+    }
+}

@@ -34,9 +34,8 @@ pub(crate) struct Exchanged {
     /// How many bytes of a blob went out, in all tries that the driver made of the request.
     #[serde(default)]
     pub(crate) sent: u64,
-    /// The hash over the blob after this part of it was sent. It is not on tapes: no request depends
-    /// on it.
-    #[serde(skip)]
+    /// The hash over the blob after this part of it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hashed: Option<Hashing>,
     /// A breach of the rules by the peer that made the rest of the body worthless.
     #[serde(default, skip_serializing_if = "Option::is_none")]

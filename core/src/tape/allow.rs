@@ -209,7 +209,7 @@ impl AllowList {
             headers: self.headers(&exchanged.headers, url.as_ref()),
             body,
             sent: exchanged.sent,
-            hashed: None,
+            hashed: exchanged.hashed.clone(),
             flaw: exchanged.flaw.clone(),
             interrupted: exchanged.interrupted.clone(),
         }

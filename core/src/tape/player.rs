@@ -8,9 +8,10 @@ use alloc::string::{String, ToString as _};
 
 use super::job_result::End;
 use super::line::{Header, Out};
-use crate::call::{Call, Done, Exchanged, Expect, Flaw, Job, JobId, Outcome, Received};
+use crate::call::{Call, Done, Exchanged, Expect, Flaw, Job, JobId, Outcome, Payload, Received};
 use crate::checkpoint::Checkpoint;
 use crate::digest::Algorithm;
+use crate::hashing::Hashing;
 use crate::session::{Output, Session};
 use crate::task::{Task, TaskId};
 use crate::time::Time;
@@ -112,6 +113,10 @@ fn check_exchanged(call: &Call, exchanged: &Exchanged) -> Result<(), &'static st
             return Err("more was expected than the blob has");
         }
         Some(_) | None => {}
+    }
+    let is_sent = |hashed: &Hashing| matches!(call.request().body(), Payload::Body(body) if hashed.len() <= body.size);
+    if !exchanged.hashed.as_ref().is_none_or(is_sent) {
+        return Err("more was sent than the request has");
     }
     let Received::Stored {
         hashing,

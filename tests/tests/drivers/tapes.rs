@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::json;
 use windlass_core::tape::{ReplayError, replay};
+use windlass_core::{Algorithm, Digest};
 use windlass_testbed::{Auth, Bearer, Model, Options, User};
 use windlass_tests::command::{DONE, REFUSED, USAGE, Windlass};
 use windlass_tests::drivers::{Ask, Driver, Faults, PASSWORD, Setup, Shelf, Watch, serve};
@@ -78,7 +79,31 @@ fn a_tape_says_what_the_observer_was_told<D: Driver>() {
     }
 }
 
-through_both!(a_tape_says_what_the_observer_was_told);
+/// The hash over each blob that was sent comes home in the result of its request.
+fn what_was_sent_is_hashed_once<D: Driver>() {
+    let image = windlass_testbed::image(&[vec![7; 300_000], b"small".to_vec()]);
+    let mut model = Model::new(Options::default());
+    model.put_image("team/app", Some("v1"), &image);
+    let (server, _) = serve(model, Faults::default());
+    let client = D::new(&Setup::new());
+    let shelf = Shelf::new();
+    let [from, to] =
+        ["team/app:v1", "other/app:v1"].map(|name| format!("{}/{name}", server.host()));
+    client.run(Ask::pull(&from, &shelf.store)).unwrap();
+    client.run(Ask::push(&shelf.store, &to)).unwrap();
+    let tape = client.tape();
+    for blob in std::iter::once(&image.config).chain(&image.layers) {
+        let (len, digest) = (blob.len(), Digest::of(Algorithm::Sha256, blob));
+        let hashed = format!(r#""hashed":{{"len":{len},"digest":"{digest}"}}"#);
+        assert_eq!(tape.matches(&hashed).count(), 1, "{hashed} in {tape}");
+    }
+    assert_eq!(replay(&tape).end, Ok(()));
+}
+
+through_both!(
+    a_tape_says_what_the_observer_was_told,
+    what_was_sent_is_hashed_once
+);
 
 /// A tape of a small pull.
 fn tape() -> String {
@@ -229,8 +254,10 @@ fn ends_that_could_not_have_been() {
     let stored = format!(
         r#","body":{{"stored":{{"hashing":{{"len":2,"digest":"{hash}"}},"from":0,"to":2,"range_end":2}}}}"#
     );
+    let hashed = format!(r#","hashed":{{"len":2,"digest":"{hash}"}}"#);
     let table = [
         (stored.as_str(), "bytes were stored that nobody asked for"),
+        (hashed.as_str(), "more was sent than the request has"),
         (
             r#","flaw":{"toolong":{"expected":1}}"#,
             "more was expected than the blob has",
