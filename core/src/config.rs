@@ -31,6 +31,14 @@ pub struct Config {
     pub user_agent: String,
 }
 
+impl Config {
+    /// Transfers from one source to one destination that are under way at once.
+    pub(crate) fn transfers(&self) -> usize {
+        let requests = usize::try_from(self.in_flight.most).unwrap_or(usize::MAX);
+        self.limits.transfers.max(requests).max(1)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -124,7 +132,7 @@ impl Default for Retry {
     }
 }
 
-/// Bounds on what a server can make a client do or hold.
+/// Bounds on what a server can make a client do or hold, and on what a client has under way.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -135,6 +143,10 @@ pub struct Limits {
     pub documents: u64,
     /// Manifests and blobs of one task.
     pub objects: usize,
+    /// Transfers from one source to one destination that are under way at once, if they are not fewer
+    /// than the requests to a host at once. Each that goes into a store holds a file open.
+    #[serde(default = "Limits::default_transfers")]
+    pub transfers: usize,
     /// Levels of nested indexes.
     pub depth: usize,
     /// Bytes of an error body that are read.
@@ -145,12 +157,19 @@ pub struct Limits {
     pub redirects: usize,
 }
 
+impl Limits {
+    const fn default_transfers() -> usize {
+        64
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             document: 4 << 20,
             documents: 64 << 20,
             objects: 10_000,
+            transfers: Self::default_transfers(),
             depth: 4,
             error_body: 64 << 10,
             token_body: 64 << 10,
@@ -198,6 +217,7 @@ mod tests {
                 document: 1,
                 documents: 2,
                 objects: 3,
+                transfers: 8,
                 depth: 4,
                 error_body: 5,
                 token_body: 6,

@@ -70,6 +70,7 @@ impl Session {
     /// A session. The seed is for jitter and nothing else.
     pub fn new(config: Config, seed: u64) -> Self {
         let exchanges = Exchanges::new(config.clone());
+        let blobs = Blobs::new(&config);
         Self {
             config,
             rng: Rng::new(seed),
@@ -78,7 +79,7 @@ impl Session {
             outside: BTreeMap::new(),
             exchanges,
             store_queue: StoreQueue::default(),
-            blobs: Blobs::default(),
+            blobs,
             tasks: Tasks::default(),
             events: VecDeque::new(),
         }

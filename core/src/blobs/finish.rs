@@ -146,7 +146,7 @@ impl Blobs {
             self.clear(spool, &digest, task, ports);
         }
         let transfer = self.get(id)?;
-        let told = match (&error, transfer.using.clone()) {
+        let told = match (&error, transfer.using.take()) {
             (Some(_), Some(using)) => transfer.same_source(&using),
             (Some(_) | None, _) => VecDeque::new(),
         };

@@ -35,6 +35,7 @@ use core::time::Duration;
 use self::opening::Openings;
 use self::transfer::{Phase, Transfer};
 use crate::call::{TransportError, TransportErrorKind};
+use crate::config::Config;
 use crate::digest::Digest;
 use crate::error::{Error, RequestLine};
 use crate::exchanges::Settlement;
@@ -53,7 +54,7 @@ const BUSY_AGAIN: Duration = Duration::from_millis(500);
 const BUSY_IDLE: Duration = Duration::from_secs(60);
 
 /// All blobs that are being moved, or wait for that.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Blobs {
     begun: u64,
     transfers: BTreeMap<TransferId, Box<Transfer>>,
@@ -149,6 +150,19 @@ pub(crate) enum Doubt {
 }
 
 impl Blobs {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            begun: 0,
+            transfers: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            by_task: BTreeMap::new(),
+            senders: BTreeMap::new(),
+            openings: Openings::new(config.transfers()),
+            wakes: BTreeSet::new(),
+            settled: VecDeque::new(),
+        }
+    }
+
     /// The next result, for what wanted the blob.
     pub(crate) fn take_settled(&mut self) -> Option<BlobSettled> {
         self.settled.pop_front()
@@ -388,6 +402,7 @@ impl Blobs {
         let transfer = self.get(id)?;
         transfer.cancelling = false;
         let waiter = transfer.first()?;
+        transfer.using = Some((waiter.source, waiter.urls));
         (transfer.size, transfer.doubt) = (waiter.size, waiter.doubt);
         transfer.stage = Phase::Idle;
         self.open(id, ports)

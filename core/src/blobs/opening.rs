@@ -12,10 +12,6 @@ use crate::ports::Ports;
 use crate::registry::Origin;
 use crate::store::{StoreId, StoreOp};
 
-/// Transfers from one source to one destination that are under way at once. Each that goes into a store
-/// holds a file open. More than the requests to a host at once, as some wait for a store.
-pub(super) const OPEN: usize = 64;
-
 /// A destination, and a source.
 pub(super) type Lane = (Peer, Peer);
 
@@ -25,14 +21,14 @@ pub(super) enum Peer {
     Store(StoreId),
 }
 
-/// Whether a transfer is under way. In a store it has, or is about to have, a partial open.
+/// Whether a transfer is under way: it has an exchange, or a partial that is open or about to be.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Opening {
     #[default]
     No,
     /// It waits for its turn, which tasks have in the order in which they began.
-    Waiting(TaskId),
-    Open,
+    Waiting(BlobSource, TaskId),
+    Open(BlobSource),
 }
 
 /// The transfers that are under way, and those that wait for their turn.
@@ -45,13 +41,45 @@ pub(super) struct Openings {
     /// How many may be open at once over all lanes. Unlimited until the process runs out of file
     /// descriptors.
     pub(super) room: usize,
+    /// Transfers are being begun. One that fails at once makes room for another, which is left to the
+    /// outermost call.
+    is_opening: bool,
 }
 
 impl Openings {
+    /// Openings of this many transfers from each source to each destination.
+    pub(super) const fn new(transfers: usize) -> Self {
+        Self {
+            uploads: Lanes::new(transfers),
+            downloads: Lanes::new(transfers),
+            open: 0,
+            room: usize::MAX,
+            is_opening: false,
+        }
+    }
+
     fn lanes(&mut self, (destination, _): &Lane) -> &mut Lanes<Lane, (TaskId, TransferId)> {
         match destination {
             Peer::Host(_) => &mut self.uploads,
             Peer::Store(_) => &mut self.downloads,
+        }
+    }
+
+    /// A transfer is not under way any more, and does not wait for its turn.
+    pub(super) fn leave(&mut self, id: TransferId, transfer: &mut Transfer) {
+        match core::mem::take(&mut transfer.opening) {
+            Opening::No => {}
+            Opening::Waiting(source, task) => {
+                let lane = transfer.lane(&source);
+                self.lanes(&lane).remove(&lane, &(task, id));
+            }
+            Opening::Open(source) => {
+                let lane = transfer.lane(&source);
+                if let (Peer::Store(_), _) = lane {
+                    self.open -= 1;
+                }
+                self.lanes(&lane).done(&lane);
+            }
         }
     }
 
@@ -71,17 +99,6 @@ impl Openings {
         let (_, id) = self.downloads.pop()?;
         self.open += 1;
         Some(id)
-    }
-}
-
-impl Default for Openings {
-    fn default() -> Self {
-        Self {
-            uploads: Lanes::new(OPEN),
-            downloads: Lanes::new(OPEN),
-            open: 0,
-            room: usize::MAX,
-        }
     }
 }
 
@@ -105,15 +122,18 @@ impl Blobs {
         let transfer = self.get(id)?;
         let waiter = transfer.first()?;
         let lane = transfer.lane(&waiter.source);
-        let before = transfer.using.replace((waiter.source, waiter.urls));
-        let before = before.map(|(source, _)| transfer.lane(&source));
         match &transfer.opening {
-            Opening::Open if before.as_ref() == Some(&lane) => return self.open_now(id, ports),
-            Opening::Waiting(_) if before.as_ref() == Some(&lane) => return Ok(()),
-            Opening::No | Opening::Open | Opening::Waiting(_) => {}
+            // A partial that is open cannot wait.
+            Opening::Open(before) if transfer.has_partial || transfer.lane(before) == lane => {
+                return self.open_now(id, ports);
+            }
+            Opening::Waiting(before, _) if transfer.lane(before) == lane => return Ok(()),
+            Opening::No | Opening::Open(_) | Opening::Waiting(..) => {}
         }
-        let opening = core::mem::replace(&mut transfer.opening, Opening::Waiting(waiter.task));
-        self.leave_lane(id, opening, before);
+        if let Some(transfer) = self.transfers.get_mut(&id) {
+            self.openings.leave(id, transfer);
+            transfer.opening = Opening::Waiting(waiter.source, waiter.task);
+        }
         self.openings.lanes(&lane).push(&lane, (waiter.task, id));
         self.open_next(ports);
         Ok(())
@@ -121,13 +141,19 @@ impl Blobs {
 
     /// Begins transfers while there is room.
     pub(super) fn open_next(&mut self, ports: &mut Ports<'_>) {
+        if core::mem::replace(&mut self.openings.is_opening, true) {
+            return;
+        }
         while let Some(id) = self.openings.pop() {
-            if let Some(transfer) = self.transfers.get_mut(&id) {
-                transfer.opening = Opening::Open;
+            if let Some(transfer) = self.transfers.get_mut(&id)
+                && let Opening::Waiting(source, _) = core::mem::take(&mut transfer.opening)
+            {
+                transfer.opening = Opening::Open(source);
             }
             let result = self.open_now(id, ports);
             self.check(id, result, ports);
         }
+        self.openings.is_opening = false;
     }
 
     /// No file descriptor was left for a partial. If others have theirs, this one waits until one of them is
@@ -137,45 +163,22 @@ impl Blobs {
         let Some(transfer) = self.transfers.get_mut(&id) else {
             return false;
         };
-        let (Some(task), Some((source, _)), true, false, Opening::Open) = (
+        let (Some(task), Opening::Open(source), true, false) = (
             transfer.task(),
-            &transfer.using,
+            transfer.opening.clone(),
             others,
             transfer.cancelling,
-            &transfer.opening,
         ) else {
             return false;
         };
-        let lane = transfer.lane(source);
+        let lane = transfer.lane(&source);
         transfer.stage = Phase::Idle;
-        transfer.opening = Opening::Waiting(task);
-        self.leave_lane(id, Opening::Open, Some(lane.clone()));
+        transfer.opening = Opening::Waiting(source, task);
+        self.openings.open -= 1;
+        self.openings.downloads.done(&lane);
         self.openings.downloads.push(&lane, (task, id));
         self.openings.room = self.openings.open;
         true
-    }
-
-    /// A transfer is not under way any more.
-    pub(super) fn close(&mut self, id: TransferId, transfer: &mut Transfer) {
-        let opening = core::mem::take(&mut transfer.opening);
-        let source = transfer.using.as_ref().map(|(source, _)| source);
-        self.leave_lane(id, opening, source.map(|source| transfer.lane(source)));
-    }
-
-    fn leave_lane(&mut self, id: TransferId, opening: Opening, lane: Option<Lane>) {
-        let Some(lane) = lane else {
-            return;
-        };
-        match opening {
-            Opening::No => {}
-            Opening::Waiting(task) => self.openings.lanes(&lane).remove(&lane, &(task, id)),
-            Opening::Open => {
-                if let (Peer::Store(_), _) = lane {
-                    self.openings.open -= 1;
-                }
-                self.openings.lanes(&lane).done(&lane);
-            }
-        }
     }
 
     fn open_now(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {

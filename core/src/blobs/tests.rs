@@ -3,7 +3,6 @@
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use super::opening::OPEN;
 use super::*;
 use crate::config::Config;
 use crate::digest::Algorithm;
@@ -15,10 +14,13 @@ use crate::ids::JobId;
 use crate::op::testing::site_of;
 use crate::store_queue::StoreQueue;
 
+/// Transfers under way at once.
+const OPEN: usize = 64;
 const STORE: StoreId = StoreId(1);
 const SPOOL: StoreId = StoreId(2);
 const A: TaskId = TaskId(0);
 const B: TaskId = TaskId(1);
+const C: TaskId = TaskId(2);
 
 /// The machine, and what is around it.
 struct Scenario {
@@ -59,7 +61,7 @@ impl Scenario {
     fn new() -> Self {
         let config = Config::default();
         Self {
-            blobs: Blobs::default(),
+            blobs: Blobs::new(&Config::default()),
             exchanges: Exchanges::new(config.clone()),
             store_queue: StoreQueue::default(),
             events: VecDeque::new(),
@@ -403,6 +405,34 @@ fn partials_that_wait_for_a_source_or_a_store_hold_up_no_others() {
     scenario.leave(B);
     assert!(scenario.blobs.openings.is_empty());
     assert_eq!(scenario.blobs.openings.open, 0);
+}
+
+#[test]
+fn a_transfer_that_waits_for_its_turn_is_the_next_task_s() {
+    let mut scenario = Scenario::new();
+    let others: Vec<_> = (0..OPEN).map(|n| n.to_string()).collect();
+    for other in &others {
+        let key = BlobKey::Store(STORE, Digest::of(Algorithm::Sha256, other.as_bytes()));
+        let (blobs, mut ports) = scenario.parts();
+        blobs.want(key, waiter(C, "reg.example/a"), &mut ports);
+        assert_eq!(scenario.step(), "begin");
+    }
+    let key = BlobKey::Store(STORE, digest());
+    for (task, size) in [(A, 3), (B, 4)] {
+        let (blobs, mut ports) = scenario.parts();
+        let waiter = Waiter {
+            size,
+            ..waiter(task, "reg.example/a")
+        };
+        blobs.want(key.clone(), waiter, &mut ports);
+        assert_eq!(scenario.step(), "nothing");
+    }
+    let id = scenario.blobs.by_key[&key];
+    assert_eq!(scenario.blobs.transfers[&id].size, 3);
+    scenario.leave(A);
+    assert_eq!(scenario.blobs.transfers[&id].size, 4);
+    scenario.leave(C);
+    assert_eq!(scenario.step(), "begin");
 }
 
 #[test]

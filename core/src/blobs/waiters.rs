@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 
+use super::opening::Opening;
 use super::{BlobKey, Blobs, Phase, Transfer, Waiter, Wants};
 use crate::error::Error;
 use crate::ids::{Owner, TaskId, TransferId};
@@ -69,7 +70,7 @@ impl Blobs {
     pub(super) fn remove(&mut self, id: TransferId) -> Option<Box<Transfer>> {
         let mut transfer = self.transfers.remove(&id)?;
         self.by_key.remove(&transfer.key);
-        self.close(id, &mut transfer);
+        self.openings.leave(id, &mut transfer);
         self.forget_wake(id, &transfer.stage);
         Some(transfer)
     }
@@ -115,6 +116,10 @@ impl Blobs {
             let next = transfer.waiters.front();
             if let (true, Some(exchange), Some(next)) = (led, transfer.exchange, next) {
                 ports.exchanges.hand_over(exchange, next.task);
+            }
+            if led && matches!(transfer.opening, Opening::Waiting(..)) {
+                // It waits for its turn with what the one that left said of it.
+                return self.begin(id, ports);
             }
             return Ok(());
         }

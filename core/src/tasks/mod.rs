@@ -15,7 +15,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use self::copy::CopyState;
-use self::lists::Lists;
+use self::lists::{ListKey, Lists};
 pub(crate) use self::ports::Below;
 use self::ports::TaskPorts;
 use self::resolve::ResolveState;
@@ -104,6 +104,15 @@ impl Kind {
             Self::Resolve(resolve) => resolve.exchange_ended(result?, ports),
             Self::Copy(copy) => copy.exchange_ended(node, result, ports),
         }
+    }
+
+    /// The referrers lists that nodes of the task are to be in.
+    fn lists(&self) -> impl Iterator<Item = (&ListKey, NodeId)> {
+        let copy = match self {
+            Self::Copy(copy) => Some(copy),
+            Self::Resolve(_) => None,
+        };
+        copy.into_iter().flat_map(|copy| copy.lists())
     }
 
     fn copy(&mut self) -> Result<&mut CopyState, Error> {
@@ -199,10 +208,8 @@ impl Tasks {
         ports.exchanges.abandon_errands(id);
         pending.steps -= ports.store_queue.abandon_task(id).dropped;
         below.blobs.leave(id, ports);
-        if let Kind::Copy(copy) = &state.kind {
-            for (key, node) in copy.lists() {
-                self.lists.leave_unless_first(key, (id, node));
-            }
+        for (key, node) in state.kind.lists() {
+            self.lists.leave_unless_first(key, (id, node));
         }
     }
 
@@ -217,10 +224,8 @@ impl Tasks {
         if let Some(at) = state.deadline {
             self.deadlines.remove(&(at, id));
         }
-        if let Kind::Copy(copy) = &state.kind {
-            for (key, node) in copy.lists() {
-                self.lists.leave(key, (id, node));
-            }
+        for (key, node) in state.kind.lists() {
+            self.lists.leave(key, (id, node));
         }
         self.take_turns(below);
         state.ending
@@ -374,7 +379,7 @@ mod tests {
         fn default() -> Self {
             let config = Config::default();
             Self {
-                blobs: Blobs::default(),
+                blobs: Blobs::new(&Config::default()),
                 exchanges: Exchanges::new(config.clone()),
                 store_queue: StoreQueue::default(),
                 events: VecDeque::new(),

@@ -6,7 +6,7 @@
 use super::Pending;
 use super::lists::Lists;
 use crate::blobs::{BlobKey, Blobs, Waiter};
-use crate::config::Limits;
+use crate::config::{Config, Limits};
 use crate::event::Event;
 use crate::ids::{NodeId, Owner, TaskId};
 use crate::op::{Operation, Site};
@@ -68,8 +68,12 @@ impl TaskPorts<'_> {
         self.below.ports.event(self.task, event);
     }
 
-    pub(super) fn limits(&self) -> &Limits {
-        &self.below.ports.config.limits
+    pub(super) const fn config(&self) -> &Config {
+        self.below.ports.config
+    }
+
+    pub(super) const fn limits(&self) -> &Limits {
+        &self.config().limits
     }
 
     /// The task is complete.

@@ -17,6 +17,7 @@ pub(crate) fn limits() -> Limits {
     limits.document = 32 << 10;
     limits.documents = 96 << 10;
     limits.objects = 120;
+    limits.transfers = 2;
     limits.error_body = 8 << 10;
     limits.token_body = 4 << 10;
     limits

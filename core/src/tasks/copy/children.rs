@@ -21,10 +21,6 @@ use crate::store::{StoreId, StoreOp};
 use crate::task::{Foreign, URLS};
 use crate::tasks::TaskPorts;
 
-/// Blobs of one copy that are under way at once: more than the transfers between one source and one
-/// destination, so that these are never short of blobs.
-const AHEAD: usize = 128;
-
 impl CopyState {
     /// Begins with everything a node points to.
     pub(super) fn children(
@@ -54,13 +50,19 @@ impl CopyState {
         for descriptor in manifests {
             self.child(node, descriptor, ports)?;
         }
-        self.request_blobs(node, ports)
+        if !self.request_blobs(node, ports)? {
+            self.unrequested.push_back(node);
+        }
+        Ok(())
     }
 
     /// Requests the next blobs of a node, unless enough are under way: then they are requested as others
-    /// arrive. Until then each costs only its descriptor.
-    fn request_blobs(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        while self.under_way < AHEAD {
+    /// arrive. Until then each costs only its descriptor. Returns whether all are requested.
+    fn request_blobs(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<bool, Error> {
+        // More than the transfers between the source and the destination, so that these are never short
+        // of blobs.
+        let ahead = 2 * ports.config().transfers();
+        while self.under_way < ahead {
             let this = &mut self.nodes[node.0];
             let is_present = matches!(this.presence, Presence::Yes | Presence::Tagged);
             let requested = this.requested;
@@ -74,28 +76,31 @@ impl CopyState {
                     config
                 }
                 Some(Child::Blob(_) | Child::Config(_) | Child::Manifest(_)) => continue,
-                None => return self.child_done(node, ports),
+                None => {
+                    self.child_done(node, ports)?;
+                    return Ok(true);
+                }
             };
             self.blob(node, descriptor, ports)?;
         }
-        self.unrequested.push_back(node);
-        Ok(())
+        Ok(false)
     }
 
     /// Fewer blobs are under way: others are requested.
     pub(super) fn request_more(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         self.under_way -= 1;
-        while self.under_way < AHEAD
-            && let Some(node) = self.unrequested.pop_front()
-        {
-            self.request_blobs(node, ports)?;
+        while let Some(node) = self.unrequested.pop_front() {
+            if !self.request_blobs(node, ports)? {
+                self.unrequested.push_front(node);
+                break;
+            }
         }
         Ok(())
     }
 
     /// Whether the image, with so many more objects, is within the limit.
     fn check_objects(&self, more: usize, limits: &Limits) -> Result<(), Error> {
-        let objects = self.nodes.len() + self.blobs.len() + self.left_out.len() + more;
+        let objects = self.by_digest.len() + self.blobs.len() + self.left_out.len() + more;
         if objects <= limits.objects {
             return Ok(());
         }
@@ -166,6 +171,7 @@ impl CopyState {
             let layer = Descriptor::new(&descriptor.media_type, digest.clone(), size);
             if self.left_out.insert(digest.clone(), layer).is_none() {
                 let why = Why::Nondistributable;
+                self.check_objects(0, ports.limits())?;
                 ports.event(Event::Skipped { digest, size, why });
             }
             return Ok(());
@@ -173,7 +179,9 @@ impl CopyState {
         let Some(doubt) = self.claim(node, &digest) else {
             return Ok(());
         };
-        self.check_objects(0, ports.limits())?;
+        if !self.nodes[node.0].force_check {
+            self.check_objects(0, ports.limits())?;
+        }
         self.under_way += 1;
         let key = match &self.destination {
             End::Store { store, .. } => {
@@ -245,6 +253,7 @@ impl CopyState {
         this.force_check = true;
         this.presence = Presence::No;
         this.stage = Stage::Open;
+        self.round += 1;
         ports.event(Event::Warning(format!("{error}; sending what is missing")));
         self.children(node, ports)
     }
@@ -268,7 +277,7 @@ impl CopyState {
                 self.nodes[node.0].waiting += 1;
                 return None;
             }
-            if !force_check {
+            if !force_check || blob.round == self.round {
                 return None;
             }
             before = match (blob.before, blob.delivery) {
@@ -291,6 +300,7 @@ impl CopyState {
             delivery: None,
             before,
             doubt,
+            round: self.round,
         };
         self.blobs.insert(digest.clone(), blob);
         self.nodes[node.0].waiting += 1;

@@ -88,6 +88,8 @@ pub(crate) struct CopyState {
     nodes: Vec<Node>,
     by_digest: BTreeMap<Digest, NodeId>,
     blobs: BTreeMap<Digest, Blob>,
+    /// How often something was pushed again.
+    round: u32,
     /// How many blobs are requested and not done.
     under_way: usize,
     /// Nodes with blobs that are not requested yet.
@@ -213,6 +215,8 @@ struct Blob {
     /// The same before it had to be checked again.
     before: Option<Delivery>,
     doubt: Doubt,
+    /// When it was requested: how often something was pushed again before.
+    round: u32,
 }
 
 const ROOT: NodeId = NodeId(0);
@@ -231,6 +235,7 @@ impl CopyState {
             nodes: Vec::new(),
             by_digest: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            round: 0,
             under_way: 0,
             unrequested: VecDeque::new(),
             scopes: Scopes::default(),
