@@ -167,7 +167,8 @@
 //! - Send requests unchanged: target and headers byte for byte; follow no redirect, decode nothing,
 //!   add nothing but what HTTP itself needs.
 //! - Pass every byte of a blob through [`Outgoing::hash`](call::Outgoing::hash), and send only what it
-//!   releases: its end is held back until the digest matched.
+//!   releases: its end is held back until the digest matched. Give the meter back with
+//!   [`Call::sent`]: the next part goes on with its hash.
 //! - Pass every byte of a response to [`Call::data`] before storing it, and store it only if the
 //!   result is [`Keep::All`](call::Keep::All).
 //! - After a [`StoreOp::Begin`] that answered `Partial`, keep the partial open and exclusive until

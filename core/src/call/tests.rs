@@ -262,29 +262,37 @@ fn a_blob_is_taken_up_to_its_end() {
     assert_eq!(hashing.digest(), digest(), "what is too much is not hashed");
 }
 
+/// Takes a body to its end: which bytes of the blob were stored, and the hash.
+fn taken(mut call: Call, head: http::Response<()>, body: &[u8]) -> (u64, u64, Hashing) {
+    call.head(head);
+    assert_eq!(call.data(body), Keep::All);
+    match ended(call).body {
+        Received::Stored {
+            hashing, from, to, ..
+        } => (from, to, hashing),
+        body @ (Received::Nothing | Received::Collected { .. }) => panic!("{body:?}"),
+    }
+}
+
 /// Bytes are counted and stored wherever the hash is. It follows once there is no gap.
 #[test]
 fn a_hash_that_is_behind_stays_behind() {
-    let part = |mut call: Call, status: u16, said: &[(&'static str, &str)], body: &[u8]| {
-        call.head(head(status, said));
-        assert_eq!(call.data(body), Keep::All);
-        let Received::Stored {
-            hashing, from, to, ..
-        } = ended(call).body
-        else {
-            panic!("bytes were stored")
-        };
-        (from, to, hashing.len())
-    };
-    let range = [("content-range", "bytes 3-7/8")];
     for hashed in [b"".as_slice(), b"12"] {
         let call = hashed_blob(3, hashed);
         assert_eq!((call.starts_at(), call.expects_bytes()), (3, Some(5)));
-        let behind = (3, 8, hashed.len() as u64);
-        assert_eq!(part(call, 206, &range, b"45678"), behind);
-        // The whole blob is hashed from its first byte.
-        let call = hashed_blob(3, hashed);
-        assert_eq!(part(call, 200, &[], b"12345678"), (0, 8, 8));
+        let part = head(206, &[("content-range", "bytes 3-7/8")]);
+        let (from, to, hashing) = taken(call, part, b"45678");
+        assert_eq!((from, to, hashing.len()), (3, 8, hashed.len() as u64));
+    }
+}
+
+/// 200 to a range brings the whole blob, and what it replaces may have been other bytes.
+#[test]
+fn what_is_received_again_is_hashed_again() {
+    for hashed in [b"".as_slice(), b"12", b"xy", b"xyz"] {
+        let whole = head(200, &[]);
+        let (from, to, hashing) = taken(hashed_blob(3, hashed), whole, b"12345678");
+        assert_eq!((from, to, hashing.digest()), (0, 8, digest()));
     }
 }
 
