@@ -36,6 +36,8 @@ pub(super) struct Host {
     queue: Line,
     /// Nothing goes out before this: the server asked for it.
     gate: Option<Time>,
+    /// The gate that something in line waits for.
+    waits_until: Option<Time>,
     /// Jobs up to this one went out before the limit was last halved.
     halved: Option<JobId>,
 }
@@ -65,6 +67,7 @@ impl Host {
             continuations: Line::new(),
             queue: Line::new(),
             gate: None,
+            waits_until: None,
             halved: None,
         }
     }
@@ -123,19 +126,9 @@ impl Host {
         self.limit = (self.limit + 1).min(most);
     }
 
-    /// Whether anything may go out now.
-    pub(super) fn is_free(&self, now: Time) -> bool {
-        self.gate.is_none_or(|gate| gate <= now) && self.has_slot()
-    }
-
     /// Whether something in line has a slot: it goes out now, or when the gate opens.
     pub(super) fn is_ready(&self) -> bool {
         self.has_slot() && !(self.continuations.is_empty() && self.queue.is_empty())
-    }
-
-    /// Before which instant nothing goes out.
-    pub(super) const fn gate(&self) -> Option<Time> {
-        self.gate
     }
 
     /// Whether nothing is lost but its limit if it is forgotten.
@@ -227,20 +220,32 @@ impl Exchanges {
 
     /// Notes whether something may go out to a host of which something changed.
     pub(super) fn host_changed(&mut self, service: &Service) {
-        if !self.hosts.get(service).is_some_and(Host::is_ready) {
+        let Some(host) = self.hosts.get_mut(service) else {
+            return;
+        };
+        let gate = host.gate.filter(|_| host.is_ready());
+        let before = core::mem::replace(&mut host.waits_until, gate);
+        if before != gate {
+            before.map(|at| self.gates.remove(&(at, service.clone())));
+            self.gates.extend(gate.map(|at| (at, service.clone())));
+        }
+        if !host.is_ready() || gate.is_some() {
             self.ready.remove(service);
         } else if !self.ready.contains(service) {
             self.ready.insert(service.clone());
         }
     }
 
-    /// When a host may be sent to again that has something in line.
-    pub(super) fn gate_opens_at(&self) -> Option<Time> {
-        let ready = self
-            .ready
-            .iter()
-            .filter_map(|service| self.hosts.get(service));
-        ready.filter_map(Host::gate).min()
+    /// Opens the gates whose time has come.
+    pub(super) fn open_gates(&mut self, now: Time) {
+        while let Some((at, service)) = self.gates.first().cloned()
+            && at <= now
+        {
+            if let Some(host) = self.hosts.get_mut(&service) {
+                host.gate = None;
+            }
+            self.host_changed(&service);
+        }
     }
 
     /// Forgets hosts that have nothing to do if there are many: a client lives for days. Each time half

@@ -85,8 +85,10 @@ pub(crate) struct Exchanges {
     broker: Broker,
     exchanges: BTreeMap<ExchangeId, Exchange>,
     hosts: BTreeMap<Service, Host>,
-    /// Those that have a slot for something in line.
+    /// Those that have a slot for something in line, which may go out now.
     ready: BTreeSet<Service>,
+    /// Those that have one, and wait until this.
+    gates: BTreeSet<(Time, Service)>,
     /// How many hosts are remembered before those without work are forgotten.
     room: usize,
     /// When exchanges that are backing off go on, and when others are given up.
@@ -165,6 +167,7 @@ impl Exchanges {
             exchanges: BTreeMap::new(),
             hosts: BTreeMap::new(),
             ready: BTreeSet::new(),
+            gates: BTreeSet::new(),
             room: HOSTS,
             timers: BTreeSet::new(),
             errands: BTreeMap::new(),
@@ -308,7 +311,8 @@ impl Exchanges {
     /// The next request that may go out now, and the exchange it is part of.
     pub(crate) fn next_call(&mut self, job: JobId, now: Time) -> Option<(ExchangeId, Call)> {
         self.wake(now);
-        while let Some(service) = self.free_host(now) {
+        self.open_gates(now);
+        while let Some(service) = self.ready.first().cloned() {
             if let Some(next) = self.next_call_to(&service, job, now) {
                 return Some(next);
             }
@@ -320,12 +324,6 @@ impl Exchanges {
         None
     }
 
-    /// The first one to which something may go out now.
-    fn free_host(&self, now: Time) -> Option<Service> {
-        let is_free = |it: &&Service| self.hosts.get(it).is_some_and(|it| it.is_free(now));
-        self.ready.iter().find(is_free).cloned()
-    }
-
     fn next_call_to(
         &mut self,
         service: &Service,
@@ -333,11 +331,10 @@ impl Exchanges {
         now: Time,
     ) -> Option<(ExchangeId, Call)> {
         loop {
-            let host = self.hosts.get_mut(service)?;
-            if !host.is_free(now) {
+            if !self.ready.contains(service) {
                 return None;
             }
-            let id = host.take();
+            let id = self.hosts.get_mut(service)?.take();
             self.host_changed(service);
             let id = id?;
             if self.drop_unwanted(id) {
@@ -357,7 +354,8 @@ impl Exchanges {
     /// When something happens by itself.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        timer.into_iter().chain(self.gate_opens_at()).min()
+        let gate = self.gates.first().map(|(at, _)| *at);
+        timer.into_iter().chain(gate).min()
     }
 
     /// Takes the answer to a question for credentials.
