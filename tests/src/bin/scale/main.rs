@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! usage: scale                       all of it, with both clients: about 10 minutes
-//!        scale blobs | tasks | hosts one part of it
+//!        scale blobs | tasks | hosts | isolation | deadlines    one part of it
 //! ```
 //!
 //! Each figure is taken in a process of its own, which runs one client against a registry in another
@@ -10,12 +10,15 @@
 //! Linux has them in `/proc`. A ratio compares two figures of one run: cost that is linear in what there
 //! is to do has ratios near 1.
 
+mod isolation;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 use std::{env, fs, io, thread};
 
 use tokio::runtime::Runtime;
@@ -40,13 +43,19 @@ fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words[..] {
-        [] => blobs().and_then(|()| tasks()).and_then(|()| hosts()),
+        [] => blobs()
+            .and_then(|()| tasks())
+            .and_then(|()| hosts())
+            .and_then(|()| isolation::isolation())
+            .and_then(|()| isolation::deadlines()),
         ["blobs"] => blobs(),
         ["tasks"] => tasks(),
         ["hosts"] => hosts(),
+        ["isolation"] => isolation::isolation(),
+        ["deadlines"] => isolation::deadlines(),
         ["serve", ref what @ ..] => serve(what),
         ["client", client, ref what @ ..] => run(client, what),
-        _ => Err("usage: scale [blobs | tasks | hosts]".into()),
+        _ => Err("usage: scale [blobs | tasks | hosts | isolation | deadlines]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -200,21 +209,31 @@ impl Drop for Registry {
     }
 }
 
-/// Serves an image of this many layers as `app:v1`, or this many images of three blobs as `app:0`, `app:1`, …
+/// Serves an image of this many layers as `app:v1`, or this many images of three blobs as `app:0`, `app:1`, …,
+/// or what is silent.
 fn serve(what: &[&str]) -> Result<(), Failed> {
     let &[what, count] = what else {
         return Err("serve WHAT COUNT".into());
     };
-    let count: usize = count.parse()?;
-    let mut model = Model::new(Options::default());
-    if what == "blobs" {
-        model.put_image("app", Some("v1"), &of_layers(count, 0));
+    let server = if what == "silent" {
+        let (model, late) = isolation::silent(count);
+        Server::start_with(model, late)?
     } else {
-        for task in 0..count {
-            model.put_image("app", Some(&task.to_string()), &of_layers(2, task * 2));
+        let count: usize = count.parse()?;
+        let mut model = Model::new(Options::default());
+        if what == "blobs" {
+            model.put_image("app", Some("v1"), &of_layers(count, 0));
+        } else {
+            for task in 0..count {
+                model.put_image("app", Some(&task.to_string()), &of_layers(2, task * 2));
+            }
         }
-    }
-    let server = Server::start(model)?;
+        if what == "away" {
+            Server::start_with(model, isolation::away())?
+        } else {
+            Server::start(model)?
+        }
+    };
     let port = relay(&server)?;
     say(&format!("127.0.0.1:{port}"));
     // Until its parent is gone.
@@ -266,6 +285,8 @@ enum Client {
 #[derive(Clone)]
 enum Call {
     Pull(Reference, Arc<dyn Store>),
+    /// May fail; counts those that do not.
+    PullUntil(Reference, Arc<dyn Store>, Instant, Arc<AtomicUsize>),
     Push(Arc<dyn Store>, Reference),
     Copy(Reference, Reference),
     Resolve(Reference),
@@ -278,6 +299,12 @@ impl Client {
                 match call {
                     Call::Pull(from, store) => {
                         client.pull(from, store).name("v1").run().map(drop)?
+                    }
+                    Call::PullUntil(from, store, until, finished) => {
+                        let name = from.to_string();
+                        let left = until.saturating_duration_since(Instant::now());
+                        let pull = client.pull(from, store).name(&name).deadline(left);
+                        finished.fetch_add(usize::from(pull.run().is_ok()), Ordering::Relaxed);
                     }
                     Call::Push(store, to) => client.push(store, to).name("v1").run().map(drop)?,
                     Call::Copy(from, to) => {
@@ -338,6 +365,12 @@ impl Client {
 async fn wait(client: &windlass_async::Client, call: &Call) -> Result<(), Failed> {
     match call {
         Call::Pull(from, store) => client.pull(from, store).name("v1").run().await.map(drop)?,
+        Call::PullUntil(from, store, until, finished) => {
+            let name = from.to_string();
+            let left = until.saturating_duration_since(Instant::now());
+            let pull = client.pull(from, store).name(&name).deadline(left);
+            finished.fetch_add(usize::from(pull.run().await.is_ok()), Ordering::Relaxed);
+        }
         Call::Push(store, to) => client.push(store, to).name("v1").run().await.map(drop)?,
         Call::Copy(from, to) => client
             .copy(endpoint(from), endpoint(to))
@@ -371,9 +404,6 @@ fn run(client: &str, what: &[&str]) -> Result<(), Failed> {
     };
     let layout = || -> Result<Arc<dyn Store>, Failed> {
         Ok(Arc::new(Layout::open_or_create(folder.path())?))
-    };
-    let named = |host: &str, tag: &str| -> Result<Reference, Failed> {
-        Ok(format!("{host}/app:{tag}").parse()?)
     };
     let begun = cpu()?;
     let mut parts = Vec::new();
@@ -409,7 +439,16 @@ fn run(client: &str, what: &[&str]) -> Result<(), Failed> {
             }
             parts.push(many(&client, &first)?);
         }
-        _ => return Err("pull, push, copy, tasks or hosts".into()),
+        ["isolation", healthy, other, silent] => {
+            let [alone, beside] = isolation::run_isolation(&client, healthy, other, silent)?;
+            say(&format!("{} {} {alone} {beside}", cpu()? - begun, peak()?));
+            // The process ends without what is silent.
+            return Ok(());
+        }
+        ["deadlines", host, at_once] => {
+            parts.push(isolation::run_deadlines(&client, host, at_once.parse()?)?);
+        }
+        _ => return Err("not a client's part".into()),
     }
     let parts: Vec<String> = parts.iter().map(f64::to_string).collect();
     say(&format!(
@@ -419,6 +458,10 @@ fn run(client: &str, what: &[&str]) -> Result<(), Failed> {
         parts.join(" ")
     ));
     Ok(())
+}
+
+fn named(host: &str, tag: &str) -> Result<Reference, Failed> {
+    Ok(format!("{host}/app:{tag}").parse()?)
 }
 
 fn many(client: &Client, call: &Call) -> Result<f64, Failed> {
