@@ -13,7 +13,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
-use core::fmt::Write as _;
+use alloc::vec::Vec;
 
 use http::header;
 
@@ -93,8 +93,7 @@ pub fn event(event: &Event) -> String {
         Event::Warning(warning) => format!("* warning: {warning}"),
         Event::Finished(Ok(report)) => format!("* finished {report}"),
         Event::Finished(Err(failure)) => {
-            let errors: alloc::vec::Vec<String> =
-                failure.errors().iter().map(ToString::to_string).collect();
+            let errors: Vec<_> = failure.errors().iter().map(ToString::to_string).collect();
             format!("* failed: {}", errors.join(" | "))
         }
     }
@@ -102,80 +101,62 @@ pub fn event(event: &Event) -> String {
 
 fn http_job(call: &Call) -> String {
     let request = call.request();
+    let url = Url::parse(&request.uri().to_string());
     // A target that is no URL of ours is not shown at all rather than with its query.
-    let target = Url::parse(&request.uri().to_string())
-        .map_or_else(|_| "(another target)".to_string(), |url| url.to_string());
+    let target = url.map_or_else(|_| "(another target)".into(), |url| url.to_string());
+    let header = |name| request.headers().get(name)?.to_str().ok();
     let mut line = format!("{} > {} {target}", call.id(), request.method());
-    if let Some(range) = request.headers().get(header::RANGE) {
-        write!(line, " {}", range.to_str().unwrap_or("?")).expect("a string takes everything");
+    if let Some(range) = header(header::RANGE) {
+        line += &format!(" {range}");
     }
-    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
-        let scheme = value
-            .to_str()
-            .unwrap_or_default()
-            .split(' ')
-            .next()
-            .unwrap_or_default();
-        write!(line, " ({scheme} ***)").expect("a string takes everything");
+    if let Some(value) = header(header::AUTHORIZATION) {
+        line += &format!(" ({} ***)", value.split(' ').next().unwrap_or_default());
     }
-    let body = match request.body() {
-        Payload::Empty => return line,
+    line + &match request.body() {
+        Payload::Empty => String::new(),
         Payload::Bytes(bytes) => format!(" with {} bytes", bytes.len()),
         Payload::Body(body) => format!(" with {} bytes of a blob from {}", body.len, body.offset),
-    };
-    line.push_str(&body);
-    line
+    }
 }
 
 fn http_done(exchanged: &Exchanged) -> String {
-    let mut line = exchanged
-        .status
-        .map_or_else(|| "no answer".into(), |s| s.as_str().to_string());
-    let mut say = |text: &str| {
-        line.push(' ');
-        line.push_str(&escape(text, SHOWN));
-    };
+    let headers = &exchanged.headers;
+    let status = exchanged.status.as_ref();
+    let mut parts = alloc::vec![status.map_or("no answer", |it| it.as_str()).to_string()];
     match &exchanged.body {
         Received::Nothing => {}
         Received::Collected { bytes, cut } => {
-            if exchanged.headers.contains_key(header::CONTENT_TYPE) {
-                say(content_type(&exchanged.headers).unwrap_or("(no media type)"));
+            if headers.contains_key(header::CONTENT_TYPE) {
+                parts.push(content_type(headers).unwrap_or("(no media type)").into());
             }
-            say(&format!(
-                "{} bytes{}",
-                bytes.len(),
-                if *cut { " and more" } else { "" }
-            ));
+            let more = if *cut { " and more" } else { "" };
+            parts.push(format!("{} bytes{more}", bytes.len()));
         }
         Received::Stored { to, range_end, .. } => {
-            say(&format!("stored up to {to} of {range_end}"));
+            parts.push(format!("stored up to {to} of {range_end}"));
         }
     }
-    if let Some(value) = exchanged.headers.get(header::LOCATION) {
-        say(&format!(
-            "location {}",
-            location(&String::from_utf8_lossy(value.as_bytes()))
-        ));
+    if let Some(value) = headers.get(header::LOCATION) {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        parts.push(format!("location {}", location(&value)));
     }
-    if exchanged.headers.contains_key(header::WWW_AUTHENTICATE) {
-        let challenges = crate::header::challenges(&exchanged.headers);
-        for challenge in challenges {
-            say(&format!("challenge {}", challenge.scheme));
+    let challenges = crate::header::challenges(headers);
+    parts.extend(
+        challenges
+            .iter()
+            .map(|it| format!("challenge {}", it.scheme)),
+    );
+    parts.extend(exchanged.flaw.as_ref().map(|flaw| format!("{flaw:?}")));
+    parts.extend(exchanged.interrupted.as_ref().map(|it| match it {
+        Interrupted::Transport(error) | Interrupted::NotSent(error) => {
+            format!("broke off: {error}")
         }
-    }
-    if let Some(flaw) = &exchanged.flaw {
-        say(&format!("{flaw:?}"));
-    }
-    match &exchanged.interrupted {
-        Some(Interrupted::Transport(error) | Interrupted::NotSent(error)) => {
-            say(&format!("broke off: {error}"));
-        }
-        Some(Interrupted::Store(error)) => say(&format!("broke off: {error}")),
-        Some(Interrupted::Damaged { .. }) => say("broke off: the stored blob is damaged"),
-        Some(Interrupted::Aborted) => say("aborted"),
-        None => {}
-    }
-    line
+        Interrupted::Store(error) => format!("broke off: {error}"),
+        Interrupted::Damaged { .. } => "broke off: the stored blob is damaged".into(),
+        Interrupted::Aborted => "aborted".into(),
+    }));
+    let parts: Vec<_> = parts.iter().map(|it| escape(it, SHOWN)).collect();
+    parts.join(" ")
 }
 
 /// An address without what may be secret in it: user name, query, fragment.
@@ -191,38 +172,27 @@ fn location(text: &str) -> String {
 }
 
 fn store_job(call: &StoreCall) -> String {
-    let mut line = format!(
-        "{} > store {}: {}",
-        call.id(),
-        call.store(),
-        call.op().name()
-    );
-    if let Some(digest) = call.op().digest() {
-        write!(line, " {digest}").expect("a string takes everything");
-    }
-    match call.op() {
-        StoreOp::Hash { upto, .. } => write!(line, " up to {upto}"),
+    let op = call.op();
+    let digest = op.digest().map(|digest| format!(" {digest}"));
+    let detail = match op {
+        StoreOp::Hash { upto, .. } => format!(" up to {upto}"),
         StoreOp::Tag { name, descriptor } => {
-            write!(
-                line,
-                " {} {}",
-                name.as_deref().unwrap_or("(unnamed)"),
-                descriptor.digest
-            )
+            let name = name.as_deref().unwrap_or("(unnamed)");
+            format!(" {name} {}", descriptor.digest)
         }
-        StoreOp::Find { name } => write!(line, " {}", name.as_deref().unwrap_or("(the only one)")),
-        StoreOp::Begin { private: true, .. } => write!(line, " apart"),
-        StoreOp::Import { from, .. } => write!(line, " from {from}"),
+        StoreOp::Find { name } => format!(" {}", name.as_deref().unwrap_or("(the only one)")),
+        StoreOp::Begin { private: true, .. } => " apart".into(),
+        StoreOp::Import { from, .. } => format!(" from {from}"),
         StoreOp::Begin { .. }
         | StoreOp::Load { .. }
         | StoreOp::Put { .. }
         | StoreOp::Commit { .. }
         | StoreOp::Discard { .. }
         | StoreOp::Release { .. }
-        | StoreOp::Remove { .. } => Ok(()),
-    }
-    .expect("a string takes everything");
-    line
+        | StoreOp::Remove { .. } => String::new(),
+    };
+    let (id, store, digest) = (call.id(), call.store(), digest.unwrap_or_default());
+    format!("{id} > store {store}: {}{digest}{detail}", op.name())
 }
 
 fn store_done(answer: &Result<StoreAnswer, StoreError>) -> String {
