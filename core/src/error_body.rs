@@ -4,10 +4,10 @@
 //! that has none. Must not know secrets: they are redacted before.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::digest::Digest;
 use crate::error::{RegistryError, RegistryErrors};
@@ -23,6 +23,19 @@ const ENTRIES: usize = 32;
 const TEXT: usize = 200;
 /// How many bytes are shown of what is no document.
 const START: usize = 60;
+
+/// The codes that [`codes`] keeps: those of OCI and distribution, of OAuth, of storage services, and
+/// others that registries are known to send.
+const CODES: &str = "\
+    BLOB_UNKNOWN BLOB_UPLOAD_INVALID BLOB_UPLOAD_UNKNOWN DIGEST_INVALID MANIFEST_BLOB_UNKNOWN \
+    MANIFEST_INVALID MANIFEST_UNKNOWN MANIFEST_UNVERIFIED NAME_INVALID NAME_UNKNOWN SIZE_INVALID \
+    TAG_INVALID TAG_IMMUTABLE UNAUTHORIZED DENIED UNSUPPORTED TOOMANYREQUESTS UNAVAILABLE UNKNOWN \
+    RANGE_INVALID NOT_FOUND FORBIDDEN BAD_REQUEST CONFLICT PRECONDITION INTERNAL_SERVER_ERROR \
+    invalid_request invalid_client invalid_grant invalid_scope invalid_token unauthorized_client \
+    unsupported_grant_type insufficient_scope access_denied server_error temporarily_unavailable \
+    denied unauthorized AccessDenied AuthenticationFailed AuthorizationFailure BlobNotFound \
+    ExpiredToken InternalError InvalidArgument NoSuchKey RequestTimeTooSkewed ServerBusy \
+    SignatureDoesNotMatch SlowDown";
 
 /// Reads an error body of any shape.
 pub(crate) fn read(body: &[u8]) -> RegistryErrors {
@@ -59,6 +72,27 @@ pub(crate) fn is_error(body: &[u8]) -> bool {
     errors.entries.iter().any(|entry| !entry.code.is_empty())
 }
 
+/// An error body reduced to the known codes and the digests in details: nothing that a server wrote
+/// freely.
+pub(crate) fn codes(body: &[u8]) -> Vec<u8> {
+    let mut errors = read(body).entries;
+    errors.retain(|error| !error.code.is_empty() || !error.digests.is_empty());
+    if errors.is_empty() {
+        return Vec::new();
+    }
+    let kept = errors.iter().map(|error| {
+        let is_known = error.code.is_empty() || CODES.split(' ').any(|code| code == error.code);
+        let code = if is_known { &error.code } else { "OTHER" };
+        let mut kept = json!({ "code": code });
+        if !error.digests.is_empty() {
+            kept["detail"] = json!(error.digests);
+        }
+        kept
+    });
+    let kept: Vec<_> = kept.collect();
+    json!({ "errors": kept }).to_string().into()
+}
+
 fn read_object(object: &Map<String, Value>) -> RegistryErrors {
     if let Some(Value::Array(errors)) = object.get("errors") {
         return RegistryErrors {
@@ -88,30 +122,15 @@ fn only(code: &str, message: &str) -> RegistryErrors {
     }
 }
 
-/// How something that is no document begins, for people; `start` has no white space before it.
+/// How something that is no document begins, for people; `start` has no white space before it. Of
+/// markup and of JSON one word: what follows may have been meant for one person.
 pub(crate) fn shown_start(start: &[u8]) -> String {
-    shown(begin(start), START)
-}
-
-/// What is shown of the beginning of something that is no document. Of markup and of JSON one word:
-/// what follows may have been meant for one person.
-fn begin(start: &[u8]) -> &str {
-    let Some(text) = text(start) else {
-        return "\u{fffd}";
-    };
-    let mut end = text.len().min(START);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let text = &text[..end];
+    let text = text(start).unwrap_or("\u{fffd}");
+    let word = text.split_inclusive(['>', ' ', '\t', '\r', '\n']).next();
     match text.chars().next() {
-        Some('<') => {
-            let word = text.split([' ', '\t', '\r', '\n']).next();
-            let word = word.unwrap_or_default();
-            word.find('>').map_or(word, |end| &word[..=end])
-        }
-        Some('[') => "[",
-        Some(_) | None => text,
+        Some('<') => shown(word.unwrap_or_default().trim_end(), START),
+        Some('[') => "[".into(),
+        Some(_) | None => shown(text, START),
     }
 }
 
@@ -181,7 +200,6 @@ fn collect_digests(value: &Value, digests: &mut Vec<Digest>, depth: usize) {
 
 #[cfg(test)]
 mod tests {
-    use alloc::string::ToString as _;
 
     use super::*;
 
@@ -281,7 +299,7 @@ mod tests {
             ("<html\nlang=en>", "<html"),
             (r#"[{"token":"a"}]"#, "["),
             ("log in at https://x/?a=b", "log in at https://x/?***"),
-            (&long, &"é".repeat(30)),
+            (&long, &format!("{}…", "é".repeat(28))),
             ("a\0", "\u{fffd}"),
             ("", ""),
         ] {

@@ -13,7 +13,7 @@ mod warning;
 use alloc::format;
 use alloc::string::String;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::sanitize::escape;
 
@@ -188,6 +188,29 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Whether a value has the form of the number, range or date that its header is for. A digit in it may
+/// be one of a password, but cannot be replaced: transfers depend on it.
+pub(crate) fn is_number(name: &HeaderName, value: &HeaderValue) -> bool {
+    let Ok(text) = value.to_str().map(str::trim) else {
+        return false;
+    };
+    let is_count = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if name == header::CONTENT_LENGTH || name == "oci-chunk-min-length" {
+        return is_count(text);
+    }
+    if name == header::CONTENT_RANGE {
+        return ContentRange::parse(text).is_some() || unsatisfied_total(text).is_some();
+    }
+    if name == header::RANGE {
+        let range = text.strip_prefix("bytes=").unwrap_or(text).split_once('-');
+        return range.is_some_and(|(first, last)| is_count(first) && is_count(last));
+    }
+    if name == header::DATE || name == header::RETRY_AFTER {
+        return is_count(text) || http_date(text).is_some();
+    }
+    name == header::ACCEPT_RANGES && matches!(text, "bytes" | "none")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,7 +235,7 @@ mod tests {
             ("", None),
         ] {
             let mut headers = HeaderMap::new();
-            let header = http::HeaderValue::from_str(value).expect("a value");
+            let header = HeaderValue::from_str(value).expect("a value");
             headers.insert(header::CONTENT_TYPE, header);
             assert_eq!(content_type(&headers), expected, "{value}");
         }

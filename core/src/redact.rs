@@ -1,21 +1,37 @@
 //! Redaction: finding secrets in text that may repeat them, and taking them out.
 //!
-//! Responsible for the forms in which a secret may be repeated: as it is, in a URL, in JSON, in base64,
-//! in escapes. Must not know where secrets come from.
+//! Responsible for the forms in which a secret may be repeated: as it is, in base64, and both within the
+//! escapes of URLs and JSON. Must not know where secrets come from.
 
 mod urls;
 
+use alloc::borrow::Cow;
 use alloc::collections::BTreeSet;
-use alloc::format;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 use core::ops::Bound;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 pub(crate) use self::urls::redact_urls;
+
+/// Words of the protocol. They are no secret, even if a password is one of them.
+pub(crate) const VOCABULARY: &str = "\
+    v2 manifests blobs uploads token https:// http:// sha256: sha512: rel next artifactType \
+    basic bearer negotiate digest Basic Bearer Negotiate realm service scope error \
+    insufficient_scope invalid_token invalid_request repository registry catalog pull push delete * \
+    registry.docker.io bytes identity gzip deflate br zstd compress charset utf-8 \
+    text/plain text/html application/xml multipart/byteranges application/octet-stream \
+    application/json application/problem+json application/vnd.oci.image.index.v1+json \
+    application/vnd.oci.image.manifest.v1+json application/vnd.oci.image.config.v1+json \
+    application/vnd.oci.artifact.manifest.v1+json application/vnd.oci.empty.v1+json \
+    application/vnd.docker.container.image.v1+json \
+    application/vnd.docker.distribution.manifest.list.v2+json \
+    application/vnd.docker.distribution.manifest.v2+json \
+    application/vnd.docker.distribution.manifest.v1+json \
+    application/vnd.docker.distribution.manifest.v1+prettyjws \
+    linux windows darwin freebsd amd64 arm64 arm 386 ppc64le s390x riscv64 v5 v6 v7 v8 299 - mount from W";
 
 /// What stands for a secret.
 const REDACTED: &[u8] = b"***";
@@ -29,17 +45,14 @@ const SHORTEST: usize = 4;
 /// and upload states are longer, flags and names are shorter.
 const VALUE: usize = 16;
 
+/// How often escapes may be within escapes, as in a query within a string of JSON.
+const LAYERS: usize = 4;
+
 /// Secrets, and text in which they do not count as secrets.
 #[derive(Default)]
 pub(crate) struct Redactor {
     forms: BTreeSet<Vec<u8>>,
     allowed: String,
-}
-
-impl fmt::Debug for Redactor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Redactor({} forms)", self.forms.len())
-    }
 }
 
 impl Redactor {
@@ -66,66 +79,47 @@ impl Redactor {
                 name,
                 "digest" | "mount" | "from" | "scope" | "service" | "client_id" | "account"
             );
-            if is_public || value.len() < VALUE {
-                continue;
-            }
-            self.add(value);
-            if let Some(Ok(plain)) = decoded(value.as_bytes()).map(String::from_utf8) {
-                self.add(&plain);
+            if !is_public && value.len() >= VALUE {
+                self.add(value);
+                let plain = decoded(value.as_bytes()).unwrap_or_default();
+                self.add(&String::from_utf8_lossy(&plain));
             }
         }
     }
 
-    /// Whether a secret is in this text, in any form. Short ones are not looked for.
+    /// The length of the longest form; 0 if there is no secret.
+    pub(crate) fn longest(&self) -> usize {
+        self.forms.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// Whether a secret is in this text, in any form and in escapes. Short ones are not looked for.
     pub(crate) fn contains(&self, text: &[u8]) -> bool {
-        let mut layer = Some(text.to_vec());
-        // Escapes within escapes: a query within a string of JSON.
-        for _ in 0..4 {
-            let Some(text) = layer else {
-                return false;
-            };
-            let is_long = |at| self.find(&text, at).is_some_and(|len| len >= ANYWHERE);
-            if (0..text.len()).any(is_long) {
-                return true;
-            }
-            layer = decoded(&text);
-        }
-        false
+        self.finds(text, ANYWHERE)
     }
 
-    /// The text without secrets. If one is there in escapes, nothing of the text is left.
-    pub(crate) fn redact(&self, text: &[u8]) -> Vec<u8> {
+    /// The text without secrets; `None` if one is there in escapes.
+    pub(crate) fn redact(&self, text: &[u8]) -> Option<Vec<u8>> {
         let mut redacted = Vec::with_capacity(text.len());
         let mut at = 0;
-        while at < text.len() {
-            match self.find(text, at) {
-                Some(len) => {
-                    redacted.extend_from_slice(REDACTED);
-                    at += len;
-                }
-                None => {
-                    redacted.push(text[at]);
-                    at += 1;
-                }
+        while let Some(byte) = text.get(at) {
+            let found = self.find(text, at);
+            match found {
+                Some(_) => redacted.extend_from_slice(REDACTED),
+                None => redacted.push(*byte),
             }
+            at += found.unwrap_or(1);
         }
-        if self.contains(&redacted) {
-            return REDACTED.into();
-        }
-        redacted
+        (!self.finds(&redacted, SHORTEST)).then_some(redacted)
     }
 
-    /// The same for text that may end within a secret: its end goes, as far as one may reach in escapes.
-    pub(crate) fn redact_truncated(&self, text: &[u8]) -> Vec<u8> {
-        let longest = self.forms.iter().map(Vec::len).max().unwrap_or(0);
-        let mut redacted = self.redact(text);
-        if longest > 0 {
-            redacted.truncate(redacted.len().saturating_sub(longest * br"\u0000".len()));
-            let end = redacted.iter().rposition(u8::is_ascii);
-            redacted.truncate(end.map_or(0, |end| end + 1));
-            redacted.extend_from_slice(REDACTED);
-        }
-        redacted
+    /// Whether a form of at least this length is in the text, or in what its escapes stand for.
+    fn finds(&self, text: &[u8], shortest: usize) -> bool {
+        let is_long = |text: &[u8], at| self.find(text, at).is_some_and(|len| len >= shortest);
+        let layers = core::iter::successors(Some(Cow::Borrowed(text)), |text| {
+            decoded(text).map(Cow::Owned)
+        });
+        let mut layers = layers.take(LAYERS);
+        layers.any(|text| (0..text.len()).any(|at| is_long(&text, at)))
     }
 
     /// The length of the longest secret that begins here.
@@ -146,40 +140,20 @@ impl Redactor {
     }
 }
 
-/// The forms in which a secret may be repeated.
+/// The forms in which a secret may be repeated, beside escapes.
 fn forms(secret: &str) -> Vec<Vec<u8>> {
-    let quoted = serde_json::to_string(secret).unwrap_or_default();
-    let quoted = quoted.trim_matches('"');
-    let mut forms = alloc::vec![
-        secret.to_string(),
-        percent_encoded(secret, |byte| format!("%{byte:02X}")),
-        percent_encoded(secret, |byte| format!("%{byte:02x}")),
-        quoted.replace('/', "\\/"),
-        quoted.into(),
-    ];
+    let mut forms = alloc::vec![secret.as_bytes().to_vec()];
     // Within text that is encoded as a whole, the secret may begin at any of three places.
     for (before, begins) in [0, 2, 3].into_iter().enumerate() {
-        let mut bytes = alloc::vec![0; before];
-        bytes.extend_from_slice(secret.as_bytes());
+        let bytes = [&[0; 2][..before], secret.as_bytes()].concat();
         let ends = bytes.len() * 8 / 6;
-        for encoded in [
-            STANDARD_NO_PAD.encode(&bytes),
-            URL_SAFE_NO_PAD.encode(&bytes),
-        ] {
+        for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+            let encoded = engine.encode(&bytes).into_bytes();
             let inner = encoded.get(begins..ends).unwrap_or_default();
-            forms.extend((inner.len() >= ANYWHERE).then(|| inner.into()));
+            forms.extend((inner.len() >= ANYWHERE).then(|| inner.to_vec()));
         }
     }
-    forms.into_iter().map(String::into_bytes).collect()
-}
-
-fn percent_encoded(text: &str, encode: impl Fn(u8) -> String) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let encode = |byte: u8| match byte {
-        _ if is_plain(byte) => char::from(byte).to_string(),
-        _ => encode(byte),
-    };
-    text.bytes().map(encode).collect()
+    forms
 }
 
 /// The text without the escapes of JSON and URLs; `None` if there are none.
@@ -188,29 +162,25 @@ pub(crate) fn decoded(text: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let hex = |from: usize, len: usize| {
-        let digits = text.get(from..from + len)?;
-        let digits = core::str::from_utf8(digits).ok()?;
+        let digits = core::str::from_utf8(text.get(from..from + len)?).ok()?;
         u32::from_str_radix(digits, 16).ok()
     };
     let mut plain = Vec::with_capacity(text.len());
     let mut at = 0;
     while let Some(byte) = text.get(at) {
-        let unicode = (text[at..].starts_with(br"\u")).then(|| hex(at + 2, 4));
-        if let Some(char) = unicode.flatten().and_then(char::from_u32) {
-            plain.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
-            at += 6;
-        } else if *byte == b'\\' {
-            plain.extend(text.get(at + 1));
-            at += 2;
-        } else if let Some(Ok(code)) = (*byte == b'%')
-            .then(|| hex(at + 1, 2))
-            .flatten()
-            .map(u8::try_from)
-        {
+        let byte_code = (*byte == b'%').then(|| hex(at + 1, 2)).flatten();
+        let is_unicode = text[at..].starts_with(br"\u");
+        let unicode = is_unicode.then(|| hex(at + 2, 4)).flatten();
+        if let Some(code) = byte_code.and_then(|code| u8::try_from(code).ok()) {
             plain.push(code);
             at += 3;
+        } else if let Some(char) = unicode.and_then(char::from_u32) {
+            plain.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+            at += 6;
         } else {
-            plain.push(*byte);
+            // Of other escapes, the character behind the backslash.
+            at += usize::from(*byte == b'\\');
+            plain.extend(text.get(at));
             at += 1;
         }
     }

@@ -22,6 +22,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use http::{HeaderMap, StatusCode, header};
+use serde::{Deserialize, Serialize};
 
 use crate::credential::{CredentialAnswer, CredentialCall, Secret};
 use crate::digest::Digest;
@@ -32,7 +33,6 @@ use crate::store::{StoreAnswer, StoreCall, StoreError, StoreId};
 
 pub(crate) use self::exchanged::{Exchanged, Flaw, Received, content_length};
 pub use self::outgoing::{Body, Outgoing, Payload, Source};
-pub(crate) use self::redact::is_number;
 pub use self::transport::{Interrupted, TransportError, TransportErrorKind};
 pub use crate::ids::{JobId, TransferId};
 
@@ -95,11 +95,13 @@ impl Done {
     }
 }
 
-#[derive(Debug)]
+/// The result of a job. Its form on a tape has no secrets: `tape::allow` puts placeholders first.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Outcome {
     Http(Box<Exchanged>),
     Store(Result<StoreAnswer, StoreError>),
-    Credentials(CredentialAnswer),
+    Credentials(#[serde(with = "crate::tape::CredentialRepr")] CredentialAnswer),
     Lost,
 }
 

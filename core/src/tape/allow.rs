@@ -10,64 +10,32 @@
 //! | credentials | their kind, with placeholders |
 //! | answers of token services | a placeholder for the token, and its lifetime |
 //! | error bodies | codes that are known, and digests |
-//! | `Location`, realms | scheme, host and port; of paths and queries, known words and digests |
-//! | challenges | schemes, realms, services, scopes and `error`, word by word |
-//! | other headers | media types, lengths, dates, digests; that there is a warning or an `ETag` |
+//! | headers | known words, digests, and numbers, dates and ranges where they belong |
+//! | `Location`, realms | scheme, host and port, too |
 //! | manifests | all of them, or they would be other ones |
 //! | configurations of images | the platform |
 //! | errors of drivers and stores | their kinds |
 
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 
-use super::job_result::{Credential, End};
-use crate::call::{Call, Exchanged, Expect, Job, Outcome, Received, is_number};
+use crate::call::{Call, Exchanged, Expect, Job, Outcome, Received};
 use crate::credential::{CredentialAnswer, Secret};
 use crate::digest::Digest;
 use crate::error_body;
-use crate::header::{Challenge, challenges, content_type, date, warnings};
+use crate::header::{content_type, date, is_number, warnings};
 use crate::manifest::{Content, Declared, Document, replace_lone_surrogates};
 use crate::op::{TokenResponse, can_be_sent};
 use crate::platform::Platform;
-use crate::redact::Redactor;
-use crate::scope::Scope;
+use crate::redact::{Redactor, VOCABULARY};
 use crate::store::StoreAnswer;
 use crate::uri::Url;
-
-/// The words of the protocol.
-const VOCABULARY: &str = "\
-    v2 manifests blobs uploads token \
-    bearer basic negotiate digest insufficient_scope invalid_token invalid_request \
-    repository registry catalog pull push delete * registry.docker.io \
-    application text multipart json octet-stream plain html xml byteranges problem+json \
-    vnd.oci.image.index.v1+json vnd.oci.image.manifest.v1+json vnd.oci.image.config.v1+json \
-    vnd.oci.artifact.manifest.v1+json vnd.oci.empty.v1+json vnd.docker.container.image.v1+json \
-    vnd.docker.distribution.manifest.list.v2+json vnd.docker.distribution.manifest.v2+json \
-    vnd.docker.distribution.manifest.v1+json vnd.docker.distribution.manifest.v1+prettyjws \
-    linux windows darwin freebsd amd64 arm64 arm 386 ppc64le s390x riscv64 v5 v6 v7 v8";
-
-/// The codes of errors that are kept: those of OCI and distribution, of OAuth, of storage services, and
-/// others that registries are known to send.
-const CODES: &str = "\
-    BLOB_UNKNOWN BLOB_UPLOAD_INVALID BLOB_UPLOAD_UNKNOWN DIGEST_INVALID MANIFEST_BLOB_UNKNOWN \
-    MANIFEST_INVALID MANIFEST_UNKNOWN MANIFEST_UNVERIFIED NAME_INVALID NAME_UNKNOWN SIZE_INVALID \
-    TAG_INVALID TAG_IMMUTABLE UNAUTHORIZED DENIED UNSUPPORTED TOOMANYREQUESTS UNAVAILABLE UNKNOWN \
-    RANGE_INVALID NOT_FOUND FORBIDDEN BAD_REQUEST CONFLICT PRECONDITION INTERNAL_SERVER_ERROR \
-    invalid_request invalid_client invalid_grant invalid_scope invalid_token unauthorized_client \
-    unsupported_grant_type insufficient_scope access_denied server_error temporarily_unavailable \
-    denied unauthorized AccessDenied AuthenticationFailed AuthorizationFailure BlobNotFound \
-    ExpiredToken InternalError InvalidArgument NoSuchKey RequestTimeTooSkewed ServerBusy \
-    SignatureDoesNotMatch SlowDown";
-
-/// Stands for a code that is not known.
-const OTHER_CODE: &str = "OTHER";
 
 /// A URL that is refused, as the one is that it stands for.
 const NO_URL: &str = "http://";
@@ -92,7 +60,8 @@ impl fmt::Debug for AllowList {
 }
 
 impl AllowList {
-    pub(super) fn new() -> Self {
+    /// A list for a session that was configured with this text.
+    pub(super) fn new(config: &str) -> Self {
         let mut list = Self {
             known: BTreeSet::new(),
             numbers: BTreeMap::new(),
@@ -100,14 +69,15 @@ impl AllowList {
             configs: BTreeSet::new(),
             withheld: None,
         };
-        list.known.extend(VOCABULARY.split(' ').map(Into::into));
+        list.known
+            .extend(VOCABULARY.split([' ', '/', ':']).map(Into::into));
         list.credentials.allow(VOCABULARY);
+        list.add_words(config);
         list
     }
 
     /// Notes text of the user's: its words are kept, and no part of it counts as a secret.
     pub(super) fn add_words(&mut self, text: &str) {
-        let is_inner = |char: char| char.is_ascii_alphanumeric() || "-._+~".contains(char);
         let words = text.split(|char| !is_inner(char));
         self.known.extend(words.map(Into::into));
         self.credentials.allow(text);
@@ -118,61 +88,56 @@ impl AllowList {
         call.add_credentials(&mut self.credentials);
     }
 
-    /// Why the last result cannot be on a tape, if it cannot.
-    pub(super) const fn withheld(&self) -> Option<&'static str> {
-        self.withheld
-    }
-
-    /// The result of `job` as it may be on a tape; `None` if it is not one of such a job.
-    pub(super) fn keep(&mut self, job: &Job, outcome: &Outcome) -> Option<End> {
-        Some(match (job, outcome) {
+    /// The result of `job` as it may be on a tape, or why it may not.
+    pub(super) fn keep(&mut self, job: &Job, outcome: &Outcome) -> Result<Outcome, &'static str> {
+        let kept = match (job, outcome) {
             (Job::Http(call), Outcome::Http(exchanged)) => {
-                End::Http(Box::new(self.exchanged(call, exchanged)))
+                Outcome::Http(self.exchanged(call, exchanged).into())
             }
             (Job::Store(call), Outcome::Store(answer)) => {
                 let mut answer = answer.clone();
                 if let Ok(StoreAnswer::Loaded(bytes)) = &mut answer {
                     *bytes = self.document(bytes, call.op().digest(), None);
                 }
-                End::Store(answer)
+                Outcome::Store(answer)
             }
             (Job::Credentials(_), Outcome::Credentials(answer)) => {
-                End::Credentials(self.credential(answer))
+                Outcome::Credentials(self.credential(answer))
             }
-            (_, Outcome::Lost) => End::Lost,
+            (_, Outcome::Lost) => Outcome::Lost,
             (
                 Job::Http(_) | Job::Store(_) | Job::Credentials(_),
                 Outcome::Http(_) | Outcome::Store(_) | Outcome::Credentials(_),
-            ) => return None,
-        })
+            ) => return Err("the result is not one of such a job"),
+        };
+        self.withheld.map_or(Ok(kept), Err)
     }
 
-    fn credential(&mut self, answer: &CredentialAnswer) -> Credential {
+    fn credential(&mut self, answer: &CredentialAnswer) -> CredentialAnswer {
         match answer {
-            CredentialAnswer::None => Credential::None,
             CredentialAnswer::Basic { username, password } => {
                 // A user name with a colon is refused.
                 let colon = if username.contains(':') { ":" } else { "" };
-                let number = self.number(username);
-                Credential::Basic {
-                    username: format!("user-{number}{colon}"),
+                CredentialAnswer::Basic {
+                    username: format!("user-{}{colon}", self.number(username)),
                     password: self.secret(password),
                 }
             }
-            CredentialAnswer::Bearer(token) => Credential::Bearer(self.secret(token)),
-            CredentialAnswer::Refresh(token) => Credential::Refresh(self.secret(token)),
-            CredentialAnswer::Failed(_) => Credential::Failed,
+            CredentialAnswer::Bearer(token) => CredentialAnswer::Bearer(self.secret(token)),
+            CredentialAnswer::Refresh(token) => CredentialAnswer::Refresh(self.secret(token)),
+            CredentialAnswer::None | CredentialAnswer::Failed(_) => answer.clone(),
         }
     }
 
     /// A placeholder that can be sent if the secret can.
-    fn secret(&mut self, secret: &Secret) -> String {
+    fn secret(&mut self, secret: &Secret) -> Secret {
         self.credentials.add(secret.expose());
-        let placeholder = self.placeholder(secret.expose());
-        match can_be_sent(secret.expose()) {
-            true => placeholder,
-            false => placeholder + "\n",
-        }
+        let end = if can_be_sent(secret.expose()) {
+            ""
+        } else {
+            "\n"
+        };
+        Secret::new(self.placeholder(secret.expose()) + end)
     }
 
     fn exchanged(&mut self, call: &Call, exchanged: &Exchanged) -> Exchanged {
@@ -195,7 +160,7 @@ impl AllowList {
                     Expect::Token { .. }
                     | Expect::Document { .. }
                     | Expect::Head
-                    | Expect::Blob { .. } => errors(bytes),
+                    | Expect::Blob { .. } => error_body::codes(bytes),
                 };
                 Received::Collected {
                     bytes: padded(kept, bytes.len()),
@@ -217,64 +182,44 @@ impl AllowList {
 
     fn headers(&mut self, headers: &HeaderMap, url: Option<&Url>) -> HeaderMap {
         let mut kept = HeaderMap::new();
-        for name in headers.keys() {
-            let value = self.header(name, headers, url);
-            let value = value.and_then(|value| HeaderValue::try_from(value).ok());
+        for (name, value) in headers {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            let text = match name.as_str() {
+                "location" => {
+                    let target = url.and_then(|url| url.resolve_location(value.as_bytes()).ok());
+                    self.url(target.as_ref())
+                }
+                "www-authenticate" => self.challenges(&text),
+                // Their number and length are limited, so a placeholder stands for each.
+                "warning" => {
+                    let one = HeaderMap::from_iter([(name.clone(), value.clone())]);
+                    let warnings = warnings(&one).into_iter();
+                    let kept =
+                        warnings.map(|text| format!("299 - \"{}\"", self.placeholder(&text)));
+                    kept.collect::<Vec<_>>().join(", ")
+                }
+                _ if is_number(name, value) => text.into_owned(),
+                _ => self.words(&text),
+            };
+            let value = HeaderValue::try_from(text).ok();
             kept.extend(value.map(|value| (name.clone(), value)));
         }
         kept
     }
 
-    /// What is kept of a header: of all its values where all are read, else of the first.
-    fn header(&mut self, name: &HeaderName, all: &HeaderMap, url: Option<&Url>) -> Option<String> {
-        let value = &all[name];
-        let text = value.to_str().unwrap_or_default().trim();
-        Some(match name.as_str() {
-            "location" => {
-                let target = url.and_then(|url| url.resolve_location(value.as_bytes()).ok());
-                self.url(target.as_ref())
-            }
-            "www-authenticate" => {
-                let challenges = challenges(all);
-                joined(challenges.iter().map(|it| self.challenge(it, url)), ", ")
-            }
-            "warning" => {
-                let warning = |text: &String| format!("299 - \"{}\"", self.placeholder(text));
-                joined(warnings(all).iter().map(warning), ", ")
-            }
-            "content-type" => {
-                let essence = text.split(';').next()?.trim_end();
-                let kept = self.words(&essence.to_ascii_lowercase(), &['/']);
-                let is_same = kept.eq_ignore_ascii_case(essence);
-                Some(if is_same { essence.into() } else { kept }).filter(|it| it.contains('/'))?
-            }
-            "etag" => {
-                let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-                format!("\"{}\"", self.word(inner))
-            }
-            "docker-content-digest" | "oci-subject" if is_digest(text) => text.into(),
-            "content-length" | "retry-after" | "date" if is_number(name, value) => text.into(),
-            _ => return None,
-        })
-    }
-
-    fn challenge(&mut self, challenge: &Challenge, url: Option<&Url>) -> String {
-        let mut params = Vec::new();
-        if let Some(realm) = challenge.param("realm") {
-            let realm = url.and_then(|url| url.resolve(realm).ok());
-            params.push(format!("realm=\"{}\"", self.url(realm.as_ref())));
+    /// Challenges word by word, with the hosts of realms.
+    fn challenges(&mut self, text: &str) -> String {
+        let mut parts = text.split("://");
+        let mut kept = self.words(parts.next().unwrap_or_default());
+        for part in parts {
+            let is_inner = |char: char| char.is_ascii_alphanumeric() || ".-:[]".contains(char);
+            let end = part.find(|char| !is_inner(char)).unwrap_or(part.len());
+            // A user name is none.
+            let (host, rest) = part.split_at(if part[end..].starts_with('@') { 0 } else { end });
+            self.check_host(host);
+            kept = format!("{kept}://{host}{}", self.words(rest));
         }
-        if let Some(scope) = challenge.param("scope") {
-            let scopes = scope.split_ascii_whitespace();
-            let scopes = scopes.filter(|scope| scope.parse::<Scope>().is_ok());
-            let scopes = scopes.map(|scope| self.words(scope, &[':', ',', '/', '(', ')']));
-            params.push(format!("scope=\"{}\"", joined(scopes, " ")));
-        }
-        for name in ["service", "error"] {
-            let value = challenge.param(name).map(|value| self.word(value));
-            params.extend(value.map(|value| format!("{name}=\"{value}\"")));
-        }
-        format!("{} {}", self.word(&challenge.scheme), params.join(", "))
+        kept
     }
 
     /// A URL, or one that is refused if there is none.
@@ -283,45 +228,46 @@ impl AllowList {
             return NO_URL.into();
         };
         let origin = url.origin().to_string();
-        if self.credentials.contains(origin.as_bytes()) {
-            self.withheld = Some("the name of a host has a secret in it");
+        self.check_host(&origin);
+        let mut kept = origin + &self.words(url.path());
+        if let Some(query) = url.query() {
+            kept = kept + "?" + &self.words(query);
         }
-        let path = self.words(url.path(), &['/']);
-        let Some(query) = url.query() else {
-            return format!("{origin}{path}");
-        };
-        let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-            // What this protocol adds is kept: a redirect to where it came from is one.
-            Some(("digest" | "mount" | "from", value)) if self.are_known(value) => pair.into(),
-            Some(_) | None => self.word(pair),
-        });
-        format!("{origin}{path}?{}", joined(pairs, "&"))
+        kept
     }
 
-    /// Text whose words are looked at one by one.
-    fn words(&mut self, text: &str, separators: &[char]) -> String {
-        let parts = text.split_inclusive(separators);
-        let parts = parts.map(|part| {
-            let word = part.trim_end_matches(separators);
-            self.word(word) + &part[word.len()..]
-        });
-        parts.collect()
+    fn check_host(&mut self, host: &str) {
+        if self.credentials.contains(host.as_bytes()) {
+            self.withheld = Some("the name of a host has a secret in it");
+        }
+    }
+
+    /// Text in which each word is kept or has a placeholder.
+    fn words(&mut self, text: &str) -> String {
+        let is_border = |char: char| char.is_ascii() && !is_inner(char);
+        let mut kept = String::new();
+        for part in text.split_inclusive(is_border) {
+            let word = part.trim_end_matches(is_border);
+            let is_hash = ["sha256:", "sha512:"].iter().any(|algorithm| {
+                kept.ends_with(algorithm) && is_digest(&format!("{algorithm}{word}"))
+            });
+            let word = if is_hash {
+                word.into()
+            } else {
+                self.word(word)
+            };
+            kept = kept + &word + part.trim_start_matches(|char| !is_border(char));
+        }
+        kept
     }
 
     /// The word, or what stands for it.
     fn word(&mut self, word: &str) -> String {
-        if word.is_empty() || self.is_known(word) {
+        let is_known = self.known.contains(word) || self.known.contains(&word.to_ascii_lowercase());
+        if word.is_empty() || is_known {
             return word.into();
         }
         self.placeholder(word)
-    }
-
-    fn are_known(&self, words: &str) -> bool {
-        words.split('/').all(|word| self.is_known(word))
-    }
-
-    fn is_known(&self, word: &str) -> bool {
-        self.known.contains(word) || is_digest(word)
     }
 
     fn placeholder(&mut self, text: &str) -> String {
@@ -343,10 +289,10 @@ impl AllowList {
         match response.token() {
             Some(token) => {
                 let token = self.secret(&Secret::new(token));
-                let kept = json!({ "token": token, "expires_in": life });
+                let kept = json!({ "token": token.expose(), "expires_in": life });
                 kept.to_string().into()
             }
-            None => errors(bytes),
+            None => error_body::codes(bytes),
         }
     }
 
@@ -372,7 +318,7 @@ impl AllowList {
                 }
             }
             None if is_named => {}
-            None => return padded(errors(bytes), bytes.len()),
+            None => return padded(error_body::codes(bytes), bytes.len()),
         }
         if core::str::from_utf8(bytes).is_err() {
             self.withheld = Some("a manifest is no text");
@@ -411,31 +357,9 @@ fn manifest(bytes: &[u8], content_type: Option<&str>) -> Option<Document> {
     parsed.find_map(Result::ok)
 }
 
-/// The codes of an error body, and the digests in its details.
-fn errors(body: &[u8]) -> Vec<u8> {
-    let errors = error_body::read(body);
-    let entries = errors.entries.iter().filter_map(|entry| {
-        let code = match entry.code.as_str() {
-            "" => None,
-            code if CODES.split(' ').any(|known| known == code) => Some(code),
-            _ => Some(OTHER_CODE),
-        };
-        let mut kept = serde_json::Map::new();
-        kept.extend(code.map(|code| ("code".into(), code.into())));
-        if !entry.digests.is_empty() {
-            kept.insert("detail".into(), json!(entry.digests));
-        }
-        (!kept.is_empty()).then_some(kept)
-    });
-    let entries: Vec<_> = entries.collect();
-    if entries.is_empty() {
-        return Vec::new();
-    }
-    json!({ "errors": entries }).to_string().into()
-}
-
-fn joined(parts: impl Iterator<Item = String>, separator: &str) -> String {
-    parts.collect::<Vec<_>>().join(separator)
+/// Whether a character can be inside of a word.
+fn is_inner(char: char) -> bool {
+    char.is_ascii_alphanumeric() || "-._+~*%".contains(char)
 }
 
 /// As many bytes as came: a body that is shorter than its head says is one that was cut.

@@ -11,11 +11,12 @@
 //! ```
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::job_result::End;
+use crate::call::Outcome;
 use crate::checkpoint;
 use crate::config::Config;
 use crate::sanitize::escape;
@@ -64,7 +65,7 @@ pub(super) enum Line {
         job: u64,
         /// When, in microseconds.
         at: u64,
-        end: End,
+        end: Outcome,
     },
     /// The recording ends here, although the session went on.
     Broken(String),
@@ -94,7 +95,7 @@ impl Out {
     }
 
     /// The line of the transcript, if it has one for this.
-    pub(super) fn line(&self) -> Option<&str> {
+    pub(super) fn line(self) -> Option<String> {
         match self {
             Self::Job(line) | Self::Abort(line) | Self::Event(line) => Some(line),
             Self::Wait(_) | Self::Idle => None,
@@ -104,29 +105,25 @@ impl Out {
     /// Whether both want the same. Free text in an event (an error, a warning) may have other words,
     /// and a wait another end: what follows from that is seen where something goes out.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Wait(_), Self::Wait(_)) | (Self::Idle, Self::Idle) => true,
-            (Self::Event(this), Self::Event(other)) => {
-                this == other || (is_prose(this) && begin_alike(this, other))
-            }
-            (Self::Job(this), Self::Job(other)) | (Self::Abort(this), Self::Abort(other)) => {
-                this == other
-            }
-            _ => false,
-        }
+        self.is(other, |this, other| {
+            this == other || is_prose(this) && begin_alike(this, other)
+        })
     }
 
     /// Whether this, of a session that was told placeholders, is what `live` is of the session that was
     /// told everything.
     pub(super) fn stands_for(&self, live: &Self) -> bool {
-        match (self, live) {
+        self.is(live, |this, live| {
+            begin_alike(this, live) && (is_prose(this) || is_same_but_for_placeholders(this, live))
+        })
+    }
+
+    fn is(&self, other: &Self, is_same: fn(&str, &str) -> bool) -> bool {
+        match (self, other) {
             (Self::Wait(_), Self::Wait(_)) | (Self::Idle, Self::Idle) => true,
-            (Self::Job(this), Self::Job(live))
-            | (Self::Abort(this), Self::Abort(live))
-            | (Self::Event(this), Self::Event(live)) => {
-                begin_alike(this, live)
-                    && (is_prose(this) || is_same_but_for_placeholders(this, live))
-            }
+            (Self::Job(this), Self::Job(other))
+            | (Self::Abort(this), Self::Abort(other))
+            | (Self::Event(this), Self::Event(other)) => is_same(this, other),
             _ => false,
         }
     }
@@ -153,18 +150,18 @@ fn begin_alike(this: &str, other: &str) -> bool {
 
 /// Word by word. How long the form of a request for a token is depends on what is in it.
 fn is_same_but_for_placeholders(this: &str, live: &str) -> bool {
-    let words = |line| {
-        str::split(line, " with ")
-            .next()
-            .unwrap_or_default()
-            .split(['/', ' ', '?'])
+    let words = |line: &str| -> Vec<String> {
+        let line = line.split(" with ").next().unwrap_or_default();
+        line.split(['/', ' ', '?']).map(Into::into).collect()
     };
-    let is_same = |(this, live): (&str, &str)| this == live || this.starts_with("secret-");
-    words(this).count() == words(live).count() && words(this).zip(words(live)).all(is_same)
+    let (this, live) = (words(this), words(live));
+    let is_same = |(this, live): (&String, &String)| this == live || this.starts_with("secret-");
+    this.len() == live.len() && this.iter().zip(&live).all(is_same)
 }
 
-fn is_prose(event: &str) -> bool {
-    let word = event.split(' ').nth(2).unwrap_or_default();
+/// Whether an event has free text. The third word of a job's line is another one.
+fn is_prose(line: &str) -> bool {
+    let word = line.split(' ').nth(2).unwrap_or_default();
     matches!(word, "try" | "warning:" | "failed:")
 }
 

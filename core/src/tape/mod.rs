@@ -77,7 +77,7 @@ use crate::session::{Output, Session};
 use crate::task::{Task, TaskId};
 use crate::time::Time;
 
-pub(crate) use self::job_result::{headers, no_detail, status, text};
+pub(crate) use self::job_result::{CredentialRepr, headers, no_detail, status, text};
 pub use self::replay::{Replay, ReplayError, replay};
 
 /// The version of the form of tapes.

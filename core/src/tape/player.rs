@@ -6,14 +6,13 @@
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString as _};
 
-use super::job_result::End;
-use super::line::{Header, Out};
+use super::line::{Header, Line, Out};
 use crate::call::{Call, Done, Exchanged, Expect, Flaw, Job, JobId, Outcome, Payload, Received};
 use crate::checkpoint::Checkpoint;
 use crate::digest::Algorithm;
 use crate::hashing::Hashing;
 use crate::session::{Output, Session};
-use crate::task::{Task, TaskId};
+use crate::task::TaskId;
 use crate::time::Time;
 use crate::transcript;
 
@@ -42,12 +41,16 @@ impl Player {
         })
     }
 
-    pub(super) fn start(&mut self, task: Task) {
-        let _ = self.session.start(task);
-    }
-
-    pub(super) fn cancel(&mut self, task: u64) {
-        self.session.cancel(TaskId(task));
+    /// Does what a line says. Returns the line of the transcript, if there is one.
+    pub(super) fn play(&mut self, line: Line) -> Result<Option<String>, &'static str> {
+        match line {
+            Line::Start(task) => drop(self.session.start(task)),
+            Line::Cancel(task) => self.session.cancel(TaskId(task)),
+            Line::Poll { at, .. } => return Ok(self.poll(at).line()),
+            Line::Done { job, at, end } => return self.done(JobId(job), at, end).map(Some),
+            Line::Broken(_) => {}
+        }
+        Ok(None)
     }
 
     /// Polls, and says what is wanted.
@@ -60,11 +63,9 @@ impl Player {
         out
     }
 
-    /// Hands the end of a job over, and says it in the words of the transcript.
-    pub(super) fn done(&mut self, job: u64, at: u64, end: End) -> Result<String, &'static str> {
-        let id = JobId(job);
+    /// Hands the end of a job over.
+    fn done(&mut self, id: JobId, at: u64, outcome: Outcome) -> Result<String, &'static str> {
         let job = self.outside.get(&id).ok_or("no such job is outside")?;
-        let outcome = Outcome::from(end);
         check(job, &outcome)?;
         let done = Done::new(id, outcome);
         let line = transcript::done(&done);
@@ -97,52 +98,47 @@ fn check(job: &Job, outcome: &Outcome) -> Result<(), &'static str> {
 }
 
 fn check_exchanged(call: &Call, exchanged: &Exchanged) -> Result<(), &'static str> {
-    let blob = match call.expect() {
+    let (size, asked, algorithm) = match call.expect() {
         Expect::Blob {
             digest,
             size,
             offset,
             ..
-        } => Some((digest, *size, *offset)),
-        Expect::Head | Expect::Document { .. } | Expect::Token { .. } => None,
+        } => (Some(*size), *offset, digest.algorithm()),
+        Expect::Head | Expect::Document { .. } | Expect::Token { .. } => (None, 0, None),
     };
-    match &exchanged.flaw {
-        Some(Flaw::TooLong { expected } | Flaw::Length { expected, .. })
-            if blob.is_none_or(|(_, size, _)| *expected > size) =>
-        {
-            return Err("more was expected than the blob has");
-        }
-        Some(_) | None => {}
+    if let Some(Flaw::TooLong { expected } | Flaw::Length { expected, .. }) = &exchanged.flaw
+        && size.is_none_or(|size| *expected > size)
+    {
+        return Err("more was expected than the blob has");
     }
     let is_sent = |hashed: &Hashing| matches!(call.request().body(), Payload::Body(body) if hashed.len() <= body.size);
     if !exchanged.hashed.as_ref().is_none_or(is_sent) {
         return Err("more was sent than the request has");
     }
-    let Received::Stored {
-        hashing,
-        from,
-        to,
-        range_end,
-    } = &exchanged.body
-    else {
-        let is_silent = exchanged.status.is_none();
-        let has_body = matches!(exchanged.body, Received::Collected { .. });
-        return if is_silent && has_body {
-            Err("a body without a status")
-        } else {
-            Ok(())
-        };
+    let is_good = match (&exchanged.body, exchanged.status) {
+        (Received::Nothing, _) | (Received::Collected { .. }, Some(_)) => true,
+        (Received::Collected { .. } | Received::Stored { .. }, None) => false,
+        (
+            Received::Stored {
+                hashing,
+                from,
+                to,
+                range_end,
+            },
+            Some(status),
+        ) => {
+            let is_in_order = from <= to && to <= range_end && hashing.len() <= *to;
+            status.is_success()
+                && (*from == 0 || *from == asked)
+                && is_in_order
+                && Some(*range_end) <= size
+                && hashing.algorithm() == algorithm.unwrap_or(Algorithm::Sha256)
+        }
     };
-    let Some((digest, size, asked)) = blob else {
-        return Err("bytes were stored that nobody asked for");
-    };
-    let is_good = exchanged.status.is_some_and(|status| status.is_success());
-    let begins = *from == 0 || *from == asked;
-    let is_in_order = from <= to && to <= range_end && *range_end <= size && hashing.len() <= *to;
-    let algorithm = digest.algorithm().unwrap_or(Algorithm::Sha256);
-    if is_good && begins && is_in_order && hashing.algorithm() == algorithm {
+    if is_good {
         Ok(())
     } else {
-        Err("the stored bytes are not those that were asked for")
+        Err("the body is not one of such a request")
     }
 }

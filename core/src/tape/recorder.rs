@@ -5,8 +5,10 @@
 //! not want what the session wants, the tape ends. Must not know files.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
+
+use serde::Serialize;
 
 use super::allow::AllowList;
 use super::line::{Header, Line, Out};
@@ -34,25 +36,21 @@ impl Recorder {
         checkpoint: Option<&Checkpoint>,
         sink: Arc<dyn TapeSink>,
     ) -> Self {
-        let header = Header {
+        let text = text(&Header {
             tape: VERSION,
             windlass: env!("CARGO_PKG_VERSION").into(),
             seed,
             config: config.clone(),
             checkpoint: checkpoint.map(checkpoint::Form::from),
-        };
-        let text = serde_json::to_string(&header).expect("names and numbers can be written");
-        let mut allowed = AllowList::new();
-        allowed.add_words(&text);
-        let player = serde_json::from_str(&text).map_err(|error| format!("{error}"));
-        let player = player.and_then(Player::new);
+        });
         sink.line(&text);
         let mut recorder = Self {
             sink,
-            allowed,
+            allowed: AllowList::new(&text),
             player: None,
         };
-        match player {
+        let header = serde_json::from_str(&text).map_err(|error| error.to_string());
+        match header.and_then(Player::new) {
             Ok(player) => recorder.player = Some(player),
             Err(why) => recorder.end(&format!("the session cannot be written: {why}")),
         }
@@ -60,22 +58,13 @@ impl Recorder {
     }
 
     pub(super) fn start(&mut self, task: &Task) {
-        let text = written(&Line::Start(task.clone()));
-        self.allowed.add_words(&text);
-        self.tell(&text);
-        // From what is written, as a replay does.
-        match (serde_json::from_str(&text), &mut self.player) {
-            (Ok(Line::Start(task)), Some(player)) => player.start(task),
-            (_, None) => {}
-            (_, Some(_)) => self.end("a task that cannot be written was started"),
-        }
+        let line = Line::Start(task.clone());
+        self.allowed.add_words(&text(&line));
+        self.record(&line);
     }
 
     pub(super) fn cancel(&mut self, task: TaskId) {
-        self.tell(&written(&Line::Cancel(task.0)));
-        if let Some(player) = &mut self.player {
-            player.cancel(task.0);
-        }
+        self.record(&Line::Cancel(task.0));
     }
 
     pub(super) fn polled(&mut self, now: Time, live: &Output) {
@@ -90,52 +79,42 @@ impl Recorder {
         if !out.stands_for(&Out::of(live)) {
             return self.end("without what is not on the tape something else happens");
         }
-        self.tell(&written(&Line::Poll { at, out }));
+        self.sink.line(&text(&Line::Poll { at, out }));
     }
 
     pub(super) fn handled(&mut self, done: &Done, now: Time) {
-        let Some(player) = &mut self.player else {
-            return;
-        };
+        let (id, at) = (done.id(), now.as_micros());
         // The session ignores what it does not wait for, and so does the tape.
-        let Some(job) = player.outside(done.id()) else {
+        let Some(job) = self.player.as_ref().and_then(|it| it.outside(id)) else {
             return;
         };
-        let Some(end) = self.allowed.keep(job, done.outcome()) else {
-            return self.end("the end is not one of such a job");
-        };
-        if let Some(why) = self.allowed.withheld() {
-            return self.end(why);
-        }
-        let (job, at) = (done.id().0, now.as_micros());
-        let text = written(&Line::Done { job, at, end });
-        let played = match serde_json::from_str(&text) {
-            Ok(Line::Done { job, at, end }) => player.done(job, at, end).map(drop),
-            Ok(_) | Err(_) => Err("it cannot be read back"),
-        };
-        match played {
-            Ok(()) => self.tell(&text),
-            Err(why) => self.end(&format!(
-                "the end of {} cannot be written: {why}",
-                done.id()
-            )),
+        match self.allowed.keep(job, done.outcome()) {
+            Ok(end) => self.record(&Line::Done { job: id.0, at, end }),
+            Err(why) => self.end(why),
         }
     }
 
-    fn tell(&self, line: &str) {
-        if self.player.is_some() {
-            self.sink.line(line);
+    /// Plays a line as it can be read back, as a replay does, and writes it.
+    fn record(&mut self, line: &Line) {
+        let Some(player) = &mut self.player else {
+            return;
+        };
+        let text = text(line);
+        let line = serde_json::from_str(&text).map_err(|_| "a line cannot be read back");
+        match line.and_then(|line| player.play(line)) {
+            Ok(_) => self.sink.line(&text),
+            Err(why) => self.end(why),
         }
     }
 
     /// Ends the recording: what the session does from now on is not on the tape.
     fn end(&mut self, why: &str) {
-        self.sink.line(&written(&Line::Broken(why.into())));
+        self.sink.line(&text(&Line::Broken(why.into())));
         self.player = None;
         self.sink.broken(why);
     }
 }
 
-fn written(line: &Line) -> String {
+fn text(line: &impl Serialize) -> String {
     serde_json::to_string(line).expect("text and numbers can be written")
 }

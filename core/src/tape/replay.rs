@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use super::VERSION;
 use super::line::{Header, Line, Version};
 use super::player::Player;
+use crate::sanitize::escape;
 
 /// What came of replaying a tape.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -87,11 +88,11 @@ fn play(tape: &str, shown: &mut Vec<String>, made_by: &mut String) -> Result<(),
     // What a tape says is shown, and it may be anybody's (SEC-11).
     let damaged = |line: usize, why: &dyn ToString| ReplayError::Damaged {
         line: line + 1,
-        why: crate::sanitize::escape(&why.to_string(), 200),
+        why: escape(&why.to_string(), 200),
     };
     let first = lines.next().map_or("", |(_, line)| line);
     let version: Version = serde_json::from_str(first).map_err(|error| damaged(0, &error))?;
-    *made_by = crate::sanitize::escape(&version.windlass, 40);
+    *made_by = escape(&version.windlass, 40);
     if version.tape != VERSION {
         return Err(ReplayError::Version {
             found: version.tape,
@@ -101,28 +102,22 @@ fn play(tape: &str, shown: &mut Vec<String>, made_by: &mut String) -> Result<(),
     let mut player = Player::new(header).map_err(|why| damaged(0, &why))?;
     for (at, text) in lines {
         let line: Line = serde_json::from_str(text).map_err(|error| damaged(at, &error))?;
-        match line {
-            Line::Start(task) => player.start(task),
-            Line::Cancel(task) => player.cancel(task),
-            Line::Poll { at: now, out } => {
-                let found = player.poll(now);
-                if !found.is_like(&out) {
-                    return Err(ReplayError::Diverged {
-                        line: at + 1,
-                        expected: crate::sanitize::escape(&out.to_string(), 2000),
-                        found: found.to_string(),
-                    });
-                }
-                shown.extend(found.line().map(Into::into));
+        if let Line::Broken(why) = line {
+            let why = escape(&why, 200);
+            return Err(ReplayError::Broken { line: at + 1, why });
+        }
+        if let Line::Poll { at: now, out } = line {
+            let found = player.poll(now);
+            if !found.is_like(&out) {
+                return Err(ReplayError::Diverged {
+                    line: at + 1,
+                    expected: escape(&out.to_string(), 2000),
+                    found: found.to_string(),
+                });
             }
-            Line::Done { job, at: now, end } => {
-                let line = player.done(job, now, end);
-                shown.push(line.map_err(|why| damaged(at, &why))?);
-            }
-            Line::Broken(why) => {
-                let why = crate::sanitize::escape(&why, 200);
-                return Err(ReplayError::Broken { line: at + 1, why });
-            }
+            shown.extend(found.line());
+        } else {
+            shown.extend(player.play(line).map_err(|why| damaged(at, &why))?);
         }
     }
     Ok(())

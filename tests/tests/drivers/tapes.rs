@@ -161,22 +161,22 @@ fn damaged_tapes() {
         (
             r#"{"http":{"status":200,"#,
             r#"{"http":{"#,
-            "a body without a status",
+            "the body is not one of such a request",
         ),
         (
             r#"["content-type""#,
             r#"["x-content-type""#,
-            "a header that is not read",
+            "invalid headers",
         ),
         (
             r#"["content-type""#,
             r#"["content type""#,
-            "invalid HTTP header name",
+            "invalid headers",
         ),
         (
             r#""application/vnd"#,
             r#""\napplication/vnd"#,
-            "failed to parse header value",
+            "invalid headers",
         ),
         (r#"{"collected":"#, r#"{"stored":"#, "line 5 is damaged"),
         (
@@ -197,17 +197,17 @@ fn damaged_tapes() {
         (
             r#""from":0"#,
             r#""from":1"#,
-            "not those that were asked for",
+            "the body is not one of such a request",
         ),
         (
             r#""to":225,"range_end":225"#,
             r#""to":225,"range_end":226"#,
-            "not those that were asked",
+            "the body is not one of such a request",
         ),
         (
             r#""hashing":{"len":225"#,
             r#""hashing":{"len":226"#,
-            "not those that were asked for",
+            "the body is not one of such a request",
         ),
         (
             r#""digest":"sha256:8e86"#,
@@ -217,7 +217,7 @@ fn damaged_tapes() {
         (
             r#"{"status":200,"headers":[["content-type","application/octet"#,
             r#"{"status":404,"headers":[["content-type","application/octet"#,
-            "not those that were asked for",
+            "the body is not one of such a request",
         ),
     ];
     for (before, after, expected) in table {
@@ -256,7 +256,7 @@ fn ends_that_could_not_have_been() {
     );
     let hashed = format!(r#","hashed":{{"len":2,"digest":"{hash}"}}"#);
     let table = [
-        (stored.as_str(), "bytes were stored that nobody asked for"),
+        (stored.as_str(), "the body is not one of such a request"),
         (hashed.as_str(), "more was sent than the request has"),
         (
             r#","flaw":{"toolong":{"expected":1}}"#,
