@@ -73,13 +73,14 @@ impl Checkpoint {
         if version != Self::VERSION {
             return Err(CheckpointError::Version { found: version });
         }
-        let form: Form = serde_json::from_str(text).map_err(damaged)?;
+        let form: CheckpointRepr = serde_json::from_str(text).map_err(damaged)?;
         form.try_into()
     }
 
     /// The checkpoint as a JSON object.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(&Form::from(self)).expect("names and numbers can be written")
+        serde_json::to_string(&CheckpointRepr::from(self))
+            .expect("names and numbers can be written")
     }
 
     /// How many tasks there are.
@@ -142,12 +143,12 @@ struct Version {
 }
 
 #[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct Form {
+pub(crate) struct CheckpointRepr {
     version: u64,
     tasks: Vec<Saved>,
 }
 
-impl From<&Checkpoint> for Form {
+impl From<&Checkpoint> for CheckpointRepr {
     fn from(checkpoint: &Checkpoint) -> Self {
         Self {
             version: Checkpoint::VERSION,
@@ -156,10 +157,10 @@ impl From<&Checkpoint> for Form {
     }
 }
 
-impl TryFrom<Form> for Checkpoint {
+impl TryFrom<CheckpointRepr> for Checkpoint {
     type Error = CheckpointError;
 
-    fn try_from(form: Form) -> Result<Self, CheckpointError> {
+    fn try_from(form: CheckpointRepr) -> Result<Self, CheckpointError> {
         if form.version != Self::VERSION {
             return Err(CheckpointError::Version {
                 found: form.version,

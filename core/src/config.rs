@@ -22,7 +22,7 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_realms: Vec<(Registry, Origin)>,
     /// How many HTTP exchanges may run at once, per host.
-    pub in_flight: InFlight,
+    pub in_flight: Concurrency,
     /// When and how often to retry.
     pub retry: Retry,
     /// Bounds on everything that a server can influence.
@@ -34,7 +34,7 @@ pub struct Config {
 impl Config {
     /// Transfers from one source to one destination that are under way at once.
     pub(crate) fn transfers(&self) -> usize {
-        let requests = usize::try_from(self.in_flight.most).unwrap_or(usize::MAX);
+        let requests = usize::try_from(self.in_flight.max).unwrap_or(usize::MAX);
         self.limits.transfers.max(requests).max(1)
     }
 }
@@ -44,7 +44,7 @@ impl Default for Config {
         Self {
             endpoints: BTreeMap::new(),
             trusted_realms: Vec::new(),
-            in_flight: InFlight::default(),
+            in_flight: Concurrency::default(),
             retry: Retry::default(),
             limits: Limits::default(),
             user_agent: concat!("windlass/", env!("CARGO_PKG_VERSION")).into(),
@@ -52,33 +52,33 @@ impl Default for Config {
     }
 }
 
-/// Bounds on concurrency per host. The limit starts at `first`, grows by one with each success up
-/// to `most`, and is halved once per congestion event (429, 503), down to `least`.
+/// Bounds on concurrency per host. The limit starts at `initial`, grows by one with each success up
+/// to `max`, and is halved once per congestion event (429, 503), down to `min`.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
-pub struct InFlight {
+pub struct Concurrency {
     /// The initial limit.
-    pub first: u32,
+    pub initial: u32,
     /// The highest limit.
-    pub most: u32,
+    pub max: u32,
     /// The lowest limit.
-    pub least: u32,
+    pub min: u32,
 }
 
-impl InFlight {
+impl Concurrency {
     /// At most this many, and at most 6 at first.
-    pub const fn at_most(most: u32) -> Self {
-        let most = if most == 0 { 1 } else { most };
-        let first = if most < Self::FIRST {
-            most
+    pub const fn at_most(max: u32) -> Self {
+        let max = if max == 0 { 1 } else { max };
+        let initial = if max < Self::INITIAL {
+            max
         } else {
-            Self::FIRST
+            Self::INITIAL
         };
         Self {
-            first,
-            most,
-            least: 1,
+            initial,
+            max,
+            min: 1,
         }
     }
 
@@ -87,17 +87,17 @@ impl InFlight {
         /// What counts up to this cannot overflow.
         const MOST: u32 = 1 << 16;
         Self {
-            first: self.first.clamp(1, MOST),
-            most: self.most.clamp(1, MOST),
-            least: self.least.clamp(1, MOST),
+            initial: self.initial.clamp(1, MOST),
+            max: self.max.clamp(1, MOST),
+            min: self.min.clamp(1, MOST),
         }
     }
 
     /// What browsers open to one host, and what containers/image uses.
-    const FIRST: u32 = 6;
+    const INITIAL: u32 = 6;
 }
 
-impl Default for InFlight {
+impl Default for Concurrency {
     fn default() -> Self {
         Self::at_most(16)
     }
@@ -206,7 +206,7 @@ mod tests {
         let config = Config {
             endpoints: [(registry.clone(), origin.clone())].into(),
             trusted_realms: alloc::vec![(registry, origin)],
-            in_flight: InFlight::at_most(3),
+            in_flight: Concurrency::at_most(3),
             retry: Retry {
                 attempts: 7,
                 base: Duration::from_micros(1),
@@ -234,12 +234,12 @@ mod tests {
 
     #[test]
     fn numbers_from_a_file_are_clamped() {
-        let read = InFlight {
-            first: 0,
-            most: u32::MAX,
-            least: 0,
+        let read = Concurrency {
+            initial: 0,
+            max: u32::MAX,
+            min: 0,
         };
         let read = read.clamped();
-        assert_eq!((read.first, read.most, read.least), (1, 1 << 16, 1));
+        assert_eq!((read.initial, read.max, read.min), (1, 1 << 16, 1));
     }
 }

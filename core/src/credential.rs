@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use crate::call::{Done, JobId, Outcome};
+use crate::call::{Done, JobId, JobResult};
 use crate::reference::Repository;
 use crate::registry::{Origin, Registry};
 
@@ -82,7 +82,7 @@ impl CredentialCall {
 
     /// Answers the question.
     pub fn finish(self, answer: CredentialAnswer) -> Done {
-        Done::new(self.id, Outcome::Credentials(answer))
+        Done::new(self.id, JobResult::Credentials(answer))
     }
 }
 

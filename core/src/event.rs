@@ -34,7 +34,7 @@ pub enum Event {
         /// Its size in bytes.
         size: u64,
         /// The reason.
-        why: Why,
+        why: SkipReason,
     },
     /// A transient failure; the request will be retried.
     Retrying {
@@ -61,7 +61,7 @@ pub enum Event {
 /// Why content was not transferred.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub enum Why {
+pub enum SkipReason {
     /// It exists at the destination.
     Present,
     /// The registry mounted it from another repository.
@@ -75,7 +75,7 @@ pub enum Why {
     Elsewhere,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Present => "already there",

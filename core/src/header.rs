@@ -214,7 +214,7 @@ pub(crate) fn is_number(name: &HeaderName, value: &HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::{Call, Expect, JobId, Outcome, Payload};
+    use crate::call::{Call, Expect, JobId, JobResult, Payload};
 
     #[test]
     fn a_content_type_is_a_media_type() {
@@ -258,7 +258,7 @@ mod tests {
             .body(())
             .expect("a head");
         let _ = call.head(head);
-        let Outcome::Http(exchanged) = call.finish(Ok(())).into_outcome() else {
+        let JobResult::Http(exchanged) = call.finish(Ok(())).into_outcome() else {
             panic!("an exchange");
         };
         let kept = exchanged.headers.iter();

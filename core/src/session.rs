@@ -8,7 +8,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::blobs::{Blobs, Wants};
-use crate::call::{Done, Job, Outcome};
+use crate::call::{Done, Job, JobResult};
 use crate::config::Config;
 use crate::descriptor::Descriptor;
 use crate::error::Error;
@@ -197,16 +197,15 @@ impl Session {
     }
 
     /// Takes the end of a store's step.
-    fn step_ended(&mut self, job: JobId, outcome: Outcome) {
+    fn step_ended(&mut self, job: JobId, outcome: JobResult) {
         let Some(step) = self.store_queue.take(job) else {
             return;
         };
         let answer = match outcome {
-            Outcome::Store(answer) => answer,
-            Outcome::Lost | Outcome::Http(_) | Outcome::Credentials(_) => Err(StoreError::new(
-                StoreErrorKind::Io,
-                "the worker of a store's step was lost",
-            )),
+            JobResult::Store(answer) => answer,
+            JobResult::Lost | JobResult::Http(_) | JobResult::Credentials(_) => Err(
+                StoreError::new(StoreErrorKind::Io, "the worker of a store's step was lost"),
+            ),
         };
         match self.stepped(step, &answer) {
             Some(Owner::Node(task, node)) => {

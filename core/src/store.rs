@@ -11,7 +11,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Done, JobId, Outcome};
+use crate::call::{Done, JobId, JobResult};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::hashing::Hashing;
@@ -71,7 +71,7 @@ impl StoreCall {
             );
             Err(StoreError::new(StoreErrorKind::Io, what))
         });
-        Done::new(self.id, Outcome::Store(answer))
+        Done::new(self.id, JobResult::Store(answer))
     }
 }
 

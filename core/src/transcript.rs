@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 
 use http::header;
 
-use crate::call::{Call, Done, Exchanged, Interrupted, Job, JobId, Outcome, Payload, Received};
+use crate::call::{Call, Done, Exchanged, Interrupted, Job, JobId, JobResult, Payload, Received};
 use crate::credential::CredentialAnswer;
 use crate::event::Event;
 use crate::header::content_type;
@@ -49,10 +49,10 @@ pub fn job(job: &Job) -> String {
 pub fn done(done: &Done) -> String {
     let id = done.id();
     match done.outcome() {
-        Outcome::Http(exchanged) => format!("{id} < {}", http_done(exchanged)),
-        Outcome::Store(answer) => format!("{id} < store: {}", store_done(answer)),
-        Outcome::Credentials(answer) => format!("{id} < credentials: {}", credentials(answer)),
-        Outcome::Lost => format!("{id} < lost"),
+        JobResult::Http(exchanged) => format!("{id} < {}", http_done(exchanged)),
+        JobResult::Store(answer) => format!("{id} < store: {}", store_done(answer)),
+        JobResult::Credentials(answer) => format!("{id} < credentials: {}", credentials(answer)),
+        JobResult::Lost => format!("{id} < lost"),
     }
 }
 

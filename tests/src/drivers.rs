@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use windlass_core::call::TransferId;
-use windlass_core::config::{InFlight, Retry};
+use windlass_core::config::{Concurrency, Retry};
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::reference::Repository;
 use windlass_core::{
@@ -96,7 +96,7 @@ impl Setup {
     /// Limits the concurrent exchanges per host.
     #[must_use]
     pub fn in_flight(mut self, most: u32) -> Self {
-        self.config.in_flight = InFlight::at_most(most);
+        self.config.in_flight = Concurrency::at_most(most);
         self
     }
 

@@ -121,7 +121,7 @@ impl World {
     pub fn new(config: Config) -> Self {
         let tape = Arc::new(Lines::default());
         Self {
-            most: config.in_flight.most,
+            most: config.in_flight.max,
             session: RecordedSession::new(config.clone(), 1, Some(tape.clone())),
             tape,
             taped_from: 0,

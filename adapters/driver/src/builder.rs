@@ -134,7 +134,7 @@ impl<D> Builder<D> {
             Some(config) => Tls::ready(config),
             None => Tls::new(&settings.roots)?,
         };
-        let in_flight = settings.config.in_flight.most;
+        let in_flight = settings.config.in_flight.max;
         let seed = settings.seed;
         let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         let parts = Parts {

@@ -215,7 +215,7 @@ const CREDENTIALS: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct Broker {
     requests: BTreeMap<ExchangeId, AuthState>,
-    hosts: BTreeMap<Origin, Host>,
+    hosts: BTreeMap<Origin, KnownHost>,
     credentials: BTreeMap<(Registry, Repository), CredentialState>,
     /// The number of answers at which known ones are evicted.
     credentials_room: usize,
@@ -235,7 +235,7 @@ pub(crate) struct Broker {
 }
 
 #[derive(Debug)]
-struct Host {
+struct KnownHost {
     scheme: HostAuth,
     parked: Vec<ExchangeId>,
     pinged: Pinged,
@@ -493,13 +493,15 @@ impl Broker {
         }
     }
 
-    fn host(&mut self, origin: &Origin) -> &mut Host {
-        self.hosts.entry(origin.clone()).or_insert_with(|| Host {
-            scheme: HostAuth::Unknown,
-            parked: Vec::new(),
-            pinged: Pinged::Never,
-            asked: None,
-        })
+    fn host(&mut self, origin: &Origin) -> &mut KnownHost {
+        self.hosts
+            .entry(origin.clone())
+            .or_insert_with(|| KnownHost {
+                scheme: HostAuth::Unknown,
+                parked: Vec::new(),
+                pinged: Pinged::Never,
+                asked: None,
+            })
     }
 
     fn credential(

@@ -9,7 +9,7 @@ use alloc::format;
 use super::{BlobKey, BlobSettled, Blobs, Delivery, Doubt, Phase, Waiter, Wants};
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::event::{Event, Why};
+use crate::event::{Event, SkipReason};
 use crate::ids::{Owner, TransferId};
 use crate::ports::Ports;
 use crate::store::StoreOp;
@@ -102,9 +102,9 @@ impl Blobs {
             // Only one of them moved it.
             let why = match delivery {
                 Delivery::Moved(_) if i == 0 => None,
-                Delivery::Moved(_) => Some(Why::Elsewhere),
-                Delivery::Mounted => Some(Why::Mounted),
-                Delivery::Present => Some(Why::Present),
+                Delivery::Moved(_) => Some(SkipReason::Elsewhere),
+                Delivery::Mounted => Some(SkipReason::Mounted),
+                Delivery::Present => Some(SkipReason::Present),
             };
             if waiter.wants == Wants::Task {
                 let digest = digest.clone();

@@ -7,7 +7,7 @@ use super::*;
 use crate::config::Config;
 use crate::digest::Algorithm;
 use crate::error::ErrorKind;
-use crate::event::{Event, Why};
+use crate::event::{Event, SkipReason};
 use crate::exchanges::Exchanges;
 use crate::hashing::Hashing;
 use crate::ids::JobId;
@@ -186,7 +186,7 @@ fn a_blob_moves_once_for_two_tasks() {
         digest: digest.clone(),
         size,
     };
-    let why = Why::Elsewhere;
+    let why = SkipReason::Elsewhere;
     let skipped = Event::Skipped { digest, size, why };
     assert_eq!(scenario.events, [(A, stored), (B, skipped)]);
     assert!(!scenario.blobs.is_working_for(A) && !scenario.blobs.is_working_for(B));

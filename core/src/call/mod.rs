@@ -64,11 +64,11 @@ impl Job {
 #[must_use = "the session waits for it"]
 pub struct Done {
     id: JobId,
-    outcome: Outcome,
+    outcome: JobResult,
 }
 
 impl Done {
-    pub(crate) const fn new(id: JobId, outcome: Outcome) -> Self {
+    pub(crate) const fn new(id: JobId, outcome: JobResult) -> Self {
         Self { id, outcome }
     }
 
@@ -77,7 +77,7 @@ impl Done {
     pub const fn lost(id: JobId) -> Self {
         Self {
             id,
-            outcome: Outcome::Lost,
+            outcome: JobResult::Lost,
         }
     }
 
@@ -86,11 +86,11 @@ impl Done {
         self.id
     }
 
-    pub(crate) const fn outcome(&self) -> &Outcome {
+    pub(crate) const fn outcome(&self) -> &JobResult {
         &self.outcome
     }
 
-    pub(crate) fn into_outcome(self) -> Outcome {
+    pub(crate) fn into_outcome(self) -> JobResult {
         self.outcome
     }
 }
@@ -98,7 +98,7 @@ impl Done {
 /// The result of a job. Its form on a tape has no secrets: `tape::allow` puts placeholders first.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Outcome {
+pub(crate) enum JobResult {
     Http(Box<Exchanged>),
     Store(Result<StoreAnswer, StoreError>),
     Credentials(#[serde(with = "crate::tape::CredentialRepr")] CredentialAnswer),
@@ -361,7 +361,7 @@ impl Call {
             interrupted: end.err(),
         };
         self.redact_body(&mut exchanged);
-        Done::new(self.id, Outcome::Http(Box::new(exchanged)))
+        Done::new(self.id, JobResult::Http(Box::new(exchanged)))
     }
 
     /// What a successful response carries, until one arrives.

@@ -56,7 +56,7 @@ fn head(status: u16, headers: &[(&'static str, &str)]) -> http::Response<()> {
 }
 
 fn ended(call: Call) -> Exchanged {
-    let Outcome::Http(exchanged) = call.finish(Ok(())).into_outcome() else {
+    let JobResult::Http(exchanged) = call.finish(Ok(())).into_outcome() else {
         panic!("it was an exchange");
     };
     *exchanged
@@ -330,7 +330,7 @@ fn nothing_that_is_shown_shows_a_body() {
 fn a_job_that_is_lost_says_which() {
     let done = Done::lost(JobId(9));
     assert_eq!(done.id(), JobId(9));
-    assert!(matches!(done.outcome(), Outcome::Lost));
+    assert!(matches!(done.outcome(), JobResult::Lost));
     let job = Job::Http(call(Expect::Head).into());
     assert_eq!(job.id(), JobId(7));
 }
@@ -446,7 +446,7 @@ fn the_beginning_of_an_echo_is_hidden() {
                     Keep::All => Err(reset()),
                     Keep::Stop => Ok(()),
                 };
-                let Outcome::Http(exchanged) = call.finish(end).into_outcome() else {
+                let JobResult::Http(exchanged) = call.finish(end).into_outcome() else {
                     panic!("it was an exchange");
                 };
                 let Received::Collected { bytes, .. } = exchanged.body else {

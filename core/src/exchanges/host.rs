@@ -165,7 +165,7 @@ impl Exchanges {
         if !(crowded || matches!(status, 429 | 503)) || matches!(service, Service::Tokens(_)) {
             return;
         }
-        host.shrink(job, self.newest, self.config.in_flight.least.max(1));
+        host.shrink(job, self.newest, self.config.in_flight.min.max(1));
         if let Some(asked) = asked.filter(|asked| *asked <= self.config.retry.retry_after_cap) {
             host.gate = host.gate.max(Some(now + asked));
         }
@@ -173,7 +173,7 @@ impl Exchanges {
     }
 
     pub(super) fn uncongested(&mut self, id: ExchangeId) {
-        let most = self.config.in_flight.most;
+        let most = self.config.in_flight.max;
         let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
@@ -198,7 +198,7 @@ impl Exchanges {
         }
         let first = match service {
             Service::Tokens(_) => TOKEN_REQUESTS,
-            Service::Registry(_) => self.config.in_flight.first.max(1),
+            Service::Registry(_) => self.config.in_flight.initial.max(1),
         };
         let host = self.hosts.entry(service.clone());
         let spot = host

@@ -31,7 +31,7 @@ use core::time::Duration;
 use http::Method;
 
 use crate::auth::{AuthInput, AuthRequest, Broker, TokenKey};
-use crate::call::{Call, Outcome as Ended};
+use crate::call::{Call, JobResult};
 use crate::capabilities::Registries;
 use crate::config::Config;
 use crate::credential::{CredentialAnswer, CredentialCall};
@@ -359,15 +359,17 @@ impl Exchanges {
     }
 
     /// Takes the answer to a question for credentials.
-    pub(crate) fn question_ended(&mut self, job: JobId, outcome: Ended) {
+    pub(crate) fn question_ended(&mut self, job: JobId, outcome: JobResult) {
         let Some((registry, repository)) = self.questions.remove(&job) else {
             return;
         };
         self.asks.done(&registry);
         let answer = match outcome {
-            Ended::Credentials(answer) => answer,
-            Ended::Lost => CredentialAnswer::Failed("the question for credentials was lost".into()),
-            Ended::Http(_) | Ended::Store(_) => CredentialAnswer::Failed(
+            JobResult::Credentials(answer) => answer,
+            JobResult::Lost => {
+                CredentialAnswer::Failed("the question for credentials was lost".into())
+            }
+            JobResult::Http(_) | JobResult::Store(_) => CredentialAnswer::Failed(
                 "the driver answered a question for credentials with something else".into(),
             ),
         };
@@ -381,7 +383,7 @@ impl Exchanges {
         &mut self,
         id: ExchangeId,
         job: JobId,
-        outcome: Ended,
+        outcome: JobResult,
         now: Time,
         rng: &mut Rng,
     ) {
@@ -389,8 +391,10 @@ impl Exchanges {
         self.now = now;
         self.came_back(id);
         match outcome {
-            Ended::Http(exchanged) => self.ended(id, *exchanged, job, now, rng),
-            Ended::Lost | Ended::Store(_) | Ended::Credentials(_) => self.lost(id, now, rng),
+            JobResult::Http(exchanged) => self.ended(id, *exchanged, job, now, rng),
+            JobResult::Lost | JobResult::Store(_) | JobResult::Credentials(_) => {
+                self.lost(id, now, rng)
+            }
         }
         self.requeue_unparked();
     }

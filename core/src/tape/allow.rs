@@ -25,7 +25,7 @@ use core::fmt;
 use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 
-use crate::call::{Call, Exchanged, Expect, Job, Outcome, Received};
+use crate::call::{Call, Exchanged, Expect, Job, JobResult, Received};
 use crate::credential::{CredentialAnswer, Secret};
 use crate::digest::Digest;
 use crate::error_body;
@@ -89,25 +89,29 @@ impl AllowList {
     }
 
     /// The result of `job` as it may be on a tape, or why it may not.
-    pub(super) fn keep(&mut self, job: &Job, outcome: &Outcome) -> Result<Outcome, &'static str> {
+    pub(super) fn keep(
+        &mut self,
+        job: &Job,
+        outcome: &JobResult,
+    ) -> Result<JobResult, &'static str> {
         let kept = match (job, outcome) {
-            (Job::Http(call), Outcome::Http(exchanged)) => {
-                Outcome::Http(self.exchanged(call, exchanged).into())
+            (Job::Http(call), JobResult::Http(exchanged)) => {
+                JobResult::Http(self.exchanged(call, exchanged).into())
             }
-            (Job::Store(call), Outcome::Store(answer)) => {
+            (Job::Store(call), JobResult::Store(answer)) => {
                 let mut answer = answer.clone();
                 if let Ok(StoreAnswer::Loaded(bytes)) = &mut answer {
                     *bytes = self.document(bytes, call.op().digest(), None);
                 }
-                Outcome::Store(answer)
+                JobResult::Store(answer)
             }
-            (Job::Credentials(_), Outcome::Credentials(answer)) => {
-                Outcome::Credentials(self.credential(answer))
+            (Job::Credentials(_), JobResult::Credentials(answer)) => {
+                JobResult::Credentials(self.credential(answer))
             }
-            (_, Outcome::Lost) => Outcome::Lost,
+            (_, JobResult::Lost) => JobResult::Lost,
             (
                 Job::Http(_) | Job::Store(_) | Job::Credentials(_),
-                Outcome::Http(_) | Outcome::Store(_) | Outcome::Credentials(_),
+                JobResult::Http(_) | JobResult::Store(_) | JobResult::Credentials(_),
             ) => return Err("the result is not one of such a job"),
         };
         self.withheld.map_or(Ok(kept), Err)

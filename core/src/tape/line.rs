@@ -16,7 +16,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::call::Outcome;
+use crate::call::JobResult;
 use crate::checkpoint;
 use crate::config::Config;
 use crate::sanitize::escape;
@@ -34,7 +34,7 @@ pub(super) struct Header {
     pub(super) seed: u64,
     pub(super) config: Config,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) checkpoint: Option<checkpoint::Form>,
+    pub(super) checkpoint: Option<checkpoint::CheckpointRepr>,
 }
 
 /// Of the first line of any version, what is read before anything else.
@@ -65,7 +65,7 @@ pub(super) enum Line {
         job: u64,
         /// When, in microseconds.
         at: u64,
-        end: Outcome,
+        end: JobResult,
     },
     /// The recording ends here, although the session went on.
     Broken(String),

@@ -7,7 +7,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString as _};
 
 use super::line::{Header, Line, Out};
-use crate::call::{Call, Done, Exchanged, Expect, Flaw, Job, JobId, Outcome, Payload, Received};
+use crate::call::{Call, Done, Exchanged, Expect, Flaw, Job, JobId, JobResult, Payload, Received};
 use crate::checkpoint::Checkpoint;
 use crate::digest::Algorithm;
 use crate::hashing::Hashing;
@@ -64,7 +64,7 @@ impl Player {
     }
 
     /// Hands the end of a job over.
-    fn done(&mut self, id: JobId, at: u64, outcome: Outcome) -> Result<String, &'static str> {
+    fn done(&mut self, id: JobId, at: u64, outcome: JobResult) -> Result<String, &'static str> {
         let job = self.outside.get(&id).ok_or("no such job is outside")?;
         check(job, &outcome)?;
         let done = Done::new(id, outcome);
@@ -81,18 +81,18 @@ impl Player {
 }
 
 /// Whether a job can end like this.
-fn check(job: &Job, outcome: &Outcome) -> Result<(), &'static str> {
+fn check(job: &Job, outcome: &JobResult) -> Result<(), &'static str> {
     match (job, outcome) {
-        (Job::Http(call), Outcome::Http(exchanged)) => check_exchanged(call, exchanged),
-        (Job::Store(call), Outcome::Store(Ok(answer))) if !call.op().takes(answer) => {
+        (Job::Http(call), JobResult::Http(exchanged)) => check_exchanged(call, exchanged),
+        (Job::Store(call), JobResult::Store(Ok(answer))) if !call.op().takes(answer) => {
             Err("the end is not one of such a step")
         }
-        (Job::Store(_), Outcome::Store(_))
-        | (Job::Credentials(_), Outcome::Credentials(_))
-        | (_, Outcome::Lost) => Ok(()),
+        (Job::Store(_), JobResult::Store(_))
+        | (Job::Credentials(_), JobResult::Credentials(_))
+        | (_, JobResult::Lost) => Ok(()),
         (
             Job::Http(_) | Job::Store(_) | Job::Credentials(_),
-            Outcome::Http(_) | Outcome::Store(_) | Outcome::Credentials(_),
+            JobResult::Http(_) | JobResult::Store(_) | JobResult::Credentials(_),
         ) => Err("the end is not one of such a job"),
     }
 }

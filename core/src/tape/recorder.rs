@@ -41,7 +41,7 @@ impl Recorder {
             windlass: env!("CARGO_PKG_VERSION").into(),
             seed,
             config: config.clone(),
-            checkpoint: checkpoint.map(checkpoint::Form::from),
+            checkpoint: checkpoint.map(checkpoint::CheckpointRepr::from),
         });
         sink.line(&text);
         let mut recorder = Self {

@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_tape_is_shown_without_what_moves_a_cursor() {
         let header = concat!(
-            r#"{"tape":2,"windlass":"x","seed":1,"config":{"inFlight":{"first":2,"most":2,"least":1},"#,
+            r#"{"tape":2,"windlass":"x","seed":1,"config":{"inFlight":{"initial":2,"max":2,"min":1},"#,
             r#""retry":{"attempts":5,"base":1,"cap":1,"retryAfterCap":1},"limits":{"document":9,"#,
             r#""documents":9,"objects":9,"depth":4,"errorBody":9,"tokenBody":9,"redirects":1},"#,
             r#""userAgent":"x"}}"#

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::Value;
-use windlass_core::event::Why;
+use windlass_core::event::SkipReason;
 use windlass_core::{Digest, Event, Report, TaskId};
 use windlass_testbed::{Answer, Image, Model, OCI_LAYER, Request};
 
@@ -157,7 +157,7 @@ impl World<'_> {
     /// A task tells that it leaves a layer out.
     pub(crate) fn watch_left_out(&mut self, process: usize, id: TaskId, event: &Event) {
         if let Event::Skipped { digest, why, .. } = event
-            && *why == Why::Nondistributable
+            && *why == SkipReason::Nondistributable
         {
             let told = &mut self.processes[process].watch.left_out;
             told.entry(id).or_default().insert(digest.clone());

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
-use windlass_core::config::{InFlight, Limits, Retry};
+use windlass_core::config::{Concurrency, Limits, Retry};
 use windlass_core::{Config, Digest, Platform};
 use windlass_testbed::{Image, Index, Model, OCI_MANIFEST, descriptor, image_for, index};
 
@@ -378,7 +378,7 @@ impl Plan {
     /// How the sessions of this world are set up.
     pub(crate) fn config(&self) -> Config {
         let mut config = Config::default();
-        config.in_flight = InFlight::at_most(self.in_flight);
+        config.in_flight = Concurrency::at_most(self.in_flight);
         config.limits = self.limits;
         config.retry.attempts = self.attempts();
         for (at, setting) in self.settings.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! What the tests with a [`World`] have in common: small images, registries, tasks, checks.
 
 use serde_json::Value;
-use windlass_core::config::InFlight;
+use windlass_core::config::Concurrency;
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::{Config, Copy, Descriptor, Digest, Place, Platforms, Reference, StoreId, Task};
 use windlass_store::Store as _;
@@ -30,7 +30,7 @@ pub fn digest(bytes: &[u8]) -> Digest {
 /// One job at a time, so that a transcript reads from top to bottom.
 pub fn one_at_a_time() -> Config {
     let mut config = Config::default();
-    config.in_flight = InFlight::at_most(1);
+    config.in_flight = Concurrency::at_most(1);
     config
 }
 

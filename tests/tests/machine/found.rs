@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use insta::assert_snapshot;
-use windlass_core::config::InFlight;
+use windlass_core::config::Concurrency;
 use windlass_core::reference::Repository;
 use windlass_core::{Config, Copy, Job, Place, Platforms, Task};
 use windlass_testbed::{Answer, Bearer, Model, Request, Unions};
@@ -88,7 +88,7 @@ fn a_copy_that_heals_itself_sends_what_is_missing() {
 #[test]
 fn a_refused_token_of_another_task_is_followed_by_ones_own() {
     let mut config = Config::default();
-    config.in_flight = InFlight::at_most(2);
+    config.in_flight = Concurrency::at_most(2);
     let options = bearer_with(Bearer {
         unions: Unions::RefusedAtRegistry,
         ..Bearer::default()
@@ -165,7 +165,7 @@ fn the_end_of_an_exchange_is_not_taken_for_that_of_the_next_one() {
 fn what_a_cancelled_task_has_opened_is_given_back_for_the_next_one() {
     let image = large(300_000);
     let mut config = Config::default();
-    config.in_flight = InFlight::at_most(2);
+    config.in_flight = Concurrency::at_most(2);
     let (mut world, source, _) = pushing(config, open(), &image);
     let mounting = |tag: &str| {
         Task::copy(Copy {

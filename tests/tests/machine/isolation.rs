@@ -1,7 +1,7 @@
 //! What waits for a host, a store or a token service that does not answer holds up nothing else.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
-use windlass_core::config::InFlight;
+use windlass_core::config::Concurrency;
 use windlass_core::credential::CredentialCall;
 use windlass_core::store::StoreId;
 use windlass_core::{Call, Config, Job, Platforms, Task};
@@ -25,7 +25,7 @@ fn unanswered(
     let layers: Vec<Vec<u8>> = (0..40).map(|n| vec![n; 5]).collect();
     let wanted = image(&layers);
     let mut config = Config::default();
-    config.in_flight = InFlight::at_most(SLOTS as u32);
+    config.in_flight = Concurrency::at_most(SLOTS as u32);
     let mut world = World::new(config);
     for host in [SILENT, "reg.example"] {
         let mut options = options.clone();

@@ -51,7 +51,7 @@ fn mixed(seed: u64) {
     model.put_image("a/b", Some("v1"), &image);
     model.put_image("a/b", Some("v2"), &small());
     let mut config = Config::default();
-    config.in_flight = windlass_core::config::InFlight::at_most(1 + seeded.below(4) as u32);
+    config.in_flight = windlass_core::config::Concurrency::at_most(1 + seeded.below(4) as u32);
     let mut world = World::new(config);
     world.registry(&["reg.example"], model);
     let mut other = Model::new(open());

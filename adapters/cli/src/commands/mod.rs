@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use windlass_config::{DockerConfig, Explicit, Proxies, trust};
-use windlass_core::config::InFlight;
+use windlass_core::config::Concurrency;
 use windlass_core::credential::Secret;
 use windlass_core::tape::TapeSink;
 use windlass_core::{Config, Error, Failure, Registry, Report};
@@ -303,7 +303,7 @@ impl Common {
             scheme::endpoints(&self.tls, &self.plain_http, registries).map_err(Problem::Usage)?;
         config.trusted_realms.clone_from(&self.trust_realm);
         if let Some(jobs) = self.jobs {
-            config.in_flight = InFlight::at_most(jobs);
+            config.in_flight = Concurrency::at_most(jobs);
         }
         if let Some(retries) = self.retries {
             config.retry.attempts = retries + 1;
@@ -435,7 +435,7 @@ mod tests {
     fn options_reach_the_configuration() {
         let common = common(&["--jobs", "3", "--retries", "0", "--timeout", "7"]);
         let config = common.config(&[]).expect("good options");
-        assert_eq!(config.in_flight, InFlight::at_most(3));
+        assert_eq!(config.in_flight, Concurrency::at_most(3));
         assert_eq!(config.retry.attempts, 1);
         assert_eq!(common.time_limits().idle, Duration::from_secs(7));
         assert_eq!(

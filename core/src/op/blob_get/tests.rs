@@ -8,7 +8,7 @@ use super::*;
 fn origin() -> Origin {
     site().origin.clone()
 }
-use crate::call::{Call, Done, Interrupted, JobId, Keep, Outcome as Ended, Receive};
+use crate::call::{Call, Done, Interrupted, JobId, JobResult, Keep, Receive};
 use crate::digest::Algorithm;
 use crate::error::RequestLine;
 use crate::exchanges::classify::{Class, classify};
@@ -93,7 +93,7 @@ fn exchanged(
 
 /// The verdict, or the error and the operation for a retry.
 fn judged(mut op: BlobGet, done: Done) -> Result<Verdict, (Error, BlobGet)> {
-    let Ended::Http(exchanged) = done.into_outcome() else {
+    let JobResult::Http(exchanged) = done.into_outcome() else {
         panic!("an HTTP job ends as one")
     };
     let line = RequestLine("GET".into());

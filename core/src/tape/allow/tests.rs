@@ -58,9 +58,9 @@ fn answered(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Exchanged {
 }
 
 fn kept(list: &mut AllowList, expect: Expect, exchanged: Exchanged) -> Exchanged {
-    let outcome = Outcome::Http(exchanged.into());
+    let outcome = JobResult::Http(exchanged.into());
     match list.keep(&call(expect), &outcome) {
-        Ok(Outcome::Http(kept)) => *kept,
+        Ok(JobResult::Http(kept)) => *kept,
         _ => panic!("an exchange"),
     }
 }
@@ -314,7 +314,7 @@ fn answers_of_token_services() {
 fn credentials() {
     let mut list = list();
     let mut shown = |answer| {
-        let outcome = Outcome::Credentials(list.credential(&answer));
+        let outcome = JobResult::Credentials(list.credential(&answer));
         serde_json::to_value(&outcome).expect("JSON")["credentials"].to_string()
     };
     let basic = |username: &str| CredentialAnswer::Basic {
@@ -392,14 +392,14 @@ fn what_ends_a_recording() {
     list.credential(&CredentialAnswer::Bearer(Secret::new(TOKEN)));
     let said = format!(r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"x":"{TOKEN}"}}}}"#);
     let document = call(Expect::Document { limit: 1000 });
-    let outcome = Outcome::Http(answered(200, &[], said.as_bytes()).into());
+    let outcome = JobResult::Http(answered(200, &[], said.as_bytes()).into());
     let why = list.keep(&document, &outcome).expect_err("a secret");
     assert_eq!(why, "a manifest has a secret in it");
 
     let mut list = AllowList::new("");
     list.credential(&CredentialAnswer::Bearer(Secret::new("token-of-alice")));
     let location = [("location", "https://token-of-alice.example/a")];
-    let outcome = Outcome::Http(answered(307, &location, b"").into());
+    let outcome = JobResult::Http(answered(307, &location, b"").into());
     let why = list.keep(&call(Expect::Head), &outcome);
     let why = why.expect_err("a secret");
     assert_eq!(why, "the name of a host has a secret in it");
@@ -422,8 +422,8 @@ fn documents_of_stores() {
             limit: 1000,
         };
         let job = Job::Store(StoreCall::new(JobId(0), StoreId(0), op));
-        let outcome = Outcome::Store(Ok(StoreAnswer::Loaded(document.into())));
-        let Ok(Outcome::Store(Ok(StoreAnswer::Loaded(kept)))) = list.keep(&job, &outcome) else {
+        let outcome = JobResult::Store(Ok(StoreAnswer::Loaded(document.into())));
+        let Ok(JobResult::Store(Ok(StoreAnswer::Loaded(kept)))) = list.keep(&job, &outcome) else {
             panic!("a document");
         };
         assert_eq!(kept.len(), document.len());
@@ -470,32 +470,32 @@ fn errors_are_kept_by_their_kinds() {
     let outcomes = vec![
         (
             &head,
-            Outcome::Http(interrupted(Interrupted::Transport(transport.clone())).into()),
+            JobResult::Http(interrupted(Interrupted::Transport(transport.clone())).into()),
         ),
         (
             &head,
-            Outcome::Http(interrupted(Interrupted::NotSent(transport)).into()),
+            JobResult::Http(interrupted(Interrupted::NotSent(transport)).into()),
         ),
         (
             &head,
-            Outcome::Http(interrupted(Interrupted::Store(store.clone())).into()),
+            JobResult::Http(interrupted(Interrupted::Store(store.clone())).into()),
         ),
         (
             &head,
-            Outcome::Http(interrupted(Interrupted::Aborted).into()),
+            JobResult::Http(interrupted(Interrupted::Aborted).into()),
         ),
-        (&head, Outcome::Http(flaw.into())),
-        (&head, Outcome::Http(stored.into())),
-        (&head, Outcome::Lost),
-        (&find, Outcome::Store(Err(store))),
-        (&find, Outcome::Store(Ok(StoreAnswer::Absent))),
+        (&head, JobResult::Http(flaw.into())),
+        (&head, JobResult::Http(stored.into())),
+        (&head, JobResult::Lost),
+        (&find, JobResult::Store(Err(store))),
+        (&find, JobResult::Store(Ok(StoreAnswer::Absent))),
     ];
     for (job, outcome) in outcomes {
-        let line = |outcome: Outcome| crate::transcript::done(&Done::new(JobId(0), outcome));
+        let line = |outcome: JobResult| crate::transcript::done(&Done::new(JobId(0), outcome));
         let end = list().keep(job, &outcome).expect("it fits");
         let written = serde_json::to_string(&end).expect("JSON");
         assert!(!written.contains(FREE), "{written}");
-        let read: Outcome = serde_json::from_str(&written).expect("it was written");
+        let read: JobResult = serde_json::from_str(&written).expect("it was written");
         assert_eq!(serde_json::to_string(&read).expect("JSON"), written);
         let words = |line: String| {
             line.split(' ')
@@ -505,6 +505,6 @@ fn errors_are_kept_by_their_kinds() {
         };
         assert_eq!(words(line(read)), words(line(outcome)), "{written}");
     }
-    let lost = Outcome::Store(Ok(StoreAnswer::Absent));
+    let lost = JobResult::Store(Ok(StoreAnswer::Absent));
     assert!(list().keep(&head, &lost).is_err(), "of another sort");
 }

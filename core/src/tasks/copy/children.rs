@@ -14,7 +14,7 @@ use crate::config::Limits;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::event::{Event, Why};
+use crate::event::{Event, SkipReason};
 use crate::ids::NodeId;
 use crate::reference::Target;
 use crate::store::{StoreId, StoreOp};
@@ -170,7 +170,7 @@ impl CopyState {
         if descriptor.is_foreign() && self.leaves_out(node, &descriptor) {
             let layer = Descriptor::new(&descriptor.media_type, digest.clone(), size);
             if self.left_out.insert(digest.clone(), layer).is_none() {
-                let why = Why::Nondistributable;
+                let why = SkipReason::Nondistributable;
                 self.check_objects(0, ports.limits())?;
                 ports.event(Event::Skipped { digest, size, why });
             }
@@ -221,7 +221,7 @@ impl CopyState {
         node.stage = Stage::Putting;
         node.embedded = Some(digest.clone());
         self.nodes.push(node);
-        let (size, why) = (data.len() as u64, Why::Embedded);
+        let (size, why) = (data.len() as u64, SkipReason::Embedded);
         let op = StoreOp::Put {
             digest: digest.clone(),
             bytes: data.into(),

@@ -11,7 +11,7 @@ use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::event::{Event, Why};
+use crate::event::{Event, SkipReason};
 use crate::ids::NodeId;
 use crate::manifest::media_type::OCI_MANIFEST;
 use crate::manifest::replace_lone_surrogates;
@@ -162,7 +162,7 @@ impl CopyState {
 
     pub(super) fn skipped(&self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let Descriptor { digest, size, .. } = self.descriptor(node)?.clone();
-        let why = Why::Present;
+        let why = SkipReason::Present;
         ports.event(Event::Skipped { digest, size, why });
         Ok(())
     }
