@@ -40,7 +40,7 @@ use crate::time::Time;
 ///
 /// It holds no credentials and tokens. Uploads are not in it: an upload is one request, and a broken
 /// one starts over. A format with uploads will have another version.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use = "a checkpoint that is not kept is of no use"]
 pub struct Checkpoint {
     pub(crate) tasks: Vec<Saved>,

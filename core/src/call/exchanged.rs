@@ -15,7 +15,7 @@ use crate::hashing::Hashing;
 use crate::tape;
 
 /// How an HTTP exchange ended.
-#[derive(Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct Exchanged {
     #[serde(
         default,

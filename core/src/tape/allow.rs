@@ -47,7 +47,7 @@ pub(super) struct AllowList {
     known: BTreeSet<String>,
     numbers: BTreeMap<String, usize>,
     /// The credentials that were met: what is kept as it came must not have one in it.
-    credentials: Redactor,
+    pub(super) credentials: Redactor,
     /// The configurations of the images that were met.
     configs: BTreeSet<Digest>,
     withheld: Option<&'static str>,
@@ -81,11 +81,6 @@ impl AllowList {
         let words = text.split(|char| !is_inner(char));
         self.known.extend(words.map(Into::into));
         self.credentials.allow(text);
-    }
-
-    /// Notes the credentials that a request carries.
-    pub(super) fn add_credentials(&mut self, call: &Call) {
-        call.add_credentials(&mut self.credentials);
     }
 
     /// The result of `job` as it may be on a tape, or why it may not.
@@ -136,12 +131,8 @@ impl AllowList {
     /// A placeholder that can be sent if the secret can.
     fn secret(&mut self, secret: &Secret) -> Secret {
         self.credentials.add(secret.expose());
-        let end = if can_be_sent(secret.expose()) {
-            ""
-        } else {
-            "\n"
-        };
-        Secret::new(self.placeholder(secret.expose()) + end)
+        let newline = (!can_be_sent(secret.expose())).then_some("\n");
+        Secret::new(self.placeholder(secret.expose()) + newline.unwrap_or_default())
     }
 
     fn exchanged(&mut self, call: &Call, exchanged: &Exchanged) -> Exchanged {
@@ -151,37 +142,25 @@ impl AllowList {
             let words = url.path().split('/').filter(|word| !is_digest(word));
             self.known.extend(words.map(Into::into));
         }
-        let body = match &exchanged.body {
-            Received::Collected { bytes, cut } => {
-                let is_good = exchanged.status.is_some_and(|status| status.is_success());
-                let kept = match call.expect() {
-                    Expect::Token { .. } if is_good => self.token(bytes, &exchanged.headers),
-                    Expect::Document { .. } if is_good => {
-                        let last = url.as_ref().and_then(|url| url.path().rsplit('/').next());
-                        let digest = last.and_then(|last| last.parse().ok());
-                        self.document(bytes, digest.as_ref(), content_type(&exchanged.headers))
-                    }
-                    Expect::Token { .. }
-                    | Expect::Document { .. }
-                    | Expect::Head
-                    | Expect::Blob { .. } => error_body::codes(bytes),
-                };
-                Received::Collected {
-                    bytes: padded(kept, bytes.len()),
-                    cut: *cut,
+        let mut kept = exchanged.clone();
+        if let Received::Collected { bytes, .. } = &mut kept.body {
+            let is_good = exchanged.status.is_some_and(|status| status.is_success());
+            let body = match call.expect() {
+                Expect::Token { .. } if is_good => self.token(bytes, &exchanged.headers),
+                Expect::Document { .. } if is_good => {
+                    let last = url.as_ref().and_then(|url| url.path().rsplit('/').next());
+                    let digest = last.and_then(|last| last.parse().ok());
+                    self.document(bytes, digest.as_ref(), content_type(&exchanged.headers))
                 }
-            }
-            body @ (Received::Nothing | Received::Stored { .. }) => body.clone(),
-        };
-        Exchanged {
-            status: exchanged.status,
-            headers: self.headers(&exchanged.headers, url.as_ref()),
-            body,
-            sent: exchanged.sent,
-            hashed: exchanged.hashed.clone(),
-            flaw: exchanged.flaw.clone(),
-            interrupted: exchanged.interrupted.clone(),
+                Expect::Token { .. }
+                | Expect::Document { .. }
+                | Expect::Head
+                | Expect::Blob { .. } => error_body::codes(bytes),
+            };
+            *bytes = padded(body, bytes.len());
         }
+        kept.headers = self.headers(&exchanged.headers, url.as_ref());
+        kept
     }
 
     fn headers(&mut self, headers: &HeaderMap, url: Option<&Url>) -> HeaderMap {
@@ -252,15 +231,14 @@ impl AllowList {
         let mut kept = String::new();
         for part in text.split_inclusive(is_border) {
             let word = part.trim_end_matches(is_border);
-            let is_hash = ["sha256:", "sha512:"].iter().any(|algorithm| {
-                kept.ends_with(algorithm) && is_digest(&format!("{algorithm}{word}"))
-            });
-            let word = if is_hash {
-                word.into()
-            } else {
-                self.word(word)
+            let is_hash = |algorithm: &&str| {
+                kept.ends_with(*algorithm) && is_digest(&format!("{algorithm}{word}"))
             };
-            kept = kept + &word + part.trim_start_matches(|char| !is_border(char));
+            kept = match ["sha256:", "sha512:"].iter().any(is_hash) {
+                true => kept + word,
+                false => kept + &self.word(word),
+            };
+            kept.push_str(part.trim_start_matches(|char| !is_border(char)));
         }
         kept
     }

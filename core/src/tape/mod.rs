@@ -106,11 +106,7 @@ pub struct RecordedSession {
 impl RecordedSession {
     /// A session, recorded if there is a sink. See [`Session::new`].
     pub fn new(config: Config, seed: u64, tape: Option<Arc<dyn TapeSink>>) -> Self {
-        let recorder = tape.map(|sink| Recorder::new(&config, seed, None, sink).into());
-        Self {
-            session: Session::new(config, seed),
-            recorder,
-        }
+        Self::resume(config, Checkpoint::default(), seed, tape).0
     }
 
     /// A session that goes on from a checkpoint. See [`Session::resume`].
@@ -120,8 +116,7 @@ impl RecordedSession {
         seed: u64,
         tape: Option<Arc<dyn TapeSink>>,
     ) -> (Self, Vec<TaskId>) {
-        let from = Some(&checkpoint);
-        let recorder = tape.map(|sink| Recorder::new(&config, seed, from, sink).into());
+        let recorder = tape.map(|sink| Recorder::new(&config, seed, &checkpoint, sink).into());
         let (session, tasks) = Session::resume(config, checkpoint, seed);
         (Self { session, recorder }, tasks)
     }

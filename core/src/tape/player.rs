@@ -28,13 +28,9 @@ impl Player {
     pub(super) fn new(header: Header) -> Result<Self, String> {
         let mut config = header.config;
         config.in_flight = config.in_flight.clamped();
-        let session = match header.checkpoint {
-            Some(form) => {
-                let checkpoint = Checkpoint::try_from(form).map_err(|error| error.to_string())?;
-                Session::resume(config, checkpoint, header.seed).0
-            }
-            None => Session::new(config, header.seed),
-        };
+        let checkpoint = header.checkpoint.map(Checkpoint::try_from).transpose();
+        let checkpoint = checkpoint.map_err(|error| error.to_string())?;
+        let (session, _) = Session::resume(config, checkpoint.unwrap_or_default(), header.seed);
         Ok(Self {
             session,
             outside: BTreeMap::new(),

@@ -15,7 +15,7 @@ use super::line::{Header, Line, Out};
 use super::player::Player;
 use super::{TapeSink, VERSION};
 use crate::call::{Done, Job};
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::session::Output;
 use crate::task::{Task, TaskId};
@@ -33,7 +33,7 @@ impl Recorder {
     pub(super) fn new(
         config: &Config,
         seed: u64,
-        checkpoint: Option<&Checkpoint>,
+        checkpoint: &Checkpoint,
         sink: Arc<dyn TapeSink>,
     ) -> Self {
         let text = text(&Header {
@@ -41,7 +41,7 @@ impl Recorder {
             windlass: env!("CARGO_PKG_VERSION").into(),
             seed,
             config: config.clone(),
-            checkpoint: checkpoint.map(checkpoint::CheckpointRepr::from),
+            checkpoint: (!checkpoint.is_empty()).then(|| checkpoint.into()),
         });
         sink.line(&text);
         let mut recorder = Self {
@@ -72,7 +72,7 @@ impl Recorder {
             return;
         };
         if let Output::Job(Job::Http(call)) = live {
-            self.allowed.add_credentials(call);
+            call.add_credentials(&mut self.allowed.credentials);
         }
         let at = now.as_micros();
         let out = player.poll(at);
