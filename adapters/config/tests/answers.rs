@@ -14,7 +14,7 @@ fn user(credentials: &dyn Credentials, reference: &str) -> String {
     let repository = Some(reference.repository());
     match credentials.find(registry, repository, &registry.origin()) {
         CredentialAnswer::Basic { username, .. } => username,
-        CredentialAnswer::None => "nobody".to_owned(),
+        CredentialAnswer::None => "none".to_owned(),
         other @ (CredentialAnswer::Bearer(_)
         | CredentialAnswer::Refresh(_)
         | CredentialAnswer::Failed(_)
@@ -47,14 +47,14 @@ fn docker_entries_by_reference() {
         ("index.docker.io/org/app", "hub"),
         ("registry-1.docker.io/org/app", "hub"),
         ("registry.hub.docker.com/ubuntu", "hub"),
-        ("hub.docker.com/ubuntu", "nobody"),
+        ("hub.docker.com/ubuntu", "none"),
         ("r.example/app", "host"),
         ("r.example:443/app", "host"),
         ("r.example:5000/app", "port"),
-        ("r.example:5001/app", "nobody"),
+        ("r.example:5001/app", "none"),
         ("r.example/team/app", "team"),
         ("r.example/teams/app", "host"),
-        ("other.example/app", "nobody"),
+        ("other.example/app", "none"),
     ];
     for (reference, expected) in table {
         assert_eq!(user(&*docker, reference), expected, "{reference}");
@@ -70,7 +70,7 @@ fn explicit_ones_stay_with_their_registry() {
         ("r.example/app", "me"),
         ("r.example:5000/app", "port"),
         ("ubuntu", "hub"),
-        ("other.example/app", "nobody"),
+        ("other.example/app", "none"),
     ];
     for (reference, expected) in table {
         assert_eq!(user(&explicit, reference), expected, "{reference}");

@@ -105,7 +105,7 @@ impl Model {
                 Err(_) => false,
             },
             Role::Uploads => true,
-            Role::Storage | Role::Token | Role::Nobody => false,
+            Role::Storage | Role::Token | Role::Unknown => false,
         };
         if allowed && let Ok(Route::Upload { name, id }) = Route::parse(target.path) {
             self.keep_partial(&name, &id, request, &target, now);
@@ -172,7 +172,7 @@ impl Model {
             Role::Token => return self.token(request, &target, now),
             Role::Uploads => self.upload_host(request, &target, now),
             Role::Registry => self.registry(request, &target, now),
-            Role::Nobody => Err(Refusal::new(421, "UNSUPPORTED", "no such host")),
+            Role::Unknown => Err(Refusal::new(421, "UNSUPPORTED", "no such host")),
         };
         answered.unwrap_or_else(Answer::from)
     }
@@ -199,7 +199,7 @@ impl Model {
         if hosts.is_empty() || hosts.contains(&request.host) {
             Role::Registry
         } else {
-            Role::Nobody
+            Role::Unknown
         }
     }
 
@@ -333,7 +333,7 @@ enum Role {
     Storage,
     Uploads,
     Token,
-    Nobody,
+    Unknown,
 }
 
 fn declared_length(request: &Request) -> u64 {

@@ -14,7 +14,7 @@ use crate::{Exchange, Setup, get, kind};
 pub fn failures_are_told_apart<E: Exchange>() {
     let driver = E::new(&Setup::patient());
     let says = |bytes: &'static [u8]| after_head(move |stream| stream.write_all(bytes).unwrap());
-    let (_listener, _stream, nobody) = unreachable();
+    let (_listener, _stream, closed) = unreachable();
     for (base, expected) in [
         (says(&OK[..OK.len() - 2]), TransportErrorKind::Reset),
         (says(b""), TransportErrorKind::Reset),
@@ -22,7 +22,7 @@ pub fn failures_are_told_apart<E: Exchange>() {
             says(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
             TransportErrorKind::Protocol,
         ),
-        (nobody, TransportErrorKind::Connect),
+        (closed, TransportErrorKind::Connect),
         (
             "http://no.such.host.invalid/".into(),
             TransportErrorKind::Resolve,

@@ -76,15 +76,15 @@ pub fn a_failing_proxy_is_named<E: Exchange>() {
     use TransportErrorKind::{Connect, ProxyAuth, Reset, Resolve};
 
     let closes = server(|_, stream| drop(stream));
-    let (_listener, _stream, nobody) = unreachable();
+    let (_listener, _stream, closed) = unreachable();
     let unknown = "http://proxy.invalid:1";
     let table = [
         ("https", says(WRONG), ProxyAuth, "answered 407"),
         ("http", says(WRONG), ProxyAuth, "answered 407"),
         ("https", says("502 No"), Connect, E::refused_tunnel("502")),
         ("https", says("403 No"), Connect, E::refused_tunnel("403")),
-        ("https", nobody.clone(), Connect, "refused"),
-        ("http", nobody, Connect, "refused"),
+        ("https", closed.clone(), Connect, "refused"),
+        ("http", closed, Connect, "refused"),
         ("http", closes, Reset, "(through proxy"),
         ("https", unknown.into(), Resolve, "proxy.invalid"),
     ];
