@@ -279,5 +279,5 @@ pub use reference::Reference;
 pub use registry::{Origin, Registry, Scheme};
 pub use session::{Output, Session};
 pub use store::{StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp};
-pub use task::{Copy, Failure, Place, Platforms, Report, Task, TaskId, TaskReport, Unlisted};
+pub use task::{CopyTask, Failure, Place, Platforms, Report, Task, TaskId, TaskReport, Unlisted};
 pub use time::Time;

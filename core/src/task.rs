@@ -69,7 +69,7 @@ impl From<Foreign> for bool {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum TaskKind {
     Resolve(Reference),
-    Copy(Copy),
+    Copy(CopyTask),
 }
 
 impl TaskKind {
@@ -102,7 +102,7 @@ impl Task {
         name: Option<String>,
         platforms: Platforms,
     ) -> Self {
-        Self::copy(Copy {
+        Self::copy(CopyTask {
             source: Place::Registry(source),
             destination: Place::Store { store, name },
             platforms,
@@ -118,7 +118,7 @@ impl Task {
         destination: Reference,
         platforms: Platforms,
     ) -> Self {
-        Self::copy(Copy {
+        Self::copy(CopyTask {
             source: Place::Store { store, name },
             destination: Place::Registry(destination),
             platforms,
@@ -128,7 +128,7 @@ impl Task {
     }
 
     /// Copy an image.
-    pub const fn copy(copy: Copy) -> Self {
+    pub const fn copy(copy: CopyTask) -> Self {
         Self {
             kind: TaskKind::Copy(copy),
             deadline: None,
@@ -160,7 +160,7 @@ impl Task {
 
 /// A copy between two places. A pull or a push is a copy with a store at one end.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Copy {
+pub struct CopyTask {
     /// The source.
     pub source: Place,
     /// The destination.

@@ -89,7 +89,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::platform::Platform;
     use crate::store::StoreId;
-    use crate::task::{Copy, Place, Platforms, Task};
+    use crate::task::{CopyTask, Place, Platforms, Task};
     use crate::testing::mutations;
     use crate::time::Time;
 
@@ -129,7 +129,7 @@ pub(crate) mod tests {
                 reference("localhost/a"),
                 Platforms::All,
             ),
-            Task::copy(Copy {
+            Task::copy(CopyTask {
                 source: Place::Registry(reference("a.example/a:v1")),
                 destination: Place::Registry(reference("b.example:443/b")),
                 platforms: Platforms::All,
@@ -143,7 +143,7 @@ pub(crate) mod tests {
                 Platforms::All,
             )
             .including_nondistributable(),
-            Task::copy(Copy {
+            Task::copy(CopyTask {
                 source: store(0, None),
                 destination: store(1, Some("n")),
                 platforms: Platforms::All,

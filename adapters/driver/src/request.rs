@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use windlass_core::reference::Repository;
 use windlass_core::{
-    Copy, Descriptor, Error, Failure, Place, Platform, Platforms, Reference, Report, StoreId, Task,
-    TaskReport, Time,
+    CopyTask, Descriptor, Error, Failure, Place, Platform, Platforms, Reference, Report, StoreId,
+    Task, TaskReport, Time,
 };
 use windlass_store::{Layout, Store};
 
@@ -172,7 +172,7 @@ impl RequestSpec {
                     (None, Endpoint::Registry(_), Endpoint::Registry(_)) => temporary_spool()?,
                     (None, _, _) => None,
                 };
-                Task::copy(Copy {
+                Task::copy(CopyTask {
                     source: source.place(&mut guard),
                     destination: destination.place(&mut guard),
                     platforms: self.platforms,

@@ -3,7 +3,7 @@
 //! Responsible for names: where things are and where they go. Must not know what comes of it.
 
 use windlass_core::reference::Repository;
-use windlass_core::{Copy, Place, Platforms, StoreId, Task, Time};
+use windlass_core::{CopyTask, Place, Platforms, StoreId, Task, Time};
 
 use super::plan::{Operation, Picture, Planned};
 use crate::world::scenes::reference;
@@ -40,7 +40,7 @@ pub(crate) fn asked(at: usize, task: &Planned, ids: [StoreId; 4]) -> Task {
     } else {
         Platforms::All
     };
-    let copy = Copy {
+    let copy = CopyTask {
         source,
         destination,
         platforms,

@@ -3,7 +3,9 @@
 use serde_json::Value;
 use windlass_core::config::Concurrency;
 use windlass_core::credential::{CredentialAnswer, Secret};
-use windlass_core::{Config, Copy, Descriptor, Digest, Place, Platforms, Reference, StoreId, Task};
+use windlass_core::{
+    Config, CopyTask, Descriptor, Digest, Place, Platforms, Reference, StoreId, Task,
+};
 use windlass_store::Store as _;
 use windlass_testbed::{
     Auth, Basic, Bearer, Image, Model, Options, Request, User, descriptor, image, image_for, index,
@@ -224,7 +226,7 @@ pub fn is(method: &'static str, part: &'static str) -> impl Fn(&Request) -> bool
 
 /// A copy from one registry to another or the same.
 pub fn copy_within(from: &str, to: &str, spool: Option<StoreId>) -> Task {
-    Task::copy(Copy {
+    Task::copy(CopyTask {
         source: Place::Registry(reference(from)),
         destination: Place::Registry(reference(to)),
         platforms: Platforms::All,

@@ -187,7 +187,7 @@ fn a_refused_union_is_split_once() {
         world.credential("reg.example", alice(), &["reg.example"]);
         let (store, memory) = world.store();
         fill(&memory, &image);
-        let task = Task::copy(windlass_core::Copy {
+        let task = Task::copy(windlass_core::CopyTask {
             source: windlass_core::Place::Store { store, name: None },
             destination: windlass_core::Place::Registry(reference("reg.example/c:v1")),
             platforms: Platforms::All,

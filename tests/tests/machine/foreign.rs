@@ -4,7 +4,7 @@
 
 use http::StatusCode;
 use insta::assert_snapshot;
-use windlass_core::{Copy, ErrorKind, Failure, Place, Platforms, Report, StoreId, Task};
+use windlass_core::{CopyTask, ErrorKind, Failure, Place, Platforms, Report, StoreId, Task};
 use windlass_testbed::{Answer, Image, Model, Options, Request, index};
 use windlass_tests::world::scenes::{
     FOREIGN, NONDISTRIBUTABLE, alice, basic, bearer, check_holds, digest, on_foreign,
@@ -376,7 +376,7 @@ fn a_layer_that_is_demanded_is_sent_whatever_a_head_says() {
 
 fn between(world: &mut World) -> Task {
     let (spool, _) = world.store();
-    Task::copy(Copy {
+    Task::copy(CopyTask {
         source: Place::Registry(reference("reg.example/a/b:v1")),
         destination: Place::Registry(reference("other.example/c:v1")),
         platforms: Platforms::All,
@@ -439,7 +439,7 @@ fn what_was_pushed_can_be_pulled() {
     check_holds(&memory, &image);
     let (third, memory) = world.store();
     let layout = |store: StoreId| Place::Store { store, name: None };
-    let copy = Task::copy(Copy {
+    let copy = Task::copy(CopyTask {
         source: layout(second),
         destination: layout(third),
         platforms: Platforms::All,

@@ -7,7 +7,7 @@ use http::StatusCode;
 use insta::assert_snapshot;
 use windlass_core::config::Concurrency;
 use windlass_core::reference::Repository;
-use windlass_core::{Config, Copy, Job, Place, Platforms, Task};
+use windlass_core::{Config, CopyTask, Job, Place, Platforms, Task};
 use windlass_testbed::{Answer, Bearer, Model, Request, Unions};
 use windlass_tests::world::scenes::{
     alice, bearer, bearer_with, check_holds, check_pushed, copy_within, digest, fill, is, large,
@@ -51,7 +51,7 @@ fn a_wrong_partial_is_copied_anew_between_layouts() {
     let (store, memory) = world.store();
     memory.partial(&digest(b"first layer"), b"worst");
     let place = |store| Place::Store { store, name: None };
-    let task = world.start(Task::copy(Copy {
+    let task = world.start(Task::copy(CopyTask {
         source: place(source),
         destination: place(store),
         platforms: Platforms::All,
@@ -111,7 +111,7 @@ fn a_refused_token_of_another_task_is_followed_by_ones_own() {
         if holds { Lot::Hold } else { Lot::Run }
     });
     let pulled = world.start(pull(store));
-    let pushed = world.start(Task::copy(Copy {
+    let pushed = world.start(Task::copy(CopyTask {
         source: Place::Store {
             store: source,
             name: None,
@@ -168,7 +168,7 @@ fn what_a_cancelled_task_has_opened_is_given_back_for_the_next_one() {
     config.in_flight = Concurrency::at_most(2);
     let (mut world, source, _) = pushing(config, open(), &image);
     let mounting = |tag: &str| {
-        Task::copy(Copy {
+        Task::copy(CopyTask {
             source: Place::Store {
                 store: source,
                 name: None,

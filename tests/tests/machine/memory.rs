@@ -6,8 +6,8 @@ use http::{Response, header};
 use windlass_core::call::{Call, Done};
 use windlass_core::credential::CredentialAnswer;
 use windlass_core::{
-    Algorithm, Config, Copy, Descriptor, Digest, Job, Output, Place, Platforms, Reference, Session,
-    StoreAnswer, StoreCall, StoreId, StoreOp, Task, Time,
+    Algorithm, Config, CopyTask, Descriptor, Digest, Job, Output, Place, Platforms, Reference,
+    Session, StoreAnswer, StoreCall, StoreId, StoreOp, Task, Time,
 };
 
 const TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -116,7 +116,7 @@ fn a_blob_that_waits_holds_a_few_hundred_bytes() {
     let pull = held(|| Task::pull(source(), store, None, Platforms::All));
     let push = held(|| Task::push(store, None, destination(), Platforms::All));
     let between = |destination: Reference| {
-        Task::copy(Copy {
+        Task::copy(CopyTask {
             source: Place::Registry(source()),
             destination: Place::Registry(destination),
             platforms: Platforms::All,

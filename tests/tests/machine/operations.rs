@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use windlass_core::credential::CredentialAnswer;
-use windlass_core::{Config, Copy, Descriptor, Place, Platform, Platforms, Task, TaskId};
+use windlass_core::{Config, CopyTask, Descriptor, Place, Platform, Platforms, Task, TaskId};
 use windlass_store::Store as _;
 use windlass_testbed::{Image, Model, OCI_INDEX, Options, image, image_for, index};
 use windlass_tests::world::World;
@@ -249,7 +249,7 @@ fn large_blobs_and_refused_mounts_cost_one_more() {
     let (store, memory) = world.store();
     fill(&memory, &small);
     // 202: the session that is opened instead is used, so that not even that costs anything.
-    let task = world.start(Task::copy(Copy {
+    let task = world.start(Task::copy(CopyTask {
         source: Place::Store { store, name: None },
         destination: Place::Registry(reference("reg.example/c:v1")),
         platforms: Platforms::All,

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 use insta::assert_snapshot;
-use windlass_core::{Config, Copy, Error, ErrorKind, Place, Platforms, StoreErrorKind, Task, Time};
+use windlass_core::{
+    Config, CopyTask, Error, ErrorKind, Place, Platforms, StoreErrorKind, Task, Time,
+};
 use windlass_testbed::{Answer, Image, Model, Options, Request, Uploads, image};
 use windlass_tests::world::scenes::{
     alice, basic, bearer, check_pushed, copy_within, fill, is, large, one_at_a_time, open, push,
@@ -39,7 +41,7 @@ fn mounting(config: Config, options: Options, image: &Image) -> (World, Task) {
     let mut world = world(config, with_image(options, image));
     let (store, memory) = world.store();
     fill(&memory, image);
-    let task = Task::copy(Copy {
+    let task = Task::copy(CopyTask {
         source: Place::Store { store, name: None },
         destination: Place::Registry(reference("reg.example/c:v1")),
         platforms: Platforms::All,

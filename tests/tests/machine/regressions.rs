@@ -7,8 +7,8 @@ use http::StatusCode;
 use windlass_core::call::{Call, TransportErrorKind};
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::{
-    Config, Copy, Descriptor, Digest, Error, ErrorKind, Job, Output, Place, Platform, Platforms,
-    Session, StoreError, StoreErrorKind, StoreId, Task, TaskId, Time,
+    Config, CopyTask, Descriptor, Digest, Error, ErrorKind, Job, Output, Place, Platform,
+    Platforms, Session, StoreError, StoreErrorKind, StoreId, Task, TaskId, Time,
 };
 use windlass_store::Store as _;
 use windlass_testbed::{
@@ -957,7 +957,7 @@ fn pushing_to_a_digest_that_is_there_is_one_request() {
     fill(&memory, &image);
     let to = reference(&format!("reg.example/a/b@{}", image.digest));
     let push = |to| {
-        Task::copy(Copy {
+        Task::copy(CopyTask {
             source: Place::Store { store, name: None },
             destination: Place::Registry(to),
             platforms: Platforms::All,

@@ -7,8 +7,8 @@ use http::StatusCode;
 use insta::assert_snapshot;
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::{
-    Config, Copy, Descriptor, Done, ErrorKind, Job, Output, Place, Platform, Platforms, Session,
-    Task, Time,
+    Config, CopyTask, Descriptor, Done, ErrorKind, Job, Output, Place, Platform, Platforms,
+    Session, Task, Time,
 };
 use windlass_store::Store as _;
 use windlass_testbed::{
@@ -77,7 +77,7 @@ fn push_from_unreadable(options: Options) -> World {
     world.credential("reg.example", alice(), &["reg.example"]);
     let (store, memory) = world.store();
     fill(&memory, &image);
-    let task = world.start(Task::copy(Copy {
+    let task = world.start(Task::copy(CopyTask {
         source: Place::Store { store, name: None },
         destination: Place::Registry(reference("reg.example/c:v1")),
         platforms: Platforms::All,

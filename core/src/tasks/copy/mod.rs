@@ -35,7 +35,7 @@ use crate::op::{Operation, Outcome, Site};
 use crate::reference::{Reference, Repository, Target};
 use crate::scope::Scopes;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
-use crate::task::{Copy, Foreign, Place, Platforms, TaskKind, Unlisted};
+use crate::task::{CopyTask, Foreign, Place, Platforms, TaskKind, Unlisted};
 use crate::tasks::TaskPorts;
 use crate::tasks::lists::ListKey;
 
@@ -223,7 +223,7 @@ const ROOT: NodeId = NodeId(0);
 
 impl CopyState {
     /// A copy of which only the caller's request is known.
-    pub(in crate::tasks) fn new(copy: Copy, foreign: Foreign, exchanges: &Exchanges) -> Self {
+    pub(in crate::tasks) fn new(copy: CopyTask, foreign: Foreign, exchanges: &Exchanges) -> Self {
         let mut state = Self {
             source: End::new(copy.source, exchanges),
             destination: End::new(copy.destination, exchanges),
@@ -255,7 +255,7 @@ impl CopyState {
 
     /// The copy as requested, and the content that its source was found to stand for.
     pub(in crate::tasks) fn requested(&self) -> (TaskKind, Foreign, Option<Descriptor>) {
-        let copy = Copy {
+        let copy = CopyTask {
             source: self.source.place(),
             destination: self.destination.place(),
             platforms: self.platforms.clone(),
