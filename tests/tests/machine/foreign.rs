@@ -107,6 +107,7 @@ fn a_configuration_is_not_foreign() {
     let image = small();
     let mut manifest: serde_json::Value = serde_json::from_slice(&image.manifest).unwrap();
     manifest["config"]["urls"] = URLS[..].into();
+    manifest["config"]["mediaType"] = FOREIGN.into();
     let image = windlass_tests::world::scenes::with_manifest(&image, &manifest);
     let (mut world, store, memory) = pulling(one_at_a_time(), open(), &image);
     let report = finish(&mut world, pull(store)).unwrap();

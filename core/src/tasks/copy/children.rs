@@ -4,7 +4,6 @@
 //! destination turns out to miss it. Must not know how blobs move (`blobs`).
 
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::fetch::Child;
@@ -67,21 +66,19 @@ impl CopyState {
             let is_present = matches!(this.presence, Presence::Yes | Presence::Tagged);
             let requested = this.requested;
             this.requested += 1;
-            let descriptor = match self.document(node)?.child(requested) {
-                Some(Child::Blob(layer)) if !is_present || layer.is_foreign() => layer.clone(),
-                Some(Child::Config(config)) if !is_present => {
-                    let mut config = config.clone();
-                    // Only layers can be foreign: an image is of no use without its configuration.
-                    config.urls.clear();
-                    config
+            let (descriptor, is_layer) = match self.document(node)?.child(requested) {
+                Some(Child::Blob(layer)) if !is_present || layer.is_foreign() => {
+                    (layer.clone(), true)
                 }
+                // Only layers can be foreign: an image is of no use without its configuration.
+                Some(Child::Config(config)) if !is_present => (config.clone(), false),
                 Some(Child::Blob(_) | Child::Config(_) | Child::Manifest(_)) => continue,
                 None => {
                     self.child_done(node, ports)?;
                     return Ok(true);
                 }
             };
-            self.blob(node, descriptor, ports)?;
+            self.blob(node, descriptor, is_layer, ports)?;
         }
         Ok(false)
     }
@@ -160,6 +157,7 @@ impl CopyState {
         &mut self,
         node: NodeId,
         descriptor: Descriptor,
+        is_layer: bool,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let (digest, size) = (descriptor.digest.clone(), descriptor.size);
@@ -167,7 +165,7 @@ impl CopyState {
             let what = format!("blob {digest}: its algorithm cannot be verified");
             return Err(Error::Policy { what });
         }
-        if descriptor.is_foreign() && self.leaves_out(node, &descriptor) {
+        if is_layer && descriptor.is_foreign() && self.leaves_out(node, &descriptor) {
             let layer = Descriptor::new(&descriptor.media_type, digest.clone(), size);
             if self.left_out.insert(digest.clone(), layer).is_none() {
                 let why = SkipReason::Nondistributable;
@@ -206,7 +204,10 @@ impl CopyState {
             size,
             spool: self.spool,
             mount: self.from.clone(),
-            urls: self.urls(&descriptor),
+            urls: match self.foreign {
+                Foreign::Included if is_layer => descriptor.urls.into_iter().take(URLS).collect(),
+                Foreign::Included | Foreign::LeftOut => Vec::new(),
+            },
             doubt,
         };
         ports.want(key, waiter);
@@ -333,14 +334,6 @@ impl CopyState {
         let is_demanded =
             self.nodes[node.0].repushed == Repushed::WithUrls && !layer.is_nondistributable();
         self.foreign == Foreign::LeftOut && !is_demanded
-    }
-
-    /// Where else a blob may be had.
-    fn urls(&self, descriptor: &Descriptor) -> Vec<String> {
-        match self.foreign {
-            Foreign::Included => descriptor.urls.iter().take(URLS).cloned().collect(),
-            Foreign::LeftOut => Vec::new(),
-        }
     }
 }
 
