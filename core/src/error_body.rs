@@ -147,7 +147,7 @@ fn text(body: &[u8]) -> Option<&str> {
     (!text.contains('\0')).then_some(text)
 }
 
-/// Text as it may be shown: nobody gets to see what is secret in its URLs, nor what moves cursors.
+/// Text as it may be shown: without secrets in URLs and without control characters.
 fn shown(text: &str, max: usize) -> String {
     escape(&redact_urls(text), max)
 }

@@ -33,7 +33,7 @@ impl Blobs {
         self.hash(id, (len, 0), hashing, ports)
     }
 
-    /// All bytes are in the partial; so many of them were received. Hashes those that are not hashed.
+    /// All bytes are in the partial; `bytes` of them were received. Hashes those that are not hashed.
     pub(super) fn fetched(
         &mut self,
         id: TransferId,

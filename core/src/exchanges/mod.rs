@@ -578,7 +578,7 @@ impl Exchange {
         self.hop.clone().unwrap_or_else(|| self.op.draft().url)
     }
 
-    /// Whether the next request is on somebody else's word: credentials that a redirect left behind
+    /// Whether another server chose the URL of the next request: credentials that a redirect left behind
     /// are not taken up again when another one leads back (as in Go, CVE-2024-45336).
     fn is_foreign(&self) -> bool {
         if matches!(&self.op, Operation::BlobGet(op) if op.url.is_some()) {

@@ -96,7 +96,7 @@ pub trait TapeSink: Send + Sync + fmt::Debug {
     }
 }
 
-/// A session that is recorded if somebody wants that: the surface of [`Session`], for drivers.
+/// A session that may be recorded: the surface of [`Session`], for drivers.
 #[derive(Debug)]
 pub struct RecordedSession {
     session: Session,

@@ -117,7 +117,7 @@ impl World<'_> {
         self.check_ping(process, call.id(), owner, sort);
         self.check_useless(process, &call);
         if let Some(fault) = fault {
-            // Nobody is told what becomes of what nobody wants.
+            // An abandoned exchange has no result.
             if !fault.is_harmless() && !unwanted {
                 self.credit(&call);
             }

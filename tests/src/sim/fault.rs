@@ -76,7 +76,7 @@ pub enum Fault {
     EchoHeader,
     /// An answer of any kind.
     Arbitrary,
-    /// Hundreds of headers that nobody needs; the answer stands.
+    /// Hundreds of useless headers; the answer stands.
     Noisy,
     /// A body far longer than anybody asked for.
     Bloated,

@@ -28,7 +28,7 @@ fn serial(choose: &mut dyn Choose) -> u64 {
     choose.below(1 << 32)
 }
 
-/// The answer as it was, among headers that nobody needs.
+/// The answer as it was, among useless headers.
 pub(crate) fn noisy(choose: &mut dyn Choose, mut answer: Answer) -> Answer {
     let salt = serial(choose);
     let some = [20, 200][usize::from(choose.below(4) == 3)];

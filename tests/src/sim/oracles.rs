@@ -232,10 +232,10 @@ impl World<'_> {
         }
     }
 
-    /// Nobody is told of trouble that nobody made.
+    /// No task is told of trouble that no fault made.
     pub(crate) fn check_blame(&mut self, why: &str) {
         let credits = &mut self.credits;
-        // Nobody is shown a query.
+        // No query is shown.
         let explains = |credit: &String| {
             let rest = why.strip_prefix(credit.as_str());
             rest.is_some_and(|rest| rest.starts_with(": ") || rest.starts_with('?'))

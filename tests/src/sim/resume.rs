@@ -97,7 +97,7 @@ impl World<'_> {
                 self.processes[process].pinned.insert(id, pinned);
             }
         }
-        // Whoever has the checkpoint may die, too.
+        // The process with the checkpoint may die, too.
         self.processes[process].saved = Some(saved);
     }
 
@@ -112,7 +112,7 @@ impl World<'_> {
                 model.put_image(SOURCES[at % SOURCES.len()], Some(&format!("p{at}")), &other);
             }
         }
-        // Whoever asks now moves this one, in and out, and the first one later.
+        // The task that begins now moves this blob, in and out, and the first task later.
         let bytes: usize = other.blobs().map(|blob| blob.len()).sum();
         self.economy.wasted += (2 * bytes * self.plan.tasks.len()) as u64;
         true

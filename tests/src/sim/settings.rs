@@ -148,7 +148,7 @@ fn shortcuts(choose: &mut dyn Choose, options: &mut Options) -> bool {
         6 if options.storage.is_some() => options.blob_heads = BlobHeads::Redirected,
         7 => {
             options.vouches = true;
-            // Where nobody looks, a client cannot find out.
+            // A client cannot find out where it does not look.
             options.check_references = true;
         }
         _ => {}

@@ -1,4 +1,4 @@
-//! What nobody waits for: tasks that begin, are cancelled or written down at any step, and clocks.
+//! Surprises: tasks that begin, are cancelled or written down at any step, and clocks.
 //!
 //! Responsible for when that happens. Must not know what follows from it.
 
@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::world::World;
 
 impl World<'_> {
-    /// Things that nobody waits for, at any step.
+    /// Surprises, at any step.
     pub(crate) fn surprises(&mut self) -> bool {
         if self.calm || self.plan.swarm.even {
             return false;
@@ -29,7 +29,7 @@ impl World<'_> {
         }
     }
 
-    /// Starts a task that nobody has asked for yet, if there is one.
+    /// Starts a task of the plan that has not begun, if there is one.
     pub(crate) fn start_later(&mut self) -> bool {
         let Some(at) = self.later.pop() else {
             return false;

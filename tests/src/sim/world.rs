@@ -48,7 +48,7 @@ pub(crate) struct World<'a> {
     pub(crate) lenient: bool,
     pub(crate) lines: Vec<String>,
     pub(crate) violation: Option<String>,
-    /// Requests that arrive when nobody expects them any more.
+    /// Requests that arrive after their job was given up.
     pub(crate) late: Vec<Request>,
     /// What was put and is to be in the list of what refers to its subject: in which registry and
     /// repository.
@@ -63,7 +63,7 @@ pub(crate) struct World<'a> {
     /// What sessions may hold, and what they held.
     pub(crate) bounds: Bounds,
     pub(crate) held: Held,
-    /// Tasks that nobody has asked for yet.
+    /// Tasks of the plan that have not begun.
     pub(crate) later: Vec<usize>,
     pub(crate) results: Vec<Option<Result<TaskReport, Failure>>>,
     pub(crate) crashes: u32,
@@ -382,7 +382,7 @@ impl<'a> World<'a> {
         true
     }
 
-    /// Nobody wants anything: something outside happens.
+    /// The sessions only wait: something outside happens.
     fn proceed(&mut self, outside: usize, until: Option<Duration>) {
         let reorders = self.plan.reorders;
         // Where all is tried, there is one way to be late by so many steps.

@@ -95,7 +95,7 @@ impl CopyState {
         Ok(())
     }
 
-    /// Whether the image, with so many more objects, is within the limit.
+    /// Fails if the image has more objects than the limit, `more` of them still to come.
     fn check_objects(&self, more: usize, limits: &Limits) -> Result<(), Error> {
         let objects = self.by_digest.len() + self.blobs.len() + self.left_out.len() + more;
         if objects <= limits.objects {

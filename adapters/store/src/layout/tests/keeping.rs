@@ -308,7 +308,7 @@ fn existing_blobs_are_hashed_if_asked_for() {
     assert!(matches!(begun, Ok(Begun::Complete)));
 }
 
-/// The oldest abandoned partials go first, and those that somebody holds or may come back for stay.
+/// The oldest abandoned partials go first. Those that a process holds, and young ones, stay.
 #[test]
 fn abandoned_partials_have_a_bound_in_bytes() {
     let (_dir, layout) = fresh();
