@@ -227,7 +227,6 @@ impl AllowList {
 
     /// Text in which each word is kept or has a placeholder.
     fn words(&mut self, text: &str) -> String {
-        let is_border = |char: char| char.is_ascii() && !is_inner(char);
         let mut kept = String::new();
         for part in text.split_inclusive(is_border) {
             let word = part.trim_end_matches(is_border);
@@ -337,6 +336,11 @@ fn manifest(bytes: &[u8], content_type: Option<&str>) -> Option<Document> {
     let types = [None, content_type].into_iter();
     let mut parsed = types.map(|it| Document::parse(bytes.to_vec(), Declared::ContentType(it)));
     parsed.find_map(Result::ok)
+}
+
+/// Whether a character is between words.
+pub(super) fn is_border(char: char) -> bool {
+    char.is_ascii() && !is_inner(char)
 }
 
 /// Whether a character can be inside of a word.

@@ -16,6 +16,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::allow::is_border;
 use crate::call::JobResult;
 use crate::checkpoint;
 use crate::config::Config;
@@ -152,7 +153,7 @@ fn begin_alike(this: &str, other: &str) -> bool {
 fn is_same_but_for_placeholders(this: &str, live: &str) -> bool {
     let words = |line: &str| -> Vec<String> {
         let line = line.split(" with ").next().unwrap_or_default();
-        line.split(['/', ' ', '?']).map(Into::into).collect()
+        line.split(is_border).map(Into::into).collect()
     };
     let (this, live) = (words(this), words(live));
     let is_same = |(this, live): (&String, &String)| this == live || this.starts_with("secret-");
@@ -182,6 +183,12 @@ mod tests {
             (
                 job("#1 > GET h/secret-1?***"),
                 job("#1 > GET h/b?***"),
+                false,
+                true,
+            ),
+            (
+                job("#1 > GET h/sha256:secret-1"),
+                job("#1 > GET h/sha256:123x"),
                 false,
                 true,
             ),
