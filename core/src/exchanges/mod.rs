@@ -560,17 +560,10 @@ impl Exchange {
 
     /// What its requests need a slot of.
     fn service(&self) -> Service {
-        match &self.op {
-            Operation::Token(op) => Service::Tokens(op.realm.origin().clone()),
-            Operation::BlobGet(_)
-            | Operation::BlobHead(_)
-            | Operation::BlobPut(_)
-            | Operation::ManifestGet(_)
-            | Operation::ManifestHead(_)
-            | Operation::ManifestPut(_)
-            | Operation::Ping(_)
-            | Operation::UploadDelete(_) => Service::Registry(self.site.origin.clone()),
+        if let Operation::Token(op) = &self.op {
+            return Service::Tokens(op.realm.origin().clone());
         }
+        Service::Registry(self.site.origin.clone())
     }
 
     /// Where the next request goes.
