@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use http::{Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 use windlass_core::call::{Body, Call, Payload, Source};
 use windlass_core::config::Retry;
@@ -328,7 +328,9 @@ fn line(call: &Call) -> String {
 /// What a request for a token asks for.
 pub(crate) fn token_key(call: &Call) -> String {
     let request = call.request();
+    // As bytes: what is shown of a secret is the same for all of them.
     let authorization = request.headers().get(header::AUTHORIZATION);
+    let authorization = authorization.map(HeaderValue::as_bytes);
     let body = match request.body() {
         Payload::Bytes(bytes) => bytes.to_vec(),
         _ => Vec::new(),
