@@ -95,15 +95,21 @@ impl Outgoing {
 
     /// A meter for a part of a blob of `size` bytes. `hashing` is over the bytes before the part. If it
     /// is behind, those that it lacks are read and hashed, but not sent. If it is ahead, because some of
-    /// the part was sent before, these bytes are not hashed again.
+    /// the part was sent before, it starts over: no byte is sent that was not verified as it was read.
     ///
     /// `None` if the part is not within the blob, or the digest is of another algorithm than the hash.
     pub fn new(digest: Digest, size: u64, part: Range<u64>, hashing: Hashing) -> Option<Self> {
         let is_within = part.start <= part.end && part.end <= size && hashing.len() <= size;
+        let is_ahead = hashing.len() > part.start;
+        let hashing = if is_ahead {
+            hashing.restarted()
+        } else {
+            hashing
+        };
         (is_within && digest.algorithm() == Some(hashing.algorithm())).then(|| Self {
             digest,
             size,
-            position: part.start.min(hashing.len()),
+            position: hashing.len(),
             released: part.start,
             part,
             hashing,
