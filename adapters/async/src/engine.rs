@@ -42,9 +42,9 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(session: RecordedSession, context: Context) -> Arc<Self> {
-        let progress = context.resources.progress.clone();
+        let state = State::new(session, &context.resources);
         Arc::new(Self {
-            state: Mutex::new(State::new(session, progress)),
+            state: Mutex::new(state),
             context,
         })
     }

@@ -14,8 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::HOST;
 use http::uri::Authority;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use http_body::{Frame, SizeHint};
 use reqwest::{Body, Response, Url};
 use tokio::sync::mpsc;
@@ -68,8 +69,10 @@ impl Exchanges {
         request: &Request<Payload>,
         mut stored: Option<&mut impl Content>,
     ) -> Result<Response, Interrupted> {
-        let url = unaltered(request)?;
-        let proxy = self.proxy(request)?;
+        let mut url = unaltered(request)?;
+        let origin = target(request)?;
+        let proxy = self.proxy(&origin)?;
+        let renamed = self.rename(&mut url, &origin, proxy.as_ref())?;
         let forwards = proxy.as_ref().filter(|_| url.scheme() == "http");
         let host = authority(request);
         let mut connections = match &stored {
@@ -79,10 +82,14 @@ impl Exchanges {
         let pool = self.pools.here();
         let is_secure = url.scheme() == "https" || proxy.is_some();
         loop {
-            let client = self.pools.client(&pool, is_secure, connections).await;
+            let client = self.pools.client(&pool, &origin, is_secure, connections);
+            let client = client.await;
             let client = client.map_err(Interrupted::NotSent)?;
             let mut sent = reqwest::Request::new(request.method().clone(), url.clone());
             *sent.headers_mut() = request.headers().clone();
+            if let Some(host) = &renamed {
+                sent.headers_mut().insert(HOST, host.clone());
+            }
             let mut flow = None;
             *sent.body_mut() = match (request.body(), &mut stored) {
                 (Payload::Bytes(bytes), _) => Some(Bytes::copy_from_slice(bytes).into()),
@@ -184,18 +191,9 @@ impl Exchanges {
         Interrupted::Transport(TransportError::new(TransportErrorKind::Idle, why))
     }
 
-    /// The proxy that a request goes through.
-    fn proxy(&self, request: &Request<Payload>) -> Result<Option<Proxy>, Interrupted> {
-        let origin = origin(
-            request.uri().scheme_str(),
-            request.uri().authority().map(Authority::as_str),
-        );
-        let Some(origin) = origin else {
-            let why =
-                TransportError::new(TransportErrorKind::Protocol, "a target without an origin");
-            return Err(Interrupted::NotSent(why));
-        };
-        let proxy = self.pools.proxies().proxy(&origin);
+    /// The proxy that requests to an origin go through.
+    fn proxy(&self, origin: &Origin) -> Result<Option<Proxy>, Interrupted> {
+        let proxy = self.pools.proxies().proxy(origin);
         if let Some(Proxy { url }) = &proxy
             && reqwest::Proxy::all(url.as_str()).is_err()
         {
@@ -204,6 +202,43 @@ impl Exchanges {
         }
         Ok(proxy)
     }
+
+    /// Puts the server's other name into the URL, if it has one, and returns the `Host` header that the
+    /// request has to have then.
+    fn rename(
+        &self,
+        url: &mut Url,
+        origin: &Origin,
+        proxy: Option<&Proxy>,
+    ) -> Result<Option<HeaderValue>, Interrupted> {
+        let own = self.pools.host(origin).map_err(Interrupted::NotSent)?;
+        let Some(name) = own.as_ref().and_then(|own| own.server_name()) else {
+            return Ok(None);
+        };
+        let refuse = |why: &str| {
+            let why = TransportError::new(TransportErrorKind::Other, why);
+            Interrupted::NotSent(why)
+        };
+        if proxy.is_some() {
+            // The proxy would be asked for a connection to that name.
+            let why = "this client cannot set a server name through a proxy";
+            return Err(refuse(why));
+        }
+        let invalid = || refuse("the server name that is set is invalid");
+        let host = url.authority().to_owned();
+        let host = HeaderValue::from_str(&host).map_err(|_| invalid())?;
+        url.set_host(Some(&name.to_str())).map_err(|_| invalid())?;
+        Ok(Some(host))
+    }
+}
+
+/// Where a request goes.
+fn target(request: &Request<Payload>) -> Result<Origin, Interrupted> {
+    let authority = request.uri().authority().map(Authority::as_str);
+    origin(request.uri().scheme_str(), authority).ok_or_else(|| {
+        let why = "a target without an origin";
+        Interrupted::NotSent(TransportError::new(TransportErrorKind::Protocol, why))
+    })
 }
 
 /// Where a request goes, as routes know it.

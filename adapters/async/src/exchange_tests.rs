@@ -32,6 +32,7 @@ impl Exchange for Async {
 
     fn new(setup: &Setup) -> Self {
         let tls = Tls::new(&setup.roots).unwrap();
+        let tls = tls.with_hosts(Arc::clone(&setup.hosts));
         let proxies = Arc::clone(&setup.proxies);
         let mut runtime = Builder::new_multi_thread();
         Self {

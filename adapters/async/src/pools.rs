@@ -12,10 +12,12 @@ use reqwest::{Client, Proxy};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
+use windlass_core::Origin;
 use windlass_core::call::{TransportError, TransportErrorKind};
-use windlass_driver::{Connections, IDLE_AGE, ProxySelector, Tls};
+use windlass_driver::{Connections, HostTls, IDLE_AGE, ProxySelector, Tls};
 
 use crate::exchange::origin;
+use crate::instead::Instead;
 
 /// Runtimes whose connections are kept at once. Few programs have more than two.
 const RUNTIMES: usize = 64;
@@ -23,6 +25,10 @@ const RUNTIMES: usize = 64;
 /// Hosts to which the connections of a runtime are kept. With one more, all that are not in use are closed,
 /// and new ones are made: many hosts would hold many file descriptors, and few of them are asked again.
 const HOSTS: usize = 256;
+
+/// Hosts with settings of their own to which the connections of a runtime are kept: each has clients of its
+/// own, since reqwest takes one TLS configuration for each client.
+const OWN: usize = 64;
 
 /// How clients for HTTP are made, and those that there are.
 #[derive(Debug)]
@@ -43,11 +49,33 @@ struct Kept {
 /// The connections of one runtime.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    /// For http only: needs no certificates. The other one keeps no connections.
-    plain: [OnceCell<Result<Client, TransportError>>; 2],
-    secure: [OnceCell<Result<Client, TransportError>>; 2],
+    /// For http only: needs no certificates.
+    plain: Clients,
+    secure: Clients,
+    /// For hosts with settings of their own.
+    own: Mutex<BTreeMap<Origin, Arc<Own>>>,
     /// Where requests were answered lately, so that a connection is likely kept.
     lately: Mutex<BTreeMap<String, Instant>>,
+}
+
+/// A client that keeps connections, and one that keeps none.
+type Clients = [OnceCell<Result<Client, TransportError>>; 2];
+
+/// The connections to a host with settings of its own.
+#[derive(Debug)]
+struct Own {
+    host: Arc<HostTls>,
+    clients: Clients,
+}
+
+/// A client to be made.
+struct Wanted {
+    tls: Tls,
+    host: Option<Arc<HostTls>>,
+    /// Where connections go if the name in the URL is the server's other one.
+    instead: Option<String>,
+    /// How many connections are kept.
+    keeps: usize,
 }
 
 impl Pools {
@@ -96,33 +124,61 @@ impl Pools {
         Arc::clone(&kept.pool)
     }
 
-    /// A client with the connections of a runtime.
+    /// How this host is reached, if it has settings of its own.
+    pub(crate) fn host(&self, origin: &Origin) -> Result<Option<Arc<HostTls>>, TransportError> {
+        self.tls.host(origin)
+    }
+
+    /// A client with the connections of a runtime, for this origin.
     pub(crate) async fn client(
         &self,
         pool: &Pool,
+        origin: &Origin,
         is_secure: bool,
         connections: Connections,
     ) -> Result<Client, TransportError> {
-        let (clients, tls) = if is_secure {
-            (&pool.secure, self.tls.clone())
-        } else {
-            (&pool.plain, Tls::none())
+        let host = self.host(origin)?;
+        let own = host.clone().map(|host| pool.own(origin, host));
+        let (clients, tls) = match &own {
+            Some(own) => (&own.clients, self.tls.clone()),
+            None if is_secure => (&pool.secure, self.tls.clone()),
+            None => (&pool.plain, Tls::none()),
         };
         let (client, keeps) = match connections {
             Connections::Any => (&clients[0], self.in_flight),
             Connections::Fresh => (&clients[1], 0),
         };
-        let made = client.get_or_init(|| self.make(tls, keeps)).await;
+        let has_name = host
+            .as_ref()
+            .is_some_and(|host| host.server_name().is_some());
+        let wanted = Wanted {
+            tls,
+            host,
+            instead: has_name.then(|| origin.host().to_owned()),
+            keeps,
+        };
+        let made = client.get_or_init(|| self.make(wanted)).await;
         made.clone()
     }
 
-    async fn make(&self, tls: Tls, keeps: usize) -> Result<Client, TransportError> {
+    async fn make(&self, wanted: Wanted) -> Result<Client, TransportError> {
+        let Wanted {
+            tls,
+            host,
+            instead,
+            keeps,
+        } = wanted;
+        let connect = host.as_ref().and_then(|host| host.connect());
         // It may read the system's certificates.
-        let config = spawn_blocking(move || tls.config()).await;
+        let config = spawn_blocking(move || match host {
+            Some(host) => tls.config_for(&host),
+            None => tls.config(),
+        });
+        let config = config.await;
         let failed = |why: String| TransportError::new(TransportErrorKind::Other, why);
         let config = config.map_err(|_| failed("reading certificates panicked".into()))??;
         let proxies = Arc::clone(&self.proxies);
-        let builder = Client::builder()
+        let mut builder = Client::builder()
             .tls_backend_preconfigured(Arc::unwrap_or_clone(config))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -130,13 +186,16 @@ impl Pools {
             .http1_only()
             .no_proxy()
             .tcp_nodelay(true)
-            .connect_timeout(self.connect)
+            .connect_timeout(connect.unwrap_or(self.connect))
             .pool_max_idle_per_host(keeps)
             .pool_idle_timeout(IDLE_AGE)
             .proxy(Proxy::custom(move |url| {
                 let origin = origin(Some(url.scheme()), Some(url.authority()))?;
                 proxies.proxy(&origin).map(|proxy| proxy.url)
             }));
+        if let Some(host) = instead {
+            builder = builder.dns_resolver(Instead::new(host));
+        }
         builder
             .build()
             .map_err(|_| failed("the HTTP client cannot be made".into()))
@@ -150,6 +209,25 @@ impl Pool {
     pub(crate) fn is_stale(&self, host: &str) -> bool {
         let answered = self.lately().remove(host);
         answered.is_some_and(|at| at.elapsed() <= 2 * IDLE_AGE)
+    }
+
+    /// The connections to a host with these settings. Settings that have changed make new ones.
+    fn own(&self, origin: &Origin, host: Arc<HostTls>) -> Arc<Own> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = own.get(origin)
+            && Arc::ptr_eq(&kept.host, &host)
+        {
+            return Arc::clone(kept);
+        }
+        if own.len() >= OWN {
+            own.clear();
+        }
+        let made = Arc::new(Own {
+            host,
+            clients: Clients::default(),
+        });
+        own.insert(origin.clone(), Arc::clone(&made));
+        made
     }
 
     pub(crate) fn note_answer(&self, host: &str) {

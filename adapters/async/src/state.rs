@@ -18,9 +18,7 @@ use tokio::runtime::Id;
 use tokio::sync::{mpsc, watch};
 use windlass_core::tape::RecordedSession;
 use windlass_core::{Done, Error, Event, Job, JobId, Task, TaskId, Time};
-use windlass_driver::{
-    CallHandle, CallMessage, Dispatcher, Next, Observer, ProgressRegistry, StoreGuard,
-};
+use windlass_driver::{CallHandle, CallMessage, Dispatcher, Next, Observer, Resources, StoreGuard};
 
 use crate::job::Stop;
 
@@ -101,9 +99,9 @@ struct Outside {
 }
 
 impl State {
-    pub(crate) fn new(session: RecordedSession, progress: ProgressRegistry) -> Self {
+    pub(crate) fn new(session: RecordedSession, resources: &Resources) -> Self {
         Self {
-            dispatcher: Dispatcher::new(session, progress),
+            dispatcher: Dispatcher::new(session, resources),
             homes: HashMap::new(),
             new: Vec::new(),
             waiting: HashMap::new(),

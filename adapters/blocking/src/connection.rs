@@ -17,7 +17,8 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 use windlass_core::call::{TransportError, TransportErrorKind};
-use windlass_driver::Tls;
+use windlass_core::{Origin, Scheme};
+use windlass_driver::{HostTls, Tls};
 
 use crate::control::Control;
 use crate::dial::dial;
@@ -43,6 +44,24 @@ pub(crate) struct SocketConnector {
 impl SocketConnector {
     pub(crate) const fn new(tls: Tls, connect: Duration, idle: Duration) -> Self {
         Self { tls, idle, connect }
+    }
+
+    /// How a host is reached that has settings of its own.
+    fn own(
+        &self,
+        host: &str,
+        port: u16,
+        details: &ConnectionDetails<'_>,
+    ) -> Result<Option<Arc<HostTls>>, ureq::Error> {
+        let scheme = if details.needs_tls() {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        };
+        let Ok(origin) = Origin::new(scheme, host, port) else {
+            return Ok(None);
+        };
+        self.tls.host(&origin).map_err(other)
     }
 
     fn connection(&self, stream: Stream, details: &ConnectionDetails<'_>) -> Connection {
@@ -74,7 +93,9 @@ impl<In: Transport> Connector<In> for SocketConnector {
         let host = details.uri.host().unwrap_or_default();
         let default = if details.needs_tls() { 443 } else { 80 };
         let port = details.uri.port_u16().unwrap_or(default);
-        let limit = (*details.timeout.after).min(self.connect);
+        let own = self.own(host, port, details)?;
+        let connect = own.as_ref().and_then(|own| own.connect());
+        let limit = (*details.timeout.after).min(connect.unwrap_or(self.connect));
         let begun = Instant::now();
         if !details.needs_tls() {
             if let Some(tunnel) = tunnel {
@@ -91,7 +112,11 @@ impl<In: Transport> Connector<In> for SocketConnector {
                 self.connection(Stream::Plain(stream), details),
             )));
         }
-        let config = self.tls.config().map_err(other)?;
+        let config = match &own {
+            Some(own) => self.tls.config_for(own),
+            None => self.tls.config(),
+        };
+        let config = config.map_err(other)?;
         let under = match tunnel {
             Some(tunnel) => {
                 let clock = Arc::clone(&details.current_time);
@@ -99,16 +124,10 @@ impl<In: Transport> Connector<In> for SocketConnector {
             }
             None => Under::Direct(dial(host, port, limit).map_err(other)?),
         };
-        let bare = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        let name = ServerName::try_from(bare).map_err(|_| {
-            other(TransportError::new(
-                TransportErrorKind::Tls,
-                "invalid host name",
-            ))
-        })?;
+        let name = match own.as_ref().and_then(|own| own.server_name()) {
+            Some(name) => name.clone(),
+            None => server_name(host)?,
+        };
         let mut stream = Stream::tls(config, name, under).map_err(ureq_io)?;
         stream.set_timeout(details.timeout);
         let mut connection = self.connection(stream, details);
@@ -356,6 +375,17 @@ impl Patience {
         let why = format!("{} for {:?}", self.why, self.limit);
         Err(other(TransportError::new(self.kind, why)))
     }
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, ureq::Error> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(bare.to_owned());
+    name.map_err(|_| {
+        other(TransportError::new(
+            TransportErrorKind::Tls,
+            "invalid host name",
+        ))
+    })
 }
 
 fn other(error: TransportError) -> ureq::Error {

@@ -14,6 +14,7 @@ use ureq::config::AutoHeaderValue;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout};
 use ureq::{Agent, ProxyProtocol, SendBody, Timeout};
+use windlass_core::Origin;
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
 use windlass_driver::{
     CLOSED_EARLY, Connections, IDLE_AGE, KeptConnections, Proxy, TimeLimits, Tls, UNHEARD,
@@ -32,6 +33,7 @@ const BUFFER: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Exchanges {
     agent: Agent,
+    tls: Tls,
     kept: KeptConnections,
 }
 
@@ -54,10 +56,11 @@ impl Exchanges {
             .timeout_connect(Some(limits.connect))
             .timeout_recv_response(Some(limits.answer))
             .build();
-        let sockets = SocketConnector::new(tls, limits.connect, limits.idle);
+        let sockets = SocketConnector::new(tls.clone(), limits.connect, limits.idle);
         let connector = ().chain(Tunnels::default()).chain(sockets);
         Self {
             agent: Agent::with_parts(config, connector, Unresolved),
+            tls,
             kept: KeptConnections::default(),
         }
     }
@@ -72,6 +75,7 @@ impl Exchanges {
         control: &Arc<Control>,
     ) -> Result<Response<Inflow>, Interrupted> {
         let through = proxy.map(as_ureq_has_it).transpose()?;
+        let connect = self.connect(request.uri())?;
         let forwards = proxy.filter(|_| request.uri().scheme_str() == Some("http"));
         let host = request.uri().authority().map_or("", Authority::as_str);
         let mut connections = match &stored {
@@ -80,7 +84,12 @@ impl Exchanges {
         };
         loop {
             control.begin();
-            let error = match self.once(request, stored.as_mut(), through.as_ref(), connections) {
+            let sending = Sending {
+                proxy: through.as_ref(),
+                connect,
+                connections,
+            };
+            let error = match self.once(request, stored.as_mut(), &sending) {
                 Ok(response) => {
                     if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
                         && let Some(proxy) = forwards
@@ -108,23 +117,33 @@ impl Exchanges {
         }
     }
 
+    /// The target's own limit on connecting.
+    fn connect(&self, target: &Uri) -> Result<Option<Duration>, Interrupted> {
+        let (scheme, authority) = (target.scheme_str(), target.authority());
+        let (Some(scheme), Some(authority)) = (scheme, authority) else {
+            return Ok(None);
+        };
+        let Ok(origin) = format!("{scheme}://{authority}").parse::<Origin>() else {
+            return Ok(None);
+        };
+        let own = self.tls.host(&origin).map_err(Interrupted::NotSent)?;
+        Ok(own.and_then(|own| own.connect()))
+    }
+
     fn once(
         &self,
         request: &Request<Payload>,
         stored: Option<&mut Upload<'_>>,
-        proxy: Option<&ureq::Proxy>,
-        connections: Connections,
+        sending: &Sending<'_>,
     ) -> Result<Response<ureq::Body>, ureq::Error> {
         match (request.body(), stored) {
             (Payload::Bytes(document), _) => {
                 let mut bytes = Cursor::new(Arc::clone(document));
                 let body = SendBody::from_reader(&mut bytes);
-                self.run(request, body, proxy, connections)
+                self.run(request, body, sending)
             }
-            (_, Some(stored)) => {
-                self.run(request, SendBody::from_reader(stored), proxy, connections)
-            }
-            (_, None) => self.run(request, SendBody::none(), proxy, connections),
+            (_, Some(stored)) => self.run(request, SendBody::from_reader(stored), sending),
+            (_, None) => self.run(request, SendBody::none(), sending),
         }
     }
 
@@ -132,23 +151,33 @@ impl Exchanges {
         &self,
         request: &Request<Payload>,
         body: SendBody<'_>,
-        proxy: Option<&ureq::Proxy>,
-        connections: Connections,
+        sending: &Sending<'_>,
     ) -> Result<Response<ureq::Body>, ureq::Error> {
         let mut sent = Request::new(body);
         *sent.method_mut() = request.method().clone();
         *sent.uri_mut() = request.uri().clone();
         *sent.headers_mut() = request.headers().clone();
         let mut configured = self.agent.configure_request(sent);
-        if let Some(proxy) = proxy {
+        if let Some(proxy) = sending.proxy {
             configured = configured.proxy(Some(proxy.clone()));
         }
-        if connections == Connections::Fresh {
+        if let Some(limit) = sending.connect {
+            configured = configured.timeout_connect(Some(limit));
+        }
+        if sending.connections == Connections::Fresh {
             // ureq drops a kept connection that is older than this, to the same host.
             configured = configured.max_idle_age(Duration::ZERO);
         }
         self.agent.run(configured.build())
     }
+}
+
+/// How one try is sent.
+struct Sending<'a> {
+    proxy: Option<&'a ureq::Proxy>,
+    /// The host's own limit on connecting.
+    connect: Option<Duration>,
+    connections: Connections,
 }
 
 /// Only what is spoken to in HTTP; ureq would go past any other proxy.

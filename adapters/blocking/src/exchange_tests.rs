@@ -83,6 +83,7 @@ impl Exchange for Blocking {
 
     fn new(setup: &Setup) -> Self {
         let tls = Tls::new(&setup.roots).unwrap();
+        let tls = tls.with_hosts(Arc::clone(&setup.hosts));
         Self {
             exchanges: Exchanges::new(tls, &setup.limits, 4),
             proxies: Arc::clone(&setup.proxies),

@@ -138,10 +138,10 @@ impl Pool {
         context: Context,
         threads: ThreadLimits,
     ) -> Arc<Self> {
-        let progress = context.resources.progress.clone();
+        let dispatcher = Dispatcher::new(session, &context.resources);
         Arc::new(Self {
             state: Mutex::new(State {
-                dispatcher: Dispatcher::new(session, progress),
+                dispatcher,
                 backlog: Backlog::default(),
                 threads: 0,
                 busy: 0,
@@ -397,7 +397,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use windlass_core::{Config, ErrorKind};
-    use windlass_driver::{Anonymous, Direct, Resources, TimeLimits, Tls};
+    use windlass_driver::{Anonymous, Direct, Resources, SameForAll, TimeLimits, Tls};
 
     use super::*;
     use crate::exchange::Exchanges;
@@ -412,6 +412,7 @@ mod tests {
                 credentials: Arc::new(Anonymous),
                 progress: windlass_driver::ProgressRegistry::default(),
                 proxies: Arc::new(Direct),
+                hosts: Arc::new(SameForAll),
             },
             moving: AtomicUsize::new(0),
             parallelism: 1,

@@ -11,6 +11,7 @@ use windlass_core::tape::{RecordedSession, TapeSink};
 
 use crate::client::{Client, Driver, Parts};
 use crate::credentials::{Anonymous, Credentials};
+use crate::hosts::{HostSelector, SameForAll};
 use crate::limits::TimeLimits;
 use crate::progress::ProgressRegistry;
 use crate::proxy::{Direct, ProxySelector};
@@ -31,6 +32,8 @@ pub struct Settings {
     pub roots: TlsRoots,
     /// A TLS configuration instead of one that trusts `roots`.
     pub tls: Option<Arc<ClientConfig>>,
+    /// Which hosts are reached in ways of their own: certificates, verification, time to connect.
+    pub hosts: Arc<dyn HostSelector>,
     /// Which origin is reached through which proxy.
     pub proxies: Arc<dyn ProxySelector>,
     /// How long may pass without anything happening.
@@ -48,6 +51,7 @@ impl Default for Settings {
             credentials: Arc::new(Anonymous),
             roots: TlsRoots::default(),
             tls: None,
+            hosts: Arc::new(SameForAll),
             proxies: Arc::new(Direct),
             time_limits: TimeLimits::default(),
             seed: None,
@@ -88,10 +92,18 @@ impl<D> Builder<D> {
         self
     }
 
-    /// A TLS configuration of your own, for instance with a client certificate. It is used as it
-    /// is: [`roots`](Self::roots) has no effect then, and ALPN, if any, must offer `http/1.1` only.
+    /// A TLS configuration of your own, for all hosts that [`hosts`](Self::hosts) does not name. It is used
+    /// as it is: [`roots`](Self::roots) has no effect then, and ALPN, if any, must offer `http/1.1` only.
+    /// A host that is named trusts its own [`Authorities`](crate::Authorities) alone.
     pub fn tls(mut self, config: Arc<ClientConfig>) -> Self {
         self.settings.tls = Some(config);
+        self
+    }
+
+    /// Which hosts are reached in ways of their own: certificates, verification, time to connect. By
+    /// default none is.
+    pub fn hosts(mut self, hosts: Arc<dyn HostSelector>) -> Self {
+        self.settings.hosts = hosts;
         self
     }
 
@@ -134,6 +146,7 @@ impl<D> Builder<D> {
             Some(config) => Tls::ready(config),
             None => Tls::new(&settings.roots)?,
         };
+        let tls = tls.with_hosts(Arc::clone(&settings.hosts));
         let in_flight = settings.config.in_flight.max;
         let seed = settings.seed;
         let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
@@ -143,6 +156,7 @@ impl<D> Builder<D> {
                 credentials: settings.credentials,
                 progress: ProgressRegistry::default(),
                 proxies: settings.proxies,
+                hosts: settings.hosts,
             },
             tls,
             limits: settings.time_limits,

@@ -17,11 +17,14 @@ use std::time::{Duration, Instant};
 
 use windlass_core::tape::RecordedSession;
 use windlass_core::{
-    Done, Event, Failure, Job, JobId, Output, Task, TaskId, TaskReport, Time, transcript,
+    Done, Event, Failure, Job, JobId, Origin, Output, Scheme, Task, TaskId, TaskReport, Time,
+    transcript,
 };
 
+use crate::hosts::HostSelector;
 use crate::observer::Observer;
 use crate::progress::ProgressRegistry;
+use crate::resources::Resources;
 
 /// How long an aborted job may take to end before it is given up. Drivers wait in slices, so only a store or a
 /// credential helper that hangs takes this long; a cancelled call returns within 1 s.
@@ -93,7 +96,10 @@ pub struct Dispatcher<C, J> {
     session: RecordedSession,
     epoch: Instant,
     progress: ProgressRegistry,
+    hosts: Arc<dyn HostSelector>,
     calls: BTreeMap<TaskId, C>,
+    /// The hosts whose certificates are not verified and that a call was told of.
+    unverified: BTreeSet<(TaskId, Origin)>,
     /// Those calls that want the transcript.
     tracing: BTreeSet<TaskId>,
     jobs: BTreeMap<JobId, J>,
@@ -102,13 +108,16 @@ pub struct Dispatcher<C, J> {
 }
 
 impl<C: CallHandle, J> Dispatcher<C, J> {
-    /// A dispatcher without calls. `progress` hears which observer watches which transfer.
-    pub fn new(session: RecordedSession, progress: ProgressRegistry) -> Self {
+    /// A dispatcher without calls. The progress registry of `resources` hears which observer watches which
+    /// transfer.
+    pub fn new(session: RecordedSession, resources: &Resources) -> Self {
         Self {
             session,
             epoch: Instant::now(),
-            progress,
+            progress: resources.progress.clone(),
+            hosts: Arc::clone(&resources.hosts),
             calls: BTreeMap::new(),
+            unverified: BTreeSet::new(),
             tracing: BTreeSet::new(),
             jobs: BTreeMap::new(),
             aborted: VecDeque::new(),
@@ -199,6 +208,7 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
             match self.session.poll(self.now()) {
                 Output::Job(job) => {
                     self.trace(|| transcript::job(&job));
+                    self.warn_of_unverified(&job);
                     return Next::Job(job);
                 }
                 Output::Abort(id) => {
@@ -238,8 +248,31 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
             return None;
         }
         self.tracing.remove(&task);
+        self.unverified.retain(|(told, _)| *told != task);
         self.progress.forget(task);
         self.calls.remove(&task)
+    }
+
+    /// Tells the call of a job, or all calls if it is for several, that its host's certificate is not
+    /// verified: once for each host and call.
+    fn warn_of_unverified(&mut self, job: &Job) {
+        let Job::Http(exchange) = job else { return };
+        let origin = exchange.origin();
+        let is_unverified = match self.hosts.host(origin) {
+            Ok(Some(host)) => origin.scheme() == Scheme::Https && host.is_unverified(),
+            Ok(None) | Err(_) => false,
+        };
+        if !is_unverified {
+            return;
+        }
+        let only = self.session.task_of(exchange.id());
+        for (task, call) in &self.calls {
+            let is_meant = only.is_none_or(|only| only == *task);
+            if is_meant && self.unverified.insert((*task, origin.clone())) {
+                let what = format!("the certificate of {origin} is not verified");
+                call.send(CallMessage::Event(Box::new(Event::Warning(what))));
+            }
+        }
     }
 
     /// An aborted job that did not end in time.
@@ -297,6 +330,9 @@ mod tests {
     use windlass_core::{Config, Error, ErrorKind};
 
     use super::*;
+    use crate::credentials::Anonymous;
+    use crate::hosts::{HostSettings, SameForAll};
+    use crate::proxy::Direct;
 
     /// A call that keeps what it is told.
     #[derive(Clone)]
@@ -344,7 +380,17 @@ mod tests {
 
     fn dispatcher() -> Dispatcher<Inbox, &'static str> {
         let session = RecordedSession::new(Config::default(), 1, None);
-        Dispatcher::new(session, ProgressRegistry::default())
+        Dispatcher::new(session, &resources(Arc::new(SameForAll)))
+    }
+
+    fn resources(hosts: Arc<dyn HostSelector>) -> Resources {
+        Resources {
+            stores: Arc::default(),
+            credentials: Arc::new(Anonymous),
+            progress: ProgressRegistry::default(),
+            proxies: Arc::new(Direct),
+            hosts,
+        }
     }
 
     fn resolve() -> Task {
@@ -403,6 +449,47 @@ mod tests {
         assert!(!dispatcher.cancel(task));
         assert!(dispatcher.cancel(other));
         assert_eq!(dispatcher.calls().len(), 1);
+    }
+
+    #[test]
+    fn each_call_is_told_once_that_a_host_is_not_verified() {
+        let origin: Origin = "https://reg.example".parse().expect("an origin");
+        let settings = Arc::new(HostSettings::default().skip_verification());
+        let hosts = BTreeMap::from([(origin, settings)]);
+        let session = RecordedSession::new(Config::default(), 1, None);
+        let mut dispatcher = Dispatcher::new(session, &resources(Arc::new(hosts)));
+        let warning = "the certificate of https://reg.example is not verified";
+        let failed = |job: Job, kind| {
+            let Job::Http(call) = job else {
+                panic!("no exchange");
+            };
+            let error = TransportError::new(kind, "failed");
+            call.finish(Err(Interrupted::Transport(error)))
+        };
+        for _ in 0..2 {
+            let inbox = Inbox::new(false);
+            dispatcher.start(resolve(), inbox.clone());
+            let first = job(&mut dispatcher);
+            dispatcher.begin(first.id(), "first");
+            let told = inbox.told();
+            assert!(told.len() == 1 && told[0].ends_with(warning), "{told:?}");
+            dispatcher.end(failed(first, TransportErrorKind::Reset));
+            // The next attempt is to the same host.
+            let Next::Wait(Some(wait)) = dispatcher.poll() else {
+                panic!("it is tried again");
+            };
+            sleep(wait);
+            let again = job(&mut dispatcher);
+            dispatcher.begin(again.id(), "again");
+            let told = inbox.told();
+            assert!(!told.iter().any(|line| line.ends_with(warning)), "{told:?}");
+            dispatcher.end(failed(again, TransportErrorKind::Tls));
+            assert_eq!(name(&dispatcher.poll()), "ended");
+        }
+        assert!(
+            dispatcher.unverified.is_empty(),
+            "nothing is kept of calls that are over"
+        );
     }
 
     #[test]

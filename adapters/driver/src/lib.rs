@@ -3,6 +3,7 @@
 //! - [`RequestSpec`], [`Endpoint`]: what is asked of a client.
 //! - [`Observer`], [`CancelHandle`]: a call is watched and cancelled.
 //! - [`Credentials`], [`TlsRoots`], [`ProxySelector`], [`TimeLimits`]: what a client is set up with.
+//! - [`HostSelector`], [`HostSettings`]: hosts that are reached in ways of their own.
 //! - [`Stores`]: the stores that a session refers to, and the partials that it holds open.
 //! - [`Incoming`], [`OutgoingReader`]: bodies on their way into and out of a store.
 //! - [`Dispatcher`]: a session with the calls that wait for its tasks and the jobs that are outside.
@@ -25,6 +26,7 @@ mod credentials;
 mod dispatch;
 mod failure;
 mod file;
+mod hosts;
 mod in_memory;
 mod incoming;
 mod kept;
@@ -41,6 +43,8 @@ mod tape;
 mod tls;
 #[cfg(feature = "client")]
 mod tls_config;
+#[cfg(feature = "client")]
+mod unverified;
 
 #[cfg(feature = "client")]
 pub use builder::{BuildError, Builder, Settings};
@@ -51,6 +55,7 @@ pub use credentials::{Anonymous, Credentials, find_credentials};
 pub use dispatch::{CallHandle, CallMessage, Dispatcher, Next};
 pub use failure::{CLOSED_EARLY, accepted_early};
 pub use file::read_file;
+pub use hosts::{Authorities, HostSelector, HostSettings, Identity, SameForAll, Verification};
 pub use in_memory::exchange;
 pub use incoming::Incoming;
 pub use kept::{Connections, IDLE_AGE, KeptConnections, UNHEARD, is_out_of_descriptors};
@@ -65,4 +70,4 @@ pub use stores::Stores;
 pub use tape::TapeFile;
 pub use tls::TlsRoots;
 #[cfg(feature = "client")]
-pub use tls_config::{Tls, tls_error_kind};
+pub use tls_config::{HostTls, Tls, tls_error_kind};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use windlass_core::{Done, Job, Origin};
 
 use crate::credentials::{Credentials, find_credentials};
+use crate::hosts::HostSelector;
 use crate::progress::ProgressRegistry;
 use crate::proxy::{Proxy, ProxySelector};
 use crate::stores::Stores;
@@ -20,6 +21,8 @@ pub struct Resources {
     pub progress: ProgressRegistry,
     /// Which proxies there are.
     pub proxies: Arc<dyn ProxySelector>,
+    /// Which hosts are reached in ways of their own.
+    pub hosts: Arc<dyn HostSelector>,
 }
 
 impl Resources {

@@ -1,21 +1,38 @@
-//! The TLS configuration of a client.
+//! The TLS configurations of a client: one for all hosts, and one for each host with settings of its own.
 //!
-//! Responsible for turning [`TlsRoots`] into a configuration of rustls. Must not know connections.
+//! Responsible for turning [`TlsRoots`] and [`HostSettings`] into configurations of rustls, and for keeping
+//! what is for one host from every other. Must not know connections.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
+use windlass_core::Origin;
 use windlass_core::call::{TransportError, TransportErrorKind};
 
 use crate::builder::BuildError;
+use crate::hosts::{Authorities, HostSelector, HostSettings, Identity, SameForAll};
 use crate::tls::TlsRoots;
+use crate::unverified::Unverified;
 
-/// The TLS configuration of a client. Clones share it.
+/// Hosts whose configurations are kept. With one more, all are made anew.
+const HOSTS: usize = 256;
+
+/// The TLS configurations of a client. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub struct Tls(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     source: Source,
-    made: Arc<OnceLock<Result<Arc<ClientConfig>, TransportError>>>,
+    made: OnceLock<Result<Arc<ClientConfig>, TransportError>>,
+    hosts: Arc<dyn HostSelector>,
+    kept: Mutex<BTreeMap<Origin, Arc<HostTls>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -27,6 +44,14 @@ enum Source {
     /// These roots and those of the system.
     #[cfg(feature = "native-roots")]
     WithSystem(RootCertStore),
+}
+
+/// How one host with settings of its own is reached.
+#[derive(Debug)]
+pub struct HostTls {
+    settings: Arc<HostSettings>,
+    name: Option<ServerName<'static>>,
+    made: OnceLock<Result<Arc<ClientConfig>, TransportError>>,
 }
 
 impl Tls {
@@ -53,7 +78,7 @@ impl Tls {
         Ok(Self::of(Source::Roots(roots)))
     }
 
-    /// The caller's own configuration, used as it is.
+    /// The caller's own configuration, used as it is, for hosts without settings of their own.
     pub fn ready(config: Arc<ClientConfig>) -> Self {
         Self::of(Source::Ready(config))
     }
@@ -63,20 +88,134 @@ impl Tls {
         Self::of(Source::Roots(RootCertStore::empty()))
     }
 
-    /// The configuration. The first call may read the system's certificates.
+    /// The same, with hosts that have settings of their own.
+    #[must_use]
+    pub fn with_hosts(self, hosts: Arc<dyn HostSelector>) -> Self {
+        Self(Arc::new(Shared {
+            source: self.0.source.clone(),
+            made: OnceLock::new(),
+            hosts,
+            kept: Mutex::default(),
+        }))
+    }
+
+    /// The configuration for hosts without settings of their own. The first call may read the system's
+    /// certificates.
     ///
     /// # Errors
     ///
     /// If the system has no certificate that can be read.
     pub fn config(&self) -> Result<Arc<ClientConfig>, TransportError> {
-        self.made.get_or_init(|| self.source.make()).clone()
+        let shared = &*self.0;
+        shared.made.get_or_init(|| shared.source.make()).clone()
+    }
+
+    /// How this host is reached, if it has settings of its own. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// If its settings cannot be used.
+    pub fn host(&self, origin: &Origin) -> Result<Option<Arc<HostTls>>, TransportError> {
+        let found = self.0.hosts.host(origin).map_err(tls_error)?;
+        let Some(settings) = found else {
+            return Ok(None);
+        };
+        let mut kept = self.kept();
+        if let Some(host) = kept.get(origin)
+            && (Arc::ptr_eq(&host.settings, &settings) || host.settings == settings)
+        {
+            return Ok(Some(Arc::clone(host)));
+        }
+        if kept.len() >= HOSTS {
+            kept.clear();
+        }
+        let host = Arc::new(HostTls::new(settings)?);
+        kept.insert(origin.clone(), Arc::clone(&host));
+        Ok(Some(host))
+    }
+
+    /// The configuration for a host with settings of its own. The first call may read the system's
+    /// certificates.
+    ///
+    /// # Errors
+    ///
+    /// If a certificate or key of the host cannot be used, or no authority is trusted.
+    pub fn config_for(&self, host: &HostTls) -> Result<Arc<ClientConfig>, TransportError> {
+        if !host.settings.has_tls() {
+            return self.config();
+        }
+        let made = host.made.get_or_init(|| self.make_for(&host.settings));
+        made.clone()
+    }
+
+    fn make_for(&self, settings: &HostSettings) -> Result<Arc<ClientConfig>, TransportError> {
+        let source = &self.0.source;
+        let mut config = match &settings.authorities {
+            // No authority is needed, and the system may have none.
+            _ if settings.is_unverified() => source.without_roots(),
+            Authorities::Client => (*self.config()?).clone(),
+            Authorities::Also(own) => config(trusting(source.roots()?, own)?),
+            Authorities::Only(own) => config(trusting(RootCertStore::empty(), own)?),
+        };
+        // A session that was made under other settings must not be resumed under these.
+        config.resumption = Resumption::default();
+        let provider = Arc::clone(config.crypto_provider());
+        if settings.is_unverified() {
+            let accepts = Arc::new(Unverified::new(&provider));
+            config.dangerous().set_certificate_verifier(accepts);
+        }
+        if let Some(identity) = &settings.identity {
+            let certified = certified(identity, &provider)?;
+            config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified));
+        }
+        Ok(Arc::new(config))
     }
 
     fn of(source: Source) -> Self {
-        Self {
+        Self(Arc::new(Shared {
             source,
-            made: Arc::default(),
-        }
+            made: OnceLock::new(),
+            hosts: Arc::new(SameForAll),
+            kept: Mutex::default(),
+        }))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<Origin, Arc<HostTls>>> {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HostTls {
+    fn new(settings: Arc<HostSettings>) -> Result<Self, TransportError> {
+        let name = settings.server_name.clone().map(ServerName::try_from);
+        let name = match name {
+            None => None,
+            Some(Ok(name @ ServerName::DnsName(_))) => Some(name),
+            // An address is never sent in a handshake (RFC 6066 §3).
+            Some(Ok(_) | Err(_)) => {
+                return Err(tls_error("the server name that is set is no DNS name"));
+            }
+        };
+        Ok(Self {
+            settings,
+            name,
+            made: OnceLock::new(),
+        })
+    }
+
+    /// The name that the server is asked for, if it is not the host's.
+    pub const fn server_name(&self) -> Option<&ServerName<'static>> {
+        self.name.as_ref()
+    }
+
+    /// How long a connection may take to be made.
+    pub fn connect(&self) -> Option<Duration> {
+        self.settings.connect
+    }
+
+    /// Whether the server's certificate is not verified.
+    pub fn is_unverified(&self) -> bool {
+        self.settings.is_unverified()
     }
 }
 
@@ -85,6 +224,26 @@ impl Source {
         match self {
             Self::Ready(config) => Ok(Arc::clone(config)),
             Self::Roots(roots) => Ok(Arc::new(config(roots.clone()))),
+            #[cfg(feature = "native-roots")]
+            Self::WithSystem(_) => Ok(Arc::new(config(self.roots()?))),
+        }
+    }
+
+    /// A configuration whose roots do not matter.
+    fn without_roots(&self) -> ClientConfig {
+        match self {
+            Self::Ready(config) => (**config).clone(),
+            Self::Roots(_) => config(RootCertStore::empty()),
+            #[cfg(feature = "native-roots")]
+            Self::WithSystem(_) => config(RootCertStore::empty()),
+        }
+    }
+
+    /// The roots that all hosts have. Those of a configuration of the caller's own are unknown.
+    fn roots(&self) -> Result<RootCertStore, TransportError> {
+        match self {
+            Self::Ready(_) => Ok(RootCertStore::empty()),
+            Self::Roots(roots) => Ok(roots.clone()),
             #[cfg(feature = "native-roots")]
             Self::WithSystem(roots) => {
                 let mut roots = roots.clone();
@@ -97,12 +256,41 @@ impl Source {
                         .first()
                         .map_or_else(String::new, |e| format!(": {e}"));
                     let why = format!("no certificate authorities found on this system{detail}");
-                    return Err(TransportError::new(TransportErrorKind::Tls, why));
+                    return Err(tls_error(why));
                 }
-                Ok(Arc::new(config(roots)))
+                Ok(roots)
             }
         }
     }
+}
+
+/// These roots and a host's own.
+fn trusting(mut roots: RootCertStore, own: &[Vec<u8>]) -> Result<RootCertStore, TransportError> {
+    for certificate in own {
+        let certificate = CertificateDer::from(certificate.as_slice()).into_owned();
+        let added = roots.add(certificate);
+        added.map_err(|error| tls_error(format!("certificate that is to be trusted: {error}")))?;
+    }
+    if roots.is_empty() {
+        return Err(tls_error("no certificate authority is trusted"));
+    }
+    Ok(roots)
+}
+
+fn certified(
+    identity: &Identity,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TransportError> {
+    let chain = identity.chain().iter();
+    let chain = chain.map(|certificate| CertificateDer::from(certificate.as_slice()).into_owned());
+    let key = PrivateKeyDer::try_from(identity.key().to_vec());
+    let key = key.map_err(|_| tls_error("the client's private key cannot be read"))?;
+    let certified = CertifiedKey::from_der(chain.collect(), key, provider);
+    certified.map_err(|error| tls_error(format!("client certificate: {error}")))
+}
+
+fn tls_error(why: impl Into<String>) -> TransportError {
+    TransportError::new(TransportErrorKind::Tls, why.into())
 }
 
 fn config(roots: RootCertStore) -> ClientConfig {
@@ -159,5 +347,65 @@ mod tests {
         let (first, second) = (first.expect("no roots are fine"), second.expect("the same"));
         assert!(Arc::ptr_eq(&first, &second));
         assert_eq!(first.alpn_protocols, [b"http/1.1".to_vec()]);
+    }
+
+    fn with(settings: HostSettings) -> (Tls, Origin) {
+        let origin: Origin = "https://r.example".parse().expect("an origin");
+        let hosts = BTreeMap::from([(origin.clone(), Arc::new(settings))]);
+        (Tls::none().with_hosts(Arc::new(hosts)), origin)
+    }
+
+    fn refused(settings: HostSettings) -> TransportError {
+        let (tls, origin) = with(settings);
+        let host = tls.host(&origin).expect("a good name").expect("settings");
+        tls.config_for(&host).expect_err("it cannot be used")
+    }
+
+    #[test]
+    fn a_host_has_a_configuration_of_its_own() {
+        let (tls, origin) = with(HostSettings::default().skip_verification());
+        let host = tls.host(&origin).expect("good").expect("settings");
+        let again = tls.host(&origin).expect("good").expect("settings");
+        assert!(Arc::ptr_eq(&host, &again) && host.is_unverified());
+        let own = tls.config_for(&host).expect("good");
+        assert_eq!(own.alpn_protocols, [b"http/1.1".to_vec()]);
+        assert!(!Arc::ptr_eq(&own, &tls.config().expect("good")));
+        let other: Origin = "https://r.example:444".parse().expect("an origin");
+        assert!(tls.host(&other).expect("good").is_none());
+        // A time limit alone changes nothing about TLS.
+        let (tls, origin) = with(HostSettings::default().connect(Duration::from_secs(1)));
+        let host = tls.host(&origin).expect("good").expect("settings");
+        let shared = tls.config_for(&host).expect("good");
+        assert!(Arc::ptr_eq(&shared, &tls.config().expect("good")));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_an_error_of_that_host() {
+        let settings = HostSettings::default;
+        let broken = Authorities::Only(vec![b"no certificate".to_vec()]);
+        let identity = Identity::new(vec![b"certificate".to_vec()], b"s3cret".to_vec());
+        for (settings, expected) in [
+            (
+                settings().authorities(Authorities::Only(Vec::new())),
+                "no certificate authority",
+            ),
+            (
+                settings().authorities(broken),
+                "certificate that is to be trusted: ",
+            ),
+            (
+                settings().skip_verification().identity(identity),
+                "the client's private key cannot be read",
+            ),
+        ] {
+            let error = refused(settings);
+            assert_eq!(error.kind, TransportErrorKind::Tls);
+            assert!(error.detail.starts_with(expected), "{}", error.detail);
+        }
+        for bad in ["not a name", "10.0.0.1", "[::1]", ""] {
+            let (tls, origin) = with(HostSettings::default().server_name(bad));
+            let error = tls.host(&origin).expect_err("no name");
+            assert_eq!(error.detail, "the server name that is set is no DNS name");
+        }
     }
 }

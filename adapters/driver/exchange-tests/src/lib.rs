@@ -10,17 +10,22 @@
 
 pub mod bodies;
 pub mod failures;
+pub mod hosts;
 pub mod limits;
 pub mod proxies;
 pub mod requests;
 pub mod servers;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, header};
+use windlass_core::Origin;
 use windlass_core::call::{Interrupted, Payload, TransportErrorKind};
-use windlass_driver::{Direct, Proxy, ProxySelector, TimeLimits, TlsRoots};
+use windlass_driver::{
+    Direct, HostSelector, HostSettings, Proxy, ProxySelector, SameForAll, TimeLimits, TlsRoots,
+};
 
 /// A driver's way to send one request.
 pub trait Exchange: Sync + Sized {
@@ -48,6 +53,7 @@ pub struct Setup {
     pub roots: TlsRoots,
     pub limits: TimeLimits,
     pub proxies: Arc<dyn ProxySelector>,
+    pub hosts: Arc<dyn HostSelector>,
 }
 
 impl Setup {
@@ -61,6 +67,7 @@ impl Setup {
             roots: TlsRoots::default(),
             limits,
             proxies: Arc::new(Direct),
+            hosts: Arc::new(SameForAll),
         }
     }
 
@@ -73,6 +80,14 @@ impl Setup {
     #[must_use]
     pub fn trusting(mut self, roots: TlsRoots) -> Self {
         self.roots = roots;
+        self
+    }
+
+    /// Reaches this one host in a way of its own.
+    #[must_use]
+    pub fn host(mut self, base: &str, settings: HostSettings) -> Self {
+        let origin: Origin = base.parse().unwrap();
+        self.hosts = Arc::new(BTreeMap::from([(origin, Arc::new(settings))]));
         self
     }
 
@@ -89,7 +104,7 @@ impl Setup {
 struct Through(Proxy);
 
 impl ProxySelector for Through {
-    fn proxy(&self, _: &windlass_core::Origin) -> Option<Proxy> {
+    fn proxy(&self, _: &Origin) -> Option<Proxy> {
         Some(self.0.clone())
     }
 }
@@ -217,6 +232,15 @@ macro_rules! exchange_tests {
             a_few_interim_answers_and_trailers_are_fine,
             tls_trusts_only_its_roots,
             tls_to_a_server_without_it_is_an_error,
+        }
+        $crate::exchange_tests! { @ $driver, hosts:
+            a_host_has_authorities_of_its_own,
+            a_client_certificate_is_for_one_host,
+            verification_is_skipped_for_one_host,
+            a_server_is_asked_for_another_name,
+            a_host_has_a_time_to_connect_of_its_own,
+            settings_that_cannot_be_used_send_nothing,
+            settings_hold_behind_a_proxy,
         }
         $crate::exchange_tests! { @ $driver, bodies:
             an_early_refusal_is_heard,
