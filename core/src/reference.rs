@@ -22,9 +22,18 @@ impl Repository {
     /// The longest name accepted, in bytes (REF-14).
     pub const MAX_LEN: usize = 255;
 
+    /// No repository: what belongs to a whole registry.
+    pub(crate) fn none() -> Self {
+        Self("".into())
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::platform::Platform;
 use crate::reference::{Reference, Repository};
+use crate::registry::Registry;
 use crate::store::StoreId;
 use crate::time::Time;
 
@@ -68,6 +69,7 @@ impl From<Foreign> for bool {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum TaskKind {
+    Check(Registry),
     Resolve(Reference),
     Copy(CopyTask),
 }
@@ -76,6 +78,7 @@ impl TaskKind {
     /// The reference that the task begins with, if its source is a registry.
     pub(crate) const fn source(&self) -> Option<&Reference> {
         match self {
+            Self::Check(_) => None,
             Self::Resolve(reference) => Some(reference),
             Self::Copy(copy) => match &copy.source {
                 Place::Registry(reference) => Some(reference),
@@ -86,6 +89,18 @@ impl TaskKind {
 }
 
 impl Task {
+    /// Check whether a registry accepts the credentials for it, with `GET /v2/`.
+    ///
+    /// The driver is asked for credentials only if the registry wants some, and for the whole registry: without
+    /// a repository. It fails with [`Error::Auth`] if they are refused.
+    pub const fn check(registry: Registry) -> Self {
+        Self {
+            kind: TaskKind::Check(registry),
+            deadline: None,
+            foreign: Foreign::LeftOut,
+        }
+    }
+
     /// Resolve a reference to a digest.
     pub const fn resolve(reference: Reference) -> Self {
         Self {
@@ -210,6 +225,8 @@ pub const URLS: usize = 5;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum TaskReport {
+    /// [`Task::check`]: the registry accepts the credentials for it.
+    Checked(Checked),
     /// [`Task::resolve`]: what the reference stands for.
     Resolved(Descriptor),
     /// [`Task::pull`], [`Task::push`] and [`Task::copy`].
@@ -221,7 +238,7 @@ impl TaskReport {
     pub fn resolved(self) -> Option<Descriptor> {
         match self {
             Self::Resolved(root) => Some(root),
-            Self::Copied(_) => None,
+            Self::Checked(_) | Self::Copied(_) => None,
         }
     }
 
@@ -229,15 +246,24 @@ impl TaskReport {
     pub fn copied(self) -> Option<Report> {
         match self {
             Self::Copied(report) => Some(report),
-            Self::Resolved(_) => None,
+            Self::Checked(_) | Self::Resolved(_) => None,
         }
     }
 
-    /// The content that the task's source stood for.
-    pub const fn root(&self) -> &Descriptor {
+    /// What a check found out, if the task was one.
+    pub fn checked(self) -> Option<Checked> {
         match self {
-            Self::Resolved(root) => root,
-            Self::Copied(report) => &report.root,
+            Self::Checked(checked) => Some(checked),
+            Self::Resolved(_) | Self::Copied(_) => None,
+        }
+    }
+
+    /// The content that the task's source stood for, if it had one.
+    pub const fn root(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Checked(_) => None,
+            Self::Resolved(root) => Some(root),
+            Self::Copied(report) => Some(&report.root),
         }
     }
 }
@@ -246,6 +272,10 @@ impl TaskReport {
 impl fmt::Display for TaskReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = match self {
+            Self::Checked(Checked { anonymous: true }) => {
+                return f.write_str("accepted without credentials");
+            }
+            Self::Checked(Checked { anonymous: false }) => return f.write_str("accepted"),
             Self::Resolved(root) => return root.digest.fmt(f),
             Self::Copied(report) => report,
         };
@@ -262,6 +292,14 @@ impl fmt::Display for TaskReport {
         }
         Ok(())
     }
+}
+
+/// What a check of a registry found out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Checked {
+    /// Whether the registry accepted a request without credentials, so that none were used.
+    pub anonymous: bool,
 }
 
 /// What a copy did; a pull and a push are copies.

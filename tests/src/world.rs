@@ -43,8 +43,8 @@ use windlass_core::call::{Done, Interrupted};
 use windlass_core::credential::CredentialAnswer;
 use windlass_core::tape::RecordedSession;
 use windlass_core::{
-    Checkpoint, Config, Descriptor, Error, ErrorKind, Event, Failure, Job, JobId, Output, Report,
-    StoreError, StoreId, Task, TaskId, TaskReport, Time, transcript,
+    Checked, Checkpoint, Config, Descriptor, Error, ErrorKind, Event, Failure, Job, JobId, Output,
+    Report, StoreError, StoreId, Task, TaskId, TaskReport, Time, transcript,
 };
 
 use windlass_driver::Stores;
@@ -247,6 +247,16 @@ impl World {
     pub fn run(&mut self, task: TaskId) -> Result<Report, Failure> {
         let report = self.finish(task)?;
         Ok(report.copied().expect("it is a copy"))
+    }
+
+    /// Runs until this registry is checked.
+    ///
+    /// # Errors
+    ///
+    /// The task's.
+    pub fn check(&mut self, task: TaskId) -> Result<Checked, Failure> {
+        let report = self.finish(task)?;
+        Ok(report.checked().expect("a registry is checked"))
     }
 
     /// Runs until this reference is resolved.

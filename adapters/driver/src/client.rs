@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use windlass_core::reference::Repository;
 use windlass_core::tape::RecordedSession;
-use windlass_core::{Descriptor, Platform, Platforms, Reference, Report, TaskReport};
+use windlass_core::{
+    Checked, Descriptor, Platform, Platforms, Reference, Registry, Report, TaskReport,
+};
 use windlass_store::Store;
 
 use crate::builder::Builder;
@@ -106,6 +108,11 @@ impl<D> Client<D> {
     /// Resolves a reference to the descriptor of its manifest.
     pub fn resolve(&self, reference: &Reference) -> Request<'_, D, Descriptor> {
         self.typed(RequestSpec::resolve(reference))
+    }
+
+    /// Checks whether a registry accepts the credentials for it, with one request that needs them.
+    pub fn check(&self, registry: &Registry) -> Request<'_, D, Checked> {
+        self.typed(RequestSpec::check(registry))
     }
 
     /// A request from its specification.

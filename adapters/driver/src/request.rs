@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use windlass_core::reference::Repository;
 use windlass_core::{
-    CopyTask, Descriptor, Error, Failure, Place, Platform, Platforms, Reference, Report, StoreId,
-    Task, TaskReport, Time,
+    Checked, CopyTask, Descriptor, Error, Failure, Place, Platform, Platforms, Reference, Registry,
+    Report, StoreId, Task, TaskReport, Time,
 };
 use windlass_store::{Layout, Store};
 
@@ -72,6 +72,7 @@ pub struct RequestSpec {
 
 #[derive(Clone, Debug)]
 enum Verb {
+    Check(Registry),
     Resolve(Reference),
     Copy {
         source: Endpoint,
@@ -80,6 +81,11 @@ enum Verb {
 }
 
 impl RequestSpec {
+    /// Checks whether a registry accepts the credentials for it.
+    pub fn check(registry: &Registry) -> Self {
+        Self::new(Verb::Check(registry.clone()), Platforms::All)
+    }
+
     /// Resolves a reference to a digest.
     pub fn resolve(reference: &Reference) -> Self {
         Self::new(Verb::Resolve(reference.clone()), Platforms::All)
@@ -162,6 +168,7 @@ impl RequestSpec {
             ids: Vec::new(),
         };
         let mut task = match &self.verb {
+            Verb::Check(registry) => Task::check(registry.clone()),
             Verb::Resolve(reference) => Task::resolve(reference.clone()),
             Verb::Copy {
                 source,
@@ -222,6 +229,13 @@ impl TypedReport for TaskReport {
 impl TypedReport for Report {
     fn of(report: TaskReport) -> Result<Self, Failure> {
         report.copied().ok_or_else(another_kind)
+    }
+}
+
+/// Whether a registry accepts credentials.
+impl TypedReport for Checked {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.checked().ok_or_else(another_kind)
     }
 }
 

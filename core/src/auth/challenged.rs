@@ -13,6 +13,7 @@ use crate::credential::CredentialAnswer;
 use crate::error::{AuthError, RegistryErrors};
 use crate::header::{Challenge, challenges};
 use crate::ids::ExchangeId;
+use crate::op::Answer;
 use crate::registry::Origin;
 use crate::scope::{Scope, Scopes};
 use crate::uri::Url;
@@ -185,7 +186,7 @@ impl Broker {
     /// The credentials that a request carried, for an error.
     pub(crate) fn presented(&self, id: ExchangeId) -> String {
         match self.requests.get(&id).and_then(|state| state.sent.as_ref()) {
-            None | Some(Sent::Nothing) => "no credentials".into(),
+            None | Some(Sent::Nothing) => Answer::NO_CREDENTIALS.into(),
             Some(Sent::Basic { username }) => format!("the credentials of `{username}`"),
             Some(Sent::Ready) => "the configured token".into(),
             Some(Sent::Token { key, .. }) => presented(key),
@@ -198,7 +199,7 @@ fn presented(key: &TokenKey) -> String {
         CredentialAnswer::Basic { username, .. } => format!("a fresh token of `{username}`"),
         CredentialAnswer::Refresh(_) => "a fresh token for an identity token".into(),
         CredentialAnswer::None | CredentialAnswer::Bearer(_) | CredentialAnswer::Failed(_) => {
-            "a fresh anonymous token".into()
+            Answer::ANONYMOUS_TOKEN.into()
         }
     }
 }

@@ -300,12 +300,8 @@ impl Exchanges {
         let (_, registry, repository, recipient) = self.asks.pop()?;
         self.questions
             .insert(job, (registry.clone(), repository.clone()));
-        Some(CredentialCall::new(
-            job,
-            registry,
-            Some(repository),
-            recipient,
-        ))
+        let repository = Some(repository).filter(|it| !it.is_none());
+        Some(CredentialCall::new(job, registry, repository, recipient))
     }
 
     /// The next request that may go out now, and the exchange it is part of.

@@ -14,6 +14,7 @@
 mod blob_get;
 mod blob_head;
 mod blob_put;
+mod check;
 mod manifest_get;
 mod manifest_head;
 mod manifest_put;
@@ -32,6 +33,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub(crate) use self::blob_get::BlobGet;
 pub(crate) use self::blob_head::BlobHead;
 pub(crate) use self::blob_put::{BlobPut, Form, Head, Stage};
+pub(crate) use self::check::Check;
 pub(crate) use self::manifest_get::ManifestGet;
 pub(crate) use self::manifest_head::ManifestHead;
 pub(crate) use self::manifest_put::{Condition, ManifestPut};
@@ -152,6 +154,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// What the request carried, if that was nothing.
+    pub(crate) const NO_CREDENTIALS: &'static str = "no credentials";
+    /// The same, of a request with a token that was asked for without credentials.
+    pub(crate) const ANONYMOUS_TOKEN: &'static str = "a fresh anonymous token";
+
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.body {
             Received::Collected { bytes, .. } => bytes,
@@ -344,6 +351,10 @@ pub(crate) enum Outcome {
     /// The manifest was refused because content that it refers to is missing.
     Childless(Error),
     Granted(Grant),
+    /// The registry accepted the request; `anonymous`: without credentials.
+    Accepted {
+        anonymous: bool,
+    },
 }
 
 /// An operation on a registry or a token service.
@@ -352,6 +363,7 @@ pub(crate) enum Operation {
     BlobGet(BlobGet),
     BlobHead(BlobHead),
     BlobPut(BlobPut),
+    Check(Check),
     ManifestGet(ManifestGet),
     ManifestHead(ManifestHead),
     ManifestPut(ManifestPut),
@@ -404,6 +416,7 @@ impl Operation {
             Self::BlobGet(op) => op.draft(),
             Self::BlobHead(op) => op.draft(),
             Self::BlobPut(op) => op.draft(),
+            Self::Check(op) => op.draft(),
             Self::ManifestGet(op) => op.draft(),
             Self::ManifestHead(op) => op.draft(),
             Self::ManifestPut(op) => op.draft(),
@@ -418,6 +431,7 @@ impl Operation {
             Self::BlobGet(op) => op.answer(answer),
             Self::BlobHead(op) => op.answer(&answer),
             Self::BlobPut(op) => op.answer(&answer),
+            Self::Check(op) => op.answer(&answer),
             Self::ManifestGet(op) => op.answer(answer),
             Self::ManifestHead(op) => op.answer(&answer),
             Self::ManifestPut(op) => op.answer(&answer),
@@ -433,6 +447,7 @@ impl Operation {
             Self::BlobHead(_) => Some(Verdict::Done(Outcome::Absent)),
             Self::BlobPut(op) => op.without_shortcut(),
             Self::BlobGet(_)
+            | Self::Check(_)
             | Self::ManifestGet(_)
             | Self::ManifestHead(_)
             | Self::ManifestPut(_)
@@ -449,6 +464,7 @@ impl Operation {
             Self::BlobPut(op) => op.interrupted(),
             // Idempotent: nothing to carry over to the next attempt.
             Self::BlobHead(_)
+            | Self::Check(_)
             | Self::ManifestGet(_)
             | Self::ManifestHead(_)
             | Self::ManifestPut(_)
@@ -467,7 +483,7 @@ impl Operation {
             Self::ManifestGet(op) => Scopes::pull(&op.site.repository),
             Self::ManifestHead(op) => Scopes::pull(&op.site.repository),
             Self::ManifestPut(op) => Scopes::push(&op.site.repository),
-            Self::Ping(_) | Self::Token(_) => Scopes::default(),
+            Self::Check(_) | Self::Ping(_) | Self::Token(_) => Scopes::default(),
             Self::UploadDelete(op) => Scopes::push(&op.site.repository),
         }
     }
@@ -483,6 +499,7 @@ impl Operation {
             Self::BlobGet(op) => op.position,
             Self::BlobPut(op) => op.position,
             Self::BlobHead(_)
+            | Self::Check(_)
             | Self::ManifestGet(_)
             | Self::ManifestHead(_)
             | Self::ManifestPut(_)

@@ -5,6 +5,7 @@
 //! [`TaskPorts`]; an error that it returns fails its task. Must not know what a kind of task does
 //! (`resolve`, `copy`).
 
+mod check;
 mod copy;
 mod lists;
 mod ports;
@@ -14,6 +15,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
+use self::check::CheckState;
 use self::copy::CopyState;
 use self::lists::{ListKey, Lists};
 pub(crate) use self::ports::Below;
@@ -63,6 +65,7 @@ struct Pending {
 /// The kinds of tasks, each with its own state.
 #[derive(Debug)]
 pub(crate) enum Kind {
+    Check(CheckState),
     Resolve(ResolveState),
     Copy(Box<CopyState>),
 }
@@ -70,6 +73,7 @@ pub(crate) enum Kind {
 impl Kind {
     fn new(kind: TaskKind, foreign: Foreign, exchanges: &Exchanges) -> Self {
         match kind {
+            TaskKind::Check(registry) => Self::Check(CheckState::new(&registry, exchanges)),
             TaskKind::Resolve(reference) => Self::Resolve(ResolveState::new(reference, exchanges)),
             TaskKind::Copy(copy) => Self::Copy(CopyState::new(copy, foreign, exchanges).into()),
         }
@@ -78,6 +82,7 @@ impl Kind {
     /// What was requested, and the content that its source was found to stand for.
     pub(crate) fn requested(&self) -> (TaskKind, Foreign, Option<Descriptor>) {
         match self {
+            Self::Check(check) => (check.requested(), Foreign::LeftOut, None),
             Self::Resolve(resolve) => (resolve.requested(), Foreign::LeftOut, None),
             Self::Copy(copy) => copy.requested(),
         }
@@ -86,6 +91,10 @@ impl Kind {
     /// Begins. `known` is the content that the source's name was found to stand for earlier.
     fn begin(&mut self, known: Option<Descriptor>, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         match self {
+            Self::Check(check) => {
+                check.begin(ports);
+                Ok(())
+            }
             Self::Resolve(resolve) => {
                 resolve.begin(known, ports);
                 Ok(())
@@ -101,6 +110,7 @@ impl Kind {
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         match self {
+            Self::Check(_) => CheckState::exchange_ended(result?, ports),
             Self::Resolve(resolve) => resolve.exchange_ended(result?, ports),
             Self::Copy(copy) => copy.exchange_ended(node, result, ports),
         }
@@ -110,7 +120,7 @@ impl Kind {
     fn lists(&self) -> impl Iterator<Item = (&ListKey, NodeId)> {
         let copy = match self {
             Self::Copy(copy) => Some(copy),
-            Self::Resolve(_) => None,
+            Self::Check(_) | Self::Resolve(_) => None,
         };
         copy.into_iter().flat_map(|copy| copy.lists())
     }
@@ -118,7 +128,9 @@ impl Kind {
     fn copy(&mut self) -> Result<&mut CopyState, Error> {
         match self {
             Self::Copy(copy) => Ok(copy),
-            Self::Resolve(_) => Err(Error::internal("a resolve was handed what a copy wants")),
+            Self::Check(_) | Self::Resolve(_) => {
+                Err(Error::internal("a task was handed what a copy wants"))
+            }
         }
     }
 }

@@ -260,7 +260,8 @@ impl World<'_> {
                     Operation::Resolve => self.plan.pictures[task.picture].root(false),
                     _ => expected,
                 };
-                (calm && report.root().digest != expected).then(|| format!("{report:?}"))
+                (calm && report.root().is_none_or(|root| root.digest != expected))
+                    .then(|| format!("{report:?}"))
             }
             Err(failure) => {
                 let text = format!("{failure} {failure:?}");

@@ -139,7 +139,10 @@ impl World<'_> {
         } else {
             pinned.to_owned()
         };
-        let found = &report.root().digest;
+        let Some(root) = report.root() else {
+            return;
+        };
+        let found = &root.digest;
         if found.as_str() != expected {
             self.violate(format!(
                 "checkpoint: task {at} was resumed with {expected} and ended with {found}"

@@ -1,6 +1,7 @@
 //! The session against models and scripts: no sockets, no files outside the harness.
 
 mod broker;
+mod checks;
 mod foreign;
 mod found;
 mod isolation;

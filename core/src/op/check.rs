@@ -1,0 +1,76 @@
+//! `GET /v2/`: whether a registry accepts the credentials for it (PING, AUTH-24).
+
+use alloc::format;
+
+use http::Method;
+
+use super::{Answer, Draft, Outcome, Ping, Site, Verdict};
+use crate::call::Expect;
+
+/// Asks the registry for nothing but to be let in. A token for it has no scope.
+#[derive(Clone, Debug)]
+pub(crate) struct Check {
+    pub(crate) site: Site,
+}
+
+impl Check {
+    pub(super) fn draft(&self) -> Draft {
+        let site = self.site.clone();
+        Draft::new(Method::GET, Ping { site }.url(), Expect::Head)
+    }
+
+    pub(super) fn answer(&self, answer: &Answer) -> Verdict {
+        if answer.status.is_success() {
+            let nothing = [Answer::NO_CREDENTIALS, Answer::ANONYMOUS_TOKEN];
+            let anonymous = nothing.contains(&answer.presented.as_str());
+            return Verdict::Done(Outcome::Accepted { anonymous });
+        }
+        let what = format!("a registry at {}", self.site.origin);
+        Verdict::Failed(answer.failure(&what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{answer, site};
+    use super::*;
+
+    #[test]
+    fn request() {
+        let draft = Check { site: site() }.draft();
+        assert_eq!(draft.method, Method::GET);
+        assert_eq!(draft.url.as_str(), "https://reg.example/v2/");
+    }
+
+    #[test]
+    fn answers() {
+        let table = [
+            (
+                200,
+                "the credentials of `u`",
+                "Accepted { anonymous: false }",
+            ),
+            (200, "a fresh token of `u`", "Accepted { anonymous: false }"),
+            (200, "no credentials", "Accepted { anonymous: true }"),
+            (
+                200,
+                "a fresh anonymous token",
+                "Accepted { anonymous: true }",
+            ),
+            (401, "the credentials of `u`", "Auth"),
+            (403, "the credentials of `u`", "Auth"),
+            (404, "no credentials", "NotFound"),
+            (400, "no credentials", "Refused"),
+        ];
+        for (status, presented, expected) in table {
+            let mut answer = answer(status, &[], b"");
+            answer.presented = presented.into();
+            let found = match (Check { site: site() }).answer(&answer) {
+                Verdict::Done(outcome) => format!("{outcome:?}"),
+                Verdict::Failed(error) => format!("{:?}", error.kind()),
+                next @ Verdict::Next(_) => format!("{next:?}"),
+            };
+            assert_eq!(found, expected, "{status} with {presented}");
+        }
+    }
+}
