@@ -8,7 +8,8 @@ type Target = fn(&[u8]);
 
 #[test]
 fn the_corpus_is_good() {
-    let targets: [(&str, Target); 7] = [
+    let targets: [(&str, Target); 8] = [
+        ("credentials", fuzz::credentials),
         ("headers", fuzz::headers),
         ("names", fuzz::names),
         ("documents", fuzz::documents),

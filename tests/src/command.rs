@@ -71,6 +71,7 @@ impl Windlass {
         let env = BTreeMap::from([
             ("PATH".into(), path),
             ("HOME".into(), home.path().into()),
+            ("XDG_RUNTIME_DIR".into(), home.path().into()),
             ("DOCKER_CONFIG".into(), home.path().join("docker").into()),
         ]);
         let words = words
@@ -122,6 +123,13 @@ impl Windlass {
     pub fn user(mut self, user: &str, password: &str) -> Self {
         self.stdin = format!("{password}\n").into_bytes();
         self.args(["--username", user, "--password-stdin"])
+    }
+
+    /// What is on standard input.
+    #[must_use]
+    pub fn input(mut self, text: &str) -> Self {
+        text.as_bytes().clone_into(&mut self.stdin);
+        self
     }
 
     /// An environment variable.

@@ -3,11 +3,15 @@
 //! Responsible for what must hold for any input: nothing panics, nothing grows without bound, what
 //! was read and is written again reads the same. Must not know libFuzzer.
 
+use std::path::Path;
 use std::time::Duration;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use windlass_config::CredentialSearch;
+use windlass_config::credentials::{Helpers, LoginFile, parse_credential, parse_list};
 use windlass_core::checkpoint::Checkpoint;
+use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::header::{
     Challenge, ContentRange, challenges, http_date, next_link, range_header, retry_after, rfc3339,
     unsatisfied_total, warnings,
@@ -18,6 +22,7 @@ use windlass_core::scope::Scopes;
 use windlass_core::tape::replay;
 use windlass_core::uri::Url;
 use windlass_core::{Digest, Origin, Platform, Reference, Registry};
+use windlass_driver::Credentials as _;
 use windlass_store::{Begun, Layout, Store as _};
 
 use crate::sim;
@@ -223,6 +228,77 @@ pub fn layout(data: &[u8]) {
     }
     if layout.put(&empty, b"").is_ok() {
         assert!(is_there());
+    }
+}
+
+/// Files with credentials, each form of them, and what credential helpers answer: everything is an answer
+/// or an error that moves no cursor. A login in such a file is found afterwards, or the file stays as it is.
+pub fn credentials(data: &[u8]) {
+    let Some((kind, bytes)) = data.split_first() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("config.json"), bytes).expect("a file");
+    let search = match kind % 3 {
+        0 => CredentialSearch::file(path("config.json")),
+        1 => {
+            std::fs::rename(path("config.json"), path(".dockercfg")).expect("a file");
+            let home = path("");
+            let home = move |name: &str| (name == "HOME").then(|| home.clone().into());
+            CredentialSearch::from_variables(home).expect("text")
+        }
+        _ => return helper_answers(bytes),
+    };
+    for reference in ["r.example/a/b", "docker.io/library/x", "[::1]:5000/a"] {
+        let reference: Reference = reference.parse().expect("a reference");
+        let (registry, repository) = (reference.registry(), Some(reference.repository()));
+        let found = search.find(registry, repository, &registry.origin());
+        if let CredentialAnswer::Failed(why) = &found {
+            assert!(!why.chars().any(char::is_control), "{why:?}");
+        }
+        let said = search.explain(registry, repository).to_string();
+        assert!(
+            !said.replace('\n', "").chars().any(char::is_control),
+            "{said:?}"
+        );
+        assert_eq!(search.find(registry, repository, &registry.origin()), found);
+    }
+    if kind % 3 == 0 {
+        login(&path("config.json"), bytes);
+    }
+}
+
+fn login(path: &Path, before: &[u8]) {
+    let registry: Registry = "r.example".parse().expect("a registry");
+    let file = LoginFile::new(path, Helpers::new(None));
+    let find = || {
+        let search = CredentialSearch::file(path);
+        search.find(&registry, None, &registry.origin())
+    };
+    let read = || std::fs::read(path).expect("a file");
+    match file.store(&registry, "u", &Secret::new("p:q")) {
+        Ok(_) => {
+            let expected = CredentialAnswer::Basic {
+                username: "u".into(),
+                password: Secret::new("p:q"),
+            };
+            assert_eq!(find(), expected);
+            let erased = file.erase(&registry).expect("it was read before");
+            assert!(!erased.is_empty());
+            assert_eq!(find(), CredentialAnswer::None);
+        }
+        Err(_) => assert_eq!(read(), before),
+    }
+}
+
+fn helper_answers(bytes: &[u8]) {
+    let wrong = [parse_credential(bytes).err(), parse_list(bytes).err()];
+    for why in wrong.into_iter().flatten() {
+        assert!(!why.chars().any(char::is_control), "{why:?}");
+    }
+    if let Ok(Some(CredentialAnswer::Basic { username, .. })) = parse_credential(bytes) {
+        assert!(!matches!(username.as_str(), "" | "<token>"));
     }
 }
 

@@ -10,6 +10,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use windlass_core::{Origin, Platforms, Reference, Registry};
 
+use crate::authentication::{Authentication, Sides};
 use crate::place::{self, InLayout, Place};
 use crate::scheme::{self, Whom};
 
@@ -35,7 +36,8 @@ Places:
   docker://REF                                           the same, explicit
   oci:DIR[:NAME], oci:DIR@sha256:…                       an image in an OCI image layout
 
-Credentials come from `docker login` (config.json) unless --username is given.
+Credentials come from options, variables, podman's and docker's files, and the credential helpers
+that these name.
 Proxies come from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, certificate authorities from
 SSL_CERT_FILE and SSL_CERT_DIR if set, otherwise from the system.
 
@@ -223,8 +225,8 @@ Examples:
   windlass copy --platform linux/amd64 docker://ghcr.io/org/app oci:images:app
   windlass copy oci:images:app oci:/media/usb/images
 
---username is for the registry of DST, or of SRC if DST is a layout. Credentials for the other side
-come from docker's config.json. If one of two registries uses plain HTTP, give --plain-http=HOST.
+--username is for the registry of DST, or of SRC if DST is a layout. --src-username and --dest-username
+are for one side; in a copy within one registry, for the repository of that side. If one of two registries uses plain HTTP, give --plain-http=HOST.
 
 Between two registries blobs pass through a temporary folder below TMPDIR. If SRC is a single image
 of another platform than --platform, such a copy gives no warning.")]
@@ -240,6 +242,8 @@ pub(crate) struct Copy {
     pub(crate) platform: Option<Platforms>,
     #[command(flatten)]
     pub(crate) foreign: Foreign,
+    #[command(flatten)]
+    pub(crate) sides: Sides,
 }
 
 /// How foreign layers are handled.
@@ -308,17 +312,8 @@ pub(crate) struct Demo {
 /// Options that may stand before or after the subcommand.
 #[derive(ClapArgs, Debug)]
 pub(crate) struct Common {
-    /// User name for the registry (of a copy: of DST); needs --password-stdin
-    #[arg(
-        long,
-        global = true,
-        value_name = "USER",
-        help_heading = "Authentication"
-    )]
-    pub(crate) username: Option<String>,
-    /// Read the password or token from the first line of standard input
-    #[arg(long, global = true, help_heading = "Authentication")]
-    pub(crate) password_stdin: bool,
+    #[command(flatten)]
+    pub(crate) authentication: Authentication,
     #[arg(
         long,
         global = true,
@@ -421,7 +416,7 @@ pub(crate) struct Common {
     pub(crate) tape: Option<PathBuf>,
 }
 
-fn file() -> impl TypedValueParser<Value = PathBuf> {
+pub(crate) fn file() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(place::file)
 }
 

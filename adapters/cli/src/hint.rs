@@ -46,15 +46,15 @@ pub(crate) fn between(
     from: &Registry,
     to: &Registry,
     failure: &Failure,
-    username: Option<&String>,
+    is_given: bool,
 ) -> Option<String> {
     let first = failure.first();
     if let Error::Auth(error) = first
-        && username.is_some()
+        && is_given
         && had_nothing_for(from, error)
     {
         return Some(format!(
-            "--username applies to {to}; for {from} run `docker login {from}`"
+            "--username applies to {to}; for {from} use --src-username, or run `windlass login {from}`"
         ));
     }
     let is_folder = matches!(first, Error::Store(_));

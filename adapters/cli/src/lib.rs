@@ -12,6 +12,7 @@
 //! client is used: `main` provides it. Only `printer` knows which stream is written to.
 
 mod args;
+mod authentication;
 mod client;
 mod commands;
 mod exit;

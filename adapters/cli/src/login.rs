@@ -11,7 +11,7 @@ const HIDDEN: &str = "***";
 
 /// Why a text with a login is refused.
 pub(crate) const REFUSED: &str = "a user name or password is not allowed here, where others can \
-    see it; use `docker login`, or --username with --password-stdin";
+    see it; use `windlass login`, or --username with --password-stdin";
 
 /// Whether `text` contains a login: something before an `@` that is not followed by a digest, if a
 /// scheme, a colon or the rest of an address shows that it is one.

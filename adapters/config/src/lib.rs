@@ -1,7 +1,8 @@
 //! Configuration for windlass, from the files and variables that other registry clients read, too.
 //!
-//! - [`DockerConfig`]: credentials from docker's `config.json`;
-//! - [`Explicit`]: a user name and password for named registries only;
+//! - [`CredentialSearch`]: credentials from options, variables, the files of docker and podman, and
+//!   credential helpers; [`credentials`] has the order;
+//! - [`Explicit`]: a credential that the user gave for one registry only;
 //! - [`Proxies`]: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`;
 //! - [`VariableError`]: a variable whose value is not valid text;
 //! - [`trust()`]: certificate authorities, from files and from `SSL_CERT_FILE`, `SSL_CERT_DIR`.
@@ -13,13 +14,11 @@
 
 use std::ffi::OsString;
 
-mod docker;
-mod explicit;
+pub mod credentials;
 mod proxy;
 mod trust;
 
-pub use docker::DockerConfig;
-pub use explicit::Explicit;
+pub use credentials::{CredentialSearch, Explicit, SearchOptions};
 pub use proxy::{Proxies, ProxyError};
 pub use trust::{TrustError, trust};
 

@@ -1,9 +1,8 @@
 //! The adapters as a driver asks them: with registries and origins.
 
 use std::fs;
-use std::sync::Arc;
 
-use windlass_config::{DockerConfig, Explicit, Proxies};
+use windlass_config::{CredentialSearch, Explicit, Proxies};
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::{Reference, Registry};
 use windlass_driver::{Credentials, ProxySelector};
@@ -22,7 +21,7 @@ fn user(credentials: &dyn Credentials, reference: &str) -> String {
     }
 }
 
-fn docker() -> (tempfile::TempDir, Arc<DockerConfig>) {
+fn docker() -> (tempfile::TempDir, CredentialSearch) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("config.json");
     let entry = |name: &str| format!(r#"{{"username":"{name}","password":"p"}}"#);
@@ -35,7 +34,7 @@ fn docker() -> (tempfile::TempDir, Arc<DockerConfig>) {
         entry("port"),
     );
     fs::write(&path, text).expect("a file");
-    (folder, Arc::new(DockerConfig::file(path)))
+    (folder, CredentialSearch::file(path))
 }
 
 #[test]
@@ -57,7 +56,7 @@ fn docker_entries_by_reference() {
         ("other.example/app", "none"),
     ];
     for (reference, expected) in table {
-        assert_eq!(user(&*docker, reference), expected, "{reference}");
+        assert_eq!(user(&docker, reference), expected, "{reference}");
     }
 }
 
@@ -65,7 +64,8 @@ fn docker_entries_by_reference() {
 fn explicit_ones_stay_with_their_registry() {
     let (_folder, docker) = docker();
     let registry: Registry = "r.example".parse().expect("a registry");
-    let explicit = Explicit::new("me", Secret::new("s3cret"), [registry], docker);
+    let explicit = Explicit::password(registry, "me", Secret::new("s3cret"));
+    let explicit = docker.explicit(explicit);
     let table = [
         ("r.example/app", "me"),
         ("r.example:5000/app", "port"),
@@ -79,14 +79,15 @@ fn explicit_ones_stay_with_their_registry() {
     // However it is spelled.
     let (_folder, docker) = self::docker();
     let registry: Registry = "registry-1.docker.io".parse().expect("a registry");
-    let explicit = Explicit::new("me", Secret::new("s3cret"), [registry], docker);
+    let explicit = Explicit::password(registry, "me", Secret::new("s3cret"));
+    let explicit = docker.explicit(explicit);
     let source = |name: &str| {
         let registry: Registry = name.parse().expect(name);
         explicit.source(&registry, None)
     };
     assert_eq!(source("docker.io").as_deref(), Some("the command line"));
     let file = source("r.example").expect("a file");
-    assert!(file.ends_with("config.json"), "{file}");
+    assert!(file.ends_with("config.json (key r.example)"), "{file}");
     assert_eq!(source("other.example"), None);
     assert_eq!(user(&explicit, "ubuntu"), "me");
     assert_eq!(user(&explicit, "r.example/app"), "host");

@@ -13,5 +13,10 @@ pub(super) fn run(context: &Context, copy: Copy) -> Result<(), Problem> {
         nondistributable: copy.foreign.include_nondistributable,
         existing: Existing::Trusted,
     };
-    context.copy("copied", copy.source, copy.destination, &wanted)
+    context.copy(
+        "copied",
+        (copy.source, copy.destination),
+        &wanted,
+        &copy.sides,
+    )
 }

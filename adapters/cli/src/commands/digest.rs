@@ -13,7 +13,8 @@ use crate::progress::Progress;
 pub(super) fn run(context: &Context, digest: &Digest) -> Result<(), Problem> {
     let reference = &digest.reference;
     let registry = reference.registry();
-    let client = context.client(&[registry], Some(registry))?;
+    let given = context.common.authentication.owned_by(Some(registry))?;
+    let client = context.client(&[registry], &given)?;
     let observer = Arc::new(Progress::new(Arc::clone(&context.printer)));
     let root = client.resolve(reference, observer, &context.cancel);
     let root = root.map_err(|failure| {

@@ -11,20 +11,19 @@ mod push;
 mod replay;
 mod verify;
 
-use std::io::{self, BufRead};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use windlass_config::{DockerConfig, Explicit, Proxies, trust};
+use windlass_config::{Proxies, trust};
 use windlass_core::config::Concurrency;
-use windlass_core::credential::Secret;
 use windlass_core::tape::TapeSink;
-use windlass_core::{Config, Error, Failure, Registry, Report};
+use windlass_core::{Config, Error, Failure, Reference, Registry, Report};
 use windlass_driver::TapeFile;
 use windlass_driver::{Credentials, Settings, TimeLimits};
 
 use crate::args::{Args, Command, Common};
+use crate::authentication::{For, Sides};
 use crate::client::{self, CancelHandle, Client, Connect, End, Wanted};
 use crate::exit::{Exit, Problem};
 use crate::hint;
@@ -108,11 +107,21 @@ impl Context {
         }
     }
 
-    /// Builds a client for `registries`. A password from the command line is for `owner` only.
-    fn client(
+    /// Builds a client for `registries`, with credentials from the command line and those that are
+    /// found.
+    fn client(&self, registries: &[&Registry], given: &[For<'_>]) -> Result<Client, Problem> {
+        let find = || {
+            let search = self.common.authentication.search(given)?;
+            let search: Arc<dyn Credentials> = Arc::new(search);
+            Ok(Arc::clone(self.credentials.get_or_init(|| search)))
+        };
+        self.client_for(registries, find)
+    }
+
+    fn client_for(
         &self,
         registries: &[&Registry],
-        owner: Option<&Registry>,
+        credentials: impl FnOnce() -> Result<Arc<dyn Credentials>, Problem>,
     ) -> Result<Client, Problem> {
         let variables = |name: &str| std::env::var_os(name);
         let wrong = |error: &dyn std::error::Error| Problem::Usage(error.to_string());
@@ -123,11 +132,9 @@ impl Context {
             let origin = origin.unwrap_or_else(|| registry.origin());
             proxies.check(&origin).map_err(|error| wrong(&error))?;
         }
-        let credentials = self.common.credentials(owner)?;
-        let credentials = self.credentials.get_or_init(|| credentials);
         let mut settings = Settings::default();
         settings.config = config;
-        settings.credentials = Arc::clone(credentials);
+        settings.credentials = credentials()?;
         settings.roots = trust(&self.common.ca_cert, variables).map_err(|error| wrong(&error))?;
         settings.proxies = Arc::new(proxies);
         settings.time_limits = self.common.time_limits();
@@ -148,7 +155,14 @@ impl Context {
     }
 
     /// Copies an image and prints the report.
-    fn copy(&self, verb: &str, from: Place, to: Place, wanted: &Wanted) -> Result<(), Problem> {
+    fn copy(
+        &self,
+        verb: &str,
+        (from, to): (Place, Place),
+        wanted: &Wanted,
+        sides: &Sides,
+    ) -> Result<(), Problem> {
+        sides.check(&self.common.authentication)?;
         let to = named_like(&from, to);
         if let Place::Layout(InLayout {
             name: Some(name), ..
@@ -157,7 +171,9 @@ impl Context {
             client::check_name(name).map_err(|error| Problem::Usage(error.to_string()))?;
         }
         let registries: Vec<&Registry> = [&to, &from].into_iter().filter_map(registry).collect();
-        let client = self.client(&registries, registries.first().copied())?;
+        let (source, destination) = (reference(&from), reference(&to));
+        let given = sides.owned_by(&self.common.authentication, source, destination)?;
+        let client = self.client(&registries, &given)?;
         let source = match &from {
             Place::Registry(reference) => End::Registry(reference.clone()),
             Place::Layout(layout) => End::Store {
@@ -179,7 +195,8 @@ impl Context {
         let report = copied.map_err(|failure| {
             let hint = match (registry(&from), registry(&to)) {
                 (Some(from), Some(to)) => {
-                    hint::between(from, to, &failure, self.common.username.as_ref())
+                    let is_given = self.common.authentication.given().is_any();
+                    hint::between(from, to, &failure, is_given)
                 }
                 (Some(_), None) | (None, _) => None,
             };
@@ -285,16 +302,11 @@ impl Common {
 
     /// Checks what clap cannot, because options may stand on both sides of the subcommand.
     fn check(&self) -> Result<(), Problem> {
-        let wrong = if self.trace && self.quiet {
-            "--trace and --quiet exclude each other"
-        } else if self.password_stdin && self.username.is_none() {
-            "--password-stdin needs --username"
-        } else if self.username.is_some() && !self.password_stdin {
-            "--username needs --password-stdin: a password on the command line is visible to other users"
-        } else {
-            return Ok(());
-        };
-        Err(Problem::Usage(wrong.to_owned()))
+        if self.trace && self.quiet {
+            let why = "--trace and --quiet exclude each other";
+            return Err(Problem::Usage(why.to_owned()));
+        }
+        self.authentication.given().check()
     }
 
     fn config(&self, registries: &[&Registry]) -> Result<Config, Problem> {
@@ -319,44 +331,15 @@ impl Common {
         }
         limits
     }
-
-    fn credentials(&self, owner: Option<&Registry>) -> Result<Arc<dyn Credentials>, Problem> {
-        let docker = DockerConfig::from_variables(|name| std::env::var_os(name));
-        let docker = Arc::new(docker.map_err(|error| Problem::Usage(error.to_string()))?);
-        let Some(username) = &self.username else {
-            return Ok(docker);
-        };
-        let owner =
-            owner.ok_or_else(|| Problem::Usage("--username needs a registry".to_owned()))?;
-        let password = read_password(io::stdin().lock()).map_err(Problem::Usage)?;
-        let owner = [owner.clone()];
-        Ok(Arc::new(Explicit::new(username, password, owner, docker)))
-    }
 }
 
-/// Reads the first line, without its end.
-fn read_password(input: impl BufRead) -> Result<Secret, String> {
-    /// More than any token has.
-    const MOST: u64 = 64 << 10;
-    let mut line = String::new();
-    input
-        .take(MOST)
-        .read_line(&mut line)
-        .map_err(|error| format!("cannot read the password from standard input: {error}"))?;
-    if line.len() as u64 == MOST {
-        return Err("the password on standard input is too long".to_owned());
-    }
-    let line = line.strip_suffix('\n').unwrap_or(&line);
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    if line.is_empty() {
-        return Err("no password on standard input".to_owned());
-    }
-    Ok(Secret::new(line))
+fn registry(place: &Place) -> Option<&Registry> {
+    reference(place).map(Reference::registry)
 }
 
-const fn registry(place: &Place) -> Option<&Registry> {
+const fn reference(place: &Place) -> Option<&Reference> {
     match place {
-        Place::Registry(reference) => Some(reference.registry()),
+        Place::Registry(reference) => Some(reference),
         Place::Layout(_) => None,
     }
 }
@@ -393,27 +376,6 @@ mod tests {
     fn common(options: &[&str]) -> Common {
         let words = ["windlass", "demo"].iter().chain(options);
         Args::try_parse_from(words).expect("good options").common
-    }
-
-    #[test]
-    fn passwords() {
-        // (standard input, password)
-        let endless = vec![b'p'; 1 << 20];
-        let table: [(&[u8], Option<&str>); 8] = [
-            (b"p\n", Some("p")),
-            (b"p\r\n", Some("p")),
-            (b"p", Some("p")),
-            (b" p \nrest", Some(" p ")),
-            (b"", None),
-            (b"\n", None),
-            (b"\xff\n", None),
-            (&endless, None),
-        ];
-        for (input, expected) in table {
-            let password = read_password(input).ok();
-            let password = password.as_ref().map(Secret::expose);
-            assert_eq!(password, expected, "{input:?}");
-        }
     }
 
     #[test]

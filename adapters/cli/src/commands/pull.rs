@@ -6,6 +6,7 @@ use windlass_driver::host_platform;
 
 use super::Context;
 use crate::args::Pull;
+use crate::authentication::Sides;
 use crate::client::{Existing, Wanted};
 use crate::exit::Problem;
 use crate::place::Place;
@@ -24,8 +25,11 @@ pub(super) fn run(context: &Context, pull: Pull) -> Result<(), Problem> {
     };
     context.copy(
         "pulled",
-        Place::Registry(pull.source),
-        Place::Layout(pull.destination),
+        (
+            Place::Registry(pull.source),
+            Place::Layout(pull.destination),
+        ),
         &wanted,
+        &Sides::default(),
     )
 }

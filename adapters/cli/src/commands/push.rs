@@ -4,6 +4,7 @@ use windlass_core::Platforms;
 
 use super::Context;
 use crate::args::Push;
+use crate::authentication::Sides;
 use crate::client::{Existing, Wanted};
 use crate::exit::Problem;
 use crate::place::Place;
@@ -16,8 +17,11 @@ pub(super) fn run(context: &Context, push: Push) -> Result<(), Problem> {
     };
     context.copy(
         "pushed",
-        Place::Layout(push.source),
-        Place::Registry(push.destination),
+        (
+            Place::Layout(push.source),
+            Place::Registry(push.destination),
+        ),
         &wanted,
+        &Sides::default(),
     )
 }

@@ -15,6 +15,11 @@ pub(crate) fn windlass(words: &[&str], variables: &[(&str, &str)]) -> Output {
     run(command(words, variables), "")
 }
 
+/// The same with something on standard input.
+pub(crate) fn windlass_with(words: &[&str], variables: &[(&str, &str)], input: &str) -> Output {
+    run(command(words, variables), input)
+}
+
 /// The same as a user, whose password comes on standard input.
 pub(crate) fn windlass_as_user(words: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = command(words, variables);
@@ -38,6 +43,7 @@ fn patient(words: &[&str], variables: &[(&str, &str)]) -> Command {
     command
         .args(words)
         .env_clear()
+        .env("XDG_RUNTIME_DIR", "/nonexistent")
         .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,6 +1,7 @@
 //! The command as a child process: its arguments and its output.
 
 mod common;
+mod credentials;
 mod end_to_end;
 mod foreign;
 mod keeping;

@@ -58,8 +58,8 @@ fn a_stale_login_is_named() {
         let app = format!("{}/app:v1", server.host());
         let out = layout(folder.path(), "out");
         let source = format!(
-            "the credentials for `{}` came from {path}/config.json; they may have expired",
-            server.host()
+            "the credentials for `{host}` came from {path}/config.json (key {host}); they may have expired",
+            host = server.host()
         );
         for words in [&["pull", &app, &out][..], &["digest", &app]] {
             let said = windlass(words, &variables);

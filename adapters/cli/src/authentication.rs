@@ -1,0 +1,579 @@
+//! Options that give credentials, and the search for all others.
+//!
+//! Responsible for which credential an option gives to which registry or repository. Must not know how a
+//! registry authenticates.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "these comments are help texts; brackets mark optional parts"
+)]
+
+use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+use windlass_config::{CredentialSearch, Explicit, SearchOptions};
+use windlass_core::credential::Secret;
+use windlass_core::reference::Repository;
+use windlass_core::{Reference, Registry};
+
+use crate::args::file;
+use crate::exit::Problem;
+
+/// Options for every subcommand.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Authentication {
+    /// User name for the registry (of a copy: of DST); needs --password-stdin
+    ///
+    /// The password can be read with --token-file, too.
+    #[arg(
+        long,
+        global = true,
+        value_name = "USER",
+        help_heading = "Authentication"
+    )]
+    pub(crate) username: Option<String>,
+    /// Read the password from the first line of standard input
+    #[arg(long, global = true, help_heading = "Authentication")]
+    pub(crate) password_stdin: bool,
+    /// Read a token from the first line of standard input
+    ///
+    /// It is sent to the registry as it is, in place of a token from its token service.
+    #[arg(long, global = true, help_heading = "Authentication")]
+    pub(crate) token_stdin: bool,
+    /// Read a token, or USER's password, from FILE
+    ///
+    /// The file may change: it is read whenever a credential is needed. Without --username it holds a token, which is
+    /// sent to the registry as it is.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        value_parser = file(),
+        help_heading = "Authentication"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Read credentials from FILE instead of podman's and docker's
+    ///
+    /// FILE has the form of docker's config.json or podman's auth.json, like that of REGISTRY_AUTH_FILE.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        value_parser = file(),
+        help_heading = "Authentication"
+    )]
+    pub(crate) authfile: Option<PathBuf>,
+}
+
+/// Options of a copy, for its two sides.
+#[derive(ClapArgs, Debug, Default)]
+#[command(next_help_heading = "Authentication of one side")]
+pub(crate) struct Sides {
+    /// Like --username, for the registry of SRC
+    #[arg(long, value_name = "USER")]
+    pub(crate) src_username: Option<String>,
+    /// Like --password-stdin, for the registry of SRC
+    #[arg(long)]
+    pub(crate) src_password_stdin: bool,
+    /// Like --token-stdin, for the registry of SRC
+    #[arg(long)]
+    pub(crate) src_token_stdin: bool,
+    /// Like --token-file, for the registry of SRC
+    #[arg(long, value_name = "FILE", value_parser = file())]
+    pub(crate) src_token_file: Option<PathBuf>,
+    /// Like --username, for the registry of DST
+    #[arg(long, value_name = "USER")]
+    pub(crate) dest_username: Option<String>,
+    /// Like --password-stdin, for the registry of DST
+    #[arg(long)]
+    pub(crate) dest_password_stdin: bool,
+    /// Like --token-stdin, for the registry of DST
+    #[arg(long)]
+    pub(crate) dest_token_stdin: bool,
+    /// Like --token-file, for the registry of DST
+    #[arg(long, value_name = "FILE", value_parser = file())]
+    pub(crate) dest_token_file: Option<PathBuf>,
+}
+
+/// One credential, as options give it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given<'a> {
+    /// How the names of its options begin.
+    prefix: &'static str,
+    username: Option<&'a String>,
+    password_stdin: bool,
+    token_stdin: bool,
+    token_file: Option<&'a Path>,
+}
+
+/// A credential, and what it is for.
+#[derive(Clone, Debug)]
+pub(crate) struct For<'a> {
+    given: Given<'a>,
+    registry: Registry,
+    repository: Option<Repository>,
+}
+
+impl Authentication {
+    pub(crate) fn given(&self) -> Given<'_> {
+        Given {
+            prefix: "--",
+            username: self.username.as_ref(),
+            password_stdin: self.password_stdin,
+            token_stdin: self.token_stdin,
+            token_file: self.token_file.as_deref(),
+        }
+    }
+
+    /// The credential of the options for a registry, if they give one.
+    ///
+    /// # Errors
+    ///
+    /// If they give one and there is no registry.
+    pub(crate) fn owned_by(&self, owner: Option<&Registry>) -> Result<Vec<For<'_>>, Problem> {
+        let given = self.given();
+        match (given.is_any(), owner) {
+            (false, _) => Ok(Vec::new()),
+            (true, None) => Err(usage(format!("{} needs a registry", given.first()))),
+            (true, Some(owner)) => Ok(vec![For {
+                given,
+                registry: owner.clone(),
+                repository: None,
+            }]),
+        }
+    }
+
+    /// The credentials for a transfer: those of `given`, then those that are found elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// If standard input has no secret, or if a file or variable that is named cannot be used.
+    pub(crate) fn search(&self, given: &[For<'_>]) -> Result<CredentialSearch, Problem> {
+        if let Some(path) = &self.authfile
+            && let Err(error) = path.metadata()
+        {
+            let path = path.display();
+            return Err(usage(format!("cannot read the authfile {path}: {error}")));
+        }
+        let mut search = self.found_elsewhere()?;
+        for credential in given {
+            search = search.explicit(credential.read()?);
+        }
+        Ok(search)
+    }
+
+    /// The credentials that no option gives.
+    pub(crate) fn found_elsewhere(&self) -> Result<CredentialSearch, Problem> {
+        let mut options = SearchOptions::default();
+        options.authfile.clone_from(&self.authfile);
+        let search = CredentialSearch::with_options(options, |name| std::env::var_os(name));
+        search.map_err(|error| usage(error.to_string()))
+    }
+}
+
+impl Sides {
+    fn source(&self) -> Given<'_> {
+        Given {
+            prefix: "--src-",
+            username: self.src_username.as_ref(),
+            password_stdin: self.src_password_stdin,
+            token_stdin: self.src_token_stdin,
+            token_file: self.src_token_file.as_deref(),
+        }
+    }
+
+    fn destination(&self) -> Given<'_> {
+        Given {
+            prefix: "--dest-",
+            username: self.dest_username.as_ref(),
+            password_stdin: self.dest_password_stdin,
+            token_stdin: self.dest_token_stdin,
+            token_file: self.dest_token_file.as_deref(),
+        }
+    }
+
+    /// Checks what clap cannot.
+    pub(crate) fn check(&self, common: &Authentication) -> Result<(), Problem> {
+        let all = [common.given(), self.source(), self.destination()];
+        all.into_iter().try_for_each(Given::check)?;
+        let from_stdin: Vec<_> = all.iter().filter_map(|it| it.stdin()).collect();
+        if let [one, other, ..] = from_stdin.as_slice() {
+            let why =
+                format!("{one} and {other} cannot both read standard input; use a file for one");
+            return Err(usage(why));
+        }
+        Ok(())
+    }
+
+    /// The credentials of the options of a copy. Where both sides are in one registry, each is for its
+    /// repository only.
+    pub(crate) fn owned_by<'a>(
+        &'a self,
+        common: &'a Authentication,
+        from: Option<&Reference>,
+        to: Option<&Reference>,
+    ) -> Result<Vec<For<'a>>, Problem> {
+        let owner = to.or(from).map(Reference::registry);
+        let mut all = Vec::new();
+        let is_same = from.zip(to).is_some_and(|(from, to)| {
+            from.registry().credential_key() == to.registry().credential_key()
+        });
+        for (given, side, name) in [
+            (self.source(), from, "SRC"),
+            (self.destination(), to, "DST"),
+        ] {
+            if !given.is_any() {
+                continue;
+            }
+            let reference =
+                side.ok_or_else(|| usage(format!("{} needs a registry as {name}", given.first())))?;
+            all.push(For {
+                given,
+                registry: reference.registry().clone(),
+                repository: is_same.then(|| reference.repository().clone()),
+            });
+        }
+        if let [one, other] = all.as_slice()
+            && is_same
+            && one.repository == other.repository
+        {
+            let why = "SRC and DST are one repository, which can have one credential";
+            return Err(usage(why.to_owned()));
+        }
+        if common.given().is_any() && all.iter().any(|it| Some(&it.registry) == owner && !is_same) {
+            let (one, other) = (common.given().first(), "the options for one side");
+            return Err(usage(format!(
+                "{one} and {other} are for the same registry"
+            )));
+        }
+        all.extend(common.owned_by(owner)?);
+        Ok(all)
+    }
+}
+
+impl Given<'_> {
+    pub(crate) const fn is_any(&self) -> bool {
+        self.username.is_some()
+            || self.password_stdin
+            || self.token_stdin
+            || self.token_file.is_some()
+    }
+
+    /// Checks what clap cannot, because options may stand on both sides of the subcommand.
+    pub(crate) fn check(self) -> Result<(), Problem> {
+        let name = |option: &str| format!("{}{option}", self.prefix);
+        let (username, password) = (name("username"), name("password-stdin"));
+        let (token, file) = (name("token-stdin"), name("token-file"));
+        let sources = [
+            (self.password_stdin, &password),
+            (self.token_stdin, &token),
+            (self.token_file.is_some(), &file),
+        ];
+        let sources: Vec<_> = sources
+            .iter()
+            .filter(|(is, _)| *is)
+            .map(|(_, it)| *it)
+            .collect();
+        if let [one, other, ..] = sources.as_slice() {
+            return Err(usage(format!("{one} and {other} exclude each other")));
+        }
+        let wrong = if self.password_stdin && self.username.is_none() {
+            format!("{password} needs {username}")
+        } else if self.token_stdin && self.username.is_some() {
+            format!("{token} takes no {username}; use {password}")
+        } else if self.username.is_some() && sources.is_empty() {
+            format!(
+                "{username} needs {password}: a password on the command line is visible to other users"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(usage(wrong))
+    }
+
+    /// The option that reads standard input.
+    fn stdin(self) -> Option<String> {
+        let option = match (self.password_stdin, self.token_stdin) {
+            (true, _) => "password-stdin",
+            (false, true) => "token-stdin",
+            (false, false) => return None,
+        };
+        Some(format!("{}{option}", self.prefix))
+    }
+
+    /// The first of its options, for messages.
+    fn first(self) -> String {
+        let option = if self.username.is_some() {
+            "username"
+        } else if self.password_stdin {
+            "password-stdin"
+        } else if self.token_stdin {
+            "token-stdin"
+        } else {
+            "token-file"
+        };
+        format!("{}{option}", self.prefix)
+    }
+}
+
+impl For<'_> {
+    fn read(&self) -> Result<Explicit, Problem> {
+        let Given {
+            username,
+            token_file,
+            ..
+        } = self.given;
+        let registry = self.registry.clone();
+        let given = match (username, token_file) {
+            (username, Some(path)) => Explicit::file(registry, username.cloned(), path),
+            (Some(username), None) => Explicit::password(registry, username, secret("password")?),
+            (None, None) => Explicit::token(registry, secret("token")?),
+        };
+        Ok(match &self.repository {
+            Some(repository) => given.repository(repository.clone()),
+            None => given,
+        })
+    }
+}
+
+/// Reads a secret from standard input.
+pub(crate) fn secret(what: &str) -> Result<Secret, Problem> {
+    read(io::stdin().lock(), what).map_err(usage)
+}
+
+/// Reads the first line, without its end.
+fn read(input: impl BufRead, what: &str) -> Result<Secret, String> {
+    /// More than any token has.
+    const MOST: u64 = 64 << 10;
+    let mut line = String::new();
+    input
+        .take(MOST)
+        .read_line(&mut line)
+        .map_err(|error| format!("cannot read the {what} from standard input: {error}"))?;
+    if line.len() as u64 == MOST {
+        return Err(format!("the {what} on standard input is too long"));
+    }
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() {
+        return Err(format!("no {what} on standard input"));
+    }
+    Ok(Secret::new(line))
+}
+
+const fn usage(why: String) -> Problem {
+    Problem::Usage(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Args, Command};
+
+    /// The options of a copy.
+    fn options(words: &[&str]) -> (Authentication, Sides) {
+        let words = ["windlass", "copy", "a.example/x", "b.example/y"]
+            .iter()
+            .chain(words);
+        let args = Args::try_parse_from(words).expect("good options");
+        let Command::Copy(copy) = args.command else {
+            panic!("it is a copy");
+        };
+        (args.common.authentication, copy.sides)
+    }
+
+    fn why<T>(result: Result<T, Problem>) -> String {
+        match result {
+            Err(Problem::Usage(why)) => why,
+            Err(_) => panic!("only options can be wrong"),
+            Ok(_) => String::new(),
+        }
+    }
+
+    #[test]
+    fn secrets() {
+        // (standard input, password)
+        let endless = vec![b'p'; 1 << 20];
+        let table: [(&[u8], Option<&str>); 8] = [
+            (b"pass\n", Some("pass")),
+            (b"pass", Some("pass")),
+            (b"pass\r\nmore\n", Some("pass")),
+            (b" p w \n", Some(" p w ")),
+            (b"\n", None),
+            (b"", None),
+            (b"\xff\n", None),
+            (&endless, None),
+        ];
+        for (input, expected) in table {
+            let secret = read(input, "password").ok();
+            assert_eq!(secret.as_ref().map(Secret::expose), expected);
+        }
+    }
+
+    #[test]
+    fn what_belongs_together() {
+        let table: [(&[&str], &str); 15] = [
+            (&[], ""),
+            (&["--username", "u", "--password-stdin"], ""),
+            (&["--username", "u", "--token-file", "f"], ""),
+            (&["--token-stdin"], ""),
+            (&["--token-file", "f"], ""),
+            (
+                &[
+                    "--src-token-stdin",
+                    "--dest-username",
+                    "u",
+                    "--dest-token-file",
+                    "f",
+                ],
+                "",
+            ),
+            (&["--username", "u"], "--username needs --password-stdin: "),
+            (&["--password-stdin"], "--password-stdin needs --username"),
+            (
+                &["--src-password-stdin"],
+                "--src-password-stdin needs --src-username",
+            ),
+            (
+                &["--dest-username", "u"],
+                "--dest-username needs --dest-password-stdin: ",
+            ),
+            (
+                &["--username", "u", "--token-stdin"],
+                "--token-stdin takes no --username; use --password-stdin",
+            ),
+            (
+                &["--token-stdin", "--token-file", "f"],
+                "--token-stdin and --token-file exclude each other",
+            ),
+            (
+                &["--src-token-stdin", "--src-token-file", "f"],
+                "--src-token-stdin and --src-token-file exclude each other",
+            ),
+            (
+                &["--src-token-stdin", "--dest-token-stdin"],
+                "--src-token-stdin and --dest-token-stdin cannot both read standard input",
+            ),
+            (
+                &[
+                    "--token-stdin",
+                    "--src-username",
+                    "u",
+                    "--src-password-stdin",
+                ],
+                "--token-stdin and --src-password-stdin cannot both read standard input",
+            ),
+        ];
+        for (words, expected) in table {
+            let (common, sides) = options(words);
+            let why = why(sides.check(&common));
+            assert!(why.starts_with(expected), "{words:?}: {why}");
+            assert_eq!(why.is_empty(), expected.is_empty(), "{words:?}: {why}");
+        }
+    }
+
+    /// Which credential is for which registry or repository.
+    #[test]
+    fn owners() {
+        let both: &[&str] = &["--src-token-file", "s", "--dest-token-file", "d"];
+        let layout = "";
+        // (options, SRC, DST, who gets what)
+        let table: [(&[&str], &str, &str, &str); 12] = [
+            (&[], "a.example/x", "b.example/y", ""),
+            (
+                &["--token-file", "c"],
+                "a.example/x",
+                "b.example/y",
+                "-- b.example",
+            ),
+            (
+                &["--token-file", "c"],
+                "a.example/x",
+                layout,
+                "-- a.example",
+            ),
+            (
+                &["--token-file", "c"],
+                layout,
+                layout,
+                "error: --token-file needs a registry",
+            ),
+            (
+                both,
+                "a.example/x",
+                "b.example/y",
+                "--src- a.example, --dest- b.example",
+            ),
+            (
+                both,
+                "a.example/x",
+                "A.example:443/y",
+                "--src- a.example/x, --dest- A.example:443/y",
+            ),
+            (
+                both,
+                "a.example/x:1",
+                "a.example/x:2",
+                "error: SRC and DST are one repository",
+            ),
+            (
+                both,
+                layout,
+                "b.example/y",
+                "error: --src-token-file needs a registry as SRC",
+            ),
+            (
+                both,
+                "a.example/x",
+                layout,
+                "error: --dest-token-file needs a registry as DST",
+            ),
+            (
+                &["--token-file", "c", "--src-token-file", "s"],
+                "a.example/x",
+                "b.example/y",
+                "--src- a.example, -- b.example",
+            ),
+            (
+                &["--token-file", "c", "--src-token-file", "s"],
+                "a.example/x",
+                "a.example/y",
+                "--src- a.example/x, -- a.example",
+            ),
+            (
+                &["--token-file", "c", "--dest-token-file", "d"],
+                "a.example/x",
+                "b.example/y",
+                "error: --token-file and the options for one side are for the same registry",
+            ),
+        ];
+        for (words, from, to, expected) in table {
+            let (common, sides) = options(words);
+            let reference = |text: &str| -> Option<Reference> { text.parse().ok() };
+            let (from, to) = (reference(from), reference(to));
+            let owned = sides.owned_by(&common, from.as_ref(), to.as_ref());
+            let shown = match owned {
+                Ok(owned) => {
+                    let shown = owned.iter().map(|it| {
+                        let repository = it.repository.as_ref();
+                        let path = repository.map_or(String::new(), |path| format!("/{path}"));
+                        format!("{} {}{path}", it.given.prefix, it.registry)
+                    });
+                    shown.collect::<Vec<_>>().join(", ")
+                }
+                error @ Err(_) => format!("error: {}", why(error)),
+            };
+            assert!(shown.starts_with(expected), "{words:?}: {shown}");
+            assert_eq!(shown.is_empty(), expected.is_empty(), "{words:?}: {shown}");
+        }
+    }
+
+    #[test]
+    fn nothing_prints_a_secret() {
+        let registry: Registry = "a.example".parse().expect("a registry");
+        let explicit = Explicit::token(registry, Secret::new("s3cret"));
+        assert!(!format!("{explicit:?}").contains("s3cret"));
+    }
+}

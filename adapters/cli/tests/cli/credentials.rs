@@ -1,0 +1,258 @@
+//! Where credentials come from, and `login` and `logout`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde_json::json;
+use windlass_testbed::{Auth, Basic, Bearer, Server, User};
+
+use crate::common::{
+    PASSWORD, USER, failed, printed, registry, text, users, windlass, windlass_with,
+};
+
+fn basic() -> Auth {
+    Auth::Basic(Basic {
+        users: users(),
+        anonymous_pull: false,
+    })
+}
+
+fn bearer() -> Auth {
+    Auth::Bearer(Bearer {
+        users: users(),
+        anonymous_pull: false,
+        ..Bearer::default()
+    })
+}
+
+/// A registry for alice, and a folder for files.
+struct Scene {
+    server: Server,
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new(auth: Auth) -> Self {
+        Self {
+            server: registry(auth),
+            folder: tempfile::tempdir().expect("a folder"),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        let path = self.folder.path().join(name);
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
+    fn write(&self, name: &str, content: &str) -> String {
+        fs::write(self.path(name), content).expect("a file");
+        self.path(name)
+    }
+
+    fn app(&self) -> String {
+        format!("{}/app:v1", self.server.host())
+    }
+
+    /// A file in docker's form with alice.
+    fn config(&self, name: &str) -> String {
+        let entry = json!({"username": USER, "password": PASSWORD});
+        let config = json!({"auths": {self.server.host(): entry}});
+        self.write(name, &config.to_string())
+    }
+
+    /// The names of this registry's variables begin with it.
+    fn prefix(&self) -> String {
+        let host = self.server.host();
+        format!("WINDLASS_AUTH_{}", host.replace(['.', ':'], "_"))
+    }
+}
+
+/// Writes a credential helper.
+fn script(folder: &Path, name: &str, body: &str) {
+    fs::create_dir_all(folder).expect("a folder");
+    let path = folder.join(format!("docker-credential-{name}"));
+    fs::write(&path, format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{body}\n")).expect("a script");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
+}
+
+#[test]
+fn every_source_is_read() {
+    let scene = Scene::new(basic());
+    let app = scene.app();
+    let (prefix, config) = (scene.prefix(), scene.config("config.json"));
+    let inline = fs::read_to_string(&config).expect("a file");
+    let password = scene.write("password", &format!("{PASSWORD}\n"));
+    let folder = scene.path("");
+    let (user, secret) = (format!("{prefix}_USERNAME"), format!("{prefix}_PASSWORD"));
+    let file = format!("{prefix}_TOKEN_FILE");
+    type Row<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+    let table: [Row<'_>; 7] = [
+        (&["--username", USER, "--token-file", &password], &[]),
+        (&[], &[(&user, USER), (&secret, PASSWORD)]),
+        (&[], &[(&user, USER), (&file, &password)]),
+        (&[], &[("DOCKER_AUTH_CONFIG", &inline)]),
+        (&["--authfile", &config], &[]),
+        (&[], &[("REGISTRY_AUTH_FILE", &config)]),
+        (&[], &[("DOCKER_CONFIG", &folder)]),
+    ];
+    for (words, variables) in table {
+        let output = windlass(&[&["digest", &app], words].concat(), variables);
+        assert!(
+            printed(&output).starts_with("sha256:"),
+            "{words:?} {variables:?}"
+        );
+        let said = text(&output.stderr);
+        assert!(!said.contains(PASSWORD), "{said}");
+    }
+    failed(&windlass(&["digest", &app], &[]), 4);
+    // The first one counts, even if a later one is right.
+    let wrong = [
+        (user.as_str(), USER),
+        (&secret, "s3cret"),
+        ("REGISTRY_AUTH_FILE", &config),
+    ];
+    let output = windlass(&["digest", &app], &wrong);
+    let said = failed(&output, 4);
+    assert!(
+        said.contains(&format!("came from the variables {prefix}_*")),
+        "{said}"
+    );
+    assert!(!said.contains("s3cret"), "{said}");
+}
+
+#[test]
+fn tokens_are_sent_as_they_are() {
+    let scene = Scene::new(bearer());
+    let app = scene.app();
+    // A token of the service, as somebody else got it.
+    let config = scene.config("config.json");
+    printed(&windlass(&["digest", &app, "--authfile", &config], &[]));
+    let tokens = scene.server.with_model(|model| model.tokens().clone());
+    let token = tokens.keys().next().expect("one was given out").clone();
+    let file = scene.write("token", &token);
+    let variable = format!("{}_TOKEN", scene.prefix());
+    let asked = |server: &Server| {
+        let requests = server.requests();
+        requests
+            .iter()
+            .filter(|it| it.target.starts_with("/token"))
+            .count()
+    };
+    let before = asked(&scene.server);
+    printed(&windlass_with(
+        &["digest", &app, "--token-stdin"],
+        &[],
+        &format!("{token}\n"),
+    ));
+    printed(&windlass(&["digest", &app, "--token-file", &file], &[]));
+    printed(&windlass(&["digest", &app], &[(&variable, &token)]));
+    assert_eq!(
+        asked(&scene.server),
+        before,
+        "the token service is not asked"
+    );
+}
+
+/// Two identities in one registry: each is for its own repository.
+#[test]
+fn each_side_of_a_copy_has_its_own() {
+    let two = BTreeMap::from([
+        (
+            "reader".to_owned(),
+            User::limited("pass-of-reader").with("app", &["pull"]),
+        ),
+        (
+            "writer".to_owned(),
+            User::limited("pass-of-writer").with("mine", &["pull", "push"]),
+        ),
+    ]);
+    for auth in [
+        Auth::Basic(Basic {
+            users: two.clone(),
+            anonymous_pull: false,
+        }),
+        Auth::Bearer(Bearer {
+            users: two,
+            anonymous_pull: false,
+            ..Bearer::default()
+        }),
+    ] {
+        let scene = Scene::new(auth);
+        let mine = format!("{}/mine:v1", scene.server.host());
+        let password = scene.write("password", "pass-of-writer");
+        let words = [
+            "copy",
+            &scene.app(),
+            &mine,
+            "--src-username",
+            "reader",
+            "--src-password-stdin",
+        ];
+        let dest = ["--dest-username", "writer", "--dest-token-file", &password];
+        let output = windlass_with(&[&words[..], &dest].concat(), &[], "pass-of-reader\n");
+        assert!(printed(&output).starts_with("sha256:"));
+        let one = windlass_with(&words, &[], "pass-of-reader\n");
+        failed(&one, 4);
+    }
+}
+
+/// CVE-2021-41092: a helper that cannot be used changes nothing but that there is no credential.
+#[test]
+fn public_images_go_on_without_a_helper() {
+    let auth = Auth::Bearer(Bearer {
+        users: users(),
+        anonymous_pull: true,
+        ..Bearer::default()
+    });
+    let scene = Scene::new(auth);
+    let bin = scene.folder.path().join("bin");
+    script(&bin, "broken", "echo it is locked; exit 1");
+    let bin = bin.to_str().expect("UTF-8").to_owned();
+    for (helper, why) in [
+        ("absent", "`docker-credential-absent` is not in PATH"),
+        ("broken", "`docker-credential-broken` failed: it is locked"),
+        ("../x", "cannot exist"),
+    ] {
+        let folder = scene.path("");
+        scene.write("config.json", &format!(r#"{{"credsStore":"{helper}"}}"#));
+        let variables = [("DOCKER_CONFIG", folder.as_str()), ("PATH", &bin)];
+        printed(&windlass(&["digest", &scene.app()], &variables));
+        let private = format!("{}/private:v1", scene.server.host());
+        let output = windlass(&["copy", &scene.app(), &private], &variables);
+        let said = failed(&output, 4);
+        assert!(said.contains(why), "{said}");
+        assert!(said.contains("config.json"), "{said}");
+    }
+    let requests = scene.server.requests();
+    assert!(requests.iter().all(|it| {
+        !it.headers.contains_key("authorization")
+            || it.headers["authorization"]
+                .to_str()
+                .is_ok_and(|value| value.starts_with("Bearer "))
+    }));
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let scene = Scene::new(basic());
+    let absent = scene.path("absent.json");
+    let output = windlass(&["digest", &scene.app(), "--authfile", &absent], &[]);
+    let said = failed(&output, 2);
+    assert!(
+        said.contains("cannot read the authfile") && said.contains(&absent),
+        "{said}"
+    );
+    let broken = scene.write("broken.json", "{\n  \"auths\": [\"s3cret\"");
+    let output = windlass(
+        &["digest", &scene.app()],
+        &[("REGISTRY_AUTH_FILE", &broken)],
+    );
+    let said = failed(&output, 4);
+    let expected = format!("{broken} is not valid JSON at line 2, column ");
+    assert!(
+        said.contains(&expected) && !said.contains("s3cret"),
+        "{said}"
+    );
+}

@@ -1,0 +1,135 @@
+//! Which sources were consulted for a credential, for people (CRED-45).
+//!
+//! Responsible for telling it without secrets. Must not know how sources are read.
+
+use std::fmt;
+
+use windlass_core::credential::CredentialAnswer;
+use windlass_core::sanitize::escape;
+
+/// How a credential was looked for: every source in order. Secrets are masked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The sources. Those after the first one that has a credential were not consulted.
+    pub consulted: Vec<Consulted>,
+}
+
+/// One source.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Consulted {
+    /// The file, the variables, the option, or the credential helper.
+    pub source: String,
+    /// The key in the file.
+    pub key: Option<String>,
+    /// The credential helper that the source names: `docker-credential-…`.
+    pub helper: Option<String>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of consulting a source.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It has the credential, which this describes.
+    Found(String),
+    /// It has none for this registry.
+    NoEntry,
+    /// There is no such file.
+    Missing,
+    /// It could not be used: why. The next source was consulted.
+    Failed(String),
+    /// A source before it has the credential.
+    NotConsulted,
+}
+
+impl Explanation {
+    /// The source that the credential comes from.
+    pub fn found(&self) -> Option<&Consulted> {
+        let is_it = |it: &&Consulted| matches!(it.outcome, Outcome::Found(_));
+        self.consulted.iter().find(is_it)
+    }
+
+    /// The sources that could not be used.
+    pub fn failures(&self) -> impl Iterator<Item = &str> {
+        self.consulted.iter().filter_map(|it| match &it.outcome {
+            Outcome::Failed(why) => Some(why.as_str()),
+            Outcome::Found(_) | Outcome::NoEntry | Outcome::Missing | Outcome::NotConsulted => None,
+        })
+    }
+}
+
+/// A line for each source.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = self.consulted.iter();
+        if let Some(first) = lines.next() {
+            first.fmt(f)?;
+        }
+        lines.try_for_each(|line| write!(f, "\n{line}"))
+    }
+}
+
+impl Consulted {
+    pub(super) const fn new(source: String, outcome: Outcome) -> Self {
+        Self {
+            source,
+            key: None,
+            helper: None,
+            outcome,
+        }
+    }
+
+    pub(super) fn with_key(mut self, key: Option<&String>) -> Self {
+        self.key = key.map(|key| escape(key, 255));
+        self
+    }
+
+    pub(super) fn with_helper(mut self, name: &str) -> Self {
+        self.helper = Some(format!("docker-credential-{}", escape(name, 128)));
+        self
+    }
+
+    /// The source with its key and helper.
+    pub fn place(&self) -> String {
+        match (&self.helper, &self.key) {
+            (None, None) => self.source.clone(),
+            (None, Some(key)) => format!("{} (key {key})", self.source),
+            (Some(helper), None) => format!("{helper}, named in {}", self.source),
+            (Some(helper), Some(key)) => format!("{helper}, named in {} (key {key})", self.source),
+        }
+    }
+}
+
+impl fmt::Display for Consulted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place())?;
+        match &self.outcome {
+            Outcome::Found(what) => f.write_str(what),
+            Outcome::NoEntry => f.write_str("no entry"),
+            Outcome::Missing => f.write_str("no such file"),
+            Outcome::Failed(why) => write!(f, "failed: {why}"),
+            Outcome::NotConsulted => f.write_str("not consulted"),
+        }
+    }
+}
+
+impl Outcome {
+    /// Describes a credential without its secret.
+    pub(super) fn found(answer: &CredentialAnswer) -> Self {
+        let what = match answer {
+            CredentialAnswer::Basic { username, .. } => {
+                format!("user name `{}`, password ***", escape(username, 255))
+            }
+            CredentialAnswer::Bearer(_) => "token ***".to_owned(),
+            CredentialAnswer::Refresh(_) => "identity token ***".to_owned(),
+            CredentialAnswer::None => return Self::NoEntry,
+            CredentialAnswer::Failed(why) => return Self::Failed(why.clone()),
+            // Kinds that later versions add.
+            _ => "a credential".to_owned(),
+        };
+        Self::Found(what)
+    }
+}

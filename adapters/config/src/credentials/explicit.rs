@@ -1,0 +1,107 @@
+//! Credentials given by the user.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use windlass_core::Registry;
+use windlass_core::credential::{CredentialAnswer, Secret};
+use windlass_core::reference::Repository;
+
+use super::entry::{basic, bearer};
+use super::token_file;
+
+/// A credential for one registry, or for one repository of it. Others never get it.
+#[derive(Clone, Debug)]
+pub struct Explicit {
+    registry: Registry,
+    repository: Option<Repository>,
+    form: Form,
+    origin: String,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Password {
+        username: String,
+        password: Secret,
+    },
+    Token(Secret),
+    /// Read for each question. With a user name, its content is a password.
+    File {
+        username: Option<String>,
+        path: PathBuf,
+    },
+}
+
+impl Explicit {
+    /// A user name and password.
+    pub fn password(registry: Registry, username: impl Into<String>, password: Secret) -> Self {
+        let username = username.into();
+        Self::new(registry, Form::Password { username, password })
+    }
+
+    /// A token that is sent to the registry as it is, like the `registrytoken` of docker's
+    /// configuration.
+    pub fn token(registry: Registry, token: Secret) -> Self {
+        Self::new(registry, Form::Token(token))
+    }
+
+    /// A file with a token, or with the password of a user. It is read whenever a credential is needed, so
+    /// it may change. White space around it is ignored.
+    pub fn file(registry: Registry, username: Option<String>, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self::new(registry, Form::File { username, path })
+    }
+
+    /// For one repository only, where the registry's others need another identity.
+    #[must_use]
+    pub fn repository(mut self, repository: Repository) -> Self {
+        self.repository = Some(repository);
+        self
+    }
+
+    /// Where it is from, for messages: an option, for instance.
+    #[must_use]
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.origin = origin.into();
+        self
+    }
+
+    fn new(registry: Registry, form: Form) -> Self {
+        Self {
+            registry,
+            repository: None,
+            form,
+            origin: "the command line".to_owned(),
+        }
+    }
+
+    pub(super) fn is_for(&self, registry: &Registry, repository: Option<&Repository>) -> bool {
+        self.registry.credential_key() == registry.credential_key()
+            && (self.repository.is_none() || self.repository.as_ref() == repository)
+    }
+
+    pub(super) const fn is_for_repository(&self) -> bool {
+        self.repository.is_some()
+    }
+
+    pub(super) fn answer(&self) -> CredentialAnswer {
+        match &self.form {
+            // To the broker, which sends them to this registry or its token service only.
+            Form::Password { username, password } => basic(username, password.expose()),
+            Form::Token(token) => bearer(token.expose()),
+            Form::File { username, path } => match (token_file::read(path), username) {
+                (Ok(password), Some(username)) => basic(username, &password),
+                (Ok(token), None) => bearer(&token),
+                (Err(why), _) => CredentialAnswer::Failed(why),
+            },
+        }
+    }
+}
+
+/// Where it is from.
+impl fmt::Display for Explicit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin)
+    }
+}

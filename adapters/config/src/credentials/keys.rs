@@ -1,0 +1,147 @@
+//! Which key of a file is for which registry or repository (CRED-05, CRED-06, CRED-08, CRED-42, CRED-43).
+//!
+//! Responsible for the spellings of a registry's name. Must not know what a key leads to.
+
+use windlass_core::reference::Repository;
+use windlass_core::{Origin, Registry, Scheme};
+
+/// The key of Docker Hub in docker's files, and the URL that helpers know it by.
+pub(super) const HUB: &str = "https://index.docker.io/v1/";
+
+/// A registry or repository to find credentials for.
+#[derive(Debug)]
+pub(super) struct Wanted<'a> {
+    /// Docker's key for it: `host[:port]`, for Docker Hub a URL.
+    pub(super) key: String,
+    pub(super) repository: Option<&'a str>,
+    /// The scheme of the credential's recipient.
+    pub(super) scheme: Scheme,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn new(
+        registry: &Registry,
+        repository: Option<&'a Repository>,
+        recipient: &Origin,
+    ) -> Self {
+        Self {
+            key: registry.credential_key().as_str().to_owned(),
+            repository: repository.map(Repository::as_str),
+            scheme: recipient.scheme(),
+        }
+    }
+
+    /// The host with its port, in lower case.
+    pub(super) fn host(&self) -> String {
+        if self.is_docker_hub() {
+            return "docker.io".to_owned();
+        }
+        host_of(&self.key).to_ascii_lowercase()
+    }
+
+    pub(super) fn is_docker_hub(&self) -> bool {
+        is_docker_hub(&host_of(&self.key).to_ascii_lowercase())
+    }
+
+    /// What a credential helper is asked for, in this order (CRED-27). `key` is the one that chose the
+    /// helper: its host may be spelled in another way, for instance with `:443`.
+    pub(super) fn helper_urls(&self, key: Option<&str>) -> Vec<String> {
+        if self.is_docker_hub() {
+            // podman asks for the name that people write.
+            return vec![HUB.to_owned(), "docker.io".to_owned()];
+        }
+        let host = self.host();
+        let mut urls = vec![host.clone()];
+        let spelled = key.map(host_of).filter(|it| *it != host);
+        urls.extend(spelled.map(ToOwned::to_owned));
+        urls.push(format!("https://{host}"));
+        urls
+    }
+}
+
+/// The entries whose key matches, the best match first: a key for the repository before one for its
+/// namespace before one for the whole registry (CRED-42); the exact name before other spellings.
+pub(super) fn by_fit<'a, V: 'a>(
+    entries: impl Iterator<Item = (&'a String, &'a V)>,
+    wanted: &Wanted<'_>,
+) -> Vec<(&'a String, &'a V)> {
+    let mut fitting: Vec<_> = entries
+        .filter_map(|(key, value)| Some((fit(key, wanted)?, key, value)))
+        .collect();
+    fitting.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    fitting.into_iter().map(|(_, k, v)| (k, v)).collect()
+}
+
+/// Whether a key is for the whole registry, in any spelling.
+pub(super) fn is_for_registry(key: &str, wanted: &Wanted<'_>) -> bool {
+    let whole = Wanted {
+        key: wanted.key.clone(),
+        repository: None,
+        scheme: wanted.scheme,
+    };
+    fit(key, &whole).is_some()
+}
+
+/// How well a key matches: the number of repository segments, then the spelling of the host.
+fn fit(key: &str, wanted: &Wanted<'_>) -> Option<(usize, u8)> {
+    let host = host_of(key);
+    let spelling = if key == wanted.key {
+        3
+    } else if host.eq_ignore_ascii_case(host_of(&wanted.key)) {
+        2
+    } else if is_same_registry(host, wanted) {
+        1
+    } else {
+        return None;
+    };
+    let bare = without_scheme(key);
+    let path = bare.strip_prefix(host).unwrap_or_default();
+    let path = path.trim_matches('/');
+    // `https://host/v1/`: the path of an API, not a repository.
+    if path.is_empty() || matches!(path, "v1" | "v2") {
+        return Some((0, spelling));
+    }
+    let rest = wanted.repository.and_then(|it| it.strip_prefix(path));
+    if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return Some((path.split('/').count(), spelling));
+    }
+    // Docker reads no more than the host of a URL.
+    (bare.len() < key.len()).then_some((0, 0))
+}
+
+/// Docker Hub has several names (CRED-05), and over TLS port 443 may be left out (CRED-08).
+fn is_same_registry(host: &str, wanted: &Wanted<'_>) -> bool {
+    let without_port = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        match name.strip_suffix(":443") {
+            Some(bare) if wanted.scheme == Scheme::Https => bare.to_owned(),
+            _ => name,
+        }
+    };
+    let (host, name) = (without_port(host), without_port(host_of(&wanted.key)));
+    host == name || (is_docker_hub(&host) && is_docker_hub(&name))
+}
+
+fn is_docker_hub(host: &str) -> bool {
+    matches!(
+        host,
+        "docker.io" | "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com"
+    )
+}
+
+/// The `host[:port]` of a key, which may be a URL (CRED-06).
+pub(super) fn host_of(key: &str) -> &str {
+    let bare = without_scheme(key);
+    bare.split('/').next().unwrap_or(bare)
+}
+
+fn without_scheme(key: &str) -> &str {
+    match key.split_once("://") {
+        Some((scheme, rest))
+            if scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http") =>
+        {
+            rest
+        }
+        Some(_) | None => key,
+    }
+}

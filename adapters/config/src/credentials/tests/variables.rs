@@ -1,0 +1,198 @@
+//! Variables, and what the user gives for one registry.
+
+use std::fs;
+
+use windlass_core::credential::Secret;
+
+use super::*;
+use crate::credentials::entry::bearer;
+use crate::credentials::variables::mangled;
+
+fn asked(variables: &[(&'static str, &'static str)], reference: &str) -> CredentialAnswer {
+    let variables = variables.iter().copied();
+    let search = CredentialSearch::from_variables(among(variables)).expect("text");
+    find(&search, reference)
+}
+
+#[test]
+fn hosts_in_names() {
+    for (host, expected) in [
+        ("r.example", "R_EXAMPLE"),
+        ("a-b.example:5000", "A_B_EXAMPLE_5000"),
+        ("[::1]:5000", "___1__5000"),
+        ("docker.io", "DOCKER_IO"),
+    ] {
+        assert_eq!(mangled(host), expected);
+    }
+}
+
+#[test]
+fn variables_of_a_host() {
+    const USER: &str = "WINDLASS_AUTH_R_EXAMPLE_USERNAME";
+    const PASSWORD: &str = "WINDLASS_AUTH_R_EXAMPLE_PASSWORD";
+    const TOKEN: &str = "WINDLASS_AUTH_R_EXAMPLE_TOKEN";
+    const FILE: &str = "WINDLASS_AUTH_R_EXAMPLE_TOKEN_FILE";
+    let failed = |why: &str| CredentialAnswer::Failed(why.to_owned());
+    let table: [(&[(&str, &str)], CredentialAnswer); 9] = [
+        (&[(USER, "u"), (PASSWORD, "p")], basic("u", "p")),
+        (&[(USER, "u"), (TOKEN, "t")], basic("u", "t")),
+        (&[(TOKEN, "t")], bearer("t")),
+        (
+            &[(USER, ""), (PASSWORD, ""), (TOKEN, "")],
+            CredentialAnswer::None,
+        ),
+        (
+            &[(USER, "u")],
+            failed(&format!("{USER} is set, but not {PASSWORD}")),
+        ),
+        (
+            &[(PASSWORD, "s3cret")],
+            failed(&format!("{PASSWORD} is set, but not {USER}")),
+        ),
+        (
+            &[(USER, "u"), (PASSWORD, "s3cret"), (TOKEN, "s3cret")],
+            failed(&format!("{PASSWORD} and {TOKEN} are both set")),
+        ),
+        (
+            &[(TOKEN, "s3cret"), (FILE, "/x")],
+            failed(&format!("{TOKEN} and {FILE} are both set")),
+        ),
+        (
+            &[(FILE, "/nonexistent")],
+            failed(
+                "cannot read the token file /nonexistent: No such file or directory (os error 2)",
+            ),
+        ),
+    ];
+    for (variables, expected) in table {
+        assert_eq!(asked(variables, "r.example"), expected, "{variables:?}");
+    }
+    let both = [(USER, "u"), (PASSWORD, "p")];
+    for (reference, expected) in [
+        ("R.example:443/a/b", "u"),
+        ("r.example:5000", "None"),
+        ("r.example.evil", "None"),
+    ] {
+        assert_eq!(user(&asked(&both, reference)), expected, "{reference}");
+    }
+    for hub in [
+        "docker.io/library/x",
+        "index.docker.io",
+        "registry-1.docker.io",
+    ] {
+        let variables = [("WINDLASS_AUTH_DOCKER_IO_TOKEN", "t")];
+        assert_eq!(asked(&variables, hub), bearer("t"), "{hub}");
+    }
+}
+
+/// The password of one registry does not go to another whose name leads to the same variables.
+#[test]
+fn two_hosts_with_one_name_are_told() {
+    let variables = [("WINDLASS_AUTH_A_B_EXAMPLE_TOKEN", "t")];
+    let search = CredentialSearch::from_variables(among(variables)).expect("text");
+    for _ in 0..2 {
+        assert_eq!(find(&search, "a-b.example/x"), bearer("t"));
+        let CredentialAnswer::Failed(why) = find(&search, "a.b.example/x") else {
+            panic!("it is for the first one");
+        };
+        assert_eq!(
+            why,
+            "the variables WINDLASS_AUTH_A_B_EXAMPLE_* could be for `a-b.example` or for \
+             `a.b.example`; use another source for one of them"
+        );
+    }
+    // Without such a variable there is nothing to tell.
+    let search = CredentialSearch::from_variables(among::<&str>([])).expect("text");
+    assert_eq!(find(&search, "a-b.example"), CredentialAnswer::None);
+    assert_eq!(find(&search, "a.b.example"), CredentialAnswer::None);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_value_that_is_no_text_is_not_passed_over() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let search = CredentialSearch::from_variables(|name| {
+        let is_it = name == "WINDLASS_AUTH_R_EXAMPLE_TOKEN";
+        is_it.then(|| OsString::from_vec(b"s3cret\xff".to_vec()))
+    });
+    assert_eq!(
+        find(&search.expect("no place is bad"), "r.example"),
+        CredentialAnswer::Failed(
+            "the value of the variable WINDLASS_AUTH_R_EXAMPLE_TOKEN is not valid UTF-8".to_owned()
+        )
+    );
+}
+
+/// A token file is read for each question.
+#[test]
+fn token_files_may_change() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("token");
+    let registry: Registry = "r.example".parse().expect("a registry");
+    let token = Explicit::file(registry.clone(), None, &path).origin("--token-file");
+    let token = CredentialSearch::empty().explicit(token);
+    let password = Explicit::file(registry, Some("u".to_owned()), &path);
+    let password = CredentialSearch::empty().explicit(password);
+    for content in ["one", "two\n", " three \r\n"] {
+        fs::write(&path, content).expect("a file");
+        assert_eq!(find(&token, "r.example"), bearer(content.trim()));
+        assert_eq!(find(&password, "r.example"), basic("u", content.trim()));
+    }
+    let shown = path.display();
+    for (content, expected) in [
+        (&b" \n"[..], format!("the token file {shown} is empty")),
+        (b"\xff", format!("the token file {shown} is not text")),
+        (
+            &[b'x'; (1 << 20) + 1],
+            format!("cannot read the token file {shown}: it has more than 1 MiB"),
+        ),
+    ] {
+        fs::write(&path, content).expect("a file");
+        assert_eq!(
+            find(&token, "r.example"),
+            CredentialAnswer::Failed(expected)
+        );
+    }
+    assert_eq!(find(&token, "o.example"), CredentialAnswer::None);
+}
+
+/// What is given for one registry never reaches another, and repositories can have their own.
+#[test]
+fn given_ones_stay_where_they_belong() {
+    let given = |name: &str, user: &str| {
+        let (registry, repository) = named(name);
+        let given = Explicit::password(registry, user, Secret::new("s3cret"));
+        match repository {
+            Some(repository) => given.repository(repository),
+            None => given,
+        }
+    };
+    let search = CredentialSearch::text("FILE", json("file"))
+        .explicit(given("o.example", "all"))
+        .explicit(given("o.example/a", "a"))
+        .explicit(given("r.example/b", "b"))
+        .explicit(given("registry-1.docker.io", "hub"));
+    for (reference, expected) in [
+        ("o.example/a", "a"),
+        ("o.example/b", "all"),
+        ("o.example", "all"),
+        ("O.example:443/a", "a"),
+        ("o.example:5000/a", "None"),
+        ("r.example/b", "b"),
+        ("r.example/b/c", "file"),
+        ("r.example", "file"),
+        ("docker.io/library/x", "hub"),
+        ("x.example", "None"),
+    ] {
+        assert_eq!(user(&find(&search, reference)), expected, "{reference}");
+    }
+    assert!(!format!("{search:?}").contains("s3cret"));
+    let registry: Registry = "o.example".parse().expect("a registry");
+    let source = search.source(&registry, None);
+    assert_eq!(source.as_deref(), Some("the command line"));
+    let explanation = search.explain(&registry, None).to_string();
+    assert_eq!(
+        explanation,
+        "the command line: user name `all`, password ***\nFILE: not consulted"
+    );
+}
