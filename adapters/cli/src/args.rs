@@ -37,7 +37,7 @@ Places:
   oci:DIR[:NAME], oci:DIR@sha256:…                       an image in an OCI image layout
 
 Credentials come from options, variables, podman's and docker's files, and the credential helpers
-that these name.
+that these name; `windlass login --help` has the order.
 Proxies come from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, certificate authorities from
 SSL_CERT_FILE and SSL_CERT_DIR if set, otherwise from the system.
 
@@ -69,6 +69,14 @@ pull, push, copy:
   unlisted                  manifests that could not be added to the referrers
                             list of their subject: digest, subject, why
   seconds                   elapsed time
+login:
+  registry, username
+  kept                      the credential helper or file with the password
+  verified                  whether the registry asked for credentials
+logout:
+  registry
+  erased                    list of credential helpers and files
+  remaining                 a place with other credentials, or null
 verify:
   blobs, bytes              hashed
   damaged                   list of: digest, found
@@ -150,6 +158,16 @@ pub(crate) enum Command {
     Copy(Copy),
     /// Print the digest that a reference resolves to
     Digest(Digest),
+    /// Check a user name and password, and keep them for later commands
+    ///
+    /// Sends them to the registry. If it accepts them, they are kept where docker, podman and windlass find them: in
+    /// the credential helper that the file names for the registry, otherwise in the file, which only you can
+    /// read. The file is docker's config.json, unless --authfile or REGISTRY_AUTH_FILE names another one.
+    Login(Login),
+    /// Erase what a login has kept
+    ///
+    /// Erases it from the file and the credential helper that `windlass login` would use now.
+    Logout(Logout),
     /// Verify an image layout, and list damaged and missing content
     ///
     /// Without NAME verifies all content. Prints one line for each manifest or blob that is damaged or
@@ -265,6 +283,37 @@ pub(crate) struct Digest {
     /// The image: [registry/]repository[:tag]
     #[arg(value_name = "REF", value_parser = place::registry)]
     pub(crate) reference: Reference,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+The first source that has a credential for a registry is used:
+  1. --username, --token-stdin, --token-file; of a copy also --src-… and --dest-…
+  2. WINDLASS_AUTH_<HOST>_USERNAME with …_PASSWORD; …_TOKEN or …_TOKEN_FILE. <HOST> is host[:port]
+     in capitals, with _ for all but letters and digits: WINDLASS_AUTH_GHCR_IO_TOKEN
+  3. DOCKER_AUTH_CONFIG, the text of a config.json
+  4. --authfile or REGISTRY_AUTH_FILE, instead of 5
+  5. containers/auth.json in XDG_RUNTIME_DIR, then in XDG_CONFIG_HOME (~/.config);
+     config.json in DOCKER_CONFIG (~/.docker); ~/.dockercfg
+A file may name credential helpers: programs docker-credential-NAME in PATH.
+
+Examples:
+  windlass login registry.example --username me --password-stdin < password
+  windlass login docker.io --username me --password-stdin --authfile auth.json < token")]
+pub(crate) struct Login {
+    /// The registry: host[:port], or docker.io
+    #[arg(value_name = "HOST", value_parser = place::login_host)]
+    pub(crate) registry: Registry,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Example:
+  windlass logout registry.example")]
+pub(crate) struct Logout {
+    /// The registry: host[:port], or docker.io
+    #[arg(value_name = "HOST", value_parser = place::login_host)]
+    pub(crate) registry: Registry,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -5,7 +5,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use windlass_core::{Descriptor, Failure, Platforms, Reference, Report, StoreError, TaskReport};
+use windlass_core::{
+    Checked, Descriptor, Failure, Platforms, Reference, Registry, Report, StoreError, TaskReport,
+};
 use windlass_driver::{BuildError, Driver, Observer, RequestSpec, Settings, TypedReport};
 pub(crate) use windlass_driver::{CancelHandle, Endpoint as End};
 use windlass_store::{Layout, Store};
@@ -100,6 +102,17 @@ impl Client {
             spec.include_nondistributable();
         }
         Report::of(self.0.run(spec, observer, cancel)?)
+    }
+
+    /// Checks whether a registry accepts the credentials for it.
+    pub(crate) fn check(
+        &self,
+        registry: &Registry,
+        observer: Arc<dyn Observer>,
+        cancel: &CancelHandle,
+    ) -> Result<Checked, Failure> {
+        let spec = RequestSpec::check(registry);
+        Checked::of(self.0.run(spec, observer, cancel)?)
     }
 
     /// Resolves a reference to its manifest's descriptor.

@@ -153,6 +153,27 @@ pub(crate) fn trusted_realm(text: &str) -> Result<(Registry, Origin), PlaceError
     Ok((name(registry)?, name(host)?.origin().with_scheme(scheme)))
 }
 
+/// Parses the registry of a login: `host[:port]`, also as a URL like the keys of docker's configuration.
+pub(crate) fn login_host(text: &str) -> Result<Registry, PlaceError> {
+    if login::is_in(text) {
+        return Err(PlaceError(login::REFUSED.to_owned()));
+    }
+    let bare = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let host = bare.unwrap_or(text).trim_end_matches('/');
+    let host = host
+        .strip_suffix("/v1")
+        .or_else(|| host.strip_suffix("/v2"))
+        .unwrap_or(host);
+    if host.contains('/') {
+        return Err(PlaceError(
+            "expected a registry without a repository".to_owned(),
+        ));
+    }
+    name(host)
+}
+
 /// Checks the path of a file. A URL with a login is refused here, because an error about a missing
 /// file would print it.
 pub(crate) fn file(path: PathBuf) -> Result<PathBuf, PlaceError> {
@@ -426,6 +447,29 @@ mod tests {
             "a/b=x",
         ] {
             assert!(trusted_realm(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_to_log_in_to() {
+        for (text, expected) in [
+            ("r.example", "r.example"),
+            ("localhost:5000", "localhost:5000"),
+            ("docker.io", "docker.io"),
+            ("https://index.docker.io/v1/", "index.docker.io"),
+            ("http://r.example:5000/", "r.example:5000"),
+        ] {
+            assert_eq!(login_host(text).expect(text).as_str(), expected);
+        }
+        for bad in [
+            "",
+            "r.example/team",
+            "https://",
+            "alice:pw@r.example",
+            "ftp://r.example",
+        ] {
+            let why = login_host(bad).expect_err(bad).to_string();
+            assert!(!why.contains("pw"), "{why}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Real registries and other tools. Most tests run with `WINDLASS_REAL=1` only.
 
+mod credentials;
 mod harness;
 mod peers_agree;
 mod registry;

@@ -6,6 +6,7 @@ mod demo;
 mod digest;
 mod gc;
 mod left_out;
+mod login;
 mod pull;
 mod push;
 mod replay;
@@ -58,6 +59,8 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
         Command::Push(push) => push::run(&context, push),
         Command::Copy(copy) => copy::run(&context, copy),
         Command::Digest(digest) => digest::run(&context, &digest),
+        Command::Login(login) => login::login(&context, &login),
+        Command::Logout(logout) => login::logout(&context, &logout),
         Command::Verify(verify) => verify::run(&context, &verify),
         Command::Gc(gc) => gc::run(&context, &gc),
         Command::Replay(replay) => replay::run(&context, &replay),
@@ -116,6 +119,15 @@ impl Context {
             Ok(Arc::clone(self.credentials.get_or_init(|| search)))
         };
         self.client_for(registries, find)
+    }
+
+    /// Builds a client with these credentials only.
+    fn client_with(
+        &self,
+        registries: &[&Registry],
+        credentials: Arc<dyn Credentials>,
+    ) -> Result<Client, Problem> {
+        self.client_for(registries, || Ok(credentials))
     }
 
     fn client_for(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use windlass_testbed::{Auth, Basic, Bearer, Server, User};
@@ -66,6 +66,21 @@ impl Scene {
     fn prefix(&self) -> String {
         let host = self.server.host();
         format!("WINDLASS_AUTH_{}", host.replace(['.', ':'], "_"))
+    }
+
+    fn login(
+        &self,
+        words: &[&str],
+        password: &str,
+        variables: &[(&str, &str)],
+    ) -> std::process::Output {
+        let host = self.server.host();
+        let login = ["login", &host, "--username", USER, "--password-stdin"];
+        windlass_with(
+            &[&login, words].concat(),
+            variables,
+            &format!("{password}\n"),
+        )
     }
 }
 
@@ -198,6 +213,153 @@ fn each_side_of_a_copy_has_its_own() {
     }
 }
 
+#[test]
+fn a_login_is_checked_and_kept() {
+    for auth in [basic(), bearer()] {
+        let scene = Scene::new(auth);
+        let folder = scene.path("docker");
+        let variables = [("DOCKER_CONFIG", folder.as_str())];
+        let output = scene.login(&[], "wrong-s3cret", &variables);
+        let said = failed(&output, 4);
+        assert!(
+            said.contains("401 with the credentials of `alice`"),
+            "{said}"
+        );
+        assert!(!said.contains("wrong-s3cret"), "{said}");
+        assert!(!Path::new(&folder).exists(), "nothing is kept");
+
+        let output = scene.login(&[], PASSWORD, &variables);
+        assert_eq!(printed(&output), "");
+        let said = text(&output.stderr);
+        let host = scene.server.host();
+        let expected = format!(
+            "logged in to {host} as alice; the password is kept in {folder}/config.json, \
+             unencrypted and for you only\n"
+        );
+        assert_eq!(said, expected);
+        let file = PathBuf::from(&folder).join("config.json");
+        let mode = fs::metadata(&file).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        printed(&windlass(&["digest", &scene.app()], &variables));
+
+        let output = windlass(&["logout", &host, "--json"], &variables);
+        let line: serde_json::Value = serde_json::from_str(printed(&output)).expect("JSON");
+        let expected = json!({
+            "registry": host,
+            "erased": [file.to_str()],
+            "remaining": null,
+        });
+        assert_eq!(line, expected);
+        failed(&windlass(&["digest", &scene.app()], &variables), 4);
+        let output = windlass(&["logout", &host], &variables);
+        printed(&output);
+        assert!(
+            text(&output.stderr).starts_with("not logged in to "),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+}
+
+/// One request that needs the credential, and one without before it.
+#[test]
+fn a_login_is_one_question() {
+    let scene = Scene::new(basic());
+    let file = scene.path("auth.json");
+    let output = scene.login(&["--authfile", &file, "--json"], PASSWORD, &[]);
+    let line: serde_json::Value = serde_json::from_str(printed(&output)).expect("JSON");
+    let host = scene.server.host();
+    let expected = json!({"registry": host, "username": USER, "kept": file, "verified": true});
+    assert_eq!(line, expected);
+    let requests = scene.server.requests();
+    let requests: Vec<_> = requests
+        .iter()
+        .map(|it| format!("{} {}", it.method, it.target))
+        .collect();
+    assert_eq!(requests, ["GET /v2/", "GET /v2/"]);
+}
+
+#[test]
+fn an_open_registry_checks_nothing() {
+    let scene = Scene::new(Auth::Open);
+    let file = scene.path("auth.json");
+    let output = scene.login(&["--authfile", &file, "--json"], PASSWORD, &[]);
+    let line: serde_json::Value = serde_json::from_str(printed(&output)).expect("JSON");
+    assert_eq!(line["verified"], false);
+    assert!(text(&output.stderr).contains("asked for no credentials"));
+    let requests = scene.server.requests();
+    assert!(
+        requests
+            .iter()
+            .all(|it| !it.headers.contains_key("authorization"))
+    );
+}
+
+#[test]
+fn what_is_no_registry_is_no_place_to_log_in() {
+    let scene = Scene::new(Auth::Open);
+    let file = scene.path("auth.json");
+    let words = ["--username", USER, "--password-stdin", "--authfile", &file];
+    let login = |host: &str| windlass_with(&[&["login", host], &words[..]].concat(), &[], "p\n");
+    failed(&login("registry.invalid"), 5);
+    for bad in ["r.example/team", "x", "alice:s3cret@r.example"] {
+        let output = login(bad);
+        let said = failed(&output, 2);
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+    assert!(!Path::new(&file).exists());
+}
+
+/// The helper of the file keeps the password, and a source before it is told.
+#[test]
+fn a_helper_keeps_the_password() {
+    let scene = Scene::new(basic());
+    let bin = scene.folder.path().join("bin");
+    let log = scene.path("log");
+    script(
+        &bin,
+        "vault",
+        &format!(
+            "case $1 in store) cat >{log} ;; get) cat {log} 2>/dev/null || \
+             {{ echo credentials not found in native keychain; exit 1; }} ;; erase) rm {log} ;; esac"
+        ),
+    );
+    let folder = scene.path("docker");
+    fs::create_dir(&folder).expect("a folder");
+    let config = scene.write("docker/config.json", r#"{"credsStore": "vault"}"#);
+    let bin = bin.to_str().expect("UTF-8").to_owned();
+    let variables = [("DOCKER_CONFIG", folder.as_str()), ("PATH", &bin)];
+    let output = scene.login(&[], PASSWORD, &variables);
+    printed(&output);
+    let said = text(&output.stderr).to_owned();
+    assert!(
+        said.contains("kept in the credential helper `docker-credential-vault`\n"),
+        "{said}"
+    );
+    assert!(
+        !fs::read_to_string(&config)
+            .expect("a file")
+            .contains("auth\"")
+    );
+    printed(&windlass(&["digest", &scene.app()], &variables));
+
+    let other = scene.config("other.json");
+    let other = fs::read_to_string(other).expect("a file");
+    let hidden = [variables[0], variables[1], ("DOCKER_AUTH_CONFIG", &other)];
+    let output = scene.login(&[], PASSWORD, &hidden);
+    printed(&output);
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("windlass uses DOCKER_AUTH_CONFIG (key "),
+        "{said}"
+    );
+    let output = windlass(&["logout", &scene.server.host()], &hidden);
+    printed(&output);
+    let said = text(&output.stderr);
+    assert!(said.contains("there are still credentials for "), "{said}");
+    assert!(!Path::new(&log).exists());
+}
+
 /// CVE-2021-41092: a helper that cannot be used changes nothing but that there is no credential.
 #[test]
 fn public_images_go_on_without_a_helper() {
@@ -255,4 +417,7 @@ fn files_that_cannot_be_used_are_named() {
         said.contains(&expected) && !said.contains("s3cret"),
         "{said}"
     );
+    let login = scene.login(&["--authfile", &broken], PASSWORD, &[]);
+    let said = failed(&login, 2);
+    assert!(said.contains(&broken), "{said}");
 }
