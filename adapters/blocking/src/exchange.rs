@@ -21,6 +21,7 @@ use windlass_driver::{
     tls_error_kind,
 };
 
+use crate::agents::Agents;
 use crate::connection::SocketConnector;
 use crate::control::Control;
 use crate::forward::Tunnels;
@@ -32,7 +33,7 @@ const BUFFER: usize = 64 * 1024;
 /// Sends requests over kept connections.
 #[derive(Debug)]
 pub(crate) struct Exchanges {
-    agent: Agent,
+    agents: Agents,
     tls: Tls,
     kept: KeptConnections,
 }
@@ -50,16 +51,20 @@ impl Exchanges {
             .accept_encoding(AutoHeaderValue::None)
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER)
-            .max_idle_connections(2 * in_flight)
+            .max_idle_connections(in_flight)
             .max_idle_connections_per_host(in_flight)
             .max_idle_age(IDLE_AGE)
             .timeout_connect(Some(limits.connect))
             .timeout_recv_response(Some(limits.answer))
             .build();
-        let sockets = SocketConnector::new(tls.clone(), limits.connect, limits.idle);
-        let connector = ().chain(Tunnels::default()).chain(sockets);
+        let (connect, idle, shared) = (limits.connect, limits.idle, tls.clone());
+        let make = move || {
+            let sockets = SocketConnector::new(shared.clone(), connect, idle);
+            let connector = ().chain(Tunnels::default()).chain(sockets);
+            Agent::with_parts(config.clone(), connector, Unresolved)
+        };
         Self {
-            agent: Agent::with_parts(config, connector, Unresolved),
+            agents: Agents::new(make),
             tls,
             kept: KeptConnections::default(),
         }
@@ -157,7 +162,8 @@ impl Exchanges {
         *sent.method_mut() = request.method().clone();
         *sent.uri_mut() = request.uri().clone();
         *sent.headers_mut() = request.headers().clone();
-        let mut configured = self.agent.configure_request(sent);
+        let agent = self.agents.for_uri(sent.uri());
+        let mut configured = agent.configure_request(sent);
         if let Some(proxy) = sending.proxy {
             configured = configured.proxy(Some(proxy.clone()));
         }
@@ -168,7 +174,7 @@ impl Exchanges {
             // ureq drops a kept connection that is older than this, to the same host.
             configured = configured.max_idle_age(Duration::ZERO);
         }
-        self.agent.run(configured.build())
+        agent.run(configured.build())
     }
 }
 

@@ -36,6 +36,7 @@
 //! - Nothing is read from the environment: no proxy, no certificates but those of the system.
 //! - It sends what the core says, byte for byte: no redirect is followed, nothing is decoded.
 
+mod agents;
 mod backlog;
 mod client;
 mod connection;
