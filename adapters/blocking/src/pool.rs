@@ -364,7 +364,10 @@ struct Cancelling<'a> {
 
 impl Drop for Cancelling<'_> {
     fn drop(&mut self) {
-        self.pool.cancel(self.task);
+        // Otherwise the task is over.
+        if thread::panicking() {
+            self.pool.cancel(self.task);
+        }
     }
 }
 

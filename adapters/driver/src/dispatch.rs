@@ -243,7 +243,10 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
             self.progress.add(*transfer, task, observer);
         }
         let is_last = matches!(event, Event::Finished(_));
-        call.send(CallMessage::Event(Box::new(event)));
+        // Each message wakes what waits for the task, so there is none that has no effect.
+        if is_last || call.observer().is_some() {
+            call.send(CallMessage::Event(Box::new(event)));
+        }
         if !is_last {
             return None;
         }
