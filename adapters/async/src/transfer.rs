@@ -25,16 +25,19 @@ use crate::exchange::{Content, Exchanges, Flow, Outflow};
 use crate::job::{Stop, Ticket};
 
 /// Messages between a connection and a store's worker, and their size. Chunks are gathered, not
-/// copied, until there are this many bytes: each message wakes a thread.
-const MESSAGES: usize = 4;
+/// copied, until there are this many bytes: each message wakes a thread. A chunk keeps all of the buffer
+/// that it was read into, up to 400 KiB, so a download holds about a MiB.
+const MESSAGES: usize = 1;
 const MESSAGE: usize = 256 * 1024;
 
 /// How long chunks wait for more of them: a slow link is to be seen moving, and what has arrived is
 /// to be there after a crash.
 const GATHERING: Duration = Duration::from_millis(100);
 
-/// What is read of a stored blob at a time; with those under way, half a MiB for an upload.
+/// What is read of a stored blob at a time, and how many of them wait for the connection: half a MiB for an
+/// upload.
 const PIECE: usize = 128 * 1024;
+const PIECES: usize = 4;
 
 /// How long the worker of a job that is to end waits for what its connection has left.
 const LAST: Duration = Duration::from_millis(200);
@@ -177,30 +180,36 @@ impl Context {
         sender: &mpsc::Sender<Message>,
         gathered: &mut Vec<Bytes>,
     ) -> Result<(), Interrupted> {
-        let mut size = 0;
         loop {
-            let chunk = if gathered.is_empty() {
-                Some(self.exchanges.chunk(response).await)
-            } else {
-                timeout(GATHERING, self.exchanges.chunk(response))
-                    .await
-                    .ok()
+            // A buffer is filled when there is room for it.
+            let Ok(room) = sender.reserve().await else {
+                return Ok(());
             };
-            if let Some(Ok(Some(chunk))) = &chunk {
-                size += chunk.len();
-                gathered.push(chunk.clone());
-            }
-            let goes_on = matches!(chunk, Some(Ok(Some(_))));
-            if !goes_on || size >= MESSAGE {
-                size = 0;
-                let Ok(room) = sender.reserve().await else {
-                    return Ok(());
+            let mut size = 0;
+            let end = loop {
+                let chunk = if gathered.is_empty() {
+                    self.exchanges.chunk(response).await
+                } else {
+                    match timeout(GATHERING, self.exchanges.chunk(response)).await {
+                        Ok(chunk) => chunk,
+                        Err(_) => break None,
+                    }
                 };
-                room.send(Message::Chunks(std::mem::take(gathered)));
-            }
-            match chunk {
-                Some(Ok(Some(_))) | None => {}
-                Some(end) => return end.map(drop),
+                match chunk {
+                    Ok(Some(chunk)) => {
+                        size += chunk.len();
+                        gathered.push(chunk);
+                    }
+                    Ok(None) => break Some(Ok(())),
+                    Err(why) => break Some(Err(why)),
+                }
+                if size >= MESSAGE {
+                    break None;
+                }
+            };
+            room.send(Message::Chunks(std::mem::take(gathered)));
+            if let Some(end) = end {
+                return end;
             }
         }
     }
@@ -351,7 +360,7 @@ fn next(receiver: &mut mpsc::Receiver<Message>, stop: &mut Stop) -> Option<Messa
 
 /// Reads a stored blob on the blocking pool, as fast as it is sent.
 fn pump(mut reader: OutgoingReader, len: u64, mut progress: Progress, mut stop: Stop) -> Outflow {
-    let (sender, receiver) = mpsc::channel(MESSAGES);
+    let (sender, receiver) = mpsc::channel(PIECES);
     drop(spawn_blocking(move || {
         let mut left = len;
         while left > 0 {
