@@ -64,6 +64,8 @@ pub fn bodies_are_not_chunked<E: Exchange>() {
     let driver = E::new(&Setup::patient());
     let document = Payload::Bytes(Arc::from(&b"{ }"[..]));
     driver.send(&request("PUT", &base, document)).unwrap();
+    // The server closes its connections without a word: on a kept one the bytes may be read twice.
+    let driver = E::new(&Setup::patient());
     let uploaded = driver.upload(&put(&base, 3), Zeros::new(3));
     assert_eq!((uploaded.status, uploaded.read), (Ok(201), 3));
     for expected in [b"{ }", &[0; 3]] {
