@@ -1,4 +1,8 @@
-//! The configuration of a session: endpoints, concurrency, retries, limits, trusted realms.
+//! The configuration of a session: routes, concurrency, retries, limits, trusted realms.
+
+mod contact;
+mod request;
+mod route;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -9,6 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::{Origin, Registry};
 
+pub use self::contact::{Contact, RouteError};
+pub use self::request::{ApiPath, ApiPathError, RequestHeader, RequestHeaderError};
+pub use self::route::{
+    Capabilities, Endpoint, Mode, Prefix, References, Role, Route, RouteAction, RouteScope,
+};
+
 /// The configuration of a session. The defaults suit a command-line client.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -17,6 +27,10 @@ pub struct Config {
     /// Where to contact a registry, if not at its default origin (see [`Registry::origin`]).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub endpoints: BTreeMap<Registry, Origin>,
+    /// Mirrors, other addresses and blocked names, by registry and repository. The order matters only
+    /// among routes with the same scope.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
     /// Token services on another host that may receive a registry's credentials: pairs of registry
     /// and realm (AUTH-84). Well-known registries need no entry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -43,6 +57,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             endpoints: BTreeMap::new(),
+            routes: Vec::new(),
             trusted_realms: Vec::new(),
             in_flight: Concurrency::default(),
             retry: Retry::default(),
@@ -205,6 +220,7 @@ mod tests {
         let origin: Origin = "http://[::1]:5000".parse().expect("an origin");
         let config = Config {
             endpoints: [(registry.clone(), origin.clone())].into(),
+            routes: Vec::new(),
             trusted_realms: alloc::vec![(registry, origin)],
             in_flight: Concurrency::at_most(3),
             retry: Retry {

@@ -12,6 +12,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::call::{TransportError, TransportErrorKind};
+use crate::config::RouteError;
 use crate::digest::Digest;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -57,6 +58,17 @@ pub enum Error {
     /// The store failed.
     #[error("{0}")]
     Store(StoreError),
+    /// The configuration says that it is blocked, or leaves nothing to contact.
+    #[error("{0}")]
+    Route(Box<RouteError>),
+    /// No endpoint of a registry has served a request.
+    #[error("{told}{}", Before(others))]
+    Endpoints {
+        /// The most telling error: the registry's own if it was asked.
+        told: Box<Self>,
+        /// Those of the others, in the order in which they were asked.
+        others: Vec<Self>,
+    },
     /// windlass refuses the operation.
     #[error("{what}")]
     Policy {
@@ -91,6 +103,19 @@ pub enum Error {
         /// What went wrong.
         what: String,
     },
+}
+
+/// Displays the errors of other endpoints.
+struct Before<'a>(&'a [Error]);
+
+impl fmt::Display for Before<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, error) in self.0.iter().enumerate() {
+            let begin = if n == 0 { "; elsewhere: " } else { "; " };
+            write!(f, "{begin}{error}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Displays the number of attempts.
@@ -148,6 +173,12 @@ impl ErrorKind {
     }
 }
 
+impl From<RouteError> for Error {
+    fn from(error: RouteError) -> Self {
+        Self::Route(Box::new(error))
+    }
+}
+
 impl Error {
     pub(crate) fn internal(what: &str) -> Self {
         Self::Internal {
@@ -158,7 +189,10 @@ impl Error {
     /// The kind of this error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Registry(_) | Self::Peer { .. } | Self::Policy { .. } => ErrorKind::Refused,
+            Self::Registry(_) | Self::Peer { .. } | Self::Policy { .. } | Self::Route(_) => {
+                ErrorKind::Refused
+            }
+            Self::Endpoints { told, .. } => told.kind(),
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::Mismatch { .. } => ErrorKind::Mismatch,
             Self::Auth(_) => ErrorKind::Auth,
@@ -192,13 +226,36 @@ impl Error {
         }
     }
 
+    /// Whether content was not what its digest says, at any endpoint.
+    pub(crate) fn is_mismatch(&self) -> bool {
+        match self {
+            Self::Endpoints { told, others } => {
+                told.is_mismatch() || others.iter().any(Self::is_mismatch)
+            }
+            Self::Mismatch { .. } => true,
+            Self::Registry(_)
+            | Self::NotFound(_)
+            | Self::Peer { .. }
+            | Self::Auth(_)
+            | Self::Transport { .. }
+            | Self::Store(_)
+            | Self::Route(_)
+            | Self::Policy { .. }
+            | Self::Driver { .. }
+            | Self::Exhausted { .. }
+            | Self::Deadline
+            | Self::Cancelled
+            | Self::Internal { .. } => false,
+        }
+    }
+
     /// The same error, with `what` added to its request.
     pub(crate) fn about(mut self, what: &str) -> Self {
         let request = match &mut self {
             Self::Registry(refusal) => &mut refusal.request,
             Self::Auth(error) => &mut error.request,
             Self::Peer { request, .. } | Self::Transport { request, .. } => request,
-            Self::Exhausted { last, .. } => {
+            Self::Exhausted { last, .. } | Self::Endpoints { told: last, .. } => {
                 **last = core::mem::replace(&mut **last, Self::Cancelled).about(what);
                 return self;
             }
@@ -206,6 +263,7 @@ impl Error {
             Self::NotFound(_)
             | Self::Mismatch { .. }
             | Self::Store(_)
+            | Self::Route(_)
             | Self::Policy { .. }
             | Self::Driver { .. }
             | Self::Deadline
@@ -217,15 +275,17 @@ impl Error {
     }
 
     /// The registry's error codes and messages, if the error is a response.
-    pub(crate) const fn registry_errors(&self) -> Option<&RegistryErrors> {
+    pub(crate) fn registry_errors(&self) -> Option<&RegistryErrors> {
         match self {
             Self::Registry(refusal) => Some(&refusal.errors),
             Self::Auth(error) => Some(&error.errors),
             Self::NotFound(missing) => Some(&missing.errors),
+            Self::Endpoints { told, .. } => told.registry_errors(),
             Self::Peer { .. }
             | Self::Mismatch { .. }
             | Self::Transport { .. }
             | Self::Store(_)
+            | Self::Route(_)
             | Self::Policy { .. }
             | Self::Driver { .. }
             | Self::Exhausted { .. }
@@ -242,10 +302,14 @@ impl Error {
             Self::NotFound(missing) => missing.hint.as_deref(),
             Self::Auth(error) => error.hint.as_deref(),
             Self::Exhausted { last, .. } => last.hint(),
+            Self::Endpoints { told, others } => {
+                told.hint().or_else(|| others.iter().find_map(Self::hint))
+            }
             Self::Peer { .. }
             | Self::Mismatch { .. }
             | Self::Transport { .. }
             | Self::Store(_)
+            | Self::Route(_)
             | Self::Policy { .. }
             | Self::Driver { .. }
             | Self::Deadline
@@ -380,195 +444,4 @@ impl fmt::Display for AuthError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-    use std::string::ToString as _;
-    use std::vec;
-
-    use super::*;
-
-    fn line() -> RequestLine {
-        RequestLine("GET https://r.example/v2/".into())
-    }
-
-    /// The error of each kind of connection failure. A new kind does not compile until it is listed
-    /// here.
-    fn transport(kind: TransportErrorKind) -> (Error, ErrorKind) {
-        let expected = match kind {
-            TransportErrorKind::ProxyAuth => ErrorKind::Auth,
-            TransportErrorKind::Resolve
-            | TransportErrorKind::Connect
-            | TransportErrorKind::Descriptors
-            | TransportErrorKind::Reset
-            | TransportErrorKind::Idle
-            | TransportErrorKind::Answer
-            | TransportErrorKind::Other => ErrorKind::Temporary,
-            TransportErrorKind::Tls | TransportErrorKind::Protocol => ErrorKind::Refused,
-        };
-        let request = line();
-        let error = TransportError::new(kind, "x");
-        (Error::Transport { request, error }, expected)
-    }
-
-    /// The error of each kind of store failure, likewise.
-    fn store(kind: StoreErrorKind) -> (Error, ErrorKind) {
-        let expected = match kind {
-            StoreErrorKind::NoSuchName => ErrorKind::NotFound,
-            StoreErrorKind::Damaged => ErrorKind::Mismatch,
-            StoreErrorKind::Ambiguous
-            | StoreErrorKind::Absent
-            | StoreErrorKind::Full
-            | StoreErrorKind::Denied
-            | StoreErrorKind::NotALayout
-            | StoreErrorKind::TooLarge
-            | StoreErrorKind::Unsupported
-            | StoreErrorKind::Io => ErrorKind::Refused,
-            StoreErrorKind::Locked | StoreErrorKind::Descriptors => ErrorKind::Temporary,
-        };
-        (Error::Store(StoreError::new(kind, "x")), expected)
-    }
-
-    /// One error of each other variant.
-    fn others() -> [(Error, ErrorKind); 11] {
-        let (request, errors, hint) = (line(), RegistryErrors::default(), None::<String>);
-        let refusal = Refusal {
-            request: request.clone(),
-            status: 400,
-            errors: errors.clone(),
-            hint: hint.clone(),
-        };
-        let auth = AuthError {
-            request: request.clone(),
-            status: 401,
-            presented: "no credentials".into(),
-            errors: errors.clone(),
-            hint: hint.clone(),
-        };
-        let missing = NotFound {
-            what: "x".into(),
-            errors,
-            hint,
-        };
-        let (what, expected, found) = ("x".into(), "a".into(), "b".into());
-        let exhausted = Error::Exhausted {
-            attempts: 5,
-            retry_after: None,
-            last: Box::new(Error::Registry(Box::new(refusal.clone()))),
-        };
-        [
-            (Error::Registry(Box::new(refusal)), ErrorKind::Refused),
-            (Error::NotFound(missing), ErrorKind::NotFound),
-            (
-                Error::Peer {
-                    request,
-                    what: "x".into(),
-                },
-                ErrorKind::Refused,
-            ),
-            (
-                Error::Mismatch {
-                    what,
-                    expected,
-                    found,
-                },
-                ErrorKind::Mismatch,
-            ),
-            (Error::Auth(Box::new(auth)), ErrorKind::Auth),
-            (Error::Policy { what: "x".into() }, ErrorKind::Refused),
-            (Error::Driver { what: "x".into() }, ErrorKind::Temporary),
-            (exhausted, ErrorKind::Temporary),
-            (Error::Deadline, ErrorKind::Temporary),
-            (Error::Cancelled, ErrorKind::Cancelled),
-            (Error::internal("x"), ErrorKind::Internal),
-        ]
-    }
-
-    /// Exit codes follow from this total function.
-    #[test]
-    fn every_variant_has_its_kind() {
-        let transports = [
-            TransportErrorKind::Resolve,
-            TransportErrorKind::Connect,
-            TransportErrorKind::Descriptors,
-            TransportErrorKind::Tls,
-            TransportErrorKind::ProxyAuth,
-            TransportErrorKind::Reset,
-            TransportErrorKind::Idle,
-            TransportErrorKind::Answer,
-            TransportErrorKind::Protocol,
-            TransportErrorKind::Other,
-        ];
-        let stores = [
-            StoreErrorKind::NoSuchName,
-            StoreErrorKind::Ambiguous,
-            StoreErrorKind::Absent,
-            StoreErrorKind::Damaged,
-            StoreErrorKind::Full,
-            StoreErrorKind::Denied,
-            StoreErrorKind::NotALayout,
-            StoreErrorKind::TooLarge,
-            StoreErrorKind::Unsupported,
-            StoreErrorKind::Locked,
-            StoreErrorKind::Descriptors,
-            StoreErrorKind::Io,
-        ];
-        // A new variant does not compile until it has a number, and fails until it is in a list.
-        let number = |error: &Error| match error {
-            Error::Registry(_) => 0,
-            Error::NotFound(_) => 1,
-            Error::Peer { .. } => 2,
-            Error::Mismatch { .. } => 3,
-            Error::Auth(_) => 4,
-            Error::Transport { .. } => 5,
-            Error::Store(_) => 6,
-            Error::Policy { .. } => 7,
-            Error::Exhausted { .. } => 8,
-            Error::Deadline => 9,
-            Error::Cancelled => 10,
-            Error::Internal { .. } => 11,
-            Error::Driver { .. } => 12,
-        };
-        let transports = transports.into_iter().map(transport);
-        let stores = stores.into_iter().map(store);
-        let mut seen = BTreeSet::new();
-        for (error, kind) in others().into_iter().chain(transports).chain(stores) {
-            assert_eq!(error.kind(), kind, "{error:?}");
-            seen.insert(number(&error));
-        }
-        assert!(seen.into_iter().eq(0..=12));
-    }
-
-    /// The server's message is separate from the text of windlass.
-    #[test]
-    fn a_servers_words_stand_in_brackets() {
-        let shown = |entries: &[(&str, &str)]| {
-            let entries = entries.iter().map(|(code, message)| RegistryError {
-                code: (*code).into(),
-                message: (*message).into(),
-                digests: vec![],
-            });
-            let missing = NotFound {
-                what: "manifest".into(),
-                errors: RegistryErrors {
-                    entries: entries.collect(),
-                },
-                hint: None,
-            };
-            missing.to_string()
-        };
-        let table: [(&[(&str, &str)], &str); 6] = [
-            (&[], "manifest: not found"),
-            (&[("", "")], "manifest: not found"),
-            (&[("A", "b")], "manifest: not found (A: b)"),
-            (&[("A", "")], "manifest: not found (A)"),
-            (&[("A", "b"), ("", "c")], "manifest: not found (A: b; c)"),
-            (
-                &[("A", ""), ("B", ""), ("C", ""), ("D", ""), ("E", "")],
-                "manifest: not found (A; B; C and 2 more)",
-            ),
-        ];
-        for (entries, expected) in table {
-            assert_eq!(shown(entries), expected);
-        }
-    }
-}
+mod tests;

@@ -33,6 +33,17 @@ impl Registry {
         Self(HUB.into())
     }
 
+    /// The name of a registry that is known by its address only: the host, and the port unless it is the
+    /// scheme's default. A host of one word keeps its port, or it would be read as a repository.
+    pub fn at(origin: &Origin) -> Self {
+        let host = origin.host();
+        let is_default = origin.port() == origin.scheme().default_port();
+        if is_default && looks_like_registry(host) {
+            return Self(host.into());
+        }
+        Self(format!("{host}:{}", origin.port()).into())
+    }
+
     /// The name as written.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -8,6 +8,7 @@ use alloc::string::String;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::config::{ApiPath, RouteScope};
 use crate::digest::Digest;
 use crate::hashing::Hashing;
 use crate::reference::{Reference, Repository};
@@ -30,7 +31,7 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Digest, Origin, Registry, Repository);
+as_text!(ApiPath, Digest, Origin, Registry, Repository, RouteScope);
 
 impl Serialize for Reference {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

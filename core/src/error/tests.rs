@@ -1,0 +1,202 @@
+use std::collections::BTreeSet;
+use std::string::ToString as _;
+use std::vec;
+
+use super::*;
+
+fn line() -> RequestLine {
+    RequestLine("GET https://r.example/v2/".into())
+}
+
+/// The error of each kind of connection failure. A new kind does not compile until it is listed
+/// here.
+fn transport(kind: TransportErrorKind) -> (Error, ErrorKind) {
+    let expected = match kind {
+        TransportErrorKind::ProxyAuth => ErrorKind::Auth,
+        TransportErrorKind::Resolve
+        | TransportErrorKind::Connect
+        | TransportErrorKind::Descriptors
+        | TransportErrorKind::Reset
+        | TransportErrorKind::Idle
+        | TransportErrorKind::Answer
+        | TransportErrorKind::Other => ErrorKind::Temporary,
+        TransportErrorKind::Tls | TransportErrorKind::Protocol => ErrorKind::Refused,
+    };
+    let request = line();
+    let error = TransportError::new(kind, "x");
+    (Error::Transport { request, error }, expected)
+}
+
+/// The error of each kind of store failure, likewise.
+fn store(kind: StoreErrorKind) -> (Error, ErrorKind) {
+    let expected = match kind {
+        StoreErrorKind::NoSuchName => ErrorKind::NotFound,
+        StoreErrorKind::Damaged => ErrorKind::Mismatch,
+        StoreErrorKind::Ambiguous
+        | StoreErrorKind::Absent
+        | StoreErrorKind::Full
+        | StoreErrorKind::Denied
+        | StoreErrorKind::NotALayout
+        | StoreErrorKind::TooLarge
+        | StoreErrorKind::Unsupported
+        | StoreErrorKind::Io => ErrorKind::Refused,
+        StoreErrorKind::Locked | StoreErrorKind::Descriptors => ErrorKind::Temporary,
+    };
+    (Error::Store(StoreError::new(kind, "x")), expected)
+}
+
+/// One error of each other variant.
+fn others() -> [(Error, ErrorKind); 13] {
+    let (request, errors, hint) = (line(), RegistryErrors::default(), None::<String>);
+    let refusal = Refusal {
+        request: request.clone(),
+        status: 400,
+        errors: errors.clone(),
+        hint: hint.clone(),
+    };
+    let auth = AuthError {
+        request: request.clone(),
+        status: 401,
+        presented: "no credentials".into(),
+        errors: errors.clone(),
+        hint: hint.clone(),
+    };
+    let missing = NotFound {
+        what: "x".into(),
+        errors,
+        hint,
+    };
+    let (what, expected, found) = ("x".into(), "a".into(), "b".into());
+    let exhausted = Error::Exhausted {
+        attempts: 5,
+        retry_after: None,
+        last: Box::new(Error::Registry(Box::new(refusal.clone()))),
+    };
+    let blocked = RouteError::Blocked {
+        image: "x".into(),
+        rule: "y".into(),
+    };
+    let endpoints = Error::Endpoints {
+        told: Box::new(Error::NotFound(missing.clone())),
+        others: vec![Error::Deadline],
+    };
+    [
+        (Error::Route(Box::new(blocked)), ErrorKind::Refused),
+        (endpoints, ErrorKind::NotFound),
+        (Error::Registry(Box::new(refusal)), ErrorKind::Refused),
+        (Error::NotFound(missing), ErrorKind::NotFound),
+        (
+            Error::Peer {
+                request,
+                what: "x".into(),
+            },
+            ErrorKind::Refused,
+        ),
+        (
+            Error::Mismatch {
+                what,
+                expected,
+                found,
+            },
+            ErrorKind::Mismatch,
+        ),
+        (Error::Auth(Box::new(auth)), ErrorKind::Auth),
+        (Error::Policy { what: "x".into() }, ErrorKind::Refused),
+        (Error::Driver { what: "x".into() }, ErrorKind::Temporary),
+        (exhausted, ErrorKind::Temporary),
+        (Error::Deadline, ErrorKind::Temporary),
+        (Error::Cancelled, ErrorKind::Cancelled),
+        (Error::internal("x"), ErrorKind::Internal),
+    ]
+}
+
+/// Exit codes follow from this total function.
+#[test]
+fn every_variant_has_its_kind() {
+    let transports = [
+        TransportErrorKind::Resolve,
+        TransportErrorKind::Connect,
+        TransportErrorKind::Descriptors,
+        TransportErrorKind::Tls,
+        TransportErrorKind::ProxyAuth,
+        TransportErrorKind::Reset,
+        TransportErrorKind::Idle,
+        TransportErrorKind::Answer,
+        TransportErrorKind::Protocol,
+        TransportErrorKind::Other,
+    ];
+    let stores = [
+        StoreErrorKind::NoSuchName,
+        StoreErrorKind::Ambiguous,
+        StoreErrorKind::Absent,
+        StoreErrorKind::Damaged,
+        StoreErrorKind::Full,
+        StoreErrorKind::Denied,
+        StoreErrorKind::NotALayout,
+        StoreErrorKind::TooLarge,
+        StoreErrorKind::Unsupported,
+        StoreErrorKind::Locked,
+        StoreErrorKind::Descriptors,
+        StoreErrorKind::Io,
+    ];
+    // A new variant does not compile until it has a number, and fails until it is in a list.
+    let number = |error: &Error| match error {
+        Error::Registry(_) => 0,
+        Error::NotFound(_) => 1,
+        Error::Peer { .. } => 2,
+        Error::Mismatch { .. } => 3,
+        Error::Auth(_) => 4,
+        Error::Transport { .. } => 5,
+        Error::Store(_) => 6,
+        Error::Policy { .. } => 7,
+        Error::Exhausted { .. } => 8,
+        Error::Deadline => 9,
+        Error::Cancelled => 10,
+        Error::Internal { .. } => 11,
+        Error::Driver { .. } => 12,
+        Error::Route(_) => 13,
+        Error::Endpoints { .. } => 14,
+    };
+    let transports = transports.into_iter().map(transport);
+    let stores = stores.into_iter().map(store);
+    let mut seen = BTreeSet::new();
+    for (error, kind) in others().into_iter().chain(transports).chain(stores) {
+        assert_eq!(error.kind(), kind, "{error:?}");
+        seen.insert(number(&error));
+    }
+    assert!(seen.into_iter().eq(0..=14));
+}
+
+/// The server's message is separate from the text of windlass.
+#[test]
+fn a_servers_words_stand_in_brackets() {
+    let shown = |entries: &[(&str, &str)]| {
+        let entries = entries.iter().map(|(code, message)| RegistryError {
+            code: (*code).into(),
+            message: (*message).into(),
+            digests: vec![],
+        });
+        let missing = NotFound {
+            what: "manifest".into(),
+            errors: RegistryErrors {
+                entries: entries.collect(),
+            },
+            hint: None,
+        };
+        missing.to_string()
+    };
+    let table: [(&[(&str, &str)], &str); 6] = [
+        (&[], "manifest: not found"),
+        (&[("", "")], "manifest: not found"),
+        (&[("A", "b")], "manifest: not found (A: b)"),
+        (&[("A", "")], "manifest: not found (A)"),
+        (&[("A", "b"), ("", "c")], "manifest: not found (A: b; c)"),
+        (
+            &[("A", ""), ("B", ""), ("C", ""), ("D", ""), ("E", "")],
+            "manifest: not found (A; B; C and 2 more)",
+        ),
+    ];
+    for (entries, expected) in table {
+        assert_eq!(shown(entries), expected);
+    }
+}
