@@ -7,6 +7,7 @@ use core::time::Duration;
 use crate::call::TransferId;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
+use crate::registry::Origin;
 use crate::task::{Failure, TaskReport};
 
 /// A progress event of a task. Safe to print: it contains no secret, and text from servers is
@@ -44,6 +45,14 @@ pub enum Event {
         after: Duration,
         /// The request, and how it failed.
         why: String,
+    },
+    /// An endpoint has served a manifest or a blob of a repository that has several: a mirror, or the
+    /// registry itself. A blob of which more than one has sent a part counts for the last.
+    Served {
+        /// The content.
+        digest: Digest,
+        /// The endpoint.
+        origin: Origin,
     },
     /// A blob or manifest was transferred, verified and made durable.
     Stored {

@@ -188,7 +188,7 @@
 //! |---|---|
 //! | [`Session`], [`Output`] | the state machine, and its outputs |
 //! | [`task`] | tasks (resolve, pull, push, copy, check) and their results |
-//! | [`config`] | endpoints, concurrency, retries, limits, trusted token services |
+//! | [`config`] | routes, concurrency, retries, limits, trusted token services |
 //! | [`event`] | progress events |
 //! | [`error`] | errors, grouped by whose fault they are |
 //! | [`checkpoint`] | unfinished tasks, for another process to resume |

@@ -77,7 +77,7 @@ impl Redactor {
             let (name, value) = pair.split_once('=').unwrap_or_default();
             let is_public = matches!(
                 name,
-                "digest" | "mount" | "from" | "scope" | "service" | "client_id" | "account"
+                "digest" | "mount" | "from" | "scope" | "service" | "client_id" | "account" | "ns"
             );
             if !is_public && value.len() >= VALUE {
                 self.add(value);

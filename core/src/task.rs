@@ -1,5 +1,6 @@
 //! Tasks, and their results.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -11,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::platform::Platform;
 use crate::reference::{Reference, Repository};
-use crate::registry::Registry;
+use crate::registry::{Origin, Registry};
 use crate::store::StoreId;
 use crate::time::Time;
 
@@ -323,6 +324,9 @@ pub struct Report {
     /// Manifests that were put but could not be added to the referrers list of their subject, at a
     /// registry without the referrers API: the first [`LISTED`](Self::LISTED).
     pub unlisted: Vec<Unlisted>,
+    /// How many manifests and blobs came from each endpoint, if the source has several: mirrors, or the
+    /// registry itself. Empty if there is no route for it.
+    pub served: BTreeMap<Origin, u64>,
 }
 
 /// A manifest that is missing in its subject's referrers list.

@@ -89,6 +89,7 @@ pub fn event(event: &Event) -> String {
                 after.as_millis()
             )
         }
+        Event::Served { digest, origin } => format!("* {digest} came from {origin}"),
         Event::Stored { digest, size } => format!("* stored {digest}, {size} bytes"),
         Event::Warning(warning) => format!("* warning: {warning}"),
         Event::Finished(Ok(report)) => format!("* finished {report}"),
@@ -110,7 +111,9 @@ fn http_job(call: &Call) -> String {
         line += &format!(" {range}");
     }
     if let Some(value) = header(header::AUTHORIZATION) {
-        line += &format!(" ({} ***)", value.split(' ').next().unwrap_or_default());
+        // One without a scheme is a secret as a whole.
+        let scheme = value.split_once(' ').map_or("***", |(scheme, _)| scheme);
+        line += &format!(" ({scheme} ***)");
     }
     line + &match request.body() {
         Payload::Empty => String::new(),

@@ -68,6 +68,8 @@ pull, push, copy:
   leftOut                   the first 100 of them: mediaType, digest, size
   unlisted                  manifests that could not be added to the referrers
                             list of their subject: digest, subject, why
+  served                    manifests and blobs per endpoint, if the source has
+                            mirrors
   seconds                   elapsed time
 login:
   registry, username

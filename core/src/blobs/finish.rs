@@ -26,7 +26,7 @@ impl Blobs {
         if !transfer.has_partial {
             return self.over_or_failed(id, Some(error), ports);
         }
-        if !matches!(error, Error::Mismatch { .. }) {
+        if !error.is_mismatch() {
             return self.release(id, Some(error), ports);
         }
         // The next try must not begin with bytes that are not the blob's.

@@ -76,7 +76,9 @@ impl Call {
 
     /// Whether the request carries credentials, beside those in its address.
     fn has_credentials(&self) -> bool {
-        let is_authorized = self.request.headers().contains_key(header::AUTHORIZATION);
+        let headers = self.request.headers();
+        let is_authorized = headers.contains_key(header::AUTHORIZATION)
+            || headers.values().any(HeaderValue::is_sensitive);
         let has_form = matches!(self.request.body(), Payload::Bytes(_));
         is_authorized || has_form || self.proxy_login.is_some()
     }
@@ -84,6 +86,10 @@ impl Call {
     /// Adds the credentials that the request carries.
     pub(crate) fn add_credentials(&self, redactor: &mut Redactor) {
         let headers = self.request.headers();
+        // Those of the endpoint's configuration.
+        for value in headers.values().filter(|it| it.is_sensitive()) {
+            redactor.add(value.to_str().unwrap_or_default());
+        }
         let presented = headers.get(header::AUTHORIZATION);
         let presented = presented.and_then(|value| value.to_str().ok()?.split_once(' '));
         if let Some((scheme, secret)) = presented {

@@ -8,6 +8,7 @@ use http::{HeaderValue, header};
 use super::{Exchanges, Purpose, State, line};
 use crate::auth::{AuthInput, Permit};
 use crate::call::{Call, Payload};
+use crate::config::RequestHeader;
 use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::classify::vet;
@@ -28,8 +29,9 @@ impl Exchanges {
             return Some(None);
         }
         let url = exchange.url();
-        if exchange.is_foreign() {
-            // Foreign: no authorisation, and its challenges are not ours to answer.
+        if exchange.is_foreign() || exchange.site.is_authorized() {
+            // Foreign: no authorisation, and its challenges are not ours to answer. Or its configuration
+            // has one.
             return Some(None);
         }
         let permit = self.broker.permit(&exchange.auth_request(id, &url), now);
@@ -66,8 +68,12 @@ impl Exchanges {
         } else {
             vet(&registry, draft.url.origin(), &registry, &line)
         };
+        let is_ours = !matches!(exchange.op, Operation::Token(_)) && !exchange.is_foreign();
+        let configured: &[RequestHeader] = if is_ours { &exchange.site.headers } else { &[] };
         let request = vetted.and_then(|()| {
-            request(&draft, &self.config.user_agent, authorization).ok_or_else(|| Error::Peer {
+            let user_agent = &self.config.user_agent;
+            let request = request(&draft, configured, user_agent, authorization);
+            request.ok_or_else(|| Error::Peer {
                 request: line,
                 what: "returned a URL that is not a valid HTTP target".into(),
             })
@@ -127,6 +133,7 @@ impl Exchanges {
 /// Adds what every request has.
 pub(super) fn request(
     draft: &Draft,
+    configured: &[RequestHeader],
     user_agent: &str,
     authorization: Option<HeaderValue>,
 ) -> Option<http::Request<Payload>> {
@@ -135,9 +142,11 @@ pub(super) fn request(
     *request.uri_mut() = draft.url.to_http().ok()?;
     let headers = request.headers_mut();
     *headers = draft.headers.clone();
+    let configured = configured.iter().filter_map(RequestHeader::to_http);
+    headers.extend(configured);
     let user_agent = HeaderValue::from_str(user_agent);
     let user_agent = user_agent.unwrap_or_else(|_| HeaderValue::from_static("windlass"));
-    headers.insert(header::USER_AGENT, user_agent);
+    headers.entry(header::USER_AGENT).or_insert(user_agent);
     // The digest is over the stored bytes: nothing may be encoded on the way (HTTP-16).
     headers.insert(
         header::ACCEPT_ENCODING,

@@ -139,6 +139,7 @@ impl Exchanges {
     ) -> Option<(ExchangeId, Site)> {
         let exchange = self.exchanges.get(&id)?;
         let (task, site, op) = (exchange.task, exchange.site.clone(), op(exchange)?);
+        let hurries = exchange.hurries;
         let wish = match purpose {
             Purpose::Probe => exchange.wish.clone(),
             Purpose::Owner(_) | Purpose::Token(_) | Purpose::Ping | Purpose::Cleanup => {
@@ -146,6 +147,9 @@ impl Exchanges {
             }
         };
         let added = self.add(purpose, task, site.clone(), op, wish);
+        if let Some(added) = self.exchanges.get_mut(&added) {
+            added.hurries = hurries;
+        }
         Some((added, site))
     }
 

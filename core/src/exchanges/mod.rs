@@ -15,6 +15,7 @@
 
 pub(crate) mod classify;
 mod dispatch;
+mod endpoints;
 mod host;
 mod line;
 mod looking;
@@ -48,6 +49,7 @@ use crate::scope::Scopes;
 use crate::time::Time;
 use crate::uri::Url;
 
+use self::endpoints::{Fallback, Resting};
 use self::host::{HOSTS, Host, Service, Spot, Turn};
 use self::looking::Held;
 
@@ -105,6 +107,10 @@ pub(crate) struct Exchanges {
     events: VecDeque<(TaskId, Event)>,
     warned: BTreeSet<String>,
     registries: Registries,
+    /// Mirrors that are put back.
+    resting: Resting,
+    /// What each endpoint has served for the tasks that have several.
+    served: BTreeMap<TaskId, BTreeMap<Origin, u64>>,
     next: u64,
     /// The job that went out last.
     newest: JobId,
@@ -136,6 +142,10 @@ struct Exchange {
     held: Option<alloc::boxed::Box<Held>>,
     /// When it is given up, if that was said.
     until: Option<Time>,
+    /// The other endpoints, if it is a read that has several.
+    fallback: Option<alloc::boxed::Box<Fallback>>,
+    /// Whether it, or what waits for it, has another endpoint left: it is not tried for long.
+    hurries: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -179,20 +189,12 @@ impl Exchanges {
             events: VecDeque::new(),
             warned: BTreeSet::new(),
             registries: Registries::default(),
+            resting: Resting::default(),
+            served: BTreeMap::new(),
             next: 0,
             newest: JobId(0),
             now: Time::ZERO,
         }
-    }
-
-    /// Where a repository of a registry is contacted.
-    pub(crate) fn site(&self, registry: &Registry, repository: &Repository) -> Site {
-        let endpoints = &self.config.endpoints;
-        let is_hub_too = |name: &&Registry| name.is_docker_hub() && registry.is_docker_hub();
-        let key = endpoints.keys().find(is_hub_too).unwrap_or(registry);
-        let origin = endpoints.get(key).cloned();
-        let origin = origin.unwrap_or_else(|| registry.origin());
-        Site::new(registry.clone(), origin, repository.clone())
     }
 
     /// A task begins.
@@ -206,10 +208,16 @@ impl Exchanges {
         owner: Owner,
         task: TaskId,
         site: Site,
-        op: Operation,
+        mut op: Operation,
         wish: Scopes,
     ) -> ExchangeId {
-        self.add(Purpose::Owner(owner), task, site, op, wish)
+        let (site, wish, fallback) = self.endpoint(site, &mut op, wish);
+        let id = self.add(Purpose::Owner(owner), task, site, op, wish);
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.hurries = fallback.as_ref().is_some_and(|it| it.has_more());
+            exchange.fallback = fallback;
+        }
+        id
     }
 
     /// Abandons an exchange. Returns whether it is still outside; then it ends later.
@@ -306,6 +314,7 @@ impl Exchanges {
 
     /// The next request that may go out now, and the exchange it is part of.
     pub(crate) fn next_call(&mut self, job: JobId, now: Time) -> Option<(ExchangeId, Call)> {
+        self.now = self.now.max(now);
         self.wake(now);
         self.open_gates(now);
         while let Some(service) = self.ready.first().cloned() {
@@ -333,7 +342,7 @@ impl Exchanges {
             let id = self.hosts.get_mut(service)?.take();
             self.host_changed(service);
             let id = id?;
-            if self.drop_unwanted(id) {
+            if self.drop_unwanted(id) || self.avoids(id) {
                 continue;
             }
             let Some(authorization) = self.permit(id, now) else {
@@ -422,6 +431,8 @@ impl Exchanges {
             abandoned: false,
             held: None,
             until: None,
+            fallback: None,
+            hurries: false,
         };
         let waits = matches!(exchange.purpose, Purpose::Cleanup);
         if exchange.is_errand() {
@@ -461,10 +472,14 @@ impl Exchanges {
         self.host_changed(&service);
     }
 
-    fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
-        let exchange = self.exchanges.remove(&id)?;
+    /// Takes an exchange out of where it waits.
+    fn leave_line(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
         match exchange.state {
             State::Queued(spot) => {
+                exchange.state = State::Parked;
                 let service = exchange.service();
                 if let Some(host) = self.hosts.get_mut(&service) {
                     host.remove(spot);
@@ -472,10 +487,16 @@ impl Exchanges {
                 self.host_changed(&service);
             }
             State::BackingOff(until) => {
+                exchange.state = State::Parked;
                 self.timers.remove(&(until, id));
             }
             State::Parked | State::Outside(_) => {}
         }
+    }
+
+    fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
+        self.leave_line(id);
+        let exchange = self.exchanges.remove(&id)?;
         if let Some(until) = exchange.until {
             self.timers.remove(&(until, id));
         }
@@ -576,6 +597,13 @@ impl Exchange {
         }
         let is_other = |url: &Url| url.origin() != &self.site.origin;
         is_other(&self.url()) || self.visited.iter().any(is_other)
+    }
+
+    /// What a redirect led to does not count any more: the next request goes to the registry.
+    fn begin_anew(&mut self) {
+        self.asked_anew = None;
+        self.hop = None;
+        self.visited.clear();
     }
 
     fn auth_request(&self, id: ExchangeId, url: &Url) -> AuthRequest<'_> {

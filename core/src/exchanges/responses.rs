@@ -94,6 +94,9 @@ impl Exchanges {
                     },
                 );
             }
+            Class::Challenged if self.exchanges[&id].site.is_authorized() => {
+                self.answered(id, exchanged, url, line);
+            }
             Class::Challenged if self.is_doubtful(id, true, &exchanged, &url) => {
                 self.hold(id, true, exchanged, url, line);
             }
@@ -240,7 +243,11 @@ impl Exchanges {
             return;
         };
         let by_storage = exchange.hop.is_some() && exchange.is_foreign();
-        let presented = self.broker.presented(id);
+        let presented = if exchange.site.is_authorized() {
+            "the configured header".into()
+        } else {
+            self.broker.presented(id)
+        };
         let hint = self.broker.hint(&exchange.auth_request(id, &url));
         let mut answer = Answer {
             request: line,

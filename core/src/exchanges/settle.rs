@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::ToString;
 use core::time::Duration;
 
+use super::endpoints::patience;
 use super::host::Turn;
 use super::{Exchange, Exchanges, Purpose, Settled, Settlement, State, line};
 use crate::auth::{AuthInput, TokenKey};
@@ -43,6 +44,12 @@ impl Exchanges {
             self.go_on_plainly(id);
             return;
         }
+        if refused && matches!(exchange.purpose, Purpose::Probe) && !exchange.hurries {
+            // It did not ask who is asking. If it asks at a GET, that is known then.
+            let origin = exchange.site.origin.clone();
+            self.broker.handle(AuthInput::Accepted(id, &origin));
+            return self.settle(id, Ok(Outcome::Absent));
+        }
         exchange.is_vain = is_vain;
         exchange.op.interrupted(body);
         if exchange.tries.reached(exchange.op.position()) {
@@ -51,7 +58,8 @@ impl Exchanges {
         // What a redirect led to is short-lived: start again at the registry (HTTP-15).
         exchange.hop = None;
         exchange.visited.clear();
-        match exchange.tries.failed(&self.config.retry, asked, rng) {
+        let policy = patience(self.config.retry, exchange, &error, asked);
+        match exchange.tries.failed(&policy, asked, rng) {
             Decision::Again { attempt, after } => {
                 let until = now + after.max(Duration::from_micros(1));
                 exchange.state = State::BackingOff(until);
@@ -131,12 +139,24 @@ impl Exchanges {
 
     pub(super) fn settle(&mut self, id: ExchangeId, result: Result<Outcome, Error>) {
         let result = match result {
-            Ok(outcome) => Ok(outcome),
-            Err(error) => match self.elsewhere(id, error) {
-                Some(error) => Err(error),
-                None => return,
-            },
+            Ok(outcome) => {
+                let error = self.unserved(id, &outcome);
+                if error.is_some_and(|error| self.next_endpoint(id, error).is_none()) {
+                    return;
+                }
+                Ok(outcome)
+            }
+            Err(error) => {
+                let error = self.next_endpoint(id, error);
+                match error.and_then(|error| self.elsewhere(id, error)) {
+                    Some(error) => Err(error),
+                    None => return,
+                }
+            }
         };
+        if let Ok(outcome) = &result {
+            self.served(id, outcome);
+        }
         let Some(exchange) = self.remove(id) else {
             return;
         };
@@ -189,10 +209,8 @@ impl Exchanges {
             is_expected = false;
             let Err(refused) = next else {
                 exchange.tries = Tries::default();
+                exchange.begin_anew();
                 self.broker.handle(AuthInput::Restarted(id));
-                exchange.asked_anew = None;
-                exchange.hop = None;
-                exchange.visited.clear();
                 self.enqueue(id, Turn::First);
                 return None;
             };

@@ -143,6 +143,13 @@ impl BlobGet {
         }
     }
 
+    /// Goes on at another endpoint, from where the previous one stopped.
+    pub(super) fn move_to(&mut self, site: Site, is_last: bool) {
+        // Bytes of more than one endpoint: which of them are wrong is not known, so it may start over.
+        self.restarted = !is_last && self.position == 0;
+        (self.shorts, self.site) = (0, site);
+    }
+
     /// Switches to the blob's next URL after `error` at the previous one. `None` if there is no
     /// further one; an error if the next URL must not be used.
     pub(crate) fn elsewhere(&mut self, error: &Error) -> Option<Result<(), Error>> {
@@ -150,7 +157,7 @@ impl BlobGet {
         if self.urls.is_empty() || !others_may_have_it {
             return None;
         }
-        if matches!(error, Error::Mismatch { .. }) {
+        if error.is_mismatch() {
             self.restart();
         }
         let text = self.urls.remove(0);
@@ -175,13 +182,13 @@ impl BlobGet {
     ///
     /// [`Error::Policy`] for a private address, unless the registry is in the same kind of network.
     pub(crate) fn vet(&self, to: &Origin) -> Result<(), Error> {
-        if !to.is_private() || to.is_beside(&self.site.origin) {
+        if !to.is_private() || to.is_beside(self.site.upstream()) {
             return Ok(());
         }
         let what = format!(
-            "{}: refused to fetch it from the private address {to}, because `{}` is not in such a network",
+            "{}: refused to fetch it from the private address {to}, because {} is not in such a network",
             self.what(),
-            self.site.registry
+            self.site.upstream()
         );
         Err(Error::Policy { what })
     }
@@ -205,7 +212,7 @@ impl BlobGet {
     }
 
     /// Goes back to the blob's first byte.
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         (self.position, self.hashing) = (0, self.hashing.restarted());
     }
 

@@ -19,14 +19,13 @@ mod manifest_get;
 mod manifest_head;
 mod manifest_put;
 mod ping;
+mod site;
 mod token;
 mod upload_delete;
 
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use alloc::sync::Arc;
-use core::ops::Deref;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -38,63 +37,21 @@ pub(crate) use self::manifest_get::ManifestGet;
 pub(crate) use self::manifest_head::ManifestHead;
 pub(crate) use self::manifest_put::{Condition, ManifestPut};
 pub(crate) use self::ping::Ping;
+pub(crate) use self::site::Site;
 pub(crate) use self::token::{Grant, Token, TokenCredential, TokenResponse, basic, can_be_sent};
 pub(crate) use self::upload_delete::UploadDelete;
 use crate::call::{Expect, Payload, Received, TransferId};
-use crate::capabilities::Capabilities;
+use crate::capabilities::Capabilities as Known;
+use crate::config::Capabilities;
 use crate::digest::Digest;
 use crate::error::{AuthError, Error, NotFound, Refusal, RegistryErrors, RequestLine};
 use crate::error_body;
 use crate::hashing::Hashing;
 use crate::manifest::Document;
-use crate::reference::{Repository, Target};
-use crate::registry::{Origin, Registry};
+use crate::reference::Target;
 use crate::scope::Scopes;
 use crate::store::StoreId;
 use crate::uri::Url;
-
-/// A repository and the origin at which it is contacted. Clones share their memory: thousands of blobs
-/// have one.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Site(Arc<SiteParts>);
-
-/// The fields of a [`Site`].
-#[derive(Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct SiteParts {
-    pub(crate) registry: Registry,
-    pub(crate) origin: Origin,
-    pub(crate) repository: Repository,
-}
-
-impl Deref for Site {
-    type Target = SiteParts;
-
-    fn deref(&self) -> &SiteParts {
-        &self.0
-    }
-}
-
-impl Site {
-    pub(crate) fn new(registry: Registry, origin: Origin, repository: Repository) -> Self {
-        let parts = SiteParts {
-            registry,
-            origin,
-            repository,
-        };
-        Self(Arc::new(parts))
-    }
-
-    /// Whether both are repositories of one registry.
-    pub(crate) fn is_beside(&self, other: &Self) -> bool {
-        self.registry == other.registry && self.origin == other.origin
-    }
-
-    /// A URL in this repository. `rest` consists of validated parts only (REF-21).
-    pub(crate) fn url(&self, rest: &str) -> Url {
-        Url::parse(&format!("{}/v2/{}/{rest}", self.origin, self.repository))
-            .expect("origins, repository names, tags and digests need no escaping in a URL")
-    }
-}
 
 /// A request, without the headers that the session adds (authorisation, and those of every
 /// request).
@@ -382,7 +339,7 @@ impl Operation {
 
     /// Changes the next request to what the registry is known to support. Whether it changed so that
     /// refusals of the previous request do not apply to it.
-    pub(crate) fn adapt(&mut self, known: &Capabilities) -> bool {
+    pub(crate) fn adapt(&mut self, known: &Known) -> bool {
         if let Self::BlobPut(op) = self {
             return op.adapt(known);
         }
@@ -390,11 +347,7 @@ impl Operation {
     }
 
     /// Notes what an answer tells about the registry.
-    pub(crate) fn learn<'a>(
-        &self,
-        answer: &Answer,
-        registry: impl FnOnce() -> &'a mut Capabilities,
-    ) {
+    pub(crate) fn learn<'a>(&self, answer: &Answer, registry: impl FnOnce() -> &'a mut Known) {
         if let Self::BlobPut(op) = self {
             op.learn(answer, registry);
         }
@@ -493,6 +446,56 @@ impl Operation {
         matches!(self, Self::ManifestGet(op) if matches!(op.target, Target::Tag(_)))
     }
 
+    /// Whether an endpoint may be asked for what it reads (HOSTS-03).
+    pub(crate) const fn is_allowed(&self, at: &Capabilities) -> bool {
+        match self.asked_for() {
+            Some(Target::Tag(_)) => at.resolve,
+            Some(Target::Digest(_)) | None => at.pull,
+        }
+    }
+
+    /// The manifest that it asks for.
+    pub(crate) const fn asked_for(&self) -> Option<&Target> {
+        match self {
+            Self::ManifestGet(op) => Some(&op.target),
+            Self::ManifestHead(op) => Some(&op.target),
+            Self::BlobGet(_)
+            | Self::BlobHead(_)
+            | Self::BlobPut(_)
+            | Self::Check(_)
+            | Self::ManifestPut(_)
+            | Self::Ping(_)
+            | Self::Token(_)
+            | Self::UploadDelete(_) => None,
+        }
+    }
+
+    /// Whether it only reads content of a repository.
+    pub(crate) const fn is_read(&self) -> bool {
+        matches!(
+            self,
+            Self::BlobGet(_) | Self::BlobHead(_) | Self::ManifestGet(_) | Self::ManifestHead(_)
+        )
+    }
+
+    /// Goes on at another endpoint. If that is not the last one, wrong content is not asked for there a
+    /// second time.
+    pub(crate) fn move_to(&mut self, site: Site, is_last: bool) {
+        match self {
+            Self::BlobGet(op) => op.move_to(site, is_last),
+            Self::BlobHead(op) => op.site = site,
+            Self::ManifestGet(op) => (op.site, op.again) = (site, !is_last),
+            Self::ManifestHead(op) => op.site = site,
+            // These do not read.
+            Self::BlobPut(_)
+            | Self::Check(_)
+            | Self::ManifestPut(_)
+            | Self::Ping(_)
+            | Self::Token(_)
+            | Self::UploadDelete(_) => {}
+        }
+    }
+
     /// How far a transfer has progressed; 0 if it cannot be resumed.
     pub(crate) const fn position(&self) -> u64 {
         match self {
@@ -561,6 +564,7 @@ pub(crate) mod testing {
 mod tests {
     use super::testing::{answer, site, site_of};
     use super::*;
+    use crate::registry::Origin;
 
     /// A mount works within one registry that is contacted at one origin.
     #[test]

@@ -1,7 +1,5 @@
 //! `GET /v2/`: asks a registry for its challenge (PING, AUTH-06).
 
-use alloc::format;
-
 use http::Method;
 
 use super::{Draft, Site};
@@ -20,8 +18,7 @@ impl Ping {
     }
 
     pub(crate) fn url(&self) -> Url {
-        Url::parse(&format!("{}/v2/", self.site.origin))
-            .expect("an origin needs no escaping in a URL")
+        self.site.ping()
     }
 }
 

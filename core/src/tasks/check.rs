@@ -12,7 +12,6 @@ use crate::error::Error;
 use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
 use crate::op::{Check, Operation, Outcome, Site};
-use crate::reference::Repository;
 use crate::registry::Registry;
 use crate::scope::Scopes;
 use crate::task::{Checked, TaskKind, TaskReport};
@@ -26,7 +25,7 @@ pub(crate) struct CheckState {
 
 impl CheckState {
     pub(super) fn new(registry: &Registry, exchanges: &Exchanges) -> Self {
-        let site = exchanges.site(registry, &Repository::none());
+        let site = exchanges.registry(registry);
         Self { site }
     }
 

@@ -95,10 +95,7 @@ impl Kind {
                 check.begin(ports);
                 Ok(())
             }
-            Self::Resolve(resolve) => {
-                resolve.begin(known, ports);
-                Ok(())
-            }
+            Self::Resolve(resolve) => resolve.begin(known, ports),
             Self::Copy(copy) => copy.begin(known, ports),
         }
     }
@@ -233,6 +230,7 @@ impl Tasks {
     ) -> Option<Result<TaskReport, Failure>> {
         let state = self.tasks.remove(&id)?;
         self.ending.remove(&id);
+        below.ports.exchanges.take_served(id);
         if let Some(at) = state.deadline {
             self.deadlines.remove(&(at, id));
         }

@@ -3,6 +3,8 @@
 //! Responsible for what tasks of all kinds need alike: exchanges and store operations are counted until
 //! they end, and carry the task's id. Must not know what a kind of task does.
 
+use alloc::collections::BTreeMap;
+
 use super::Pending;
 use super::lists::Lists;
 use crate::blobs::{BlobKey, Blobs, Waiter};
@@ -11,6 +13,7 @@ use crate::event::Event;
 use crate::ids::{NodeId, Owner, TaskId};
 use crate::op::{Operation, Site};
 use crate::ports::Ports;
+use crate::registry::Origin;
 use crate::scope::Scopes;
 use crate::store::{StoreId, StoreOp};
 use crate::task::TaskReport;
@@ -62,6 +65,11 @@ impl TaskPorts<'_> {
     /// Requests a blob. The task gets the result.
     pub(super) fn want(&mut self, key: BlobKey, waiter: Waiter) {
         self.below.blobs.want(key, waiter, &mut self.below.ports);
+    }
+
+    /// How many manifests and blobs each endpoint has served.
+    pub(super) fn take_served(&mut self) -> BTreeMap<Origin, u64> {
+        self.below.ports.exchanges.take_served(self.task)
     }
 
     pub(super) fn event(&mut self, event: Event) {

@@ -30,7 +30,7 @@ pub(crate) struct ResolveState {
 
 impl ResolveState {
     pub(super) fn new(reference: Reference, exchanges: &Exchanges) -> Self {
-        let site = exchanges.site(reference.registry(), reference.repository());
+        let site = exchanges.source(&reference);
         Self { site, reference }
     }
 
@@ -39,15 +39,22 @@ impl ResolveState {
     }
 
     /// Begins, unless the reference is `known` to stand for something.
-    pub(super) fn begin(&self, known: Option<Descriptor>, ports: &mut TaskPorts<'_>) {
+    pub(super) fn begin(
+        &self,
+        known: Option<Descriptor>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        ports.config().sources(&self.reference)?;
         if let Some(root) = known {
-            return Self::resolved(root, ports);
+            Self::resolved(root, ports);
+            return Ok(());
         }
         let op = ManifestHead {
             site: self.site.clone(),
             target: self.reference.target(),
         };
         self.exchange(Operation::ManifestHead(op), ports);
+        Ok(())
     }
 
     /// Takes the outcome of an exchange.

@@ -5,6 +5,7 @@ mod dropped;
 mod foreign;
 mod isolated;
 mod labels;
+mod mirrors;
 mod parity;
 mod runtimes;
 mod secrets;

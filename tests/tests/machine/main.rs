@@ -6,6 +6,7 @@ mod foreign;
 mod found;
 mod isolation;
 mod memory;
+mod mirrors;
 mod operations;
 mod operations_mixed;
 mod promises;

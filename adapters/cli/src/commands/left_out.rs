@@ -1,5 +1,5 @@
-//! Reports foreign layers that were left out, and manifests that are not in their subject's
-//! referrers list.
+//! Reports foreign layers that were left out, manifests that are not in their subject's referrers
+//! list, and which endpoints have served the rest.
 
 use serde_json::{Value, json};
 use windlass_core::Report;
@@ -48,4 +48,21 @@ pub(super) fn unlisted(report: &Report) -> Value {
         })
     });
     described.collect()
+}
+
+/// Which endpoints have served manifests and blobs, if there were several to choose from.
+pub(super) fn served(report: &Report) -> Option<String> {
+    let served = report.served.iter();
+    let served: Vec<String> = served
+        .map(|(origin, count)| format!("{count} from {origin}"))
+        .collect();
+    let is_any = !served.is_empty();
+    is_any.then(|| format!("manifests and blobs: {}", served.join(", ")))
+}
+
+pub(super) fn served_json(report: &Report) -> Value {
+    let served = report.served.iter();
+    served
+        .map(|(origin, count)| (origin.to_string(), json!(count)))
+        .collect()
 }

@@ -272,6 +272,9 @@ impl Context {
             Size(*bytes),
             Seconds(took)
         ));
+        if let Some(served) = left_out::served(report) {
+            self.printer.note(&served);
+        }
         if let Some(warning) = left_out::warning(report) {
             self.printer.warning(&warning);
         }
@@ -289,6 +292,7 @@ impl Context {
                 "layersLeftOut": report.left_out,
                 "leftOut": left_out::listed(report),
                 "unlisted": left_out::unlisted(report),
+                "served": left_out::served_json(report),
                 "seconds": took.as_secs_f64(),
             })
             .to_string()

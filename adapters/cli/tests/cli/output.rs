@@ -80,6 +80,7 @@ fn json() {
             "leftOut",
             "mediaType",
             "seconds",
+            "served",
             "size",
             "source",
             "unlisted",

@@ -8,6 +8,7 @@ use core::time::Duration;
 use http::{HeaderMap, Method, StatusCode, header};
 
 use super::message::Request;
+use super::target::Target;
 
 /// One request that was answered, or that broke off.
 #[derive(Clone, Debug)]
@@ -43,6 +44,11 @@ impl Entry {
             status,
             at,
         }
+    }
+
+    /// The registry that the request says it is really for, as one to a mirror does: the value of `ns`.
+    pub fn ns(&self) -> Option<String> {
+        Target::parse(&self.target).parameter("ns")
     }
 
     /// `GET /v2/ 200`: the method, the raw target and the status.

@@ -53,12 +53,12 @@ enum End {
 }
 
 impl End {
-    fn new(place: Place, exchanges: &Exchanges) -> Self {
+    fn new(place: Place, exchanges: &Exchanges, site: fn(&Exchanges, &Reference) -> Site) -> Self {
         match place {
-            Place::Registry(reference) => {
-                let site = exchanges.site(reference.registry(), reference.repository());
-                Self::Registry { site, reference }
-            }
+            Place::Registry(reference) => Self::Registry {
+                site: site(exchanges, &reference),
+                reference,
+            },
             Place::Store { store, name } => Self::Store { store, name },
         }
     }
@@ -225,8 +225,8 @@ impl CopyState {
     /// A copy of which only the caller's request is known.
     pub(in crate::tasks) fn new(copy: CopyTask, foreign: Foreign, exchanges: &Exchanges) -> Self {
         let mut state = Self {
-            source: End::new(copy.source, exchanges),
-            destination: End::new(copy.destination, exchanges),
+            source: End::new(copy.source, exchanges, Exchanges::source),
+            destination: End::new(copy.destination, exchanges, Exchanges::destination),
             platforms: copy.platforms,
             spool: copy.spool,
             from: copy.from,
@@ -271,6 +271,12 @@ impl CopyState {
         known: Option<Descriptor>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
+        if let End::Registry { reference, .. } = &self.source {
+            ports.config().sources(reference)?;
+        }
+        if let End::Registry { reference, .. } = &self.destination {
+            ports.config().destination(reference)?;
+        }
         self.pinned = known;
         self.nodes.push(Node::new(self.pinned.clone(), 0));
         if self.pinned.is_some() {

@@ -188,6 +188,7 @@ impl CopyState {
             left_out: left_out.clone().count() as u64,
             left_out_layers: left_out.take(Report::LISTED).cloned().collect(),
             unlisted: core::mem::take(&mut self.unlisted),
+            served: ports.take_served(),
         };
         ports.finish(TaskReport::Copied(report));
         Ok(())
