@@ -19,9 +19,9 @@
 //! checkpoint; slots; each token asked for once; everything ends, and well when faults have stopped;
 //! no try is explained by a fault that was none; no more bytes and requests than needed; no session
 //! holds more than follows from its limits; a task that resumes ends with what it had begun with; foreign
-//! layers that are left out are told.
+//! layers that are left out are told; mirrors are only read from, and never told what is not for them.
 //!
-//! What is not in it, because no client of ours does it: mirrors, lists of tags, deletes of content,
+//! What is not in it, because no client of ours does it: lists of tags, deletes of content,
 //! uploads in chunks. Exchanges run from head to end at once; what happens within a body (cuts, stalls,
 //! crashes, full disks) happens between its pieces.
 //!
@@ -60,6 +60,7 @@ mod listed;
 mod local;
 mod mangle;
 mod memory;
+mod mirrors;
 mod occasions;
 mod oracles;
 mod plan;
@@ -124,6 +125,8 @@ pub enum Sort {
     Greedy,
     /// The usual one, in which sessions are recorded: [`taped`].
     Taped,
+    /// The usual one, with mirrors of its registries: [`mirrored`].
+    Mirrored,
     /// One image, one operation, at most one fault; whether it has to sign in: [`every`].
     Tiny(Operation, bool),
 }
@@ -136,6 +139,7 @@ impl Sort {
             Self::Hostile => hostile(choose),
             Self::Greedy => greedy(choose),
             Self::Taped => taped(choose),
+            Self::Mirrored => mirrored(choose),
             Self::Tiny(operation, signs_in) => tiny(operation, signs_in, choose),
         }
     }
@@ -173,6 +177,13 @@ pub fn taped(choose: &mut dyn Choose) -> Run {
     let mut recorder = Recorder::new(choose);
     let mut plan = Plan::draw(&mut recorder);
     plan.taped = true;
+    run(plan, recorder)
+}
+
+/// A world in which registries have mirrors.
+pub fn mirrored(choose: &mut dyn Choose) -> Run {
+    let mut recorder = Recorder::new(choose);
+    let plan = Plan::mirrored(&mut recorder);
     run(plan, recorder)
 }
 

@@ -34,6 +34,15 @@ fn hostile_and_greedy_worlds() {
     }
 }
 
+/// Registries with mirrors that lack things, lie, fail, or die in a blob.
+#[test]
+fn mirrored_worlds() {
+    for seed in 0..100 {
+        let run = Sort::Mirrored.seeded(seed);
+        assert_eq!(run.violation, None, "seed {seed}\n{}", run.transcript);
+    }
+}
+
 /// Every fault at every place where it can be, one at a time. For operations with many places these
 /// are the last ones only: `simulate --every 20000` tries them all.
 #[test]

@@ -11,7 +11,8 @@
 //! simulate --catch 3000              so many seeds, one after the other; the first failure in a line
 //! ```
 //!
-//! Before each of these, `--world hostile`, `greedy` or `taped` says that the worlds are of that sort.
+//! Before each of these, `--world hostile`, `greedy`, `taped` or `mirrored` says that the worlds are of that
+//! sort.
 //! Of many seeds some run as such worlds anyway. Tiny ones are called `tiny-Pull` or `tiny-Pull-token`.
 //! `--threads N` says how many at once.
 //!
@@ -37,8 +38,23 @@ const TWICE: u64 = 200;
 const SHRINKING: usize = 2000;
 /// One seed in so many is a hostile, a greedy and a taped world, too: these take longer.
 const BESIDES: u64 = 100;
+/// One seed in so many is a world with mirrors, too.
+const MIRRORED: u64 = 10;
 /// The sorts of worlds that run beside the usual ones.
-const OTHERS: [Sort; 3] = [Sort::Hostile, Sort::Greedy, Sort::Taped];
+const OTHERS: [Sort; 4] = [Sort::Hostile, Sort::Greedy, Sort::Taped, Sort::Mirrored];
+
+/// Those of them that a seed is, too.
+fn besides(sort: Sort, seed: u64) -> impl Iterator<Item = Sort> {
+    let others = OTHERS.into_iter().filter(move |other| {
+        let rate = if *other == Sort::Mirrored {
+            MIRRORED
+        } else {
+            BESIDES
+        };
+        seed.is_multiple_of(rate)
+    });
+    others.filter(move |_| sort == Sort::Usual)
+}
 
 /// No world takes a second; this is for machines that have much else to do.
 const STUCK: Duration = Duration::from_secs(90);
@@ -116,6 +132,7 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), Strin
                     "hostile" => Sort::Hostile,
                     "greedy" => Sort::Greedy,
                     "taped" => Sort::Taped,
+                    "mirrored" => Sort::Mirrored,
                     other => {
                         tiny(other).ok_or_else(|| format!("--world: there is no {other} one"))?
                     }
@@ -172,7 +189,7 @@ fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode 
     let first = from.map_or(0, hashed);
     let next = AtomicU64::new(0);
     let failed = AtomicU64::new(u64::MAX);
-    let besides = AtomicU64::new(0);
+    let others = AtomicU64::new(0);
     let work = || {
         let mut tally = Tally::default();
         loop {
@@ -185,12 +202,11 @@ fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode 
             let other = at < TWICE && sort.seeded(seed).transcript != run.transcript;
             let mut bad = run.violation.is_some() || other;
             tally.add(&run);
-            if sort == Sort::Usual && at.is_multiple_of(BESIDES) {
-                for run in OTHERS.map(|sort| sort.seeded(seed)) {
-                    bad |= run.violation.is_some();
-                    tally.hold(&run);
-                    besides.fetch_add(1, Ordering::Relaxed);
-                }
+            for other in besides(sort, at) {
+                let run = other.seeded(seed);
+                bad |= run.violation.is_some();
+                tally.hold(&run);
+                others.fetch_add(1, Ordering::Relaxed);
             }
             if bad {
                 failed.fetch_min(at, Ordering::Relaxed);
@@ -207,8 +223,8 @@ fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode 
     });
     let seconds = begun.elapsed().as_secs_f64();
     println!(
-        "{tally}and {} hostile, greedy and taped worlds\n{seconds:.1} s, {:.0} seeds per second",
-        besides.into_inner(),
+        "{tally}and {} hostile, greedy, taped and mirrored worlds\n{seconds:.1} s, {:.0} seeds per second",
+        others.into_inner(),
         tally.runs() as f64 / seconds
     );
     let failed = failed.into_inner();
@@ -329,13 +345,9 @@ fn wrong(sort: Sort, seed: u64) -> Option<String> {
     let run = sort.seeded(seed);
     let other = seed < TWICE && sort.seeded(seed).transcript != run.transcript;
     let differs = || "determinism: it is not the same every time".to_owned();
-    let besides = || {
-        let few = sort == Sort::Usual && seed.is_multiple_of(BESIDES);
-        let mut sorts = OTHERS.into_iter().filter(|_| few);
-        sorts.find_map(|sort| sort.seeded(seed).violation)
-    };
+    let elsewhere = || besides(sort, seed).find_map(|sort| sort.seeded(seed).violation);
     let violation = run.violation.or_else(|| other.then(differs));
-    violation.or_else(besides)
+    violation.or_else(elsewhere)
 }
 
 fn fail(sort: Sort, seed: u64) -> ExitCode {
@@ -361,6 +373,7 @@ fn word(sort: Sort) -> String {
         Sort::Hostile => "hostile".into(),
         Sort::Greedy => "greedy".into(),
         Sort::Taped => "taped".into(),
+        Sort::Mirrored => "mirrored".into(),
         Sort::Tiny(operation, signs_in) => {
             let token = if signs_in { TOKEN } else { "" };
             format!("{TINY}{operation:?}{token}")

@@ -306,7 +306,7 @@ pub(crate) fn budget(plan: &Plan) -> Option<u64> {
             let signatures = picture.signatures(task.one).count() as u64;
             sum += u64::from(!destination.referrers_api) * each * signatures;
         }
-        sum += signs_in(plan, task) + for_foreign(plan, task);
+        sum += signs_in(plan, task) + for_foreign(plan, task) + plan.mirrors.cost(plan, task);
     }
     plan.settings.iter().all(|it| it.plain).then_some(sum)
 }
@@ -331,7 +331,7 @@ fn again(plan: &Plan, task: &Planned) -> u64 {
         Operation::Pull | Operation::Push => 1,
         Operation::CopyWithin | Operation::CopyBetween => read + 1,
     };
-    asked + signs_in(plan, task) + for_foreign(plan, task)
+    asked + signs_in(plan, task) + for_foreign(plan, task) + plan.mirrors.cost(plan, task)
 }
 
 /// Requests that foreign layers may cost beside those of every blob: their URLs with a redirect each; a

@@ -21,6 +21,7 @@ use super::echoed;
 use super::fault::Fault;
 use super::foreign;
 use super::mangle;
+use super::mirrors::mirror_of;
 use super::occasions::asks_for_blob;
 use super::plan::Access;
 use super::world::{Ran, World};
@@ -30,7 +31,7 @@ const LATENCY: Duration = Duration::from_millis(10);
 /// How long a driver waits for the next byte.
 const IDLE: Duration = Duration::from_secs(60);
 /// The models' clock at the beginning, since the Unix epoch.
-const EPOCH: Duration = Duration::from_secs(1_800_000_000);
+pub(crate) const EPOCH: Duration = Duration::from_secs(1_800_000_000);
 
 /// What sort of request it is, as far as faults differ.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,8 +68,8 @@ impl Sort {
 }
 
 /// How much of an answer arrives, and how it ends.
-struct Delivery {
-    answer: Answer,
+pub(crate) struct Delivery {
+    pub(crate) answer: Answer,
     /// So many bytes of its body.
     kept: usize,
     end: Result<(), Interrupted>,
@@ -78,7 +79,7 @@ struct Delivery {
 }
 
 impl Delivery {
-    const fn whole(answer: Answer) -> Self {
+    pub(crate) const fn whole(answer: Answer) -> Self {
         Self {
             answer,
             kept: usize::MAX,
@@ -86,6 +87,12 @@ impl Delivery {
             lost: false,
             crash: false,
         }
+    }
+
+    /// It breaks off behind so many bytes of its body.
+    pub(crate) fn breaks(&mut self, kept: usize, error: TransportError) {
+        self.kept = kept;
+        self.end = Err(Interrupted::Transport(error));
     }
 }
 
@@ -97,8 +104,13 @@ impl World<'_> {
             Err(reason) => return Ran::Done(call.finish(Err(reason))),
         };
         self.check_request(&call, &request);
+        self.check_mirrored(&request);
         self.now += LATENCY;
         let sort = Sort::of(&request);
+        if let Some(at) = mirror_of(&request.host) {
+            self.check_resumes(&request, sort);
+            return self.mirrored(process, call, &request, at);
+        }
         let Some(owner) = owner_of(&request.host) else {
             // A name that an odd answer made up.
             self.credit(&call);
@@ -110,6 +122,7 @@ impl World<'_> {
             self.spend(&request, sort, Some(Fault::RedirectForeign), Some(&answer));
             return self.deliver(process, call, sort, Delivery::whole(answer));
         }
+        self.check_replaced(&request, owner);
         self.check_resumes(&request, sort);
         self.check_address(process, &request);
         let fault = self.draw(&request, sort, owner, unwanted);
@@ -327,7 +340,7 @@ impl World<'_> {
         Ok(request)
     }
 
-    fn deliver(
+    pub(crate) fn deliver(
         &mut self,
         process: usize,
         mut call: Box<Call>,
@@ -458,7 +471,7 @@ impl World<'_> {
     }
 
     /// What `Retrying` may say because of a fault in this exchange.
-    fn credit(&mut self, call: &Call) {
+    pub(crate) fn credit(&mut self, call: &Call) {
         let uri = call.request().uri();
         let url = uri.to_string();
         let url = url.split('?').next().unwrap_or_default();
@@ -467,7 +480,7 @@ impl World<'_> {
     }
 
     /// A place in a body of this length: where it ends, begins, and in between.
-    fn place(&mut self, len: usize) -> usize {
+    pub(crate) fn place(&mut self, len: usize) -> usize {
         // Where all are tried, these must do.
         let places = if self.plan.swarm.even { 5 } else { 6 };
         match self.choose.below(places) {

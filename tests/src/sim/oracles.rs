@@ -18,6 +18,7 @@ use super::disk::{Disk, Notes};
 use super::exchange::owner_of;
 use super::fault::Fault;
 use super::foreign;
+use super::mirrors::mirror_of;
 use super::plan::{Access, Operation, Picture, Planned};
 use super::secrets::{self, Found, Sort};
 use super::watch::token_key;
@@ -133,6 +134,10 @@ impl World<'_> {
         let uri = request.uri();
         let owner = owner_of(uri.authority().map_or("", |it| it.as_str())).unwrap_or(0);
         let target = uri.path_and_query().map_or("/", |it| it.as_str());
+        if mirror_of(uri.host().unwrap_or_default()).is_some() {
+            let is_token = uri.path().starts_with("/token");
+            return (None, is_token.then(|| token_key(call)));
+        }
         if foreign::is_foreign(uri.host().unwrap_or_default(), target) {
             // It holds a slot of the registry of its manifest, which may be the other one.
             return (None, None);
@@ -195,7 +200,11 @@ impl World<'_> {
             seen.push_str(&String::from_utf8_lossy(&request.body));
         }
         for found in secrets::find(&seen) {
-            let good = found.owner < 2 && self.may_see(found, request);
+            let good = if found.owner < 2 {
+                self.may_see(found, request)
+            } else {
+                Self::may_see_mirrors(found, request)
+            };
             self.check(good, || {
                 format!(
                     "secrets: {} {} gets {found:?}",

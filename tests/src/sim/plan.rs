@@ -15,6 +15,7 @@ use super::choose::Choose;
 use super::fault::{Fault, Swarm};
 use super::foreign::{self, Layer};
 use super::greedy;
+use super::mirrors::Mirrors;
 pub(crate) use super::settings::Access;
 use super::settings::{Setting, options, setting};
 use crate::world::scenes::digest;
@@ -250,6 +251,7 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     /// Whether tapes run along.
     pub(crate) taped: bool,
+    pub(crate) mirrors: Mirrors,
 }
 
 impl Plan {
@@ -279,6 +281,18 @@ impl Plan {
             jitter: choose.below(4),
             limits: greedy::limits(),
             taped: false,
+            mirrors: Mirrors::default(),
+        }
+    }
+
+    /// Any world with mirrors.
+    pub(crate) fn mirrored(choose: &mut dyn Choose) -> Self {
+        let mirrors = Mirrors::draw(choose);
+        let taped = choose.below(4) == 3;
+        Self {
+            mirrors,
+            taped,
+            ..Self::draw(choose)
         }
     }
 
@@ -337,6 +351,7 @@ impl Plan {
             jitter: 0,
             limits: greedy::limits(),
             taped: false,
+            mirrors: Mirrors::default(),
         }
     }
 
@@ -381,6 +396,7 @@ impl Plan {
         config.in_flight = Concurrency::at_most(self.in_flight);
         config.limits = self.limits;
         config.retry.attempts = self.attempts();
+        self.mirrors.configure(&mut config);
         for (at, setting) in self.settings.iter().enumerate() {
             if setting.access == Access::Elsewhere {
                 let registry = format!("reg{at}.example").parse().expect("a registry");

@@ -187,6 +187,7 @@ impl World<'_> {
     /// wrong since then, nothing ever that makes bytes worthless, and nobody else wants it.
     pub(crate) fn check_resumes(&mut self, request: &Request, sort: Sort) {
         let alone = self.plan.processes == 1 && self.plan.tasks.len() == 1;
+        let alone = alone && !self.plan.mirrors.lie();
         let Some((digest, kept, total)) = self.economy.cut.clone() else {
             return;
         };

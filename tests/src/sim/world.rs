@@ -23,6 +23,7 @@ use super::disk::Disk;
 use super::fault::Fault;
 use super::foreign;
 use super::memory::{self, Bounds, Held};
+use super::mirrors;
 use super::oracles::Economy;
 use super::plan::{Plan, Planned, SOURCES};
 use super::resume::Saved;
@@ -37,6 +38,7 @@ pub(crate) struct World<'a> {
     pub(crate) models: [Model; 2],
     /// The host of foreign layers.
     pub(crate) far: Model,
+    pub(crate) mirrors: Vec<mirrors::Running>,
     /// What is pushed from; what is pulled into; what layouts are copied into.
     pub(crate) disks: [Disk; 3],
     pub(crate) processes: Vec<Process>,
@@ -135,9 +137,11 @@ impl<'a> World<'a> {
         }
         let images = plan.pictures.iter().flat_map(|it| &it.images);
         let far = foreign::host(images);
+        let mirrors = plan.mirrors.start(&plan.pictures);
         let mut world = Self {
             choose,
             far,
+            mirrors,
             economy: Economy::default(),
             bounds: Bounds::of(&plan),
             held: Held::default(),
