@@ -15,6 +15,8 @@ use std::thread::{self, JoinHandle};
 #[cfg(unix)]
 use std::time::{Duration, Instant};
 
+use windlass_config::credentials::end_helpers;
+
 use crate::client::CancelHandle;
 use crate::exit::Exit;
 use crate::printer::Printer;
@@ -122,6 +124,8 @@ impl Interrupt {
         let _new = self.shared.first.set(exit);
         let stop = move || {
             cancel.cancel();
+            // Otherwise the task would wait for them.
+            end_helpers();
             printer.note("stopping; received data is kept for the next run");
         };
         // Without a thread, GRACE passes and the process ends.
@@ -134,6 +138,7 @@ impl Interrupt {
             // Other threads may still be writing there: remove what can be removed now.
             let _left_over = std::fs::remove_dir_all(folder);
         }
+        end_helpers();
         // Not `std::process::exit`, which would flush standard output.
         signal_hook::low_level::exit(exit.code().into())
     }

@@ -408,3 +408,40 @@ fn an_interrupted_pull_goes_on_where_it_was() {
     assert_eq!(ranges, [(kept, Some(image.layers[0].size - 1))]);
     out.check_holds_exactly(image.all());
 }
+
+/// A helper that hangs is ended with the command. Ctrl-C at a terminal does not reach it, as it has a process
+/// group of its own.
+#[test]
+fn a_hanging_helper_does_not_outlive_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bin, pids) = (folder.path().join("bin"), folder.path().join("pids"));
+    std::fs::create_dir(&bin).unwrap();
+    let program = bin.join("docker-credential-hanging");
+    let script = format!(
+        "#!/bin/sh\nPATH=/usr/bin:/bin\nsleep 300 &\necho $$ $! >{0}.part\nmv {0}.part {0}\nwait\n",
+        pids.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, mode).unwrap();
+    let config = folder.path().join("auth.json");
+    std::fs::write(&config, r#"{"credsStore": "hanging"}"#).unwrap();
+    let server = Hostile::start(|_| Reply::new(401).header("www-authenticate", "Basic realm=x"));
+    let reference = server.reference("x:latest");
+    let running = Windlass::new(["digest", &reference])
+        .env("REGISTRY_AUTH_FILE", &config)
+        .env("PATH", &bin)
+        .spawn();
+    wait_for("the helper", || pids.exists());
+    let begun = Instant::now();
+    running.interrupt();
+    running.wait().ended_with(INTERRUPTED);
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    let pids = std::fs::read_to_string(&pids).unwrap();
+    assert_eq!(pids.split_whitespace().count(), 2, "{pids}");
+    for pid in pids.split_whitespace() {
+        // One that nobody waits for stays as a zombie.
+        let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        wait_for("its end", || stat().map_or(true, |it| it.contains(") Z ")));
+    }
+}

@@ -66,7 +66,9 @@ use windlass_driver::Credentials;
 pub use self::explain::{Consulted, Explanation, Outcome};
 pub use self::explicit::Explicit;
 use self::file::{AuthFile, Form};
-pub use self::helper::{HelperError, HelperLimits, Helpers, parse_credential, parse_list};
+pub use self::helper::{
+    HelperError, HelperLimits, Helpers, end_helpers, parse_credential, parse_list,
+};
 use self::keys::Wanted;
 pub use self::login::{Kept, LoginError, LoginFile};
 use self::variables::Variables;

@@ -210,6 +210,12 @@ impl fmt::Debug for Helpers {
     }
 }
 
+/// Kills the helpers that run in this process, with what they have started. For a program that ends, for instance at
+/// Ctrl-C, which does not reach them: each has a process group of its own.
+pub fn end_helpers() {
+    process::end_all();
+}
+
 /// CRED-26: no path, nothing for a shell.
 fn is_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');

@@ -4,14 +4,17 @@
 //!
 //! The program gets a process group of its own, which is killed if the program takes too long or
 //! writes too much: it may have started others. A program of that group that leaves it and keeps a
-//! pipe open is not waited for.
+//! pipe open is not waited for. A signal from the terminal does not reach it: [`end_all`] is for a
+//! process that ends before its helpers.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -41,6 +44,28 @@ pub(super) enum RunError {
 const STDERR: usize = 4 << 10;
 /// How long a pipe may stay open after the program has ended: another one may have inherited it.
 const LINGER: Duration = Duration::from_millis(250);
+
+/// The programs that were not waited for yet, by their ids. An id is removed before it can be another
+/// process's.
+static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// Kills all programs that run, with their groups.
+pub(super) fn end_all() {
+    let running = lock();
+    for id in running.iter() {
+        kill(*id);
+    }
+}
+
+fn lock() -> MutexGuard<'static, BTreeSet<u32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn kill(id: u32) {
+    if let Some(group) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+        let _gone = kill_process_group(group, Signal::KILL);
+    }
+}
 
 /// Runs `program action` with this input.
 pub(super) fn run(
@@ -89,15 +114,24 @@ fn start(program: &Path, action: &str) -> io::Result<Child> {
             command.env_remove(name);
         }
     }
-    for _ in 1..TRIES {
+    let mut tries = 1..TRIES;
+    loop {
+        // Between its start and its place in the list it could not be ended.
+        let mut running = lock();
         match command.spawn() {
-            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+            Err(error)
+                if error.kind() == ErrorKind::ExecutableFileBusy && tries.next().is_some() =>
+            {
+                drop(running);
                 thread::sleep(Duration::from_millis(10));
             }
-            spawned => return spawned,
+            Err(error) => return Err(error),
+            Ok(child) => {
+                running.insert(child.id());
+                return Ok(child);
+            }
         }
     }
-    command.spawn()
 }
 
 /// A program that runs. Dropped, it is killed with its group.
@@ -132,7 +166,11 @@ impl<'a> Running<'a> {
     /// Whether it has ended and all its output is here.
     fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         if self.ended.is_none() {
+            let mut running = lock();
             let status = self.child.try_wait()?;
+            if status.is_some() {
+                running.remove(&self.child.id());
+            }
             self.ended = status.map(|status| (status, Instant::now()));
         }
         let Some((status, at)) = self.ended else {
@@ -213,8 +251,10 @@ impl Drop for Running<'_> {
         if self.ended.is_some() {
             return;
         }
-        let group = Pid::from_child(&self.child);
-        let _gone = kill_process_group(group, Signal::KILL);
+        let mut running = lock();
+        running.remove(&self.child.id());
+        kill(self.child.id());
+        drop(running);
         let _status = self.child.wait();
     }
 }
