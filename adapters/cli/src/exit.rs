@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::error::ContextValue;
+use windlass_config::credentials::LoginError;
 use windlass_core::tape::ReplayError;
 use windlass_core::{Error, ErrorKind, Failure};
 
@@ -85,6 +86,9 @@ pub(crate) enum Problem {
         error: ReplayError,
         hint: Option<String>,
     },
+    /// A login could not be kept or erased.
+    #[error("{0}")]
+    Login(LoginError),
     /// The demo could not be set up, or found a difference.
     #[error("{0}")]
     Demo(String),
@@ -99,7 +103,8 @@ impl Problem {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::Failed { failure, .. } => Exit::of(failure.kind()),
-            Self::Output(_) | Self::Tape { .. } | Self::Demo(_) => Exit::Refused,
+            Self::Login(LoginError::File(_)) => Exit::Usage,
+            Self::Login(_) | Self::Output(_) | Self::Tape { .. } | Self::Demo(_) => Exit::Refused,
         }
     }
 
@@ -122,7 +127,9 @@ impl Problem {
                     printer.hint(hint);
                 }
             }
-            Self::Usage(_) | Self::Output(_) | Self::Demo(_) => printer.error(&self.to_string()),
+            Self::Usage(_) | Self::Login(_) | Self::Output(_) | Self::Demo(_) => {
+                printer.error(&self.to_string())
+            }
         }
     }
 }

@@ -57,7 +57,7 @@ fn keep(
     is_verified: bool,
 ) -> Result<(), Problem> {
     let kept = file.store(registry, username, password);
-    let kept = kept.map_err(|error| Problem::Usage(error.to_string()))?;
+    let kept = kept.map_err(Problem::Login)?;
     let encrypted = match &kept {
         Kept::File(_) => ", unencrypted and for you only",
         Kept::Helper(_) | _ => "",
@@ -113,7 +113,7 @@ pub(super) fn logout(context: &Context, logout: &Logout) -> Result<(), Problem> 
     }
     let file = file(context)?;
     let erased = file.erase(registry);
-    let erased = erased.map_err(|error| Problem::Usage(error.to_string()))?;
+    let erased = erased.map_err(Problem::Login)?;
     let places: Vec<_> = erased.iter().map(ToString::to_string).collect();
     context.printer.note(&match places.as_slice() {
         [] => format!(

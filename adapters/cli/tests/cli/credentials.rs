@@ -360,6 +360,30 @@ fn a_helper_keeps_the_password() {
     assert!(!Path::new(&log).exists());
 }
 
+#[test]
+fn a_login_that_cannot_be_kept_fails() {
+    let scene = Scene::new(basic());
+    let bin = scene.folder.path().join("bin");
+    script(&bin, "locked", "echo it is locked; exit 1");
+    let config = scene.write("config.json", r#"{"credsStore": "locked"}"#);
+    let folder = scene.path("");
+    let path = bin.to_str().expect("UTF-8");
+    let variables = [("DOCKER_CONFIG", folder.as_str()), ("PATH", path)];
+    let before = fs::read_to_string(&config).expect("a file");
+    let output = scene.login(&[], PASSWORD, &variables);
+    let said = failed(&output, 1);
+    assert!(
+        said.contains("`docker-credential-locked` failed: it is locked"),
+        "{said}"
+    );
+    assert_eq!(fs::read_to_string(&config).expect("a file"), before);
+    let output = windlass(&["logout", &scene.server.host()], &variables);
+    failed(&output, 1);
+    let output = scene.login(&["--authfile", "/dev/null/auth.json"], PASSWORD, &[]);
+    let said = failed(&output, 1);
+    assert!(said.contains("cannot write /dev/null/auth.json"), "{said}");
+}
+
 /// CVE-2021-41092: a helper that cannot be used changes nothing but that there is no credential.
 #[test]
 fn public_images_go_on_without_a_helper() {

@@ -86,12 +86,13 @@ impl LoginFile {
                 Some(_) => json!({}),
                 None => json!({ "auth": encode(username, password) }),
             };
-            let text = edit::with_entry(&self.label(), text, &key, &entry)?;
+            let text = edit::with_entry(&self.label(), text, &key, &entry);
+            let text = text.map_err(LoginError::File)?;
             let Some(name) = helper else {
                 return Ok((Some(text), Kept::File(self.path.clone())));
             };
             let stored = self.helpers.store(&name, &key, username, password);
-            stored.map_err(|error| error.to_string())?;
+            stored.map_err(|error| LoginError::Helper(error.to_string()))?;
             Ok((Some(text), Kept::Helper(name)))
         })
     }
@@ -109,7 +110,8 @@ impl LoginFile {
         }
         let erased = self.change(|text| {
             let mut erased = Vec::new();
-            let (changed, removed) = edit::without_entries(&self.label(), text, &wanted)?;
+            let edited = edit::without_entries(&self.label(), text, &wanted);
+            let (changed, removed) = edited.map_err(LoginError::File)?;
             let by_helper = match self.helper(text, &wanted)? {
                 Some(name) => self.erase_from(&name, &wanted).map(|is| is.then_some(name)),
                 None => Ok(None),
@@ -124,7 +126,7 @@ impl LoginFile {
             });
             Ok(((removed > 0).then_some(changed), erased))
         })?;
-        erased.map_err(LoginError)
+        erased.map_err(LoginError::Helper)
     }
 
     /// Whether the helper had something. Most helpers do not say, so it is asked first.
@@ -140,10 +142,12 @@ impl LoginFile {
         Ok(is_erased)
     }
 
-    fn helper(&self, text: &str, wanted: &Wanted<'_>) -> Result<Option<String>, String> {
+    fn helper(&self, text: &str, wanted: &Wanted<'_>) -> Result<Option<String>, LoginError> {
         let label = self.label();
-        let document = Document::new(&label, text.as_bytes())?;
-        let named = named_helper(&document, &document.members()?, Form::Docker, wanted)?;
+        let named = Document::new(&label, text.as_bytes()).and_then(|document| {
+            named_helper(&document, &document.members()?, Form::Docker, wanted)
+        });
+        let named = named.map_err(LoginError::File)?;
         Ok(named.map(|(name, _)| name))
     }
 
@@ -151,20 +155,18 @@ impl LoginFile {
     /// differs.
     fn change<T>(
         &self,
-        change: impl FnOnce(&str) -> Result<(Option<String>, T), String>,
+        change: impl FnOnce(&str) -> Result<(Option<String>, T), LoginError>,
     ) -> Result<T, LoginError> {
-        let failed = |error: std::io::Error| {
-            LoginError(format!("cannot write {}: {error}", self.path.display()))
-        };
+        let path = self.path.display();
+        let failed =
+            |error: std::io::Error| LoginError::Io(format!("cannot write {path}: {error}"));
         let target = replace::target(&self.path).map_err(failed)?;
         let _locked = replace::lock(&target).map_err(failed)?;
-        let bytes = read_optional(&target)
-            .map_err(LoginError)?
-            .unwrap_or_default();
-        let text = String::from_utf8(bytes)
-            .map_err(|_| LoginError(format!("{} is not valid UTF-8", self.path.display())))?;
+        let bytes = read_optional(&target).map_err(LoginError::Io)?;
+        let text = String::from_utf8(bytes.unwrap_or_default());
+        let text = text.map_err(|_| LoginError::File(format!("{path} is not valid UTF-8")))?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        let (changed, result) = change(text).map_err(LoginError)?;
+        let (changed, result) = change(text)?;
         if let Some(changed) = changed {
             replace::replace(&target, &changed).map_err(failed)?;
         }
@@ -197,8 +199,18 @@ impl fmt::Display for Kept {
 
 /// Why a login could not be kept or erased. Quotes no credential.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0}")]
-pub struct LoginError(String);
+#[non_exhaustive]
+pub enum LoginError {
+    /// The file cannot be parsed: it has to be mended first.
+    #[error("{0}")]
+    File(String),
+    /// The file cannot be read or written.
+    #[error("{0}")]
+    Io(String),
+    /// The helper is absent, or has failed.
+    #[error("{0}")]
+    Helper(String),
+}
 
 /// A whole registry.
 fn wanted(registry: &Registry) -> Wanted<'static> {
