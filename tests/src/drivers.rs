@@ -17,7 +17,8 @@ use windlass_core::config::{Concurrency, Retry};
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::reference::Repository;
 use windlass_core::{
-    Config, Descriptor, Event, Failure, Origin, Reference, Registry, Report, TaskId, TaskReport,
+    Checked, Config, Descriptor, Event, Failure, Origin, Reference, Registry, Report, TaskId,
+    TaskReport,
 };
 use windlass_driver::{CancelHandle, Credentials, Endpoint, Observer, TimeLimits, TlsRoots};
 use windlass_store::Store;
@@ -169,6 +170,7 @@ pub struct Ask {
 
 #[derive(Clone)]
 enum What {
+    Check(Registry),
     Resolve(Reference),
     Pull(Reference, Arc<dyn Store>),
     Push(Arc<dyn Store>, Reference),
@@ -176,6 +178,11 @@ enum What {
 }
 
 impl Ask {
+    /// Whether a registry accepts its credentials.
+    pub fn check(registry: &str) -> Self {
+        Self::new(What::Check(registry.parse().expect("a registry")))
+    }
+
     /// Which digest it is.
     pub fn resolve(reference: &str) -> Self {
         Self::new(What::Resolve(parse(reference)))
@@ -300,12 +307,14 @@ fn told<'a, D, R>(
 
 /// What is asked, as a client over the driver `D` is asked.
 enum Asked<'a, D> {
+    Check(windlass_driver::Request<'a, D, Checked>),
     Resolve(windlass_driver::Request<'a, D, Descriptor>),
     Copy(windlass_driver::Request<'a, D>),
 }
 
 fn asked<'a, D>(client: &'a windlass_driver::Client<D>, ask: &Ask) -> Asked<'a, D> {
     let mut request = match &ask.what {
+        What::Check(registry) => return Asked::Check(told(client.check(registry), ask)),
         What::Resolve(reference) => return Asked::Resolve(told(client.resolve(reference), ask)),
         What::Pull(reference, store) => client.pull(reference, store),
         What::Push(store, reference) => client.push(store, reference),
@@ -340,6 +349,7 @@ impl Driver for Blocking {
 
     fn finish(&self, ask: Ask) -> Result<TaskReport, Failure> {
         let result = match asked(&self.0, &ask) {
+            Asked::Check(request) => request.run().map(TaskReport::Checked),
             Asked::Resolve(request) => request.run().map(TaskReport::Resolved),
             Asked::Copy(request) => request.run().map(TaskReport::Copied),
         };
@@ -415,6 +425,7 @@ impl<const THREADS: usize> Tokio<THREADS> {
 /// Those of the client.
 pub async fn ask_async(client: &windlass_async::Client, ask: Ask) -> Result<TaskReport, Failure> {
     match asked(client, &ask) {
+        Asked::Check(request) => request.run().await.map(TaskReport::Checked),
         Asked::Resolve(request) => request.run().await.map(TaskReport::Resolved),
         Asked::Copy(request) => request.run().await.map(TaskReport::Copied),
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use windlass_core::call::TransportErrorKind;
-use windlass_core::{Error, ErrorKind, Event, Registry};
+use windlass_core::{Error, ErrorKind, Event, Registry, TaskReport};
 use windlass_driver::TlsRoots;
 use windlass_testbed::{
     Auth, Basic, Bearer, Delivery, Image, Model, Options, Server, Storage, User, image, image_for,
@@ -34,6 +34,7 @@ through_both!(
     an_index_and_one_of_its_images,
     basic,
     bearer,
+    checks,
     a_token_that_cannot_be_sent,
     storage_gets_no_token,
     a_real_registry,
@@ -254,6 +255,27 @@ fn bearer<D: Driver>() {
     there_and_back::<D>(&server);
     // One token to pull, one to push.
     assert_eq!(count(&server, |e| e.target.starts_with("/token")), 2);
+}
+
+/// What `windlass login` asks.
+fn checks<D: Driver>() {
+    let server = Server::start(with_app(bearer_options())).unwrap();
+    let check = || Ask::check(&server.host());
+    let checked = D::new(&Setup::new().alice()).finish(check());
+    let anonymous = |checked: TaskReport| checked.checked().unwrap().anonymous;
+    assert!(!anonymous(checked.unwrap()));
+    let asked = |it: &windlass_testbed::Entry| {
+        it.target.starts_with("/token") && !it.target.contains("scope")
+    };
+    assert_eq!(count(&server, asked), 1, "AUTH-24");
+    server.with_model(|model| {
+        let Auth::Bearer(bearer) = &mut model.options_mut().auth else {
+            panic!("it is a registry with tokens");
+        };
+        bearer.users.get_mut("alice").unwrap().password = "another".into();
+    });
+    let refused = D::new(&Setup::new().alice()).finish(check());
+    assert_eq!(refused.unwrap_err().first().kind(), ErrorKind::Auth);
 }
 
 /// Pulls and pushes as `alice`; a stranger is refused.

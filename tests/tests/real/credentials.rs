@@ -88,6 +88,7 @@ fn logins_of_skopeo_and_podman_are_read() {
     }
     // Where skopeo keeps it by itself, windlass finds it by itself.
     let (folder, host) = (scene.path("runtime"), scene.registry.host());
+    std::fs::create_dir(&folder).unwrap();
     peers::run("skopeo", |command| {
         command.args([
             "login",
