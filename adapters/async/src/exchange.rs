@@ -25,7 +25,7 @@ use windlass_core::Origin;
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
 use windlass_driver::{
     CLOSED_EARLY, Connections, KeptConnections, Proxy, ProxySelector, TimeLimits, Tls, UNHEARD,
-    is_out_of_descriptors, tls_error_kind,
+    is_out_of_descriptors, may_repeat, tls_error_kind,
 };
 
 use crate::pools::Pools;
@@ -125,6 +125,7 @@ impl Exchanges {
                 self.kept.note_broken(&host);
                 connections = Connections::Fresh;
             }
+            let again = again && may_repeat(request.method());
             if !again || flow.is_some_and(|flow| flow.moved() > UNHEARD) {
                 return Err(Interrupted::Transport(error));
             }

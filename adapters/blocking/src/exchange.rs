@@ -18,7 +18,7 @@ use windlass_core::Origin;
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
 use windlass_driver::{
     CLOSED_EARLY, Connections, IDLE_AGE, KeptConnections, Proxy, TimeLimits, Tls, UNHEARD,
-    tls_error_kind,
+    may_repeat, tls_error_kind,
 };
 
 use crate::agents::Agents;
@@ -116,6 +116,9 @@ impl Exchanges {
             }
             self.kept.note_broken(host);
             connections = Connections::Fresh;
+            if !may_repeat(request.method()) {
+                return Err(error);
+            }
             if let Some(stored) = &mut stored {
                 stored.begin_again(error)?;
             }

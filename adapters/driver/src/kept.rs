@@ -17,9 +17,15 @@ const DOUBTFUL: Duration = Duration::from_secs(300);
 /// load balancers commonly close theirs, so that few requests meet a closed one.
 pub const IDLE_AGE: Duration = Duration::from_secs(15);
 
-/// How much of a body may be on its way to a peer that has closed its connection: what the buffers of sockets
-/// hold. A connection that took more was alive, so the request is not sent again in silence.
-pub const UNHEARD: u64 = 16 * 1024 * 1024;
+/// How much of a blob may have been sent on a connection that broke for the request to be sent again in
+/// silence. Of more than that the registry may have some, and the session asks it how much.
+pub const UNHEARD: u64 = 64 * 1024;
+
+/// Whether a request may be sent a second time without the session knowing. A PATCH adds bytes to an upload, so
+/// one that broke off is followed by a status request (PUSHB-40).
+pub fn may_repeat(method: &http::Method) -> bool {
+    method != http::Method::PATCH
+}
 
 /// Which connections a request may take.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -58,7 +58,9 @@ pub use file::read_file;
 pub use hosts::{Authorities, HostSelector, HostSettings, Identity, SameForAll, Verification};
 pub use in_memory::exchange;
 pub use incoming::Incoming;
-pub use kept::{Connections, IDLE_AGE, KeptConnections, UNHEARD, is_out_of_descriptors};
+pub use kept::{
+    Connections, IDLE_AGE, KeptConnections, UNHEARD, is_out_of_descriptors, may_repeat,
+};
 pub use limits::TimeLimits;
 pub use observer::Observer;
 pub use outgoing::{BodyOutcome, OutgoingReader};
