@@ -37,6 +37,10 @@ pub struct Config {
     pub trusted_realms: Vec<(Registry, Origin)>,
     /// How many HTTP exchanges may run at once, per host.
     pub in_flight: Concurrency,
+    /// Blobs of more bytes than this are uploaded in chunks of this many, at least 64 KiB. `None`: in one
+    /// request, unless the registry refuses its size. A registry that asks for larger chunks gets those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk_size: Option<u64>,
     /// When and how often to retry.
     pub retry: Retry,
     /// Bounds on everything that a server can influence.
@@ -46,6 +50,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// The size of a chunk; without one no blob is larger.
+    pub(crate) fn chunk_size(&self) -> u64 {
+        /// With less, the requests are most of the work.
+        const LEAST: u64 = 64 * 1024;
+        self.chunk_size.map_or(u64::MAX, |size| size.max(LEAST))
+    }
+
     /// Transfers from one source to one destination that are under way at once.
     pub(crate) fn transfers(&self) -> usize {
         let requests = usize::try_from(self.in_flight.max).unwrap_or(usize::MAX);
@@ -60,6 +71,7 @@ impl Default for Config {
             routes: Vec::new(),
             trusted_realms: Vec::new(),
             in_flight: Concurrency::default(),
+            chunk_size: None,
             retry: Retry::default(),
             limits: Limits::default(),
             user_agent: concat!("windlass/", env!("CARGO_PKG_VERSION")).into(),
@@ -223,6 +235,7 @@ mod tests {
             routes: Vec::new(),
             trusted_realms: alloc::vec![(registry, origin)],
             in_flight: Concurrency::at_most(3),
+            chunk_size: None,
             retry: Retry {
                 attempts: 7,
                 base: Duration::from_micros(1),

@@ -12,10 +12,10 @@ use super::{BlobKey, BlobSource, Delivery, Doubt, Waiter};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::ids::{ExchangeId, TaskId};
+use crate::op::OpenUpload;
 use crate::op::Site;
 use crate::store::StoreId;
 use crate::time::Time;
-use crate::uri::Url;
 
 #[derive(Debug)]
 pub(super) struct Transfer {
@@ -74,7 +74,7 @@ pub(super) enum Phase {
     Checking,
     /// Waiting until it is in the spool.
     Spooling {
-        session: Option<Url>,
+        session: Option<OpenUpload>,
     },
     Sending {
         /// The spool that it is sent from, if it is, and whether it was put there for this.

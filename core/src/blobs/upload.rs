@@ -12,11 +12,10 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::hashing::Hashing;
 use crate::ids::{Owner, TaskId, TransferId};
-use crate::op::{BlobHead, BlobPut, Form, Head, Operation, Stage};
+use crate::op::{BlobHead, BlobPut, Head, OpenUpload, Operation, Stage, UploadSession};
 use crate::ports::Ports;
 use crate::scope::Scopes;
 use crate::store::{StoreId, StoreOp};
-use crate::uri::Url;
 
 impl Blobs {
     /// Chooses how a blob gets to a repository.
@@ -64,13 +63,34 @@ impl Blobs {
         &mut self,
         id: TransferId,
         waiter: &Waiter,
-        (stage, source, head): (Stage, Option<StoreId>, Head),
+        how: (Stage, Option<StoreId>, Head),
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
+        let op = self.blob_put(id, how, ports)?;
+        self.begin_put(id, op, waiter, ports)
+    }
+
+    fn begin_put(
+        &mut self,
+        id: TransferId,
+        op: BlobPut,
+        waiter: &Waiter,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let site = op.site.clone();
+        self.exchange(id, (site, Operation::BlobPut(op)), waiter, ports)
+    }
+
+    fn blob_put(
+        &mut self,
+        id: TransferId,
+        (stage, source, head): (Stage, Option<StoreId>, Head),
+        ports: &Ports<'_>,
+    ) -> Result<BlobPut, Error> {
         let transfer = self.get(id)?;
         let (site, digest) = transfer.sent_to()?;
-        let op = BlobPut {
-            site: site.clone(),
+        Ok(BlobPut {
+            site,
             hashing: Hashing::for_digest(&digest),
             digest,
             size: transfer.size,
@@ -80,10 +100,11 @@ impl Blobs {
             stage,
             source,
             head,
-            form: Form::Put,
+            patches: false,
+            chunk: ports.config.chunk_size(),
+            session: UploadSession::default(),
             restarts: 0,
-        };
-        self.exchange(id, (site, Operation::BlobPut(op)), waiter, ports)
+        })
     }
 
     /// A HEAD says that the blob is missing: it is mounted, if it can be, or comes through the spool.
@@ -107,7 +128,7 @@ impl Blobs {
     pub(super) fn spool(
         &mut self,
         id: TransferId,
-        session: Option<Url>,
+        session: Option<OpenUpload>,
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
         let transfer = self.get(id)?;
@@ -173,10 +194,7 @@ impl Blobs {
         let Phase::Spooling { session } = &mut transfer.stage else {
             return Err(transfer.defect("does not wait for a spool"));
         };
-        let stage = match session.take() {
-            Some(session) => Stage::Put { session },
-            None => Stage::Start { mount: None },
-        };
+        let session = session.take();
         transfer.stage = sending;
         // It was asked for before it was fetched.
         let head = match waiter.doubt {
@@ -185,7 +203,11 @@ impl Blobs {
         };
         let key = (spool, transfer.key.digest().clone());
         self.senders.entry(key).or_default().push(id);
-        self.send(id, &waiter, (stage, Some(spool), head), ports)
+        let mut op = self.blob_put(id, (Stage::Start { mount: None }, Some(spool), head), ports)?;
+        if let Some(session) = session {
+            op.send_to(session);
+        }
+        self.begin_put(id, op, &waiter, ports)
     }
 
     /// The blob is in the repository; the spooled copy is not needed any more.

@@ -32,6 +32,7 @@ use crate::registry::Origin;
 use crate::store::{StoreAnswer, StoreCall, StoreError, StoreId};
 
 pub(crate) use self::exchanged::{Exchanged, Flaw, Received, content_length};
+pub(crate) use self::outgoing::Before;
 pub use self::outgoing::{Body, Outgoing, Payload, Source};
 pub use self::transport::{Interrupted, TransportError, TransportErrorKind};
 pub use crate::ids::{JobId, TransferId};
@@ -148,7 +149,7 @@ pub struct Call {
     /// The credentials of the proxy's URL, which the driver adds.
     proxy_login: Option<Secret>,
     /// The hash over the bytes of a blob before the part being sent, and after that part.
-    hashing: Option<Hashing>,
+    before: Option<Before>,
     hashed: Option<Hashing>,
     sent: outgoing::Sent,
     /// A blob that must be in a store before the request is sent.
@@ -205,7 +206,7 @@ impl Call {
             origin,
             request,
             proxy_login: None,
-            hashing: None,
+            before: None,
             hashed: None,
             sent: outgoing::Sent::default(),
             stored: None,
@@ -226,9 +227,9 @@ impl Call {
         self.proxy_login = login.map(Secret::new);
     }
 
-    pub(crate) fn for_transfer(mut self, transfer: TransferId, hashing: Option<Hashing>) -> Self {
+    pub(crate) fn for_transfer(mut self, transfer: TransferId, before: Option<Before>) -> Self {
         self.transfer = Some(transfer);
-        self.hashing = hashing;
+        self.before = before;
         self
     }
 
@@ -262,8 +263,9 @@ impl Call {
         };
         let Source::Stored { digest, .. } = &body.source;
         let part = body.offset..body.offset.saturating_add(body.len);
-        let hashing = self.hashing.clone()?;
-        let mut outgoing = Outgoing::new(digest.clone(), body.size, part, hashing)?;
+        let Before { hashing, earlier } = self.before.clone()?;
+        let outgoing = Outgoing::new(digest.clone(), body.size, part, hashing)?;
+        let mut outgoing = outgoing.after(earlier);
         outgoing.sent = self.sent.clone();
         Some(outgoing)
     }

@@ -71,8 +71,30 @@ pub struct Outgoing {
     /// How many bytes of the blob were read.
     position: u64,
     hashing: Hashing,
+    /// What an earlier request read. The bytes that are read now must be the same.
+    earlier: Option<Hashing>,
     released: u64,
     pub(super) sent: Sent,
+}
+
+/// The hashes with which a part of a blob begins to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Before {
+    /// Over the bytes before the part, or over fewer.
+    pub(crate) hashing: Hashing,
+    /// Over the bytes that an earlier request read and that the peer has some of, if that request broke off
+    /// or the peer went back. If the source reads otherwise now, the peer has other bytes than those that
+    /// are hashed.
+    pub(crate) earlier: Option<Hashing>,
+}
+
+impl From<Hashing> for Before {
+    fn from(hashing: Hashing) -> Self {
+        Self {
+            hashing,
+            earlier: None,
+        }
+    }
 }
 
 /// Counts the bytes that all meters of one call released.
@@ -113,8 +135,14 @@ impl Outgoing {
             released: part.start,
             part,
             hashing,
+            earlier: None,
             sent: Sent::default(),
         })
+    }
+
+    pub(super) fn after(mut self, earlier: Option<Hashing>) -> Self {
+        self.earlier = earlier;
+        self
     }
 
     /// Takes the next bytes of the blob, which begin at [`position`](Self::position), and returns up to
@@ -123,12 +151,14 @@ impl Outgoing {
     ///
     /// # Errors
     ///
-    /// [`Interrupted::Damaged`] if the digest does not match, or the blob is longer than announced.
+    /// [`Interrupted::Damaged`] if the digest does not match, the blob is longer than announced, or its
+    /// bytes are not those that an earlier request read.
     pub fn hash(&mut self, bytes: &[u8]) -> Result<u64, Interrupted> {
         let position = self.position + bytes.len() as u64;
         if position > self.size {
             return Err(Interrupted::Damaged { found: None });
         }
+        let bytes = self.same_as_earlier(bytes)?;
         self.hashing.follow(self.position, bytes);
         self.position = position;
         if position < self.size {
@@ -140,6 +170,28 @@ impl Outgoing {
         } else {
             Err(Interrupted::Damaged { found: Some(found) })
         }
+    }
+
+    /// Compares with what an earlier request read, when as many bytes are read. Returns those that are still to
+    /// be hashed.
+    fn same_as_earlier<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Interrupted> {
+        let Some(earlier) = &self.earlier else {
+            return Ok(bytes);
+        };
+        let missing = earlier.len().saturating_sub(self.position);
+        let missing = usize::try_from(missing).unwrap_or(usize::MAX);
+        if missing > bytes.len() {
+            return Ok(bytes);
+        }
+        let (before, after) = bytes.split_at(missing);
+        self.hashing.follow(self.position, before);
+        self.position += before.len() as u64;
+        let is_same = self.hashing.clone().digest() == earlier.clone().digest();
+        if !is_same {
+            return Err(Interrupted::Damaged { found: None });
+        }
+        self.earlier = None;
+        Ok(after)
     }
 
     fn release(&mut self, upto: u64) -> u64 {

@@ -36,7 +36,9 @@ impl Exchanges {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        exchange.op.has_sent(exchanged.sent);
+        exchange
+            .op
+            .has_sent(exchanged.sent, exchanged.hashed.as_ref());
         let draft = exchange.op.draft();
         let url = exchange.hop.clone().unwrap_or(draft.url);
         let line = line(&draft.method, &url);
@@ -382,6 +384,9 @@ fn damaged(op: &Operation, line: &RequestLine, found: Option<Digest>) -> Error {
     Error::Mismatch {
         what: format!("{line}: the stored blob is damaged, and was not sent to its end"),
         expected: expected.unwrap_or_else(|| "another content".to_string()),
-        found: found.map_or_else(|| "another size".to_string(), |found| found.to_string()),
+        found: found.map_or_else(
+            || "another size, or content that changes".to_string(),
+            |found| found.to_string(),
+        ),
     }
 }

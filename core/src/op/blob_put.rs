@@ -9,9 +9,13 @@
 //!         │        else Put, or Patch where a PUT must have no body
 //!         └─ mount refused ▶ Start without it, after Check if large
 //!  Put ───┬─ 2xx ▶ Sent
-//!         ├─ no bodies accepted ▶ Patch ─ 2xx ▶ Close ─ 2xx ▶ Sent
+//!         ├─ no bodies accepted, or none of this size ▶ Patch
 //!         └─ session gone, at most 3 times ▶ Start, after Check if large
-//!  Put, Patch, Close without a response ▶ Check
+//!  Patch ─┬─ 2xx ▶ Patch with the next chunk; Close after the last one ─ 2xx ▶ Sent, or Confirm ▶ Sent
+//!         ├─ too large ▶ Patch, or Start, with smaller chunks
+//!         └─ out of order ▶ Status ─┬─ 2xx ▶ Patch from there, or Close
+//!                                   └─ anything else ▶ Start
+//!  Put, Patch, Close without a response ▶ Check if all bytes were sent; Status if some were; else Start
 //! ```
 //!
 //! HEAD and mount save work, but neither is required: whatever they are refused with, the blob is
@@ -39,7 +43,7 @@ pub(crate) struct BlobPut {
     pub(crate) site: Site,
     pub(crate) digest: Digest,
     pub(crate) size: u64,
-    /// How many bytes of the blob, from its first, the registry has acknowledged in this session.
+    /// The next byte of the blob to send: how many the registry has in this session, as far as is known.
     pub(crate) position: u64,
     /// The hash over them, or over the first of them.
     pub(crate) hashing: Hashing,
@@ -49,7 +53,13 @@ pub(crate) struct BlobPut {
     /// is handed back.
     pub(crate) source: Option<StoreId>,
     pub(crate) head: Head,
-    pub(crate) form: Form,
+    /// Whether the bytes go in PATCHes even if one request can hold them: the registry takes no PUT with a
+    /// body.
+    pub(crate) patches: bool,
+    /// A larger blob is sent in chunks of this many bytes.
+    pub(crate) chunk: u64,
+    /// What is known of the open session.
+    pub(crate) session: Session,
     /// How often the upload was restarted.
     pub(crate) restarts: u8,
     /// The bytes of the blob sent in all attempts.
@@ -64,10 +74,14 @@ pub(crate) enum Stage {
     Start { mount: Option<Repository> },
     /// PUT the bytes to this session, which closes it.
     Put { session: Url },
-    /// PATCH the bytes to this session.
+    /// PATCH the next bytes to this session.
     Patch { session: Url },
+    /// GET how many bytes this session has.
+    Status { session: Url },
     /// PUT without a body to close this session, which has all bytes.
     Close { session: Url },
+    /// HEAD the blob, which was sent in parts.
+    Confirm,
 }
 
 /// Whether a HEAD precedes the upload.
@@ -79,15 +93,6 @@ pub(crate) enum Head {
     Done,
     /// A HEAD or a mount was answered untruthfully: the blob is sent without either.
     Never,
-}
-
-/// How the bytes are sent.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Form {
-    /// In the PUT that closes the session.
-    Put,
-    /// In a PATCH before it: one for the whole blob; chunks would be several.
-    Patch,
 }
 
 /// From this size on, a HEAD before an upload is worth its round trip.
@@ -110,10 +115,11 @@ impl Head {
 impl BlobPut {
     pub(super) fn draft(&self) -> Draft {
         match &self.stage {
-            Stage::Check { .. } => {
+            Stage::Check { .. } | Stage::Confirm => {
                 let url = self.site.url(&format!("blobs/{}", self.digest));
                 Draft::new(Method::HEAD, url, Expect::Head)
             }
+            Stage::Status { session } => Draft::new(Method::GET, session.clone(), Expect::Head),
             Stage::Start { mount } => self.draft_start(mount.as_ref()),
             Stage::Put { session } => {
                 let url = session.with_query("digest", self.digest.as_str());
@@ -121,7 +127,7 @@ impl BlobPut {
             }
             Stage::Patch { session } => {
                 // PUSHB-12: no unit, no total.
-                let range = format!("{}-{}", self.position, self.size.saturating_sub(1));
+                let range = format!("{}-{}", self.position, self.part_end().saturating_sub(1));
                 let draft = Draft::new(Method::PATCH, session.clone(), Expect::Head);
                 self.with_bytes(draft.with(header::CONTENT_RANGE, &range))
             }
@@ -162,10 +168,10 @@ impl BlobPut {
                 draft.payload = Payload::Body(Body {
                     source,
                     offset: self.position,
-                    len: self.size - self.position,
+                    len: self.part_end() - self.position,
                     size: self.size,
                 });
-                draft.transfer = Some((self.transfer, Some(self.hashing.clone())));
+                draft.transfer = Some((self.transfer, Some(self.before())));
                 draft
             }
             Some(_) | None => draft.with(header::CONTENT_LENGTH, "0"),
@@ -180,53 +186,72 @@ impl BlobPut {
                 self.answer_start(answer, mount)
             }
             Stage::Patch { session } if answer.status.is_success() => {
-                // PUSHB-10: the newest `Location`. If it is missing, the old one may still work.
-                let session = answer.location().unwrap_or_else(|_| session.clone());
-                Verdict::Next(Operation::BlobPut(Self {
-                    position: self.size,
-                    hashing: answer.hashed.clone().unwrap_or(self.hashing),
-                    stage: Stage::Close { session },
-                    ..self
-                }))
+                let session = session.clone();
+                self.answer_part(&session, answer)
             }
+            Stage::Status { session } => {
+                let session = session.clone();
+                self.answer_status(&session, answer)
+            }
+            Stage::Confirm => self.answer_confirm(answer),
             Stage::Put { .. } | Stage::Patch { .. } | Stage::Close { .. } => {
                 self.answer_bytes(answer)
             }
         }
     }
 
-    /// The exchange broke off. A HEAD checks whether the bytes arrived (PUSHB-23), unless its
-    /// answer was untruthful before.
+    /// The exchange broke off. A HEAD checks whether the blob arrived (PUSHB-23), unless its answer was
+    /// untruthful before, and a status request what did (PUSHB-40).
     pub(super) fn interrupted(&mut self) {
         match &self.stage {
-            Stage::Put { .. } | Stage::Patch { .. } | Stage::Close { .. } => {
-                self.restart();
-                self.stage = match self.head {
-                    Head::Due | Head::Done => Stage::Check { session: None },
-                    Head::Never => Stage::Start { mount: None },
+            Stage::Put { session } | Stage::Patch { session } | Stage::Close { session } => {
+                let session = session.clone();
+                let may_check = self.head != Head::Never;
+                self.stage = if !self.may_resume() {
+                    self.restart();
+                    match may_check {
+                        true => Stage::Check { session: None },
+                        false => Stage::Start { mount: None },
+                    }
+                } else if self.reached_end() && may_check {
+                    Stage::Check {
+                        session: Some(session),
+                    }
+                } else {
+                    Stage::Status { session }
                 };
             }
             // PUSHB-54: a mount that failed is not retried as a mount.
             Stage::Start { mount: Some(_) } => self.do_not_mount(),
-            Stage::Check { .. } | Stage::Start { mount: None } => {}
+            Stage::Check { .. }
+            | Stage::Start { mount: None }
+            | Stage::Status { .. }
+            | Stage::Confirm => {}
         }
     }
 
-    /// Skips a mount that the registry refuses, and patches where it takes no PUT with a body. Whether a
-    /// mount is skipped.
+    /// Skips a mount that the registry refuses, patches where it takes no PUT with a body, and sends chunks
+    /// that are not larger than what it takes. Whether a mount is skipped.
     pub(super) fn adapt(&mut self, known: &Capabilities) -> bool {
         let mount = self.mounts_from();
         let is_vain = mount.is_some_and(|from| known.unmountable.contains(from));
         if is_vain {
             self.do_not_mount();
         }
-        if known.needs_patch {
-            self.do_patch();
+        self.patches |= known.needs_patch;
+        if let Some(chunk) = known.chunk
+            && self.position == 0
+        {
+            self.chunk = self.chunk.min(chunk);
+        }
+        if let Stage::Put { session } = &self.stage {
+            self.stage = self.next_part(session.clone());
         }
         is_vain
     }
 
-    /// Notes a mount that the registry refuses, and that it takes a PATCH after no PUT.
+    /// Notes a mount that the registry refuses, that it takes a PATCH after no PUT, and which size of a body
+    /// it may take after it refused a larger one.
     pub(super) fn learn<'a>(
         &self,
         answer: &Answer,
@@ -236,10 +261,16 @@ impl BlobPut {
             Some(from) if matches!(answer.status.as_u16(), 401 | 403 | 405) => {
                 registry().unmountable.insert(from.clone());
             }
-            None if self.is_patching() && answer.status.is_success() => {
+            None if self.patches && self.is_patching() && answer.status.is_success() => {
                 registry().needs_patch = true;
             }
-            Some(_) | None => {}
+            None => {
+                if let Some(chunk) = self.too_large(answer) {
+                    let known = &mut registry().chunk;
+                    *known = Some(known.map_or(chunk, |known| known.min(chunk)));
+                }
+            }
+            Some(_) => {}
         }
     }
 
@@ -247,9 +278,12 @@ impl BlobPut {
     const fn mounts_from(&self) -> Option<&Repository> {
         match &self.stage {
             Stage::Start { mount } => mount.as_ref(),
-            Stage::Check { .. } | Stage::Put { .. } | Stage::Patch { .. } | Stage::Close { .. } => {
-                None
-            }
+            Stage::Check { .. }
+            | Stage::Put { .. }
+            | Stage::Patch { .. }
+            | Stage::Status { .. }
+            | Stage::Close { .. }
+            | Stage::Confirm => None,
         }
     }
 
@@ -262,23 +296,12 @@ impl BlobPut {
     pub(super) fn without_shortcut(self) -> Option<Verdict> {
         match self.stage.clone() {
             Stage::Check { session } => Some(self.not_there(session)),
-            Stage::Start { mount: Some(_) } => Some(self.begin()),
+            Stage::Start { mount: Some(_) } | Stage::Status { .. } => Some(self.begin()),
+            Stage::Confirm => Some(Verdict::Done(Outcome::Sent { bytes: self.sent })),
             Stage::Start { mount: None }
             | Stage::Put { .. }
             | Stage::Patch { .. }
             | Stage::Close { .. } => None,
-        }
-    }
-
-    /// Switches to PATCH, if a PUT with the bytes is next.
-    fn do_patch(&mut self) {
-        self.form = Form::Patch;
-        if let Stage::Put { session } = &self.stage
-            && self.size > 0
-        {
-            self.stage = Stage::Patch {
-                session: session.clone(),
-            };
         }
     }
 
@@ -289,7 +312,7 @@ impl BlobPut {
 
     pub(super) fn needs(&self) -> Scopes {
         match &self.stage {
-            Stage::Check { .. } => Scopes::pull(&self.site.repository),
+            Stage::Check { .. } | Stage::Confirm => Scopes::pull(&self.site.repository),
             Stage::Start { mount: Some(from) } => {
                 let mut scopes = Scopes::push(&self.site.repository);
                 scopes.merge(&Scopes::pull(from));
@@ -298,6 +321,7 @@ impl BlobPut {
             Stage::Start { mount: None }
             | Stage::Put { .. }
             | Stage::Patch { .. }
+            | Stage::Status { .. }
             | Stage::Close { .. } => Scopes::push(&self.site.repository),
         }
     }
@@ -307,7 +331,8 @@ impl BlobPut {
             return self.start();
         };
         if answer.has_blob(&self.digest) {
-            if session.is_none() && self.sent >= self.size.max(1) {
+            let has_begun = session.is_none() || self.has_begun();
+            if has_begun && self.sent >= self.size.max(1) {
                 // The response to the last byte was lost, but not the blob.
                 return Verdict::Done(Outcome::Sent { bytes: self.sent });
             }
@@ -319,12 +344,14 @@ impl BlobPut {
     fn not_there(mut self, session: Option<Url>) -> Verdict {
         self.head = Head::Done;
         match session {
+            Some(session) if self.has_begun() => self.resume(session),
             Some(session) => self.opened(session),
             None => self.start(),
         }
     }
 
-    fn answer_start(self, answer: &Answer, mount: bool) -> Verdict {
+    fn answer_start(mut self, answer: &Answer, mount: bool) -> Verdict {
+        self.session.least = least(answer);
         match answer.status.as_u16() {
             201 if mount && answer.contradicts(&self.digest) => self.begin(),
             // PUSHB-51. The `Location` is not used.
@@ -348,12 +375,12 @@ impl BlobPut {
                 session: Some(session),
             };
         } else if self.source.is_none() {
-            return Verdict::Done(Outcome::Opened(session));
+            return Verdict::Done(Outcome::Opened(OpenUpload {
+                url: session,
+                least: self.session.least,
+            }));
         } else {
-            self.stage = Stage::Put { session };
-            if self.form == Form::Patch {
-                self.do_patch();
-            }
+            return self.send_rest(session);
         }
         Verdict::Next(Operation::BlobPut(self))
     }
@@ -368,16 +395,24 @@ impl BlobPut {
                     self.digest
                 )));
             }
-            return Verdict::Done(Outcome::Sent { bytes: self.sent });
+            return self.stored();
         }
-        if self.takes_no_body(answer) {
-            self.do_patch();
-            return Verdict::Next(Operation::BlobPut(self));
+        if let Stage::Put { session } = &self.stage
+            && self.takes_no_body(answer)
+        {
+            let session = session.clone();
+            self.patches = true;
+            return self.send_rest(session);
+        }
+        if let Some(verdict) = self.resized_or_reordered(answer) {
+            return verdict;
         }
         let errors = answer.errors();
         let gone = matches!(answer.status.as_u16(), 404 | 416)
             || errors.has("BLOB_UPLOAD_INVALID")
-            || errors.has("BLOB_UPLOAD_UNKNOWN");
+            || errors.has("BLOB_UPLOAD_UNKNOWN")
+            // PUSHB-39. One that takes no small chunks does not take one that broke off, either.
+            || (self.is_resumed() && answer.status.is_client_error());
         let refused = errors.has("DIGEST_INVALID");
         // Sent twice with a wrong digest is enough.
         let again = (gone && self.restarts < RESTARTS) || (refused && self.restarts == 0);
@@ -412,6 +447,8 @@ impl BlobPut {
         match answer.status.as_u16() {
             405 | 501 => true,
             400 | 404 if errors.has("UNSUPPORTED") => true,
+            // A 400 of a registry that checks the digest has a code.
+            400 => errors.entries.iter().all(|entry| entry.code.is_empty()),
             404 => self.restarts > 0 && errors.entries.iter().all(|entry| entry.code.is_empty()),
             _ => false,
         }
@@ -423,11 +460,6 @@ impl BlobPut {
             Head::Due => Stage::Check { session: None },
             Head::Done | Head::Never => Stage::Start { mount: None },
         }
-    }
-
-    /// Goes back to the blob's first byte: a new session has none.
-    fn restart(&mut self) {
-        (self.position, self.hashing) = (0, self.hashing.restarted());
     }
 
     fn begin(mut self) -> Verdict {
@@ -451,5 +483,16 @@ impl BlobPut {
     }
 }
 
+/// The least size of all chunks but the last (PUSHB-11); 0 if the registry does not say one.
+fn least(answer: &Answer) -> u64 {
+    let said: Option<&str> = answer.header("oci-chunk-min-length");
+    let is_number = |said: &&str| said.bytes().all(|byte| byte.is_ascii_digit());
+    let said = said.filter(is_number).and_then(|said| said.parse().ok());
+    said.unwrap_or(0)
+}
+
+mod parts;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use parts::{OpenUpload, Session};

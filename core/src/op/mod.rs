@@ -31,7 +31,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 pub(crate) use self::blob_get::BlobGet;
 pub(crate) use self::blob_head::BlobHead;
-pub(crate) use self::blob_put::{BlobPut, Form, Head, Stage};
+pub(crate) use self::blob_put::{BlobPut, Head, OpenUpload, Session as UploadSession, Stage};
 pub(crate) use self::check::Check;
 pub(crate) use self::manifest_get::ManifestGet;
 pub(crate) use self::manifest_head::ManifestHead;
@@ -40,7 +40,7 @@ pub(crate) use self::ping::Ping;
 pub(crate) use self::site::Site;
 pub(crate) use self::token::{Grant, Token, TokenCredential, TokenResponse, basic, can_be_sent};
 pub(crate) use self::upload_delete::UploadDelete;
-use crate::call::{Expect, Payload, Received, TransferId};
+use crate::call::{Before, Expect, Payload, Received, TransferId};
 use crate::capabilities::Capabilities as Known;
 use crate::config::Capabilities;
 use crate::digest::Digest;
@@ -64,7 +64,7 @@ pub(crate) struct Draft {
     pub(crate) expect: Expect,
     /// The transfer that the request belongs to, and for an upload the hash over the bytes before
     /// those that it sends.
-    pub(crate) transfer: Option<(TransferId, Option<Hashing>)>,
+    pub(crate) transfer: Option<(TransferId, Option<Before>)>,
     /// A blob that must be in a store before the request is sent.
     pub(crate) stored: Option<(StoreId, Digest)>,
 }
@@ -293,7 +293,7 @@ pub(crate) enum Outcome {
     /// The blob was mounted.
     Mounted,
     /// An upload session was opened instead of a mount.
-    Opened(Url),
+    Opened(OpenUpload),
     /// The blob was sent. `bytes` counts all attempts and may exceed its size.
     Sent {
         bytes: u64,
@@ -330,10 +330,11 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    /// Records the bytes of a blob that a request sent, successful or not.
-    pub(crate) const fn has_sent(&mut self, bytes: u64) {
+    /// Records the bytes of a blob that a request sent, successful or not, and the hash over all that it
+    /// read.
+    pub(crate) fn has_sent(&mut self, bytes: u64, hashed: Option<&Hashing>) {
         if let Self::BlobPut(op) = self {
-            op.sent = op.sent.saturating_add(bytes);
+            op.has_sent(bytes, hashed);
         }
     }
 

@@ -305,6 +305,10 @@ pub(crate) fn budget(plan: &Plan) -> Option<u64> {
             let each = if plan.processes == 1 { 3 } else { 9 };
             let signatures = picture.signatures(task.one).count() as u64;
             sum += u64::from(!destination.referrers_api) * each * signatures;
+            // Each chunk, the end, a HEAD, and a status request if the registry counts otherwise.
+            let sizes = picture.blobs(task.one).into_values();
+            let chunks = |size: u64| plan.chunk_size.map_or(0, |chunk| size / chunk + 3);
+            sum += sizes.map(chunks).sum::<u64>();
         }
         sum += signs_in(plan, task) + for_foreign(plan, task) + plan.mirrors.cost(plan, task);
     }

@@ -299,6 +299,7 @@ impl World<'_> {
             return foreign::answer(&mut self.far, request, at);
         }
         let answer = self.models[owner].answer(request, at);
+        self.check_committed(request, &answer);
         self.after_request(request);
         answer
     }

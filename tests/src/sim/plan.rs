@@ -249,6 +249,8 @@ pub(crate) struct Plan {
     pub(crate) jitter: u64,
     /// What a session may hold.
     pub(crate) limits: Limits,
+    /// The size of the chunks that larger blobs are sent in.
+    pub(crate) chunk_size: Option<u64>,
     /// Whether tapes run along.
     pub(crate) taped: bool,
     pub(crate) mirrors: Mirrors,
@@ -280,6 +282,7 @@ impl Plan {
             reorders: choose.below(4) > 0,
             jitter: choose.below(4),
             limits: greedy::limits(),
+            chunk_size: (choose.below(4) == 3).then_some(64 * 1024),
             taped: false,
             mirrors: Mirrors::default(),
         }
@@ -350,6 +353,7 @@ impl Plan {
             reorders: false,
             jitter: 0,
             limits: greedy::limits(),
+            chunk_size: None,
             taped: false,
             mirrors: Mirrors::default(),
         }
@@ -395,6 +399,7 @@ impl Plan {
         let mut config = Config::default();
         config.in_flight = Concurrency::at_most(self.in_flight);
         config.limits = self.limits;
+        config.chunk_size = self.chunk_size;
         config.retry.attempts = self.attempts();
         self.mirrors.configure(&mut config);
         for (at, setting) in self.settings.iter().enumerate() {

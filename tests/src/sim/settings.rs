@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use windlass_testbed::{
     Announced, Auth, Basic, Bearer, BlobHeads, Labels, Location, Options, Ranges, Signature, Stale,
-    Storage, Unions, UnreadableMount, User,
+    Storage, Unions, UnreadableMount, UploadRange, User,
 };
 
 use super::choose::Choose;
@@ -108,6 +108,22 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
     if choose.below(6) == 5 {
         options.uploads.put_bodies = false;
         plain = false;
+    }
+    options.uploads.range = match choose.below(6) {
+        0..=2 => UploadRange::Correct,
+        3 => UploadRange::ChunkOnly,
+        4 => UploadRange::OffByOne,
+        _ => UploadRange::Absent,
+    };
+    options.uploads.help_on_416 = choose.below(2) == 1;
+    match choose.below(8) {
+        6 => options.uploads.chunk_min_length = Some(100 * 1024),
+        // A proxy's limit: chunks are smaller than that.
+        7 => {
+            options.max_body = Some(100 * 1024);
+            plain = false;
+        }
+        _ => {}
     }
     options.digest_header = choose.below(5) < 4;
     options.check_references = choose.below(2) == 0;

@@ -316,8 +316,19 @@ impl World<'_> {
     /// A blob that is not what its digest says never leaves to its end.
     pub(crate) fn check_sent(&mut self, body: &Body, bytes: &[u8]) {
         let Source::Stored { digest, .. } = &body.source;
-        self.check(digest.verifies(bytes), || {
+        let is_part = body.len < body.size;
+        self.check(is_part || digest.verifies(bytes), || {
             format!("integrity: {digest} was sent with other bytes")
+        });
+    }
+
+    /// Nor do its parts, which the registry has put together.
+    pub(crate) fn check_committed(&mut self, request: &Request, answer: &Answer) {
+        let closes = request.method == Method::PUT && request.target.contains("/uploads/");
+        let refused = answer.status == StatusCode::BAD_REQUEST
+            && answer.body.windows(14).any(|it| it == b"DIGEST_INVALID");
+        self.check(!(closes && refused), || {
+            format!("integrity: {} has other bytes", request.target)
         });
     }
 }

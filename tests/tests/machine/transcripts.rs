@@ -683,7 +683,7 @@ fn a_lost_answer_to_an_upload() {
 }
 
 #[test]
-fn a_broken_upload_is_begun_anew() {
+fn a_broken_upload_goes_on() {
     let image = large(300 * 1024);
     let (mut world, store, _) = pushing(one_at_a_time(), open(), &image);
     world.nth(2, is("PUT", "/blobs/uploads/"), Fate::Broken(1000));

@@ -24,13 +24,13 @@ fn a_body_goes_out_through_its_meter() {
     let begins = || Some(Hashing::new(Algorithm::Sha256));
     assert!(sends(Payload::Empty).outgoing().is_none());
     let bytes = Payload::Bytes(b"x"[..].into());
-    let small = sends(bytes).for_transfer(TransferId(2), begins());
+    let small = sends(bytes).for_transfer(TransferId(2), begins().map(Into::into));
     assert!(small.outgoing().is_none());
     assert!(sends(body(0)).outgoing().is_none(), "it has no hash");
     let other = Some(Hashing::new(Algorithm::Sha512));
-    let other = sends(body(0)).for_transfer(TransferId(2), other);
+    let other = sends(body(0)).for_transfer(TransferId(2), other.map(Into::into));
     assert!(other.outgoing().is_none(), "of another algorithm");
-    let call = sends(body(5)).for_transfer(TransferId(2), begins());
+    let call = sends(body(5)).for_transfer(TransferId(2), begins().map(Into::into));
     assert_eq!(call.transfer(), Some(TransferId(2)));
     assert_eq!(call.starts_at(), 5);
     assert_eq!(call.origin(), &origin());
@@ -52,7 +52,7 @@ fn a_hash_goes_on_from_one_part_to_the_next() {
         size: 8,
     });
     let begins = Some(Hashing::new(Algorithm::Sha256));
-    let mut call = sends(first).for_transfer(TransferId(2), begins);
+    let mut call = sends(first).for_transfer(TransferId(2), begins.map(Into::into));
     let mut meter = call.outgoing().expect("a blob goes out");
     assert_eq!(meter.hash(b"12345"), Ok(5), "nothing of it is held back");
     call.sent(meter);
@@ -62,7 +62,7 @@ fn a_hash_goes_on_from_one_part_to_the_next() {
     let hashed = exchanged.hashed.expect("it came home");
     assert_eq!(hashed.len(), 5);
 
-    let mut call = sends(body(5)).for_transfer(TransferId(2), Some(hashed.clone()));
+    let mut call = sends(body(5)).for_transfer(TransferId(2), Some(hashed.clone().into()));
     let mut meter = call.outgoing().expect("a blob goes out");
     assert_eq!((meter.position(), meter.held_from()), (5, 5));
     assert_eq!(meter.hash(b"67"), Ok(5), "it is held back");
@@ -75,7 +75,7 @@ fn a_hash_goes_on_from_one_part_to_the_next() {
 
     // Without it the first part is hashed, and not sent.
     let begins = Some(Hashing::new(Algorithm::Sha256));
-    let call = sends(body(5)).for_transfer(TransferId(2), begins);
+    let call = sends(body(5)).for_transfer(TransferId(2), begins.map(Into::into));
     let mut meter = call.outgoing().expect("a blob goes out");
     assert_eq!(meter.hash(b"1234"), Ok(5));
     assert_eq!(meter.hash(b"5678"), Ok(8));
@@ -84,14 +84,14 @@ fn a_hash_goes_on_from_one_part_to_the_next() {
 
     // It starts over where some of a part was sent before: the blob may be damaged since then.
     for (blob, is_good) in [(b"12345678", true), (b"1234x678", false)] {
-        let call = sends(body(3)).for_transfer(TransferId(2), Some(hashed.clone()));
+        let call = sends(body(3)).for_transfer(TransferId(2), Some(hashed.clone().into()));
         let mut meter = call.outgoing().expect("a blob goes out");
         assert_eq!(meter.position(), 0);
         assert_eq!(meter.hash(blob).is_ok(), is_good);
     }
 
     // The last part is not sent if the whole is not what it should be.
-    let mut call = sends(body(5)).for_transfer(TransferId(2), Some(hashed));
+    let mut call = sends(body(5)).for_transfer(TransferId(2), Some(hashed.into()));
     let mut meter = call.outgoing().expect("a blob goes out");
     let found = Some(Digest::of(Algorithm::Sha256, b"12345xyz"));
     let damaged = Err(Interrupted::Damaged { found });
@@ -153,4 +153,42 @@ fn a_meter_is_for_a_part_of_its_blob() {
         !meter(0..8, b"123456789"),
         "the hash is over more than the blob"
     );
+}
+
+/// A part of a body was sent before, and the request broke off. The bytes that are read again must be
+/// those that were sent, or the peer has others than those that are hashed.
+#[test]
+fn what_was_sent_before_is_read_as_it_was() {
+    let mut read = Hashing::new(Algorithm::Sha256);
+    read.update(b"12345");
+    let before = |earlier: &Hashing| Before {
+        hashing: Hashing::new(Algorithm::Sha256),
+        earlier: Some(earlier.clone()),
+    };
+    let changed = Err(Interrupted::Damaged { found: None });
+    for (pieces, expected) in [
+        (&[&b"12345678"[..]][..], Ok(8)),
+        (&[b"123", b"45", b"678"], Ok(8)),
+        (&[b"1234", b"5678"], Ok(8)),
+    ] {
+        let call = sends(body(3)).for_transfer(TransferId(2), Some(before(&read)));
+        let mut meter = call.outgoing().expect("a blob goes out");
+        let mut last = Ok(0);
+        for piece in pieces {
+            last = meter.hash(piece);
+        }
+        assert_eq!(last, expected);
+    }
+    // The earlier request read other bytes than there are now, which are the right ones.
+    let mut other = Hashing::new(Algorithm::Sha256);
+    other.update(b"1x345");
+    for pieces in [&[&b"12345678"[..]][..], &[b"1234", b"5678"]] {
+        let call = sends(body(3)).for_transfer(TransferId(2), Some(before(&other)));
+        let mut meter = call.outgoing().expect("a blob goes out");
+        let mut last = Ok(0);
+        for piece in pieces {
+            last = meter.hash(piece);
+        }
+        assert_eq!(last, changed);
+    }
 }

@@ -17,7 +17,9 @@ fn put(stage: Stage) -> BlobPut {
         stage,
         source: Some(StoreId(0)),
         head: Head::Done,
-        form: Form::Put,
+        patches: false,
+        chunk: u64::MAX,
+        session: Session::default(),
         restarts: 0,
         sent: 0,
     }
@@ -30,6 +32,13 @@ fn large(stage: Stage) -> BlobPut {
         head: Head::Due,
         ..put(stage)
     }
+}
+
+/// Reads and sends this many bytes from the position on.
+fn sends(op: &mut BlobPut, bytes: u64) {
+    let mut read = Hashing::new(Algorithm::Sha256);
+    read.update(&alloc::vec![0; usize::try_from(op.position + bytes).expect("small")]);
+    op.has_sent(bytes, Some(&read));
 }
 
 fn open() -> Url {
@@ -58,7 +67,9 @@ fn shown(verdict: Verdict) -> String {
             Stage::Start { mount: Some(_) } => "mount".into(),
             Stage::Put { session } => format!("put to {}", session.as_str()),
             Stage::Patch { session } => format!("patch {}", session.as_str()),
+            Stage::Status { session } => format!("status of {}", session.as_str()),
             Stage::Close { session } => format!("close {}", session.as_str()),
+            Stage::Confirm => "confirm".into(),
         },
         Verdict::Next(_) => "another operation".into(),
         Verdict::Done(Outcome::Present { unused: None }) => "Present".into(),
@@ -81,7 +92,7 @@ fn a_blob_that_is_there_after_a_lost_answer_was_sent() {
         let mut op = put(session());
         op.interrupted();
         let mut op = Operation::BlobPut(op);
-        op.has_sent(sent);
+        op.has_sent(sent, None);
         let verdict = op.answer(answer(200, &[], b""));
         assert_eq!(format!("{verdict:?}"), found);
     }
@@ -160,7 +171,7 @@ fn answers() {
         ("PUSHB-38", session(), 400, &[], &invalid, "post"),
         ("PUSHB-38", session(), 400, &[], &unknown, "post"),
         ("PUSHB-22", session(), 400, &[], &wrong, "post"),
-        ("PUSHB-39", session(), 400, &[], "", "Refused"),
+        ("PUSHB-39", session(), 409, &[], "", "Refused"),
         ("PUSHB-39", session(), 413, &[], "", "Refused"),
         ("PUSHB-39", session(), 403, &[], "", "Auth"),
     ];
@@ -264,6 +275,7 @@ fn what_was_contradicted_is_left_out() {
 fn a_put_with_a_body_may_be_refused() {
     let code = |code: &str| format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#);
     let (unsupported, unknown) = (code("UNSUPPORTED"), code("BLOB_UPLOAD_UNKNOWN"));
+    let size = code("SIZE_INVALID");
     let patch = "patch https://reg.example/v2/a/b/blobs/uploads/u1?_state=x";
     for (status, body, restarts, expected) in [
         (405, "", 0, patch),
@@ -275,7 +287,8 @@ fn a_put_with_a_body_may_be_refused() {
         (404, "", 0, "post"),
         (404, "", 1, patch),
         (404, &unknown, 1, "post"),
-        (400, "", 0, "Refused"),
+        (400, "", 0, patch),
+        (400, &size, 0, "Refused"),
         (413, "", 0, "Refused"),
         (403, "", 0, "Auth"),
     ] {
@@ -311,17 +324,13 @@ fn a_part_begins_at_the_position() {
     };
     assert_eq!((body.offset, body.len, body.size), (2, 3, 5));
     let (_, begins) = draft.transfer.expect("it moves a blob");
-    assert_eq!(begins.expect("it has a hash").len(), 2);
+    assert_eq!(begins.expect("it has a hash").hashing.len(), 2);
 
     let mut whole = hashing.clone();
     whole.update(b"llo");
     let accepted = Answer {
         hashed: Some(whole),
         ..answer(202, &[LOCATION], b"")
-    };
-    let next = |verdict| match verdict {
-        Verdict::Next(Operation::BlobPut(op)) => op,
-        other @ (Verdict::Next(_) | Verdict::Done(_) | Verdict::Failed(_)) => panic!("{other:?}"),
     };
     let closing = next(patching().answer(&accepted));
     assert_eq!((closing.position, closing.hashing.len()), (5, 5));
@@ -331,10 +340,10 @@ fn a_part_begins_at_the_position() {
     assert_eq!((silent.position, silent.hashing.len()), (5, 2));
     let mut broken = closing.clone();
     broken.interrupted();
+    assert!(matches!(broken.stage, Stage::Check { session: Some(_) }));
+    assert_eq!(broken.position, 5, "the session may still have them");
     let gone = next(closing.answer(&answer(404, &[], b"")));
-    for op in [broken, gone] {
-        assert_eq!((op.position, op.hashing.len()), (0, 0), "{:?}", op.stage);
-    }
+    assert_eq!((gone.position, gone.hashing.len()), (0, 0));
 }
 
 /// PUSHB-10, PUSHB-12, PUSHB-13, PUSHB-20: one PATCH with all bytes, then an empty PUT to the
@@ -342,7 +351,7 @@ fn a_part_begins_at_the_position() {
 #[test]
 fn bytes_by_patch() {
     let patching = || BlobPut {
-        form: Form::Patch,
+        patches: true,
         ..put(Stage::Patch { session: open() })
     };
     let draft = patching().draft();
@@ -364,7 +373,7 @@ fn bytes_by_patch() {
         assert_eq!(shown(patching().answer(&answer(status, &[], b""))), old);
     }
     let closing = || BlobPut {
-        form: Form::Patch,
+        patches: true,
         ..put(Stage::Close { session: open() })
     };
     let draft = closing().draft();
@@ -392,11 +401,10 @@ fn bytes_by_patch() {
         );
     }
     // Later blobs for this host use PATCH at once.
-    let mut next = put(session());
-    next.do_patch();
-    assert!(next.is_patching());
-    let mut next = put(Stage::Start { mount: None });
-    next.do_patch();
+    let next = BlobPut {
+        patches: true,
+        ..put(Stage::Start { mount: None })
+    };
     let opened = shown(next.answer(&answer(202, &[LOCATION], b"")));
     assert!(opened.starts_with("patch "), "{opened}");
 }
@@ -555,10 +563,297 @@ fn a_registry_is_known_by_what_it_refused() {
     let mut other = put(Stage::Start { mount: other });
     assert!(!other.adapt(&known));
 
-    let patching = put(Stage::Patch { session: open() });
+    let patching = BlobPut {
+        patches: true,
+        ..put(Stage::Patch { session: open() })
+    };
     patching.learn(&answer(500, &[], b""), || unreachable!("it failed"));
     patching.learn(&answer(202, &[LOCATION], b""), || &mut known);
     let mut next = put(session());
     assert!(!next.adapt(&known));
     assert!(matches!(next.stage, Stage::Patch { .. }));
+}
+
+const MIB: u64 = 1 << 20;
+
+/// A blob of this size in an open session, of which `sent` bytes were just sent.
+fn in_session(size: u64, chunk: u64, sent: u64) -> BlobPut {
+    let mut op = BlobPut {
+        size,
+        chunk,
+        head: Head::Done,
+        ..put(Stage::Patch { session: open() })
+    };
+    sends(&mut op, sent);
+    op
+}
+
+fn next(verdict: Verdict) -> BlobPut {
+    match verdict {
+        Verdict::Next(Operation::BlobPut(op)) => op,
+        other @ (Verdict::Next(_) | Verdict::Done(_) | Verdict::Failed(_)) => panic!("{other:?}"),
+    }
+}
+
+fn content_range(op: &BlobPut) -> String {
+    let draft = op.draft();
+    let range = draft.headers.get(header::CONTENT_RANGE);
+    range.map_or("-", |it| it.to_str().expect("text")).into()
+}
+
+/// PUSHB-12, PUSHB-13, PUSHB-15: chunks of one size in order, then an empty PUT, then a HEAD.
+#[test]
+fn a_large_blob_goes_in_chunks() {
+    let opened = BlobPut {
+        size: 2 * MIB + 1,
+        chunk: MIB,
+        ..put(Stage::Start { mount: None })
+    };
+    let mut op = next(opened.answer(&answer(202, &[LOCATION], b"")));
+    for (range, acknowledged) in [
+        ("0-1048575", "0-1048575"),
+        ("1048576-2097151", "0-2097151"),
+        ("2097152-2097152", "bytes=0-2097152"),
+    ] {
+        assert_eq!(content_range(&op), range);
+        let part = op.part_end() - op.position;
+        sends(&mut op, part);
+        op = next(op.answer(&answer(202, &[LOCATION, ("range", acknowledged)], b"")));
+    }
+    assert!(matches!(op.stage, Stage::Close { .. }));
+    let op = next(op.answer(&answer(201, &[], b"")));
+    assert_eq!(op.draft().method, Method::HEAD);
+    let confirmed = op
+        .clone()
+        .answer(&answer(200, &[("content-length", "2097153")], b""));
+    assert_eq!(shown(confirmed), "Sent");
+    // A HEAD that is refused says nothing.
+    assert_eq!(shown(op.clone().answer(&answer(405, &[], b""))), "Sent");
+    // clients.md C.8: only the last chunk was kept.
+    let kept = op.answer(&answer(200, &[("content-length", "1")], b""));
+    let Verdict::Failed(Error::Mismatch { found, .. }) = kept else {
+        panic!("{kept:?}");
+    };
+    assert_eq!(found, "1 bytes at the registry after an upload in parts");
+}
+
+/// PUSHB-11: no chunk but the last is smaller than the registry asks for.
+#[test]
+fn chunks_have_the_least_size() {
+    for (said, expected) in [
+        ("5242880", "0-5242879"),
+        ("0", "0-1048575"),
+        ("-1", "0-1048575"),
+        ("abc", "0-1048575"),
+        ("18446744073709551616", "0-1048575"),
+    ] {
+        let op = BlobPut {
+            size: 8 * MIB,
+            chunk: MIB,
+            ..put(Stage::Start { mount: None })
+        };
+        let least = ("oci-chunk-min-length", said);
+        let op = next(op.answer(&answer(202, &[LOCATION, least], b"")));
+        assert_eq!(content_range(&op), expected, "{said}");
+    }
+    // More than the whole blob: one request.
+    let op = BlobPut {
+        size: 8 * MIB,
+        chunk: MIB,
+        ..put(Stage::Start { mount: None })
+    };
+    let least = ("oci-chunk-min-length", "1099511627776");
+    let op = next(op.answer(&answer(202, &[LOCATION, least], b"")));
+    assert!(matches!(op.stage, Stage::Put { .. }));
+}
+
+/// A proxy that limits bodies gets smaller ones, and so do later blobs.
+#[test]
+fn a_body_that_is_too_large_is_sent_in_chunks() {
+    let large = || BlobPut {
+        size: 20 * MIB,
+        head: Head::Done,
+        ..put(session())
+    };
+    let refused = answer(413, &[], b"<html>");
+    let mut op = next(large().answer(&refused));
+    for chunk in [16 * MIB, 4 * MIB, MIB, MIB / 4, MIB / 16] {
+        assert_eq!(content_range(&op), format!("0-{}", chunk - 1));
+        let verdict = op.clone().answer(&refused);
+        if chunk == MIB / 16 {
+            let Verdict::Failed(error) = verdict else {
+                panic!("{verdict:?}")
+            };
+            let hint = error.hint().expect("a hint").to_string();
+            assert!(hint.contains("limit the size"), "{hint}");
+        } else {
+            op = next(verdict);
+        }
+    }
+    let mut known = Capabilities::default();
+    large().learn(&refused, || &mut known);
+    assert_eq!(known.chunk, Some(16 * MIB));
+    let mut later = large();
+    later.adapt(&known);
+    assert_eq!(content_range(&later), "0-16777215");
+    let mut small = put(session());
+    small.adapt(&known);
+    assert!(matches!(small.stage, Stage::Put { .. }));
+    // clients.md C.5: a first chunk that is "out of range" is too large. The session is over.
+    let op = in_session(20 * MIB, 16 * MIB, 16 * MIB);
+    let op = next(op.answer(&answer(416, &[], b"")));
+    assert_eq!((op.chunk, op.position), (4 * MIB, 0));
+    assert!(matches!(op.stage, Stage::Start { mount: None }));
+}
+
+/// V-E.2: where an upload goes on after a part was accepted. Every `Range` that differs from our own
+/// count is cross-checked once.
+#[test]
+fn ranges_of_accepted_parts() {
+    for (row, acknowledged, range, expected) in [
+        (1, 0, Some("0-1048575"), "patch"),
+        (2, MIB, Some("0-2097151"), "patch"),
+        (3, MIB, Some("1048576-2097151"), "patch"),
+        (5, 0, Some("bytes 0-1048575"), "patch"),
+        (6, 0, Some("0-1048576"), "patch"),
+        (7, 0, Some("0-524287"), "status"),
+        (9, MIB, Some("0-1048575"), "status"),
+        (10, MIB, Some("0-524287"), "status"),
+        (11, 0, Some("0-9999999"), "status"),
+        (13, 0, Some("0-0"), "status"),
+        (15, 0, None, "patch"),
+        (22, 0, Some("0-"), "patch"),
+        (22, 0, Some("-5"), "patch"),
+        (22, 0, Some("abc"), "patch"),
+        (22, 0, Some("5-3"), "patch"),
+        (22, 0, Some("0-18446744073709551616"), "patch"),
+    ] {
+        let mut op = in_session(4 * MIB, MIB, acknowledged);
+        op.position = acknowledged;
+        sends(&mut op, MIB);
+        let mut headers = alloc::vec![LOCATION];
+        headers.extend(range.map(|range| ("range", range)));
+        let op = next(op.answer(&answer(202, &headers, b"")));
+        let found = shown(Verdict::Next(Operation::BlobPut(op.clone())));
+        assert!(found.starts_with(expected), "{row}: {found}");
+        assert_eq!(op.position, acknowledged + MIB, "{row}");
+    }
+}
+
+/// V-E.2, PUSHB-34, PUSHB-36: where it goes on after a status request.
+#[test]
+fn status_responses() {
+    let patch = |from: u64| format!("{from}-{}", from + MIB - 1);
+    for (acknowledged, sent, status, range, expected) in [
+        // A part broke off: the registry has some of it, all of it, or none.
+        (MIB, MIB / 2, 204, Some("0-1200000"), patch(1_200_001)),
+        (MIB, MIB, 204, Some("0-2097151"), patch(2 * MIB)),
+        (MIB, MIB / 2, 204, Some("0-1048575"), patch(MIB)),
+        (0, MIB / 2, 200, Some("0-0"), patch(0)),
+        (0, MIB / 2, 204, Some("0--1"), patch(0)),
+        // More than was sent, or nothing that is a range: our own count.
+        (MIB, MIB / 2, 204, Some("0-9999999"), patch(MIB)),
+        (MIB, MIB / 2, 204, None, patch(MIB)),
+        (0, MIB / 2, 204, None, "post".into()),
+        (0, MIB / 2, 204, Some("0-9999999"), "post".into()),
+        // One too many.
+        (0, MIB / 2, 204, Some("0-524288"), patch(MIB / 2)),
+        (MIB, MIB / 2, 404, None, "post".into()),
+        (MIB, MIB / 2, 405, None, "post".into()),
+    ] {
+        let mut op = in_session(4 * MIB, MIB, 0);
+        if acknowledged > 0 {
+            op = next(op.answer(&answer(202, &[LOCATION], b"")));
+        }
+        sends(&mut op, sent);
+        op.interrupted();
+        assert!(matches!(op.stage, Stage::Status { .. }), "{op:?}");
+        assert_eq!(op.draft().method, Method::GET);
+        let newer = ("location", "/v2/a/b/blobs/uploads/u1?_state=y");
+        let mut headers = alloc::vec![newer];
+        headers.extend(range.map(|range| ("range", range)));
+        let op = next(op.answer(&answer(status, &headers, b"")));
+        match &op.stage {
+            Stage::Patch { session } => {
+                assert!(session.as_str().ends_with("_state=y"), "PUSHB-10");
+                assert_eq!(content_range(&op), expected, "{range:?}");
+            }
+            Stage::Start { .. } => {
+                assert_eq!((op.position, expected.as_str()), (0, "post"), "{range:?}");
+            }
+            other @ (Stage::Check { .. }
+            | Stage::Put { .. }
+            | Stage::Status { .. }
+            | Stage::Close { .. }
+            | Stage::Confirm) => panic!("{other:?}"),
+        }
+    }
+}
+
+/// clients.md C.2: a registry that reports a stale range, also to a status request, and refuses what it
+/// has already: our own count is right.
+#[test]
+fn a_stale_range_costs_two_requests() {
+    let stale = ("range", "0-1048575");
+    let mut op = in_session(4 * MIB, MIB, MIB);
+    op = next(op.answer(&answer(201, &[LOCATION, stale], b"")));
+    sends(&mut op, MIB);
+    op = next(op.answer(&answer(201, &[LOCATION, stale], b"")));
+    assert!(matches!(op.stage, Stage::Status { .. }));
+    op = next(op.answer(&answer(204, &[LOCATION, stale], b"")));
+    assert_eq!(content_range(&op), "1048576-2097151");
+    sends(&mut op, MIB);
+    op = next(op.answer(&answer(416, &[], b"")));
+    assert_eq!(content_range(&op), "2097152-3145727");
+    // It is not believed again.
+    sends(&mut op, MIB);
+    op = next(op.answer(&answer(201, &[LOCATION, stale], b"")));
+    assert_eq!(content_range(&op), "3145728-4194303");
+}
+
+/// PUSHB-36, PUSHB-42: an out-of-order part leads to a status request, a few times.
+#[test]
+fn out_of_order_parts_are_asked_about() {
+    let mut op = in_session(4 * MIB, MIB, MIB);
+    op = next(op.answer(&answer(202, &[LOCATION], b"")));
+    for _ in 0..3 {
+        sends(&mut op, MIB);
+        op = next(op.answer(&answer(416, &[], b"")));
+        assert!(matches!(op.stage, Stage::Status { .. }));
+        op = next(op.answer(&answer(204, &[LOCATION, ("range", "0-1048575")], b"")));
+        assert_eq!(content_range(&op), "1048576-2097151");
+    }
+    op = next(op.answer(&answer(416, &[], b"")));
+    // A session is also gone if the blob is there.
+    assert_eq!(shown(Verdict::Next(Operation::BlobPut(op))), "check");
+}
+
+/// PUSHB-23, PUSHB-40: after a lost answer to all bytes a HEAD is first, then the status.
+#[test]
+fn a_large_upload_that_breaks_goes_on() {
+    let sending = |sent: u64| {
+        let mut op = BlobPut {
+            size: 4 * MIB,
+            head: Head::Done,
+            ..put(session())
+        };
+        sends(&mut op, sent);
+        op.interrupted();
+        op
+    };
+    let step = |op: &BlobPut| shown(Verdict::Next(Operation::BlobPut(op.clone())));
+    assert_eq!(step(&sending(1000)), "check", "not worth a status request");
+    assert!(step(&sending(MIB)).starts_with("status"));
+    let all = sending(4 * MIB);
+    assert_eq!(step(&all), "check, with a session");
+    assert_eq!(shown(all.clone().answer(&answer(200, &[], b""))), "Sent");
+    let absent = next(all.answer(&answer(404, &[], b"")));
+    assert!(step(&absent).starts_with("status"));
+    // All of it is in the session: only the end was lost (PUSHB-23).
+    let range = ("range", "0-4194303");
+    let complete = next(absent.answer(&answer(204, &[LOCATION, range], b"")));
+    assert!(step(&complete).starts_with("close"));
+    // A status request that fails is not required.
+    let given_up = sending(MIB).without_shortcut().map(shown);
+    assert_eq!(given_up.as_deref(), Some("post"));
 }
