@@ -23,6 +23,8 @@ struct Shared {
     server: SocketAddr,
     plan: Mutex<Plan>,
     up: AtomicU64,
+    /// Those of `up` that the server got.
+    passed_up: AtomicU64,
     down: AtomicU64,
     sent_up: Mutex<Vec<Vec<u8>>>,
     stop: AtomicBool,
@@ -37,6 +39,8 @@ struct Plan {
     /// The bytes between two cuts.
     every: Option<u64>,
     hold: Option<(Vec<u8>, Duration)>,
+    /// After so many bytes up the connection that carries the last of them is cut.
+    cut_up: Option<u64>,
 }
 
 /// What happens to a connection.
@@ -57,6 +61,7 @@ impl Proxy {
             server: host.parse().unwrap(),
             plan: Mutex::default(),
             up: AtomicU64::new(0),
+            passed_up: AtomicU64::new(0),
             down: AtomicU64::new(0),
             sent_up: Mutex::default(),
             stop: AtomicBool::new(false),
@@ -120,6 +125,23 @@ impl Proxy {
     pub fn cut_every(&self, bytes: u64) {
         self.after_down(bytes, Fault::Cut);
         self.shared.plan.lock().unwrap().every = Some(bytes);
+    }
+
+    /// After `bytes` more bytes up, on all connections together, the connection that carries the last of
+    /// them is cut.
+    pub fn cut_after_up(&self, bytes: u64) {
+        let at = self.shared.passed_up.load(Ordering::SeqCst) + bytes;
+        self.shared.plan.lock().unwrap().cut_up = Some(at);
+    }
+
+    /// Bytes from clients that the server got.
+    pub fn passed_up(&self) -> u64 {
+        self.shared.passed_up.load(Ordering::SeqCst)
+    }
+
+    /// Whether a cut is still to come.
+    pub fn will_cut_up(&self) -> bool {
+        self.shared.plan.lock().unwrap().cut_up.is_some()
     }
 
     /// Holds back the first chunk from a client that begins with `start`.
@@ -277,6 +299,25 @@ fn pump(shared: &Arc<Shared>, mut from: TcpStream, to: TcpStream, up: Option<usi
     let _ = writer.join();
 }
 
+/// Writes a piece to the server, or its beginning and cuts the connection; false if it has ended.
+fn deliver_up(shared: &Arc<Shared>, from: &TcpStream, to: &mut TcpStream, bytes: &[u8]) -> bool {
+    let passed = shared.passed_up.load(Ordering::SeqCst);
+    let cut = {
+        let mut plan = shared.plan.lock().unwrap();
+        let reaches = |at: &mut u64| passed + bytes.len() as u64 >= *at;
+        plan.cut_up.take_if(reaches)
+    };
+    let allowed = cut.map_or(bytes.len(), |at| at.saturating_sub(passed) as usize);
+    shared.passed_up.fetch_add(allowed as u64, Ordering::SeqCst);
+    let written = to.write_all(&bytes[..allowed]).is_ok();
+    if cut.is_some() {
+        let _ = to.shutdown(Shutdown::Both);
+        let _ = from.shutdown(Shutdown::Both);
+        return false;
+    }
+    written
+}
+
 /// Writes a piece, or does what the plan says instead; false if the connection has ended.
 fn deliver(
     shared: &Arc<Shared>,
@@ -286,7 +327,7 @@ fn deliver(
     up: bool,
 ) -> bool {
     if up {
-        return to.write_all(bytes).is_ok();
+        return deliver_up(shared, from, to, bytes);
     }
     let (allowed, fault) = {
         let mut plan = shared.plan.lock().unwrap();

@@ -431,6 +431,15 @@ pub(crate) struct Common {
         help_heading = "Connection"
     )]
     pub(crate) retries: Option<u32>,
+    /// Upload larger blobs in chunks of SIZE bytes: 5M, 512K, 65536 [default: as the registry needs]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        value_parser = chunk_size,
+        help_heading = "Connection"
+    )]
+    pub(crate) chunk_size: Option<u64>,
     /// Time out a connection on which nothing moves for this long [default: 60]
     #[arg(
         long,
@@ -467,6 +476,27 @@ pub(crate) struct Common {
     pub(crate) tape: Option<PathBuf>,
 }
 
+/// A number of bytes, with K, M or G for powers of 1024.
+fn chunk_size(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.strip_suffix(['K', 'k']) {
+        Some(number) => (number, 1 << 10),
+        None => match text.strip_suffix(['M', 'm']) {
+            Some(number) => (number, 1 << 20),
+            None => match text.strip_suffix(['G', 'g']) {
+                Some(number) => (number, 1 << 30),
+                None => (text, 1_u64),
+            },
+        },
+    };
+    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+    let size = number.parse::<u64>().ok().filter(|_| is_number);
+    match size.and_then(|size| size.checked_mul(unit)) {
+        Some(size) if size >= 64 << 10 => Ok(size),
+        Some(_) => Err("chunks have at least 64K".into()),
+        None => Err("not a number of bytes, such as 5M".into()),
+    }
+}
+
 pub(crate) fn file() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(place::file)
 }
@@ -474,6 +504,25 @@ pub(crate) fn file() -> impl TypedValueParser<Value = PathBuf> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+
+    #[test]
+    fn sizes_of_chunks() {
+        for (text, expected) in [
+            ("65536", Some(65536)),
+            ("64K", Some(65536)),
+            ("5M", Some(5 << 20)),
+            ("1g", Some(1 << 30)),
+            ("1", None),
+            ("63K", None),
+            ("", None),
+            ("M", None),
+            ("+5M", None),
+            ("5MB", None),
+            ("17179869184G", None),
+        ] {
+            assert_eq!(super::chunk_size(text).ok(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

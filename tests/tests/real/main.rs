@@ -6,3 +6,4 @@ mod peers_agree;
 mod registry;
 mod requests;
 mod tools;
+mod uploads;

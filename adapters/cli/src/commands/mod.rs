@@ -336,6 +336,7 @@ impl Common {
         if let Some(retries) = self.retries {
             config.retry.attempts = retries + 1;
         }
+        config.chunk_size = self.chunk_size;
         Ok(config)
     }
 
@@ -411,8 +412,9 @@ mod tests {
 
     #[test]
     fn options_reach_the_configuration() {
-        let common = common(&["--jobs", "3", "--retries", "0", "--timeout", "7"]);
+        let common = common(&["--jobs=3", "--retries=0", "--timeout=7", "--chunk-size=1M"]);
         let config = common.config(&[]).expect("good options");
+        assert_eq!(config.chunk_size, Some(1 << 20));
         assert_eq!(config.in_flight, Concurrency::at_most(3));
         assert_eq!(config.retry.attempts, 1);
         assert_eq!(common.time_limits().idle, Duration::from_secs(7));
