@@ -46,6 +46,15 @@ pub(crate) enum TokenCredential {
     RefreshByGet(Secret),
 }
 
+impl TokenCredential {
+    const fn is_identity(&self) -> bool {
+        match self {
+            Self::Refresh(_) | Self::RefreshByGet(_) => true,
+            Self::Anonymous | Self::Basic { .. } => false,
+        }
+    }
+}
+
 /// A token and its lifetime.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
@@ -139,16 +148,18 @@ impl Token {
 
     fn draft_post(&self, secret: &Secret, expect: Expect) -> Draft {
         let scopes: Vec<String> = self.scopes.iter().collect();
+        let scopes = scopes.join(" ");
         let service = self.service.as_deref().unwrap_or_default();
         let fields = [
             ("grant_type", "refresh_token"),
             ("client_id", "windlass"),
             ("service", service),
-            ("scope", &scopes.join(" ")),
+            ("scope", &scopes),
             ("refresh_token", secret.expose()),
         ];
         let mut form = String::new();
-        for (name, value) in fields {
+        // Without a scope, the field is left out: an empty one is none (RFC 6749 §3.3).
+        for (name, value) in fields.into_iter().filter(|it| *it != ("scope", "")) {
             if !form.is_empty() {
                 form.push('&');
             }
@@ -164,17 +175,21 @@ impl Token {
 
     pub(super) fn answer(self, answer: &Answer) -> Verdict {
         let status = answer.status.as_u16();
-        // Only a 401 means that the credentials are wrong (AUTH-47).
+        // What a service without POST answers (AUTH-32): 404 (GCR), 401 (Artifactory), 400 (ACR). One that
+        // knows OAuth2 and refuses the token says so (RFC 6749 §5.2), and is not asked again.
+        let is_dead = answer.errors().has("invalid_grant");
         let takes_no_post = match status {
             404 | 405 | 501 => true,
-            400 | 401 => answer.errors().has("unsupported_grant_type"),
+            400 | 401 => !is_dead,
             _ => false,
         };
         if let (true, TokenCredential::Refresh(secret)) = (takes_no_post, &self.credential) {
             let credential = TokenCredential::RefreshByGet(secret.clone());
             return Verdict::Next(Operation::Token(Self { credential, ..self }));
         }
-        if matches!(status, 401 | 403) {
+        // AUTH-47: wrong credentials. An identity token that is dead is refused with 400, as RFC 6749 says.
+        let is_dead = is_dead && status == 400 && self.credential.is_identity();
+        if matches!(status, 401 | 403) || is_dead {
             return Verdict::Failed(Error::Auth(alloc::boxed::Box::new(AuthError {
                 request: answer.request.clone(),
                 status,
@@ -258,236 +273,4 @@ fn form_encoded(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::answer;
-    use super::*;
-
-    fn token(credential: TokenCredential) -> Token {
-        Token {
-            realm: Url::parse("https://reg.example/token?x=1").expect("a URL"),
-            service: Some("the service".into()),
-            scopes: Scopes::from_challenge("repository:a/b:pull,push repository:c:pull"),
-            credential,
-            limit: 1000,
-        }
-    }
-
-    fn shown(verdict: Verdict) -> String {
-        match verdict {
-            Verdict::Done(Outcome::Granted(grant)) => {
-                format!("{} for {} s", grant.token.expose(), grant.life)
-            }
-            Verdict::Failed(error) => format!("{:?}", error.kind()),
-            other @ (Verdict::Next(_) | Verdict::Done(_)) => format!("{other:?}"),
-        }
-    }
-
-    /// V-B, token responses.
-    #[test]
-    fn answers() {
-        let date = ("date", "Thu, 01 Jan 2026 00:00:30 GMT");
-        let table: &[(u16, &str, &str)] = &[
-            (200, r#"{"token":"T"}"#, "T for 60 s"),
-            (
-                200,
-                r#"{"access_token":"T","expires_in":300}"#,
-                "T for 300 s",
-            ),
-            (200, r#"{"token":"A","access_token":"B"}"#, "B for 60 s"),
-            (200, r#"{"token":"A","access_token":""}"#, "A for 60 s"),
-            (200, r#"{"token":"T","expires_in":10}"#, "T for 60 s"),
-            (200, r#"{"token":"T","expires_in":0}"#, "T for 60 s"),
-            (200, r#"{"token":"T","expires_in":-5}"#, "T for 60 s"),
-            (200, r#"{"token":"T","expires_in":"300"}"#, "T for 300 s"),
-            (200, r#"{"token":"T","expires_in":null}"#, "T for 60 s"),
-            (
-                200,
-                r#"{"token":"T","issued_at":"2026-01-01T00:00:00.5Z","expires_in":120}"#,
-                "T for 90 s",
-            ),
-            (
-                200,
-                r#"{"token":"T","issued_at":"2026-01-01T01:00:00Z","expires_in":120}"#,
-                "T for 120 s",
-            ),
-            (
-                200,
-                r#"{"token":"T","issued_at":"2020-01-01T00:00:00Z","expires_in":120}"#,
-                "T for 60 s",
-            ),
-            (
-                200,
-                r#"{"token":"T","issued_at":"yesterday","expires_in":120}"#,
-                "T for 120 s",
-            ),
-            (200, r#"{"token":"T","expires_in":300.9}"#, "T for 300 s"),
-            (200, r#"{"token":"T","expires_in":3e2}"#, "T for 300 s"),
-            (
-                200,
-                r#"{"token":"T","expires_in":" 300.5 "}"#,
-                "T for 300 s",
-            ),
-            (200, r#"{"token":"T","expires_in":"-300"}"#, "T for 60 s"),
-            (200, r#"{"token":"T","expires_in":"inf"}"#, "T for 60 s"),
-            (200, r#"{"token":"T","expires_in":"1h"}"#, "T for 60 s"),
-            (200, r#"{"token":"T","expires_in":{"a":[]}}"#, "T for 60 s"),
-            (
-                200,
-                r#"{"token":"T","expires_in":18446744073709551615,"issued_at":1}"#,
-                "T for 18446744073709551615 s",
-            ),
-            (
-                200,
-                r#"{"token":"T","expires_in":1e300}"#,
-                "T for 18446744073709551615 s",
-            ),
-            (
-                200,
-                r#"{"token":"T","issued_at":1457510670,"expires_in":120}"#,
-                "T for 120 s",
-            ),
-            (
-                200,
-                r#"{"token":"T","issued_at":"1457510670","expires_in":120}"#,
-                "T for 120 s",
-            ),
-            (
-                200,
-                r#"{"token":"T","issued_at":null,"expires_in":120}"#,
-                "T for 120 s",
-            ),
-            (
-                200,
-                r#"{"token":"T","issued_at":{"seconds":1.5},"expires_in":120}"#,
-                "T for 120 s",
-            ),
-            (
-                200,
-                r#"{"token":"T","issued_at":"\ud83d","scope":["\ude00"],"\ud83d":1}"#,
-                "T for 60 s",
-            ),
-            (200, r#"{"token":null,"access_token":"T"}"#, "T for 60 s"),
-            (200, r#"{"token":7,"access_token":"T"}"#, "T for 60 s"),
-            (200, r#"{"token":7}"#, "Refused"),
-            (200, r#"{"token":"\ud83d"}"#, "Refused"),
-            (200, r#"{"token":"T","token":"U"}"#, "Refused"),
-            (200, r#"{"errors":[{"code":"DENIED"}]}"#, "Refused"),
-            (200, r#"{"token":"","access_token":""}"#, "Refused"),
-            (200, "{}", "Refused"),
-            (200, "<html>", "Refused"),
-            (200, "", "Refused"),
-            (200, r#"["T"]"#, "Refused"),
-            (200, "{\"token\":\"T\\nX: y\"}", "Refused"),
-            (200, r#"{"token":"T\r\n"}"#, "Refused"),
-            (200, r#"{"token":"T\tU"}"#, "Refused"),
-            (200, r#"{"token":"T\u0000"}"#, "Refused"),
-            (200, r#"{"token":"T\u007f"}"#, "Refused"),
-            (200, r#"{"token":"T\u0085"}"#, "Refused"),
-            (200, r#"{"token":"Té"}"#, "Refused"),
-            (200, r#"{"access_token":"\u212a","token":"T"}"#, "Refused"),
-            (200, r#"{"token":"T U~!"}"#, "T U~! for 60 s"),
-            (
-                200,
-                r#"{"access_token":"T","refresh_token":"R","scope":"repository:a:pull"}"#,
-                "T for 60 s",
-            ),
-            (401, r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#, "Auth"),
-            (403, "", "Auth"),
-            (404, "", "Refused"),
-            (410, "", "Refused"),
-            (400, r#"{"error":"invalid_grant"}"#, "Refused"),
-        ];
-        for (status, body, expected) in table {
-            let answer = answer(*status, &[date], body.as_bytes());
-            let found = shown(token(TokenCredential::Anonymous).answer(&answer));
-            assert_eq!(found, *expected, "V-B {status} {body}");
-        }
-    }
-
-    /// AUTH-32: without POST, the identity token is sent by GET, once, to the same realm.
-    #[test]
-    fn services_without_post() {
-        let body = |error: &str| format!(r#"{{"error":"{error}"}}"#);
-        for (status, error, falls_back) in [
-            (404, "", true),
-            (405, "", true),
-            (501, "", true),
-            (400, "unsupported_grant_type", true),
-            (401, "unsupported_grant_type", true),
-            (400, "invalid_grant", false),
-            (400, "", false),
-            (401, "invalid_grant", false),
-            (401, "", false),
-            (403, "unsupported_grant_type", false),
-            (410, "", false),
-        ] {
-            let secret = || Secret::new("identity");
-            let post = token(TokenCredential::Refresh(secret()));
-            let realm = post.realm.clone();
-            let errors = answer(status, &[], body(error).as_bytes());
-            let verdict = post.answer(&errors);
-            let Verdict::Next(Operation::Token(get)) = verdict else {
-                assert!(!falls_back, "{status} {error}");
-                assert!(matches!(verdict, Verdict::Failed(_)), "{status} {error}");
-                continue;
-            };
-            assert!(falls_back, "{status} {error}");
-            let draft = get.draft();
-            assert_eq!(draft.method, Method::GET);
-            assert_eq!(draft.url.origin(), realm.origin());
-            assert_eq!(
-                draft.headers[header::AUTHORIZATION],
-                basic("<token>", "identity")
-            );
-            assert!(draft.headers[header::AUTHORIZATION].is_sensitive());
-            assert!(matches!(draft.payload, Payload::Empty));
-            // Neither again nor for other credentials.
-            for other in [
-                get.credential,
-                TokenCredential::Anonymous,
-                TokenCredential::Basic {
-                    username: "alice".into(),
-                    password: secret(),
-                },
-            ] {
-                let verdict = token(other).answer(&errors);
-                assert!(matches!(verdict, Verdict::Failed(_)), "{status} {error}");
-            }
-        }
-    }
-
-    #[test]
-    fn requests() {
-        let get = token(TokenCredential::Anonymous).draft();
-        assert_eq!(
-            get.url.as_str(),
-            "https://reg.example/token?x=1&service=the%20service\
-             &scope=repository:a/b:pull,push&scope=repository:c:pull",
-            "AUTH-63"
-        );
-        assert_eq!(get.headers.get(header::AUTHORIZATION), None);
-        let basic = token(TokenCredential::Basic {
-            username: "alice".into(),
-            password: Secret::new("pa55"),
-        });
-        let basic = basic.draft();
-        assert_eq!(
-            basic.headers[header::AUTHORIZATION],
-            "Basic YWxpY2U6cGE1NQ=="
-        );
-        assert!(basic.headers[header::AUTHORIZATION].is_sensitive());
-        let post = token(TokenCredential::Refresh(Secret::new("a+b/c"))).draft();
-        let Payload::Bytes(form) = &post.payload else {
-            panic!("a form")
-        };
-        assert_eq!(
-            core::str::from_utf8(form),
-            Ok(
-                "grant_type=refresh_token&client_id=windlass&service=the%20service\
-                &scope=repository%3Aa%2Fb%3Apull%2Cpush%20repository%3Ac%3Apull\
-                &refresh_token=a%2Bb%2Fc"
-            ),
-            "AUTH-30"
-        );
-    }
-}
+mod tests;
