@@ -35,6 +35,10 @@ pub struct Config {
     /// and realm (AUTH-84). Well-known registries need no entry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_realms: Vec<(Registry, Origin)>,
+    /// Whether tasks that only read go on anonymously, with a warning, where a registry or its token
+    /// service refuses the credentials. Never for what is written. By default, they fail (AUTH-47).
+    #[serde(default)]
+    pub anonymous_fallback: bool,
     /// How many HTTP exchanges may run at once, per host.
     pub in_flight: Concurrency,
     /// Blobs of more bytes than this are uploaded in chunks of this many, at least 64 KiB. `None`: in one
@@ -70,6 +74,7 @@ impl Default for Config {
             endpoints: BTreeMap::new(),
             routes: Vec::new(),
             trusted_realms: Vec::new(),
+            anonymous_fallback: false,
             in_flight: Concurrency::default(),
             chunk_size: None,
             retry: Retry::default(),
@@ -206,16 +211,16 @@ impl Default for Limits {
 }
 
 /// Durations as microseconds.
-mod micros {
+pub(crate) mod micros {
     use core::time::Duration;
 
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(time: &Duration, s: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(time: &Duration, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
         u64::deserialize(d).map(Duration::from_micros)
     }
 }
@@ -234,6 +239,7 @@ mod tests {
             endpoints: [(registry.clone(), origin.clone())].into(),
             routes: Vec::new(),
             trusted_realms: alloc::vec![(registry, origin)],
+            anonymous_fallback: true,
             in_flight: Concurrency::at_most(3),
             chunk_size: None,
             retry: Retry {

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use core::fmt;
+use core::time::Duration;
 
 use crate::call::{Done, JobId, JobResult};
 use crate::reference::Repository;
@@ -35,34 +36,34 @@ impl fmt::Display for Secret {
     }
 }
 
-/// A question for credentials. Asked once per registry and repository.
-#[derive(Debug)]
-#[must_use = "a call that is dropped leaves its task waiting for ever; report it with Done::lost"]
-pub struct CredentialCall {
-    id: JobId,
+/// What is asked for: the credential for a repository of a registry.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Question {
     registry: Registry,
     repository: Option<Repository>,
     recipient: Origin,
+    again: bool,
 }
 
-impl CredentialCall {
-    pub(crate) const fn new(
-        id: JobId,
+impl Question {
+    /// A first question.
+    pub const fn new(
         registry: Registry,
         repository: Option<Repository>,
         recipient: Origin,
     ) -> Self {
         Self {
-            id,
             registry,
             repository,
             recipient,
+            again: false,
         }
     }
 
-    /// The job's id.
-    pub const fn id(&self) -> JobId {
-        self.id
+    /// The same question, asked again.
+    pub const fn again(mut self) -> Self {
+        self.again = true;
+        self
     }
 
     /// The registry, as the reference names it.
@@ -80,9 +81,60 @@ impl CredentialCall {
         &self.recipient
     }
 
+    /// Whether the last answer has expired or was refused. A source that remembers answers must not give
+    /// a remembered one now.
+    pub const fn is_again(&self) -> bool {
+        self.again
+    }
+}
+
+/// A question for credentials. Asked once per registry and repository, and again when the answer has
+/// expired ([`TimedAnswer::valid_for`]) or was refused. An answer is used for at least five seconds.
+#[derive(Debug)]
+#[must_use = "a call that is dropped leaves its task waiting for ever; report it with Done::lost"]
+pub struct CredentialCall {
+    id: JobId,
+    question: Question,
+}
+
+impl CredentialCall {
+    pub(crate) const fn new(id: JobId, question: Question) -> Self {
+        Self { id, question }
+    }
+
+    /// The job's id.
+    pub const fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// What is asked for.
+    pub const fn question(&self) -> &Question {
+        &self.question
+    }
+
     /// Answers the question.
-    pub fn finish(self, answer: CredentialAnswer) -> Done {
-        Done::new(self.id, JobResult::Credentials(answer))
+    pub fn finish(self, answer: impl Into<TimedAnswer>) -> Done {
+        Done::new(self.id, JobResult::Credentials(answer.into()))
+    }
+}
+
+/// An answer, and how long it can be used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TimedAnswer {
+    /// The answer.
+    pub answer: CredentialAnswer,
+    /// How long it can be used from now on; after that it is asked for again. `None`: until it is
+    /// refused.
+    pub valid_for: Option<Duration>,
+}
+
+impl From<CredentialAnswer> for TimedAnswer {
+    /// An answer that can be used until it is refused.
+    fn from(answer: CredentialAnswer) -> Self {
+        Self {
+            answer,
+            valid_for: None,
+        }
     }
 }
 
@@ -106,4 +158,22 @@ pub enum CredentialAnswer {
     /// A credential is configured but unavailable, for instance because a helper cannot be run. The
     /// session continues anonymously; if it is refused, the error says both.
     Failed(String),
+}
+
+impl CredentialAnswer {
+    /// This answer, to be asked for again after this long.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use windlass_core::credential::{CredentialAnswer, Secret};
+    ///
+    /// let token = CredentialAnswer::Bearer(Secret::new("…")).valid_for(Duration::from_secs(3600));
+    /// assert_eq!(token.valid_for, Some(Duration::from_secs(3600)));
+    /// ```
+    pub const fn valid_for(self, valid_for: Duration) -> TimedAnswer {
+        TimedAnswer {
+            answer: self,
+            valid_for: Some(valid_for),
+        }
+    }
 }

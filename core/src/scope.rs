@@ -209,6 +209,14 @@ impl Scopes {
         other.ordered().iter().all(is_covered)
     }
 
+    /// Whether there are scopes, and all of them are for reading.
+    pub(crate) fn only_read(&self) -> bool {
+        let reads = |scope: &Scope| {
+            scope.kind == "registry" || scope.actions.iter().all(|action| action == "pull")
+        };
+        !self.is_empty() && self.ordered().iter().all(reads)
+    }
+
     /// The scopes in the order in which they are sent.
     pub fn iter(&self) -> impl Iterator<Item = String> {
         self.ordered().iter().map(|scope| scope.to_string())

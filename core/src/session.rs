@@ -186,7 +186,7 @@ impl Session {
         };
         let outcome = done.into_outcome();
         match outside {
-            Outside::Question => self.exchanges.question_ended(job, outcome),
+            Outside::Question => self.exchanges.question_ended(job, outcome, self.now),
             Outside::Exchange(id) => {
                 self.exchanges
                     .call_ended(id, job, outcome, self.now, &mut self.rng);

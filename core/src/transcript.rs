@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 use http::header;
 
 use crate::call::{Call, Done, Exchanged, Interrupted, Job, JobId, JobResult, Payload, Received};
-use crate::credential::CredentialAnswer;
+use crate::credential::{CredentialAnswer, TimedAnswer};
 use crate::event::Event;
 use crate::header::content_type;
 use crate::sanitize::escape;
@@ -35,11 +35,13 @@ pub fn job(job: &Job) -> String {
         Job::Http(call) => http_job(call),
         Job::Store(call) => store_job(call),
         Job::Credentials(call) => {
+            let question = call.question();
             format!(
-                "{} > credentials for {}, to show to {}",
+                "{} > credentials for {}, to show to {}{}",
                 job.id(),
-                call.registry(),
-                call.recipient()
+                question.registry(),
+                question.recipient(),
+                if question.is_again() { ", again" } else { "" }
             )
         }
     }
@@ -213,13 +215,17 @@ fn store_done(answer: &Result<StoreAnswer, StoreError>) -> String {
     }
 }
 
-fn credentials(answer: &CredentialAnswer) -> &'static str {
-    match answer {
+fn credentials(timed: &TimedAnswer) -> String {
+    let answer = match timed.answer {
         CredentialAnswer::None => "none",
         CredentialAnswer::Basic { .. } => "user name and password",
         CredentialAnswer::Bearer(_) => "token",
         CredentialAnswer::Refresh(_) => "identity token",
         CredentialAnswer::Failed(_) => "failed",
+    };
+    match timed.valid_for {
+        Some(valid_for) => format!("{answer}, for {} s", valid_for.as_secs()),
+        None => answer.into(),
     }
 }
 

@@ -14,11 +14,10 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use windlass_core::call::TransferId;
 use windlass_core::config::{Concurrency, Retry};
-use windlass_core::credential::{CredentialAnswer, Secret};
+use windlass_core::credential::{CredentialAnswer, Question, Secret, TimedAnswer};
 use windlass_core::reference::Repository;
 use windlass_core::{
-    Checked, Config, Descriptor, Event, Failure, Origin, Reference, Registry, Report, TaskId,
-    TaskReport,
+    Checked, Config, Descriptor, Event, Failure, Reference, Registry, Report, TaskId, TaskReport,
 };
 use windlass_driver::{CancelHandle, Credentials, Endpoint, Observer, TimeLimits, TlsRoots};
 use windlass_store::Store;
@@ -146,11 +145,12 @@ pub use crate::tapes::PASSWORD;
 struct Alice;
 
 impl Credentials for Alice {
-    fn find(&self, _: &Registry, _: Option<&Repository>, _: &Origin) -> CredentialAnswer {
-        CredentialAnswer::Basic {
+    fn find(&self, _: &Question) -> TimedAnswer {
+        let answer = CredentialAnswer::Basic {
             username: "alice".into(),
             password: Secret::new(PASSWORD),
-        }
+        };
+        answer.into()
     }
 }
 

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue};
 use windlass_config::CredentialSearch;
 use windlass_config::credentials::{Helpers, LoginFile, parse_credential, parse_list};
 use windlass_core::checkpoint::Checkpoint;
-use windlass_core::credential::{CredentialAnswer, Secret};
+use windlass_core::credential::{CredentialAnswer, Question, Secret};
 use windlass_core::header::{
     Challenge, ContentRange, challenges, http_date, next_link, range_header, retry_after, rfc3339,
     unsatisfied_total, warnings,
@@ -253,7 +253,8 @@ pub fn credentials(data: &[u8]) {
     for reference in ["r.example/a/b", "docker.io/library/x", "[::1]:5000/a"] {
         let reference: Reference = reference.parse().expect("a reference");
         let (registry, repository) = (reference.registry(), Some(reference.repository()));
-        let found = search.find(registry, repository, &registry.origin());
+        let question = Question::new(registry.clone(), repository.cloned(), registry.origin());
+        let found = search.find(&question).answer;
         if let CredentialAnswer::Failed(why) = &found {
             assert!(!why.chars().any(char::is_control), "{why:?}");
         }
@@ -262,7 +263,7 @@ pub fn credentials(data: &[u8]) {
             !said.replace('\n', "").chars().any(char::is_control),
             "{said:?}"
         );
-        assert_eq!(search.find(registry, repository, &registry.origin()), found);
+        assert_eq!(search.find(&question).answer, found);
     }
     if kind % 3 == 0 {
         login(&path("config.json"), bytes);
@@ -274,7 +275,8 @@ fn login(path: &Path, before: &[u8]) {
     let file = LoginFile::new(path, Helpers::new(None));
     let find = || {
         let search = CredentialSearch::file(path);
-        search.find(&registry, None, &registry.origin())
+        let question = Question::new(registry.clone(), None, registry.origin());
+        search.find(&question).answer
     };
     let read = || std::fs::read(path).expect("a file");
     match file.store(&registry, "u", &Secret::new("p:q")) {

@@ -19,7 +19,8 @@
 //! checkpoint; slots; each token asked for once; everything ends, and well when faults have stopped;
 //! no try is explained by a fault that was none; no more bytes and requests than needed; no session
 //! holds more than follows from its limits; a task that resumes ends with what it had begun with; foreign
-//! layers that are left out are told; mirrors are only read from, and never told what is not for them.
+//! layers that are left out are told; mirrors are only read from, and never told what is not for them;
+//! credentials that die are asked for again once.
 //!
 //! What is not in it, because no client of ours does it: lists of tags, deletes of content,
 //! uploads in chunks. Exchanges run from head to end at once; what happens within a body (cuts, stalls,
@@ -61,6 +62,7 @@ mod local;
 mod mangle;
 mod memory;
 mod mirrors;
+mod mortal;
 mod occasions;
 mod oracles;
 mod plan;

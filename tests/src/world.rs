@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use windlass_core::call::{Done, Interrupted};
-use windlass_core::credential::CredentialAnswer;
+use windlass_core::credential::{CredentialAnswer, TimedAnswer};
 use windlass_core::tape::RecordedSession;
 use windlass_core::{
     Checked, Checkpoint, Config, Descriptor, Error, ErrorKind, Event, Failure, Job, JobId, Output,
@@ -96,7 +96,7 @@ pub struct World {
     stores: Arc<Stores>,
     known: Vec<Arc<dyn Store>>,
     hosts: BTreeMap<String, usize>,
-    credentials: BTreeMap<String, CredentialAnswer>,
+    credentials: BTreeMap<String, TimedAnswer>,
     rules: Vec<Rule>,
     now: Time,
     outside: Vec<Job>,
@@ -156,9 +156,11 @@ impl World {
         place
     }
 
-    /// Sets the credential for a registry. Its secret may be seen by these hosts.
-    pub fn credential(&mut self, registry: &str, answer: CredentialAnswer, hosts: &[&str]) {
-        let secrets = match &answer {
+    /// Sets the credential for a registry, perhaps in place of another one. Its secret may be seen by these
+    /// hosts.
+    pub fn credential(&mut self, registry: &str, answer: impl Into<TimedAnswer>, hosts: &[&str]) {
+        let answer = answer.into();
+        let secrets = match &answer.answer {
             CredentialAnswer::Basic { username, password } => {
                 let pair = format!("{username}:{}", password.expose());
                 let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
@@ -427,8 +429,11 @@ impl World {
             },
             Job::Store(call) => self.stores.run(call),
             Job::Credentials(call) => {
-                let answer = self.credentials.get(call.registry().as_str()).cloned();
-                call.finish(answer.unwrap_or(CredentialAnswer::None))
+                let answer = self
+                    .credentials
+                    .get(call.question().registry().as_str())
+                    .cloned();
+                call.finish(answer.unwrap_or_else(|| CredentialAnswer::None.into()))
             }
         };
         self.done(done);

@@ -22,7 +22,7 @@ impl Lane {
         match job {
             Job::Http(call) => Self::Host(call.origin().clone()),
             Job::Store(step) => Self::Store(step.store()),
-            Job::Credentials(question) => Self::Credentials(question.registry().clone()),
+            Job::Credentials(call) => Self::Credentials(call.question().registry().clone()),
         }
     }
 }

@@ -3,15 +3,16 @@
 use std::fs;
 
 use windlass_config::{CredentialSearch, Explicit, Proxies};
-use windlass_core::credential::{CredentialAnswer, Secret};
+use windlass_core::credential::{CredentialAnswer, Question, Secret};
 use windlass_core::{Reference, Registry};
 use windlass_driver::{Credentials, ProxySelector};
 
 fn user(credentials: &dyn Credentials, reference: &str) -> String {
     let reference: Reference = reference.parse().expect("a reference");
     let registry = reference.registry();
-    let repository = Some(reference.repository());
-    match credentials.find(registry, repository, &registry.origin()) {
+    let repository = Some(reference.repository().clone());
+    let question = Question::new(registry.clone(), repository, registry.origin());
+    match credentials.find(&question).answer {
         CredentialAnswer::Basic { username, .. } => username,
         CredentialAnswer::None => "none".to_owned(),
         other @ (CredentialAnswer::Bearer(_)

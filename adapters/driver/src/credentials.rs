@@ -3,19 +3,15 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use windlass_core::credential::{CredentialAnswer, CredentialCall};
+use windlass_core::credential::{CredentialAnswer, CredentialCall, Question, TimedAnswer};
 use windlass_core::reference::Repository;
-use windlass_core::{Done, Origin, Registry};
+use windlass_core::{Done, Registry};
 
-/// Finds credentials. Asked once per registry and repository; may block.
+/// Finds credentials. Asked once per registry and repository, and again when the answer has expired or
+/// was refused ([`Question::is_again`]); may block.
 pub trait Credentials: Send + Sync + fmt::Debug {
-    /// The credential for `repository` of `registry`; `recipient` is who will get to see it.
-    fn find(
-        &self,
-        registry: &Registry,
-        repository: Option<&Repository>,
-        recipient: &Origin,
-    ) -> CredentialAnswer;
+    /// The credential that the question is for, and how long it can be used if that is known.
+    fn find(&self, question: &Question) -> TimedAnswer;
 
     /// Where the credentials for a registry are from, for people: a file, an option.
     fn source(&self, _registry: &Registry, _repository: Option<&Repository>) -> Option<String> {
@@ -26,9 +22,9 @@ pub trait Credentials: Send + Sync + fmt::Debug {
 /// For drivers: asks, and reports a panic as a source that failed. A question that is lost would be asked
 /// again and again.
 pub fn find_credentials(credentials: &dyn Credentials, call: CredentialCall) -> Done {
-    let find = || credentials.find(call.registry(), call.repository(), call.recipient());
+    let find = || credentials.find(call.question());
     let found = catch_unwind(AssertUnwindSafe(find));
-    let failed = |_| CredentialAnswer::Failed("the source of credentials panicked".into());
+    let failed = |_| CredentialAnswer::Failed("the source of credentials panicked".into()).into();
     let answer = found.unwrap_or_else(failed);
     call.finish(answer)
 }
@@ -38,7 +34,7 @@ pub fn find_credentials(credentials: &dyn Credentials, call: CredentialCall) -> 
 pub struct Anonymous;
 
 impl Credentials for Anonymous {
-    fn find(&self, _: &Registry, _: Option<&Repository>, _: &Origin) -> CredentialAnswer {
-        CredentialAnswer::None
+    fn find(&self, _: &Question) -> TimedAnswer {
+        CredentialAnswer::None.into()
     }
 }

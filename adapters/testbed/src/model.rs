@@ -134,6 +134,11 @@ impl Model {
         }
     }
 
+    /// Makes a refresh token useless.
+    pub fn revoke_refresh_token(&mut self, token: &str) {
+        self.refresh_tokens.remove(token);
+    }
+
     /// The behaviour.
     pub fn options(&self) -> &Options {
         &self.options

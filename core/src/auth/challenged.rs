@@ -8,6 +8,7 @@ use alloc::string::{String, ToString};
 
 use http::{HeaderMap, StatusCode};
 
+use super::credentials::Refused;
 use super::{AuthOutput, AuthRequest, AuthState, Broker, HostAuth, Sent, TokenKey};
 use crate::credential::CredentialAnswer;
 use crate::error::{AuthError, RegistryErrors};
@@ -16,6 +17,7 @@ use crate::ids::ExchangeId;
 use crate::op::Answer;
 use crate::registry::Origin;
 use crate::scope::{Scope, Scopes};
+use crate::time::Time;
 use crate::uri::Url;
 
 /// How often one request may be challenged, for whatever reasons.
@@ -37,6 +39,7 @@ impl Broker {
         state: &mut AuthState,
         (status, headers, errors): (StatusCode, &HeaderMap, RegistryErrors),
         from: &Url,
+        now: Time,
     ) -> AuthOutput {
         state.rounds += 1;
         let offered = challenges(headers);
@@ -65,12 +68,33 @@ impl Broker {
                 self.widen(request, state, &offered);
                 AuthOutput::Again(request.id)
             }
-            Sent::Basic { username } => denied(self, format!("the credentials of `{username}`")),
-            Sent::Ready => denied(self, "the configured token".into()),
+            Sent::Direct(credential) => {
+                let error = refusal(self, presented_directly(&credential));
+                let refused = Refused { error, credential };
+                if self.ask_again(request, state, &refused, now)
+                    || self.fall_back(request, &refused)
+                {
+                    return AuthOutput::Again(request.id);
+                }
+                AuthOutput::Denied(request.id, refused.error)
+            }
             Sent::Token { key, generation } => {
-                let refusal = refusal(self, presented(&key));
-                self.refuse_token(request, state, &key, generation, &offered, refusal.clone())
-                    .unwrap_or(AuthOutput::Denied(request.id, refusal))
+                let error = refusal(self, presented(&key));
+                let again =
+                    self.refuse_token(request, state, &key, generation, &offered, error.clone());
+                if let Some(again) = again {
+                    return again;
+                }
+                let credential = key.credential;
+                let refused = Refused { error, credential };
+                // A token service that has granted too little took the credentials for good.
+                let insufficient = offered.iter().any(Challenge::wants_more_scope);
+                if (!insufficient && self.ask_again(request, state, &refused, now))
+                    || self.fall_back(request, &refused)
+                {
+                    return AuthOutput::Again(request.id);
+                }
+                AuthOutput::Denied(request.id, refused.error)
             }
         }
     }
@@ -187,9 +211,18 @@ impl Broker {
     pub(crate) fn presented(&self, id: ExchangeId) -> String {
         match self.requests.get(&id).and_then(|state| state.sent.as_ref()) {
             None | Some(Sent::Nothing) => Answer::NO_CREDENTIALS.into(),
-            Some(Sent::Basic { username }) => format!("the credentials of `{username}`"),
-            Some(Sent::Ready) => "the configured token".into(),
+            Some(Sent::Direct(credential)) => presented_directly(credential),
             Some(Sent::Token { key, .. }) => presented(key),
+        }
+    }
+}
+
+fn presented_directly(credential: &CredentialAnswer) -> String {
+    match credential {
+        CredentialAnswer::Basic { username, .. } => format!("the credentials of `{username}`"),
+        CredentialAnswer::Bearer(_) => "the configured token".into(),
+        CredentialAnswer::None | CredentialAnswer::Refresh(_) | CredentialAnswer::Failed(_) => {
+            "no credentials".into()
         }
     }
 }

@@ -16,7 +16,8 @@ use alloc::vec::Vec;
 use http::{HeaderMap, StatusCode};
 
 use super::challenged::usable;
-use super::{AuthOutput, AuthRequest, AuthState, Broker, CredentialState, HostAuth, Sent};
+use super::credentials::{CredentialState, question};
+use super::{AuthOutput, AuthRequest, AuthState, Broker, HostAuth, Sent};
 use crate::credential::CredentialAnswer;
 use crate::header::challenges;
 use crate::ids::ExchangeId;
@@ -87,16 +88,10 @@ impl Broker {
             before.as_ref()
         };
         match known.and_then(|known| self.credentials.get_mut(known)) {
-            Some(CredentialState::Answered(
-                CredentialAnswer::None | CredentialAnswer::Failed(_),
-            )) => {
+            Some(CredentialState::Answered(answered)) if !answered.answer.is_secret() => {
                 return stands;
             }
-            Some(CredentialState::Answered(
-                CredentialAnswer::Basic { .. }
-                | CredentialAnswer::Bearer(_)
-                | CredentialAnswer::Refresh(_),
-            )) if known == Some(&key) => {}
+            Some(CredentialState::Answered(_)) if known == Some(&key) => {}
             Some(CredentialState::Asked(parked)) => {
                 parked.push(request.id);
                 self.hold(request);
@@ -104,7 +99,8 @@ impl Broker {
             }
             Some(CredentialState::Answered(_)) | None => {
                 self.host(origin).asked.get_or_insert_with(|| key.clone());
-                self.ask(key, request.id, origin.clone());
+                let question = question(request, origin.clone());
+                self.ask(key, alloc::vec![request.id], question);
                 self.hold(request);
                 return None;
             }
@@ -187,6 +183,7 @@ impl Broker {
     }
 
     pub(super) fn task_began(&mut self) {
+        self.try_refused_credentials();
         for origin in core::mem::take(&mut self.unpinged) {
             if let Some(host) = self.hosts.get_mut(&origin)
                 && matches!(host.pinged, Pinged::Failed)
@@ -207,10 +204,10 @@ impl Broker {
     /// Whether the credentials for a repository fit the host's auth scheme.
     fn can_show(&mut self, id: ExchangeId, site: &Site, learned: &HostAuth) -> bool {
         let key = (site.registry.clone(), site.repository.clone());
-        let Some(CredentialState::Answered(credential)) = self.credentials.get(&key) else {
+        let Some(CredentialState::Answered(answered)) = self.credentials.get(&key) else {
             return false;
         };
-        let credential = credential.clone();
+        let credential = answered.answer.clone();
         match (learned, &credential) {
             (HostAuth::Unknown | HostAuth::Probing(_) | HostAuth::Open, _)
             | (_, CredentialAnswer::None | CredentialAnswer::Failed(_))

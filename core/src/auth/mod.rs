@@ -19,24 +19,24 @@
 //! ```
 
 mod challenged;
+mod credentials;
 mod look;
 mod tokens;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use self::credentials::{CREDENTIALS, CredentialState, Refused, Used};
 use self::look::Pinged;
-use self::tokens::{bearer, withheld};
-use crate::credential::{CredentialAnswer, Secret};
+use crate::config::Config;
+use crate::credential::{CredentialAnswer, Question, Secret, TimedAnswer};
 use crate::error::{AuthError, Error, RegistryErrors, RequestLine};
 use crate::ids::ExchangeId;
-use crate::op::{Grant, Site, Token, basic, can_be_sent};
-use crate::redact::redact_urls;
+use crate::op::{Grant, Site, Token};
 use crate::reference::Repository;
 use crate::registry::{Origin, Registry};
 use crate::scope::Scopes;
@@ -64,16 +64,26 @@ struct AuthState {
     looked: bool,
     /// The refusal of the request without credentials.
     refusal: Option<AuthError>,
-    /// Why the token could not be fetched; becomes the request's result.
-    denied: Option<AuthError>,
+    /// Why the token could not be fetched; becomes the request's result unless there are other
+    /// credentials.
+    denied: Option<Box<Refused>>,
+    /// What it was authorised with.
+    used: Option<Used>,
+    /// Whether the driver was asked for other credentials because of it.
+    asked_again: bool,
+    /// Its refusal, which is final unless the driver has others.
+    asked_about: Option<Box<Refused>>,
 }
 
 #[derive(Clone, Debug)]
 enum Sent {
     Nothing,
-    Basic { username: String },
-    Ready,
-    Token { key: TokenKey, generation: u64 },
+    /// The credential itself: a password or a configured token.
+    Direct(CredentialAnswer),
+    Token {
+        key: TokenKey,
+        generation: u64,
+    },
 }
 
 impl AuthState {
@@ -129,11 +139,12 @@ pub(crate) enum AuthInput<'a> {
         &'a HeaderMap,
         &'a Url,
         RegistryErrors,
+        Time,
     ),
     /// Credentials could change the response, see [`Broker::is_doubtful`].
     Doubtful(AuthRequest<'a>),
     /// The driver answered the question for the credentials of a repository.
-    Credentials(&'a Registry, &'a Repository, CredentialAnswer),
+    Credentials(&'a Registry, &'a Repository, TimedAnswer, Time),
     /// A token was fetched.
     Granted(&'a TokenKey, Grant, Time),
     /// A token was not fetched. Without an error: no request needs it any more.
@@ -172,8 +183,8 @@ pub(crate) enum AuthOutput {
     Denied(ExchangeId, AuthError),
     /// The token could not be fetched.
     Fail(ExchangeId, Error),
-    /// Ask the driver for the credentials of a repository, to show to this recipient.
-    Ask(Registry, Repository, Origin),
+    /// Ask the driver this.
+    Ask(Box<Question>),
     /// Fetch this token, first of all for this exchange.
     Fetch(ExchangeId, TokenKey, Box<Token>),
     /// Probe the host of this exchange with a small request: its auth scheme is unknown, and this
@@ -209,9 +220,6 @@ pub(crate) struct AuthRequest<'a> {
     pub(crate) line: RequestLine,
 }
 
-/// Of how many repositories credentials are remembered.
-const CREDENTIALS: usize = 1_000;
-
 #[derive(Debug)]
 pub(crate) struct Broker {
     requests: BTreeMap<ExchangeId, AuthState>,
@@ -226,6 +234,7 @@ pub(crate) struct Broker {
     /// Unions of scopes that were refused, and the refusals; at most [`KEYS`](tokens::KEYS).
     unions: BTreeMap<TokenKey, AuthError>,
     trusted: Vec<(Registry, Origin)>,
+    anonymous_fallback: bool,
     token_limit: u64,
     /// The warnings about withheld credentials so far; each is given once.
     withheld: BTreeSet<(Registry, Origin)>,
@@ -259,12 +268,6 @@ impl HostAuth {
     }
 }
 
-#[derive(Debug)]
-enum CredentialState {
-    Asked(Vec<ExchangeId>),
-    Answered(CredentialAnswer),
-}
-
 #[derive(Debug, Default)]
 struct TokenEntry {
     generation: u64,
@@ -273,7 +276,7 @@ struct TokenEntry {
 }
 
 impl Broker {
-    pub(crate) const fn new(trusted: Vec<(Registry, Origin)>, token_limit: u64) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
             requests: BTreeMap::new(),
             hosts: BTreeMap::new(),
@@ -282,8 +285,9 @@ impl Broker {
             tokens: BTreeMap::new(),
             generations: 0,
             unions: BTreeMap::new(),
-            trusted,
-            token_limit,
+            trusted: config.trusted_realms.clone(),
+            anonymous_fallback: config.anonymous_fallback,
+            token_limit: config.limits.token_body,
             withheld: BTreeSet::new(),
             outputs: VecDeque::new(),
             unpinged: Vec::new(),
@@ -306,10 +310,10 @@ impl Broker {
                 self.host(origin).scheme = HostAuth::Probing(probe);
             }
             AuthInput::Accepted(id, origin) => self.accepted(id, origin),
-            AuthInput::Challenged(request, status, headers, from, errors) => {
+            AuthInput::Challenged(request, status, headers, from, errors, now) => {
                 let mut state = self.requests.remove(&request.id).unwrap_or_default();
                 let response = (status, headers, errors);
-                let output = self.challenged(&request, &mut state, response, from);
+                let output = self.challenged(&request, &mut state, response, from, now);
                 self.requests.insert(request.id, state);
                 self.outputs.push_back(output);
             }
@@ -319,8 +323,8 @@ impl Broker {
                 self.requests.insert(request.id, state);
                 self.outputs.extend(output);
             }
-            AuthInput::Credentials(registry, repository, answer) => {
-                self.answered(registry, repository, answer);
+            AuthInput::Credentials(registry, repository, answer, now) => {
+                self.answered(registry, repository, answer, now);
             }
             AuthInput::Granted(key, grant, now) => self.granted(key, grant, now),
             AuthInput::NotGranted(key, error) => self.not_granted(key, error),
@@ -363,9 +367,17 @@ impl Broker {
     }
 
     fn authorize(&mut self, request: &AuthRequest<'_>, state: &mut AuthState, now: Time) -> Permit {
-        if let Some(denied) = state.denied.take() {
+        if let Some(refused) = state.denied.take()
+            && !self.ask_again(request, state, &refused, now)
+            && !self.fall_back(request, &refused)
+        {
+            self.forget_scheme(&request.site.origin);
             let hint = self.hint(request);
-            return Permit::Denied(AuthError { hint, ..denied });
+            let error = refused.error;
+            return Permit::Denied(AuthError { hint, ..error });
+        }
+        if let Some(permit) = self.asked_about(request, state) {
+            return permit;
         }
         let host = self.host(&request.site.origin);
         match host.scheme.clone() {
@@ -393,15 +405,15 @@ impl Broker {
             }
             HostAuth::Basic => {
                 let recipient = request.site.origin.clone();
-                match self.credential(request, recipient) {
-                    Ok(credential) => self.direct(request, credential, state),
+                match self.credential(request, state, recipient, now) {
+                    Ok(credential) => self.direct(request, credential, state, now),
                     Err(permit) => permit,
                 }
             }
             HostAuth::Bearer { realm, service } => {
-                match self.credential(request, realm.origin().clone()) {
+                match self.credential(request, state, realm.origin().clone(), now) {
                     Ok(CredentialAnswer::Bearer(secret)) => {
-                        self.direct(request, CredentialAnswer::Bearer(secret), state)
+                        self.direct(request, CredentialAnswer::Bearer(secret), state, now)
                     }
                     Ok(credential) => self.bearer(request, state, now, realm, service, credential),
                     Err(permit) => permit,
@@ -414,6 +426,7 @@ impl Broker {
         self.change(id, |state| {
             state.refused = None;
             state.refusal = None;
+            state.asked_again = false;
         });
         let host = self.host(origin);
         if matches!(host.scheme, HostAuth::Unknown)
@@ -437,62 +450,6 @@ impl Broker {
         }
     }
 
-    /// Has the driver asked for the credentials of a repository. If many were asked for, those that are
-    /// known are forgotten, and asked for again when they are needed.
-    fn ask(&mut self, key: (Registry, Repository), by: ExchangeId, recipient: Origin) {
-        if self.credentials.len() >= self.credentials_room {
-            self.credentials
-                .retain(|_, asked| matches!(asked, CredentialState::Asked(_)));
-            self.credentials_room = CREDENTIALS.max(self.credentials.len() * 2);
-        }
-        let (registry, repository) = key.clone();
-        let ask = AuthOutput::Ask(registry, repository, recipient);
-        self.outputs.push_back(ask);
-        self.credentials
-            .insert(key, CredentialState::Asked(alloc::vec![by]));
-    }
-
-    fn answered(&mut self, registry: &Registry, repository: &Repository, answer: CredentialAnswer) {
-        let key = (registry.clone(), repository.clone());
-        if let Some(CredentialState::Asked(parked)) = self
-            .credentials
-            .insert(key, CredentialState::Answered(checked(answer)))
-        {
-            self.resume(parked);
-        }
-    }
-
-    /// A hint for a refusal: why there are no credentials, if so.
-    pub(crate) fn hint(&self, request: &AuthRequest<'_>) -> Option<String> {
-        let registry = &request.site.registry;
-        let key = (registry.clone(), request.site.repository.clone());
-        match self.credentials.get(&key) {
-            Some(CredentialState::Answered(CredentialAnswer::Failed(why))) => Some(why.clone()),
-            Some(CredentialState::Answered(CredentialAnswer::None)) => {
-                Some(format!("there are no credentials for `{registry}`"))
-            }
-            Some(CredentialState::Answered(_)) => self
-                .withheld
-                .iter()
-                .find(|(name, _)| name == registry)
-                .map(|(_, realm)| withheld(registry, realm)),
-            Some(CredentialState::Asked(_)) | None => None,
-        }
-    }
-
-    /// The exchanges that wait for these credentials.
-    pub(crate) fn waiting_for_credentials(
-        &self,
-        registry: &Registry,
-        repository: &Repository,
-    ) -> &[ExchangeId] {
-        let key = (registry.clone(), repository.clone());
-        match self.credentials.get(&key) {
-            Some(CredentialState::Asked(parked)) => parked,
-            Some(CredentialState::Answered(_)) | None => &[],
-        }
-    }
-
     fn host(&mut self, origin: &Origin) -> &mut KnownHost {
         self.hosts
             .entry(origin.clone())
@@ -502,78 +459,6 @@ impl Broker {
                 pinged: Pinged::Never,
                 asked: None,
             })
-    }
-
-    fn credential(
-        &mut self,
-        request: &AuthRequest<'_>,
-        recipient: Origin,
-    ) -> Result<CredentialAnswer, Permit> {
-        let key = (
-            request.site.registry.clone(),
-            request.site.repository.clone(),
-        );
-        match self.credentials.get_mut(&key) {
-            Some(CredentialState::Answered(answer)) => Ok(answer.clone()),
-            Some(CredentialState::Asked(parked)) => {
-                parked.push(request.id);
-                Err(Permit::Park)
-            }
-            None => {
-                self.ask(key, request.id, recipient);
-                Err(Permit::Park)
-            }
-        }
-    }
-
-    /// Authorises a request without a token service.
-    fn direct(
-        &self,
-        request: &AuthRequest<'_>,
-        credential: CredentialAnswer,
-        state: &mut AuthState,
-    ) -> Permit {
-        let (sent, value) = match credential {
-            CredentialAnswer::Basic { username, password } => {
-                let value = basic(&username, password.expose());
-                (Sent::Basic { username }, Some(value))
-            }
-            CredentialAnswer::Bearer(secret) => (Sent::Ready, Some(bearer(&secret))),
-            CredentialAnswer::None | CredentialAnswer::Refresh(_) | CredentialAnswer::Failed(_) => {
-                // The same request would get the same answer.
-                if let Some(refusal) = state.refusal.take() {
-                    return Permit::Denied(AuthError {
-                        hint: self.hint(request),
-                        ..refusal
-                    });
-                }
-                (Sent::Nothing, None)
-            }
-        };
-        state.sent = Some(sent);
-        Permit::Go(value)
-    }
-}
-
-/// Credentials that cannot be sent count as absent, with a reason (AUTH-73). A helper's message is
-/// escaped.
-fn checked(answer: CredentialAnswer) -> CredentialAnswer {
-    match answer {
-        CredentialAnswer::Basic { username, .. } if username.contains(':') => {
-            CredentialAnswer::Failed(
-                "the user name contains a `:`, which Basic authentication does not allow".into(),
-            )
-        }
-        CredentialAnswer::Bearer(secret) if !can_be_sent(secret.expose()) => {
-            CredentialAnswer::Failed(
-                "the token contains characters that are invalid in a header".into(),
-            )
-        }
-        CredentialAnswer::Failed(why) => CredentialAnswer::Failed(redact_urls(&why)),
-        CredentialAnswer::None
-        | CredentialAnswer::Basic { .. }
-        | CredentialAnswer::Bearer(_)
-        | CredentialAnswer::Refresh(_) => answer,
     }
 }
 

@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use http::HeaderValue;
 
+use super::credentials::Refused;
 use super::{
     AuthOutput, AuthRequest, AuthState, Broker, HostAuth, Permit, Pinged, Sent, TokenEntry,
     TokenKey,
@@ -69,8 +70,9 @@ impl Broker {
             if may_be_the_union && !state.split && state.is_union {
                 state.split = true;
             } else {
-                state.denied = Some((**refusal).clone());
-                self.forget_scheme(&key.origin);
+                let error = (**refusal).clone();
+                let credential = key.credential.clone();
+                state.denied = Some(Refused { error, credential }.into());
             }
         }
         self.resume(parked);
@@ -242,10 +244,7 @@ impl Broker {
         realm: &Origin,
         credential: CredentialAnswer,
     ) -> CredentialAnswer {
-        if matches!(
-            credential,
-            CredentialAnswer::None | CredentialAnswer::Failed(_)
-        ) {
+        if !credential.is_secret() {
             return credential;
         }
         let is_told = self.withheld.len() >= KEYS;

@@ -24,7 +24,7 @@ use core::fmt;
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use crate::credential::{CredentialAnswer, CredentialCall, Secret};
+use crate::credential::{CredentialCall, Secret, TimedAnswer};
 use crate::digest::Digest;
 use crate::hashing::Hashing;
 use crate::header::ContentRange;
@@ -102,7 +102,7 @@ impl Done {
 pub(crate) enum JobResult {
     Http(Box<Exchanged>),
     Store(Result<StoreAnswer, StoreError>),
-    Credentials(#[serde(with = "crate::tape::CredentialRepr")] CredentialAnswer),
+    Credentials(#[serde(with = "crate::tape::credential")] TimedAnswer),
     Lost,
 }
 

@@ -96,9 +96,9 @@ impl Exchanges {
                     self.settle(id, Err(error));
                 }
                 AuthOutput::Fail(id, error) => self.failed(id, error),
-                AuthOutput::Ask(registry, repository, recipient) => {
-                    let ask = (self.next, registry.clone(), repository, recipient);
-                    self.asks.push(&registry, ask);
+                AuthOutput::Ask(question) => {
+                    let registry = question.registry().clone();
+                    self.asks.push(&registry, (self.next, question));
                 }
                 AuthOutput::Fetch(id, key, token) => {
                     let purpose = Purpose::Token(key);

@@ -23,6 +23,7 @@ mod responses;
 mod settle;
 mod wanted;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
@@ -35,7 +36,7 @@ use crate::auth::{AuthInput, AuthRequest, Broker, TokenKey};
 use crate::call::{Call, JobResult};
 use crate::capabilities::Registries;
 use crate::config::Config;
-use crate::credential::{CredentialAnswer, CredentialCall};
+use crate::credential::{CredentialAnswer, CredentialCall, Question};
 use crate::error::{Error, RequestLine};
 use crate::event::Event;
 use crate::ids::{ExchangeId, JobId, Owner, TaskId};
@@ -98,8 +99,8 @@ pub(crate) struct Exchanges {
     /// Probes, pings and cleanups of tasks, which are not over before these.
     errands: BTreeMap<TaskId, BTreeSet<ExchangeId>>,
     questions: BTreeMap<JobId, (Registry, Repository)>,
-    /// Questions that are to be asked, in the order of the first number.
-    asks: Lanes<Registry, (u64, Registry, Repository, Origin)>,
+    /// Questions that are to be asked, in the order of the number.
+    asks: Lanes<Registry, (u64, Box<Question>)>,
     aborts: VecDeque<JobId>,
     settled: VecDeque<Settled>,
     /// Parked exchanges that the broker resumes.
@@ -139,11 +140,11 @@ struct Exchange {
     /// Its result is not wanted any more.
     abandoned: bool,
     /// An answer without credentials that stands unless credentials can be shown.
-    held: Option<alloc::boxed::Box<Held>>,
+    held: Option<Box<Held>>,
     /// When it is given up, if that was said.
     until: Option<Time>,
     /// The other endpoints, if it is a read that has several.
-    fallback: Option<alloc::boxed::Box<Fallback>>,
+    fallback: Option<Box<Fallback>>,
     /// Whether it, or what waits for it, has another endpoint left: it is not tried for long.
     hurries: bool,
 }
@@ -170,7 +171,7 @@ enum State {
 
 impl Exchanges {
     pub(crate) fn new(config: Config) -> Self {
-        let broker = Broker::new(config.trusted_realms.clone(), config.limits.token_body);
+        let broker = Broker::new(&config);
         Self {
             config,
             broker,
@@ -305,11 +306,12 @@ impl Exchanges {
 
     /// A question for credentials that is to be asked now.
     pub(crate) fn next_question(&mut self, job: JobId) -> Option<CredentialCall> {
-        let (_, registry, repository, recipient) = self.asks.pop()?;
-        self.questions
-            .insert(job, (registry.clone(), repository.clone()));
-        let repository = Some(repository).filter(|it| !it.is_none());
-        Some(CredentialCall::new(job, registry, repository, recipient))
+        let (_, question) = self.asks.pop()?;
+        let repository = question.repository().cloned();
+        let repository = repository.unwrap_or_else(Repository::none);
+        let asked = (question.registry().clone(), repository);
+        self.questions.insert(job, asked);
+        Some(CredentialCall::new(job, *question))
     }
 
     /// The next request that may go out now, and the exchange it is part of.
@@ -364,7 +366,8 @@ impl Exchanges {
     }
 
     /// Takes the answer to a question for credentials.
-    pub(crate) fn question_ended(&mut self, job: JobId, outcome: JobResult) {
+    pub(crate) fn question_ended(&mut self, job: JobId, outcome: JobResult, now: Time) {
+        self.now = now;
         let Some((registry, repository)) = self.questions.remove(&job) else {
             return;
         };
@@ -372,14 +375,15 @@ impl Exchanges {
         let answer = match outcome {
             JobResult::Credentials(answer) => answer,
             JobResult::Lost => {
-                CredentialAnswer::Failed("the question for credentials was lost".into())
+                CredentialAnswer::Failed("the question for credentials was lost".into()).into()
             }
             JobResult::Http(_) | JobResult::Store(_) => CredentialAnswer::Failed(
                 "the driver answered a question for credentials with something else".into(),
-            ),
+            )
+            .into(),
         };
-        self.broker
-            .handle(AuthInput::Credentials(&registry, &repository, answer));
+        let answered = AuthInput::Credentials(&registry, &repository, answer, now);
+        self.broker.handle(answered);
         self.requeue_unparked();
     }
 

@@ -199,9 +199,9 @@ impl Exchanges {
             Received::Collected { bytes, .. } => error_body::read(bytes),
             Received::Nothing | Received::Stored { .. } => crate::error::RegistryErrors::default(),
         };
-        let headers = &exchanged.headers;
-        self.broker
-            .handle(AuthInput::Challenged(request, status, headers, url, errors));
+        let (headers, now) = (&exchanged.headers, self.now);
+        let challenged = AuthInput::Challenged(request, status, headers, url, errors, now);
+        self.broker.handle(challenged);
         self.serve_broker();
     }
 

@@ -26,7 +26,7 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 
 use crate::call::{Call, Exchanged, Expect, Job, JobResult, Received};
-use crate::credential::{CredentialAnswer, Secret};
+use crate::credential::{CredentialAnswer, Secret, TimedAnswer};
 use crate::digest::Digest;
 use crate::error_body;
 use crate::header::{content_type, date, is_number, warnings};
@@ -101,7 +101,7 @@ impl AllowList {
                 JobResult::Store(answer)
             }
             (Job::Credentials(_), JobResult::Credentials(answer)) => {
-                JobResult::Credentials(self.credential(answer))
+                JobResult::Credentials(self.timed(answer))
             }
             (_, JobResult::Lost) => JobResult::Lost,
             (
@@ -110,6 +110,13 @@ impl AllowList {
             ) => return Err("the result is not one of such a job"),
         };
         self.withheld.map_or(Ok(kept), Err)
+    }
+
+    fn timed(&mut self, timed: &TimedAnswer) -> TimedAnswer {
+        TimedAnswer {
+            answer: self.credential(&timed.answer),
+            valid_for: timed.valid_for,
+        }
     }
 
     fn credential(&mut self, answer: &CredentialAnswer) -> CredentialAnswer {

@@ -6,12 +6,13 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::credential::{CredentialAnswer, Secret};
+use crate::credential::{CredentialAnswer, Secret, TimedAnswer};
 
 /// Writes `$value` as `$repr`, for serde's `with`.
 macro_rules! written_as {
@@ -79,10 +80,51 @@ fn map(pairs: Vec<(String, String)>) -> Option<HeaderMap> {
     pairs.collect()
 }
 
+written_as!(
+    credential,
+    TimedAnswer,
+    CredentialLine,
+    |timed| CredentialLine::of(timed),
+    |line| Some(line.timed())
+);
+
+/// An answer, or an answer and how long it can be used.
+#[derive(Deserialize, Serialize)]
+#[serde(untagged)]
+pub(crate) enum CredentialLine {
+    Timed {
+        answer: Credential,
+        #[serde(rename = "validFor", with = "crate::config::micros")]
+        valid_for: Duration,
+    },
+    Untimed(Credential),
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Credential(#[serde(with = "CredentialRepr")] CredentialAnswer);
+
+impl CredentialLine {
+    fn of(timed: &TimedAnswer) -> Self {
+        let answer = Credential(timed.answer.clone());
+        match timed.valid_for {
+            Some(valid_for) => Self::Timed { answer, valid_for },
+            None => Self::Untimed(answer),
+        }
+    }
+
+    fn timed(self) -> TimedAnswer {
+        match self {
+            Self::Timed { answer, valid_for } => answer.0.valid_for(valid_for),
+            Self::Untimed(answer) => answer.0.into(),
+        }
+    }
+}
+
 /// A credential, with placeholders.
 #[derive(Deserialize, Serialize)]
 #[serde(remote = "CredentialAnswer", rename_all = "lowercase")]
-pub(crate) enum CredentialRepr {
+enum CredentialRepr {
     None,
     Basic {
         username: String,

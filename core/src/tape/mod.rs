@@ -18,7 +18,8 @@
 //! session wants something else than the first, the recording ends, and the tape says why.
 //!
 //! On a tape are the names of images, repositories and hosts; statuses, media types, lengths, dates, known
-//! codes of errors, digests, manifests, lifetimes of tokens, and kinds of errors. Not on it are passwords,
+//! codes of errors, digests, manifests, lifetimes of tokens and
+//! credentials, and kinds of errors. Not on it are passwords,
 //! tokens and user names, and text that a server, a store or a driver wrote freely: messages, details,
 //! warnings, and words in paths and queries that are neither the protocol's nor the user's. Placeholders
 //! stand for them (`allow`). No byte of a blob is on it, and of an image's configuration only the platform.
@@ -77,7 +78,7 @@ use crate::session::{Output, Session};
 use crate::task::{Task, TaskId};
 use crate::time::Time;
 
-pub(crate) use self::job_result::{CredentialRepr, headers, no_detail, status, text};
+pub(crate) use self::job_result::{credential, headers, no_detail, status, text};
 pub use self::replay::{Replay, ReplayError, replay};
 
 /// The version of the form of tapes.

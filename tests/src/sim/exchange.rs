@@ -218,6 +218,7 @@ impl World<'_> {
                 return Ok(Delivery::whole(mangle::rewound(sent)));
             }
             Some(Fault::Revoked) => self.models[owner].revoke_tokens(),
+            Some(Fault::Rotated) => self.rotate(owner),
             Some(Fault::LostSession) => self.models[owner].forget_uploads(),
             _ => {}
         }
@@ -298,6 +299,7 @@ impl World<'_> {
         if request.host.starts_with("far") {
             return foreign::answer(&mut self.far, request, at);
         }
+        self.admit(owner, request);
         let answer = self.models[owner].answer(request, at);
         self.check_committed(request, &answer);
         self.after_request(request);

@@ -40,6 +40,8 @@ pub enum Fault {
     Unauthorized,
     /// Every token that was given out is dead.
     Revoked,
+    /// All credentials were replaced by others.
+    Rotated,
     /// A token that is dead when it arrives.
     DeadToken,
     /// 429 with some seconds to wait.
@@ -124,7 +126,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 56] = [
         Self::Refused,
         Self::ResetUnseen,
         Self::Unanswered,
@@ -140,6 +142,7 @@ impl Fault {
         Self::RangeIgnored,
         Self::Unauthorized,
         Self::Revoked,
+        Self::Rotated,
         Self::DeadToken,
         Self::TooManySeconds,
         Self::TooManyDate,
@@ -220,6 +223,7 @@ impl Fault {
                 | Self::Broken
                 | Self::Cut
                 | Self::Revoked
+                | Self::Rotated
                 | Self::TooManySeconds
                 | Self::RangeIgnored
                 | Self::LostSession

@@ -1,17 +1,14 @@
-//! Jobs that need no network: steps of stores, questions for credentials.
+//! Jobs that need no network: steps of stores.
 //!
 //! Responsible for what goes wrong in them. Must not know what stores do.
 
 use std::sync::Arc;
 
 use windlass_core::call::Done;
-use windlass_core::credential::{CredentialAnswer, CredentialCall, Secret};
 use windlass_core::{StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreOp};
 use windlass_driver::Stores;
 
 use super::fault::Fault;
-use super::plan::Access;
-use super::secrets::mark;
 use super::world::World;
 
 impl World<'_> {
@@ -105,44 +102,5 @@ impl World<'_> {
         for disk in &self.disks {
             disk.notes().flips = flips;
         }
-    }
-
-    pub(crate) fn credentials(&mut self, call: CredentialCall) -> Done {
-        if let Some(answer) = self.credentials_of_mirror(call.registry().as_str()) {
-            return call.finish(answer);
-        }
-        if self.occasion(&[Fault::NoCredentials]).is_some() {
-            let lost = self.choose.below(2) == 1;
-            let owner = usize::from(call.registry().as_str() == "reg1.example");
-            if self.plan.settings[owner].options.hidden.is_some() {
-                // To strangers this registry has nothing: all of it may be moved once more.
-                let known = self.plan.pictures.iter().flat_map(|it| it.blobs(false));
-                self.economy.wasted += 2 * known.map(|(_, size)| size).sum::<u64>();
-            }
-            return if lost {
-                Done::lost(call.id())
-            } else {
-                call.finish(CredentialAnswer::Failed("planned".into()))
-            };
-        }
-        let owner = usize::from(call.registry().as_str() == "reg1.example");
-        let password = Secret::new(format!("{}password", mark(owner)));
-        let setting = &self.plan.settings[owner];
-        let answer = match setting.access {
-            Access::Open if !setting.leftover => CredentialAnswer::None,
-            Access::Refresh => {
-                let token = self.models[owner].issue_refresh_token("alice");
-                CredentialAnswer::Refresh(Secret::new(token))
-            }
-            Access::Open
-            | Access::Basic
-            | Access::Bearer
-            | Access::Elsewhere
-            | Access::Untrusted => CredentialAnswer::Basic {
-                username: "alice".into(),
-                password,
-            },
-        };
-        call.finish(answer)
     }
 }

@@ -51,6 +51,9 @@ impl World<'_> {
         if request.headers.contains_key(http::header::AUTHORIZATION) && sort != Sort::Token {
             kinds.push(Revoked);
         }
+        if self.may_rotate(owner, request) {
+            kinds.push(Rotated);
+        }
         if !echoed::presented(request).is_empty() {
             kinds.push(EchoHeader);
         }

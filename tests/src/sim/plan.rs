@@ -254,6 +254,8 @@ pub(crate) struct Plan {
     /// Whether tapes run along.
     pub(crate) taped: bool,
     pub(crate) mirrors: Mirrors,
+    /// Whether those that read go on anonymously if their credentials are refused.
+    pub(crate) fallback: bool,
 }
 
 impl Plan {
@@ -284,6 +286,7 @@ impl Plan {
             limits: greedy::limits(),
             chunk_size: (choose.below(4) == 3).then_some(64 * 1024),
             taped: false,
+            fallback: choose.below(4) == 3,
             mirrors: Mirrors::default(),
         }
     }
@@ -337,6 +340,7 @@ impl Plan {
                 options: options(registry, access),
                 leftover: false,
                 echoes: None,
+                life: None,
                 plain: true,
             }),
             pictures: vec![Picture::new(vec![image], None)],
@@ -356,6 +360,7 @@ impl Plan {
             chunk_size: None,
             taped: false,
             mirrors: Mirrors::default(),
+            fallback: false,
         }
     }
 
@@ -402,6 +407,7 @@ impl Plan {
         config.chunk_size = self.chunk_size;
         config.retry.attempts = self.attempts();
         self.mirrors.configure(&mut config);
+        config.anonymous_fallback = self.fallback;
         for (at, setting) in self.settings.iter().enumerate() {
             if setting.access == Access::Elsewhere {
                 let registry = format!("reg{at}.example").parse().expect("a registry");

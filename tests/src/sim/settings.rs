@@ -12,6 +12,7 @@ use windlass_testbed::{
 
 use super::choose::Choose;
 use super::echoed;
+use super::mortal::Life;
 use super::plan::small;
 use super::secrets::mark;
 
@@ -41,6 +42,8 @@ pub(crate) struct Setting {
     pub(crate) leftover: bool,
     /// It repeats what requests present, in the header of this number (`echoed`).
     pub(crate) echoes: Option<usize>,
+    /// How long its credentials live, if they die by themselves.
+    pub(crate) life: Option<Life>,
     /// Nothing about it costs more requests than usual.
     pub(crate) plain: bool,
 }
@@ -143,12 +146,17 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
     }
     let leftover = access == Access::Open && choose.below(4) == 3;
     let echoes = (choose.below(6) == 5).then(|| small(choose, echoed::COUNT));
-    plain &= !leftover && echoes.is_none();
+    let life = match access {
+        Access::Open | Access::Untrusted => None,
+        Access::Basic | Access::Bearer | Access::Refresh | Access::Elsewhere => Life::draw(choose),
+    };
+    plain &= !leftover && echoes.is_none() && life.is_none();
     Setting {
         access,
         options,
         leftover,
         echoes,
+        life,
         plain,
     }
 }

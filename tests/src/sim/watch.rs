@@ -1,7 +1,7 @@
 //! What a process has met so far, for the oracles that need a memory.
 //!
-//! Responsible for patience, for credentials that nobody asked for, for questions that are asked
-//! twice, and for what a task leaves outside. Must not make anything happen.
+//! Responsible for patience, for credentials that nobody asked for, and for what a task leaves outside;
+//! `mortal` has the questions for credentials. Must not make anything happen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,12 +10,12 @@ use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 use windlass_core::call::{Body, Call, Payload, Source};
 use windlass_core::config::Retry;
-use windlass_core::credential::CredentialCall;
 use windlass_core::{Digest, JobId, TaskId, Time};
 use windlass_testbed::{Answer, Request};
 
 use super::exchange::{Sort, begins};
 use super::fault::Fault;
+use super::mortal::Given;
 use super::plan::Access;
 use super::world::World;
 
@@ -26,8 +26,12 @@ pub(crate) struct Watch {
     challenged: [bool; 2],
     /// Registries that have taken what was presented.
     accepted: [bool; 2],
-    /// What credentials were asked for.
-    asked: BTreeSet<String>,
+    /// What credentials were asked for, and what the answer was.
+    pub(crate) asked: BTreeMap<String, Given>,
+    /// What is answered to questions and was not reported yet: to which one, with which secret.
+    pub(crate) answers: BTreeMap<JobId, (String, Option<String>)>,
+    /// How often each registry, or its token service, refused.
+    pub(crate) refusals: [u64; 2],
     /// The tokens that came last, by what was asked for, and when.
     tokens: BTreeMap<String, (String, Duration)>,
     /// What each task put.
@@ -80,6 +84,7 @@ impl World<'_> {
         watch.failed_sign_ins += u64::from(sort == Sort::Token && !status.is_success());
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             watch.challenged[owner] = true;
+            watch.refusals[owner] += 1;
             let token = presented.and_then(|it| it.strip_prefix("Bearer "));
             watch.refused.extend(token.map(str::to_owned));
             let wants_more = answer.headers.iter().any(|(_, value)| {
@@ -238,15 +243,6 @@ impl World<'_> {
         self.check(new, || format!("hops: {} is gone to twice", request.target));
     }
 
-    /// The driver is asked for the same credentials once.
-    pub(crate) fn check_question(&mut self, process: usize, call: &CredentialCall) {
-        let what = format!("{} {:?}", call.registry(), call.repository());
-        let new = self.processes[process].watch.asked.insert(what.clone());
-        self.check(new, || {
-            format!("single flight: credentials for {what} are asked for twice")
-        });
-    }
-
     /// A registry forgets its tokens: a task survives that if each of them was good for something before.
     pub(crate) fn watch_fault(&mut self, process: usize, owner: usize, sort: Sort, fault: Fault) {
         // When no token is to be had, the challenge is looked for again.
@@ -259,6 +255,9 @@ impl World<'_> {
         let tried = |token| watch.good.contains(token) || watch.refused.contains(token);
         let proven = alone && watch.accepted[owner] && tokens.all(tried);
         self.economy.refused |= fault == Fault::Revoked && !proven;
+        // A request asks for other credentials once.
+        let rotated = self.fired[Fault::Rotated.place()];
+        self.economy.refused |= fault == Fault::Rotated && rotated > 1;
     }
 
     /// A token came as it was sent.

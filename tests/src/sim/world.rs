@@ -24,6 +24,7 @@ use super::fault::Fault;
 use super::foreign;
 use super::memory::{self, Bounds, Held};
 use super::mirrors;
+use super::mortal::Leases;
 use super::oracles::Economy;
 use super::plan::{Plan, Planned, SOURCES};
 use super::resume::Saved;
@@ -62,6 +63,8 @@ pub(crate) struct World<'a> {
     /// What a `Retrying` may be about: beginnings of its text.
     pub(crate) credits: Vec<String>,
     pub(crate) economy: Economy,
+    /// The credentials that registries take.
+    pub(crate) leases: [Leases; 2],
     /// What sessions may hold, and what they held.
     pub(crate) bounds: Bounds,
     pub(crate) held: Held,
@@ -143,6 +146,7 @@ impl<'a> World<'a> {
             far,
             mirrors,
             economy: Economy::default(),
+            leases: Default::default(),
             bounds: Bounds::of(&plan),
             held: Held::default(),
             later: later(&plan),
@@ -452,7 +456,7 @@ impl<'a> World<'a> {
         let ran = match job {
             Job::Http(call) => self.http(process, call, unwanted),
             Job::Store(call) => Ran::Done(self.store_step(process, call)),
-            Job::Credentials(call) => Ran::Done(self.credentials(call)),
+            Job::Credentials(call) => Ran::Done(self.credentials(process, call)),
         };
         let Ran::Done(done) = ran else {
             return self.crash(process, Fault::CrashInBody);
@@ -479,6 +483,7 @@ impl<'a> World<'a> {
     fn report(&mut self, process: usize, done: Done) {
         let (id, now) = (done.id(), self.slipped(process));
         self.watch_end(process, id, now);
+        self.begin_lease(process, id);
         self.call(process, |session| session.handle(done, now));
         if self.seldom() && self.occasion(&[Fault::Duplicate]).is_some() {
             // The only end that can come twice: a `Done` cannot be copied, but a driver may take a job
@@ -500,7 +505,10 @@ impl<'a> World<'a> {
         self.line(transcript::job(&job));
         let id = job.id();
         let (slot, token) = match &job {
-            Job::Http(call) => self.check_job(process, call),
+            Job::Http(call) => {
+                self.check_expired(call);
+                self.check_job(process, call)
+            }
             Job::Credentials(call) => {
                 self.check_question(process, call);
                 (None, None)
@@ -564,6 +572,7 @@ impl<'a> World<'a> {
             return self.violate(format!("finished: {id} is over: {event:?}"));
         };
         self.check_ending(process, id, &event);
+        self.check_anonymous(at, &event);
         self.watch_stored(process, id, &event);
         self.watch_left_out(process, id, &event);
         match event {

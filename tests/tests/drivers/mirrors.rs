@@ -8,9 +8,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use windlass_core::config::{Endpoint, Mode, Route, RouteError};
-use windlass_core::credential::{CredentialAnswer, Secret};
-use windlass_core::reference::Repository;
-use windlass_core::{Error, Event, Origin, Registry};
+use windlass_core::credential::{CredentialAnswer, Question, Secret, TimedAnswer};
+use windlass_core::{Error, Event, Origin};
 use windlass_driver::Credentials;
 use windlass_testbed::{
     Answer, Auth, Basic, Delivery, Image, Model, Options, Request, Server, User, image,
@@ -63,18 +62,20 @@ struct Known {
 }
 
 impl Credentials for Known {
-    fn find(&self, of: &Registry, _: Option<&Repository>, to: &Origin) -> CredentialAnswer {
+    fn find(&self, question: &Question) -> TimedAnswer {
+        let (of, to) = (question.registry(), question.recipient());
         let host = format!("{}:{}", to.host(), to.port());
         assert_eq!(of.as_str(), host, "each is asked for by its own name");
         let user = match of.as_str() {
             of if of == self.registry => "alice",
             of if of == self.mirror => "bob",
-            _ => return CredentialAnswer::None,
+            _ => return CredentialAnswer::None.into(),
         };
-        CredentialAnswer::Basic {
+        let answer = CredentialAnswer::Basic {
             username: user.into(),
             password: Secret::new(password(user)),
-        }
+        };
+        answer.into()
     }
 }
 

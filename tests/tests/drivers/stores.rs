@@ -7,9 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use windlass_core::credential::CredentialAnswer;
-use windlass_core::reference::Repository;
-use windlass_core::{Digest, Error, ErrorKind, Event, Origin, Registry, StoreErrorKind};
+use windlass_core::credential::{Question, TimedAnswer};
+use windlass_core::{Digest, Error, ErrorKind, Event, StoreErrorKind};
 use windlass_driver::Credentials;
 use windlass_store::Begun;
 use windlass_testbed::{Auth, Basic, Image, Model, Options, Server, image};
@@ -289,7 +288,7 @@ fn an_observer_that_panics_at_an_event<D: Driver>() {
 struct Panicking(AtomicBool);
 
 impl Credentials for Panicking {
-    fn find(&self, _: &Registry, _: Option<&Repository>, _: &Origin) -> CredentialAnswer {
+    fn find(&self, _: &Question) -> TimedAnswer {
         self.0.store(true, Ordering::SeqCst);
         panic!("the helper panics, as the test wants")
     }

@@ -102,7 +102,7 @@ fn a_refused_token_of_another_task_is_followed_by_ones_own() {
     world.lot = Box::new(|job| {
         let is_pulled_from = |it: &Repository| it.as_str() == "a/b";
         let holds = if let Job::Credentials(call) = job {
-            call.repository().is_some_and(is_pulled_from)
+            call.question().repository().is_some_and(is_pulled_from)
         } else if let Job::Http(call) = job {
             call.request().method() == "HEAD"
         } else {

@@ -77,7 +77,7 @@ fn is_to(job: &Job, host: &str, part: &str) -> bool {
 }
 
 fn asks_for(job: &Job, host: &str) -> bool {
-    let is = |question: &CredentialCall| question.registry().to_string() == host;
+    let is = |call: &CredentialCall| call.question().registry().to_string() == host;
     matches!(job, Job::Credentials(question) if is(question))
 }
 

@@ -2,6 +2,7 @@
 
 mod broker;
 mod checks;
+mod dying;
 mod foreign;
 mod found;
 mod isolation;

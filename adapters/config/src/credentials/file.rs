@@ -136,12 +136,11 @@ impl AuthFile {
         }
         match named_helper(&document, &members, self.form, wanted) {
             Ok(Some((name, key))) => {
-                let urls = wanted.helper_urls(key.as_deref());
                 let told = |outcome| {
                     let told = Consulted::new(self.label.clone(), outcome);
                     told.with_key(key.as_ref()).with_helper(&name)
                 };
-                match helpers.find(&name, &urls) {
+                match wanted.ask(helpers, &name, key.as_deref()) {
                     Ok(Some(answer)) => {
                         let told = told(Outcome::found(&answer));
                         return Ok(Some((answer, told)));

@@ -2,8 +2,11 @@
 //!
 //! Responsible for the spellings of a registry's name. Must not know what a key leads to.
 
+use windlass_core::credential::CredentialAnswer;
 use windlass_core::reference::Repository;
 use windlass_core::{Origin, Registry, Scheme};
+
+use super::helper::Helpers;
 
 /// The key of Docker Hub in docker's files, and the URL that helpers know it by.
 pub(super) const HUB: &str = "https://index.docker.io/v1/";
@@ -16,6 +19,8 @@ pub(super) struct Wanted<'a> {
     pub(super) repository: Option<&'a str>,
     /// The scheme of the credential's recipient.
     pub(super) scheme: Scheme,
+    /// Whether the last answer is of no use any more.
+    pub(super) again: bool,
 }
 
 impl<'a> Wanted<'a> {
@@ -28,6 +33,7 @@ impl<'a> Wanted<'a> {
             key: registry.credential_key().as_str().to_owned(),
             repository: repository.map(Repository::as_str),
             scheme: recipient.scheme(),
+            again: false,
         }
     }
 
@@ -41,6 +47,20 @@ impl<'a> Wanted<'a> {
 
     pub(super) fn is_docker_hub(&self) -> bool {
         is_docker_hub(&host_of(&self.key).to_ascii_lowercase())
+    }
+
+    /// What a helper has for it. `key` is the one that chose the helper.
+    pub(super) fn ask(
+        &self,
+        helpers: &Helpers,
+        name: &str,
+        key: Option<&str>,
+    ) -> Result<Option<CredentialAnswer>, String> {
+        let urls = self.helper_urls(key);
+        match self.again {
+            true => helpers.find_again(name, &urls),
+            false => helpers.find(name, &urls),
+        }
     }
 
     /// What a credential helper is asked for, in this order (CRED-27). `key` is the one that chose the
@@ -78,6 +98,7 @@ pub(super) fn is_for_registry(key: &str, wanted: &Wanted<'_>) -> bool {
         key: wanted.key.clone(),
         repository: None,
         scheme: wanted.scheme,
+        again: wanted.again,
     };
     fit(key, &whole).is_some()
 }

@@ -58,9 +58,9 @@ mod variables;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use windlass_core::credential::CredentialAnswer;
+use windlass_core::Registry;
+use windlass_core::credential::{CredentialAnswer, Question, TimedAnswer};
 use windlass_core::reference::Repository;
-use windlass_core::{Origin, Registry};
 use windlass_driver::Credentials;
 
 pub use self::explain::{Consulted, Explanation, Outcome};
@@ -202,16 +202,18 @@ impl CredentialSearch {
     /// How the credential for a registry or repository is found. Runs helpers, as
     /// [`find`](Credentials::find) does.
     pub fn explain(&self, registry: &Registry, repository: Option<&Repository>) -> Explanation {
-        self.search(registry, repository, &registry.origin()).1
+        let (registry, repository) = (registry.clone(), repository.cloned());
+        let recipient = registry.origin();
+        self.search(&Question::new(registry, repository, recipient))
+            .1
     }
 
-    fn search(
-        &self,
-        registry: &Registry,
-        repository: Option<&Repository>,
-        recipient: &Origin,
-    ) -> (CredentialAnswer, Explanation) {
-        let wanted = Wanted::new(registry, repository, recipient);
+    fn search(&self, question: &Question) -> (CredentialAnswer, Explanation) {
+        let (registry, repository) = (question.registry(), question.repository());
+        let wanted = Wanted {
+            again: question.is_again(),
+            ..Wanted::new(registry, repository, question.recipient())
+        };
         let mut consulted = Vec::new();
         let mut answer = None;
         if let Some(given) = self.given(registry, repository) {
@@ -250,13 +252,14 @@ impl CredentialSearch {
 }
 
 impl Credentials for CredentialSearch {
-    fn find(
-        &self,
-        registry: &Registry,
-        repository: Option<&Repository>,
-        recipient: &Origin,
-    ) -> CredentialAnswer {
-        self.search(registry, repository, recipient).0
+    fn find(&self, question: &Question) -> TimedAnswer {
+        let (answer, explanation) = self.search(question);
+        // Helpers do not say how long a credential lives.
+        let by_helper = explanation.found().is_some_and(|it| it.helper.is_some());
+        TimedAnswer {
+            answer,
+            valid_for: by_helper.then(|| self.helpers.keep()),
+        }
     }
 
     fn source(&self, registry: &Registry, repository: Option<&Repository>) -> Option<String> {
@@ -289,7 +292,7 @@ impl Source {
             Self::Variables(variables) => variables.look(wanted, consulted),
             Self::File(file) => file.look(wanted, helpers, consulted),
             Self::Helper(name) => {
-                let (outcome, answer) = match helpers.find(name, &wanted.helper_urls(None)) {
+                let (outcome, answer) = match wanted.ask(helpers, name, None) {
                     Ok(Some(answer)) => (Outcome::found(&answer), Some(answer)),
                     Ok(None) => (Outcome::NoEntry, None),
                     Err(why) => (Outcome::Failed(why), None),

@@ -1,5 +1,6 @@
 //! What is on a tape of each sort of result.
 
+use core::time::Duration;
 use std::boxed::Box;
 use std::{format, vec};
 
@@ -313,8 +314,8 @@ fn answers_of_token_services() {
 #[test]
 fn credentials() {
     let mut list = list();
-    let mut shown = |answer| {
-        let outcome = JobResult::Credentials(list.credential(&answer));
+    let mut shown = |answer: TimedAnswer| {
+        let outcome = JobResult::Credentials(list.timed(&answer));
         serde_json::to_value(&outcome).expect("JSON")["credentials"].to_string()
     };
     let basic = |username: &str| CredentialAnswer::Basic {
@@ -348,7 +349,15 @@ fn credentials() {
         ),
         (CredentialAnswer::None, r#""none""#),
     ] {
-        assert_eq!(shown(answer), expected);
+        assert_eq!(shown(answer.into()), expected);
+    }
+    let expires = CredentialAnswer::Bearer(Secret::new(TOKEN)).valid_for(Duration::from_secs(60));
+    let expected = r#"{"answer":{"bearer":"secret-4"},"validFor":60000000}"#;
+    assert_eq!(shown(expires), expected);
+    for line in [expected, r#""none""#, r#"{"refresh":"secret-4"}"#] {
+        let line = format!(r#"{{"credentials":{line}}}"#);
+        let read: JobResult = serde_json::from_str(&line).expect("it was written");
+        assert_eq!(serde_json::to_string(&read).expect("JSON"), line);
     }
 }
 

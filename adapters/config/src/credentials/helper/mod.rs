@@ -152,6 +152,11 @@ impl Helpers {
         }
     }
 
+    /// How long an answer counts.
+    pub(super) const fn keep(&self) -> Duration {
+        self.limits.keep
+    }
+
     /// Like [`get`](Self::get) for the first of `urls` that the helper knows, but asked once by this
     /// process (CRED-29).
     pub(super) fn find(
@@ -159,8 +164,26 @@ impl Helpers {
         name: &str,
         urls: &[String],
     ) -> Result<Option<CredentialAnswer>, String> {
+        self.find_within(self.limits.keep, name, urls)
+    }
+
+    /// The same when the last answer is of no use any more.
+    pub(super) fn find_again(
+        &self,
+        name: &str,
+        urls: &[String],
+    ) -> Result<Option<CredentialAnswer>, String> {
+        self.find_within(self.limits.keep.min(JUST_ASKED), name, urls)
+    }
+
+    fn find_within(
+        &self,
+        keep: Duration,
+        name: &str,
+        urls: &[String],
+    ) -> Result<Option<CredentialAnswer>, String> {
         let subject = (name.to_owned(), urls.first().cloned().unwrap_or_default());
-        self.known.find(subject, self.limits.keep, || {
+        self.known.find(subject, keep, || {
             for url in urls {
                 match self.get(name, url) {
                     Ok(None) => {}
@@ -215,6 +238,10 @@ impl fmt::Debug for Helpers {
 pub fn end_helpers() {
     process::end_all();
 }
+
+/// An answer that is asked for again is this old at least: a younger one was given since, for another
+/// repository.
+const JUST_ASKED: Duration = Duration::from_secs(5);
 
 /// CRED-26: no path, nothing for a shell.
 fn is_name(name: &str) -> bool {

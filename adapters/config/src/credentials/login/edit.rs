@@ -172,6 +172,7 @@ mod tests {
             key: "r.example".to_owned(),
             repository: None,
             scheme: Scheme::Https,
+            again: false,
         };
         let (changed, removed) = without_entries("FILE", text, &wanted).expect("a good file");
         assert_eq!(removed, 3);

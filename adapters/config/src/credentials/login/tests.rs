@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use windlass_core::credential::CredentialAnswer;
+use windlass_core::credential::{CredentialAnswer, Question};
 use windlass_driver::Credentials as _;
 
 use super::*;
@@ -38,7 +38,8 @@ impl Folder {
 
     fn found(&self, name: &str, host: &str) -> CredentialAnswer {
         let search = CredentialSearch::file(self.path(name)).helpers(self.helpers());
-        search.find(&registry(host), None, &registry(host).origin())
+        let question = Question::new(registry(host), None, registry(host).origin());
+        search.find(&question).answer
     }
 }
 

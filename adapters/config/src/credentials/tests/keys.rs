@@ -58,7 +58,8 @@ fn port_443_is_the_default_of_tls_only() {
     let registry: Registry = "r.example".parse().expect("a registry");
     let over = |scheme| {
         let recipient = registry.origin().with_scheme(scheme);
-        file.find(&registry, None, &recipient)
+        let question = Question::new(registry.clone(), None, recipient);
+        file.find(&question).answer
     };
     assert_eq!(over(Scheme::Https), basic("u", "p"));
     assert_eq!(over(Scheme::Http), CredentialAnswer::None);

@@ -18,7 +18,9 @@ fn ask(json: &str, reference: &str) -> CredentialAnswer {
 /// What a search finds for a reference, or for a registry if there is no `/`.
 fn find(search: &CredentialSearch, reference: &str) -> CredentialAnswer {
     let (registry, repository) = named(reference);
-    search.find(&registry, repository.as_ref(), &registry.origin())
+    let recipient = registry.origin();
+    let question = Question::new(registry, repository, recipient);
+    search.find(&question).answer
 }
 
 fn named(reference: &str) -> (Registry, Option<Repository>) {

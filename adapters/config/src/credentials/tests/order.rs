@@ -243,6 +243,33 @@ fn listed_helpers_have_their_place() {
     assert_eq!(asked(&[], "r.example"), "first");
 }
 
+/// A helper's answer is asked for again after a time, since helpers do not say how long it lives. What is in
+/// files counts until it is refused.
+#[test]
+fn how_long_answers_count() {
+    let home = Home::new();
+    let bin = home.folder.path().join("bin");
+    script(&bin, "some", r#"echo '{"Username":"u","Secret":"p"}'"#);
+    home.write(
+        "home/.docker/config.json",
+        r#"{"credHelpers":{"h.example":"some"},"auths":{"f.example":{"username":"u","password":"p"}}}"#,
+    );
+    let search = home.search(SearchOptions::default());
+    let kept = HelperLimits::default().keep;
+    for (registry, expected) in [
+        ("h.example", Some(kept)),
+        ("f.example", None),
+        ("n.example", None),
+    ] {
+        let (registry, _) = named(registry);
+        let recipient = registry.origin();
+        let question = Question::new(registry, None, recipient);
+        for question in [question.clone(), question.again()] {
+            assert_eq!(search.find(&question).valid_for, expected);
+        }
+    }
+}
+
 /// CRED-06, CRED-07: the helper first, then `auths` of the same file, also if the helper fails.
 #[test]
 fn helpers_of_a_file() {
