@@ -198,7 +198,9 @@ impl Error {
             Self::Auth(_) => ErrorKind::Auth,
             Self::Transport { error, .. } => match error.kind {
                 TransportErrorKind::ProxyAuth => ErrorKind::Auth,
-                TransportErrorKind::Tls | TransportErrorKind::Protocol => ErrorKind::Refused,
+                TransportErrorKind::Tls
+                | TransportErrorKind::Forbidden
+                | TransportErrorKind::Protocol => ErrorKind::Refused,
                 TransportErrorKind::Resolve
                 | TransportErrorKind::Connect
                 | TransportErrorKind::Descriptors

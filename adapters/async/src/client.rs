@@ -26,7 +26,13 @@ impl Driver for Tokio {
     fn new(parts: Parts) -> Self {
         let proxies = Arc::clone(&parts.resources.proxies);
         let context = Context {
-            exchanges: Exchanges::new(parts.tls, parts.limits, parts.in_flight, proxies),
+            exchanges: Exchanges::new(
+                parts.tls,
+                parts.limits,
+                parts.in_flight,
+                proxies,
+                parts.addresses,
+            ),
             resources: parts.resources,
         };
         Self(Engine::new(parts.session, context))

@@ -24,11 +24,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 use windlass_core::Origin;
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
 use windlass_driver::{
-    CLOSED_EARLY, Connections, KeptConnections, Proxy, ProxySelector, TimeLimits, Tls, UNHEARD,
-    is_out_of_descriptors, may_repeat, tls_error_kind,
+    AddressGuard, CLOSED_EARLY, Connections, KeptConnections, Proxy, ProxySelector, TimeLimits,
+    Tls, UNHEARD, is_out_of_descriptors, may_repeat, tls_error_kind,
 };
 
-use crate::pools::Pools;
+use crate::pools::{Pools, Route};
 
 /// Sends requests over kept connections.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub(crate) struct Exchanges {
     limits: TimeLimits,
     pools: Pools,
     kept: KeptConnections,
+    addresses: AddressGuard,
 }
 
 /// A stored body, which can be sent more than once.
@@ -54,11 +55,13 @@ impl Exchanges {
         limits: TimeLimits,
         in_flight: usize,
         proxies: Arc<dyn ProxySelector>,
+        addresses: AddressGuard,
     ) -> Self {
         Self {
             limits,
-            pools: Pools::new(tls, limits.connect, in_flight, proxies),
+            pools: Pools::new(tls, limits.connect, in_flight, proxies, addresses.clone()),
             kept: KeptConnections::default(),
+            addresses,
         }
     }
 
@@ -81,8 +84,14 @@ impl Exchanges {
         };
         let pool = self.pools.here();
         let is_secure = url.scheme() == "https" || proxy.is_some();
+        let route = match &proxy {
+            Some(_) => Route::Proxy,
+            None => self.direct(&url)?,
+        };
         loop {
-            let client = self.pools.client(&pool, &origin, is_secure, connections);
+            let client = self
+                .pools
+                .client(&pool, &origin, route, is_secure, connections);
             let client = client.await;
             let client = client.map_err(Interrupted::NotSent)?;
             let mut sent = reqwest::Request::new(request.method().clone(), url.clone());
@@ -190,6 +199,17 @@ impl Exchanges {
     fn idle(&self) -> Interrupted {
         let why = format!("no byte moved for {:?}", self.limits.idle);
         Interrupted::Transport(TransportError::new(TransportErrorKind::Idle, why))
+    }
+
+    /// A direct connection. An address in the URL is judged here, since reqwest resolves names only; in its
+    /// form of the URL `127.1` and `0x7f.1` are addresses, too.
+    fn direct(&self, url: &Url) -> Result<Route, Interrupted> {
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
+        match self.addresses.check_literal(host, port) {
+            Ok(()) => Ok(Route::Direct),
+            Err(error) => Err(Interrupted::Transport(error)),
+        }
     }
 
     /// The proxy that requests to an origin go through.

@@ -36,7 +36,7 @@ impl Exchange for Async {
         let proxies = Arc::clone(&setup.proxies);
         let mut runtime = Builder::new_multi_thread();
         Self {
-            exchanges: Exchanges::new(tls, setup.limits, 4, proxies),
+            exchanges: Exchanges::new(tls, setup.limits, 4, proxies, setup.addresses.clone()),
             runtime: runtime.worker_threads(1).enable_all().build().unwrap(),
         }
     }

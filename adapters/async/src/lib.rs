@@ -48,9 +48,9 @@ mod engine;
 mod exchange;
 #[cfg(test)]
 mod exchange_tests;
-mod instead;
 mod job;
 mod pools;
+mod resolver;
 mod state;
 mod transfer;
 

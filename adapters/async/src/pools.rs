@@ -14,10 +14,10 @@ use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use windlass_core::Origin;
 use windlass_core::call::{TransportError, TransportErrorKind};
-use windlass_driver::{Connections, HostTls, IDLE_AGE, ProxySelector, Tls};
+use windlass_driver::{AddressGuard, Connections, HostTls, IDLE_AGE, ProxySelector, Tls};
 
 use crate::exchange::origin;
-use crate::instead::Instead;
+use crate::resolver::Resolver;
 
 /// Runtimes whose connections are kept at once. Few programs have more than two.
 const RUNTIMES: usize = 64;
@@ -36,8 +36,18 @@ pub(crate) struct Pools {
     connect: Duration,
     in_flight: usize,
     proxies: Arc<dyn ProxySelector>,
+    addresses: AddressGuard,
     tls: Tls,
     pools: Mutex<HashMap<Id, Kept>>,
+}
+
+/// Who connects to the host of a URL.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Route {
+    /// This client.
+    Direct,
+    /// A proxy: the addresses of its own host are not judged.
+    Proxy,
 }
 
 #[derive(Debug)]
@@ -52,8 +62,11 @@ pub(crate) struct Pool {
     /// For http only: needs no certificates.
     plain: Clients,
     secure: Clients,
-    /// For hosts with settings of their own.
-    own: Mutex<BTreeMap<Origin, Arc<Own>>>,
+    /// The same, connecting to allowed addresses only.
+    judged_plain: Clients,
+    judged_secure: Clients,
+    /// For hosts with settings of their own, by whether addresses are judged.
+    own: Mutex<BTreeMap<(Origin, bool), Arc<Own>>>,
     /// Where requests were answered lately, so that a connection is likely kept.
     lately: Mutex<BTreeMap<String, Instant>>,
 }
@@ -74,6 +87,8 @@ struct Wanted {
     host: Option<Arc<HostTls>>,
     /// Where connections go if the name in the URL is the server's other one.
     instead: Option<String>,
+    /// Whether it connects to allowed addresses only.
+    judges: bool,
     /// How many connections are kept.
     keeps: usize,
 }
@@ -84,11 +99,13 @@ impl Pools {
         connect: Duration,
         in_flight: usize,
         proxies: Arc<dyn ProxySelector>,
+        addresses: AddressGuard,
     ) -> Self {
         Self {
             connect,
             in_flight,
             proxies,
+            addresses,
             tls,
             pools: Mutex::default(),
         }
@@ -134,15 +151,19 @@ impl Pools {
         &self,
         pool: &Pool,
         origin: &Origin,
+        route: Route,
         is_secure: bool,
         connections: Connections,
     ) -> Result<Client, TransportError> {
+        let judges = self.addresses.is_set() && route == Route::Direct;
         let host = self.host(origin)?;
-        let own = host.clone().map(|host| pool.own(origin, host));
-        let (clients, tls) = match &own {
-            Some(own) => (&own.clients, self.tls.clone()),
-            None if is_secure => (&pool.secure, self.tls.clone()),
-            None => (&pool.plain, Tls::none()),
+        let own = host.clone().map(|host| pool.own(origin, judges, host));
+        let (clients, tls) = match (&own, is_secure) {
+            (Some(own), _) => (&own.clients, self.tls.clone()),
+            (None, true) if judges => (&pool.judged_secure, self.tls.clone()),
+            (None, true) => (&pool.secure, self.tls.clone()),
+            (None, false) if judges => (&pool.judged_plain, Tls::none()),
+            (None, false) => (&pool.plain, Tls::none()),
         };
         let (client, keeps) = match connections {
             Connections::Any => (&clients[0], self.in_flight),
@@ -155,6 +176,7 @@ impl Pools {
             tls,
             host,
             instead: has_name.then(|| origin.host().to_owned()),
+            judges,
             keeps,
         };
         let made = client.get_or_init(|| self.make(wanted)).await;
@@ -166,6 +188,7 @@ impl Pools {
             tls,
             host,
             instead,
+            judges,
             keeps,
         } = wanted;
         let connect = host.as_ref().and_then(|host| host.connect());
@@ -193,8 +216,10 @@ impl Pools {
                 let origin = origin(Some(url.scheme()), Some(url.authority()))?;
                 proxies.proxy(&origin).map(|proxy| proxy.url)
             }));
-        if let Some(host) = instead {
-            builder = builder.dns_resolver(Instead::new(host));
+        if instead.is_some() || judges {
+            let addresses = judges.then(|| self.addresses.clone());
+            let resolver = Resolver::new(instead, addresses.unwrap_or_default());
+            builder = builder.dns_resolver(resolver);
         }
         builder
             .build()
@@ -212,9 +237,10 @@ impl Pool {
     }
 
     /// The connections to a host with these settings. Settings that have changed make new ones.
-    fn own(&self, origin: &Origin, host: Arc<HostTls>) -> Arc<Own> {
+    fn own(&self, origin: &Origin, judges: bool, host: Arc<HostTls>) -> Arc<Own> {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = own.get(origin)
+        let key = (origin.clone(), judges);
+        if let Some(kept) = own.get(&key)
             && Arc::ptr_eq(&kept.host, &host)
         {
             return Arc::clone(kept);
@@ -226,7 +252,7 @@ impl Pool {
             host,
             clients: Clients::default(),
         });
-        own.insert(origin.clone(), Arc::clone(&made));
+        own.insert(key, Arc::clone(&made));
         made
     }
 

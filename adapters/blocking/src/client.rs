@@ -25,7 +25,7 @@ impl Driver for Threads {
         // Beyond exchanges: store steps, tokens, credentials, and the one that polls.
         let threads = ThreadLimits::new(parts.in_flight);
         let context = Context {
-            exchanges: Exchanges::new(parts.tls, &parts.limits, parts.in_flight),
+            exchanges: Exchanges::new(parts.tls, &parts.limits, parts.in_flight, parts.addresses),
             resources: parts.resources,
             moving: AtomicUsize::new(0),
             parallelism: thread::available_parallelism().map_or(1, usize::from),

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use windlass_driver::AddressGuard;
+
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Control>>> = const { RefCell::new(None) };
 }
@@ -22,6 +24,8 @@ pub(crate) struct Control {
     peer_stopped_reading: AtomicBool,
     heard: AtomicUsize,
     reading: Mutex<Option<Instant>>,
+    /// What judges the addresses that the job connects to.
+    addresses: Mutex<AddressGuard>,
 }
 
 impl Control {
@@ -52,6 +56,15 @@ impl Control {
         self.peer_stopped_reading.store(false, Relaxed);
         self.heard.store(0, Relaxed);
         *self.reading() = None;
+    }
+
+    /// Which addresses the job may connect to.
+    pub(crate) fn guard(&self, addresses: AddressGuard) {
+        *self.lock_addresses() = addresses;
+    }
+
+    pub(crate) fn addresses(&self) -> AddressGuard {
+        self.lock_addresses().clone()
     }
 
     /// Before a piece of an answer's body is asked for.
@@ -94,6 +107,12 @@ impl Control {
     /// just before, and the request was never looked at.
     pub(crate) fn was_stale(&self) -> bool {
         self.reused.load(Relaxed) && !self.answered.load(Relaxed)
+    }
+
+    fn lock_addresses(&self) -> MutexGuard<'_, AddressGuard> {
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reading(&self) -> MutexGuard<'_, Option<Instant>> {

@@ -34,6 +34,10 @@ pub(crate) fn dial(host: &str, port: u16, limit: Duration) -> Result<TcpStream, 
         Ok(address) => vec![SocketAddr::new(address, port)],
         Err(_) => resolve(host, port, deadline)?,
     };
+    let addresses = match Control::current() {
+        Some(control) => control.addresses().allowed(host, addresses)?,
+        None => addresses,
+    };
     let stream = race(&alternate(addresses), deadline)?;
     stream.set_nodelay(true).map_err(refused)?;
     stream.set_read_timeout(Some(SLICE)).map_err(refused)?;

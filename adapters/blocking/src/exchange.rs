@@ -17,8 +17,8 @@ use ureq::{Agent, ProxyProtocol, SendBody, Timeout};
 use windlass_core::Origin;
 use windlass_core::call::{Interrupted, Payload, TransportError, TransportErrorKind};
 use windlass_driver::{
-    CLOSED_EARLY, Connections, IDLE_AGE, KeptConnections, Proxy, TimeLimits, Tls, UNHEARD,
-    may_repeat, tls_error_kind,
+    AddressGuard, CLOSED_EARLY, Connections, IDLE_AGE, KeptConnections, Proxy, TimeLimits, Tls,
+    UNHEARD, may_repeat, tls_error_kind,
 };
 
 use crate::agents::Agents;
@@ -36,10 +36,16 @@ pub(crate) struct Exchanges {
     agents: Agents,
     tls: Tls,
     kept: KeptConnections,
+    addresses: AddressGuard,
 }
 
 impl Exchanges {
-    pub(crate) fn new(tls: Tls, limits: &TimeLimits, in_flight: usize) -> Self {
+    pub(crate) fn new(
+        tls: Tls,
+        limits: &TimeLimits,
+        in_flight: usize,
+        addresses: AddressGuard,
+    ) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -67,6 +73,7 @@ impl Exchanges {
             agents: Agents::new(make),
             tls,
             kept: KeptConnections::default(),
+            addresses,
         }
     }
 
@@ -87,6 +94,9 @@ impl Exchanges {
             Some(_) => self.kept.for_blob(host),
             None => Connections::Any,
         };
+        // What a proxy connects to is its own business.
+        let guard = proxy.is_none().then(|| self.addresses.clone());
+        control.guard(guard.unwrap_or_default());
         loop {
             control.begin();
             let sending = Sending {

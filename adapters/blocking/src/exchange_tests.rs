@@ -85,7 +85,7 @@ impl Exchange for Blocking {
         let tls = Tls::new(&setup.roots).unwrap();
         let tls = tls.with_hosts(Arc::clone(&setup.hosts));
         Self {
-            exchanges: Exchanges::new(tls, &setup.limits, 4),
+            exchanges: Exchanges::new(tls, &setup.limits, 4, setup.addresses.clone()),
             proxies: Arc::clone(&setup.proxies),
         }
     }

@@ -409,7 +409,12 @@ mod tests {
     #[test]
     fn a_client_without_a_thread_fails_by_its_driver() {
         let context = Context {
-            exchanges: Exchanges::new(Tls::none(), &TimeLimits::default(), 1),
+            exchanges: Exchanges::new(
+                Tls::none(),
+                &TimeLimits::default(),
+                1,
+                windlass_driver::AddressGuard::default(),
+            ),
             resources: Resources {
                 stores: Arc::default(),
                 credentials: Arc::new(Anonymous),

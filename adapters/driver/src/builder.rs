@@ -9,6 +9,7 @@ use rustls::ClientConfig;
 use windlass_core::Config;
 use windlass_core::tape::{RecordedSession, TapeSink};
 
+use crate::address::AddressGuard;
 use crate::client::{Client, Driver, Parts};
 use crate::credentials::{Anonymous, Credentials};
 use crate::hosts::{HostSelector, SameForAll};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub hosts: Arc<dyn HostSelector>,
     /// Which origin is reached through which proxy.
     pub proxies: Arc<dyn ProxySelector>,
+    /// Which addresses may be connected to.
+    pub addresses: AddressGuard,
     /// How long may pass without anything happening.
     pub time_limits: TimeLimits,
     /// What the jitter of retries is derived from; drawn at random if there is none.
@@ -53,6 +56,7 @@ impl Default for Settings {
             tls: None,
             hosts: Arc::new(SameForAll),
             proxies: Arc::new(Direct),
+            addresses: AddressGuard::default(),
             time_limits: TimeLimits::default(),
             seed: None,
             tape: None,
@@ -113,6 +117,13 @@ impl<D> Builder<D> {
         self
     }
 
+    /// Which addresses may be connected to, for services that must not be led into their own network. By
+    /// default all.
+    pub fn addresses(mut self, addresses: AddressGuard) -> Self {
+        self.settings.addresses = addresses;
+        self
+    }
+
     /// How long may pass without anything happening.
     pub fn time_limits(mut self, limits: TimeLimits) -> Self {
         self.settings.time_limits = limits;
@@ -159,6 +170,7 @@ impl<D> Builder<D> {
                 hosts: settings.hosts,
             },
             tls,
+            addresses: settings.addresses,
             limits: settings.time_limits,
             in_flight: usize::try_from(in_flight).unwrap_or(usize::MAX),
             session: RecordedSession::new(settings.config, seed, settings.tape),

@@ -12,6 +12,7 @@ use windlass_core::{
 };
 use windlass_store::Store;
 
+use crate::address::AddressGuard;
 use crate::builder::Builder;
 use crate::cancel::CancelHandle;
 use crate::limits::TimeLimits;
@@ -45,6 +46,8 @@ pub struct Parts {
     pub resources: Resources,
     /// How connections are secured.
     pub tls: Tls,
+    /// Which addresses may be connected to.
+    pub addresses: AddressGuard,
     /// How long it waits.
     pub limits: TimeLimits,
     /// How many requests there are at once at the most, to one host.

@@ -17,6 +17,7 @@
 //!
 //! Must not know how HTTP is sent, nor when a job runs: that is what a driver is for.
 
+mod address;
 #[cfg(feature = "client")]
 mod builder;
 mod cancel;
@@ -46,6 +47,7 @@ mod tls_config;
 #[cfg(feature = "client")]
 mod unverified;
 
+pub use address::AddressGuard;
 #[cfg(feature = "client")]
 pub use builder::{BuildError, Builder, Settings};
 pub use cancel::{CancelGuard, CancelHandle};

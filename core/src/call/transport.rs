@@ -70,6 +70,9 @@ pub enum TransportErrorKind {
     /// TLS failed: certificate, name, protocol. Never retried.
     #[error("TLS verification failed")]
     Tls,
+    /// The driver may not connect to the addresses of the host. Never retried.
+    #[error("address not allowed")]
+    Forbidden,
     /// The proxy refused its credentials, or requires some. Never retried.
     #[error("proxy authentication failed")]
     ProxyAuth,

@@ -20,7 +20,9 @@ fn transport(kind: TransportErrorKind) -> (Error, ErrorKind) {
         | TransportErrorKind::Idle
         | TransportErrorKind::Answer
         | TransportErrorKind::Other => ErrorKind::Temporary,
-        TransportErrorKind::Tls | TransportErrorKind::Protocol => ErrorKind::Refused,
+        TransportErrorKind::Tls | TransportErrorKind::Forbidden | TransportErrorKind::Protocol => {
+            ErrorKind::Refused
+        }
     };
     let request = line();
     let error = TransportError::new(kind, "x");
@@ -118,6 +120,7 @@ fn every_variant_has_its_kind() {
         TransportErrorKind::Connect,
         TransportErrorKind::Descriptors,
         TransportErrorKind::Tls,
+        TransportErrorKind::Forbidden,
         TransportErrorKind::ProxyAuth,
         TransportErrorKind::Reset,
         TransportErrorKind::Idle,

@@ -347,7 +347,8 @@ mod tests {
     #[test]
     fn interruptions() {
         use TransportErrorKind::{
-            Answer, Connect, Descriptors, Idle, Other, Protocol, ProxyAuth, Reset, Resolve, Tls,
+            Answer, Connect, Descriptors, Forbidden, Idle, Other, Protocol, ProxyAuth, Reset,
+            Resolve, Tls,
         };
         for (kind, expected) in [
             (Resolve, "retry"),
@@ -358,6 +359,7 @@ mod tests {
             (Answer, "retry"),
             (Other, "retry"),
             (Tls, "fatal Refused"),
+            (Forbidden, "fatal Refused"),
             (ProxyAuth, "fatal Auth"),
             (Protocol, "fatal Refused"),
         ] {

@@ -8,6 +8,7 @@
     reason = "it panics into a test's output"
 )]
 
+pub mod addresses;
 pub mod bodies;
 pub mod failures;
 pub mod hosts;
@@ -24,7 +25,8 @@ use http::{Request, header};
 use windlass_core::Origin;
 use windlass_core::call::{Interrupted, Payload, TransportErrorKind};
 use windlass_driver::{
-    Direct, HostSelector, HostSettings, Proxy, ProxySelector, SameForAll, TimeLimits, TlsRoots,
+    AddressGuard, Direct, HostSelector, HostSettings, Proxy, ProxySelector, SameForAll, TimeLimits,
+    TlsRoots,
 };
 
 /// A driver's way to send one request.
@@ -54,6 +56,7 @@ pub struct Setup {
     pub limits: TimeLimits,
     pub proxies: Arc<dyn ProxySelector>,
     pub hosts: Arc<dyn HostSelector>,
+    pub addresses: AddressGuard,
 }
 
 impl Setup {
@@ -68,6 +71,7 @@ impl Setup {
             limits,
             proxies: Arc::new(Direct),
             hosts: Arc::new(SameForAll),
+            addresses: AddressGuard::default(),
         }
     }
 
@@ -88,6 +92,13 @@ impl Setup {
     pub fn host(mut self, base: &str, settings: HostSettings) -> Self {
         let origin: Origin = base.parse().unwrap();
         self.hosts = Arc::new(BTreeMap::from([(origin, Arc::new(settings))]));
+        self
+    }
+
+    /// Connects only to addresses that this allows.
+    #[must_use]
+    pub fn guarded(mut self, addresses: AddressGuard) -> Self {
+        self.addresses = addresses;
         self
     }
 
@@ -254,6 +265,11 @@ macro_rules! exchange_tests {
             a_failing_proxy_is_named,
             a_407_without_a_proxy_is_an_answer,
             a_proxy_of_another_kind_is_not_passed_by,
+        }
+        $crate::exchange_tests! { @ $driver, addresses:
+            an_address_that_is_not_allowed_is_not_connected_to,
+            an_address_that_is_allowed_is_connected_to,
+            a_proxy_is_not_judged,
         }
     };
     (@ $driver:ident, $module:ident: $($name:ident),* $(,)?) => {
