@@ -10,6 +10,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use windlass_core::{Origin, Platforms, Reference, Registry};
 
+use crate::admission::{self, Program};
 use crate::authentication::{Authentication, Sides};
 use crate::place::{self, InLayout, Place};
 use crate::scheme::{self, Whom};
@@ -103,6 +104,26 @@ Include foreign layers: nondistributable ones, and those with `urls`
 Base layers of old Windows images are foreign, and most registries do not hold them. By default they \
 are left out with a warning. With this option windlass fetches them from the registry, or without \
 credentials from their `urls`, and pushes them. Check that their licence allows that.";
+
+const POLICY_HELP: &str = "\
+Use the policy in FILE, in the form of containers-policy.json(5)
+
+The policy applies to the source: `transports.docker` to registries, `transports.oci` to image layouts. \
+By default it is ~/.config/containers/policy.json, otherwise /etc/containers/policy.json; without a \
+file every image is accepted. An image that is rejected ends the command before the first request, \
+with exit code 1. windlass verifies no signatures: what needs one (`signedBy`, `sigstoreSigned`) is \
+refused, unless --verify-with is given.";
+
+const VERIFY_HELP: &str = "\
+Run CMD with the image's digest, and transfer the image only if it succeeds
+
+CMD is split into words as a shell does, but run without one: variables, patterns and pipes need \
+`sh -c '…' sh`. The image is added as the last argument, as registry/repository@digest or \
+oci:DIR@digest. It is also in WINDLASS_VERIFY_REFERENCE; WINDLASS_VERIFY_NAME is SRC as given, \
+WINDLASS_VERIFY_DIGEST the digest. If a policy applies, WINDLASS_VERIFY_POLICY is its file, \
+WINDLASS_VERIFY_SCOPE the scope and WINDLASS_VERIFY_TYPES the types of the signatures that are \
+needed. CMD runs once, before anything is written, for every image that the policy does not reject. \
+Its standard error is shown, its standard output is not. The image is then transferred by that digest.";
 
 const REALM_HELP: &str = "\
 Send REGISTRY's credentials to the token service at REALM
@@ -216,6 +237,8 @@ pub(crate) struct Pull {
     pub(crate) verify_existing: bool,
     #[command(flatten)]
     pub(crate) foreign: Foreign,
+    #[command(flatten)]
+    pub(crate) admission: Admission,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -235,6 +258,8 @@ pub(crate) struct Push {
     pub(crate) platform: Option<Platforms>,
     #[command(flatten)]
     pub(crate) foreign: Foreign,
+    #[command(flatten)]
+    pub(crate) admission: Admission,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -264,6 +289,8 @@ pub(crate) struct Copy {
     pub(crate) foreign: Foreign,
     #[command(flatten)]
     pub(crate) sides: Sides,
+    #[command(flatten)]
+    pub(crate) admission: Admission,
 }
 
 /// How foreign layers are handled.
@@ -275,6 +302,39 @@ pub(crate) struct Foreign {
         long_help = NONDISTRIBUTABLE_HELP
     )]
     pub(crate) include_nondistributable: bool,
+}
+
+/// Which images are admitted.
+#[derive(ClapArgs, Debug)]
+#[command(next_help_heading = "Policy")]
+pub(crate) struct Admission {
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_parser = file(),
+        help = "Use the policy in FILE [default: ~/.config/containers/policy.json, or the system's]",
+        long_help = POLICY_HELP
+    )]
+    pub(crate) policy: Option<PathBuf>,
+    /// Use no policy
+    #[arg(long, conflicts_with = "policy")]
+    pub(crate) insecure_policy: bool,
+    #[arg(
+        long,
+        value_name = "CMD",
+        value_parser = admission::program,
+        help = "Run CMD with the image's digest; transfer the image only if it succeeds",
+        long_help = VERIFY_HELP
+    )]
+    pub(crate) verify_with: Option<Program>,
+    /// Kill CMD after SECONDS
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..=86_400),
+        default_value_t = admission::TIMEOUT
+    )]
+    pub(crate) verify_timeout: u64,
 }
 
 #[derive(ClapArgs, Debug)]

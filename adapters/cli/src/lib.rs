@@ -11,6 +11,7 @@
 //! Responsible for the command line, messages and exit codes. Must not know the protocol, nor which
 //! client is used: `main` provides it. Only `printer` knows which stream is written to.
 
+mod admission;
 mod args;
 mod authentication;
 mod client;

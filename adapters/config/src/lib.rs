@@ -4,6 +4,7 @@
 //!   credential helpers; [`credentials`] has the order;
 //! - [`Explicit`]: a credential that the user gave for one registry only;
 //! - [`Proxies`]: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`;
+//! - [`Policy`]: which images may be used, from `policy.json`;
 //! - [`VariableError`]: a variable whose value is not valid text;
 //! - [`trust()`]: certificate authorities, from files and from `SSL_CERT_FILE`, `SSL_CERT_DIR`.
 //!
@@ -15,10 +16,12 @@
 use std::ffi::OsString;
 
 pub mod credentials;
+mod policy;
 mod proxy;
 mod trust;
 
 pub use credentials::{CredentialSearch, Explicit, SearchOptions};
+pub use policy::{Judgement, Policy, PolicyError, Requirement, Rule};
 pub use proxy::{Proxies, ProxyError};
 pub use trust::{TrustError, trust};
 

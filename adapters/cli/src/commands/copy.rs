@@ -18,5 +18,6 @@ pub(super) fn run(context: &Context, copy: Copy) -> Result<(), Problem> {
         (copy.source, copy.destination),
         &wanted,
         &copy.sides,
+        &copy.admission,
     )
 }

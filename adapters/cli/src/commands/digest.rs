@@ -1,26 +1,18 @@
 //! `windlass digest`: resolves a reference to a digest.
 
-use std::sync::Arc;
-
 use serde_json::json;
 
 use super::Context;
 use crate::args::Digest;
 use crate::exit::Problem;
 use crate::place::Place;
-use crate::progress::Progress;
 
 pub(super) fn run(context: &Context, digest: &Digest) -> Result<(), Problem> {
     let reference = &digest.reference;
     let registry = reference.registry();
     let given = context.common.authentication.owned_by(Some(registry))?;
     let client = context.client(&[registry], &given)?;
-    let observer = Arc::new(Progress::new(Arc::clone(&context.printer)));
-    let root = client.resolve(reference, observer, &context.cancel);
-    let root = root.map_err(|failure| {
-        let hint = context.refused(&failure, &[&Place::Registry(reference.clone())]);
-        Problem::Failed { failure, hint }
-    })?;
+    let root = context.resolve(&client, &Place::Registry(reference.clone()))?;
     let line = if context.printer.is_json() {
         json!({
             "reference": reference.to_string(),

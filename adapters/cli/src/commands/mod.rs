@@ -19,11 +19,12 @@ use serde_json::json;
 use windlass_config::{Proxies, trust};
 use windlass_core::config::Concurrency;
 use windlass_core::tape::TapeSink;
-use windlass_core::{Config, Error, Failure, Reference, Registry, Report};
+use windlass_core::{Config, Descriptor, Error, Failure, Reference, Registry, Report};
 use windlass_driver::TapeFile;
 use windlass_driver::{Credentials, Settings, TimeLimits};
 
-use crate::args::{Args, Command, Common};
+use crate::admission;
+use crate::args::{Admission, Args, Command, Common};
 use crate::authentication::{For, Sides};
 use crate::client::{self, CancelHandle, Client, Connect, End, Wanted};
 use crate::exit::{Exit, Problem};
@@ -173,9 +174,11 @@ impl Context {
         (from, to): (Place, Place),
         wanted: &Wanted,
         sides: &Sides,
+        admission: &Admission,
     ) -> Result<(), Problem> {
         sides.check(&self.common.authentication)?;
         let to = named_like(&from, to);
+        let admitted = admission::check(admission, &from)?;
         if let Place::Layout(InLayout {
             name: Some(name), ..
         }) = &to
@@ -186,7 +189,9 @@ impl Context {
         let (source, destination) = (reference(&from), reference(&to));
         let given = sides.owned_by(&self.common.authentication, source, destination)?;
         let client = self.client(&registries, &given)?;
-        let source = match &from {
+        let resolve = || self.resolve(&client, &from);
+        let pinned = admitted.verify(&from, resolve, &self.cancel)?;
+        let source = match &pinned {
             Place::Registry(reference) => End::Registry(reference.clone()),
             Place::Layout(layout) => End::Store {
                 store: client::open_layout(&layout.path).map_err(store_failed)?,
@@ -216,6 +221,24 @@ impl Context {
             Problem::Failed { failure, hint }
         })?;
         self.report(verb, &from, &to, &report, begun.elapsed())
+    }
+
+    /// What a source is by now.
+    fn resolve(&self, client: &Client, source: &Place) -> Result<Descriptor, Problem> {
+        match source {
+            Place::Registry(reference) => {
+                let observer = Arc::new(Progress::new(Arc::clone(&self.printer)));
+                let root = client.resolve(reference, observer, &self.cancel);
+                root.map_err(|failure| {
+                    let hint = self.refused(&failure, &[source]);
+                    Problem::Failed { failure, hint }
+                })
+            }
+            Place::Layout(layout) => {
+                let store = client::open_layout(&layout.path).map_err(store_failed)?;
+                store.find(layout.wanted().as_deref()).map_err(store_failed)
+            }
+        }
     }
 
     /// A hint that says where the refused credentials came from.

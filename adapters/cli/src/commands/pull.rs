@@ -31,5 +31,6 @@ pub(super) fn run(context: &Context, pull: Pull) -> Result<(), Problem> {
         ),
         &wanted,
         &Sides::default(),
+        &pull.admission,
     )
 }

@@ -23,5 +23,6 @@ pub(super) fn run(context: &Context, push: Push) -> Result<(), Problem> {
         ),
         &wanted,
         &Sides::default(),
+        &push.admission,
     )
 }

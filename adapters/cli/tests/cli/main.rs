@@ -10,6 +10,7 @@ mod leftovers;
 mod limits;
 mod network;
 mod output;
+mod policy;
 mod refused;
 mod scarce;
 mod usage;
