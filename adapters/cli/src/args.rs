@@ -125,6 +125,13 @@ WINDLASS_VERIFY_SCOPE the scope and WINDLASS_VERIFY_TYPES the types of the signa
 needed. CMD runs once, before anything is written, for every image that the policy does not reject. \
 Its standard error is shown, its standard output is not. The image is then transferred by that digest.";
 
+const FALLBACK_HELP: &str = "\
+Where credentials are refused for reading, go on without
+
+A public image can then be pulled in spite of credentials that have expired, with a warning. Never for a \
+push, nor for the destination of a copy. By default refused credentials end the command with exit \
+code 4.";
+
 const REALM_HELP: &str = "\
 Send REGISTRY's credentials to the token service at REALM
 
@@ -425,6 +432,15 @@ pub(crate) struct Demo {
 pub(crate) struct Common {
     #[command(flatten)]
     pub(crate) authentication: Authentication,
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        help = "Where credentials are refused for reading, go on without",
+        long_help = FALLBACK_HELP,
+        help_heading = "Authentication"
+    )]
+    pub(crate) anonymous_fallback: bool,
     #[arg(
         long,
         global = true,

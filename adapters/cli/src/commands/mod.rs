@@ -353,6 +353,7 @@ impl Common {
         config.endpoints =
             scheme::endpoints(&self.tls, &self.plain_http, registries).map_err(Problem::Usage)?;
         config.trusted_realms.clone_from(&self.trust_realm);
+        config.anonymous_fallback = self.anonymous_fallback;
         if let Some(jobs) = self.jobs {
             config.in_flight = Concurrency::at_most(jobs);
         }
