@@ -36,7 +36,9 @@ pub(crate) fn judge(
     trusted: &[(Registry, Origin)],
 ) -> Judgement {
     if origin.scheme() == Scheme::Https && realm.scheme() == Scheme::Http {
-        return Judgement::Refused(format!("the token service {realm} is not https"));
+        return Judgement::Refused(format!(
+            "the token service {realm} is not https, and the registry is; no setting allows that"
+        ));
     }
     let same_host = origin.host() == realm.host();
     if same_host {
@@ -49,7 +51,10 @@ pub(crate) fn judge(
         return Judgement::Trusted;
     }
     if realm.is_private() && !origin.is_private() {
-        return Judgement::Refused(format!("the token service {realm} is at a private address"));
+        return Judgement::Refused(format!(
+            "the token service {realm} is at a private address; if that is right, allow it with \
+             `--trust-realm {registry}={realm}`"
+        ));
     }
     let known = realm.scheme() == Scheme::Https
         && realm.port() == Scheme::Https.default_port()
