@@ -3,6 +3,7 @@
 mod credentials;
 mod harness;
 mod peers_agree;
+mod policies;
 mod registry;
 mod requests;
 mod tools;
