@@ -1,5 +1,6 @@
 //! Both clients: whole calls against registries on loopback, and what they record.
 
+mod advisories;
 mod calls;
 mod dropped;
 mod foreign;

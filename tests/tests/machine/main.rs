@@ -1,5 +1,6 @@
 //! The session against models and scripts: no sockets, no files outside the harness.
 
+mod advisories;
 mod broker;
 mod checks;
 mod dying;
