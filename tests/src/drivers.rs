@@ -19,7 +19,9 @@ use windlass_core::reference::Repository;
 use windlass_core::{
     Checked, Config, Descriptor, Event, Failure, Reference, Registry, Report, TaskId, TaskReport,
 };
-use windlass_driver::{CancelHandle, Credentials, Endpoint, Observer, TimeLimits, TlsRoots};
+use windlass_driver::{
+    AddressGuard, CancelHandle, Credentials, Endpoint, Observer, TimeLimits, TlsRoots,
+};
 use windlass_store::Store;
 use windlass_testbed::{Answer, Delivery, Interceptor, Model, Request, Server};
 
@@ -78,6 +80,8 @@ pub struct Setup {
     pub trust: TlsRoots,
     /// The usual ones by default.
     pub limits: TimeLimits,
+    /// All by default.
+    pub addresses: AddressGuard,
 }
 
 impl Setup {
@@ -90,6 +94,7 @@ impl Setup {
             credentials: None,
             trust: TlsRoots::default(),
             limits: TimeLimits::default(),
+            addresses: AddressGuard::default(),
         }
     }
 
@@ -279,6 +284,7 @@ fn built<D: windlass_driver::Driver>(
         .config(setup.config.clone())
         .roots(setup.trust.clone())
         .time_limits(setup.limits)
+        .addresses(setup.addresses.clone())
         .tape(tape)
         .seed(1);
     if let Some(credentials) = &setup.credentials {

@@ -4,6 +4,7 @@ mod advisories;
 mod calls;
 mod dropped;
 mod foreign;
+mod guarded;
 mod isolated;
 mod labels;
 mod mirrors;

@@ -85,7 +85,7 @@ fn skopeo_agrees_about_images_in_registries() {
         (format!("{host}/team/app"), true),
         (format!("{host}/team"), true),
         (format!("{host}/tea"), false),
-        (host.clone(), true),
+        (host, true),
         ("127.0.0.1".to_owned(), false),
         ("*.0.0.1".to_owned(), true),
         ("*.1".to_owned(), true),
