@@ -8,8 +8,9 @@ type Target = fn(&[u8]);
 
 #[test]
 fn the_corpus_is_good() {
-    let targets: [(&str, Target); 8] = [
+    let targets: [(&str, Target); 9] = [
         ("credentials", fuzz::credentials),
+        ("policy", fuzz::policy),
         ("headers", fuzz::headers),
         ("names", fuzz::names),
         ("documents", fuzz::documents),

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
-use windlass_config::CredentialSearch;
 use windlass_config::credentials::{Helpers, LoginFile, parse_credential, parse_list};
+use windlass_config::{CredentialSearch, Policy};
 use windlass_core::checkpoint::Checkpoint;
 use windlass_core::credential::{CredentialAnswer, Question, Secret};
 use windlass_core::header::{
@@ -229,6 +229,37 @@ pub fn layout(data: &[u8]) {
     if layout.put(&empty, b"").is_ok() {
         assert!(is_there());
     }
+}
+
+/// Any text as a policy: it is one, or an error that moves no cursor. One rule applies to each image and layout,
+/// and it is the same rule for every spelling of a host.
+pub fn policy(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let policy = match Policy::from_json(text) {
+        Ok(policy) => policy,
+        Err(error) => {
+            let said = error.to_string();
+            assert!(!said.chars().any(char::is_control), "{said:?}");
+            return;
+        }
+    };
+    for (one, other) in [
+        ("r.example/a/b:v1", "R.example:443/a/b:v1"),
+        ("docker.io/library/x", "registry-1.docker.io/library/x"),
+        ("[::1]:5000/a", "[::1]:5000/a"),
+    ] {
+        let judged = [one, other].map(|image| {
+            let image: Reference = image.parse().expect("a reference");
+            let rule = policy.of_registry(&image);
+            let said = rule.to_string();
+            assert!(!said.chars().any(char::is_control), "{said:?}");
+            (rule.judgement(), rule.scope().map(ToOwned::to_owned))
+        });
+        assert_eq!(judged[0], judged[1], "{one}");
+    }
+    let _judged = policy.of_layout(Path::new("/nowhere/images")).judgement();
 }
 
 /// Files with credentials, each form of them, and what credential helpers answer: everything is an answer

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
+use windlass_core::sanitize::escape;
 
 /// A whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,8 +40,11 @@ impl PolicyFile {
 }
 
 pub(super) fn parse(text: &[u8]) -> Result<PolicyFile, String> {
-    let file: PolicyFile = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    file.check()?;
+    /// As much as names what is wrong and where.
+    const SHOWN: usize = 500;
+    let invalid = |error: serde_json::Error| escape(&error.to_string(), SHOWN);
+    let file: PolicyFile = serde_json::from_slice(text).map_err(invalid)?;
+    file.check().map_err(|why| escape(&why, SHOWN))?;
     Ok(file)
 }
 
