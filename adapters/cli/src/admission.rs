@@ -128,6 +128,12 @@ impl Admitted<'_> {
             .stdout(Stdio::null())
             // A group of its own, so that all that it starts can be ended with it.
             .process_group(0);
+        // Credentials that windlass has from its environment are not the program's.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("WINDLASS_AUTH_") {
+                command.env_remove(name);
+            }
+        }
         if let Some([file, scope, types]) = &self.rule {
             command
                 .env("WINDLASS_VERIFY_POLICY", file)

@@ -191,14 +191,15 @@ fn an_image_that_has_to_be_signed() {
     let script = bench.script(
         "verify",
         &format!(
-            "{{ echo \"$#:$1:$2\"; env | grep ^WINDLASS_VERIFY | sort; }} >>{}; echo on stdout; \
+            "{{ echo \"$#:$1:$2\"; env | grep ^WINDLASS_ | sort; }} >>{}; echo on stdout; \
              echo on stderr >&2",
             log.display()
         ),
     );
     let verify = format!("{script} 'one word'");
     let words = [&pull[..], &["--verify-with", &verify]].concat();
-    let output = windlass(&words, &[]);
+    // Credentials of windlass are not for the program.
+    let output = windlass(&words, &[("WINDLASS_AUTH_OTHER_EXAMPLE_TOKEN", "s3cret")]);
     let digest = printed(&output).trim();
     assert!(digest.starts_with("sha256:"), "only the digest is printed");
     assert!(text(&output.stderr).contains("on stderr\n"));
