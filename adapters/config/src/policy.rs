@@ -146,7 +146,10 @@ impl Policy {
         };
         // The empty scope is the transport's default.
         let mut scopes = scopes.iter().map(String::as_str).chain([""]);
-        let found = scopes.find_map(|scope| known.iter().find(|(known, _)| is_same(known, scope)));
+        let found = scopes.find_map(|scope| {
+            let mut other = known.iter().filter(|(known, _)| is_same(known, scope));
+            known.get_key_value(scope).or_else(|| other.next())
+        });
         match found {
             Some((scope, requirements)) => rule(Some(scope.as_str()), requirements),
             None => rule(None, &self.file.default),
@@ -237,15 +240,12 @@ pub enum PolicyError {
 /// the namespaces above it, its host, and `*.` with each domain above that.
 fn docker_scopes(image: &Reference) -> Vec<String> {
     let name = format!("{}/{}", image.registry(), image.repository());
-    let mut scopes = Vec::new();
-    if let Some(digest) = image.digest() {
-        scopes.push(format!("{name}@{digest}"));
-    }
-    match (image.tag(), image.digest()) {
-        (Some(tag), _) => scopes.push(format!("{name}:{tag}")),
-        (None, None) => scopes.push(format!("{name}:latest")),
-        (None, Some(_)) => {}
-    }
+    // A digest decides, whatever tag stands beside it: the tag may stand for something else.
+    let mut scopes = vec![match (image.digest(), image.tag()) {
+        (Some(digest), _) => format!("{name}@{digest}"),
+        (None, Some(tag)) => format!("{name}:{tag}"),
+        (None, None) => format!("{name}:latest"),
+    }];
     let mut above = name.as_str();
     while let Some((namespace, _)) = above.rsplit_once('/') {
         scopes.push(above.to_owned());
@@ -263,7 +263,7 @@ fn docker_scopes(image: &Reference) -> Vec<String> {
 
 /// Whether two scopes are the same. A host is the same in capitals and with the port 443, so that no
 /// spelling avoids its rule.
-fn is_same(one: &str, other: &str) -> bool {
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
     let parts = |scope: &str| -> (String, String) {
         let (host, rest) = scope.split_once('/').unwrap_or((scope, ""));
         let host = host.strip_suffix(":443").unwrap_or(host);

@@ -9,6 +9,8 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 use windlass_core::sanitize::escape;
 
+use super::is_same;
+
 /// A whole file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,18 +27,36 @@ impl PolicyFile {
         self.transports.0.get(name).map(|scopes| &scopes.0)
     }
 
-    /// Layouts are named by absolute paths; other scopes would never apply.
+    /// A scope that would never apply, or that is there in two spellings, is a mistake.
     fn check(&self) -> Result<(), String> {
         let layouts = self.transport("oci").into_iter().flatten();
         for scope in layouts.map(|(scope, _)| scope) {
-            if !scope.is_empty() && (!scope.starts_with('/') || scope == "/") {
+            if !scope.is_empty() && !is_folder(scope) {
                 return Err(format!(
-                    "transports.oci[{scope:?}]: a scope is the absolute path of a folder below `/`"
+                    "transports.oci[{scope:?}]: a scope is the absolute path of a folder below `/`, without \
+                     `.`, `..` and a `/` at its end"
+                ));
+            }
+        }
+        let images = self.transport("docker").into_iter().flatten();
+        let scopes: Vec<&String> = images.map(|(scope, _)| scope).collect();
+        for (at, scope) in scopes.iter().enumerate() {
+            if let Some(other) = scopes[..at].iter().find(|other| is_same(other, scope)) {
+                return Err(format!(
+                    "transports.docker: {other:?} and {scope:?} are the same scope"
                 ));
             }
         }
         Ok(())
     }
+}
+
+/// Whether it is a path as links and `..` leave it.
+fn is_folder(scope: &str) -> bool {
+    let is_name = |part: &str| !matches!(part, "" | "." | "..");
+    scope
+        .strip_prefix('/')
+        .is_some_and(|rest| rest.split('/').all(is_name))
 }
 
 pub(super) fn parse(text: &[u8]) -> Result<PolicyFile, String> {

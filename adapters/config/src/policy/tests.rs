@@ -26,22 +26,32 @@ fn accepting(transport: &str, scopes: &[&str]) -> Policy {
 fn the_most_specific_scope_applies() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let with_digest = format!("r.example/ns/app@{digest}");
-    let all = [
-        with_digest.as_str(),
-        "r.example/ns/app:v1",
-        "r.example/ns/app",
-        "r.example/ns",
-        "r.example",
-        "*.example",
-        "",
-    ];
-    let image = format!("r.example/ns/app:v1@{digest}");
-    for skipped in 0..all.len() {
-        let policy = accepting("docker", &all[skipped..]);
-        assert_eq!(scope_of(&policy, &image).as_deref(), Some(all[skipped]));
+    for (image, first) in [
+        ("r.example/ns/app:v1".to_owned(), "r.example/ns/app:v1"),
+        (format!("r.example/ns/app@{digest}"), &with_digest),
+        (format!("r.example/ns/app:v1@{digest}"), &with_digest),
+    ] {
+        let all = [
+            first,
+            "r.example/ns/app",
+            "r.example/ns",
+            "r.example",
+            "*.example",
+            "",
+        ];
+        for skipped in 0..all.len() {
+            let policy = accepting("docker", &all[skipped..]);
+            assert_eq!(scope_of(&policy, &image).as_deref(), Some(all[skipped]));
+        }
+        assert_eq!(scope_of(&accepting("docker", &[]), &image), None);
+        assert_eq!(scope_of(&accepting("oci", &[""]), &image), None);
     }
-    assert_eq!(scope_of(&accepting("docker", &[]), &image), None);
-    assert_eq!(scope_of(&accepting("oci", &[""]), &image), None);
+    // A tag that is accepted does not let another digest pass.
+    let pinned = format!("r.example/ns/app:v1@{digest}");
+    assert_eq!(
+        scope_of(&accepting("docker", &["r.example/ns/app:v1"]), &pinned),
+        None
+    );
 }
 
 #[test]
@@ -207,6 +217,20 @@ fn invalid_files_say_where() {
         (
             &format!(r#"{{"default":{accept},"transports":{{"oci":{{"images":{accept}}}}}}}"#),
             "absolute path",
+        ),
+        (
+            &format!(r#"{{"default":{accept},"transports":{{"oci":{{"/a/":{accept}}}}}}}"#),
+            "absolute path",
+        ),
+        (
+            &format!(r#"{{"default":{accept},"transports":{{"oci":{{"/a/../b":{accept}}}}}}}"#),
+            "absolute path",
+        ),
+        (
+            &format!(
+                r#"{{"default":{accept},"transports":{{"docker":{{"r.example":{accept},"R.EXAMPLE:443":{accept}}}}}}}"#
+            ),
+            "are the same scope",
         ),
     ];
     for (text, expected) in table {
