@@ -59,10 +59,15 @@ impl Registry {
         split_port(&self.0).1?.parse().ok()
     }
 
-    /// Whether this is Docker Hub, by any of its names. `docker.io:443` is not (REF-08).
+    /// Whether this is Docker Hub, by any of its names. `docker.io:443` is not (REF-08); its other names
+    /// are hosts, and may have that port.
     pub fn is_docker_hub(&self) -> bool {
-        let is = |name: &&str| self.0.eq_ignore_ascii_case(name);
-        is(&HUB) || HUB_ALIASES.iter().any(is)
+        let host = match self.port() {
+            Some(443) => self.host(),
+            Some(_) | None => self.as_str(),
+        };
+        let is = |name: &&str| host.eq_ignore_ascii_case(name);
+        self.0.eq_ignore_ascii_case(HUB) || HUB_ALIASES.iter().any(is)
     }
 
     /// Whether the host is `localhost`, below it, or a loopback address.

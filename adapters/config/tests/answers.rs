@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use windlass_config::{CredentialSearch, Explicit, Proxies};
+use windlass_config::{CredentialSearch, Explicit, Judgement, Policy, Proxies};
 use windlass_core::credential::{CredentialAnswer, Question, Secret};
 use windlass_core::{Reference, Registry};
 use windlass_driver::{Credentials, ProxySelector};
@@ -58,6 +58,25 @@ fn docker_entries_by_reference() {
     ];
     for (reference, expected) in table {
         assert_eq!(user(&docker, reference), expected, "{reference}");
+    }
+}
+
+/// A rule for Docker Hub counts for every name of it.
+#[test]
+fn policies_know_all_names_of_hub() {
+    let policy = r#"{"default": [{"type": "insecureAcceptAnything"}],
+        "transports": {"docker": {"docker.io": [{"type": "reject"}]}}}"#;
+    let policy = Policy::from_json(policy).expect("a policy");
+    for image in [
+        "busybox",
+        "registry-1.docker.io/library/busybox",
+        "registry-1.docker.io:443/library/busybox",
+        "index.docker.io:443/busybox",
+        "registry.hub.docker.com:443/busybox",
+    ] {
+        let image: Reference = image.parse().expect("a reference");
+        let judgement = policy.of_registry(&image).judgement();
+        assert_eq!(judgement, Judgement::Rejected, "{image}");
     }
 }
 

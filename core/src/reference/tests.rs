@@ -345,6 +345,13 @@ fn parts_are_normalised_too() {
         ("REF-09", "registry-1.docker.io", "a", "docker.io/library/a"),
         (
             "REF-09",
+            "registry-1.docker.io:443",
+            "a",
+            "docker.io/library/a",
+        ),
+        ("REF-08", "docker.io:443", "a", "docker.io:443/a"),
+        (
+            "REF-09",
             "registry.hub.docker.com",
             "a",
             "docker.io/library/a",

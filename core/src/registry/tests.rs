@@ -19,6 +19,30 @@ const REGISTRIES: &[(&str, &str, &str, &str)] = &[
     ("REF-08", "docker.io:443", "https://docker.io", "docker.io"),
     (
         "REF-08",
+        "registry-1.docker.io:443",
+        "https://registry-1.docker.io",
+        HUB_KEY,
+    ),
+    (
+        "REF-08",
+        "Index.docker.io:443",
+        "https://registry-1.docker.io",
+        HUB_KEY,
+    ),
+    (
+        "REF-08",
+        "registry.hub.docker.com:443",
+        "https://registry-1.docker.io",
+        HUB_KEY,
+    ),
+    (
+        "not Hub",
+        "registry-1.docker.io:80",
+        "https://registry-1.docker.io:80",
+        "registry-1.docker.io:80",
+    ),
+    (
+        "REF-08",
         "registry-1.docker.io",
         "https://registry-1.docker.io",
         HUB_KEY,
