@@ -359,7 +359,7 @@ pub(crate) struct Digest {
 The first source that has a credential for a registry is used:
   1. --username, --token-stdin, --token-file; of a copy also --src-… and --dest-…
   2. WINDLASS_AUTH_<HOST>_USERNAME with …_PASSWORD; …_TOKEN or …_TOKEN_FILE. <HOST> is host[:port]
-     in capitals, with _ for all but letters and digits: WINDLASS_AUTH_GHCR_IO_TOKEN
+     in capitals, with __ for - and _ for . and : as in WINDLASS_AUTH_GHCR_IO_TOKEN
   3. DOCKER_AUTH_CONFIG, the text of a config.json
   4. --authfile or REGISTRY_AUTH_FILE, instead of 5
   5. containers/auth.json in XDG_RUNTIME_DIR, then in XDG_CONFIG_HOME (~/.config);

@@ -1,12 +1,11 @@
 //! Credentials in variables: `WINDLASS_AUTH_<HOST>_…`.
 //!
-//! Responsible for the names of the variables, and for telling when one could be for two registries.
+//! Responsible for the names of the variables: each is for one registry.
 //! Must not know other sources.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::net::Ipv4Addr;
 
 use windlass_core::credential::CredentialAnswer;
 
@@ -23,8 +22,6 @@ type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 /// The variables of all registries, each looked up when it is needed.
 pub(super) struct Variables {
     lookup: Box<Lookup>,
-    /// The registry that each `<HOST>` is for: the first one for which a variable was found.
-    hosts: Mutex<BTreeMap<String, String>>,
 }
 
 /// The variables of one registry.
@@ -37,7 +34,6 @@ impl Variables {
     pub(super) fn new(lookup: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static) -> Self {
         Self {
             lookup: Box::new(lookup),
-            hosts: Mutex::default(),
         }
     }
 
@@ -51,9 +47,12 @@ impl Variables {
             lookup: &*self.lookup,
             host: &host,
         };
-        let found = of.credential().and_then(|found| match found {
-            Some(found) => self.claim(&host, &name).map(|()| Some(found)),
-            None => Ok(None),
+        let found = of.credential().and_then(|found| match (found, owner(&name)) {
+            (Some(_), Some(owner)) => Err(format!(
+                "the variables {PREFIX}{host}_* are for `{owner}`, not for `{name}`; use another source \
+                 for it"
+            )),
+            (found, _) => Ok(found),
         });
         let source = format!("the variables {PREFIX}{host}_*");
         let (outcome, answer) = match found {
@@ -63,22 +62,6 @@ impl Variables {
         };
         consulted.push(Consulted::new(source, outcome));
         answer
-    }
-
-    /// The hosts of two registries can lead to the same names. The password of the first one must not
-    /// go to the second.
-    fn claim(&self, mangled: &str, host: &str) -> Result<(), String> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let owner = hosts
-            .entry(mangled.to_owned())
-            .or_insert_with(|| host.to_owned());
-        if owner == host {
-            return Ok(());
-        }
-        Err(format!(
-            "the variables {PREFIX}{mangled}_* could be for `{owner}` or for `{host}`; use another \
-             source for one of them"
-        ))
     }
 }
 
@@ -135,12 +118,35 @@ impl Of<'_> {
     }
 }
 
-/// The host in the names of variables: upper case, and `_` for whatever is neither a letter nor a
-/// digit.
+/// The host in the names of variables: upper case, `__` for `-`, and `_` for `.`, `:` and brackets.
+///
+/// Two hosts never have the same name here, or the password of one could go to the other, which
+/// anybody may have registered. A `-` is never beside a `.` or `:`, so that underscores in pairs can only
+/// be hyphens. A name that begins with one is an IPv6 address. For `.` and `:` see [`owner`].
 pub(super) fn mangled(host: &str) -> String {
-    let plain = |char: char| match char.is_ascii_alphanumeric() {
-        true => char.to_ascii_uppercase(),
-        false => '_',
-    };
-    host.chars().map(plain).collect()
+    let mut name = String::new();
+    for char in host.chars() {
+        match char {
+            '-' => name.push_str("__"),
+            _ if char.is_ascii_alphanumeric() => name.push(char.to_ascii_uppercase()),
+            _ => name.push('_'),
+        }
+    }
+    name
+}
+
+/// The registry that the variables are for if it is another than `host`: `r.example:5000` for
+/// `r.example.5000`, since no top-level domain has digits only, and `10.0.0.5` for `10.0.0:5`.
+fn owner(host: &str) -> Option<String> {
+    let (name, last) = host.rsplit_once(['.', ':'])?;
+    if last.is_empty() || !last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let dotted = format!("{name}.{last}");
+    let is_address = dotted.parse::<Ipv4Addr>().is_ok();
+    match (is_address, host == dotted) {
+        (true, false) => Some(dotted),
+        (false, true) => Some(format!("{name}:{last}")),
+        (true, true) | (false, false) => None,
+    }
 }

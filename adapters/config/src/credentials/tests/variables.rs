@@ -18,7 +18,8 @@ fn asked(variables: &[(&'static str, &'static str)], reference: &str) -> Credent
 fn hosts_in_names() {
     for (host, expected) in [
         ("r.example", "R_EXAMPLE"),
-        ("a-b.example:5000", "A_B_EXAMPLE_5000"),
+        ("a-b.example:5000", "A__B_EXAMPLE_5000"),
+        ("a--b.example", "A____B_EXAMPLE"),
         ("[::1]:5000", "___1__5000"),
         ("docker.io", "DOCKER_IO"),
     ] {
@@ -85,26 +86,60 @@ fn variables_of_a_host() {
     }
 }
 
-/// The password of one registry does not go to another whose name leads to the same variables.
+/// The password of one registry does not go to another with a similar name, not even in another process.
 #[test]
-fn two_hosts_with_one_name_are_told() {
-    let variables = [("WINDLASS_AUTH_A_B_EXAMPLE_TOKEN", "t")];
-    let search = CredentialSearch::from_variables(among(variables)).expect("text");
-    for _ in 0..2 {
-        assert_eq!(find(&search, "a-b.example/x"), bearer("t"));
-        let CredentialAnswer::Failed(why) = find(&search, "a.b.example/x") else {
-            panic!("it is for the first one");
-        };
-        assert_eq!(
-            why,
-            "the variables WINDLASS_AUTH_A_B_EXAMPLE_* could be for `a-b.example` or for \
-             `a.b.example`; use another source for one of them"
-        );
+fn each_host_has_variables_of_its_own() {
+    let hosts = [
+        "registry.gitlab.com",
+        "registry-gitlab.com",
+        "registry.gitlab-com.example",
+        "registry-gitlab-com.example",
+        "a-b.example",
+        "a.b.example",
+        "a--b.example",
+        "a-b.example:5000",
+        "a.b.example:5000",
+        "a.b-example:5000",
+        "[::1]:5000",
+        "[::1:5000]",
+        "10.0.0.5",
+        "10.0.0.5:5000",
+        "docker.io",
+    ];
+    for owner in hosts {
+        let variable = format!("WINDLASS_AUTH_{}_TOKEN", mangled(owner));
+        for host in hosts {
+            let variables = among([(variable.clone(), "t".to_owned())]);
+            let search = CredentialSearch::from_variables(variables).expect("text");
+            let expected = match host == owner {
+                true => bearer("t"),
+                false => CredentialAnswer::None,
+            };
+            assert_eq!(find(&search, host), expected, "{variable} for {host}");
+        }
     }
-    // Without such a variable there is nothing to tell.
-    let search = CredentialSearch::from_variables(among::<&str>([])).expect("text");
-    assert_eq!(find(&search, "a-b.example"), CredentialAnswer::None);
-    assert_eq!(find(&search, "a.b.example"), CredentialAnswer::None);
+}
+
+/// A label of digits and a port look alike. No top-level domain has digits only, so the port is meant, unless
+/// it would be the end of an IPv4 address.
+#[test]
+fn a_label_of_digits_is_no_port() {
+    for (variable, owner, other) in [
+        ("R_EXAMPLE_5000", "r.example:5000", "r.example.5000"),
+        ("LOCALHOST_5000", "localhost:5000", "localhost.5000"),
+        ("10_0_0_5", "10.0.0.5", "10.0.0:5"),
+    ] {
+        let variables = among([(format!("WINDLASS_AUTH_{variable}_TOKEN"), "t".to_owned())]);
+        let search = CredentialSearch::from_variables(variables).expect("text");
+        assert_eq!(find(&search, owner), bearer("t"));
+        let why = format!(
+            "the variables WINDLASS_AUTH_{variable}_* are for `{owner}`, not for `{other}`; use another \
+             source for it"
+        );
+        assert_eq!(find(&search, other), CredentialAnswer::Failed(why));
+        let search = CredentialSearch::from_variables(among::<&str>([])).expect("text");
+        assert_eq!(find(&search, other), CredentialAnswer::None);
+    }
 }
 
 #[test]
