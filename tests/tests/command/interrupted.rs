@@ -413,6 +413,12 @@ fn an_interrupted_pull_goes_on_where_it_was() {
 /// group of its own.
 #[test]
 fn a_hanging_helper_does_not_outlive_the_command() {
+    let server = Hostile::start(|_| Reply::new(401).header("www-authenticate", "Basic realm=x"));
+    ends_with_its_helper(&["digest", &server.reference("x:latest")]);
+    ends_with_its_helper(&["logout", "registry.example"]);
+}
+
+fn ends_with_its_helper(words: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let (bin, pids) = (folder.path().join("bin"), folder.path().join("pids"));
     std::fs::create_dir(&bin).unwrap();
@@ -426,9 +432,7 @@ fn a_hanging_helper_does_not_outlive_the_command() {
     std::fs::set_permissions(&program, mode).unwrap();
     let config = folder.path().join("auth.json");
     std::fs::write(&config, r#"{"credsStore": "hanging"}"#).unwrap();
-    let server = Hostile::start(|_| Reply::new(401).header("www-authenticate", "Basic realm=x"));
-    let reference = server.reference("x:latest");
-    let running = Windlass::new(["digest", &reference])
+    let running = Windlass::new(words)
         .env("REGISTRY_AUTH_FILE", &config)
         .env("PATH", &bin)
         .spawn();

@@ -112,6 +112,8 @@ pub(super) fn logout(context: &Context, logout: &Logout) -> Result<(), Problem> 
         return Err(Problem::Usage(why.to_owned()));
     }
     let file = file(context)?;
+    // Ctrl-C at a terminal does not reach helpers.
+    context.watch()?;
     let erased = file.erase(registry);
     let erased = erased.map_err(Problem::Login)?;
     let places: Vec<_> = erased.iter().map(ToString::to_string).collect();

@@ -115,7 +115,9 @@ impl Context {
     /// found.
     fn client(&self, registries: &[&Registry], given: &[For<'_>]) -> Result<Client, Problem> {
         let find = || {
+            let printer = Arc::clone(&self.printer);
             let search = self.common.authentication.search(given)?;
+            let search = search.on_failure(move |why| printer.warning(why));
             let search: Arc<dyn Credentials> = Arc::new(search);
             Ok(Arc::clone(self.credentials.get_or_init(|| search)))
         };

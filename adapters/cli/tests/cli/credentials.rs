@@ -122,6 +122,12 @@ fn every_source_is_read() {
         assert!(!said.contains(PASSWORD), "{said}");
     }
     failed(&windlass(&["digest", &app], &[]), 4);
+    // Another identity is not used instead of one that was named and is broken.
+    for broken in [(secret.as_str(), PASSWORD), ("DOCKER_AUTH_CONFIG", "{")] {
+        let variables = [broken, ("DOCKER_CONFIG", &folder)];
+        let said = failed(&windlass(&["digest", &app], &variables), 4).to_owned();
+        assert!(said.contains(broken.0), "{said}");
+    }
     // The first one counts, even if a later one is right.
     let wrong = [
         (user.as_str(), USER),
@@ -404,7 +410,11 @@ fn public_images_go_on_without_a_helper() {
         let folder = scene.path("");
         scene.write("config.json", &format!(r#"{{"credsStore":"{helper}"}}"#));
         let variables = [("DOCKER_CONFIG", folder.as_str()), ("PATH", &bin)];
-        printed(&windlass(&["digest", &scene.app()], &variables));
+        let output = windlass(&["digest", &scene.app()], &variables);
+        printed(&output);
+        let said = text(&output.stderr);
+        assert_eq!(said.matches("warning: ").count(), 1, "{said}");
+        assert!(said.contains(why) && said.contains("config.json"), "{said}");
         let private = format!("{}/private:v1", scene.server.host());
         let output = windlass(&["copy", &scene.app(), &private], &variables);
         let said = failed(&output, 4);

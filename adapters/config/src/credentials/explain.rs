@@ -3,8 +3,9 @@
 //! Responsible for telling it without secrets. Must not know how sources are read.
 
 use std::fmt;
+use std::time::Duration;
 
-use windlass_core::credential::CredentialAnswer;
+use windlass_core::credential::{CredentialAnswer, TimedAnswer};
 use windlass_core::sanitize::escape;
 
 /// How a credential was looked for: every source in order. Secrets are masked.
@@ -27,6 +28,8 @@ pub struct Consulted {
     pub helper: Option<String>,
     /// What came of it.
     pub outcome: Outcome,
+    /// How long the credential counts, if it is not known to count until it is refused.
+    pub(super) valid_for: Option<Duration>,
 }
 
 /// What came of consulting a source.
@@ -54,10 +57,7 @@ impl Explanation {
 
     /// The sources that could not be used.
     pub fn failures(&self) -> impl Iterator<Item = &str> {
-        self.consulted.iter().filter_map(|it| match &it.outcome {
-            Outcome::Failed(why) => Some(why.as_str()),
-            Outcome::Found(_) | Outcome::NoEntry | Outcome::Missing | Outcome::NotConsulted => None,
-        })
+        self.consulted.iter().filter_map(Consulted::failure)
     }
 }
 
@@ -79,6 +79,32 @@ impl Consulted {
             key: None,
             helper: None,
             outcome,
+            valid_for: None,
+        }
+    }
+
+    /// Adds the answer of a helper, and returns it.
+    pub(super) fn add(
+        &mut self,
+        answer: Result<Option<TimedAnswer>, String>,
+    ) -> Option<CredentialAnswer> {
+        match answer {
+            Ok(Some(timed)) => {
+                self.outcome = Outcome::found(&timed.answer);
+                self.valid_for = timed.valid_for;
+                return Some(timed.answer);
+            }
+            Ok(None) => self.outcome = Outcome::NoEntry,
+            Err(why) => self.outcome = Outcome::Failed(why),
+        }
+        None
+    }
+
+    /// Why it could not be used.
+    pub(super) fn failure(&self) -> Option<&str> {
+        match &self.outcome {
+            Outcome::Failed(why) => Some(why),
+            Outcome::Found(_) | Outcome::NoEntry | Outcome::Missing | Outcome::NotConsulted => None,
         }
     }
 

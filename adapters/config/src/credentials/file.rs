@@ -87,6 +87,14 @@ impl AuthFile {
         &self.label
     }
 
+    /// Whether an option or a variable names it or has its text.
+    pub(super) const fn is_named(&self) -> bool {
+        match &self.content {
+            Content::Text(_) => true,
+            Content::File { is_required, .. } => *is_required,
+        }
+    }
+
     /// The credential in this file. Everything that was consulted is added to `consulted`.
     pub(super) fn look(
         &self,
@@ -136,20 +144,13 @@ impl AuthFile {
         }
         match named_helper(&document, &members, self.form, wanted) {
             Ok(Some((name, key))) => {
-                let told = |outcome| {
-                    let told = Consulted::new(self.label.clone(), outcome);
-                    told.with_key(key.as_ref()).with_helper(&name)
-                };
-                match wanted.ask(helpers, &name, key.as_deref()) {
-                    Ok(Some(answer)) => {
-                        let told = told(Outcome::found(&answer));
-                        return Ok(Some((answer, told)));
-                    }
-                    Ok(None) => consulted.push(told(Outcome::NoEntry)),
-                    Err(why) => {
-                        let why = format!("{why} (it is named in {})", self.label);
-                        consulted.push(told(Outcome::Failed(why)));
-                    }
+                let told = Consulted::new(self.label.clone(), Outcome::NoEntry);
+                let mut told = told.with_key(key.as_ref()).with_helper(&name);
+                let asked = wanted.ask(helpers, &name, key.as_deref());
+                let asked = asked.map_err(|why| format!("{why} (it is named in {})", self.label));
+                match told.add(asked) {
+                    Some(answer) => return Ok(Some((answer, told))),
+                    None => consulted.push(told),
                 }
             }
             Ok(None) => {}

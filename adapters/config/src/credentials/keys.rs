@@ -2,7 +2,7 @@
 //!
 //! Responsible for the spellings of a registry's name. Must not know what a key leads to.
 
-use windlass_core::credential::CredentialAnswer;
+use windlass_core::credential::TimedAnswer;
 use windlass_core::reference::Repository;
 use windlass_core::{Origin, Registry, Scheme};
 
@@ -16,6 +16,7 @@ pub(super) const HUB: &str = "https://index.docker.io/v1/";
 pub(super) struct Wanted<'a> {
     /// Docker's key for it: `host[:port]`, for Docker Hub a URL.
     pub(super) key: String,
+    pub(super) is_docker_hub: bool,
     pub(super) repository: Option<&'a str>,
     /// The scheme of the credential's recipient.
     pub(super) scheme: Scheme,
@@ -29,8 +30,15 @@ impl<'a> Wanted<'a> {
         repository: Option<&'a Repository>,
         recipient: &Origin,
     ) -> Self {
+        let is_docker_hub = registry.is_docker_hub();
+        let mut key = registry.credential_key().as_str().to_owned();
+        // REF-08: `docker.io:443` is another registry than Docker Hub.
+        if !is_docker_hub && is_hub(&key) {
+            key.push_str(":443");
+        }
         Self {
-            key: registry.credential_key().as_str().to_owned(),
+            key,
+            is_docker_hub,
             repository: repository.map(Repository::as_str),
             scheme: recipient.scheme(),
             again: false,
@@ -39,14 +47,10 @@ impl<'a> Wanted<'a> {
 
     /// The host with its port, in lower case.
     pub(super) fn host(&self) -> String {
-        if self.is_docker_hub() {
+        if self.is_docker_hub {
             return "docker.io".to_owned();
         }
         host_of(&self.key).to_ascii_lowercase()
-    }
-
-    pub(super) fn is_docker_hub(&self) -> bool {
-        is_docker_hub(&host_of(&self.key).to_ascii_lowercase())
     }
 
     /// What a helper has for it. `key` is the one that chose the helper.
@@ -55,7 +59,7 @@ impl<'a> Wanted<'a> {
         helpers: &Helpers,
         name: &str,
         key: Option<&str>,
-    ) -> Result<Option<CredentialAnswer>, String> {
+    ) -> Result<Option<TimedAnswer>, String> {
         let urls = self.helper_urls(key);
         match self.again {
             true => helpers.find_again(name, &urls),
@@ -66,7 +70,7 @@ impl<'a> Wanted<'a> {
     /// What a credential helper is asked for, in this order (CRED-27). `key` is the one that chose the
     /// helper: its host may be spelled in another way, for instance with `:443`.
     pub(super) fn helper_urls(&self, key: Option<&str>) -> Vec<String> {
-        if self.is_docker_hub() {
+        if self.is_docker_hub {
             // podman asks for the name that people write.
             return vec![HUB.to_owned(), "docker.io".to_owned()];
         }
@@ -75,6 +79,24 @@ impl<'a> Wanted<'a> {
         let spelled = key.map(host_of).filter(|it| *it != host);
         urls.extend(spelled.map(ToOwned::to_owned));
         urls.push(format!("https://{host}"));
+        urls
+    }
+
+    /// What a logout erases in a helper: all that a tool may have kept there for the registry.
+    pub(super) fn erased_urls(&self, key: Option<&str>) -> Vec<String> {
+        let mut urls = self.helper_urls(key);
+        if self.is_docker_hub {
+            // The tokens of docker's login in a browser.
+            urls.extend(["access-token", "refresh-token"].map(|token| format!("{HUB}{token}")));
+        } else if !has_port(&self.key) && self.scheme == Scheme::Https {
+            urls.push(format!("{}:443", self.host()));
+        }
+        let mut kept = Vec::new();
+        urls.retain(|url| {
+            let is_new = !kept.contains(url);
+            kept.push(url.clone());
+            is_new
+        });
         urls
     }
 }
@@ -96,6 +118,7 @@ pub(super) fn by_fit<'a, V: 'a>(
 pub(super) fn is_for_registry(key: &str, wanted: &Wanted<'_>) -> bool {
     let whole = Wanted {
         key: wanted.key.clone(),
+        is_docker_hub: wanted.is_docker_hub,
         repository: None,
         scheme: wanted.scheme,
         again: wanted.again,
@@ -108,6 +131,8 @@ fn fit(key: &str, wanted: &Wanted<'_>) -> Option<(usize, u8)> {
     let host = host_of(key);
     let spelling = if key == wanted.key {
         3
+    } else if is_hub(host) != wanted.is_docker_hub {
+        return None;
     } else if host.eq_ignore_ascii_case(host_of(&wanted.key)) {
         2
     } else if is_same_registry(host, wanted) {
@@ -140,14 +165,20 @@ fn is_same_registry(host: &str, wanted: &Wanted<'_>) -> bool {
         }
     };
     let (host, name) = (without_port(host), without_port(host_of(&wanted.key)));
-    host == name || (is_docker_hub(&host) && is_docker_hub(&name))
+    // Whether the key is Docker Hub's was compared before.
+    host == name || wanted.is_docker_hub
 }
 
-fn is_docker_hub(host: &str) -> bool {
-    matches!(
-        host,
-        "docker.io" | "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com"
-    )
+/// Whether the host of a key is Docker Hub, by the rule for references.
+fn is_hub(host: &str) -> bool {
+    let registry: Result<Registry, _> = host.parse();
+    registry.is_ok_and(|registry| registry.is_docker_hub())
+}
+
+fn has_port(host: &str) -> bool {
+    host.rsplit(']')
+        .next()
+        .is_some_and(|rest| rest.contains(':'))
 }
 
 /// The `host[:port]` of a key, which may be a URL (CRED-06).

@@ -13,11 +13,11 @@
 //! 7. the programs in `credential-helpers` of `registries.conf`. Those before the word
 //!    `containers-auth.json` in that list come before 4.
 //!
-//! *Variables.* `<HOST>` is the registry's `host[:port]`, `docker.io` for Docker Hub, in upper case, with `_` for
-//! each character that is neither a letter nor a digit: `WINDLASS_AUTH_R_EXAMPLE_5000_TOKEN` is for
-//! `r.example:5000`. Port 443 is left out. A token alone is sent to the registry as it is; with a user name it is a
-//! password. Two hosts can lead to the same name, as `a-b.example` and `a.b.example` do: the variables
-//! are then for the one that needs them first, and the other gets an error that names both.
+//! *Variables.* `<HOST>` is the registry's `host[:port]`, `docker.io` for Docker Hub, in upper case, with `__` for
+//! each `-`, and `_` for each other character that is neither a letter nor a digit:
+//! `WINDLASS_AUTH_R_EXAMPLE_5000_TOKEN` is for `r.example:5000`, `WINDLASS_AUTH_A__B_EXAMPLE_TOKEN` for
+//! `a-b.example`. So each name is for one host. Port 443 is left out. A token alone is sent to the registry as it
+//! is; with a user name it is a password.
 //!
 //! *In a file*, a helper in `credHelpers` comes before `credsStore`, and either before `auths`; `credsStore` is
 //! ignored in podman's own files, as podman ignores it. If the helper has nothing or fails, `auths`
@@ -27,9 +27,11 @@
 //! that before `username` and `password`.
 //!
 //! *Errors.* A file that is missing is empty. One that cannot be read or parsed, and a helper that is
-//! absent or fails, is passed over, and so are errors in entries of other registries. If no later source
-//! has a credential, the answer is [`CredentialAnswer::Failed`] with the first reason: the request goes on
-//! without a credential, to the same registry, and if it is refused, the error tells that reason.
+//! absent or fails, is passed over, and so are errors in entries of other registries. But what was named for this
+//! program is not replaced by another identity: after an error in 2, 3 or 4 no later source is consulted. If no
+//! source has a credential, the answer is [`CredentialAnswer::Failed`] with the first reason: the request
+//! goes on without a credential, to the same registry, and if it is refused, the error tells that reason.
+//! [`on_failure`](CredentialSearch::on_failure) gets each reason, whether the request succeeds or not.
 //!
 //! Files are read for each question, so a login in another process counts from the next question on.
 //! Helpers: see [`Helpers`].
@@ -47,6 +49,7 @@ mod document;
 mod entry;
 mod explain;
 mod explicit;
+mod failures;
 mod file;
 mod helper;
 mod keys;
@@ -65,6 +68,7 @@ use windlass_driver::Credentials;
 
 pub use self::explain::{Consulted, Explanation, Outcome};
 pub use self::explicit::Explicit;
+use self::failures::Failures;
 use self::file::{AuthFile, Form};
 pub use self::helper::{
     HelperError, HelperLimits, Helpers, end_helpers, parse_credential, parse_list,
@@ -81,6 +85,7 @@ pub struct CredentialSearch {
     explicit: Vec<Explicit>,
     sources: Vec<Source>,
     helpers: Helpers,
+    failures: Failures,
 }
 
 /// What the user can choose about the search.
@@ -100,8 +105,11 @@ pub struct SearchOptions {
 enum Source {
     Variables(Variables),
     File(AuthFile),
-    /// A helper that is asked for every registry.
-    Helper(String),
+    /// A helper that is asked for every registry: of `registries.conf`, or the program's own.
+    Helper {
+        name: String,
+        is_listed: bool,
+    },
 }
 
 impl CredentialSearch {
@@ -143,7 +151,10 @@ impl CredentialSearch {
         let (before, after) = listed.split_at(split);
         let named = |names: &[String]| {
             let names = names.iter().filter(|it| *it != FILES).cloned();
-            names.map(Source::Helper).collect::<Vec<_>>()
+            let is_listed = true;
+            names
+                .map(|name| Source::Helper { name, is_listed })
+                .collect::<Vec<_>>()
         };
         let mut sources: Vec<_> = text.into_iter().map(Source::File).collect();
         sources.extend(named(before));
@@ -162,6 +173,7 @@ impl CredentialSearch {
             explicit: Vec::new(),
             sources: Vec::new(),
             helpers: Helpers::new(None),
+            failures: Failures::default(),
         }
     }
 
@@ -184,6 +196,18 @@ impl CredentialSearch {
         }
     }
 
+    /// The helper `docker-credential-NAME`, asked for every registry. It is absent unless
+    /// [`helpers`](Self::helpers) are given.
+    pub fn helper(name: impl Into<String>) -> Self {
+        Self {
+            sources: vec![Source::Helper {
+                name: name.into(),
+                is_listed: false,
+            }],
+            ..Self::empty()
+        }
+    }
+
     /// Helpers in these folders, and with these limits.
     #[must_use]
     pub fn helpers(mut self, helpers: Helpers) -> Self {
@@ -196,6 +220,14 @@ impl CredentialSearch {
     #[must_use]
     pub fn explicit(mut self, explicit: Explicit) -> Self {
         self.explicit.push(explicit);
+        self
+    }
+
+    /// Calls `tell` with the reason why a source could not be used, once for each reason, also if another source has
+    /// the credential. It is called by the thread that asks for credentials.
+    #[must_use]
+    pub fn on_failure(mut self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.failures = Failures::new(tell);
         self
     }
 
@@ -227,7 +259,13 @@ impl CredentialSearch {
             if answer.is_some() {
                 consulted.push(Consulted::new(source.label(), Outcome::NotConsulted));
             } else {
+                let before = consulted.len();
                 answer = source.look(&wanted, &self.helpers, &mut consulted);
+                // Another identity than the one that was named must not be used instead.
+                if answer.is_none() && source.is_named() {
+                    let why = consulted[before..].iter().find_map(Consulted::failure);
+                    answer = why.map(|why| CredentialAnswer::Failed(why.to_owned()));
+                }
             }
         }
         let explanation = Explanation { consulted };
@@ -254,12 +292,11 @@ impl CredentialSearch {
 impl Credentials for CredentialSearch {
     fn find(&self, question: &Question) -> TimedAnswer {
         let (answer, explanation) = self.search(question);
-        // Helpers do not say how long a credential lives.
-        let by_helper = explanation.found().is_some_and(|it| it.helper.is_some());
-        TimedAnswer {
-            answer,
-            valid_for: by_helper.then(|| self.helpers.keep()),
-        }
+        explanation
+            .failures()
+            .for_each(|why| self.failures.tell(why));
+        let valid_for = explanation.found().and_then(|found| found.valid_for);
+        TimedAnswer { answer, valid_for }
     }
 
     fn source(&self, registry: &Registry, repository: Option<&Repository>) -> Option<String> {
@@ -278,7 +315,16 @@ impl Source {
         match self {
             Self::Variables(_) => format!("the variables {}…", variables::PREFIX),
             Self::File(file) => file.label().to_owned(),
-            Self::Helper(name) => listed(name).place(),
+            Self::Helper { name, is_listed } => asked(name, *is_listed).place(),
+        }
+    }
+
+    /// Whether it was named for this program, rather than found where every program looks.
+    const fn is_named(&self) -> bool {
+        match self {
+            Self::Variables(_) => true,
+            Self::File(file) => file.is_named(),
+            Self::Helper { is_listed, .. } => !*is_listed,
         }
     }
 
@@ -291,26 +337,23 @@ impl Source {
         match self {
             Self::Variables(variables) => variables.look(wanted, consulted),
             Self::File(file) => file.look(wanted, helpers, consulted),
-            Self::Helper(name) => {
-                let (outcome, answer) = match wanted.ask(helpers, name, None) {
-                    Ok(Some(answer)) => (Outcome::found(&answer), Some(answer)),
-                    Ok(None) => (Outcome::NoEntry, None),
-                    Err(why) => (Outcome::Failed(why), None),
-                };
-                consulted.push(Consulted {
-                    outcome,
-                    ..listed(name)
-                });
+            Self::Helper { name, is_listed } => {
+                let mut told = asked(name, *is_listed);
+                let answer = told.add(wanted.ask(helpers, name, None));
+                consulted.push(told);
                 answer
             }
         }
     }
 }
 
-/// A helper of `registries.conf` as a source.
-fn listed(name: &str) -> Consulted {
-    let source = "`credential-helpers` of registries.conf".to_owned();
-    Consulted::new(source, Outcome::NotConsulted).with_helper(name)
+/// A helper as a source.
+fn asked(name: &str, is_listed: bool) -> Consulted {
+    let source = match is_listed {
+        true => "`credential-helpers` of registries.conf",
+        false => "this program",
+    };
+    Consulted::new(source.to_owned(), Outcome::NotConsulted).with_helper(name)
 }
 
 #[cfg(test)]

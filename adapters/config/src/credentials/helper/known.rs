@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use windlass_core::credential::CredentialAnswer;
 
-/// A helper, and the first URL that it is asked for.
-type Subject = (String, String);
+/// A helper, and the URLs that it is asked for, one after the other.
+type Subject = (String, Vec<String>);
 type Found = Result<Option<CredentialAnswer>, String>;
 
 /// The answers so far.
@@ -27,13 +27,13 @@ const MOST: usize = 1_000;
 const NOTHING: Duration = Duration::from_secs(60);
 
 impl Known {
-    /// The answer that counts, or that of `ask`.
+    /// The answer that counts, or that of `ask`, and how old it is.
     pub(super) fn find(
         &self,
         subject: Subject,
         keep: Duration,
         ask: impl FnOnce() -> Found,
-    ) -> Found {
+    ) -> (Found, Duration) {
         let slot = {
             let mut known = lock(&self.0);
             if known.len() >= MOST && !known.contains_key(&subject) {
@@ -47,13 +47,14 @@ impl Known {
                 Ok(Some(_)) => keep,
                 Ok(None) | Err(_) => keep.min(NOTHING),
             };
-            if at.elapsed() < keep {
-                return found.clone();
+            let age = at.elapsed();
+            if age < keep {
+                return (found.clone(), age);
             }
         }
         let found = ask();
         *answer = Some((Instant::now(), found.clone()));
-        found
+        (found, Duration::ZERO)
     }
 
     /// After a login or logout, nothing is known any more.

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use windlass_core::credential::{CredentialAnswer, Secret};
+use windlass_core::credential::{CredentialAnswer, Secret, TimedAnswer};
 use windlass_core::sanitize::escape;
 
 pub use self::answer::{parse_credential, parse_list};
@@ -122,7 +122,7 @@ impl Helpers {
             Answer::Said(_) => Ok(()),
             Answer::Nothing => Err(HelperError::new(
                 name,
-                Problem::Failed("credentials not found".to_owned()),
+                Problem::Failed(shown(b"credentials not found")),
             )),
         }
     }
@@ -152,18 +152,10 @@ impl Helpers {
         }
     }
 
-    /// How long an answer counts.
-    pub(super) const fn keep(&self) -> Duration {
-        self.limits.keep
-    }
-
     /// Like [`get`](Self::get) for the first of `urls` that the helper knows, but asked once by this
-    /// process (CRED-29).
-    pub(super) fn find(
-        &self,
-        name: &str,
-        urls: &[String],
-    ) -> Result<Option<CredentialAnswer>, String> {
+    /// process (CRED-29). Helpers do not say how long a credential lives: the answer counts for the rest of
+    /// the time that it is kept.
+    pub(super) fn find(&self, name: &str, urls: &[String]) -> Result<Option<TimedAnswer>, String> {
         self.find_within(self.limits.keep, name, urls)
     }
 
@@ -172,7 +164,7 @@ impl Helpers {
         &self,
         name: &str,
         urls: &[String],
-    ) -> Result<Option<CredentialAnswer>, String> {
+    ) -> Result<Option<TimedAnswer>, String> {
         self.find_within(self.limits.keep.min(JUST_ASKED), name, urls)
     }
 
@@ -181,9 +173,9 @@ impl Helpers {
         keep: Duration,
         name: &str,
         urls: &[String],
-    ) -> Result<Option<CredentialAnswer>, String> {
-        let subject = (name.to_owned(), urls.first().cloned().unwrap_or_default());
-        self.known.find(subject, keep, || {
+    ) -> Result<Option<TimedAnswer>, String> {
+        let subject = (name.to_owned(), urls.to_vec());
+        let (found, age) = self.known.find(subject, keep, || {
             for url in urls {
                 match self.get(name, url) {
                     Ok(None) => {}
@@ -192,7 +184,9 @@ impl Helpers {
                 }
             }
             Ok(None)
-        })
+        });
+        let left = self.limits.keep.saturating_sub(age);
+        Ok(found?.map(|answer| answer.valid_for(left)))
     }
 
     fn run(&self, name: &str, action: &str, input: &[u8]) -> Result<Answer, HelperError> {
@@ -202,7 +196,7 @@ impl Helpers {
         let finished = finished.map_err(|error| {
             failed(match error {
                 RunError::Start(error) => Problem::Start(error.to_string()),
-                RunError::Late => Problem::Late(self.limits.time),
+                RunError::Late { stderr } => Problem::Late(self.limits.time, shown(&stderr)),
                 RunError::Flood => Problem::Flood(self.limits.output),
             })
         })?;
@@ -267,15 +261,10 @@ fn judge(finished: &Finished) -> Result<Answer, Problem> {
     if finished.is_success {
         return Ok(Answer::Said(finished.stdout.clone()));
     }
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    let stdout = said(&finished.stdout);
-    if stdout == NOT_FOUND {
+    if finished.stdout.trim_ascii() == NOT_FOUND.as_bytes() {
         return Ok(Answer::Nothing);
     }
-    let message = match stdout.is_empty() {
-        true => said(&finished.stderr),
-        false => stdout,
-    };
+    let message = shown(&finished.stdout).or_else(|| shown(&finished.stderr));
     Err(Problem::Failed(message))
 }
 
@@ -319,12 +308,16 @@ impl fmt::Display for HelperError {
             }
             Problem::Absent => f.write_str("is not in PATH"),
             Problem::Start(why) => write!(f, "cannot be run: {why}"),
-            Problem::Late(limit) => write!(f, "did not end within {} s", limit.as_secs_f32()),
+            Problem::Late(limit, message) => {
+                write!(f, "did not end within {} s", limit.as_secs_f32())?;
+                match message {
+                    Some(message) => write!(f, ": {message}"),
+                    None => Ok(()),
+                }
+            }
             Problem::Flood(most) => write!(f, "wrote more than {most} bytes"),
-            Problem::Failed(message) => match shown(message) {
-                Some(message) => write!(f, "failed: {message}"),
-                None => f.write_str("failed without a message"),
-            },
+            Problem::Failed(Some(message)) => write!(f, "failed: {message}"),
+            Problem::Failed(None) => f.write_str("failed without a message"),
             Problem::Answer(why) => write!(f, "gave an answer that {why}"),
         }
     }
@@ -333,7 +326,9 @@ impl fmt::Display for HelperError {
 impl std::error::Error for HelperError {}
 
 /// A message that can be shown. One that looks like the answer to a question could hold a secret.
-fn shown(message: &str) -> Option<String> {
+fn shown(message: &[u8]) -> Option<String> {
+    let message = String::from_utf8_lossy(message);
+    let message = message.trim();
     if message.is_empty() {
         return None;
     }
@@ -343,15 +338,15 @@ fn shown(message: &str) -> Option<String> {
     Some(escape(message, 500))
 }
 
-/// What is wrong.
+/// What is wrong. Messages of helpers are [`shown`] ones, so that `Debug` has no secret either.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Problem {
     Name,
     Absent,
     Start(String),
-    Late(Duration),
+    Late(Duration, Option<String>),
     Flood(usize),
-    Failed(String),
+    Failed(Option<String>),
     Answer(String),
 }
 

@@ -14,7 +14,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,10 @@ pub(super) struct Finished {
 #[derive(Debug)]
 pub(super) enum RunError {
     Start(io::Error),
-    Late,
+    Late {
+        /// At most the first [`STDERR`] bytes: it may have asked the user something.
+        stderr: Vec<u8>,
+    },
     Flood,
 }
 
@@ -49,9 +52,23 @@ const LINGER: Duration = Duration::from_millis(250);
 /// process's.
 static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
-/// Kills all programs that run, with their groups.
+/// How long [`end_all`] waits for the list, which is locked while a program is started.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Kills all programs that run, with their groups. Returns soon even if one cannot be started: the program
+/// that calls this is ending.
 pub(super) fn end_all() {
-    let running = lock();
+    let until = Instant::now() + PATIENCE;
+    let running = loop {
+        match RUNNING.try_lock() {
+            Ok(running) => break running,
+            Err(TryLockError::Poisoned(error)) => break error.into_inner(),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            Err(TryLockError::WouldBlock) => return,
+        }
+    };
     for id in running.iter() {
         kill(*id);
     }
@@ -74,7 +91,8 @@ pub(super) fn run(
     input: &[u8],
     limits: &HelperLimits,
 ) -> Result<Finished, RunError> {
-    let until = Instant::now() + limits.time;
+    // `None`: without a limit.
+    let until = Instant::now().checked_add(limits.time);
     let child = start(program, action).map_err(RunError::Start)?;
     let mut running = Running::new(child, input, limits.output).map_err(RunError::Start)?;
     loop {
@@ -88,11 +106,13 @@ pub(super) fn run(
         if running.stdout.is_over {
             return Err(RunError::Flood);
         }
-        let now = Instant::now();
-        if now >= until {
-            return Err(RunError::Late);
+        let rest = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if rest == Some(Duration::ZERO) {
+            let stderr = std::mem::take(&mut running.stderr.bytes);
+            return Err(RunError::Late { stderr });
         }
-        running.wait(until - now).map_err(RunError::Start)?;
+        let rest = rest.unwrap_or(Duration::MAX);
+        running.wait(rest).map_err(RunError::Start)?;
     }
 }
 

@@ -136,6 +136,8 @@ fn answers_to_get() {
         let folder = Folder::new();
         folder.script("x", body);
         let got = folder.helpers().get("x", "r.example");
+        let debug = format!("{got:?}");
+        assert!(!debug.contains("s3cret"), "{debug}");
         let got = got.map_err(|error| error.to_string());
         let same = match (&got, &expected) {
             // The position of a value in no text differs between versions.
@@ -243,12 +245,79 @@ fn errors_of_store_erase_and_list() {
     );
 }
 
+/// What it said before its time was over is shown unless it could be a credential.
+#[test]
+fn a_helper_that_hangs_with_a_secret_shows_none() {
+    let folder = Folder::new();
+    folder.script(
+        "hanging",
+        r#"echo '{"Secret":"s3cret"}' >&2; exec sleep 300"#,
+    );
+    folder.script("silent", "exec sleep 300");
+    let limits = HelperLimits {
+        time: Duration::from_millis(500),
+        ..HelperLimits::default()
+    };
+    let helpers = folder.helpers().limits(limits);
+    let said = |name: &str| {
+        let error = helpers.get(name, "r.example").expect_err("no answer");
+        assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+        error.to_string()
+    };
+    assert_eq!(
+        said("hanging"),
+        "the credential helper `docker-credential-hanging` did not end within 0.5 s: (the message is \
+         not shown: it may have a credential in it)"
+    );
+    assert_eq!(
+        said("silent"),
+        "the credential helper `docker-credential-silent` did not end within 0.5 s"
+    );
+}
+
+#[test]
+fn the_time_may_be_unlimited() {
+    let folder = Folder::new();
+    folder.script("x", r#"echo '{"Username":"u","Secret":"p"}'"#);
+    let limits = HelperLimits {
+        time: Duration::MAX,
+        keep: Duration::MAX,
+        ..HelperLimits::default()
+    };
+    let helpers = folder.helpers().limits(limits);
+    assert_eq!(helpers.get("x", "r.example"), Ok(Some(basic("u", "p"))));
+}
+
+/// That a helper has nothing for one spelling says nothing about another.
+#[test]
+fn an_answer_is_for_all_spellings_that_were_asked() {
+    let folder = Folder::new();
+    folder.script(
+        "x",
+        r#"read url
+        case $url in
+            r.example:443) echo '{"Username":"u","Secret":"p"}' ;;
+            *) echo credentials not found in native keychain; exit 1 ;;
+        esac"#,
+    );
+    let helpers = folder.helpers();
+    let mut urls = vec!["r.example".to_owned()];
+    assert_eq!(answer(helpers.find("x", &urls)), None);
+    urls.push("r.example:443".to_owned());
+    assert_eq!(answer(helpers.find("x", &urls)), Some(basic("u", "p")));
+}
+
+/// What was found, without the time that it counts.
+fn answer(found: Result<Option<TimedAnswer>, String>) -> Option<CredentialAnswer> {
+    found.expect("it answers").map(|found| found.answer)
+}
+
 /// CRED-26: it is killed with everything that it has started.
 #[test]
 fn a_helper_that_hangs_is_killed_with_its_group() {
     let folder = Folder::new();
     let pids = folder.path("pids");
-    let body = format!("sleep 300 & echo $$ $! >{pids}; wait");
+    let body = format!("echo Enter PIN: >&2; sleep 300 & echo $$ $! >{pids}; wait");
     folder.script("hanging", &body);
     let limits = HelperLimits {
         time: Duration::from_millis(500),
@@ -259,7 +328,7 @@ fn a_helper_that_hangs_is_killed_with_its_group() {
     let error = helpers.get("hanging", "r.example").expect_err("no answer");
     assert_eq!(
         error.to_string(),
-        "the credential helper `docker-credential-hanging` did not end within 0.5 s"
+        "the credential helper `docker-credential-hanging` did not end within 0.5 s: Enter PIN:"
     );
     assert!(begun.elapsed() < Duration::from_secs(20));
     let pids = folder.read("pids");
@@ -367,8 +436,8 @@ fn a_question_is_asked_once() {
             for host in ["r.example", "n.example"] {
                 let helpers = helpers.clone();
                 scope.spawn(move || {
-                    let found = helpers.find("x", &urls(host));
-                    assert_eq!(found, Ok((host == "r.example").then(|| basic("u", "p"))));
+                    let found = answer(helpers.find("x", &urls(host)));
+                    assert_eq!(found, (host == "r.example").then(|| basic("u", "p")));
                 });
             }
         }

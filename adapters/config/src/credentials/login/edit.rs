@@ -12,14 +12,17 @@ use serde_json::value::RawValue;
 use crate::credentials::document::position;
 use crate::credentials::keys::{Wanted, is_for_registry};
 
-/// The text with this entry in `auths` instead of the one with the same key.
+/// The text with this entry in `auths` instead of those for the whole registry, however their keys are
+/// spelled: none of them may keep an old password.
 pub(super) fn with_entry(
     label: &str,
     text: &str,
     key: &str,
     entry: &serde_json::Value,
+    wanted: &Wanted<'_>,
 ) -> Result<String, String> {
     change(label, text, |auths| {
+        auths.retain(|(known, _)| known == key || !is_for_registry(known, wanted));
         let entry = indented(&entry.to_string());
         match auths.iter_mut().rfind(|(known, _)| known == key) {
             Some((_, known)) => *known = entry,
@@ -136,9 +139,14 @@ fn indented(entry: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use windlass_core::Scheme;
+    use windlass_core::Registry;
 
     use super::*;
+
+    fn wanted() -> Wanted<'static> {
+        let registry: Registry = "r.example".parse().expect("a registry");
+        Wanted::new(&registry, None, &registry.origin())
+    }
 
     #[test]
     fn all_else_stays_as_it_is() {
@@ -146,7 +154,13 @@ mod tests {
         let text = "{\n\t\"HttpHeaders\": {\n\t\t\"X\": 1.0e400\n\t},\n\t\"auths\": {\n\t\t\
             \"a.example\": {\"auth\": \"x\", \"email\": null},\n\t\t\"r.example\": {\"auth\": \"old\", \
             \"identitytoken\": \"old\"}\n\t},\n\t\"credsStore\": \"\"\n}";
-        let changed = with_entry("FILE", text, "r.example", &json!({"auth": "new"}));
+        let changed = with_entry(
+            "FILE",
+            text,
+            "r.example",
+            &json!({"auth": "new"}),
+            &wanted(),
+        );
         assert_eq!(
             changed.expect("a good file"),
             "{\n\t\"HttpHeaders\": {\n\t\t\"X\": 1.0e400\n\t},\n\t\"auths\": {\n\t\t\
@@ -155,11 +169,39 @@ mod tests {
         );
     }
 
+    /// No other spelling keeps an old password.
+    #[test]
+    fn every_spelling_of_a_registry_is_replaced() {
+        let text = r#"{"auths": {"https://R.example/v1/": {"auth": "old"}, "a.example": {}, "r.example":
+            {"auth": "old"}, "r.example:443": {"auth": "old"}, "r.example/team": {}}}"#;
+        for (key, asked, text, expected) in [
+            (
+                "r.example",
+                "r.example",
+                text,
+                r#"{"auths":{"a.example":{},"r.example":{"x":1},"r.example/team":{}}}"#,
+            ),
+            (
+                "https://index.docker.io/v1/",
+                "docker.io",
+                r#"{"auths": {"docker.io": {"auth": "old"}, "registry-1.docker.io": {"auth": "old"}}}"#,
+                r#"{"auths":{"https://index.docker.io/v1/":{"x":1}}}"#,
+            ),
+        ] {
+            let registry: Registry = asked.parse().expect("a registry");
+            let wanted = Wanted::new(&registry, None, &registry.origin());
+            let changed = with_entry("FILE", text, key, &json!({"x": 1}), &wanted);
+            let mut changed = changed.expect("a good file");
+            changed.retain(|char| !char.is_ascii_whitespace());
+            assert_eq!(changed, expected);
+        }
+    }
+
     #[test]
     fn files_begin_somewhere() {
         let expected = "{\n\t\"auths\": {\n\t\t\"r.example\": {}\n\t}\n}\n";
         for text in ["", " \n", "{}", "{\"auths\": null}", "{\"auths\": {}}"] {
-            let changed = with_entry("FILE", text, "r.example", &json!({}));
+            let changed = with_entry("FILE", text, "r.example", &json!({}), &wanted());
             assert_eq!(changed.expect("a good file"), expected, "{text}");
         }
     }
@@ -168,13 +210,7 @@ mod tests {
     fn every_spelling_of_a_registry_is_removed() {
         let text = r#"{"auths": {"r.example": {}, "https://R.example/v1/": {}, "r.example:443": {},
             "r.example:5000": {}, "r.example/team": {}, "other.example": {}}, "x": 1}"#;
-        let wanted = Wanted {
-            key: "r.example".to_owned(),
-            repository: None,
-            scheme: Scheme::Https,
-            again: false,
-        };
-        let (changed, removed) = without_entries("FILE", text, &wanted).expect("a good file");
+        let (changed, removed) = without_entries("FILE", text, &wanted()).expect("a good file");
         assert_eq!(removed, 3);
         assert_eq!(
             changed,
@@ -200,7 +236,8 @@ mod tests {
             ),
         ];
         for (text, expected) in table {
-            let error = with_entry("FILE", text, "r.example", &json!({})).expect_err("broken");
+            let error = with_entry("FILE", text, "r.example", &json!({}), &wanted());
+            let error = error.expect_err("broken");
             assert!(error.starts_with(expected), "{error}");
             assert!(!error.contains("s3cret"), "{error}");
         }

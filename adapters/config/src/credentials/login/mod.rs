@@ -80,13 +80,13 @@ impl LoginFile {
     ) -> Result<Kept, LoginError> {
         let wanted = wanted(registry);
         self.change(|text| {
-            let helper = self.helper(text, &wanted)?;
+            let helper = self.helper(text, &wanted)?.map(|(name, _)| name);
             let key = key(&wanted);
             let entry = match helper {
                 Some(_) => json!({}),
                 None => json!({ "auth": encode(username, password) }),
             };
-            let text = edit::with_entry(&self.label(), text, &key, &entry);
+            let text = edit::with_entry(&self.label(), text, &key, &entry, &wanted);
             let text = text.map_err(LoginError::File)?;
             let Some(name) = helper else {
                 return Ok((Some(text), Kept::File(self.path.clone())));
@@ -113,7 +113,10 @@ impl LoginFile {
             let edited = edit::without_entries(&self.label(), text, &wanted);
             let (changed, removed) = edited.map_err(LoginError::File)?;
             let by_helper = match self.helper(text, &wanted)? {
-                Some(name) => self.erase_from(&name, &wanted).map(|is| is.then_some(name)),
+                Some((name, key)) => {
+                    let urls = wanted.erased_urls(key.as_deref());
+                    self.erase_from(&name, &urls).map(|is| is.then_some(name))
+                }
                 None => Ok(None),
             };
             if removed > 0 {
@@ -130,25 +133,29 @@ impl LoginFile {
     }
 
     /// Whether the helper had something. Most helpers do not say, so it is asked first.
-    fn erase_from(&self, name: &str, wanted: &Wanted<'_>) -> Result<bool, String> {
+    fn erase_from(&self, name: &str, urls: &[String]) -> Result<bool, String> {
         let mut is_erased = false;
-        for url in wanted.helper_urls(None) {
-            let known = self.helpers.get(name, &url);
+        for url in urls {
+            let known = self.helpers.get(name, url);
             if known.map_err(|error| error.to_string())?.is_some() {
-                let erased = self.helpers.erase(name, &url);
+                let erased = self.helpers.erase(name, url);
                 is_erased |= erased.map_err(|error| error.to_string())?;
             }
         }
         Ok(is_erased)
     }
 
-    fn helper(&self, text: &str, wanted: &Wanted<'_>) -> Result<Option<String>, LoginError> {
+    /// The helper that the file names for the registry, and the key that named it.
+    fn helper(
+        &self,
+        text: &str,
+        wanted: &Wanted<'_>,
+    ) -> Result<Option<(String, Option<String>)>, LoginError> {
         let label = self.label();
         let named = Document::new(&label, text.as_bytes()).and_then(|document| {
             named_helper(&document, &document.members()?, Form::Docker, wanted)
         });
-        let named = named.map_err(LoginError::File)?;
-        Ok(named.map(|(name, _)| name))
+        named.map_err(LoginError::File)
     }
 
     /// Changes the file while no other process does. `change` gets its text, and returns the new one if it
@@ -219,7 +226,7 @@ fn wanted(registry: &Registry) -> Wanted<'static> {
 
 /// The key that every tool finds: docker and crane know Docker Hub by its URL only.
 fn key(wanted: &Wanted<'_>) -> String {
-    match wanted.is_docker_hub() {
+    match wanted.is_docker_hub {
         true => HUB.to_owned(),
         false => wanted.host(),
     }

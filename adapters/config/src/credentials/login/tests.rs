@@ -210,6 +210,47 @@ fn a_helper_keeps_a_login() {
     assert_eq!(login.erase(&registry("r.example")), Ok(vec![]));
 }
 
+/// Every URL that docker, podman or the search would use.
+#[test]
+fn a_helper_forgets_every_spelling() {
+    let folder = Folder::new();
+    keeper(&folder);
+    folder.write(
+        "config.json",
+        r#"{"credHelpers": {"https://p.example:443/v1/": "keeper"}, "credsStore": "keeper"}"#,
+    );
+    let login = folder.login("config.json");
+    let hub = "https://index.docker.io/v1/";
+    let (access, refresh) = (format!("{hub}access-token"), format!("{hub}refresh-token"));
+    for (host, urls) in [
+        ("docker.io", &[hub, "docker.io", &access, &refresh][..]),
+        (
+            "p.example",
+            &["p.example", "p.example:443", "https://p.example"],
+        ),
+        (
+            "r.example",
+            &["r.example", "r.example:443", "https://r.example"],
+        ),
+        (
+            "r.example:5000",
+            &["r.example:5000", "https://r.example:5000"],
+        ),
+    ] {
+        for url in urls {
+            let stored = folder.helpers().store("keeper", url, "u", &secret());
+            stored.expect("it stores");
+        }
+        let erased = login.erase(&registry(host)).expect("erased");
+        assert_eq!(erased, [Kept::Helper("keeper".to_owned())], "{host}");
+        let left: Vec<_> = fs::read_dir(folder.path("kept"))
+            .expect("a folder")
+            .map(|entry| entry.expect("a file").file_name())
+            .collect();
+        assert!(left.is_empty(), "{host}: {left:?}");
+    }
+}
+
 /// A failing helper does not keep the file's own entries.
 #[test]
 fn a_logout_does_what_it_can() {

@@ -38,6 +38,13 @@ fn keys() {
         ("registry-1.docker.io", "docker.io", true),
         ("registry.hub.docker.com", "docker.io", true),
         ("https://registry.hub.docker.com/v2/", "docker.io", true),
+        ("docker.io", "registry-1.docker.io:443", true),
+        ("registry-1.docker.io:443", "docker.io", true),
+        // REF-08: that is another registry.
+        ("docker.io", "docker.io:443", false),
+        ("index.docker.io", "docker.io:443", false),
+        ("docker.io:443", "docker.io:443", true),
+        ("docker.io:443", "docker.io", false),
         ("hub.docker.com", "docker.io", false),
         ("hub.docker.io", "docker.io", false),
     ];

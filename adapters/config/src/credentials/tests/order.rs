@@ -195,6 +195,106 @@ fn failures_are_told_when_they_matter() {
     assert_eq!(search.source(&other, None), None);
 }
 
+/// What the user has named and got wrong is not replaced by another identity.
+#[test]
+fn a_broken_source_that_is_named_ends_the_search() {
+    const PASSWORD: &str = "WINDLASS_AUTH_R_EXAMPLE_PASSWORD";
+    let other = r#"echo '{"Username":"other","Secret":"p"}'"#;
+    let failed = |why: String| format!("Failed({why:?})");
+    let new = || {
+        let home = Home::new();
+        script(&home.folder.path().join("bin"), "other", other);
+        home.write("home/.docker/config.json", &json("docker"));
+        home
+    };
+    let listed = |home: &Home| {
+        let search = home.search(with_helpers(&["other"]));
+        (user(&find(&search, "r.example")), search)
+    };
+    let registry: Registry = "r.example".parse().expect("a registry");
+
+    let mut home = new();
+    home.set(PASSWORD, "s3cret");
+    let why = format!("{PASSWORD} is set, but not WINDLASS_AUTH_R_EXAMPLE_USERNAME");
+    assert_eq!(home.user(), failed(why));
+    let explained = listed(&home).1.explain(&registry, None);
+    let said = explained.to_string();
+    assert!(explained.found().is_none(), "{said}");
+    assert!(said.ends_with("registries.conf: not consulted"), "{said}");
+
+    let mut home = new();
+    home.set("DOCKER_AUTH_CONFIG", "{broken");
+    let why = "DOCKER_AUTH_CONFIG is not valid JSON at line 1, column 2";
+    assert_eq!(home.user(), failed(why.to_owned()));
+
+    let mut home = new();
+    let text = r#"{"auths":{"r.example":{"auth":"!"},"o.example":{"auth":"dTpw"}}}"#;
+    home.set("DOCKER_AUTH_CONFIG", text);
+    let why = "DOCKER_AUTH_CONFIG: the `auth` of r.example is not valid base64";
+    assert_eq!(home.user(), failed(why.to_owned()));
+    // Errors in entries of other registries are none.
+    home.set("DOCKER_AUTH_CONFIG", text.replace("r.example", "x.example"));
+    assert_eq!(home.user(), "docker");
+
+    let mut home = new();
+    let path = home.path("named.json");
+    home.set("REGISTRY_AUTH_FILE", path.clone());
+    for (content, why) in [
+        (None, format!("cannot read {path}: no such file")),
+        (
+            Some("[]"),
+            format!("{path} is not in the form of docker's configuration at line 1, column 1"),
+        ),
+        (
+            Some(r#"{"credsStore":"absent"}"#),
+            format!(
+                "the credential helper `docker-credential-absent` is not in PATH (it is named in {path})"
+            ),
+        ),
+    ] {
+        if let Some(content) = content {
+            home.write("named.json", content);
+        }
+        assert_eq!(listed(&home).0, failed(why));
+    }
+    home.write("named.json", "{}");
+    assert_eq!(listed(&home).0, "other");
+}
+
+/// A source that failed is told once, also where another has the credential.
+#[test]
+fn failures_are_told_once() {
+    let home = Home::new();
+    home.write("home/.config/containers/auth.json", "{broken");
+    home.write(
+        "home/.docker/config.json",
+        r#"{"auths":{"r.example":{"auth":"dTpw"},"o.example":{"auth":"dTpw"}},"credsStore":"absent"}"#,
+    );
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let search = home.search(SearchOptions::default()).on_failure({
+        let told = std::sync::Arc::clone(&told);
+        move |why| told.lock().expect("no panic").push(why.to_owned())
+    });
+    let registry: Registry = "r.example".parse().expect("a registry");
+    let _explained = search.explain(&registry, None);
+    assert_eq!(told.lock().expect("no panic").len(), 0, "only for requests");
+    for reference in ["r.example", "r.example", "o.example/a"] {
+        assert_eq!(user(&find(&search, reference)), "u");
+    }
+    let (podman, docker) = (
+        home.path("home/.config/containers/auth.json"),
+        home.path("home/.docker/config.json"),
+    );
+    let expected = [
+        format!("{podman} is not valid JSON at line 1, column 2"),
+        format!(
+            "the credential helper `docker-credential-absent` is not in PATH (it is named in {docker})"
+        ),
+    ];
+    assert_eq!(*told.lock().expect("no panic"), expected);
+    assert!(!format!("{search:?}").is_empty());
+}
+
 /// CRED-44: where helpers of `registries.conf` stand, and that podman's files name no `credsStore`.
 #[test]
 fn listed_helpers_have_their_place() {
@@ -256,17 +356,22 @@ fn how_long_answers_count() {
     );
     let search = home.search(SearchOptions::default());
     let kept = HelperLimits::default().keep;
-    for (registry, expected) in [
-        ("h.example", Some(kept)),
-        ("f.example", None),
-        ("n.example", None),
-    ] {
+    let question = |registry: &str| {
         let (registry, _) = named(registry);
         let recipient = registry.origin();
-        let question = Question::new(registry, None, recipient);
-        for question in [question.clone(), question.again()] {
-            assert_eq!(search.find(&question).valid_for, expected);
+        Question::new(registry, None, recipient)
+    };
+    for registry in ["f.example", "n.example"] {
+        for question in [question(registry), question(registry).again()] {
+            assert_eq!(search.find(&question).valid_for, None);
         }
+    }
+    // What is left of the time, also of an answer that was remembered.
+    let mut before = kept;
+    for question in [question("h.example"), question("h.example").again()] {
+        let left = search.find(&question).valid_for.expect("a helper's");
+        assert!(left <= before && left > kept / 2, "{left:?}");
+        before = left - std::time::Duration::from_nanos(1);
     }
 }
 
@@ -324,6 +429,33 @@ fn helpers_of_a_file() {
          `docker-credential-gone` is not in PATH (it is named in {file})"
     );
     assert_eq!(source, expected);
+}
+
+/// One helper for all registries, as a program chooses it.
+#[test]
+fn a_helper_alone() {
+    let home = Home::new();
+    let bin = home.folder.path().join("bin");
+    script(
+        &bin,
+        "some",
+        r#"read url; echo "{\"Username\":\"$url\",\"Secret\":\"p\"}""#,
+    );
+    let search = |name: &str| {
+        let helpers = Helpers::new(Some(bin.clone().into()));
+        CredentialSearch::helper(name).helpers(helpers)
+    };
+    for host in ["r.example", "o.example:5000"] {
+        assert_eq!(user(&find(&search("some"), host)), host);
+    }
+    let registry: Registry = "r.example".parse().expect("a registry");
+    let said = search("some").explain(&registry, None).to_string();
+    let expected =
+        "docker-credential-some, named in this program: user name `r.example`, password ***";
+    assert_eq!(said, expected);
+    let why = "the credential helper `docker-credential-absent` is not in PATH";
+    let failed = CredentialAnswer::Failed(why.to_owned());
+    assert_eq!(find(&search("absent"), "r.example"), failed);
 }
 
 /// CRED-10: a helper that is only installed is not asked.
