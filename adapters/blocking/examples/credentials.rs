@@ -29,20 +29,6 @@ impl Credentials for FromMemory {
     }
 }
 
-/// One helper, `docker-credential-pass`, for every registry.
-#[derive(Debug)]
-struct FromHelper(Helpers);
-
-impl Credentials for FromHelper {
-    fn find(&self, question: &Question) -> TimedAnswer {
-        let url = question.registry().to_string();
-        match self.0.get("pass", &url) {
-            Ok(found) => found.unwrap_or(CredentialAnswer::None).into(),
-            Err(error) => CredentialAnswer::Failed(error.to_string()).into(),
-        }
-    }
-}
-
 #[expect(clippy::print_stdout, reason = "an example talks to people")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -53,7 +39,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let credentials: Arc<dyn Credentials> = match source.as_str() {
         "memory" => Arc::new(FromMemory),
         "files" => Arc::new(CredentialSearch::from_variables(variables)?),
-        _ => Arc::new(FromHelper(Helpers::new(variables("PATH")))),
+        // One helper, `docker-credential-pass`, for every registry.
+        _ => Arc::new(CredentialSearch::helper("pass").helpers(Helpers::new(variables("PATH")))),
     };
     let client = Client::builder().credentials(credentials).build()?;
     let reference: Reference = reference.parse()?;
