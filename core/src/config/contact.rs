@@ -225,7 +225,8 @@ impl Config {
             .clone()
             .unwrap_or_else(|| itself.origin.clone());
         let is_mirror = endpoint.role == Role::Mirror && origin != itself.origin;
-        let registry = if is_mirror {
+        let is_elsewhere = endpoint.own_credentials && origin != itself.origin;
+        let registry = if is_mirror || is_elsewhere {
             Registry::at(&origin)
         } else {
             itself.registry.clone()

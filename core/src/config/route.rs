@@ -222,6 +222,19 @@ pub struct Endpoint {
     /// Whether requests to a mirror have the query `ns=` with the registry's name (HOSTS-04).
     #[serde(default)]
     pub ns: bool,
+    /// Whether the registry itself at another address has the credentials of that address, and not those of
+    /// the name that leads there (HTTP-27). Mirrors always have their own.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub own_credentials: bool,
+}
+
+/// For serde.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes it like this"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Endpoint {
@@ -239,6 +252,7 @@ impl Endpoint {
             },
             headers: Vec::new(),
             ns: false,
+            own_credentials: false,
         }
     }
 
@@ -252,13 +266,23 @@ impl Endpoint {
             capabilities: Capabilities::ALL,
             headers: Vec::new(),
             ns: false,
+            own_credentials: false,
         }
     }
 
-    /// At another address. The registry keeps its credentials there.
+    /// At another address. The registry keeps its credentials there, unless
+    /// [`with_own_credentials`](Self::with_own_credentials) says otherwise.
     #[must_use]
     pub fn at(mut self, origin: Origin) -> Self {
         self.origin = Some(origin);
+        self
+    }
+
+    /// With the credentials of its address. Files that lead from one name to another mean this: the user
+    /// has logged in to the host that is contacted.
+    #[must_use]
+    pub const fn with_own_credentials(mut self) -> Self {
+        self.own_credentials = true;
         self
     }
 

@@ -53,6 +53,30 @@ fn reference(text: &str) -> Reference {
 
 const DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 
+/// HTTP-27.
+#[test]
+fn the_registry_elsewhere_has_its_own_credentials_or_those_of_the_name() {
+    let elsewhere = Endpoint::upstream().at(origin("https://inner.example:5000"));
+    for (endpoint, registry) in [
+        (elsewhere.clone(), "reg.example"),
+        (elsewhere.with_own_credentials(), "inner.example:5000"),
+        (
+            Endpoint::upstream()
+                .at(origin("https://reg.example"))
+                .with_own_credentials(),
+            "reg.example",
+        ),
+    ] {
+        let config = config(vec![route("reg.example", Mode::Replace, vec![endpoint])]);
+        let reference = reference("reg.example/app:v1");
+        let read = config.sources(&reference).expect("a route");
+        assert_eq!(read[0].registry.as_str(), registry);
+        let written = config.destination(&reference).expect("a route");
+        assert_eq!(written.registry.as_str(), registry);
+        assert!(!written.is_mirror);
+    }
+}
+
 #[test]
 fn scopes_are_printed_as_they_are_written() {
     for text in [
