@@ -3,27 +3,37 @@
 //! - [`CredentialSearch`]: credentials from options, variables, the files of docker and podman, and
 //!   credential helpers; [`credentials`] has the order;
 //! - [`Explicit`]: a credential that the user gave for one registry only;
+//! - [`hosts`]: mirrors, other addresses, blocked names and TLS of single hosts, from containerd's `hosts.toml`,
+//!   podman's `registries.conf` and the folders `certs.d`;
+//! - [`ConfigFile`]: windlass' own file, with all of this and more;
 //! - [`Proxies`]: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`;
 //! - [`Policy`]: which images may be used, from `policy.json`;
 //! - [`VariableError`]: a variable whose value is not valid text;
-//! - [`trust()`]: certificate authorities, from files and from `SSL_CERT_FILE`, `SSL_CERT_DIR`.
+//! - [`trust()`]: certificate authorities, from files and from `SSL_CERT_FILE`, `SSL_CERT_DIR`;
+//! - [`identity()`]: a client certificate and its key.
 //!
 //! Nothing here reads the environment itself: each function takes a lookup from a variable's name
 //! to its value, so a program decides what it uses, and tests need no variables.
 //!
-//! This crate must not know the protocol: it provides credentials, proxies and root certificates.
+//! This crate must not know the protocol: it provides credentials, routes, proxies and certificates.
 
 use std::ffi::OsString;
 
 pub mod credentials;
+mod document;
+mod duration;
+mod file;
+pub mod hosts;
 mod policy;
 mod proxy;
 mod trust;
 
 pub use credentials::{CredentialSearch, Explicit, SearchOptions};
+pub use document::{FileError, Finding, Position};
+pub use file::{ConfigFile, ConfigFileError};
 pub use policy::{Judgement, Policy, PolicyError, Requirement, Rule};
-pub use proxy::{Proxies, ProxyError};
-pub use trust::{TrustError, trust};
+pub use proxy::{Proxies, ProxyChoice, ProxyError};
+pub use trust::{TrustError, identity, trust};
 
 /// A variable whose value is not valid text. It counts neither as set nor as unset: ignoring it
 /// could bypass a proxy or use other credentials.

@@ -16,10 +16,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
-use windlass_driver::TlsRoots;
-use windlass_driver::read_file;
+use rustls_pki_types::pem::{self, PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use windlass_driver::{Identity, TlsRoots, read_file};
 
 use crate::{VariableError, set};
 
@@ -72,7 +71,7 @@ const LARGEST_OF_MANY: u64 = 1 << 20;
 /// The most files read of a folder.
 const MOST_FILES: usize = 4096;
 
-fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, TrustError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, TrustError> {
     let bytes = read_file(path, LARGEST).map_err(|error| TrustError::Read {
         path: path.to_owned(),
         error,
@@ -87,6 +86,45 @@ fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, TrustError> {
         });
     }
     Ok(found)
+}
+
+/// A client certificate with its chain, and its private key: PEM files, or DER files of one each. The key may be
+/// in the file of the certificate.
+///
+/// # Errors
+///
+/// If a file cannot be read, or has no certificate, or no key.
+pub fn identity(certificate: &Path, key: Option<&Path>) -> Result<Identity, TrustError> {
+    let chain = certificates(certificate)?;
+    let path = key.unwrap_or(certificate);
+    let bytes = read_file(path, LARGEST).map_err(|error| TrustError::Key {
+        path: path.to_owned(),
+        why: format!("cannot read it: {error}"),
+    })?;
+    let key = if bytes.starts_with(&[0x30]) {
+        PrivateKeyDer::try_from(bytes).map_err(ToOwned::to_owned)
+    } else {
+        PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| no_key(&bytes, &error))
+    };
+    let key = key.map_err(|why| TrustError::Key {
+        path: path.to_owned(),
+        why,
+    })?;
+    Ok(Identity::new(chain, key.secret_der().to_vec()))
+}
+
+fn no_key(bytes: &[u8], error: &pem::Error) -> String {
+    if !matches!(error, pem::Error::NoItemsFound) {
+        return "damaged key in it".to_owned();
+    }
+    // The usual reason, under a name of its own.
+    let is_encrypted = bytes.windows(9).any(|window| window == b"ENCRYPTED");
+    let found = if is_encrypted {
+        "an encrypted key"
+    } else {
+        "no key"
+    };
+    format!("{found} in it; expected one in PEM form, not encrypted")
 }
 
 fn folder_certificates(folder: &Path) -> Vec<Vec<u8>> {
@@ -134,6 +172,14 @@ pub enum TrustError {
         path: PathBuf,
         /// What the system said.
         error: io::Error,
+    },
+    /// The private key of a client certificate cannot be used.
+    #[error("private key {}: {why}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
     },
     /// A named file holds no certificate.
     #[error("no certificate in {}", path.display())]
@@ -242,6 +288,41 @@ mod tests {
                 assert!(error.starts_with(expected), "{error}");
                 assert!(error.contains(&name), "{error}");
             }
+        }
+    }
+
+    #[test]
+    fn keys_of_client_certificates() {
+        let folder = Folder::new();
+        let (certificate, key) = (pem("CERTIFICATE", b"c"), pem("PRIVATE KEY", b"s3cret"));
+        let both = folder.file("both.pem", format!("{key}{certificate}"));
+        let alone = folder.file("c.pem", &certificate);
+        let key = folder.file("k.pem", key);
+        for found in [identity(&both, None), identity(&alone, Some(&key))] {
+            let found = found.expect("good files");
+            assert_eq!(
+                (found.chain(), found.key()),
+                (&[b"c".to_vec()][..], &b"s3cret"[..])
+            );
+        }
+        let encrypted = folder.file("e.pem", pem("ENCRYPTED PRIVATE KEY", b"s3cret"));
+        let cut = folder.file("cut.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n");
+        let absent = folder.0.path().join("absent.pem");
+        for (key, expected) in [
+            (None, "no key in it"),
+            (Some(&alone), "no key in it"),
+            (Some(&encrypted), "an encrypted key in it"),
+            (Some(&cut), "damaged key in it"),
+            (Some(&absent), "cannot read it"),
+        ] {
+            let error = identity(&alone, key.map(PathBuf::as_path)).expect_err(expected);
+            let error = error.to_string();
+            assert!(
+                error.starts_with("private key ") && error.contains(expected),
+                "{error}"
+            );
+            let path = key.unwrap_or(&alone);
+            assert!(error.contains(path.to_str().expect("UTF-8")), "{error}");
         }
     }
 
