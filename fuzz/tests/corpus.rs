@@ -8,7 +8,7 @@ type Target = fn(&[u8]);
 
 #[test]
 fn the_corpus_is_good() {
-    let targets: [(&str, Target); 9] = [
+    let targets: [(&str, Target); 12] = [
         ("credentials", fuzz::credentials),
         ("policy", fuzz::policy),
         ("headers", fuzz::headers),
@@ -18,6 +18,9 @@ fn the_corpus_is_good() {
         ("hostile", fuzz::hostile),
         ("layout", fuzz::layout),
         ("tape", fuzz::tape),
+        ("hosts_toml", fuzz::hosts_toml),
+        ("registries_conf", fuzz::registries_conf),
+        ("config_file", fuzz::config_file),
     ];
     for (target, run) in targets {
         assert!(replay(target, run) > 0, "{target} has a corpus");

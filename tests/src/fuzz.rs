@@ -168,6 +168,98 @@ fn checkpoint(text: &str) {
     assert_eq!(again.to_json(), written);
 }
 
+/// containerd's `hosts.toml`, for a registry on another host and for one on this machine: what is read is reached
+/// at addresses, and an error has a position in the text.
+pub fn hosts_toml(data: &[u8]) {
+    use windlass_config::hosts::containerd;
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    for name in ["reg.example", "localhost:5000"] {
+        let registry: Registry = name.parse().expect("a registry");
+        match containerd::parse(Path::new("hosts.toml"), text, &registry) {
+            Ok(file) => {
+                for host in file.hosts.iter().chain([&file.server]) {
+                    let url = host.url.to_string();
+                    assert!(!url.ends_with('/'), "{url}");
+                    let path = host.url.api.to_string();
+                    assert!(path.split('/').all(|part| part != ".."), "{url}");
+                }
+                let positions = file.findings.iter().map(|finding| finding.position);
+                positions.for_each(|position| is_within(position, text));
+            }
+            Err(error) => is_within(error.position(), text),
+        }
+    }
+}
+
+/// podman's `registries.conf`: an entry is for a repository only below its prefix.
+pub fn registries_conf(data: &[u8]) {
+    use windlass_config::hosts::registries::RegistriesConf;
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match RegistriesConf::parse(Path::new("registries.conf"), text) {
+        Ok(conf) => {
+            for name in ["reg.example/team/app", "alpine", "a.reg.example:5000/app"] {
+                let reference: Reference = name.parse().expect("a reference");
+                if let Some(entry) = conf.entry(&reference) {
+                    let prefix = entry.prefix.trim_start_matches('*');
+                    let (registry, repository) = (reference.registry(), reference.repository());
+                    let whole = format!("{registry}/{repository}");
+                    assert!(whole.contains(prefix), "{prefix} in {whole}");
+                    assert!(entry.located(&whole).is_some());
+                }
+            }
+            if let Some((short, full)) = conf.aliases.iter().next() {
+                let found = conf.alias(short);
+                assert!(found.is_none_or(|found| found.to_string().starts_with(full.as_str())));
+            }
+        }
+        Err(error) => is_within(error.position(), text),
+    }
+}
+
+/// windlass' own file: what it says can be applied, and an error has a position in the text.
+pub fn config_file(data: &[u8]) {
+    use windlass_config::{ConfigFile, Proxies};
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match ConfigFile::parse(Path::new("/nonexistent/config.toml"), text) {
+        Ok(file) => {
+            let mut config = windlass_core::Config::default();
+            file.apply(&mut config);
+            assert!((1..=256).contains(&config.in_flight.max));
+            let mut limits = windlass_driver::TimeLimits::default();
+            file.apply_time_limits(&mut limits);
+            assert!(!limits.connect.is_zero() && !limits.idle.is_zero());
+            // Without the file of the password there are none.
+            let proxies = file
+                .proxies(|_| None)
+                .unwrap_or_else(|_| Proxies::default());
+            let origin: Origin = "https://reg.example".parse().expect("an origin");
+            let explained = proxies.explain(&origin).to_string();
+            assert!(!explained.contains('@'), "{explained}");
+        }
+        Err(error) => {
+            if let Some(position) = error.position() {
+                is_within(Some(position), text);
+            }
+        }
+    }
+}
+
+fn is_within(position: Option<windlass_config::Position>, text: &str) {
+    let position = position.expect("what is read has positions");
+    let lines = text.split('\n').count();
+    assert!((1..=lines).contains(&position.line), "{position:?}");
+    assert!(
+        (1..=text.chars().count() + 1).contains(&position.column),
+        "{position:?}"
+    );
+}
+
 /// A world in which everything that is chosen comes from the input; what must hold is the same.
 pub fn world(data: &[u8]) {
     good(&sim::drawn(&mut sim::Bytes::new(data)));
