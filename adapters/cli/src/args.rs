@@ -12,6 +12,7 @@ use windlass_core::{Origin, Platforms, Reference, Registry};
 
 use crate::admission::{self, Program};
 use crate::authentication::{Authentication, Sides};
+use crate::hosts::HostArgs;
 use crate::place::{self, InLayout, Place};
 use crate::scheme::{self, Whom};
 
@@ -40,7 +41,8 @@ Places:
 Credentials come from options, variables, podman's and docker's files, and the credential helpers
 that these name; `windlass login --help` has the order.
 Proxies come from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, certificate authorities from
-SSL_CERT_FILE and SSL_CERT_DIR if set, otherwise from the system.
+SSL_CERT_FILE and SSL_CERT_DIR if set, otherwise from the system. Mirrors and certificates of single
+hosts come from hosts.toml, registries.conf and certs.d. `windlass help` has the options for these.
 
 Exit codes:
     0  success
@@ -432,6 +434,8 @@ pub(crate) struct Demo {
 pub(crate) struct Common {
     #[command(flatten)]
     pub(crate) authentication: Authentication,
+    #[command(flatten)]
+    pub(crate) hosts: HostArgs,
     #[arg(
         long,
         global = true,
@@ -446,7 +450,7 @@ pub(crate) struct Common {
         global = true,
         value_name = "REGISTRY=REALM",
         value_parser = place::trusted_realm,
-        help = "Send REGISTRY's credentials to the token service at REALM (repeatable)",
+        help = "Send REGISTRY's credentials to the token service at REALM",
         long_help = REALM_HELP,
         help_heading = "Authentication"
     )]
@@ -516,7 +520,7 @@ pub(crate) struct Common {
         help_heading = "Connection"
     )]
     pub(crate) chunk_size: Option<u64>,
-    /// Time out a connection on which nothing moves for this long [default: 60]
+    /// Time out a connection on which nothing moves [default: 60]
     #[arg(
         long,
         global = true,

@@ -11,7 +11,8 @@ use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use windlass_config::{CredentialSearch, Explicit, SearchOptions};
+use windlass_config::hosts::Plan;
+use windlass_config::{ConfigFile, CredentialSearch, Explicit, SearchOptions};
 use windlass_core::credential::Secret;
 use windlass_core::reference::Repository;
 use windlass_core::{Reference, Registry};
@@ -148,24 +149,45 @@ impl Authentication {
     /// # Errors
     ///
     /// If standard input has no secret, or if a file or variable that is named cannot be used.
-    pub(crate) fn search(&self, given: &[For<'_>]) -> Result<CredentialSearch, Problem> {
+    pub(crate) fn search(
+        &self,
+        given: &[For<'_>],
+        file: Option<&ConfigFile>,
+        plan: &Plan,
+    ) -> Result<CredentialSearch, Problem> {
         if let Some(path) = &self.authfile
             && let Err(error) = path.metadata()
         {
             let path = path.display();
             return Err(usage(format!("cannot read the authfile {path}: {error}")));
         }
-        let mut search = self.found_elsewhere()?;
+        let mut search = self.found(file, plan.credential_helpers())?;
         for credential in given {
             search = search.explicit(credential.read()?);
         }
         Ok(search)
     }
 
-    /// The credentials that no option gives.
+    /// The credentials that no option gives, from what other tools read.
     pub(crate) fn found_elsewhere(&self) -> Result<CredentialSearch, Problem> {
+        self.found(None, &[])
+    }
+
+    /// The credentials that no option gives. Helpers that windlass' own file names come after those of
+    /// `registries.conf`.
+    fn found(
+        &self,
+        file: Option<&ConfigFile>,
+        helpers: &[String],
+    ) -> Result<CredentialSearch, Problem> {
         let mut options = SearchOptions::default();
-        options.authfile.clone_from(&self.authfile);
+        options.authfile = self.authfile.clone();
+        if let Some(file) = file {
+            options.authfile = options.authfile.or_else(|| file.auth_file());
+        }
+        options.credential_helpers = helpers.to_vec();
+        let own = file.map(ConfigFile::credential_helpers).unwrap_or_default();
+        options.credential_helpers.extend_from_slice(own);
         let search = CredentialSearch::with_options(options, |name| std::env::var_os(name));
         search.map_err(|error| usage(error.to_string()))
     }

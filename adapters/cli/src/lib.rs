@@ -18,6 +18,7 @@ mod client;
 mod commands;
 mod exit;
 mod hint;
+mod hosts;
 mod interrupt;
 mod login;
 mod new_layout;

@@ -62,8 +62,8 @@ pub(super) fn run(context: &Context, demo: &Demo) -> Result<(), Problem> {
 /// The registry is on loopback: no credentials, no proxy, no TLS roots.
 fn client(context: &Context) -> Result<Client, Problem> {
     let mut settings = Settings::default();
-    settings.config = context.common.config(&[])?;
-    settings.time_limits = context.common.time_limits();
+    settings.config = context.common.config(&[], None)?;
+    settings.time_limits = context.common.time_limits(None);
     settings.tape = context.tape()?;
     context.connect(settings)
 }

@@ -11,7 +11,7 @@ pub(super) fn run(context: &Context, digest: &Digest) -> Result<(), Problem> {
     let reference = &digest.reference;
     let registry = reference.registry();
     let given = context.common.authentication.owned_by(Some(registry))?;
-    let client = context.client(&[registry], &given)?;
+    let client = context.client(&[reference], &given)?;
     let root = context.resolve(&client, &Place::Registry(reference.clone()))?;
     let line = if context.printer.is_json() {
         json!({

@@ -30,7 +30,7 @@ pub(super) fn login(context: &Context, login: &Login) -> Result<(), Problem> {
     let password = secret("password")?;
     let explicit = Explicit::password(registry.clone(), username, password.clone());
     let credentials = Arc::new(CredentialSearch::empty().explicit(explicit));
-    let client = context.client_with(&[registry], credentials)?;
+    let client = context.client_with(registry, credentials)?;
     let observer = Arc::new(Progress::new(Arc::clone(&context.printer)));
     let checked = client.check(registry, observer, &context.cancel)?;
     if checked.anonymous {

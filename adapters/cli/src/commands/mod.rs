@@ -1,6 +1,7 @@
 //! The subcommands, and what they share: building a client from the options, and reporting how a
 //! task ended.
 
+mod build;
 mod copy;
 mod demo;
 mod digest;
@@ -16,16 +17,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use windlass_config::{Proxies, trust};
-use windlass_core::config::Concurrency;
 use windlass_core::tape::TapeSink;
-use windlass_core::{Config, Descriptor, Error, Failure, Reference, Registry, Report};
+use windlass_core::{Descriptor, Error, Failure, Reference, Registry, Report};
 use windlass_driver::TapeFile;
-use windlass_driver::{Credentials, Settings, TimeLimits};
+use windlass_driver::{Credentials, Settings};
 
 use crate::admission;
 use crate::args::{Admission, Args, Command, Common};
-use crate::authentication::{For, Sides};
+use crate::authentication::Sides;
 use crate::client::{self, CancelHandle, Client, Connect, End, Wanted};
 use crate::exit::{Exit, Problem};
 use crate::hint;
@@ -33,7 +32,6 @@ use crate::interrupt::Interrupt;
 use crate::place::{InLayout, Place};
 use crate::printer::{Chatter, Form, Printer};
 use crate::progress::{Progress, Seconds, Size};
-use crate::scheme;
 
 pub(crate) fn run(args: Args, connect: Connect) -> Exit {
     let Args { common, command } = args;
@@ -111,54 +109,6 @@ impl Context {
         }
     }
 
-    /// Builds a client for `registries`, with credentials from the command line and those that are
-    /// found.
-    fn client(&self, registries: &[&Registry], given: &[For<'_>]) -> Result<Client, Problem> {
-        let find = || {
-            let printer = Arc::clone(&self.printer);
-            let search = self.common.authentication.search(given)?;
-            let search = search.on_failure(move |why| printer.warning(why));
-            let search: Arc<dyn Credentials> = Arc::new(search);
-            Ok(Arc::clone(self.credentials.get_or_init(|| search)))
-        };
-        self.client_for(registries, find)
-    }
-
-    /// Builds a client with these credentials only.
-    fn client_with(
-        &self,
-        registries: &[&Registry],
-        credentials: Arc<dyn Credentials>,
-    ) -> Result<Client, Problem> {
-        self.client_for(registries, || Ok(credentials))
-    }
-
-    fn client_for(
-        &self,
-        registries: &[&Registry],
-        credentials: impl FnOnce() -> Result<Arc<dyn Credentials>, Problem>,
-    ) -> Result<Client, Problem> {
-        let variables = |name: &str| std::env::var_os(name);
-        let wrong = |error: &dyn std::error::Error| Problem::Usage(error.to_string());
-        let config = self.common.config(registries)?;
-        let proxies = Proxies::from_variables(variables);
-        for registry in registries {
-            let origin = config.endpoints.get(*registry).cloned();
-            let origin = origin.unwrap_or_else(|| registry.origin());
-            proxies.check(&origin).map_err(|error| wrong(&error))?;
-        }
-        let mut settings = Settings::default();
-        settings.config = config;
-        settings.credentials = credentials()?;
-        settings.roots = trust(&self.common.ca_cert, variables).map_err(|error| wrong(&error))?;
-        settings.proxies = Arc::new(proxies);
-        settings.time_limits = self.common.time_limits();
-        settings.tape = self.tape()?;
-        // Only now, so that Ctrl-C ends the process while it waits for the password.
-        self.watch()?;
-        self.connect(settings)
-    }
-
     fn connect(&self, settings: Settings) -> Result<Client, Problem> {
         (self.connect)(settings).map_err(|error| Problem::Usage(error.to_string()))
     }
@@ -187,10 +137,10 @@ impl Context {
         {
             client::check_name(name).map_err(|error| Problem::Usage(error.to_string()))?;
         }
-        let registries: Vec<&Registry> = [&to, &from].into_iter().filter_map(registry).collect();
         let (source, destination) = (reference(&from), reference(&to));
         let given = sides.owned_by(&self.common.authentication, source, destination)?;
-        let client = self.client(&registries, &given)?;
+        let references: Vec<&Reference> = [destination, source].into_iter().flatten().collect();
+        let client = self.client(&references, &given)?;
         let resolve = || self.resolve(&client, &from);
         let pinned = admitted.verify(&from, resolve, &self.cancel)?;
         let source = match &pinned {
@@ -349,31 +299,6 @@ impl Common {
         }
         self.authentication.given().check()
     }
-
-    fn config(&self, registries: &[&Registry]) -> Result<Config, Problem> {
-        let mut config = Config::default();
-        config.endpoints =
-            scheme::endpoints(&self.tls, &self.plain_http, registries).map_err(Problem::Usage)?;
-        config.trusted_realms.clone_from(&self.trust_realm);
-        config.anonymous_fallback = self.anonymous_fallback;
-        if let Some(jobs) = self.jobs {
-            config.in_flight = Concurrency::at_most(jobs);
-        }
-        if let Some(retries) = self.retries {
-            config.retry.attempts = retries + 1;
-        }
-        config.chunk_size = self.chunk_size;
-        Ok(config)
-    }
-
-    fn time_limits(&self) -> TimeLimits {
-        let mut limits = TimeLimits::default();
-        if let Some(seconds) = self.timeout {
-            limits.idle = Duration::from_secs(seconds);
-            limits.connect = limits.connect.min(limits.idle);
-        }
-        limits
-    }
 }
 
 fn registry(place: &Place) -> Option<&Registry> {
@@ -434,21 +359,6 @@ mod tests {
             let checked = common(options).check();
             assert_eq!(checked.is_ok(), is_good, "{options:?}");
         }
-    }
-
-    #[test]
-    fn options_reach_the_configuration() {
-        let common = common(&["--jobs=3", "--retries=0", "--timeout=7", "--chunk-size=1M"]);
-        let config = common.config(&[]).expect("good options");
-        assert_eq!(config.chunk_size, Some(1 << 20));
-        assert_eq!(config.in_flight, Concurrency::at_most(3));
-        assert_eq!(config.retry.attempts, 1);
-        assert_eq!(common.time_limits().idle, Duration::from_secs(7));
-        assert_eq!(
-            common.time_limits().connect,
-            Duration::from_secs(7),
-            "the shorter one"
-        );
     }
 
     #[test]

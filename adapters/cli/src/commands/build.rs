@@ -1,0 +1,215 @@
+//! Building a client from the options, windlass' own file, and the files of others.
+//!
+//! Responsible for the order among them: options, variables, windlass' own file. Must not know what a client is
+//! used for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use windlass_config::hosts::{Hosts, Plan};
+use windlass_config::{ConfigFile, CredentialSearch, Proxies, trust};
+use windlass_core::config::Concurrency;
+use windlass_core::{Config, Reference, Registry};
+use windlass_driver::{Credentials, Settings, TimeLimits, TlsRoots};
+
+use super::Context;
+use crate::args::Common;
+use crate::authentication::For;
+use crate::client::Client;
+use crate::exit::Problem;
+use crate::scheme;
+
+impl Context {
+    /// Builds a client for `references`, with credentials from the command line and those that are found.
+    pub(super) fn client(
+        &self,
+        references: &[&Reference],
+        given: &[For<'_>],
+    ) -> Result<Client, Problem> {
+        let find = |file: Option<&ConfigFile>, plan: &Plan| {
+            let printer = Arc::clone(&self.printer);
+            let search = self.common.authentication.search(given, file, plan)?;
+            let search = search.on_failure(move |why| printer.warning(why));
+            let search: Arc<dyn Credentials> = Arc::new(search);
+            Ok(Arc::clone(self.credentials.get_or_init(|| search)))
+        };
+        self.client_for(references, find)
+    }
+
+    /// Builds a client for a registry, with these credentials only.
+    pub(super) fn client_with(
+        &self,
+        registry: &Registry,
+        credentials: Arc<CredentialSearch>,
+    ) -> Result<Client, Problem> {
+        // No file names it, so that only what is for the registry as a whole counts.
+        let anything = format!("{registry}/windlass/login").parse::<Reference>();
+        let anything = anything.map_err(|error| Problem::Usage(error.to_string()))?;
+        self.client_for(&[&anything], |_, _| Ok(credentials))
+    }
+
+    fn client_for(
+        &self,
+        references: &[&Reference],
+        credentials: impl FnOnce(Option<&ConfigFile>, &Plan) -> Result<Arc<dyn Credentials>, Problem>,
+    ) -> Result<Client, Problem> {
+        let wrong = |error: &dyn std::error::Error| Problem::Usage(error.to_string());
+        let registries: Vec<&Registry> = references.iter().map(|it| it.registry()).collect();
+        let file = self.common.hosts.file()?;
+        let file = file.as_ref();
+        let mut config = self.common.config(&registries, file.map(Arc::as_ref))?;
+        let proxies = proxies(file.map(Arc::as_ref))?;
+        let options = self
+            .common
+            .hosts
+            .options(&registries, file.map(Arc::as_ref), &proxies)?;
+        let mut hosts = Hosts::new(options);
+        if let Some(file) = file {
+            hosts = hosts.with_file(Arc::clone(file));
+        }
+        let wanted: Vec<Reference> = references.iter().copied().cloned().collect();
+        let plan = hosts
+            .plan(&wanted, &config)
+            .map_err(|error| wrong(&error))?;
+        for finding in plan.findings().iter().filter(|finding| finding.is_warning) {
+            self.printer.warning(&finding.to_string());
+        }
+        config.routes = plan.routes().to_vec();
+        for origin in plan.planned().iter().flat_map(|planned| &planned.origins) {
+            proxies.check(origin).map_err(|error| wrong(&error))?;
+        }
+        let mut settings = Settings::default();
+        settings.config = config;
+        settings.credentials = credentials(file.map(Arc::as_ref), &plan)?;
+        settings.roots = self.common.roots(file.map(Arc::as_ref))?;
+        settings.hosts = Arc::new(plan);
+        settings.proxies = Arc::new(proxies);
+        settings.time_limits = self.common.time_limits(file.map(Arc::as_ref));
+        settings.tape = self.tape()?;
+        // Only now, so that Ctrl-C ends the process while it waits for the password.
+        self.watch()?;
+        self.connect(settings)
+    }
+}
+
+/// The proxies of variables, and of windlass' own file.
+fn proxies(file: Option<&ConfigFile>) -> Result<Proxies, Problem> {
+    let variables = |name: &str| std::env::var_os(name);
+    match file {
+        Some(file) => {
+            let proxies = file.proxies(variables);
+            proxies.map_err(|error| Problem::Usage(error.to_string()))
+        }
+        None => Ok(Proxies::from_variables(variables)),
+    }
+}
+
+impl Common {
+    pub(super) fn config(
+        &self,
+        registries: &[&Registry],
+        file: Option<&ConfigFile>,
+    ) -> Result<Config, Problem> {
+        let mut config = Config::default();
+        if let Some(file) = file {
+            file.apply(&mut config);
+        }
+        let endpoints = scheme::endpoints(&self.tls, &self.plain_http, registries);
+        config.endpoints.extend(endpoints.map_err(Problem::Usage)?);
+        config
+            .trusted_realms
+            .extend(self.trust_realm.iter().cloned());
+        if let Some(jobs) = self.jobs {
+            config.in_flight = Concurrency::at_most(jobs);
+        }
+        if let Some(retries) = self.retries {
+            config.retry.attempts = retries + 1;
+        }
+        config.chunk_size = self.chunk_size;
+        let by_file = file.and_then(ConfigFile::anonymous_fallback);
+        config.anonymous_fallback = self.anonymous_fallback || by_file.unwrap_or(false);
+        Ok(config)
+    }
+
+    /// The certificate authorities for all hosts.
+    fn roots(&self, file: Option<&ConfigFile>) -> Result<TlsRoots, Problem> {
+        let (mut extra, is_alone) = file.map(ConfigFile::authorities).unwrap_or_default();
+        extra.extend(self.ca_cert.iter().cloned());
+        // Alone, they replace those that the variables name, too.
+        let variables = |name: &str| match is_alone {
+            true => None,
+            false => std::env::var_os(name),
+        };
+        let roots = trust(&extra, variables);
+        let mut roots = roots.map_err(|error| Problem::Usage(error.to_string()))?;
+        if is_alone {
+            roots.roots = Some(Arc::default());
+        }
+        Ok(roots)
+    }
+
+    pub(super) fn time_limits(&self, file: Option<&ConfigFile>) -> TimeLimits {
+        let mut limits = TimeLimits::default();
+        if let Some(file) = file {
+            file.apply_time_limits(&mut limits);
+        }
+        if let Some(seconds) = self.timeout {
+            limits.idle = Duration::from_secs(seconds);
+            limits.connect = limits.connect.min(limits.idle);
+        }
+        limits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Args;
+
+    fn common(options: &[&str]) -> Common {
+        let words = ["windlass", "demo"].iter().chain(options);
+        Args::try_parse_from(words).expect("good options").common
+    }
+
+    fn file(text: &str) -> ConfigFile {
+        ConfigFile::parse(Path::new("/c.toml"), text).expect("a good file")
+    }
+
+    #[test]
+    fn options_reach_the_configuration() {
+        let common = common(&["--jobs=3", "--retries=0", "--timeout=7", "--chunk-size=1M"]);
+        let config = common.config(&[], None).expect("good options");
+        assert_eq!(config.chunk_size, Some(1 << 20));
+        assert_eq!(config.in_flight, Concurrency::at_most(3));
+        assert_eq!(config.retry.attempts, 1);
+        assert_eq!(common.time_limits(None).idle, Duration::from_secs(7));
+        assert_eq!(
+            common.time_limits(None).connect,
+            Duration::from_secs(7),
+            "the shorter one"
+        );
+    }
+
+    #[test]
+    fn options_come_before_the_file() {
+        let text = "[limits]\njobs = 2\nretries = 9\nidle-timeout = \"1s\"\nanswer-timeout = \"2s\"\n\
+                    [host.\"r.example\"]\nplain-http = true\n";
+        let file = file(text);
+        let registry: Registry = "r.example".parse().expect("a registry");
+        let with_options = common(&["--jobs=3", "--timeout=7", "--tls=r.example"]);
+        let config = with_options
+            .config(&[&registry], Some(&file))
+            .expect("good");
+        assert_eq!((config.in_flight.max, config.retry.attempts), (3, 10));
+        assert_eq!(config.origin(&registry).to_string(), "https://r.example");
+        let limits = with_options.time_limits(Some(&file));
+        assert_eq!((limits.idle.as_secs(), limits.answer.as_secs()), (7, 2));
+        let config = common(&[]).config(&[&registry], Some(&file)).expect("good");
+        assert_eq!(config.in_flight.max, 2);
+        assert_eq!(config.origin(&registry).to_string(), "http://r.example");
+    }
+}
