@@ -5,6 +5,7 @@
 //! - [`registry`]: a real registry as a child process, and what its access log says
 //! - [`tokens`]: a token service that signs, checks and misbehaves on request
 //! - [`hostile`]: a raw HTTP server that sends exactly what a test tells it to
+//! - [`front`]: nginx and tinyproxy in front of a registry
 //! - [`proxy`]: a slow, breaking or stalling link between a client and a server
 //! - [`images`]: layouts to push, and what must come out of a pull
 //! - [`certs`]: a test CA
@@ -30,6 +31,8 @@ pub mod certs;
 pub mod command;
 #[cfg(feature = "sockets")]
 pub mod drivers;
+#[cfg(feature = "sockets")]
+pub mod front;
 pub mod fuzz;
 #[cfg(feature = "sockets")]
 pub mod hostile;

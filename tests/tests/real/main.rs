@@ -2,6 +2,7 @@
 
 mod credentials;
 mod harness;
+mod hosts;
 mod peers_agree;
 mod policies;
 mod registry;
