@@ -168,23 +168,24 @@ impl Authentication {
         Ok(search)
     }
 
-    /// The credentials that no option gives, from what other tools read.
-    pub(crate) fn found_elsewhere(&self) -> Result<CredentialSearch, Problem> {
-        self.found(None, &[])
+    /// The file that is read instead of podman's and docker's: of the option, or of windlass' own file. Variables
+    /// come before the latter.
+    pub(crate) fn authfile(&self, file: Option<&ConfigFile>) -> Option<PathBuf> {
+        let variable = std::env::var_os("REGISTRY_AUTH_FILE");
+        let is_set = variable.is_some_and(|value| !value.is_empty());
+        let own = || file.filter(|_| !is_set)?.auth_file();
+        self.authfile.clone().or_else(own)
     }
 
     /// The credentials that no option gives. Helpers that windlass' own file names come after those of
     /// `registries.conf`.
-    fn found(
+    pub(crate) fn found(
         &self,
         file: Option<&ConfigFile>,
         helpers: &[String],
     ) -> Result<CredentialSearch, Problem> {
         let mut options = SearchOptions::default();
-        options.authfile = self.authfile.clone();
-        if let Some(file) = file {
-            options.authfile = options.authfile.or_else(|| file.auth_file());
-        }
+        options.authfile = self.authfile(file);
         options.credential_helpers = helpers.to_vec();
         let own = file.map(ConfigFile::credential_helpers).unwrap_or_default();
         options.credential_helpers.extend_from_slice(own);

@@ -196,6 +196,34 @@ impl HostArgs {
         Ok(file.map_err(Problem::Usage)?.map(Arc::new))
     }
 
+    /// `credential-helpers` of `registries.conf`.
+    pub(crate) fn credential_helpers(
+        &self,
+        file: Option<&ConfigFile>,
+    ) -> Result<Vec<String>, Problem> {
+        let Some(files) = self.registries(file)? else {
+            return Ok(Vec::new());
+        };
+        let read = files
+            .read()
+            .map_err(|error| Problem::Usage(error.to_string()))?;
+        Ok(read.credential_helpers.unwrap_or_default())
+    }
+
+    /// Where `registries.conf` is, if it is read.
+    fn registries(&self, file: Option<&ConfigFile>) -> Result<Option<RegistriesFiles>, Problem> {
+        if let Some(path) = &self.registries_conf {
+            return Ok((!path.is_empty()).then(|| RegistriesFiles::named(path)));
+        }
+        if let Some(path) = file.and_then(ConfigFile::registries_conf) {
+            return Ok(Some(RegistriesFiles::named(path)));
+        }
+        let found = RegistriesFiles::from_variables(|name| std::env::var_os(name));
+        found
+            .map(Some)
+            .map_err(|error| Problem::Usage(error.to_string()))
+    }
+
     /// Which files are read, and what the options say about hosts.
     pub(crate) fn options(
         &self,
@@ -212,12 +240,7 @@ impl HostArgs {
         if let Some(folder) = &self.hosts_dir {
             options.hosts_dir = (!folder.is_empty()).then(|| folder.into());
         }
-        if let Some(path) = file.and_then(ConfigFile::registries_conf) {
-            options.registries = Some(RegistriesFiles::named(path));
-        }
-        if let Some(path) = &self.registries_conf {
-            options.registries = (!path.is_empty()).then(|| RegistriesFiles::named(path));
-        }
+        options.registries = self.registries(file)?;
         if let Some(folders) = file.and_then(ConfigFile::certs_dirs) {
             options.cert_roots = folders;
         }

@@ -48,6 +48,14 @@ impl Context {
         self.client_for(&[&anything], |_, _| Ok(credentials))
     }
 
+    /// The credentials that no option gives, for commands that need no client.
+    pub(super) fn found_elsewhere(&self) -> Result<CredentialSearch, Problem> {
+        let file = self.common.hosts.file()?;
+        let file = file.as_deref();
+        let helpers = self.common.hosts.credential_helpers(file)?;
+        self.common.authentication.found(file, &helpers)
+    }
+
     fn client_for(
         &self,
         references: &[&Reference],

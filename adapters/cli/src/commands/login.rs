@@ -66,7 +66,7 @@ fn keep(
         "logged in to {registry} as {username}; the password is kept in {kept}{encrypted}"
     ));
     // Something before it in the order of sources hides it.
-    let found = context.common.authentication.found_elsewhere()?;
+    let found = context.found_elsewhere()?;
     let found = found.explain(registry, None);
     let found = found.found().filter(|found| !is_kept(&kept, found));
     if let Some(other) = found {
@@ -127,7 +127,7 @@ pub(super) fn logout(context: &Context, logout: &Logout) -> Result<(), Problem> 
             places.join(" and ")
         ),
     });
-    let remaining = options.found_elsewhere()?.explain(registry, None);
+    let remaining = context.found_elsewhere()?.explain(registry, None);
     let remaining = remaining.found().map(Consulted::place);
     if let Some(place) = &remaining {
         context.printer.warning(&format!(
@@ -149,7 +149,8 @@ pub(super) fn logout(context: &Context, logout: &Logout) -> Result<(), Problem> 
 }
 
 fn file(context: &Context) -> Result<LoginFile, Problem> {
-    let authfile = context.common.authentication.authfile.clone();
+    let own = context.common.hosts.file()?;
+    let authfile = context.common.authentication.authfile(own.as_deref());
     let file = LoginFile::from_variables(authfile, |name| std::env::var_os(name));
     file.map_err(|error| Problem::Usage(error.to_string()))?
         .ok_or_else(|| {

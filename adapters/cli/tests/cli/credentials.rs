@@ -219,6 +219,26 @@ fn each_side_of_a_copy_has_its_own() {
     }
 }
 
+/// The file that windlass' own names is used by every command, and variables come before it.
+#[test]
+fn windlass_own_file_names_the_credentials() {
+    let scene = Scene::new(basic());
+    let own = scene.write("config.toml", "[credentials]\nauth-file = \"auth.json\"\n");
+    let variables = [("WINDLASS_CONFIG", own.as_str())];
+    // Nobody has logged in: the named file does not exist yet.
+    printed(&scene.login(&[], PASSWORD, &variables));
+    let kept = fs::read_to_string(scene.path("auth.json")).expect("the named file");
+    assert!(kept.contains(&scene.server.host()), "{kept}");
+    printed(&windlass(&["digest", &scene.app()], &variables));
+    let empty = scene.write("empty.json", "{}");
+    let both = [variables[0], ("REGISTRY_AUTH_FILE", empty.as_str())];
+    failed(&windlass(&["digest", &scene.app()], &both), 4);
+    let output = windlass(&["logout", &scene.server.host()], &variables);
+    let said = text(&output.stderr);
+    assert!(said.contains("auth.json"), "{said}");
+    failed(&windlass(&["digest", &scene.app()], &variables), 4);
+}
+
 #[test]
 fn a_login_is_checked_and_kept() {
     for auth in [basic(), bearer()] {
