@@ -190,6 +190,12 @@ pub(crate) enum Command {
     Copy(Copy),
     /// Print the digest that a reference resolves to
     Digest(Digest),
+    /// Print how this machine's configuration applies to a reference
+    ///
+    /// Prints which files were read, from where the image is fetched and in which order, which credential from which
+    /// source would be used, certificates, proxies and the policy. Shows no secrets. Contacts no server, but
+    /// runs credential helpers.
+    Explain(Explain),
     /// Check a user name and password, and keep them for later commands
     ///
     /// Sends them to the registry. If it accepts them, they are kept where docker, podman and windlass find them: in
@@ -358,6 +364,16 @@ pub(crate) struct Digest {
 
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "\
+Example:
+  windlass explain registry.example.com/team/app:v1")]
+pub(crate) struct Explain {
+    /// The image: [registry/]repository[:tag]
+    #[arg(value_name = "REF", value_parser = place::registry)]
+    pub(crate) reference: Reference,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
 The first source that has a credential for a registry is used:
   1. --username, --token-stdin, --token-file; of a copy also --src-… and --dest-…
   2. WINDLASS_AUTH_<HOST>_USERNAME with …_PASSWORD; …_TOKEN or …_TOKEN_FILE. <HOST> is host[:port]
@@ -450,7 +466,7 @@ pub(crate) struct Common {
         global = true,
         value_name = "REGISTRY=REALM",
         value_parser = place::trusted_realm,
-        help = "Send REGISTRY's credentials to the token service at REALM",
+        help = "Send REGISTRY's credentials to the token service at REALM (repeatable)",
         long_help = REALM_HELP,
         help_heading = "Authentication"
     )]
@@ -520,7 +536,7 @@ pub(crate) struct Common {
         help_heading = "Connection"
     )]
     pub(crate) chunk_size: Option<u64>,
-    /// Time out a connection on which nothing moves [default: 60]
+    /// Time out a connection on which nothing moves for this long [default: 60]
     #[arg(
         long,
         global = true,

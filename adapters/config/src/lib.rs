@@ -10,6 +10,7 @@
 //! - [`Policy`]: which images may be used, from `policy.json`;
 //! - [`VariableError`]: a variable whose value is not valid text;
 //! - [`trust()`]: certificate authorities, from files and from `SSL_CERT_FILE`, `SSL_CERT_DIR`;
+//! - [`explain()`]: what all of this means for one reference;
 //! - [`identity()`]: a client certificate and its key.
 //!
 //! Nothing here reads the environment itself: each function takes a lookup from a variable's name
@@ -22,6 +23,7 @@ use std::ffi::OsString;
 pub mod credentials;
 mod document;
 mod duration;
+mod explain;
 mod file;
 pub mod hosts;
 mod policy;
@@ -30,6 +32,7 @@ mod trust;
 
 pub use credentials::{CredentialSearch, Explicit, SearchOptions};
 pub use document::{FileError, Finding, Position};
+pub use explain::{ReferenceExplanation, SourceExplanation, explain};
 pub use file::{ConfigFile, ConfigFileError};
 pub use policy::{Judgement, Policy, PolicyError, Requirement, Rule};
 pub use proxy::{Proxies, ProxyChoice, ProxyError};

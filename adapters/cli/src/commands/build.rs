@@ -61,43 +61,65 @@ impl Context {
         references: &[&Reference],
         credentials: impl FnOnce(Option<&ConfigFile>, &Plan) -> Result<Arc<dyn Credentials>, Problem>,
     ) -> Result<Client, Problem> {
-        let wrong = |error: &dyn std::error::Error| Problem::Usage(error.to_string());
-        let registries: Vec<&Registry> = references.iter().map(|it| it.registry()).collect();
-        let file = self.common.hosts.file()?;
-        let file = file.as_ref();
-        let mut config = self.common.config(&registries, file.map(Arc::as_ref))?;
-        let proxies = proxies(file.map(Arc::as_ref))?;
-        let options = self
-            .common
-            .hosts
-            .options(&registries, file.map(Arc::as_ref), &proxies)?;
-        let mut hosts = Hosts::new(options);
-        if let Some(file) = file {
-            hosts = hosts.with_file(Arc::clone(file));
-        }
-        let wanted: Vec<Reference> = references.iter().copied().cloned().collect();
-        let plan = hosts
-            .plan(&wanted, &config)
-            .map_err(|error| wrong(&error))?;
+        let Prepared {
+            file,
+            config,
+            plan,
+            proxies,
+        } = self.prepare(references)?;
+        let file = file.as_deref();
         for finding in plan.findings().iter().filter(|finding| finding.is_warning) {
             self.printer.warning(&finding.to_string());
         }
-        config.routes = plan.routes().to_vec();
         for origin in plan.planned().iter().flat_map(|planned| &planned.origins) {
-            proxies.check(origin).map_err(|error| wrong(&error))?;
+            let checked = proxies.check(origin);
+            checked.map_err(|error| Problem::Usage(error.to_string()))?;
         }
         let mut settings = Settings::default();
         settings.config = config;
-        settings.credentials = credentials(file.map(Arc::as_ref), &plan)?;
-        settings.roots = self.common.roots(file.map(Arc::as_ref))?;
+        settings.credentials = credentials(file, &plan)?;
+        settings.roots = self.common.roots(file)?;
         settings.hosts = Arc::new(plan);
         settings.proxies = Arc::new(proxies);
-        settings.time_limits = self.common.time_limits(file.map(Arc::as_ref));
+        settings.time_limits = self.common.time_limits(file);
         settings.tape = self.tape()?;
         // Only now, so that Ctrl-C ends the process while it waits for the password.
         self.watch()?;
         self.connect(settings)
     }
+
+    /// Reads what says how these references are reached.
+    pub(super) fn prepare(&self, references: &[&Reference]) -> Result<Prepared, Problem> {
+        let registries: Vec<&Registry> = references.iter().map(|it| it.registry()).collect();
+        let file = self.common.hosts.file()?;
+        let mut config = self.common.config(&registries, file.as_deref())?;
+        let proxies = proxies(file.as_deref())?;
+        let hosts = &self.common.hosts;
+        let options = hosts.options(&registries, file.as_deref(), &proxies)?;
+        let mut hosts = Hosts::new(options);
+        if let Some(file) = &file {
+            hosts = hosts.with_file(Arc::clone(file));
+        }
+        let wanted: Vec<Reference> = references.iter().copied().cloned().collect();
+        let plan = hosts.plan(&wanted, &config);
+        let plan = plan.map_err(|error| Problem::Usage(error.to_string()))?;
+        config.routes = plan.routes().to_vec();
+        Ok(Prepared {
+            file,
+            config,
+            plan,
+            proxies,
+        })
+    }
+}
+
+/// How references are reached.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) file: Option<Arc<ConfigFile>>,
+    pub(super) config: Config,
+    pub(super) plan: Plan,
+    pub(super) proxies: Proxies,
 }
 
 /// The proxies of variables, and of windlass' own file.

@@ -5,6 +5,7 @@ mod build;
 mod copy;
 mod demo;
 mod digest;
+mod explain;
 mod gc;
 mod left_out;
 mod login;
@@ -58,6 +59,7 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
         Command::Push(push) => push::run(&context, push),
         Command::Copy(copy) => copy::run(&context, copy),
         Command::Digest(digest) => digest::run(&context, &digest),
+        Command::Explain(words) => explain::run(&context, &words),
         Command::Login(login) => login::login(&context, &login),
         Command::Logout(logout) => login::logout(&context, &logout),
         Command::Verify(verify) => verify::run(&context, &verify),
