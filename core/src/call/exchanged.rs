@@ -67,6 +67,14 @@ pub(crate) enum Received {
 }
 
 impl Received {
+    /// How many bytes of a blob it brought.
+    pub(crate) const fn stored(&self) -> u64 {
+        match self {
+            Self::Stored { from, to, .. } => *to - *from,
+            Self::Nothing | Self::Collected { .. } => 0,
+        }
+    }
+
     const fn is_nothing(&self) -> bool {
         matches!(self, Self::Nothing)
     }

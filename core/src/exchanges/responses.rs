@@ -302,7 +302,12 @@ impl Exchanges {
         let task = exchange.task;
         let (line, named) = (answer.request.clone(), answer.content_digest());
         let named = named.filter(|_| exchange.op.is_by_tag());
+        let came = answer.body.stored();
         let verdict = exchange.op.clone().answer(answer);
+        if let (Verdict::Failed(_), Operation::BlobGet(op)) = (&verdict, &mut exchange.op) {
+            // It may go on elsewhere, and these were received all the same.
+            op.received = op.received.saturating_add(came);
+        }
         // By tag it decides nothing: content is named by what it hashes to. Registries that send the
         // digest of something else are common (clients.md C.17.9).
         if let (Some(named), Verdict::Done(Outcome::Document { document, .. })) = (named, &verdict)

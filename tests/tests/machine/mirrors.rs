@@ -178,6 +178,32 @@ fn a_mirror_that_lies_is_told_and_left() {
     assert_snapshot!(scene.world.transcript());
 }
 
+/// Wrong bytes that came in two parts are not the beginning of what comes from elsewhere.
+#[test]
+fn a_lie_in_two_parts_is_left_as_a_whole() {
+    let image = large(100_000);
+    let mut lies = with_image(open(), &image);
+    let layer = windlass_testbed::Digest::sha256(&image.layers[0]);
+    let mut wrong = image.layers[0].to_vec();
+    wrong[10] ^= 1;
+    lies.put_damaged_blob("a/b", &layer, wrong);
+    let config = config(Mode::Prefer, vec![mirror()]);
+    let mut scene = Scene::new(config, with_image(open(), &image), lies);
+    scene.world.nth(2, blob_at_mirror, Fate::Cut(70_000));
+    let report = scene.pull().unwrap();
+    check_holds(&scene.memory, &image);
+    assert_eq!(scene.world.lines_with("sent wrong content").len(), 1);
+    let asked = scene
+        .world
+        .lines_with("> GET https://reg.example/v2/a/b/blobs/");
+    assert!(
+        asked.len() == 1 && !asked[0].contains("bytes="),
+        "{asked:?}"
+    );
+    let config = image.config.len() as u64;
+    assert_eq!(report.bytes, 200_000 + config, "also what was for nothing");
+}
+
 /// The same for documents: a manifest, and what a HEAD says.
 #[test]
 fn a_mirror_that_lies_about_a_manifest_is_told_and_left() {
