@@ -240,7 +240,8 @@ impl World<'_> {
             } else {
                 0
             };
-            let allowed = runs * (budget + unmounted) + COST * self.total();
+            let again = self.plan.mirrors.again(&self.plan, self.now);
+            let allowed = runs * (budget + unmounted) + COST * self.total() + again;
             let requests = self.economy.requests;
             self.check(requests <= allowed, || {
                 format!("economy: {requests} requests, {allowed} would have done")

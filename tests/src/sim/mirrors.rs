@@ -140,8 +140,7 @@ impl Mirrors {
         self.all.iter().any(|it| it.temper == Temper::Wrong)
     }
 
-    /// Requests that mirrors may cost a task, at the most. Each read may be in vain at each of them once,
-    /// and as many as are under way at once may be in vain before the first one is known to be.
+    /// Requests that mirrors may cost a task, at the most.
     pub(crate) fn cost(&self, plan: &Plan, task: &Planned) -> u64 {
         let reads = match task.operation {
             Operation::LayoutCopy | Operation::Push => return 0,
@@ -151,7 +150,14 @@ impl Mirrors {
             | Operation::CopyBetween => 2 + plan.pictures[task.picture].parts() as u64,
         };
         let here = self.all.iter().filter(|it| it.registry == task.registry);
-        here.map(|it| it.cost(reads)).sum()
+        here.map(|it| it.cost(reads, plan.in_flight.into())).sum()
+    }
+
+    /// How often mirrors that failed may have been asked again, a minute each time, and what that costs.
+    pub(crate) fn again(&self, plan: &Plan, passed: Duration) -> u64 {
+        let tasks = plan.tasks.iter();
+        let once: u64 = tasks.map(|task| self.cost(plan, task)).sum();
+        once * (passed.as_secs() / 60)
     }
 }
 
@@ -222,15 +228,17 @@ impl Mirror {
         }
     }
 
-    /// A read at it may have to sign in, is tried twice, and what it says is asked for again elsewhere.
-    const fn cost(&self, reads: u64) -> u64 {
-        let each = match self.temper {
-            Temper::Good => 1,
-            Temper::Empty | Temper::Partial => 2,
-            Temper::Wrong | Temper::Silent | Temper::Gone | Temper::Failing => 3,
-            Temper::Dying | Temper::Denying => 4,
-        };
-        8 + (each + self.has_storage as u64) * reads
+    /// Who has something is asked for everything, perhaps at a storage, and may want to know who asks. Of
+    /// the others it is known soon: only what is under way then is in vain.
+    const fn cost(&self, reads: u64, in_flight: u64) -> u64 {
+        match self.temper {
+            Temper::Good | Temper::Empty | Temper::Partial | Temper::Dying => {
+                6 + (1 + self.has_storage as u64) * reads
+            }
+            Temper::Wrong | Temper::Denying => 6 + 3 * in_flight,
+            Temper::Failing => 2 + 2 * in_flight,
+            Temper::Silent | Temper::Gone => 1 + in_flight,
+        }
     }
 }
 
@@ -298,6 +306,24 @@ impl World<'_> {
         });
     }
 
+    /// A mirror that is not there is put back: it is not asked again for a minute. Only where no task can
+    /// have given up what it was told.
+    pub(crate) fn check_put_back(&mut self, process: usize, at: usize) {
+        let plan = &self.plan;
+        let is_last = plan.mirrors.replaced[plan.mirrors.all[at].registry];
+        let ends_early = plan.tasks.iter().any(|task| task.deadline.is_some());
+        let failed = self.results.iter().any(|it| matches!(it, Some(Err(_))));
+        if is_last || ends_early || failed || self.total() > 0 {
+            return;
+        }
+        let told = self.processes[process].watch.dead.get(&at).copied();
+        let since = told.map(|told| self.now.saturating_sub(told));
+        let is_back = since.is_none_or(|since| since >= Duration::from_secs(60));
+        self.check(is_back, || {
+            format!("mirrors: mir{at} is asked again {since:?} after it was not there")
+        });
+    }
+
     /// Nothing is read from a registry that mirrors replace.
     pub(crate) fn check_replaced(&mut self, request: &Request, owner: usize) {
         let reads = request.method == Method::GET && request.target.starts_with("/v2/src/");
@@ -320,6 +346,10 @@ impl World<'_> {
         let sort = Sort::of(request);
         let temper = self.plan.mirrors.all[at].temper;
         let broke = |kind| TransportError::new(kind, "planned");
+        if self.mirrors[at].is_dead || temper == Temper::Silent {
+            let dead = (call.id(), at);
+            self.processes[process].watch.found_dead.push(dead);
+        }
         if self.mirrors[at].is_dead {
             self.credit(&call);
             let error = broke(TransportErrorKind::Connect);

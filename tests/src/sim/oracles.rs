@@ -134,7 +134,8 @@ impl World<'_> {
         let uri = request.uri();
         let owner = owner_of(uri.authority().map_or("", |it| it.as_str())).unwrap_or(0);
         let target = uri.path_and_query().map_or("/", |it| it.as_str());
-        if mirror_of(uri.host().unwrap_or_default()).is_some() {
+        if let Some(at) = mirror_of(uri.host().unwrap_or_default()) {
+            self.check_put_back(process, at);
             let is_token = uri.path().starts_with("/token");
             return (None, is_token.then(|| token_key(call)));
         }

@@ -50,6 +50,10 @@ pub(crate) struct Watch {
     slower: Vec<(JobId, usize, Duration)>,
     /// Until when nothing new goes out to a registry.
     gates: [Duration; 2],
+    /// Exchanges that have found a mirror not there, and are not reported yet.
+    pub(crate) found_dead: Vec<(JobId, usize)>,
+    /// When the session was told that a mirror is not there.
+    pub(crate) dead: BTreeMap<usize, Duration>,
     /// How often registries were asked for a challenge.
     pings: [u64; 2],
     /// The jobs that asked.
@@ -117,6 +121,8 @@ impl World<'_> {
     pub(crate) fn watch_end(&mut self, process: usize, id: JobId, at: Time) {
         let now = self.now.saturating_sub(self.time_of(process).since(at));
         let watch = &mut self.processes[process].watch;
+        let dead = watch.found_dead.extract_if(.., |(job, _)| *job == id);
+        watch.dead.extend(dead.map(|(_, mirror)| (mirror, now)));
         let ended = watch.slower.extract_if(.., |(job, _, _)| *job == id);
         for (_, owner, wait) in ended.collect::<Vec<_>>() {
             watch.gates[owner] = watch.gates[owner].max(now + wait);
