@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use windlass_config::{Judgement, Policy, Rule};
+use windlass_config::{ConfigFile, Judgement, Policy, Rule};
 use windlass_core::{Descriptor, Error, Failure, Reference};
 
 use crate::args::Admission;
@@ -44,8 +44,14 @@ pub(crate) struct Admitted<'a> {
 }
 
 /// Checks an image's source against the policy.
-pub(crate) fn check<'a>(admission: &'a Admission, source: &Place) -> Result<Admitted<'a>, Problem> {
-    let policy = policy(admission)?;
+///
+/// `own` is windlass' own file.
+pub(crate) fn check<'a>(
+    admission: &'a Admission,
+    own: Option<&ConfigFile>,
+    source: &Place,
+) -> Result<Admitted<'a>, Problem> {
+    let policy = policy(admission, own)?;
     let rule = policy.as_ref().map(|policy| rule(policy, source));
     if let Some(rule) = &rule {
         judge(rule, source, admission.verify_with.is_some())?;
@@ -64,12 +70,38 @@ pub(crate) fn check<'a>(admission: &'a Admission, source: &Place) -> Result<Admi
     })
 }
 
-fn policy(admission: &Admission) -> Result<Option<Policy>, Problem> {
+/// What the policy says about an image, for people.
+pub(crate) fn explain(
+    admission: &Admission,
+    own: Option<&ConfigFile>,
+    source: &Place,
+) -> Result<String, Problem> {
+    let Some(policy) = policy(admission, own)? else {
+        return Ok("none, so every image is accepted".to_owned());
+    };
+    let rule = rule(&policy, source);
+    let judgement = match rule.judgement() {
+        Judgement::Accepted => "accepted".to_owned(),
+        Judgement::NeedsVerification => {
+            let types: Vec<&str> = rule.verifications().collect();
+            let by = match admission.verify_with {
+                Some(_) => "is verified by the program",
+                None => "needs --verify-with",
+            };
+            format!("{by}: {}", types.join(", "))
+        }
+        Judgement::Rejected | _ => "rejected".to_owned(),
+    };
+    Ok(format!("{judgement} by {rule}"))
+}
+
+fn policy(admission: &Admission, own: Option<&ConfigFile>) -> Result<Option<Policy>, Problem> {
     let wrong = |error: windlass_config::PolicyError| Problem::Usage(error.to_string());
     if admission.insecure_policy {
         return Ok(None);
     }
-    match &admission.policy {
+    let named = admission.policy.clone();
+    match named.or_else(|| own.and_then(ConfigFile::policy)) {
         Some(path) => Policy::from_file(path).map(Some).map_err(wrong),
         None => Policy::find(|name| std::env::var_os(name)).map_err(wrong),
     }

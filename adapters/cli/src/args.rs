@@ -370,6 +370,8 @@ pub(crate) struct Explain {
     /// The image: [registry/]repository[:tag]
     #[arg(value_name = "REF", value_parser = place::registry)]
     pub(crate) reference: Reference,
+    #[command(flatten)]
+    pub(crate) admission: Admission,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -524,6 +526,7 @@ pub(crate) struct Common {
         global = true,
         value_name = "N",
         value_parser = clap::value_parser!(u32).range(0..=100),
+        hide_short_help = true,
         help_heading = "Connection"
     )]
     pub(crate) retries: Option<u32>,
@@ -533,6 +536,7 @@ pub(crate) struct Common {
         global = true,
         value_name = "SIZE",
         value_parser = chunk_size,
+        hide_short_help = true,
         help_heading = "Connection"
     )]
     pub(crate) chunk_size: Option<u64>,

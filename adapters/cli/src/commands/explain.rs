@@ -5,8 +5,10 @@ use windlass_config::{ReferenceExplanation, SourceExplanation, explain};
 
 use super::Context;
 use super::build::Prepared;
+use crate::admission;
 use crate::args::Explain;
 use crate::exit::Problem;
+use crate::place::Place;
 
 pub(super) fn run(context: &Context, words: &Explain) -> Result<(), Problem> {
     let reference = &words.reference;
@@ -21,29 +23,32 @@ pub(super) fn run(context: &Context, words: &Explain) -> Result<(), Problem> {
     } = context.prepare(&[reference])?;
     let search = authentication.search(&given, file.as_deref(), &plan)?;
     let explained = explain(reference, &config, &plan, &search, &proxies);
+    let place = Place::Registry(reference.clone());
+    let policy = admission::explain(&words.admission, file.as_deref(), &place)?;
     let own = file.as_ref().map(|file| file.path().display().to_string());
     if context.printer.is_json() {
-        let line = json_of(&explained, own).to_string();
+        let line = json_of(&explained, own, &policy).to_string();
         return context.printer.result(&line).map_err(Problem::Output);
     }
     for finding in plan.findings() {
         context.printer.note(&finding.to_string());
     }
     let own = own.unwrap_or_else(|| "none".to_owned());
-    let lines = format!("windlass' own file: {own}\n{explained}");
+    let lines = format!("windlass' own file: {own}\n{explained}\npolicy: {policy}");
     for line in lines.lines() {
         context.printer.result(line).map_err(Problem::Output)?;
     }
     Ok(())
 }
 
-fn json_of(explained: &ReferenceExplanation, own: Option<String>) -> Value {
+fn json_of(explained: &ReferenceExplanation, own: Option<String>, policy: &str) -> Value {
     let files = explained.files.iter();
     let files = files.map(|(path, is_there)| json!({"path": path, "isThere": is_there}));
     let mut value = json!({
         "reference": explained.reference.to_string(),
         "configFile": own,
         "rule": explained.rule,
+        "policy": policy,
         "files": files.collect::<Vec<_>>(),
     });
     match &explained.sources {

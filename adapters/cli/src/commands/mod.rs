@@ -132,7 +132,8 @@ impl Context {
     ) -> Result<(), Problem> {
         sides.check(&self.common.authentication)?;
         let to = named_like(&from, to);
-        let admitted = admission::check(admission, &from)?;
+        let own = self.common.hosts.file()?;
+        let admitted = admission::check(admission, own.as_deref(), &from)?;
         if let Place::Layout(InLayout {
             name: Some(name), ..
         }) = &to

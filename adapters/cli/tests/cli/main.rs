@@ -3,6 +3,7 @@
 mod common;
 mod credentials;
 mod end_to_end;
+mod explain;
 mod foreign;
 mod keeping;
 mod layouts;
