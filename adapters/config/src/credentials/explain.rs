@@ -12,7 +12,7 @@ use windlass_core::sanitize::escape;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Explanation {
-    /// The sources. Those after the first one that has a credential were not consulted.
+    /// The sources. Those after the one that decides were not consulted.
     pub consulted: Vec<Consulted>,
 }
 
@@ -42,9 +42,9 @@ pub enum Outcome {
     NoEntry,
     /// There is no such file.
     Missing,
-    /// It could not be used: why. The next source was consulted.
+    /// It could not be used: why. The next source was consulted unless this one was named for the program.
     Failed(String),
-    /// A source before it has the credential.
+    /// A source before it has the credential, or has ended the search by failing.
     NotConsulted,
 }
 
