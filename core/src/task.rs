@@ -273,10 +273,14 @@ impl TaskReport {
 impl fmt::Display for TaskReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = match self {
-            Self::Checked(Checked { anonymous: true }) => {
+            Self::Checked(Checked {
+                anonymous: true, ..
+            }) => {
                 return f.write_str("accepted without credentials");
             }
-            Self::Checked(Checked { anonymous: false }) => return f.write_str("accepted"),
+            Self::Checked(Checked {
+                anonymous: false, ..
+            }) => return f.write_str("accepted"),
             Self::Resolved(root) => return root.digest.fmt(f),
             Self::Copied(report) => report,
         };
@@ -301,6 +305,10 @@ impl fmt::Display for TaskReport {
 pub struct Checked {
     /// Whether the registry accepted a request without credentials, so that none were used.
     pub anonymous: bool,
+    /// Whether the registry asked for credentials. If it did and [`anonymous`](Self::anonymous) is set, its
+    /// token service gave an anonymous token: there were no credentials, or they could not be sent to it, and
+    /// nothing is known about them.
+    pub asked: bool,
 }
 
 /// What a copy did; a pull and a push are copies.

@@ -89,6 +89,9 @@ pub(crate) enum Problem {
     /// A login could not be kept or erased.
     #[error("{0}")]
     Login(LoginError),
+    /// Credentials that were to be checked were not used.
+    #[error("{0}")]
+    NotChecked(String),
     /// The demo could not be set up, or found a difference.
     #[error("{0}")]
     Demo(String),
@@ -104,6 +107,7 @@ impl Problem {
             Self::Usage(_) => Exit::Usage,
             Self::Failed { failure, .. } => Exit::of(failure.kind()),
             Self::Login(LoginError::File(_)) => Exit::Usage,
+            Self::NotChecked(_) => Exit::Auth,
             Self::Login(_) | Self::Output(_) | Self::Tape { .. } | Self::Demo(_) => Exit::Refused,
         }
     }
@@ -127,9 +131,11 @@ impl Problem {
                     printer.hint(hint);
                 }
             }
-            Self::Usage(_) | Self::Login(_) | Self::Output(_) | Self::Demo(_) => {
-                printer.error(&self.to_string())
-            }
+            Self::Usage(_)
+            | Self::Login(_)
+            | Self::NotChecked(_)
+            | Self::Output(_)
+            | Self::Demo(_) => printer.error(&self.to_string()),
         }
     }
 }

@@ -6,6 +6,7 @@ use http::Method;
 
 use super::{Answer, Draft, Outcome, Ping, Site, Verdict};
 use crate::call::Expect;
+use crate::task::Checked;
 
 /// Asks the registry for nothing but to be let in. A token for it has no scope.
 #[derive(Clone, Debug)]
@@ -21,9 +22,9 @@ impl Check {
 
     pub(super) fn answer(&self, answer: &Answer) -> Verdict {
         if answer.status.is_success() {
-            let nothing = [Answer::NO_CREDENTIALS, Answer::ANONYMOUS_TOKEN];
-            let anonymous = nothing.contains(&answer.presented.as_str());
-            return Verdict::Done(Outcome::Accepted { anonymous });
+            let asked = answer.presented != Answer::NO_CREDENTIALS;
+            let anonymous = !asked || answer.presented == Answer::ANONYMOUS_TOKEN;
+            return Verdict::Done(Outcome::Accepted(Checked { anonymous, asked }));
         }
         let what = format!("a registry at {}", self.site.origin);
         Verdict::Failed(answer.failure(&what))
@@ -48,14 +49,14 @@ mod tests {
             (
                 200,
                 "the credentials of `u`",
-                "Accepted { anonymous: false }",
+                "anonymous: false, asked: true",
             ),
-            (200, "a fresh token of `u`", "Accepted { anonymous: false }"),
-            (200, "no credentials", "Accepted { anonymous: true }"),
+            (200, "a fresh token of `u`", "anonymous: false, asked: true"),
+            (200, "no credentials", "anonymous: true, asked: false"),
             (
                 200,
                 "a fresh anonymous token",
-                "Accepted { anonymous: true }",
+                "anonymous: true, asked: true",
             ),
             (401, "the credentials of `u`", "Auth"),
             (403, "the credentials of `u`", "Auth"),
@@ -66,7 +67,10 @@ mod tests {
             let mut answer = answer(status, &[], b"");
             answer.presented = presented.into();
             let found = match (Check { site: site() }).answer(&answer) {
-                Verdict::Done(outcome) => format!("{outcome:?}"),
+                Verdict::Done(Outcome::Accepted(Checked { anonymous, asked })) => {
+                    format!("anonymous: {anonymous}, asked: {asked}")
+                }
+                Verdict::Done(other) => format!("{other:?}"),
                 Verdict::Failed(error) => format!("{:?}", error.kind()),
                 next @ Verdict::Next(_) => format!("{next:?}"),
             };

@@ -51,6 +51,7 @@ use crate::manifest::Document;
 use crate::reference::Target;
 use crate::scope::Scopes;
 use crate::store::StoreId;
+use crate::task::Checked;
 use crate::uri::Url;
 
 /// A request, without the headers that the session adds (authorisation, and those of every
@@ -308,10 +309,8 @@ pub(crate) enum Outcome {
     /// The manifest was refused because content that it refers to is missing.
     Childless(Error),
     Granted(Grant),
-    /// The registry accepted the request; `anonymous`: without credentials.
-    Accepted {
-        anonymous: bool,
-    },
+    /// The registry accepted the request.
+    Accepted(Checked),
 }
 
 /// An operation on a registry or a token service.

@@ -14,7 +14,7 @@ use crate::ids::NodeId;
 use crate::op::{Check, Operation, Outcome, Site};
 use crate::registry::Registry;
 use crate::scope::Scopes;
-use crate::task::{Checked, TaskKind, TaskReport};
+use crate::task::{TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 
 /// A registry that is being checked.
@@ -45,8 +45,8 @@ impl CheckState {
     )]
     pub(super) fn exchange_ended(outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         match outcome {
-            Outcome::Accepted { anonymous } => {
-                ports.finish(TaskReport::Checked(Checked { anonymous }));
+            Outcome::Accepted(checked) => {
+                ports.finish(TaskReport::Checked(checked));
                 Ok(())
             }
             outcome => {

@@ -27,12 +27,22 @@ pub(super) fn login(context: &Context, login: &Login) -> Result<(), Problem> {
         let why = "login needs --username and --password-stdin";
         return Err(Problem::Usage(why.to_owned()));
     };
+    if username.is_empty() || username.contains(':') {
+        let why = "a user name is not empty and has no `:`; HTTP Basic authentication has no form for such a one";
+        return Err(Problem::Usage(why.to_owned()));
+    }
     let password = secret("password")?;
     let explicit = Explicit::password(registry.clone(), username, password.clone());
     let credentials = Arc::new(CredentialSearch::empty().explicit(explicit));
     let client = context.client_with(registry, credentials)?;
     let observer = Arc::new(Progress::new(Arc::clone(&context.printer)));
     let checked = client.check(registry, observer, &context.cancel)?;
+    if checked.anonymous && checked.asked {
+        return Err(Problem::NotChecked(format!(
+            "{registry} asked for credentials, but the password was not sent to its token service, which gave \
+             an anonymous token; it is not known whether the password is right, and it was not kept"
+        )));
+    }
     if checked.anonymous {
         context.printer.warning(&format!(
             "{registry} asked for no credentials, so that it is not known whether they are right"

@@ -321,6 +321,70 @@ fn an_open_registry_checks_nothing() {
     );
 }
 
+/// A password that was not sent is not known to be right: it is not kept.
+#[test]
+fn a_password_that_was_not_sent_is_not_kept() {
+    let scene = Scene::new(Auth::Open);
+    let port = scene.server.addr().port();
+    // The token service is on a host that may not have it.
+    scene.server.with_model(|model| {
+        model.options_mut().auth = Auth::Bearer(Bearer {
+            users: users(),
+            realm: format!("http://localhost:{port}/token"),
+            ..Bearer::default()
+        });
+    });
+    let file = scene.path("auth.json");
+    let words = ["--authfile", &file];
+    let output = scene.login(&words, PASSWORD, &[]);
+    let said = failed(&output, 4);
+    assert!(said.contains("--trust-realm"), "{said}");
+    assert!(said.contains("the password was not sent"), "{said}");
+    assert!(!said.contains("asked for no credentials"), "{said}");
+    assert!(!Path::new(&file).exists());
+    // Nor does a refused password become a login by going on without it.
+    scene.server.with_model(|model| {
+        model.options_mut().auth = Auth::Bearer(Bearer {
+            users: users(),
+            ..Bearer::default()
+        });
+    });
+    let words = ["--authfile", &file, "--anonymous-fallback"];
+    failed(&scene.login(&words, "wrong", &[]), 4);
+    assert!(!Path::new(&file).exists());
+    printed(&scene.login(&words, PASSWORD, &[]));
+    assert!(Path::new(&file).exists());
+}
+
+/// Basic authentication has no form for them.
+#[test]
+fn user_names_that_cannot_be_sent_are_refused() {
+    let scene = Scene::new(Auth::Bearer(Bearer {
+        users: users(),
+        ..Bearer::default()
+    }));
+    let (host, file) = (scene.server.host(), scene.path("auth.json"));
+    for user in ["a:b", ""] {
+        let words = [
+            "login",
+            &host,
+            "--username",
+            user,
+            "--password-stdin",
+            "--authfile",
+            &file,
+        ];
+        let output = windlass_with(&words, &[], "s3cret\n");
+        let said = failed(&output, 2);
+        assert!(
+            said.contains("a user name is not empty and has no `:`"),
+            "{said}"
+        );
+    }
+    assert!(scene.server.requests().is_empty());
+    assert!(!Path::new(&file).exists());
+}
+
 #[test]
 fn what_is_no_registry_is_no_place_to_log_in() {
     let scene = Scene::new(Auth::Open);
