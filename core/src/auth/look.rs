@@ -11,6 +11,7 @@
 //!                                               └─ a challenge ─▶ the request again, with credentials
 //! ```
 
+use alloc::borrow::ToOwned as _;
 use alloc::vec::Vec;
 
 use http::{HeaderMap, StatusCode};
@@ -23,8 +24,13 @@ use crate::header::challenges;
 use crate::ids::ExchangeId;
 use crate::op::Site;
 use crate::realm::{self, Judgement};
+use crate::reference::Repository;
 use crate::registry::Origin;
 use crate::uri::Url;
+
+/// Of how many namespaces of a host it is remembered that there are no credentials; those of others are asked
+/// for at each refusal of another repository.
+pub(super) const NAMESPACES: usize = 128;
 
 /// Whether a host's `/v2/` was asked for a challenge.
 #[derive(Debug, Default)]
@@ -37,6 +43,12 @@ pub(super) enum Pinged {
     Failed,
     /// Answered, with or without a challenge.
     Over,
+}
+
+/// The first part of a repository's name.
+fn namespace(repository: &Repository) -> &str {
+    let name = repository.as_str();
+    name.split_once('/').map_or(name, |(first, _)| first)
 }
 
 impl Broker {
@@ -63,9 +75,9 @@ impl Broker {
     /// Decides on a request for which [`is_doubtful`](Self::is_doubtful) returned true. `None`: it stays
     /// parked.
     ///
-    /// If there are no credentials for one repository of a host, the driver is not asked for those
-    /// of others: an open registry answers many requests with 404, and each question may run a
-    /// program.
+    /// If there are no credentials for one repository, the driver is not asked for those of others in
+    /// the same namespace: an open registry answers many requests with 404, and each question may run
+    /// a program. Other namespaces may have credentials of their own (CRED-42).
     pub(super) fn look(
         &mut self,
         request: &AuthRequest<'_>,
@@ -77,11 +89,12 @@ impl Broker {
         if !host.scheme.is_known() && matches!(host.pinged, Pinged::Over | Pinged::Failed) {
             return stands;
         }
-        let before = host.asked.clone();
         let key = (
             request.site.registry.clone(),
             request.site.repository.clone(),
         );
+        let namespace = (key.0.clone(), namespace(&key.1).to_owned());
+        let before = self.host(origin).asked.get(&namespace).cloned();
         let known = if self.credentials.contains_key(&key) {
             Some(&key)
         } else {
@@ -98,7 +111,10 @@ impl Broker {
                 return None;
             }
             Some(CredentialState::Answered(_)) | None => {
-                self.host(origin).asked.get_or_insert_with(|| key.clone());
+                let asked = &mut self.host(origin).asked;
+                if asked.len() < NAMESPACES {
+                    asked.entry(namespace).or_insert_with(|| key.clone());
+                }
                 let question = question(request, origin.clone());
                 self.ask(key, alloc::vec![request.id], question);
                 self.hold(request);

@@ -248,8 +248,8 @@ struct KnownHost {
     scheme: HostAuth,
     parked: Vec<ExchangeId>,
     pinged: Pinged,
-    /// The repository for which `look` first asked for credentials.
-    asked: Option<(Registry, Repository)>,
+    /// For each namespace, the repository for which `look` asked for credentials; at most [`NAMESPACES`].
+    asked: BTreeMap<(Registry, String), (Registry, Repository)>,
 }
 
 #[derive(Clone, Debug)]
@@ -457,7 +457,7 @@ impl Broker {
                 scheme: HostAuth::Unknown,
                 parked: Vec::new(),
                 pinged: Pinged::Never,
-                asked: None,
+                asked: BTreeMap::new(),
             })
     }
 }

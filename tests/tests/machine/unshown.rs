@@ -152,6 +152,32 @@ fn without_credentials_nothing_is_asked() {
     }
 }
 
+/// A file may have credentials for some namespaces of a registry only. That there are none for one says nothing
+/// about another; that there are none for a repository is not asked again for its neighbours.
+#[test]
+fn each_namespace_is_asked_for() {
+    let image = small();
+    let mut model = Model::new(hidden(basic(), StatusCode::NOT_FOUND));
+    model.put_image("team/app", Some("v1"), &image);
+    let mut world = world(one_at_a_time(), model);
+    let (store, memory) = world.store();
+    world.credential("reg.example", CredentialAnswer::None, &[]);
+    for absent in ["public/app", "public/other", "public/deep/one"] {
+        let image = reference(&format!("reg.example/{absent}:v1"));
+        let task = world.start(Task::pull(image, store, None, Platforms::All));
+        let failure = world.run(task).unwrap_err();
+        assert_eq!(failure.first().kind(), ErrorKind::NotFound, "{absent}");
+    }
+    assert_eq!((pings(&world), questions(&world)), (0, 1));
+    world.credential("reg.example", alice(), &["reg.example"]);
+    let app = reference("reg.example/team/app:v1");
+    let task = world.start(Task::pull(app, store, Some("v1".into()), Platforms::All));
+    world.run(task).unwrap();
+    world.run_all();
+    check_holds(&memory, &image);
+    assert_eq!((pings(&world), questions(&world)), (1, 2));
+}
+
 /// `/v2/` has no challenge: the first response is final, and `/v2/` is not asked again. If its answer
 /// is unclear, the next task asks again.
 #[test]
