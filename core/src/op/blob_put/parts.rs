@@ -141,11 +141,8 @@ impl BlobPut {
         }
         let session = newest(session, answer);
         let (acknowledged, reached) = (self.session.acknowledged, self.session.reached);
-        // PUSHB-32: nothing and one byte look the same.
-        let stored = match stored(answer) {
-            Some(1) if acknowledged != 1 && reached != 1 => Some(0),
-            stored => stored,
-        };
+        // PUSHB-32: nothing and one byte look the same, and a PUT is appended to whatever there is.
+        let stored = stored(answer).filter(|stored| *stored != 1 || acknowledged == 1);
         self.position = match stored {
             Some(stored) if stored <= reached => stored,
             Some(stored) if stored == reached + 1 => reached,
