@@ -142,7 +142,8 @@ impl World<'_> {
         }
         match self.serve(&request, sort, owner, fault) {
             Ok(delivery) => {
-                if fault.is_none() && delivery.answer.status.is_server_error() {
+                let is_usual = fault.is_none_or(Fault::is_harmless);
+                if is_usual && delivery.answer.status.is_server_error() {
                     // Some registries are always like that.
                     self.credit(&call);
                 }
