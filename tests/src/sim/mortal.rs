@@ -16,7 +16,7 @@ use super::echoed;
 use super::exchange::owner_of;
 use super::fault::Fault;
 use super::mirrors::mirror_of;
-use super::plan::{Access, small};
+use super::plan::{Access, Operation, small};
 use super::secrets::mark;
 use super::world::World;
 
@@ -227,7 +227,9 @@ impl World<'_> {
             return;
         }
         let planned = self.plan.tasks[task];
-        let writes = planned.operation.writes_to_registry();
+        // A copy inside one registry reads there, too.
+        let reads = planned.operation == Operation::CopyWithin;
+        let writes = planned.operation.writes_to_registry() && !reads;
         let mirrored = warning.contains("//mir");
         let there = writes && !mirrored && owner_of(warning) == Some(planned.destination());
         let allowed = self.plan.fallback && !there;
