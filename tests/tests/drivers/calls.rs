@@ -554,7 +554,7 @@ fn an_early_refusal_of_a_big_upload<D: Driver>() {
 /// What the registry says arrives, although it closes the connection without reading the body. The blob
 /// goes in smaller parts then, if there are any that the registry takes.
 fn a_body_that_is_too_large<D: Driver>() {
-    for (limit, is_taken) in [(1 << 20, true), (10_000, false)] {
+    for (limit, size, is_taken) in [(1 << 20, 24 << 20, true), (10_000, 300_000, false)] {
         let faults = Faults::new().early().deliver(|_, _, answer| {
             let refused = answer.status == 413;
             let mut delivery = Delivery::from(answer);
@@ -568,9 +568,9 @@ fn a_body_that_is_too_large<D: Driver>() {
             ..Options::default()
         };
         let (server, _) = serve(Model::new(options), faults);
-        let shelf = filled::<D>(&image(&[noise(24 << 20, 4)]));
+        let shelf = filled::<D>(&image(&[noise(size, 4)]));
         // The end of a connection may overtake what it carried, for each of the sizes that are tried.
-        let client = D::new(&Setup::new().attempts(9));
+        let client = D::new(&Setup::new().attempts(60));
         let ask = Ask::push(&shelf.store, &at(&server, "other/app:v2"));
         let watch = Watch::new();
         let pushed = client.run(ask.watched(&watch));
