@@ -39,7 +39,7 @@ struct Plan {
     /// The bytes between two cuts.
     every: Option<u64>,
     hold: Option<(Vec<u8>, Duration)>,
-    /// After so many bytes up the connection that carries the last of them is cut.
+    /// The number of bytes up after which the connection that carries the last of them is cut.
     cut_up: Option<u64>,
 }
 

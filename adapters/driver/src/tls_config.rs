@@ -20,7 +20,7 @@ use crate::hosts::{Authorities, HostSelector, HostSettings, Identity, SameForAll
 use crate::tls::TlsRoots;
 use crate::unverified::Unverified;
 
-/// Hosts whose configurations are kept. With one more, all are made anew.
+/// Hosts whose configurations are kept. When one more is needed, all are dropped.
 const HOSTS: usize = 256;
 
 /// The TLS configurations of a client. Clones share them.

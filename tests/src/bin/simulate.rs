@@ -38,7 +38,7 @@ const TWICE: u64 = 200;
 const SHRINKING: usize = 2000;
 /// One seed in so many is a hostile, a greedy and a taped world, too: these take longer.
 const BESIDES: u64 = 100;
-/// One seed in so many is a world with mirrors, too.
+/// One seed in this many is also a world with mirrors.
 const MIRRORED: u64 = 10;
 /// The sorts of worlds that run beside the usual ones.
 const OTHERS: [Sort; 4] = [Sort::Hostile, Sort::Greedy, Sort::Taped, Sort::Mirrored];

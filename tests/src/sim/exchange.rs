@@ -89,7 +89,7 @@ impl Delivery {
         }
     }
 
-    /// It breaks off behind so many bytes of its body.
+    /// It breaks off after this many bytes of its body.
     pub(crate) fn breaks(&mut self, kept: usize, error: TransportError) {
         self.kept = kept;
         self.end = Err(Interrupted::Transport(error));

@@ -1,6 +1,6 @@
 //! What a process has met so far, for the oracles that need a memory.
 //!
-//! Responsible for patience, for credentials that nobody asked for, and for what a task leaves outside;
+//! Responsible for patience, for unrequested credentials, and for what a task leaves outside;
 //! `mortal` has the questions for credentials. Must not make anything happen.
 
 use std::collections::{BTreeMap, BTreeSet};

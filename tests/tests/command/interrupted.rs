@@ -444,7 +444,7 @@ fn ends_with_its_helper(words: &[&str]) {
     let pids = std::fs::read_to_string(&pids).unwrap();
     assert_eq!(pids.split_whitespace().count(), 2, "{pids}");
     for pid in pids.split_whitespace() {
-        // One that nobody waits for stays as a zombie.
+        // Without a wait it stays as a zombie.
         let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat"));
         wait_for("its end", || stat().map_or(true, |it| it.contains(") Z ")));
     }

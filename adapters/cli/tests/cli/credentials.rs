@@ -225,7 +225,7 @@ fn windlass_own_file_names_the_credentials() {
     let scene = Scene::new(basic());
     let own = scene.write("config.toml", "[credentials]\nauth-file = \"auth.json\"\n");
     let variables = [("WINDLASS_CONFIG", own.as_str())];
-    // Nobody has logged in: the named file does not exist yet.
+    // The named file does not exist before the first login.
     printed(&scene.login(&[], PASSWORD, &variables));
     let kept = fs::read_to_string(scene.path("auth.json")).expect("the named file");
     assert!(kept.contains(&scene.server.host()), "{kept}");

@@ -119,7 +119,7 @@ impl RegistryEntry {
 /// Which files are read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RegistriesFiles {
-    /// The file. It need not exist if nobody named it.
+    /// The file. It need not exist unless it was named.
     pub file: PathBuf,
     /// Whether the file was named, so that it must exist.
     pub is_named: bool,

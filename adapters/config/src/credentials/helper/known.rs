@@ -1,4 +1,4 @@
-//! What helpers have answered: each question is one process, whoever asks it (CRED-29).
+//! What helpers have answered: each question runs one process, also if several threads ask it (CRED-29).
 //!
 //! Responsible for asking once, and for how long an answer counts. Must not know helpers.
 
