@@ -37,6 +37,9 @@ const CODES: &str = "\
     ExpiredToken InternalError InvalidArgument NoSuchKey RequestTimeTooSkewed ServerBusy \
     SignatureDoesNotMatch SlowDown";
 
+/// What ECR says about a login that has expired, with status 400 or 403.
+const EXPIRED_LOGIN: &str = "authorization token has expired";
+
 /// Reads an error body of any shape.
 pub(crate) fn read(body: &[u8]) -> RegistryErrors {
     let Some(text) = text(body) else {
@@ -72,11 +75,19 @@ pub(crate) fn is_error(body: &[u8]) -> bool {
     errors.entries.iter().any(|entry| !entry.code.is_empty())
 }
 
-/// An error body reduced to the known codes and the digests in details: nothing that a server wrote
-/// freely.
+/// Whether an error says that the login has expired.
+pub(crate) fn is_expired_login(error: &RegistryError) -> bool {
+    let message = error.message.to_ascii_lowercase();
+    message.contains(EXPIRED_LOGIN)
+}
+
+/// An error body reduced to the known codes, the digests in details and the one message that has a meaning:
+/// nothing that a server wrote freely.
 pub(crate) fn codes(body: &[u8]) -> Vec<u8> {
     let mut errors = read(body).entries;
-    errors.retain(|error| !error.code.is_empty() || !error.digests.is_empty());
+    errors.retain(|error| {
+        !error.code.is_empty() || !error.digests.is_empty() || is_expired_login(error)
+    });
     if errors.is_empty() {
         return Vec::new();
     }
@@ -86,6 +97,9 @@ pub(crate) fn codes(body: &[u8]) -> Vec<u8> {
         let mut kept = json!({ "code": code });
         if !error.digests.is_empty() {
             kept["detail"] = json!(error.digests);
+        }
+        if is_expired_login(error) {
+            kept["message"] = json!(EXPIRED_LOGIN);
         }
         kept
     });
@@ -275,6 +289,26 @@ mod tests {
             ),
         ] {
             assert_eq!(read(body.as_bytes()).to_string(), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_codes_keep() {
+        let digest = Digest::of(crate::digest::Algorithm::Sha256, b"x");
+        for (body, kept) in [
+            (r#"{"errors":[{"code":"DENIED","message":"a secret"}]}"#.into(), r#"{"errors":[{"code":"DENIED"}]}"#.into()),
+            (r#"{"errors":[{"code":"S3CRET"}]}"#.into(), r#"{"errors":[{"code":"OTHER"}]}"#.into()),
+            (
+                r#"{"errors":[{"code":"DENIED","message":"Your Authorization token has expired. s3cret"}]}"#.into(),
+                r#"{"errors":[{"code":"DENIED","message":"authorization token has expired"}]}"#.into(),
+            ),
+            (
+                format!(r#"{{"errors":[{{"code":"","detail":["s3cret","{digest}"]}}]}}"#),
+                format!(r#"{{"errors":[{{"code":"","detail":["{digest}"]}}]}}"#),
+            ),
+            ("s3cret".into(), String::new()),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&codes(body.as_bytes())), kept, "{body}");
         }
     }
 

@@ -209,11 +209,17 @@ impl Broker {
 
     /// The credentials that a request carried, for an error.
     pub(crate) fn presented(&self, id: ExchangeId) -> String {
-        match self.requests.get(&id).and_then(|state| state.sent.as_ref()) {
-            None | Some(Sent::Nothing) => Answer::NO_CREDENTIALS.into(),
-            Some(Sent::Direct(credential)) => presented_directly(credential),
-            Some(Sent::Token { key, .. }) => presented(key),
-        }
+        self.requests
+            .get(&id)
+            .map_or_else(|| Answer::NO_CREDENTIALS.into(), presented_by)
+    }
+}
+
+pub(super) fn presented_by(state: &AuthState) -> String {
+    match &state.sent {
+        None | Some(Sent::Nothing) => Answer::NO_CREDENTIALS.into(),
+        Some(Sent::Direct(credential)) => presented_directly(credential),
+        Some(Sent::Token { key, .. }) => presented(key),
     }
 }
 

@@ -36,6 +36,9 @@ pub(super) const CREDENTIALS: usize = 1_000;
 /// it was given. It also bounds the questions for answers that expire at once.
 pub(super) const FRESH: Duration = Duration::from_secs(5);
 
+/// How long another 403 is no reason to ask for the same credentials once more.
+const CONFIRMED: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub(super) enum CredentialState {
     /// These exchanges wait for the answer.
@@ -52,6 +55,25 @@ pub(super) struct Answered {
     /// It was refused for reading, so that requests which only read go on anonymously, until the next task
     /// begins.
     is_refused: bool,
+    /// The source was asked again because of a 403, and gave the same.
+    is_confirmed: bool,
+}
+
+impl Answered {
+    /// Whether a request is anonymous although there is a secret.
+    pub(super) fn is_left_out(&self, request: &AuthRequest<'_>) -> bool {
+        self.is_refused && request.only_reads()
+    }
+}
+
+/// What has become of a request whose refusal had the driver asked again.
+pub(super) enum Reconsidered {
+    /// There is no answer yet.
+    Waits,
+    /// There is another secret, or the answer is forgotten by now.
+    GoesOn,
+    /// There is no other secret.
+    Refused(Box<Refused>),
 }
 
 /// What a request was authorised with.
@@ -111,7 +133,7 @@ impl Broker {
             answer: answer.clone(),
             recipient,
         };
-        let is_anonymous = known.is_refused && request.only_reads();
+        let is_anonymous = known.is_left_out(request);
         state.used = Some(used);
         if is_anonymous {
             return Ok(CredentialAnswer::None);
@@ -126,29 +148,59 @@ impl Broker {
         request: &AuthRequest<'_>,
         state: &mut AuthState,
     ) -> Option<Permit> {
+        match self.reconsider(request, state)? {
+            Reconsidered::Waits => Some(Permit::Park),
+            Reconsidered::GoesOn => None,
+            Reconsidered::Refused(refused) if self.fall_back(request, &refused) => None,
+            Reconsidered::Refused(refused) => {
+                self.forget_scheme(&request.site.origin);
+                let unchanged = "the credentials were asked for again, and there are no others";
+                let hint = self.hint(request).or_else(|| Some(unchanged.into()));
+                let error = refused.error;
+                Some(Permit::Denied(AuthError { hint, ..error }))
+            }
+        }
+    }
+
+    /// What has become of a request whose refusal had the driver asked again, if it had.
+    pub(super) fn reconsider(
+        &mut self,
+        request: &AuthRequest<'_>,
+        state: &mut AuthState,
+    ) -> Option<Reconsidered> {
         let refused = state.asked_about.take()?;
         match self.credentials.get_mut(&key(request)) {
             Some(CredentialState::Asked(parked)) => {
                 parked.push(request.id);
                 state.asked_about = Some(refused);
-                return Some(Permit::Park);
+                return Some(Reconsidered::Waits);
             }
             Some(CredentialState::Answered(known))
                 if known.answer.is_secret() && known.answer != refused.credential =>
             {
-                return None;
+                return Some(Reconsidered::GoesOn);
             }
             Some(CredentialState::Answered(_)) => {}
-            None => return None,
+            None => return Some(Reconsidered::GoesOn),
         }
-        if self.fall_back(request, &refused) {
-            return None;
+        Some(Reconsidered::Refused(refused))
+    }
+
+    /// Remembers that a 403 was not about the credential.
+    pub(super) fn confirm(&mut self, request: &AuthRequest<'_>, refused: &Refused) {
+        if let Some(CredentialState::Answered(known)) = self.credentials.get_mut(&key(request)) {
+            known.is_confirmed = known.answer == refused.credential;
         }
-        self.forget_scheme(&request.site.origin);
-        let unchanged = "the credentials were asked for again, and there are no others";
-        let hint = self.hint(request).or_else(|| Some(unchanged.into()));
-        let error = refused.error;
-        Some(Permit::Denied(AuthError { hint, ..error }))
+    }
+
+    /// Whether the credential of a request was given again a short while ago, after a 403. Registries
+    /// forbid many requests to users who may do others; each would have the source asked.
+    pub(super) fn is_confirmed(&self, request: &AuthRequest<'_>, now: Time) -> bool {
+        let known = match self.credentials.get(&key(request)) {
+            Some(CredentialState::Answered(known)) => known,
+            Some(CredentialState::Asked(_)) | None => return false,
+        };
+        known.is_confirmed && now.since(known.at) < CONFIRMED
     }
 
     /// Has the driver asked for the credentials of a repository. If many were asked for, those that are
@@ -181,6 +233,7 @@ impl Broker {
             at: now,
             until: timed.valid_for.map(|it| now + it.max(FRESH)),
             is_refused: false,
+            is_confirmed: false,
         };
         let before = self
             .credentials
@@ -277,7 +330,7 @@ impl Broker {
             CredentialAnswer::Basic { .. }
             | CredentialAnswer::Bearer(_)
             | CredentialAnswer::Refresh(_)
-                if known.is_refused && request.only_reads() =>
+                if known.is_left_out(request) =>
             {
                 Some(format!(
                     "the credentials for `{registry}` were refused, so that the request was anonymous"

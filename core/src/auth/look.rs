@@ -101,7 +101,9 @@ impl Broker {
             before.as_ref()
         };
         match known.and_then(|known| self.credentials.get_mut(known)) {
-            Some(CredentialState::Answered(answered)) if !answered.answer.is_secret() => {
+            Some(CredentialState::Answered(answered))
+                if !answered.answer.is_secret() || answered.is_left_out(request) =>
+            {
                 return stands;
             }
             Some(CredentialState::Answered(_)) if known == Some(&key) => {}

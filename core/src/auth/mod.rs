@@ -13,13 +13,14 @@
 //!  per host:   Unknown ─first request─▶ Probing ─┬─ no challenge ─▶ Open
 //!                 ▲                       │       ├─ Basic ───────▶ Basic
 //!                 └───── no response ─────┘       └─ Bearer ──────▶ Bearer(realm, service)
-//!              an Open host that refuses: `look`
+//!              an Open host that refuses: `look`; 403 to a credential: `forbidden`
 //!
 //!  per token:  Empty ─▶ Fetching (others park) ─▶ Ready(generation) ─refused or expired─▶ Empty
 //! ```
 
 mod challenged;
 mod credentials;
+mod forbidden;
 mod look;
 mod tokens;
 
@@ -141,7 +142,10 @@ pub(crate) enum AuthInput<'a> {
         RegistryErrors,
         Time,
     ),
-    /// Credentials could change the response, see [`Broker::is_doubtful`].
+    /// The response may be about the credential, see [`Broker::is_forbidden`].
+    Forbidden(AuthRequest<'a>, StatusCode, RegistryErrors, Time),
+    /// Credentials could change the response, see [`Broker::is_doubtful`]. Also again for a response that
+    /// waits, when what it waits for may have come.
     Doubtful(AuthRequest<'a>),
     /// The driver answered the question for the credentials of a repository.
     Credentials(&'a Registry, &'a Repository, TimedAnswer, Time),
@@ -177,7 +181,7 @@ pub(crate) enum AuthOutput {
     Resume(ExchangeId),
     /// Send the request again.
     Again(ExchangeId),
-    /// The doubtful response is final.
+    /// The response that waits is final.
     Stands(ExchangeId),
     /// The challenge is final.
     Denied(ExchangeId, AuthError),
@@ -217,6 +221,7 @@ pub(crate) struct AuthRequest<'a> {
     pub(crate) required_scopes: Scopes,
     /// Whether its response may be large.
     pub(crate) large: bool,
+    pub(crate) is_head: bool,
     pub(crate) line: RequestLine,
 }
 
@@ -317,9 +322,18 @@ impl Broker {
                 self.requests.insert(request.id, state);
                 self.outputs.push_back(output);
             }
+            AuthInput::Forbidden(request, status, errors, now) => {
+                let mut state = self.requests.remove(&request.id).unwrap_or_default();
+                let output = self.forbidden(&request, &mut state, (status, errors), now);
+                self.requests.insert(request.id, state);
+                self.outputs.extend(output);
+            }
             AuthInput::Doubtful(request) => {
                 let mut state = self.requests.remove(&request.id).unwrap_or_default();
-                let output = self.look(&request, &mut state);
+                let output = match state.asked_about {
+                    Some(_) => self.forbidden_again(&request, &mut state),
+                    None => self.look(&request, &mut state),
+                };
                 self.requests.insert(request.id, state);
                 self.outputs.extend(output);
             }

@@ -27,12 +27,14 @@ macro_rules! request {
             task_scopes: &$bench.task_scopes,
             required_scopes: $bench.required_scopes.clone(),
             large: false,
+            is_head: false,
             line: RequestLine("GET".into()),
         }
     };
 }
 
 mod again;
+mod forbidden;
 
 #[derive(PartialEq)]
 enum Answers {
@@ -96,7 +98,8 @@ impl Bench {
                 AuthOutput::Again(_) => "again".into(),
                 AuthOutput::Denied(_, error) => format!("denied with {}", error.presented),
                 AuthOutput::Fail(_, error) => format!("fail {:?}", error.kind()),
-                AuthOutput::Stands(_) | AuthOutput::Ping(_) => panic!("no response is doubtful"),
+                AuthOutput::Stands(_) => "stands".into(),
+                AuthOutput::Ping(_) => panic!("no response is doubtful"),
             });
         }
         let question = outputs.iter().filter(|it| it.starts_with("ask"));
@@ -150,6 +153,11 @@ impl Bench {
     /// The hint for a refusal of request `id`.
     fn hint(&self, id: u64) -> Option<String> {
         self.broker.hint(&request!(self, id))
+    }
+
+    /// What request `id` carried, for errors.
+    fn presented(&self, id: u64) -> String {
+        self.broker.presented(ExchangeId(id))
     }
 
     fn accepted(&mut self, id: u64) {

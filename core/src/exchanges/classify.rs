@@ -14,7 +14,7 @@ use crate::call::{
     Exchanged, Interrupted, Received, TransportError, TransportErrorKind, content_length,
 };
 use crate::digest::Digest;
-use crate::error::{Error, Refusal, RequestLine};
+use crate::error::{Error, Refusal, RegistryErrors, RequestLine};
 use crate::error_body;
 use crate::header::{Challenge, challenges, date, encoding, retry_after};
 use crate::registry::{Origin, Scheme};
@@ -142,6 +142,13 @@ fn shortfall(exchanged: &Exchanged) -> Option<u64> {
     (missing > 0).then_some(missing)
 }
 
+/// The errors in the body of a response.
+pub(super) fn errors(exchanged: &Exchanged) -> RegistryErrors {
+    collected(exchanged)
+        .map(error_body::read)
+        .unwrap_or_default()
+}
+
 fn collected(exchanged: &Exchanged) -> Option<&[u8]> {
     match &exchanged.body {
         Received::Collected { bytes, .. } => Some(bytes),
@@ -162,9 +169,7 @@ fn wants_more_scope(exchanged: &Exchanged) -> bool {
 }
 
 fn temporary(exchanged: &Exchanged, request: &RequestLine, status: StatusCode) -> Class {
-    let errors = collected(exchanged)
-        .map(error_body::read)
-        .unwrap_or_default();
+    let errors = errors(exchanged);
     let error = Error::Registry(alloc::boxed::Box::new(Refusal {
         request: request.clone(),
         status: status.as_u16(),

@@ -3,6 +3,9 @@
 //! Responsible for what an [`AuthOutput`] means for an exchange. Must not know when credentials can be
 //! shown (`auth`).
 
+use http::StatusCode;
+
+use super::classify::errors;
 use super::host::Turn;
 use super::{Exchange, Exchanges, Purpose, State};
 use crate::auth::{AuthInput, AuthOutput};
@@ -22,6 +25,28 @@ pub(super) struct Held {
     exchanged: Exchanged,
     url: Url,
     line: RequestLine,
+}
+
+impl Held {
+    /// A 401 that should have come with a challenge.
+    pub(super) const fn challenge(exchanged: Exchanged, url: Url, line: RequestLine) -> Self {
+        Self {
+            challenged: true,
+            exchanged,
+            url,
+            line,
+        }
+    }
+
+    /// Any other response.
+    pub(super) const fn response(exchanged: Exchanged, url: Url, line: RequestLine) -> Self {
+        Self {
+            challenged: false,
+            exchanged,
+            url,
+            line,
+        }
+    }
 }
 
 impl Exchanges {
@@ -44,25 +69,39 @@ impl Exchanges {
             .is_doubtful(id, challenged, status, &exchanged.headers, url)
     }
 
-    /// Keeps the answer until it is known whether it stands.
-    pub(super) fn hold(
-        &mut self,
-        id: ExchangeId,
-        challenged: bool,
-        exchanged: Exchanged,
-        url: Url,
-        line: RequestLine,
-    ) {
+    /// Whether an answer that the registry itself gave may be about the credential.
+    pub(super) fn is_forbidden(&self, id: ExchangeId, exchanged: &Exchanged) -> bool {
+        let (Some(exchange), Some(status)) = (self.exchanges.get(&id), exchanged.status) else {
+            return false;
+        };
+        let is_token = matches!(exchange.op, Operation::Token(_));
+        if is_token || exchange.is_foreign() {
+            return false;
+        }
+        self.broker.is_forbidden(id, status, || errors(exchanged))
+    }
+
+    /// Keeps an answer that credentials could change until it is known whether it stands.
+    pub(super) fn hold_doubtful(&mut self, id: ExchangeId, held: Held) {
         if let Some(exchange) = self.exchanges.get_mut(&id) {
-            let held = Held {
-                challenged,
-                exchanged,
-                url,
-                line,
-            };
             exchange.held = Some(held.into());
             self.look(id);
         }
+    }
+
+    /// Keeps an answer that may be about the credential until it is known whether it stands.
+    pub(super) fn hold_forbidden(&mut self, id: ExchangeId, held: Held) {
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
+        let status = held.exchanged.status.unwrap_or(StatusCode::FORBIDDEN);
+        let (errors, now) = (errors(&held.exchanged), self.now);
+        exchange.held = Some(held.into());
+        exchange.state = State::Parked;
+        let request = exchange.auth_request(id, &exchange.url());
+        self.broker
+            .handle(AuthInput::Forbidden(request, status, errors, now));
+        self.serve_broker();
     }
 
     /// Goes on with an exchange whose answer is held.

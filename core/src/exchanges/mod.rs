@@ -611,13 +611,15 @@ impl Exchange {
     }
 
     fn auth_request(&self, id: ExchangeId, url: &Url) -> AuthRequest<'_> {
+        let method = self.op.draft().method;
         AuthRequest {
             id,
             site: &self.site,
             task_scopes: &self.wish,
             required_scopes: self.op.needs(),
             large: matches!(self.op, Operation::BlobGet(_)),
-            line: line(&self.op.draft().method, url),
+            is_head: method == Method::HEAD,
+            line: line(&method, url),
         }
     }
 }

@@ -9,14 +9,14 @@ use alloc::string::{String, ToString};
 use http::Method;
 
 use super::host::Turn;
+use super::looking::Held;
 use super::{Exchanges, Purpose, WARNINGS, line};
 use crate::auth::AuthInput;
 use crate::call::{Exchanged, Received};
 use crate::digest::Digest;
 use crate::error::{AuthError, Error, RequestLine};
-use crate::error_body;
 use crate::event::Event;
-use crate::exchanges::classify::{Class, classify, follow};
+use crate::exchanges::classify::{Class, classify, errors, follow};
 use crate::header::warnings;
 use crate::ids::{ExchangeId, JobId, TaskId};
 use crate::op::{Answer, Operation, Outcome, UploadDelete, Verdict};
@@ -100,7 +100,7 @@ impl Exchanges {
                 self.answered(id, exchanged, url, line);
             }
             Class::Challenged if self.is_doubtful(id, true, &exchanged, &url) => {
-                self.hold(id, true, exchanged, url, line);
+                self.hold_doubtful(id, Held::challenge(exchanged, url, line));
             }
             Class::Challenged => self.challenged(id, &exchanged, &url),
             Class::Redirected if is_token => {
@@ -114,7 +114,9 @@ impl Exchanges {
                 if foreign && self.needs_new_redirect(id, &exchanged) {
                     self.enqueue(id, Turn::First);
                 } else if self.is_doubtful(id, false, &exchanged, &url) {
-                    self.hold(id, false, exchanged, url, line);
+                    self.hold_doubtful(id, Held::response(exchanged, url, line));
+                } else if self.is_forbidden(id, &exchanged) {
+                    self.hold_forbidden(id, Held::response(exchanged, url, line));
                 } else {
                     self.answered(id, exchanged, url, line);
                 }
@@ -195,10 +197,7 @@ impl Exchanges {
         };
         let request = exchange.auth_request(id, url);
         let status = exchanged.status.unwrap_or(http::StatusCode::UNAUTHORIZED);
-        let errors = match &exchanged.body {
-            Received::Collected { bytes, .. } => error_body::read(bytes),
-            Received::Nothing | Received::Stored { .. } => crate::error::RegistryErrors::default(),
-        };
+        let errors = errors(exchanged);
         let (headers, now) = (&exchanged.headers, self.now);
         let challenged = AuthInput::Challenged(request, status, headers, url, errors, now);
         self.broker.handle(challenged);

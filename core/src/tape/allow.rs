@@ -9,7 +9,7 @@
 //! |---|---|
 //! | credentials | their kind, with placeholders |
 //! | answers of token services | a placeholder for the token, and its lifetime |
-//! | error bodies | codes that are known, and digests |
+//! | error bodies | codes that are known, digests, and that a login has expired |
 //! | headers | known words, digests, and numbers, dates and ranges where they belong |
 //! | `Location`, realms | scheme, host and port, too |
 //! | manifests | all of them, or they would be other ones |

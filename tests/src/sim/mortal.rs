@@ -73,6 +73,8 @@ pub(crate) struct Given {
     secret: Option<String>,
     /// Questions so far because of refusals.
     refusals: u64,
+    /// How often the registry had forbidden something when it was asked for last.
+    forbidden: u64,
     /// It is being asked for.
     pending: bool,
 }
@@ -273,7 +275,7 @@ impl World<'_> {
         let mirrored = mirror_of(question.registry().as_str()).is_some();
         let (now, leases) = (self.now, &self.leases[owner]);
         let watch = &mut self.processes[process].watch;
-        let refused = watch.refusals[owner];
+        let (refused, forbidden) = (watch.refusals[owner], watch.forbidden[owner]);
         let known = watch.asked.contains_key(&what);
         let given = watch.asked.entry(what.clone()).or_default();
         let is_over = given.said.is_some_and(|until| until <= now);
@@ -290,12 +292,13 @@ impl World<'_> {
             (true, true) if !is_over && given.refusals > refused => {
                 Some("asked for again, though they were not refused")
             }
-            (true, true) if !is_over && lives && !misled => {
+            (true, true) if !is_over && lives && !misled && given.forbidden == forbidden => {
                 Some("asked for again, though they live")
             }
             (true, true) => None,
         };
         given.pending = true;
+        given.forbidden = forbidden;
         if let Some(wrong) = wrong {
             self.violate(format!("single flight: credentials for {what} are {wrong}"));
         }

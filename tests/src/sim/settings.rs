@@ -144,6 +144,9 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
         };
         plain &= options.hidden.is_none();
     }
+    if access == Access::Basic && choose.below(3) == 2 {
+        options.expired_login = Some(StatusCode::FORBIDDEN);
+    }
     let leftover = access == Access::Open && choose.below(4) == 3;
     let echoes = (choose.below(6) == 5).then(|| small(choose, echoed::COUNT));
     let life = match access {

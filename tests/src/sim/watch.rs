@@ -32,6 +32,8 @@ pub(crate) struct Watch {
     pub(crate) answers: BTreeMap<JobId, (String, Option<String>)>,
     /// How often each registry, or its token service, refused.
     pub(crate) refusals: [u64; 2],
+    /// How often each registry forbade a request: that may be because of the credential, or not.
+    pub(crate) forbidden: [u64; 2],
     /// The tokens that came last, by what was asked for, and when.
     tokens: BTreeMap<String, (String, Duration)>,
     /// What each task put.
@@ -89,6 +91,7 @@ impl World<'_> {
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             watch.challenged[owner] = true;
             watch.refusals[owner] += 1;
+            watch.forbidden[owner] += u64::from(status == StatusCode::FORBIDDEN);
             let token = presented.and_then(|it| it.strip_prefix("Bearer "));
             watch.refused.extend(token.map(str::to_owned));
             let wants_more = answer.headers.iter().any(|(_, value)| {

@@ -3,6 +3,7 @@
 mod advisories;
 mod calls;
 mod dropped;
+mod dying;
 mod foreign;
 mod guarded;
 mod isolated;

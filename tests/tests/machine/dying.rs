@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use insta::assert_snapshot;
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::{Config, ErrorKind};
@@ -137,6 +138,94 @@ fn a_dead_password_without_another_one() {
     }
 }
 
+/// A registry as private ECR: a login that has expired is answered with this status, and no challenge.
+fn expiring(status: u16) -> Options {
+    Options {
+        expired_login: StatusCode::from_u16(status).ok(),
+        ..basic()
+    }
+}
+
+/// How often the registry answered with this status.
+fn answered(world: &World, status: u16) -> usize {
+    let log = world.models[0].log().iter();
+    log.filter(|it| it.status.is_some_and(|it| it == status))
+        .count()
+}
+
+/// One request is refused for want of a challenge, one question is asked, and the push goes on.
+#[test]
+fn a_login_expires_in_a_push_of_ten_blobs() {
+    for status in [403, 400] {
+        let (mut world, task, image) = half_pushed(one_at_a_time(), expiring(status));
+        takes(&mut world, "another-pa55");
+        world.credential("reg.example", password("another-pa55"), HOSTS);
+        world.run(task).unwrap();
+        world.run_all();
+        check_pushed(&world, "a/b", &image);
+        assert_eq!(questions(&world), 2);
+        assert_eq!(answered(&world, status), 1, "{}", world.transcript());
+        assert_eq!(answered(&world, 401), 1, "the first request");
+    }
+}
+
+/// The same in many requests at once: one question for all.
+#[test]
+fn a_login_expires_under_many_requests() {
+    let (mut world, task, image) = half_pushed(Config::default(), expiring(403));
+    takes(&mut world, "another-pa55");
+    world.credential("reg.example", password("another-pa55"), HOSTS);
+    world.run(task).unwrap();
+    world.run_all();
+    check_pushed(&world, "a/b", &image);
+    assert_eq!(questions(&world), 2, "{}", world.transcript());
+}
+
+/// The source has nothing better: the registry's own refusal is the error.
+#[test]
+fn an_expired_login_without_another_one() {
+    for status in [403, 400] {
+        let (mut world, task, _) = half_pushed(Config::default(), expiring(status));
+        takes(&mut world, "another-pa55");
+        let failure = world.run(task).unwrap_err();
+        world.run_all();
+        let said = failure.first().to_string();
+        assert!(
+            said.contains("Your authorization token has expired"),
+            "{said}"
+        );
+        assert!(said.contains(&status.to_string()), "{said}");
+        let kind = failure.first().kind();
+        assert_eq!(kind == ErrorKind::Auth, status == 403, "{kind:?}");
+        assert_eq!(questions(&world), 2, "{}", world.transcript());
+    }
+}
+
+/// What a user may not do is not tried twice, and the source is asked once at most.
+#[test]
+fn a_user_who_may_not_push() {
+    let image = small();
+    let (mut world, store, _) = pushing(Config::default(), basic(), &image);
+    if let Auth::Basic(basic) = &mut world.models[0].options_mut().auth {
+        let reader = User::limited("pa55-of-alice").with("*", &["pull"]);
+        basic.users.insert("alice".into(), reader);
+    }
+    world.latency = Duration::from_secs(6);
+    world.credential("reg.example", alice(), HOSTS);
+    for _ in 0..2 {
+        let task = world.start(push(store));
+        let failure = world.run(task).unwrap_err();
+        world.run_all();
+        assert_eq!(failure.first().kind(), ErrorKind::Auth);
+        let said = failure.first().to_string();
+        assert!(
+            said.contains("requested access to the resource is denied"),
+            "{said}"
+        );
+        assert_eq!(questions(&world), 2, "{}", world.transcript());
+    }
+}
+
 /// A wrong password is not asked for again: it was just given.
 #[test]
 fn a_wrong_password_is_asked_for_once() {
@@ -206,6 +295,39 @@ fn a_public_image_in_spite_of_a_wrong_password() {
     check_holds(&memory, &image);
     assert_eq!(world.lines_with("going on anonymously").len(), 1);
     assert_snapshot!(world.transcript());
+}
+
+/// The same at a registry that forbids what it does not know, without a challenge (ECR Public).
+#[test]
+fn a_public_image_in_spite_of_an_expired_login() {
+    for public in [true, false] {
+        let image = small();
+        let (mut world, store, memory) = pulling(with_fallback(), expiring(403), &image);
+        world.credential("reg.example", alice(), HOSTS);
+        let tag = windlass_core::Task::resolve("reg.example/a/b:v1".parse().unwrap());
+        let task = world.start(tag);
+        world.resolve(task).unwrap();
+        takes(&mut world, "another-pa55");
+        let task = world.start(pull(store));
+        if let Auth::Basic(basic) = &mut world.models[0].options_mut().auth {
+            basic.anonymous_pull = public;
+        }
+        let result = world.run(task);
+        world.run_all();
+        assert_eq!(world.lines_with("going on anonymously").len(), 1);
+        assert_eq!(answered(&world, 403), 1, "{}", world.transcript());
+        assert_eq!(questions(&world), 1);
+        if public {
+            result.unwrap();
+            check_holds(&memory, &image);
+        } else {
+            let failure = result.unwrap_err();
+            assert_eq!(failure.first().kind(), ErrorKind::Auth);
+            let hint = failure.hint().unwrap();
+            let expected = "were refused, so that the request was anonymous";
+            assert!(hint.contains(expected), "{hint}");
+        }
+    }
 }
 
 /// Without being told so, it is not: AUTH-47.

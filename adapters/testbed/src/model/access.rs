@@ -182,6 +182,8 @@ pub(crate) struct Need {
 
 const BASIC: &str = r#"Basic realm="testbed", charset="UTF-8""#;
 
+const EXPIRED: &str = "Your authorization token has expired. Reauthenticate and try again.";
+
 pub(crate) const CATALOG: &str = "registry:catalog";
 
 impl Need {
@@ -250,7 +252,7 @@ impl Model {
     fn check_needs(&self, request: &Request, needs: &[Need], now: Duration) -> Result<(), Refusal> {
         match &self.options.auth {
             Auth::Open => Ok(()),
-            Auth::Basic(basic) => check_basic(basic, request, needs),
+            Auth::Basic(basic) => check_basic(basic, self.options.expired_login, request, needs),
             Auth::Bearer(bearer) => self.check_bearer(bearer, request, needs, now),
         }
     }
@@ -322,7 +324,12 @@ fn mount_source(method: &Method, route: &Route, target: &Target<'_>) -> Option<N
     Some(Need::new(format!("repository:{from}"), "pull"))
 }
 
-fn check_basic(basic: &Basic, request: &Request, needs: &[Need]) -> Result<(), Refusal> {
+fn check_basic(
+    basic: &Basic,
+    expired_login: Option<StatusCode>,
+    request: &Request,
+    needs: &[Need],
+) -> Result<(), Refusal> {
     let unauthorized = || {
         let refusal = Refusal::new(401, "UNAUTHORIZED", "authentication required");
         refusal.challenge(BASIC.to_owned())
@@ -339,7 +346,10 @@ fn check_basic(basic: &Basic, request: &Request, needs: &[Need]) -> Result<(), R
         .to_str()
         .ok()
         .and_then(|value| basic_user(value, &basic.users))
-        .ok_or_else(unauthorized)?;
+        .ok_or_else(|| match expired_login {
+            Some(status) => Refusal::new(status.as_u16(), "DENIED", EXPIRED),
+            None => unauthorized(),
+        })?;
     if needs.iter().all(|need| user.1.may(need)) {
         Ok(())
     } else {

@@ -20,6 +20,9 @@ pub struct Options {
     /// What a refused request without `Authorization` is answered with, instead of a challenge: 404,
     /// 403, or a 401 without one. Then only `/v2/` has the challenge. `None`: every refusal has it.
     pub hidden: Option<StatusCode>,
+    /// What a wrong password is answered with by a registry with [`Auth::Basic`], without a challenge, as private
+    /// ECR answers a login that has expired: 403, or 400. `None`: 401.
+    pub expired_login: Option<StatusCode>,
     /// The scheme of absolute URLs the model writes, and of `{host}` in realms.
     pub scheme: &'static str,
     /// The authorities that are this registry; empty means every host that is nothing else.
@@ -85,6 +88,7 @@ impl Default for Options {
         Self {
             auth: Auth::Open,
             hidden: None,
+            expired_login: None,
             scheme: "http",
             registry_hosts: BTreeSet::new(),
             storage: None,

@@ -455,6 +455,30 @@ fn basic_registry() {
     assert_eq!(client.get("/v2/_catalog").status, 401);
 }
 
+/// A registry as private ECR: who shows a wrong password gets no challenge.
+#[test]
+fn an_expired_login() {
+    for status in [403, 400] {
+        let mut client = Client::new(Options {
+            auth: Auth::Basic(Basic {
+                users: users(),
+                anonymous_pull: false,
+            }),
+            expired_login: StatusCode::from_u16(status).ok(),
+            ..Options::default()
+        });
+        let answer = client.get("/v2/app/tags/list");
+        assert_eq!(answer.status, 401);
+        assert!(challenge(&answer).starts_with("Basic realm="));
+        client.authorization = Some(basic("reader", "x"));
+        let answer = client.get("/v2/app/tags/list");
+        assert_eq!(answer.status, status);
+        assert!(!answer.headers.contains_key("www-authenticate"));
+        let said = String::from_utf8_lossy(&answer.body);
+        assert!(said.contains("Your authorization token has expired"));
+    }
+}
+
 /// A registry that has its challenge at `/v2/` only.
 #[test]
 fn hidden_registry() {

@@ -4,7 +4,7 @@ use super::*;
 
 const FRESH: Duration = Duration::from_secs(5);
 
-fn password(password: &str) -> CredentialAnswer {
+pub(super) fn password(password: &str) -> CredentialAnswer {
     CredentialAnswer::Basic {
         username: "alice".into(),
         password: Secret::new(password),
@@ -12,7 +12,7 @@ fn password(password: &str) -> CredentialAnswer {
 }
 
 /// A bench with a Basic registry that has accepted request 0.
-fn basic(answer: impl Into<TimedAnswer>) -> Bench {
+pub(super) fn basic(answer: impl Into<TimedAnswer>) -> Bench {
     let mut bench = Bench::pulling();
     bench.challenged_by(BASIC, answer);
     assert_eq!(bench.permit(0), "go with Basic YWxpY2U6b25l");
@@ -21,7 +21,7 @@ fn basic(answer: impl Into<TimedAnswer>) -> Bench {
 }
 
 impl Bench {
-    fn challenged_by(&mut self, challenge: &str, answer: impl Into<TimedAnswer>) {
+    pub(super) fn challenged_by(&mut self, challenge: &str, answer: impl Into<TimedAnswer>) {
         assert_eq!(self.permit(0), "go");
         assert_eq!(self.refused(0, 401, challenge), "again");
         assert_eq!(self.permit(0), "ask for https://reg.example");
@@ -29,13 +29,13 @@ impl Bench {
         assert_eq!(self.resumed(), [0]);
     }
 
-    fn later(&mut self, seconds: u64) {
+    pub(super) fn later(&mut self, seconds: u64) {
         self.now = self.now + Duration::from_secs(seconds);
     }
 }
 
-const ASK: &str = "ask for https://reg.example again";
-const ASK_AGAIN: &str = "ask for https://reg.example again, again";
+pub(super) const ASK: &str = "ask for https://reg.example again";
+pub(super) const ASK_AGAIN: &str = "ask for https://reg.example again, again";
 
 #[test]
 fn another_secret_goes_on() {
