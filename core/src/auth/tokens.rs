@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use http::HeaderValue;
 
+use super::challenged::ROUNDS;
 use super::credentials::Refused;
 use super::{
     AuthOutput, AuthRequest, AuthState, Broker, HostAuth, Permit, Pinged, Sent, TokenEntry,
@@ -60,8 +61,15 @@ impl Broker {
             if !parked.is_empty() {
                 self.forget_scheme(&key.origin);
             }
-            let fail = |id| AuthOutput::Fail(id, error.clone());
-            return self.outputs.extend(parked.into_iter().map(fail));
+            for id in parked {
+                let output = if is_absent(error) && self.may_probe_again(id) {
+                    AuthOutput::Resume(id)
+                } else {
+                    AuthOutput::Fail(id, error.clone())
+                };
+                self.outputs.push_back(output);
+            }
+            return;
         };
         self.remember_union(key, (**refusal).clone());
         let may_be_the_union = refusal.status != 401 || key.scopes.len() > 1;
@@ -76,6 +84,14 @@ impl Broker {
             }
         }
         self.resume(parked);
+    }
+
+    /// There is no token service where an earlier challenge said. If this request was not challenged
+    /// itself, it probes the host again: the challenge may have been a mistake, or is out of date.
+    fn may_probe_again(&mut self, id: ExchangeId) -> bool {
+        let state = self.requests.entry(id).or_default();
+        state.rounds += 1;
+        state.refused.is_none() && state.rounds <= ROUNDS
     }
 
     /// The exchanges that wait for a token that is being fetched.
@@ -281,4 +297,9 @@ pub(super) fn presented(credential: &CredentialAnswer) -> TokenCredential {
             TokenCredential::Anonymous
         }
     }
+}
+
+/// Whether a server has no token service at this address, as it says.
+fn is_absent(error: &Error) -> bool {
+    matches!(error, Error::Registry(refusal) if matches!(refusal.status, 404 | 405 | 410))
 }

@@ -366,3 +366,57 @@ mod anonymously {
         assert_eq!(bench.refused(1, 401, BASIC), denied);
     }
 }
+
+/// A registry that asked for a token once, by mistake or before it was set up anew: its address of the token
+/// service leads to nothing.
+#[test]
+fn an_absent_token_service_makes_a_request_probe_again() {
+    let absent = |status| {
+        let refusal = crate::error::Refusal {
+            request: RequestLine("GET".into()),
+            status,
+            errors: RegistryErrors::default(),
+            hint: None,
+        };
+        Error::Registry(refusal.into())
+    };
+    for (status, probes) in [(404, true), (405, true), (410, true), (400, false)] {
+        let mut bench = Bench::pulling().with_token_for(password("one"));
+        bench.accepted(0);
+        bench.later(300);
+        assert!(bench.permit(1).starts_with("fetch"));
+        assert_eq!(bench.permit(2), "park");
+        let key = bench.fetching.remove(0);
+        let error = absent(status);
+        bench
+            .broker
+            .handle(AuthInput::NotGranted(&key, Some(&error)));
+        if !probes {
+            for id in [1, 2] {
+                let output = bench.broker.poll();
+                assert!(matches!(output, Some(AuthOutput::Fail(ExchangeId(it), _)) if it == id));
+            }
+            continue;
+        }
+        assert_eq!(bench.resumed(), [1, 2]);
+        assert_eq!(bench.permit(1), "go");
+        assert_eq!(bench.permit(2), "park");
+        // It has Basic now.
+        assert_eq!(bench.refused(1, 401, "Basic realm=\"r\""), "again");
+        assert!(bench.permit(1).starts_with("go with Basic"));
+        assert!(bench.permit(2).starts_with("go with Basic"));
+    }
+    // The same challenge once more is no mistake.
+    let mut bench = Bench::pulling();
+    assert_eq!(bench.permit(0), "go");
+    assert_eq!(bench.refused(0, 401, BEARER), "again");
+    assert!(bench.permit(0).starts_with("ask"));
+    bench.answered(password("one"));
+    assert!(bench.permit(0).starts_with("fetch"));
+    let key = bench.fetching.remove(0);
+    let error = absent(404);
+    bench
+        .broker
+        .handle(AuthInput::NotGranted(&key, Some(&error)));
+    assert_eq!(bench.outputs().as_deref(), Some("fail Refused"));
+}
