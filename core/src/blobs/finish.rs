@@ -155,6 +155,10 @@ impl Blobs {
             transfer.remove_after = false;
             transfer.leaving.extend(task);
             transfer.stage = Phase::Clearing;
+            // It may still wait for its turn to begin, and would then begin while it is removed.
+            if let Some(transfer) = self.transfers.get_mut(&id) {
+                self.openings.leave(id, transfer);
+            }
             ports.step(Owner::Transfer(id), spool, StoreOp::Remove { digest });
         } else {
             self.next_waiter(id, ports)?;

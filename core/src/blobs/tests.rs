@@ -469,3 +469,32 @@ fn what_was_spooled_for_an_upload_that_is_gone_is_removed() {
     assert!(scenario.blobs.is_working_for(A));
     assert_eq!(scenario.step(), "remove");
 }
+
+/// It waits for its turn while the spool still has the blob of an upload that is gone.
+#[test]
+fn what_is_removed_from_a_spool_does_not_begin_meanwhile() {
+    let mut scenario = Scenario::new();
+    let others: Vec<_> = (0..OPEN)
+        .map(|n| Digest::of(Algorithm::Sha256, n.to_string().as_bytes()))
+        .map(|digest| BlobKey::Store(SPOOL, digest))
+        .collect();
+    for key in &others {
+        let (blobs, mut ports) = scenario.parts();
+        blobs.want(key.clone(), waiter(B, "reg.example/a"), &mut ports);
+        assert_eq!(scenario.step(), "begin");
+    }
+    let key = BlobKey::Store(SPOOL, digest());
+    let (blobs, mut ports) = scenario.parts();
+    blobs.want(key.clone(), waiter(A, "reg.example/a"), &mut ports);
+    blobs.clear(SPOOL, &digest(), B, &mut ports);
+    assert_eq!(scenario.step(), "nothing");
+    let id = scenario.blobs.by_key[&key];
+    scenario.leave(A);
+    assert_eq!(scenario.step(), "remove");
+    let first = scenario.blobs.by_key[&others[0]];
+    scenario.answer(first, StoreAnswer::Complete);
+    assert_eq!(scenario.step(), "nothing");
+    scenario.answer(id, StoreAnswer::Written);
+    assert!(!scenario.blobs.is_working_for(A));
+    assert!(!scenario.blobs.transfers.contains_key(&id));
+}
