@@ -357,6 +357,22 @@ fn a_registry_that_demands_layers_with_urls_gets_them() {
     assert_eq!(world.models[0].tag("a/b", "v1"), Some(&image.digest));
 }
 
+/// It is in the manifest twice, and one of the two must not be sent for its own sake.
+#[test]
+fn a_layer_that_is_demanded_is_sent_whatever_it_is_besides() {
+    let layer = "application/vnd.oci.image.layer.v1.tar+gzip";
+    for [first, second] in [[layer, NONDISTRIBUTABLE], [NONDISTRIBUTABLE, layer]] {
+        let image = on_foreign(&small(), first, LAYER, &URLS);
+        let image = on_foreign(&image, second, LAYER, &URLS);
+        let (mut world, store, memory) = pushing(one_at_a_time(), open(), &image);
+        memory.blob(&digest(LAYER), LAYER);
+        let report = finish(&mut world, push(store)).unwrap();
+        assert_eq!(report.left_out, 0);
+        has_layer(&world, 0, "a/b");
+        assert_eq!(world.models[0].tag("a/b", "v1"), Some(&image.digest));
+    }
+}
+
 /// A registry that looks for blobs in all repositories says it has the layer that it demands.
 #[test]
 fn a_layer_that_is_demanded_is_sent_whatever_a_head_says() {

@@ -167,10 +167,17 @@ impl CopyState {
         }
         if is_layer && descriptor.is_foreign() && self.leaves_out(node, &descriptor) {
             let layer = Descriptor::new(&descriptor.media_type, digest.clone(), size);
-            if self.left_out.insert(digest.clone(), layer).is_none() {
+            let known = self.left_out.get(&digest);
+            if known.is_none() {
                 let why = SkipReason::Nondistributable;
-                self.check_objects(0, ports.limits())?;
+                self.check_objects(1, ports.limits())?;
+                let digest = digest.clone();
                 ports.event(Event::Skipped { digest, size, why });
+            }
+            // Manifests may differ about its media type. One that has it only with `urls` counts, since
+            // a registry may demand it for that one.
+            if known.is_none_or(Descriptor::is_nondistributable) {
+                self.left_out.insert(digest, layer);
             }
             return Ok(());
         }
