@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 use windlass_core::call::{Body, Call, Payload, Source};
 use windlass_core::config::Retry;
-use windlass_core::{Digest, JobId, TaskId, Time};
+use windlass_core::{Digest, Error, ErrorKind, Failure, JobId, TaskId, TaskReport, Time};
 use windlass_testbed::{Answer, Request};
 
 use super::exchange::{Sort, begins};
@@ -73,6 +73,15 @@ impl Watch {
 }
 
 impl World<'_> {
+    /// A task is over. If its credentials were refused, the challenge is looked for again.
+    pub(crate) fn watch_finished(&mut self, process: usize, result: &Result<TaskReport, Failure>) {
+        let refused = result.as_ref().is_err_and(|failure| {
+            let mut kinds = failure.errors().iter().map(Error::kind);
+            kinds.any(|kind| kind == ErrorKind::Auth)
+        });
+        self.processes[process].watch.failed_sign_ins += u64::from(refused);
+    }
+
     /// An answer of one of our registries is on its way.
     pub(crate) fn watch_answer(
         &mut self,

@@ -585,6 +585,7 @@ impl<'a> World<'a> {
                 self.check_blame(&why);
             }
             Event::Finished(result) => {
+                self.watch_finished(process, &result);
                 self.check_result(at, &result);
                 if let Ok(TaskReport::Copied(report)) = &result {
                     self.check_left_out(process, id, at, report);
