@@ -28,11 +28,14 @@ fn docker() -> (tempfile::TempDir, CredentialSearch) {
     let entry = |name: &str| format!(r#"{{"username":"{name}","password":"p"}}"#);
     let text = format!(
         r#"{{"auths":{{"https://index.docker.io/v1/":{},"r.example":{},"r.example/team":{},
-            "r.example:5000":{}}}}}"#,
+            "r.example:5000":{},"r.example/team/b":{},"q.example/a/b":{},"q.example/a/c":{}}}}}"#,
         entry("hub"),
         entry("host"),
         entry("team"),
         entry("port"),
+        entry("one"),
+        entry("b"),
+        entry("c"),
     );
     fs::write(&path, text).expect("a file");
     (folder, CredentialSearch::file(path))
@@ -54,6 +57,13 @@ fn docker_entries_by_reference() {
         ("r.example:5001/app", "none"),
         ("r.example/team/app", "team"),
         ("r.example/teams/app", "host"),
+        ("r.example/team/b", "one"),
+        ("r.example/team/b/c", "one"),
+        ("r.example/team/bc", "team"),
+        ("q.example/a/b", "b"),
+        ("q.example/a/c/d", "c"),
+        ("q.example/a/d", "none"),
+        ("q.example/a", "none"),
         ("other.example/app", "none"),
     ];
     for (reference, expected) in table {

@@ -11,7 +11,6 @@
 //!                                               └─ a challenge ─▶ the request again, with credentials
 //! ```
 
-use alloc::borrow::ToOwned as _;
 use alloc::vec::Vec;
 
 use http::{HeaderMap, StatusCode};
@@ -24,13 +23,8 @@ use crate::header::challenges;
 use crate::ids::ExchangeId;
 use crate::op::Site;
 use crate::realm::{self, Judgement};
-use crate::reference::Repository;
 use crate::registry::Origin;
 use crate::uri::Url;
-
-/// Of how many namespaces of a host it is remembered that there are no credentials; those of others are asked
-/// for at each refusal of another repository.
-pub(super) const NAMESPACES: usize = 128;
 
 /// Whether a host's `/v2/` was asked for a challenge.
 #[derive(Debug, Default)]
@@ -41,14 +35,9 @@ pub(super) enum Pinged {
     Asking(Vec<ExchangeId>),
     /// No reliable answer. The next task asks again.
     Failed,
-    /// Answered, with or without a challenge.
-    Over,
-}
-
-/// The first part of a repository's name.
-fn namespace(repository: &Repository) -> &str {
-    let name = repository.as_str();
-    name.split_once('/').map_or(name, |(first, _)| first)
+    /// Answered; with a challenge that the credentials of the repository could not meet, or without one. Those of
+    /// another repository may meet it.
+    Over(Option<HostAuth>),
 }
 
 impl Broker {
@@ -75,9 +64,8 @@ impl Broker {
     /// Decides on a request for which [`is_doubtful`](Self::is_doubtful) returned true. `None`: it stays
     /// parked.
     ///
-    /// If there are no credentials for one repository, the driver is not asked for those of others in
-    /// the same namespace: an open registry answers many requests with 404, and each question may run
-    /// a program. Other namespaces may have credentials of their own (CRED-42).
+    /// The driver is asked for the credentials of each repository: that there are none for one says nothing about
+    /// its neighbour (CRED-42).
     pub(super) fn look(
         &mut self,
         request: &AuthRequest<'_>,
@@ -86,37 +74,27 @@ impl Broker {
         let stands = Some(AuthOutput::Stands(request.id));
         let origin = &request.site.origin;
         let host = self.host(origin);
-        if !host.scheme.is_known() && matches!(host.pinged, Pinged::Over | Pinged::Failed) {
+        let is_over = matches!(host.pinged, Pinged::Over(None) | Pinged::Failed);
+        if !host.scheme.is_known() && is_over {
             return stands;
         }
         let key = (
             request.site.registry.clone(),
             request.site.repository.clone(),
         );
-        let namespace = (key.0.clone(), namespace(&key.1).to_owned());
-        let before = self.host(origin).asked.get(&namespace).cloned();
-        let known = if self.credentials.contains_key(&key) {
-            Some(&key)
-        } else {
-            before.as_ref()
-        };
-        match known.and_then(|known| self.credentials.get_mut(known)) {
+        match self.credentials.get_mut(&key) {
             Some(CredentialState::Answered(answered))
                 if !answered.answer.is_secret() || answered.is_left_out(request) =>
             {
                 return stands;
             }
-            Some(CredentialState::Answered(_)) if known == Some(&key) => {}
+            Some(CredentialState::Answered(_)) => {}
             Some(CredentialState::Asked(parked)) => {
                 parked.push(request.id);
                 self.hold(request);
                 return None;
             }
-            Some(CredentialState::Answered(_)) | None => {
-                let asked = &mut self.host(origin).asked;
-                if asked.len() < NAMESPACES {
-                    asked.entry(namespace).or_insert_with(|| key.clone());
-                }
+            None => {
                 let question = question(request, origin.clone());
                 self.ask(key, alloc::vec![request.id], question);
                 self.hold(request);
@@ -137,6 +115,14 @@ impl Broker {
             }
             // These credentials cannot meet the known challenge. `/v2/` may send another one.
             host.scheme = HostAuth::Open;
+        } else if let Pinged::Over(Some(unmet)) = &self.host(origin).pinged {
+            let unmet = unmet.clone();
+            state.looked = self.meet(request.id, request.site, unmet);
+            return if state.looked {
+                Some(AuthOutput::Again(request.id))
+            } else {
+                stands
+            };
         }
         self.hold(request);
         let host = self.host(origin);
@@ -149,7 +135,7 @@ impl Broker {
                 parked.push(request.id);
                 None
             }
-            Pinged::Failed | Pinged::Over => stands,
+            Pinged::Failed | Pinged::Over(_) => stands,
         }
     }
 
@@ -163,31 +149,43 @@ impl Broker {
         answer: Option<(StatusCode, &HeaderMap)>,
         from: &Url,
     ) {
-        let (over, learned) = match answer {
+        let over = match answer {
             Some((StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, headers)) => {
-                (Pinged::Over, usable(&challenges(headers), from))
+                Pinged::Over(usable(&challenges(headers), from))
             }
             Some((status, _)) if status.is_success() || status == StatusCode::NOT_FOUND => {
-                (Pinged::Over, None)
+                Pinged::Over(None)
             }
-            Some(_) | None => (Pinged::Failed, None),
+            Some(_) | None => Pinged::Failed,
         };
-        let learned = learned.filter(|learned| self.can_show(id, site, learned));
         if matches!(over, Pinged::Failed) {
             self.unpinged.push(site.origin.clone());
         }
+        let learned = match &over {
+            Pinged::Over(learned) => learned.clone(),
+            Pinged::Never | Pinged::Asking(_) | Pinged::Failed => None,
+        };
         let host = self.host(&site.origin);
         if let Pinged::Asking(parked) = core::mem::replace(&mut host.pinged, over) {
             self.resume(parked);
         }
+        if let Some(learned) = learned {
+            self.meet(id, site, learned);
+        }
+    }
+
+    /// Learns a challenge of `/v2/` if the credentials for a repository can meet it. Whether they can.
+    fn meet(&mut self, id: ExchangeId, site: &Site, learned: HostAuth) -> bool {
+        if !self.can_show(id, site, &learned) {
+            return false;
+        }
         let host = self.host(&site.origin);
-        if let Some(learned) = learned
-            && !host.scheme.is_known()
-        {
+        if !host.scheme.is_known() {
             host.scheme = learned;
             let parked = core::mem::take(&mut host.parked);
             self.resume(parked);
         }
+        true
     }
 
     pub(super) fn ping_gone(&mut self, origin: &Origin) {

@@ -253,8 +253,6 @@ struct KnownHost {
     scheme: HostAuth,
     parked: Vec<ExchangeId>,
     pinged: Pinged,
-    /// For each namespace, the repository for which `look` asked for credentials; at most [`NAMESPACES`].
-    asked: BTreeMap<(Registry, String), (Registry, Repository)>,
 }
 
 #[derive(Clone, Debug)]
@@ -471,7 +469,6 @@ impl Broker {
                 scheme: HostAuth::Unknown,
                 parked: Vec::new(),
                 pinged: Pinged::Never,
-                asked: BTreeMap::new(),
             })
     }
 }

@@ -193,7 +193,7 @@ impl Broker {
         let host = self.host(origin);
         if matches!(host.scheme, HostAuth::Bearer { .. }) {
             host.scheme = HostAuth::Unknown;
-            if matches!(host.pinged, Pinged::Over) {
+            if matches!(host.pinged, Pinged::Over(_)) {
                 host.pinged = Pinged::Never;
             }
         }

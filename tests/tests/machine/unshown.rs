@@ -152,30 +152,61 @@ fn without_credentials_nothing_is_asked() {
     }
 }
 
-/// A file may have credentials for some namespaces of a registry only. That there are none for one says nothing
-/// about another; that there are none for a repository is not asked again for its neighbours.
+/// CRED-42: a file may have credentials for some repositories of a registry only. That there are none for one
+/// says nothing about its neighbour.
 #[test]
-fn each_namespace_is_asked_for() {
+fn each_repository_is_asked_for() {
     let image = small();
     let mut model = Model::new(hidden(basic(), StatusCode::NOT_FOUND));
     model.put_image("team/app", Some("v1"), &image);
     let mut world = world(one_at_a_time(), model);
     let (store, memory) = world.store();
     world.credential("reg.example", CredentialAnswer::None, &[]);
-    for absent in ["public/app", "public/other", "public/deep/one"] {
+    for absent in ["team/other", "team/deep/one", "public/app", "team/other"] {
         let image = reference(&format!("reg.example/{absent}:v1"));
         let task = world.start(Task::pull(image, store, None, Platforms::All));
         let failure = world.run(task).unwrap_err();
         assert_eq!(failure.first().kind(), ErrorKind::NotFound, "{absent}");
     }
-    assert_eq!((pings(&world), questions(&world)), (0, 1));
+    assert_eq!((pings(&world), questions(&world)), (0, 3));
     world.credential("reg.example", alice(), &["reg.example"]);
     let app = reference("reg.example/team/app:v1");
     let task = world.start(Task::pull(app, store, Some("v1".into()), Platforms::All));
     world.run(task).unwrap();
     world.run_all();
     check_holds(&memory, &image);
+    assert_eq!((pings(&world), questions(&world)), (1, 4));
+}
+
+/// The credentials of one repository cannot meet the challenge of `/v2/`; those of its neighbour can, and
+/// `/v2/` is not asked again.
+#[test]
+fn a_challenge_that_only_a_neighbour_meets() {
+    let image = small();
+    let mut model = Model::new(hidden(basic(), StatusCode::NOT_FOUND));
+    model.put_image("team/app", Some("v1"), &image);
+    let mut world = world(one_at_a_time(), model);
+    let (store, memory) = world.store();
+    let identity = CredentialAnswer::Refresh(Secret::new("1dent1ty"));
+    world.credential("reg.example", identity, &["reg.example"]);
+    let pull = |name: &str| {
+        let image = reference(&format!("reg.example/{name}:v1"));
+        Task::pull(image, store, Some("v1".into()), Platforms::All)
+    };
+    let task = world.start(pull("team/other"));
+    let failure = world.run(task).unwrap_err();
+    assert_eq!(failure.first().kind(), ErrorKind::NotFound);
+    world.credential("reg.example", alice(), &["reg.example"]);
+    let task = world.start(pull("team/app"));
+    world.run(task).unwrap();
+    world.run_all();
+    check_holds(&memory, &image);
     assert_eq!((pings(&world), questions(&world)), (1, 2));
+    // Of neither repository anything was shown for the other.
+    let log = world.models[0].log().iter();
+    let shown = log.filter(|it| it.credentials != Credentials::None);
+    assert!(shown.clone().count() > 0);
+    assert!(shown.into_iter().all(|it| it.target.contains("/team/app/")));
 }
 
 /// `/v2/` has no challenge: the first response is final, and `/v2/` is not asked again. If its answer
