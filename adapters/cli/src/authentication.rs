@@ -43,8 +43,8 @@ pub(crate) struct Authentication {
     pub(crate) token_stdin: bool,
     /// Read a token, or USER's password, from FILE
     ///
-    /// The file may change: it is read whenever a credential is needed. Without --username it holds a token, which is
-    /// sent to the registry as it is.
+    /// The file may change: it is read again after a minute, and when its content was refused. Without --username it
+    /// holds a token, which is sent to the registry as it is.
     #[arg(
         long,
         global = true,

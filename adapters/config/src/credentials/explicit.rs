@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use windlass_core::Registry;
-use windlass_core::credential::{CredentialAnswer, Secret};
+use windlass_core::credential::{Secret, TimedAnswer};
 use windlass_core::reference::Repository;
 
 use super::entry::{basic, bearer};
-use super::token_file;
+use super::token_file::TokenFile;
 
 /// A credential for one registry, or for one repository of it. Others never get it.
 #[derive(Clone, Debug)]
@@ -26,10 +27,10 @@ enum Form {
         password: Secret,
     },
     Token(Secret),
-    /// Read for each question. With a user name, its content is a password.
+    /// With a user name, its content is a password.
     File {
         username: Option<String>,
-        path: PathBuf,
+        file: Arc<TokenFile>,
     },
 }
 
@@ -46,11 +47,11 @@ impl Explicit {
         Self::new(registry, Form::Token(token))
     }
 
-    /// A file with a token, or with the password of a user. It is read whenever a credential is needed, so
-    /// it may change. White space around it is ignored.
+    /// A file with a token, or with the password of a user. It may change: it is read again after a minute, and
+    /// when its content was refused. White space around the content is ignored. A pipe is read once.
     pub fn file(registry: Registry, username: Option<String>, path: impl Into<PathBuf>) -> Self {
-        let path = path.into();
-        Self::new(registry, Form::File { username, path })
+        let file = Arc::new(TokenFile::new(path.into()));
+        Self::new(registry, Form::File { username, file })
     }
 
     /// For one repository only, where the registry's others need another identity.
@@ -85,16 +86,12 @@ impl Explicit {
         self.repository.is_some()
     }
 
-    pub(super) fn answer(&self) -> CredentialAnswer {
+    pub(super) fn answer(&self) -> TimedAnswer {
         match &self.form {
             // To the broker, which sends them to this registry or its token service only.
-            Form::Password { username, password } => basic(username, password.expose()),
-            Form::Token(token) => bearer(token.expose()),
-            Form::File { username, path } => match (token_file::read(path), username) {
-                (Ok(password), Some(username)) => basic(username, &password),
-                (Ok(token), None) => bearer(&token),
-                (Err(why), _) => CredentialAnswer::Failed(why),
-            },
+            Form::Password { username, password } => basic(username, password.expose()).into(),
+            Form::Token(token) => bearer(token.expose()).into(),
+            Form::File { username, file } => file.answer(username.as_deref()),
         }
     }
 }

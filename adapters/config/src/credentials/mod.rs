@@ -33,7 +33,8 @@
 //! goes on without a credential, to the same registry, and if it is refused, the error tells that reason.
 //! [`on_failure`](CredentialSearch::on_failure) gets each reason, whether the request succeeds or not.
 //!
-//! Files are read for each question, so a login in another process counts from the next question on.
+//! Files are read for each question, so a login in another process counts from the next question on. The content
+//! of a token file (1 and 2) counts for a minute; then the question is asked again.
 //! Helpers: see [`Helpers`].
 //!
 //! ```no_run
@@ -249,11 +250,10 @@ impl CredentialSearch {
         let mut consulted = Vec::new();
         let mut answer = None;
         if let Some(given) = self.given(registry, repository) {
-            let found = given.answer();
-            let outcome = Outcome::found(&found);
-            consulted.push(Consulted::new(given.to_string(), outcome));
+            let mut told = Consulted::new(given.to_string(), Outcome::NotConsulted);
             // What the user wants is this one, even if it fails.
-            answer = Some(found);
+            answer = told.add(Ok(Some(given.answer())));
+            consulted.push(told);
         }
         for source in &self.sources {
             if answer.is_some() {

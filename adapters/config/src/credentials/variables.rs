@@ -7,12 +7,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use windlass_core::credential::CredentialAnswer;
+use windlass_core::credential::{CredentialAnswer, TimedAnswer};
 
 use super::entry::{basic, bearer};
 use super::explain::{Consulted, Outcome};
 use super::keys::Wanted;
-use super::token_file;
+use super::token_file::TokenFile;
 
 /// How the names begin. Programs that windlass runs do not get these variables.
 pub(crate) const PREFIX: &str = "WINDLASS_AUTH_";
@@ -55,12 +55,9 @@ impl Variables {
             (found, _) => Ok(found),
         });
         let source = format!("the variables {PREFIX}{host}_*");
-        let (outcome, answer) = match found {
-            Ok(Some(answer)) => (Outcome::found(&answer), Some(answer)),
-            Ok(None) => (Outcome::NoEntry, None),
-            Err(why) => (Outcome::Failed(why), None),
-        };
-        consulted.push(Consulted::new(source, outcome));
+        let mut told = Consulted::new(source, Outcome::NotConsulted);
+        let answer = told.add(found);
+        consulted.push(told);
         answer
     }
 }
@@ -72,7 +69,7 @@ impl fmt::Debug for Variables {
 }
 
 impl Of<'_> {
-    fn credential(&self) -> Result<Option<CredentialAnswer>, String> {
+    fn credential(&self) -> Result<Option<TimedAnswer>, String> {
         let username = self.value("USERNAME")?;
         let mut secrets = Vec::new();
         for what in ["PASSWORD", "TOKEN", "TOKEN_FILE"] {
@@ -90,18 +87,23 @@ impl Of<'_> {
                 return Err(format!("{one} and {other} are both set"));
             }
         };
-        let secret = match *what {
-            "TOKEN_FILE" => token_file::read(value.as_ref())?,
-            "PASSWORD" if username.is_none() => {
+        let answer = match (*what, username) {
+            ("TOKEN_FILE", username) => {
+                let file = TokenFile::new(value.into());
+                let timed = file.answer(username.as_deref());
+                if let CredentialAnswer::Failed(why) = timed.answer {
+                    return Err(why);
+                }
+                timed
+            }
+            ("PASSWORD", None) => {
                 let (user, password) = (self.name("USERNAME"), self.name("PASSWORD"));
                 return Err(format!("{password} is set, but not {user}"));
             }
-            _ => value.clone(),
+            (_, Some(username)) => basic(&username, value).into(),
+            (_, None) => bearer(value).into(),
         };
-        Ok(Some(match username {
-            Some(username) => basic(&username, &secret),
-            None => bearer(&secret),
-        }))
+        Ok(Some(answer))
     }
 
     /// An empty value counts as unset.

@@ -191,6 +191,49 @@ fn token_files_may_change() {
     assert_eq!(find(&token, "o.example"), CredentialAnswer::None);
 }
 
+/// The content counts for a minute, so that a new one is found before the old one has died.
+#[test]
+fn token_files_are_read_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("token");
+    fs::write(&path, "t").expect("a file");
+    let registry: Registry = "r.example".parse().expect("a registry");
+    let question = || Question::new(registry.clone(), None, registry.origin());
+    let given = Explicit::file(registry.clone(), None, &path);
+    let given = CredentialSearch::empty().explicit(given);
+    let name = path.display().to_string();
+    let variables = among([("WINDLASS_AUTH_R_EXAMPLE_TOKEN_FILE".to_owned(), name)]);
+    let named = CredentialSearch::from_variables(variables).expect("text");
+    for search in [given, named] {
+        let minute = std::time::Duration::from_secs(60);
+        assert_eq!(search.find(&question()), bearer("t").valid_for(minute));
+    }
+}
+
+/// `--token-file <(command)`: what comes through a pipe comes once, and is kept.
+#[test]
+fn a_piped_token_is_read_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.is_ok_and(|status| status.success()), "a pipe");
+    let registry: Registry = "r.example".parse().expect("a registry");
+    let given = Explicit::file(registry.clone(), Some("u".to_owned()), &path);
+    let search = CredentialSearch::empty().explicit(given);
+    let writer = std::thread::spawn(move || fs::write(path, "s3cret\n"));
+    let question = Question::new(registry.clone(), None, registry.origin());
+    let mut found = search.find(&question);
+    while matches!(found.answer, CredentialAnswer::Failed(_)) {
+        // Nothing writes to it yet.
+        found = search.find(&question);
+    }
+    writer.join().expect("a thread").expect("it is written");
+    for question in [question.clone(), question.again()] {
+        assert_eq!(search.find(&question), basic("u", "s3cret").into());
+    }
+    assert!(!format!("{search:?}").contains("s3cret"));
+}
+
 /// What is given for one registry never reaches another, and repositories can have their own.
 #[test]
 fn given_ones_stay_where_they_belong() {
