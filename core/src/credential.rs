@@ -5,7 +5,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::call::{Done, JobId, JobResult};
-use crate::reference::Repository;
+use crate::reference::{Reference, Repository};
 use crate::registry::{Origin, Registry};
 
 /// A text that must not be printed: `Debug` and `Display` show `***`.
@@ -58,6 +58,13 @@ impl Question {
             recipient,
             again: false,
         }
+    }
+
+    /// The question for the credentials of a reference, which its registry receives.
+    pub fn of(reference: &Reference) -> Self {
+        let registry = reference.registry();
+        let repository = Some(reference.repository().clone());
+        Self::new(registry.clone(), repository, registry.origin())
     }
 
     /// The same question, asked again.

@@ -16,6 +16,26 @@
 //! Nothing here reads the environment itself: each function takes a lookup from a variable's name
 //! to its value, so a program decides what it uses, and tests need no variables.
 //!
+//! # Alone, blocking and async
+//!
+//! The crate needs neither a client of windlass nor an async runtime. What it does is short and blocking: it
+//! reads small files, and runs credential helpers within [limits](credentials::HelperLimits). Both clients ask a
+//! [`CredentialSearch`] on threads that may block. Other async programs do the same:
+//! `tokio::task::spawn_blocking(move || search.find(&question)).await`.
+//!
+//! ```
+//! use windlass_config::credentials::{CredentialAnswer, Credentials as _, Question};
+//! use windlass_config::{CredentialSearch, Reference};
+//!
+//! let search = CredentialSearch::text("a secret", r#"{"auths":{"r.example":{"auth":"dXNlcjpwYXNz"}}}"#);
+//! let reference: Reference = "r.example/team/app".parse()?;
+//! match search.find(&Question::of(&reference)).answer {
+//!     CredentialAnswer::Basic { username, .. } => assert_eq!(username, "user"),
+//!     other => panic!("{other:?}"),
+//! }
+//! # Ok::<(), windlass_core::reference::ReferenceError>(())
+//! ```
+//!
 //! This crate must not know the protocol: it provides credentials, routes, proxies and certificates.
 
 use std::ffi::OsString;
@@ -37,6 +57,7 @@ pub use file::{ConfigFile, ConfigFileError};
 pub use policy::{Judgement, Policy, PolicyError, Requirement, Rule};
 pub use proxy::{Proxies, ProxyChoice, ProxyError};
 pub use trust::{TrustError, identity, trust};
+pub use windlass_core::{Reference, Registry};
 
 /// A variable whose value is not valid text. It counts neither as set nor as unset: ignoring it
 /// could bypass a proxy or use other credentials.

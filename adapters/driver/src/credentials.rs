@@ -8,7 +8,11 @@ use windlass_core::reference::Repository;
 use windlass_core::{Done, Registry};
 
 /// Finds credentials. Asked once per registry and repository, and again when the answer has expired or
-/// was refused ([`Question::is_again`]); may block.
+/// was refused ([`Question::is_again`]).
+///
+/// It may block. The blocking client asks on a thread of its own, the async one on the blocking threads of the
+/// call's runtime, where a source can also wait for a future, with `tokio::runtime::Handle::current().block_on`.
+/// What waits for the answer is held up, and nothing else.
 pub trait Credentials: Send + Sync + fmt::Debug {
     /// The credential that the question is for, and how long it can be used if that is known.
     fn find(&self, question: &Question) -> TimedAnswer;

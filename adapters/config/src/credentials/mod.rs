@@ -63,9 +63,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use windlass_core::Registry;
-use windlass_core::credential::{CredentialAnswer, Question, TimedAnswer};
 use windlass_core::reference::Repository;
-use windlass_driver::Credentials;
+
+pub use windlass_core::credential::{CredentialAnswer, Question, Secret, TimedAnswer};
+pub use windlass_driver::Credentials;
 
 pub use self::explain::{Consulted, Explanation, Outcome};
 pub use self::explicit::Explicit;
