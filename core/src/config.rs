@@ -171,7 +171,7 @@ impl Default for Retry {
 pub struct Limits {
     /// Bytes of one manifest or index. Registries accept 4 MiB (SEC-05).
     pub document: u64,
-    /// Bytes of all manifests that a task holds at once.
+    /// Bytes of all manifests, or of all names of a list, that a task holds at once.
     pub documents: u64,
     /// Manifests and blobs of one task.
     pub objects: usize,
@@ -179,6 +179,9 @@ pub struct Limits {
     /// than the requests to a host at once. Each that goes into a store holds a file open.
     #[serde(default = "Limits::default_transfers")]
     pub transfers: usize,
+    /// Pages of one list.
+    #[serde(default = "Limits::default_pages")]
+    pub pages: usize,
     /// Levels of nested indexes.
     pub depth: usize,
     /// Bytes of an error body that are read.
@@ -190,6 +193,10 @@ pub struct Limits {
 }
 
 impl Limits {
+    const fn default_pages() -> usize {
+        10_000
+    }
+
     const fn default_transfers() -> usize {
         64
     }
@@ -202,6 +209,7 @@ impl Default for Limits {
             documents: 64 << 20,
             objects: 10_000,
             transfers: Self::default_transfers(),
+            pages: Self::default_pages(),
             depth: 4,
             error_body: 64 << 10,
             token_body: 64 << 10,
@@ -253,6 +261,7 @@ mod tests {
                 documents: 2,
                 objects: 3,
                 transfers: 8,
+                pages: 9,
                 depth: 4,
                 error_body: 5,
                 token_body: 6,

@@ -276,6 +276,20 @@ impl Error {
         self
     }
 
+    /// Adds what the user can do about a response, unless that is said.
+    pub(crate) fn suggest(&mut self, what: &str) {
+        let hint = if let Self::Registry(refusal) = self {
+            &mut refusal.hint
+        } else if let Self::NotFound(missing) = self {
+            &mut missing.hint
+        } else if let Self::Auth(error) = self {
+            &mut error.hint
+        } else {
+            return;
+        };
+        hint.get_or_insert_with(|| what.into());
+    }
+
     /// The registry's error codes and messages, if the error is a response.
     pub(crate) fn registry_errors(&self) -> Option<&RegistryErrors> {
         match self {

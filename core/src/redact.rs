@@ -18,7 +18,7 @@ pub(crate) use self::urls::redact_urls;
 
 /// Words of the protocol. They are no secret, even if a password is one of them.
 pub(crate) const VOCABULARY: &str = "\
-    v2 manifests blobs uploads token https:// http:// sha256: sha512: rel next artifactType \
+    v2 manifests blobs uploads token https:// http:// sha256: sha512: rel next last n tags list _catalog artifactType \
     basic bearer negotiate digest Basic Bearer Negotiate realm service scope error \
     insufficient_scope invalid_token invalid_request repository registry catalog pull push delete * \
     registry.docker.io bytes identity gzip deflate br zstd compress charset utf-8 \

@@ -1,5 +1,7 @@
 //! Tasks, and their results.
 
+mod list;
+
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,6 +9,8 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::list::{Catalog, Paging, Tags};
+pub(crate) use self::list::{ListOf, ListTask};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind};
@@ -71,6 +75,7 @@ impl From<Foreign> for bool {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum TaskKind {
     Check(Registry),
+    List(ListTask),
     Resolve(Reference),
     Copy(CopyTask),
 }
@@ -79,7 +84,7 @@ impl TaskKind {
     /// The reference that the task begins with, if its source is a registry.
     pub(crate) const fn source(&self) -> Option<&Reference> {
         match self {
-            Self::Check(_) => None,
+            Self::Check(_) | Self::List(_) => None,
             Self::Resolve(reference) => Some(reference),
             Self::Copy(copy) => match &copy.source {
                 Place::Registry(reference) => Some(reference),
@@ -97,6 +102,27 @@ impl Task {
     pub const fn check(registry: Registry) -> Self {
         Self {
             kind: TaskKind::Check(registry),
+            deadline: None,
+            foreign: Foreign::LeftOut,
+        }
+    }
+
+    /// List the tags of the reference's repository; its tag and digest do not matter.
+    ///
+    /// It is read at the registry itself, never at a mirror, page by page, each with the usual number of
+    /// attempts. It fails rather than report a part as the whole list, unless [`Paging::most`] ends it.
+    pub const fn tags(repository: Reference, paging: Paging) -> Self {
+        Self::list(ListOf::Tags(repository), paging)
+    }
+
+    /// List the repositories of a registry, an extension that many registries do not have, likewise.
+    pub const fn catalog(registry: Registry, paging: Paging) -> Self {
+        Self::list(ListOf::Catalog(registry), paging)
+    }
+
+    const fn list(of: ListOf, paging: Paging) -> Self {
+        Self {
+            kind: TaskKind::List(ListTask { of, paging }),
             deadline: None,
             foreign: Foreign::LeftOut,
         }
@@ -228,6 +254,10 @@ pub const URLS: usize = 5;
 pub enum TaskReport {
     /// [`Task::check`]: the registry accepts the credentials for it.
     Checked(Checked),
+    /// [`Task::tags`].
+    Tags(Tags),
+    /// [`Task::catalog`].
+    Catalog(Catalog),
     /// [`Task::resolve`]: what the reference stands for.
     Resolved(Descriptor),
     /// [`Task::pull`], [`Task::push`] and [`Task::copy`].
@@ -237,32 +267,48 @@ pub enum TaskReport {
 impl TaskReport {
     /// What a reference stands for, if the task was to find that out.
     pub fn resolved(self) -> Option<Descriptor> {
-        match self {
-            Self::Resolved(root) => Some(root),
-            Self::Checked(_) | Self::Copied(_) => None,
+        if let Self::Resolved(root) = self {
+            return Some(root);
         }
+        None
     }
 
     /// What a copy did, if the task was one.
     pub fn copied(self) -> Option<Report> {
-        match self {
-            Self::Copied(report) => Some(report),
-            Self::Checked(_) | Self::Resolved(_) => None,
+        if let Self::Copied(report) = self {
+            return Some(report);
         }
+        None
     }
 
     /// What a check found out, if the task was one.
     pub fn checked(self) -> Option<Checked> {
-        match self {
-            Self::Checked(checked) => Some(checked),
-            Self::Resolved(_) | Self::Copied(_) => None,
+        if let Self::Checked(checked) = self {
+            return Some(checked);
         }
+        None
+    }
+
+    /// The tags of a repository, if the task was to list them.
+    pub fn tags(self) -> Option<Tags> {
+        if let Self::Tags(tags) = self {
+            return Some(tags);
+        }
+        None
+    }
+
+    /// The repositories of a registry, if the task was to list them.
+    pub fn catalog(self) -> Option<Catalog> {
+        if let Self::Catalog(catalog) = self {
+            return Some(catalog);
+        }
+        None
     }
 
     /// The content that the task's source stood for, if it had one.
     pub const fn root(&self) -> Option<&Descriptor> {
         match self {
-            Self::Checked(_) => None,
+            Self::Checked(_) | Self::Tags(_) | Self::Catalog(_) => None,
             Self::Resolved(root) => Some(root),
             Self::Copied(report) => Some(&report.root),
         }
@@ -282,6 +328,14 @@ impl fmt::Display for TaskReport {
                 anonymous: false, ..
             }) => return f.write_str("accepted"),
             Self::Resolved(root) => return root.digest.fmt(f),
+            Self::Tags(Tags { tags, has_more, .. }) => {
+                return listed(f, tags.len(), "tags", *has_more);
+            }
+            Self::Catalog(Catalog {
+                repositories,
+                has_more,
+                ..
+            }) => return listed(f, repositories.len(), "repositories", *has_more),
             Self::Copied(report) => report,
         };
         write!(
@@ -297,6 +351,11 @@ impl fmt::Display for TaskReport {
         }
         Ok(())
     }
+}
+
+fn listed(f: &mut fmt::Formatter<'_>, len: usize, what: &str, has_more: bool) -> fmt::Result {
+    let more = if has_more { ", and more" } else { "" };
+    write!(f, "{len} {what}{more}")
 }
 
 /// What a check of a registry found out.

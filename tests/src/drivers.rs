@@ -20,7 +20,7 @@ use windlass_core::{
     Checked, Config, Descriptor, Event, Failure, Reference, Registry, Report, TaskId, TaskReport,
 };
 use windlass_driver::{
-    AddressGuard, CancelHandle, Credentials, Endpoint, Observer, TimeLimits, TlsRoots,
+    AddressGuard, CancelHandle, Credentials, Endpoint, Observer, RequestSpec, TimeLimits, TlsRoots,
 };
 use windlass_store::Store;
 use windlass_testbed::{Answer, Delivery, Interceptor, Model, Request, Server};
@@ -180,9 +180,15 @@ enum What {
     Pull(Reference, Arc<dyn Store>),
     Push(Arc<dyn Store>, Reference),
     Copy(Endpoint, Endpoint),
+    Other(Box<RequestSpec>),
 }
 
 impl Ask {
+    /// A request of any other kind.
+    pub fn other(spec: RequestSpec) -> Self {
+        Self::new(What::Other(Box::new(spec)))
+    }
+
     /// Whether a registry accepts its credentials.
     pub fn check(registry: &str) -> Self {
         Self::new(What::Check(registry.parse().expect("a registry")))
@@ -316,12 +322,14 @@ enum Asked<'a, D> {
     Check(windlass_driver::Request<'a, D, Checked>),
     Resolve(windlass_driver::Request<'a, D, Descriptor>),
     Copy(windlass_driver::Request<'a, D>),
+    Other(windlass_driver::Request<'a, D, TaskReport>),
 }
 
 fn asked<'a, D>(client: &'a windlass_driver::Client<D>, ask: &Ask) -> Asked<'a, D> {
     let mut request = match &ask.what {
         What::Check(registry) => return Asked::Check(told(client.check(registry), ask)),
         What::Resolve(reference) => return Asked::Resolve(told(client.resolve(reference), ask)),
+        What::Other(spec) => return Asked::Other(told(client.request((**spec).clone()), ask)),
         What::Pull(reference, store) => client.pull(reference, store),
         What::Push(store, reference) => client.push(store, reference),
         What::Copy(source, destination) => client.copy(source.clone(), destination.clone()),
@@ -358,6 +366,7 @@ impl Driver for Blocking {
             Asked::Check(request) => request.run().map(TaskReport::Checked),
             Asked::Resolve(request) => request.run().map(TaskReport::Resolved),
             Asked::Copy(request) => request.run().map(TaskReport::Copied),
+            Asked::Other(request) => request.run(),
         };
         self.1.check();
         result
@@ -434,6 +443,7 @@ pub async fn ask_async(client: &windlass_async::Client, ask: Ask) -> Result<Task
         Asked::Check(request) => request.run().await.map(TaskReport::Checked),
         Asked::Resolve(request) => request.run().await.map(TaskReport::Resolved),
         Asked::Copy(request) => request.run().await.map(TaskReport::Copied),
+        Asked::Other(request) => request.run().await,
     }
 }
 

@@ -56,10 +56,10 @@ mod transfer;
 
 pub use client::{Running, Tokio};
 pub use rustls;
-pub use windlass_core::reference::Repository;
+pub use windlass_core::reference::{Repository, Tag};
 pub use windlass_core::{
-    Config, Descriptor, Digest, Error, ErrorKind, Event, Failure, Platform, Reference, Report,
-    TaskId, TaskReport,
+    Catalog, Checked, Config, Descriptor, Digest, Error, ErrorKind, Event, Failure, Platform,
+    Reference, Registry, Report, Tags, TaskId, TaskReport,
 };
 pub use windlass_driver as driver;
 pub use windlass_driver::BuildError;
@@ -72,7 +72,7 @@ pub type Client = driver::Client<Tokio>;
 pub type Builder = driver::Builder<Tokio>;
 
 /// Something to be done by a [`Client`], and how.
-pub type Request<'a> = driver::Request<'a, Tokio>;
+pub type Request<'a, R = Report> = driver::Request<'a, Tokio, R>;
 
 /// Compiles the examples of the workspace's README.
 #[cfg(doctest)]

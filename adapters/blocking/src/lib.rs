@@ -53,10 +53,10 @@ mod transfer;
 
 pub use client::Threads;
 pub use rustls;
-pub use windlass_core::reference::Repository;
+pub use windlass_core::reference::{Repository, Tag};
 pub use windlass_core::{
-    Config, Descriptor, Digest, Error, ErrorKind, Event, Failure, Platform, Reference, Report,
-    TaskId, TaskReport,
+    Catalog, Checked, Config, Descriptor, Digest, Error, ErrorKind, Event, Failure, Platform,
+    Reference, Registry, Report, Tags, TaskId, TaskReport,
 };
 pub use windlass_driver as driver;
 pub use windlass_driver::BuildError;
@@ -69,4 +69,4 @@ pub type Client = driver::Client<Threads>;
 pub type Builder = driver::Builder<Threads>;
 
 /// Something to be done by a [`Client`], and how.
-pub type Request<'a> = driver::Request<'a, Threads>;
+pub type Request<'a, R = Report> = driver::Request<'a, Threads, R>;

@@ -24,20 +24,34 @@ Pull, push and copy container images and artifacts between OCI registries and im
 To resume an interrupted transfer, run the same command again. All content is verified against its \
 digest before it is committed. Needs no daemon and no root.";
 
-const EXAMPLES: &str = "\
+/// What both helps have.
+macro_rules! examples {
+    () => {
+        "\
 Examples:
   windlass pull alpine:3.20 oci:images
   windlass push oci:images:3.20 registry.example/team/alpine:3.20
   windlass copy ghcr.io/org/app:1.2 registry.example/mirror/app:1.2
   windlass digest ubuntu:24.04
+  windlass tags ghcr.io/org/app
   windlass --tape bug.tape pull alpine:3.20 oci:images && windlass replay bug.tape
   windlass demo
 
 Places:
   alpine, ghcr.io/org/app:1.2, host:5000/app@sha256:…    an image in a registry
   docker://REF                                           the same, explicit
-  oci:DIR[:NAME], oci:DIR@sha256:…                       an image in an OCI image layout
+  oci:DIR[:NAME], oci:DIR@sha256:…                       an image in an OCI image layout"
+    };
+}
 
+const EXAMPLES: &str = concat!(
+    examples!(),
+    "\n\n`windlass help` has the other options, where credentials come from, and the exit codes."
+);
+
+const LONG_EXAMPLES: &str = concat!(
+    examples!(),
+    "\n\n\
 Credentials come from options, variables, podman's and docker's files, and the credential helpers
 that these name; `windlass login --help` has the order.
 Proxies come from HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, certificate authorities from
@@ -56,7 +70,8 @@ Exit codes:
   130  interrupted (Ctrl-C); received data is kept for the next run
   143  terminated (SIGTERM); received data is kept for the next run
 
-The first Ctrl-C stops within a second, the second at once.";
+The first Ctrl-C stops within a second, the second at once."
+);
 
 const JSON_HELP: &str = "\
 Print a JSON object instead of a digest
@@ -93,6 +108,11 @@ gc:
 digest:
   reference                 as given
   digest, mediaType, size   the manifest or index it refers to
+tags:
+  repository, tags          the names
+  hasMore                   whether --limit ended the list
+catalog:
+  registry, repositories, hasMore
 replay:
   madeBy                    the windlass version that made the tape
   lines                     the transcript
@@ -168,6 +188,7 @@ Docker Hub is never contacted over plain HTTP.";
     about = ABOUT,
     long_about = LONG_ABOUT,
     after_help = EXAMPLES,
+    after_long_help = LONG_EXAMPLES,
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true
@@ -190,6 +211,14 @@ pub(crate) enum Command {
     Copy(Copy),
     /// Print the digest that a reference resolves to
     Digest(Digest),
+    /// List the tags of a repository, one a line
+    ///
+    /// Prints all of them in the registry's order, or none if they cannot all be read. Mirrors are not asked.
+    Tags(Tags),
+    /// List the repositories of a registry, one a line
+    ///
+    /// Many registries, Docker Hub among them, have no such list, or show it to administrators only.
+    Catalog(Catalog),
     /// Print how this machine's configuration applies to a reference
     ///
     /// Prints which files were read, from where the image is fetched and in which order, which credential from which
@@ -360,6 +389,45 @@ pub(crate) struct Digest {
     /// The image: [registry/]repository[:tag]
     #[arg(value_name = "REF", value_parser = place::registry)]
     pub(crate) reference: Reference,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  windlass tags ghcr.io/org/app
+  windlass tags --limit 100 --after 1.27 docker.io/library/nginx")]
+pub(crate) struct Tags {
+    /// The repository: [registry/]repository
+    #[arg(value_name = "REPO", value_parser = place::repository)]
+    pub(crate) repository: Reference,
+    #[command(flatten)]
+    pub(crate) part: Part,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Example:
+  windlass catalog registry.example:5000")]
+pub(crate) struct Catalog {
+    /// The registry: host[:port]
+    #[arg(value_name = "HOST", value_parser = place::login_host)]
+    pub(crate) registry: Registry,
+    #[command(flatten)]
+    pub(crate) part: Part,
+}
+
+/// Which part of a list is printed.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Part {
+    /// Begin after NAME, in the registry's order
+    #[arg(long, value_name = "NAME")]
+    pub(crate) after: Option<String>,
+    /// End after N names
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Ask for N names at once [default: 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) page_size: Option<u32>,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -104,6 +104,16 @@ impl Client {
         Report::of(self.0.run(spec, observer, cancel)?)
     }
 
+    /// Runs a request of any other kind.
+    pub(crate) fn ask<R: TypedReport>(
+        &self,
+        spec: RequestSpec,
+        observer: Arc<dyn Observer>,
+        cancel: &CancelHandle,
+    ) -> Result<R, Failure> {
+        R::of(self.0.run(spec, observer, cancel)?)
+    }
+
     /// Checks whether a registry accepts the credentials for it.
     pub(crate) fn check(
         &self,

@@ -75,6 +75,19 @@ pub(crate) fn registry(text: &str) -> Result<Reference, PlaceError> {
     }
 }
 
+/// Parses a repository of a registry.
+pub(crate) fn repository(text: &str) -> Result<Reference, PlaceError> {
+    let reference = registry(text)?;
+    if reference.tag().is_some() || reference.digest().is_some() {
+        return Err(PlaceError(format!(
+            "a repository is expected here, without a tag or digest: write {}/{}",
+            reference.registry(),
+            reference.repository()
+        )));
+    }
+    Ok(reference)
+}
+
 /// Parses a place that must be in a layout.
 pub(crate) fn layout(text: &str) -> Result<InLayout, PlaceError> {
     match split(text)? {

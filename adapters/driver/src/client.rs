@@ -8,7 +8,8 @@ use std::time::Duration;
 use windlass_core::reference::Repository;
 use windlass_core::tape::RecordedSession;
 use windlass_core::{
-    Checked, Descriptor, Platform, Platforms, Reference, Registry, Report, TaskReport,
+    Catalog, Checked, Descriptor, Platform, Platforms, Reference, Registry, Report, Tags,
+    TaskReport,
 };
 use windlass_store::Store;
 
@@ -118,6 +119,17 @@ impl<D> Client<D> {
         self.typed(RequestSpec::check(registry))
     }
 
+    /// Lists the tags of the reference's repository, all of them unless [`most`](Request::most) says
+    /// otherwise.
+    pub fn tags(&self, repository: &Reference) -> Request<'_, D, Tags> {
+        self.typed(RequestSpec::tags(repository))
+    }
+
+    /// Lists the repositories of a registry, which many registries do not allow, likewise.
+    pub fn catalog(&self, registry: &Registry) -> Request<'_, D, Catalog> {
+        self.typed(RequestSpec::catalog(registry))
+    }
+
     /// A request from its specification.
     pub fn request(&self, spec: RequestSpec) -> Request<'_, D, TaskReport> {
         self.typed(spec)
@@ -182,6 +194,33 @@ impl<D> Request<'_, D> {
     /// [`Task::including_nondistributable`](windlass_core::Task::including_nondistributable).
     pub fn include_nondistributable(mut self) -> Self {
         self.spec.include_nondistributable();
+        self
+    }
+}
+
+/// A report of a list.
+pub trait ListReport: TypedReport {}
+
+impl ListReport for Tags {}
+
+impl ListReport for Catalog {}
+
+impl<D, R: ListReport> Request<'_, D, R> {
+    /// How many names to ask for at once, 1000 by default. A registry may send fewer.
+    pub fn page_size(mut self, size: u32) -> Self {
+        self.spec.paging().page_size = Some(size);
+        self
+    }
+
+    /// Begins after this name, in the registry's order.
+    pub fn after(mut self, name: impl Into<String>) -> Self {
+        self.spec.paging().after = Some(name.into());
+        self
+    }
+
+    /// Ends after this many names. The report says whether there are more.
+    pub fn most(mut self, names: usize) -> Self {
+        self.spec.paging().most = Some(names);
         self
     }
 }

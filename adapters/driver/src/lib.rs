@@ -52,7 +52,7 @@ pub use address::AddressGuard;
 pub use builder::{BuildError, Builder, Settings};
 pub use cancel::{CancelGuard, CancelHandle};
 #[cfg(feature = "client")]
-pub use client::{Client, Driver, Parts, Request, Watch};
+pub use client::{Client, Driver, ListReport, Parts, Request, Watch};
 pub use credentials::{Anonymous, Credentials, find_credentials};
 pub use dispatch::{CallHandle, CallMessage, Dispatcher, Next};
 pub use failure::{CLOSED_EARLY, accepted_early};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use windlass_core::reference::Repository;
 use windlass_core::{
-    Checked, CopyTask, Descriptor, Error, Failure, Place, Platform, Platforms, Reference, Registry,
-    Report, StoreId, Task, TaskReport, Time,
+    Catalog, Checked, CopyTask, Descriptor, Error, Failure, Paging, Place, Platform, Platforms,
+    Reference, Registry, Report, StoreId, Tags, Task, TaskReport, Time,
 };
 use windlass_store::{Layout, Store};
 
@@ -66,6 +66,7 @@ pub struct RequestSpec {
     platforms: Platforms,
     spool: Option<Arc<dyn Store>>,
     from: Option<Repository>,
+    paging: Paging,
     deadline: Option<Duration>,
     nondistributable: bool,
 }
@@ -74,6 +75,8 @@ pub struct RequestSpec {
 enum Verb {
     Check(Registry),
     Resolve(Reference),
+    Tags(Reference),
+    Catalog(Registry),
     Copy {
         source: Endpoint,
         destination: Endpoint,
@@ -89,6 +92,16 @@ impl RequestSpec {
     /// Resolves a reference to a digest.
     pub fn resolve(reference: &Reference) -> Self {
         Self::new(Verb::Resolve(reference.clone()), Platforms::All)
+    }
+
+    /// Lists the tags of the reference's repository.
+    pub fn tags(repository: &Reference) -> Self {
+        Self::new(Verb::Tags(repository.clone()), Platforms::All)
+    }
+
+    /// Lists the repositories of a registry.
+    pub fn catalog(registry: &Registry) -> Self {
+        Self::new(Verb::Catalog(registry.clone()), Platforms::All)
     }
 
     /// Copies an image into a store: of an index, the image for Linux on this machine's architecture.
@@ -147,6 +160,11 @@ impl RequestSpec {
         self.from = Some(repository);
     }
 
+    /// Which part of a list is read.
+    pub const fn paging(&mut self) -> &mut Paging {
+        &mut self.paging
+    }
+
     /// Moves foreign layers too: see [`Task::including_nondistributable`].
     pub const fn include_nondistributable(&mut self) {
         self.nondistributable = true;
@@ -170,6 +188,8 @@ impl RequestSpec {
         let mut task = match &self.verb {
             Verb::Check(registry) => Task::check(registry.clone()),
             Verb::Resolve(reference) => Task::resolve(reference.clone()),
+            Verb::Tags(repository) => Task::tags(repository.clone(), self.paging),
+            Verb::Catalog(registry) => Task::catalog(registry.clone(), self.paging),
             Verb::Copy {
                 source,
                 destination,
@@ -197,12 +217,13 @@ impl RequestSpec {
         Ok((task, guard))
     }
 
-    const fn new(verb: Verb, platforms: Platforms) -> Self {
+    fn new(verb: Verb, platforms: Platforms) -> Self {
         Self {
             verb,
             platforms,
             spool: None,
             from: None,
+            paging: Paging::default(),
             deadline: None,
             nondistributable: false,
         }
@@ -243,6 +264,18 @@ impl TypedReport for Checked {
 impl TypedReport for Descriptor {
     fn of(report: TaskReport) -> Result<Self, Failure> {
         report.resolved().ok_or_else(another_kind)
+    }
+}
+
+impl TypedReport for Tags {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.tags().ok_or_else(another_kind)
+    }
+}
+
+impl TypedReport for Catalog {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.catalog().ok_or_else(another_kind)
     }
 }
 

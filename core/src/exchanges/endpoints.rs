@@ -135,6 +135,13 @@ impl Exchanges {
         }
     }
 
+    /// The registry itself, for what no mirror is asked for. If its route forbids that, the task has failed
+    /// already.
+    pub(crate) fn upstream(&self, reference: &Reference) -> Site {
+        let contact = self.config.upstream(reference);
+        Site::at(contact.unwrap_or_else(|_| self.config.itself(reference)))
+    }
+
     /// A registry itself, without a repository.
     pub(crate) fn registry(&self, registry: &Registry) -> Site {
         Site::at(self.config.address(registry))

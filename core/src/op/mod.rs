@@ -18,6 +18,7 @@ mod check;
 mod manifest_get;
 mod manifest_head;
 mod manifest_put;
+mod name_list;
 mod ping;
 mod site;
 mod token;
@@ -36,6 +37,7 @@ pub(crate) use self::check::Check;
 pub(crate) use self::manifest_get::ManifestGet;
 pub(crate) use self::manifest_head::ManifestHead;
 pub(crate) use self::manifest_put::{Condition, ManifestPut};
+pub(crate) use self::name_list::{NameList, NamePage, NamesOf, Page};
 pub(crate) use self::ping::Ping;
 pub(crate) use self::site::Site;
 pub(crate) use self::token::{Grant, Token, TokenCredential, TokenResponse, basic, can_be_sent};
@@ -308,6 +310,8 @@ pub(crate) enum Outcome {
     Outdated,
     /// The manifest was refused because content that it refers to is missing.
     Childless(Error),
+    /// A page of a list of names.
+    Names(NamePage),
     Granted(Grant),
     /// The registry accepted the request.
     Accepted(Checked),
@@ -323,6 +327,7 @@ pub(crate) enum Operation {
     ManifestGet(ManifestGet),
     ManifestHead(ManifestHead),
     ManifestPut(ManifestPut),
+    NameList(NameList),
     Ping(Ping),
     Token(Token),
     UploadDelete(UploadDelete),
@@ -373,6 +378,7 @@ impl Operation {
             Self::ManifestGet(op) => op.draft(),
             Self::ManifestHead(op) => op.draft(),
             Self::ManifestPut(op) => op.draft(),
+            Self::NameList(op) => op.draft(),
             Self::Ping(op) => op.draft(),
             Self::Token(op) => op.draft(),
             Self::UploadDelete(op) => op.draft(),
@@ -388,6 +394,7 @@ impl Operation {
             Self::ManifestGet(op) => op.answer(answer),
             Self::ManifestHead(op) => op.answer(&answer),
             Self::ManifestPut(op) => op.answer(&answer),
+            Self::NameList(op) => op.answer(&answer),
             Self::Ping(_) => Verdict::Done(Outcome::Absent),
             Self::Token(op) => op.answer(&answer),
             Self::UploadDelete(_) => UploadDelete::answer(),
@@ -404,6 +411,7 @@ impl Operation {
             | Self::ManifestGet(_)
             | Self::ManifestHead(_)
             | Self::ManifestPut(_)
+            | Self::NameList(_)
             | Self::Ping(_)
             | Self::Token(_)
             | Self::UploadDelete(_) => None,
@@ -421,6 +429,7 @@ impl Operation {
             | Self::ManifestGet(_)
             | Self::ManifestHead(_)
             | Self::ManifestPut(_)
+            | Self::NameList(_)
             | Self::Ping(_)
             | Self::Token(_)
             | Self::UploadDelete(_) => {}
@@ -436,6 +445,10 @@ impl Operation {
             Self::ManifestGet(op) => Scopes::pull(&op.site.repository),
             Self::ManifestHead(op) => Scopes::pull(&op.site.repository),
             Self::ManifestPut(op) => Scopes::push(&op.site.repository),
+            Self::NameList(op) => match op.of {
+                NamesOf::Tags => Scopes::pull(&op.site.repository),
+                NamesOf::Catalog => Scopes::catalog(),
+            },
             Self::Check(_) | Self::Ping(_) | Self::Token(_) => Scopes::default(),
             Self::UploadDelete(op) => Scopes::push(&op.site.repository),
         }
@@ -464,6 +477,7 @@ impl Operation {
             | Self::BlobPut(_)
             | Self::Check(_)
             | Self::ManifestPut(_)
+            | Self::NameList(_)
             | Self::Ping(_)
             | Self::Token(_)
             | Self::UploadDelete(_) => None,
@@ -490,6 +504,7 @@ impl Operation {
             Self::BlobPut(_)
             | Self::Check(_)
             | Self::ManifestPut(_)
+            | Self::NameList(_)
             | Self::Ping(_)
             | Self::Token(_)
             | Self::UploadDelete(_) => {}
@@ -506,6 +521,7 @@ impl Operation {
             | Self::ManifestGet(_)
             | Self::ManifestHead(_)
             | Self::ManifestPut(_)
+            | Self::NameList(_)
             | Self::Ping(_)
             | Self::Token(_)
             | Self::UploadDelete(_) => 0,

@@ -105,6 +105,11 @@ impl Site {
         }
     }
 
+    /// A URL of the registry as a whole.
+    pub(crate) fn of_registry(&self, rest: &str) -> Url {
+        self.parsed(rest)
+    }
+
     /// The URL that tells whether there is an API.
     pub(crate) fn ping(&self) -> Url {
         self.parsed("")

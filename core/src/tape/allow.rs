@@ -13,6 +13,7 @@
 //! | headers | known words, digests, and numbers, dates and ranges where they belong |
 //! | `Location`, realms | scheme, host and port, too |
 //! | manifests | all of them, or they would be other ones |
+//! | lists of tags and repositories | known words |
 //! | configurations of images | the platform |
 //! | errors of drivers and stores | their kinds |
 
@@ -23,6 +24,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use http::{HeaderMap, HeaderValue};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::call::{Call, Exchanged, Expect, Job, JobResult, Received};
@@ -34,6 +37,7 @@ use crate::manifest::{Content, Declared, Document, replace_lone_surrogates};
 use crate::op::{TokenResponse, can_be_sent};
 use crate::platform::Platform;
 use crate::redact::{Redactor, VOCABULARY};
+use crate::reference::{Repository, Tag};
 use crate::store::StoreAnswer;
 use crate::uri::Url;
 
@@ -306,7 +310,11 @@ impl AllowList {
                 }
             }
             None if is_named => {}
-            None => return padded(error_body::codes(bytes), bytes.len()),
+            None => {
+                let codes = error_body::codes(bytes);
+                let names = codes.is_empty().then(|| self.names(bytes)).flatten();
+                return padded(names.unwrap_or(codes), bytes.len());
+            }
         }
         if core::str::from_utf8(bytes).is_err() {
             self.withheld = Some("a manifest is no text");
@@ -315,6 +323,44 @@ impl AllowList {
             self.withheld = Some("a manifest has a secret in it");
         }
         bytes.to_vec()
+    }
+
+    /// A list of tags or repositories, name by name. What is none stays none.
+    fn names(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        #[derive(Deserialize)]
+        struct Lists {
+            #[serde(default)]
+            tags: Option<Vec<String>>,
+            #[serde(default)]
+            repositories: Option<Vec<String>>,
+            #[serde(flatten)]
+            others: BTreeMap<String, IgnoredAny>,
+        }
+        let Lists {
+            tags,
+            repositories,
+            others,
+        } = serde_json::from_slice(bytes).ok()?;
+        let (key, names) = match (tags, repositories) {
+            (Some(tags), None) => ("tags", tags),
+            (None, Some(repositories)) => ("repositories", repositories),
+            // A list without names says at most whose it is.
+            (None, None) => {
+                let is_list = others.keys().all(|key| key == "name");
+                return is_list.then(|| b"{}".to_vec());
+            }
+            (Some(_), Some(_)) => return None,
+        };
+        let is_name = |name: &str| match key {
+            "tags" => name.parse::<Tag>().is_ok(),
+            _ => name.parse::<Repository>().is_ok(),
+        };
+        let kept = names.iter().map(|name| match is_name(name) {
+            true => self.words(name),
+            false => "-".to_string(),
+        });
+        let kept: Vec<String> = kept.collect();
+        serde_json::to_vec(&json!({ key: kept })).ok()
     }
 
     fn platform(&mut self, config: &[u8]) -> Option<Vec<u8>> {

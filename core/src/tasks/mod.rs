@@ -7,6 +7,7 @@
 
 mod check;
 mod copy;
+mod list;
 mod lists;
 mod ports;
 mod resolve;
@@ -17,6 +18,7 @@ use alloc::vec::Vec;
 
 use self::check::CheckState;
 use self::copy::CopyState;
+use self::list::ListState;
 use self::lists::{ListKey, Lists};
 pub(crate) use self::ports::Below;
 use self::ports::TaskPorts;
@@ -66,6 +68,7 @@ struct Pending {
 #[derive(Debug)]
 pub(crate) enum Kind {
     Check(CheckState),
+    List(ListState),
     Resolve(ResolveState),
     Copy(Box<CopyState>),
 }
@@ -74,6 +77,7 @@ impl Kind {
     fn new(kind: TaskKind, foreign: Foreign, exchanges: &Exchanges) -> Self {
         match kind {
             TaskKind::Check(registry) => Self::Check(CheckState::new(&registry, exchanges)),
+            TaskKind::List(list) => Self::List(ListState::new(list, exchanges)),
             TaskKind::Resolve(reference) => Self::Resolve(ResolveState::new(reference, exchanges)),
             TaskKind::Copy(copy) => Self::Copy(CopyState::new(copy, foreign, exchanges).into()),
         }
@@ -83,6 +87,7 @@ impl Kind {
     pub(crate) fn requested(&self) -> (TaskKind, Foreign, Option<Descriptor>) {
         match self {
             Self::Check(check) => (check.requested(), Foreign::LeftOut, None),
+            Self::List(list) => (list.requested(), Foreign::LeftOut, None),
             Self::Resolve(resolve) => (resolve.requested(), Foreign::LeftOut, None),
             Self::Copy(copy) => copy.requested(),
         }
@@ -95,6 +100,7 @@ impl Kind {
                 check.begin(ports);
                 Ok(())
             }
+            Self::List(list) => list.begin(ports),
             Self::Resolve(resolve) => resolve.begin(known, ports),
             Self::Copy(copy) => copy.begin(known, ports),
         }
@@ -108,6 +114,7 @@ impl Kind {
     ) -> Result<(), Error> {
         match self {
             Self::Check(_) => CheckState::exchange_ended(result?, ports),
+            Self::List(list) => list.exchange_ended(result?, ports),
             Self::Resolve(resolve) => resolve.exchange_ended(result?, ports),
             Self::Copy(copy) => copy.exchange_ended(node, result, ports),
         }
@@ -117,7 +124,7 @@ impl Kind {
     fn lists(&self) -> impl Iterator<Item = (&ListKey, NodeId)> {
         let copy = match self {
             Self::Copy(copy) => Some(copy),
-            Self::Check(_) | Self::Resolve(_) => None,
+            Self::Check(_) | Self::List(_) | Self::Resolve(_) => None,
         };
         copy.into_iter().flat_map(|copy| copy.lists())
     }
@@ -125,7 +132,7 @@ impl Kind {
     fn copy(&mut self) -> Result<&mut CopyState, Error> {
         match self {
             Self::Copy(copy) => Ok(copy),
-            Self::Check(_) | Self::Resolve(_) => {
+            Self::Check(_) | Self::List(_) | Self::Resolve(_) => {
                 Err(Error::internal("a task was handed what a copy wants"))
             }
         }

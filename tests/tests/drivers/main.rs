@@ -9,6 +9,7 @@ mod guarded;
 mod isolated;
 mod labels;
 mod mirrors;
+mod operations;
 mod parity;
 mod runtimes;
 mod secrets;

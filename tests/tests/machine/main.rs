@@ -7,6 +7,7 @@ mod dying;
 mod foreign;
 mod found;
 mod isolation;
+mod lists;
 mod memory;
 mod mirrors;
 mod operations;

@@ -8,6 +8,7 @@ mod digest;
 mod explain;
 mod gc;
 mod left_out;
+mod list;
 mod login;
 mod pull;
 mod push;
@@ -21,7 +22,7 @@ use serde_json::json;
 use windlass_core::tape::TapeSink;
 use windlass_core::{Descriptor, Error, Failure, Reference, Registry, Report};
 use windlass_driver::TapeFile;
-use windlass_driver::{Credentials, Settings};
+use windlass_driver::{Credentials, RequestSpec, Settings, TypedReport};
 
 use crate::admission;
 use crate::args::{Admission, Args, Command, Common};
@@ -59,6 +60,8 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
         Command::Push(push) => push::run(&context, push),
         Command::Copy(copy) => copy::run(&context, copy),
         Command::Digest(digest) => digest::run(&context, &digest),
+        Command::Tags(words) => list::tags(&context, &words),
+        Command::Catalog(words) => list::catalog(&context, &words),
         Command::Explain(words) => explain::run(&context, &words),
         Command::Login(login) => login::login(&context, &login),
         Command::Logout(logout) => login::logout(&context, &logout),
@@ -119,6 +122,18 @@ impl Context {
         self.interrupt
             .watch(self.cancel.clone(), Arc::clone(&self.printer))
             .map_err(|error| Problem::Usage(format!("cannot watch for signals: {error}")))
+    }
+
+    /// Runs a request about one repository.
+    fn ask<R: TypedReport>(&self, reference: &Reference, spec: RequestSpec) -> Result<R, Problem> {
+        let registry = reference.registry();
+        let given = self.common.authentication.owned_by(Some(registry))?;
+        let client = self.client(&[reference], &given)?;
+        let observer = Arc::new(Progress::new(Arc::clone(&self.printer)));
+        client.ask(spec, observer, &self.cancel).map_err(|failure| {
+            let hint = self.refused(&failure, &[&Place::Registry(reference.clone())]);
+            Problem::Failed { failure, hint }
+        })
     }
 
     /// Copies an image and prints the report.

@@ -10,6 +10,7 @@ mod layouts;
 mod leftovers;
 mod limits;
 mod network;
+mod operations;
 mod output;
 mod policy;
 mod refused;

@@ -114,7 +114,7 @@ fn headers_that_are_kept() {
         (
             "link",
             "</v2/_catalog?last=of-alice>; rel=\"next\"",
-            "</v2/secret-1?secret-2=secret-3>; rel=\"next\"",
+            "</v2/_catalog?last=secret-1>; rel=\"next\"",
         ),
         (
             "warning",
@@ -376,7 +376,7 @@ fn documents() {
         ),
         (r#"{"schemaVersion":2,"manifests":["of alice"]}"#, ""),
         ("<html>of alice", ""),
-        ("{}", ""),
+        ("{}", "{}"),
     ] {
         let mut list = list();
         let found = body(
@@ -392,6 +392,29 @@ fn documents() {
     let answer = answered(200, &[("content-type", artifact)], bare.as_bytes());
     let kept = kept(&mut list(), Expect::Document { limit: 1000 }, answer);
     assert!(matches!(kept.body, Received::Collected { bytes, .. } if bytes == bare.as_bytes()));
+}
+
+/// Names stay different names, and what is none stays none.
+#[test]
+fn lists_of_names() {
+    let expect = || Expect::Document { limit: 1000 };
+    for (said, expected) in [
+        (
+            r#"{"name":"a","tags":["w1","latest-1","w1","\u001b[2J","team"]}"#,
+            r#"{"tags":["secret-1","secret-2","secret-1","-","team"]}"#,
+        ),
+        (
+            r#"{"repositories":["team/app","x/team","X"]}"#,
+            r#"{"repositories":["team/app","secret-1/team","-"]}"#,
+        ),
+        (r#"{"tags":null}"#, "{}"),
+        (r#"{"name":"a"}"#, "{}"),
+        (r#"{"tags":[],"repositories":[]}"#, ""),
+        (r#"{"tags":[1]}"#, ""),
+    ] {
+        let found = body(&mut list(), expect(), 200, said.as_bytes());
+        assert_eq!(found.trim(), expected, "{said}");
+    }
 }
 
 /// What has a secret in it and cannot be changed is not written.

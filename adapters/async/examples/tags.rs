@@ -1,0 +1,17 @@
+//! Lists the tags of a repository: `cargo run --example tags -- ghcr.io/org/app`.
+
+use windlass_async::{Client, Reference};
+
+#[expect(clippy::print_stdout, reason = "an example talks to people")]
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let Some(repository) = std::env::args().nth(1) else {
+        return Err("usage: tags REPOSITORY".into());
+    };
+    let repository: Reference = repository.parse()?;
+    let client = Client::builder().build()?;
+    for tag in client.tags(&repository).run().await?.tags {
+        println!("{tag}");
+    }
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! Reading a list of names: the tags of a repository, or the repositories of a registry.
+//!
+//! ```text
+//!  a page ─┬─ it links to the next one, or may be cut off ──▶ the next page
+//!          └─ it is the last one ───────────────────────────▶ listed
+//! ```
+//!
+//! Responsible for the order of pages, for their bounds, and for never taking a part of a list for all of
+//! it. Must not know what a page looks like (`op`).
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::str::FromStr;
+
+use crate::error::Error;
+use crate::event::Event;
+use crate::exchanges::Exchanges;
+use crate::ids::NodeId;
+use crate::op::{NameList, NamePage, NamesOf, Operation, Outcome, Page, Site};
+use crate::scope::Scopes;
+use crate::task::{Catalog, ListOf, ListTask, Tags, TaskKind, TaskReport};
+use crate::tasks::TaskPorts;
+use crate::uri::Url;
+
+/// How many names are asked for at once. What crane asks for; a page of as many tags of the greatest length
+/// is well below the limit of a document.
+const PAGE_SIZE: u32 = 1000;
+
+/// A list that is being read.
+#[derive(Debug)]
+pub(crate) struct ListState {
+    task: ListTask,
+    site: Site,
+    names: Vec<String>,
+    /// The bytes of the names and of the URLs of pages.
+    held: u64,
+    pages: usize,
+    visited: BTreeSet<String>,
+    /// The name after which the page that is being read begins, if it was asked for although nothing
+    /// linked to it.
+    probed: Option<String>,
+}
+
+impl ListState {
+    pub(super) fn new(task: ListTask, exchanges: &Exchanges) -> Self {
+        let site = match &task.of {
+            // The list of a mirror is not that of the registry.
+            ListOf::Tags(reference) => exchanges.upstream(reference),
+            ListOf::Catalog(registry) => exchanges.registry(registry),
+        };
+        Self {
+            task,
+            site,
+            names: Vec::new(),
+            held: 0,
+            pages: 0,
+            visited: BTreeSet::new(),
+            probed: None,
+        }
+    }
+
+    pub(super) fn requested(&self) -> TaskKind {
+        TaskKind::List(self.task.clone())
+    }
+
+    pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        if let ListOf::Tags(reference) = &self.task.of {
+            ports.config().upstream(reference)?;
+        }
+        let name = self.task.paging.after.clone();
+        let size = self.page_size();
+        self.read(Page::After { name, size }, ports);
+        Ok(())
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "outcomes of other operations are defects"
+    )]
+    pub(super) fn exchange_ended(
+        &mut self,
+        outcome: Outcome,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        match outcome {
+            Outcome::Names(page) => self.page_read(page, ports),
+            outcome => {
+                let what = format!("reading a list ended in {outcome:?}");
+                Err(Error::internal(&what))
+            }
+        }
+    }
+
+    fn page_read(&mut self, page: NamePage, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        let NamePage { names, next, size } = page;
+        let is_full = size.is_some_and(|size| names.len() as u64 >= u64::from(size));
+        let last = names.last().cloned();
+        self.held += names.iter().map(|name| name.len() as u64).sum::<u64>();
+        self.names.extend(names);
+        self.pages += 1;
+        let most = self.task.paging.most.unwrap_or(usize::MAX);
+        if self.names.len() > most || (self.names.len() == most && next.is_some()) {
+            self.finish(true, ports);
+            return Ok(());
+        }
+        let probed = self.probed.take();
+        let next = match (next, last) {
+            (Some(url), _) => self.linked(url)?,
+            // Whether a page without a link that is as long as it was asked to be is the last one, only
+            // the next one shows. A registry that knows no `last` sends the same one again.
+            (None, Some(last)) if is_full && probed.as_ref() != Some(&last) => {
+                self.probed = Some(last.clone());
+                let name = Some(last);
+                Page::After { name, size }
+            }
+            (None, _) => {
+                self.finish(false, ports);
+                return Ok(());
+            }
+        };
+        self.check_bounds(ports)?;
+        self.read(next, ports);
+        Ok(())
+    }
+
+    /// TAGS-09: a page is read once.
+    fn linked(&mut self, url: Url) -> Result<Page, Error> {
+        self.held += url.as_str().len() as u64;
+        if self.visited.insert(url.as_str().into()) {
+            return Ok(Page::At(url));
+        }
+        let what = format!("{} leads back to a page that was read", self.what());
+        Err(Error::Policy { what })
+    }
+
+    fn check_bounds(&self, ports: &TaskPorts<'_>) -> Result<(), Error> {
+        let limits = ports.limits();
+        let bound = if self.pages >= limits.pages {
+            format!("{} pages", limits.pages)
+        } else if self.held > limits.documents {
+            format!("{} bytes", limits.documents)
+        } else {
+            return Ok(());
+        };
+        let what = format!(
+            "{} has more than {bound}; it can be read in parts",
+            self.what()
+        );
+        Err(Error::Policy { what })
+    }
+
+    fn read(&self, page: Page, ports: &mut TaskPorts<'_>) {
+        let (of, scopes) = match self.task.of {
+            ListOf::Tags(_) => (NamesOf::Tags, Scopes::pull(&self.site.repository)),
+            ListOf::Catalog(_) => (NamesOf::Catalog, Scopes::catalog()),
+        };
+        let op = NameList {
+            site: self.site.clone(),
+            of,
+            page,
+            limit: ports.limits().document,
+        };
+        let op = Operation::NameList(op);
+        ports.exchange(NodeId(0), self.site.clone(), op, scopes);
+    }
+
+    fn finish(&mut self, is_cut: bool, ports: &mut TaskPorts<'_>) {
+        let mut names = core::mem::take(&mut self.names);
+        let most = self.task.paging.most.unwrap_or(usize::MAX);
+        let has_more = is_cut || names.len() > most;
+        names.truncate(most);
+        keep_first(&mut names);
+        let (report, invalid) = match self.task.of {
+            ListOf::Tags(_) => {
+                let (tags, invalid) = parsed(&names);
+                let tags = Tags {
+                    tags,
+                    has_more,
+                    invalid,
+                };
+                (TaskReport::Tags(tags), invalid)
+            }
+            ListOf::Catalog(_) => {
+                let (repositories, invalid) = parsed(&names);
+                let catalog = Catalog {
+                    repositories,
+                    has_more,
+                    invalid,
+                };
+                (TaskReport::Catalog(catalog), invalid)
+            }
+        };
+        if invalid > 0 {
+            let what = format!("{} has {invalid} invalid entries, left out", self.what());
+            ports.event(Event::Warning(what));
+        }
+        ports.finish(report);
+    }
+
+    fn page_size(&self) -> Option<u32> {
+        let paging = &self.task.paging;
+        let size = paging.page_size.unwrap_or(PAGE_SIZE).max(1);
+        let most = paging.most.and_then(|most| u32::try_from(most).ok());
+        Some(most.map_or(size, |most| size.min(most.max(1))))
+    }
+
+    fn what(&self) -> String {
+        match &self.task.of {
+            ListOf::Tags(reference) => format!(
+                "the list of the tags of `{}/{}`",
+                reference.registry(),
+                reference.repository()
+            ),
+            ListOf::Catalog(registry) => {
+                format!("the list of the repositories of `{registry}`")
+            }
+        }
+    }
+}
+
+/// The names that are of this form, and how many are not (TAGS-12).
+fn parsed<T: FromStr>(names: &[String]) -> (Vec<T>, usize) {
+    let parsed: Vec<T> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    let invalid = names.len() - parsed.len();
+    (parsed, invalid)
+}
+
+/// Keeps the first of equal names, in their order.
+fn keep_first(names: &mut Vec<String>) {
+    let mut sorted: Vec<usize> = (0..names.len()).collect();
+    sorted.sort_by(|a, b| names[*a].cmp(&names[*b]));
+    let mut is_first = alloc::vec![true; names.len()];
+    for pair in sorted.windows(2) {
+        if let [before, after] = pair
+            && names[*before] == names[*after]
+        {
+            is_first[*after] = false;
+        }
+    }
+    let mut is_first = is_first.into_iter();
+    names.retain(|_| is_first.next().unwrap_or(true));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_equal_names_stays() {
+        for (names, expected) in [
+            (&["b", "a", "b", "c", "a"][..], &["b", "a", "c"][..]),
+            (&[], &[]),
+            (&["a", "a", "a"], &["a"]),
+        ] {
+            let mut names: Vec<String> = names.iter().map(|name| (*name).into()).collect();
+            keep_first(&mut names);
+            assert_eq!(names, expected);
+        }
+    }
+}
