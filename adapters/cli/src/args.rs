@@ -517,6 +517,7 @@ pub(crate) struct Demo {
 
 /// Options that may stand before or after the subcommand.
 #[derive(ClapArgs, Debug)]
+#[command(mut_args(|arg| arg.global(true)))]
 pub(crate) struct Common {
     #[command(flatten)]
     pub(crate) authentication: Authentication,
@@ -524,7 +525,6 @@ pub(crate) struct Common {
     pub(crate) hosts: HostArgs,
     #[arg(
         long,
-        global = true,
         hide_short_help = true,
         help = "Where credentials are refused for reading, go on without",
         long_help = FALLBACK_HELP,
@@ -533,7 +533,6 @@ pub(crate) struct Common {
     pub(crate) anonymous_fallback: bool,
     #[arg(
         long,
-        global = true,
         value_name = "REGISTRY=REALM",
         value_parser = place::trusted_realm,
         help = "Send REGISTRY's credentials to the token service at REALM (repeatable)",
@@ -544,7 +543,6 @@ pub(crate) struct Common {
 
     #[arg(
         long,
-        global = true,
         value_name = "HOST",
         value_parser = scheme::whom,
         value_delimiter = ',',
@@ -558,7 +556,6 @@ pub(crate) struct Common {
     pub(crate) tls: Vec<Whom>,
     #[arg(
         long,
-        global = true,
         value_name = "HOST",
         value_parser = scheme::whom,
         value_delimiter = ',',
@@ -573,7 +570,6 @@ pub(crate) struct Common {
     /// Also trust the certificate authorities in FILE, PEM or DER (repeatable)
     #[arg(
         long,
-        global = true,
         value_name = "FILE",
         value_parser = file(),
         help_heading = "Connection"
@@ -582,7 +578,6 @@ pub(crate) struct Common {
     /// Run at most N requests per registry at once [default: 16]
     #[arg(
         long,
-        global = true,
         value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=256),
         help_heading = "Connection"
@@ -591,7 +586,6 @@ pub(crate) struct Common {
     /// Retry a failed request N times; progress resets the count [default: 4]
     #[arg(
         long,
-        global = true,
         value_name = "N",
         value_parser = clap::value_parser!(u32).range(0..=100),
         hide_short_help = true,
@@ -601,7 +595,6 @@ pub(crate) struct Common {
     /// Upload larger blobs in chunks of SIZE bytes: 5M, 512K, 65536 [default: as the registry needs]
     #[arg(
         long,
-        global = true,
         value_name = "SIZE",
         value_parser = chunk_size,
         hide_short_help = true,
@@ -611,7 +604,6 @@ pub(crate) struct Common {
     /// Time out a connection on which nothing moves for this long [default: 60]
     #[arg(
         long,
-        global = true,
         value_name = "SECONDS",
         value_parser = clap::value_parser!(u64).range(1..=86_400),
         help_heading = "Connection"
@@ -620,21 +612,19 @@ pub(crate) struct Common {
 
     #[arg(
         long,
-        global = true,
         help = "Print a JSON object instead of a digest",
         long_help = JSON_HELP,
         help_heading = "Output"
     )]
     pub(crate) json: bool,
     /// Print errors only
-    #[arg(long, short, global = true, help_heading = "Output")]
+    #[arg(long, short, help_heading = "Output")]
     pub(crate) quiet: bool,
     /// Print requests, responses and events, without secrets, instead of progress
-    #[arg(long, global = true, help_heading = "Output")]
+    #[arg(long, help_heading = "Output")]
     pub(crate) trace: bool,
     #[arg(
         long,
-        global = true,
         value_name = "FILE",
         value_parser = file(),
         help = "Record the session to FILE, without secrets, for `windlass replay`",

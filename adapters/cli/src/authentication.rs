@@ -22,24 +22,20 @@ use crate::exit::Problem;
 
 /// Options for every subcommand.
 #[derive(ClapArgs, Debug)]
+#[command(next_help_heading = "Authentication")]
 pub(crate) struct Authentication {
     /// User name for the registry (of a copy: of DST); needs --password-stdin
     ///
     /// The password can be read with --token-file, too.
-    #[arg(
-        long,
-        global = true,
-        value_name = "USER",
-        help_heading = "Authentication"
-    )]
+    #[arg(long, value_name = "USER")]
     pub(crate) username: Option<String>,
     /// Read the password from the first line of standard input
-    #[arg(long, global = true, help_heading = "Authentication")]
+    #[arg(long)]
     pub(crate) password_stdin: bool,
     /// Read a token from the first line of standard input
     ///
     /// It is sent to the registry as it is, in place of a token from its token service.
-    #[arg(long, global = true, help_heading = "Authentication")]
+    #[arg(long)]
     pub(crate) token_stdin: bool,
     /// Read a token, or USER's password, from FILE
     ///
@@ -47,10 +43,8 @@ pub(crate) struct Authentication {
     /// holds a token, which is sent to the registry as it is.
     #[arg(
         long,
-        global = true,
         value_name = "FILE",
         value_parser = file(),
-        help_heading = "Authentication"
     )]
     pub(crate) token_file: Option<PathBuf>,
     /// Read credentials from FILE instead of podman's and docker's
@@ -58,10 +52,8 @@ pub(crate) struct Authentication {
     /// FILE has the form of docker's config.json or podman's auth.json, like that of REGISTRY_AUTH_FILE.
     #[arg(
         long,
-        global = true,
         value_name = "FILE",
         value_parser = file(),
-        help_heading = "Authentication"
     )]
     pub(crate) authfile: Option<PathBuf>,
 }

@@ -61,89 +61,74 @@ authority with --ca-cert instead.";
 
 /// How registries are reached.
 #[derive(ClapArgs, Debug)]
+#[command(next_help_heading = "Connection")]
 pub(crate) struct HostArgs {
     #[arg(
         long,
-        global = true,
         value_name = "FILE",
         help = "Read windlass' own configuration from FILE",
         long_help = CONFIG_HELP,
-        help_heading = "Connection"
     )]
     pub(crate) config: Option<PathBuf>,
     #[arg(
         long,
-        global = true,
         value_name = "DIR",
         value_parser = clap::builder::OsStringValueParser::new(),
         help = "Read hosts.toml files below DIR, as containerd does",
         long_help = HOSTS_DIR_HELP,
         hide_short_help = true,
-        help_heading = "Connection"
     )]
     hosts_dir: Option<std::ffi::OsString>,
     #[arg(
         long,
-        global = true,
         value_name = "FILE",
         value_parser = clap::builder::OsStringValueParser::new(),
         help = "Read mirrors and blocked registries from FILE, a registries.conf",
         long_help = REGISTRIES_HELP,
         hide_short_help = true,
-        help_heading = "Connection"
     )]
     registries_conf: Option<std::ffi::OsString>,
     #[arg(
         long,
-        global = true,
         value_name = "[HOST=]DIR",
         value_parser = for_host,
         help = "Use the certificates in DIR for HOST: *.crt, *.cert and *.key (repeatable)",
         long_help = CERT_DIR_HELP,
         hide_short_help = true,
-        help_heading = "Connection"
     )]
     cert_dir: Vec<ForHost>,
     #[arg(
         long,
-        global = true,
         value_name = "[HOST=]FILE",
         value_parser = for_host,
         help = "Show the client certificate in FILE to HOST (repeatable)",
         long_help = CLIENT_CERT_HELP,
         hide_short_help = true,
-        help_heading = "Connection"
     )]
     client_cert: Vec<ForHost>,
     /// The key of --client-cert, PEM (repeatable)
     #[arg(
         long,
-        global = true,
         value_name = "[HOST=]FILE",
         value_parser = for_host,
         hide_short_help = true,
-        help_heading = "Connection"
     )]
     client_key: Vec<ForHost>,
     /// Ask HOST for the certificate of NAME instead of its own (repeatable)
     #[arg(
         long,
-        global = true,
         value_name = "[HOST=]NAME",
         value_parser = for_host,
         hide_short_help = true,
-        help_heading = "Connection"
     )]
     tls_server_name: Vec<ForHost>,
     #[arg(
         long,
-        global = true,
         value_name = "HOST",
         value_parser = host,
         help = "Accept any certificate of HOST, with a warning; insecure (repeatable)",
         long_help = SKIP_HELP,
         hide_short_help = true,
-        help_heading = "Connection"
     )]
     insecure_skip_verify: Vec<Registry>,
 }
