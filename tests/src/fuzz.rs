@@ -211,9 +211,10 @@ pub fn registries_conf(data: &[u8]) {
                     assert!(entry.located(&whole).is_some());
                 }
             }
-            if let Some((short, full)) = conf.aliases.iter().next() {
-                let found = conf.alias(short);
-                assert!(found.is_none_or(|found| found.to_string().starts_with(full.as_str())));
+            for (short, full) in &conf.aliases {
+                if let Ok(Some(found)) = conf.alias(short) {
+                    assert_eq!(Ok(found), full.parse());
+                }
             }
         }
         Err(error) => is_within(error.position(), text),

@@ -40,6 +40,12 @@ By default it is the file that podman and skopeo read: CONTAINERS_REGISTRIES_CON
 ~/.config/containers/registries.conf, otherwise /etc/containers/registries.conf, the latter two with their \
 drop-ins. A hosts.toml for the registry comes before it. With an empty value none is read.";
 
+const SHORT_NAMES_HELP: &str = "\
+Read short names as registries.conf says: fedora for registry.fedoraproject.org/fedora
+
+A short name is one without a registry. If it has an alias in registries.conf or its drop-ins, it stands for \
+that; a message says so. Otherwise it is Docker Hub's, as without this option: no list of registries is searched.";
+
 const CERT_DIR_HELP: &str = "\
 Use the certificates in DIR for HOST: *.crt, *.cert and *.key
 
@@ -88,6 +94,13 @@ pub(crate) struct HostArgs {
         hide_short_help = true,
     )]
     registries_conf: Option<std::ffi::OsString>,
+    #[arg(
+        long,
+        help = "Read short names as registries.conf says (its aliases)",
+        long_help = SHORT_NAMES_HELP,
+        hide_short_help = true,
+    )]
+    short_names: bool,
     #[arg(
         long,
         value_name = "[HOST=]DIR",
@@ -193,6 +206,23 @@ impl HostArgs {
             .read()
             .map_err(|error| Problem::Usage(error.to_string()))?;
         Ok(read.credential_helpers.unwrap_or_default())
+    }
+
+    /// The files with the aliases of short names, if these are asked for.
+    pub(crate) fn short_names(&self) -> Result<Option<RegistriesFiles>, Problem> {
+        // If windlass' own file cannot be used, the command that needs it says so.
+        let file = self.file().ok().flatten();
+        let is_set = file.as_ref().is_some_and(|file| file.short_names());
+        if !(self.short_names || is_set) {
+            return Ok(None);
+        }
+        match self.registries(file.as_deref())? {
+            None if self.short_names => {
+                let why = "--short-names needs a registries.conf";
+                Err(Problem::Usage(why.to_owned()))
+            }
+            files => Ok(files),
+        }
     }
 
     /// Where `registries.conf` is, if it is read.

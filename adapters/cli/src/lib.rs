@@ -26,11 +26,11 @@ mod place;
 mod printer;
 mod progress;
 mod scheme;
+mod short_names;
 mod testbed;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use windlass_core::{Failure, TaskReport};
 use windlass_driver::Driver;
 
@@ -46,8 +46,8 @@ where
     D: Driver + Send + Sync + 'static,
 {
     interrupt::survive_file_size_limit();
-    match args::Args::try_parse() {
+    match short_names::args() {
         Ok(args) => commands::run(args, client::connect::<D, _>(wait)).into(),
-        Err(error) => exit::usage(error).into(),
+        Err(exit) => exit.into(),
     }
 }

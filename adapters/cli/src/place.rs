@@ -8,6 +8,7 @@ use std::str::FromStr;
 use windlass_core::{Digest, Origin, Platforms, Reference, Registry, Scheme};
 
 use crate::login;
+use crate::short_names;
 
 /// A source or destination of an image.
 #[derive(Clone, Debug)]
@@ -38,7 +39,7 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, PlaceError> {
         match split(text)? {
-            Shape::Registry(text) => Ok(Self::Registry(reference(text)?)),
+            Shape::Registry(bare) => Ok(Self::Registry(reference(text, bare)?)),
             Shape::Layout(layout) => Ok(Self::Layout(layout)),
         }
     }
@@ -67,7 +68,7 @@ impl fmt::Display for InLayout {
 /// Parses a place that must be in a registry.
 pub(crate) fn registry(text: &str) -> Result<Reference, PlaceError> {
     match split(text)? {
-        Shape::Registry(text) => reference(text),
+        Shape::Registry(bare) => reference(text, bare),
         Shape::Layout(_) => Err(PlaceError(
             "a reference to a registry is expected here; `windlass copy` takes layouts on both sides"
                 .to_owned(),
@@ -197,8 +198,12 @@ pub(crate) fn file(path: PathBuf) -> Result<PathBuf, PlaceError> {
     Ok(path)
 }
 
-fn reference(text: &str) -> Result<Reference, PlaceError> {
-    text.parse().map_err(|error| PlaceError(format!("{error}")))
+/// Parses what is written as `text`. After `docker://` there are no short names.
+fn reference(text: &str, bare: &str) -> Result<Reference, PlaceError> {
+    if text == bare {
+        return short_names::reference(text).map_err(PlaceError);
+    }
+    bare.parse().map_err(|error| PlaceError(format!("{error}")))
 }
 
 fn name(text: &str) -> Result<Registry, PlaceError> {

@@ -34,6 +34,7 @@ use crate::interrupt::Interrupt;
 use crate::place::{InLayout, Place};
 use crate::printer::{Chatter, Form, Printer};
 use crate::progress::{Progress, Seconds, Size};
+use crate::short_names;
 
 pub(crate) fn run(args: Args, connect: Connect) -> Exit {
     let Args { common, command } = args;
@@ -47,6 +48,9 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
         tape: OnceLock::new(),
         credentials: OnceLock::new(),
     };
+    for name in short_names::told() {
+        printer.note(&name);
+    }
     let is_replay = matches!(command, Command::Replay(_));
     let checked = context.common.check().and_then(|()| {
         if is_replay && context.common.tape.is_some() {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::{printed, windlass};
+use crate::common::{failed, printed, windlass};
 
 /// A machine with a login, a mirror and a policy. No server is contacted: there is none.
 #[test]
@@ -42,4 +42,56 @@ fn a_reference_is_explained_without_secrets() {
     assert_eq!(value["sources"][0]["credential"], serde_json::Value::Null);
     let policy = value["policy"].as_str().expect("text");
     assert!(policy.starts_with("rejected by `default`"), "{policy}");
+}
+
+/// HOSTS-44: short names stand for their aliases only where that is asked for.
+#[test]
+fn short_names() {
+    let home = tempfile::tempdir().expect("a folder");
+    let write = |path: &str, content: &str| {
+        let path = home.path().join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(&path, content).expect("a file");
+        path.display().to_string()
+    };
+    write(
+        ".config/containers/registries.conf",
+        "unqualified-search-registries = [\"q.example\"]\n",
+    );
+    write(
+        ".config/containers/registries.conf.d/000-shortnames.conf",
+        "[aliases]\n\"fedora\" = \"registry.fedoraproject.org/fedora\"\n\"bad\" = \"fedora\"\n",
+    );
+    let own = write("own.toml", "short-names = true\n");
+    let variables = [("HOME", home.path().to_str().expect("UTF-8"))];
+    let (option, config) = (&["--short-names"][..], &["--config", &own][..]);
+    for (options, written, expected) in [
+        (&[][..], "fedora:40", "docker.io/library/fedora:40"),
+        (option, "fedora:40", "registry.fedoraproject.org/fedora:40"),
+        (config, "fedora:40", "registry.fedoraproject.org/fedora:40"),
+        (option, "docker://fedora:40", "docker.io/library/fedora:40"),
+        (option, "docker.io/fedora:40", "docker.io/library/fedora:40"),
+        (option, "debian:12", "docker.io/library/debian:12"),
+    ] {
+        let output = windlass(&[options, &["explain", written]].concat(), &variables);
+        let printed = printed(&output);
+        let line = format!("reference: {expected}");
+        assert!(
+            printed.lines().any(|it| it.starts_with(&line)),
+            "{line}\n{printed}"
+        );
+        let said = String::from_utf8_lossy(&output.stderr);
+        let note = format!("the short name {written} stands for {expected}");
+        let is_alias = expected.starts_with("registry");
+        assert_eq!(said.contains(&note), is_alias, "{said}");
+    }
+    let output = windlass(&["--short-names", "explain", "bad"], &variables);
+    let said = failed(&output, 2);
+    assert!(
+        said.contains("the alias of bad in registries.conf is invalid"),
+        "{said}"
+    );
+    let words = ["--short-names", "--registries-conf=", "explain", "fedora"];
+    let output = windlass(&words, &variables);
+    assert!(failed(&output, 2).contains("--short-names needs a registries.conf"));
 }

@@ -26,6 +26,9 @@ pub(super) struct Content {
     pub(super) hosts_dir: Option<PathBuf>,
     /// The registries.conf of podman and skopeo, version 2. By default where these look for it.
     pub(super) registries_conf: Option<PathBuf>,
+    /// Whether references without a registry are read as the aliases of registries.conf say. The command does
+    /// so only where this or its option asks for it.
+    pub(super) short_names: bool,
     /// Roots of folders with certificates by host, as docker and podman have them, the most important
     /// first. By default theirs.
     pub(super) certs_dirs: Option<Vec<PathBuf>>,

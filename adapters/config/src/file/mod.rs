@@ -204,6 +204,12 @@ impl ConfigFile {
         file.map(|it| self.beside(it))
     }
 
+    /// Whether short names are read as the aliases of `registries.conf` say, with
+    /// [`RegistriesConf::alias`](crate::hosts::registries::RegistriesConf::alias).
+    pub const fn short_names(&self) -> bool {
+        self.content.short_names
+    }
+
     /// Roots of `certs.d`, if they are named: instead of the usual ones.
     pub fn certs_dirs(&self) -> Option<Vec<PathBuf>> {
         let folders = self.content.certs_dirs.as_ref()?;

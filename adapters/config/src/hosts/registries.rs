@@ -9,6 +9,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use windlass_core::sanitize::escape;
 use windlass_core::{Origin, Reference};
 
 use crate::document::{FileError, Finding, Section, Source, is_absent, read_text};
@@ -307,15 +308,49 @@ impl RegistriesConf {
 
     /// The reference that a short name (`fedora`, `fedora:40`) stands for by `[aliases]`. `None` for a name
     /// that has none, or that names a registry.
-    pub fn alias(&self, short: &str) -> Option<Reference> {
+    ///
+    /// # Errors
+    ///
+    /// If its alias is no name of a repository with its registry: it must not be read as another one.
+    pub fn alias(&self, short: &str) -> Result<Option<Reference>, AliasError> {
         let end = short.find('@').or_else(|| {
             let path = short.rfind('/').map_or(0, |slash| slash + 1);
             short[path..].find(':').map(|colon| path + colon)
         });
         let (name, rest) = short.split_at(end.unwrap_or(short.len()));
-        let full = self.aliases.get(name)?;
-        format!("{full}{rest}").parse().ok()
+        let Some(full) = self.aliases.get(name).filter(|_| !has_registry(name)) else {
+            return Ok(None);
+        };
+        let wrong = |why: String| AliasError {
+            alias: escape(name, 255),
+            why,
+        };
+        if !has_registry(full) {
+            return Err(wrong("it has no registry".to_owned()));
+        }
+        let reference: Result<Reference, _> = format!("{full}{rest}").parse();
+        reference
+            .map(Some)
+            .map_err(|error| wrong(error.to_string()))
     }
+}
+
+/// Why an alias of a short name cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the alias of {alias} in registries.conf is invalid: {why}")]
+pub struct AliasError {
+    alias: String,
+    why: String,
+}
+
+/// Whether a name begins with a registry (REF-07).
+fn has_registry(name: &str) -> bool {
+    let is_registry = |first: &str| {
+        let marks = |char: char| matches!(char, '.' | ':') || char.is_ascii_uppercase();
+        first == "localhost" || first.contains(marks)
+    };
+    name.split_once('/')
+        .is_some_and(|(first, _)| is_registry(first))
 }
 
 /// The name that prefixes are compared with: `host[:port]/repository[:tag]` or with `@digest`; Docker Hub is always

@@ -188,7 +188,8 @@ fn a_prefix_with_a_tag_or_a_digest() {
 #[test]
 fn aliases_of_short_names() {
     let conf = conf(
-        "[aliases]\nfedora = \"registry.fedoraproject.org/fedora\"\n\"a/b\" = \"quay.io/a/b\"\nbad = \"::\"",
+        "[aliases]\nfedora = \"registry.fedoraproject.org/fedora\"\n\"a/b\" = \"quay.io/a/b\"\nbad = \"::\"\n\
+         unqualified = \"a/b\"\nupper = \"r.example/A\"\n\"r.example/x\" = \"q.example/x\"",
     );
     let digest = format!("sha256:{}", "0".repeat(64));
     let table = [
@@ -206,12 +207,28 @@ fn aliases_of_short_names() {
         ),
         ("a/b:1".to_owned(), Some("quay.io/a/b:1".to_owned())),
         ("debian".to_owned(), None),
-        ("bad".to_owned(), None),
         ("r.example/fedora".to_owned(), None),
+        ("r.example/x".to_owned(), None),
     ];
     for (short, full) in table {
         let full = full.map(|full| reference(&full));
-        assert_eq!(conf.alias(&short), full, "{short}");
+        assert_eq!(conf.alias(&short), Ok(full), "{short}");
+    }
+    // They must not be read as Docker Hub's.
+    for (short, why) in [
+        ("bad", "it has no registry"),
+        ("unqualified:1", "it has no registry"),
+        ("upper", "lower case"),
+    ] {
+        let error = conf.alias(short).expect_err(short).to_string();
+        let name = short.split(':').next().expect("a name");
+        assert!(
+            error.starts_with(&format!(
+                "the alias of {name} in registries.conf is invalid: "
+            )),
+            "{error}"
+        );
+        assert!(error.contains(why), "{error}");
     }
 }
 
