@@ -284,7 +284,7 @@ impl HostArgs {
             let found = found.map_err(|error| error.to_string())?;
             edit(OPTION, host, &|rule| {
                 rule.ca.extend(found.authorities.iter().cloned());
-                rule.client = found.clients.first().cloned();
+                rule.clients.clone_from(&found.clients);
             });
         }
         for given in &self.client_cert {
@@ -298,7 +298,7 @@ impl HostArgs {
             }
             let certificate = PathBuf::from(&given.value);
             edit(OPTION, host, &|rule| {
-                rule.client = Some((certificate.clone(), key.clone()));
+                rule.clients = vec![(certificate.clone(), key.clone())];
             });
         }
         for given in &self.client_key {
@@ -372,7 +372,7 @@ mod tests {
         let mut options = HostsOptions::default();
         args.add(&mut options, &registries)?;
         let shown = options.hosts.iter().map(|(name, (rule, by))| {
-            let client = rule.client.as_ref().map(|(certificate, key)| {
+            let client = rule.clients.first().map(|(certificate, key)| {
                 let key = key.as_ref().map(|key| key.display().to_string());
                 format!(" {} {}", certificate.display(), key.unwrap_or_default())
             });

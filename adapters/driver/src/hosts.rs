@@ -26,8 +26,9 @@ use windlass_core::Origin;
 pub struct HostSettings {
     /// Which certificate authorities are trusted.
     pub authorities: Authorities,
-    /// What the client shows if the server asks for a certificate.
-    pub identity: Option<Identity>,
+    /// What the client shows if the server asks for a certificate: the first whose issuer the server names, otherwise
+    /// the first.
+    pub identities: Vec<Identity>,
     /// Whether the server's certificate is verified.
     pub verification: Verification,
     /// The name that the certificate must have and that the server is asked for (SNI), instead of the
@@ -105,10 +106,10 @@ impl HostSettings {
         self
     }
 
-    /// What the client shows if the server asks for a certificate.
+    /// Adds what the client shows if the server asks for a certificate.
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
-        self.identity = Some(identity);
+        self.identities.push(identity);
         self
     }
 
@@ -141,7 +142,7 @@ impl HostSettings {
     /// Whether connections need a TLS configuration of their own.
     pub fn has_tls(&self) -> bool {
         self.authorities != Authorities::Client
-            || self.identity.is_some()
+            || !self.identities.is_empty()
             || self.is_unverified()
             || self.server_name.is_some()
     }

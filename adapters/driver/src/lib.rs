@@ -28,6 +28,8 @@ mod dispatch;
 mod failure;
 mod file;
 mod hosts;
+#[cfg(feature = "client")]
+mod identities;
 mod in_memory;
 mod incoming;
 mod kept;

@@ -10,13 +10,14 @@ use std::time::Duration;
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 use windlass_core::Origin;
 use windlass_core::call::{TransportError, TransportErrorKind};
 
 use crate::builder::BuildError;
 use crate::hosts::{Authorities, HostSelector, HostSettings, Identity, SameForAll};
+use crate::identities::Identities;
 use crate::tls::TlsRoots;
 use crate::unverified::Unverified;
 
@@ -164,9 +165,11 @@ impl Tls {
             let accepts = Arc::new(Unverified::new(&provider));
             config.dangerous().set_certificate_verifier(accepts);
         }
-        if let Some(identity) = &settings.identity {
-            let certified = certified(identity, &provider)?;
-            config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified));
+        if !settings.identities.is_empty() {
+            let all = settings.identities.iter();
+            let all = all.map(|identity| certified(identity, &provider));
+            let all = Identities::new(all.collect::<Result<_, _>>()?);
+            config.client_auth_cert_resolver = Arc::new(all);
         }
         Ok(Arc::new(config))
     }

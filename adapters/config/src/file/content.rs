@@ -192,9 +192,9 @@ pub(super) struct RealmSection {
 
 impl HostSection {
     pub(super) fn rule(&self, beside: &impl Fn(&PathBuf) -> PathBuf) -> Result<HostRule, String> {
-        let client = match (&self.client_cert, &self.client_key) {
-            (None, None) => None,
-            (Some(certificate), key) => Some((beside(certificate), key.as_ref().map(beside))),
+        let clients = match (&self.client_cert, &self.client_key) {
+            (None, None) => Vec::new(),
+            (Some(certificate), key) => vec![(beside(certificate), key.as_ref().map(beside))],
             (None, Some(_)) => return Err("client-key needs client-cert".to_owned()),
         };
         if self.only_ca && self.ca.0.is_empty() {
@@ -203,7 +203,7 @@ impl HostSection {
         Ok(HostRule {
             ca: self.ca.iter().map(beside).collect(),
             only_ca: self.only_ca,
-            client,
+            clients,
             skip_verify: self.skip_verify,
             server_name: self.server_name.clone(),
             connect: self.connect_timeout.map(|limit| limit.0),

@@ -171,7 +171,7 @@ connect-timeout = "200ms"
     let (name, rule) = &file.hosts()[0];
     assert_eq!(name.to_string(), "r.example");
     assert_eq!(rule.ca, [at("a.pem"), PathBuf::from("/b.pem")]);
-    assert_eq!(rule.client, Some((at("c.pem"), Some(at("k.pem")))));
+    assert_eq!(rule.clients, [(at("c.pem"), Some(at("k.pem")))]);
     assert_eq!(rule.connect, Some(std::time::Duration::from_millis(200)));
 }
 

@@ -17,7 +17,7 @@ use crate::{VariableError, set};
 pub struct Certificates {
     /// `*.crt`: certificate authorities, added to the others, in alphabetical order.
     pub authorities: Vec<PathBuf>,
-    /// `*.cert` with `*.key`: client certificates and their keys, in alphabetical order. The first is used.
+    /// `*.cert` with `*.key`: client certificates and their keys, in alphabetical order.
     pub clients: Vec<(PathBuf, Option<PathBuf>)>,
 }
 

@@ -316,7 +316,7 @@ fn tree(
 impl Certificates {
     fn into_said(self, folder: &Path) -> Option<Said> {
         let rule = HostRule {
-            client: self.clients.into_iter().next(),
+            clients: self.clients,
             ca: self.authorities,
             ..HostRule::default()
         };

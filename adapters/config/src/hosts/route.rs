@@ -74,7 +74,7 @@ fn said(host: &HostEntry, by: &str) -> Said {
     Said {
         rule: HostRule {
             ca: host.ca.clone(),
-            client: host.client.first().cloned(),
+            clients: host.client.clone(),
             skip_verify: host.skip_verify,
             connect: host.dial_timeout,
             ..HostRule::default()

@@ -68,8 +68,9 @@ pub struct HostRule {
     pub ca: Vec<PathBuf>,
     /// Whether those are trusted alone. Otherwise they are added to the client's.
     pub only_ca: bool,
-    /// A client certificate with its chain, and its key; the key may be in the file of the certificate.
-    pub client: Option<(PathBuf, Option<PathBuf>)>,
+    /// Client certificates with their chains, and their keys; the key may be in the file of the certificate. The
+    /// server is shown the first that is issued by an authority that it names, otherwise the first.
+    pub clients: Vec<(PathBuf, Option<PathBuf>)>,
     /// Whether the server's certificate is verified.
     pub skip_verify: Option<bool>,
     /// The name that the server is asked for and must prove to have, instead of the host's.
@@ -154,18 +155,17 @@ pub(crate) fn merge(said: &[Said], bundles: &mut Bundles) -> Result<Reached, Rul
             Authorities::Also(own)
         };
     }
-    let client = |it: &&Said| it.rule.client.is_some();
-    if let Some(it) = said.iter().find(client)
-        && let Some((certificate, key)) = &it.rule.client
-    {
-        let identity = trust::identity(certificate, key.as_deref());
-        settings.identity = Some(identity.map_err(|error| refused(it, &error))?);
-        let key = key.as_deref().unwrap_or(certificate);
-        let files = [certificate, key].map(Path::display);
-        fact(
-            format!("client certificate {}, key {}", files[0], files[1]),
-            it,
-        );
+    if let Some(it) = said.iter().find(|it| !it.rule.clients.is_empty()) {
+        for (certificate, key) in &it.rule.clients {
+            let identity = trust::identity(certificate, key.as_deref());
+            settings = settings.identity(identity.map_err(|error| refused(it, &error))?);
+            let key = key.as_deref().unwrap_or(certificate);
+            let files = [certificate, key].map(Path::display);
+            fact(
+                format!("client certificate {}, key {}", files[0], files[1]),
+                it,
+            );
+        }
     }
     if let Some(it) = said.iter().find(|it| it.rule.skip_verify.is_some())
         && it.rule.skip_verify == Some(true)
@@ -279,7 +279,7 @@ mod tests {
             ..HostRule::default()
         };
         let client = HostRule {
-            client: Some((missing, None)),
+            clients: vec![(missing, None)],
             ..HostRule::default()
         };
         for rule in [ca, client] {

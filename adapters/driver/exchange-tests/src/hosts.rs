@@ -38,10 +38,18 @@ struct Shown {
 
 impl Shown {
     fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed(["client".to_owned()]).unwrap();
+        Self::named("client")
+    }
+
+    /// A certificate that this name is the issuer of, too.
+    fn named(name: &str) -> Self {
+        let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        let names = &mut params.distinguished_name;
+        names.push(rcgen::DnType::CommonName, name);
+        let key = rcgen::KeyPair::generate().unwrap();
         Self {
-            certificate: made.cert.der().to_vec(),
-            key: made.signing_key.serialize_der(),
+            certificate: params.self_signed(&key).unwrap().der().to_vec(),
+            key: key.serialize_der(),
         }
     }
 
@@ -152,6 +160,26 @@ pub fn a_client_certificate_is_for_one_host<E: Exchange>() {
             assert_eq!(answer.unwrap().status, 200);
             assert_eq!(server.seen.recv().unwrap().is_known, is_known);
         }
+    }
+}
+
+/// Of several client certificates each server gets the one whose issuer it names, as docker does it.
+pub fn a_host_chooses_among_client_certificates<E: Exchange>() {
+    let clients = ["one", "two", "three"].map(Shown::named);
+    let servers = clients.each_ref().map(|client| seeing("localhost", client));
+    let roots = servers.each_ref().map(|it| it.certificate.clone());
+    let roots = TlsRoots {
+        roots: Some(Arc::new(roots.to_vec())),
+        extra: Vec::new(),
+    };
+    let all = clients.iter().fold(HostSettings::default(), |all, client| {
+        all.identity(client.identity())
+    });
+    for server in &servers {
+        let setup = Setup::patient().trusting(roots.clone());
+        let setup = setup.host(&server.base, all.clone());
+        assert_eq!(fetch::<E>(&setup, &server.base).unwrap(), 200);
+        assert!(server.seen.recv().unwrap().is_known);
     }
 }
 

@@ -247,6 +247,7 @@ macro_rules! exchange_tests {
         $crate::exchange_tests! { @ $driver, hosts:
             a_host_has_authorities_of_its_own,
             a_client_certificate_is_for_one_host,
+            a_host_chooses_among_client_certificates,
             verification_is_skipped_for_one_host,
             a_server_is_asked_for_another_name,
             a_host_has_a_time_to_connect_of_its_own,
