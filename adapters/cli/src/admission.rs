@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use windlass_config::credentials::remove_own_variables;
 use windlass_config::{ConfigFile, Judgement, Policy, Rule};
 use windlass_core::{Descriptor, Error, Failure, Reference};
 
@@ -161,11 +162,7 @@ impl Admitted<'_> {
             // A group of its own, so that all that it starts can be ended with it.
             .process_group(0);
         // Credentials that windlass has from its environment are not the program's.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("WINDLASS_AUTH_") {
-                command.env_remove(name);
-            }
-        }
+        remove_own_variables(&mut command);
         if let Some([file, scope, types]) = &self.rule {
             command
                 .env("WINDLASS_VERIFY_POLICY", file)

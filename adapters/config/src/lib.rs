@@ -48,6 +48,8 @@ mod file;
 pub mod hosts;
 mod policy;
 mod proxy;
+#[cfg(test)]
+mod testing;
 mod trust;
 
 pub use credentials::{CredentialSearch, Explicit, SearchOptions};

@@ -78,6 +78,7 @@ pub use self::helper::{
 use self::keys::Wanted;
 pub use self::login::{Kept, LoginError, LoginFile};
 use self::variables::Variables;
+pub use self::variables::remove_own_variables;
 use crate::{VariableError, set};
 
 /// Finds credentials where docker, podman and their relatives keep them. The crate's

@@ -3,9 +3,11 @@
 //! Responsible for the names of the variables: each is for one registry.
 //! Must not know other sources.
 
+use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::process::Command;
 
 use windlass_core::credential::{CredentialAnswer, TimedAnswer};
 
@@ -14,8 +16,18 @@ use super::explain::{Consulted, Outcome};
 use super::keys::Wanted;
 use super::token_file::TokenFile;
 
-/// How the names begin. Programs that windlass runs do not get these variables.
-pub(crate) const PREFIX: &str = "WINDLASS_AUTH_";
+/// How the names begin.
+pub(super) const PREFIX: &str = "WINDLASS_AUTH_";
+
+/// Keeps the variables `WINDLASS_AUTH_…` of this process from a program that it runs: the credentials in them are
+/// for windlass alone.
+pub fn remove_own_variables(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            command.env_remove(name);
+        }
+    }
+}
 
 type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 

@@ -4,6 +4,7 @@ use windlass_core::{Origin, Reference};
 
 use super::*;
 use crate::among;
+use crate::testing::folder;
 
 fn file(text: &str) -> ConfigFile {
     ConfigFile::parse(Path::new("/etc/windlass/config.toml"), text).expect("a good file")
@@ -222,12 +223,9 @@ fn secrets_are_not_printed() {
 
 #[test]
 fn which_file_is_read() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder(&[("windlass/config.toml", ""), ("named.toml", "")]);
     let user = folder.path().join("windlass/config.toml");
-    fs::create_dir_all(user.parent().expect("a parent")).expect("a folder");
-    fs::write(&user, "").expect("a file");
     let named = folder.path().join("named.toml");
-    fs::write(&named, "").expect("a file");
     let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
     let (xdg, named) = (text(folder.path()), text(&named));
     let found = |variables: &[(&str, &str)]| {

@@ -167,18 +167,14 @@ pub(crate) fn all(roots: &[PathBuf]) -> Result<Vec<(Origin, PathBuf)>, FileError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
 
     struct Folder(tempfile::TempDir);
 
     impl Folder {
         fn with(files: &[&str]) -> Self {
-            let folder = tempfile::tempdir().expect("a folder");
-            for file in files {
-                let path = folder.path().join(file);
-                fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-                fs::write(path, "").expect("a file");
-            }
-            Self(folder)
+            let files: Vec<_> = files.iter().map(|file| (*file, "")).collect();
+            Self(testing::folder(&files))
         }
 
         fn path(&self) -> &Path {

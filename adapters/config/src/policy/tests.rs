@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::testing::write;
 
 fn policy(text: &str) -> Policy {
     Policy::from_json(text).expect("a policy")
@@ -251,8 +252,7 @@ fn files_are_found() {
     let system = Policy::from_file(SYSTEM).ok();
     let found = find().expect("nothing is wrong with it");
     assert_eq!(found.map(|it| it.path), system.map(|it| it.path));
-    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-    fs::write(&path, r#"{"default":[{"type":"reject"}]}"#).expect("a file");
+    write(&path, r#"{"default":[{"type":"reject"}]}"#);
     let found = find().expect("it is valid").expect("it is there");
     assert_eq!(found.path(), path);
     fs::write(&path, "{").expect("a file");

@@ -8,7 +8,6 @@
 //! process that ends before its helpers.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
@@ -23,6 +22,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::HelperLimits;
+use crate::credentials::variables::remove_own_variables;
 
 /// How a program ended that ended by itself.
 pub(super) struct Finished {
@@ -126,14 +126,8 @@ fn start(program: &Path, action: &str) -> io::Result<Child> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     // A helper needs its environment, but not the credentials that are in it for windlass.
-    for (name, _) in env::vars_os() {
-        let is_ours = name.to_str().is_some_and(|it| {
-            it.starts_with(crate::credentials::variables::PREFIX) || it == "DOCKER_AUTH_CONFIG"
-        });
-        if is_ours {
-            command.env_remove(name);
-        }
-    }
+    remove_own_variables(&mut command);
+    command.env_remove("DOCKER_AUTH_CONFIG");
     let mut tries = 1..TRIES;
     loop {
         // Between its start and its place in the list it could not be ended.

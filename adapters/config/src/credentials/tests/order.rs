@@ -1,12 +1,12 @@
 //! The order of sources (CRED-01, CRED-02, CRED-40, CRED-41, CRED-44, CRED-45).
 
-use std::fs;
 use std::path::Path;
 
 use windlass_core::credential::Secret;
 
 use super::*;
 use crate::credentials::helper::testing::script;
+use crate::testing::write;
 
 /// A home folder in which every source has a user of its own for `r.example`.
 struct Home {
@@ -35,10 +35,7 @@ impl Home {
     }
 
     fn write(&self, name: &str, content: &str) -> &Self {
-        let path = self.folder.path().join(name);
-        let folder = path.parent().expect("a folder");
-        fs::create_dir_all(folder).expect("a folder");
-        fs::write(path, content).expect("a file");
+        write(&self.folder.path().join(name), content);
         self
     }
 

@@ -1,24 +1,17 @@
-use std::fs;
-
 use windlass_core::Config;
 use windlass_core::config::RouteError;
 
 use super::*;
 use crate::hosts::probe::Probe;
 use crate::hosts::registries::RegistriesFiles;
+use crate::testing::folder;
 
 /// The files of a machine.
 struct Machine(tempfile::TempDir);
 
 impl Machine {
     fn with(files: &[(&str, &str)]) -> Self {
-        let machine = Self(tempfile::tempdir().expect("a folder"));
-        for (path, text) in files {
-            let path = machine.at(path);
-            fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-            fs::write(path, text).expect("a file");
-        }
-        machine
+        Self(folder(files))
     }
 
     fn at(&self, path: &str) -> PathBuf {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::write;
 
 fn conf(text: &str) -> RegistriesConf {
     RegistriesConf::parse(Path::new("/r.conf"), text).expect("a good file")
@@ -360,8 +361,7 @@ fn which_files_are_read() {
         [PathBuf::from("/etc/containers/registries.conf.d")]
     );
     let user = home.join(".config/containers/registries.conf");
-    fs::create_dir_all(user.parent().expect("a parent")).expect("a folder");
-    fs::write(&user, "").expect("a file");
+    write(&user, "");
     let found = files(&[("HOME", at_home)]);
     assert_eq!((&found.file, found.is_named), (&user, false));
     assert_eq!(
