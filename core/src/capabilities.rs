@@ -17,6 +17,8 @@ pub(crate) struct Capabilities {
     pub(crate) unmountable: BTreeSet<Repository>,
     /// It takes the bytes of a blob by PATCH, and no PUT with a body.
     pub(crate) needs_patch: bool,
+    /// It ignores tags that are put with a manifest by its digest.
+    pub(crate) takes_no_tags: bool,
     /// The size of chunks to send, after a larger body was refused.
     pub(crate) chunk: Option<u64>,
 }

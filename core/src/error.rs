@@ -278,16 +278,28 @@ impl Error {
 
     /// Adds what the user can do about a response, unless that is said.
     pub(crate) fn suggest(&mut self, what: &str) {
-        let hint = if let Self::Registry(refusal) = self {
-            &mut refusal.hint
+        if let Some(hint) = self.own_hint() {
+            hint.get_or_insert_with(|| what.into());
+        }
+    }
+
+    /// Says what the user can do about a response.
+    pub(crate) fn replace_hint(&mut self, what: String) {
+        if let Some(hint) = self.own_hint() {
+            *hint = Some(what);
+        }
+    }
+
+    fn own_hint(&mut self) -> Option<&mut Option<String>> {
+        if let Self::Registry(refusal) = self {
+            Some(&mut refusal.hint)
         } else if let Self::NotFound(missing) = self {
-            &mut missing.hint
+            Some(&mut missing.hint)
         } else if let Self::Auth(error) = self {
-            &mut error.hint
+            Some(&mut error.hint)
         } else {
-            return;
-        };
-        hint.get_or_insert_with(|| what.into());
+            None
+        }
     }
 
     /// The registry's error codes and messages, if the error is a response.

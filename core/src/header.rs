@@ -26,7 +26,7 @@ pub use warning::warnings;
 /// The response headers that have a meaning in this protocol. All others are dropped when a
 /// response arrives, so this is also the list of headers on tapes, redacted. Some are for
 /// operations that do not exist yet.
-pub(crate) static READ: [HeaderName; 17] = [
+pub(crate) static READ: [HeaderName; 18] = [
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
@@ -43,6 +43,7 @@ pub(crate) static READ: [HeaderName; 17] = [
     HeaderName::from_static("docker-content-digest"),
     HeaderName::from_static("oci-chunk-min-length"),
     HeaderName::from_static("oci-subject"),
+    HeaderName::from_static("oci-tag"),
     HeaderName::from_static("oci-filters-applied"),
 ];
 
@@ -67,9 +68,14 @@ pub(crate) fn read(headers: &HeaderMap) -> HeaderMap {
 pub(crate) fn content_type(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?.trim();
     let essence = value.split(';').next()?.trim_end();
-    let (kind, subtype) = essence.split_once('/')?;
+    is_media_type(essence).then_some(value)
+}
+
+/// Whether a text is a media type without parameters: `type/subtype`.
+pub(crate) fn is_media_type(text: &str) -> bool {
     let is_name = |name: &str| !name.is_empty() && name.bytes().all(is_token);
-    (is_name(kind) && is_name(subtype)).then_some(value)
+    let parts = text.split_once('/');
+    parts.is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype))
 }
 
 /// A note about `Content-Encoding` for an error about wrong content; empty if there is none.

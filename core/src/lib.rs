@@ -187,7 +187,7 @@
 //! | for callers | |
 //! |---|---|
 //! | [`Session`], [`Output`] | the state machine, and its outputs |
-//! | [`task`] | tasks (resolve, pull, push, copy, check, lists) and their results |
+//! | [`task`] | tasks (pull, push, copy, and operations on registries) and their results |
 //! | [`config`] | routes, concurrency, retries, limits, trusted token services |
 //! | [`event`] | progress events |
 //! | [`error`] | errors, grouped by whose fault they are |
@@ -280,7 +280,7 @@ pub use registry::{Origin, Registry, Scheme};
 pub use session::{Output, Session};
 pub use store::{StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp};
 pub use task::{
-    Catalog, Checked, CopyTask, Failure, Paging, Place, Platforms, Report, Tags, Task, TaskId,
-    TaskReport, Unlisted,
+    BlobDelivery, BlobFound, BlobPut, Catalog, Checked, CopyTask, Deleted, Failure, Manifest,
+    Paging, Place, Platforms, Put, Report, Tags, Task, TaskId, TaskReport, Unlisted,
 };
 pub use time::Time;

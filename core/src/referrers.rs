@@ -10,6 +10,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::descriptor::Descriptor;
@@ -98,6 +99,33 @@ pub(crate) fn with(
         ));
     }
     Ok(bytes)
+}
+
+/// The list without the entries of a manifest, as bytes. Everything else is kept byte for byte.
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub(crate) fn without(list: &Document, digest: &Digest) -> Result<Vec<u8>, String> {
+    let removed = removed(list.bytes(), digest);
+    removed.map_err(|error| format!("the list cannot be read: {error}"))
+}
+
+fn removed(bytes: &[u8], digest: &Digest) -> serde_json::Result<Vec<u8>> {
+    #[derive(Deserialize)]
+    struct Entry {
+        digest: Digest,
+    }
+    let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(bytes)?;
+    let entries = members.get("manifests").map_or("null", |raw| raw.get());
+    let entries: Option<Vec<Box<RawValue>>> = serde_json::from_str(entries)?;
+    let mut entries = entries.unwrap_or_default();
+    entries.retain(|raw| {
+        let entry = serde_json::from_str::<Entry>(raw.get());
+        !entry.is_ok_and(|entry| entry.digest == *digest)
+    });
+    members.insert("manifests".to_owned(), to_raw_value(&entries)?);
+    serde_json::to_vec(&members)
 }
 
 fn added(bytes: &[u8], entry: &Descriptor) -> serde_json::Result<Vec<u8>> {
@@ -217,6 +245,20 @@ mod tests {
             let text = String::from_utf8(bytes).expect("UTF-8");
             assert_eq!(text, after);
             assert_eq!(lists(&read(&text), &digest), Ok(true));
+            let removed = without(&read(&text), &digest).expect("it is a list");
+            assert_eq!(
+                lists(&read(&String::from_utf8_lossy(&removed)), &digest),
+                Ok(false)
+            );
+            if let Some(before) = &before
+                && before.bytes().windows(4).all(|four| four != b"null")
+            {
+                assert_eq!(
+                    removed,
+                    before.bytes()[..],
+                    "RFR-10: the others stay as they were"
+                );
+            }
             let error = with(before.as_ref(), &entry, text.len() as u64 - 1);
             assert!(error.expect_err("it is too long").contains("more than"));
         }

@@ -1,6 +1,8 @@
 //! Tasks, and their results.
 
+mod blob;
 mod list;
+mod manifest;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -9,13 +11,17 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::blob::{BlobAction, BlobTask};
+pub use self::blob::{BlobDelivery, BlobFound, BlobPut};
 pub use self::list::{Catalog, Paging, Tags};
 pub(crate) use self::list::{ListOf, ListTask};
+pub(crate) use self::manifest::{DeleteTask, Extent, ManifestTask, PutSource, PutTask};
+pub use self::manifest::{Deleted, Manifest, Put};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::platform::Platform;
-use crate::reference::{Reference, Repository};
+use crate::reference::{Reference, Repository, Tag};
 use crate::registry::{Origin, Registry};
 use crate::store::StoreId;
 use crate::time::Time;
@@ -75,7 +81,11 @@ impl From<Foreign> for bool {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum TaskKind {
     Check(Registry),
+    Blob(BlobTask),
+    Delete(DeleteTask),
     List(ListTask),
+    Manifest(ManifestTask),
+    Put(PutTask),
     Resolve(Reference),
     Copy(CopyTask),
 }
@@ -84,7 +94,12 @@ impl TaskKind {
     /// The reference that the task begins with, if its source is a registry.
     pub(crate) const fn source(&self) -> Option<&Reference> {
         match self {
-            Self::Check(_) | Self::List(_) => None,
+            Self::Blob(_)
+            | Self::Check(_)
+            | Self::Delete(_)
+            | Self::List(_)
+            | Self::Manifest(_)
+            | Self::Put(_) => None,
             Self::Resolve(reference) => Some(reference),
             Self::Copy(copy) => match &copy.source {
                 Place::Registry(reference) => Some(reference),
@@ -100,11 +115,7 @@ impl Task {
     /// The driver is asked for credentials only if the registry wants some, and for the whole registry: without
     /// a repository. It fails with [`Error::Auth`] if they are refused.
     pub const fn check(registry: Registry) -> Self {
-        Self {
-            kind: TaskKind::Check(registry),
-            deadline: None,
-            foreign: Foreign::LeftOut,
-        }
+        Self::new(TaskKind::Check(registry))
     }
 
     /// List the tags of the reference's repository; its tag and digest do not matter.
@@ -121,8 +132,99 @@ impl Task {
     }
 
     const fn list(of: ListOf, paging: Paging) -> Self {
+        Self::new(TaskKind::List(ListTask { of, paging }))
+    }
+
+    /// Read a manifest: what a reference stands for; of an index with a `platform`, the image that suits it best.
+    pub const fn manifest(reference: Reference, platform: Option<Platform>) -> Self {
+        Self::new(TaskKind::Manifest(ManifestTask {
+            reference,
+            platform,
+        }))
+    }
+
+    /// Put a manifest that a store has as a blob, with this media type, at a reference: by its tag (`latest` if it
+    /// has neither tag nor digest), or by its digest. Further `tags` refer to it, too: in one request where the
+    /// registry takes that, else one by one.
+    ///
+    /// The bytes are sent as they are. What the manifest refers to must be in the repository, except its subject; if
+    /// the registry lists no referrers itself, the manifest is added to the list of its subject.
+    pub fn put_manifest(
+        (store, digest): (StoreId, Digest),
+        media_type: String,
+        destination: Reference,
+        tags: Vec<Tag>,
+    ) -> Self {
+        Self::new(TaskKind::Put(PutTask {
+            source: PutSource::Store {
+                store,
+                digest,
+                media_type,
+            },
+            destination,
+            tags,
+        }))
+    }
+
+    /// Let further tags refer to what a reference stands for, in its repository.
+    pub fn tag(reference: Reference, tags: Vec<Tag>) -> Self {
+        Self::new(TaskKind::Put(PutTask {
+            source: PutSource::Repository(reference.clone()),
+            destination: reference,
+            tags,
+        }))
+    }
+
+    /// Delete a tag and nothing else; or, if the reference has a digest, the manifest with all its tags.
+    ///
+    /// If the registry cannot delete a tag alone, the task fails, and the error's hint names the tags that
+    /// [`delete_manifest`](Self::delete_manifest) would delete with it. A deleted manifest is removed from the
+    /// referrers list of its subject, if there is such a list.
+    pub const fn delete(reference: Reference) -> Self {
+        let extent = Extent::Tag;
+        Self::new(TaskKind::Delete(DeleteTask { reference, extent }))
+    }
+
+    /// Delete the manifest that a reference stands for, with all its tags.
+    pub const fn delete_manifest(reference: Reference) -> Self {
+        let extent = Extent::Manifest;
+        Self::new(TaskKind::Delete(DeleteTask { reference, extent }))
+    }
+
+    /// Find out whether the repository has the blob that the reference's digest names, and its size.
+    pub const fn find_blob(reference: Reference) -> Self {
+        Self::blob(reference, BlobAction::Stat)
+    }
+
+    /// Put a blob of `size` bytes from a store into the reference's repository, under the reference's digest. If
+    /// there is a repository `from`, the registry is asked to mount it from there first.
+    pub const fn put_blob(
+        store: StoreId,
+        size: u64,
+        reference: Reference,
+        from: Option<Repository>,
+    ) -> Self {
+        Self::blob(reference, BlobAction::Put { store, size, from })
+    }
+
+    /// Mount the blob that the reference's digest names from the repository `from` of the same registry. If the
+    /// registry does not mount it, it is moved by way of the spool.
+    pub const fn mount_blob(from: Repository, reference: Reference, spool: StoreId) -> Self {
+        Self::blob(reference, BlobAction::Mount { from, spool })
+    }
+
+    /// Delete the blob that the reference's digest names from its repository.
+    pub const fn delete_blob(reference: Reference) -> Self {
+        Self::blob(reference, BlobAction::Delete)
+    }
+
+    const fn blob(reference: Reference, action: BlobAction) -> Self {
+        Self::new(TaskKind::Blob(BlobTask { reference, action }))
+    }
+
+    const fn new(kind: TaskKind) -> Self {
         Self {
-            kind: TaskKind::List(ListTask { of, paging }),
+            kind,
             deadline: None,
             foreign: Foreign::LeftOut,
         }
@@ -130,11 +232,7 @@ impl Task {
 
     /// Resolve a reference to a digest.
     pub const fn resolve(reference: Reference) -> Self {
-        Self {
-            kind: TaskKind::Resolve(reference),
-            deadline: None,
-            foreign: Foreign::LeftOut,
-        }
+        Self::new(TaskKind::Resolve(reference))
     }
 
     /// Pull an image from a registry into a store, where it is tagged `name`.
@@ -171,11 +269,7 @@ impl Task {
 
     /// Copy an image.
     pub const fn copy(copy: CopyTask) -> Self {
-        Self {
-            kind: TaskKind::Copy(copy),
-            deadline: None,
-            foreign: Foreign::LeftOut,
-        }
+        Self::new(TaskKind::Copy(copy))
     }
 
     /// Include foreign layers: those with a nondistributable media type, and those whose descriptor
@@ -258,6 +352,16 @@ pub enum TaskReport {
     Tags(Tags),
     /// [`Task::catalog`].
     Catalog(Catalog),
+    /// [`Task::manifest`].
+    Manifest(Manifest),
+    /// [`Task::put_manifest`] and [`Task::tag`].
+    Put(Put),
+    /// [`Task::find_blob`].
+    BlobFound(BlobFound),
+    /// [`Task::put_blob`] and [`Task::mount_blob`].
+    BlobPut(BlobPut),
+    /// [`Task::delete`], [`Task::delete_manifest`] and [`Task::delete_blob`].
+    Deleted(Deleted),
     /// [`Task::resolve`]: what the reference stands for.
     Resolved(Descriptor),
     /// [`Task::pull`], [`Task::push`] and [`Task::copy`].
@@ -305,10 +409,57 @@ impl TaskReport {
         None
     }
 
+    /// A manifest, if the task was to read one.
+    pub fn manifest(self) -> Option<Manifest> {
+        if let Self::Manifest(manifest) = self {
+            return Some(manifest);
+        }
+        None
+    }
+
+    /// What became of a manifest, if the task was to put or tag one.
+    pub fn put(self) -> Option<Put> {
+        if let Self::Put(put) = self {
+            return Some(put);
+        }
+        None
+    }
+
+    /// A blob, if the task was to find one.
+    pub fn blob_found(self) -> Option<BlobFound> {
+        if let Self::BlobFound(found) = self {
+            return Some(found);
+        }
+        None
+    }
+
+    /// What became of a blob, if the task was to put or mount one.
+    pub fn blob_put(self) -> Option<BlobPut> {
+        if let Self::BlobPut(put) = self {
+            return Some(put);
+        }
+        None
+    }
+
+    /// What was deleted, if the task was to delete something.
+    pub fn deleted(self) -> Option<Deleted> {
+        if let Self::Deleted(deleted) = self {
+            return Some(deleted);
+        }
+        None
+    }
+
     /// The content that the task's source stood for, if it had one.
     pub const fn root(&self) -> Option<&Descriptor> {
         match self {
-            Self::Checked(_) | Self::Tags(_) | Self::Catalog(_) => None,
+            Self::BlobFound(_)
+            | Self::BlobPut(_)
+            | Self::Checked(_)
+            | Self::Tags(_)
+            | Self::Catalog(_)
+            | Self::Deleted(_) => None,
+            Self::Manifest(manifest) => Some(&manifest.descriptor),
+            Self::Put(put) => Some(&put.descriptor),
             Self::Resolved(root) => Some(root),
             Self::Copied(report) => Some(&report.root),
         }
@@ -336,6 +487,36 @@ impl fmt::Display for TaskReport {
                 has_more,
                 ..
             }) => return listed(f, repositories.len(), "repositories", *has_more),
+            Self::Manifest(manifest) => return manifest.descriptor.digest.fmt(f),
+            Self::BlobFound(BlobFound { digest, size }) => {
+                return write!(f, "{digest}: {size} bytes");
+            }
+            Self::BlobPut(BlobPut { digest, how, .. }) => {
+                return match how {
+                    BlobDelivery::Sent(bytes) => write!(f, "{digest}: {bytes} bytes sent"),
+                    BlobDelivery::Mounted => write!(f, "{digest}: mounted"),
+                    BlobDelivery::Present => write!(f, "{digest}: already there"),
+                };
+            }
+            Self::Put(Put {
+                descriptor,
+                tags,
+                unlisted,
+            }) => {
+                write!(f, "{}: {} tags", descriptor.digest, tags.len())?;
+                return f.write_str(if unlisted.is_some() { ", unlisted" } else { "" });
+            }
+            Self::Deleted(Deleted { digest, unlisted }) => {
+                f.write_str("deleted")?;
+                if let Some(digest) = digest {
+                    write!(f, " {digest}")?;
+                }
+                return f.write_str(if unlisted.is_some() {
+                    ", still listed"
+                } else {
+                    ""
+                });
+            }
             Self::Copied(report) => report,
         };
         write!(

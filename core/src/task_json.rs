@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::config::{ApiPath, RouteScope};
 use crate::digest::Digest;
 use crate::hashing::Hashing;
-use crate::reference::{Reference, Repository};
+use crate::reference::{Reference, Repository, Tag};
 use crate::registry::{Origin, Registry};
 
 /// Writes types as they print, and reads them as they parse.
@@ -31,7 +31,9 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(ApiPath, Digest, Origin, Registry, Repository, RouteScope);
+as_text!(
+    ApiPath, Digest, Origin, Registry, Repository, RouteScope, Tag
+);
 
 impl Serialize for Reference {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -90,13 +92,18 @@ pub(crate) mod tests {
     use super::*;
     use crate::platform::Platform;
     use crate::store::StoreId;
-    use crate::task::{CopyTask, Place, Platforms, Task};
+    use crate::task::{CopyTask, Paging, Place, Platforms, Task};
     use crate::testing::mutations;
     use crate::time::Time;
 
     /// A task of every kind, with everything that can be said of it.
     pub(crate) fn tasks() -> Vec<Task> {
         let reference = |text: &str| text.parse::<Reference>().expect("a reference");
+        let blob = || {
+            reference(
+                "reg.example/a@sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+            )
+        };
         let store = |id, name: Option<&str>| Place::Store {
             store: StoreId(id),
             name: name.map(Into::into),
@@ -144,6 +151,35 @@ pub(crate) mod tests {
                 Platforms::All,
             )
             .including_nondistributable(),
+            Task::check("reg.example".parse().expect("a registry")),
+            Task::tags(reference("reg.example/a"), Paging::default()),
+            Task::catalog(
+                "reg.example".parse().expect("a registry"),
+                Paging {
+                    page_size: Some(7),
+                    after: Some("\u{1b}".into()),
+                    most: Some(8),
+                },
+            ),
+            Task::manifest(reference("alpine"), Some(Platform::new("linux", "arm64"))),
+            Task::put_manifest(
+                (StoreId(4), "blake3:abc".parse().expect("a digest")),
+                "a/b".into(),
+                reference("reg.example/a:v1"),
+                vec!["v2".parse().expect("a tag")],
+            ),
+            Task::tag(reference("alpine"), vec!["v2".parse().expect("a tag")]),
+            Task::delete(reference("alpine")),
+            Task::find_blob(blob()),
+            Task::put_blob(
+                StoreId(5),
+                7,
+                blob(),
+                Some("c/d".parse().expect("a repository")),
+            ),
+            Task::mount_blob("c/d".parse().expect("a repository"), blob(), StoreId(6)),
+            Task::delete_blob(blob()),
+            Task::delete_manifest(reference("alpine")),
             Task::copy(CopyTask {
                 source: store(0, None),
                 destination: store(1, Some("n")),

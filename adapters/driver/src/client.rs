@@ -5,11 +5,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use windlass_core::reference::Repository;
+use windlass_core::reference::{Repository, Tag};
 use windlass_core::tape::RecordedSession;
 use windlass_core::{
-    Catalog, Checked, Descriptor, Platform, Platforms, Reference, Registry, Report, Tags,
-    TaskReport,
+    BlobFound, BlobPut, Catalog, Checked, Deleted, Descriptor, Manifest, Platform, Platforms, Put,
+    Reference, Registry, Report, Tags, TaskReport,
 };
 use windlass_store::Store;
 
@@ -18,7 +18,7 @@ use crate::builder::Builder;
 use crate::cancel::CancelHandle;
 use crate::limits::TimeLimits;
 use crate::observer::Observer;
-use crate::request::{Endpoint, RequestSpec, TypedReport};
+use crate::request::{BlobContent, Endpoint, RequestSpec, TypedReport};
 use crate::resources::Resources;
 use crate::tls_config::Tls;
 
@@ -130,6 +130,68 @@ impl<D> Client<D> {
         self.typed(RequestSpec::catalog(registry))
     }
 
+    /// Reads the manifest or index that a reference stands for: its bytes, verified. Its descriptor alone is what
+    /// [`resolve`](Self::resolve) returns.
+    pub fn manifest(&self, reference: &Reference) -> Request<'_, D, Manifest> {
+        self.typed(RequestSpec::manifest(reference))
+    }
+
+    /// Puts a manifest byte for byte, by the reference's tag or digest. What it refers to must be in the
+    /// repository.
+    pub fn put_manifest(
+        &self,
+        reference: &Reference,
+        bytes: impl Into<Arc<[u8]>>,
+        media_type: impl Into<String>,
+    ) -> Request<'_, D, Put> {
+        self.typed(RequestSpec::put_manifest(reference, bytes, media_type))
+    }
+
+    /// Lets further tags refer to what a reference stands for, without moving a blob.
+    pub fn tag(
+        &self,
+        reference: &Reference,
+        tags: impl IntoIterator<Item = Tag>,
+    ) -> Request<'_, D, Put> {
+        self.typed(RequestSpec::tag(reference, tags))
+    }
+
+    /// Deletes a tag and nothing else; or, if the reference has a digest, the manifest with all its tags. Fails
+    /// where a tag cannot be deleted alone, with a hint that names the other tags of its manifest.
+    pub fn delete(&self, reference: &Reference) -> Request<'_, D, Deleted> {
+        self.typed(RequestSpec::delete(reference))
+    }
+
+    /// Deletes the manifest that a reference stands for, with all its tags.
+    pub fn delete_manifest(&self, reference: &Reference) -> Request<'_, D, Deleted> {
+        self.typed(RequestSpec::delete_manifest(reference))
+    }
+
+    /// Finds out whether a repository has the blob that the reference's digest names, and its size.
+    pub fn find_blob(&self, reference: &Reference) -> Request<'_, D, BlobFound> {
+        self.typed(RequestSpec::find_blob(reference))
+    }
+
+    /// Puts a blob into the reference's repository.
+    pub fn put_blob(
+        &self,
+        repository: &Reference,
+        content: impl Into<BlobContent>,
+    ) -> Request<'_, D, BlobPut> {
+        self.typed(RequestSpec::put_blob(repository, content))
+    }
+
+    /// Mounts the blob that the reference's digest names from another repository of the registry. If the registry
+    /// does not mount it, it is moved.
+    pub fn mount_blob(&self, from: Repository, to: &Reference) -> Request<'_, D, BlobPut> {
+        self.typed(RequestSpec::mount_blob(from, to))
+    }
+
+    /// Deletes the blob that the reference's digest names from its repository.
+    pub fn delete_blob(&self, reference: &Reference) -> Request<'_, D, Deleted> {
+        self.typed(RequestSpec::delete_blob(reference))
+    }
+
     /// A request from its specification.
     pub fn request(&self, spec: RequestSpec) -> Request<'_, D, TaskReport> {
         self.typed(spec)
@@ -194,6 +256,30 @@ impl<D> Request<'_, D> {
     /// [`Task::including_nondistributable`](windlass_core::Task::including_nondistributable).
     pub fn include_nondistributable(mut self) -> Self {
         self.spec.include_nondistributable();
+        self
+    }
+}
+
+impl<D> Request<'_, D, Manifest> {
+    /// Of an index, the image that suits this platform best.
+    pub fn platform(mut self, platform: Platform) -> Self {
+        self.spec.platforms(Platforms::One(platform));
+        self
+    }
+}
+
+impl<D> Request<'_, D, Put> {
+    /// One more tag that refers to the manifest.
+    pub fn tag(mut self, tag: Tag) -> Self {
+        self.spec.add_tag(tag);
+        self
+    }
+}
+
+impl<D> Request<'_, D, BlobPut> {
+    /// A repository of the registry that may have the blob, to mount it from.
+    pub fn from(mut self, repository: Repository) -> Self {
+        self.spec.from(repository);
         self
     }
 }

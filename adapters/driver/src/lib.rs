@@ -70,7 +70,7 @@ pub use observer::Observer;
 pub use outgoing::{BodyOutcome, OutgoingReader};
 pub use progress::{Progress, ProgressRegistry};
 pub use proxy::{Direct, Proxy, ProxySelector};
-pub use request::{Endpoint, RequestSpec, StoreGuard, TypedReport, host_platform};
+pub use request::{BlobContent, Endpoint, RequestSpec, StoreGuard, TypedReport, host_platform};
 pub use resources::Resources;
 pub use stores::Stores;
 pub use tape::TapeFile;

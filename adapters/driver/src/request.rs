@@ -1,15 +1,20 @@
 //! What is asked of a client.
 
+mod blob;
+mod reports;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use windlass_core::reference::Repository;
+use windlass_core::reference::{Repository, Tag};
 use windlass_core::{
-    Catalog, Checked, CopyTask, Descriptor, Error, Failure, Paging, Place, Platform, Platforms,
-    Reference, Registry, Report, StoreId, Tags, Task, TaskReport, Time,
+    CopyTask, Error, Failure, Paging, Place, Platform, Platforms, Reference, Registry, StoreId,
+    Task, Time,
 };
 use windlass_store::{Layout, Store};
 
+pub use self::blob::BlobContent;
+pub use self::reports::TypedReport;
 use crate::stores::Stores;
 
 /// Where an image is or goes.
@@ -77,6 +82,23 @@ enum Verb {
     Resolve(Reference),
     Tags(Reference),
     Catalog(Registry),
+    Manifest(Reference),
+    PutManifest {
+        destination: Reference,
+        bytes: Arc<[u8]>,
+        media_type: String,
+        tags: Vec<Tag>,
+    },
+    Tag(Reference, Vec<Tag>),
+    Delete(Reference),
+    DeleteManifest(Reference),
+    FindBlob(Reference),
+    PutBlob(Reference, BlobContent),
+    MountBlob {
+        from: Repository,
+        to: Reference,
+    },
+    DeleteBlob(Reference),
     Copy {
         source: Endpoint,
         destination: Endpoint,
@@ -102,6 +124,67 @@ impl RequestSpec {
     /// Lists the repositories of a registry.
     pub fn catalog(registry: &Registry) -> Self {
         Self::new(Verb::Catalog(registry.clone()), Platforms::All)
+    }
+
+    /// Reads what a reference stands for: see [`Task::manifest`]. Of an index, only with
+    /// [`platforms`](Self::platforms) an image in it.
+    pub fn manifest(reference: &Reference) -> Self {
+        Self::new(Verb::Manifest(reference.clone()), Platforms::All)
+    }
+
+    /// Puts a manifest: see [`Task::put_manifest`].
+    pub fn put_manifest(
+        destination: &Reference,
+        bytes: impl Into<Arc<[u8]>>,
+        media_type: impl Into<String>,
+    ) -> Self {
+        let verb = Verb::PutManifest {
+            destination: destination.clone(),
+            bytes: bytes.into(),
+            media_type: media_type.into(),
+            tags: Vec::new(),
+        };
+        Self::new(verb, Platforms::All)
+    }
+
+    /// Lets further tags refer to what a reference stands for: see [`Task::tag`].
+    pub fn tag(reference: &Reference, tags: impl IntoIterator<Item = Tag>) -> Self {
+        let tags = tags.into_iter().collect();
+        Self::new(Verb::Tag(reference.clone(), tags), Platforms::All)
+    }
+
+    /// Deletes a tag, or a manifest by its digest: see [`Task::delete`].
+    pub fn delete(reference: &Reference) -> Self {
+        Self::new(Verb::Delete(reference.clone()), Platforms::All)
+    }
+
+    /// Deletes the manifest that a reference stands for, with all its tags: see [`Task::delete_manifest`].
+    pub fn delete_manifest(reference: &Reference) -> Self {
+        Self::new(Verb::DeleteManifest(reference.clone()), Platforms::All)
+    }
+
+    /// Finds out whether a repository has the blob that the reference's digest names: see [`Task::find_blob`].
+    pub fn find_blob(reference: &Reference) -> Self {
+        Self::new(Verb::FindBlob(reference.clone()), Platforms::All)
+    }
+
+    /// Puts a blob into the reference's repository. If the reference has a digest, it must be that of the blob.
+    /// With a repository [`from`](Self::from), the registry is asked to mount it from there first.
+    pub fn put_blob(repository: &Reference, content: impl Into<BlobContent>) -> Self {
+        let verb = Verb::PutBlob(repository.clone(), content.into());
+        Self::new(verb, Platforms::All)
+    }
+
+    /// Mounts the blob that the reference's digest names from another repository of the registry: see
+    /// [`Task::mount_blob`].
+    pub fn mount_blob(from: Repository, to: &Reference) -> Self {
+        let to = to.clone();
+        Self::new(Verb::MountBlob { from, to }, Platforms::All)
+    }
+
+    /// Deletes the blob that the reference's digest names.
+    pub fn delete_blob(reference: &Reference) -> Self {
+        Self::new(Verb::DeleteBlob(reference.clone()), Platforms::All)
     }
 
     /// Copies an image into a store: of an index, the image for Linux on this machine's architecture.
@@ -160,6 +243,13 @@ impl RequestSpec {
         self.from = Some(repository);
     }
 
+    /// One more tag for a manifest that is put.
+    pub fn add_tag(&mut self, tag: Tag) {
+        if let Verb::PutManifest { tags, .. } | Verb::Tag(_, tags) = &mut self.verb {
+            tags.push(tag);
+        }
+    }
+
     /// Which part of a list is read.
     pub const fn paging(&mut self) -> &mut Paging {
         &mut self.paging
@@ -190,13 +280,48 @@ impl RequestSpec {
             Verb::Resolve(reference) => Task::resolve(reference.clone()),
             Verb::Tags(repository) => Task::tags(repository.clone(), self.paging),
             Verb::Catalog(registry) => Task::catalog(registry.clone(), self.paging),
+            Verb::Manifest(reference) => {
+                let platform = match self.platforms {
+                    Platforms::One(platform) => Some(platform),
+                    Platforms::All => None,
+                };
+                Task::manifest(reference.clone(), platform)
+            }
+            Verb::PutManifest {
+                destination,
+                bytes,
+                media_type,
+                tags,
+            } => {
+                let (store, digest) = blob::held(bytes, destination.digest())?;
+                let blob = (guard.add(&store), digest);
+                Task::put_manifest(blob, media_type.clone(), destination.clone(), tags.clone())
+            }
+            Verb::Tag(reference, tags) => Task::tag(reference.clone(), tags.clone()),
+            Verb::Delete(reference) => Task::delete(reference.clone()),
+            Verb::DeleteManifest(reference) => Task::delete_manifest(reference.clone()),
+            Verb::FindBlob(reference) => Task::find_blob(reference.clone()),
+            Verb::PutBlob(repository, content) => {
+                let (store, to, size) = content.at(repository)?;
+                Task::put_blob(guard.add(&store), size, to, self.from)
+            }
+            Verb::MountBlob { from, to } => {
+                let spool = match &self.spool {
+                    Some(spool) => Arc::clone(spool),
+                    None => temporary_spool()?,
+                };
+                Task::mount_blob(from.clone(), to.clone(), guard.add(&spool))
+            }
+            Verb::DeleteBlob(reference) => Task::delete_blob(reference.clone()),
             Verb::Copy {
                 source,
                 destination,
             } => {
                 let spool = match (&self.spool, source, destination) {
                     (Some(spool), _, _) => Some(Arc::clone(spool)),
-                    (None, Endpoint::Registry(_), Endpoint::Registry(_)) => temporary_spool()?,
+                    (None, Endpoint::Registry(_), Endpoint::Registry(_)) => {
+                        Some(temporary_spool()?)
+                    }
                     (None, _, _) => None,
                 };
                 Task::copy(CopyTask {
@@ -228,60 +353,6 @@ impl RequestSpec {
             nondistributable: false,
         }
     }
-}
-
-/// The report of one kind of task, which a request for such a task returns.
-pub trait TypedReport: Sized + Send + 'static {
-    /// Takes it out of what a task ended with.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`] if the task was of another kind.
-    fn of(report: TaskReport) -> Result<Self, Failure>;
-}
-
-/// For requests whose kind is known only when they run.
-impl TypedReport for TaskReport {
-    fn of(report: TaskReport) -> Result<Self, Failure> {
-        Ok(report)
-    }
-}
-
-impl TypedReport for Report {
-    fn of(report: TaskReport) -> Result<Self, Failure> {
-        report.copied().ok_or_else(another_kind)
-    }
-}
-
-/// Whether a registry accepts credentials.
-impl TypedReport for Checked {
-    fn of(report: TaskReport) -> Result<Self, Failure> {
-        report.checked().ok_or_else(another_kind)
-    }
-}
-
-/// What a reference stands for.
-impl TypedReport for Descriptor {
-    fn of(report: TaskReport) -> Result<Self, Failure> {
-        report.resolved().ok_or_else(another_kind)
-    }
-}
-
-impl TypedReport for Tags {
-    fn of(report: TaskReport) -> Result<Self, Failure> {
-        report.tags().ok_or_else(another_kind)
-    }
-}
-
-impl TypedReport for Catalog {
-    fn of(report: TaskReport) -> Result<Self, Failure> {
-        report.catalog().ok_or_else(another_kind)
-    }
-}
-
-fn another_kind() -> Failure {
-    let what = "a task ended with the report of another kind of task".into();
-    Failure::new(vec![Error::Internal { what }])
 }
 
 /// Registers the stores of a task. They are forgotten when this is dropped, which must be after the task's last
@@ -330,9 +401,9 @@ pub fn host_platform() -> Platform {
 }
 
 /// A store that removes itself with its last user.
-fn temporary_spool() -> Result<Option<Arc<dyn Store>>, Failure> {
+fn temporary_spool() -> Result<Arc<dyn Store>, Failure> {
     match Layout::temporary() {
-        Ok(spool) => Ok(Some(Arc::new(spool))),
+        Ok(spool) => Ok(Arc::new(spool)),
         Err(error) => Err(Failure::new(vec![Error::Store(error)])),
     }
 }

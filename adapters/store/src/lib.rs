@@ -4,6 +4,7 @@
 //! - [`Layout`]: the OCI image layout on disk.
 //! - [`Spool`]: a temporary layout.
 //! - [`Memory`]: a store in memory, within a limit on bytes.
+//! - [`Files`]: files that are to be sent.
 //!
 //! This crate must not know HTTP, sessions or jobs. It needs Unix: locks that end with their
 //! process, and opening files without following symlinks. All system calls are in one module, to
@@ -12,10 +13,12 @@
 #[cfg(not(unix))]
 compile_error!("windlass-store works on Unix only");
 
+mod files;
 mod layout;
 mod memory;
 mod store;
 
+pub use files::Files;
 pub use layout::{Collected, Layout, Spool, Verified, error_kind};
 pub use memory::{Memory, MemoryPartial};
 pub use store::{Begun, InUse, Partial, Store};

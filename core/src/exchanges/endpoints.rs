@@ -142,6 +142,12 @@ impl Exchanges {
         Site::at(contact.unwrap_or_else(|_| self.config.itself(reference)))
     }
 
+    /// Whether a registry may take several tags with a manifest.
+    pub(crate) fn takes_tags(&self, registry: &Origin) -> bool {
+        let known = self.registries.known(registry);
+        known.is_none_or(|known| !known.takes_no_tags)
+    }
+
     /// A registry itself, without a repository.
     pub(crate) fn registry(&self, registry: &Registry) -> Site {
         Site::at(self.config.address(registry))

@@ -3,20 +3,24 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use http::{Method, StatusCode, header};
 
-use super::{Answer, Draft, Outcome, Site, Verdict};
+use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
 use crate::call::{Expect, Payload};
+use crate::capabilities::Capabilities;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::reference::Target;
+use crate::reference::{Tag, Target};
 
 /// Puts a manifest, byte for byte.
 #[derive(Clone, Debug)]
 pub(crate) struct ManifestPut {
     pub(crate) site: Site,
     pub(crate) target: Target,
+    /// Tags that are put with it: only if the target is a digest (PUSHM-09).
+    pub(crate) tags: Vec<Tag>,
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Arc<[u8]>,
     /// The manifest's subject.
@@ -36,7 +40,10 @@ pub(crate) enum Condition {
 
 impl ManifestPut {
     pub(super) fn draft(&self) -> Draft {
-        let url = self.site.url(&format!("manifests/{}", self.target));
+        let mut url = self.site.url(&format!("manifests/{}", self.target));
+        for tag in &self.tags {
+            url = url.with_query("tag", tag.as_str());
+        }
         let mut draft = Draft::new(Method::PUT, url, Expect::Head)
             .with(header::CONTENT_TYPE, &self.descriptor.media_type);
         draft = match &self.condition {
@@ -48,7 +55,7 @@ impl ManifestPut {
         draft
     }
 
-    pub(super) fn answer(self, answer: &Answer) -> Verdict {
+    pub(super) fn answer(mut self, answer: &Answer) -> Verdict {
         if answer.status.is_success() {
             // PUSHM-04. A digest of another algorithm cannot be compared.
             let ours = &self.descriptor.digest;
@@ -57,13 +64,16 @@ impl ManifestPut {
                 Some(said) if said != *ours => Verdict::Failed(
                     answer.peer(format!("says it stored {said}, but was sent {ours}")),
                 ),
-                Some(_) | None => Verdict::Done(Outcome::Put {
-                    listed: self.is_listed(answer),
-                }),
+                Some(_) | None => Verdict::Done(self.put(answer)),
             };
         }
         if self.condition.is_some() && answer.status == StatusCode::PRECONDITION_FAILED {
             return Verdict::Done(Outcome::Outdated);
+        }
+        // It does without the tags, then.
+        if matches!(answer.status.as_u16(), 414 | 431) && !self.tags.is_empty() {
+            self.tags.clear();
+            return Verdict::Next(Operation::ManifestPut(self));
         }
         let failure = answer.failure(&format!(
             "repository `{}/{}`",
@@ -76,6 +86,34 @@ impl ManifestPut {
             return Verdict::Done(Outcome::Childless(failure));
         }
         Verdict::Failed(failure)
+    }
+
+    /// Notes whether the registry takes tags with a manifest.
+    pub(super) fn learn<'a>(
+        &self,
+        answer: &Answer,
+        registry: impl FnOnce() -> &'a mut Capabilities,
+    ) {
+        let is_ignored = answer.status.is_success() && !answer.headers.contains_key("oci-tag");
+        if is_ignored && !self.tags.is_empty() {
+            registry().takes_no_tags = true;
+        }
+    }
+
+    fn put(&self, answer: &Answer) -> Outcome {
+        let listed = self.is_listed(answer);
+        if self.tags.is_empty() {
+            return Outcome::Put { listed };
+        }
+        // PUSHM-10: a list, over several lines.
+        let lines = answer.headers.get_all("oci-tag");
+        let lines = lines.iter().filter_map(|line| line.to_str().ok());
+        let tags = lines.flat_map(|line| line.split(',')).map(str::trim);
+        let tags = answer
+            .headers
+            .contains_key("oci-tag")
+            .then(|| tags.map(Into::into).collect());
+        Outcome::Tagged { listed, tags }
     }
 
     /// Whether the registry adds the manifest to its subject's referrers (RFR-01).
@@ -101,6 +139,7 @@ mod tests {
         ManifestPut {
             site: site(),
             target: Target::Digest(digest.clone()),
+            tags: Vec::new(),
             descriptor: Descriptor::new("a/b", digest, bytes.len() as u64),
             bytes: bytes.into(),
             subject: None,
@@ -143,6 +182,56 @@ mod tests {
             };
             assert_eq!(listed, expected, "{headers:?}");
         }
+    }
+
+    fn tagged(tags: &[&str]) -> ManifestPut {
+        ManifestPut {
+            tags: tags.iter().map(|tag| tag.parse().expect("a tag")).collect(),
+            ..of(b"x")
+        }
+    }
+
+    /// PUSHM-09, PUSHM-10, V-G.
+    #[test]
+    fn several_tags() {
+        let op = || tagged(&["1.2.3", "1.2", "1", "latest", "edge"]);
+        let url = op().draft().url;
+        let query = url.query().expect("tags");
+        assert_eq!(query, "tag=1.2.3&tag=1.2&tag=1&tag=latest&tag=edge");
+        for (lines, expected) in [
+            (
+                &[("oci-tag", "1.2.3, 1.2 ,1"), ("oci-tag", "latest")][..],
+                r#"Some(["1.2.3", "1.2", "1", "latest"])"#,
+            ),
+            (&[("oci-tag", "")], r#"Some([""])"#),
+            (&[], "None"),
+        ] {
+            let mut known = Capabilities::default();
+            op().learn(&answer(201, lines, b""), || &mut known);
+            assert_eq!(known.takes_no_tags, lines.is_empty());
+            match op().answer(&answer(201, lines, b"")) {
+                Verdict::Done(Outcome::Tagged { listed: true, tags }) => {
+                    assert_eq!(format!("{tags:?}"), expected);
+                }
+                other @ (Verdict::Done(_) | Verdict::Failed(_) | Verdict::Next(_)) => {
+                    panic!("{other:?}")
+                }
+            }
+        }
+        for status in [414, 431] {
+            let Verdict::Next(Operation::ManifestPut(next)) =
+                op().answer(&answer(status, &[], b""))
+            else {
+                panic!("{status}: again without the tags")
+            };
+            assert!(next.tags.is_empty());
+            let verdict = next.answer(&answer(status, &[], b""));
+            assert!(matches!(verdict, Verdict::Failed(_)), "{status}");
+        }
+        let refused = op().answer(&answer(400, &[], b""));
+        assert!(matches!(refused, Verdict::Failed(_)));
+        op().learn(&answer(500, &[], b""), || unreachable!("it failed"));
+        of(b"x").learn(&answer(201, &[], b""), || unreachable!("it has no tags"));
     }
 
     #[test]

@@ -14,7 +14,9 @@
 mod blob_get;
 mod blob_head;
 mod blob_put;
+mod blob_stat;
 mod check;
+mod delete;
 mod manifest_get;
 mod manifest_head;
 mod manifest_put;
@@ -27,13 +29,16 @@ mod upload_delete;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 pub(crate) use self::blob_get::BlobGet;
 pub(crate) use self::blob_head::BlobHead;
 pub(crate) use self::blob_put::{BlobPut, Head, OpenUpload, Session as UploadSession, Stage};
+pub(crate) use self::blob_stat::BlobStat;
 pub(crate) use self::check::Check;
+pub(crate) use self::delete::{Delete, DeleteOf};
 pub(crate) use self::manifest_get::ManifestGet;
 pub(crate) use self::manifest_head::ManifestHead;
 pub(crate) use self::manifest_put::{Condition, ManifestPut};
@@ -306,6 +311,20 @@ pub(crate) enum Outcome {
     Put {
         listed: bool,
     },
+    /// The same of one that was put with several tags. `tags`: those that the registry says it created; `None`
+    /// if it says nothing of tags.
+    Tagged {
+        listed: bool,
+        tags: Option<Vec<String>>,
+    },
+    /// The blob exists.
+    Stat {
+        size: u64,
+    },
+    /// It was deleted.
+    Deleted,
+    /// The registry does not delete tags.
+    Undeletable(Error),
     /// The condition was not met: another writer has changed the target.
     Outdated,
     /// The manifest was refused because content that it refers to is missing.
@@ -323,7 +342,9 @@ pub(crate) enum Operation {
     BlobGet(BlobGet),
     BlobHead(BlobHead),
     BlobPut(BlobPut),
+    BlobStat(BlobStat),
     Check(Check),
+    Delete(Delete),
     ManifestGet(ManifestGet),
     ManifestHead(ManifestHead),
     ManifestPut(ManifestPut),
@@ -355,6 +376,8 @@ impl Operation {
     pub(crate) fn learn<'a>(&self, answer: &Answer, registry: impl FnOnce() -> &'a mut Known) {
         if let Self::BlobPut(op) = self {
             op.learn(answer, registry);
+        } else if let Self::ManifestPut(op) = self {
+            op.learn(answer, registry);
         }
     }
 
@@ -374,7 +397,9 @@ impl Operation {
             Self::BlobGet(op) => op.draft(),
             Self::BlobHead(op) => op.draft(),
             Self::BlobPut(op) => op.draft(),
+            Self::BlobStat(op) => op.draft(),
             Self::Check(op) => op.draft(),
+            Self::Delete(op) => op.draft(),
             Self::ManifestGet(op) => op.draft(),
             Self::ManifestHead(op) => op.draft(),
             Self::ManifestPut(op) => op.draft(),
@@ -390,7 +415,9 @@ impl Operation {
             Self::BlobGet(op) => op.answer(answer),
             Self::BlobHead(op) => op.answer(&answer),
             Self::BlobPut(op) => op.answer(&answer),
+            Self::BlobStat(op) => op.answer(&answer),
             Self::Check(op) => op.answer(&answer),
+            Self::Delete(op) => op.answer(&answer),
             Self::ManifestGet(op) => op.answer(answer),
             Self::ManifestHead(op) => op.answer(&answer),
             Self::ManifestPut(op) => op.answer(&answer),
@@ -406,8 +433,10 @@ impl Operation {
         match self {
             Self::BlobHead(_) => Some(Verdict::Done(Outcome::Absent)),
             Self::BlobPut(op) => op.without_shortcut(),
+            Self::BlobStat(op) => op.without_head(),
             Self::BlobGet(_)
             | Self::Check(_)
+            | Self::Delete(_)
             | Self::ManifestGet(_)
             | Self::ManifestHead(_)
             | Self::ManifestPut(_)
@@ -423,8 +452,10 @@ impl Operation {
         match self {
             Self::BlobGet(op) => op.take(body),
             Self::BlobPut(op) => op.interrupted(),
+            Self::Delete(op) => op.again = true,
             // Idempotent: nothing to carry over to the next attempt.
             Self::BlobHead(_)
+            | Self::BlobStat(_)
             | Self::Check(_)
             | Self::ManifestGet(_)
             | Self::ManifestHead(_)
@@ -442,6 +473,8 @@ impl Operation {
             Self::BlobGet(op) => Scopes::pull(&op.site.repository),
             Self::BlobHead(op) => Scopes::pull(&op.site.repository),
             Self::BlobPut(op) => op.needs(),
+            Self::BlobStat(op) => Scopes::pull(&op.site.repository),
+            Self::Delete(op) => Scopes::delete(&op.site.repository),
             Self::ManifestGet(op) => Scopes::pull(&op.site.repository),
             Self::ManifestHead(op) => Scopes::pull(&op.site.repository),
             Self::ManifestPut(op) => Scopes::push(&op.site.repository),
@@ -475,7 +508,9 @@ impl Operation {
             Self::BlobGet(_)
             | Self::BlobHead(_)
             | Self::BlobPut(_)
+            | Self::BlobStat(_)
             | Self::Check(_)
+            | Self::Delete(_)
             | Self::ManifestPut(_)
             | Self::NameList(_)
             | Self::Ping(_)
@@ -502,7 +537,9 @@ impl Operation {
             Self::ManifestHead(op) => op.site = site,
             // These do not read.
             Self::BlobPut(_)
+            | Self::BlobStat(_)
             | Self::Check(_)
+            | Self::Delete(_)
             | Self::ManifestPut(_)
             | Self::NameList(_)
             | Self::Ping(_)
@@ -517,7 +554,9 @@ impl Operation {
             Self::BlobGet(op) => op.position,
             Self::BlobPut(op) => op.position,
             Self::BlobHead(_)
+            | Self::BlobStat(_)
             | Self::Check(_)
+            | Self::Delete(_)
             | Self::ManifestGet(_)
             | Self::ManifestHead(_)
             | Self::ManifestPut(_)

@@ -5,23 +5,32 @@
 //! [`TaskPorts`]; an error that it returns fails its task. Must not know what a kind of task does
 //! (`resolve`, `copy`).
 
+mod blob;
 mod check;
 mod copy;
+mod delete;
 mod list;
 mod lists;
+mod manifest;
 mod ports;
+mod put;
+mod referrers_list;
 mod resolve;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
+use self::blob::BlobState;
 use self::check::CheckState;
 use self::copy::CopyState;
+use self::delete::DeleteState;
 use self::list::ListState;
 use self::lists::{ListKey, Lists};
+use self::manifest::ManifestState;
 pub(crate) use self::ports::Below;
 use self::ports::TaskPorts;
+use self::put::PutState;
 use self::resolve::ResolveState;
 use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
@@ -67,8 +76,12 @@ struct Pending {
 /// The kinds of tasks, each with its own state.
 #[derive(Debug)]
 pub(crate) enum Kind {
+    Blob(Box<BlobState>),
     Check(CheckState),
-    List(ListState),
+    Delete(Box<DeleteState>),
+    List(Box<ListState>),
+    Manifest(Box<ManifestState>),
+    Put(Box<PutState>),
     Resolve(ResolveState),
     Copy(Box<CopyState>),
 }
@@ -76,8 +89,12 @@ pub(crate) enum Kind {
 impl Kind {
     fn new(kind: TaskKind, foreign: Foreign, exchanges: &Exchanges) -> Self {
         match kind {
+            TaskKind::Blob(blob) => Self::Blob(BlobState::new(blob, exchanges).into()),
             TaskKind::Check(registry) => Self::Check(CheckState::new(&registry, exchanges)),
-            TaskKind::List(list) => Self::List(ListState::new(list, exchanges)),
+            TaskKind::Delete(delete) => Self::Delete(DeleteState::new(delete, exchanges).into()),
+            TaskKind::List(list) => Self::List(ListState::new(list, exchanges).into()),
+            TaskKind::Manifest(task) => Self::Manifest(ManifestState::new(task, exchanges).into()),
+            TaskKind::Put(put) => Self::Put(PutState::new(put, exchanges).into()),
             TaskKind::Resolve(reference) => Self::Resolve(ResolveState::new(reference, exchanges)),
             TaskKind::Copy(copy) => Self::Copy(CopyState::new(copy, foreign, exchanges).into()),
         }
@@ -86,8 +103,12 @@ impl Kind {
     /// What was requested, and the content that its source was found to stand for.
     pub(crate) fn requested(&self) -> (TaskKind, Foreign, Option<Descriptor>) {
         match self {
+            Self::Blob(blob) => (blob.requested(), Foreign::LeftOut, None),
             Self::Check(check) => (check.requested(), Foreign::LeftOut, None),
+            Self::Delete(delete) => (delete.requested(), Foreign::LeftOut, None),
             Self::List(list) => (list.requested(), Foreign::LeftOut, None),
+            Self::Manifest(manifest) => (manifest.requested(), Foreign::LeftOut, None),
+            Self::Put(put) => (put.requested(), Foreign::LeftOut, None),
             Self::Resolve(resolve) => (resolve.requested(), Foreign::LeftOut, None),
             Self::Copy(copy) => copy.requested(),
         }
@@ -100,7 +121,11 @@ impl Kind {
                 check.begin(ports);
                 Ok(())
             }
+            Self::Blob(blob) => blob.begin(ports),
+            Self::Delete(delete) => delete.begin(ports),
             Self::List(list) => list.begin(ports),
+            Self::Manifest(manifest) => manifest.begin(ports),
+            Self::Put(put) => put.begin(ports),
             Self::Resolve(resolve) => resolve.begin(known, ports),
             Self::Copy(copy) => copy.begin(known, ports),
         }
@@ -114,28 +139,79 @@ impl Kind {
     ) -> Result<(), Error> {
         match self {
             Self::Check(_) => CheckState::exchange_ended(result?, ports),
+            Self::Blob(blob) => blob.exchange_ended(result?, ports),
+            Self::Delete(delete) => delete.exchange_ended(node, result, ports),
             Self::List(list) => list.exchange_ended(result?, ports),
+            Self::Manifest(manifest) => manifest.exchange_ended(result?, ports),
+            Self::Put(put) => put.exchange_ended(result, ports),
             Self::Resolve(resolve) => resolve.exchange_ended(result?, ports),
             Self::Copy(copy) => copy.exchange_ended(node, result, ports),
         }
     }
 
-    /// The referrers lists that nodes of the task are to be in.
-    fn lists(&self) -> impl Iterator<Item = (&ListKey, NodeId)> {
-        let copy = match self {
-            Self::Copy(copy) => Some(copy),
-            Self::Check(_) | Self::List(_) | Self::Resolve(_) => None,
-        };
-        copy.into_iter().flat_map(|copy| copy.lists())
+    fn step_ended(
+        &mut self,
+        node: NodeId,
+        answer: Result<StoreAnswer, StoreError>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Copy(copy) => copy.step_ended(node, answer, ports),
+            Self::Put(put) => put.step_ended(answer, ports),
+            Self::Blob(_)
+            | Self::Check(_)
+            | Self::Delete(_)
+            | Self::List(_)
+            | Self::Manifest(_)
+            | Self::Resolve(_) => Err(Error::internal("a task was handed what it did not ask for")),
+        }
     }
 
-    fn copy(&mut self) -> Result<&mut CopyState, Error> {
+    fn blob_settled(
+        &mut self,
+        digest: &Digest,
+        result: Result<Delivery, Error>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
         match self {
-            Self::Copy(copy) => Ok(copy),
-            Self::Check(_) | Self::List(_) | Self::Resolve(_) => {
-                Err(Error::internal("a task was handed what a copy wants"))
-            }
+            Self::Blob(blob) => blob.blob_settled(result, ports),
+            Self::Copy(copy) => copy.blob_settled(digest, result, ports),
+            Self::Check(_)
+            | Self::Delete(_)
+            | Self::List(_)
+            | Self::Manifest(_)
+            | Self::Put(_)
+            | Self::Resolve(_) => Err(Error::internal("a task was handed what it did not ask for")),
         }
+    }
+
+    /// It is the turn of a node of the task to change its referrers list.
+    fn read_list(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        match self {
+            Self::Copy(copy) => copy.read_list(node, ports),
+            Self::Delete(delete) => delete.read_list(ports),
+            Self::Put(put) => put.read_list(ports),
+            Self::Blob(_)
+            | Self::Check(_)
+            | Self::List(_)
+            | Self::Manifest(_)
+            | Self::Resolve(_) => Err(Error::internal("a task without lists has a turn")),
+        }
+    }
+
+    /// The referrers lists that nodes of the task are to change.
+    fn lists(&self) -> impl Iterator<Item = (&ListKey, NodeId)> {
+        let (copy, one) = match self {
+            Self::Copy(copy) => (Some(copy), None),
+            Self::Delete(delete) => (None, delete.list()),
+            Self::Put(put) => (None, put.list()),
+            Self::Blob(_)
+            | Self::Check(_)
+            | Self::List(_)
+            | Self::Manifest(_)
+            | Self::Resolve(_) => (None, None),
+        };
+        copy.into_iter().flat_map(|copy| copy.lists()).chain(one)
     }
 }
 
@@ -186,7 +262,7 @@ impl Tasks {
             state.pending.steps -= 1;
         }
         self.run(id, below, |kind, ports| {
-            kind.copy()?.step_ended(node, answer, ports)
+            kind.step_ended(node, answer, ports)
         });
     }
 
@@ -199,7 +275,7 @@ impl Tasks {
         below: &mut Below<'_>,
     ) {
         self.run(id, below, |kind, ports| {
-            kind.copy()?.blob_settled(digest, result, ports)
+            kind.blob_settled(digest, result, ports)
         });
     }
 
@@ -261,7 +337,7 @@ impl Tasks {
 
     fn take_turns(&mut self, below: &mut Below<'_>) {
         while let Some((id, node)) = self.lists.take_turn() {
-            self.act(id, below, |kind, ports| kind.copy()?.read_list(node, ports));
+            self.act(id, below, |kind, ports| kind.read_list(node, ports));
         }
     }
 

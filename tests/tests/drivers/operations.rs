@@ -1,13 +1,17 @@
 //! Operations on registries, through both clients.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
-use windlass_driver::RequestSpec;
-use windlass_testbed::{Model, Options, Pages, Server, image};
+use std::sync::Arc;
+
+use windlass_core::reference::Target;
+use windlass_core::{BlobDelivery, ErrorKind, Platforms, Reference};
+use windlass_driver::{BlobContent, RequestSpec};
+use windlass_testbed::{Model, OCI_MANIFEST, Options, Pages, Server, image};
 use windlass_tests::drivers::{Ask, Driver, Setup};
 use windlass_tests::through_both;
-use windlass_tests::world::scenes::reference;
+use windlass_tests::world::scenes::{digest, reference, two_platforms};
 
-through_both!(lists_of_names);
+through_both!(lists_of_names, manifests, blobs);
 
 fn lists_of_names<D: Driver>() {
     let mut model = Model::new(Options {
@@ -39,4 +43,96 @@ fn lists_of_names<D: Driver>() {
     let catalog = client.finish(catalog).unwrap().catalog().unwrap();
     let names: Vec<&str> = catalog.repositories.iter().map(|it| it.as_str()).collect();
     assert_eq!(names, ["other", "team/app"]);
+}
+
+fn at_digest(repository: &Reference, bytes: &[u8]) -> Reference {
+    repository.with_target(Target::Digest(digest(bytes)))
+}
+
+fn manifests<D: Driver>() {
+    let (model, amd64, _) = two_platforms(Options::default());
+    let server = Server::start(model).unwrap();
+    let client = D::new(&Setup::new());
+    let at = reference(&format!("{}/a/b:v1", server.host()));
+    let run = |spec| client.finish(Ask::other(spec));
+
+    let index = run(RequestSpec::manifest(&at)).unwrap().manifest().unwrap();
+    let mut spec = RequestSpec::manifest(&at);
+    spec.platforms(Platforms::One(windlass_core::Platform::new(
+        "linux", "amd64",
+    )));
+    let image = run(spec).unwrap().manifest().unwrap();
+    assert_eq!(image.bytes[..], amd64.manifest[..]);
+
+    let tag = |name: &str| name.parse().unwrap();
+    let put = run(RequestSpec::tag(&at, [tag("v2"), tag("v3")])).unwrap();
+    let put = put.put().unwrap();
+    assert_eq!((put.tags.len(), &put.descriptor), (2, &index.descriptor));
+
+    let mut changed = image.bytes.to_vec();
+    changed.push(b'\n');
+    let new = at.with_target(Target::Tag(tag("changed")));
+    let mut spec = RequestSpec::put_manifest(&new, changed.clone(), OCI_MANIFEST);
+    spec.add_tag(tag("again"));
+    let put = run(spec).unwrap().put().unwrap();
+    assert_eq!(
+        (put.tags.len(), put.descriptor.digest),
+        (2, digest(&changed))
+    );
+    let found = run(RequestSpec::manifest(&new))
+        .unwrap()
+        .manifest()
+        .unwrap();
+    assert_eq!(found.bytes[..], changed[..]);
+
+    let gone = run(RequestSpec::delete(&new)).unwrap().deleted().unwrap();
+    assert_eq!(gone.digest, None);
+    let again = at.with_target(Target::Tag(tag("again")));
+    let gone = run(RequestSpec::delete_manifest(&again)).unwrap();
+    assert_eq!(gone.deleted().unwrap().digest, Some(digest(&changed)));
+    let failure = run(RequestSpec::manifest(&again)).unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::NotFound);
+}
+
+fn blobs<D: Driver>() {
+    let server = Server::start(Model::new(Options::default())).unwrap();
+    let client = D::new(&Setup::new());
+    let (one, two) = (
+        reference(&format!("{}/one", server.host())),
+        reference(&format!("{}/two", server.host())),
+    );
+    let run = |spec| client.finish(Ask::other(spec));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    std::fs::write(&path, &bytes).unwrap();
+
+    let file = BlobContent::file(&path).unwrap();
+    let put = run(RequestSpec::put_blob(&one, file)).unwrap();
+    let put = put.blob_put().unwrap();
+    assert_eq!((put.how, put.size), (BlobDelivery::Sent(300_000), 300_000));
+    assert_eq!(put.digest, digest(&bytes));
+    let put = run(RequestSpec::put_blob(&one, bytes.clone())).unwrap();
+    assert_eq!(put.blob_put().unwrap().how, BlobDelivery::Present);
+
+    let named = at_digest(&two, &bytes);
+    let put = run(RequestSpec::mount_blob(one.repository().clone(), &named)).unwrap();
+    assert_eq!(put.blob_put().unwrap().how, BlobDelivery::Mounted);
+    let found = run(RequestSpec::find_blob(&named)).unwrap();
+    assert_eq!(found.blob_found().unwrap().size, 300_000);
+    run(RequestSpec::delete_blob(&named))
+        .unwrap()
+        .deleted()
+        .unwrap();
+    let failure = run(RequestSpec::find_blob(&named)).unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::NotFound);
+
+    // It is not what it was when it was hashed.
+    let file = BlobContent::file(&path).unwrap();
+    std::fs::write(&path, vec![0; 300_000]).unwrap();
+    let failure = run(RequestSpec::put_blob(&two, file)).unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::Mismatch, "{failure}");
+    let wrong = at_digest(&two, b"another");
+    let failure = run(RequestSpec::put_blob(&wrong, Arc::<[u8]>::from(&b"x"[..]))).unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::Mismatch, "{failure}");
 }

@@ -244,7 +244,10 @@ impl Document {
 }
 
 /// The image for a platform, or an error that lists what there is (IDX-17).
-fn choose(wanted: &Platform, entries: &[Descriptor]) -> Result<Descriptor, Error> {
+pub(in crate::tasks) fn choose(
+    wanted: &Platform,
+    entries: &[Descriptor],
+) -> Result<Descriptor, Error> {
     match platform::choose(wanted, entries) {
         Ok(chosen) => Ok(chosen.clone()),
         Err(error) => Err(Error::NotFound(NotFound {

@@ -22,8 +22,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+pub(in crate::tasks) use self::fetch::choose;
 use self::fetch::load;
-use self::referrers_tag::Listing;
 use crate::blobs::{Delivery, Doubt};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -38,6 +38,7 @@ use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::task::{CopyTask, Foreign, Place, Platforms, TaskKind, Unlisted};
 use crate::tasks::TaskPorts;
 use crate::tasks::lists::ListKey;
+use crate::tasks::referrers_list::ListChange;
 
 /// One end of a copy.
 #[derive(Clone, Debug)]
@@ -164,7 +165,7 @@ struct Node {
     /// It stands for a blob that came with its descriptor, not for a manifest.
     embedded: Option<Digest>,
     /// Its way into the referrers list of its subject.
-    listing: Option<Listing>,
+    listing: Option<ListChange>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

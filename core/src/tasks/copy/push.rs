@@ -4,6 +4,7 @@
 //! come to the destination (`children`).
 
 use alloc::format;
+use alloc::vec::Vec;
 
 use super::fetch::load;
 use super::{CopyState, Counters, End, Presence, ROOT, Stage};
@@ -61,6 +62,7 @@ impl CopyState {
                 let op = ManifestPut {
                     site: site.clone(),
                     target,
+                    tags: Vec::new(),
                     descriptor: Descriptor::new(document.media_type(), digest, size),
                     bytes,
                     subject: referrers::subject(document).map(|subject| subject.digest.clone()),

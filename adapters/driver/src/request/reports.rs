@@ -1,0 +1,90 @@
+//! The reports of requests, by kind.
+
+use windlass_core::{
+    BlobFound, BlobPut, Catalog, Checked, Deleted, Descriptor, Error, Failure, Manifest, Put,
+    Report, Tags, TaskReport,
+};
+
+/// The report of one kind of task, which a request for such a task returns.
+pub trait TypedReport: Sized + Send + 'static {
+    /// Takes it out of what a task ended with.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`] if the task was of another kind.
+    fn of(report: TaskReport) -> Result<Self, Failure>;
+}
+
+/// For requests whose kind is known only when they run.
+impl TypedReport for TaskReport {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        Ok(report)
+    }
+}
+
+impl TypedReport for Report {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.copied().ok_or_else(another_kind)
+    }
+}
+
+/// Whether a registry accepts credentials.
+impl TypedReport for Checked {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.checked().ok_or_else(another_kind)
+    }
+}
+
+/// What a reference stands for.
+impl TypedReport for Descriptor {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.resolved().ok_or_else(another_kind)
+    }
+}
+
+impl TypedReport for Tags {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.tags().ok_or_else(another_kind)
+    }
+}
+
+impl TypedReport for Catalog {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.catalog().ok_or_else(another_kind)
+    }
+}
+
+impl TypedReport for Manifest {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.manifest().ok_or_else(another_kind)
+    }
+}
+
+impl TypedReport for Put {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.put().ok_or_else(another_kind)
+    }
+}
+
+impl TypedReport for Deleted {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.deleted().ok_or_else(another_kind)
+    }
+}
+
+impl TypedReport for BlobFound {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.blob_found().ok_or_else(another_kind)
+    }
+}
+
+impl TypedReport for BlobPut {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.blob_put().ok_or_else(another_kind)
+    }
+}
+
+fn another_kind() -> Failure {
+    let what = "a task ended with the report of another kind of task".into();
+    Failure::new(vec![Error::Internal { what }])
+}

@@ -1,0 +1,70 @@
+//! Single blobs: found, put, mounted, deleted.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::reference::{Reference, Repository};
+use crate::store::StoreId;
+
+/// Something to be done with the blob that the reference's digest names, in its repository.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BlobTask {
+    pub(crate) reference: Reference,
+    pub(crate) action: BlobAction,
+}
+
+/// What is done.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum BlobAction {
+    Stat,
+    /// It comes from a store, or from another repository of the registry, if that mounts it.
+    Put {
+        #[serde(rename = "id")]
+        store: StoreId,
+        size: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<Repository>,
+    },
+    /// It comes from another repository of the registry.
+    Mount {
+        from: Repository,
+        spool: StoreId,
+    },
+    Delete,
+}
+
+/// A blob that exists in a repository.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct BlobFound {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes, as the registry says.
+    pub size: u64,
+}
+
+/// A blob that was put into a repository.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct BlobPut {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// How it came there.
+    pub how: BlobDelivery,
+}
+
+/// How a blob came into a repository.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum BlobDelivery {
+    /// It was sent; this many bytes, over all attempts.
+    Sent(u64),
+    /// The registry mounted it from another repository.
+    Mounted,
+    /// It existed.
+    Present,
+}

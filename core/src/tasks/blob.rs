@@ -1,0 +1,202 @@
+//! One blob: whether it exists, put it, mount it, delete it.
+//!
+//! Responsible for what is needed before a blob can be moved: its size. Must not know how blobs move
+//! (`blobs`).
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use crate::blobs::{BlobKey, BlobSource, Delivery, Doubt, Waiter, Wants};
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::exchanges::Exchanges;
+use crate::ids::NodeId;
+use crate::op::{BlobStat, Delete, DeleteOf, Operation, Outcome, Site};
+use crate::reference::Reference;
+use crate::scope::Scopes;
+use crate::store::StoreId;
+use crate::task::{
+    BlobAction, BlobDelivery, BlobFound, BlobPut, BlobTask, Deleted, TaskKind, TaskReport,
+};
+use crate::tasks::TaskPorts;
+
+/// A task about one blob.
+#[derive(Debug)]
+pub(crate) struct BlobState {
+    site: Site,
+    /// Where it is mounted from.
+    from: Option<Site>,
+    task: BlobTask,
+    size: u64,
+}
+
+impl BlobState {
+    pub(super) fn new(task: BlobTask, exchanges: &Exchanges) -> Self {
+        let from = match &task.action {
+            BlobAction::Mount { from, .. } => {
+                let registry = task.reference.registry().clone();
+                let from = Reference::new(registry, from.clone(), None, None);
+                Some(exchanges.destination(&from))
+            }
+            BlobAction::Stat | BlobAction::Put { .. } | BlobAction::Delete => None,
+        };
+        Self {
+            site: match &task.action {
+                BlobAction::Stat => exchanges.upstream(&task.reference),
+                BlobAction::Put { .. } | BlobAction::Mount { .. } | BlobAction::Delete => {
+                    exchanges.destination(&task.reference)
+                }
+            },
+            from,
+            size: 0,
+            task,
+        }
+    }
+
+    pub(super) fn requested(&self) -> TaskKind {
+        TaskKind::Blob(self.task.clone())
+    }
+
+    pub(super) fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        let digest = self.digest()?;
+        match self.task.action {
+            BlobAction::Stat => {
+                ports.config().upstream(&self.task.reference)?;
+                self.stat(self.site.clone(), digest, ports);
+            }
+            BlobAction::Mount { .. } => {
+                ports.config().destination(&self.task.reference)?;
+                let from = self.from.clone();
+                let from = from.ok_or_else(|| Error::internal("a mount is from somewhere"))?;
+                self.stat(from, digest, ports);
+            }
+            BlobAction::Put {
+                store,
+                size,
+                ref from,
+            } => {
+                ports.config().destination(&self.task.reference)?;
+                let mount = from.clone();
+                self.size = size;
+                self.want(BlobSource::Store(store), (None, mount), digest, ports);
+            }
+            BlobAction::Delete => {
+                ports.config().destination(&self.task.reference)?;
+                let op = Delete {
+                    site: self.site.clone(),
+                    of: DeleteOf::Blob(digest),
+                    again: false,
+                };
+                self.exchange(self.site.clone(), Operation::Delete(op), ports);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn exchange_ended(
+        &mut self,
+        outcome: Outcome,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        let digest = self.digest()?;
+        match (outcome, &self.task.action, &self.from) {
+            (Outcome::Stat { size }, BlobAction::Stat, _) => {
+                ports.finish(TaskReport::BlobFound(BlobFound { digest, size }));
+            }
+            (Outcome::Stat { size }, BlobAction::Mount { spool, .. }, Some(from)) => {
+                let (spool, from) = (*spool, from.clone());
+                self.size = size;
+                self.want(BlobSource::Site(from), (Some(spool), None), digest, ports);
+            }
+            (Outcome::Deleted, BlobAction::Delete, _) => {
+                ports.finish(TaskReport::Deleted(Deleted {
+                    digest: Some(digest),
+                    unlisted: None,
+                }));
+            }
+            (outcome, ..) => {
+                let what = format!("a request about a blob ended in {outcome:?}");
+                return Err(Error::internal(&what));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn blob_settled(
+        &self,
+        result: Result<Delivery, Error>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        let how = match result? {
+            Delivery::Moved(bytes) => BlobDelivery::Sent(bytes),
+            Delivery::Mounted => BlobDelivery::Mounted,
+            Delivery::Present => BlobDelivery::Present,
+        };
+        ports.finish(TaskReport::BlobPut(BlobPut {
+            digest: self.digest()?,
+            size: self.size,
+            how,
+        }));
+        Ok(())
+    }
+
+    fn want(
+        &self,
+        source: BlobSource,
+        (spool, mount): (Option<StoreId>, Option<crate::reference::Repository>),
+        digest: Digest,
+        ports: &mut TaskPorts<'_>,
+    ) {
+        let waiter = Waiter {
+            task: ports.task,
+            size: self.size,
+            wants: Wants::Task,
+            source,
+            wish: self.scopes(),
+            spool,
+            mount,
+            urls: Vec::new(),
+            doubt: Doubt::None,
+        };
+        ports.want(BlobKey::Repository(self.site.clone(), digest), waiter);
+    }
+
+    fn stat(&self, site: Site, digest: Digest, ports: &mut TaskPorts<'_>) {
+        let op = BlobStat::new(site.clone(), digest);
+        self.exchange(site, Operation::BlobStat(op), ports);
+    }
+
+    fn exchange(&self, site: Site, op: Operation, ports: &mut TaskPorts<'_>) {
+        ports.exchange(NodeId(0), site, op, self.scopes());
+    }
+
+    fn scopes(&self) -> Scopes {
+        let repository = &self.site.repository;
+        let mut scopes = match &self.task.action {
+            BlobAction::Stat => Scopes::pull(repository),
+            BlobAction::Put { .. } | BlobAction::Mount { .. } => Scopes::push(repository),
+            BlobAction::Delete => Scopes::delete(repository),
+        };
+        if let BlobAction::Put {
+            from: Some(from), ..
+        }
+        | BlobAction::Mount { from, .. } = &self.task.action
+        {
+            scopes.merge(&Scopes::pull(from));
+        }
+        scopes
+    }
+
+    fn digest(&self) -> Result<Digest, Error> {
+        let reference = &self.task.reference;
+        let digest = reference.digest().cloned();
+        let digest = digest.ok_or_else(|| Error::Policy {
+            what: format!("a blob is named by its digest: `{reference}` has none"),
+        })?;
+        if digest.algorithm().is_none() {
+            let what = format!("blob {digest}: its algorithm cannot be verified");
+            return Err(Error::Policy { what });
+        }
+        Ok(digest)
+    }
+}

@@ -1,0 +1,353 @@
+//! Deleting a tag, or a manifest with all its tags.
+//!
+//! ```text
+//!  a tag:       deleting ─┬─────────────────────────────────────────────────────────▶ over
+//!                         └─ the registry deletes no tags ─▶ looking for the others ─▶ refused
+//!  a manifest:  reading ─▶ deleting ─┬─ it has a subject ─▶ changing the list of that ─▶ over
+//!                                    └───────────────────────────────────────────────▶ over
+//! ```
+//!
+//! Responsible for deleting no more than was asked for: where only manifests can be deleted, that takes all
+//! tags of one, and the error names them (DEL-06). Must not know requests.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind};
+use crate::exchanges::Exchanges;
+use crate::ids::NodeId;
+use crate::op::{
+    Delete, DeleteOf, ManifestGet, ManifestHead, NameList, NamesOf, Operation, Outcome, Page, Site,
+};
+use crate::reference::{Tag, Target};
+use crate::referrers;
+use crate::scope::Scopes;
+use crate::task::{DeleteTask, Deleted, Extent, TaskKind, TaskReport, Unlisted};
+use crate::tasks::TaskPorts;
+use crate::tasks::lists::ListKey;
+use crate::tasks::referrers_list::{Change, Changed, ListChange};
+
+/// How many tags are looked at for those that refer to the same manifest: a request each.
+const LOOKED_AT: usize = 100;
+
+const NODE: NodeId = NodeId(0);
+
+/// A deletion under way.
+#[derive(Debug)]
+pub(crate) struct DeleteState {
+    site: Site,
+    task: DeleteTask,
+    stage: Stage,
+    /// The manifest, once that is known.
+    digest: Option<Digest>,
+    /// Its subject.
+    subject: Option<Digest>,
+    listing: Option<ListChange>,
+    unlisted: Option<Unlisted>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Reading,
+    Deleting,
+    /// The registry refused to delete the tag. What does it refer to?
+    Resolving(Error),
+    /// Which tags are there?
+    Listing(Error),
+    /// Which of them refer to the same manifest?
+    Comparing(Others),
+    /// The manifest is deleted, and its subject's list is being changed.
+    Unlisting,
+}
+
+/// The other tags of a manifest.
+#[derive(Debug)]
+struct Others {
+    refusal: Error,
+    tags: Vec<Tag>,
+    is_same: Vec<bool>,
+    /// How many of them are not known yet.
+    open: usize,
+    /// Whether there are tags that were not looked at.
+    has_more: bool,
+}
+
+impl DeleteState {
+    pub(super) fn new(task: DeleteTask, exchanges: &Exchanges) -> Self {
+        let site = exchanges.destination(&task.reference);
+        Self {
+            site,
+            task,
+            stage: Stage::Deleting,
+            digest: None,
+            subject: None,
+            listing: None,
+            unlisted: None,
+        }
+    }
+
+    pub(super) fn requested(&self) -> TaskKind {
+        TaskKind::Delete(self.task.clone())
+    }
+
+    pub(super) fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        ports.config().destination(&self.task.reference)?;
+        let target = self.task.reference.target();
+        if matches!((&target, self.task.extent), (Target::Tag(_), Extent::Tag)) {
+            self.delete(target, ports);
+            return Ok(());
+        }
+        // Whether it has a subject is said in it (DEL-08).
+        self.stage = Stage::Reading;
+        let op = ManifestGet::new(self.site.clone(), target, None, ports.limits().document);
+        self.exchange(NODE, Operation::ManifestGet(op), ports);
+        Ok(())
+    }
+
+    pub(super) fn exchange_ended(
+        &mut self,
+        node: NodeId,
+        result: Result<Outcome, Error>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        let stage = core::mem::replace(&mut self.stage, Stage::Deleting);
+        match (stage, result) {
+            (Stage::Reading, result) => self.read(result, ports),
+            (Stage::Deleting, Ok(Outcome::Deleted)) => self.deleted(ports),
+            (Stage::Deleting, Ok(Outcome::Undeletable(refusal))) => {
+                self.stage = Stage::Resolving(refusal);
+                let op = ManifestHead {
+                    site: self.site.clone(),
+                    target: self.task.reference.target(),
+                };
+                self.exchange(NODE, Operation::ManifestHead(op), ports);
+                Ok(())
+            }
+            (Stage::Deleting, Err(error)) => Err(error),
+            (Stage::Resolving(refusal), result) => self.resolved(refusal, result, ports),
+            (Stage::Listing(refusal), result) => self.tags_listed(refusal, result, ports),
+            (Stage::Comparing(others), result) => self.compared(others, node, result),
+            (Stage::Unlisting, result) => self.list_changed(result, ports),
+            (stage @ Stage::Deleting, Ok(outcome)) => {
+                let what = format!("{stage:?} ended in {outcome:?}");
+                Err(Error::internal(&what))
+            }
+        }
+    }
+
+    /// The manifest was read, as far as it can be.
+    fn read(
+        &mut self,
+        result: Result<Outcome, Error>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        let digest = match (result, self.task.reference.target()) {
+            (Ok(Outcome::Document { document, .. }), _) => {
+                let subject = referrers::subject(&document);
+                self.subject = subject.map(|subject| subject.digest.clone());
+                document.digest().clone()
+            }
+            // What cannot be read can be deleted all the same.
+            (Err(error), Target::Digest(digest)) if error.kind() == ErrorKind::Refused => digest,
+            (Err(error), _) => return Err(error),
+            (Ok(outcome), _) => {
+                let what = format!("reading a manifest ended in {outcome:?}");
+                return Err(Error::internal(&what));
+            }
+        };
+        self.digest = Some(digest.clone());
+        self.delete(Target::Digest(digest), ports);
+        Ok(())
+    }
+
+    fn deleted(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        let (Some(digest), Some(subject)) = (self.digest.clone(), self.subject.take()) else {
+            self.finish(ports);
+            return Ok(());
+        };
+        self.stage = Stage::Unlisting;
+        let change = Change::Remove(digest);
+        let listing = ListChange::new(self.site.clone(), subject, change, self.scopes());
+        ports.lists.join(listing.key.clone(), (ports.task, NODE));
+        self.listing = Some(listing);
+        Ok(())
+    }
+
+    /// It is this manifest's turn to write the list.
+    pub(super) fn read_list(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        let listing = self.listing.as_mut();
+        let listing = listing.ok_or_else(|| Error::internal("no list is to be changed"))?;
+        listing.read(NODE, ports);
+        Ok(())
+    }
+
+    pub(super) fn list(&self) -> Option<(&ListKey, NodeId)> {
+        Some((&self.listing.as_ref()?.key, NODE))
+    }
+
+    fn list_changed(
+        &mut self,
+        result: Result<Outcome, Error>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        self.stage = Stage::Unlisting;
+        let listing = self.listing.as_mut();
+        let listing = listing.ok_or_else(|| Error::internal("no list is being changed"))?;
+        match listing.ended(NODE, result, ports)? {
+            Changed::Going => return Ok(()),
+            Changed::Over => {}
+            Changed::GivenUp(unlisted) => self.unlisted = Some(unlisted),
+        }
+        if let Some(listing) = self.listing.take() {
+            ports.lists.leave(&listing.key, (ports.task, NODE));
+        }
+        self.finish(ports);
+        Ok(())
+    }
+
+    fn finish(&mut self, ports: &mut TaskPorts<'_>) {
+        ports.finish(TaskReport::Deleted(Deleted {
+            digest: self.digest.take(),
+            unlisted: self.unlisted.take(),
+        }));
+    }
+
+    /// What the tag that cannot be deleted refers to, if the registry says so.
+    fn resolved(
+        &mut self,
+        refusal: Error,
+        result: Result<Outcome, Error>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        let Ok(Outcome::Found {
+            digest: Some(digest),
+            ..
+        }) = result
+        else {
+            return Err(refused(refusal, None, &[], false));
+        };
+        self.digest = Some(digest);
+        self.stage = Stage::Listing(refusal);
+        let op = NameList {
+            site: self.site.clone(),
+            of: NamesOf::Tags,
+            page: Page::After {
+                name: None,
+                size: Some(LOOKED_AT as u32 + 1),
+            },
+            limit: ports.limits().document,
+        };
+        self.exchange(NODE, Operation::NameList(op), ports);
+        Ok(())
+    }
+
+    fn tags_listed(
+        &mut self,
+        refusal: Error,
+        result: Result<Outcome, Error>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        let Ok(Outcome::Names(page)) = result else {
+            return Err(refused(refusal, self.digest.as_ref(), &[], true));
+        };
+        let own = self.task.reference.target();
+        let tags = page.names.iter().filter_map(|name| name.parse().ok());
+        let mut tags: Vec<Tag> = tags
+            .filter(|tag: &Tag| Target::Tag(tag.clone()) != own)
+            .collect();
+        let has_more = page.next.is_some() || tags.len() > LOOKED_AT;
+        tags.truncate(LOOKED_AT);
+        if tags.is_empty() {
+            return Err(refused(refusal, self.digest.as_ref(), &[], has_more));
+        }
+        for (n, tag) in tags.iter().enumerate() {
+            let op = ManifestHead {
+                site: self.site.clone(),
+                target: Target::Tag(tag.clone()),
+            };
+            self.exchange(NodeId(n), Operation::ManifestHead(op), ports);
+        }
+        self.stage = Stage::Comparing(Others {
+            refusal,
+            is_same: alloc::vec![false; tags.len()],
+            open: tags.len(),
+            tags,
+            has_more,
+        });
+        Ok(())
+    }
+
+    fn compared(
+        &mut self,
+        mut others: Others,
+        node: NodeId,
+        result: Result<Outcome, Error>,
+    ) -> Result<(), Error> {
+        others.open = others.open.saturating_sub(1);
+        match (result, others.is_same.get_mut(node.0)) {
+            (Ok(Outcome::Found { digest, .. }), Some(is_same)) => {
+                *is_same = digest.is_some() && digest == self.digest;
+            }
+            // It is not known, so the list may not be complete.
+            (Ok(_) | Err(_), _) => others.has_more = true,
+        }
+        if others.open > 0 {
+            self.stage = Stage::Comparing(others);
+            return Ok(());
+        }
+        let same = others.tags.iter().zip(&others.is_same);
+        let same: Vec<&Tag> = same.filter(|(_, is)| **is).map(|(tag, _)| tag).collect();
+        let digest = self.digest.as_ref();
+        Err(refused(others.refusal, digest, &same, others.has_more))
+    }
+
+    fn delete(&mut self, target: Target, ports: &mut TaskPorts<'_>) {
+        self.stage = Stage::Deleting;
+        let op = Delete {
+            site: self.site.clone(),
+            of: DeleteOf::Manifest(target),
+            again: false,
+        };
+        self.exchange(NODE, Operation::Delete(op), ports);
+    }
+
+    fn exchange(&self, node: NodeId, op: Operation, ports: &mut TaskPorts<'_>) {
+        ports.exchange(node, self.site.clone(), op, self.scopes());
+    }
+
+    /// A list is changed by a push.
+    fn scopes(&self) -> Scopes {
+        let repository = &self.site.repository;
+        let mut scopes = Scopes::delete(repository);
+        if self.task.extent == Extent::Manifest || self.task.reference.digest().is_some() {
+            scopes.merge(&Scopes::push(repository));
+        }
+        scopes
+    }
+}
+
+/// The registry deletes no tag alone, and a manifest that other tags refer to is not deleted unasked.
+fn refused(mut refusal: Error, digest: Option<&Digest>, same: &[&Tag], has_more: bool) -> Error {
+    let manifest = match digest {
+        Some(digest) => format!("its manifest {digest}"),
+        None => "its manifest".into(),
+    };
+    let mut names = String::new();
+    for (n, tag) in same.iter().enumerate() {
+        names.push_str(if n == 0 { " `" } else { ", `" });
+        names.push_str(tag.as_str());
+        names.push('`');
+    }
+    let others = match (same.len(), has_more) {
+        (0, true) => "may delete other tags, too".into(),
+        (0, false) => "would delete no other tag".into(),
+        (_, true) => format!("would delete{names}, too, and perhaps other tags"),
+        (_, false) => format!("would delete{names}, too"),
+    };
+    refusal.replace_hint(format!(
+        "the registry deletes no tag alone; deleting {manifest} {others}"
+    ));
+    refusal
+}

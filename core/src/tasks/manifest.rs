@@ -1,0 +1,97 @@
+//! Reading a manifest: what a reference stands for, or the image in it for a platform.
+//!
+//! Responsible for the choice of a platform. Must not know what becomes of the manifest.
+
+use alloc::format;
+
+use crate::error::Error;
+use crate::event::Event;
+use crate::exchanges::Exchanges;
+use crate::ids::NodeId;
+use crate::manifest::{Content, Document};
+use crate::op::{ManifestGet, Operation, Outcome, Site};
+use crate::reference::Target;
+use crate::scope::Scopes;
+use crate::task::{Manifest, ManifestTask, TaskKind, TaskReport};
+use crate::tasks::TaskPorts;
+use crate::tasks::copy::choose;
+
+/// A manifest that is being read.
+#[derive(Debug)]
+pub(crate) struct ManifestState {
+    site: Site,
+    task: ManifestTask,
+    /// How many indexes it was chosen from.
+    depth: usize,
+}
+
+impl ManifestState {
+    pub(super) fn new(task: ManifestTask, exchanges: &Exchanges) -> Self {
+        let site = exchanges.source(&task.reference);
+        Self {
+            site,
+            task,
+            depth: 0,
+        }
+    }
+
+    pub(super) fn requested(&self) -> TaskKind {
+        TaskKind::Manifest(self.task.clone())
+    }
+
+    pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        ports.config().sources(&self.task.reference)?;
+        let (site, target) = (self.site.clone(), self.task.reference.target());
+        let op = ManifestGet::new(site, target, None, ports.limits().document);
+        self.get(op, ports);
+        Ok(())
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "outcomes of other operations are defects"
+    )]
+    pub(super) fn exchange_ended(
+        &mut self,
+        outcome: Outcome,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        match outcome {
+            Outcome::Document { document, .. } => self.got(&document, ports),
+            outcome => {
+                let what = format!("reading a manifest ended in {outcome:?}");
+                Err(Error::internal(&what))
+            }
+        }
+    }
+
+    fn got(&mut self, document: &Document, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        if let (Some(wanted), Content::Index(index)) = (&self.task.platform, document.content()) {
+            self.depth += 1;
+            if self.depth > ports.limits().depth {
+                let what = "indexes are nested too deeply".into();
+                return Err(Error::Policy { what });
+            }
+            let chosen = choose(wanted, &index.manifests)?;
+            let (site, target) = (self.site.clone(), Target::Digest(chosen.digest.clone()));
+            let op = ManifestGet::new(site, target, Some(chosen), ports.limits().document);
+            self.get(op, ports);
+            return Ok(());
+        }
+        let descriptor = document.descriptor();
+        ports.event(Event::Resolved(descriptor.clone()));
+        let bytes = document.bytes().clone();
+        ports.finish(TaskReport::Manifest(Manifest { descriptor, bytes }));
+        Ok(())
+    }
+
+    fn get(&self, op: ManifestGet, ports: &mut TaskPorts<'_>) {
+        let scopes = Scopes::pull(&self.site.repository);
+        ports.exchange(
+            NodeId(0),
+            self.site.clone(),
+            Operation::ManifestGet(op),
+            scopes,
+        );
+    }
+}
