@@ -4,12 +4,18 @@
     reason = "these comments are help texts; brackets mark optional parts"
 )]
 
+mod registry;
+
 use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use windlass_core::{Origin, Platforms, Reference, Registry};
 
+pub(crate) use self::registry::{
+    Blob, BlobHead, BlobPut, Catalog, Delete, Manifest, ManifestGet, ManifestPut, Missing, Part,
+    TagImage, Tags,
+};
 use crate::admission::{self, Program};
 use crate::authentication::{Authentication, Sides};
 use crate::hosts::HostArgs;
@@ -113,6 +119,25 @@ tags:
   hasMore                   whether --limit ended the list
 catalog:
   registry, repositories, hasMore
+tag, manifest put:
+  reference, digest, mediaType, size
+  tags                      the tags that refer to it now
+  unlisted                  as above, or null
+manifest get:
+  reference, digest, mediaType, size
+  manifest                  the parsed manifest
+manifest head:
+  reference, digest, mediaType, size
+delete, manifest delete, blob delete:
+  reference
+  deleted                   false if it was not there, with --ignore-missing
+  digest                    null if only a tag was deleted
+  unlisted                  as above, or null
+blob head:
+  reference, digest, size
+blob put:
+  repository, digest, size
+  how                       sent, mounted or present
 replay:
   madeBy                    the windlass version that made the tape
   lines                     the transcript
@@ -219,6 +244,19 @@ pub(crate) enum Command {
     ///
     /// Many registries, Docker Hub among them, have no such list, or show it to administrators only.
     Catalog(Catalog),
+    /// Let further tags refer to an image, without moving anything
+    Tag(TagImage),
+    /// Delete a tag, or a manifest with all its tags
+    ///
+    /// Without --with-manifest, of REPO:TAG the tag is deleted and nothing else. Where a registry cannot do that, the
+    /// command fails, and names the tags that would be deleted with it.
+    Delete(Delete),
+    /// Get, head, put and delete single manifests
+    #[command(subcommand)]
+    Manifest(Manifest),
+    /// Head, put and delete single blobs
+    #[command(subcommand)]
+    Blob(Blob),
     /// Print how this machine's configuration applies to a reference
     ///
     /// Prints which files were read, from where the image is fetched and in which order, which credential from which
@@ -389,45 +427,6 @@ pub(crate) struct Digest {
     /// The image: [registry/]repository[:tag]
     #[arg(value_name = "REF", value_parser = place::registry)]
     pub(crate) reference: Reference,
-}
-
-#[derive(ClapArgs, Debug)]
-#[command(after_help = "\
-Examples:
-  windlass tags ghcr.io/org/app
-  windlass tags --limit 100 --after 1.27 docker.io/library/nginx")]
-pub(crate) struct Tags {
-    /// The repository: [registry/]repository
-    #[arg(value_name = "REPO", value_parser = place::repository)]
-    pub(crate) repository: Reference,
-    #[command(flatten)]
-    pub(crate) part: Part,
-}
-
-#[derive(ClapArgs, Debug)]
-#[command(after_help = "\
-Example:
-  windlass catalog registry.example:5000")]
-pub(crate) struct Catalog {
-    /// The registry: host[:port]
-    #[arg(value_name = "HOST", value_parser = place::login_host)]
-    pub(crate) registry: Registry,
-    #[command(flatten)]
-    pub(crate) part: Part,
-}
-
-/// Which part of a list is printed.
-#[derive(ClapArgs, Debug)]
-pub(crate) struct Part {
-    /// Begin after NAME, in the registry's order
-    #[arg(long, value_name = "NAME")]
-    pub(crate) after: Option<String>,
-    /// End after N names
-    #[arg(long, value_name = "N")]
-    pub(crate) limit: Option<usize>,
-    /// Ask for N names at once [default: 1000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) page_size: Option<u32>,
 }
 
 #[derive(ClapArgs, Debug)]

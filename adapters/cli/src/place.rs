@@ -89,6 +89,19 @@ pub(crate) fn repository(text: &str) -> Result<Reference, PlaceError> {
     Ok(reference)
 }
 
+/// Parses something in a registry that is named by its digest.
+pub(crate) fn by_digest(text: &str) -> Result<Reference, PlaceError> {
+    let reference = registry(text)?;
+    if reference.digest().is_none() {
+        return Err(PlaceError(format!(
+            "a digest is expected here: write {}/{}@sha256:…",
+            reference.registry(),
+            reference.repository()
+        )));
+    }
+    Ok(reference)
+}
+
 /// Parses a place that must be in a layout.
 pub(crate) fn layout(text: &str) -> Result<InLayout, PlaceError> {
     match split(text)? {

@@ -115,6 +115,14 @@ impl Printer {
         })
     }
 
+    /// Prints bytes as they are.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        self.bars.suspend(|| {
+            let mut out = io::stdout().lock();
+            out.write_all(bytes).and_then(|()| out.flush())
+        })
+    }
+
     /// Prints one of many lines. A closed pipe is no error: the reader needs no more.
     pub(crate) fn data(&self, line: &str) -> io::Result<()> {
         if self.is_output_gone.load(Ordering::Relaxed) {

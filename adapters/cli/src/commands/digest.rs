@@ -1,14 +1,13 @@
 //! `windlass digest`: resolves a reference to a digest.
 
 use serde_json::json;
+use windlass_core::Reference;
 
 use super::Context;
-use crate::args::Digest;
 use crate::exit::Problem;
 use crate::place::Place;
 
-pub(super) fn run(context: &Context, digest: &Digest) -> Result<(), Problem> {
-    let reference = &digest.reference;
+pub(super) fn print(context: &Context, reference: &Reference) -> Result<(), Problem> {
     let registry = reference.registry();
     let given = context.common.authentication.owned_by(Some(registry))?;
     let client = context.client(&[reference], &given)?;

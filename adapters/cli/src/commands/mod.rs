@@ -1,15 +1,18 @@
 //! The subcommands, and what they share: building a client from the options, and reporting how a
 //! task ended.
 
+mod blob;
 mod build;
 mod copy;
 mod demo;
 mod digest;
 mod explain;
 mod gc;
+mod input;
 mod left_out;
 mod list;
 mod login;
+mod manifest;
 mod pull;
 mod push;
 mod replay;
@@ -63,9 +66,13 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
         Command::Pull(pull) => pull::run(&context, pull),
         Command::Push(push) => push::run(&context, push),
         Command::Copy(copy) => copy::run(&context, copy),
-        Command::Digest(digest) => digest::run(&context, &digest),
+        Command::Digest(digest) => digest::print(&context, &digest.reference),
         Command::Tags(words) => list::tags(&context, &words),
         Command::Catalog(words) => list::catalog(&context, &words),
+        Command::Tag(words) => manifest::tag(&context, &words),
+        Command::Delete(words) => manifest::delete(&context, &words),
+        Command::Manifest(command) => manifest::run(&context, &command),
+        Command::Blob(command) => blob::run(&context, &command),
         Command::Explain(words) => explain::run(&context, &words),
         Command::Login(login) => login::login(&context, &login),
         Command::Logout(logout) => login::logout(&context, &logout),

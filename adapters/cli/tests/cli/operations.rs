@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use windlass_testbed::{Auth, Model, Options, Server, image};
 
-use crate::common::{failed, printed, text, windlass};
+use crate::common::{failed, printed, text, windlass, windlass_with};
 
 /// A registry with `app:v0` to `app:v4` and `team/other`.
 fn registry() -> Server {
@@ -67,4 +67,144 @@ fn catalog() {
     let said = windlass(&["catalog", &host], &[]);
     let said = failed(&said, 3);
     assert!(said.contains("hint: many registries do not list"), "{said}");
+}
+
+fn digest_of(registry: &Server, tag: &str) -> String {
+    let digest = |model: &mut Model| model.tag("app", tag).expect("it is there").to_string();
+    registry.with_model(digest)
+}
+
+fn has(registry: &Server, tag: &str) -> bool {
+    registry.with_model(|model| model.tag("app", tag).is_some())
+}
+
+#[test]
+fn manifests() {
+    let registry = registry();
+    let at = |name: &str| format!("{}/{name}", registry.host());
+    let (app, digest) = (at("app:v1"), digest_of(&registry, "v1"));
+    let got = windlass(&["manifest", "get", &app], &[]);
+    let bytes = printed(&got).to_owned();
+    let there = registry.with_model(|model| {
+        let digest = model.tag("app", "v1").expect("it is there");
+        let (_, bytes) = model.manifest_bytes("app", digest).expect("it is there");
+        bytes.to_vec()
+    });
+    assert_eq!(bytes.as_bytes(), there, "byte for byte");
+    let head = windlass(&["manifest", "head", &app], &[]);
+    assert_eq!(printed(&head), format!("{digest}\n"));
+    let json = json_of(&["manifest", "get", &app, "--json"]);
+    assert_eq!(
+        (&json["digest"], &json["size"]),
+        (&json!(digest), &json!(bytes.len()))
+    );
+    assert_eq!(json["manifest"]["schemaVersion"], 2);
+
+    // What is put is what was read.
+    let words = ["manifest", "put", &at("app:new"), "-", "--tag", "newer"];
+    let put = windlass_with(&words, &[], &bytes);
+    assert_eq!(printed(&put), format!("{digest}\n"));
+    assert_eq!(
+        (digest_of(&registry, "new"), digest_of(&registry, "newer")),
+        (digest.clone(), digest.clone())
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("manifest.json");
+    std::fs::write(&path, format!("{bytes}\n")).expect("written");
+    let path = path.to_str().expect("UTF-8");
+    let json = json_of(&["manifest", "put", &at("app:other"), path, "--json"]);
+    assert_eq!(json["tags"], json!(["other"]));
+    assert_eq!(
+        (&json["digest"], &json["unlisted"]),
+        (&json!(digest_of(&registry, "other")), &Value::Null)
+    );
+
+    let without = windlass_with(&["manifest", "put", &app, "-"], &[], "{}");
+    assert!(failed(&without, 2).contains("give --media-type"));
+    let at_digest = at(&format!("app@{digest}"));
+    let words = ["manifest", "put", &at_digest, "-", "--media-type", "a/b"];
+    let other = windlass_with(&words, &[], "{}");
+    let said = failed(&other, 6);
+    assert!(said.contains(&digest), "{said}");
+
+    let gone = windlass(&["manifest", "delete", &at_digest], &[]);
+    assert_eq!(printed(&gone), format!("{at_digest}\n"));
+    assert!(!has(&registry, "new") && !has(&registry, "v1") && has(&registry, "other"));
+    let said = windlass(&["manifest", "delete", &app], &[]);
+    assert!(failed(&said, 2).contains("a digest is expected here"));
+}
+
+#[test]
+fn tag_and_delete() {
+    let registry = registry();
+    let at = |name: &str| format!("{}/{name}", registry.host());
+    let (app, digest) = (at("app:v1"), digest_of(&registry, "v1"));
+    let tagged = windlass(&["tag", &app, "stable", "latest"], &[]);
+    assert_eq!(printed(&tagged), format!("{digest}\n"));
+    assert!(text(&tagged.stderr).contains("stable, latest in"));
+    assert_eq!(digest_of(&registry, "latest"), digest);
+
+    let gone = windlass(&["delete", &app], &[]);
+    assert_eq!(printed(&gone), format!("{app}\n"));
+    assert!(!has(&registry, "v1") && has(&registry, "stable"));
+    let said = windlass(&["delete", &app], &[]);
+    assert!(failed(&said, 3).contains("manifest `v1`"));
+    let json = json_of(&["delete", &app, "--ignore-missing", "--json"]);
+    assert_eq!(
+        (&json["deleted"], &json["digest"]),
+        (&json!(false), &Value::Null)
+    );
+
+    registry.with_model(|model| model.options_mut().deletes.tags = false);
+    let stable = at("app:stable");
+    let said = windlass(&["delete", &stable], &[]);
+    let said = failed(&said, 1);
+    assert!(
+        said.contains("405") && said.contains("would delete `latest`"),
+        "{said}"
+    );
+    assert!(said.contains("--with-manifest"), "{said}");
+    let json = json_of(&["delete", "--with-manifest", &stable, "--json"]);
+    assert_eq!(
+        (&json["deleted"], &json["digest"]),
+        (&json!(true), &json!(digest))
+    );
+    assert!(!has(&registry, "stable") && !has(&registry, "latest"));
+}
+
+#[test]
+fn blobs() {
+    let registry = registry();
+    let at = |name: &str| format!("{}/{name}", registry.host());
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    std::fs::write(&path, vec![7; 300_000]).expect("written");
+    let path = path.to_str().expect("UTF-8");
+    let put = windlass(&["blob", "put", &at("app"), path], &[]);
+    let digest = printed(&put).trim().to_owned();
+    let named = at(&format!("app@{digest}"));
+    let head = windlass(&["blob", "head", &named], &[]);
+    assert_eq!(printed(&head), "300000\n");
+    let json = json_of(&["blob", "put", &named, path, "--json"]);
+    let expected =
+        json!({"repository": at("app"), "digest": digest, "size": 300_000, "how": "present"});
+    assert_eq!(json, expected);
+    let json = json_of(&["blob", "put", "--from", "app", &at("other"), path, "--json"]);
+    assert_eq!(json["how"], "mounted");
+    let stdin = windlass_with(&["blob", "put", &at("app"), "-"], &[], "from a pipe");
+    assert!(printed(&stdin).starts_with("sha256:"));
+
+    let gone = windlass(&["blob", "delete", &named], &[]);
+    assert_eq!(printed(&gone), format!("{named}\n"));
+    let said = windlass(&["blob", "head", &named], &[]);
+    assert!(failed(&said, 3).contains("BLOB_UNKNOWN"));
+    assert_eq!(
+        printed(&windlass(
+            &["blob", "delete", &named, "--ignore-missing"],
+            &[]
+        )),
+        ""
+    );
+    let said = windlass(&["blob", "put", &at("app"), "/nonexistent/file"], &[]);
+    assert!(failed(&said, 1).contains("/nonexistent/file"));
 }

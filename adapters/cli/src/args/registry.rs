@@ -1,0 +1,204 @@
+//! Operations on registries: lists, single manifests and blobs.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "these comments are help texts; brackets mark optional parts"
+)]
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand};
+use windlass_core::reference::{Repository, Tag};
+use windlass_core::{Platforms, Reference, Registry};
+
+use super::file;
+use crate::place;
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  windlass tags ghcr.io/org/app
+  windlass tags --limit 100 --after 1.27 docker.io/library/nginx")]
+pub(crate) struct Tags {
+    /// The repository: [registry/]repository
+    #[arg(value_name = "REPO", value_parser = place::repository)]
+    pub(crate) repository: Reference,
+    #[command(flatten)]
+    pub(crate) part: Part,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Example:
+  windlass catalog registry.example:5000")]
+pub(crate) struct Catalog {
+    /// The registry: host[:port]
+    #[arg(value_name = "HOST", value_parser = place::login_host)]
+    pub(crate) registry: Registry,
+    #[command(flatten)]
+    pub(crate) part: Part,
+}
+
+/// Which part of a list is printed.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Part {
+    /// Begin after NAME, in the registry's order
+    #[arg(long, value_name = "NAME")]
+    pub(crate) after: Option<String>,
+    /// End after N names
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Ask for N names at once [default: 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) page_size: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Manifest {
+    /// Print a manifest or index, byte for byte
+    Get(ManifestGet),
+    /// Print the digest of a manifest or index; with --json, its type and size, too
+    Head(ManifestHead),
+    /// Put a manifest or index, byte for byte
+    ///
+    /// What it refers to must be in the repository. If it has a subject and the registry lists no referrers itself,
+    /// it is added to the list of its subject.
+    Put(ManifestPut),
+    /// Delete a manifest with all its tags
+    ///
+    /// It is removed from the list of its subject's referrers, if the repository has such a list. What it refers
+    /// to stays, until the registry collects its garbage.
+    Delete(ManifestDelete),
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  windlass manifest get alpine:3.20
+  windlass manifest get --platform linux/arm64 alpine:3.20 > manifest.json")]
+pub(crate) struct ManifestGet {
+    /// The image: [registry/]repository[:tag][@digest]
+    #[arg(value_name = "REF", value_parser = place::registry)]
+    pub(crate) reference: Reference,
+    /// Of an index, the image for this platform: os/arch[/variant] or arch (linux) [default: the index]
+    #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
+    pub(crate) platform: Option<Platforms>,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Example:
+  windlass manifest head --json alpine:3.20")]
+pub(crate) struct ManifestHead {
+    /// The image: [registry/]repository[:tag][@digest]
+    #[arg(value_name = "REF", value_parser = place::registry)]
+    pub(crate) reference: Reference,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  windlass manifest put registry.example/app:v1 manifest.json
+  windlass manifest put --tag v1.2 --tag v1 registry.example/app:v1.2.3 - < manifest.json")]
+pub(crate) struct ManifestPut {
+    /// The destination: [registry/]repository[:tag], or repository@digest for no tag
+    #[arg(value_name = "REF", value_parser = place::registry)]
+    pub(crate) reference: Reference,
+    /// The manifest; - for standard input
+    #[arg(value_name = "FILE", value_parser = file())]
+    pub(crate) file: PathBuf,
+    /// The media type [default: as the manifest says]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) media_type: Option<String>,
+    /// One more tag (repeatable)
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Vec<Tag>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct ManifestDelete {
+    /// The manifest: [registry/]repository@digest
+    #[arg(value_name = "REF@DIGEST", value_parser = place::by_digest)]
+    pub(crate) reference: Reference,
+    #[command(flatten)]
+    pub(crate) missing: Missing,
+}
+
+/// What a deletion of nothing is.
+#[derive(ClapArgs, Debug)]
+pub(crate) struct Missing {
+    /// Succeed if it is not there
+    #[arg(long)]
+    pub(crate) ignore_missing: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Blob {
+    /// Print the size of a blob in bytes
+    Head(BlobHead),
+    /// Put a file into a repository, and print its digest
+    Put(BlobPut),
+    /// Delete a blob from a repository
+    Delete(BlobDelete),
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct BlobHead {
+    /// The blob: [registry/]repository@digest
+    #[arg(value_name = "REPO@DIGEST", value_parser = place::by_digest)]
+    pub(crate) reference: Reference,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Example:
+  windlass blob put registry.example/app layer.tar.gz")]
+pub(crate) struct BlobPut {
+    /// The repository: [registry/]repository, with @digest to check the file
+    #[arg(value_name = "REPO", value_parser = place::registry)]
+    pub(crate) repository: Reference,
+    /// The file, of any size; - for standard input, up to 64 MiB
+    #[arg(value_name = "FILE", value_parser = file())]
+    pub(crate) file: PathBuf,
+    /// A repository of the same registry that may have the blob, to mount it from
+    #[arg(long, value_name = "REPO")]
+    pub(crate) from: Option<Repository>,
+}
+
+#[derive(ClapArgs, Debug)]
+pub(crate) struct BlobDelete {
+    /// The blob: [registry/]repository@digest
+    #[arg(value_name = "REPO@DIGEST", value_parser = place::by_digest)]
+    pub(crate) reference: Reference,
+    #[command(flatten)]
+    pub(crate) missing: Missing,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Example:
+  windlass tag registry.example/app:1.2.3 1.2 1 latest")]
+pub(crate) struct TagImage {
+    /// The image: [registry/]repository[:tag][@digest]
+    #[arg(value_name = "REF", value_parser = place::registry)]
+    pub(crate) reference: Reference,
+    /// The tags
+    #[arg(value_name = "TAG", required = true)]
+    pub(crate) tags: Vec<Tag>,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  windlass delete registry.example/app:old                  the tag alone
+  windlass delete --with-manifest registry.example/app:old  with its manifest and all tags of that
+  windlass delete registry.example/app@sha256:…             the manifest and all its tags")]
+pub(crate) struct Delete {
+    /// The image: [registry/]repository[:tag][@digest]
+    #[arg(value_name = "REF", value_parser = place::registry)]
+    pub(crate) reference: Reference,
+    /// Delete the manifest that a tag refers to, and with it all its tags
+    #[arg(long)]
+    pub(crate) with_manifest: bool,
+    #[command(flatten)]
+    pub(crate) missing: Missing,
+}
