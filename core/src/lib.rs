@@ -280,7 +280,8 @@ pub use registry::{Origin, Registry, Scheme};
 pub use session::{Output, Session};
 pub use store::{StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp};
 pub use task::{
-    BlobDelivery, BlobFound, BlobPut, Catalog, Checked, CopyTask, Deleted, Failure, Manifest,
-    Paging, Place, Platforms, Put, Report, Tags, Task, TaskId, TaskReport, Unlisted,
+    BlobDelivery, BlobFound, BlobPut, BlobRange, Catalog, Checked, CopyTask, Deleted, Failure,
+    Fetched, Manifest, Paging, Place, Platforms, Put, Report, Tags, Task, TaskId, TaskReport,
+    Unlisted,
 };
 pub use time::Time;

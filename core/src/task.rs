@@ -1,6 +1,7 @@
 //! Tasks, and their results.
 
 mod blob;
+mod fetch;
 mod list;
 mod manifest;
 
@@ -8,11 +9,14 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::blob::{BlobAction, BlobTask};
 pub use self::blob::{BlobDelivery, BlobFound, BlobPut};
+pub use self::fetch::{BlobRange, Fetched};
+pub(crate) use self::fetch::{FetchTask, RangeTask};
 pub use self::list::{Catalog, Paging, Tags};
 pub(crate) use self::list::{ListOf, ListTask};
 pub(crate) use self::manifest::{DeleteTask, Extent, ManifestTask, PutSource, PutTask};
@@ -88,6 +92,8 @@ pub(crate) enum TaskKind {
     Put(PutTask),
     Resolve(Reference),
     Copy(CopyTask),
+    Fetch(FetchTask),
+    ReadRange(RangeTask),
 }
 
 impl TaskKind {
@@ -97,9 +103,11 @@ impl TaskKind {
             Self::Blob(_)
             | Self::Check(_)
             | Self::Delete(_)
+            | Self::Fetch(_)
             | Self::List(_)
             | Self::Manifest(_)
-            | Self::Put(_) => None,
+            | Self::Put(_)
+            | Self::ReadRange(_) => None,
             Self::Resolve(reference) => Some(reference),
             Self::Copy(copy) => match &copy.source {
                 Place::Registry(reference) => Some(reference),
@@ -225,6 +233,40 @@ impl Task {
     const fn new(kind: TaskKind) -> Self {
         Self {
             kind,
+            deadline: None,
+            foreign: Foreign::LeftOut,
+        }
+    }
+
+    /// Fetch one blob of a repository into a store, verified. What the store has of it already is not fetched.
+    ///
+    /// Only the registry and the repository of `source` count. It fails with [`Error::Mismatch`] if the blob
+    /// is not what its descriptor says.
+    pub const fn fetch_blob(source: Reference, blob: Descriptor, store: StoreId) -> Self {
+        Self {
+            kind: TaskKind::Fetch(FetchTask {
+                source,
+                blob,
+                store,
+            }),
+            deadline: None,
+            foreign: Foreign::LeftOut,
+        }
+    }
+
+    /// Read some bytes of a blob. They are **not verified**: a digest is over a whole blob.
+    ///
+    /// Only the registry and the repository of `source` count. The report may have fewer bytes than `range`, as
+    /// the registry may return fewer; it has none if `range` is empty. It fails with [`Error::Policy`] if
+    /// `range` is longer than [`Limits::document`](crate::config::Limits::document), since the bytes are in
+    /// memory, and with [`Error::Registry`] (416) if it begins behind the end of the blob.
+    pub const fn read_range(source: Reference, digest: Digest, range: Range<u64>) -> Self {
+        Self {
+            kind: TaskKind::ReadRange(RangeTask {
+                source,
+                digest,
+                range,
+            }),
             deadline: None,
             foreign: Foreign::LeftOut,
         }
@@ -366,6 +408,10 @@ pub enum TaskReport {
     Resolved(Descriptor),
     /// [`Task::pull`], [`Task::push`] and [`Task::copy`].
     Copied(Report),
+    /// [`Task::fetch_blob`].
+    Fetched(Fetched),
+    /// [`Task::read_range`].
+    Range(BlobRange),
 }
 
 impl TaskReport {
@@ -397,6 +443,14 @@ impl TaskReport {
     pub fn tags(self) -> Option<Tags> {
         if let Self::Tags(tags) = self {
             return Some(tags);
+        }
+        None
+    }
+
+    /// How a blob was fetched, if the task was to do that.
+    pub fn fetched(self) -> Option<Fetched> {
+        if let Self::Fetched(fetched) = self {
+            return Some(fetched);
         }
         None
     }
@@ -449,6 +503,14 @@ impl TaskReport {
         None
     }
 
+    /// The bytes of a blob, if the task was to read some.
+    pub fn range(self) -> Option<BlobRange> {
+        if let Self::Range(range) = self {
+            return Some(range);
+        }
+        None
+    }
+
     /// The content that the task's source stood for, if it had one.
     pub const fn root(&self) -> Option<&Descriptor> {
         match self {
@@ -457,7 +519,9 @@ impl TaskReport {
             | Self::Checked(_)
             | Self::Tags(_)
             | Self::Catalog(_)
-            | Self::Deleted(_) => None,
+            | Self::Deleted(_)
+            | Self::Fetched(_)
+            | Self::Range(_) => None,
             Self::Manifest(manifest) => Some(&manifest.descriptor),
             Self::Put(put) => Some(&put.descriptor),
             Self::Resolved(root) => Some(root),
@@ -517,6 +581,8 @@ impl fmt::Display for TaskReport {
                     ""
                 });
             }
+            Self::Fetched(fetched) => return fetched.fmt(f),
+            Self::Range(range) => return write!(f, "{} bytes", range.bytes.len()),
             Self::Copied(report) => report,
         };
         write!(

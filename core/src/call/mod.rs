@@ -176,6 +176,8 @@ pub(crate) enum Expect {
     Head,
     /// A document of at most this many bytes.
     Document { limit: u64 },
+    /// Bytes from the middle of a blob, at most this many, that are not verified.
+    Part { limit: u64 },
     /// A token, in a document of at most this many bytes.
     Token { limit: u64 },
     /// The bytes of a blob from `offset` to `size`. The hash is over no more than those before
@@ -293,12 +295,18 @@ impl Call {
             } if parts.status.is_success() => {
                 self.blob_head(store, digest, size, (offset, hashing))
             }
-            Expect::Document { limit } | Expect::Token { limit } if parts.status.is_success() => {
+            Expect::Document { limit } | Expect::Part { limit } | Expect::Token { limit }
+                if parts.status.is_success() =>
+            {
                 self.document_head(limit)
             }
             Expect::Head if parts.status.is_success() => Receive::Discard { limit: DISCARD },
             // A document's limit is for documents; an error body is cut at its own.
-            Expect::Blob { .. } | Expect::Document { .. } | Expect::Token { .. } | Expect::Head => {
+            Expect::Blob { .. }
+            | Expect::Document { .. }
+            | Expect::Part { .. }
+            | Expect::Token { .. }
+            | Expect::Head => {
                 if parts.status.is_redirection() || *self.request.method() == http::Method::HEAD {
                     Receive::Discard { limit: DISCARD }
                 } else {

@@ -14,6 +14,7 @@
 mod blob_get;
 mod blob_head;
 mod blob_put;
+mod blob_range;
 mod blob_stat;
 mod check;
 mod delete;
@@ -36,6 +37,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub(crate) use self::blob_get::BlobGet;
 pub(crate) use self::blob_head::BlobHead;
 pub(crate) use self::blob_put::{BlobPut, Head, OpenUpload, Session as UploadSession, Stage};
+pub(crate) use self::blob_range::RangeGet;
 pub(crate) use self::blob_stat::BlobStat;
 pub(crate) use self::check::Check;
 pub(crate) use self::delete::{Delete, DeleteOf};
@@ -58,7 +60,7 @@ use crate::manifest::Document;
 use crate::reference::Target;
 use crate::scope::Scopes;
 use crate::store::StoreId;
-use crate::task::Checked;
+use crate::task::{BlobRange, Checked};
 use crate::uri::Url;
 
 /// A request, without the headers that the session adds (authorisation, and those of every
@@ -331,6 +333,8 @@ pub(crate) enum Outcome {
     Childless(Error),
     /// A page of a list of names.
     Names(NamePage),
+    /// Some bytes of a blob, not verified.
+    Part(BlobRange),
     Granted(Grant),
     /// The registry accepted the request.
     Accepted(Checked),
@@ -350,6 +354,7 @@ pub(crate) enum Operation {
     ManifestPut(ManifestPut),
     NameList(NameList),
     Ping(Ping),
+    RangeGet(RangeGet),
     Token(Token),
     UploadDelete(UploadDelete),
 }
@@ -405,6 +410,7 @@ impl Operation {
             Self::ManifestPut(op) => op.draft(),
             Self::NameList(op) => op.draft(),
             Self::Ping(op) => op.draft(),
+            Self::RangeGet(op) => op.draft(),
             Self::Token(op) => op.draft(),
             Self::UploadDelete(op) => op.draft(),
         }
@@ -423,6 +429,7 @@ impl Operation {
             Self::ManifestPut(op) => op.answer(&answer),
             Self::NameList(op) => op.answer(&answer),
             Self::Ping(_) => Verdict::Done(Outcome::Absent),
+            Self::RangeGet(op) => op.answer(&answer),
             Self::Token(op) => op.answer(&answer),
             Self::UploadDelete(_) => UploadDelete::answer(),
         }
@@ -442,6 +449,7 @@ impl Operation {
             | Self::ManifestPut(_)
             | Self::NameList(_)
             | Self::Ping(_)
+            | Self::RangeGet(_)
             | Self::Token(_)
             | Self::UploadDelete(_) => None,
         }
@@ -462,6 +470,7 @@ impl Operation {
             | Self::ManifestPut(_)
             | Self::NameList(_)
             | Self::Ping(_)
+            | Self::RangeGet(_)
             | Self::Token(_)
             | Self::UploadDelete(_) => {}
         }
@@ -482,6 +491,7 @@ impl Operation {
                 NamesOf::Tags => Scopes::pull(&op.site.repository),
                 NamesOf::Catalog => Scopes::catalog(),
             },
+            Self::RangeGet(op) => Scopes::pull(&op.site.repository),
             Self::Check(_) | Self::Ping(_) | Self::Token(_) => Scopes::default(),
             Self::UploadDelete(op) => Scopes::push(&op.site.repository),
         }
@@ -514,6 +524,7 @@ impl Operation {
             | Self::ManifestPut(_)
             | Self::NameList(_)
             | Self::Ping(_)
+            | Self::RangeGet(_)
             | Self::Token(_)
             | Self::UploadDelete(_) => None,
         }
@@ -523,7 +534,11 @@ impl Operation {
     pub(crate) const fn is_read(&self) -> bool {
         matches!(
             self,
-            Self::BlobGet(_) | Self::BlobHead(_) | Self::ManifestGet(_) | Self::ManifestHead(_)
+            Self::BlobGet(_)
+                | Self::BlobHead(_)
+                | Self::ManifestGet(_)
+                | Self::ManifestHead(_)
+                | Self::RangeGet(_)
         )
     }
 
@@ -535,6 +550,7 @@ impl Operation {
             Self::BlobHead(op) => op.site = site,
             Self::ManifestGet(op) => (op.site, op.again) = (site, !is_last),
             Self::ManifestHead(op) => op.site = site,
+            Self::RangeGet(op) => op.site = site,
             // These do not read.
             Self::BlobPut(_)
             | Self::BlobStat(_)
@@ -562,6 +578,7 @@ impl Operation {
             | Self::ManifestPut(_)
             | Self::NameList(_)
             | Self::Ping(_)
+            | Self::RangeGet(_)
             | Self::Token(_)
             | Self::UploadDelete(_) => 0,
         }

@@ -165,6 +165,7 @@ impl AllowList {
                 }
                 Expect::Token { .. }
                 | Expect::Document { .. }
+                | Expect::Part { .. }
                 | Expect::Head
                 | Expect::Blob { .. } => error_body::codes(bytes),
             };

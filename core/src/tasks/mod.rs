@@ -9,11 +9,13 @@ mod blob;
 mod check;
 mod copy;
 mod delete;
+mod fetch;
 mod list;
 mod lists;
 mod manifest;
 mod ports;
 mod put;
+mod range;
 mod referrers_list;
 mod resolve;
 
@@ -25,12 +27,14 @@ use self::blob::BlobState;
 use self::check::CheckState;
 use self::copy::CopyState;
 use self::delete::DeleteState;
+use self::fetch::FetchState;
 use self::list::ListState;
 use self::lists::{ListKey, Lists};
 use self::manifest::ManifestState;
 pub(crate) use self::ports::Below;
 use self::ports::TaskPorts;
 use self::put::PutState;
+use self::range::RangeState;
 use self::resolve::ResolveState;
 use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
@@ -84,6 +88,8 @@ pub(crate) enum Kind {
     Put(Box<PutState>),
     Resolve(ResolveState),
     Copy(Box<CopyState>),
+    Fetch(FetchState),
+    ReadRange(RangeState),
 }
 
 impl Kind {
@@ -97,6 +103,8 @@ impl Kind {
             TaskKind::Put(put) => Self::Put(PutState::new(put, exchanges).into()),
             TaskKind::Resolve(reference) => Self::Resolve(ResolveState::new(reference, exchanges)),
             TaskKind::Copy(copy) => Self::Copy(CopyState::new(copy, foreign, exchanges).into()),
+            TaskKind::Fetch(fetch) => Self::Fetch(FetchState::new(fetch, exchanges)),
+            TaskKind::ReadRange(range) => Self::ReadRange(RangeState::new(range, exchanges)),
         }
     }
 
@@ -111,6 +119,8 @@ impl Kind {
             Self::Put(put) => (put.requested(), Foreign::LeftOut, None),
             Self::Resolve(resolve) => (resolve.requested(), Foreign::LeftOut, None),
             Self::Copy(copy) => copy.requested(),
+            Self::Fetch(fetch) => (fetch.requested(), Foreign::LeftOut, None),
+            Self::ReadRange(range) => (range.requested(), Foreign::LeftOut, None),
         }
     }
 
@@ -128,6 +138,8 @@ impl Kind {
             Self::Put(put) => put.begin(ports),
             Self::Resolve(resolve) => resolve.begin(known, ports),
             Self::Copy(copy) => copy.begin(known, ports),
+            Self::Fetch(fetch) => fetch.begin(ports),
+            Self::ReadRange(range) => range.begin(ports),
         }
     }
 
@@ -146,6 +158,8 @@ impl Kind {
             Self::Put(put) => put.exchange_ended(result, ports),
             Self::Resolve(resolve) => resolve.exchange_ended(result?, ports),
             Self::Copy(copy) => copy.exchange_ended(node, result, ports),
+            Self::Fetch(_) => Err(Error::internal("a fetch has no exchange of its own")),
+            Self::ReadRange(_) => RangeState::exchange_ended(result?, ports),
         }
     }
 
@@ -161,8 +175,10 @@ impl Kind {
             Self::Blob(_)
             | Self::Check(_)
             | Self::Delete(_)
+            | Self::Fetch(_)
             | Self::List(_)
             | Self::Manifest(_)
+            | Self::ReadRange(_)
             | Self::Resolve(_) => Err(Error::internal("a task was handed what it did not ask for")),
         }
     }
@@ -176,11 +192,13 @@ impl Kind {
         match self {
             Self::Blob(blob) => blob.blob_settled(result, ports),
             Self::Copy(copy) => copy.blob_settled(digest, result, ports),
+            Self::Fetch(fetch) => fetch.blob_settled(result, ports),
             Self::Check(_)
             | Self::Delete(_)
             | Self::List(_)
             | Self::Manifest(_)
             | Self::Put(_)
+            | Self::ReadRange(_)
             | Self::Resolve(_) => Err(Error::internal("a task was handed what it did not ask for")),
         }
     }
@@ -193,8 +211,10 @@ impl Kind {
             Self::Put(put) => put.read_list(ports),
             Self::Blob(_)
             | Self::Check(_)
+            | Self::Fetch(_)
             | Self::List(_)
             | Self::Manifest(_)
+            | Self::ReadRange(_)
             | Self::Resolve(_) => Err(Error::internal("a task without lists has a turn")),
         }
     }
@@ -207,8 +227,10 @@ impl Kind {
             Self::Put(put) => (None, put.list()),
             Self::Blob(_)
             | Self::Check(_)
+            | Self::Fetch(_)
             | Self::List(_)
             | Self::Manifest(_)
+            | Self::ReadRange(_)
             | Self::Resolve(_) => (None, None),
         };
         copy.into_iter().flat_map(|copy| copy.lists()).chain(one)

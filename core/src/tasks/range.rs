@@ -1,0 +1,84 @@
+//! Reading some bytes of a blob.
+//!
+//! ```text
+//!  GET with a Range ──▶ the bytes
+//! ```
+//!
+//! Responsible for the limit of their number, since they are in memory. Must not know what a server may
+//! answer to a range (`op`).
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use crate::error::Error;
+use crate::exchanges::Exchanges;
+use crate::ids::NodeId;
+use crate::op::{Operation, Outcome, RangeGet, Site};
+use crate::scope::Scopes;
+use crate::task::{BlobRange, RangeTask, TaskKind, TaskReport};
+use crate::tasks::TaskPorts;
+
+/// Bytes of a blob that are being read.
+#[derive(Debug)]
+pub(crate) struct RangeState {
+    site: Site,
+    task: RangeTask,
+}
+
+impl RangeState {
+    pub(super) fn new(task: RangeTask, exchanges: &Exchanges) -> Self {
+        let site = exchanges.source(&task.source);
+        Self { site, task }
+    }
+
+    pub(super) fn requested(&self) -> TaskKind {
+        TaskKind::ReadRange(self.task.clone())
+    }
+
+    pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        ports.config().sources(&self.task.source)?;
+        let range = self.task.range.clone();
+        let limit = ports.limits().document;
+        if range.is_empty() {
+            ports.finish(TaskReport::Range(BlobRange {
+                bytes: Vec::new(),
+                total: None,
+            }));
+            return Ok(());
+        }
+        if range.end - range.start > limit {
+            let what = format!("a range of more than {limit} bytes is not read into memory");
+            return Err(Error::Policy { what });
+        }
+        let op = RangeGet {
+            site: self.site.clone(),
+            digest: self.task.digest.clone(),
+            range,
+        };
+        let scopes = Scopes::pull(&self.site.repository);
+        ports.exchange(
+            NodeId(0),
+            self.site.clone(),
+            Operation::RangeGet(op),
+            scopes,
+        );
+        Ok(())
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "outcomes of other operations are defects"
+    )]
+    pub(super) fn exchange_ended(outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        match outcome {
+            Outcome::Part(part) => {
+                ports.finish(TaskReport::Range(part));
+                Ok(())
+            }
+            outcome => {
+                let what = format!("reading a range ended in {outcome:?}");
+                Err(Error::internal(&what))
+            }
+        }
+    }
+}
