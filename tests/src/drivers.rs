@@ -7,17 +7,21 @@ mod rigged;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::runtime::{Builder, Runtime};
 use windlass_core::call::TransferId;
 use windlass_core::config::{Concurrency, Retry};
 use windlass_core::credential::{CredentialAnswer, Question, Secret, TimedAnswer};
 use windlass_core::reference::Repository;
 use windlass_core::{
-    Checked, Config, Descriptor, Event, Failure, Reference, Registry, Report, TaskId, TaskReport,
+    BlobRange, Checked, Config, Descriptor, Event, Failure, Reference, Registry, Report, TaskId,
+    TaskReport,
 };
 use windlass_driver::{
     AddressGuard, CancelHandle, Credentials, Endpoint, Observer, RequestSpec, TimeLimits, TlsRoots,
@@ -64,6 +68,21 @@ pub trait Driver: Clone + Send + Sync + 'static {
         let report = self.finish(ask)?;
         Ok(report.resolved().expect("a reference is resolved"))
     }
+
+    /// Reads a blob while it arrives.
+    fn reader(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_>;
+
+    /// Reads some bytes of a blob.
+    ///
+    /// # Errors
+    ///
+    /// Those of the client.
+    fn range(
+        &self,
+        repository: &str,
+        blob: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<BlobRange, Failure>;
 
     /// The tape of its session so far. Each `run` checks that it can be replayed.
     fn tape(&self) -> String;
@@ -372,6 +391,19 @@ impl Driver for Blocking {
         result
     }
 
+    fn reader(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_> {
+        Box::new(self.0.blob(&parse(repository), blob).read())
+    }
+
+    fn range(
+        &self,
+        repository: &str,
+        blob: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<BlobRange, Failure> {
+        self.0.blob(&parse(repository), blob).range(range).run()
+    }
+
     fn tape(&self) -> String {
         self.1.text()
     }
@@ -456,6 +488,18 @@ fn async_client_on(setup: &Setup, tape: Arc<Lines>) -> windlass_async::Client {
     built(setup, tape)
 }
 
+/// An async reader that is read on its client's runtime.
+struct Polled<'a, const THREADS: usize> {
+    client: &'a Tokio<THREADS>,
+    reader: windlass_async::BlobReader,
+}
+
+impl<const THREADS: usize> Read for Polled<'_, THREADS> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.client.block_on(self.reader.read(buffer))
+    }
+}
+
 impl<const THREADS: usize> Driver for Tokio<THREADS> {
     const NAME: &'static str = if THREADS == 0 {
         "async, current_thread"
@@ -476,6 +520,28 @@ impl<const THREADS: usize> Driver for Tokio<THREADS> {
         let result = self.block_on(self.ask(ask));
         self.tape.check();
         result
+    }
+
+    fn reader(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_> {
+        let reader = self.block_on(async { self.client.blob(&parse(repository), blob).read() });
+        Box::new(Polled {
+            client: self,
+            reader,
+        })
+    }
+
+    fn range(
+        &self,
+        repository: &str,
+        blob: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<BlobRange, Failure> {
+        self.block_on(
+            self.client
+                .blob(&parse(repository), blob)
+                .range(range)
+                .run(),
+        )
     }
 
     fn tape(&self) -> String {

@@ -3,11 +3,13 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use windlass_core::Failure;
-use windlass_driver::{Driver, Parts, RequestSpec, TypedReport, Watch};
+use windlass_driver::{Driver, Fetch, Parts, RequestSpec, TypedReport, Watch};
 
 use crate::engine::Engine;
 use crate::exchange::Exchanges;
+use crate::reader::BlobReader;
 use crate::transfer::Context;
 
 /// Runs a session on the runtimes of its callers. It has no task of its own: the work of a call runs on the
@@ -22,6 +24,7 @@ pub type Running<'a, R> = Pin<Box<dyn Future<Output = Result<R, Failure>> + Send
 
 impl Driver for Tokio {
     type Running<'a, R: TypedReport> = Running<'a, R>;
+    type Reader = BlobReader;
 
     fn new(parts: Parts) -> Self {
         let proxies = Arc::clone(&parts.resources.proxies);
@@ -45,6 +48,23 @@ impl Driver for Tokio {
             let (task, guard) = spec.task(stores, engine.now())?;
             R::of(engine.run(task, guard, watch).await?)
         })
+    }
+
+    /// The request is a task of the runtime that the caller is on.
+    fn read(&self, fetch: Fetch) -> BlobReader {
+        let Fetch {
+            reader,
+            spec,
+            watch,
+            end,
+            ..
+        } = fetch;
+        let tokio = self.clone();
+        // Without a runtime the end is dropped, which the reader says.
+        if let Ok(runtime) = Handle::try_current() {
+            drop(runtime.spawn(async move { end.finish(tokio.run(spec, watch).await) }));
+        }
+        BlobReader::new(reader)
     }
 }
 

@@ -50,17 +50,19 @@ mod exchange;
 mod exchange_tests;
 mod job;
 mod pools;
+mod reader;
 mod resolver;
 mod state;
 mod transfer;
 
 pub use client::{Running, Tokio};
+pub use reader::BlobReader;
 pub use rustls;
 pub use windlass_core::reference::{Repository, Tag};
 pub use windlass_core::{
-    BlobDelivery, BlobFound, BlobPut, Catalog, Checked, Config, Deleted, Descriptor, Digest, Error,
-    ErrorKind, Event, Failure, Manifest, Platform, Put, Reference, Registry, Report, Tags, TaskId,
-    TaskReport,
+    BlobDelivery, BlobFound, BlobPut, BlobRange, Catalog, Checked, Config, Deleted, Descriptor,
+    Digest, Error, ErrorKind, Event, Failure, Fetched, Manifest, Platform, Put, Reference,
+    Registry, Report, Tags, TaskId, TaskReport,
 };
 pub use windlass_driver as driver;
 pub use windlass_driver::{BlobContent, BuildError};

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::thread;
 
 use windlass_core::Failure;
-use windlass_driver::{Driver, Parts, RequestSpec, TypedReport, Watch};
+use windlass_driver::{BlobReader, Driver, Fetch, Parts, RequestSpec, TypedReport, Watch};
 
 use crate::exchange::Exchanges;
 use crate::pool::{Pool, ThreadLimits};
@@ -20,6 +20,7 @@ struct Inner(Arc<Pool>);
 
 impl Driver for Threads {
     type Running<'a, R: TypedReport> = Result<R, Failure>;
+    type Reader = BlobReader;
 
     fn new(parts: Parts) -> Self {
         // Beyond exchanges: store steps, tokens, credentials, and the one that polls.
@@ -38,6 +39,22 @@ impl Driver for Threads {
         let Inner(pool) = &*self.0;
         let (task, _stores) = spec.task(&pool.context().resources.stores, pool.now())?;
         R::of(pool.run(task, watch)?)
+    }
+
+    /// The request has a thread of its own, which waits for it.
+    fn read(&self, fetch: Fetch) -> BlobReader {
+        let Fetch {
+            reader,
+            spec,
+            watch,
+            end,
+            ..
+        } = fetch;
+        let threads = self.clone();
+        let thread = thread::Builder::new().name("windlass-reader".into());
+        // Without a thread the end is dropped, which the reader says.
+        drop(thread.spawn(move || end.finish(threads.run(spec, watch))));
+        reader
     }
 }
 

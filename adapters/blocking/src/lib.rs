@@ -55,12 +55,12 @@ pub use client::Threads;
 pub use rustls;
 pub use windlass_core::reference::{Repository, Tag};
 pub use windlass_core::{
-    BlobDelivery, BlobFound, BlobPut, Catalog, Checked, Config, Deleted, Descriptor, Digest, Error,
-    ErrorKind, Event, Failure, Manifest, Platform, Put, Reference, Registry, Report, Tags, TaskId,
-    TaskReport,
+    BlobDelivery, BlobFound, BlobPut, BlobRange, Catalog, Checked, Config, Deleted, Descriptor,
+    Digest, Error, ErrorKind, Event, Failure, Fetched, Manifest, Platform, Put, Reference,
+    Registry, Report, Tags, TaskId, TaskReport,
 };
 pub use windlass_driver as driver;
-pub use windlass_driver::{BlobContent, BuildError};
+pub use windlass_driver::{BlobContent, BlobReader, BuildError};
 pub use windlass_store::Store;
 
 /// A client of the OCI registries. Clones are cheap and share one session.

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use windlass_core::reference::{Repository, Tag};
 use windlass_core::tape::RecordedSession;
 use windlass_core::{
-    BlobFound, BlobPut, Catalog, Checked, Deleted, Descriptor, Manifest, Platform, Platforms, Put,
-    Reference, Registry, Report, Tags, TaskReport,
+    BlobFound, BlobPut, BlobRange, Catalog, Checked, Deleted, Descriptor, Fetched, Manifest,
+    Platform, Platforms, Put, Reference, Registry, Report, Tags, TaskReport,
 };
 use windlass_store::Store;
 
@@ -18,6 +19,7 @@ use crate::builder::Builder;
 use crate::cancel::CancelHandle;
 use crate::limits::TimeLimits;
 use crate::observer::Observer;
+use crate::reader::{BlobReader, ReaderEnd};
 use crate::request::{BlobContent, Endpoint, RequestSpec, TypedReport};
 use crate::resources::Resources;
 use crate::tls_config::Tls;
@@ -33,8 +35,28 @@ pub trait Driver: Sized {
     /// A driver made of these parts. Starts nothing yet.
     fn new(parts: Parts) -> Self;
 
+    /// What [`Blob::read`] returns: a [`BlobReader`], or one for async code.
+    type Reader;
+
     /// Runs a request.
     fn run<R: TypedReport>(&self, spec: RequestSpec, watch: Watch) -> Self::Running<'_, R>;
+
+    /// Runs the request that fills a reader, beside the caller.
+    fn read(&self, fetch: Fetch) -> Self::Reader;
+}
+
+/// The request that fills a reader.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Fetch {
+    /// What it fills.
+    pub reader: BlobReader,
+    /// The request, which ends with a [`Fetched`](windlass_core::Fetched).
+    pub spec: RequestSpec,
+    /// Cancelled when the reader is dropped.
+    pub watch: Watch,
+    /// What is to be told how the request ended.
+    pub end: ReaderEnd,
 }
 
 /// What a driver is made of.
@@ -112,6 +134,15 @@ impl<D> Client<D> {
     /// Resolves a reference to the descriptor of its manifest.
     pub fn resolve(&self, reference: &Reference) -> Request<'_, D, Descriptor> {
         self.typed(RequestSpec::resolve(reference))
+    }
+
+    /// One blob of the reference's repository, of whatever size, without a manifest that names it.
+    pub fn blob(&self, repository: &Reference, blob: &Descriptor) -> Blob<'_, D> {
+        Blob {
+            client: self,
+            repository: repository.clone(),
+            blob: blob.clone(),
+        }
     }
 
     /// Checks whether a registry accepts the credentials for it, with one request that needs them.
@@ -204,6 +235,57 @@ impl<D> Client<D> {
             watch: Watch::default(),
             report: PhantomData,
         }
+    }
+}
+
+/// A blob in a repository.
+#[must_use = "nothing happens before it is read"]
+pub struct Blob<'a, D> {
+    client: &'a Client<D>,
+    repository: Reference,
+    blob: Descriptor,
+}
+
+impl<'a, D> Blob<'a, D> {
+    /// Reads it while it arrives, verified at its end. The request begins at once; dropping the reader cancels
+    /// it.
+    pub fn read(&self) -> D::Reader
+    where
+        D: Driver,
+    {
+        let cancel = CancelHandle::new();
+        let (reader, store, end) = BlobReader::new(&self.blob, &cancel);
+        self.client.0.read(Fetch {
+            reader,
+            spec: RequestSpec::fetch_blob(&self.repository, &self.blob, &store),
+            watch: Watch {
+                observer: None,
+                cancel: Some(cancel),
+            },
+            end,
+        })
+    }
+
+    /// Fetches it into a store, verified; what the store has of it is not fetched again.
+    pub fn fetch(&self, store: &Arc<dyn Store>) -> Request<'a, D, Fetched> {
+        let spec = RequestSpec::fetch_blob(&self.repository, &self.blob, store);
+        self.client.typed(spec)
+    }
+
+    /// Reads some bytes of it. They are **not verified**, and may be fewer than requested: see
+    /// [`Task::read_range`](windlass_core::Task::read_range).
+    pub fn range(&self, range: Range<u64>) -> Request<'a, D, BlobRange> {
+        let spec = RequestSpec::read_range(&self.repository, &self.blob.digest, range);
+        self.client.typed(spec)
+    }
+}
+
+impl<D> fmt::Debug for Blob<'_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Blob")
+            .field("repository", &self.repository)
+            .field("blob", &self.blob.digest)
+            .finish_non_exhaustive()
     }
 }
 

@@ -6,6 +6,7 @@
 //! - [`HostSelector`], [`HostSettings`]: hosts that are reached in ways of their own.
 //! - [`Stores`]: the stores that a session refers to, and the partials that it holds open.
 //! - [`Incoming`], [`OutgoingReader`]: bodies on their way into and out of a store.
+//! - [`BlobReader`]: a blob that is read while it is fetched.
 //! - [`Dispatcher`]: a session with the calls that wait for its tasks and the jobs that are outside.
 //! - [`Progress`]: how far a transfer is.
 //! - [`exchange`]: an exchange against a function instead of a connection, for tests.
@@ -38,6 +39,7 @@ mod observer;
 mod outgoing;
 mod progress;
 mod proxy;
+mod reader;
 mod request;
 mod resources;
 mod stall;
@@ -54,7 +56,7 @@ pub use address::AddressGuard;
 pub use builder::{BuildError, Builder, Settings};
 pub use cancel::{CancelGuard, CancelHandle};
 #[cfg(feature = "client")]
-pub use client::{Client, Driver, ListReport, Parts, Request, Watch};
+pub use client::{Blob, Client, Driver, Fetch, ListReport, Parts, Request, Watch};
 pub use credentials::{Anonymous, Credentials, find_credentials};
 pub use dispatch::{CallHandle, CallMessage, Dispatcher, Next};
 pub use failure::{CLOSED_EARLY, accepted_early};
@@ -70,6 +72,7 @@ pub use observer::Observer;
 pub use outgoing::{BodyOutcome, OutgoingReader};
 pub use progress::{Progress, ProgressRegistry};
 pub use proxy::{Direct, Proxy, ProxySelector};
+pub use reader::{BlobReader, ReaderEnd, io_error};
 pub use request::{BlobContent, Endpoint, RequestSpec, StoreGuard, TypedReport, host_platform};
 pub use resources::Resources;
 pub use stores::Stores;

@@ -3,13 +3,14 @@
 mod blob;
 mod reports;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use windlass_core::reference::{Repository, Tag};
 use windlass_core::{
-    CopyTask, Error, Failure, Paging, Place, Platform, Platforms, Reference, Registry, StoreId,
-    Task, Time,
+    CopyTask, Descriptor, Digest, Error, Failure, Paging, Place, Platform, Platforms, Reference,
+    Registry, StoreId, Task, Time,
 };
 use windlass_store::{Layout, Store};
 
@@ -99,6 +100,16 @@ enum Verb {
         to: Reference,
     },
     DeleteBlob(Reference),
+    FetchBlob {
+        source: Reference,
+        blob: Box<Descriptor>,
+        store: Arc<dyn Store>,
+    },
+    ReadRange {
+        source: Reference,
+        digest: Digest,
+        range: Range<u64>,
+    },
     Copy {
         source: Endpoint,
         destination: Endpoint,
@@ -185,6 +196,26 @@ impl RequestSpec {
     /// Deletes the blob that the reference's digest names.
     pub fn delete_blob(reference: &Reference) -> Self {
         Self::new(Verb::DeleteBlob(reference.clone()), Platforms::All)
+    }
+
+    /// Fetch one blob of the reference's repository into a store.
+    pub fn fetch_blob(source: &Reference, blob: &Descriptor, store: &Arc<dyn Store>) -> Self {
+        let verb = Verb::FetchBlob {
+            source: source.clone(),
+            blob: blob.clone().into(),
+            store: Arc::clone(store),
+        };
+        Self::new(verb, Platforms::All)
+    }
+
+    /// Read some bytes of a blob, not verified.
+    pub fn read_range(source: &Reference, digest: &Digest, range: Range<u64>) -> Self {
+        let verb = Verb::ReadRange {
+            source: source.clone(),
+            digest: digest.clone(),
+            range,
+        };
+        Self::new(verb, Platforms::All)
     }
 
     /// Copies an image into a store: of an index, the image for Linux on this machine's architecture.
@@ -313,6 +344,16 @@ impl RequestSpec {
                 Task::mount_blob(from.clone(), to.clone(), guard.add(&spool))
             }
             Verb::DeleteBlob(reference) => Task::delete_blob(reference.clone()),
+            Verb::FetchBlob {
+                source,
+                blob,
+                store,
+            } => Task::fetch_blob(source.clone(), (**blob).clone(), guard.add(store)),
+            Verb::ReadRange {
+                source,
+                digest,
+                range,
+            } => Task::read_range(source.clone(), digest.clone(), range.clone()),
             Verb::Copy {
                 source,
                 destination,

@@ -11,6 +11,7 @@ mod labels;
 mod mirrors;
 mod operations;
 mod parity;
+mod readers;
 mod runtimes;
 mod secrets;
 mod stalled;

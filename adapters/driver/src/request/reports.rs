@@ -1,8 +1,8 @@
 //! The reports of requests, by kind.
 
 use windlass_core::{
-    BlobFound, BlobPut, Catalog, Checked, Deleted, Descriptor, Error, Failure, Manifest, Put,
-    Report, Tags, TaskReport,
+    BlobFound, BlobPut, BlobRange, Catalog, Checked, Deleted, Descriptor, Error, Failure, Fetched,
+    Manifest, Put, Report, Tags, TaskReport,
 };
 
 /// The report of one kind of task, which a request for such a task returns.
@@ -32,6 +32,18 @@ impl TypedReport for Report {
 impl TypedReport for Checked {
     fn of(report: TaskReport) -> Result<Self, Failure> {
         report.checked().ok_or_else(another_kind)
+    }
+}
+
+impl TypedReport for Fetched {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.fetched().ok_or_else(another_kind)
+    }
+}
+
+impl TypedReport for BlobRange {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.range().ok_or_else(another_kind)
     }
 }
 

@@ -1,0 +1,280 @@
+//! Blobs that are read while they arrive, through both clients: verified, resumed, bounded.
+#![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
+
+use std::error::Error as _;
+use std::io::{self, Read as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use windlass_core::{Algorithm, Descriptor, Digest, ErrorKind, Failure};
+use windlass_tests::drivers::{Driver, Setup};
+use windlass_tests::hostile::{Hostile, Reply, Request};
+use windlass_tests::images::noise;
+use windlass_tests::{through_both, wait_for};
+
+through_both!(
+    a_blob_is_read_to_its_end,
+    a_reader_goes_on_where_connections_break,
+    a_reader_gets_each_byte_once_from_a_server_without_ranges,
+    a_wrong_last_byte_is_an_error_at_the_end,
+    bytes_that_changed_meanwhile_are_an_error_at_the_end,
+    a_blob_that_is_not_there,
+    a_reader_that_is_not_read_holds_little,
+    a_reader_that_is_dropped_frees_its_slot,
+    many_ranges_cost_one_token,
+    a_range_is_what_was_asked_for,
+);
+
+fn descriptor(bytes: &[u8]) -> Descriptor {
+    let digest = Digest::of(Algorithm::Sha256, bytes);
+    Descriptor::new("application/octet-stream", digest, bytes.len() as u64)
+}
+
+/// The blob, or the range of it that is asked for.
+fn answer(request: &Request, bytes: &[u8]) -> Reply {
+    let Some((first, last)) = request.range() else {
+        return Reply::new(200).body(bytes);
+    };
+    let size = bytes.len();
+    let first = usize::try_from(first).unwrap();
+    let last = last.map_or(size - 1, |last| {
+        usize::try_from(last).unwrap().min(size - 1)
+    });
+    let range = format!("bytes {first}-{last}/{size}");
+    Reply::new(206)
+        .header("Content-Range", range)
+        .body(&bytes[first..=last])
+}
+
+/// A server that counts the GETs of the blob and answers the nth of them so.
+fn serving(
+    answer: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static,
+) -> (Hostile, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let server = Hostile::start(move |request| {
+        if request.method == "HEAD" {
+            // The first request to a host, which shows whether it wants credentials.
+            return Reply::new(200);
+        }
+        answer(counted.fetch_add(1, Ordering::SeqCst), request)
+    });
+    (server, count)
+}
+
+fn read<D: Driver>(server: &Hostile, blob: &Descriptor) -> (Vec<u8>, io::Result<usize>) {
+    let client = D::new(&Setup::new());
+    let repository = server.reference("a/b");
+    let mut reader = client.reader(&repository, blob);
+    let mut bytes = Vec::new();
+    let end = reader.read_to_end(&mut bytes);
+    // The end stays what it was.
+    match (&end, reader.read(&mut [0; 8])) {
+        (Ok(_), again) => assert_eq!(again.unwrap(), 0),
+        (Err(error), again) => assert_eq!(again.unwrap_err().kind(), error.kind()),
+    }
+    (bytes, end)
+}
+
+#[track_caller]
+fn failure(error: &io::Error) -> &Failure {
+    let failure = error.get_ref().unwrap().downcast_ref();
+    failure.unwrap_or_else(|| panic!("{error:?}, because of {:?}", error.source()))
+}
+
+fn a_blob_is_read_to_its_end<D: Driver>() {
+    for size in [0, 1, 100_000, 5_000_000] {
+        let bytes = noise(size, 1);
+        let served = bytes.clone();
+        let (server, count) = serving(move |_, request| answer(request, &served));
+        let (read, end) = read::<D>(&server, &descriptor(&bytes));
+        assert_eq!(end.unwrap(), bytes.len());
+        assert!(read == bytes, "{size}");
+        // What is empty is not asked for.
+        assert_eq!(count.load(Ordering::SeqCst), usize::from(size > 0));
+    }
+}
+
+/// RNG: the rest is asked for, by a range.
+fn a_reader_goes_on_where_connections_break<D: Driver>() {
+    let bytes = noise(3_000_000, 2);
+    let served = bytes.clone();
+    let (server, count) = serving(move |n, request| {
+        let (first, _) = request.range().unwrap_or((0, None));
+        let rest = &served[usize::try_from(first).unwrap()..];
+        if n == 3 {
+            return answer(request, &served);
+        }
+        let reply = Reply::new(if n == 0 { 200 } else { 206 });
+        let range = format!("bytes {first}-{}/{}", served.len() - 1, served.len());
+        let reply = reply.header("Content-Range", range);
+        reply.body(&rest[..700_000]).claiming(rest.len() as u64)
+    });
+    let (read, end) = read::<D>(&server, &descriptor(&bytes));
+    assert_eq!(end.unwrap(), bytes.len());
+    assert!(read == bytes);
+    assert_eq!(count.load(Ordering::SeqCst), 4);
+    let firsts = server.requests();
+    let firsts = firsts.iter().filter_map(Request::range);
+    let firsts: Vec<_> = firsts.map(|(first, _)| first).collect();
+    assert_eq!(firsts, [700_000, 1_400_000, 2_100_000]);
+}
+
+fn a_reader_gets_each_byte_once_from_a_server_without_ranges<D: Driver>() {
+    let bytes = noise(1_000_000, 3);
+    let served = bytes.clone();
+    let (server, count) = serving(move |n, _| match n {
+        0 => Reply::new(200).body(&served[..600_000]).claiming(1_000_000),
+        _ => Reply::new(200).body(&*served),
+    });
+    let (read, end) = read::<D>(&server, &descriptor(&bytes));
+    assert_eq!(end.unwrap(), bytes.len());
+    assert!(read == bytes);
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+}
+
+fn a_wrong_last_byte_is_an_error_at_the_end<D: Driver>() {
+    let mut bytes = noise(300_000, 4);
+    let blob = descriptor(&bytes);
+    *bytes.last_mut().unwrap() ^= 1;
+    let served = bytes.clone();
+    let (server, _) = serving(move |_, request| answer(request, &served));
+    let (read, end) = read::<D>(&server, &blob);
+    assert!(
+        read == bytes,
+        "they are given out before they are known to be wrong"
+    );
+    let error = end.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert_eq!(failure(&error).kind(), ErrorKind::Mismatch, "{error}");
+}
+
+/// What was read is the start of one content, and what would follow is the end of another one.
+fn bytes_that_changed_meanwhile_are_an_error_at_the_end<D: Driver>() {
+    let bytes = noise(1_000_000, 5);
+    let blob = descriptor(&bytes);
+    let served = bytes.clone();
+    let (server, _) = serving(move |n, _| {
+        let wrong = vec![7; 600_000];
+        match n {
+            0 => Reply::new(200).body(wrong).claiming(1_000_000),
+            _ => Reply::new(200).body(&*served),
+        }
+    });
+    let (read, end) = read::<D>(&server, &blob);
+    assert_eq!(read.len(), bytes.len());
+    let error = end.unwrap_err();
+    assert_eq!(failure(&error).kind(), ErrorKind::Mismatch, "{error}");
+}
+
+fn a_blob_that_is_not_there<D: Driver>() {
+    let (server, _) = serving(|_, _| Reply::error(404, "BLOB_UNKNOWN", "no"));
+    let (read, end) = read::<D>(&server, &descriptor(b"hello"));
+    assert!(read.is_empty());
+    let error = end.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    assert_eq!(failure(&error).kind(), ErrorKind::NotFound, "{error}");
+}
+
+fn a_reader_that_is_not_read_holds_little<D: Driver>() {
+    const SIZE: u64 = 256 << 20;
+    // It is not read to its end, so the digest does not matter.
+    let mut blob = descriptor(b"zeros");
+    blob.size = SIZE;
+    let (server, _) = serving(|_, _| Reply::new(200).body(vec![0; 1 << 20]).repeated(256));
+    let client = D::new(&Setup::new());
+    let repository = server.reference("a/b");
+    let mut reader = client.reader(&repository, &blob);
+    reader.read_exact(&mut [0; 10]).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    // What is in flight is in buffers of the system, which are some MiB.
+    let sent = server.sent();
+    assert!(sent < SIZE / 4, "{sent} bytes were sent");
+    let mut bytes = vec![0; 50 << 20];
+    reader.read_exact(&mut bytes).unwrap();
+}
+
+fn a_reader_that_is_dropped_frees_its_slot<D: Driver>() {
+    let bytes = noise(3_000_000, 6);
+    let blob = descriptor(&bytes);
+    let (server, count) = serving(move |n, request| match n {
+        0 => Reply::new(200)
+            .body(&bytes[..100_000])
+            .claiming(3_000_000)
+            .then_stall(),
+        _ => answer(request, &bytes),
+    });
+    let client = D::new(&Setup::new().in_flight(1));
+    let repository = server.reference("a/b");
+    let mut reader = client.reader(&repository, &blob);
+    reader.read_exact(&mut [0; 1000]).unwrap();
+    drop(reader);
+    let mut reader = client.reader(&repository, &blob);
+    let mut all = Vec::new();
+    assert_eq!(reader.read_to_end(&mut all).unwrap(), 3_000_000);
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+    wait_for("the connection of the first is closed", || {
+        server.connections() >= 2
+    });
+}
+
+fn many_ranges_cost_one_token<D: Driver>() {
+    let bytes = noise(400 << 10, 7);
+    let served = bytes.clone();
+    let server = Hostile::start(move |request| {
+        if request.path() == "/token" {
+            return Reply::new(200).body(r#"{"token":"t0k","expires_in":300}"#);
+        }
+        if request.header("authorization") != Some("Bearer t0k") {
+            let challenge = "Bearer realm=\"/token\",service=\"s\"";
+            return Reply::new(401).header("WWW-Authenticate", challenge);
+        }
+        answer(request, &served)
+    });
+    let client = D::new(&Setup::new());
+    let (repository, blob) = (server.reference("a/b"), descriptor(&bytes));
+    for n in 0..100_u64 {
+        let first = n * 4096;
+        let range = client
+            .range(&repository, &blob, first..first + 4096)
+            .unwrap();
+        let first = usize::try_from(first).unwrap();
+        assert!(range.bytes == bytes[first..first + 4096], "{n}");
+        assert_eq!(range.total, Some(blob.size));
+    }
+    assert_eq!(server.count("GET", "/token"), 1);
+    // One is refused first.
+    assert_eq!(server.requests().len(), 102);
+    assert!(!client.tape().contains("t0k"));
+}
+
+fn a_range_is_what_was_asked_for<D: Driver>() {
+    let (server, count) = serving(|_, request| {
+        let (first, _) = request.range().unwrap_or((0, None));
+        match first {
+            9 => Reply::new(416),
+            // Not from where it was asked.
+            2 => Reply::new(206)
+                .header("Content-Range", "bytes 1-2/5")
+                .body("el"),
+            1 => Reply::new(200).body("hello"),
+            _ => answer(request, b"hello"),
+        }
+    });
+    let client = D::new(&Setup::new());
+    let (repository, blob) = (server.reference("a/b"), descriptor(b"hello"));
+    let range = |range| client.range(&repository, &blob, range);
+    assert_eq!(range(3..5).unwrap().bytes, b"lo");
+    assert_eq!(range(0..9).unwrap().bytes, b"hello");
+    assert!(range(3..3).unwrap().bytes.is_empty());
+    assert_eq!(count.load(Ordering::SeqCst), 2, "nothing is not asked for");
+    for (first, text) in [(9, "416"), (2, "bytes 1-2/5"), (1, "the whole blob")] {
+        let failure = range(first..first + 2).unwrap_err();
+        assert_eq!(failure.kind(), ErrorKind::Refused);
+        assert!(failure.to_string().contains(text), "{failure}");
+    }
+    let failure = range(0..1 << 40).unwrap_err();
+    assert!(failure.to_string().contains("into memory"), "{failure}");
+}
