@@ -302,7 +302,7 @@ impl World<'_> {
         }
         self.admit(owner, request);
         let answer = self.models[owner].answer(request, at);
-        self.check_committed(request, &answer);
+        self.check_committed(owner, request, &answer);
         self.after_request(request);
         answer
     }
