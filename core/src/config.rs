@@ -45,6 +45,9 @@ pub struct Config {
     /// request, unless the registry refuses its size. A registry that asks for larger chunks gets those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk_size: Option<u64>,
+    /// When large blobs are fetched with several requests at once.
+    #[serde(default)]
+    pub parts: Parts,
     /// When and how often to retry.
     pub retry: Retry,
     /// Bounds on everything that a server can influence.
@@ -77,6 +80,7 @@ impl Default for Config {
             anonymous_fallback: false,
             in_flight: Concurrency::default(),
             chunk_size: None,
+            parts: Parts::default(),
             retry: Retry::default(),
             limits: Limits::default(),
             user_agent: concat!("windlass/", env!("CARGO_PKG_VERSION")).into(),
@@ -132,6 +136,66 @@ impl Concurrency {
 impl Default for Concurrency {
     fn default() -> Self {
         Self::at_most(16)
+    }
+}
+
+/// When one blob is fetched with several requests at once, each for a range of its bytes (RNG-13): on a
+/// link whose connections are slow one by one. Only into a store that takes bytes at any offset.
+///
+/// The first request is for a small part. If the registry does not serve ranges, it brings the whole blob.
+/// Further ones are made while the host has slots that nothing else waits for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Parts {
+    /// Requests for one blob at once. With less than 2, all blobs are fetched as one stream.
+    pub most: u32,
+    /// Blobs of which fewer bytes are missing are fetched as one stream.
+    pub threshold: u64,
+    /// Bytes of a part, at least, unless it is the first or the last one.
+    pub least: u64,
+}
+
+impl Parts {
+    /// All blobs are fetched as one stream.
+    pub const NONE: Self = Self {
+        most: 1,
+        threshold: u64::MAX,
+        least: u64::MAX,
+    };
+
+    /// Parts of at least this many bytes, of blobs of at least four times as many.
+    pub const fn of_at_least(least: u64) -> Self {
+        Self {
+            most: 8,
+            threshold: least.saturating_mul(4),
+            least: if least == 0 { 1 } else { least },
+        }
+    }
+
+    /// The bytes of the first part: enough for one round trip, little enough to wait for.
+    pub(crate) const fn first(&self) -> u64 {
+        let first = self.least / 8;
+        if first == 0 { 1 } else { first }
+    }
+
+    /// The bytes of the next part of a blob, of which `missing` are not asked for. Parts become smaller, so
+    /// that the last ones end at about the same time, however fast their connections are. Without `room` for
+    /// other requests there are only a few, each of half of what is missing.
+    pub(crate) fn next(&self, missing: u64, room: bool) -> u64 {
+        let divisor = if room {
+            u64::from(self.most.max(1)) * 2
+        } else {
+            2
+        };
+        (missing / divisor).max(self.least).max(1)
+    }
+}
+
+impl Default for Parts {
+    /// Parts of at least 4 MiB: on a fast connection they take as long as some round trips.
+    fn default() -> Self {
+        Self::of_at_least(4 << 20)
     }
 }
 
@@ -250,6 +314,7 @@ mod tests {
             anonymous_fallback: true,
             in_flight: Concurrency::at_most(3),
             chunk_size: None,
+            parts: Parts::of_at_least(9),
             retry: Retry {
                 attempts: 7,
                 base: Duration::from_micros(1),
@@ -274,6 +339,28 @@ mod tests {
             let read: Config = serde_json::from_str(&written).expect("it was written");
             assert_eq!(format!("{read:?}"), format!("{config:?}"));
         }
+    }
+
+    #[test]
+    fn parts_become_smaller_to_the_least() {
+        const MIB: u64 = 1 << 20;
+        let parts = Parts::default();
+        assert_eq!((parts.threshold, parts.first()), (16 * MIB, MIB / 2));
+        for (missing, room, expected) in [
+            (1024 * MIB, true, 64 * MIB),
+            (128 * MIB, true, 8 * MIB),
+            (64 * MIB, true, 4 * MIB),
+            (MIB, true, 4 * MIB),
+            (128 * MIB, false, 64 * MIB),
+            (MIB, false, 4 * MIB),
+        ] {
+            assert_eq!(parts.next(missing, room), expected, "{missing} {room}");
+        }
+        let mut odd = Parts::of_at_least(0);
+        odd.most = 0;
+        assert_eq!((odd.first(), odd.next(1, true)), (1, 1));
+        let none = Parts::NONE;
+        assert!(none.next(u64::MAX, true) >= 1 && none.first() >= 1);
     }
 
     #[test]

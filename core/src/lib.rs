@@ -203,7 +203,7 @@
 //! | vocabulary | |
 //! |---|---|
 //! | [`mod@reference`], [`registry`] | names of images and registries, and origins |
-//! | [`digest`], [`hashing`], [`descriptor`] | digests, and pointers to content |
+//! | [`digest`], [`hashing`], [`descriptor`], [`extents`] | digests, pointers to content, parts of it |
 //! | [`manifest`], [`platform`] | documents, and the selection of a platform |
 //! | [`header`], [`uri`], [`scope`] | values of response headers, parsed strictly |
 //! | [`sanitize`] | text of servers and systems, made safe to print |
@@ -233,6 +233,7 @@ pub mod error;
 mod error_body;
 pub mod event;
 mod exchanges;
+pub mod extents;
 pub mod hashing;
 pub mod header;
 mod ids;
@@ -271,6 +272,7 @@ pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest};
 pub use error::{Error, ErrorKind};
 pub use event::Event;
+pub use extents::Extents;
 pub use hashing::Hashing;
 /// The vocabulary of requests and answers, in the version that this crate speaks.
 pub use http;

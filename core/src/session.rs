@@ -127,7 +127,9 @@ impl Session {
             }
             // Looking for a job can settle things, and what is settled can want a job: a request
             // that must not be sent fails here, a token that is refused makes another one wanted.
-            let more = self.exchanges.has_settled() || self.exchanges.has_more();
+            let (blobs, mut ports) = self.blobs_and_ports();
+            let has_parts = blobs.add_parts(&mut ports);
+            let more = has_parts || self.exchanges.has_settled() || self.exchanges.has_more();
             self.settle();
             self.drain_events();
             if let Some((task, event)) = self.events.pop_front() {

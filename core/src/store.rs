@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::{Done, JobId, JobResult};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
+use crate::extents::Extents;
 use crate::hashing::Hashing;
 use crate::redact::redact_urls;
 
@@ -79,8 +80,8 @@ impl StoreCall {
 #[derive(Clone, Debug)]
 pub enum StoreOp {
     /// Acquire the exclusive right to write a blob. Answers `Complete`, `Partial` (0 bytes for a
-    /// new one), or `Busy` if it has another owner. After `Partial` the driver keeps the partial
-    /// open until `Commit` or `Release`.
+    /// new one), `Extents` instead if the partial takes bytes at any offset, or `Busy` if it has another
+    /// owner. After `Partial` and `Extents` the driver keeps the partial open until `Commit` or `Release`.
     Begin {
         /// The blob's digest.
         digest: Digest,
@@ -184,7 +185,12 @@ impl StoreOp {
             Absent, Busy, Complete, Found, Hashed, Loaded, Partial, Several, Written,
         };
         match self {
-            Self::Begin { .. } => matches!(answer, Complete | Partial { .. } | Busy { .. }),
+            Self::Begin { .. } => {
+                matches!(
+                    answer,
+                    Complete | Partial { .. } | StoreAnswer::Extents(_) | Busy { .. }
+                )
+            }
             Self::Load { .. } => matches!(answer, Loaded(_) | Absent),
             Self::Hash { .. } => matches!(answer, Hashed(_)),
             Self::Import { .. } => matches!(answer, Hashed(_) | Absent),
@@ -230,6 +236,9 @@ pub enum StoreAnswer {
         /// Bytes from the start of the blob.
         len: u64,
     },
+    /// The blob's partial is open, takes bytes at any offset, from several calls at once, and holds these
+    /// parts of the blob.
+    Extents(Extents),
     /// Another owner is writing the blob.
     Busy {
         /// Bytes that it has written so far.
@@ -254,6 +263,7 @@ impl StoreAnswer {
             Self::Absent => "absent",
             Self::Complete => "complete",
             Self::Partial { .. } => "partial",
+            Self::Extents(_) => "extents",
             Self::Busy { .. } => "busy",
             Self::Loaded(_) => "loaded",
             Self::Hashed(_) => "hashed",

@@ -205,6 +205,15 @@ fn store_done(answer: &Result<StoreAnswer, StoreError>) -> String {
         Ok(StoreAnswer::Absent) => "absent".into(),
         Ok(StoreAnswer::Complete) => "complete".into(),
         Ok(StoreAnswer::Partial { len }) => format!("partial {len}"),
+        Ok(StoreAnswer::Extents(extents)) if extents.total() == extents.prefix() => {
+            format!("partial {}", extents.prefix())
+        }
+        Ok(StoreAnswer::Extents(extents)) => {
+            let parts = extents
+                .iter()
+                .map(|part| format!(" {}-{}", part.start, part.end));
+            format!("partial{}", parts.collect::<String>())
+        }
         Ok(StoreAnswer::Busy { len }) => format!("busy {len}"),
         Ok(StoreAnswer::Loaded(bytes)) => format!("loaded {} bytes", bytes.len()),
         Ok(StoreAnswer::Hashed(hashing)) => format!("hashed {} bytes", hashing.len()),

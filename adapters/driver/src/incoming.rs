@@ -1,7 +1,6 @@
 //! Bodies on their way in.
 //!
-//! Responsible for giving each chunk to the call first and to the store second, and for handing
-//! the partial back whatever happens. Must not know where chunks come from.
+//! Responsible for giving each chunk to the call first and to the store second. Must not know where chunks come from.
 
 use std::sync::Arc;
 
@@ -13,9 +12,8 @@ use windlass_core::{Digest, StoreError, StoreErrorKind, StoreId};
 use crate::stall::{MinRate, StallDetector};
 use crate::stores::{Lease, Stores};
 
-/// A response's body on its way into a store, or into the call that collects it. Dropped without
-/// [`finish`](Self::finish), it hands the partial back all the same; the driver then owes the
-/// session a [`Done::lost`].
+/// A response's body on its way into a store, or into the call that collects it. If it is dropped without
+/// [`finish`](Self::finish), the driver owes the session a [`Done::lost`].
 #[derive(Debug)]
 pub struct Incoming {
     call: Box<Call>,
@@ -65,7 +63,7 @@ impl Incoming {
 
     /// Ends the call. A failure of the store on the way goes before `end`.
     pub fn finish(self, end: Result<(), Interrupted>) -> Done {
-        // The partial first: once the session has its answer it may ask for it at once.
+        // The partial first: once the session has its answer it may commit it at once.
         let end = self.sink.end().and(end);
         let end = if self.stalled {
             end.and_then(|()| Err(stall()))
@@ -95,6 +93,8 @@ enum Sink {
         lease: Lease,
         /// Where the next chunk goes.
         next: u64,
+        /// Whether other parts are there, or are being written: nothing is cut.
+        is_part: bool,
         /// Whether one came. What is behind stays so long: a transfer that brings nothing takes nothing
         /// away.
         has_begun: bool,
@@ -111,10 +111,12 @@ impl Sink {
                 store,
                 digest,
                 offset,
-            } => match open(stores, store, &digest, offset) {
+                end,
+            } => match open(stores, (store, &digest), offset, end) {
                 Ok(lease) => Self::Partial {
                     lease,
                     next: offset,
+                    is_part: end.is_some(),
                     has_begun: false,
                 },
                 Err(error) => Self::Failed(error),
@@ -133,21 +135,22 @@ impl Sink {
             Self::Partial {
                 lease,
                 next,
+                is_part,
                 has_begun,
             } => {
-                let cut = if *has_begun {
-                    Ok(())
-                } else {
-                    lease.partial().truncate(*next)
-                };
-                match cut.and_then(|()| lease.partial().write_at(*next, chunk)) {
+                let written = lease.with(|partial| {
+                    if !*has_begun && !*is_part {
+                        partial.truncate(*next)?;
+                    }
+                    partial.write_at(*next, chunk)
+                });
+                match written {
                     Ok(()) => {
                         *has_begun = true;
                         *next += chunk.len() as u64;
                         Keep::All
                     }
                     Err(error) => {
-                        // Replacing it hands the partial back.
                         *self = Self::Failed(error);
                         Keep::Stop
                     }
@@ -180,16 +183,16 @@ impl Sink {
     }
 }
 
-/// Takes the partial, which must reach to where the first chunk goes.
+/// Takes the partial. Unless a part is to be written, it must reach to where the first chunk goes.
 fn open(
     stores: &Stores,
-    store: StoreId,
-    digest: &Digest,
+    (store, digest): (StoreId, &Digest),
     offset: u64,
+    end: Option<u64>,
 ) -> Result<Lease, StoreError> {
     let lease = stores.lease(store, digest)?;
     let len = lease.len();
-    if len < offset {
+    if len < offset && end.is_none() {
         return Err(StoreError::new(
             StoreErrorKind::Io,
             format!("the partial of {digest} is shorter than expected: {len} of {offset} bytes"),
@@ -224,9 +227,9 @@ mod tests {
             size: 5,
         };
         world.stores.step(world.id, &begin).expect("begin");
-        let mut lease = world.stores.lease(world.id, &world.digest).expect("held");
-        lease.partial().append(prefix).expect("append");
-        drop(lease);
+        let lease = world.stores.lease(world.id, &world.digest).expect("held");
+        let appended = lease.with(|partial| partial.append(prefix));
+        appended.expect("append");
         world
     }
 
@@ -237,6 +240,7 @@ mod tests {
                 store: world.id,
                 digest: world.digest.clone(),
                 offset,
+                end: None,
             },
         )
     }
@@ -292,14 +296,10 @@ mod tests {
     }
 
     #[test]
-    fn the_partial_comes_back_when_the_worker_dies() {
+    fn the_partial_stays_when_the_worker_dies() {
         let world = world(b"hel");
         let mut sink = sink(&world, 3);
         assert_eq!(sink.take(b"l"), Keep::All);
-        assert!(
-            world.stores.lease(world.id, &world.digest).is_err(),
-            "taken"
-        );
         drop(sink);
         assert_eq!(held(&world), 4);
     }

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use windlass_core::call::TransferId;
-use windlass_core::{Call, TaskId};
+use windlass_core::{Call, Extents, TaskId};
 
 use crate::observer::Observer;
 
@@ -19,6 +19,8 @@ pub struct ProgressRegistry(Arc<Mutex<Registered>>);
 
 #[derive(Default)]
 struct Registered {
+    /// What the calls that fetch parts of one blob have stored together, as long as one of them runs.
+    stored: BTreeMap<TransferId, Weak<Mutex<Extents>>>,
     observers: BTreeMap<TransferId, Arc<dyn Observer>>,
     transfers: BTreeMap<TaskId, Vec<TransferId>>,
 }
@@ -37,6 +39,21 @@ impl ProgressRegistry {
         for transfer in registered.transfers.remove(&task).unwrap_or_default() {
             registered.observers.remove(&transfer);
         }
+    }
+
+    /// What the calls of a transfer store together, with what was there before.
+    fn shared(&self, transfer: TransferId, present: &Extents) -> Arc<Mutex<Extents>> {
+        let mut registered = self.lock();
+        registered.stored.retain(|_, it| it.strong_count() > 0);
+        let known = registered.stored.get(&transfer).and_then(Weak::upgrade);
+        let shared = known.unwrap_or_default();
+        let weak = Arc::downgrade(&shared);
+        registered.stored.insert(transfer, weak);
+        drop(registered);
+        let mut stored = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        present.iter().for_each(|part| stored.add(part));
+        drop(stored);
+        shared
     }
 
     fn find(&self, transfer: TransferId) -> Option<Arc<dyn Observer>> {
@@ -61,6 +78,10 @@ pub struct Progress {
     registry: ProgressRegistry,
     transfer: Option<TransferId>,
     observer: Option<Arc<dyn Observer>>,
+    /// What is in the store, if this is a download.
+    stored: Option<Arc<Mutex<Extents>>>,
+    /// Where this call begins.
+    start: u64,
     position: u64,
     told: u64,
     told_at: Instant,
@@ -72,7 +93,16 @@ impl Progress {
 
     /// The progress of a call; of one that transfers no blob nothing is told.
     pub fn new(registry: &ProgressRegistry, call: &Call) -> Self {
-        Self::of(registry, call.transfer(), call.starts_at())
+        let mut progress = Self::of(registry, call.transfer(), call.starts_at());
+        let is_download = call.expects_bytes().is_some();
+        if let Some(transfer) = call.transfer().filter(|_| is_download) {
+            progress.stored = Some(if call.is_part() {
+                registry.shared(transfer, call.present())
+            } else {
+                Arc::new(Mutex::new(call.present().clone()))
+            });
+        }
+        progress
     }
 
     fn of(registry: &ProgressRegistry, transfer: Option<TransferId>, position: u64) -> Self {
@@ -80,6 +110,8 @@ impl Progress {
             registry: registry.clone(),
             transfer,
             observer: None,
+            stored: None,
+            start: position,
             position,
             told: position,
             told_at: Instant::now(),
@@ -121,10 +153,25 @@ impl Progress {
         if self.observer.is_none() {
             self.observer = self.registry.find(transfer);
         }
-        if let Some(observer) = &self.observer {
-            observer.bytes(transfer, self.position);
+        if let Some(observer) = self.observer.clone() {
+            observer.bytes(transfer, self.total());
             self.told = self.position;
         }
+    }
+
+    /// How many bytes of the blob have moved in all.
+    fn total(&mut self) -> u64 {
+        let Some(stored) = &self.stored else {
+            return self.position;
+        };
+        let mut stored = stored.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.position < self.start {
+            // The whole blob came instead of what was asked for.
+            self.start = 0;
+            *stored = Extents::default();
+        }
+        stored.add(self.start..self.position);
+        stored.total()
     }
 }
 

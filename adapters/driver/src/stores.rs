@@ -1,13 +1,14 @@
 //! The stores a driver knows, and the partials its session holds open.
 //!
 //! Responsible for running a [`StoreCall`] against any [`Store`], and for partials that stay open
-//! between two calls. Its lock is never held while anything is read or written: a partial is taken
-//! out, worked on, and put back. Must not know what the session wants them for.
+//! between two calls. The table's lock is never held while anything is read or written. A partial is
+//! lent to several workers at once, which write to it one at a time, each for as long as a chunk takes.
+//! Must not know what the session wants them for.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 use std::ptr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use windlass_core::call::{
     Body, Done, Interrupted, Outgoing, Source, TransportError, TransportErrorKind,
@@ -123,7 +124,7 @@ impl Stores {
         self.outgoing(body, outgoing).map_err(Interrupted::Store)
     }
 
-    /// Takes a partial that is held, for as long as the lease lasts.
+    /// Lends a partial that is held.
     pub(crate) fn lease(&self, store: StoreId, digest: &Digest) -> Result<Lease, StoreError> {
         self.shared.lease(store, digest)
     }
@@ -149,28 +150,28 @@ impl Stores {
                 hashing,
                 upto,
             } => {
-                let mut lease = self.lease(id, digest)?;
-                let hashing = hash_on(lease.partial(), digest, hashing.clone(), *upto)?;
+                let lease = self.lease(id, digest)?;
+                let hashing = hash_on(&lease, digest, hashing.clone(), *upto)?;
                 Ok(StoreAnswer::Hashed(hashing))
             }
             StoreOp::Commit { digest, size } => {
-                self.lease(id, digest)?.commit(*size)?;
+                self.lease(id, digest)?.commit(digest, *size)?;
+                self.shared.drop_partial(id, digest);
                 Ok(StoreAnswer::Written)
             }
             StoreOp::Discard { digest } => {
-                self.lease(id, digest)?.partial().truncate(0)?;
+                let lease = self.lease(id, digest)?;
+                lease.with(|partial| partial.truncate(0))?;
                 Ok(StoreAnswer::Written)
             }
             StoreOp::Release { digest } => {
                 // A partial that is not held needs no release.
-                if let Ok(lease) = self.lease(id, digest) {
-                    lease.release();
-                }
+                self.shared.drop_partial(id, digest);
                 Ok(StoreAnswer::Written)
             }
             StoreOp::Import { from, digest, size } => {
                 let from = self.shared.store(*from)?;
-                import(&mut self.lease(id, digest)?, &*from, digest, *size)
+                import(&self.lease(id, digest)?, &*from, digest, *size)
             }
             StoreOp::Remove { digest } => {
                 store.remove(digest)?;
@@ -198,10 +199,11 @@ impl Stores {
         size: u64,
         private: bool,
     ) -> Result<StoreAnswer, StoreError> {
-        // A repeated `Begin`: the partial is held already.
-        if let Ok(mut lease) = self.lease(id, digest) {
-            let len = lease.partial().len();
-            return Ok(StoreAnswer::Partial { len });
+        // A repeated `Begin`: the partial is held already. Those that it was lent to have lost it.
+        if let Some(partial) = self.shared.take_back((id, digest)) {
+            let answer = opened(&*partial);
+            self.shared.hold((id, digest.clone()), partial);
+            return Ok(answer);
         }
         let begun = if private {
             store.begin_private(digest, size)?
@@ -212,9 +214,9 @@ impl Stores {
             Begun::Complete => Ok(StoreAnswer::Complete),
             Begun::Busy { len } => Ok(StoreAnswer::Busy { len }),
             Begun::Ours(partial) => {
-                let len = partial.len();
+                let answer = opened(&*partial);
                 self.shared.hold((id, digest.clone()), partial);
-                Ok(StoreAnswer::Partial { len })
+                Ok(answer)
             }
         }
     }
@@ -231,7 +233,7 @@ type Key = (StoreId, Digest);
 struct Table {
     next: u64,
     stores: BTreeMap<StoreId, Known>,
-    partials: HashMap<Key, Box<dyn Partial>>,
+    partials: HashMap<Key, Lease>,
 }
 
 #[derive(Debug)]
@@ -286,7 +288,8 @@ impl Shared {
             // A worker that was given up and comes back late: what was begun since then stands.
             let superseded = table.partials.contains_key(&key);
             if table.stores.contains_key(&key.0) && !superseded {
-                table.partials.insert(key, partial)
+                table.partials.insert(key, Lease::new(partial));
+                None
             } else {
                 // The store was forgotten meanwhile: nothing would release the partial.
                 Some(partial)
@@ -294,70 +297,90 @@ impl Shared {
         };
     }
 
-    fn lease(self: &Arc<Self>, store: StoreId, digest: &Digest) -> Result<Lease, StoreError> {
-        let key = (store, digest.clone());
-        let partial = self.table().partials.remove(&key);
-        let partial = partial.ok_or_else(|| {
+    fn lease(&self, store: StoreId, digest: &Digest) -> Result<Lease, StoreError> {
+        let lease = self.table().partials.get(&(store, digest.clone())).cloned();
+        lease.ok_or_else(|| {
             StoreError::new(
                 StoreErrorKind::Io,
                 format!("no partial of {digest} is open in the store {store}"),
             )
-        })?;
-        Ok(Lease {
-            shared: Arc::clone(self),
-            key,
-            partial: Some(partial),
         })
     }
+
+    /// Takes a partial from all that it was lent to. `None` if none is held, or a worker that was given up
+    /// is still writing to it; then it is released when that ends.
+    fn take_back(&self, (store, digest): (StoreId, &Digest)) -> Option<Box<dyn Partial>> {
+        let lease = self.table().partials.remove(&(store, digest.clone()))?;
+        match lease.0.try_lock() {
+            Ok(mut partial) => partial.take(),
+            Err(TryLockError::Poisoned(partial)) => partial.into_inner().take(),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Releases a partial, if it is held.
+    fn drop_partial(&self, store: StoreId, digest: &Digest) {
+        // Not under the lock of the table: closing files takes its time.
+        drop(self.take_back((store, digest)));
+    }
 }
 
-/// A partial on loan from the table. It goes back when the lease is dropped, also by a panic.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    shared: Arc<Shared>,
-    key: Key,
-    /// There until it is committed or released.
-    partial: Option<Box<dyn Partial>>,
-}
+/// A partial that is lent. Clones share it, until it is taken back, committed or released.
+#[derive(Clone, Debug)]
+pub(crate) struct Lease(Arc<Mutex<Option<Box<dyn Partial>>>>);
 
 impl Lease {
-    pub(crate) fn partial(&mut self) -> &mut dyn Partial {
-        let partial = self.partial.as_mut();
-        partial
-            .expect("only commit and release take it, and they end the lease")
-            .as_mut()
+    fn new(partial: Box<dyn Partial>) -> Self {
+        Self(Arc::new(Mutex::new(Some(partial))))
     }
 
+    /// Works on the partial, alone.
+    pub(crate) fn with<T>(
+        &self,
+        work: impl FnOnce(&mut dyn Partial) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match &mut *self.lock() {
+            Some(partial) => work(&mut **partial),
+            None => Err(StoreError::new(
+                StoreErrorKind::Io,
+                "the partial is not open any more",
+            )),
+        }
+    }
+
+    /// How many bytes it has from the blob's first byte on.
     pub(crate) fn len(&self) -> u64 {
-        self.partial.as_ref().map_or(0, |partial| partial.len())
+        self.lock().as_ref().map_or(0, |partial| partial.len())
     }
 
-    fn commit(mut self, size: u64) -> Result<(), StoreError> {
-        let len = self.len();
+    fn commit(&self, digest: &Digest, size: u64) -> Result<(), StoreError> {
+        let mut partial = self.lock();
+        let len = partial.as_ref().map_or(0, |partial| partial.len());
         if len != size {
-            let digest = &self.key.1;
             return Err(StoreError::new(
                 StoreErrorKind::Damaged,
                 format!("refused to commit {digest}: it has {len} bytes, expected {size}"),
             ));
         }
-        match self.partial.take() {
+        match partial.take() {
             Some(partial) => partial.commit(),
             None => Ok(()),
         }
     }
 
-    fn release(mut self) {
-        self.partial = None;
+    fn lock(&self) -> MutexGuard<'_, Option<Box<dyn Partial>>> {
+        // A panic of a store leaves its partial as it is.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(partial) = self.partial.take() {
-            self.shared.hold(self.key.clone(), partial);
-        }
+/// The answer for a partial that was opened.
+fn opened(partial: &dyn Partial) -> StoreAnswer {
+    if partial.is_append_only() {
+        let len = partial.len();
+        return StoreAnswer::Partial { len };
     }
+    StoreAnswer::Extents(partial.extents().into_iter().collect())
 }
 
 fn load(store: &dyn Store, digest: &Digest, limit: u64) -> Result<StoreAnswer, StoreError> {
@@ -378,18 +401,20 @@ fn load(store: &dyn Store, digest: &Digest, limit: u64) -> Result<StoreAnswer, S
     Ok(StoreAnswer::Loaded(bytes))
 }
 
-/// Goes on with a hash until it is over the partial's first `upto` bytes.
+/// Goes on with a hash until it is over the partial's first `upto` bytes. Others may write meanwhile.
 fn hash_on(
-    partial: &mut dyn Partial,
+    lease: &Lease,
     digest: &Digest,
     mut hashing: Hashing,
     upto: u64,
 ) -> Result<Hashing, StoreError> {
-    let begun = hashing.len();
-    let mut source = partial.read(begun)?.take(upto.saturating_sub(begun));
     let mut buffer = vec![0; CHUNK];
-    loop {
-        let read = read_some(&mut source, &mut buffer, digest)?;
+    while hashing.len() < upto {
+        let begun = hashing.len();
+        let read = lease.with(|partial| {
+            let mut source = partial.read(begun)?.take(upto - begun);
+            read_some(&mut source, &mut buffer, digest)
+        })?;
         if read == 0 {
             break;
         }
@@ -408,19 +433,19 @@ fn hash_on(
 }
 
 fn import(
-    lease: &mut Lease,
+    lease: &Lease,
     from: &dyn Store,
     digest: &Digest,
     size: u64,
 ) -> Result<StoreAnswer, StoreError> {
-    if lease.len() > size {
-        lease.partial().truncate(0)?;
-    }
+    // Only what is at the front is gone on with.
     let len = lease.len();
+    let len = if len > size { 0 } else { len };
+    lease.with(|partial| partial.truncate(len))?;
     let Some(mut source) = from.open(digest, len)? else {
         return Ok(StoreAnswer::Absent);
     };
-    let mut hashing = hash_on(lease.partial(), digest, new_hashing(digest)?, len)?;
+    let mut hashing = hash_on(lease, digest, new_hashing(digest)?, len)?;
     let mut buffer = vec![0; CHUNK];
     loop {
         let read = read_some(&mut source, &mut buffer, digest)?;
@@ -431,7 +456,7 @@ fn import(
             return Err(wrong_size(digest, "longer", size));
         }
         hashing.update(&buffer[..read]);
-        lease.partial().append(&buffer[..read])?;
+        lease.with(|partial| partial.append(&buffer[..read]))?;
     }
     if hashing.len() < size {
         return Err(wrong_size(digest, "shorter", size));

@@ -344,6 +344,15 @@ impl Open {
         length(&self.bytes) + self.apart.values().map(|part| length(part)).sum::<u64>()
     }
 
+    /// Keeps bytes behind a gap.
+    fn add_apart(&mut self, offset: u64, bytes: &[u8]) {
+        let before = self.apart.range_mut(..offset).next_back();
+        match before.filter(|(start, part)| **start + length(part) == offset) {
+            Some((_, part)) => part.extend_from_slice(bytes),
+            None => drop(self.apart.insert(offset, bytes.to_vec())),
+        }
+    }
+
     /// Tells the store how long it is.
     fn note_len(&self, contents: &mut Contents) {
         if self.sort == Sort::Shared {
@@ -410,7 +419,7 @@ impl Partial for Open {
         if offset == self.len() {
             self.bytes.extend_from_slice(bytes);
         } else if !bytes.is_empty() {
-            self.apart.insert(offset, bytes.to_vec());
+            self.add_apart(offset, bytes);
         }
         while let Some(mut part) = self.apart.remove(&self.len()) {
             self.bytes.append(&mut part);

@@ -8,6 +8,7 @@ use alloc::string::ToString;
 
 use super::{BlobSource, Blobs, Phase};
 use crate::error::Error;
+use crate::extents::Extents;
 use crate::hashing::Hashing;
 use crate::ids::{Owner, TransferId};
 use crate::op::{BlobGet, Operation};
@@ -96,7 +97,7 @@ impl Blobs {
         let transfer = self.get(id)?;
         let waiter = transfer.first()?;
         transfer.stage = Phase::Moving;
-        let size = transfer.size;
+        let (size, was_wrong) = (transfer.size, transfer.is_single);
         let (store, digest) = transfer.stored()?;
         let site = match &waiter.source {
             BlobSource::Store(from) => {
@@ -130,9 +131,13 @@ impl Blobs {
             size,
             store,
             transfer: id,
+            start: hashing.len(),
             position: hashing.len(),
+            end: size,
+            shares: false,
+            present: Extents::first(hashing.len()),
             hashing,
-            restarted: false,
+            restarted: was_wrong,
             shorts: 0,
             received: 0,
             urls: waiter.urls.clone(),
@@ -180,7 +185,7 @@ impl Blobs {
         Ok(())
     }
 
-    fn discard(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
+    pub(super) fn discard(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
         let transfer = self.get(id)?;
         transfer.stage = Phase::Discarding;
         let (store, digest) = transfer.stored()?;

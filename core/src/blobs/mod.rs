@@ -10,6 +10,7 @@
 //!                      ▲      ├─ partial ─▶ Hashing ─▶ Moving ─▶ Committing ─▶ over
 //!                      └ timer┴─ busy                     │
 //!                                                         └─ failed ─▶ Releasing ─▶ over
+//!                             a large one is Fetching, in parts, instead of Hashing and Moving
 //!
 //!  to a repository: Checking / Mounting / Sending, with the blob spooled into a store first if it
 //!                   is in another registry or the mount was refused
@@ -18,6 +19,7 @@
 mod download;
 mod finish;
 mod opening;
+mod parts;
 mod transfer;
 mod upload;
 mod waiters;
@@ -64,6 +66,8 @@ pub(crate) struct Blobs {
     /// The transfers that send a blob, or sent it, from a spool.
     senders: BTreeMap<(StoreId, Digest), Vec<TransferId>>,
     openings: Openings,
+    /// The transfers of which further parts may be asked for.
+    dividing: BTreeSet<TransferId>,
     /// When busy partials are asked about again.
     wakes: BTreeSet<(Time, TransferId)>,
     settled: VecDeque<BlobSettled>,
@@ -158,6 +162,7 @@ impl Blobs {
             by_task: BTreeMap::new(),
             senders: BTreeMap::new(),
             openings: Openings::new(config.transfers()),
+            dividing: BTreeSet::new(),
             wakes: BTreeSet::new(),
             settled: VecDeque::new(),
         }
@@ -224,6 +229,7 @@ impl Blobs {
         let Err(error) = result else {
             return;
         };
+        self.abandon_parts(id, ports);
         let Some(transfer) = self.remove(id) else {
             return;
         };
@@ -279,7 +285,10 @@ impl Blobs {
     ) -> Result<(), Error> {
         let now = ports.now;
         let transfer = self.get(id)?;
-        if let Ok(StoreAnswer::Partial { .. }) = answer {
+        if let Phase::Fetching = transfer.stage {
+            return self.part_hashed(id, answer, ports);
+        }
+        if let Ok(StoreAnswer::Partial { .. } | StoreAnswer::Extents(_)) = answer {
             transfer.has_partial = true;
         }
         let stage = core::mem::replace(&mut transfer.stage, Phase::Idle);
@@ -314,6 +323,9 @@ impl Blobs {
             }
             (Phase::Beginning | Phase::Busy { .. }, StoreAnswer::Partial { len }) => {
                 self.begun_at(id, len, ports)
+            }
+            (Phase::Beginning | Phase::Busy { .. }, StoreAnswer::Extents(stored)) => {
+                self.begun_with(id, stored, ports)
             }
             (Phase::Beginning, StoreAnswer::Busy { len }) => self.busy(id, len, now, now),
             (
@@ -356,6 +368,9 @@ impl Blobs {
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
         let transfer = self.get(id)?;
+        if transfer.parts.is_some() {
+            return self.part_ended(id, exchange, result, ports);
+        }
         if transfer.exchange != Some(exchange) {
             // Another one took its place.
             return Ok(());
@@ -373,7 +388,8 @@ impl Blobs {
         };
         let stage = core::mem::replace(&mut transfer.stage, Phase::Idle);
         match (stage, outcome) {
-            (Phase::Moving, Outcome::Fetched { bytes, hashing }) => {
+            (Phase::Moving, Outcome::Fetched { bytes, hashing, .. }) => {
+                let bytes = bytes.saturating_add(transfer.received);
                 self.fetched(id, bytes, hashing, ports)
             }
             (Phase::Checking, Outcome::Absent) => self.not_there(id, ports),
@@ -404,6 +420,8 @@ impl Blobs {
         let waiter = transfer.first()?;
         transfer.using = Some((waiter.source, waiter.urls));
         (transfer.size, transfer.doubt) = (waiter.size, waiter.doubt);
+        (transfer.is_single, transfer.received) = (false, 0);
+        transfer.parts = None;
         transfer.stage = Phase::Idle;
         self.open(id, ports)
     }

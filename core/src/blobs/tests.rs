@@ -40,7 +40,12 @@ fn digest() -> Digest {
 fn fetched() -> Settlement {
     let mut hashing = Hashing::new(Algorithm::Sha256);
     hashing.update(b"blob");
-    Settlement::Done(Outcome::Fetched { bytes: 4, hashing })
+    Settlement::Done(Outcome::Fetched {
+        bytes: 4,
+        range: 0..4,
+        hashing,
+        missed: None,
+    })
 }
 
 fn waiter(task: TaskId, source: &str) -> Waiter {
@@ -248,7 +253,13 @@ fn bytes_that_are_not_hashed_yet_are_hashed_before_they_are_named() {
         let behind = hashing.clone();
         let bytes = 4;
         let hashing = behind.clone();
-        scenario.end(id, Settlement::Done(Outcome::Fetched { bytes, hashing }));
+        let all = Outcome::Fetched {
+            bytes,
+            range: 0..4,
+            hashing,
+            missed: None,
+        };
+        scenario.end(id, Settlement::Done(all));
         assert_eq!(scenario.step(), "hash");
         let mut hashing = behind;
         hashing.update(&stored[2..]);

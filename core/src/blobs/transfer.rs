@@ -2,12 +2,14 @@
 //!
 //! Responsible for what its fields say together. Must not know other transfers.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::opening::Opening;
+use super::parts::Parts;
 use super::{BlobKey, BlobSource, Delivery, Doubt, Waiter};
 use crate::digest::Digest;
 use crate::error::Error;
@@ -26,6 +28,12 @@ pub(super) struct Transfer {
     pub(super) leaving: VecDeque<TaskId>,
     pub(super) stage: Phase,
     pub(super) exchange: Option<ExchangeId>,
+    /// Its parts, if it is fetched in several.
+    pub(super) parts: Option<Box<Parts>>,
+    /// Whether it is not fetched in parts, because they were wrong.
+    pub(super) is_single: bool,
+    /// Bytes that were received before it began anew.
+    pub(super) received: u64,
     /// Where the blob is being fetched from, and where it may be had besides.
     pub(super) using: Option<(BlobSource, Vec<String>)>,
     /// How far the registry is believed while it is being sent.
@@ -65,6 +73,8 @@ pub(super) enum Phase {
     /// Removing what an earlier run left.
     Discarding,
     Moving,
+    /// Fetching its parts.
+    Fetching,
     /// Giving it its name, after `bytes` of it were moved.
     Committing {
         bytes: u64,
@@ -96,6 +106,9 @@ impl Transfer {
             leaving: VecDeque::new(),
             stage: Phase::Idle,
             exchange: None,
+            parts: None,
+            is_single: false,
+            received: 0,
             using: None,
             doubt: Doubt::None,
             lost: 0,

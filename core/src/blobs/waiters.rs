@@ -72,6 +72,7 @@ impl Blobs {
         self.by_key.remove(&transfer.key);
         self.openings.leave(id, &mut transfer);
         self.forget_wake(id, &transfer.stage);
+        self.dividing.remove(&id);
         Some(transfer)
     }
 
@@ -117,6 +118,12 @@ impl Blobs {
             if let (true, Some(exchange), Some(next)) = (led, transfer.exchange, next) {
                 ports.exchanges.hand_over(exchange, next.task);
             }
+            let parts = transfer.parts.as_deref();
+            if let (true, Some(parts), Some(next)) = (led, parts, next) {
+                for exchange in parts.exchanges() {
+                    ports.exchanges.hand_over(exchange, next.task);
+                }
+            }
             if led && matches!(transfer.opening, Opening::Waiting(..)) {
                 // It waits for its turn with what the one that left said of it.
                 return self.begin(id, ports);
@@ -130,6 +137,11 @@ impl Blobs {
         {
             return Ok(());
         }
+        if self.abandon_parts(id, ports) {
+            return Ok(());
+        }
+        let transfer = self.get(id)?;
+        transfer.parts = None;
         if let (Phase::Spooling { .. }, Some(spool)) = (&transfer.stage, spool) {
             let spooled = BlobKey::Store(spool, transfer.key.digest().clone());
             if let Some(download) = self.by_key.get(&spooled).copied() {

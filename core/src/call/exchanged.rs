@@ -111,6 +111,8 @@ pub(crate) enum Flaw {
     TooLarge { limit: u64 },
     /// More bytes than the descriptor or the range allows.
     TooLong { expected: u64 },
+    /// The whole blob in response to one of several ranges (RNG-06).
+    Whole,
     /// A declared length that differs from the descriptor's size.
     Length { expected: u64, declared: u64 },
     /// A 206 that does not say, or does not match, what was asked.

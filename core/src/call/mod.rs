@@ -20,12 +20,14 @@ mod transport;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use crate::credential::{CredentialCall, Secret, TimedAnswer};
 use crate::digest::Digest;
+use crate::extents::Extents;
 use crate::hashing::Hashing;
 use crate::header::ContentRange;
 use crate::registry::Origin;
@@ -111,15 +113,19 @@ pub(crate) enum JobResult {
 pub enum Receive {
     /// Pass the body to [`Call::data`], which keeps it; it is small.
     Collect,
-    /// Pass each chunk to [`Call::data`], then append it to the open partial of this blob, which
-    /// must first be truncated or checked to hold exactly `offset` bytes.
+    /// Pass each chunk to [`Call::data`], then write it to the open partial of this blob.
     Store {
         /// The store.
         store: StoreId,
         /// The blob.
         digest: Digest,
-        /// Where the first byte goes. 0 means start over: drop the partial's bytes.
+        /// Where the first byte goes.
         offset: u64,
+        /// `None`: nothing else of the blob is fetched. The partial must first be truncated or checked to
+        /// hold exactly `offset` bytes; 0 means start over. Otherwise the bytes end here at the latest, and all
+        /// others of the partial stay, because other calls write them at the same time. It occurs only after
+        /// [`StoreAnswer::Extents`].
+        end: Option<u64>,
     },
     /// The body does not matter: read up to `limit` bytes so that the connection can be reused, or
     /// close the connection.
@@ -155,6 +161,8 @@ pub struct Call {
     /// A blob that must be in a store before the request is sent.
     stored: Option<(StoreId, Digest)>,
     expect: Expect,
+    present: Extents,
+    is_part: bool,
     limit: u64,
     status: Option<StatusCode>,
     headers: HeaderMap,
@@ -180,13 +188,16 @@ pub(crate) enum Expect {
     Part { limit: u64 },
     /// A token, in a document of at most this many bytes.
     Token { limit: u64 },
-    /// The bytes of a blob from `offset` to `size`. The hash is over no more than those before
+    /// The bytes of a blob from `offset` to `end`. The hash is over no more than those before
     /// `offset`.
     Blob {
         store: StoreId,
         digest: Digest,
         size: u64,
         offset: u64,
+        end: u64,
+        /// Whether other parts of the blob are fetched at the same time, or may be.
+        shares: bool,
         hashing: Hashing,
     },
 }
@@ -202,6 +213,7 @@ impl Call {
         expect: Expect,
         error_limit: u64,
     ) -> Self {
+        let is_part = matches!(expect, Expect::Blob { shares: true, .. });
         Self {
             id,
             transfer: None,
@@ -213,6 +225,8 @@ impl Call {
             sent: outgoing::Sent::default(),
             stored: None,
             expect,
+            present: Extents::default(),
+            is_part,
             limit: error_limit,
             status: None,
             headers: HeaderMap::new(),
@@ -235,6 +249,11 @@ impl Call {
         self
     }
 
+    pub(crate) fn beside(mut self, present: Extents) -> Self {
+        self.present = present;
+        self
+    }
+
     pub(crate) fn for_stored(mut self, store: StoreId, digest: Digest) -> Self {
         self.stored = Some((store, digest));
         self
@@ -245,6 +264,16 @@ impl Call {
     /// depends on it.
     pub const fn stored(&self) -> Option<&(StoreId, Digest)> {
         self.stored.as_ref()
+    }
+
+    /// The parts of its blob that were in the store when a download began.
+    pub const fn present(&self) -> &Extents {
+        &self.present
+    }
+
+    /// Whether other calls fetch other parts of the same blob at the same time.
+    pub const fn is_part(&self) -> bool {
+        self.is_part
     }
 
     /// The position of this call's first byte in its blob.
@@ -291,9 +320,16 @@ impl Call {
                 digest,
                 size,
                 offset,
+                end,
+                shares,
                 hashing,
             } if parts.status.is_success() => {
-                self.blob_head(store, digest, size, (offset, hashing))
+                let part = Part {
+                    range: offset..end,
+                    size,
+                    shares,
+                };
+                self.blob_head((store, digest), &part, hashing)
             }
             Expect::Document { limit } | Expect::Part { limit } | Expect::Token { limit }
                 if parts.status.is_success() =>
@@ -403,7 +439,7 @@ impl Call {
     /// The bytes of a blob that the response should still bring, if it is for a blob.
     pub fn expects_bytes(&self) -> Option<u64> {
         match (&self.expect, &self.body) {
-            (Expect::Blob { size, offset, .. }, _) => Some(size.saturating_sub(*offset)),
+            (Expect::Blob { end, offset, .. }, _) => Some(end.saturating_sub(*offset)),
             (_, Received::Stored { to, range_end, .. }) => Some(range_end - to),
             (_, Received::Nothing | Received::Collected { .. }) => None,
         }
@@ -411,19 +447,21 @@ impl Call {
 
     fn blob_head(
         &mut self,
-        store: StoreId,
-        digest: Digest,
-        size: u64,
-        (offset, hashing): (u64, Hashing),
+        (store, digest): (StoreId, Digest),
+        part: &Part,
+        hashing: Hashing,
     ) -> Receive {
-        let (from, range_end) = if self.status == Some(StatusCode::PARTIAL_CONTENT) {
-            match self.range(offset, size) {
-                Ok(end) => (offset, end),
+        let is_range = self.status == Some(StatusCode::PARTIAL_CONTENT);
+        let (from, range_end) = if is_range {
+            match self.range(part) {
+                Ok(end) => (part.range.start, end),
                 Err(flaw) => return self.refuse(flaw),
             }
+        } else if part.shares {
+            return self.refuse(Flaw::Whole);
         } else {
             // 200 to a range is the whole blob (RNG-06): start over, never append.
-            (0, size)
+            (0, part.size)
         };
         // What is fetched again is hashed again.
         let hashing = if hashing.len() > from {
@@ -445,10 +483,12 @@ impl Call {
             to: from,
             range_end,
         };
+        let leaves_others = is_range && (part.shares || part.range.end < part.size);
         Receive::Store {
             store,
             digest,
             offset: from,
+            end: leaves_others.then_some(range_end),
         }
     }
 
@@ -466,7 +506,7 @@ impl Call {
     }
 
     /// The end of the returned range, checked against the request (RNG-03 to RNG-05).
-    fn range(&self, asked: u64, size: u64) -> Result<u64, Flaw> {
+    fn range(&self, part: &Part) -> Result<u64, Flaw> {
         let mut values = self.headers.get_all(header::CONTENT_RANGE).iter();
         let said = values.next().and_then(|value| value.to_str().ok());
         let wrong = || Flaw::Range {
@@ -477,14 +517,25 @@ impl Call {
             .get(header::CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"multipart/"));
         let range = said.and_then(ContentRange::parse).ok_or_else(wrong)?;
-        let alone = values.next().is_none() && !multipart && asked > 0;
-        let fits = range.first == asked && range.last < size;
-        if alone && fits && range.total.is_none_or(|total| total == size) {
+        let Part {
+            range: asked, size, ..
+        } = part;
+        let was_asked = *asked != (0..*size);
+        let alone = values.next().is_none() && !multipart && was_asked;
+        let fits = range.first == asked.start && range.last < asked.end;
+        if alone && fits && range.total.is_none_or(|total| total == *size) {
             Ok(range.last + 1)
         } else {
             Err(wrong())
         }
     }
+}
+
+/// The part of a blob that a request asks for.
+struct Part {
+    range: Range<u64>,
+    size: u64,
+    shares: bool,
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ fn hashed_blob(offset: u64, hashed: &[u8]) -> Call {
         digest: digest(),
         size: 8,
         offset,
+        end: 8,
+        shares: false,
         hashing,
     })
 }

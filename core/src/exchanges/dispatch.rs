@@ -85,7 +85,7 @@ impl Exchanges {
                 return None;
             }
         };
-        let (transfer, stored) = (draft.transfer, draft.stored);
+        let (transfer, stored, present) = (draft.transfer, draft.stored, draft.present);
         let mut call = Call::new(
             job,
             draft.url.origin().clone(),
@@ -94,7 +94,7 @@ impl Exchanges {
             self.config.limits.error_body,
         );
         if let Some((transfer, outgoing)) = transfer {
-            call = call.for_transfer(transfer, outgoing);
+            call = call.for_transfer(transfer, outgoing).beside(present);
             self.announce(id, &call);
         }
         if let Some((store, digest)) = stored {
@@ -118,7 +118,7 @@ impl Exchanges {
         let digest = digest.clone();
         if let (Some(transfer), false) = (call.transfer(), exchange.announced) {
             exchange.announced = true;
-            let from = call.starts_at();
+            let from = call.present().total();
             let event = Event::Started {
                 transfer,
                 digest,

@@ -355,6 +355,12 @@ impl Exchanges {
         if exchange.fallback.is_none() {
             return;
         }
+        if let (Outcome::Fetched { range, .. }, Operation::BlobGet(op)) = (outcome, &exchange.op)
+            && range.end < op.size
+        {
+            // A part: that with the last byte counts for the blob.
+            return;
+        }
         let digest = match (outcome, &exchange.op) {
             (Outcome::Document { document, .. }, _) => Some(document.digest().clone()),
             (Outcome::Found { digest, .. }, _) => digest.clone(),

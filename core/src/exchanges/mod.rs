@@ -41,7 +41,7 @@ use crate::error::{Error, RequestLine};
 use crate::event::Event;
 use crate::ids::{ExchangeId, JobId, Owner, TaskId};
 use crate::lanes::Lanes;
-use crate::op::{Operation, Outcome, Site};
+use crate::op::{BlobGet, Operation, Outcome, Site};
 use crate::reference::Repository;
 use crate::registry::{Origin, Registry};
 use crate::retry::Tries;
@@ -219,6 +219,41 @@ impl Exchanges {
             exchange.fallback = fallback;
         }
         id
+    }
+
+    /// Begins to fetch a further part of a blob. If it is `next` after all others have ended, it goes before
+    /// what was not begun.
+    pub(crate) fn begin_part(
+        &mut self,
+        owner: Owner,
+        task: TaskId,
+        op: BlobGet,
+        wish: Scopes,
+        is_next: bool,
+    ) -> ExchangeId {
+        let site = op.site.clone();
+        let id = self.begin(owner, task, site, Operation::BlobGet(op), wish);
+        if is_next {
+            self.leave_line(id);
+        }
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.announced = true;
+            exchange.begun = is_next;
+        }
+        if is_next {
+            self.enqueue(id, Turn::First);
+        }
+        id
+    }
+
+    /// Whether a host has slots for a further part of a blob: nothing waits for one, and some stay free for
+    /// other tasks.
+    pub(crate) fn has_room_for_part(&self, op: &BlobGet, wish: &Scopes) -> bool {
+        let mut first = Operation::BlobGet(op.clone());
+        let (site, ..) = self.endpoint(op.site.clone(), &mut first, wish.clone());
+        let host = self.hosts.get(&Service::Registry(site.origin.clone()));
+        let initial = self.config.in_flight.initial.max(1);
+        host.map_or(initial > 1, Host::has_room)
     }
 
     /// Abandons an exchange. Returns whether it is still outside; then it ends later.

@@ -73,7 +73,14 @@ impl Exchanges {
                 let error = damaged(&self.exchanges[&id].op, &line, found);
                 self.settle(id, Err(error));
             }
-            Class::Fatal(error) => self.failed(id, error),
+            Class::Fatal(error) => {
+                if let Some(exchange) = self.exchanges.get_mut(&id)
+                    && let Operation::BlobGet(op) = &mut exchange.op
+                {
+                    op.keep(exchanged.body);
+                }
+                self.failed(id, error);
+            }
             Class::Retry { error, after } => {
                 self.congested(id, &exchanged, job, after, now);
                 self.retry(id, exchanged.body, error, after, now, rng);
@@ -301,11 +308,11 @@ impl Exchanges {
         let task = exchange.task;
         let (line, named) = (answer.request.clone(), answer.content_digest());
         let named = named.filter(|_| exchange.op.is_by_tag());
-        let came = answer.body.stored();
+        let came = Some(&answer.body).filter(|it| it.stored() > 0).cloned();
         let verdict = exchange.op.clone().answer(answer);
         if let (Verdict::Failed(_), Operation::BlobGet(op)) = (&verdict, &mut exchange.op) {
             // It may go on elsewhere, and these were received all the same.
-            op.received = op.received.saturating_add(came);
+            op.keep(came.unwrap_or_default());
         }
         // By tag it decides nothing: content is named by what it hashes to. Registries that send the
         // digest of something else are common (clients.md C.17.9).

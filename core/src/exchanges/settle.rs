@@ -167,9 +167,13 @@ impl Exchanges {
         };
         match exchange.purpose {
             Purpose::Owner(owner) => {
-                let result = match result {
-                    Ok(outcome) => Settlement::Done(outcome),
-                    Err(error) => Settlement::Failed(error),
+                let result = match (result, exchange.op) {
+                    (Ok(outcome), _) => Settlement::Done(outcome),
+                    // What a part has got stays.
+                    (Err(error), Operation::BlobGet(op)) if op.shares => {
+                        Settlement::Done(op.fetched(Some(error)))
+                    }
+                    (Err(error), _) => Settlement::Failed(error),
                 };
                 self.settled.push_back(Settled {
                     exchange: id,

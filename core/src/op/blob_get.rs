@@ -7,6 +7,9 @@
 //!                       └─ range not honoured, once ──▶ from 0, without Range
 //! ```
 //!
+//! It may fetch one part of the blob beside others (RNG-13). Such a part never starts over: what it has
+//! got when it fails is its outcome, with the error.
+//!
 //! If the registry does not have a foreign layer, its `urls` are tried in order and anonymously,
 //! each from where the previous one stopped.
 
@@ -20,6 +23,7 @@ use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
 use crate::call::{Expect, Flaw, Received, TransferId};
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::extents::Extents;
 use crate::hashing::Hashing;
 use crate::header::{encoding, range_header};
 use crate::registry::Origin;
@@ -34,8 +38,16 @@ pub(crate) struct BlobGet {
     pub(crate) size: u64,
     pub(crate) store: StoreId,
     pub(crate) transfer: TransferId,
-    /// How many bytes of the blob, from its first, are in the partial.
+    /// Where it began.
+    pub(crate) start: u64,
+    /// All bytes of the blob from `start` to this are in the partial.
     pub(crate) position: u64,
+    /// Where it ends: at the blob's end, unless it fetches a part.
+    pub(crate) end: u64,
+    /// Whether other parts are fetched at the same time, or may be.
+    pub(crate) shares: bool,
+    /// What else was in the partial when it began.
+    pub(crate) present: Extents,
     /// The hash over them, or over the first of them.
     pub(crate) hashing: Hashing,
     /// Set when it has started over: a second time is a failure.
@@ -64,21 +76,26 @@ impl BlobGet {
             digest: self.digest.clone(),
             size: self.size,
             offset: self.position,
+            end: self.end,
+            shares: self.shares,
             hashing: self.hashing.clone(),
         };
         let mut draft = Draft::new(Method::GET, url, expect);
         draft.transfer = Some((self.transfer, None));
-        if self.position == 0 {
+        draft.present = self.present.clone();
+        draft.present.add(self.start..self.position);
+        if (self.position, self.end) == (0, self.size) {
             return draft;
         }
         // Closed, because some servers refuse open ranges (clients.md C.17.3).
-        let range = range_header(self.position, self.size - 1);
+        let range = range_header(self.position, self.end.max(self.position + 1) - 1);
         draft.with(header::RANGE, &range)
     }
 
     pub(super) fn answer(mut self, answer: Answer) -> Verdict {
         if !answer.status.is_success() {
-            if answer.status == http::StatusCode::RANGE_NOT_SATISFIABLE && self.position > 0 {
+            let has_range = (self.position, self.end) != (0, self.size);
+            if has_range && is_refused_range(answer.status) {
                 let failure = self.failure(&answer);
                 return self.start_over(failure);
             }
@@ -92,9 +109,10 @@ impl BlobGet {
                     let error = answer.peer(format!("answered a Range with Content-Range: {said}"));
                     self.start_over(error)
                 }
+                Flaw::Whole => Verdict::Failed(answer.peer("answered a Range with the whole blob")),
                 Flaw::TooLong { .. } => self.mismatch_of_size("more", &encoding),
                 Flaw::Length { expected, declared } => {
-                    let declared = declared.saturating_add(self.size - expected);
+                    let declared = declared.saturating_add(self.size.saturating_sub(*expected));
                     self.mismatch_of_size(&declared.to_string(), &encoding)
                 }
                 Flaw::TooLarge { .. } => Verdict::Failed(answer.peer("sent too much")),
@@ -106,7 +124,7 @@ impl BlobGet {
         }
         let before = self.position;
         self.take(answer.body);
-        if self.position < self.size {
+        if self.position < self.end {
             if self.position.saturating_sub(before) < SHORT {
                 self.shorts += 1;
             }
@@ -118,11 +136,8 @@ impl BlobGet {
         }
         let found = self.hashing.clone().digest();
         // A hash that is behind says nothing yet.
-        if found == self.digest || self.hashing.len() < self.size {
-            return Verdict::Done(Outcome::Fetched {
-                bytes: self.received,
-                hashing: self.hashing,
-            });
+        if found == self.digest || self.hashing.len() < self.size || self.shares {
+            return Verdict::Done(self.fetched(None));
         }
         let (what, expected) = (self.what(), self.digest.to_string());
         self.start_over(Error::Mismatch {
@@ -133,13 +148,39 @@ impl BlobGet {
     }
 
     /// Takes over how far the partial and its hash are.
-    pub(super) fn take(&mut self, body: Received) {
+    pub(crate) fn take(&mut self, body: Received) {
         if let Received::Stored {
-            hashing, from, to, ..
+            hashing,
+            from,
+            to,
+            range_end,
         } = body
         {
             self.received = self.received.saturating_add(to - from);
+            if from < self.start || range_end > self.end {
+                // The whole blob came instead of a part.
+                (self.start, self.end) = (from, range_end);
+                self.present = Extents::default();
+            }
             (self.position, self.hashing) = (to, hashing);
+        }
+    }
+
+    /// Counts what a failed attempt has received. A part keeps it.
+    pub(crate) fn keep(&mut self, body: Received) {
+        if self.shares {
+            return self.take(body);
+        }
+        self.received = self.received.saturating_add(body.stored());
+    }
+
+    /// What was fetched, if not all, then because of an error.
+    pub(crate) fn fetched(self, missed: Option<Error>) -> Outcome {
+        Outcome::Fetched {
+            bytes: self.received,
+            range: self.start..self.position,
+            hashing: self.hashing,
+            missed,
         }
     }
 
@@ -203,7 +244,7 @@ impl BlobGet {
     }
 
     fn start_over(mut self, otherwise: Error) -> Verdict {
-        if self.restarted {
+        if self.restarted || self.shares {
             return Verdict::Failed(otherwise);
         }
         self.restarted = true;
@@ -213,6 +254,11 @@ impl BlobGet {
 
     /// Goes back to the blob's first byte.
     pub(crate) fn restart(&mut self) {
+        if self.shares {
+            // Others need the bytes that are there, and the digest is not checked here.
+            return;
+        }
+        (self.start, self.end, self.present) = (0, self.size, Extents::default());
         (self.position, self.hashing) = (0, self.hashing.restarted());
     }
 
@@ -233,6 +279,11 @@ impl BlobGet {
             self.digest, self.site.registry, self.site.repository
         )
     }
+}
+
+/// Whether a status may mean that ranges are not served (clients.md C.17: 400 and 501).
+const fn is_refused_range(status: http::StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 416 | 501)
 }
 
 #[cfg(test)]

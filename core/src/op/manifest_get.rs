@@ -128,7 +128,7 @@ impl ManifestGet {
             Flaw::TooLarge { limit } => {
                 answer.peer(format!("sent a manifest of more than {limit} bytes"))
             }
-            Flaw::TooLong { .. } | Flaw::Length { .. } | Flaw::Range { .. } => {
+            Flaw::Whole | Flaw::TooLong { .. } | Flaw::Length { .. } | Flaw::Range { .. } => {
                 answer.peer("sent a body that contradicts its headers")
             }
         }

@@ -31,6 +31,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -55,6 +56,7 @@ use crate::config::Capabilities;
 use crate::digest::Digest;
 use crate::error::{AuthError, Error, NotFound, Refusal, RegistryErrors, RequestLine};
 use crate::error_body;
+use crate::extents::Extents;
 use crate::hashing::Hashing;
 use crate::manifest::Document;
 use crate::reference::Target;
@@ -77,6 +79,8 @@ pub(crate) struct Draft {
     pub(crate) transfer: Option<(TransferId, Option<Before>)>,
     /// A blob that must be in a store before the request is sent.
     pub(crate) stored: Option<(StoreId, Digest)>,
+    /// The parts of the blob that are in the store, if the request fetches one.
+    pub(crate) present: Extents,
 }
 
 impl Draft {
@@ -89,6 +93,7 @@ impl Draft {
             expect,
             transfer: None,
             stored: None,
+            present: Extents::default(),
         }
     }
 
@@ -289,11 +294,14 @@ pub(crate) enum Outcome {
     },
     /// It does not exist, or the response to HEAD was not useful.
     Absent,
-    /// The blob is in the partial; `bytes` of it were received. It is verified if the hash is over all
-    /// of it.
+    /// This part of the blob is in the partial; `bytes` were received. It is verified if the hash is over
+    /// all of the blob.
     Fetched {
         bytes: u64,
+        range: Range<u64>,
         hashing: Hashing,
+        /// Why a part ended early.
+        missed: Option<Error>,
     },
     /// The blob existed in the repository. `unused` is an upload session that was opened and is not
     /// needed.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use windlass_core::{Descriptor, Digest, StoreError};
@@ -175,8 +176,20 @@ impl Partial for Checked {
         self.partial.read(offset)
     }
 
+    fn extents(&self) -> Vec<Range<u64>> {
+        self.partial.extents()
+    }
+
+    fn is_append_only(&self) -> bool {
+        self.partial.is_append_only()
+    }
+
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.partial.append(bytes)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        self.partial.write_at(offset, bytes)
     }
 
     fn truncate(&mut self, len: u64) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@ mod memory;
 mod mirrors;
 mod operations;
 mod operations_mixed;
+mod parts;
 mod promises;
 mod pushes;
 mod regressions;

@@ -147,7 +147,7 @@ fn a_meter_is_for_a_part_of_its_blob() {
     };
     assert!(meter(0..8, b"") && meter(8..8, b"12345678") && meter(0..0, b"1"));
     assert!(!meter(0..9, b""), "it ends behind the blob");
-    let backwards = core::ops::Range { start: 5, end: 4 };
+    let backwards = Range { start: 5, end: 4 };
     assert!(!meter(backwards, b""));
     assert!(
         !meter(0..8, b"123456789"),

@@ -30,7 +30,11 @@ fn get(from: u64) -> BlobGet {
         size: SIZE,
         store: StoreId(0),
         transfer: TransferId(1),
+        start: from,
         position: from,
+        end: SIZE,
+        shares: false,
+        present: Extents::first(from),
         hashing,
         restarted: false,
         shorts: 0,
@@ -414,7 +418,7 @@ fn bytes_that_are_not_hashed_are_neither_good_nor_bad() {
     let (stored, done) = exchanged(&op, 206, &range, &content()[500..]);
     assert_eq!(stored, "from 500, ");
     match judged(op, done) {
-        Ok(Verdict::Done(Outcome::Fetched { bytes, hashing })) => {
+        Ok(Verdict::Done(Outcome::Fetched { bytes, hashing, .. })) => {
             assert_eq!((bytes, hashing.len()), (734, 0));
         }
         other => panic!("{other:?}"),
@@ -543,5 +547,126 @@ fn failures_elsewhere() {
             ..get(0)
         };
         assert_eq!(ran(op, status, &[], b""), expected, "{status}");
+    }
+}
+
+/// A part of the blob beside others: it never starts over, and what it has got is its outcome.
+fn part() -> BlobGet {
+    BlobGet {
+        end: 800,
+        shares: true,
+        present: Extents::first(500),
+        hashing: Hashing::new(Algorithm::Sha256),
+        ..get(500)
+    }
+}
+
+#[test]
+fn answers_to_a_part() {
+    let range = "content-range";
+    let (all, body) = (content(), &content()[500..800]);
+    let more = &content()[500..900];
+    type Headers<'a> = &'a [(&'static str, &'a str)];
+    let table: &[(&str, u16, Headers<'_>, &[u8], &str)] = &[
+        (
+            "RNG-05",
+            206,
+            &[(range, "bytes 500-799/1234")],
+            body,
+            "from 500, Fetched",
+        ),
+        (
+            "any size",
+            206,
+            &[(range, "bytes 500-799/*")],
+            body,
+            "from 500, Fetched",
+        ),
+        (
+            "less",
+            206,
+            &[(range, "bytes 500-599/1234")],
+            &body[..100],
+            "from 500, next from 0",
+        ),
+        (
+            "more",
+            206,
+            &[(range, "bytes 500-899/1234")],
+            more,
+            "discarded, Refused",
+        ),
+        (
+            "longer",
+            206,
+            &[(range, "bytes 500-799/1234")],
+            more,
+            "from 500, Mismatch",
+        ),
+        (
+            "broken off",
+            206,
+            &[(range, "bytes 500-799/1234")],
+            &body[..9],
+            "from 500, again from 0",
+        ),
+        (
+            "another",
+            206,
+            &[(range, "bytes 0-299/1234")],
+            body,
+            "discarded, Refused",
+        ),
+        ("none", 206, &[], body, "discarded, Refused"),
+        ("RNG-06", 200, &[], &all, "discarded, Refused"),
+        ("416", 416, &[], b"", "collected, Refused"),
+        ("404", 404, &[], b"", "collected, NotFound"),
+    ];
+    for (name, status, headers, body, expected) in table {
+        assert_eq!(ran(part(), *status, headers, body), *expected, "{name}");
+    }
+    let draft = part().draft();
+    assert_eq!(draft.headers[header::RANGE], "bytes=500-799");
+    assert_eq!(draft.present, Extents::first(500));
+    let mut op = part();
+    op.keep(Received::Stored {
+        hashing: Hashing::new(Algorithm::Sha256),
+        from: 500,
+        to: 600,
+        range_end: 800,
+    });
+    assert_eq!(op.draft().headers[header::RANGE], "bytes=600-799");
+    assert_eq!(op.draft().present, Extents::first(600));
+    let error = Error::Policy { what: "no".into() };
+    let Outcome::Fetched {
+        bytes,
+        range,
+        missed,
+        ..
+    } = op.fetched(Some(error))
+    else {
+        panic!("it has got something");
+    };
+    assert_eq!((bytes, range, missed.is_some()), (100, 500..600, true));
+}
+
+/// The first part is alone: if the whole blob comes instead, it is taken, also over several attempts.
+#[test]
+fn the_first_part_takes_the_whole_blob() {
+    let first = || BlobGet { end: 100, ..get(0) };
+    let all = content();
+    assert_eq!(ran(first(), 200, &[], &all), "from 0, Fetched");
+    let range = [("content-range", "bytes 0-99/1234")];
+    assert_eq!(ran(first(), 206, &range, &all[..100]), "from 0, Fetched");
+    let (_, done) = exchanged(&first(), 200, &[], &all[..700]);
+    let Err((_, op)) = judged(first(), done) else {
+        panic!("it broke off");
+    };
+    assert_eq!((op.position, op.end), (700, SIZE));
+    assert_eq!(op.draft().headers[header::RANGE], "bytes=700-1233");
+    let range = [("content-range", "bytes 700-1233/1234")];
+    assert_eq!(ran(op, 206, &range, &all[700..]), "from 700, Fetched");
+    for status in [400, 416, 501] {
+        assert_eq!(ran(first(), status, &[], b""), "collected, start over");
     }
 }

@@ -1,0 +1,501 @@
+//! Fetching one large blob in several parts at once, into a partial that takes bytes at any offset.
+//!
+//! Responsible for which part is asked for next, for one hash that follows the bytes in order, and for going
+//! on with one part at a time when the registry does not serve ranges. Must not know responses (`op`), nor
+//! slots (`exchanges`).
+//!
+//! ```text
+//!  hash of an earlier run's bytes ─▶ first part, alone ─┬─ all of it (200) ──────────────────▶ judge
+//!                                                       └─ a range ─▶ parts beside each other ─┬─▶ judge
+//!                                                                      └ one failed ─▶ one at a time ┘
+//! ```
+//!
+//! The first part shows whether ranges are served. It carries the hash; a later part does if it begins where
+//! the hash is. Bytes that arrive before their turn are hashed from the partial when it comes, while others
+//! are fetched. If the digest is wrong in the end, the blob is fetched once more, as one stream.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::{BlobSource, Blobs, Phase, Transfer, Waiter};
+use crate::config::Config;
+use crate::error::Error;
+use crate::event::Event;
+use crate::exchanges::Settlement;
+use crate::extents::Extents;
+use crate::hashing::Hashing;
+use crate::ids::{ExchangeId, Owner, TransferId};
+use crate::op::{BlobGet, Operation, Outcome};
+use crate::ports::Ports;
+use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp};
+
+/// The parts of a blob that is being fetched.
+#[derive(Debug)]
+pub(super) struct Parts {
+    /// What is in the partial, as far as is known.
+    stored: Extents,
+    running: BTreeMap<ExchangeId, Range<u64>>,
+    /// The hash, as it was when it was last here.
+    hashing: Hashing,
+    /// The part that goes on with it.
+    hashed_by: Option<ExchangeId>,
+    /// How far a store's step goes on with it.
+    hashing_to: Option<u64>,
+    /// Whether a range was served.
+    is_served: bool,
+    /// Whether what is missing is asked for one part after the other.
+    is_single: bool,
+    /// Bytes that were received.
+    received: u64,
+    /// What follows when nothing is outstanding any more.
+    ending: Option<Ending>,
+}
+
+#[derive(Debug)]
+enum Ending {
+    Lost,
+    Failed(Error),
+}
+
+impl Parts {
+    fn new(stored: Extents, hashing: Hashing) -> Self {
+        Self {
+            stored,
+            running: BTreeMap::new(),
+            hashing,
+            hashed_by: None,
+            hashing_to: None,
+            is_served: false,
+            is_single: false,
+            received: 0,
+            ending: None,
+        }
+    }
+
+    /// Whether a request or a store's step for it is outstanding.
+    fn is_busy(&self) -> bool {
+        self.hashing_to.is_some() || !self.running.is_empty()
+    }
+
+    /// The exchanges of the parts.
+    pub(super) fn exchanges(&self) -> Vec<ExchangeId> {
+        self.running.keys().copied().collect()
+    }
+
+    /// An exchange is gone.
+    pub(super) fn forget(&mut self, exchange: ExchangeId) -> Option<Range<u64>> {
+        if self.hashed_by == Some(exchange) {
+            self.hashed_by = None;
+        }
+        self.running.remove(&exchange)
+    }
+
+    /// What is neither stored nor asked for.
+    fn missing(&self, size: u64) -> Vec<Range<u64>> {
+        let mut known = self.stored.clone();
+        self.running.values().for_each(|it| known.add(it.clone()));
+        known.gaps(size).collect()
+    }
+
+    /// The next part to ask for. One that would leave less than a part behind takes all.
+    fn next(&self, size: u64, config: &Config, room: bool) -> Option<Range<u64>> {
+        let missing = self.missing(size);
+        let gap = missing.first()?.clone();
+        let sizes = config.parts;
+        let len = if self.is_single {
+            u64::MAX
+        } else if self.is_served {
+            let missing = missing.iter().map(|gap| gap.end - gap.start).sum();
+            sizes.next(missing, room)
+        } else {
+            sizes.first()
+        };
+        let end = gap.start.saturating_add(len);
+        let is_rest = self.is_served && gap.end.saturating_sub(end) < sizes.least;
+        Some(gap.start..if is_rest { gap.end } else { end.min(gap.end) })
+    }
+}
+
+impl Transfer {
+    /// Whether the blob is fetched in parts if these are in the partial.
+    fn has_parts(&self, stored: &Extents, config: &Config) -> bool {
+        /// With fewer requests to a host at once, none is left for a part.
+        const REQUESTS: u32 = 3;
+        let Some(waiter) = self.waiters.front() else {
+            return false;
+        };
+        let missing = self.size.saturating_sub(stored.total());
+        !self.is_single
+            && missing > 0
+            && stored.end() <= self.size
+            && missing >= config.parts.threshold
+            && config.parts.most > 1
+            && config.in_flight.max >= REQUESTS
+            && waiter.urls.is_empty()
+            && matches!(waiter.source, BlobSource::Site(_))
+    }
+}
+
+impl Blobs {
+    /// A partial is open that takes bytes at any offset, with these parts of an earlier run in it.
+    pub(super) fn begun_with(
+        &mut self,
+        id: TransferId,
+        stored: Extents,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        if !transfer.has_parts(&stored, ports.config) {
+            return self.begun_at(id, stored.prefix(), ports);
+        }
+        transfer.unverified_prefix = !stored.is_empty();
+        transfer.stage = Phase::Fetching;
+        let hashing = Hashing::for_digest(transfer.key.digest());
+        transfer.parts = Some(Box::new(Parts::new(stored, hashing)));
+        self.go_on(id, ports)
+    }
+
+    /// Takes the end of a part.
+    pub(super) fn part_ended(
+        &mut self,
+        id: TransferId,
+        exchange: ExchangeId,
+        result: Settlement,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        let task = transfer.task();
+        let Some(parts) = transfer.parts.as_deref_mut() else {
+            return Ok(());
+        };
+        let Some(asked) = parts.forget(exchange) else {
+            // It was given up.
+            return Ok(());
+        };
+        match result {
+            Settlement::Abandoned => {}
+            Settlement::Lost => return self.end_parts(id, Ending::Lost, ports),
+            Settlement::Failed(error) => return self.end_parts(id, Ending::Failed(error), ports),
+            Settlement::Done(Outcome::Fetched {
+                bytes,
+                range,
+                hashing,
+                missed,
+            }) => {
+                parts.received = parts.received.saturating_add(bytes);
+                parts.is_served |= range == asked && range.end < transfer.size;
+                parts.stored.add(range);
+                if hashing.len() > parts.hashing.len() && parts.hashing_to.is_none() {
+                    parts.hashing = hashing;
+                }
+                match missed {
+                    Some(error @ Error::Store(_)) => {
+                        return self.end_parts(id, Ending::Failed(error), ports);
+                    }
+                    Some(error) if !core::mem::replace(&mut parts.is_single, true) => {
+                        let warning = format!("{error}; asking for one part at a time");
+                        if let Some(task) = task {
+                            ports.event(task, Event::Warning(warning));
+                        }
+                    }
+                    Some(_) | None => {}
+                }
+            }
+            Settlement::Done(outcome) => {
+                return Err(transfer.defect(&format!("ended in {outcome:?}")));
+            }
+        }
+        self.go_on(id, ports)
+    }
+
+    /// Takes the answer to the step that hashes bytes that are in order now.
+    pub(super) fn part_hashed(
+        &mut self,
+        id: TransferId,
+        answer: Result<StoreAnswer, StoreError>,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        transfer.stage = Phase::Fetching;
+        let Some(parts) = transfer.parts.as_deref_mut() else {
+            return Err(transfer.defect("is hashed, but not in parts"));
+        };
+        let upto = parts.hashing_to.take();
+        let error = match answer {
+            Ok(StoreAnswer::Hashed(hashing)) if Some(hashing.len()) == upto => {
+                parts.hashing = hashing;
+                return self.go_on(id, ports);
+            }
+            Ok(answer) => {
+                let what = format!("the store hashed other bytes than asked for: {answer:?}");
+                StoreError::new(StoreErrorKind::Io, what)
+            }
+            Err(error) => error,
+        };
+        let ending = Ending::Failed(Error::Store(error));
+        self.end_parts(id, ending, ports)
+    }
+
+    /// Begins further parts while hosts have room for them. Whether any was begun.
+    pub(crate) fn add_parts(&mut self, ports: &mut Ports<'_>) -> bool {
+        let mut has_begun = false;
+        for id in self.dividing.clone() {
+            while self.add_part(id, ports) {
+                has_begun = true;
+            }
+        }
+        has_begun
+    }
+
+    fn add_part(&mut self, id: TransferId, ports: &mut Ports<'_>) -> bool {
+        let Some(transfer) = self.transfers.get(&id).filter(|it| !it.cancelling) else {
+            self.dividing.remove(&id);
+            return false;
+        };
+        let config = ports.config;
+        let next = transfer.parts.as_ref().filter(|it| it.is_dividing(config));
+        let next = next.and_then(|parts| parts.next(transfer.size, config, true));
+        let Some(range) = next else {
+            self.dividing.remove(&id);
+            return false;
+        };
+        let result = match self.part(id, range) {
+            Ok((op, waiter)) if ports.exchanges.has_room_for_part(&op, &waiter.wish) => {
+                self.begin_part(id, op, &waiter, ports)
+            }
+            Ok(_) => return false,
+            Err(error) => Err(error),
+        };
+        let has_begun = result.is_ok();
+        self.check(id, result, ports);
+        has_begun
+    }
+
+    /// Abandons what is outstanding for the parts of a blob. Whether some of it still comes back.
+    pub(super) fn abandon_parts(&mut self, id: TransferId, ports: &mut Ports<'_>) -> bool {
+        self.dividing.remove(&id);
+        let transfer = self.transfers.get_mut(&id);
+        let Some(parts) = transfer.and_then(|it| it.parts.as_deref_mut()) else {
+            return false;
+        };
+        for exchange in parts.exchanges() {
+            if !ports.exchanges.abandon(exchange) {
+                parts.forget(exchange);
+            }
+        }
+        if parts.hashing_to.is_some() && !ports.store_queue.abandon(Owner::Transfer(id)).outside {
+            parts.hashing_to = None;
+        }
+        parts.is_busy()
+    }
+
+    /// Ends all parts; what follows happens when nothing is outstanding any more.
+    fn end_parts(
+        &mut self,
+        id: TransferId,
+        ending: Ending,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        if let Some(parts) = transfer.parts.as_deref_mut() {
+            // An error goes before a worker that died.
+            let is_told = matches!(parts.ending, Some(Ending::Failed(_)));
+            if !is_told {
+                parts.ending = Some(ending);
+            }
+        }
+        self.abandon_parts(id, ports);
+        self.go_on(id, ports)
+    }
+
+    /// Hashes what is in order, asks for the next part if none is outstanding, or ends.
+    fn go_on(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        let (size, cancelling) = (transfer.size, transfer.cancelling);
+        let Some(parts) = transfer.parts.as_deref_mut() else {
+            return Err(transfer.defect("is not fetched in parts"));
+        };
+        if cancelling || parts.ending.is_some() {
+            return self.end_when_idle(id, ports);
+        }
+        let is_alone = !parts.running.is_empty() && !parts.shares();
+        let in_order = parts.stored.prefix();
+        let waits = parts.hashing_to.is_some() || parts.hashed_by.is_some() || is_alone;
+        if in_order > parts.hashing.len() && !waits {
+            parts.hashing_to = Some(in_order);
+            let (hashing, upto) = (parts.hashing.clone(), in_order);
+            let (store, digest) = transfer.stored()?;
+            let op = StoreOp::Hash {
+                digest,
+                hashing,
+                upto,
+            };
+            ports.step(Owner::Transfer(id), store, op);
+        }
+        let Some(parts) = self.get(id)?.parts.as_deref() else {
+            return Ok(());
+        };
+        let is_idle = parts.running.is_empty();
+        let next = if is_idle {
+            // Whether there is room is asked for any part.
+            parts.next(size, ports.config, false)
+        } else {
+            None
+        };
+        match next {
+            // The only one may begin the blob anew: it is not read meanwhile.
+            Some(_) if parts.hashing_to.is_some() && !parts.shares() => Ok(()),
+            Some(range) => self.next_part(id, range, ports),
+            None if parts.is_busy() => {
+                self.note_dividing(id, ports.config);
+                Ok(())
+            }
+            None => self.judge(id, ports),
+        }
+    }
+
+    fn next_part(
+        &mut self,
+        id: TransferId,
+        range: Range<u64>,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let (op, waiter) = self.part(id, range)?;
+        let has_room = ports.exchanges.has_room_for_part(&op, &waiter.wish);
+        let transfer = self.get(id)?;
+        let parts = transfer.parts.as_deref();
+        let range = parts.and_then(|it| it.next(transfer.size, ports.config, has_room));
+        let op = BlobGet {
+            end: range.map_or(op.end, |range| range.end),
+            ..op
+        };
+        self.begin_part(id, op, &waiter, ports)?;
+        self.note_dividing(id, ports.config);
+        Ok(())
+    }
+
+    fn note_dividing(&mut self, id: TransferId, config: &Config) {
+        let transfer = self.transfers.get(&id);
+        let parts = transfer.and_then(|it| it.parts.as_deref());
+        if parts.is_some_and(|it| it.is_dividing(config)) {
+            self.dividing.insert(id);
+        } else {
+            self.dividing.remove(&id);
+        }
+    }
+
+    /// A request for a part.
+    fn part(&mut self, id: TransferId, range: Range<u64>) -> Result<(BlobGet, Waiter), Error> {
+        let transfer = self.get(id)?;
+        let waiter = transfer.first()?;
+        let (store, digest) = transfer.stored()?;
+        let (Some(parts), BlobSource::Site(site)) = (transfer.parts.as_deref(), &waiter.source)
+        else {
+            return Err(transfer.defect("is not fetched in parts"));
+        };
+        let is_here = parts.hashing_to.is_none() && parts.hashed_by.is_none();
+        let hashing = if is_here && parts.hashing.len() == range.start {
+            parts.hashing.clone()
+        } else {
+            parts.hashing.restarted()
+        };
+        let op = BlobGet {
+            site: site.clone(),
+            digest,
+            size: transfer.size,
+            store,
+            transfer: id,
+            start: range.start,
+            position: range.start,
+            end: range.end,
+            shares: parts.shares(),
+            present: parts.stored.clone(),
+            hashing,
+            restarted: false,
+            shorts: 0,
+            received: 0,
+            urls: Vec::new(),
+            url: None,
+        };
+        Ok((op, waiter))
+    }
+
+    fn begin_part(
+        &mut self,
+        id: TransferId,
+        op: BlobGet,
+        waiter: &Waiter,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let range = op.start..op.end;
+        let (owner, task, wish) = (Owner::Transfer(id), waiter.task, waiter.wish.clone());
+        let transfer = self.get(id)?;
+        let Some(parts) = transfer.parts.as_deref_mut() else {
+            return Ok(());
+        };
+        let is_first = !(parts.is_served || parts.is_single);
+        let is_next = parts.running.is_empty();
+        let carries = op.hashing.len() == op.start && op.start == parts.hashing.len();
+        let exchange = if is_first {
+            let site = op.site.clone();
+            ports
+                .exchanges
+                .begin(owner, task, site, Operation::BlobGet(op), wish)
+        } else {
+            ports.exchanges.begin_part(owner, task, op, wish, is_next)
+        };
+        parts.running.insert(exchange, range);
+        if carries && parts.hashing_to.is_none() && parts.hashed_by.is_none() {
+            parts.hashed_by = Some(exchange);
+        }
+        Ok(())
+    }
+
+    /// All parts are there, and hashed.
+    fn judge(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
+        self.dividing.remove(&id);
+        let transfer = self.get(id)?;
+        let Some(parts) = transfer.parts.take() else {
+            return Err(transfer.defect("is not fetched in parts"));
+        };
+        if parts.hashing.digest() == *transfer.key.digest() {
+            return self.commit(id, parts.received, ports);
+        }
+        transfer.is_single = true;
+        transfer.received = parts.received;
+        self.discard(id, ports)
+    }
+
+    fn end_when_idle(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        if transfer.parts.as_ref().is_some_and(|it| it.is_busy()) {
+            return Ok(());
+        }
+        let parts = transfer.parts.take();
+        let ending = parts.and_then(|it| it.ending);
+        transfer.stage = Phase::Idle;
+        if transfer.cancelling {
+            return self.stopped(id, ports);
+        }
+        match ending {
+            Some(Ending::Failed(error)) => self.fail(id, error, ports),
+            Some(Ending::Lost) | None => self.lost(id, ports),
+        }
+    }
+}
+
+impl Parts {
+    /// Whether parts are fetched beside each other.
+    const fn shares(&self) -> bool {
+        self.is_served && !self.is_single
+    }
+
+    /// Whether a further part may be asked for.
+    fn is_dividing(&self, config: &Config) -> bool {
+        let most = usize::try_from(config.parts.most).unwrap_or(usize::MAX);
+        self.shares() && self.ending.is_none() && self.running.len() < most
+    }
+}
