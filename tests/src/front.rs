@@ -165,12 +165,18 @@ impl FrontSetup {
         }
         if let Some(file) = &self.htpasswd {
             let file = file.display();
-            write!(text, "auth_basic windlass;\nauth_basic_user_file {file};\n").unwrap();
+            // The password is for nginx, and a token for the registry.
+            write!(
+                text,
+                "auth_basic windlass;\nauth_basic_user_file {file};\n\
+                 proxy_set_header Authorization '';\n"
+            )
+            .unwrap();
         }
         write!(
             text,
-            "location / {{\nproxy_pass http://{};\nproxy_set_header Host $http_host;\n\
-             proxy_set_header X-Forwarded-Proto https;\nproxy_set_header Authorization '';\n\
+            "proxy_set_header Host $http_host;\nproxy_set_header X-Forwarded-Proto https;\n\
+             location / {{\nproxy_pass http://{};\n\
              proxy_request_buffering off;\n}}\n}}\n}}\n",
             registry.host(),
         )

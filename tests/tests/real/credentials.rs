@@ -108,7 +108,7 @@ fn logins_of_skopeo_and_podman_are_read() {
 }
 
 #[test]
-fn our_logins_are_read_by_skopeo_and_crane() {
+fn our_logins_are_read_by_skopeo_crane_and_oras() {
     needs!("docker-registry", "htpasswd", "skopeo", "crane");
     let scene = basic();
     let (folder, reference) = (scene.path("docker"), scene.registry.reference("alice/a:v1"));
@@ -127,6 +127,15 @@ fn our_logins_are_read_by_skopeo_and_crane() {
         command.env("DOCKER_CONFIG", &folder);
     });
     assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), scene.digest);
+    if program("oras").is_some() {
+        let said = peers::run("oras", |command| {
+            command.args(["resolve", "--plain-http", &reference]);
+            command.env("DOCKER_CONFIG", &folder);
+        });
+        assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), scene.digest);
+    } else {
+        windlass_tests::skipped("no oras");
+    }
 
     let logout = ["logout", &scene.registry.host()];
     let logout = Windlass::new(logout).env("DOCKER_CONFIG", &folder).run();

@@ -10,7 +10,8 @@ use windlass_tests::command::{AUTH, REFUSED, TEMPORARY, USAGE, Windlass};
 use windlass_tests::front::{ForwardProxy, Front, FrontSetup, own_address};
 use windlass_tests::images::{Image, Layout};
 use windlass_tests::peers::run;
-use windlass_tests::registry::{self, Registry};
+use windlass_tests::registry::{self, Registry, Setup, Version};
+use windlass_tests::tokens::Tokens;
 use windlass_tests::{needs, skipped};
 
 const USER: &str = "alice";
@@ -138,6 +139,44 @@ fn client_certificates_from_each_kind_of_file() {
         option("--client-key", &guarded.client.key),
     ];
     guarded.there_and_back(&|it: Windlass| it.args(&options));
+}
+
+/// The same with tokens of a service beside it: the certificate is for the registry alone (HOSTS-24).
+#[test]
+fn tokens_and_client_certificates() {
+    needs!("docker-registry", "nginx");
+    let (servers, clients) = (Ca::new(), Ca::new());
+    let tokens = Tokens::start_tls(&servers);
+    tokens.user(USER, PASSWORD);
+    tokens.grant(Some(USER), "*", &["pull", "push"]);
+    let registry = Setup::new(Version::Debian).tokens(&tokens).start();
+    let front = FrontSetup::new().for_clients(&clients);
+    let front = front.start(&registry, &servers);
+    let client = clients.leaf_for(&["client"]);
+    let (layout, image) = Layout::with_image(2, 100_000, 22);
+    let windlass = |words: &[&str]| {
+        let login = [(front.host(), USER, PASSWORD)];
+        Windlass::new(words)
+            .tls(&servers.pem)
+            .args(["--client-cert".as_ref(), client.cert.as_os_str()])
+            .args(["--client-key".as_ref(), client.key.as_os_str()])
+            .auths(&login)
+    };
+    let reference = front.reference("team/app:v1");
+    let pushed = windlass(&["push", &layout.oci_named("latest"), &reference]).run();
+    assert_eq!(pushed.digest(), image.manifest.digest);
+    let out = Layout::absent();
+    let pulled = windlass(&["pull", &reference, &out.oci()]).run();
+    assert_eq!(pulled.digest(), image.manifest.digest);
+    out.check_holds_exactly(image.all());
+    let issued = tokens.issued();
+    let mut secrets: Vec<&str> = issued.iter().map(String::as_str).collect();
+    assert_eq!(secrets.len(), 2, "one to push, one to pull");
+    secrets.push(PASSWORD);
+    pushed.tells_nobody(&secrets);
+    pulled.tells_nobody(&secrets);
+    let seen = front.seen(1);
+    assert!(seen.iter().all(|seen| seen.client == "SUCCESS"), "{seen:?}");
 }
 
 /// The same files, read by another tool.

@@ -3,6 +3,7 @@
 mod credentials;
 mod harness;
 mod hosts;
+mod mirrors;
 mod peers_agree;
 mod policies;
 mod registry;
