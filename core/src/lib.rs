@@ -237,6 +237,7 @@ pub mod extents;
 pub mod hashing;
 pub mod header;
 mod ids;
+pub mod image_config;
 mod lanes;
 pub mod manifest;
 mod op;
@@ -276,6 +277,7 @@ pub use extents::Extents;
 pub use hashing::Hashing;
 /// The vocabulary of requests and answers, in the version that this crate speaks.
 pub use http;
+pub use image_config::ImageConfig;
 pub use platform::Platform;
 pub use reference::Reference;
 pub use registry::{Origin, Registry, Scheme};
@@ -283,7 +285,7 @@ pub use session::{Output, Session};
 pub use store::{StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp};
 pub use task::{
     BlobDelivery, BlobFound, BlobPut, BlobRange, Catalog, Checked, CopyTask, Deleted, Failure,
-    Fetched, Manifest, Paging, Place, Platforms, Put, Report, Tags, Task, TaskId, TaskReport,
-    Unlisted,
+    Fetched, ImageLayer, Manifest, OpenedImage, Paging, Place, Platforms, Put, Report, Tags, Task,
+    TaskId, TaskReport, Unlisted,
 };
 pub use time::Time;

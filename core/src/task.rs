@@ -4,6 +4,7 @@ mod blob;
 mod fetch;
 mod list;
 mod manifest;
+mod open;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -21,6 +22,8 @@ pub use self::list::{Catalog, Paging, Tags};
 pub(crate) use self::list::{ListOf, ListTask};
 pub(crate) use self::manifest::{DeleteTask, Extent, ManifestTask, PutSource, PutTask};
 pub use self::manifest::{Deleted, Manifest, Put};
+pub(crate) use self::open::OpenTask;
+pub use self::open::{ImageLayer, OpenedImage};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind};
@@ -89,6 +92,7 @@ pub(crate) enum TaskKind {
     Delete(DeleteTask),
     List(ListTask),
     Manifest(ManifestTask),
+    Open(OpenTask),
     Put(PutTask),
     Resolve(Reference),
     Copy(CopyTask),
@@ -106,6 +110,7 @@ impl TaskKind {
             | Self::Fetch(_)
             | Self::List(_)
             | Self::Manifest(_)
+            | Self::Open(_)
             | Self::Put(_)
             | Self::ReadRange(_) => None,
             Self::Resolve(reference) => Some(reference),
@@ -248,6 +253,21 @@ impl Task {
                 source,
                 blob,
                 store,
+            }),
+            deadline: None,
+            foreign: Foreign::LeftOut,
+        }
+    }
+
+    /// Read the manifest and the configuration of an image, verified: of an index, the image for the platform.
+    ///
+    /// It fails with [`Error::Policy`] if that is no image, or the configuration is larger than
+    /// [`Limits::document`](crate::config::Limits::document), since it is in memory.
+    pub const fn open(reference: Reference, platform: Platform) -> Self {
+        Self {
+            kind: TaskKind::Open(OpenTask {
+                reference,
+                platform,
             }),
             deadline: None,
             foreign: Foreign::LeftOut,
@@ -410,6 +430,8 @@ pub enum TaskReport {
     Copied(Report),
     /// [`Task::fetch_blob`].
     Fetched(Fetched),
+    /// [`Task::open`].
+    Opened(OpenedImage),
     /// [`Task::read_range`].
     Range(BlobRange),
 }
@@ -443,6 +465,14 @@ impl TaskReport {
     pub fn tags(self) -> Option<Tags> {
         if let Self::Tags(tags) = self {
             return Some(tags);
+        }
+        None
+    }
+
+    /// An image, if the task was to open one.
+    pub fn opened(self) -> Option<OpenedImage> {
+        if let Self::Opened(image) = self {
+            return Some(image);
         }
         None
     }
@@ -524,6 +554,7 @@ impl TaskReport {
             | Self::Range(_) => None,
             Self::Manifest(manifest) => Some(&manifest.descriptor),
             Self::Put(put) => Some(&put.descriptor),
+            Self::Opened(image) => Some(&image.manifest.descriptor),
             Self::Resolved(root) => Some(root),
             Self::Copied(report) => Some(&report.root),
         }
@@ -582,6 +613,9 @@ impl fmt::Display for TaskReport {
                 });
             }
             Self::Fetched(fetched) => return fetched.fmt(f),
+            Self::Opened(image) => {
+                return write!(f, "{}: {} layers", image.digest(), image.layers.len());
+            }
             Self::Range(range) => return write!(f, "{} bytes", range.bytes.len()),
             Self::Copied(report) => report,
         };

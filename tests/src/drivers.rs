@@ -20,8 +20,8 @@ use windlass_core::config::{Concurrency, Retry};
 use windlass_core::credential::{CredentialAnswer, Question, Secret, TimedAnswer};
 use windlass_core::reference::Repository;
 use windlass_core::{
-    BlobRange, Checked, Config, Descriptor, Event, Failure, Reference, Registry, Report, TaskId,
-    TaskReport,
+    BlobRange, Checked, Config, Descriptor, Event, Failure, OpenedImage, Reference, Registry,
+    Report, TaskId, TaskReport,
 };
 use windlass_driver::{
     AddressGuard, CancelHandle, Credentials, Endpoint, Observer, RequestSpec, TimeLimits, TlsRoots,
@@ -68,6 +68,13 @@ pub trait Driver: Clone + Send + Sync + 'static {
         let report = self.finish(ask)?;
         Ok(report.resolved().expect("a reference is resolved"))
     }
+
+    /// Opens an image.
+    ///
+    /// # Errors
+    ///
+    /// Those of the client.
+    fn open(&self, reference: &str) -> Result<OpenedImage, Failure>;
 
     /// Reads a blob while it arrives.
     fn reader(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_>;
@@ -391,6 +398,12 @@ impl Driver for Blocking {
         result
     }
 
+    fn open(&self, reference: &str) -> Result<OpenedImage, Failure> {
+        let image = self.0.open(&parse(reference)).run();
+        self.1.check();
+        image
+    }
+
     fn reader(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_> {
         Box::new(self.0.blob(&parse(repository), blob).read())
     }
@@ -520,6 +533,12 @@ impl<const THREADS: usize> Driver for Tokio<THREADS> {
         let result = self.block_on(self.ask(ask));
         self.tape.check();
         result
+    }
+
+    fn open(&self, reference: &str) -> Result<OpenedImage, Failure> {
+        let image = self.block_on(self.client.open(&parse(reference)).run());
+        self.tape.check();
+        image
     }
 
     fn reader(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_> {

@@ -10,7 +10,7 @@ use windlass_core::reference::{Repository, Tag};
 use windlass_core::tape::RecordedSession;
 use windlass_core::{
     BlobFound, BlobPut, BlobRange, Catalog, Checked, Deleted, Descriptor, Fetched, Manifest,
-    Platform, Platforms, Put, Reference, Registry, Report, Tags, TaskReport,
+    OpenedImage, Platform, Platforms, Put, Reference, Registry, Report, Tags, TaskReport,
 };
 use windlass_store::Store;
 
@@ -134,6 +134,13 @@ impl<D> Client<D> {
     /// Resolves a reference to the descriptor of its manifest.
     pub fn resolve(&self, reference: &Reference) -> Request<'_, D, Descriptor> {
         self.typed(RequestSpec::resolve(reference))
+    }
+
+    /// Opens an image: reads its manifest and its configuration, verified. Its layers are read one by one, with
+    /// [`blob`](Self::blob), at the [`reference`](OpenedImage::reference) of what was opened. Of an index the
+    /// image for Linux on this machine's architecture, unless [`platform`](Request::platform) is another.
+    pub fn open(&self, reference: &Reference) -> Request<'_, D, OpenedImage> {
+        self.typed(RequestSpec::open(reference))
     }
 
     /// One blob of the reference's repository, of whatever size, without a manifest that names it.
@@ -343,6 +350,14 @@ impl<D> Request<'_, D> {
 }
 
 impl<D> Request<'_, D, Manifest> {
+    /// Of an index, the image that suits this platform best.
+    pub fn platform(mut self, platform: Platform) -> Self {
+        self.spec.platforms(Platforms::One(platform));
+        self
+    }
+}
+
+impl<D> Request<'_, D, OpenedImage> {
     /// Of an index, the image that suits this platform best.
     pub fn platform(mut self, platform: Platform) -> Self {
         self.spec.platforms(Platforms::One(platform));

@@ -100,6 +100,7 @@ enum Verb {
         to: Reference,
     },
     DeleteBlob(Reference),
+    Open(Reference),
     FetchBlob {
         source: Reference,
         blob: Box<Descriptor>,
@@ -206,6 +207,15 @@ impl RequestSpec {
             store: Arc::clone(store),
         };
         Self::new(verb, Platforms::All)
+    }
+
+    /// Read the manifest and the configuration of an image: of an index, the image for Linux on this machine's
+    /// architecture.
+    pub fn open(reference: &Reference) -> Self {
+        Self::new(
+            Verb::Open(reference.clone()),
+            Platforms::One(host_platform()),
+        )
     }
 
     /// Read some bytes of a blob, not verified.
@@ -344,6 +354,13 @@ impl RequestSpec {
                 Task::mount_blob(from.clone(), to.clone(), guard.add(&spool))
             }
             Verb::DeleteBlob(reference) => Task::delete_blob(reference.clone()),
+            Verb::Open(reference) => {
+                let platform = match self.platforms {
+                    Platforms::One(platform) => platform,
+                    Platforms::All => host_platform(),
+                };
+                Task::open(reference.clone(), platform)
+            }
             Verb::FetchBlob {
                 source,
                 blob,

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::transport::Interrupted;
+use crate::digest::Digest;
 use crate::hashing::Hashing;
 use crate::tape;
 
@@ -120,6 +121,11 @@ pub(crate) enum Flaw {
         /// The header, which is not on tapes.
         #[serde(skip)]
         said: Option<String>,
+    },
+    /// A small blob that is not the one with the digest that was asked for.
+    Digest {
+        /// The digest of what came.
+        found: Digest,
     },
 }
 

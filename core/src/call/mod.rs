@@ -168,6 +168,8 @@ pub struct Call {
     headers: HeaderMap,
     body: Received,
     flaw: Option<Flaw>,
+    /// The digest that the collected body is to have.
+    verifies: Option<Digest>,
 }
 
 // The target can be an upload location, which is a secret.
@@ -184,8 +186,8 @@ pub(crate) enum Expect {
     Head,
     /// A document of at most this many bytes.
     Document { limit: u64 },
-    /// Bytes from the middle of a blob, at most this many, that are not verified.
-    Part { limit: u64 },
+    /// Bytes of a blob, at most this many. They are verified if they are all of it, and its digest is given.
+    Part { limit: u64, digest: Option<Digest> },
     /// A token, in a document of at most this many bytes.
     Token { limit: u64 },
     /// The bytes of a blob from `offset` to `end`. The hash is over no more than those before
@@ -232,6 +234,7 @@ impl Call {
             headers: HeaderMap::new(),
             body: Received::Nothing,
             flaw: None,
+            verifies: None,
         }
     }
 
@@ -331,9 +334,11 @@ impl Call {
                 };
                 self.blob_head((store, digest), &part, hashing)
             }
-            Expect::Document { limit } | Expect::Part { limit } | Expect::Token { limit }
-                if parts.status.is_success() =>
-            {
+            Expect::Part { limit, digest } if parts.status.is_success() => {
+                self.verifies = digest;
+                self.document_head(limit)
+            }
+            Expect::Document { limit } | Expect::Token { limit } if parts.status.is_success() => {
                 self.document_head(limit)
             }
             Expect::Head if parts.status.is_success() => Receive::Discard { limit: DISCARD },
@@ -397,6 +402,9 @@ impl Call {
 
     /// Ends the call: `Ok` if the body was read to its end (or to `Keep::Stop`).
     pub fn finish(mut self, end: Result<(), Interrupted>) -> Done {
+        if end.is_ok() {
+            self.verify();
+        }
         let mut exchanged = Exchanged {
             status: self.status,
             headers: core::mem::take(&mut self.headers),
@@ -408,6 +416,21 @@ impl Call {
         };
         self.redact_body(&mut exchanged);
         Done::new(self.id, JobResult::Http(Box::new(exchanged)))
+    }
+
+    /// Compares what was collected with the digest that it is to have. Here, as tapes do not have the bytes.
+    fn verify(&mut self) {
+        let (Some(digest), Received::Collected { bytes, cut: false }) =
+            (&self.verifies, &self.body)
+        else {
+            return;
+        };
+        let found = digest
+            .algorithm()
+            .map(|algorithm| Digest::of(algorithm, bytes));
+        if let (None, Some(found)) = (&self.flaw, found.filter(|found| found != digest)) {
+            self.flaw = Some(Flaw::Digest { found });
+        }
     }
 
     /// What a successful response carries, until one arrives.

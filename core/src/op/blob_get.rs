@@ -115,7 +115,9 @@ impl BlobGet {
                     let declared = declared.saturating_add(self.size.saturating_sub(*expected));
                     self.mismatch_of_size(&declared.to_string(), &encoding)
                 }
-                Flaw::TooLarge { .. } => Verdict::Failed(answer.peer("sent too much")),
+                Flaw::TooLarge { .. } | Flaw::Digest { .. } => {
+                    Verdict::Failed(answer.peer("sent too much"))
+                }
             };
         }
         let too_small = answer.peer("returned less than 64 KiB per range request 16 times");

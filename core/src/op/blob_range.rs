@@ -22,13 +22,29 @@ pub(crate) struct RangeGet {
     pub(crate) digest: Digest,
     /// Not empty.
     pub(crate) range: Range<u64>,
+    /// The range is the whole blob, which is verified.
+    pub(crate) is_whole: bool,
 }
 
 impl RangeGet {
+    /// Reads a small blob into memory, verified.
+    pub(crate) const fn whole(site: Site, digest: Digest, size: u64) -> Self {
+        Self {
+            site,
+            digest,
+            range: 0..size,
+            is_whole: true,
+        }
+    }
+
     pub(super) fn draft(&self) -> Draft {
         let url = self.site.url(&format!("blobs/{}", self.digest));
         let limit = self.range.end - self.range.start;
-        let draft = Draft::new(Method::GET, url, Expect::Part { limit });
+        let digest = self.is_whole.then(|| self.digest.clone());
+        let draft = Draft::new(Method::GET, url, Expect::Part { limit, digest });
+        if self.is_whole {
+            return draft;
+        }
         // Closed, because some servers refuse open ranges (clients.md C.17.3).
         let range = range_header(self.range.start, self.range.end - 1);
         draft.with(header::RANGE, &range)
@@ -45,6 +61,13 @@ impl RangeGet {
         if !answer.status.is_success() {
             return Err(answer.failure(&format!("blob {}", self.digest)));
         }
+        if let Some(Flaw::Digest { found }) = &answer.flaw {
+            return Err(Error::Mismatch {
+                what: format!("blob {}", self.digest),
+                expected: format!("{} ({} bytes)", self.digest, self.range.end),
+                found: format!("{found} ({} bytes)", answer.bytes().len()),
+            });
+        }
         let encoding = encoding(&answer.headers);
         if !encoding.is_empty() {
             return Err(answer.peer(format!("answered a Range with encoded bytes{encoding}")));
@@ -58,6 +81,9 @@ impl RangeGet {
                     bytes: bytes.to_vec(),
                     total: Some(len),
                 }),
+                Some(Flaw::TooLarge { limit }) if self.is_whole => {
+                    Err(answer.peer(format!("sent more than the {limit} bytes of the blob")))
+                }
                 None | Some(_) => Err(answer.peer("answered a Range with the whole blob")),
             };
         }
@@ -102,6 +128,7 @@ mod tests {
             site: site(),
             digest: Digest::of(Algorithm::Sha256, b"hello"),
             range,
+            is_whole: false,
         };
         let draft = get(2..5).draft();
         assert_eq!(draft.headers[header::RANGE], "bytes=2-4");
@@ -151,5 +178,29 @@ mod tests {
             matches!(verdict, Verdict::Failed(Error::Peer { .. })),
             "{verdict:?}"
         );
+    }
+    /// A configuration, for instance: no Range, and another one is a mismatch.
+    #[test]
+    fn a_whole_blob_is_what_was_asked_for() {
+        let digest = Digest::of(Algorithm::Sha256, b"hello");
+        let get = RangeGet::whole(site(), digest, 5);
+        assert!(get.draft().headers.is_empty());
+        let flaws = [
+            (Flaw::TooLarge { limit: 5 }, "more than the 5 bytes"),
+            (
+                Flaw::Digest {
+                    found: Digest::of(Algorithm::Sha256, b"hullo"),
+                },
+                "expected sha256:2cf24dba",
+            ),
+        ];
+        for (flaw, text) in flaws {
+            let mut answer = answer(200, &[], b"hullo");
+            answer.flaw = Some(flaw);
+            let Verdict::Failed(error) = get.answer(&answer) else {
+                panic!("it is another one");
+            };
+            assert!(error.to_string().contains(text), "{error}");
+        }
     }
 }

@@ -128,9 +128,11 @@ impl ManifestGet {
             Flaw::TooLarge { limit } => {
                 answer.peer(format!("sent a manifest of more than {limit} bytes"))
             }
-            Flaw::Whole | Flaw::TooLong { .. } | Flaw::Length { .. } | Flaw::Range { .. } => {
-                answer.peer("sent a body that contradicts its headers")
-            }
+            Flaw::Whole
+            | Flaw::TooLong { .. }
+            | Flaw::Length { .. }
+            | Flaw::Range { .. }
+            | Flaw::Digest { .. } => answer.peer("sent a body that contradicts its headers"),
         }
     }
 

@@ -149,9 +149,11 @@ impl NameList {
             Flaw::TooLarge { limit } => answer.peer(format!(
                 "sent more than {limit} bytes of a list at once; ask for fewer names per page"
             )),
-            Flaw::Whole | Flaw::TooLong { .. } | Flaw::Length { .. } | Flaw::Range { .. } => {
-                answer.peer("sent a body that contradicts its headers")
-            }
+            Flaw::Whole
+            | Flaw::TooLong { .. }
+            | Flaw::Length { .. }
+            | Flaw::Range { .. }
+            | Flaw::Digest { .. } => answer.peer("sent a body that contradicts its headers"),
         }
     }
 }

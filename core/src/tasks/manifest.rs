@@ -66,6 +66,19 @@ impl ManifestState {
     }
 
     fn got(&mut self, document: &Document, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        if !self.goes_on(document, ports)? {
+            let manifest = Self::told(document, ports);
+            ports.finish(TaskReport::Manifest(manifest));
+        }
+        Ok(())
+    }
+
+    /// Whether this is an index from which an image is to be chosen, which is requested then.
+    pub(super) fn goes_on(
+        &mut self,
+        document: &Document,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<bool, Error> {
         if let (Some(wanted), Content::Index(index)) = (&self.task.platform, document.content()) {
             self.depth += 1;
             if self.depth > ports.limits().depth {
@@ -76,13 +89,17 @@ impl ManifestState {
             let (site, target) = (self.site.clone(), Target::Digest(chosen.digest.clone()));
             let op = ManifestGet::new(site, target, Some(chosen), ports.limits().document);
             self.get(op, ports);
-            return Ok(());
+            return Ok(true);
         }
+        Ok(false)
+    }
+
+    /// The manifest, of which the caller hears.
+    pub(super) fn told(document: &Document, ports: &mut TaskPorts<'_>) -> Manifest {
         let descriptor = document.descriptor();
         ports.event(Event::Resolved(descriptor.clone()));
         let bytes = document.bytes().clone();
-        ports.finish(TaskReport::Manifest(Manifest { descriptor, bytes }));
-        Ok(())
+        Manifest { descriptor, bytes }
     }
 
     fn get(&self, op: ManifestGet, ports: &mut TaskPorts<'_>) {

@@ -13,6 +13,7 @@ mod fetch;
 mod list;
 mod lists;
 mod manifest;
+mod open;
 mod ports;
 mod put;
 mod range;
@@ -31,6 +32,7 @@ use self::fetch::FetchState;
 use self::list::ListState;
 use self::lists::{ListKey, Lists};
 use self::manifest::ManifestState;
+use self::open::OpenState;
 pub(crate) use self::ports::Below;
 use self::ports::TaskPorts;
 use self::put::PutState;
@@ -85,6 +87,7 @@ pub(crate) enum Kind {
     Delete(Box<DeleteState>),
     List(Box<ListState>),
     Manifest(Box<ManifestState>),
+    Open(Box<OpenState>),
     Put(Box<PutState>),
     Resolve(ResolveState),
     Copy(Box<CopyState>),
@@ -100,6 +103,7 @@ impl Kind {
             TaskKind::Delete(delete) => Self::Delete(DeleteState::new(delete, exchanges).into()),
             TaskKind::List(list) => Self::List(ListState::new(list, exchanges).into()),
             TaskKind::Manifest(task) => Self::Manifest(ManifestState::new(task, exchanges).into()),
+            TaskKind::Open(task) => Self::Open(OpenState::new(task, exchanges).into()),
             TaskKind::Put(put) => Self::Put(PutState::new(put, exchanges).into()),
             TaskKind::Resolve(reference) => Self::Resolve(ResolveState::new(reference, exchanges)),
             TaskKind::Copy(copy) => Self::Copy(CopyState::new(copy, foreign, exchanges).into()),
@@ -116,6 +120,7 @@ impl Kind {
             Self::Delete(delete) => (delete.requested(), Foreign::LeftOut, None),
             Self::List(list) => (list.requested(), Foreign::LeftOut, None),
             Self::Manifest(manifest) => (manifest.requested(), Foreign::LeftOut, None),
+            Self::Open(open) => (open.requested(), Foreign::LeftOut, None),
             Self::Put(put) => (put.requested(), Foreign::LeftOut, None),
             Self::Resolve(resolve) => (resolve.requested(), Foreign::LeftOut, None),
             Self::Copy(copy) => copy.requested(),
@@ -135,6 +140,7 @@ impl Kind {
             Self::Delete(delete) => delete.begin(ports),
             Self::List(list) => list.begin(ports),
             Self::Manifest(manifest) => manifest.begin(ports),
+            Self::Open(open) => open.begin(ports),
             Self::Put(put) => put.begin(ports),
             Self::Resolve(resolve) => resolve.begin(known, ports),
             Self::Copy(copy) => copy.begin(known, ports),
@@ -155,6 +161,7 @@ impl Kind {
             Self::Delete(delete) => delete.exchange_ended(node, result, ports),
             Self::List(list) => list.exchange_ended(result?, ports),
             Self::Manifest(manifest) => manifest.exchange_ended(result?, ports),
+            Self::Open(open) => open.exchange_ended(result?, ports),
             Self::Put(put) => put.exchange_ended(result, ports),
             Self::Resolve(resolve) => resolve.exchange_ended(result?, ports),
             Self::Copy(copy) => copy.exchange_ended(node, result, ports),
@@ -178,6 +185,7 @@ impl Kind {
             | Self::Fetch(_)
             | Self::List(_)
             | Self::Manifest(_)
+            | Self::Open(_)
             | Self::ReadRange(_)
             | Self::Resolve(_) => Err(Error::internal("a task was handed what it did not ask for")),
         }
@@ -197,6 +205,7 @@ impl Kind {
             | Self::Delete(_)
             | Self::List(_)
             | Self::Manifest(_)
+            | Self::Open(_)
             | Self::Put(_)
             | Self::ReadRange(_)
             | Self::Resolve(_) => Err(Error::internal("a task was handed what it did not ask for")),
@@ -214,6 +223,7 @@ impl Kind {
             | Self::Fetch(_)
             | Self::List(_)
             | Self::Manifest(_)
+            | Self::Open(_)
             | Self::ReadRange(_)
             | Self::Resolve(_) => Err(Error::internal("a task without lists has a turn")),
         }
@@ -230,6 +240,7 @@ impl Kind {
             | Self::Fetch(_)
             | Self::List(_)
             | Self::Manifest(_)
+            | Self::Open(_)
             | Self::ReadRange(_)
             | Self::Resolve(_) => (None, None),
         };

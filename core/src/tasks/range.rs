@@ -54,6 +54,7 @@ impl RangeState {
             site: self.site.clone(),
             digest: self.task.digest.clone(),
             range,
+            is_whole: false,
         };
         let scopes = Scopes::pull(&self.site.repository);
         ports.exchange(

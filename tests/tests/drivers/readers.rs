@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
 use windlass_core::{Algorithm, Descriptor, Digest, ErrorKind, Failure};
 use windlass_tests::drivers::{Driver, Setup};
-use windlass_tests::hostile::{Hostile, Reply, Request};
-use windlass_tests::images::noise;
+use windlass_tests::hostile::{Good, Hostile, Reply, Request};
+use windlass_tests::images::{Layout, MANIFEST, noise};
 use windlass_tests::{through_both, wait_for};
 
 through_both!(
@@ -25,6 +26,9 @@ through_both!(
     a_reader_that_is_dropped_frees_its_slot,
     many_ranges_cost_one_token,
     a_range_is_what_was_asked_for,
+    an_image_is_opened_and_its_layers_are_read,
+    a_configuration_that_is_another_one,
+    a_huge_configuration_is_not_read,
 );
 
 fn descriptor(bytes: &[u8]) -> Descriptor {
@@ -277,4 +281,69 @@ fn a_range_is_what_was_asked_for<D: Driver>() {
     }
     let failure = range(0..1 << 40).unwrap_err();
     assert!(failure.to_string().contains("into memory"), "{failure}");
+}
+
+fn an_image_is_opened_and_its_layers_are_read<D: Driver>() {
+    let (layout, image) = Layout::with_image(3, 200_000, 8);
+    let good = Good::serving(&layout, &image);
+    let server = Hostile::start(move |request| good.answer(request));
+    let client = D::new(&Setup::new());
+    let opened = client.open(&server.reference("a/b:latest")).unwrap();
+    assert_eq!(opened.digest().as_str(), image.manifest.digest);
+    assert_eq!(&*opened.manifest.bytes, layout.read(&image.manifest.digest));
+    assert_eq!(opened.config_bytes(), layout.read(&image.config.digest));
+    assert_eq!(
+        server.requests().len(),
+        2,
+        "the manifest and the configuration"
+    );
+    let config = opened.config().unwrap();
+    assert_eq!(config.os.as_deref(), Some("linux"));
+    let layers = opened.layers();
+    assert_eq!(layers.len(), 3);
+    for (layer, expected) in layers.iter().zip(&image.layers) {
+        let mut bytes = Vec::new();
+        let repository = opened.reference.to_string();
+        let mut reader = client.reader(&repository, &layer.blob);
+        reader.read_to_end(&mut bytes).unwrap();
+        assert!(bytes == layout.read(&expected.digest));
+    }
+    assert_eq!(server.requests().len(), 5);
+}
+
+fn a_configuration_that_is_another_one<D: Driver>() {
+    let (layout, image) = Layout::with_image(1, 1000, 9);
+    let good = Good::serving(&layout, &image);
+    let config = image.config.clone();
+    let mut wrong = layout.read(&config.digest);
+    wrong[0] ^= 1;
+    let server = Hostile::start(move |request| {
+        if request.path().ends_with(&config.digest) {
+            return Reply::new(200).body(&*wrong);
+        }
+        good.answer(request)
+    });
+    let failure = D::new(&Setup::new()).open(&server.reference("a/b:latest"));
+    let failure = failure.unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::Mismatch, "{failure}");
+    assert!(
+        failure.to_string().contains(&image.config.digest),
+        "{failure}"
+    );
+}
+
+fn a_huge_configuration_is_not_read<D: Driver>() {
+    let (layout, mut image) = Layout::with_image(1, 1000, 10);
+    let mut manifest: Value = serde_json::from_slice(&layout.read(&image.manifest.digest)).unwrap();
+    manifest["config"]["size"] = (1_u64 << 40).into();
+    image.manifest = layout.add(manifest.to_string().as_bytes(), MANIFEST);
+    let good = Good::serving(&layout, &image);
+    let server = Hostile::start(move |request| good.answer(request));
+    let failure = D::new(&Setup::new()).open(&server.reference("a/b:latest"));
+    let failure = failure.unwrap_err();
+    assert!(
+        failure.to_string().contains("not read into memory"),
+        "{failure}"
+    );
+    assert_eq!(server.requests().len(), 1);
 }

@@ -2,7 +2,7 @@
 
 use windlass_core::{
     BlobFound, BlobPut, BlobRange, Catalog, Checked, Deleted, Descriptor, Error, Failure, Fetched,
-    Manifest, Put, Report, Tags, TaskReport,
+    Manifest, OpenedImage, Put, Report, Tags, TaskReport,
 };
 
 /// The report of one kind of task, which a request for such a task returns.
@@ -38,6 +38,12 @@ impl TypedReport for Checked {
 impl TypedReport for Fetched {
     fn of(report: TaskReport) -> Result<Self, Failure> {
         report.fetched().ok_or_else(another_kind)
+    }
+}
+
+impl TypedReport for OpenedImage {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.opened().ok_or_else(another_kind)
     }
 }
 

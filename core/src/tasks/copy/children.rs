@@ -345,7 +345,7 @@ impl CopyState {
 }
 
 /// The content of a descriptor that brings it along, if it is what it says; or that is known.
-pub(super) fn embedded(descriptor: &Descriptor) -> Option<Vec<u8>> {
+pub(in crate::tasks) fn embedded(descriptor: &Descriptor) -> Option<Vec<u8>> {
     let known = (descriptor.size == 2).then(|| b"{}".to_vec());
     let candidates = [descriptor.data.clone(), known];
     candidates

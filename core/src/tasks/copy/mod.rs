@@ -22,6 +22,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+pub(in crate::tasks) use self::children::embedded;
 pub(in crate::tasks) use self::fetch::choose;
 use self::fetch::load;
 use crate::blobs::{Delivery, Doubt};

@@ -1,0 +1,156 @@
+//! Opening an image: its manifest, then its configuration.
+//!
+//! ```text
+//!  manifest ── of an image ─┬─ its configuration is embedded ───▶ opened
+//!                           └─ GET of the configuration ────────▶ opened
+//! ```
+//!
+//! Responsible for the limit on the configuration, which is in memory. Must not know how an image is chosen
+//! (`manifest`).
+
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::descriptor::Descriptor;
+use crate::error::Error;
+use crate::exchanges::Exchanges;
+use crate::ids::NodeId;
+use crate::manifest::{Content, Document};
+use crate::op::{Operation, Outcome, RangeGet, Site};
+use crate::reference::Reference;
+use crate::scope::Scopes;
+use crate::task::{Manifest, ManifestTask, OpenTask, OpenedImage, TaskKind, TaskReport};
+use crate::tasks::TaskPorts;
+use crate::tasks::copy::embedded;
+use crate::tasks::manifest::ManifestState;
+
+/// An image that is being opened.
+#[derive(Debug)]
+pub(crate) struct OpenState {
+    site: Site,
+    task: OpenTask,
+    manifest: ManifestState,
+    /// The manifest, and what it has, while the configuration is on its way.
+    image: Option<Image>,
+}
+
+#[derive(Debug)]
+struct Image {
+    manifest: Manifest,
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+impl OpenState {
+    pub(super) fn new(task: OpenTask, exchanges: &Exchanges) -> Self {
+        let site = exchanges.source(&task.reference);
+        let manifest = ManifestTask {
+            reference: task.reference.clone(),
+            platform: Some(task.platform.clone()),
+        };
+        Self {
+            site,
+            task,
+            manifest: ManifestState::new(manifest, exchanges),
+            image: None,
+        }
+    }
+
+    pub(super) fn requested(&self) -> TaskKind {
+        TaskKind::Open(self.task.clone())
+    }
+
+    pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        self.manifest.begin(ports)
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "outcomes of other operations are defects"
+    )]
+    pub(super) fn exchange_ended(
+        &mut self,
+        outcome: Outcome,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        match outcome {
+            Outcome::Document { document, .. } => {
+                if self.manifest.goes_on(&document, ports)? {
+                    return Ok(());
+                }
+                self.opened(&document, ports)
+            }
+            Outcome::Part(part) => self.complete(part.bytes.into(), ports),
+            outcome => {
+                let what = format!("opening an image ended in {outcome:?}");
+                Err(Error::internal(&what))
+            }
+        }
+    }
+
+    fn opened(&mut self, document: &Document, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        let Content::Image(image) = document.content() else {
+            let what = format!("{} is no image: it has no configuration", document.digest());
+            return Err(Error::Policy { what });
+        };
+        let config = image.config.clone();
+        self.image = Some(Image {
+            manifest: ManifestState::told(document, ports),
+            config: config.clone(),
+            layers: image.layers.clone(),
+        });
+        if let Some(bytes) = embedded(&config) {
+            return self.complete(bytes.into(), ports);
+        }
+        let limit = ports.limits().document;
+        if config.size > limit {
+            let what = format!(
+                "the configuration {} has {} bytes; more than {limit} are not read into memory",
+                config.digest, config.size
+            );
+            return Err(Error::Policy { what });
+        }
+        if config.size == 0 {
+            // There is nothing to ask for.
+            return self.empty(&config, ports);
+        }
+        let op = RangeGet::whole(self.site.clone(), config.digest, config.size);
+        let scopes = Scopes::pull(&self.site.repository);
+        ports.exchange(
+            NodeId(0),
+            self.site.clone(),
+            Operation::RangeGet(op),
+            scopes,
+        );
+        Ok(())
+    }
+
+    fn empty(&mut self, config: &Descriptor, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        if config.digest.verifies(&[]) {
+            return self.complete(Arc::new([]), ports);
+        }
+        Err(Error::Mismatch {
+            what: format!("blob {}", config.digest),
+            expected: format!("{}", config.digest),
+            found: "nothing".into(),
+        })
+    }
+
+    fn complete(&mut self, bytes: Arc<[u8]>, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        let image = self.image.take();
+        let image = image.ok_or_else(|| Error::internal("a configuration without an image"))?;
+        let named = &self.task.reference;
+        let digest = image.manifest.descriptor.digest.clone();
+        let (registry, repository) = (named.registry().clone(), named.repository().clone());
+        let reference = Reference::new(registry, repository, named.tag().cloned(), Some(digest));
+        ports.finish(TaskReport::Opened(OpenedImage {
+            reference,
+            manifest: image.manifest,
+            config: image.config,
+            config_bytes: bytes,
+            layers: image.layers,
+        }));
+        Ok(())
+    }
+}
