@@ -19,6 +19,8 @@ pub(crate) struct Capabilities {
     pub(crate) needs_patch: bool,
     /// It ignores tags that are put with a manifest by its digest.
     pub(crate) takes_no_tags: bool,
+    /// It has no referrers API.
+    pub(crate) lists_no_referrers: bool,
     /// The size of chunks to send, after a larger body was refused.
     pub(crate) chunk: Option<u64>,
 }

@@ -285,7 +285,7 @@ pub use session::{Output, Session};
 pub use store::{StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp};
 pub use task::{
     BlobDelivery, BlobFound, BlobPut, BlobRange, Catalog, Checked, CopyTask, Deleted, Failure,
-    Fetched, ImageLayer, Manifest, OpenedImage, Paging, Place, Platforms, Put, Report, Tags, Task,
-    TaskId, TaskReport, Unlisted,
+    Fetched, ImageLayer, Manifest, OpenedImage, Paging, Place, Platforms, Put, Referrers,
+    ReferrersSource, Report, Tags, Task, TaskId, TaskReport, Unlisted,
 };
 pub use time::Time;

@@ -67,10 +67,18 @@ pub(crate) fn entry(document: &Document) -> Descriptor {
 ///
 /// If the document is not an index: the tag is used for something else.
 pub(crate) fn lists(document: &Document, digest: &Digest) -> Result<bool, String> {
+    let entries = check(document)?;
+    Ok(entries.iter().any(|it| it.digest == *digest))
+}
+
+/// The entries of a list.
+///
+/// # Errors
+///
+/// If the document is not an OCI index: the tag is used for something else.
+pub(crate) fn check(document: &Document) -> Result<&[Descriptor], String> {
     match document.content() {
-        Content::Index(index) if document.media_type() == OCI_INDEX => {
-            Ok(index.manifests.iter().any(|it| it.digest == *digest))
-        }
+        Content::Index(index) if document.media_type() == OCI_INDEX => Ok(&index.manifests),
         Content::Index(_) | Content::Image(_) | Content::Artifact(_) => {
             let found = document.media_type();
             Err(format!("the tag is not an OCI index but {found}"))

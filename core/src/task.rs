@@ -5,6 +5,7 @@ mod fetch;
 mod list;
 mod manifest;
 mod open;
+mod referrers;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -24,6 +25,8 @@ pub(crate) use self::manifest::{DeleteTask, Extent, ManifestTask, PutSource, Put
 pub use self::manifest::{Deleted, Manifest, Put};
 pub(crate) use self::open::OpenTask;
 pub use self::open::{ImageLayer, OpenedImage};
+pub(crate) use self::referrers::ReferrersTask;
+pub use self::referrers::{Referrers, ReferrersSource};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind};
@@ -94,6 +97,7 @@ pub(crate) enum TaskKind {
     Manifest(ManifestTask),
     Open(OpenTask),
     Put(PutTask),
+    Referrers(ReferrersTask),
     Resolve(Reference),
     Copy(CopyTask),
     Fetch(FetchTask),
@@ -112,7 +116,8 @@ impl TaskKind {
             | Self::Manifest(_)
             | Self::Open(_)
             | Self::Put(_)
-            | Self::ReadRange(_) => None,
+            | Self::ReadRange(_)
+            | Self::Referrers(_) => None,
             Self::Resolve(reference) => Some(reference),
             Self::Copy(copy) => match &copy.source {
                 Place::Registry(reference) => Some(reference),
@@ -229,6 +234,17 @@ impl Task {
     /// Delete the blob that the reference's digest names from its repository.
     pub const fn delete_blob(reference: Reference) -> Self {
         Self::blob(reference, BlobAction::Delete)
+    }
+
+    /// List the manifests whose subject is what a reference stands for, of one artifact type or of all.
+    ///
+    /// Where the registry has no referrers API, the list is read that clients keep at a tag. It fails with
+    /// [`Error::NotFound`] if the repository is unknown, or what a tag stands for.
+    pub const fn referrers(reference: Reference, artifact_type: Option<String>) -> Self {
+        Self::new(TaskKind::Referrers(ReferrersTask {
+            reference,
+            artifact_type,
+        }))
     }
 
     const fn blob(reference: Reference, action: BlobAction) -> Self {
@@ -418,6 +434,8 @@ pub enum TaskReport {
     Manifest(Manifest),
     /// [`Task::put_manifest`] and [`Task::tag`].
     Put(Put),
+    /// [`Task::referrers`].
+    Referrers(Referrers),
     /// [`Task::find_blob`].
     BlobFound(BlobFound),
     /// [`Task::put_blob`] and [`Task::mount_blob`].
@@ -509,6 +527,14 @@ impl TaskReport {
         None
     }
 
+    /// What refers to a manifest, if the task was to list that.
+    pub fn referrers(self) -> Option<Referrers> {
+        if let Self::Referrers(referrers) = self {
+            return Some(referrers);
+        }
+        None
+    }
+
     /// A blob, if the task was to find one.
     pub fn blob_found(self) -> Option<BlobFound> {
         if let Self::BlobFound(found) = self {
@@ -551,7 +577,8 @@ impl TaskReport {
             | Self::Catalog(_)
             | Self::Deleted(_)
             | Self::Fetched(_)
-            | Self::Range(_) => None,
+            | Self::Range(_)
+            | Self::Referrers(_) => None,
             Self::Manifest(manifest) => Some(&manifest.descriptor),
             Self::Put(put) => Some(&put.descriptor),
             Self::Opened(image) => Some(&image.manifest.descriptor),
@@ -583,6 +610,16 @@ impl fmt::Display for TaskReport {
                 ..
             }) => return listed(f, repositories.len(), "repositories", *has_more),
             Self::Manifest(manifest) => return manifest.descriptor.digest.fmt(f),
+            Self::Referrers(Referrers {
+                referrers, source, ..
+            }) => {
+                let by = match source {
+                    ReferrersSource::Api => "",
+                    ReferrersSource::Tag => " at the tag",
+                    ReferrersSource::Nothing => ", without API or tag",
+                };
+                return write!(f, "{} referrers{by}", referrers.len());
+            }
             Self::BlobFound(BlobFound { digest, size }) => {
                 return write!(f, "{digest}: {size} bytes");
             }

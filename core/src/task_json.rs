@@ -170,6 +170,7 @@ pub(crate) mod tests {
             ),
             Task::tag(reference("alpine"), vec!["v2".parse().expect("a tag")]),
             Task::delete(reference("alpine")),
+            Task::referrers(blob(), Some("a/b".into())),
             Task::find_blob(blob()),
             Task::put_blob(
                 StoreId(5),

@@ -57,7 +57,8 @@ pub use windlass_core::reference::{Repository, Tag};
 pub use windlass_core::{
     BlobDelivery, BlobFound, BlobPut, BlobRange, Catalog, Checked, Config, Deleted, Descriptor,
     Digest, Error, ErrorKind, Event, Failure, Fetched, ImageConfig, ImageLayer, Manifest,
-    OpenedImage, Platform, Put, Reference, Registry, Report, Tags, TaskId, TaskReport,
+    OpenedImage, Platform, Put, Reference, Referrers, ReferrersSource, Registry, Report, Tags,
+    TaskId, TaskReport,
 };
 pub use windlass_driver as driver;
 pub use windlass_driver::{BlobContent, BlobReader, BuildError};

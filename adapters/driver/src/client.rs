@@ -10,7 +10,8 @@ use windlass_core::reference::{Repository, Tag};
 use windlass_core::tape::RecordedSession;
 use windlass_core::{
     BlobFound, BlobPut, BlobRange, Catalog, Checked, Deleted, Descriptor, Fetched, Manifest,
-    OpenedImage, Platform, Platforms, Put, Reference, Registry, Report, Tags, TaskReport,
+    OpenedImage, Platform, Platforms, Put, Reference, Referrers, Registry, Report, Tags,
+    TaskReport,
 };
 use windlass_store::Store;
 
@@ -205,6 +206,11 @@ impl<D> Client<D> {
         self.typed(RequestSpec::delete_manifest(reference))
     }
 
+    /// Lists the manifests whose subject is what a reference stands for: signatures, SBOMs and other artifacts.
+    pub fn referrers(&self, reference: &Reference) -> Request<'_, D, Referrers> {
+        self.typed(RequestSpec::referrers(reference, None))
+    }
+
     /// Finds out whether a repository has the blob that the reference's digest names, and its size.
     pub fn find_blob(&self, reference: &Reference) -> Request<'_, D, BlobFound> {
         self.typed(RequestSpec::find_blob(reference))
@@ -377,6 +383,14 @@ impl<D> Request<'_, D, BlobPut> {
     /// A repository of the registry that may have the blob, to mount it from.
     pub fn from(mut self, repository: Repository) -> Self {
         self.spec.from(repository);
+        self
+    }
+}
+
+impl<D> Request<'_, D, Referrers> {
+    /// Only those of this artifact type.
+    pub fn artifact_type(mut self, artifact_type: impl Into<String>) -> Self {
+        self.spec.artifact_type(artifact_type);
         self
     }
 }

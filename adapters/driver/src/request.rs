@@ -93,6 +93,7 @@ enum Verb {
     Tag(Reference, Vec<Tag>),
     Delete(Reference),
     DeleteManifest(Reference),
+    Referrers(Reference, Option<String>),
     FindBlob(Reference),
     PutBlob(Reference, BlobContent),
     MountBlob {
@@ -173,6 +174,19 @@ impl RequestSpec {
     /// Deletes the manifest that a reference stands for, with all its tags: see [`Task::delete_manifest`].
     pub fn delete_manifest(reference: &Reference) -> Self {
         Self::new(Verb::DeleteManifest(reference.clone()), Platforms::All)
+    }
+
+    /// Lists what refers to a manifest, of one artifact type or of all: see [`Task::referrers`].
+    pub fn referrers(reference: &Reference, artifact_type: Option<String>) -> Self {
+        let verb = Verb::Referrers(reference.clone(), artifact_type);
+        Self::new(verb, Platforms::All)
+    }
+
+    /// Only those of this artifact type, of a list of referrers.
+    pub fn artifact_type(&mut self, wanted: impl Into<String>) {
+        if let Verb::Referrers(_, artifact_type) = &mut self.verb {
+            *artifact_type = Some(wanted.into());
+        }
     }
 
     /// Finds out whether a repository has the blob that the reference's digest names: see [`Task::find_blob`].
@@ -341,6 +355,9 @@ impl RequestSpec {
             Verb::Tag(reference, tags) => Task::tag(reference.clone(), tags.clone()),
             Verb::Delete(reference) => Task::delete(reference.clone()),
             Verb::DeleteManifest(reference) => Task::delete_manifest(reference.clone()),
+            Verb::Referrers(reference, artifact_type) => {
+                Task::referrers(reference.clone(), artifact_type.clone())
+            }
             Verb::FindBlob(reference) => Task::find_blob(reference.clone()),
             Verb::PutBlob(repository, content) => {
                 let (store, to, size) = content.at(repository)?;

@@ -148,6 +148,12 @@ impl Exchanges {
         known.is_none_or(|known| !known.takes_no_tags)
     }
 
+    /// Whether a registry may have the referrers API.
+    pub(crate) fn lists_referrers(&self, registry: &Origin) -> bool {
+        let known = self.registries.known(registry);
+        known.is_none_or(|known| !known.lists_no_referrers)
+    }
+
     /// A registry itself, without a repository.
     pub(crate) fn registry(&self, registry: &Registry) -> Site {
         Site::at(self.config.address(registry))

@@ -74,6 +74,11 @@ pub(super) fn essence(media_type: &str) -> Option<String> {
     (!says_nothing.contains(&essence.as_str())).then_some(essence)
 }
 
+/// Whether `media_type` is `expected`, ignoring case and parameters.
+pub(crate) fn is_type(media_type: &str, expected: &str) -> bool {
+    is_one_of(media_type, &[expected])
+}
+
 fn is_one_of(media_type: &str, types: &[&str]) -> bool {
     let essence = without_parameters(media_type);
     types

@@ -23,6 +23,7 @@ mod manifest_head;
 mod manifest_put;
 mod name_list;
 mod ping;
+mod referrers_get;
 mod site;
 mod token;
 mod upload_delete;
@@ -47,6 +48,7 @@ pub(crate) use self::manifest_head::ManifestHead;
 pub(crate) use self::manifest_put::{Condition, ManifestPut};
 pub(crate) use self::name_list::{NameList, NamePage, NamesOf, Page};
 pub(crate) use self::ping::Ping;
+pub(crate) use self::referrers_get::{ReferrersGet, ReferrersPage};
 pub(crate) use self::site::Site;
 pub(crate) use self::token::{Grant, Token, TokenCredential, TokenResponse, basic, can_be_sent};
 pub(crate) use self::upload_delete::UploadDelete;
@@ -343,6 +345,10 @@ pub(crate) enum Outcome {
     Names(NamePage),
     /// Some bytes of a blob, not verified.
     Part(BlobRange),
+    /// A page of a manifest's referrers.
+    Referrers(Box<ReferrersPage>),
+    /// The registry has no such API.
+    Unsupported,
     Granted(Grant),
     /// The registry accepted the request.
     Accepted(Checked),
@@ -363,6 +369,7 @@ pub(crate) enum Operation {
     NameList(NameList),
     Ping(Ping),
     RangeGet(RangeGet),
+    ReferrersGet(ReferrersGet),
     Token(Token),
     UploadDelete(UploadDelete),
 }
@@ -390,6 +397,8 @@ impl Operation {
         if let Self::BlobPut(op) = self {
             op.learn(answer, registry);
         } else if let Self::ManifestPut(op) = self {
+            op.learn(answer, registry);
+        } else if let Self::ReferrersGet(op) = self {
             op.learn(answer, registry);
         }
     }
@@ -419,6 +428,7 @@ impl Operation {
             Self::NameList(op) => op.draft(),
             Self::Ping(op) => op.draft(),
             Self::RangeGet(op) => op.draft(),
+            Self::ReferrersGet(op) => op.draft(),
             Self::Token(op) => op.draft(),
             Self::UploadDelete(op) => op.draft(),
         }
@@ -438,6 +448,7 @@ impl Operation {
             Self::NameList(op) => op.answer(&answer),
             Self::Ping(_) => Verdict::Done(Outcome::Absent),
             Self::RangeGet(op) => op.answer(&answer),
+            Self::ReferrersGet(op) => op.answer(&answer),
             Self::Token(op) => op.answer(&answer),
             Self::UploadDelete(_) => UploadDelete::answer(),
         }
@@ -458,6 +469,7 @@ impl Operation {
             | Self::NameList(_)
             | Self::Ping(_)
             | Self::RangeGet(_)
+            | Self::ReferrersGet(_)
             | Self::Token(_)
             | Self::UploadDelete(_) => None,
         }
@@ -479,6 +491,7 @@ impl Operation {
             | Self::NameList(_)
             | Self::Ping(_)
             | Self::RangeGet(_)
+            | Self::ReferrersGet(_)
             | Self::Token(_)
             | Self::UploadDelete(_) => {}
         }
@@ -500,6 +513,7 @@ impl Operation {
                 NamesOf::Catalog => Scopes::catalog(),
             },
             Self::RangeGet(op) => Scopes::pull(&op.site.repository),
+            Self::ReferrersGet(op) => Scopes::pull(&op.site.repository),
             Self::Check(_) | Self::Ping(_) | Self::Token(_) => Scopes::default(),
             Self::UploadDelete(op) => Scopes::push(&op.site.repository),
         }
@@ -533,6 +547,7 @@ impl Operation {
             | Self::NameList(_)
             | Self::Ping(_)
             | Self::RangeGet(_)
+            | Self::ReferrersGet(_)
             | Self::Token(_)
             | Self::UploadDelete(_) => None,
         }
@@ -567,6 +582,7 @@ impl Operation {
             | Self::ManifestPut(_)
             | Self::NameList(_)
             | Self::Ping(_)
+            | Self::ReferrersGet(_)
             | Self::Token(_)
             | Self::UploadDelete(_) => {}
         }
@@ -587,6 +603,7 @@ impl Operation {
             | Self::NameList(_)
             | Self::Ping(_)
             | Self::RangeGet(_)
+            | Self::ReferrersGet(_)
             | Self::Token(_)
             | Self::UploadDelete(_) => 0,
         }

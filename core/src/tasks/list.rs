@@ -8,12 +8,12 @@
 //! Responsible for the order of pages, for their bounds, and for never taking a part of a list for all of
 //! it. Must not know what a page looks like (`op`).
 
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::str::FromStr;
 
+use super::pages::Pages;
 use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::Exchanges;
@@ -22,7 +22,6 @@ use crate::op::{NameList, NamePage, NamesOf, Operation, Outcome, Page, Site};
 use crate::scope::Scopes;
 use crate::task::{Catalog, ListOf, ListTask, Tags, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
-use crate::uri::Url;
 
 /// How many names are asked for at once. What crane asks for; a page of as many tags of the greatest length
 /// is well below the limit of a document.
@@ -34,10 +33,7 @@ pub(crate) struct ListState {
     task: ListTask,
     site: Site,
     names: Vec<String>,
-    /// The bytes of the names and of the URLs of pages.
-    held: u64,
-    pages: usize,
-    visited: BTreeSet<String>,
+    pages: Pages,
     /// The name after which the page that is being read begins, if it was asked for although nothing
     /// linked to it.
     probed: Option<String>,
@@ -54,9 +50,7 @@ impl ListState {
             task,
             site,
             names: Vec::new(),
-            held: 0,
-            pages: 0,
-            visited: BTreeSet::new(),
+            pages: Pages::default(),
             probed: None,
         }
     }
@@ -97,9 +91,9 @@ impl ListState {
         let NamePage { names, next, size } = page;
         let is_full = size.is_some_and(|size| names.len() as u64 >= u64::from(size));
         let last = names.last().cloned();
-        self.held += names.iter().map(|name| name.len() as u64).sum::<u64>();
+        self.pages
+            .read(names.iter().map(|name| name.len() as u64).sum());
         self.names.extend(names);
-        self.pages += 1;
         let most = self.task.paging.most.unwrap_or(usize::MAX);
         if self.names.len() > most || (self.names.len() == most && next.is_some()) {
             self.finish(true, ports);
@@ -107,7 +101,11 @@ impl ListState {
         }
         let probed = self.probed.take();
         let next = match (next, last) {
-            (Some(url), _) => self.linked(url)?,
+            (Some(url), _) => {
+                let what = self.what();
+                self.pages.follow(&url, ports.limits(), &what)?;
+                Page::At(url)
+            }
             // Whether a page without a link that is as long as it was asked to be is the last one, only
             // the next one shows. A registry that knows no `last` sends the same one again.
             (None, Some(last)) if is_full && probed.as_ref() != Some(&last) => {
@@ -120,35 +118,9 @@ impl ListState {
                 return Ok(());
             }
         };
-        self.check_bounds(ports)?;
+        self.pages.check(ports.limits(), &self.what())?;
         self.read(next, ports);
         Ok(())
-    }
-
-    /// TAGS-09: a page is read once.
-    fn linked(&mut self, url: Url) -> Result<Page, Error> {
-        self.held += url.as_str().len() as u64;
-        if self.visited.insert(url.as_str().into()) {
-            return Ok(Page::At(url));
-        }
-        let what = format!("{} leads back to a page that was read", self.what());
-        Err(Error::Policy { what })
-    }
-
-    fn check_bounds(&self, ports: &TaskPorts<'_>) -> Result<(), Error> {
-        let limits = ports.limits();
-        let bound = if self.pages >= limits.pages {
-            format!("{} pages", limits.pages)
-        } else if self.held > limits.documents {
-            format!("{} bytes", limits.documents)
-        } else {
-            return Ok(());
-        };
-        let what = format!(
-            "{} has more than {bound}; it can be read in parts",
-            self.what()
-        );
-        Err(Error::Policy { what })
     }
 
     fn read(&self, page: Page, ports: &mut TaskPorts<'_>) {

@@ -14,9 +14,11 @@ mod list;
 mod lists;
 mod manifest;
 mod open;
+mod pages;
 mod ports;
 mod put;
 mod range;
+mod referrers;
 mod referrers_list;
 mod resolve;
 
@@ -37,6 +39,7 @@ pub(crate) use self::ports::Below;
 use self::ports::TaskPorts;
 use self::put::PutState;
 use self::range::RangeState;
+use self::referrers::ReferrersState;
 use self::resolve::ResolveState;
 use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
@@ -89,6 +92,7 @@ pub(crate) enum Kind {
     Manifest(Box<ManifestState>),
     Open(Box<OpenState>),
     Put(Box<PutState>),
+    Referrers(Box<ReferrersState>),
     Resolve(ResolveState),
     Copy(Box<CopyState>),
     Fetch(FetchState),
@@ -105,6 +109,9 @@ impl Kind {
             TaskKind::Manifest(task) => Self::Manifest(ManifestState::new(task, exchanges).into()),
             TaskKind::Open(task) => Self::Open(OpenState::new(task, exchanges).into()),
             TaskKind::Put(put) => Self::Put(PutState::new(put, exchanges).into()),
+            TaskKind::Referrers(task) => {
+                Self::Referrers(ReferrersState::new(task, exchanges).into())
+            }
             TaskKind::Resolve(reference) => Self::Resolve(ResolveState::new(reference, exchanges)),
             TaskKind::Copy(copy) => Self::Copy(CopyState::new(copy, foreign, exchanges).into()),
             TaskKind::Fetch(fetch) => Self::Fetch(FetchState::new(fetch, exchanges)),
@@ -122,6 +129,7 @@ impl Kind {
             Self::Manifest(manifest) => (manifest.requested(), Foreign::LeftOut, None),
             Self::Open(open) => (open.requested(), Foreign::LeftOut, None),
             Self::Put(put) => (put.requested(), Foreign::LeftOut, None),
+            Self::Referrers(list) => (list.requested(), Foreign::LeftOut, None),
             Self::Resolve(resolve) => (resolve.requested(), Foreign::LeftOut, None),
             Self::Copy(copy) => copy.requested(),
             Self::Fetch(fetch) => (fetch.requested(), Foreign::LeftOut, None),
@@ -142,6 +150,7 @@ impl Kind {
             Self::Manifest(manifest) => manifest.begin(ports),
             Self::Open(open) => open.begin(ports),
             Self::Put(put) => put.begin(ports),
+            Self::Referrers(list) => list.begin(ports),
             Self::Resolve(resolve) => resolve.begin(known, ports),
             Self::Copy(copy) => copy.begin(known, ports),
             Self::Fetch(fetch) => fetch.begin(ports),
@@ -163,6 +172,7 @@ impl Kind {
             Self::Manifest(manifest) => manifest.exchange_ended(result?, ports),
             Self::Open(open) => open.exchange_ended(result?, ports),
             Self::Put(put) => put.exchange_ended(result, ports),
+            Self::Referrers(list) => list.exchange_ended(result, ports),
             Self::Resolve(resolve) => resolve.exchange_ended(result?, ports),
             Self::Copy(copy) => copy.exchange_ended(node, result, ports),
             Self::Fetch(_) => Err(Error::internal("a fetch has no exchange of its own")),
@@ -187,6 +197,7 @@ impl Kind {
             | Self::Manifest(_)
             | Self::Open(_)
             | Self::ReadRange(_)
+            | Self::Referrers(_)
             | Self::Resolve(_) => Err(Error::internal("a task was handed what it did not ask for")),
         }
     }
@@ -208,6 +219,7 @@ impl Kind {
             | Self::Open(_)
             | Self::Put(_)
             | Self::ReadRange(_)
+            | Self::Referrers(_)
             | Self::Resolve(_) => Err(Error::internal("a task was handed what it did not ask for")),
         }
     }
@@ -225,6 +237,7 @@ impl Kind {
             | Self::Manifest(_)
             | Self::Open(_)
             | Self::ReadRange(_)
+            | Self::Referrers(_)
             | Self::Resolve(_) => Err(Error::internal("a task without lists has a turn")),
         }
     }
@@ -242,6 +255,7 @@ impl Kind {
             | Self::Manifest(_)
             | Self::Open(_)
             | Self::ReadRange(_)
+            | Self::Referrers(_)
             | Self::Resolve(_) => (None, None),
         };
         copy.into_iter().flat_map(|copy| copy.lists()).chain(one)

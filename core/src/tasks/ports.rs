@@ -72,6 +72,11 @@ impl TaskPorts<'_> {
         self.below.ports.exchanges.take_served(self.task)
     }
 
+    /// Whether a registry may have the referrers API.
+    pub(super) fn lists_referrers(&self, registry: &Origin) -> bool {
+        self.below.ports.exchanges.lists_referrers(registry)
+    }
+
     pub(super) fn event(&mut self, event: Event) {
         self.below.ports.event(self.task, event);
     }

@@ -136,7 +136,14 @@ impl ListChange {
         etag: Option<String>,
         ports: &mut TaskPorts<'_>,
     ) -> Changed {
-        let listed = |digest| list.map_or(Ok(false), |list| referrers::lists(list, digest));
+        let listed = |digest| match list {
+            // GitLab takes such a tag for the digest that it is made of: an index would be taken for the list.
+            Some(list) if *list.digest() == self.subject => {
+                Err("the tag is not an OCI index of referrers but the subject".into())
+            }
+            Some(list) => referrers::lists(list, digest),
+            None => Ok(false),
+        };
         let is_right = match &self.change {
             Change::Add(entry) => listed(&entry.digest),
             Change::Remove(digest) => listed(digest).map(|is_listed| !is_listed),

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use windlass_core::reference::Target;
-use windlass_core::{BlobDelivery, ErrorKind, Platforms, Reference};
+use windlass_core::{BlobDelivery, ErrorKind, Platforms, Reference, ReferrersSource};
 use windlass_driver::{BlobContent, RequestSpec};
 use windlass_testbed::{Model, OCI_MANIFEST, Options, Pages, Server, image};
 use windlass_tests::drivers::{Ask, Driver, Setup};
 use windlass_tests::through_both;
-use windlass_tests::world::scenes::{digest, reference, two_platforms};
+use windlass_tests::world::scenes::{about, digest, reference, two_platforms};
 
-through_both!(lists_of_names, manifests, blobs);
+through_both!(lists_of_names, manifests, blobs, referrers);
 
 fn lists_of_names<D: Driver>() {
     let mut model = Model::new(Options {
@@ -135,4 +135,36 @@ fn blobs<D: Driver>() {
     let wrong = at_digest(&two, b"another");
     let failure = run(RequestSpec::put_blob(&wrong, Arc::<[u8]>::from(&b"x"[..]))).unwrap_err();
     assert_eq!(failure.kind(), ErrorKind::Mismatch, "{failure}");
+}
+
+fn referrers<D: Driver>() {
+    for (referrers_api, source) in [(true, ReferrersSource::Api), (false, ReferrersSource::Tag)] {
+        let subject = image(&[b"signed".to_vec()]);
+        let signature = about(&image(&[b"signature".to_vec()]), &subject);
+        let mut model = Model::new(Options {
+            referrers_api,
+            ..Options::default()
+        });
+        model.put_image("app", Some("v1"), &subject);
+        for blob in signature.blobs() {
+            model.put_blob("app", blob.clone());
+        }
+        let server = Server::start(model).unwrap();
+        let client = D::new(&Setup::new());
+        let at = reference(&format!("{}/app:v1", server.host()));
+        let by_digest = at_digest(&at, &signature.manifest);
+        let bytes = signature.manifest.to_vec();
+        let put = RequestSpec::put_manifest(&by_digest, bytes, OCI_MANIFEST);
+        let put = client.finish(Ask::other(put)).unwrap().put().unwrap();
+        assert_eq!(put.unlisted, None);
+        let spec = || RequestSpec::referrers(&at, None);
+        let found = client.finish(Ask::other(spec())).unwrap();
+        let found = found.referrers().unwrap();
+        assert_eq!((found.referrers.len(), found.source), (1, source));
+        assert_eq!(found.referrers[0].digest, put.descriptor.digest);
+        let mut spec = spec();
+        spec.artifact_type("a/other");
+        let none = client.finish(Ask::other(spec)).unwrap();
+        assert_eq!(none.referrers().unwrap().referrers, []);
+    }
 }

@@ -16,6 +16,7 @@ mod operations_mixed;
 mod parts;
 mod promises;
 mod pushes;
+mod referrers;
 mod regressions;
 mod single_blobs;
 mod subjects;

@@ -2,7 +2,7 @@
 
 use windlass_core::{
     BlobFound, BlobPut, BlobRange, Catalog, Checked, Deleted, Descriptor, Error, Failure, Fetched,
-    Manifest, OpenedImage, Put, Report, Tags, TaskReport,
+    Manifest, OpenedImage, Put, Referrers, Report, Tags, TaskReport,
 };
 
 /// The report of one kind of task, which a request for such a task returns.
@@ -99,6 +99,12 @@ impl TypedReport for BlobFound {
 impl TypedReport for BlobPut {
     fn of(report: TaskReport) -> Result<Self, Failure> {
         report.blob_put().ok_or_else(another_kind)
+    }
+}
+
+impl TypedReport for Referrers {
+    fn of(report: TaskReport) -> Result<Self, Failure> {
+        report.referrers().ok_or_else(another_kind)
     }
 }
 

@@ -1,0 +1,44 @@
+//! What refers to a manifest.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::reference::Reference;
+
+/// A list of referrers to be read.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ReferrersTask {
+    pub(crate) reference: Reference,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) artifact_type: Option<String>,
+}
+
+/// The manifests that have another one as their subject: signatures, SBOMs and other artifacts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Referrers {
+    /// The manifest that they refer to.
+    pub subject: Digest,
+    /// Their descriptors, each once, by artifact type and digest. What the list says of them is not verified.
+    pub referrers: Vec<Descriptor>,
+    /// Where the list comes from.
+    pub source: ReferrersSource,
+}
+
+/// Where a list of referrers comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ReferrersSource {
+    /// The registry lists them.
+    Api,
+    /// The registry has no referrers API; clients keep the list at a tag.
+    Tag,
+    /// The registry has no referrers API, and there is no such tag: no client that keeps the list has put a
+    /// referrer.
+    Nothing,
+}

@@ -1,0 +1,225 @@
+//! What refers to a manifest: by the registry's list, or by the list at a tag.
+#![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+use windlass_core::{Config, ErrorKind, Failure, Referrers, ReferrersSource, Task};
+use windlass_testbed::{Answer, Image, OCI_INDEX, OCI_MANIFEST, Options, Pages, descriptor};
+use windlass_tests::world::scenes::{
+    bearer, digest, is, one_at_a_time, open, reference, small, with_image, with_manifest, world,
+};
+use windlass_tests::world::{Fate, World};
+
+const AT: &str = "reg.example/a/b:v1";
+
+/// An image and `n` artifacts about it, each second one of the type `a/odd`.
+fn about(n: usize) -> (Image, Vec<Image>) {
+    let image = small();
+    let artifacts = (0..n).map(|n| {
+        let artifact_type = if n % 2 == 0 { "a/even" } else { "a/odd" };
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "artifactType": artifact_type,
+            "config": descriptor("application/vnd.oci.empty.v1+json", b"{}"),
+            "layers": [],
+            "subject": descriptor(OCI_MANIFEST, &image.manifest),
+            "annotations": {"n": n.to_string()},
+        });
+        with_manifest(&image, &manifest)
+    });
+    let artifacts = artifacts.collect();
+    (image, artifacts)
+}
+
+/// A registry with them: with the API, or with the list at the tag.
+fn registry_with(config: Config, options: Options, n: usize) -> (World, Image) {
+    let (image, artifacts) = about(n);
+    let referrers_api = options.referrers_api;
+    let mut model = with_image(options, &image);
+    let mut entries = Vec::new();
+    for artifact in &artifacts {
+        model.put_manifest("a/b", None, OCI_MANIFEST, artifact.manifest.clone());
+        let mut entry = descriptor(OCI_MANIFEST, &artifact.manifest);
+        let manifest: Value = serde_json::from_slice(&artifact.manifest).unwrap();
+        entry["artifactType"] = manifest["artifactType"].clone();
+        entries.push(entry);
+    }
+    if !referrers_api && n > 0 {
+        let list = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+        model.put_manifest("a/b", Some(&tag(&image)), OCI_INDEX, list.to_string());
+    }
+    (world(config, model), image)
+}
+
+fn registry(options: Options, n: usize) -> (World, Image) {
+    registry_with(one_at_a_time(), options, n)
+}
+
+fn tag(image: &Image) -> String {
+    digest(&image.manifest).to_string().replace(':', "-")
+}
+
+fn without_api() -> Options {
+    Options {
+        referrers_api: false,
+        ..open()
+    }
+}
+
+fn list(
+    world: &mut World,
+    at: &str,
+    artifact_type: Option<&str>,
+) -> (Result<Referrers, Failure>, Vec<String>) {
+    let task = Task::referrers(reference(at), artifact_type.map(Into::into));
+    let task = world.start(task);
+    let result = world.finish(task);
+    let result = result.map(|report| report.referrers().expect("it is a list"));
+    (result, world.take_log(0))
+}
+
+fn at_digest(image: &Image) -> String {
+    format!("reg.example/a/b@{}", digest(&image.manifest))
+}
+
+#[test]
+fn by_the_registry_or_by_the_tag() {
+    // (options, referrers, source, requests with a digest, the same again)
+    for (options, n, source, requests, again) in [
+        (open(), 3, ReferrersSource::Api, 1, 1),
+        (open(), 0, ReferrersSource::Api, 1, 1),
+        (without_api(), 3, ReferrersSource::Tag, 2, 1),
+        // "Not supported" is something else than "none".
+        (without_api(), 0, ReferrersSource::Nothing, 2, 1),
+    ] {
+        let (mut world, image) = registry(options, n);
+        let at = at_digest(&image);
+        for requests in [requests, again] {
+            let (found, log) = list(&mut world, &at, None);
+            let found = found.unwrap();
+            assert_eq!((found.referrers.len(), found.source), (n, source));
+            assert_eq!(found.subject, digest(&image.manifest));
+            assert_eq!(log.len(), requests, "RFR-09 {source:?} {log:?}");
+            let types = found.referrers.iter().map(|it| &it.artifact_type);
+            assert!(types.is_sorted());
+        }
+        // A tag costs a HEAD.
+        let (found, log) = list(&mut world, AT, None);
+        assert_eq!((found.unwrap().referrers.len(), log.len()), (n, again + 1));
+    }
+}
+
+/// RFR-07: filtered by the registry or not, what comes is filtered again.
+#[test]
+fn of_one_type() {
+    for options in [open(), without_api()] {
+        let (mut world, image) = registry(options, 5);
+        for (wanted, expected) in [("a/even", 3), ("a/odd", 2), ("a/other", 0), ("a/eve", 0)] {
+            let (found, _) = list(&mut world, &at_digest(&image), Some(wanted));
+            let found = found.unwrap().referrers;
+            assert_eq!(found.len(), expected, "{wanted}");
+            let mut types = found.iter().map(|it| it.artifact_type.as_deref());
+            assert!(types.all(|it| it == Some(wanted)));
+        }
+    }
+    // One that does not filter, and lists each twice (RFR-11).
+    let (mut world, image) = registry(open(), 5);
+    let (all, _) = list(&mut world, &at_digest(&image), None);
+    let all = all.unwrap().referrers;
+    let twice: Vec<_> = all.iter().chain(&all).collect();
+    let body = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": twice});
+    let answer = Answer::new(http::StatusCode::OK).header("content-type", OCI_INDEX);
+    let answer = answer.body(body.to_string());
+    world.all(is("GET", "/referrers/"), Fate::Say(answer));
+    let (found, _) = list(&mut world, &at_digest(&image), Some("a/odd"));
+    assert_eq!(found.unwrap().referrers.len(), 2);
+}
+
+#[test]
+fn a_thousand_in_pages() {
+    let options = Options {
+        pages: Pages {
+            cap: Some(100),
+            refuse_above_cap: false,
+        },
+        ..open()
+    };
+    let (mut world, image) = registry(options, 1000);
+    let (found, log) = list(&mut world, &at_digest(&image), None);
+    assert_eq!((found.unwrap().referrers.len(), log.len()), (1000, 10));
+    let (found, log) = list(&mut world, &at_digest(&image), Some("a/odd"));
+    assert_eq!((found.unwrap().referrers.len(), log.len()), (500, 5));
+}
+
+#[test]
+fn with_a_token() {
+    let options = Options {
+        referrers_api: false,
+        ..bearer()
+    };
+    let (mut world, _) = registry(options, 1);
+    let (found, _) = list(&mut world, AT, None);
+    assert_eq!(found.unwrap().source, ReferrersSource::Tag);
+    assert_snapshot!(world.transcript());
+}
+
+/// clients.md C.10.2: GitLab takes the tag for the digest that it is made of.
+#[test]
+fn a_tag_that_stands_for_the_subject() {
+    let (mut world, image) = registry(without_api(), 0);
+    let (at, tag) = (at_digest(&image), tag(&image));
+    let manifest = image.manifest;
+    world.models[0].put_manifest("a/b", Some(&tag), OCI_MANIFEST, manifest);
+    let (found, _) = list(&mut world, &at, None);
+    assert_eq!(found.unwrap().source, ReferrersSource::Nothing);
+    // And one that stands for something else is no list.
+    let other = about(1).1.remove(0).manifest;
+    world.models[0].put_manifest("a/b", Some(&tag), OCI_MANIFEST, other);
+    let (found, _) = list(&mut world, &at, None);
+    let failure = found.unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::Refused);
+    assert!(
+        failure.to_string().contains("not an OCI index"),
+        "{failure}"
+    );
+}
+
+/// What is not there cannot be listed, and a failure is no empty list.
+#[test]
+fn what_is_no_answer() {
+    for (status, kind) in [(403, ErrorKind::Auth), (503, ErrorKind::Temporary)] {
+        let (mut world, image) = registry(open(), 2);
+        let status = http::StatusCode::from_u16(status).unwrap();
+        world.all(is("GET", "/referrers/"), Fate::Say(Answer::new(status)));
+        let (found, _) = list(&mut world, &at_digest(&image), None);
+        assert_eq!(found.unwrap_err().kind(), kind);
+    }
+    let (mut world, image) = registry(open(), 2);
+    let (found, _) = list(&mut world, "reg.example/a/b:nothing", None);
+    assert_eq!(found.unwrap_err().kind(), ErrorKind::NotFound);
+    let unknown = r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#;
+    let unknown = Answer::new(http::StatusCode::NOT_FOUND).body(unknown);
+    world.nth(1, is("GET", "/referrers/"), Fate::Say(unknown));
+    let (found, _) = list(&mut world, &at_digest(&image), None);
+    assert_eq!(found.unwrap_err().kind(), ErrorKind::NotFound, "RFR-05");
+    let (found, _) = list(&mut world, &at_digest(&image), None);
+    assert_eq!(found.unwrap().source, ReferrersSource::Api);
+}
+
+#[test]
+fn too_many() {
+    for (objects, is_good) in [(5, true), (4, false)] {
+        for options in [open(), without_api()] {
+            let mut config = Config::default();
+            config.limits.objects = objects;
+            let (mut world, image) = registry_with(config, options, 5);
+            let (found, _) = list(&mut world, &at_digest(&image), None);
+            assert_eq!(found.is_ok(), is_good, "{objects}");
+            if let Err(failure) = found {
+                let said = failure.to_string();
+                assert!(said.contains("more than 4 entries"), "{said}");
+            }
+        }
+    }
+}
