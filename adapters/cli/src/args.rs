@@ -13,8 +13,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use windlass_core::{Origin, Platforms, Reference, Registry};
 
 pub(crate) use self::registry::{
-    Blob, BlobHead, BlobPut, Catalog, Delete, Manifest, ManifestGet, ManifestPut, Missing, Part,
-    TagImage, Tags,
+    Blob, BlobGet, BlobHead, BlobPut, Catalog, Delete, Manifest, ManifestGet, ManifestPut, Missing,
+    Part, Referrers, TagImage, Tags,
 };
 use crate::admission::{self, Program};
 use crate::authentication::{Authentication, Sides};
@@ -135,6 +135,12 @@ delete, manifest delete, blob delete:
   unlisted                  as above, or null
 blob head:
   reference, digest, size
+referrers:
+  reference
+  subject                   the manifest that they refer to
+  source                    api or tag; null if there is neither
+  referrers                 list of: digest, mediaType, size, artifactType,
+                            annotations, referrers
 blob put:
   repository, digest, size
   how                       sent, mounted or present
@@ -251,10 +257,15 @@ pub(crate) enum Command {
     /// Without --with-manifest, of REPO:TAG the tag is deleted and nothing else. Where a registry cannot do that, the
     /// command fails, and names the tags that would be deleted with it.
     Delete(Delete),
+    /// List what refers to an image: signatures, SBOMs and other artifacts
+    ///
+    /// Prints a tree: a line for each, with its digest and its artifact type, and below it what refers to that. The
+    /// list comes from the registry, or from the referrers tag where a registry has no such list.
+    Referrers(Referrers),
     /// Get, head, put and delete single manifests
     #[command(subcommand)]
     Manifest(Manifest),
-    /// Head, put and delete single blobs
+    /// Get, head, put and delete single blobs
     #[command(subcommand)]
     Blob(Blob),
     /// Print how this machine's configuration applies to a reference

@@ -123,6 +123,14 @@ impl Printer {
         })
     }
 
+    /// Prints all bytes that there are.
+    pub(crate) fn copy(&self, bytes: &mut dyn io::Read) -> io::Result<()> {
+        self.bars.suspend(|| {
+            let mut out = io::stdout().lock();
+            io::copy(bytes, &mut out).and_then(|_| out.flush())
+        })
+    }
+
     /// Prints one of many lines. A closed pipe is no error: the reader needs no more.
     pub(crate) fn data(&self, line: &str) -> io::Result<()> {
         if self.is_output_gone.load(Ordering::Relaxed) {

@@ -4,6 +4,7 @@
     reason = "these comments are help texts; brackets mark optional parts"
 )]
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
@@ -133,12 +134,72 @@ pub(crate) struct Missing {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Blob {
+    /// Fetch a blob, to standard output or into a file
+    ///
+    /// It is verified before the first byte is printed, and before the file gets its name.
+    Get(BlobGet),
     /// Print the size of a blob in bytes
     Head(BlobHead),
     /// Put a file into a repository, and print its digest
     Put(BlobPut),
     /// Delete a blob from a repository
     Delete(BlobDelete),
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  windlass blob get -o layer.tar.gz registry.example/app@sha256:…
+  windlass blob get --range 0-511 registry.example/app@sha256:… | xxd
+
+Run the same command with -o again to go on with an interrupted fetch: what was received is in FILE.partial.")]
+pub(crate) struct BlobGet {
+    /// The blob: [registry/]repository@digest
+    #[arg(value_name = "REPO@DIGEST", value_parser = place::by_digest)]
+    pub(crate) reference: Reference,
+    /// Write it to FILE
+    #[arg(long, short, value_name = "FILE", value_parser = file())]
+    pub(crate) output: Option<PathBuf>,
+    /// Only the bytes from A to B, counted from 0, both included; they cannot be verified
+    #[arg(long, value_name = "A-B", value_parser = range)]
+    pub(crate) range: Option<Range<u64>>,
+}
+
+/// A range of bytes as HTTP writes it.
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let number = |text: &str| {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u64>().ok().filter(|_| is_number)
+    };
+    let range = text.split_once('-');
+    let range = range.and_then(|(first, last)| Some(number(first)?..number(last)?.checked_add(1)?));
+    let range = range.filter(|range| !range.is_empty());
+    range.ok_or_else(|| "not a range of bytes, such as 0-1023".into())
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  windlass referrers alpine:3.20
+  windlass referrers --artifact-type application/spdx+json --platform linux/arm64 registry.example/app:v1")]
+pub(crate) struct Referrers {
+    /// The image: [registry/]repository[:tag][@digest]
+    #[arg(value_name = "REF", value_parser = place::registry)]
+    pub(crate) reference: Reference,
+    /// Only what has this artifact type, and what refers to that
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) artifact_type: Option<String>,
+    /// Of an index, what refers to the image for this platform [default: to the index]
+    #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
+    pub(crate) platform: Option<Platforms>,
+    /// How many levels of the tree to read, a request for each manifest
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = depth)]
+    pub(crate) depth: usize,
+}
+
+fn depth(text: &str) -> Result<usize, String> {
+    let depth = text.parse().ok().filter(|depth| (1..=10).contains(depth));
+    depth.ok_or_else(|| "from 1 to 10".into())
 }
 
 #[derive(ClapArgs, Debug)]
@@ -201,4 +262,23 @@ pub(crate) struct Delete {
     pub(crate) with_manifest: bool,
     #[command(flatten)]
     pub(crate) missing: Missing,
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn ranges() {
+        for (text, expected) in [
+            ("0-0", Some(0..1)),
+            ("5-9", Some(5..10)),
+            ("9-5", None),
+            ("5-", None),
+            ("-5", None),
+            ("5", None),
+            ("+5-9", None),
+            ("0-18446744073709551615", None),
+        ] {
+            assert_eq!(super::range(text).ok(), expected, "{text}");
+        }
+    }
 }

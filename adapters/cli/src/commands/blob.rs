@@ -5,7 +5,7 @@ use windlass_core::{BlobDelivery, BlobFound, BlobPut, Error};
 use windlass_driver::{BlobContent, RequestSpec};
 
 use super::manifest::deleted;
-use super::{Context, input};
+use super::{Context, blob_get, input};
 use crate::args;
 use crate::exit::Problem;
 
@@ -14,6 +14,7 @@ const MOST: u64 = 64 << 20;
 
 pub(super) fn run(context: &Context, command: &args::Blob) -> Result<(), Problem> {
     match command {
+        args::Blob::Get(words) => blob_get::run(context, words),
         args::Blob::Head(words) => head(context, words),
         args::Blob::Put(words) => put(context, words),
         args::Blob::Delete(words) => {

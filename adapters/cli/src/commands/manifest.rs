@@ -162,10 +162,10 @@ fn with_option(problem: Problem) -> Problem {
     else {
         return problem;
     };
-    let hint = failure
+    let is_meant = failure
         .hint()
-        .filter(|hint| hint.contains("deletes no tag alone"));
-    let hint = hint.map(|hint| format!("{hint}; with --with-manifest that is done"));
+        .is_some_and(|hint| hint.contains("deletes no tag alone"));
+    let hint = is_meant.then(|| "--with-manifest deletes the manifest with all its tags".into());
     Problem::Failed { failure, hint }
 }
 

@@ -2,6 +2,7 @@
 //! task ended.
 
 mod blob;
+mod blob_get;
 mod build;
 mod copy;
 mod demo;
@@ -15,6 +16,7 @@ mod login;
 mod manifest;
 mod pull;
 mod push;
+mod referrers;
 mod replay;
 mod verify;
 
@@ -71,6 +73,7 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
         Command::Catalog(words) => list::catalog(&context, &words),
         Command::Tag(words) => manifest::tag(&context, &words),
         Command::Delete(words) => manifest::delete(&context, &words),
+        Command::Referrers(words) => referrers::run(&context, &words),
         Command::Manifest(command) => manifest::run(&context, &command),
         Command::Blob(command) => blob::run(&context, &command),
         Command::Explain(words) => explain::run(&context, &words),
@@ -137,13 +140,19 @@ impl Context {
 
     /// Runs a request about one repository.
     fn ask<R: TypedReport>(&self, reference: &Reference, spec: RequestSpec) -> Result<R, Problem> {
+        self.asker(reference)?.ask(spec)
+    }
+
+    /// A client for requests about one repository.
+    fn asker(&self, reference: &Reference) -> Result<Asker<'_>, Problem> {
         let registry = reference.registry();
         let given = self.common.authentication.owned_by(Some(registry))?;
         let client = self.client(&[reference], &given)?;
-        let observer = Arc::new(Progress::new(Arc::clone(&self.printer)));
-        client.ask(spec, observer, &self.cancel).map_err(|failure| {
-            let hint = self.refused(&failure, &[&Place::Registry(reference.clone())]);
-            Problem::Failed { failure, hint }
+        let reference = reference.clone();
+        Ok(Asker {
+            context: self,
+            client,
+            reference,
         })
     }
 
@@ -304,6 +313,26 @@ impl Context {
             root.digest.to_string()
         };
         self.printer.result(&line).map_err(Problem::Output)
+    }
+}
+
+/// A client for requests about one repository. They share its session.
+struct Asker<'a> {
+    context: &'a Context,
+    client: Client,
+    reference: Reference,
+}
+
+impl Asker<'_> {
+    fn ask<R: TypedReport>(&self, spec: RequestSpec) -> Result<R, Problem> {
+        let context = self.context;
+        let observer = Arc::new(Progress::new(Arc::clone(&context.printer)));
+        let asked = self.client.ask(spec, observer, &context.cancel);
+        asked.map_err(|failure| {
+            let place = Place::Registry(self.reference.clone());
+            let hint = context.refused(&failure, &[&place]);
+            Problem::Failed { failure, hint }
+        })
     }
 }
 

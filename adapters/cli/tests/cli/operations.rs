@@ -208,3 +208,99 @@ fn blobs() {
     let said = windlass(&["blob", "put", &at("app"), "/nonexistent/file"], &[]);
     assert!(failed(&said, 1).contains("/nonexistent/file"));
 }
+
+#[test]
+fn a_blob_is_fetched() {
+    let registry = registry();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let digest = registry.with_model(|model| model.put_blob("app", bytes.clone()).to_string());
+    let named = format!("{}/app@{digest}", registry.host());
+    let got = windlass(&["blob", "get", &named], &[]);
+    assert_eq!((got.status.code(), got.stdout == bytes), (Some(0), true));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    let name = path.to_str().expect("UTF-8");
+    assert_eq!(
+        printed(&windlass(&["blob", "get", &named, "-o", name], &[])),
+        ""
+    );
+    assert!(std::fs::read(&path).expect("it is there") == bytes);
+    let left = std::fs::read_dir(folder.path()).expect("a folder").count();
+    assert_eq!(left, 1, "nothing but the file");
+
+    let range = |range: &str| windlass(&["blob", "get", &named, "--range", range], &[]).stdout;
+    assert_eq!(range("5-9"), bytes[5..10]);
+    assert!(
+        range("1-2500000") == bytes[1..2_500_001],
+        "in several requests"
+    );
+    assert_eq!(range("2999998-9999999"), bytes[2_999_998..]);
+    let said = windlass(&["blob", "get", &named, "--range", "9-5"], &[]);
+    assert!(failed(&said, 2).contains("not a range of bytes"));
+}
+
+/// What does not match its digest is neither printed nor written.
+#[test]
+fn a_blob_that_is_damaged() {
+    let registry = registry();
+    let digest = windlass_testbed::Digest::sha256(b"what it should be");
+    registry.with_model(|model| model.put_damaged_blob("app", &digest, "what it is really"));
+    let named = format!("{}/app@{digest}", registry.host());
+    failed(&windlass(&["blob", "get", &named], &[]), 6);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("file");
+    let name = path.to_str().expect("UTF-8");
+    failed(&windlass(&["blob", "get", &named, "-o", name], &[]), 6);
+    assert!(!path.exists());
+}
+
+#[test]
+fn referrers() {
+    for referrers_api in [true, false] {
+        let registry = registry();
+        registry.with_model(|model| model.options_mut().referrers_api = referrers_api);
+        let at = |name: &str| format!("{}/{name}", registry.host());
+        let app = at("app:v1");
+        let none = windlass(&["referrers", &app], &[]);
+        assert_eq!(printed(&none), "");
+        let says = text(&none.stderr).contains("no referrers API");
+        assert_eq!(says, !referrers_api, "not supported is not none");
+
+        let about = |subject: &str, kind: &str| {
+            let mut manifest = json_of(&["manifest", "get", subject, "--json"]);
+            let subject = json!({
+                "mediaType": manifest["mediaType"], "digest": manifest["digest"], "size": manifest["size"],
+            });
+            let manifest = &mut manifest["manifest"];
+            manifest["subject"] = subject;
+            manifest["artifactType"] = json!(kind);
+            let put = windlass_with(
+                &["manifest", "put", &at("app:new"), "-"],
+                &[],
+                &manifest.to_string(),
+            );
+            printed(&put).trim().to_owned()
+        };
+        let sbom = about(&app, "a/sbom");
+        let signature = about(&at(&format!("app@{sbom}")), "a/signature");
+        let tree = windlass(&["referrers", &app], &[]);
+        assert_eq!(
+            printed(&tree),
+            format!("{sbom} a/sbom\n  {signature} a/signature\n")
+        );
+        let flat = windlass(&["referrers", &app, "--depth", "1"], &[]);
+        assert_eq!(printed(&flat), format!("{sbom} a/sbom\n"));
+        let other = windlass(&["referrers", &app, "--artifact-type", "a/other"], &[]);
+        assert_eq!(printed(&other), "");
+        let json = json_of(&["referrers", &app, "--json"]);
+        let source = if referrers_api { "api" } else { "tag" };
+        assert_eq!(
+            (&json["source"], &json["subject"]),
+            (&json!(source), &json!(digest_of(&registry, "v1")))
+        );
+        assert_eq!(
+            json["referrers"][0]["referrers"][0]["digest"],
+            json!(signature)
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! `windlass blob get`: a blob to a file or to standard output, verified; or some bytes of one, which cannot
+//! be.
+
+use std::fs;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use windlass_core::{BlobFound, BlobRange, Descriptor, Digest, Error, Fetched, StoreError};
+use windlass_driver::RequestSpec;
+use windlass_store::{Layout, Store, error_kind};
+
+use super::{Asker, Context};
+use crate::args;
+use crate::exit::Problem;
+
+/// How many bytes of a range are requested at once: they are held in memory.
+const PIECE: u64 = 1 << 20;
+
+pub(super) fn run(context: &Context, words: &args::BlobGet) -> Result<(), Problem> {
+    let asker = context.asker(&words.reference)?;
+    let digest = words.reference.digest();
+    let digest = digest.ok_or_else(|| Problem::Usage("a blob has a digest".into()))?;
+    if let Some(range) = &words.range {
+        return read_range(context, &asker, words, digest, range.clone());
+    }
+    let found: BlobFound = asker.ask(RequestSpec::find_blob(&words.reference))?;
+    let blob = Descriptor::new("application/octet-stream", digest.clone(), found.size);
+    match &words.output {
+        Some(path) => to_file(&asker, words, &blob, path)?,
+        None => {
+            let store: Arc<dyn Store> = Arc::new(Layout::temporary().map_err(failed)?);
+            let _fetched: Fetched =
+                asker.ask(RequestSpec::fetch_blob(&words.reference, &blob, &store))?;
+            let mut bytes = opened(&*store, digest)?;
+            context.printer.copy(&mut bytes).map_err(Problem::Output)?;
+        }
+    }
+    Ok(())
+}
+
+/// Fetches into a layout beside the file, in which the next run finds what this one received.
+fn to_file(
+    asker: &Asker<'_>,
+    words: &args::BlobGet,
+    blob: &Descriptor,
+    path: &Path,
+) -> Result<(), Problem> {
+    let beside = beside(path);
+    let layout = Layout::open_or_create(&beside).map_err(failed)?;
+    let store: Arc<dyn Store> = Arc::new(layout);
+    let _fetched: Fetched = asker.ask(RequestSpec::fetch_blob(&words.reference, blob, &store))?;
+    let digest = &blob.digest;
+    let stored = beside.join("blobs").join(digest.algorithm_name());
+    let moved = fs::rename(stored.join(digest.encoded()), path);
+    moved.map_err(|error| cannot_write(path, &error))?;
+    drop(store);
+    // What is left in it is of no use.
+    let _left = fs::remove_dir_all(&beside);
+    Ok(())
+}
+
+/// Where the blob is until it is complete.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    path.with_file_name(name)
+}
+
+fn read_range(
+    context: &Context,
+    asker: &Asker<'_>,
+    words: &args::BlobGet,
+    digest: &Digest,
+    Range { mut start, end }: Range<u64>,
+) -> Result<(), Problem> {
+    context
+        .printer
+        .note("these bytes are not verified: a digest is over a whole blob");
+    let mut file = match &words.output {
+        Some(path) => {
+            let created = fs::File::create(path);
+            Some(created.map_err(|error| cannot_write(path, &error))?)
+        }
+        None => None,
+    };
+    while start < end {
+        let piece = start..end.min(start.saturating_add(PIECE));
+        let spec = RequestSpec::read_range(&words.reference, digest, piece);
+        let BlobRange { bytes, total, .. } = asker.ask(spec)?;
+        if bytes.is_empty() {
+            break;
+        }
+        start += bytes.len() as u64;
+        match &mut file {
+            Some(file) => io::Write::write_all(file, &bytes),
+            None => context.printer.bytes(&bytes),
+        }
+        .map_err(Problem::Output)?;
+        if total.is_some_and(|total| start >= total) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn opened(store: &dyn Store, digest: &Digest) -> Result<Box<dyn Read + Send>, Problem> {
+    let opened = store.open(digest, 0).map_err(failed)?;
+    opened.ok_or_else(|| Problem::Usage("the blob is not in its store any more".into()))
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Problem {
+    let what = format!("cannot write {}: {error}", path.display());
+    failed(StoreError::new(error_kind(error), what))
+}
+
+fn failed(error: StoreError) -> Problem {
+    Problem::failed(Error::Store(error))
+}
