@@ -37,6 +37,9 @@ pub(crate) struct Session {
     checks: u8,
     /// A `Range` was cross-checked: from here on our own count is right.
     is_doubted: bool,
+    /// Bytes were sent that none of the hashes is over: an attempt to send a part again broke off before it
+    /// had read what the one before had.
+    is_unverified: bool,
     /// A status request said where it goes on.
     is_resumed: bool,
     /// The bytes came in several requests.
@@ -63,6 +66,10 @@ impl BlobPut {
     pub(crate) fn has_sent(&mut self, bytes: u64, hashed: Option<&Hashing>) {
         self.sent = self.sent.saturating_add(bytes);
         if bytes > 0 {
+            // The registry may have some bytes as they were read now and others as they were read before.
+            let read = hashed.map_or(0, Hashing::len);
+            let earlier = self.before().earlier;
+            self.session.is_unverified |= earlier.is_some_and(|earlier| read < earlier.len());
             self.session.read = hashed.cloned();
         }
         let reached = self.position.saturating_add(bytes).min(self.size);
@@ -199,7 +206,8 @@ impl BlobPut {
 
     /// Whether what the session may have is worth a status request.
     pub(super) const fn may_resume(&self) -> bool {
-        self.session.acknowledged > 0 || self.session.reached >= RESUME_FROM
+        let is_worth_it = self.session.acknowledged > 0 || self.session.reached >= RESUME_FROM;
+        is_worth_it && !self.session.is_unverified
     }
 
     /// Whether every byte was sent in this session, so that the blob may be there.

@@ -706,6 +706,39 @@ fn a_body_that_is_too_large_is_sent_in_chunks() {
     assert!(matches!(op.stage, Stage::Start { mount: None }));
 }
 
+/// After two attempts that broke off, the registry may have bytes of both. It goes on only if the second one
+/// had read all that the first one had, so that they were compared.
+#[test]
+fn bytes_of_two_attempts_are_compared_or_sent_again() {
+    for (first, stored, second, expected) in [
+        // The bytes that the first one sent, those that are there, and those that the second one adds.
+        (MIB, MIB / 2, MIB, "status"),
+        (MIB, MIB / 2, MIB / 2, "status"),
+        (MIB, MIB / 2, MIB / 2 - 1, "check"),
+        (MIB, MIB / 2, 1, "check"),
+        // Nothing was sent, so there is nothing of it.
+        (MIB, MIB / 2, 0, "status"),
+        // The first one's bytes are all there, and hashed.
+        (MIB, MIB, 1, "status"),
+    ] {
+        let mut op = in_session(4 * MIB, 2 * MIB, 0);
+        sends(&mut op, first);
+        op.interrupted();
+        let range = format!("0-{}", stored - 1);
+        op = next(op.answer(&answer(204, &[LOCATION, ("range", &range)], b"")));
+        assert_eq!(op.position, stored);
+        sends(&mut op, second);
+        op.interrupted();
+        let found = shown(Verdict::Next(Operation::BlobPut(op.clone())));
+        assert!(
+            found.starts_with(expected),
+            "{first} {stored} {second}: {found}"
+        );
+        let begins_again = expected == "check";
+        assert_eq!(op.position == 0, begins_again, "{first} {stored} {second}");
+    }
+}
+
 /// V-E.2: where an upload goes on after a part was accepted. Every `Range` that differs from our own
 /// count is cross-checked once.
 #[test]
