@@ -1,8 +1,8 @@
 //! Checkpoints: a session's unfinished tasks, for another process to resume.
 //!
 //! Responsible for their content and JSON form. For pulls the store holds the progress, and registries
-//! are asked again, so a checkpoint is small: the tasks, and for each the descriptor that its name was
-//! resolved to. Must not know files.
+//! are asked again, so a checkpoint is small: the tasks, for each the descriptor that its name was
+//! resolved to, and the open uploads if they are kept. Must not know files.
 //!
 //! # Example: a resumed pull keeps its content
 //!
@@ -35,15 +35,17 @@ use crate::session::Session;
 use crate::task::{Task, TaskId};
 use crate::tasks::TaskState;
 use crate::time::Time;
+use crate::uploads::SavedUpload;
 
 /// The unfinished tasks of a session.
 ///
-/// It holds no credentials and tokens. Uploads are not in it: an upload is one request, and a broken
-/// one starts over. A format with uploads will have another version.
+/// It holds no credentials and tokens. With [`Config::keep_uploads`] it holds the URLs of open uploads, which
+/// are secrets: keep it where only its user can read it.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a checkpoint that is not kept is of no use"]
 pub struct Checkpoint {
     pub(crate) tasks: Vec<Saved>,
+    pub(crate) uploads: Vec<SavedUpload>,
 }
 
 /// One task of it.
@@ -57,8 +59,8 @@ pub(crate) struct Saved {
 }
 
 impl Checkpoint {
-    /// The version of the written form.
-    pub const VERSION: u64 = 1;
+    /// The version of the written form. The first one, which has no uploads, can be read, too.
+    pub const VERSION: u64 = 2;
 
     /// Reads a checkpoint.
     ///
@@ -70,9 +72,10 @@ impl Checkpoint {
             why: crate::sanitize::escape(&error.to_string(), 200),
         };
         let Version { version } = serde_json::from_str(text).map_err(damaged)?;
-        if version != Self::VERSION {
+        if !is_known(version) {
             return Err(CheckpointError::Version { found: version });
         }
+        // An upload is not repeated in an error.
         let form: CheckpointRepr = serde_json::from_str(text).map_err(damaged)?;
         form.try_into()
     }
@@ -102,6 +105,7 @@ impl Session {
         let unfinished = self.tasks.unfinished();
         Checkpoint {
             tasks: unfinished.map(|(_, task)| task.saved(self.now())).collect(),
+            uploads: self.exchanges.uploads.saved(self.now()).collect(),
         }
     }
 
@@ -117,6 +121,9 @@ impl Session {
     /// left.
     pub fn resume(config: Config, checkpoint: Checkpoint, seed: u64) -> (Self, Vec<TaskId>) {
         let mut session = Self::new(config, seed);
+        for upload in checkpoint.uploads {
+            session.offer_upload(upload);
+        }
         let tasks = checkpoint.tasks.into_iter();
         let ids = tasks.map(|saved| session.begin(saved.task, saved.root));
         let ids = ids.collect();
@@ -146,6 +153,23 @@ struct Version {
 pub(crate) struct CheckpointRepr {
     version: u64,
     tasks: Vec<Saved>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    uploads: Vec<SavedUpload>,
+}
+
+const fn is_known(version: u64) -> bool {
+    matches!(version, 1 | Checkpoint::VERSION)
+}
+
+impl Checkpoint {
+    /// The written form of its tasks alone: on a tape there are no secrets.
+    pub(crate) fn without_uploads(&self) -> CheckpointRepr {
+        CheckpointRepr {
+            version: Self::VERSION,
+            tasks: self.tasks.clone(),
+            uploads: Vec::new(),
+        }
+    }
 }
 
 impl From<&Checkpoint> for CheckpointRepr {
@@ -153,6 +177,7 @@ impl From<&Checkpoint> for CheckpointRepr {
         Self {
             version: Checkpoint::VERSION,
             tasks: checkpoint.tasks.clone(),
+            uploads: checkpoint.uploads.clone(),
         }
     }
 }
@@ -161,7 +186,7 @@ impl TryFrom<CheckpointRepr> for Checkpoint {
     type Error = CheckpointError;
 
     fn try_from(form: CheckpointRepr) -> Result<Self, CheckpointError> {
-        if form.version != Self::VERSION {
+        if !is_known(form.version) {
             return Err(CheckpointError::Version {
                 found: form.version,
             });
@@ -174,7 +199,10 @@ impl TryFrom<CheckpointRepr> for Checkpoint {
             let why = "a root does not match the digest in its reference".into();
             return Err(CheckpointError::Damaged { why });
         }
-        Ok(Self { tasks: form.tasks })
+        Ok(Self {
+            tasks: form.tasks,
+            uploads: form.uploads,
+        })
     }
 }
 
@@ -265,6 +293,7 @@ mod tests {
                 task,
                 root: Some(root.clone()),
             }],
+            ..Checkpoint::default()
         };
         let (mut session, _) = Session::resume(Config::default(), checkpoint, 1);
         let mut told = Vec::new();
@@ -295,8 +324,8 @@ mod tests {
             (one(r#"{"fetch":"a"}"#, "null"), "damaged"),
             (one(r#"{"resolve":"a b"}"#, "null"), "not a reference"),
             (
-                r#"{"version":2,"tasks":[]}"#.into(),
-                "of version 2, where 1 is known",
+                r#"{"version":3,"tasks":[]}"#.into(),
+                "of version 3, where 2 is known",
             ),
             (r#"{"version":1}"#.into(), "tasks"),
             ("{}".into(), "version"),

@@ -48,6 +48,12 @@ pub struct Config {
     /// When large blobs are fetched with several requests at once.
     #[serde(default)]
     pub parts: Parts,
+    /// From which size on, in bytes, unfinished uploads of blobs are kept for another process. They are in
+    /// checkpoints then, [`take_upload_change`](crate::Session::take_upload_change) tells of them, and they
+    /// are not deleted at the registry when a task is cancelled or fails for a reason that may pass. `None`:
+    /// none is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_uploads: Option<u64>,
     /// When and how often to retry.
     pub retry: Retry,
     /// Bounds on everything that a server can influence.
@@ -81,6 +87,7 @@ impl Default for Config {
             in_flight: Concurrency::default(),
             chunk_size: None,
             parts: Parts::default(),
+            keep_uploads: None,
             retry: Retry::default(),
             limits: Limits::default(),
             user_agent: concat!("windlass/", env!("CARGO_PKG_VERSION")).into(),
@@ -315,6 +322,7 @@ mod tests {
             in_flight: Concurrency::at_most(3),
             chunk_size: None,
             parts: Parts::of_at_least(9),
+            keep_uploads: Some(10),
             retry: Retry {
                 attempts: 7,
                 base: Duration::from_micros(1),

@@ -192,6 +192,7 @@
 //! | [`event`] | progress events |
 //! | [`error`] | errors, grouped by whose fault they are |
 //! | [`checkpoint`] | unfinished tasks, for another process to resume |
+//! | [`uploads`] | unfinished uploads, for another process to go on with |
 //! | [`transcript`] | a line for each job, end and event, without secrets |
 //!
 //! | for drivers | |
@@ -263,6 +264,7 @@ mod tasks;
 mod testing;
 mod time;
 pub mod transcript;
+pub mod uploads;
 pub mod uri;
 mod whose;
 
@@ -289,3 +291,4 @@ pub use task::{
     ReferrersSource, Report, Tags, Task, TaskId, TaskReport, Unlisted,
 };
 pub use time::Time;
+pub use uploads::{SavedUpload, UploadChange, UploadKey};

@@ -16,6 +16,8 @@ use crate::event::Event;
 use crate::exchanges::Exchanges;
 use crate::ids::{ExchangeId, JobId, Owner, TaskId};
 use crate::ports::Ports;
+use crate::reference::Repository;
+use crate::registry::Registry;
 use crate::retry::Decision;
 use crate::rng::Rng;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp};
@@ -23,6 +25,7 @@ use crate::store_queue::{Step, StoreQueue};
 use crate::task::{Failure, Task};
 use crate::tasks::{Below, Tasks};
 use crate::time::Time;
+use crate::uploads::{SavedUpload, UploadChange};
 
 /// The machine. See the crate's documentation for its contract.
 #[derive(Debug)]
@@ -102,8 +105,31 @@ impl Session {
     /// Ends a task early: its jobs are aborted, then its `Finished` event comes. Does nothing if
     /// the task is over.
     pub fn cancel(&mut self, task: TaskId) {
-        self.fail(task, Error::Cancelled);
+        if !self.tasks.is_ending(task) {
+            self.fail(task, Error::Cancelled);
+            self.tasks.cancelled(task);
+        }
         self.settle();
+    }
+
+    /// Offers an upload that another process has left open. A transfer of the same blob to the same
+    /// repository goes on with it, after it has asked the registry how far it is. One that is too old, or
+    /// not needed, is ignored.
+    pub fn offer_upload(&mut self, upload: SavedUpload) {
+        self.exchanges.uploads.offer(upload, self.now);
+    }
+
+    /// The repository that a task would upload blobs to, by the names that uploads are kept under.
+    pub fn uploads_to(&self, task: &Task) -> Option<(Registry, Repository)> {
+        let site = self.exchanges.destination(task.kind.uploads_to()?);
+        Some((site.registry.clone(), site.repository.clone()))
+    }
+
+    /// The next change of an upload that is to be kept. There are none unless
+    /// [`Config::keep_uploads`] is set; then take all of them before a job that [`poll`](Self::poll)
+    /// returned is run, and after the last [`handle`](Self::handle).
+    pub fn take_upload_change(&mut self) -> Option<UploadChange> {
+        self.exchanges.uploads.take_change()
     }
 
     /// What is wanted next. Call it until it says [`Output::Wait`] or [`Output::Idle`].
@@ -363,7 +389,12 @@ impl Session {
                 continue;
             }
             if self.exchanges.has_errand_of(id) {
-                self.exchanges.clean_up(id, self.now);
+                let Some(until) = self.tasks.cleans_up_until(id, self.now) else {
+                    continue;
+                };
+                self.exchanges.clean_up(id, until, self.now);
+            }
+            if self.exchanges.has_errand_of(id) {
                 continue;
             }
             self.drain_events();

@@ -125,6 +125,23 @@ impl TaskKind {
             },
         }
     }
+
+    /// The reference whose repository it uploads blobs to.
+    pub(crate) const fn uploads_to(&self) -> Option<&Reference> {
+        if let Self::Blob(blob) = self {
+            return match &blob.action {
+                BlobAction::Put { .. } | BlobAction::Mount { .. } => Some(&blob.reference),
+                BlobAction::Stat | BlobAction::Delete => None,
+            };
+        }
+        if let Self::Copy(copy) = self {
+            return match &copy.destination {
+                Place::Registry(reference) => Some(reference),
+                Place::Store { .. } => None,
+            };
+        }
+        None
+    }
 }
 
 impl Task {

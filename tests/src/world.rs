@@ -363,6 +363,11 @@ impl World {
         self.now
     }
 
+    /// Time passes, and the session is not told.
+    pub fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+    }
+
     /// The transcript so far.
     pub fn transcript(&self) -> String {
         let mut text = self.lines.join("\n");

@@ -135,15 +135,25 @@ impl Blobs {
         transfer.has_partial = false;
         transfer.cancelling = false;
         let digest = transfer.key.digest().clone();
+        let site = transfer.sent_to().map(|(site, _)| site);
         self.forget_wake(id, &stage);
         if let (
             Phase::Sending {
                 spooled: Some((spool, Delivery::Moved(_))),
             },
             Some(task),
+        ) = (&stage, task)
+        {
+            self.clear(*spool, &digest, task, ports);
+        }
+        if let (
+            Phase::Spooling {
+                session: Some(session),
+            },
+            Some(task),
         ) = (stage, task)
         {
-            self.clear(spool, &digest, task, ports);
+            ports.exchanges.delete_upload(task, site?, session.url);
         }
         let transfer = self.get(id)?;
         let told = match (&error, transfer.using.take()) {

@@ -16,6 +16,7 @@ use crate::op::{BlobHead, BlobPut, Head, OpenUpload, Operation, Stage, UploadSes
 use crate::ports::Ports;
 use crate::scope::Scopes;
 use crate::store::{StoreId, StoreOp};
+use crate::uploads::SavedUpload;
 
 impl Blobs {
     /// Chooses how a blob gets to a repository.
@@ -56,7 +57,12 @@ impl Blobs {
             (None, Head::Done | Head::Never) => Stage::Start { mount: None },
         };
         transfer.stage = Phase::Sending { spooled: None };
-        self.send(id, waiter, (stage, source, head), ports)
+        let left = source.and_then(|_| left_by_others(transfer, waiter, ports));
+        let mut op = self.blob_put(id, (stage, source, head), ports)?;
+        if let Some(upload) = left {
+            op.go_on_with(&upload);
+        }
+        self.begin_put(id, op, waiter, ports)
     }
 
     fn send(
@@ -104,6 +110,7 @@ impl Blobs {
             chunk: ports.config.chunk_size(),
             session: UploadSession::default(),
             restarts: 0,
+            given_up: None,
         })
     }
 
@@ -133,11 +140,11 @@ impl Blobs {
     ) -> Result<(), Error> {
         let transfer = self.get(id)?;
         let waiter = transfer.first()?;
+        transfer.stage = Phase::Spooling { session };
         let Some(spool) = waiter.spool else {
             let what = "a copy between registries needs a store to spool blobs in".to_string();
             return self.fail(id, Error::Policy { what }, ports);
         };
-        transfer.stage = Phase::Spooling { session };
         let spooled = BlobKey::Store(spool, transfer.key.digest().clone());
         let wish = match &waiter.source {
             BlobSource::Site(site) => Scopes::pull(&site.repository),
@@ -196,6 +203,7 @@ impl Blobs {
         };
         let session = session.take();
         transfer.stage = sending;
+        let left = left_by_others(transfer, &waiter, ports).filter(|_| session.is_none());
         // It was asked for before it was fetched.
         let head = match waiter.doubt {
             Doubt::None | Doubt::Missing | Doubt::Mounted => Head::Done,
@@ -206,6 +214,8 @@ impl Blobs {
         let mut op = self.blob_put(id, (Stage::Start { mount: None }, Some(spool), head), ports)?;
         if let Some(session) = session {
             op.send_to(session);
+        } else if let Some(upload) = left {
+            op.go_on_with(&upload);
         }
         self.begin_put(id, op, &waiter, ports)
     }
@@ -267,4 +277,17 @@ impl Blobs {
         let digest = digest.clone();
         ports.step(Owner::Transfer(id), spool, StoreOp::Remove { digest });
     }
+}
+
+/// An upload of the blob that another process, or an earlier task, has left open. If a registry is wrong about
+/// what it has, it is not relied on.
+fn left_by_others(
+    transfer: &Transfer,
+    waiter: &Waiter,
+    ports: &mut Ports<'_>,
+) -> Option<SavedUpload> {
+    let (site, digest) = transfer.sent_to().ok()?;
+    let is_believed = waiter.doubt == Doubt::None;
+    let upload = ports.exchanges.take_left(&site, &digest, transfer.size);
+    upload.filter(|_| is_believed)
 }

@@ -20,6 +20,7 @@ mod host;
 mod line;
 mod looking;
 mod responses;
+mod sessions;
 mod settle;
 mod wanted;
 
@@ -48,6 +49,7 @@ use crate::retry::Tries;
 use crate::rng::Rng;
 use crate::scope::Scopes;
 use crate::time::Time;
+use crate::uploads::Uploads;
 use crate::uri::Url;
 
 use self::endpoints::{Fallback, Resting};
@@ -79,9 +81,6 @@ const QUESTIONS: usize = 4;
 const WARNINGS: usize = 100;
 /// The smallest difference between two instants.
 const TICK: Duration = Duration::from_micros(1);
-/// How long a task waits at its end for what it gives back.
-const CLEANUP: Duration = Duration::from_secs(1);
-
 #[derive(Debug)]
 pub(crate) struct Exchanges {
     config: Config,
@@ -110,6 +109,8 @@ pub(crate) struct Exchanges {
     registries: Registries,
     /// Mirrors that are put back.
     resting: Resting,
+    /// Uploads that are open, and that others have left.
+    pub(crate) uploads: Uploads,
     /// What each endpoint has served for the tasks that have several.
     served: BTreeMap<TaskId, BTreeMap<Origin, u64>>,
     next: u64,
@@ -172,7 +173,9 @@ enum State {
 impl Exchanges {
     pub(crate) fn new(config: Config) -> Self {
         let broker = Broker::new(&config);
+        let uploads = Uploads::new(config.keep_uploads);
         Self {
+            uploads,
             config,
             broker,
             exchanges: BTreeMap::new(),
@@ -218,6 +221,7 @@ impl Exchanges {
             exchange.hurries = fallback.as_ref().is_some_and(|it| it.has_more());
             exchange.fallback = fallback;
         }
+        self.note_upload(id);
         id
     }
 
@@ -269,6 +273,7 @@ impl Exchanges {
             }
             return true;
         }
+        self.give_up_upload(id, None);
         self.remove(id);
         false
     }
@@ -281,11 +286,14 @@ impl Exchanges {
         }
     }
 
-    /// A task fails: its probes and cleanups are abandoned. Others that waited for a probe ask for
-    /// themselves.
+    /// A task fails: its probes are abandoned. Others that waited for a probe ask for themselves. Its cleanups
+    /// are as useful as before.
     pub(crate) fn abandon_errands(&mut self, task: TaskId) {
         for id in self.errands_of(task) {
-            self.abandon(id);
+            let exchange = self.exchanges.get(&id);
+            if exchange.is_some_and(|it| !matches!(it.purpose, Purpose::Cleanup)) {
+                self.abandon(id);
+            }
         }
     }
 
@@ -294,14 +302,18 @@ impl Exchanges {
         self.errands.contains_key(&task)
     }
 
-    /// A task has nothing else to do: its cleanups go out now, and are given up after a while.
-    pub(crate) fn clean_up(&mut self, task: TaskId, now: Time) {
+    /// A task has nothing else to do: its cleanups go out now, and are given up at `until`.
+    pub(crate) fn clean_up(&mut self, task: TaskId, until: Time, now: Time) {
         for id in self.errands_of(task) {
             let Some(exchange) = self.exchanges.get_mut(&id) else {
                 continue;
             };
-            if matches!(exchange.purpose, Purpose::Cleanup) && exchange.until.is_none() {
-                let until = now + CLEANUP;
+            if !matches!(exchange.purpose, Purpose::Cleanup) || exchange.until.is_some() {
+                continue;
+            }
+            if until <= now {
+                self.abandon(id);
+            } else {
                 exchange.until = Some(until);
                 self.timers.insert((until, id));
                 self.enqueue(id, Turn::Last);
@@ -544,6 +556,9 @@ impl Exchanges {
             && errands.is_empty()
         {
             self.errands.remove(&exchange.task);
+        }
+        if let Operation::BlobPut(op) = &exchange.op {
+            self.uploads.ended(op);
         }
         let origin = &exchange.site.origin;
         self.broker.handle(AuthInput::Gone(id, origin));

@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::exchanges::classify::{Class, classify, errors, follow};
 use crate::header::warnings;
 use crate::ids::{ExchangeId, JobId, TaskId};
-use crate::op::{Answer, Operation, Outcome, UploadDelete, Verdict};
+use crate::op::{Answer, Operation, Outcome, Verdict};
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::uri::Url;
@@ -56,7 +56,9 @@ impl Exchanges {
             if let Class::Retry { after, .. } = classify(&exchanged, &line) {
                 self.congested(id, &exchanged, job, after, now);
             }
-            self.remove(id);
+            if !self.goes_on_deleting(id, &exchanged, &url) {
+                self.remove(id);
+            }
             return;
         }
         let task = exchange.task;
@@ -309,7 +311,13 @@ impl Exchanges {
         let (line, named) = (answer.request.clone(), answer.content_digest());
         let named = named.filter(|_| exchange.op.is_by_tag());
         let came = Some(&answer.body).filter(|it| it.stored() > 0).cloned();
+        let ends_session = exchange.op.ends_session(&answer);
         let verdict = exchange.op.clone().answer(answer);
+        if let (Verdict::Failed(_), Operation::BlobPut(op), true) =
+            (&verdict, &mut exchange.op, ends_session)
+        {
+            op.forget_session();
+        }
         if let (Verdict::Failed(_), Operation::BlobGet(op)) = (&verdict, &mut exchange.op) {
             // It may go on elsewhere, and these were received all the same.
             op.keep(came.unwrap_or_default());
@@ -338,30 +346,19 @@ impl Exchanges {
                 exchange.hop = None;
                 exchange.visited.clear();
                 exchange.is_vain = false;
+                self.note_upload(id);
                 self.enqueue(id, Turn::First);
             }
             Verdict::Done(Outcome::Present { unused }) => {
-                if let Some(session) = unused {
-                    self.give_back(id, session);
+                if let (Some(session), Some(exchange)) = (unused, self.exchanges.get(&id)) {
+                    let (task, site) = (exchange.task, exchange.site.clone());
+                    self.delete_upload(task, site, session);
                 }
                 self.settle(id, Ok(Outcome::Present { unused: None }));
             }
             Verdict::Done(outcome) => self.settle(id, Ok(outcome)),
             Verdict::Failed(error) => self.settle(id, Err(error)),
         }
-    }
-
-    /// Deletes an upload session that an exchange has opened and does not need.
-    fn give_back(&mut self, id: ExchangeId, session: Url) {
-        let Some(exchange) = self.exchanges.get(&id) else {
-            return;
-        };
-        let (task, site, wish) = (exchange.task, exchange.site.clone(), exchange.wish.clone());
-        let op = Operation::UploadDelete(UploadDelete {
-            site: site.clone(),
-            session,
-        });
-        self.add(Purpose::Cleanup, task, site, op, wish);
     }
 
     /// A request cannot succeed. If it was to save the sending of a blob, the blob is sent.

@@ -52,6 +52,10 @@ impl Exchanges {
         }
         exchange.is_vain = is_vain;
         exchange.op.interrupted(body);
+        self.note_upload(id);
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
         if exchange.tries.reached(exchange.op.position()) {
             self.broker.handle(AuthInput::Progressed(id));
         }
@@ -96,6 +100,7 @@ impl Exchanges {
 
     /// An exchange that nothing wants any more is back.
     pub(super) fn abandoned(&mut self, id: ExchangeId) {
+        self.give_up_upload(id, None);
         if let Some(exchange) = self.remove(id)
             && let Purpose::Owner(owner) = exchange.purpose
         {
@@ -154,8 +159,9 @@ impl Exchanges {
                 }
             }
         };
-        if let Ok(outcome) = &result {
-            self.served(id, outcome);
+        match &result {
+            Ok(outcome) => self.served(id, outcome),
+            Err(error) => self.give_up_upload(id, Some(error)),
         }
         let Some(exchange) = self.remove(id) else {
             return;

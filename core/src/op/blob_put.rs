@@ -18,6 +18,9 @@
 //!  Put, Patch, Close without a response ▶ Check if all bytes were sent; Status if some were; else Start
 //! ```
 //!
+//! An upload that another process has left begins with its session, at Check or Status. A session that is not
+//! gone on with is in `given_up`.
+//!
 //! HEAD and mount save work, but neither is required: whatever they are refused with, the blob is
 //! sent.
 
@@ -64,6 +67,8 @@ pub(crate) struct BlobPut {
     pub(crate) restarts: u8,
     /// The bytes of the blob sent in all attempts.
     pub(crate) sent: u64,
+    /// A session that it does not go on with, and that the registry may still have.
+    pub(crate) given_up: Option<Url>,
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +87,20 @@ pub(crate) enum Stage {
     Close { session: Url },
     /// HEAD the blob, which was sent in parts.
     Confirm,
+}
+
+impl Stage {
+    /// The session that is open.
+    const fn session(&self) -> Option<&Url> {
+        match self {
+            Self::Check { session } => session.as_ref(),
+            Self::Put { session }
+            | Self::Patch { session }
+            | Self::Status { session }
+            | Self::Close { session } => Some(session),
+            Self::Start { .. } | Self::Confirm => None,
+        }
+    }
 }
 
 /// Whether a HEAD precedes the upload.
@@ -207,18 +226,16 @@ impl BlobPut {
             Stage::Put { session } | Stage::Patch { session } | Stage::Close { session } => {
                 let session = session.clone();
                 let may_check = self.head != Head::Never;
-                self.stage = if !self.may_resume() {
-                    self.restart();
-                    match may_check {
-                        true => Stage::Check { session: None },
-                        false => Stage::Start { mount: None },
-                    }
-                } else if self.reached_end() && may_check {
+                self.stage = if may_check && (self.reached_end() || !self.may_resume()) {
+                    // Whether the session goes on or is given up, depends on the answer.
                     Stage::Check {
                         session: Some(session),
                     }
-                } else {
+                } else if self.may_resume() {
                     Stage::Status { session }
+                } else {
+                    self.restart();
+                    Stage::Start { mount: None }
                 };
             }
             // PUSHB-54: a mount that failed is not retried as a mount.
@@ -408,9 +425,8 @@ impl BlobPut {
             return verdict;
         }
         let errors = answer.errors();
-        let gone = matches!(answer.status.as_u16(), 404 | 416)
-            || errors.has("BLOB_UPLOAD_INVALID")
-            || errors.has("BLOB_UPLOAD_UNKNOWN")
+        let gone = is_gone(answer)
+            || answer.status.as_u16() == 416
             // PUSHB-39. One that takes no small chunks does not take one that broke off, either.
             || (self.is_resumed() && answer.status.is_client_error());
         let refused = errors.has("DIGEST_INVALID");
@@ -418,6 +434,9 @@ impl BlobPut {
         let again = (gone && self.restarts < RESTARTS) || (refused && self.restarts == 0);
         if answer.denied.is_none() && again {
             self.restarts += 1;
+            if self.ends_session(answer) {
+                self.forget_session();
+            }
             if !refused && self.head == Head::Done {
                 // A session is also gone if the first attempt has delivered the blob.
                 self.head = Head::for_size(self.size);
@@ -434,6 +453,28 @@ impl BlobPut {
             });
         }
         Verdict::Failed(answer.failure(&self.what()))
+    }
+
+    /// The session that is open, if one is.
+    pub(crate) const fn open_session(&self) -> Option<&Url> {
+        self.stage.session()
+    }
+
+    /// Whether the registry has no such session any more after this response, so that there is nothing to
+    /// delete (PUSHB-22, PUSHB-38).
+    pub(crate) fn ends_session(&self, answer: &Answer) -> bool {
+        match self.stage {
+            Stage::Put { .. }
+            | Stage::Patch { .. }
+            | Stage::Status { .. }
+            | Stage::Close { .. } => is_gone(answer) || answer.errors().has("DIGEST_INVALID"),
+            Stage::Check { .. } | Stage::Start { .. } | Stage::Confirm => false,
+        }
+    }
+
+    /// The registry does not have the session any more.
+    pub(crate) fn forget_session(&mut self) {
+        self.stage = self.beginning();
     }
 
     /// Whether a PUT was refused because it had a body. Some registries take bytes by PATCH only
@@ -481,6 +522,14 @@ impl BlobPut {
             self.digest, self.site.registry, self.site.repository
         )
     }
+}
+
+/// Whether a registry does not know a session.
+fn is_gone(answer: &Answer) -> bool {
+    let errors = answer.errors();
+    answer.status.as_u16() == 404
+        || errors.has("BLOB_UPLOAD_INVALID")
+        || errors.has("BLOB_UPLOAD_UNKNOWN")
 }
 
 /// The least size of all chunks but the last (PUSHB-11); 0 if the registry does not say one.

@@ -375,6 +375,14 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    /// Whether a response to an upload says that its session is over.
+    pub(crate) fn ends_session(&self, answer: &Answer) -> bool {
+        if let Self::BlobPut(op) = self {
+            return op.ends_session(answer);
+        }
+        false
+    }
+
     /// Records the bytes of a blob that a request sent, successful or not, and the hash over all that it
     /// read.
     pub(crate) fn has_sent(&mut self, bytes: u64, hashed: Option<&Hashing>) {

@@ -39,6 +39,7 @@ use crate::platform::Platform;
 use crate::redact::{Redactor, VOCABULARY};
 use crate::reference::{Repository, Tag};
 use crate::store::StoreAnswer;
+use crate::uploads::SavedUpload;
 use crate::uri::Url;
 
 /// A URL that is refused, as the one is that it stands for.
@@ -114,6 +115,15 @@ impl AllowList {
             ) => return Err("the result is not one of such a job"),
         };
         self.withheld.map_or(Ok(kept), Err)
+    }
+
+    /// An upload with a URL that stands for its secret one.
+    pub(super) fn upload(&mut self, upload: &SavedUpload) -> Option<SavedUpload> {
+        let kept = self.url(Some(upload.url()));
+        if self.withheld.is_some() {
+            return None;
+        }
+        Some(upload.with_url(Url::parse(&kept).ok()?))
     }
 
     fn timed(&mut self, timed: &TimedAnswer) -> TimedAnswer {

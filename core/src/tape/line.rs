@@ -24,6 +24,7 @@ use crate::sanitize::escape;
 use crate::session::Output;
 use crate::task::Task;
 use crate::transcript;
+use crate::uploads::SavedUpload;
 
 /// The first line: what the session began with.
 #[derive(Debug, Deserialize, Serialize)]
@@ -54,6 +55,8 @@ pub(super) enum Line {
     Start(Task),
     /// A task was cancelled.
     Cancel(u64),
+    /// An upload that another process had left was offered.
+    Upload(SavedUpload),
     /// The session was polled.
     Poll {
         /// When, in microseconds.

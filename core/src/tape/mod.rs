@@ -74,9 +74,12 @@ use self::recorder::Recorder;
 use crate::call::{Done, JobId};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
+use crate::reference::Repository;
+use crate::registry::Registry;
 use crate::session::{Output, Session};
 use crate::task::{Task, TaskId};
 use crate::time::Time;
+use crate::uploads::{SavedUpload, UploadChange};
 
 pub(crate) use self::job_result::{credential, headers, no_detail, status, text};
 pub use self::replay::{Replay, ReplayError, replay};
@@ -136,6 +139,24 @@ impl RecordedSession {
             recorder.cancel(task);
         }
         self.session.cancel(task);
+    }
+
+    /// See [`Session::offer_upload`].
+    pub fn offer_upload(&mut self, upload: SavedUpload) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.offer_upload(&upload);
+        }
+        self.session.offer_upload(upload);
+    }
+
+    /// See [`Session::uploads_to`].
+    pub fn uploads_to(&self, task: &Task) -> Option<(Registry, Repository)> {
+        self.session.uploads_to(task)
+    }
+
+    /// See [`Session::take_upload_change`].
+    pub fn take_upload_change(&mut self) -> Option<UploadChange> {
+        self.session.take_upload_change()
     }
 
     /// See [`Session::poll`].

@@ -42,6 +42,7 @@ impl Player {
         match line {
             Line::Start(task) => drop(self.session.start(task)),
             Line::Cancel(task) => self.session.cancel(TaskId(task)),
+            Line::Upload(upload) => self.session.offer_upload(upload),
             Line::Poll { at, .. } => return Ok(self.poll(at).line()),
             Line::Done { job, at, end } => return self.done(JobId(job), at, end).map(Some),
             Line::Broken(_) => {}

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::session::Output;
 use crate::task::{Task, TaskId};
 use crate::time::Time;
+use crate::uploads::SavedUpload;
 
 #[derive(Debug)]
 pub(super) struct Recorder {
@@ -41,7 +42,7 @@ impl Recorder {
             windlass: env!("CARGO_PKG_VERSION").into(),
             seed,
             config: config.clone(),
-            checkpoint: (!checkpoint.is_empty()).then(|| checkpoint.into()),
+            checkpoint: (!checkpoint.is_empty()).then(|| checkpoint.without_uploads()),
         });
         sink.line(&text);
         let mut recorder = Self {
@@ -54,7 +55,18 @@ impl Recorder {
             Ok(player) => recorder.player = Some(player),
             Err(why) => recorder.end(&format!("the session cannot be written: {why}")),
         }
+        for upload in &checkpoint.uploads {
+            recorder.offer_upload(upload);
+        }
         recorder
+    }
+
+    pub(super) fn offer_upload(&mut self, upload: &SavedUpload) {
+        self.allowed.add_words(&upload.key().to_string());
+        match self.allowed.upload(upload) {
+            Some(kept) => self.record(&Line::Upload(kept)),
+            None => self.end("the address of an upload cannot be written"),
+        }
     }
 
     pub(super) fn start(&mut self, task: &Task) {

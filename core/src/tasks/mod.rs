@@ -25,6 +25,7 @@ mod resolve;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use self::blob::BlobState;
 use self::check::CheckState;
@@ -52,6 +53,13 @@ use crate::store::{StoreAnswer, StoreError};
 use crate::task::{Failure, Foreign, Task, TaskKind, TaskReport};
 use crate::time::Time;
 
+/// How long a task that has done its work waits for what it gives back.
+const CLEANUP: Duration = Duration::from_secs(1);
+
+/// The same for one that failed or was cancelled, from then on: a cancelled call returns within a second, and
+/// its other jobs have to end, too.
+const CLEANUP_AFTER_FAILURE: Duration = Duration::from_millis(500);
+
 /// All tasks that are not finished.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
@@ -69,6 +77,9 @@ pub(crate) struct Tasks {
 pub(crate) struct TaskState {
     pub(crate) deadline: Option<Time>,
     pending: Pending,
+    /// When it failed. Of one that is cancelled this is known at the next poll: nothing says before what time
+    /// it is.
+    decided: Option<Time>,
     /// How it ends, once it has nothing in flight any more.
     ending: Option<Result<TaskReport, Failure>>,
     pub(crate) kind: Kind,
@@ -328,6 +339,11 @@ impl Tasks {
 
     /// Fails the tasks whose deadline has come.
     pub(crate) fn expire(&mut self, below: &mut Below<'_>) {
+        for id in &self.ending {
+            if let Some(state) = self.tasks.get_mut(id) {
+                state.decided.get_or_insert(below.ports.now);
+            }
+        }
         for id in self.late(below.ports.now) {
             self.fail(id, Error::Deadline, below);
         }
@@ -342,6 +358,7 @@ impl Tasks {
             return;
         };
         let ports = &mut below.ports;
+        state.decided = Some(ports.now);
         let pending = &mut state.pending;
         pending.exchanges.retain(|it| ports.exchanges.abandon(*it));
         ports.exchanges.abandon_errands(id);
@@ -424,6 +441,7 @@ impl Tasks {
         let state = TaskState {
             deadline,
             pending: Pending::default(),
+            decided: None,
             ending: None,
             kind,
         };
@@ -479,6 +497,27 @@ impl Tasks {
             state.is_some_and(|it| it.pending.steps == 0 && it.pending.exchanges.is_empty())
         };
         self.ending.iter().filter(is_done).copied().collect()
+    }
+
+    /// Whether the end of a task is decided.
+    pub(crate) fn is_ending(&self, id: TaskId) -> bool {
+        self.ending.contains(&id)
+    }
+
+    /// A task was cancelled, at the time that the next poll will tell.
+    pub(crate) fn cancelled(&mut self, id: TaskId) {
+        if let Some(state) = self.tasks.get_mut(&id) {
+            state.decided = None;
+        }
+    }
+
+    /// Until when a task waits at its end for what it gives back, once that is known.
+    pub(crate) fn cleans_up_until(&self, id: TaskId, now: Time) -> Option<Time> {
+        let state = self.tasks.get(&id)?;
+        match state.ending {
+            Some(Err(_)) => Some(state.decided? + CLEANUP_AFTER_FAILURE),
+            Some(Ok(_)) | None => Some(now + CLEANUP),
+        }
     }
 
     /// The tasks whose deadline has come.

@@ -22,5 +22,6 @@ mod single_blobs;
 mod subjects;
 mod transcripts;
 mod unshown;
+mod uploads;
 mod whole;
 mod whose;

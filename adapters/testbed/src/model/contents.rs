@@ -50,6 +50,18 @@ impl Upload {
         }
     }
 
+    /// Loses what follows its first `length` bytes.
+    fn shorten(&mut self, length: u64) {
+        if length >= self.length {
+            return;
+        }
+        let content = self.content();
+        let kept =
+            usize::try_from(length).map_or_else(|_| content.clone(), |it| content.slice(..it));
+        self.parts = vec![kept];
+        (self.length, self.before) = (length, 0);
+    }
+
     /// The whole content; one part is not copied.
     pub(crate) fn content(&self) -> Bytes {
         match self.parts.as_slice() {
@@ -61,6 +73,12 @@ impl Upload {
 }
 
 impl Model {
+    /// Of each upload session is kept what comes before this byte, as at a registry that had acknowledged what it
+    /// then lost.
+    pub fn shorten_uploads(&mut self, length: u64) {
+        self.uploads.values_mut().for_each(|it| it.shorten(length));
+    }
+
     /// Puts a blob into a repository, which is created if need be.
     pub fn put_blob(&mut self, repository: &str, blob: impl Into<Bytes>) -> Digest {
         let blob = blob.into();

@@ -9,13 +9,14 @@
 use alloc::format;
 use alloc::string::{String, ToString as _};
 
-use super::{BlobPut, Stage};
+use super::{BlobPut, Head, Stage};
 use crate::call::Before;
 use crate::capabilities::Chunks;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::hashing::Hashing;
 use crate::op::{Answer, Operation, Outcome, Verdict};
+use crate::uploads::SavedUpload;
 use crate::uri::Url;
 
 /// From this many bytes on, those that a registry may have of a broken upload are worth a round trip.
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     /// Bytes were sent that none of the hashes is over: an attempt to send a part again broke off before it
     /// had read what the one before had.
     is_unverified: bool,
+    /// Another process has opened it and sent what it has.
+    is_inherited: bool,
     /// A status request said where it goes on.
     is_resumed: bool,
     /// The bytes came in several requests.
@@ -51,7 +54,7 @@ pub(crate) struct Session {
 /// An upload session to which nothing was sent yet.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenUpload {
-    pub(super) url: Url,
+    pub(crate) url: Url,
     pub(super) least: u64,
 }
 
@@ -60,6 +63,35 @@ impl BlobPut {
     pub(crate) fn send_to(&mut self, session: OpenUpload) {
         self.session.least = session.least;
         self.stage = self.next_part(session.url);
+    }
+
+    /// Goes on with a session that another process has left. How far it is, the registry is asked: what was
+    /// written down may be old, and some of what was sent after it may have arrived.
+    pub(crate) fn go_on_with(&mut self, upload: &SavedUpload) {
+        let session = upload.url().clone();
+        self.chunk = self.chunk.min(upload.chunk());
+        self.session = Session {
+            reached: self.size,
+            is_inherited: true,
+            least: upload.least(),
+            ..Session::default()
+        };
+        self.stage = match self.head {
+            Head::Due => Stage::Check {
+                session: Some(session),
+            },
+            Head::Done | Head::Never => Stage::Status { session },
+        };
+    }
+
+    /// How many bytes the registry has acknowledged.
+    pub(crate) const fn acknowledged(&self) -> u64 {
+        self.session.acknowledged
+    }
+
+    /// The least size of chunks that the registry asked for.
+    pub(crate) const fn least_chunk(&self) -> u64 {
+        self.session.least
     }
 
     /// Notes bytes that a request sent, successful or not, and the hash over all that it read.
@@ -144,9 +176,15 @@ impl BlobPut {
     pub(super) fn answer_status(mut self, session: &Url, answer: &Answer) -> Verdict {
         if !answer.status.is_success() {
             // No status requests here, or no session any more: PUSHB-38.
+            if self.ends_session(answer) {
+                self.forget_session();
+            }
             return self.begin();
         }
         let session = newest(session, answer);
+        self.stage = Stage::Status {
+            session: session.clone(),
+        };
         let (acknowledged, reached) = (self.session.acknowledged, self.session.reached);
         // PUSHB-32: nothing and one byte look the same, and a PUT is appended to whatever there is.
         let stored = stored(answer).filter(|stored| *stored != 1 || acknowledged == 1);
@@ -156,6 +194,12 @@ impl BlobPut {
             Some(_) | None if acknowledged > 0 => acknowledged,
             Some(_) | None => return self.begin(),
         };
+        if self.session.is_inherited && self.session.acknowledged == 0 {
+            // From here on it is as if it had been sent by us: it is read again and hashed, and the registry
+            // compares the digest.
+            self.session.acknowledged = self.position;
+            self.session.reached = self.position;
+        }
         if self.is_verified() {
             self.session.is_resumed = true;
             self.send_rest(session)
@@ -221,12 +265,14 @@ impl BlobPut {
     }
 
     /// Whether any byte was sent in this session.
-    pub(super) const fn has_begun(&self) -> bool {
+    pub(crate) const fn has_begun(&self) -> bool {
         self.session.reached > 0
     }
 
     /// Goes back to the blob's first byte: a new session has none.
     pub(super) fn restart(&mut self) {
+        let session = self.stage.session().cloned();
+        self.given_up = session.or_else(|| self.given_up.take());
         (self.position, self.hashing) = (0, self.hashing.restarted());
         self.session = Session::default();
     }

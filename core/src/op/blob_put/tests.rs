@@ -2,6 +2,7 @@ use std::string::ToString as _;
 
 use super::super::testing::{answer, site};
 use super::*;
+use crate::uploads::SavedUpload;
 
 const FOREIGN: (&str, &str) = ("location", "https://evil.example/v2/a/b/blobs/x");
 const LOCATION: (&str, &str) = ("location", "/v2/a/b/blobs/uploads/u1?_state=x");
@@ -22,6 +23,7 @@ fn put(stage: Stage) -> BlobPut {
         session: Session::default(),
         restarts: 0,
         sent: 0,
+        given_up: None,
     }
 }
 
@@ -84,17 +86,16 @@ fn shown(verdict: Verdict) -> String {
 #[test]
 fn a_blob_that_is_there_after_a_lost_answer_was_sent() {
     for (sent, found) in [
-        (0, "Done(Present { unused: None })"),
-        (4, "Done(Present { unused: None })"),
-        (5, "Done(Sent { bytes: 5 })"),
-        (9, "Done(Sent { bytes: 9 })"),
+        (0, "Present, delete"),
+        (4, "Present, delete"),
+        (5, "Sent"),
+        (9, "Sent"),
     ] {
         let mut op = put(session());
         op.interrupted();
         let mut op = Operation::BlobPut(op);
         op.has_sent(sent, None);
-        let verdict = op.answer(answer(200, &[], b""));
-        assert_eq!(format!("{verdict:?}"), found);
+        assert_eq!(shown(op.answer(answer(200, &[], b""))), found);
     }
 }
 
@@ -448,9 +449,18 @@ fn a_session_without_bytes_is_handed_back() {
 fn a_lost_answer_is_asked_about() {
     let session = || open();
     for (op, expected) in [
-        (put(Stage::Put { session: session() }), "check"),
-        (put(Stage::Patch { session: session() }), "check"),
-        (put(Stage::Close { session: session() }), "check"),
+        (
+            put(Stage::Put { session: session() }),
+            "check, with a session",
+        ),
+        (
+            put(Stage::Patch { session: session() }),
+            "check, with a session",
+        ),
+        (
+            put(Stage::Close { session: session() }),
+            "check, with a session",
+        ),
         (put(mount()), "post"),
         (large(mount()), "check"),
     ] {
@@ -734,9 +744,145 @@ fn bytes_of_two_attempts_are_compared_or_sent_again() {
             found.starts_with(expected),
             "{first} {stored} {second}: {found}"
         );
-        let begins_again = expected == "check";
-        assert_eq!(op.position == 0, begins_again, "{first} {stored} {second}");
+        if expected == "check" {
+            // The blob is not there: a new session, from the first byte on.
+            op = next(op.answer(&answer(404, &[], b"")));
+            assert_eq!((op.position, op.given_up), (0, Some(open())));
+            assert!(matches!(op.stage, Stage::Start { mount: None }));
+        }
     }
+}
+
+/// Sessions that an upload does not go on with are deleted, unless the registry has removed them.
+#[test]
+fn sessions_that_are_given_up() {
+    let (put_at, put) = (put, || Stage::Put { session: open() });
+    let patch = || Stage::Patch { session: open() };
+    let status = || Stage::Status { session: open() };
+    let unknown: &[u8] = br#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#;
+    let wrong: &[u8] = br#"{"errors":[{"code":"DIGEST_INVALID"}]}"#;
+    for (stage, code, body, is_deleted) in [
+        (put(), 404, &b""[..], false),
+        (put(), 400, unknown, false),
+        (put(), 400, wrong, false),
+        (put(), 416, b"", true),
+        (patch(), 404, b"", false),
+        (patch(), 416, b"", true),
+        (status(), 404, b"", false),
+        (status(), 405, b"", true),
+        (status(), 500, b"", true),
+        // No `Range`.
+        (status(), 204, b"", true),
+    ] {
+        let mut op = BlobPut {
+            size: 10,
+            position: 5,
+            ..put_at(stage.clone())
+        };
+        sends(&mut op, 1);
+        let op = next(op.answer(&answer(code, &[], body)));
+        let expected = is_deleted.then(open);
+        assert_eq!(op.given_up, expected, "{stage:?} {code}");
+    }
+    // The chunk was too large, and others are tried in another session.
+    let mut op = in_session(40 * MIB, 16 * MIB, 0);
+    op.position = 16 * MIB;
+    let op = next(op.answer(&answer(413, &[], b"")));
+    assert_eq!((op.chunk, op.given_up), (4 * MIB, Some(open())));
+}
+
+/// What another process has left is asked about first. Whatever it had written down, the registry's answer
+/// says where the upload goes on; without one, it begins again (PUSHB-41).
+#[test]
+fn an_upload_of_another_process_goes_on_where_the_registry_is() {
+    let size = 4 * MIB;
+    for (status, range, expected) in [
+        (204, Some("0-1048575"), Some("1048576-4194303")),
+        // Less, or more, than it had been told.
+        (204, Some("0-99"), Some("100-4194303")),
+        (200, Some("bytes=0-3145727"), Some("3145728-4194303")),
+        (204, Some("0-4194303"), Some("-")),
+        (204, Some("0-4194304"), Some("-")),
+        // Nothing, or one byte, or more than there is.
+        (204, Some("0-0"), None),
+        (204, Some("0-4194305"), None),
+        (204, Some("0-x"), None),
+        (204, None, None),
+        (404, None, None),
+        (405, Some("0-1048575"), None),
+        (500, Some("0-1048575"), None),
+    ] {
+        for head in [Head::Due, Head::Done] {
+            let mut op = BlobPut {
+                size,
+                head,
+                ..put(Stage::Start { mount: None })
+            };
+            op.go_on_with(&left(2 * MIB));
+            if head == Head::Due {
+                assert!(shown(Verdict::Next(Operation::BlobPut(op.clone()))).starts_with("check"));
+                op = next(op.answer(&answer(404, &[], b"")));
+            }
+            assert_eq!(op.draft().method, Method::GET);
+            let mut headers = alloc::vec![LOCATION];
+            headers.extend(range.map(|range| ("range", range)));
+            let op = next(op.answer(&answer(status, &headers, b"")));
+            let Some(expected) = expected else {
+                assert!(
+                    matches!(op.stage, Stage::Start { mount: None }),
+                    "{range:?}"
+                );
+                assert_eq!((op.position, op.acknowledged()), (0, 0));
+                continue;
+            };
+            assert_eq!(content_range(&op), expected, "{range:?}");
+            let draft = op.draft();
+            if let Payload::Body(body) = &draft.payload {
+                // All of the blob is read and hashed, as by the process that began.
+                let before = draft.transfer.expect("a transfer").1.expect("hashes");
+                assert_eq!((before.hashing.len(), before.earlier.is_none()), (0, true));
+                assert_eq!((body.offset + body.len, body.size), (size, size));
+            }
+        }
+    }
+    // It is there: the session is deleted.
+    let mut op = BlobPut {
+        size,
+        head: Head::Due,
+        ..put(Stage::Start { mount: None })
+    };
+    op.go_on_with(&left(MIB));
+    assert_eq!(shown(op.answer(&answer(200, &[], b""))), "Present, delete");
+}
+
+/// If the registry's bytes turn out to be others, the upload begins again once.
+#[test]
+fn an_upload_of_another_process_that_does_not_fit_begins_again() {
+    let mut op = put(Stage::Start { mount: None });
+    op.size = 4 * MIB;
+    op.go_on_with(&left(MIB));
+    op = next(op.answer(&answer(204, &[LOCATION, ("range", "0-1048575")], b"")));
+    sends(&mut op, 3 * MIB);
+    op = next(op.answer(&answer(202, &[LOCATION], b"")));
+    assert!(matches!(op.stage, Stage::Close { .. }));
+    let wrong: &[u8] = br#"{"errors":[{"code":"DIGEST_INVALID"}]}"#;
+    op = next(op.answer(&answer(400, &[], wrong)));
+    assert_eq!((op.position, op.given_up.is_none()), (0, true));
+    op = next(op.answer(&answer(202, &[LOCATION], b"")));
+    sends(&mut op, 4 * MIB);
+    assert_eq!(shown(op.answer(&answer(400, &[], wrong))), "Mismatch");
+}
+
+/// An upload of which this many bytes were acknowledged.
+fn left(acknowledged: u64) -> SavedUpload {
+    let digest = Digest::of(Algorithm::Sha256, b"hello");
+    let (size, url) = (4 * MIB, open());
+    SavedUpload::from_json(&format!(
+        r#"{{"registry":"reg.example","origin":"https://reg.example","repository":"a/b",
+        "digest":"{digest}","size":{size},"url":"{}","acknowledged":{acknowledged},"age":0}}"#,
+        url.as_str()
+    ))
+    .expect("an upload")
 }
 
 /// V-E.2: where an upload goes on after a part was accepted. Every `Range` that differs from our own
@@ -876,7 +1022,10 @@ fn a_large_upload_that_breaks_goes_on() {
         op
     };
     let step = |op: &BlobPut| shown(Verdict::Next(Operation::BlobPut(op.clone())));
-    assert_eq!(step(&sending(1000)), "check", "not worth a status request");
+    let small = sending(1000);
+    assert_eq!(step(&small), "check, with a session");
+    let small = small.answer(&answer(404, &[], b""));
+    assert_eq!(shown(small), "post", "not worth a status request");
     assert!(step(&sending(MIB)).starts_with("status"));
     let all = sending(4 * MIB);
     assert_eq!(step(&all), "check, with a session");

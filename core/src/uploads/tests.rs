@@ -1,0 +1,258 @@
+use std::format;
+
+use super::*;
+use crate::digest::Algorithm;
+use crate::hashing::Hashing;
+use crate::ids::TransferId;
+use crate::op::{Head, Stage, UploadSession};
+use crate::store::StoreId;
+use crate::testing::mutations;
+
+const URL: &str = "https://reg.example/v2/a/b/blobs/uploads/u1?_state=secret";
+const SIZE: u64 = 4 << 20;
+const KEEP_FROM: u64 = 1 << 20;
+
+fn site(registry: &str, origin: &str, repository: &str) -> Site {
+    let parse = |text: &str| text.parse().expect("an origin");
+    let registry = registry.parse().expect("a registry");
+    Site::new(
+        registry,
+        parse(origin),
+        repository.parse().expect("a repository"),
+    )
+}
+
+fn ours() -> Site {
+    site("reg.example", "https://reg.example", "a/b")
+}
+
+fn digest() -> Digest {
+    Digest::of(Algorithm::Sha256, b"hello")
+}
+
+/// An upload that has this session open and has sent something.
+fn op(size: u64, url: &str) -> BlobPut {
+    let session = Url::parse(url).expect("a URL");
+    let mut op = BlobPut {
+        site: ours(),
+        digest: digest(),
+        size,
+        position: 0,
+        hashing: Hashing::new(Algorithm::Sha256),
+        transfer: TransferId(1),
+        stage: Stage::Put { session },
+        source: Some(StoreId(0)),
+        head: Head::Done,
+        patches: false,
+        chunk: u64::MAX,
+        session: UploadSession::default(),
+        restarts: 0,
+        sent: 0,
+        given_up: None,
+    };
+    op.has_sent(1, None);
+    op
+}
+
+fn saved(url: &str) -> Option<SavedUpload> {
+    SavedUpload::of(&op(SIZE, url), KEEP_FROM)
+}
+
+fn minutes(minutes: u64) -> Time {
+    Time::from_micros(minutes * 60_000_000)
+}
+
+#[test]
+fn what_is_read_is_what_was_kept() {
+    let upload = saved(URL).expect("it is kept");
+    let written = upload.to_json();
+    assert!(written.contains(URL));
+    assert_eq!(SavedUpload::from_json(&written), Ok(upload.clone()));
+    let shown = format!("{upload:?} {:?}", UploadRepr::from(&upload));
+    assert!(
+        !shown.contains("secret") && !shown.contains("u1"),
+        "{shown}"
+    );
+}
+
+/// A file may be anybody's. An error does not repeat what is in it.
+#[test]
+fn what_is_no_upload_is_refused() {
+    let good = saved(URL).expect("it is kept").to_json();
+    for (from, to) in [
+        (URL, "https://evil.example/v2/a/b/blobs/uploads/u1"),
+        (URL, "http://reg.example/v2/a/b/blobs/uploads/u1"),
+        (URL, "https://reg.example:444/v2/a/b/blobs/uploads/u1"),
+        (URL, "https://reg.example/v2/a/c/blobs/uploads/u1"),
+        (URL, "https://reg.example/v2/a/b/blobs/../../c/uploads/u1"),
+        (URL, "https://reg.example/v2/a/b/blobs/%2e%2E/%2e./c/u1"),
+        (URL, "https://reg.example/v2/a/b/blobs/..%2fuploads/u1"),
+        (URL, "https://reg.example/v2/a/b/blobs/"),
+        (URL, "https://reg.example/v2/a/b/manifests/v1"),
+        (URL, "no secret URL"),
+        ("\"acknowledged\":0", "\"acknowledged\":4194305"),
+        ("\"acknowledged\":0", "\"acknowledged\":\"secret\""),
+        ("\"acknowledged\":0", "\"acknowledged\":0,\"chunk\":0"),
+        ("\"size\":4194304", "\"size\":-1"),
+        ("sha256:", "md5:"),
+        ("\"age\"", "\"edge\""),
+        ("\"repository\":\"a/b\"", "\"repository\":\"../b\""),
+    ] {
+        let text = good.replace(from, to);
+        assert_ne!(text, good, "{from}");
+        let error = SavedUpload::from_json(&text).expect_err(to);
+        assert!(!format!("{error} {error:?}").contains("secret"));
+        let checkpoint = format!(r#"{{"version":2,"tasks":[],"uploads":[{text}]}}"#);
+        let error = crate::Checkpoint::from_json(&checkpoint).expect_err(to);
+        let shown = format!("{error} {error:?}");
+        assert!(
+            shown.contains("damaged") && !shown.contains("secret"),
+            "{shown}"
+        );
+    }
+    mutations(&good, |text| {
+        if let Ok(upload) = SavedUpload::from_json(text) {
+            let key = upload.key();
+            assert!(is_upload_of(key, upload.url()), "{text}");
+        }
+    });
+}
+
+#[test]
+fn which_uploads_are_kept() {
+    for (size, url, expected) in [
+        (SIZE, URL, true),
+        (KEEP_FROM, URL, true),
+        (KEEP_FROM - 1, URL, false),
+        // GitHub's registry.
+        (SIZE, "https://reg.example/v2/a/b/blobs/upload/1-2-3", true),
+        (
+            SIZE,
+            "https://storage.example/v2/a/b/blobs/uploads/u1",
+            false,
+        ),
+        (SIZE, "https://reg.example/uploads/u1", false),
+        (
+            SIZE,
+            "https://reg.example/mirror/v2/a/b/blobs/uploads/u1",
+            false,
+        ),
+    ] {
+        let op = op(size, url);
+        let mut uploads = Uploads::new(Some(KEEP_FROM));
+        uploads.note(&op, minutes(0));
+        assert_eq!(
+            uploads.saved(minutes(0)).count(),
+            usize::from(expected),
+            "{url}"
+        );
+        assert_eq!(uploads.leave(&op), expected, "{url}");
+        // If none are kept, there is nothing to tell.
+        let mut uploads = Uploads::new(None);
+        uploads.note(&op, minutes(0));
+        assert_eq!(uploads.saved(minutes(0)).count(), 0);
+        assert!(!uploads.leave(&op) && uploads.take_change().is_none());
+    }
+    let mut unsent = op(SIZE, URL);
+    unsent.session = UploadSession::default();
+    let mut uploads = Uploads::new(Some(KEEP_FROM));
+    uploads.note(&unsent, minutes(0));
+    assert!(!uploads.leave(&unsent), "nothing of it is there");
+}
+
+/// An upload is taken up for the same blob, repository and server only, and once.
+#[test]
+fn an_upload_of_something_else_is_not_taken() {
+    let other = Digest::of(Algorithm::Sha256, b"other");
+    let api = {
+        let mut contact = (*ours()).clone();
+        contact.api = "/elsewhere/v2".parse().expect("a path");
+        Site::at(contact)
+    };
+    for (site, digest, size, expected) in [
+        (ours(), digest(), SIZE, true),
+        (ours(), other, SIZE, false),
+        (ours(), digest(), SIZE + 1, false),
+        (api, digest(), SIZE, false),
+        (
+            site("reg.example", "https://reg.example", "a/c"),
+            digest(),
+            SIZE,
+            false,
+        ),
+        (
+            site("reg.example", "http://reg.example", "a/b"),
+            digest(),
+            SIZE,
+            false,
+        ),
+        (
+            site("other.example", "https://reg.example", "a/b"),
+            digest(),
+            SIZE,
+            false,
+        ),
+    ] {
+        let mut uploads = Uploads::new(Some(KEEP_FROM));
+        uploads.offer(saved(URL).expect("it is kept"), minutes(0));
+        let taken = uploads.take(&site, &digest, size);
+        assert_eq!(taken.is_some(), expected, "{site:?} {size}");
+        assert_eq!(uploads.take(&site, &digest, size), None);
+    }
+    for (age, expected) in [
+        (Duration::ZERO, true),
+        (SavedUpload::LIFE - Duration::from_secs(1), true),
+        (SavedUpload::LIFE, false),
+    ] {
+        let mut uploads = Uploads::new(Some(KEEP_FROM));
+        let upload = saved(URL).expect("it is kept").older_by(age);
+        uploads.offer(upload, minutes(0));
+        let taken = uploads.take(&ours(), &digest(), SIZE);
+        assert_eq!(taken.is_some(), expected, "{age:?}");
+    }
+}
+
+#[test]
+fn each_change_is_told_once() {
+    let mut uploads = Uploads::new(Some(KEEP_FROM));
+    let told = |uploads: &mut Uploads| {
+        let told = core::iter::from_fn(|| uploads.take_change());
+        let told = told.map(|change| match change {
+            UploadChange::Open(upload) => format!(
+                "{} {}",
+                upload.url().query().unwrap_or("-"),
+                upload.age.as_secs()
+            ),
+            UploadChange::Over(key) => format!("over {key}"),
+        });
+        told.collect::<alloc::vec::Vec<_>>().join(", ")
+    };
+    let newer = "https://reg.example/v2/a/b/blobs/uploads/u1?_state=2";
+    let another = "https://reg.example/v2/a/b/blobs/uploads/u2?_state=3";
+    uploads.note(&op(SIZE, URL), minutes(0));
+    uploads.note(&op(SIZE, URL), minutes(1));
+    assert_eq!(told(&mut uploads), "_state=secret 0");
+    uploads.note(&op(SIZE, newer), minutes(2));
+    assert_eq!(told(&mut uploads), "_state=2 0");
+    let age = |uploads: &Uploads| {
+        uploads
+            .saved(minutes(5))
+            .map(|it| it.age.as_secs())
+            .sum::<u64>()
+    };
+    assert_eq!(age(&uploads), 300, "since it was opened");
+    uploads.note(&op(SIZE, another), minutes(4));
+    assert_eq!(
+        (told(&mut uploads).as_str(), age(&uploads)),
+        ("_state=3 0", 60)
+    );
+    // It is left, and a later task goes on with it.
+    assert!(uploads.leave(&op(SIZE, another)));
+    uploads.ended(&op(SIZE, another));
+    assert_eq!((told(&mut uploads).as_str(), age(&uploads)), ("", 60));
+    assert!(uploads.take(&ours(), &digest(), SIZE).is_some());
+    uploads.ended(&op(SIZE, another));
+    let over = format!("over https://reg.example a/b {}", digest());
+    assert_eq!(told(&mut uploads), over);
+    assert_eq!(told(&mut uploads), "");
+}
