@@ -421,6 +421,7 @@ mod tests {
                 progress: windlass_driver::ProgressRegistry::default(),
                 proxies: Arc::new(Direct),
                 hosts: Arc::new(SameForAll),
+                uploads: None,
             },
             moving: AtomicUsize::new(0),
             parallelism: 1,

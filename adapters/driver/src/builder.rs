@@ -19,6 +19,11 @@ use crate::proxy::{Direct, ProxySelector};
 use crate::resources::Resources;
 use crate::tls::TlsRoots;
 use crate::tls_config::Tls;
+use crate::uploads::UploadJournal;
+
+/// Blobs from this size on are worth keeping, by default: a smaller one is sent again in less time than it takes
+/// to ask for what has arrived, nearly everywhere.
+const KEEP_FROM: u64 = 1 << 20;
 
 /// Everything that a client can be set up with. The default is anonymous, trusts the system's certificates and
 /// uses no proxy.
@@ -45,6 +50,8 @@ pub struct Settings {
     pub seed: Option<u64>,
     /// Where the session is recorded.
     pub tape: Option<Arc<dyn TapeSink>>,
+    /// Where unfinished uploads are kept.
+    pub uploads: Option<Arc<dyn UploadJournal>>,
 }
 
 impl Default for Settings {
@@ -60,6 +67,7 @@ impl Default for Settings {
             time_limits: TimeLimits::default(),
             seed: None,
             tape: None,
+            uploads: None,
         }
     }
 }
@@ -143,6 +151,16 @@ impl<D> Builder<D> {
         self
     }
 
+    /// Keeps unfinished uploads, so that a push that was killed goes on when it is run again by a client with
+    /// the same journal: see [`UploadFolder`](crate::UploadFolder). Then sessions of uploads that are cancelled,
+    /// or fail for a reason that may pass, are not deleted at the registry. By default nothing is kept, and
+    /// they are. Blobs that are smaller than [`Config::keep_uploads`], 1 MiB by default, are not kept.
+    /// A journal is for one client.
+    pub fn uploads(mut self, uploads: Arc<dyn UploadJournal>) -> Self {
+        self.settings.uploads = Some(uploads);
+        self
+    }
+
     /// Makes the client. Nothing runs and no server is contacted yet.
     ///
     /// # Errors
@@ -152,7 +170,9 @@ impl<D> Builder<D> {
     where
         D: Driver,
     {
-        let settings = self.settings;
+        let mut settings = self.settings;
+        let keep_from = settings.config.keep_uploads.unwrap_or(KEEP_FROM);
+        settings.config.keep_uploads = settings.uploads.is_some().then_some(keep_from);
         let tls = match settings.tls {
             Some(config) => Tls::ready(config),
             None => Tls::new(&settings.roots)?,
@@ -168,6 +188,7 @@ impl<D> Builder<D> {
                 progress: ProgressRegistry::default(),
                 proxies: settings.proxies,
                 hosts: settings.hosts,
+                uploads: settings.uploads,
             },
             tls,
             addresses: settings.addresses,

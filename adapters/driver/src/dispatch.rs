@@ -18,13 +18,14 @@ use std::time::{Duration, Instant};
 use windlass_core::tape::RecordedSession;
 use windlass_core::{
     Done, Event, Failure, Job, JobId, Origin, Output, Scheme, Task, TaskId, TaskReport, Time,
-    transcript,
+    UploadChange, transcript,
 };
 
 use crate::hosts::HostSelector;
 use crate::observer::Observer;
 use crate::progress::ProgressRegistry;
 use crate::resources::Resources;
+use crate::uploads::UploadJournal;
 
 /// How long an aborted job may take to end before it is given up. Drivers wait in slices, so only a store or a
 /// credential helper that hangs takes this long; a cancelled call returns within 1 s.
@@ -97,6 +98,7 @@ pub struct Dispatcher<C, J> {
     epoch: Instant,
     progress: ProgressRegistry,
     hosts: Arc<dyn HostSelector>,
+    uploads: Option<Arc<dyn UploadJournal>>,
     calls: BTreeMap<TaskId, C>,
     /// The hosts whose certificates are not verified and that a call was told of.
     unverified: BTreeSet<(TaskId, Origin)>,
@@ -116,6 +118,7 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
             epoch: Instant::now(),
             progress: resources.progress.clone(),
             hosts: Arc::clone(&resources.hosts),
+            uploads: resources.uploads.clone(),
             calls: BTreeMap::new(),
             unverified: BTreeSet::new(),
             tracing: BTreeSet::new(),
@@ -132,6 +135,7 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
 
     /// Starts a task for a call.
     pub fn start(&mut self, task: Task, call: C) -> TaskId {
+        self.offer_uploads(&task);
         let task = self.session.start(task);
         if call.observer().is_some_and(|observer| observer.traces()) {
             self.tracing.insert(task);
@@ -205,7 +209,9 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
             if let Some(job) = self.give_up() {
                 return Next::GaveUp(job);
             }
-            match self.session.poll(self.now()) {
+            let output = self.session.poll(self.now());
+            self.keep_uploads();
+            match output {
                 Output::Job(job) => {
                     self.trace(|| transcript::job(&job));
                     self.warn_of_unverified(&job);
@@ -233,6 +239,31 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
         self.trace(|| transcript::done(&done));
         let now = self.now();
         self.session.handle(done, now);
+    }
+
+    /// Offers what earlier processes have left of uploads to the repository that a task writes to.
+    fn offer_uploads(&mut self, task: &Task) {
+        let Some(uploads) = &self.uploads else {
+            return;
+        };
+        if let Some((registry, repository)) = self.session.uploads_to(task) {
+            for upload in uploads.left_open(&registry, &repository) {
+                self.session.offer_upload(upload);
+            }
+        }
+    }
+
+    /// Keeps what became of uploads, before anything more is sent.
+    fn keep_uploads(&mut self) {
+        let Some(uploads) = &self.uploads else {
+            return;
+        };
+        while let Some(change) = self.session.take_upload_change() {
+            match change {
+                UploadChange::Open(upload) => uploads.keep(&upload),
+                UploadChange::Over(key) => uploads.forget(&key),
+            }
+        }
     }
 
     /// Tells the call of a task. Returns the call if the task is over.
@@ -393,6 +424,7 @@ mod tests {
             progress: ProgressRegistry::default(),
             proxies: Arc::new(Direct),
             hosts,
+            uploads: None,
         }
     }
 

@@ -11,6 +11,7 @@
 //! - [`Progress`]: how far a transfer is.
 //! - [`exchange`]: an exchange against a function instead of a connection, for tests.
 //! - [`TapeFile`]: a file that a session is recorded in.
+//! - [`UploadJournal`], [`UploadFolder`]: unfinished uploads, for the next process.
 //! - [`read_file`]: a file that the user named, read within bounds.
 //!
 //! With the feature `client` also `Client`, `Builder` and `Request`, which are the same for every `Driver`, and
@@ -50,6 +51,7 @@ mod tls;
 mod tls_config;
 #[cfg(feature = "client")]
 mod unverified;
+mod uploads;
 
 pub use address::AddressGuard;
 #[cfg(feature = "client")]
@@ -80,3 +82,4 @@ pub use tape::TapeFile;
 pub use tls::TlsRoots;
 #[cfg(feature = "client")]
 pub use tls_config::{HostTls, Tls, tls_error_kind};
+pub use uploads::{UploadFolder, UploadJournal};

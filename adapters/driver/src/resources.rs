@@ -9,6 +9,7 @@ use crate::hosts::HostSelector;
 use crate::progress::ProgressRegistry;
 use crate::proxy::{Proxy, ProxySelector};
 use crate::stores::Stores;
+use crate::uploads::UploadJournal;
 
 /// What the jobs of a client need beside connections. Clones share it.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Resources {
     pub proxies: Arc<dyn ProxySelector>,
     /// Which hosts are reached in ways of their own.
     pub hosts: Arc<dyn HostSelector>,
+    /// Where unfinished uploads are kept, if they are.
+    pub uploads: Option<Arc<dyn UploadJournal>>,
 }
 
 impl Resources {
