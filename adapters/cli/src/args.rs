@@ -21,6 +21,7 @@ use crate::authentication::{Authentication, Sides};
 use crate::hosts::HostArgs;
 use crate::place::{self, InLayout, Place};
 use crate::scheme::{self, Whom};
+use crate::uploads::Resume;
 
 const ABOUT: &str = "Pull, push and copy container images and artifacts";
 
@@ -352,6 +353,8 @@ pub(crate) struct Push {
     #[command(flatten)]
     pub(crate) foreign: Foreign,
     #[command(flatten)]
+    pub(crate) resume: Resume,
+    #[command(flatten)]
     pub(crate) admission: Admission,
 }
 
@@ -382,6 +385,8 @@ pub(crate) struct Copy {
     pub(crate) foreign: Foreign,
     #[command(flatten)]
     pub(crate) sides: Sides,
+    #[command(flatten)]
+    pub(crate) resume: Resume,
     #[command(flatten)]
     pub(crate) admission: Admission,
 }

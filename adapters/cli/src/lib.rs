@@ -28,6 +28,7 @@ mod progress;
 mod scheme;
 mod short_names;
 mod testbed;
+mod uploads;
 
 use std::process::ExitCode;
 

@@ -83,6 +83,7 @@ impl Context {
         settings.proxies = Arc::new(proxies);
         settings.time_limits = self.common.time_limits(file);
         settings.tape = self.tape()?;
+        settings.uploads = self.uploads.get().map(|it| Arc::clone(it) as _);
         // Only now, so that Ctrl-C ends the process while it waits for the password.
         self.watch()?;
         self.connect(settings)

@@ -13,6 +13,7 @@ pub(super) fn run(context: &Context, copy: Copy) -> Result<(), Problem> {
         nondistributable: copy.foreign.include_nondistributable,
         existing: Existing::Trusted,
     };
+    context.keep_uploads(&copy.resume);
     context.copy(
         "copied",
         (copy.source, copy.destination),

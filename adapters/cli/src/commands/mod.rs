@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use windlass_core::tape::TapeSink;
 use windlass_core::{Descriptor, Error, Failure, Reference, Registry, Report};
-use windlass_driver::TapeFile;
 use windlass_driver::{Credentials, RequestSpec, Settings, TypedReport};
+use windlass_driver::{TapeFile, UploadFolder};
 
 use crate::admission;
 use crate::args::{Admission, Args, Command, Common};
@@ -40,6 +40,7 @@ use crate::place::{InLayout, Place};
 use crate::printer::{Chatter, Form, Printer};
 use crate::progress::{Progress, Seconds, Size};
 use crate::short_names;
+use crate::uploads::Resume;
 
 pub(crate) fn run(args: Args, connect: Connect) -> Exit {
     let Args { common, command } = args;
@@ -52,6 +53,7 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
         interrupt: Interrupt::default(),
         tape: OnceLock::new(),
         credentials: OnceLock::new(),
+        uploads: OnceLock::new(),
     };
     for name in short_names::told() {
         printer.note(&name);
@@ -85,6 +87,7 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
         Command::Demo(demo) => demo::run(&context, &demo),
     });
     context.check_tape();
+    context.check_uploads();
     let Err(problem) = result else {
         return Exit::Done;
     };
@@ -102,6 +105,8 @@ struct Context {
     /// Set when the session begins.
     tape: OnceLock<Arc<TapeFile>>,
     credentials: OnceLock<Arc<dyn Credentials>>,
+    /// Where unfinished uploads are kept, if they are.
+    uploads: OnceLock<Arc<UploadFolder>>,
 }
 
 impl Context {
@@ -125,6 +130,22 @@ impl Context {
             let path = path.display();
             self.printer
                 .warning(&format!("the tape {path} is incomplete: {why}"));
+        }
+    }
+
+    /// Uploads of the client that is built next are kept.
+    fn keep_uploads(&self, resume: &Resume) {
+        if let Some(folder) = resume.folder(|name| std::env::var_os(name)) {
+            self.uploads
+                .get_or_init(|| Arc::new(UploadFolder::new(folder)));
+        }
+    }
+
+    /// Warns if uploads were not kept, or one could not be read. The transfer is not affected.
+    fn check_uploads(&self) {
+        if let Some(problem) = self.uploads.get().and_then(|it| it.problem()) {
+            let what = format!("unfinished uploads are not kept or not gone on with: {problem}");
+            self.printer.warning(&what);
         }
     }
 

@@ -15,6 +15,7 @@ pub(super) fn run(context: &Context, push: Push) -> Result<(), Problem> {
         nondistributable: push.foreign.include_nondistributable,
         existing: Existing::Trusted,
     };
+    context.keep_uploads(&push.resume);
     context.copy(
         "pushed",
         (
