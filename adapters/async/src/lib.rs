@@ -44,6 +44,8 @@
 //!   a request that has one fails. It adds `accept: */*` where the core says nothing.
 
 mod client;
+#[cfg(feature = "decompress")]
+mod decompress;
 mod engine;
 mod exchange;
 #[cfg(test)]
@@ -56,6 +58,8 @@ mod state;
 mod transfer;
 
 pub use client::{Running, Tokio};
+#[cfg(feature = "decompress")]
+pub use decompress::Decompressed;
 pub use reader::BlobReader;
 pub use rustls;
 pub use windlass_core::reference::{Repository, Tag};

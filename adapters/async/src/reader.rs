@@ -42,6 +42,15 @@ impl BlobReader {
     pub fn blob(&self) -> &Descriptor {
         self.reader.blob()
     }
+
+    /// What is compressed in the blob, a layer: see [`Decompressed`](crate::Decompressed).
+    #[cfg(feature = "decompress")]
+    pub fn decompressed(
+        self,
+        diff_id: Option<&windlass_core::Digest>,
+    ) -> crate::Decompressed<Self> {
+        crate::Decompressed::new(self, diff_id)
+    }
 }
 
 impl AsyncRead for BlobReader {

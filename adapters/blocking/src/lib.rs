@@ -61,6 +61,8 @@ pub use windlass_core::{
     TaskId, TaskReport,
 };
 pub use windlass_driver as driver;
+#[cfg(feature = "decompress")]
+pub use windlass_driver::Decompressed;
 pub use windlass_driver::{BlobContent, BlobReader, BuildError};
 pub use windlass_store::Store;
 

@@ -26,6 +26,8 @@ mod cancel;
 #[cfg(feature = "client")]
 mod client;
 mod credentials;
+#[cfg(feature = "decompress")]
+mod decompress;
 mod dispatch;
 mod failure;
 mod file;
@@ -60,6 +62,8 @@ pub use cancel::{CancelGuard, CancelHandle};
 #[cfg(feature = "client")]
 pub use client::{Blob, Client, Driver, Fetch, ListReport, Parts, Request, Watch};
 pub use credentials::{Anonymous, Credentials, find_credentials};
+#[cfg(feature = "decompress")]
+pub use decompress::{Compression, Decompressed, DiffId};
 pub use dispatch::{CallHandle, CallMessage, Dispatcher, Next};
 pub use failure::{CLOSED_EARLY, accepted_early};
 pub use file::read_file;

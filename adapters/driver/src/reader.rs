@@ -234,6 +234,12 @@ impl BlobReader {
         &self.shared.blob
     }
 
+    /// What is compressed in the blob, a layer: see [`Decompressed`](crate::Decompressed).
+    #[cfg(feature = "decompress")]
+    pub fn decompressed(self, diff_id: Option<&Digest>) -> crate::Decompressed<Self> {
+        crate::Decompressed::new(self, diff_id)
+    }
+
     /// The next bytes, once there are some; `None` at the end, if they were the blob's.
     ///
     /// # Errors
