@@ -80,7 +80,7 @@ impl<R: AsyncRead + Unpin> State<R> {
                 decoder.multiple_members(true);
                 Self::Zstd(decoder.into())
             }
-            _ => Self::Plain(whole),
+            Compression::None | _ => Self::Plain(whole),
         };
         Poll::Ready(Ok(()))
     }

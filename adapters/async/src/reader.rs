@@ -20,9 +20,11 @@ use windlass_driver::io_error;
 /// stream `None`. Each further read fails with the same error. The [`Failure`] is the source of the
 /// [`io::Error`].
 ///
-/// It holds about a MiB, and a connection to the registry until it is read or dropped. A registry that closes a
-/// connection which is not read for long is asked for the rest when reading goes on. Dropping it cancels the
-/// request, which runs on the runtime on which the reader was made.
+/// It holds about a MiB, and, until it is read or dropped, a connection to the registry and one of the requests that
+/// a client makes to it at once (`Config::in_flight`): **a program that keeps more readers than that without reading
+/// them waits for ever** for its next request to the registry. A registry that closes a connection which is not
+/// read for long is asked for the rest when reading goes on. Dropping it cancels the request, which runs on the
+/// runtime on which the reader was made.
 #[derive(Debug)]
 pub struct BlobReader {
     reader: windlass_driver::BlobReader,

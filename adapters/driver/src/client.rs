@@ -261,7 +261,7 @@ pub struct Blob<'a, D> {
 
 impl<'a, D> Blob<'a, D> {
     /// Reads it while it arrives, verified at its end. The request begins at once; dropping the reader cancels
-    /// it.
+    /// it. A reader that is not read keeps one of the requests to the registry that may run at once.
     pub fn read(&self) -> D::Reader
     where
         D: Driver,

@@ -3,6 +3,7 @@
 //! Responsible for giving each chunk to the call first and to the store second. Must not know where chunks come from.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use windlass_core::call::{
     Call, Done, Interrupted, Keep, Receive, TransportError, TransportErrorKind,
@@ -46,13 +47,21 @@ impl Incoming {
             return Keep::Stop;
         }
         let kept = match self.call.data(chunk) {
-            Keep::All => self.sink.take(chunk),
+            Keep::All => self.store(chunk),
             Keep::Stop => Keep::Stop,
         };
         if kept == Keep::All && self.stall.moved(chunk.len()) {
             self.stalled = true;
             return Keep::Stop;
         }
+        kept
+    }
+
+    /// Passes a chunk on. A reader that takes its time is no stall of the peer's.
+    fn store(&mut self, chunk: &[u8]) -> Keep {
+        let begun = Instant::now();
+        let kept = self.sink.take(chunk);
+        self.stall.paused(begun.elapsed());
         kept
     }
 

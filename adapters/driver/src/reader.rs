@@ -25,6 +25,8 @@ use crate::cancel::CancelHandle;
 
 /// The bytes that wait for the reader. More would hide no more latency: TCP has its own window.
 const ROOM: usize = 1 << 20;
+/// Up to here chunks are gathered, while the reader does not take them.
+const GATHERED: usize = 64 * 1024;
 
 /// A blob that is fetched into memory bit by bit, as a store for one task.
 #[derive(Debug)]
@@ -97,7 +99,11 @@ impl Shared {
         self.change(|state| {
             state.waiting += bytes.len();
             state.passed += bytes.len() as u64;
-            state.chunks.push_back(bytes.to_vec());
+            match state.chunks.back_mut() {
+                // A server may send a byte at a time, and each chunk has its overhead.
+                Some(last) if last.len() + bytes.len() <= GATHERED => last.extend_from_slice(bytes),
+                Some(_) | None => state.chunks.push_back(bytes.to_vec()),
+            }
         });
         Ok(())
     }
@@ -195,9 +201,10 @@ impl Partial for Stream {
 /// `None` as a stream. Each further read fails with the same error. The [`Failure`] is the source of the
 /// [`io::Error`].
 ///
-/// It holds about a MiB, and a connection to the registry until it is read or dropped. A registry that closes a
-/// connection which is not read for long is asked for the rest when reading goes on. Dropping it cancels the
-/// request.
+/// It holds about a MiB, and, until it is read or dropped, a connection to the registry and one of the requests that
+/// a client makes to it at once (`Config::in_flight`): **a program that keeps more readers than that without reading
+/// them waits for ever** for its next request to the registry. A registry that closes a connection which is not
+/// read for long is asked for the rest when reading goes on. Dropping it cancels the request.
 #[derive(Debug)]
 pub struct BlobReader {
     shared: Arc<Shared>,

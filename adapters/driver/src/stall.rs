@@ -37,6 +37,11 @@ impl StallDetector {
         }
     }
 
+    /// Whatever takes the bytes made the peer wait for so long.
+    pub(crate) fn paused(&mut self, long: Duration) {
+        self.since += long;
+    }
+
     /// Counts bytes that came. Returns whether the body has stalled.
     pub(crate) fn moved(&mut self, bytes: usize) -> bool {
         self.bytes += bytes as u64;
@@ -65,6 +70,17 @@ mod tests {
     fn a_few_bytes_per_window_are_a_stall() {
         let mut stall = StallDetector::new(RATE);
         assert!(!stall.moved(1), "the window has just begun");
+        sleep(RATE.window);
+        assert!(stall.moved(1));
+    }
+
+    #[test]
+    fn a_pause_of_the_taker_is_no_stall() {
+        let mut stall = StallDetector::new(RATE);
+        assert!(!stall.moved(1), "the window has just begun");
+        sleep(RATE.window);
+        stall.paused(RATE.window);
+        assert!(!stall.moved(1));
         sleep(RATE.window);
         assert!(stall.moved(1));
     }

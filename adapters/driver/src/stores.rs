@@ -200,7 +200,11 @@ impl Stores {
         private: bool,
     ) -> Result<StoreAnswer, StoreError> {
         // A repeated `Begin`: the partial is held already. Those that it was lent to have lost it.
-        if let Some(partial) = self.shared.take_back((id, digest)) {
+        if let Some(mut partial) = self.shared.take_back((id, digest)) {
+            // A pipe cannot be read again, to hash what it passed on: it takes the blob from its first byte.
+            if !partial.is_empty() && partial.read(0).is_err() {
+                partial.truncate(0)?;
+            }
             let answer = opened(&*partial);
             self.shared.hold((id, digest.clone()), partial);
             return Ok(answer);

@@ -103,6 +103,10 @@ impl OpenState {
         if let Some(bytes) = embedded(&config) {
             return self.complete(bytes.into(), ports);
         }
+        if config.digest.algorithm().is_none() {
+            let what = format!("blob {}: its algorithm cannot be verified", config.digest);
+            return Err(Error::Policy { what });
+        }
         let limit = ports.limits().document;
         if config.size > limit {
             let what = format!(

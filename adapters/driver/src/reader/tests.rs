@@ -59,8 +59,8 @@ fn bytes_that_come_again_are_passed_on_once() {
             .expect("there is room");
     }
     assert_eq!(bench.partial.len(), 5);
-    assert_eq!(bench.read(), Ok("l".into()));
-    assert_eq!(bench.read(), Ok("lo".into()));
+    // Small chunks that wait are one.
+    assert_eq!(bench.read(), Ok("llo".into()));
     let error = bench.partial.truncate(0).expect_err("all was read");
     assert_eq!(error.kind(), StoreErrorKind::Damaged);
 }
@@ -111,15 +111,14 @@ fn a_writer_waits_for_room_and_ends_with_the_reader() {
         partial
             .append(&[1; 10])
             .expect("there is room after a read");
-        let full = vec![2; ROOM];
-        partial.append(&full).expect("there is room after a read");
-        partial
-            .append(&full)
-            .expect_err("the reader is gone")
-            .kind()
+        loop {
+            if let Err(error) = partial.append(&[2; ROOM]) {
+                break error.kind();
+            }
+        }
     });
     let mut reader = bench.reader;
-    for len in [ROOM, 10] {
+    for len in [ROOM, 10, ROOM] {
         let chunk = reader.next_chunk().expect("bytes");
         assert_eq!(chunk.map(|chunk| chunk.len()), Some(len));
     }

@@ -365,3 +365,37 @@ fn a_store_is_in_use_from_the_first_blob_until_it_is_forgotten() {
     world.stores.forget(id);
     assert_eq!(layout.gc().expect("gc").blobs, 1);
 }
+
+/// A worker that died left the pipe to a reader behind: it takes the blob from its first byte again.
+#[test]
+fn a_pipe_begins_again_at_its_first_byte() {
+    let blob = Descriptor::new("a/b", Digest::of(Algorithm::Sha256, b"hello"), 5);
+    let (mut reader, store, end) = crate::BlobReader::new(&blob, &crate::CancelHandle::new());
+    let stores = Stores::default();
+    let id = stores.add(&store);
+    let begin = StoreOp::Begin {
+        digest: blob.digest.clone(),
+        size: 5,
+        private: false,
+    };
+    stores.step(id, &begin).expect("begun");
+    let append = |bytes: &[u8]| {
+        let lease = stores.lease(id, &blob.digest).expect("held");
+        let appended = lease.with(|partial| partial.append(bytes));
+        appended.expect("there is room");
+    };
+    append(b"hel");
+    let answer = stores.step(id, &begin).expect("begun again");
+    assert!(
+        matches!(answer, StoreAnswer::Partial { len: 0, .. }),
+        "{answer:?}"
+    );
+    append(b"hello");
+    drop(end);
+    let mut bytes = Vec::new();
+    // Its end was not told; the bytes are the blob's.
+    reader
+        .read_to_end(&mut bytes)
+        .expect_err("the end was not told");
+    assert_eq!(bytes, b"hello");
+}
