@@ -151,9 +151,11 @@ impl Sink {
                     if !*has_begun && !*is_part {
                         partial.truncate(*next)?;
                     }
-                    partial.write_at(*next, chunk)
+                    partial.write_at(*next, chunk)?;
+                    Ok(partial.preserve())
                 });
-                match written {
+                // Others go on writing meanwhile.
+                match written.and_then(|preserve| preserve.map_or(Ok(()), |preserve| preserve())) {
                     Ok(()) => {
                         *has_begun = true;
                         *next += chunk.len() as u64;

@@ -21,4 +21,4 @@ mod store;
 pub use files::Files;
 pub use layout::{Collected, Layout, Spool, Verified, error_kind};
 pub use memory::{Memory, MemoryPartial};
-pub use store::{Begun, InUse, Partial, Store};
+pub use store::{Begun, InUse, Partial, Preserve, Store};

@@ -54,9 +54,18 @@ struct Contents {
 
 /// A partial of which there is one per digest.
 enum Slot {
-    Free(Vec<u8>),
+    Free(Bytes),
     /// It has an owner, and this many bytes.
     Owned(u64),
+}
+
+/// The bytes of a partial.
+#[derive(Default)]
+struct Bytes {
+    /// Those from the blob's first byte on.
+    first: Vec<u8>,
+    /// The parts behind a gap, by their offsets.
+    apart: BTreeMap<u64, Vec<u8>>,
 }
 
 /// A partial of a [`Memory`], as [`Memory::partials`] lists it.
@@ -65,7 +74,7 @@ enum Slot {
 pub struct MemoryPartial {
     /// Which blob.
     pub digest: Digest,
-    /// Bytes written so far.
+    /// Bytes from the blob's first byte on.
     pub len: u64,
     /// Whether it is being written.
     pub is_owned: bool,
@@ -133,7 +142,7 @@ impl Memory {
             return Err(contents.full());
         }
         let bytes = match sort {
-            Sort::Private => Vec::new(),
+            Sort::Private => Bytes::default(),
             Sort::Shared => match contents.take_partial(digest) {
                 Ok(bytes) => bytes,
                 Err(len) => return Ok(Begun::Busy { len }),
@@ -143,8 +152,8 @@ impl Memory {
             memory: self.clone(),
             digest: digest.clone(),
             sort,
-            bytes,
-            apart: BTreeMap::new(),
+            bytes: bytes.first,
+            apart: bytes.apart,
         })))
     }
 }
@@ -167,13 +176,13 @@ impl Contents {
     }
 
     /// Takes the partial of a blob, empty if there was none. How long it is if it has an owner.
-    fn take_partial(&mut self, digest: &Digest) -> Result<Vec<u8>, u64> {
+    fn take_partial(&mut self, digest: &Digest) -> Result<Bytes, u64> {
         let slot = self.partials.entry(digest.clone());
-        let slot = slot.or_insert_with(|| Slot::Free(Vec::new()));
+        let slot = slot.or_insert_with(|| Slot::Free(Bytes::default()));
         match slot {
             Slot::Free(bytes) => {
                 let bytes = std::mem::take(bytes);
-                *slot = Slot::Owned(length(&bytes));
+                *slot = Slot::Owned(length(&bytes.first));
                 Ok(bytes)
             }
             Slot::Owned(len) => Err(*len),
@@ -223,7 +232,7 @@ impl Contents {
 impl Slot {
     fn len(&self) -> u64 {
         match self {
-            Self::Free(bytes) => length(bytes),
+            Self::Free(bytes) => length(&bytes.first),
             Self::Owned(len) => *len,
         }
     }
@@ -334,7 +343,7 @@ struct Open {
     digest: Digest,
     sort: Sort,
     bytes: Vec<u8>,
-    /// The parts behind a gap, by their offsets. They are forgotten when this is dropped.
+    /// The parts behind a gap, by their offsets.
     apart: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -462,15 +471,16 @@ impl Partial for Open {
 impl Drop for Open {
     fn drop(&mut self) {
         let mut contents = self.memory.lock();
-        contents.used -= self.used() - length(&self.bytes);
         match self.sort {
-            Sort::Private => contents.used -= length(&self.bytes),
-            Sort::Shared if self.bytes.is_empty() => {
+            Sort::Private => contents.used -= self.used(),
+            Sort::Shared if self.used() == 0 => {
                 contents.partials.remove(&self.digest);
             }
             Sort::Shared => {
-                let bytes = std::mem::take(&mut self.bytes);
-                let slot = Slot::Free(bytes);
+                let slot = Slot::Free(Bytes {
+                    first: std::mem::take(&mut self.bytes),
+                    apart: std::mem::take(&mut self.apart),
+                });
                 contents.partials.insert(self.digest.clone(), slot);
             }
         }

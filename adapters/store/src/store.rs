@@ -156,14 +156,17 @@ pub enum Begun {
     },
 }
 
+/// Makes durable what a partial holds. See [`Partial::preserve`].
+pub type Preserve = Box<dyn FnOnce() -> Result<(), StoreError> + Send>;
+
 /// A blob that is being written, with exclusive ownership. All offsets and lengths are in bytes.
 ///
 /// A store that only appends implements [`append`](Self::append) and is done. One that takes bytes at any
 /// offset overrides [`extents`](Self::extents), [`is_append_only`](Self::is_append_only) and
 /// [`write_at`](Self::write_at).
 ///
-/// Dropping a partial keeps its first [`len`](Self::len) bytes for a later [`Store::begin`] and ends the
-/// ownership. A partial that is found after a crash must not count bytes that were never written, so the
+/// Dropping a partial keeps at least its first [`len`](Self::len) bytes for a later [`Store::begin`] and ends
+/// the ownership. A partial that is found after a crash must not count bytes that were never written, so the
 /// length of a file says enough only about a partial to which bytes were only appended.
 pub trait Partial: Send + fmt::Debug {
     /// How many bytes are stored from the blob's first byte on, without a gap.
@@ -213,6 +216,14 @@ pub trait Partial: Send + fmt::Debug {
         }
         let why = format!("cannot write at byte {offset} of a partial of {len} bytes");
         Err(StoreError::new(StoreErrorKind::Unsupported, why))
+    }
+
+    /// What makes durable that is stored so far, if it is time for that: to be run while others go on writing.
+    /// After an error the partial is not worth keeping.
+    ///
+    /// Called after each write. The default, for a store that needs nothing of the kind, is `None`.
+    fn preserve(&mut self) -> Option<Preserve> {
+        None
     }
 
     /// Drops the bytes from `len` on, also those behind a gap.

@@ -29,11 +29,13 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use windlass_core::{Digest, StoreError, StoreErrorKind};
+use windlass_core::{Digest, Extents, StoreError, StoreErrorKind};
 
-use super::partial::{Keeping, LayoutPartial, Staged};
+use super::partial::{Keeping, LayoutPartial, Staged, written};
+use super::record::Record;
 use super::{Existing, Layout, read_small, sys};
 use crate::store::Begun;
 
@@ -103,7 +105,7 @@ impl Layout {
                 continue;
             };
             if !sys::try_lock(&file, &path)? {
-                let len = sys::stat(&file, &path)?.len();
+                let len = written(&sys::stat(&file, &path)?, size);
                 return Ok(Begun::Busy { len });
             }
             if self.keeps(&file, &path)? {
@@ -260,15 +262,27 @@ impl Layout {
         let stored = sys::stat(&file, &path)?.len();
         // Determined now, so that a commit needs no file descriptor.
         let mode = self.blob_mode()?;
+        let (file, is_durable) = (Arc::new(file), self.is_durable());
+        let record = match keeping {
+            Keeping::ForLater => Record::read(&file, path.clone(), (size, stored), is_durable),
+            Keeping::OnlyNow => None,
+        };
+        // Without a record, a longer file was begun with a wrong size. It is truncated when the first byte
+        // arrives.
+        let (record, extents) = match record {
+            Some((record, extents)) => (Some(record), extents),
+            None if stored > size => (None, Extents::default()),
+            None => (None, Extents::first(stored)),
+        };
         let mut partial = LayoutPartial {
             layout: self.clone(),
             digest: digest.clone(),
             size,
             file,
             path,
-            // A longer file was begun with a wrong size. It is truncated when the first byte
-            // arrives.
-            len: if stored > size { 0 } else { stored },
+            extents,
+            record,
+            recorded: Instant::now(),
             stored,
             mode,
             keeping,

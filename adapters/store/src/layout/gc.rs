@@ -26,7 +26,7 @@ use std::time::SystemTime;
 use windlass_core::{Digest, StoreError, StoreErrorKind};
 
 use super::blob::stem;
-use super::partial::remove_if_at;
+use super::partial::{allocated, remove_if_at};
 use super::walk::Node;
 use super::{Layout, sys};
 
@@ -207,7 +207,7 @@ impl Layout {
             }
             if sys::is_at(&file, &path)? {
                 collected.partials += 1;
-                collected.partial_bytes += sys::stat(&file, &path)?.len();
+                collected.partial_bytes += allocated(&sys::stat(&file, &path)?);
                 remove_if_at(&file, &path);
             }
             sys::unlock(&file);

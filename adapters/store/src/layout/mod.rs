@@ -5,7 +5,8 @@
 //! DIR/index.json                       the names; replaced under a lock, by rename
 //! DIR/blobs/<algorithm>/<encoded>      complete blobs, put there by rename
 //! DIR/.windlass/                       0700; other tools ignore it (LAY-05)
-//!     partial/<algorithm>-<encoded>    a partial; the process that holds its lock owns it
+//!     partial/<algorithm>-<encoded>    a partial; the process that holds its lock owns it; one with gaps is
+//!                                      longer than its blob, and says behind it what it holds
 //!     partial/….<pid>-<counter>        a private partial, or a file about to be renamed
 //!     index.lock                       held while index.json is replaced
 //!     use/<pid>-<counter>              a task that writes here, for `gc`
@@ -41,6 +42,7 @@ mod gc;
 mod index;
 mod ours;
 mod partial;
+mod record;
 mod spool;
 mod sweep;
 mod sys;

@@ -3,15 +3,19 @@
 //! Responsible for writing them, and for renaming only the file that is open. Must not know where a
 //! name comes from or who may have it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt as _;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use windlass_core::{Digest, StoreError, StoreErrorKind};
+use windlass_core::{Digest, Extents, StoreError, StoreErrorKind};
 
+use super::record::Record;
 use super::{Layout, sys};
-use crate::store::Partial;
+use crate::store::{Partial, Preserve};
 
 /// A written file without its final name. Removed on drop.
 #[derive(Debug)]
@@ -38,10 +42,15 @@ pub(super) struct LayoutPartial {
     pub(super) layout: Layout,
     pub(super) digest: Digest,
     pub(super) size: u64,
-    pub(super) file: File,
+    pub(super) file: Arc<File>,
     pub(super) path: PathBuf,
-    pub(super) len: u64,
-    /// Bytes in the file. More than `len` until new bytes replace those behind it.
+    /// What is stored.
+    pub(super) extents: Extents,
+    /// Names what is stored, if there are gaps.
+    pub(super) record: Option<Record>,
+    /// When it was last written.
+    pub(super) recorded: Instant,
+    /// Bytes in the file. Without a record, more than are stored until new bytes replace those behind.
     pub(super) stored: u64,
     /// The mode of the finished blob.
     pub(super) mode: u32,
@@ -55,31 +64,60 @@ pub(super) enum Keeping {
     OnlyNow,
 }
 
+/// How often the record is written. What is lost in a crash takes as long to fetch again; a blob that takes
+/// no longer is not synced twice.
+const EVERY: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 1 });
+
 impl Partial for LayoutPartial {
     fn len(&self) -> u64 {
-        self.len
+        self.extents.prefix()
+    }
+
+    fn extents(&self) -> Vec<Range<u64>> {
+        self.extents.iter().collect()
+    }
+
+    fn is_append_only(&self) -> bool {
+        false
     }
 
     fn read(&mut self, offset: u64) -> Result<Box<dyn Read + '_>, StoreError> {
+        let end = self.len();
         Ok(Box::new(Reader {
             file: &self.file,
-            position: offset.min(self.len),
-            end: self.len,
+            position: offset.min(end),
+            end,
         }))
     }
 
-    fn append(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
-        if !bytes.is_empty() {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.write_at(self.len(), bytes)
+    }
+
+    fn write_at(&mut self, mut offset: u64, mut bytes: &[u8]) -> Result<(), StoreError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let end = offset.saturating_add(bytes.len() as u64);
+        let has_gaps = self.record.is_some() || offset > self.len();
+        if self.extents.overlaps(&(offset..end)) || (has_gaps && end > self.size) {
+            let why = format!("cannot write bytes {offset} to {end} of {}", self.digest);
+            return Err(StoreError::new(StoreErrorKind::Unsupported, why));
+        }
+        if offset > self.len() && self.record.is_none() {
+            self.begin_record()?;
+        } else if self.record.is_none() {
             self.cut()?;
         }
-        // Not `write_all_at`: after a failure the length must be right.
+        // Not `write_all_at`: after a failure it must be right what is stored.
         while !bytes.is_empty() {
-            match self.file.write_at(bytes, self.len) {
+            match self.file.write_at(bytes, offset) {
                 Ok(0) => return Err(self.failed("write", &io::ErrorKind::WriteZero.into())),
                 Ok(written) => {
-                    self.len += written as u64;
-                    self.stored = self.len;
-                    bytes = &bytes[written..];
+                    let to = offset + written as u64;
+                    self.extents.add(offset..to);
+                    self.stored = self.stored.max(to);
+                    (offset, bytes) = (to, &bytes[written..]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.failed("write", &error)),
@@ -88,24 +126,41 @@ impl Partial for LayoutPartial {
         Ok(())
     }
 
+    fn preserve(&mut self) -> Option<Preserve> {
+        let record = self.record.as_ref()?;
+        if self.keeping == Keeping::OnlyNow || self.recorded.elapsed() < EVERY {
+            return None;
+        }
+        self.recorded = Instant::now();
+        let save = record.prepare(&self.extents);
+        Some(Box::new(move || save.run()))
+    }
+
     fn truncate(&mut self, len: u64) -> Result<(), StoreError> {
-        self.len = len.min(self.len);
+        self.extents.truncate(len);
+        if let Some(record) = &self.record {
+            record.void();
+            if self.extents.total() > self.extents.prefix() {
+                return record.prepare(&self.extents).run();
+            }
+            self.end_record()?;
+        }
         self.cut()
     }
 
     fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
+        let (stored, len) = (&self.extents, self.len());
+        if len != self.size || stored.end() != self.size {
+            return Err(self.damaged(stored.total()));
+        }
+        if let Some(record) = self.record.take() {
+            record.void();
+            self.refuse_unsynced(&record);
+        }
         self.cut()?;
         let stored = sys::stat(&self.file, &self.path)?.len();
-        if self.len != self.size || stored != self.size {
-            return Err(StoreError::new(
-                StoreErrorKind::Damaged,
-                format!(
-                    "refused to commit {}: {} has {stored} bytes, expected {}",
-                    self.digest,
-                    self.path.display(),
-                    self.size
-                ),
-            ));
+        if stored != self.size {
+            return Err(self.damaged(stored));
         }
         check_ours(&self.layout, &self.file, &self.path)?;
         if self.layout.is_durable()
@@ -127,30 +182,123 @@ impl Partial for LayoutPartial {
 }
 
 impl LayoutPartial {
-    /// Truncates the file to `len`.
+    /// The file gets gaps: before that, its record begins.
+    fn begin_record(&mut self) -> Result<(), StoreError> {
+        self.cut()?;
+        let is_durable = self.layout.is_durable() && self.keeping == Keeping::ForLater;
+        let (path, size) = (self.path.clone(), self.size);
+        let begun = Record::begin(&self.file, path, size, is_durable, &self.extents);
+        let stored = self.file.metadata().map(|it| it.len());
+        self.stored = stored.unwrap_or(u64::MAX);
+        self.record = Some(begun.inspect_err(|error| {
+            if error.detail().starts_with("sync ") {
+                self.keeping = Keeping::OnlyNow;
+            }
+        })?);
+        self.recorded = Instant::now();
+        Ok(())
+    }
+
+    /// There is no gap any more: the length of the file says what is stored. The bytes are synced first; so
+    /// far only the record stood for them.
+    fn end_record(&mut self) -> Result<(), StoreError> {
+        let Some(record) = self.record.take() else {
+            return Ok(());
+        };
+        record.void();
+        let synced = if self.extents.is_empty() {
+            Ok(())
+        } else {
+            record.sync()
+        };
+        self.refuse_unsynced(&record);
+        synced?;
+        self.cut()
+    }
+
+    /// What could not be synced once is not kept.
+    fn refuse_unsynced(&mut self, record: &Record) {
+        if record.has_failed() {
+            self.keeping = Keeping::OnlyNow;
+        }
+    }
+
+    /// Truncates the file to what is stored, if it has no record.
     fn cut(&mut self) -> Result<(), StoreError> {
-        if self.stored > self.len {
+        let len = self.len();
+        if self.stored > len {
             self.file
-                .set_len(self.len)
+                .set_len(len)
                 .map_err(|error| self.failed("cut", &error))?;
-            self.stored = self.len;
+            self.stored = len;
         }
         Ok(())
+    }
+
+    fn damaged(&self, stored: u64) -> StoreError {
+        StoreError::new(
+            StoreErrorKind::Damaged,
+            format!(
+                "refused to commit {}: {} has {stored} bytes, expected {}",
+                self.digest,
+                self.path.display(),
+                self.size
+            ),
+        )
     }
 
     fn failed(&self, what: &str, error: &io::Error) -> StoreError {
         sys::failed(what, &self.path, error)
     }
+
+    /// Leaves behind what a later process goes on with.
+    fn leave(&mut self) -> Result<(), StoreError> {
+        let Some(record) = &self.record else {
+            return Ok(());
+        };
+        let record = record.clone();
+        let left = if self.keeping == Keeping::OnlyNow {
+            record.void();
+            Ok(())
+        } else if self.extents.total() > self.extents.prefix() {
+            record.prepare(&self.extents).run()
+        } else {
+            self.end_record()
+        };
+        // The file may have another owner soon.
+        record.void();
+        self.refuse_unsynced(&record);
+        left
+    }
 }
 
 impl Drop for LayoutPartial {
     fn drop(&mut self) {
+        // What could not be recorded is not there for the next process.
+        let _left = self.leave();
         // An empty partial is not worth keeping.
-        if self.keeping == Keeping::OnlyNow || self.stored == 0 {
+        let is_empty = self.stored == 0 || (self.record.is_some() && self.extents.is_empty());
+        if self.keeping == Keeping::OnlyNow || is_empty {
             remove_if_at(&self.file, &self.path);
         }
         sys::unlock(&self.file);
     }
+}
+
+/// How many bytes of a partial its owner has written, as far as its file tells.
+pub(super) fn written(file: &Metadata, size: u64) -> u64 {
+    if file.len() <= size {
+        return file.len();
+    }
+    // With gaps, its length says nothing.
+    allocated(file).min(size)
+}
+
+/// The bytes that a file takes up: fewer than its length if it has gaps.
+pub(super) fn allocated(file: &Metadata) -> u64 {
+    /// The unit of `st_blocks`.
+    const BLOCK: u64 = 512;
+    file.len().min(file.blocks().saturating_mul(BLOCK))
 }
 
 /// Reads a partial without moving the file's position.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use windlass_core::StoreError;
 
-use super::partial::remove_if_at;
+use super::partial::{allocated, remove_if_at};
 use super::{Layout, sys};
 
 /// The age at which an untouched partial is removed: long enough to resume a pull after a holiday,
@@ -75,7 +75,7 @@ impl Abandoned {
         let there = fs::symlink_metadata(&path).ok()?;
         Some(Self {
             time: there.modified().ok()?,
-            bytes: there.len(),
+            bytes: allocated(&there),
             path,
         })
     }

@@ -1,6 +1,7 @@
 //! What the layout promises, on a real directory.
 
 mod blobs;
+mod extents;
 mod keeping;
 mod links;
 mod names;
