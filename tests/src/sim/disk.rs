@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
@@ -169,10 +170,22 @@ impl Partial for Open {
         self.partial.read(offset)
     }
 
+    fn extents(&self) -> Vec<Range<u64>> {
+        self.partial.extents()
+    }
+
+    fn is_append_only(&self) -> bool {
+        self.partial.is_append_only()
+    }
+
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.write_at(self.len(), bytes)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let room = self.disk.notes().room.unwrap_or(u64::MAX);
         let fits = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
-        self.partial.append(&bytes[..fits])?;
+        self.partial.write_at(offset, &bytes[..fits])?;
         let mut notes = self.disk.notes();
         notes.appended += fits as u64;
         notes.room = notes.room.map(|room| room - fits as u64);

@@ -439,8 +439,18 @@ impl World<'_> {
             && answer.status == StatusCode::OK
         {
             self.economy.wasted += u64::min(from, answer.body.len() as u64);
+            if self.plan.parts.is_some() {
+                // What was there behind a gap, too.
+                self.economy.wasted += answer.body.len() as u64;
+            }
         }
-        self.economy.requests += 1;
+        self.count_request(request);
+    }
+
+    /// Counts a request, unless it is for one of several parts of a blob: how many there are is no waste.
+    pub(crate) fn count_request(&mut self, request: &Request) {
+        let is_part = begins(request).is_some_and(|from| from > 0) && self.plan.parts.is_some();
+        self.economy.requests += u64::from(!is_part);
     }
 
     /// Bytes of a blob that are sent for nothing, or may be.

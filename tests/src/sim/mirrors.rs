@@ -342,7 +342,7 @@ impl World<'_> {
         request: &Request,
         at: usize,
     ) -> Ran {
-        self.economy.requests += 1;
+        self.count_request(request);
         let sort = Sort::of(request);
         let temper = self.plan.mirrors.all[at].temper;
         let broke = |kind| TransportError::new(kind, "planned");

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
-use windlass_core::config::{Concurrency, Limits, Retry};
+use windlass_core::config::{Concurrency, Limits, Parts, Retry};
 use windlass_core::{Config, Digest, Platform};
 use windlass_testbed::{Image, Index, Model, OCI_MANIFEST, descriptor, image_for, index};
 
@@ -251,6 +251,8 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     /// The size of the chunks that larger blobs are sent in.
     pub(crate) chunk_size: Option<u64>,
+    /// The least bytes of a part, if large blobs are fetched in parts.
+    pub(crate) parts: Option<u64>,
     /// Whether tapes run along.
     pub(crate) taped: bool,
     pub(crate) mirrors: Mirrors,
@@ -285,6 +287,7 @@ impl Plan {
             jitter: choose.below(4),
             limits: greedy::limits(),
             chunk_size: (choose.below(4) == 3).then_some(64 * 1024),
+            parts: [None, None, Some(16), Some(500), Some(20_000)][small(choose, 5)],
             taped: false,
             fallback: choose.below(4) == 3,
             mirrors: Mirrors::default(),
@@ -358,6 +361,7 @@ impl Plan {
             jitter: 0,
             limits: greedy::limits(),
             chunk_size: None,
+            parts: None,
             taped: false,
             mirrors: Mirrors::default(),
             fallback: false,
@@ -405,6 +409,7 @@ impl Plan {
         config.in_flight = Concurrency::at_most(self.in_flight);
         config.limits = self.limits;
         config.chunk_size = self.chunk_size;
+        config.parts = self.parts.map_or(Parts::NONE, Parts::of_at_least);
         config.retry.attempts = self.attempts();
         self.mirrors.configure(&mut config);
         config.anonymous_fallback = self.fallback;

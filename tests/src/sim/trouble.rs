@@ -70,7 +70,9 @@ impl World<'_> {
                     }
                     Some(_) => {
                         memory.edit_partial(&digest, |bytes| bytes.truncate(len / 2));
-                        self.economy.wasted += (len - len / 2) as u64;
+                        // What was behind a gap is gone, too.
+                        let parted = self.plan.parts.and_then(|_| self.size_of(&digest));
+                        self.economy.wasted += parted.unwrap_or((len - len / 2) as u64);
                     }
                     None => {}
                 }
@@ -92,10 +94,7 @@ impl World<'_> {
     /// What dies with a process was for nothing: its spool, what a registry stored without its learning of it.
     pub(crate) fn count_dead(&mut self, dead: &Process) {
         let stored: u64 = dead.running.iter().map(|running| running.stored).sum();
-        let blobs = dead.spool.memory.blobs().into_values();
-        let spooled: usize = blobs.map(|bytes| bytes.len()).sum();
-        let partly: usize = dead.spool.memory.partials().into_values().sum();
-        self.economy.wasted += stored + (spooled + partly) as u64;
+        self.economy.wasted += stored + dead.spool.memory.used();
         self.economy.retire(&dead.spool);
     }
 

@@ -210,7 +210,8 @@ impl World<'_> {
     /// wrong since then, nothing ever that makes bytes worthless, and nobody else wants it.
     pub(crate) fn check_resumes(&mut self, request: &Request, sort: Sort) {
         let alone = self.plan.processes == 1 && self.plan.tasks.len() == 1;
-        let alone = alone && !self.plan.mirrors.lie();
+        // Parts are asked for in any order.
+        let alone = alone && !self.plan.mirrors.lie() && self.plan.parts.is_none();
         let Some((digest, kept, total)) = self.economy.cut.clone() else {
             return;
         };
@@ -233,6 +234,8 @@ impl World<'_> {
     pub(crate) fn check_useless(&mut self, process: usize, call: &Call) {
         let alone = self.plan.processes == 1 && self.plan.tasks.len() == 1;
         let alone = alone && *call.request().method() != Method::POST;
+        // Nor may another part of a blob.
+        let alone = alone && self.plan.parts.is_none();
         let token = call.request().headers().get(header::AUTHORIZATION);
         let token = token.and_then(|it| it.to_str().ok()?.strip_prefix("Bearer "));
         if let Some(token) = token.filter(|_| alone) {

@@ -62,6 +62,11 @@ impl Memory {
         partials
     }
 
+    /// How many bytes blobs and partials have, also behind gaps.
+    pub fn used(&self) -> u64 {
+        self.store.used()
+    }
+
     /// The digests of partials that somebody owns.
     pub fn taken(&self) -> Vec<Digest> {
         let partials = self.store.partials().into_iter();
