@@ -149,8 +149,9 @@ impl Default for Concurrency {
 /// When one blob is fetched with several requests at once, each for a range of its bytes (RNG-13): on a
 /// link whose connections are slow one by one. Only into a store that takes bytes at any offset.
 ///
-/// The first request is for a small part. If the registry does not serve ranges, it brings the whole blob.
-/// Further ones are made while the host has slots that nothing else waits for.
+/// The first request is for a small part. If the registry does not serve ranges, it brings the whole blob. If
+/// it comes soon, the server is near, and the rest follows as one stream. Otherwise further requests are made
+/// while the host has slots that nothing else waits for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -161,6 +162,9 @@ pub struct Parts {
     pub threshold: u64,
     /// Bytes of a part, at least, unless it is the first or the last one.
     pub least: u64,
+    /// If the first part, an eighth of `least`, comes within this time, the rest follows as one stream.
+    #[serde(with = "micros")]
+    pub near: Duration,
 }
 
 impl Parts {
@@ -169,14 +173,16 @@ impl Parts {
         most: 1,
         threshold: u64::MAX,
         least: u64::MAX,
+        near: Duration::ZERO,
     };
 
-    /// Parts of at least this many bytes, of blobs of at least four times as many.
+    /// Parts of at least this many bytes, of blobs of at least four times as many, however near a server is.
     pub const fn of_at_least(least: u64) -> Self {
         Self {
-            most: 8,
+            most: 12,
             threshold: least.saturating_mul(4),
             least: if least == 0 { 1 } else { least },
+            near: Duration::ZERO,
         }
     }
 
@@ -200,9 +206,13 @@ impl Parts {
 }
 
 impl Default for Parts {
-    /// Parts of at least 4 MiB: on a fast connection they take as long as some round trips.
+    /// Parts of at least 4 MiB: on a fast connection they take as long as some round trips. Within 20 ms the
+    /// first one comes only over a local network that is as fast as a disk.
     fn default() -> Self {
-        Self::of_at_least(4 << 20)
+        Self {
+            near: Duration::from_millis(20),
+            ..Self::of_at_least(4 << 20)
+        }
     }
 }
 
@@ -355,9 +365,9 @@ mod tests {
         let parts = Parts::default();
         assert_eq!((parts.threshold, parts.first()), (16 * MIB, MIB / 2));
         for (missing, room, expected) in [
-            (1024 * MIB, true, 64 * MIB),
-            (128 * MIB, true, 8 * MIB),
-            (64 * MIB, true, 4 * MIB),
+            (1536 * MIB, true, 64 * MIB),
+            (192 * MIB, true, 8 * MIB),
+            (96 * MIB, true, 4 * MIB),
             (MIB, true, 4 * MIB),
             (128 * MIB, false, 64 * MIB),
             (MIB, false, 4 * MIB),

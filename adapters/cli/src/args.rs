@@ -616,6 +616,15 @@ pub(crate) struct Common {
         help_heading = "Connection"
     )]
     pub(crate) chunk_size: Option<u64>,
+    /// Download a large blob in up to N parts at once; 1 for a single stream [default: 12]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=64),
+        hide_short_help = true,
+        help_heading = "Connection"
+    )]
+    pub(crate) parts: Option<u32>,
     /// Time out a connection on which nothing moves for this long [default: 60]
     #[arg(
         long,

@@ -10,8 +10,9 @@
 //!                                                                      └ one failed ─▶ one at a time ┘
 //! ```
 //!
-//! The first part shows whether ranges are served. It carries the hash; a later part does if it begins where
-//! the hash is. Bytes that arrive before their turn are hashed from the partial when it comes, while others
+//! The first part shows whether ranges are served, and whether the server is near: then all of the rest is the
+//! second part. The first one carries the hash; a later one does if it begins where the
+//! hash is. Bytes that arrive before their turn are hashed from the partial when it comes, while others
 //! are fetched. If the digest is wrong in the end, the blob is fetched once more, as one stream.
 
 use alloc::boxed::Box;
@@ -20,7 +21,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::{BlobSource, Blobs, Phase, Transfer, Waiter};
+use super::{BlobKey, BlobSource, Blobs, Phase, Transfer, Waiter};
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::Event;
@@ -30,7 +31,8 @@ use crate::hashing::Hashing;
 use crate::ids::{ExchangeId, Owner, TransferId};
 use crate::op::{BlobGet, Operation, Outcome};
 use crate::ports::Ports;
-use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp};
+use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
+use crate::time::Time;
 
 /// The parts of a blob that is being fetched.
 #[derive(Debug)]
@@ -46,6 +48,10 @@ pub(super) struct Parts {
     hashing_to: Option<u64>,
     /// Whether a range was served.
     is_served: bool,
+    /// When the first part was asked for.
+    begun_at: Time,
+    /// Whether it came so fast that one stream is as fast as several.
+    is_near: bool,
     /// Whether what is missing is asked for one part after the other.
     is_single: bool,
     /// Bytes that were received.
@@ -69,6 +75,8 @@ impl Parts {
             hashed_by: None,
             hashing_to: None,
             is_served: false,
+            begun_at: Time::ZERO,
+            is_near: false,
             is_single: false,
             received: 0,
             ending: None,
@@ -105,7 +113,7 @@ impl Parts {
         let missing = self.missing(size);
         let gap = missing.first()?.clone();
         let sizes = config.parts;
-        let len = if self.is_single {
+        let len = if self.is_single || (self.is_served && self.is_near) {
             u64::MAX
         } else if self.is_served {
             let missing = missing.iter().map(|gap| gap.end - gap.start).sum();
@@ -186,7 +194,10 @@ impl Blobs {
                 missed,
             }) => {
                 parts.received = parts.received.saturating_add(bytes);
-                parts.is_served |= range == asked && range.end < transfer.size;
+                if range == asked && range.end < transfer.size && !parts.is_served {
+                    parts.is_served = true;
+                    parts.is_near = ports.now.since(parts.begun_at) < ports.config.parts.near;
+                }
                 parts.stored.add(range);
                 if hashing.len() > parts.hashing.len() && parts.hashing_to.is_none() {
                     parts.hashing = hashing;
@@ -263,15 +274,27 @@ impl Blobs {
             return false;
         };
         let result = match self.part(id, range) {
-            Ok((op, waiter)) if ports.exchanges.has_room_for_part(&op, &waiter.wish) => {
+            Ok((op, waiter)) => {
+                let has_room = ports.exchanges.has_room_for_part(&op, &waiter.wish);
+                if !has_room || self.is_beginning(op.store) {
+                    return false;
+                }
                 self.begin_part(id, op, &waiter, ports)
             }
-            Ok(_) => return false,
             Err(error) => Err(error),
         };
         let has_begun = result.is_ok();
         self.check(id, result, ports);
         has_begun
+    }
+
+    /// Whether other blobs for a store are about to want slots.
+    fn is_beginning(&self, store: StoreId) -> bool {
+        let mut transfers = self.transfers.values();
+        transfers.any(|it| {
+            let is_there = matches!(it.key, BlobKey::Store(there, _) if there == store);
+            is_there && matches!(it.stage, Phase::Beginning)
+        })
     }
 
     /// Abandons what is outstanding for the parts of a blob. Whether some of it still comes back.
@@ -430,7 +453,7 @@ impl Blobs {
         waiter: &Waiter,
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
-        let range = op.start..op.end;
+        let (range, now) = (op.start..op.end, ports.now);
         let (owner, task, wish) = (Owner::Transfer(id), waiter.task, waiter.wish.clone());
         let transfer = self.get(id)?;
         let Some(parts) = transfer.parts.as_deref_mut() else {
@@ -448,6 +471,9 @@ impl Blobs {
             ports.exchanges.begin_part(owner, task, op, wish, is_next)
         };
         parts.running.insert(exchange, range);
+        if is_first {
+            parts.begun_at = now;
+        }
         if carries && parts.hashing_to.is_none() && parts.hashed_by.is_none() {
             parts.hashed_by = Some(exchange);
         }
@@ -496,6 +522,6 @@ impl Parts {
     /// Whether a further part may be asked for.
     fn is_dividing(&self, config: &Config) -> bool {
         let most = usize::try_from(config.parts.most).unwrap_or(usize::MAX);
-        self.shares() && self.ending.is_none() && self.running.len() < most
+        self.shares() && !self.is_near && self.ending.is_none() && self.running.len() < most
     }
 }

@@ -137,10 +137,10 @@ impl Host {
         self.outside == 0 && !waits && self.gate.is_none_or(|gate| gate <= now)
     }
 
-    /// Whether a slot is free that nothing waits for, and after that a quarter of all, for what comes next.
+    /// Whether a slot is free that nothing waits for, and after that an eighth of all, for what comes next.
     pub(super) fn has_room(&self) -> bool {
         let waits = !(self.continuations.is_empty() && self.queue.is_empty());
-        let reserved = (self.limit / 4).max(1);
+        let reserved = (self.limit / 8).max(1);
         !waits && self.gate.is_none() && self.outside + reserved < self.limit
     }
 

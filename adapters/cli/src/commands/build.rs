@@ -157,6 +157,9 @@ impl Common {
             config.retry.attempts = retries + 1;
         }
         config.chunk_size = self.chunk_size;
+        if let Some(parts) = self.parts {
+            config.parts.most = parts;
+        }
         let by_file = file.and_then(ConfigFile::anonymous_fallback);
         config.anonymous_fallback = self.anonymous_fallback || by_file.unwrap_or(false);
         Ok(config)
@@ -212,9 +215,16 @@ mod tests {
 
     #[test]
     fn options_reach_the_configuration() {
-        let common = common(&["--jobs=3", "--retries=0", "--timeout=7", "--chunk-size=1M"]);
+        let common = common(&[
+            "--jobs=3",
+            "--retries=0",
+            "--timeout=7",
+            "--chunk-size=1M",
+            "--parts=1",
+        ]);
         let config = common.config(&[], None).expect("good options");
         assert_eq!(config.chunk_size, Some(1 << 20));
+        assert_eq!(config.parts.most, 1);
         assert_eq!(config.in_flight, Concurrency::at_most(3));
         assert_eq!(config.retry.attempts, 1);
         assert_eq!(common.time_limits(None).idle, Duration::from_secs(7));
