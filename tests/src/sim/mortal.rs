@@ -55,6 +55,8 @@ impl Life {
 pub(crate) struct Leases {
     given: u64,
     live: BTreeMap<String, Duration>,
+    /// Until when their source said that they live, also if they have died before.
+    announced: BTreeMap<String, Duration>,
 }
 
 impl Leases {
@@ -167,7 +169,11 @@ impl World<'_> {
         let life = self.plan.settings[owner].life;
         let until = life.map(|life| self.now + life.span);
         if let (Some(secret), Some(until)) = (&secret, until) {
-            self.leases[owner].live.insert(secret.clone(), until);
+            let leases = &mut self.leases[owner];
+            leases.live.insert(secret.clone(), until);
+            if life.is_some_and(|it| it.announced) {
+                leases.announced.insert(secret.clone(), until);
+            }
         }
         let given = watch.asked.entry(what).or_default();
         given.at = self.now;
@@ -251,14 +257,10 @@ impl World<'_> {
         request.headers = call.request().headers().clone();
         let shown = echoed::presented(&request);
         let leases = &self.leases[owner];
-        let announced = self.plan.settings[owner]
-            .life
-            .is_some_and(|it| it.announced);
-        // A credential that dies before its time is unknown to the client.
-        let untold = [Fault::TimeSlips, Fault::Rotated];
-        let slipped = untold.iter().any(|it| self.fired[it.place()] > 0);
-        let is_over = |secret: &String| leases.live.get(secret).is_some_and(|it| *it <= self.now);
-        let expired = announced && !slipped && shown.iter().any(is_over);
+        let slipped = self.fired[Fault::TimeSlips.place()] > 0;
+        let ends = |secret: &String| leases.announced.get(secret);
+        let is_over = |secret: &String| ends(secret).is_some_and(|it| *it <= self.now);
+        let expired = !slipped && shown.iter().any(is_over);
         self.check(!expired, || {
             format!("credentials: those for reg{owner} have expired, and are shown")
         });
