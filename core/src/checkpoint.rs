@@ -125,7 +125,7 @@ impl Session {
             session.offer_upload(upload);
         }
         let tasks = checkpoint.tasks.into_iter();
-        let ids = tasks.map(|saved| session.begin(saved.task, saved.root));
+        let ids = tasks.map(|saved| session.begin(saved.task.resumed(), saved.root));
         let ids = ids.collect();
         (session, ids)
     }

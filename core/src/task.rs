@@ -217,13 +217,21 @@ impl Task {
     /// referrers list of its subject, if there is such a list.
     pub const fn delete(reference: Reference) -> Self {
         let extent = Extent::Tag;
-        Self::new(TaskKind::Delete(DeleteTask { reference, extent }))
+        Self::new(TaskKind::Delete(DeleteTask {
+            reference,
+            extent,
+            again: false,
+        }))
     }
 
     /// Delete the manifest that a reference stands for, with all its tags.
     pub const fn delete_manifest(reference: Reference) -> Self {
         let extent = Extent::Manifest;
-        Self::new(TaskKind::Delete(DeleteTask { reference, extent }))
+        Self::new(TaskKind::Delete(DeleteTask {
+            reference,
+            extent,
+            again: false,
+        }))
     }
 
     /// Find out whether the repository has the blob that the reference's digest names, and its size.
@@ -265,7 +273,21 @@ impl Task {
     }
 
     const fn blob(reference: Reference, action: BlobAction) -> Self {
-        Self::new(TaskKind::Blob(BlobTask { reference, action }))
+        Self::new(TaskKind::Blob(BlobTask {
+            reference,
+            action,
+            again: false,
+        }))
+    }
+
+    /// It is from a checkpoint: what it deletes may be gone already.
+    pub(crate) const fn resumed(mut self) -> Self {
+        if let TaskKind::Delete(DeleteTask { again, .. }) | TaskKind::Blob(BlobTask { again, .. }) =
+            &mut self.kind
+        {
+            *again = true;
+        }
+        self
     }
 
     const fn new(kind: TaskKind) -> Self {

@@ -171,6 +171,19 @@ impl Config {
         }
     }
 
+    /// Where lists about a reference are read: at the registry itself, because those of a mirror are not its, unless
+    /// the registry is replaced.
+    ///
+    /// # Errors
+    ///
+    /// As for [`sources`](Self::sources).
+    pub(crate) fn lists(&self, reference: &Reference) -> Result<Contact, RouteError> {
+        let sources = self.sources(reference)?;
+        let own = sources.iter().position(|it| !it.is_mirror).unwrap_or(0);
+        let chosen = sources.into_iter().nth(own);
+        Ok(chosen.unwrap_or_else(|| self.itself(reference)))
+    }
+
     /// The registry itself, without a repository.
     pub(crate) fn address(&self, registry: &Registry) -> Contact {
         let none = Repository::none();

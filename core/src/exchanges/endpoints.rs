@@ -135,10 +135,9 @@ impl Exchanges {
         }
     }
 
-    /// The registry itself, for what no mirror is asked for. If its route forbids that, the task has failed
-    /// already.
-    pub(crate) fn upstream(&self, reference: &Reference) -> Site {
-        let contact = self.config.upstream(reference);
+    /// Where lists about a reference are read. If its route forbids that, the task has failed already.
+    pub(crate) fn lists(&self, reference: &Reference) -> Site {
+        let contact = self.config.lists(reference);
         Site::at(contact.unwrap_or_else(|_| self.config.itself(reference)))
     }
 

@@ -12,6 +12,9 @@ use crate::store::StoreId;
 pub(crate) struct BlobTask {
     pub(crate) reference: Reference,
     pub(crate) action: BlobAction,
+    /// It may be done already: it is from a checkpoint.
+    #[serde(skip)]
+    pub(crate) again: bool,
 }
 
 /// What is done.

@@ -79,6 +79,9 @@ pub(crate) struct DeleteTask {
     pub(crate) reference: Reference,
     #[serde(default)]
     pub(crate) extent: Extent,
+    /// It may be done already: it is from a checkpoint.
+    #[serde(skip)]
+    pub(crate) again: bool,
 }
 
 /// What the deletion of a tag may take with it.

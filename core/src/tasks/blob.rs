@@ -42,7 +42,7 @@ impl BlobState {
         };
         Self {
             site: match &task.action {
-                BlobAction::Stat => exchanges.upstream(&task.reference),
+                BlobAction::Stat => exchanges.lists(&task.reference),
                 BlobAction::Put { .. } | BlobAction::Mount { .. } | BlobAction::Delete => {
                     exchanges.destination(&task.reference)
                 }
@@ -54,14 +54,17 @@ impl BlobState {
     }
 
     pub(super) fn requested(&self) -> TaskKind {
-        TaskKind::Blob(self.task.clone())
+        TaskKind::Blob(BlobTask {
+            again: false,
+            ..self.task.clone()
+        })
     }
 
     pub(super) fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let digest = self.digest()?;
         match self.task.action {
             BlobAction::Stat => {
-                ports.config().upstream(&self.task.reference)?;
+                ports.config().lists(&self.task.reference)?;
                 self.stat(self.site.clone(), digest, ports);
             }
             BlobAction::Mount { .. } => {
@@ -85,7 +88,7 @@ impl BlobState {
                 let op = Delete {
                     site: self.site.clone(),
                     of: DeleteOf::Blob(digest),
-                    again: false,
+                    again: self.task.again,
                 };
                 self.exchange(self.site.clone(), Operation::Delete(op), ports);
             }

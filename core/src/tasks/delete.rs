@@ -89,7 +89,10 @@ impl DeleteState {
     }
 
     pub(super) fn requested(&self) -> TaskKind {
-        TaskKind::Delete(self.task.clone())
+        TaskKind::Delete(DeleteTask {
+            again: false,
+            ..self.task.clone()
+        })
     }
 
     pub(super) fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
@@ -148,6 +151,13 @@ impl DeleteState {
                 let subject = referrers::subject(&document);
                 self.subject = subject.map(|subject| subject.digest.clone());
                 document.digest().clone()
+            }
+            (Err(error), target) if self.task.again && error.kind() == ErrorKind::NotFound => {
+                if let Target::Digest(digest) = target {
+                    self.digest = Some(digest);
+                }
+                self.finish(ports);
+                return Ok(());
             }
             // What cannot be read can be deleted all the same.
             (Err(error), Target::Digest(digest)) if error.kind() == ErrorKind::Refused => digest,
@@ -308,7 +318,7 @@ impl DeleteState {
         let op = Delete {
             site: self.site.clone(),
             of: DeleteOf::Manifest(target),
-            again: false,
+            again: self.task.again,
         };
         self.exchange(NODE, Operation::Delete(op), ports);
     }

@@ -43,7 +43,7 @@ impl ListState {
     pub(super) fn new(task: ListTask, exchanges: &Exchanges) -> Self {
         let site = match &task.of {
             // The list of a mirror is not that of the registry.
-            ListOf::Tags(reference) => exchanges.upstream(reference),
+            ListOf::Tags(reference) => exchanges.lists(reference),
             ListOf::Catalog(registry) => exchanges.registry(registry),
         };
         Self {
@@ -61,7 +61,7 @@ impl ListState {
 
     pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         if let ListOf::Tags(reference) = &self.task.of {
-            ports.config().upstream(reference)?;
+            ports.config().lists(reference)?;
         }
         let name = self.task.paging.after.clone();
         let size = self.page_size();

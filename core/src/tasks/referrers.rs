@@ -53,7 +53,7 @@ enum Stage {
 impl ReferrersState {
     pub(super) fn new(task: ReferrersTask, exchanges: &Exchanges) -> Self {
         // Mirrors may have neither the API nor the tag.
-        let site = exchanges.upstream(&task.reference);
+        let site = exchanges.lists(&task.reference);
         Self {
             site,
             task,
@@ -68,7 +68,7 @@ impl ReferrersState {
     }
 
     pub(super) fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        ports.config().upstream(&self.task.reference)?;
+        ports.config().lists(&self.task.reference)?;
         match self.task.reference.target() {
             Target::Digest(subject) => self.list(subject, ports),
             target @ Target::Tag(_) => {

@@ -531,3 +531,27 @@ fn the_scopes_of_a_deletion() {
     let token = log.iter().find(|line| line.contains("/token")).unwrap();
     assert!(token.contains("repository:a/b:delete,pull"), "{token}");
 }
+
+/// A process that goes on from a checkpoint may have deleted already what it is to delete.
+#[test]
+fn a_deletion_is_gone_on_with() {
+    let image = small();
+    for (task, at) in [
+        (Task::delete(reference(AT)), AT.to_owned()),
+        (
+            Task::delete(reference(&at_digest(&image.manifest))),
+            at_digest(&image.manifest),
+        ),
+    ] {
+        let mut world = world(one_at_a_time(), with_image(open(), &image));
+        world.nth(1, is("DELETE", "/manifests/"), Fate::Unanswered);
+        let id = world.start(task);
+        world.run_until(|world| world.models[0].tag("a/b", "v1").is_none());
+        let [resumed] = world.restart()[..] else {
+            panic!("{id} is over");
+        };
+        world.finish(resumed).unwrap().deleted().unwrap();
+        let (failure, _) = failed(&mut world, Task::delete(reference(&at)));
+        assert_eq!(failure.kind(), ErrorKind::NotFound, "it is gone");
+    }
+}

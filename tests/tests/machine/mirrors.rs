@@ -10,7 +10,7 @@ use windlass_core::config::{
     Capabilities, Endpoint, Mode, Prefix, References, RequestHeader, Route, RouteError,
 };
 use windlass_core::credential::{CredentialAnswer, Secret};
-use windlass_core::{Config, Error, ErrorKind, Failure, Platforms, Report, StoreId, Task};
+use windlass_core::{Config, Error, ErrorKind, Failure, Paging, Platforms, Report, StoreId, Task};
 use windlass_testbed::{
     Answer, Auth, Basic, Bearer, Image, Model, Options, Request, Storage, User,
 };
@@ -92,6 +92,27 @@ fn at_mirror(request: &Request) -> bool {
 
 fn blob_at_mirror(request: &Request) -> bool {
     at_mirror(request) && request.method == "GET" && request.target.contains("/blobs/")
+}
+
+/// The lists of a mirror are not those of the registry: it is asked for them only where the registry is replaced.
+#[test]
+fn lists_are_read_at_the_registry_unless_it_is_replaced() {
+    for (mode, at_registry, at_mirror) in [(Mode::Prefer, 1, 0), (Mode::Replace, 0, 1)] {
+        let image = small();
+        let at = format!("reg.example/a/b@{}", digest(&image.manifest));
+        let blob = format!("reg.example/a/b@{}", digest(&image.layers[0]));
+        for task in [
+            Task::tags(reference("reg.example/a/b"), Paging::default()),
+            Task::referrers(reference(&at), None),
+            Task::find_blob(reference(&blob)),
+        ] {
+            let mut scene = Scene::open(config(mode, vec![mirror()]), &image);
+            let task = scene.world.start(task);
+            scene.world.finish(task).unwrap();
+            let asked = (scene.asked(REGISTRY), scene.asked(AT_MIRROR));
+            assert_eq!(asked, (at_registry, at_mirror), "{mode:?}");
+        }
+    }
 }
 
 #[test]
