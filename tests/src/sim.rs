@@ -22,8 +22,7 @@
 //! layers that are left out are told; mirrors are only read from, and never told what is not for them;
 //! credentials that die are asked for again once.
 //!
-//! What is not in it, because no client of ours does it: lists of tags, deletes of content,
-//! uploads in chunks. Exchanges run from head to end at once; what happens within a body (cuts, stalls,
+//! Lists of tags and referrers are whole, and a deletion takes one tag. Exchanges run from head to end at once; what happens within a body (cuts, stalls,
 //! crashes, full disks) happens between its pieces.
 //!
 //! CONTRIBUTING.md says how to run and replay worlds, and how to add a fault or an oracle.
@@ -47,6 +46,7 @@
 )]
 #![allow(clippy::large_enum_variant, reason = "a few of these live at once")]
 
+mod answers;
 mod arbitrary;
 mod asked;
 mod choose;

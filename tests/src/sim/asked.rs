@@ -3,10 +3,10 @@
 //! Responsible for names: where things are and where they go. Must not know what comes of it.
 
 use windlass_core::reference::Repository;
-use windlass_core::{CopyTask, Place, Platforms, StoreId, Task, Time};
+use windlass_core::{CopyTask, Paging, Place, Platforms, StoreId, Task, Time};
 
-use super::plan::{Operation, Picture, Planned};
-use crate::world::scenes::reference;
+use super::plan::{OLD, Operation, Picture, Planned, SUBJECT};
+use crate::world::scenes::{digest, reference};
 
 /// What is asked of a session for a task.
 pub(crate) fn asked(at: usize, task: &Planned, ids: [StoreId; 4]) -> Task {
@@ -26,6 +26,19 @@ pub(crate) fn asked(at: usize, task: &Planned, ids: [StoreId; 4]) -> Task {
         Operation::Resolve => {
             let name = format!("reg{}.example/{}:{from}", task.registry, task.read());
             return by(Task::resolve(reference(&name)), task);
+        }
+        Operation::Tags => {
+            let name = format!("reg{}.example/{}", task.registry, task.read());
+            return by(Task::tags(reference(&name), Paging::default()), task);
+        }
+        Operation::Referrers => {
+            let (registry, subject) = (task.registry, digest(SUBJECT));
+            let name = format!("reg{registry}.example/{}@{subject}", task.read());
+            return by(Task::referrers(reference(&name), None), task);
+        }
+        Operation::Delete => {
+            let name = format!("reg{}.example/{}:{to}", task.registry, OLD.0);
+            return by(Task::delete(reference(&name)), task);
         }
         Operation::Pull => (read, named(target, to)),
         Operation::Push => (named(source, from), written),

@@ -12,7 +12,7 @@ use super::choose::Choose;
 use super::plan::small;
 
 /// The headers, and a value of each around a secret.
-const HEADERS: [(&str, &str); 14] = [
+const HEADERS: [(&str, &str); 15] = [
     ("warning", "299 - \"you are {}\""),
     ("content-type", "application/{}"),
     ("content-encoding", "{}"),
@@ -27,6 +27,7 @@ const HEADERS: [(&str, &str); 14] = [
     ("retry-after", "{}"),
     ("oci-subject", "sha256:{}"),
     ("oci-filters-applied", "{}"),
+    ("oci-tag", "{}"),
 ];
 
 /// How many headers there are to choose from.
@@ -77,6 +78,10 @@ pub(crate) fn always(at: usize, request: &Request, answer: &mut Answer) {
     let labels = [header::WARNING, header::CONTENT_ENCODING];
     let is_label = labels.contains(&name) || !answer.headers.contains_key(&name);
     let is_whole = answer.status == StatusCode::OK && request.method == Method::GET;
+    // There it leads to the next page.
+    let lists = ["/tags/list", "/referrers/"];
+    let lists = lists.iter().any(|part| request.target.contains(part));
+    let is_whole = is_whole && !(lists && name == header::LINK);
     if let Some(value) = value.filter(|_| is_label && is_whole) {
         answer.headers.insert(name, value);
     }

@@ -10,7 +10,7 @@ use windlass_testbed::Model;
 use super::disk::Disk;
 use super::fault::Fault;
 use super::oracles::ASKS_FROM;
-use super::plan::{Access, DESTINATIONS, Operation, Plan, Planned};
+use super::plan::{Access, DESTINATIONS, OLD, Operation, Plan, Planned};
 use super::settings::SHORTENED;
 use super::world::World;
 
@@ -119,7 +119,11 @@ impl World<'_> {
             let expected = self.plan.pictures[task.picture].root(task.one);
             let name = format!("t{at}");
             let found = match task.operation {
-                Operation::Resolve => continue,
+                Operation::Resolve | Operation::Tags | Operation::Referrers => continue,
+                Operation::Delete => {
+                    self.check_deleted(at, &task);
+                    continue;
+                }
                 _ => match task.disk() {
                     Some(disk) => named(&self.disks[disk], &name),
                     None => {
@@ -140,6 +144,18 @@ impl World<'_> {
         for process in std::mem::take(&mut self.processes) {
             self.bury(process);
         }
+    }
+
+    /// A tag that was deleted is gone, and nothing else is.
+    fn check_deleted(&mut self, at: usize, task: &Planned) {
+        let model = &self.models[task.registry];
+        let there = model.tag(OLD.0, &format!("t{at}")).is_some();
+        let stays = model.tag(OLD.0, OLD.1);
+        let stays = stays.and_then(|digest| model.manifest_bytes(OLD.0, digest));
+        let good = !there && stays.is_some();
+        self.check(good, || {
+            format!("deletes: task {at} left its tag, or took another one")
+        });
     }
 
     /// Every byte in a store is what its name says, and nothing is half done.
@@ -269,9 +285,13 @@ fn signs_in(plan: &Plan, task: &Planned) -> u64 {
     let at = |registry: usize| sign_in(plan.settings[registry].access);
     match task.operation {
         Operation::LayoutCopy => 0,
-        Operation::Resolve | Operation::Pull | Operation::Push | Operation::CopyWithin => {
-            at(task.registry)
-        }
+        Operation::Resolve
+        | Operation::Tags
+        | Operation::Referrers
+        | Operation::Delete
+        | Operation::Pull
+        | Operation::Push
+        | Operation::CopyWithin => at(task.registry),
         Operation::CopyBetween => at(0) + at(1),
     }
 }
@@ -294,6 +314,8 @@ pub(crate) fn budget(plan: &Plan) -> Option<u64> {
         sum += match task.operation {
             Operation::LayoutCopy => 0,
             Operation::Resolve => resolves(plan, task),
+            Operation::Tags | Operation::Delete => 1,
+            Operation::Referrers => lists(plan, task),
             Operation::Pull => read + blobs - empty + pieces,
             Operation::Push => push + 2 * blobs,
             Operation::CopyWithin => read + push + blobs,
@@ -333,7 +355,8 @@ fn again(plan: &Plan, task: &Planned) -> u64 {
     let asked = match task.operation {
         Operation::LayoutCopy => 0,
         Operation::Resolve => resolves(plan, task),
-        Operation::Pull | Operation::Push => 1,
+        Operation::Referrers => lists(plan, task),
+        Operation::Pull | Operation::Push | Operation::Tags | Operation::Delete => 1,
         Operation::CopyWithin | Operation::CopyBetween => read + 1,
     };
     asked + signs_in(plan, task) + for_foreign(plan, task) + plan.mirrors.cost(plan, task)
@@ -347,7 +370,7 @@ fn for_foreign(plan: &Plan, task: &Planned) -> u64 {
     let layers = picture.foreign(task.one).count() as u64;
     let images = picture.chosen(task.one).len() as u64;
     let parts = images + picture.blobs(task.one).len() as u64;
-    if layers == 0 || task.operation == Operation::Resolve {
+    if layers == 0 || task.operation.moves_nothing() {
         return 0;
     }
     let demands = u64::from(!task.included && task.operation.writes_to_registry());
@@ -359,6 +382,11 @@ fn for_foreign(plan: &Plan, task: &Planned) -> u64 {
 fn resolves(plan: &Plan, task: &Planned) -> u64 {
     let options = &plan.settings[task.registry].options;
     1 + u64::from(!options.digest_header || options.labels.manifest_type.is_some())
+}
+
+/// Requests for a list of referrers: by the API, or by the tag after that.
+fn lists(plan: &Plan, task: &Planned) -> u64 {
+    1 + u64::from(!plan.settings[task.registry].options.referrers_api)
 }
 
 fn named(disk: &Disk, name: &str) -> Option<String> {

@@ -13,7 +13,7 @@ use windlass_core::{Digest, Event, Report, TaskId};
 use windlass_testbed::{Answer, Image, Model, OCI_LAYER, Request};
 
 use super::choose::Choose;
-use super::plan::{Operation, Planned, SOURCES, small};
+use super::plan::{Planned, SOURCES, small};
 use super::world::World;
 use crate::world::scenes::{FOREIGN, NONDISTRIBUTABLE, digest, with_manifest};
 
@@ -189,7 +189,7 @@ impl World<'_> {
         let left_out = set(&|layer| !moved.contains_key(&layer.digest));
         let said = report.left_out_layers.iter();
         let said: BTreeSet<Digest> = said.map(|layer| layer.digest.clone()).collect();
-        let moves_all = task.included || task.operation == Operation::Resolve;
+        let moves_all = task.included || task.operation.moves_nothing();
         let must = task
             .disk()
             .map_or_else(|| told.clone(), |_| foreign.clone());
@@ -207,7 +207,7 @@ impl World<'_> {
     /// At the end: who was to bring foreign layers along has done so.
     pub(crate) fn check_foreign(&mut self, at: usize, task: &Planned) {
         let picture = &self.plan.pictures[task.picture];
-        if !task.included || task.operation == Operation::Resolve {
+        if !task.included || task.operation.moves_nothing() {
             return;
         }
         let model = &self.models[task.destination()];

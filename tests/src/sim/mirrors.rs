@@ -99,6 +99,11 @@ impl Mirrors {
         Self { all, replaced }
     }
 
+    /// Whether nothing is read from a registry.
+    pub(crate) const fn replaces(&self, registry: usize) -> bool {
+        self.replaced[registry]
+    }
+
     /// Adds the routes.
     pub(crate) fn configure(&self, config: &mut Config) {
         for registry in 0..2 {
@@ -143,7 +148,12 @@ impl Mirrors {
     /// Requests that mirrors may cost a task, at the most.
     pub(crate) fn cost(&self, plan: &Plan, task: &Planned) -> u64 {
         let reads = match task.operation {
-            Operation::LayoutCopy | Operation::Push => return 0,
+            // Mirrors are asked for images only.
+            Operation::LayoutCopy
+            | Operation::Push
+            | Operation::Tags
+            | Operation::Referrers
+            | Operation::Delete => return 0,
             Operation::Resolve
             | Operation::Pull
             | Operation::CopyWithin

@@ -237,7 +237,7 @@ impl World<'_> {
         let planned = self.plan.tasks[task];
         // A copy inside one registry reads there, too.
         let reads = planned.operation == Operation::CopyWithin;
-        let writes = planned.operation.writes_to_registry() && !reads;
+        let writes = planned.operation.changes_registry() && !reads;
         let mirrored = warning.contains("//mir");
         let there = writes && !mirrored && owner_of(warning) == Some(planned.destination());
         let allowed = self.plan.fallback && !there;

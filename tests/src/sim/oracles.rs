@@ -53,7 +53,7 @@ pub(crate) const ASKS_FROM: u64 = 256 * 1024;
 impl Economy {
     /// A task starts, perhaps again: what it needs to move to its registry, if it writes to one.
     pub(crate) fn starts(&mut self, task: &Planned, picture: &Picture, registry: &Model) {
-        if task.operation == Operation::Resolve {
+        if task.operation.moves_nothing() {
             return;
         }
         let writes = task.operation.writes_to_registry();
@@ -270,8 +270,9 @@ impl World<'_> {
                     Operation::Resolve => self.plan.pictures[task.picture].root(false),
                     _ => expected,
                 };
-                (calm && report.root().is_none_or(|root| root.digest != expected))
-                    .then(|| format!("{report:?}"))
+                let has_root = !task.operation.lists() && task.operation != Operation::Delete;
+                let is_other = report.root().is_none_or(|root| root.digest != expected);
+                (calm && has_root && is_other).then(|| format!("{report:?}"))
             }
             Err(failure) => {
                 let text = format!("{failure} {failure:?}");
@@ -281,7 +282,12 @@ impl World<'_> {
                         format!("defect: task {at} ended with: {error}")
                     });
                 }
-                (calm && task.deadline.is_none()).then_some(text)
+                // A process that died may have deleted it, and another one that began anew does not know that.
+                let is_gone = task.operation == Operation::Delete
+                    && failure.kind() == ErrorKind::NotFound
+                    && self.crashes > 0
+                    && !self.calm;
+                (calm && task.deadline.is_none() && !is_gone).then_some(text)
             }
         };
         if let Some(text) = text {

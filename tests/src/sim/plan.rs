@@ -36,18 +36,45 @@ pub enum Operation {
     LayoutCopy,
     /// What a reference stands for.
     Resolve,
+    /// The tags of a repository.
+    Tags,
+    /// What refers to a manifest.
+    Referrers,
+    /// A tag that is of no use any more.
+    Delete,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Pull,
         Self::Push,
         Self::CopyWithin,
         Self::CopyBetween,
         Self::LayoutCopy,
         Self::Resolve,
+        Self::Tags,
+        Self::Referrers,
+        Self::Delete,
     ];
+
+    /// Whether it moves no content.
+    pub(crate) const fn moves_nothing(self) -> bool {
+        matches!(
+            self,
+            Self::Resolve | Self::Tags | Self::Referrers | Self::Delete
+        )
+    }
+
+    /// Whether it reads a list.
+    pub(crate) const fn lists(self) -> bool {
+        matches!(self, Self::Tags | Self::Referrers)
+    }
+
+    /// Whether it is more than reading for a registry.
+    pub(crate) const fn changes_registry(self) -> bool {
+        self.writes_to_registry() || matches!(self, Self::Delete)
+    }
 
     pub(crate) const fn writes_to_registry(self) -> bool {
         matches!(self, Self::Push | Self::CopyWithin | Self::CopyBetween)
@@ -58,6 +85,8 @@ impl Operation {
 pub(crate) const SOURCES: [&str; 2] = ["src/app", "src/lib"];
 /// The repositories that are written to.
 pub(crate) const DESTINATIONS: [&str; 2] = ["dst/one", "dst/two"];
+/// The repository of tags that are deleted, and the one that stays there.
+pub(crate) const OLD: (&str, &str) = ("old/app", "stays");
 
 /// A task to be.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +139,10 @@ impl Planned {
             Operation::Push
             | Operation::CopyWithin
             | Operation::CopyBetween
-            | Operation::Resolve => None,
+            | Operation::Resolve
+            | Operation::Tags
+            | Operation::Referrers
+            | Operation::Delete => None,
         }
     }
 }
@@ -272,7 +304,7 @@ impl Plan {
             .collect();
         let settings = [0, 1].map(|registry| {
             let written = |task: &Planned| {
-                task.operation.writes_to_registry() && task.destination() == registry
+                task.operation.changes_registry() && task.destination() == registry
             };
             setting(choose, registry, tasks.iter().any(written))
         });
@@ -298,10 +330,17 @@ impl Plan {
     pub(crate) fn mirrored(choose: &mut dyn Choose) -> Self {
         let mirrors = Mirrors::draw(choose);
         let taped = choose.below(4) == 3;
+        let mut plan = Self::draw(choose);
+        for task in &mut plan.tasks {
+            // A list is read at one mirror, whatever that is like, where there is no registry to ask.
+            if mirrors.replaces(task.registry) && task.operation.lists() {
+                task.operation = Operation::Resolve;
+            }
+        }
         Self {
             mirrors,
             taped,
-            ..Self::draw(choose)
+            ..plan
         }
     }
 

@@ -10,8 +10,9 @@ use windlass_core::{Event, Failure, TaskId, TaskReport};
 use windlass_testbed::{Image, image};
 
 use super::fault::Fault;
-use super::plan::{Operation, SOURCES};
+use super::plan::{OLD, Operation, SOURCES, SUBJECT};
 use super::world::{World, sink};
+use crate::world::scenes::digest;
 
 /// What a process has written down of its tasks.
 #[derive(Clone, Debug)]
@@ -46,8 +47,11 @@ impl World<'_> {
             tasks.push((at, pinned));
         }
         ending.extend(left);
-        // Questions what one reference stands for look the same: which of them it is cannot be told.
-        let tells = |at: usize| self.plan.tasks[at].operation != Operation::Resolve;
+        // Questions about one reference look the same: which of them it is cannot be told.
+        let tells = |at: usize| {
+            let operation = self.plan.tasks[at].operation;
+            !operation.moves_nothing() || operation == Operation::Delete
+        };
         let ending = ending.into_iter().filter(|(_, at)| tells(*at));
         let ending: Vec<TaskId> = ending.map(|(id, _)| id).collect();
         self.processes[process].ending.extend(ending);
@@ -130,7 +134,7 @@ impl World<'_> {
         };
         let task = self.plan.tasks[at];
         let picture = &self.plan.pictures[task.picture];
-        let chooses = task.one && task.operation != Operation::Resolve;
+        let chooses = task.one && !task.operation.moves_nothing();
         let expected = if chooses && pinned == picture.root(false).as_str() {
             picture.root(true).to_string()
         } else if chooses {
@@ -158,7 +162,19 @@ impl World<'_> {
             let name = format!("reg{registry}.example/{repository}:p{}", task.picture);
             return written["resolve"].as_str() == Some(&name);
         }
+        let at_registry = |rest: &str| format!("reg{}.example/{rest}", task.registry);
+        if task.operation == Operation::Tags {
+            return written["list"]["of"]["tags"].as_str() == Some(&at_registry(task.read()));
+        }
+        if task.operation == Operation::Referrers {
+            let subject = format!("{}@{}", task.read(), digest(SUBJECT));
+            return written["referrers"]["reference"].as_str() == Some(&at_registry(&subject));
+        }
         let name = format!("t{at}");
+        if task.operation == Operation::Delete {
+            let tag = at_registry(&format!("{}:{name}", OLD.0));
+            return written["delete"]["reference"].as_str() == Some(&tag);
+        }
         let destination = &written["copy"]["destination"];
         destination["store"]["name"].as_str() == Some(&name)
             || destination["registry"]

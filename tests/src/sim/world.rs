@@ -15,7 +15,7 @@ use windlass_core::{
 };
 use windlass_driver::Stores;
 use windlass_store::Store;
-use windlass_testbed::{Model, Request};
+use windlass_testbed::{Model, Request, image};
 
 use super::asked::asked;
 use super::choose::Choose;
@@ -26,7 +26,7 @@ use super::memory::{self, Bounds, Held};
 use super::mirrors;
 use super::mortal::Leases;
 use super::oracles::Economy;
-use super::plan::{Plan, Planned, SOURCES};
+use super::plan::{OLD, Operation, Plan, Planned, SOURCES};
 use super::resume::Saved;
 use super::watch::Watch;
 use crate::tapes::Lines;
@@ -186,6 +186,14 @@ impl<'a> World<'a> {
         for (at, picture) in self.plan.pictures.iter().enumerate() {
             for model in &mut self.models {
                 picture.seed(model, SOURCES[at % SOURCES.len()], &format!("p{at}"));
+            }
+        }
+        for (at, task) in self.plan.tasks.iter().enumerate() {
+            if task.operation == Operation::Delete {
+                let (model, old) = (&mut self.models[task.registry], image(&[]));
+                for tag in [format!("t{at}"), OLD.1.to_owned()] {
+                    model.put_image(OLD.0, Some(&tag), &old);
+                }
             }
         }
     }
@@ -590,6 +598,9 @@ impl<'a> World<'a> {
                 if let Ok(TaskReport::Copied(report)) = &result {
                     self.check_left_out(process, id, at, report);
                     self.check_listed(process, id, at, report);
+                }
+                if let Ok(report) = &result {
+                    self.check_answer(at, report);
                 }
                 if let Some(pinned) = self.processes[process].pinned.remove(&id) {
                     self.check_pinned(at, &pinned, &result);
