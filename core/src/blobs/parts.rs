@@ -21,7 +21,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::{BlobKey, BlobSource, Blobs, Phase, Transfer, Waiter};
+use super::{BlobKey, BlobSource, Blobs, Phase, Transfer};
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::Event;
@@ -29,14 +29,18 @@ use crate::exchanges::Settlement;
 use crate::extents::Extents;
 use crate::hashing::Hashing;
 use crate::ids::{ExchangeId, Owner, TransferId};
-use crate::op::{BlobGet, Operation, Outcome};
+use crate::op::{BlobGet, Operation, Outcome, Site};
 use crate::ports::Ports;
+use crate::scope::Scopes;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::time::Time;
 
 /// The parts of a blob that is being fetched.
 #[derive(Debug)]
 pub(super) struct Parts {
+    /// Where they come from, also when the waiter that wanted them from there has left.
+    site: Site,
+    wish: Scopes,
     /// What is in the partial, as far as is known.
     stored: Extents,
     running: BTreeMap<ExchangeId, Range<u64>>,
@@ -67,8 +71,10 @@ enum Ending {
 }
 
 impl Parts {
-    fn new(stored: Extents, hashing: Hashing) -> Self {
+    fn new((site, wish): (Site, Scopes), stored: Extents, hashing: Hashing) -> Self {
         Self {
+            site,
+            wish,
             stored,
             running: BTreeMap::new(),
             hashing,
@@ -143,7 +149,6 @@ impl Transfer {
             && config.parts.most > 1
             && config.in_flight.max >= REQUESTS
             && waiter.urls.is_empty()
-            && matches!(waiter.source, BlobSource::Site(_))
     }
 }
 
@@ -156,13 +161,17 @@ impl Blobs {
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
         let transfer = self.get(id)?;
-        if !transfer.has_parts(&stored, ports.config) {
+        let (waiter, is_large) = (transfer.first()?, transfer.has_parts(&stored, ports.config));
+        let BlobSource::Site(site) = waiter.source.clone() else {
+            return self.begun_at(id, stored.prefix(), ports);
+        };
+        if !is_large {
             return self.begun_at(id, stored.prefix(), ports);
         }
         transfer.unverified_prefix = !stored.is_empty();
         transfer.stage = Phase::Fetching;
         let hashing = Hashing::for_digest(transfer.key.digest());
-        transfer.parts = Some(Box::new(Parts::new(stored, hashing)));
+        transfer.parts = Some(Box::new(Parts::new((site, waiter.wish), stored, hashing)));
         self.go_on(id, ports)
     }
 
@@ -274,12 +283,12 @@ impl Blobs {
             return false;
         };
         let result = match self.part(id, range) {
-            Ok((op, waiter)) => {
-                let has_room = ports.exchanges.has_room_for_part(&op, &waiter.wish);
+            Ok(op) => {
+                let has_room = ports.exchanges.has_room_for_part(&op);
                 if !has_room || self.is_beginning(op.store) {
                     return false;
                 }
-                self.begin_part(id, op, &waiter, ports)
+                self.begin_part(id, op, ports)
             }
             Err(error) => Err(error),
         };
@@ -386,8 +395,8 @@ impl Blobs {
         range: Range<u64>,
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
-        let (op, waiter) = self.part(id, range)?;
-        let has_room = ports.exchanges.has_room_for_part(&op, &waiter.wish);
+        let op = self.part(id, range)?;
+        let has_room = ports.exchanges.has_room_for_part(&op);
         let transfer = self.get(id)?;
         let parts = transfer.parts.as_deref();
         let range = parts.and_then(|it| it.next(transfer.size, ports.config, has_room));
@@ -395,7 +404,7 @@ impl Blobs {
             end: range.map_or(op.end, |range| range.end),
             ..op
         };
-        self.begin_part(id, op, &waiter, ports)?;
+        self.begin_part(id, op, ports)?;
         self.note_dividing(id, ports.config);
         Ok(())
     }
@@ -411,12 +420,10 @@ impl Blobs {
     }
 
     /// A request for a part.
-    fn part(&mut self, id: TransferId, range: Range<u64>) -> Result<(BlobGet, Waiter), Error> {
+    fn part(&mut self, id: TransferId, range: Range<u64>) -> Result<BlobGet, Error> {
         let transfer = self.get(id)?;
-        let waiter = transfer.first()?;
         let (store, digest) = transfer.stored()?;
-        let (Some(parts), BlobSource::Site(site)) = (transfer.parts.as_deref(), &waiter.source)
-        else {
+        let Some(parts) = transfer.parts.as_deref() else {
             return Err(transfer.defect("is not fetched in parts"));
         };
         let is_here = parts.hashing_to.is_none() && parts.hashed_by.is_none();
@@ -425,8 +432,8 @@ impl Blobs {
         } else {
             parts.hashing.restarted()
         };
-        let op = BlobGet {
-            site: site.clone(),
+        Ok(BlobGet {
+            site: parts.site.clone(),
             digest,
             size: transfer.size,
             store,
@@ -442,23 +449,22 @@ impl Blobs {
             received: 0,
             urls: Vec::new(),
             url: None,
-        };
-        Ok((op, waiter))
+        })
     }
 
     fn begin_part(
         &mut self,
         id: TransferId,
         op: BlobGet,
-        waiter: &Waiter,
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
         let (range, now) = (op.start..op.end, ports.now);
-        let (owner, task, wish) = (Owner::Transfer(id), waiter.task, waiter.wish.clone());
         let transfer = self.get(id)?;
+        let (owner, task) = (Owner::Transfer(id), transfer.first()?.task);
         let Some(parts) = transfer.parts.as_deref_mut() else {
             return Ok(());
         };
+        let wish = parts.wish.clone();
         let is_first = !(parts.is_served || parts.is_single);
         let is_next = parts.running.is_empty();
         let carries = op.hashing.len() == op.start && op.start == parts.hashing.len();

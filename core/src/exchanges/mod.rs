@@ -252,9 +252,9 @@ impl Exchanges {
 
     /// Whether a host has slots for a further part of a blob: nothing waits for one, and some stay free for
     /// other tasks.
-    pub(crate) fn has_room_for_part(&self, op: &BlobGet, wish: &Scopes) -> bool {
+    pub(crate) fn has_room_for_part(&self, op: &BlobGet) -> bool {
         let mut first = Operation::BlobGet(op.clone());
-        let (site, ..) = self.endpoint(op.site.clone(), &mut first, wish.clone());
+        let (site, ..) = self.endpoint(op.site.clone(), &mut first, Scopes::default());
         let host = self.hosts.get(&Service::Registry(site.origin.clone()));
         let initial = self.config.in_flight.initial.max(1);
         host.map_or(initial > 1, Host::has_room)

@@ -8,10 +8,13 @@ use http::StatusCode;
 use windlass_core::call::TransportErrorKind;
 use windlass_core::config::{Concurrency, Endpoint, Mode, Parts, Route};
 use windlass_core::credential::CredentialAnswer;
-use windlass_core::{Config, ErrorKind, Extents, Job, StoreError, StoreErrorKind};
+use windlass_core::{
+    Config, CopyTask, ErrorKind, Extents, Job, Place, Platforms, StoreError, StoreErrorKind,
+    StoreId, Task,
+};
 use windlass_testbed::{Answer, Image, Options, Ranges, Request, Storage, image};
 use windlass_tests::world::scenes::{
-    alice, basic, bearer, check_holds, digest, large, open, pull, with_image,
+    alice, basic, bearer, check_holds, digest, fill, large, open, pull, with_image,
 };
 use windlass_tests::world::{Fate, Lot, Memory, World};
 
@@ -34,6 +37,7 @@ fn layer() -> Image {
 
 struct Scene {
     world: World,
+    store: StoreId,
     memory: Memory,
     image: Image,
     task: windlass_core::TaskId,
@@ -53,6 +57,7 @@ impl Scene {
         let task = world.start(pull(store));
         Self {
             world,
+            store,
             memory,
             image,
             task,
@@ -427,6 +432,37 @@ fn parts_are_cancelled_at_any_time() {
         scene.world.cancel(scene.task);
         scene.world.run_all();
         assert_eq!(scene.memory.taken(), []);
+    }
+}
+
+/// The task whose registry the parts come from leaves, while another one wants the blob from a store: the parts
+/// go on.
+#[test]
+fn the_task_that_began_the_parts_leaves() {
+    for steps in 0..80 {
+        let mut scene = Scene::open(config());
+        let (from, source) = scene.world.store();
+        fill(&source, &scene.image);
+        for _ in 0..steps {
+            scene.world.step();
+        }
+        if scene.world.is_finished(scene.task) {
+            break;
+        }
+        let place = |store| Place::Store { store, name: None };
+        let copy = Task::copy(CopyTask {
+            source: place(from),
+            destination: place(scene.store),
+            platforms: Platforms::All,
+            spool: None,
+            from: None,
+        });
+        let other = scene.world.start(copy);
+        scene.world.step();
+        scene.world.cancel(scene.task);
+        scene.world.run(other).unwrap();
+        scene.world.run_all();
+        check_holds(&scene.memory, &scene.image);
     }
 }
 
