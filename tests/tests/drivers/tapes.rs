@@ -180,18 +180,18 @@ fn damaged_tapes() {
         ),
         (r#"{"collected":"#, r#"{"stored":"#, "line 5 is damaged"),
         (
-            r#"{"store":{"Ok":{"partial":{"len":0}}}}"#,
+            r#"{"store":{"Ok":{"extents":[]}}}"#,
             r#"{"store":{"Ok":"written"}}"#,
             "not one of such a step",
         ),
         (
-            r#"{"store":{"Ok":{"partial":{"len":0}}}}"#,
+            r#"{"store":{"Ok":{"extents":[]}}}"#,
             r#"{"credentials":"none"}"#,
             "not one of such a job",
         ),
         (
-            r#"{"store":{"Ok":{"partial":{"len":0}}}}"#,
-            r#"{"store":{"Ok":{"partial":{"len":"0"}}}}"#,
+            r#"{"store":{"Ok":{"extents":[]}}}"#,
+            r#"{"store":{"Ok":{"extents":[0]}}}"#,
             "invalid type",
         ),
         (
