@@ -98,6 +98,14 @@ pub(crate) enum Problem {
 }
 
 impl Problem {
+    /// Whether the registry refused with this status.
+    pub(crate) fn is_status(&self, status: u16) -> bool {
+        let Self::Failed { failure, .. } = self else {
+            return false;
+        };
+        matches!(failure.first(), Error::Registry(refusal) if refusal.status == status)
+    }
+
     pub(crate) fn failed(error: Error) -> Self {
         Self::from(Failure::new(vec![error]))
     }

@@ -89,6 +89,19 @@ pub(crate) fn repository(text: &str) -> Result<Reference, PlaceError> {
     Ok(reference)
 }
 
+/// Parses something in a registry that is named by a tag or a digest: what is not named is not `latest`.
+pub(crate) fn named(text: &str) -> Result<Reference, PlaceError> {
+    let reference = registry(text)?;
+    if reference.tag().is_none() && reference.digest().is_none() {
+        return Err(PlaceError(format!(
+            "a tag or a digest is expected here: write {}/{}:latest if you mean that",
+            reference.registry(),
+            reference.repository()
+        )));
+    }
+    Ok(reference)
+}
+
 /// Parses something in a registry that is named by its digest.
 pub(crate) fn by_digest(text: &str) -> Result<Reference, PlaceError> {
     let reference = registry(text)?;

@@ -184,6 +184,21 @@ impl Config {
         Ok(chosen.unwrap_or_else(|| self.itself(reference)))
     }
 
+    /// Whether a registry itself may be contacted.
+    ///
+    /// # Errors
+    ///
+    /// [`RouteError::Blocked`].
+    pub(crate) fn admits(&self, registry: &Registry) -> Result<(), RouteError> {
+        match self.route(registry, &Repository::none()) {
+            Some(route) if route.action == RouteAction::Blocked => Err(RouteError::Blocked {
+                image: registry.to_string(),
+                rule: route.rule.clone(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// The registry itself, without a repository.
     pub(crate) fn address(&self, registry: &Registry) -> Contact {
         let none = Repository::none();

@@ -11,7 +11,7 @@ use super::endpoints::patience;
 use super::host::Turn;
 use super::{Exchange, Exchanges, Purpose, Settled, Settlement, State, line};
 use crate::auth::{AuthInput, TokenKey};
-use crate::call::Received;
+use crate::call::{Received, TransportErrorKind};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::ids::ExchangeId;
@@ -52,6 +52,9 @@ impl Exchanges {
         }
         exchange.is_vain = is_vain;
         exchange.op.interrupted(body);
+        if may_be_done(&error) {
+            exchange.op.may_be_done();
+        }
         self.note_upload(id);
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
@@ -134,10 +137,8 @@ impl Exchanges {
             return;
         }
         let request = line(&exchange.op.draft().method, &exchange.url());
-        let error = crate::call::TransportError::new(
-            crate::call::TransportErrorKind::Other,
-            "the driver lost the job",
-        );
+        let error =
+            crate::call::TransportError::new(TransportErrorKind::Other, "the driver lost the job");
         let error = Error::Transport { request, error };
         self.retry(id, Received::Nothing, error, None, now, rng);
     }
@@ -253,5 +254,25 @@ impl Exchanges {
         };
         self.broker.handle(input);
         self.serve_broker();
+    }
+}
+
+/// Whether the server may have done what it was asked for, although it did not say so.
+fn may_be_done(error: &Error) -> bool {
+    use TransportErrorKind as Kind;
+    if let Error::Registry(refusal) = error {
+        return matches!(refusal.status, 500 | 502 | 504);
+    }
+    let Error::Transport { error, .. } = error else {
+        return false;
+    };
+    match error.kind {
+        Kind::Reset | Kind::Idle | Kind::Answer | Kind::Protocol | Kind::Other => true,
+        Kind::Resolve
+        | Kind::Connect
+        | Kind::Descriptors
+        | Kind::Tls
+        | Kind::Forbidden
+        | Kind::ProxyAuth => false,
     }
 }

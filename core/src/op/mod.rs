@@ -483,14 +483,21 @@ impl Operation {
         }
     }
 
+    /// An attempt failed in a way that leaves open whether the registry has done it.
+    pub(crate) fn may_be_done(&mut self) {
+        if let Self::Delete(op) = self {
+            op.again = true;
+        }
+    }
+
     /// The exchange broke off after receiving `body`. A retry continues from there.
     pub(crate) fn interrupted(&mut self, body: Received) {
         match self {
             Self::BlobGet(op) => op.take(body),
             Self::BlobPut(op) => op.interrupted(),
-            Self::Delete(op) => op.again = true,
             // Idempotent: nothing to carry over to the next attempt.
             Self::BlobHead(_)
+            | Self::Delete(_)
             | Self::BlobStat(_)
             | Self::Check(_)
             | Self::ManifestGet(_)

@@ -79,13 +79,23 @@ impl ReferrersGet {
         }
     }
 
-    /// Notes that the registry has no referrers API.
+    /// Notes that the registry has no referrers API, if the answer can mean nothing else: what is wrong with one
+    /// repository or one request must not hide the referrers of others (RFR-09).
     pub(super) fn learn<'a>(
         &self,
         answer: &Answer,
         registry: impl FnOnce() -> &'a mut Capabilities,
     ) {
-        if self.is_unsupported(answer) {
+        let is_general = match answer.status.as_u16() {
+            405 | 501 => true,
+            // Of a router that knows no such path, or of a registry that says so.
+            404 => {
+                let errors = answer.errors();
+                errors.has("UNSUPPORTED") || errors.entries.iter().all(|it| it.code.is_empty())
+            }
+            _ => false,
+        };
+        if is_general && self.is_unsupported(answer) {
             registry().lists_no_referrers = true;
         }
     }
@@ -209,7 +219,14 @@ mod tests {
                     next @ Verdict::Next(_) => format!("{next:?}"),
                 };
                 assert_eq!(found, expected, "RFR-05, 10.2 {status} {body}");
-                assert_eq!(known.lists_no_referrers, expected == "Unsupported");
+                // One repository or request says nothing about the others.
+                let is_general = match status {
+                    405 | 501 => true,
+                    404 => !body.contains("errors") || body.contains("UNSUPPORTED"),
+                    _ => false,
+                };
+                let is_noted = expected == "Unsupported" && is_general;
+                assert_eq!(known.lists_no_referrers, is_noted, "RFR-09 {status} {body}");
             }
         }
     }

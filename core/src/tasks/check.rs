@@ -33,10 +33,12 @@ impl CheckState {
         TaskKind::Check(self.site.registry.clone())
     }
 
-    pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) {
+    pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        ports.config().admits(&self.site.registry)?;
         let site = self.site.clone();
         let op = Operation::Check(Check { site });
         ports.exchange(NodeId(0), self.site.clone(), op, Scopes::default());
+        Ok(())
     }
 
     #[expect(

@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind};
+use crate::event::Event;
 use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
 use crate::op::{
@@ -160,7 +161,12 @@ impl DeleteState {
                 return Ok(());
             }
             // What cannot be read can be deleted all the same.
-            (Err(error), Target::Digest(digest)) if error.kind() == ErrorKind::Refused => digest,
+            (Err(error), Target::Digest(digest)) if error.kind() == ErrorKind::Refused => {
+                let warning =
+                    format!("{error}; if it has a subject, it stays in the list of its referrers");
+                ports.event(Event::Warning(warning));
+                digest
+            }
             (Err(error), _) => return Err(error),
             (Ok(outcome), _) => {
                 let what = format!("reading a manifest ended in {outcome:?}");
@@ -267,7 +273,9 @@ impl DeleteState {
         let mut tags: Vec<Tag> = tags
             .filter(|tag: &Tag| Target::Tag(tag.clone()) != own)
             .collect();
-        let has_more = page.next.is_some() || tags.len() > LOOKED_AT;
+        // A registry without links sends as many as were asked for; and what is no tag may be one to it.
+        let is_dropped = page.names.iter().any(|name| name.parse::<Tag>().is_err());
+        let has_more = page.next.is_some() || page.names.len() > LOOKED_AT || is_dropped;
         tags.truncate(LOOKED_AT);
         if tags.is_empty() {
             return Err(refused(refusal, self.digest.as_ref(), &[], has_more));

@@ -39,6 +39,9 @@ pub(crate) struct ListState {
     probed: Option<String>,
 }
 
+/// What a name costs beside its bytes: a registry could send millions of empty ones.
+const NAME: u64 = 40;
+
 impl ListState {
     pub(super) fn new(task: ListTask, exchanges: &Exchanges) -> Self {
         let site = match &task.of {
@@ -60,8 +63,9 @@ impl ListState {
     }
 
     pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        if let ListOf::Tags(reference) = &self.task.of {
-            ports.config().lists(reference)?;
+        match &self.task.of {
+            ListOf::Tags(reference) => drop(ports.config().lists(reference)?),
+            ListOf::Catalog(registry) => ports.config().admits(registry)?,
         }
         let name = self.task.paging.after.clone();
         let size = self.page_size();
@@ -92,7 +96,7 @@ impl ListState {
         let is_full = size.is_some_and(|size| names.len() as u64 >= u64::from(size));
         let last = names.last().cloned();
         self.pages
-            .read(names.iter().map(|name| name.len() as u64).sum());
+            .read(names.iter().map(|name| name.len() as u64 + NAME).sum());
         self.names.extend(names);
         let most = self.task.paging.most.unwrap_or(usize::MAX);
         if self.names.len() > most || (self.names.len() == most && next.is_some()) {

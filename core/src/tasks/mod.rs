@@ -151,10 +151,7 @@ impl Kind {
     /// Begins. `known` is the content that the source's name was found to stand for earlier.
     fn begin(&mut self, known: Option<Descriptor>, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         match self {
-            Self::Check(check) => {
-                check.begin(ports);
-                Ok(())
-            }
+            Self::Check(check) => check.begin(ports),
             Self::Blob(blob) => blob.begin(ports),
             Self::Delete(delete) => delete.begin(ports),
             Self::List(list) => list.begin(ports),

@@ -107,7 +107,13 @@ impl ReferrersState {
             (Stage::ReadingTag(subject), Ok(Outcome::Document { document, .. })) => {
                 return self.tag_read(subject, &document, ports);
             }
-            (Stage::ReadingTag(subject), Err(error)) if error.kind() == ErrorKind::NotFound => {
+            // A repository that is not there has not got an empty list.
+            (Stage::ReadingTag(subject), Err(error))
+                if error.kind() == ErrorKind::NotFound
+                    && !error
+                        .registry_errors()
+                        .is_some_and(|errors| errors.has("NAME_UNKNOWN")) =>
+            {
                 self.finish(subject, ReferrersSource::Nothing, ports);
             }
             (_, Err(error)) => return Err(error),
@@ -193,7 +199,7 @@ impl ReferrersState {
         let mut referrers = core::mem::take(&mut self.found);
         let key = |entry: &Descriptor| (entry.artifact_type.clone(), entry.digest.clone());
         referrers.sort_by_cached_key(key);
-        // RFR-11: both lists may have it.
+        // A page may repeat what an earlier one had (RFR-11).
         let mut known = BTreeSet::new();
         referrers.retain(|entry| known.insert(entry.digest.clone()));
         ports.finish(TaskReport::Referrers(Referrers {

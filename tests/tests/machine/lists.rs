@@ -217,7 +217,7 @@ fn what_is_too_much() {
     let endless: Vec<(&str, &str)> = links.iter().map(|link| (r#"["a"]"#, &**link)).collect();
     for (config, expected, pages) in [
         (few_pages, "has more than 3 pages", 3),
-        (few_bytes, "has more than 100 bytes", 3),
+        (few_bytes, "has more than 100 bytes", 2),
         (small_pages, "sent more than 60 bytes of a list at once", 1),
     ] {
         let mut pages_sent = endless.clone();

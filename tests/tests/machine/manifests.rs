@@ -1,6 +1,7 @@
 //! Single manifests: read, put, tagged, deleted, with their requests.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
+use http::StatusCode;
 use insta::assert_snapshot;
 use windlass_core::reference::Tag;
 use windlass_core::{
@@ -80,7 +81,7 @@ fn a_manifest_that_is_not_its_digest() {
     let image = small();
     let at = at_digest(&image.manifest);
     let mut world = world(one_at_a_time(), with_image(open(), &image));
-    let other = || Answer::new(http::StatusCode::OK).body("{\"schemaVersion\":2}");
+    let other = || Answer::new(StatusCode::OK).body("{\"schemaVersion\":2}");
     world.all(is("GET", "/manifests/"), Fate::Say(other()));
     let (failure, _) = failed(&mut world, Task::manifest(reference(&at), None));
     assert_eq!(failure.kind(), ErrorKind::Mismatch, "PULLM-09");
@@ -188,7 +189,7 @@ fn tags_that_are_not_named_are_put_alone() {
     let bytes = manifest_of(&image, "x");
     let mut world = world(one_at_a_time(), with_image(open(), &image));
     let blob = stored(&mut world, &bytes);
-    let some = Answer::new(http::StatusCode::CREATED).header("oci-tag", "b , x");
+    let some = Answer::new(StatusCode::CREATED).header("oci-tag", "b , x");
     world.nth(1, is("PUT", "/manifests/"), Fate::Say(some));
     let to = reference("reg.example/a/b:a");
     let task = Task::put_manifest(blob, OCI_MANIFEST.into(), to, vec![tag("b"), tag("c")]);
@@ -522,6 +523,19 @@ fn a_lost_answer_of_a_deletion() {
 }
 
 /// DEL-07.
+/// DEL-09: what was never there was not deleted by an attempt that the registry did not take.
+#[test]
+fn a_deletion_that_was_put_off_is_not_taken_for_one() {
+    let later = Answer::new(StatusCode::SERVICE_UNAVAILABLE);
+    for fate in [Fate::Say(later), Fate::Unreachable] {
+        let mut world = world(one_at_a_time(), Model::new(open()));
+        world.nth(1, is("DELETE", "/manifests/"), fate);
+        let task = world.start(Task::delete(reference("reg.example/a/b:v1")));
+        let failure = world.finish(task).unwrap_err();
+        assert_eq!(failure.kind(), ErrorKind::NotFound, "{failure}");
+    }
+}
+
 #[test]
 fn the_scopes_of_a_deletion() {
     let image = small();

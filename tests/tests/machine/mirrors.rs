@@ -608,6 +608,25 @@ fn what_is_blocked_is_not_asked_for() {
     assert_eq!((scene.asked(REGISTRY), scene.asked(AT_MIRROR)), (0, 0));
 }
 
+/// Of a blocked registry nothing is asked either, and its credentials are not looked for.
+#[test]
+fn a_blocked_registry_is_not_asked_for_its_repositories() {
+    let mut config = one_at_a_time();
+    let scope = "reg.example".parse().unwrap();
+    config.routes.push(Route::blocked(scope, "/etc/x.conf"));
+    let mut scene = Scene::open(config, &small());
+    let registry: windlass_core::Registry = "reg.example".parse().unwrap();
+    for task in [
+        Task::catalog(registry.clone(), Paging::default()),
+        Task::check(registry),
+    ] {
+        let task = scene.world.start(task);
+        let failure = scene.world.finish(task).unwrap_err();
+        assert!(matches!(failure.first(), Error::Route(_)), "{failure:?}");
+    }
+    assert_eq!(scene.asked(REGISTRY), 0);
+}
+
 /// HOSTS-42: the name at the mirror is in the path and in the scope of the token; what is reported has the
 /// name that was asked for.
 #[test]

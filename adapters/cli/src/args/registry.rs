@@ -254,8 +254,8 @@ Examples:
   windlass delete --with-manifest registry.example/app:old  with its manifest and all tags of that
   windlass delete registry.example/app@sha256:…             the manifest and all its tags")]
 pub(crate) struct Delete {
-    /// The image: [registry/]repository[:tag][@digest]
-    #[arg(value_name = "REF", value_parser = place::registry)]
+    /// The image: [registry/]repository, with :tag or @digest
+    #[arg(value_name = "REF", value_parser = place::named)]
     pub(crate) reference: Reference,
     /// Delete the manifest that a tag refers to, and with it all its tags
     #[arg(long)]

@@ -17,6 +17,9 @@ use crate::exit::Problem;
 
 /// How many bytes of a range are requested at once: they are held in memory.
 const PIECE: u64 = 1 << 20;
+/// How often an answer to a range may have fewer bytes than this, as in a fetch.
+const SHORT: usize = 64 * 1024;
+const SHORTS: u32 = 16;
 
 pub(super) fn run(context: &Context, words: &args::BlobGet) -> Result<(), Problem> {
     let asker = context.asker(&words.reference)?;
@@ -48,17 +51,39 @@ fn to_file(
     path: &Path,
 ) -> Result<(), Problem> {
     let beside = beside(path);
+    let digest = &blob.digest;
+    if has_others(&beside, digest) {
+        let what = format!(
+            "{} has other blobs: move it away, or choose another FILE",
+            beside.display()
+        );
+        return Err(Problem::Usage(what));
+    }
     let layout = Layout::open_or_create(&beside).map_err(failed)?;
     let store: Arc<dyn Store> = Arc::new(layout);
     let _fetched: Fetched = asker.ask(RequestSpec::fetch_blob(&words.reference, blob, &store))?;
-    let digest = &blob.digest;
     let stored = beside.join("blobs").join(digest.algorithm_name());
     let moved = fs::rename(stored.join(digest.encoded()), path);
     moved.map_err(|error| cannot_write(path, &error))?;
     drop(store);
-    // What is left in it is of no use.
-    let _left = fs::remove_dir_all(&beside);
+    // What is left in it is of no use, unless another run has begun to use it.
+    if !has_others(&beside, digest) {
+        let _left = fs::remove_dir_all(&beside);
+    }
     Ok(())
+}
+
+/// Whether a folder has files that are named by other digests than this one.
+fn has_others(folder: &Path, digest: &Digest) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut entries = entries.map(|entry| entry.path());
+    entries.any(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_hex = |char: char| char.is_ascii_hexdigit();
+        let mut words = name.split(|char| !is_hex(char));
+        let is_other = words.any(|word| word.len() >= 64 && word != digest.encoded());
+        is_other || (path.is_dir() && !path.is_symlink() && has_others(&path, digest))
+    })
 }
 
 /// Where the blob is until it is complete.
@@ -78,21 +103,32 @@ fn read_range(
     context
         .printer
         .note("these bytes are not verified: a digest is over a whole blob");
-    let mut file = match &words.output {
-        Some(path) => {
-            let created = fs::File::create(path);
-            Some(created.map_err(|error| cannot_write(path, &error))?)
-        }
-        None => None,
-    };
+    let (first, mut shorts) = (start, 0);
+    let mut file = None;
     while start < end {
         let piece = start..end.min(start.saturating_add(PIECE));
-        let spec = RequestSpec::read_range(&words.reference, digest, piece);
-        let BlobRange { bytes, total, .. } = asker.ask(spec)?;
+        let spec = RequestSpec::read_range(&words.reference, digest, piece.clone());
+        let BlobRange { bytes, total, .. } = match asker.ask(spec) {
+            // Without the size, only this tells where the blob ends.
+            Err(problem) if start > first && problem.is_status(416) => break,
+            answer => answer?,
+        };
         if bytes.is_empty() {
             break;
         }
+        let is_short = bytes.len() < SHORT && (bytes.len() as u64) < piece.end - piece.start;
+        let is_end = total.is_some_and(|total| start + bytes.len() as u64 >= total);
+        shorts += u32::from(is_short && !is_end);
+        if shorts > SHORTS {
+            let what = format!("the registry returned less than 64 KiB per range {shorts} times");
+            return Err(Problem::failed(Error::Policy { what }));
+        }
         start += bytes.len() as u64;
+        // An answer first: nothing is lost for a blob that is not there.
+        if let (None, Some(path)) = (&file, &words.output) {
+            let created = fs::File::create(path);
+            file = Some(created.map_err(|error| cannot_write(path, &error))?);
+        }
         match &mut file {
             Some(file) => io::Write::write_all(file, &bytes),
             None => context.printer.bytes(&bytes),
