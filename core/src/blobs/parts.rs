@@ -142,10 +142,12 @@ impl Transfer {
             return false;
         };
         let missing = self.size.saturating_sub(stored.total());
+        // One stream to the end would bring again what is stored behind a gap.
+        let has_gaps = stored.total() > stored.prefix();
         !self.is_single
             && missing > 0
             && stored.end() <= self.size
-            && missing >= config.parts.threshold
+            && (missing >= config.parts.threshold || has_gaps)
             && config.parts.most > 1
             && config.in_flight.max >= REQUESTS
             && waiter.urls.is_empty()
