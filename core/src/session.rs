@@ -129,7 +129,7 @@ impl Session {
     /// [`Config::keep_uploads`] is set; then take all of them before a job that [`poll`](Self::poll)
     /// returned is run, and after the last [`handle`](Self::handle).
     pub fn take_upload_change(&mut self) -> Option<UploadChange> {
-        self.exchanges.uploads.take_change()
+        self.exchanges.uploads.take_change(self.now)
     }
 
     /// What is wanted next. Call it until it says [`Output::Wait`] or [`Output::Idle`].

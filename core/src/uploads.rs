@@ -388,12 +388,12 @@ impl Uploads {
         true
     }
 
-    /// The next change that the driver is told.
-    pub(crate) fn take_change(&mut self) -> Option<UploadChange> {
+    /// The next change that the driver is told. What is kept has the age of this moment.
+    pub(crate) fn take_change(&mut self, now: Time) -> Option<UploadChange> {
         let key = self.changed.pop_first()?;
         let known = self.open.get(&key).or_else(|| self.left.get(&key));
         Some(match known {
-            Some(known) => UploadChange::Open(known.upload.clone()),
+            Some(known) => UploadChange::Open(known.at(now)),
             None => UploadChange::Over(key),
         })
     }

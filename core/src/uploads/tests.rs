@@ -151,7 +151,7 @@ fn which_uploads_are_kept() {
         let mut uploads = Uploads::new(None);
         uploads.note(&op, minutes(0));
         assert_eq!(uploads.saved(minutes(0)).count(), 0);
-        assert!(!uploads.leave(&op) && uploads.take_change().is_none());
+        assert!(!uploads.leave(&op) && uploads.take_change(minutes(0)).is_none());
     }
     let mut unsent = op(SIZE, URL);
     unsent.session = UploadSession::default();
@@ -216,7 +216,7 @@ fn an_upload_of_something_else_is_not_taken() {
 fn each_change_is_told_once() {
     let mut uploads = Uploads::new(Some(KEEP_FROM));
     let told = |uploads: &mut Uploads| {
-        let told = core::iter::from_fn(|| uploads.take_change());
+        let told = core::iter::from_fn(|| uploads.take_change(minutes(9)));
         let told = told.map(|change| match change {
             UploadChange::Open(upload) => format!(
                 "{} {}",
@@ -231,9 +231,9 @@ fn each_change_is_told_once() {
     let another = "https://reg.example/v2/a/b/blobs/uploads/u2?_state=3";
     uploads.note(&op(SIZE, URL), minutes(0));
     uploads.note(&op(SIZE, URL), minutes(1));
-    assert_eq!(told(&mut uploads), "_state=secret 0");
+    assert_eq!(told(&mut uploads), "_state=secret 540");
     uploads.note(&op(SIZE, newer), minutes(2));
-    assert_eq!(told(&mut uploads), "_state=2 0");
+    assert_eq!(told(&mut uploads), "_state=2 540");
     let age = |uploads: &Uploads| {
         uploads
             .saved(minutes(5))
@@ -244,7 +244,7 @@ fn each_change_is_told_once() {
     uploads.note(&op(SIZE, another), minutes(4));
     assert_eq!(
         (told(&mut uploads).as_str(), age(&uploads)),
-        ("_state=3 0", 60)
+        ("_state=3 300", 60)
     );
     // It is left, and a later task goes on with it.
     assert!(uploads.leave(&op(SIZE, another)));
