@@ -162,6 +162,11 @@ impl AllowList {
             // It is on the tape already, and a redirect may lead to it again.
             let words = url.path().split('/').filter(|word| !is_digest(word));
             self.known.extend(words.map(Into::into));
+            // The size of a page is the client's choice.
+            let sizes = url.query().unwrap_or_default().split('&');
+            let sizes = sizes.filter_map(|part| part.strip_prefix("n="));
+            let is_size = |text: &&str| text.len() <= 5 && text.parse::<u32>().is_ok();
+            self.known.extend(sizes.filter(is_size).map(Into::into));
         }
         let mut kept = exchanged.clone();
         if let Received::Collected { bytes, .. } = &mut kept.body {
