@@ -618,7 +618,9 @@ fn filled<D: Driver>(image: &Image) -> Shelf {
     let shelf = Shelf::new();
     let ask = Ask::pull(&at(&server, "seed:v1"), &shelf.store);
     D::new(&Setup::new()).run(ask).unwrap();
-    assert_eq!(count(&server, |e| gets_blob(&request(e))), 2);
+    // Of a large layer the first bytes come alone.
+    let gets = count(&server, |e| gets_blob(&request(e)));
+    assert!((2..=3).contains(&gets), "{gets}");
     shelf
 }
 

@@ -35,7 +35,8 @@ fn a_mirror_dies_in_a_blob() {
 
     let out = Layout::absent();
     let from = format!("{}/team/app:v1", main.host());
-    let pull = Windlass::new(["pull", &from, &out.oci(), "--hosts-dir"]);
+    // In one stream: each of several parts would go on by itself.
+    let pull = Windlass::new(["pull", &from, &out.oci(), "--parts", "1", "--hosts-dir"]);
     let pull = pull.args([folder.path()]).spawn();
     let begun = Instant::now();
     while slow.down() < LAYER / 4 {

@@ -143,8 +143,9 @@ fn twenty_kills_in_a_row_end_well() {
         check_stored(&registry, &layout, &image);
         let sent = proxy.passed_up();
         eprintln!("{version:?}: {sent} bytes of {SIZE}");
-        // A part that is on its way when the process dies may be lost.
-        let most = SIZE + 20 * MIB;
+        // What is on its way when the process dies may be lost: it is in the buffers of three connections. Beginning
+        // again each time would cost twice as much.
+        let most = SIZE + 40 * MIB;
         assert!(
             version != Version::V3 || sent <= most,
             "{sent} bytes, {most} would do"
