@@ -66,7 +66,7 @@ impl fmt::Display for UploadKey {
 
 /// An upload that is open at a registry, as it is kept for another process.
 ///
-/// Its URL is a secret: whoever has it can write to the upload. It is in [`to_json`](Self::to_json), and
+/// Its URL is a secret: a program that has it can write to the upload. It is in [`to_json`](Self::to_json), and
 /// nowhere else: not in `Debug`, and not on tapes.
 #[derive(Clone, Eq, PartialEq)]
 pub struct SavedUpload {

@@ -380,7 +380,7 @@ impl Blobs {
             None
         };
         match next {
-            // The only one may begin the blob anew: it is not read meanwhile.
+            // The only one may begin the blob again: it is not read meanwhile.
             Some(_) if parts.hashing_to.is_some() && !parts.shares() => Ok(()),
             Some(range) => self.next_part(id, range, ports),
             None if parts.is_busy() => {

@@ -32,7 +32,7 @@ pub(super) struct Transfer {
     pub(super) parts: Option<Box<Parts>>,
     /// Whether it is not fetched in parts, because they were wrong.
     pub(super) is_single: bool,
-    /// Bytes that were received before it began anew.
+    /// Bytes that were received before it began again.
     pub(super) received: u64,
     /// Where the blob is being fetched from, and where it may be had besides.
     pub(super) using: Option<(BlobSource, Vec<String>)>,

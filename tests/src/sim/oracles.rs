@@ -282,7 +282,7 @@ impl World<'_> {
                         format!("defect: task {at} ended with: {error}")
                     });
                 }
-                // A process that died may have deleted it, and another one that began anew does not know that.
+                // A process that died may have deleted it, and another one that began again does not know that.
                 let is_gone = task.operation == Operation::Delete
                     && failure.kind() == ErrorKind::NotFound
                     && self.crashes > 0

@@ -259,7 +259,7 @@ fn changes(world: &mut World) -> String {
     changes.collect::<Vec<_>>().join(" ")
 }
 
-/// Uploads that cannot succeed are deleted whoever keeps others; those that may succeed later are kept.
+/// Uploads that cannot succeed are deleted, also with a journal; those that may succeed later are kept.
 #[test]
 fn what_failed_is_deleted_unless_it_may_pass() {
     for (fate, kind, kept) in [

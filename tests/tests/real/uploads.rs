@@ -203,7 +203,7 @@ fn pushing(
     Windlass::new(&words).env("XDG_STATE_HOME", state.path())
 }
 
-/// Kills a push after so many more bytes have come to the registry.
+/// Kills a push after this many more bytes have come to the registry.
 fn kill_at(
     bytes: u64,
     layout: &Layout,

@@ -182,7 +182,7 @@ fn forgetting_a_store_releases_its_partials() {
     world.begin(&digest, 5);
     let lease = world.stores.lease(world.id, &digest).expect("held");
     world.stores.forget(world.id);
-    // Whoever it was lent to releases it.
+    // The worker that it was lent to releases it.
     drop(lease);
     let begun = world.store.begin(&digest, 5).expect("begin");
     assert!(matches!(begun, Begun::Ours(_)), "{begun:?}");

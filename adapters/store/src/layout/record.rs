@@ -2,7 +2,7 @@
 //!
 //! A file with gaps does not tell by its length what is in it. Its record stands behind the place of the
 //! blob's last byte, so it has the file's lock and owner, and goes where the file goes. Earlier versions take
-//! a file that is longer than its blob for one of a wrong size, and begin it anew.
+//! a file that is longer than its blob for one of a wrong size, and fetch it from its first byte.
 //!
 //! ```text
 //! 0 ─ bytes and gaps ─ size ─ … ─ at: slot of even turns ─ slot of odd turns

@@ -367,7 +367,7 @@ mod anonymously {
     }
 }
 
-/// A registry that asked for a token once, by mistake or before it was set up anew: its address of the token
+/// A registry that asked for a token once, by mistake or before it was set up again: its address of the token
 /// service leads to nothing.
 #[test]
 fn an_absent_token_service_makes_a_request_probe_again() {
