@@ -6,8 +6,10 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
+use crate::config::ChunkSizes;
 use crate::reference::Repository;
-use crate::registry::{Origin, Registry};
+use crate::registry::Origin;
+use crate::task::MountFrom;
 
 /// What is known of one registry. The default is what the specification promises.
 #[derive(Debug, Default)]
@@ -15,14 +17,33 @@ pub(crate) struct Capabilities {
     /// Repositories that it refuses to mount from: every further mount would cost a round trip for
     /// nothing (users.md 16.2).
     pub(crate) unmountable: BTreeSet<Repository>,
+    /// Whether it looks through its repositories for a blob that is to be mounted from anywhere. `None`: that was
+    /// not found out.
+    pub(crate) searches_for_mounts: Option<bool>,
     /// It takes the bytes of a blob by PATCH, and no PUT with a body.
     pub(crate) needs_patch: bool,
+    /// It stores no blob whose bytes come with the POST that begins an upload.
+    pub(crate) takes_no_posts: bool,
     /// It ignores tags that are put with a manifest by its digest.
     pub(crate) takes_no_tags: bool,
+    /// Whether it looks at the condition of a PUT. `None`: that was not found out.
+    pub(crate) looks_at_conditions: Option<bool>,
     /// It has no referrers API.
     pub(crate) lists_no_referrers: bool,
     /// The size of chunks to send, after a larger body was refused.
     pub(crate) chunk: Option<u64>,
+    /// It takes no blob in parts.
+    pub(crate) takes_no_parts: bool,
+}
+
+impl Capabilities {
+    /// Whether it is of no use to ask for a mount.
+    pub(crate) fn refuses_mount(&self, from: &MountFrom) -> bool {
+        match from {
+            MountFrom::Repository(from) => self.unmountable.contains(from),
+            MountFrom::Anywhere => self.searches_for_mounts == Some(false),
+        }
+    }
 }
 
 /// The capabilities of all registries.
@@ -48,50 +69,25 @@ impl Registries {
     }
 }
 
-/// Which chunks a registry takes. It decides what is tried after a body was refused, never what is sent
-/// first: a PUT of the whole blob works everywhere that a proxy does not prevent it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Chunks {
-    /// The least size of all chunks but the last.
-    least: u64,
-    /// The largest size.
-    most: u64,
-}
-
-impl Chunks {
-    /// Sizes to try. 16 MiB are few round trips; proxies are known to limit bodies to 100 MB (Cloudflare),
-    /// 10 MiB and 1 MiB (nginx, by default).
+/// The size of chunks to try after a body of `refused` bytes was too large, of those that a registry is known to
+/// take. `least` is what it has asked for. `None` if there is no smaller one.
+///
+/// This decides what is tried after a refusal, never what is sent first: a PUT of the whole blob works everywhere
+/// that a proxy does not prevent it.
+pub(crate) fn smaller_chunk(known: ChunkSizes, refused: u64, least: u64) -> Option<u64> {
+    /// 16 MiB are few round trips; proxies are known to limit bodies to 100 MB (Cloudflare), 10 MiB and 1 MiB
+    /// (nginx, by default).
     const SIZES: [u64; 5] = [16 << 20, 4 << 20, 1 << 20, 256 << 10, 64 << 10];
-
-    /// What is known of a registry. clients.md C.2, C.3, C.5; needs.md 9.
-    pub(crate) fn of(registry: &Registry) -> Self {
-        let host = registry.as_str();
-        let (least, most) = if host == "ghcr.io" {
-            (0, 4 << 20)
-        } else if host == "public.ecr.aws" || host.contains(".dkr.ecr.") {
-            (5 << 20, u64::MAX)
-        } else if host == "gcr.io" || host.ends_with(".gcr.io") || host.ends_with(".pkg.dev") {
-            // Artifact Registry takes none.
-            (u64::MAX, u64::MAX)
-        } else {
-            (0, u64::MAX)
-        };
-        Self { least, most }
-    }
-
-    /// The size to try after a body of `refused` bytes was too large. `least` is what the registry has
-    /// asked for. `None` if there is no smaller one.
-    pub(crate) fn below(self, refused: u64, least: u64) -> Option<u64> {
-        let least = self.least.max(least);
-        let sizes = Self::SIZES.into_iter();
-        let mut sizes = sizes.map(|size| size.min(self.most).max(least));
-        sizes.find(|size| *size < refused)
-    }
+    let least = known.least.max(least);
+    let sizes = SIZES.into_iter();
+    let mut sizes = sizes.map(|size| size.min(known.most).max(least));
+    sizes.find(|size| *size < refused)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RegistryKind;
 
     #[test]
     fn chunks_become_smaller_as_far_as_a_registry_allows() {
@@ -109,13 +105,21 @@ mod tests {
                 "1234.dkr.ecr.eu-west-1.amazonaws.com",
                 16 * MIB,
                 0,
+                Some(10 * MIB),
+            ),
+            (
+                "1234.dkr.ecr.eu-west-1.amazonaws.com",
+                10 * MIB,
+                0,
                 Some(5 * MIB),
             ),
             ("public.ecr.aws", 5 * MIB, 0, None),
             ("europe-docker.pkg.dev", 100 * MIB, 0, None),
         ] {
             let registry = registry.parse().expect("a registry");
-            let found = Chunks::of(&registry).below(refused, least);
+            let kind = RegistryKind::of(&registry);
+            let known = kind.map_or(ChunkSizes::ANY, |kind| kind.habits().chunks);
+            let found = smaller_chunk(known, refused, least);
             assert_eq!(found, expected, "{registry} {refused} {least}");
         }
     }

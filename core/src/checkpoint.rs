@@ -133,12 +133,15 @@ impl Session {
 
 impl TaskState {
     fn saved(&self, now: Time) -> Saved {
-        let (kind, foreign, root) = self.kind.requested();
+        let (kind, foreign, root) = self.requested();
         let left = |deadline: Time| Time::ZERO + deadline.since(now);
         let task = Task {
             kind,
             deadline: self.deadline.map(left),
             foreign,
+            read_at: self.read_at,
+            missing_from: self.missing_from(),
+            more_tags: self.more_tags(),
         };
         Saved { task, root }
     }

@@ -1,8 +1,12 @@
 //! The configuration of a session: routes, concurrency, retries, limits, trusted realms.
 
+mod budget;
 mod contact;
+mod habits;
+mod pattern;
 mod request;
 mod route;
+mod settings;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -13,11 +17,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::{Origin, Registry};
 
+pub use self::budget::{Budget, BudgetError};
 pub use self::contact::{Contact, RouteError};
+pub use self::habits::{ChunkSizes, Habits, Lack, RegistryKind, RegistryKindError};
+pub use self::pattern::{Closeness, RegistryPattern, RegistryPatternError};
 pub use self::request::{ApiPath, ApiPathError, RequestHeader, RequestHeaderError};
 pub use self::route::{
     Capabilities, Endpoint, Mode, Prefix, References, Role, Route, RouteAction, RouteScope,
 };
+pub use self::settings::RegistrySettings;
 
 /// The configuration of a session. The defaults suit a command-line client.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -31,6 +39,9 @@ pub struct Config {
     /// among routes with the same scope.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
+    /// What is said for some registries in place of what is said here for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub registries: Vec<RegistrySettings>,
     /// Token services on another host that may receive a registry's credentials: pairs of registry
     /// and realm (AUTH-84). Well-known registries need no entry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -39,15 +50,40 @@ pub struct Config {
     /// service refuses the credentials. Never for what is written. By default, they fail (AUTH-47).
     #[serde(default)]
     pub anonymous_fallback: bool,
-    /// How many HTTP exchanges may run at once, per host.
+    /// How many HTTP exchanges may run at once, per host. Downloads that their callers do not read do not count
+    /// ([`Session::yield_slot`](crate::Session::yield_slot)).
     pub in_flight: Concurrency,
+    /// How many GETs of manifests each registry may be sent in a time, as far as this session sends them: what exceeds
+    /// it waits ([`Event::Paused`](crate::Event::Paused)), and nothing else does. For registries that allow only so
+    /// many, such as Docker Hub. A GET that is answered with a challenge does not count. `None`: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<Budget>,
     /// Blobs of more bytes than this are uploaded in chunks of this many, at least 64 KiB. `None`: in one
-    /// request, unless the registry refuses its size. A registry that asks for larger chunks gets those.
+    /// request, unless the registry refuses its size; streams in chunks of 16 MiB, which are held in memory. A
+    /// registry that asks for larger chunks gets those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk_size: Option<u64>,
+    /// Whether a blob of at most 64 KiB is sent in the POST that begins its upload, which saves a round trip. A registry
+    /// that answers 202, or refuses it, gets a PUT then and no other such POST. By default only where a registry is
+    /// known to store it ([`Habits::posts`](Habits)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_blobs: Option<bool>,
+    /// Whether blobs between two registries are sent while they are fetched. A spool is then used only where that
+    /// is in vain, or both are the same registry. Otherwise every blob is fetched into the spool first.
+    // It is missing on tapes that are older than relays.
+    #[serde(default)]
+    pub relays: bool,
     /// When large blobs are fetched with several requests at once.
     #[serde(default)]
     pub parts: Parts,
+    /// How long after it was written a list of referrers is read again, where the registry does not look at
+    /// conditions of requests (`If-Match`): another writer that read the list before may replace it that much later.
+    /// Up to a quarter less, four times what reading and writing took if that is longer, and doubled each time that
+    /// the list has to be written again. Zero: at once. Lists at registries that do look at conditions are not read
+    /// again.
+    // It is missing on tapes that are older than it.
+    #[serde(default, with = "micros")]
+    pub settle: Duration,
     /// From which size on, in bytes, unfinished uploads of blobs are kept for another process. They are in
     /// checkpoints then, [`take_upload_change`](crate::Session::take_upload_change) tells of them, and they
     /// are not deleted at the registry when a task is cancelled or fails for a reason that may pass. `None`:
@@ -63,16 +99,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// The size of a chunk; without one no blob is larger.
-    pub(crate) fn chunk_size(&self) -> u64 {
-        /// With less, the requests are most of the work.
-        const LEAST: u64 = 64 * 1024;
-        self.chunk_size.map_or(u64::MAX, |size| size.max(LEAST))
-    }
-
     /// Transfers from one source to one destination that are under way at once.
     pub(crate) fn transfers(&self) -> usize {
-        let requests = usize::try_from(self.in_flight.max).unwrap_or(usize::MAX);
+        let requests = usize::try_from(self.most_in_flight()).unwrap_or(usize::MAX);
         self.limits.transfers.max(requests).max(1)
     }
 }
@@ -82,11 +111,17 @@ impl Default for Config {
         Self {
             endpoints: BTreeMap::new(),
             routes: Vec::new(),
+            registries: Vec::new(),
             trusted_realms: Vec::new(),
             anonymous_fallback: false,
             in_flight: Concurrency::default(),
+            manifests: None,
             chunk_size: None,
+            post_blobs: None,
+            relays: true,
             parts: Parts::default(),
+            // Clients write what they have read within a round trip or two.
+            settle: Duration::from_secs(1),
             keep_uploads: None,
             retry: Retry::default(),
             limits: Limits::default(),
@@ -95,8 +130,10 @@ impl Default for Config {
     }
 }
 
-/// Bounds on concurrency per host. The limit starts at `initial`, grows by one with each success up
-/// to `max`, and is halved once per congestion event (429, 503), down to `min`.
+/// Bounds on concurrency per host. The limit starts at `initial`. While requests wait for it, it grows by one with each
+/// success, up to `max`: beyond `initial` only as long as answers stay quick, so that many small blobs need few
+/// round trips and large ones do not share a link. It is halved once per congestion event (429, 503), down to
+/// `min`, and from then on grows by one with as many successes as it admits.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -110,7 +147,7 @@ pub struct Concurrency {
 }
 
 impl Concurrency {
-    /// At most this many, and at most 6 at first.
+    /// At most this many, and at most 16 at first.
     pub const fn at_most(max: u32) -> Self {
         let max = if max == 0 { 1 } else { max };
         let initial = if max < Self::INITIAL {
@@ -136,13 +173,14 @@ impl Concurrency {
         }
     }
 
-    /// What browsers open to one host, and what containers/image uses.
-    const INITIAL: u32 = 6;
+    /// 16 connections serve 100 small blobs in a handful of round trips; registries limit requests per minute or hour,
+    /// and a server that is overrun says so with a 429 or 503.
+    const INITIAL: u32 = 16;
 }
 
 impl Default for Concurrency {
     fn default() -> Self {
-        Self::at_most(16)
+        Self::at_most(64)
     }
 }
 
@@ -327,11 +365,16 @@ mod tests {
         let config = Config {
             endpoints: [(registry.clone(), origin.clone())].into(),
             routes: Vec::new(),
+            registries: alloc::vec![RegistrySettings::new(registry.clone().into(), "x")],
             trusted_realms: alloc::vec![(registry, origin)],
             anonymous_fallback: true,
             in_flight: Concurrency::at_most(3),
+            manifests: Some(Budget::new(5, Duration::from_secs(6))),
             chunk_size: None,
+            post_blobs: Some(true),
+            relays: false,
             parts: Parts::of_at_least(9),
+            settle: Duration::from_millis(5),
             keep_uploads: Some(10),
             retry: Retry {
                 attempts: 7,

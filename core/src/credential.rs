@@ -36,12 +36,25 @@ impl fmt::Display for Secret {
     }
 }
 
+/// What a credential is to be used for.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Access {
+    /// Everything: one credential is for reading and for writing.
+    #[default]
+    Any,
+    /// Reading.
+    Read,
+    /// Writing, and what is read by a task that writes.
+    Write,
+}
+
 /// What is asked for: the credential for a repository of a registry.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Question {
     registry: Registry,
     repository: Option<Repository>,
     recipient: Origin,
+    access: Access,
     again: bool,
 }
 
@@ -56,6 +69,7 @@ impl Question {
             registry,
             repository,
             recipient,
+            access: Access::Any,
             again: false,
         }
     }
@@ -65,6 +79,12 @@ impl Question {
         let registry = reference.registry();
         let repository = Some(reference.repository().clone());
         Self::new(registry.clone(), repository, registry.origin())
+    }
+
+    /// The same question, for credentials that are for this only.
+    pub const fn for_access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
     }
 
     /// The same question, asked again.
@@ -88,6 +108,12 @@ impl Question {
         &self.recipient
     }
 
+    /// What the credential is for, where those for reading and writing differ
+    /// ([`RegistrySettings::separate_writes`](crate::config::RegistrySettings::separate_writes)).
+    pub const fn access(&self) -> Access {
+        self.access
+    }
+
     /// Whether the last answer has expired or was refused. A source that remembers answers must not give
     /// a remembered one now.
     pub const fn is_again(&self) -> bool {
@@ -95,7 +121,7 @@ impl Question {
     }
 }
 
-/// A question for credentials. Asked once per registry and repository, and again when the answer has
+/// A question for credentials. Asked once per registry, repository and [`Access`], and again when the answer has
 /// expired ([`TimedAnswer::valid_for`]) or was refused. An answer is used for at least five seconds.
 #[derive(Debug)]
 #[must_use = "a call that is dropped leaves its task waiting for ever; report it with Done::lost"]

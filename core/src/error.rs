@@ -6,7 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -68,6 +68,19 @@ pub enum Error {
         told: Box<Self>,
         /// Those of the others, in the order in which they were asked.
         others: Vec<Self>,
+    },
+    /// Something else is at a tag than what was to be replaced there: another client has put it meanwhile.
+    #[error(
+        "`{place}` was changed meanwhile: {} is there, not {expected}",
+        found.as_ref().map_or("nothing", Digest::as_str)
+    )]
+    Outdated {
+        /// The registry, the repository and the tag.
+        place: String,
+        /// What was to be replaced; or, if that was done, what it was replaced by.
+        expected: Digest,
+        /// What is there; `None` if there is nothing.
+        found: Option<Digest>,
     },
     /// windlass refuses the operation.
     #[error("{what}")]
@@ -186,6 +199,15 @@ impl Error {
         }
     }
 
+    /// A blob of no bytes, whose digest is another one.
+    pub(crate) fn of_empty_blob(digest: &Digest, found: &Digest) -> Self {
+        Self::Mismatch {
+            what: alloc::format!("blob {digest}"),
+            expected: digest.to_string(),
+            found: found.to_string(),
+        }
+    }
+
     /// The kind of this error.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -222,7 +244,10 @@ impl Error {
                 | StoreErrorKind::Io => ErrorKind::Refused,
                 StoreErrorKind::Locked | StoreErrorKind::Descriptors => ErrorKind::Temporary,
             },
-            Self::Driver { .. } | Self::Exhausted { .. } | Self::Deadline => ErrorKind::Temporary,
+            Self::Driver { .. }
+            | Self::Exhausted { .. }
+            | Self::Outdated { .. }
+            | Self::Deadline => ErrorKind::Temporary,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Internal { .. } => ErrorKind::Internal,
         }
@@ -242,6 +267,7 @@ impl Error {
             | Self::Transport { .. }
             | Self::Store(_)
             | Self::Route(_)
+            | Self::Outdated { .. }
             | Self::Policy { .. }
             | Self::Driver { .. }
             | Self::Exhausted { .. }
@@ -266,6 +292,7 @@ impl Error {
             | Self::Mismatch { .. }
             | Self::Store(_)
             | Self::Route(_)
+            | Self::Outdated { .. }
             | Self::Policy { .. }
             | Self::Driver { .. }
             | Self::Deadline
@@ -302,21 +329,22 @@ impl Error {
         }
     }
 
-    /// The registry's error codes and messages, if the error is a response.
-    pub(crate) fn registry_errors(&self) -> Option<&RegistryErrors> {
+    /// What the registry said, if the error is a response: codes, messages, details, and its id of the request.
+    pub fn registry_errors(&self) -> Option<&RegistryErrors> {
         match self {
             Self::Registry(refusal) => Some(&refusal.errors),
             Self::Auth(error) => Some(&error.errors),
             Self::NotFound(missing) => Some(&missing.errors),
             Self::Endpoints { told, .. } => told.registry_errors(),
+            Self::Exhausted { last, .. } => last.registry_errors(),
             Self::Peer { .. }
             | Self::Mismatch { .. }
             | Self::Transport { .. }
             | Self::Store(_)
             | Self::Route(_)
+            | Self::Outdated { .. }
             | Self::Policy { .. }
             | Self::Driver { .. }
-            | Self::Exhausted { .. }
             | Self::Deadline
             | Self::Cancelled
             | Self::Internal { .. } => None,
@@ -338,6 +366,7 @@ impl Error {
             | Self::Transport { .. }
             | Self::Store(_)
             | Self::Route(_)
+            | Self::Outdated { .. }
             | Self::Policy { .. }
             | Self::Driver { .. }
             | Self::Deadline
@@ -383,6 +412,8 @@ impl fmt::Display for Refusal {
 pub struct RegistryErrors {
     /// In the order of the response.
     pub entries: Vec<RegistryError>,
+    /// The id by which the registry's operators find the request, escaped, if the response has one.
+    pub request_id: Option<String>,
 }
 
 /// One entry of an error response.
@@ -395,6 +426,8 @@ pub struct RegistryError {
     pub message: String,
     /// The digests in the error's detail.
     pub digests: Vec<Digest>,
+    /// The detail, as JSON that is escaped and truncated to 512 bytes; a text as it is.
+    pub detail: Option<String>,
 }
 
 impl RegistryErrors {
@@ -409,8 +442,9 @@ impl fmt::Display for RegistryErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let says = |entry: &&RegistryError| !entry.code.is_empty() || !entry.message.is_empty();
         let entries: Vec<&RegistryError> = self.entries.iter().filter(says).collect();
+        let id = self.request_id.as_ref();
         if entries.is_empty() {
-            return Ok(());
+            return id.map_or(Ok(()), |id| write!(f, " (request id {id})"));
         }
         for (i, entry) in entries.iter().take(3).enumerate() {
             f.write_str(if i == 0 { " (" } else { "; " })?;
@@ -422,6 +456,9 @@ impl fmt::Display for RegistryErrors {
         }
         if entries.len() > 3 {
             write!(f, " and {} more", entries.len() - 3)?;
+        }
+        if let Some(id) = id {
+            write!(f, "; request id {id}")?;
         }
         f.write_str(")")
     }

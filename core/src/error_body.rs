@@ -111,6 +111,7 @@ fn read_object(object: &Map<String, Value>) -> RegistryErrors {
     if let Some(Value::Array(errors)) = object.get("errors") {
         return RegistryErrors {
             entries: errors.iter().take(ENTRIES).filter_map(entry).collect(),
+            request_id: None,
         };
     }
     // Other shapes met in the field (ERR-04), with OAuth's among them.
@@ -131,8 +132,10 @@ fn only(code: &str, message: &str) -> RegistryErrors {
         entries: alloc::vec![RegistryError {
             code: code.into(),
             message: message.into(),
-            digests: Vec::new()
+            digests: Vec::new(),
+            detail: None,
         }],
+        request_id: None,
     }
 }
 
@@ -189,7 +192,20 @@ fn entry(error: &Value) -> Option<RegistryError> {
         code: word(object.get("code")),
         message: word(object.get("message")),
         digests,
+        detail: object.get("detail").and_then(detail),
     })
+}
+
+/// What is said beside code and message, if anything is.
+fn detail(detail: &Value) -> Option<String> {
+    let text = match detail {
+        Value::Null => return None,
+        Value::String(text) => shown(text, MESSAGE),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            shown(&detail.to_string(), MESSAGE)
+        }
+    };
+    Some(text).filter(|text| !text.is_empty())
 }
 
 fn word(value: Option<&Value>) -> String {
@@ -217,7 +233,28 @@ mod tests {
 
     use super::*;
 
-    /// V-G error bodies and ERR-04.
+    /// ERR-05: beside code and message, for programs.
+    #[test]
+    fn details_are_kept_as_they_are() {
+        let detail = |detail: &str| {
+            let body = format!(r#"{{"errors":[{{"code":"X","detail":{detail}}}]}}"#);
+            read(body.as_bytes()).entries.remove(0).detail
+        };
+        let object = r#"{"Tag":"v1","n":[1]}"#;
+        assert_eq!(detail("null"), None);
+        assert_eq!(detail("\"\""), None);
+        assert_eq!(detail("\"a text\"").as_deref(), Some("a text"));
+        assert_eq!(detail(object).as_deref(), Some(object));
+        let escaped = detail("\"\\u001b[2J\"").expect("a detail");
+        assert!(
+            !escaped.contains('\u{1b}') && escaped.contains("[2J"),
+            "{escaped}"
+        );
+        let long = detail(&format!("\"{}\"", "x".repeat(10_000))).expect("a detail");
+        assert!(long.len() < 600, "{}", long.len());
+    }
+
+    /// V-G error bodies, ERR-02 and ERR-04.
     #[test]
     fn bodies_of_every_shape_are_read() {
         let shown = |body: &str| read(body.as_bytes()).to_string();

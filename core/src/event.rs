@@ -5,9 +5,10 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::call::TransferId;
+use crate::config::Budget;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::registry::Origin;
+use crate::registry::{Origin, Registry};
 use crate::task::{Failure, TaskReport};
 
 /// A progress event of a task. Safe to print: it contains no secret, and text from servers is
@@ -45,6 +46,16 @@ pub enum Event {
         after: Duration,
         /// The request, and how it failed.
         why: String,
+    },
+    /// The task waits: the budget for manifests of a registry is used up ([`Config::manifests`](crate::Config)).
+    /// A pause of less than a second is not told.
+    Paused {
+        /// The registry.
+        registry: Registry,
+        /// Its budget.
+        budget: Budget,
+        /// The wait until there is something left.
+        after: Duration,
     },
     /// An endpoint has served a manifest or a blob of a repository that has several: a mirror, or the
     /// registry itself. A blob of which more than one has sent a part counts for the last.

@@ -10,6 +10,10 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::digest::{Algorithm, Digest};
 
+mod marks;
+
+pub(crate) use self::marks::Marks;
+
 /// The state of a hash over the first [`len`](Self::len) bytes of some content.
 #[derive(Clone)]
 pub struct Hashing {

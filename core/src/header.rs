@@ -7,6 +7,7 @@
 mod challenge;
 mod date;
 mod link;
+mod quota;
 mod range;
 mod warning;
 
@@ -15,18 +16,20 @@ use alloc::string::String;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::redact::redact_urls;
 use crate::sanitize::escape;
 
 pub use challenge::{Challenge, challenges};
 pub use date::{date, http_date, retry_after, rfc3339};
 pub use link::{LinkError, next_link};
+pub use quota::{Quota, quota};
 pub use range::{ContentRange, range_header, unsatisfied_total};
 pub use warning::warnings;
 
 /// The response headers that have a meaning in this protocol. All others are dropped when a
 /// response arrives, so this is also the list of headers on tapes, redacted. Some are for
 /// operations that do not exist yet.
-pub(crate) static READ: [HeaderName; 18] = [
+pub(crate) static READ: [HeaderName; 27] = [
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
@@ -45,7 +48,40 @@ pub(crate) static READ: [HeaderName; 18] = [
     HeaderName::from_static("oci-subject"),
     HeaderName::from_static("oci-tag"),
     HeaderName::from_static("oci-filters-applied"),
+    HeaderName::from_static("ratelimit-limit"),
+    HeaderName::from_static("ratelimit-remaining"),
+    // Those of `REQUEST_IDS`.
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("x-amzn-requestid"),
+    HeaderName::from_static("x-amz-request-id"),
+    HeaderName::from_static("x-ms-correlation-request-id"),
+    HeaderName::from_static("x-ms-request-id"),
+    HeaderName::from_static("x-github-request-id"),
+    HeaderName::from_static("cf-ray"),
 ];
+
+/// What registries and the networks before them call the id of a request: most of them, Amazon's API and its storage,
+/// Azure, GitHub, Cloudflare.
+const REQUEST_IDS: [&str; 7] = [
+    "x-request-id",
+    "x-amzn-requestid",
+    "x-amz-request-id",
+    "x-ms-correlation-request-id",
+    "x-ms-request-id",
+    "x-github-request-id",
+    "cf-ray",
+];
+
+/// The id by which the operators of a registry find a request, from the first header that has one.
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<String> {
+    /// A UUID has 36 characters; the longest ids that were seen have twice as many.
+    const LONGEST: usize = 100;
+    let mut values = REQUEST_IDS.iter().filter_map(|name| headers.get(*name));
+    values.find_map(|value| {
+        let id = value.to_str().ok()?.trim();
+        (!id.is_empty()).then(|| escape(&redact_urls(id), LONGEST))
+    })
+}
 
 /// Whether a response header is kept.
 pub fn is_read(name: &HeaderName) -> bool {
@@ -204,6 +240,9 @@ pub(crate) fn is_number(name: &HeaderName, value: &HeaderValue) -> bool {
     if name == header::CONTENT_LENGTH || name == "oci-chunk-min-length" {
         return is_count(text);
     }
+    if quota::is_quota(name, text) {
+        return true;
+    }
     if name == header::CONTENT_RANGE {
         return ContentRange::parse(text).is_some() || unsatisfied_total(text).is_some();
     }
@@ -222,6 +261,7 @@ mod tests {
     use super::*;
     use crate::call::{Call, Expect, JobId, JobResult, Payload};
 
+    /// MT-01.
     #[test]
     fn a_content_type_is_a_media_type() {
         for (value, expected) in [
@@ -248,7 +288,8 @@ mod tests {
         assert_eq!(content_type(&HeaderMap::new()), None);
     }
 
-    /// A header that is not in the list does not reach the session.
+    /// A header that is not in the list does not reach the session, the id of an upload for instance
+    /// (PUSHB-25).
     #[test]
     fn an_answer_keeps_the_headers_that_are_read_in_their_order() {
         let origin = "https://reg.example".parse().expect("an origin");
@@ -257,6 +298,7 @@ mod tests {
         let head = http::Response::builder()
             .header("x-token", "a")
             .header("set-cookie", "b")
+            .header("docker-upload-uuid", "u")
             .header("warning", "299 - \"c\"")
             .header("Docker-Content-Digest", "d")
             .header("warning", "299 - \"e\"")
@@ -277,5 +319,27 @@ mod tests {
         ];
         assert!(kept.eq(expected));
         assert!(READ.iter().all(is_read));
+    }
+
+    #[test]
+    fn ids_of_requests() {
+        let id = |headers: &[(&'static str, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                let name = HeaderName::from_static(name);
+                assert!(is_read(&name), "{name}");
+                map.append(name, HeaderValue::from_str(value).expect("a value"));
+            }
+            request_id(&map)
+        };
+        assert_eq!(id(&[]), None);
+        assert_eq!(id(&[("x-request-id", " ")]), None);
+        for name in REQUEST_IDS {
+            assert_eq!(id(&[(name, "a-1")]).as_deref(), Some("a-1"));
+        }
+        let two = [("cf-ray", "ray"), ("x-request-id", " 7 ")];
+        assert_eq!(id(&two).as_deref(), Some("7"));
+        let long = "x".repeat(10_000);
+        assert!(id(&[("cf-ray", &long)]).expect("an id").len() < 150);
     }
 }

@@ -198,7 +198,7 @@ mod tests {
         assert!(config.others.contains_key("moby.x"));
     }
 
-    /// What decides nothing never fails.
+    /// IDX-22: what decides nothing never fails.
     #[test]
     fn members_of_wrong_types_are_absent() {
         for text in [

@@ -35,10 +35,15 @@ impl<K: Clone + Ord, T: Ord> Lanes<K, T> {
 
     /// Adds an item to its lane.
     pub(crate) fn push(&mut self, key: &K, item: T) {
+        self.push_within(key, item, self.most);
+    }
+
+    /// Adds an item to its lane, which admits at most this many if the item is its first.
+    pub(crate) fn push_within(&mut self, key: &K, item: T, most: usize) {
         let lane = self.lanes.entry(key.clone()).or_insert_with(|| Lane {
             waiting: BTreeSet::new(),
             active: 0,
-            most: self.most,
+            most: most.min(self.most),
         });
         lane.waiting.insert(item);
         self.admit(key);

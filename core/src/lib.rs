@@ -144,11 +144,12 @@
 //!    a driver whose worker died must pass [`Done::lost`]. A lost exchange is retried, a lost
 //!    download resumes from what the store holds, a lost question is asked again; a lost store
 //!    operation counts as a failure of the store.
-//! 4. A slot is held exactly while an HTTP job is in flight, and belongs to the origin of the job's
+//! 4. A slot is held exactly while an HTTP job is in flight, a relay holds one of each host, and it belongs to the origin of the job's
 //!    registry, even if a redirect has led elsewhere. Continuations (after a redirect, a challenge,
 //!    a wait; PUT after POST) queue for a slot again, but before new exchanges. Exchanges that
 //!    are parked, backing off or waiting for others hold none. Token requests and store operations
-//!    have bounds of their own. A lowered limit takes effect as jobs end.
+//!    have bounds of their own. A download that its caller does not read can
+//!    [give its slot back](Session::yield_slot) before it ends. A lowered limit takes effect as jobs end.
 //! 5. [`Output::Abort`] asks the driver to end an HTTP job soon; its `Done` is still required. Each
 //!    task, even if it is cancelled, fails or misses its deadline, gets exactly one
 //!    [`Event::Finished`], as its last event and after its last job has ended.
@@ -171,6 +172,9 @@
 //!   [`Call::sent`]: the next part goes on with its hash.
 //! - Pass every byte of a response to [`Call::data`] before storing it, and store it only if the
 //!   result is [`Keep::All`](call::Keep::All).
+//! - Run both calls of a [`Relay`](call::Relay) at once: pass the bytes that
+//!   [`Receive::Relay`](call::Receive::Relay) names through the sink's [`Outgoing`](call::Outgoing), and keep only a
+//!   bounded number of them.
 //! - After a [`StoreOp::Begin`] that answered `Partial`, keep the partial open and exclusive until
 //!   [`StoreOp::Commit`] or [`StoreOp::Release`].
 //! - Enforce time limits (to connect, for a response, for the next byte), and report them as
@@ -189,7 +193,7 @@
 //! | [`Session`], [`Output`] | the state machine, and its outputs |
 //! | [`task`] | tasks (pull, push, copy, and operations on registries) and their results |
 //! | [`config`] | routes, concurrency, retries, limits, trusted token services |
-//! | [`event`] | progress events |
+//! | [`event`], [`totals`] | progress events, and sums of them |
 //! | [`error`] | errors, grouped by whose fault they are |
 //! | [`checkpoint`] | unfinished tasks, for another process to resume |
 //! | [`uploads`] | unfinished uploads, for another process to go on with |
@@ -206,6 +210,7 @@
 //! | [`mod@reference`], [`registry`] | names of images and registries, and origins |
 //! | [`digest`], [`hashing`], [`descriptor`], [`extents`] | digests, pointers to content, parts of it |
 //! | [`manifest`], [`platform`] | documents, and the selection of a platform |
+//! | [`artifact`], [`edit`] | manifests of artifacts, made from their parts; images and indexes that are changed |
 //! | [`header`], [`uri`], [`scope`] | values of response headers, parsed strictly |
 //! | [`sanitize`] | text of servers and systems, made safe to print |
 #![no_std]
@@ -221,6 +226,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod artifact;
 mod auth;
 mod blobs;
 pub mod call;
@@ -230,6 +236,7 @@ pub mod config;
 pub mod credential;
 pub mod descriptor;
 pub mod digest;
+pub mod edit;
 pub mod error;
 mod error_body;
 pub mod event;
@@ -247,7 +254,7 @@ mod ports;
 mod realm;
 mod redact;
 pub mod reference;
-mod referrers;
+pub mod referrers;
 pub mod registry;
 mod retry;
 mod rng;
@@ -263,16 +270,19 @@ mod tasks;
 #[cfg(test)]
 mod testing;
 mod time;
+pub mod totals;
 pub mod transcript;
 pub mod uploads;
 pub mod uri;
 mod whose;
 
+pub use artifact::ArtifactManifest;
 pub use call::{Call, Done, Job, JobId};
 pub use checkpoint::Checkpoint;
 pub use config::Config;
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest};
+pub use edit::{ImageChange, IndexEdit, NewLayer};
 pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use extents::Extents;
@@ -286,9 +296,11 @@ pub use registry::{Origin, Registry, Scheme};
 pub use session::{Output, Session};
 pub use store::{StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp};
 pub use task::{
-    BlobDelivery, BlobFound, BlobPut, BlobRange, Catalog, Checked, CopyTask, Deleted, Failure,
-    Fetched, ImageLayer, Manifest, OpenedImage, Paging, Place, Platforms, Put, Referrers,
-    ReferrersSource, Report, Tags, Task, TaskId, TaskReport, Unlisted,
+    BlobDelivery, BlobFound, BlobPut, BlobRange, Carried, Carry, Catalog, Checked, CopyTask,
+    Deleted, Failure, Fetched, ImageLayer, Manifest, MountFrom, NotCarried, OpenedImage, Paging,
+    Platforms, Put, Referrers, ReferrersSource, Report, Tags, Task, TaskId, TaskLocation,
+    TaskReport, Unlisted,
 };
 pub use time::Time;
+pub use totals::{Amount, Totals};
 pub use uploads::{SavedUpload, UploadChange, UploadKey};

@@ -7,6 +7,7 @@
 
 mod json;
 pub mod media_type;
+pub(crate) mod members;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString as _};

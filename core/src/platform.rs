@@ -32,7 +32,7 @@ pub use choose::{NoMatch, choose, order};
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Platform {
-    /// The operating system, as Go names it.
+    /// The operating system, as Go names it; [`ANY_OS`](Self::ANY_OS) in a choice by the architecture alone.
     #[serde(default, deserialize_with = "nullable")]
     pub os: String,
     /// The architecture, as Go names it.
@@ -59,6 +59,9 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// In a platform that is wanted: any operating system. `*/arm64` takes the first entry for this architecture.
+    pub const ANY_OS: &str = "*";
+
     /// A platform without variant, version and features.
     pub fn new(os: impl Into<String>, architecture: impl Into<String>) -> Self {
         Self {
@@ -135,7 +138,7 @@ impl fmt::Display for Platform {
     }
 }
 
-/// Parses what users type (IDX-18); an architecture alone means Linux.
+/// Parses what users type (IDX-18); an architecture alone means Linux, `*/arm64` any operating system.
 impl FromStr for Platform {
     type Err = PlatformError;
 
@@ -152,6 +155,10 @@ impl FromStr for Platform {
         };
         let mut platform = Self::new("", architecture);
         platform.variant = variant.map(Into::into);
+        if first == Self::ANY_OS {
+            platform.os = first.into();
+            return Ok(platform);
+        }
         let Some((os, rest)) = first.split_once('(') else {
             platform.os = word(first)?.into();
             return Ok(platform);
@@ -270,6 +277,10 @@ mod tests {
             ("V-F", "linux/", Err(PlatformError::Format)),
             ("V-F", "li nux/amd64", Err(PlatformError::Format)),
             ("V-F", "*", Err(PlatformError::Format)),
+            ("any system", "*/arm64", Ok("*/arm64")),
+            ("any system", "*/arm/v7", Ok("*/arm/v7")),
+            ("any system", "*(1)/arm64", Err(PlatformError::Format)),
+            ("any system", "linux/*", Err(PlatformError::Format)),
             ("V-F", "all", Err(PlatformError::Format)),
             ("IDX-18", "linux(/amd64", Err(PlatformError::Format)),
             ("IDX-18", "linux(+)/amd64", Err(PlatformError::Format)),

@@ -1,11 +1,13 @@
 //! The referrers tag schema: the list of a manifest's referrers, as an index at a tag.
 //!
+//! Registries without the referrers API keep what clients put there; image layouts have no other list.
+//!
 //! Responsible for the tag's name, for the entry of a manifest, and for appending an entry without
 //! changing the rest of a list. Must not know requests.
 
 use alloc::borrow::ToOwned as _;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -20,7 +22,7 @@ use crate::manifest::{Content, Document};
 use crate::reference::Tag;
 
 /// The tag of the list of `subject`'s referrers (RFR-03).
-pub(crate) fn tag(subject: &Digest) -> Tag {
+pub fn tag(subject: &Digest) -> Tag {
     /// The lengths to which the parts are cut: 32, a hyphen and 64 fit into a tag's 128.
     const PARTS: (usize, usize) = (32, 64);
     let part = |text: &str, most: usize| -> String {
@@ -36,7 +38,7 @@ pub(crate) fn tag(subject: &Digest) -> Tag {
 }
 
 /// The manifest's subject.
-pub(crate) const fn subject(document: &Document) -> Option<&Descriptor> {
+pub const fn subject(document: &Document) -> Option<&Descriptor> {
     match document.content() {
         Content::Image(image) => image.subject.as_ref(),
         Content::Index(index) => index.subject.as_ref(),
@@ -45,7 +47,7 @@ pub(crate) const fn subject(document: &Document) -> Option<&Descriptor> {
 }
 
 /// The manifest's entry in the list, with its artifact type and annotations.
-pub(crate) fn entry(document: &Document) -> Descriptor {
+pub fn entry(document: &Document) -> Descriptor {
     let mut entry = document.descriptor();
     let (artifact_type, annotations) = match document.content() {
         Content::Image(image) => {
@@ -67,8 +69,8 @@ pub(crate) fn entry(document: &Document) -> Descriptor {
 ///
 /// If the document is not an index: the tag is used for something else.
 pub(crate) fn lists(document: &Document, digest: &Digest) -> Result<bool, String> {
-    let entries = check(document)?;
-    Ok(entries.iter().any(|it| it.digest == *digest))
+    let listed = entries(document)?;
+    Ok(listed.iter().any(|it| it.digest == *digest))
 }
 
 /// The entries of a list.
@@ -76,7 +78,7 @@ pub(crate) fn lists(document: &Document, digest: &Digest) -> Result<bool, String
 /// # Errors
 ///
 /// If the document is not an OCI index: the tag is used for something else.
-pub(crate) fn check(document: &Document) -> Result<&[Descriptor], String> {
+pub fn entries(document: &Document) -> Result<&[Descriptor], String> {
     match document.content() {
         Content::Index(index) if document.media_type() == OCI_INDEX => Ok(&index.manifests),
         Content::Index(_) | Content::Image(_) | Content::Artifact(_) => {
@@ -86,20 +88,26 @@ pub(crate) fn check(document: &Document) -> Result<&[Descriptor], String> {
     }
 }
 
-/// The list with one more entry, as bytes. All existing entries and members are kept byte for byte
+/// The list with these entries, too, as bytes. All existing entries and members are kept byte for byte
 /// (RFR-04).
 ///
 /// # Errors
 ///
 /// If it would exceed `limit`, beyond which clients refuse to read it.
-pub(crate) fn with(
+pub fn with(
     list: Option<&Document>,
-    entry: &Descriptor,
+    entries: &[Descriptor],
     limit: u64,
 ) -> Result<Vec<u8>, String> {
     let new = br#"{"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}"#;
+    let known: BTreeSet<&Digest> = match list {
+        Some(list) => self::entries(list)?.iter().map(|it| &it.digest).collect(),
+        None => BTreeSet::new(),
+    };
+    let missing = entries.iter().filter(|it| !known.contains(&it.digest));
     let bytes = list.map_or(new.as_slice(), |list| &list.bytes()[..]);
-    let bytes = added(bytes, entry).map_err(|error| format!("the list cannot be read: {error}"))?;
+    let bytes =
+        added(bytes, missing).map_err(|error| format!("the list cannot be read: {error}"))?;
     if bytes.len() as u64 > limit {
         return Err(format!(
             "the list would have {} bytes, more than the {limit} that are read",
@@ -109,39 +117,67 @@ pub(crate) fn with(
     Ok(bytes)
 }
 
-/// The list without the entries of a manifest, as bytes. Everything else is kept byte for byte.
+/// Whether a name is a tag made of a digest: that of a list, or one at which cosign keeps something.
+pub fn is_digest_tag(name: &str) -> bool {
+    let (stem, suffix) = name.split_once('.').unwrap_or((name, ""));
+    let (algorithm, encoded) = stem.rsplit_once('-').unwrap_or_default();
+    let is_hex = |it: &str| it.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let is_digest = matches!(algorithm, "sha256" | "sha512") && encoded.len() == 64;
+    is_digest && is_hex(encoded) && matches!(suffix, "" | "sig" | "att" | "sbom")
+}
+
+/// The list without the entries of these manifests, as bytes. Everything else is kept byte for byte.
 ///
 /// # Errors
 ///
 /// If it cannot be read.
-pub(crate) fn without(list: &Document, digest: &Digest) -> Result<Vec<u8>, String> {
-    let removed = removed(list.bytes(), digest);
+pub(crate) fn without(list: &[u8], digests: &BTreeSet<Digest>) -> Result<Vec<u8>, String> {
+    let removed = removed(list, digests);
     removed.map_err(|error| format!("the list cannot be read: {error}"))
 }
 
-fn removed(bytes: &[u8], digest: &Digest) -> serde_json::Result<Vec<u8>> {
+/// The entries of a list that was written, as far as they are descriptors.
+pub(crate) fn descriptors(list: &[u8]) -> Vec<Descriptor> {
+    let entries = members(list).map_or_else(|_| Vec::new(), |(_, entries)| entries);
+    let read = entries.iter().map(|raw| serde_json::from_str(raw.get()));
+    read.filter_map(Result::ok).collect()
+}
+
+type Members = BTreeMap<String, Box<RawValue>>;
+
+/// The members of a list, and its entries.
+fn members(bytes: &[u8]) -> serde_json::Result<(Members, Vec<Box<RawValue>>)> {
+    let members: Members = serde_json::from_slice(bytes)?;
+    let entries = members.get("manifests").map_or("null", |raw| raw.get());
+    let entries: Option<Vec<Box<RawValue>>> = serde_json::from_str(entries)?;
+    Ok((members, entries.unwrap_or_default()))
+}
+
+/// The digest of an entry, if it has one.
+fn digest_of(entry: &RawValue) -> Option<Digest> {
     #[derive(Deserialize)]
     struct Entry {
         digest: Digest,
     }
-    let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(bytes)?;
-    let entries = members.get("manifests").map_or("null", |raw| raw.get());
-    let entries: Option<Vec<Box<RawValue>>> = serde_json::from_str(entries)?;
-    let mut entries = entries.unwrap_or_default();
-    entries.retain(|raw| {
-        let entry = serde_json::from_str::<Entry>(raw.get());
-        !entry.is_ok_and(|entry| entry.digest == *digest)
-    });
+    let entry = serde_json::from_str::<Entry>(entry.get());
+    entry.ok().map(|entry| entry.digest)
+}
+
+fn removed(bytes: &[u8], digests: &BTreeSet<Digest>) -> serde_json::Result<Vec<u8>> {
+    let (mut members, mut entries) = members(bytes)?;
+    entries.retain(|raw| digest_of(raw).is_none_or(|digest| !digests.contains(&digest)));
     members.insert("manifests".to_owned(), to_raw_value(&entries)?);
     serde_json::to_vec(&members)
 }
 
-fn added(bytes: &[u8], entry: &Descriptor) -> serde_json::Result<Vec<u8>> {
-    let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(bytes)?;
-    let entries = members.get("manifests").map_or("null", |raw| raw.get());
-    let entries: Option<Vec<Box<RawValue>>> = serde_json::from_str(entries)?;
-    let mut entries = entries.unwrap_or_default();
-    entries.push(to_raw_value(entry)?);
+fn added<'a>(
+    bytes: &[u8],
+    more: impl Iterator<Item = &'a Descriptor>,
+) -> serde_json::Result<Vec<u8>> {
+    let (mut members, mut entries) = members(bytes)?;
+    for entry in more {
+        entries.push(to_raw_value(entry)?);
+    }
     members.insert("manifests".to_owned(), to_raw_value(&entries)?);
     serde_json::to_vec(&members)
 }
@@ -181,8 +217,29 @@ mod tests {
         }
     }
 
+    /// RFR-16.
     #[test]
-    fn entries() {
+    fn tags_made_of_digests() {
+        let tag = EMPTY.replace(':', "-");
+        for suffix in ["", ".sig", ".att", ".sbom"] {
+            assert!(is_digest_tag(&format!("{tag}{suffix}")), "{suffix}");
+        }
+        let (short, other) = (&tag[..70], tag.replace("sha256", "md5"));
+        for name in [
+            "",
+            "v1",
+            "sha256-",
+            short,
+            &other,
+            &format!("{tag}.x"),
+            &format!("{tag}0"),
+        ] {
+            assert!(!is_digest_tag(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn entries_of_manifests() {
         let descriptor = |media_type: &str| {
             format!(r#"{{"mediaType":"{media_type}","digest":"{EMPTY}","size":2}}"#)
         };
@@ -221,6 +278,7 @@ mod tests {
         }
     }
 
+    /// PUSHM-03.
     #[test]
     fn an_entry_more_and_nothing_less() {
         let digest: Digest = OTHER.parse().expect("a digest");
@@ -249,11 +307,15 @@ mod tests {
             if let Some(before) = &before {
                 assert_eq!(lists(before, &digest), Ok(false));
             }
-            let bytes = with(before.as_ref(), &entry, 1000).expect("it is short");
+            let bytes =
+                with(before.as_ref(), core::slice::from_ref(&entry), 1000).expect("it is short");
             let text = String::from_utf8(bytes).expect("UTF-8");
             assert_eq!(text, after);
             assert_eq!(lists(&read(&text), &digest), Ok(true));
-            let removed = without(&read(&text), &digest).expect("it is a list");
+            let listed = descriptors(text.as_bytes());
+            assert!(listed.iter().any(|it| it.digest == digest));
+            let removed = without(text.as_bytes(), &[digest.clone()].into());
+            let removed = removed.expect("it is a list");
             assert_eq!(
                 lists(&read(&String::from_utf8_lossy(&removed)), &digest),
                 Ok(false)
@@ -267,7 +329,11 @@ mod tests {
                     "RFR-10: the others stay as they were"
                 );
             }
-            let error = with(before.as_ref(), &entry, text.len() as u64 - 1);
+            let twice = [entry.clone(), entry.clone()];
+            let again = with(Some(&read(&text)), &twice, 1000);
+            assert_eq!(again.as_deref(), Ok(text.as_bytes()), "it is there once");
+            let limit = text.len() as u64 - 1;
+            let error = with(before.as_ref(), core::slice::from_ref(&entry), limit);
             assert!(error.expect_err("it is too long").contains("more than"));
         }
     }

@@ -43,7 +43,7 @@ pub fn escape(text: &str, max: usize) -> String {
 }
 
 /// C0 and C1 controls, line separators, bidi controls, and the byte order mark.
-fn is_harmful(char: char) -> bool {
+pub(crate) fn is_harmful(char: char) -> bool {
     char.is_control()
         || matches!(
             char,

@@ -25,6 +25,7 @@ use crate::store_queue::{Step, StoreQueue};
 use crate::task::{Failure, Task};
 use crate::tasks::{Below, Tasks};
 use crate::time::Time;
+use crate::totals::Totals;
 use crate::uploads::{SavedUpload, UploadChange};
 
 /// The machine. See the crate's documentation for its contract.
@@ -40,6 +41,8 @@ pub struct Session {
     pub(crate) blobs: Blobs,
     pub(crate) tasks: Tasks,
     events: VecDeque<(TaskId, Event)>,
+    /// The task whose `Finished` was told last.
+    finished: Option<TaskId>,
 }
 
 /// What a job outside belongs to.
@@ -83,8 +86,9 @@ impl Session {
             exchanges,
             store_queue: StoreQueue::default(),
             blobs,
-            tasks: Tasks::default(),
+            tasks: Tasks::new(seed),
             events: VecDeque::new(),
+            finished: None,
         }
     }
 
@@ -112,11 +116,27 @@ impl Session {
         self.settle();
     }
 
+    /// The caller of a download does not read what comes, as one may that reads several one after the other: the job
+    /// gives its slot to other requests, and ends without one. Whether it did: at most 256 jobs of a session are
+    /// without a slot at once. An id that is not outside, or not of a download, is ignored.
+    pub fn yield_slot(&mut self, job: JobId) -> bool {
+        match self.outside.get(&job) {
+            Some(Outside::Exchange(id)) => self.exchanges.yield_slot(*id),
+            Some(Outside::Question | Outside::Step) | None => false,
+        }
+    }
+
     /// Offers an upload that another process has left open. A transfer of the same blob to the same
     /// repository goes on with it, after it has asked the registry how far it is. One that is too old, or
     /// not needed, is ignored.
     pub fn offer_upload(&mut self, upload: SavedUpload) {
         self.exchanges.uploads.offer(upload, self.now);
+    }
+
+    /// Leaves an upload that was [taken](UploadChange::Taken) to another process, which goes on with it: the blob
+    /// is sent in a session of its own. Has no effect once a job of the upload has ended.
+    pub fn leave_upload(&mut self, upload: &SavedUpload) {
+        self.exchanges.leave_upload(upload.key());
     }
 
     /// The repository that a task would upload blobs to, by the names that uploads are kept under.
@@ -132,9 +152,20 @@ impl Session {
         self.exchanges.uploads.take_change(self.now)
     }
 
+    /// The next task whose [`Totals`] have changed, with all changes at once. Take them after each
+    /// [`poll`](Self::poll), before what it returned is acted upon: then they are known before bytes move. Those of a
+    /// task that is over are dropped by the poll after its [`Event::Finished`]. They are on no tape and in no
+    /// transcript: they follow from what is.
+    pub fn take_totals(&mut self) -> Option<(TaskId, Totals)> {
+        self.tasks.take_totals()
+    }
+
     /// What is wanted next. Call it until it says [`Output::Wait`] or [`Output::Idle`].
     pub fn poll(&mut self, now: Time) -> Output {
         self.now = self.now.max(now);
+        if let Some(task) = self.finished.take() {
+            self.tasks.forget_totals(task);
+        }
         self.expire();
         if let Some(job) = self
             .exchanges
@@ -144,8 +175,8 @@ impl Session {
             return Output::Abort(job);
         }
         self.drain_events();
-        if let Some((task, event)) = self.events.pop_front() {
-            return Output::Event(task, event);
+        if let Some(event) = self.next_event() {
+            return event;
         }
         loop {
             if let Some(job) = self.next_job() {
@@ -158,8 +189,8 @@ impl Session {
             let more = has_parts || self.exchanges.has_settled() || self.exchanges.has_more();
             self.settle();
             self.drain_events();
-            if let Some((task, event)) = self.events.pop_front() {
-                return Output::Event(task, event);
+            if let Some(event) = self.next_event() {
+                return event;
             }
             if !more {
                 break;
@@ -199,10 +230,15 @@ impl Session {
                 self.events.push_back((task, Event::Finished(failed)));
             }
         }
-        match self.events.pop_front() {
-            Some((task, event)) => Output::Event(task, event),
-            None => Output::Idle,
+        self.next_event().unwrap_or(Output::Idle)
+    }
+
+    fn next_event(&mut self) -> Option<Output> {
+        let (task, event) = self.events.pop_front()?;
+        if let Event::Finished(_) = event {
+            self.finished = Some(task);
         }
+        Some(Output::Event(task, event))
     }
 
     /// Takes the end of a job. An id that is not outside is ignored.
@@ -231,9 +267,13 @@ impl Session {
         };
         let answer = match outcome {
             JobResult::Store(answer) => answer,
-            JobResult::Lost | JobResult::Http(_) | JobResult::Credentials(_) => Err(
-                StoreError::new(StoreErrorKind::Io, "the worker of a store's step was lost"),
-            ),
+            JobResult::Lost
+            | JobResult::Http(_)
+            | JobResult::Relay(_)
+            | JobResult::Credentials(_) => Err(StoreError::new(
+                StoreErrorKind::Io,
+                "the worker of a store's step was lost",
+            )),
         };
         match self.stepped(step, &answer) {
             Some(Owner::Node(task, node)) => {
@@ -317,8 +357,8 @@ impl Session {
             (Outside::Question, Job::Credentials(question))
         } else if let Some(step) = self.store_queue.next(id, self.now) {
             (Outside::Step, Job::Store(step))
-        } else if let Some((exchange, call)) = self.exchanges.next_call(id, self.now) {
-            (Outside::Exchange(exchange), Job::Http(call.into()))
+        } else if let Some((exchange, job)) = self.exchanges.next_job(id, self.now) {
+            (Outside::Exchange(exchange), job)
         } else if let Some(question) = self.exchanges.next_question(id) {
             // Looking for a call can raise a question.
             (Outside::Question, Job::Credentials(question))
@@ -382,7 +422,8 @@ impl Session {
         }
     }
 
-    /// Ends the tasks that have nothing outside any more (contract 5).
+    /// Ends the tasks that have nothing outside any more (contract 5). What they give back does not wait for a store
+    /// that hangs.
     fn finish_tasks(&mut self) {
         for id in self.tasks.ending() {
             if self.blobs.is_working_for(id) {
@@ -394,7 +435,7 @@ impl Session {
                 };
                 self.exchanges.clean_up(id, until, self.now);
             }
-            if self.exchanges.has_errand_of(id) {
+            if self.exchanges.has_errand_of(id) || self.tasks.waits_for_store(id) {
                 continue;
             }
             self.drain_events();

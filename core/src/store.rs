@@ -153,6 +153,27 @@ pub enum StoreOp {
         /// The entry's name (a tag, or any `ref.name` of the layout), or a digest.
         name: Option<String>,
     },
+    /// Read a stream on until `upto` bytes of it were read in all, or it ends; `None`: until it ends. Answers
+    /// `Gathered`. The bytes from `from` on are kept, and can be opened as a blob under the digest of that answer;
+    /// those before it are not read again. With `None` they are too many for memory.
+    Gather {
+        /// The first byte that is still needed.
+        from: u64,
+        /// The end of what is needed now.
+        upto: Option<u64>,
+    },
+    /// List what refers to a manifest. Answers `Referrers`.
+    Referrers {
+        /// The manifest.
+        subject: Digest,
+    },
+    /// Add manifests, which the store has, to the list of what refers to another one. Answers `Written`.
+    AddReferrers {
+        /// The manifest that they refer to.
+        subject: Digest,
+        /// Their descriptors, with artifact type and annotations.
+        entries: Vec<Descriptor>,
+    },
     /// Set the entry of this name, replacing any other. Answers `Written`.
     Tag {
         /// The entry's name; without one the entry is added unnamed unless it exists.
@@ -175,14 +196,18 @@ impl StoreOp {
             | Self::Release { digest }
             | Self::Import { digest, .. }
             | Self::Remove { digest } => Some(digest),
-            Self::Find { .. } | Self::Tag { .. } => None,
+            Self::Find { .. }
+            | Self::Gather { .. }
+            | Self::Tag { .. }
+            | Self::Referrers { .. }
+            | Self::AddReferrers { .. } => None,
         }
     }
 
     /// Whether `answer` is one of the operation's answers.
     pub(crate) const fn takes(&self, answer: &StoreAnswer) -> bool {
         use StoreAnswer::{
-            Absent, Busy, Complete, Found, Hashed, Loaded, Partial, Several, Written,
+            Absent, Busy, Complete, Found, Gathered, Hashed, Loaded, Partial, Several, Written,
         };
         match self {
             Self::Begin { .. } => {
@@ -195,11 +220,14 @@ impl StoreOp {
             Self::Hash { .. } => matches!(answer, Hashed(_)),
             Self::Import { .. } => matches!(answer, Hashed(_) | Absent),
             Self::Find { .. } => matches!(answer, Found(_) | Several(_)),
+            Self::Gather { .. } => matches!(answer, Gathered { .. }),
+            Self::Referrers { .. } => matches!(answer, StoreAnswer::Referrers(_)),
             Self::Put { .. }
             | Self::Commit { .. }
             | Self::Discard { .. }
             | Self::Release { .. }
             | Self::Remove { .. }
+            | Self::AddReferrers { .. }
             | Self::Tag { .. } => matches!(answer, Written),
         }
     }
@@ -217,6 +245,9 @@ impl StoreOp {
             Self::Import { .. } => "import",
             Self::Remove { .. } => "remove",
             Self::Find { .. } => "find",
+            Self::Gather { .. } => "gather",
+            Self::Referrers { .. } => "referrers",
+            Self::AddReferrers { .. } => "add referrers",
             Self::Tag { .. } => "tag",
         }
     }
@@ -254,6 +285,17 @@ pub enum StoreAnswer {
     Found(Descriptor),
     /// Entries of one name, each for another platform.
     Several(Vec<Descriptor>),
+    /// What was read of a stream so far.
+    Gathered {
+        /// Its digest.
+        digest: Digest,
+        /// How many bytes.
+        size: u64,
+        /// Whether the stream has ended there.
+        is_whole: bool,
+    },
+    /// What refers to a manifest. What the descriptors say need not be true.
+    Referrers(Vec<Descriptor>),
 }
 
 impl StoreAnswer {
@@ -270,6 +312,8 @@ impl StoreAnswer {
             Self::Written => "written",
             Self::Found(_) => "found",
             Self::Several(_) => "several",
+            Self::Gathered { .. } => "gathered",
+            Self::Referrers(_) => "referrers",
         }
     }
 }

@@ -25,12 +25,12 @@ pub(crate) struct Step {
     pub(crate) tries: Tries,
     /// Nothing waits for its answer any more.
     pub(crate) abandoned: bool,
-    place: Place,
+    state: StepState,
 }
 
-/// Where a step is.
+/// How far a step is.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum StepState {
     Queued,
     Later(Time),
     Outside(JobId),
@@ -87,7 +87,7 @@ impl StoreQueue {
             op,
             tries: Tries::default(),
             abandoned: false,
-            place: Place::Queued,
+            state: StepState::Queued,
         };
         let (id, lane) = (self.add(step.owner), step.lane());
         self.steps.insert(id, step);
@@ -98,7 +98,7 @@ impl StoreQueue {
     /// good.
     pub(crate) fn again(&mut self, mut step: Step, at: Time) {
         self.lanes.shrink(&step.lane());
-        step.place = Place::Later(at);
+        step.state = StepState::Later(at);
         let id = self.add(step.owner);
         self.steps.insert(id, step);
         self.later.insert((at, id));
@@ -116,13 +116,13 @@ impl StoreQueue {
         {
             self.later.remove(&(at, id));
             if let Some(step) = self.steps.get_mut(&id) {
-                step.place = Place::Queued;
+                step.state = StepState::Queued;
                 self.lanes.push(&step.lane(), id);
             }
         }
         let id = self.lanes.pop()?;
         let step = self.steps.get_mut(&id)?;
-        step.place = Place::Outside(job);
+        step.state = StepState::Outside(job);
         self.outside.insert(job, id);
         Some(StoreCall::new(job, step.store, step.op.clone()))
     }
@@ -193,15 +193,15 @@ impl StoreQueue {
             let Some(step) = self.steps.get_mut(&id) else {
                 continue;
             };
-            match step.place {
-                Place::Outside(job) => {
+            match step.state {
+                StepState::Outside(job) => {
                     step.abandoned = true;
                     abandoned.outside = true;
                     self.aborts.push_back(job);
                     continue;
                 }
-                Place::Later(at) => drop(self.later.remove(&(at, id))),
-                Place::Queued => self.lanes.remove(&step.lane(), &id),
+                StepState::Later(at) => drop(self.later.remove(&(at, id))),
+                StepState::Queued => self.lanes.remove(&step.lane(), &id),
             }
             abandoned.dropped += 1;
             self.remove(id);
@@ -223,6 +223,9 @@ impl Step {
             | StoreOp::Release { .. }
             | StoreOp::Remove { .. }
             | StoreOp::Find { .. }
+            | StoreOp::Gather { .. }
+            | StoreOp::Referrers { .. }
+            | StoreOp::AddReferrers { .. }
             | StoreOp::Tag { .. } => None,
         };
         (self.store, from)

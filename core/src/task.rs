@@ -1,9 +1,11 @@
 //! Tasks, and their results.
 
 mod blob;
+mod carry;
 mod fetch;
 mod list;
 mod manifest;
+mod mount;
 mod open;
 mod referrers;
 
@@ -15,14 +17,16 @@ use core::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::blob::{BlobAction, BlobTask};
+pub(crate) use self::blob::{BlobAction, BlobTask, StreamTask};
 pub use self::blob::{BlobDelivery, BlobFound, BlobPut};
+pub use self::carry::{Carried, Carry, NotCarried};
 pub use self::fetch::{BlobRange, Fetched};
 pub(crate) use self::fetch::{FetchTask, RangeTask};
 pub use self::list::{Catalog, Paging, Tags};
 pub(crate) use self::list::{ListOf, ListTask};
 pub(crate) use self::manifest::{DeleteTask, Extent, ManifestTask, PutSource, PutTask};
 pub use self::manifest::{Deleted, Manifest, Put};
+pub use self::mount::MountFrom;
 pub(crate) use self::open::OpenTask;
 pub use self::open::{ImageLayer, OpenedImage};
 pub(crate) use self::referrers::ReferrersTask;
@@ -52,6 +56,53 @@ pub struct Task {
         skip_serializing_if = "Foreign::is_left_out"
     )]
     pub(crate) foreign: Foreign,
+    #[serde(
+        default,
+        rename = "withoutMirrors",
+        skip_serializing_if = "ReadAt::is_mirrors"
+    )]
+    pub(crate) read_at: ReadAt,
+    #[serde(
+        default,
+        rename = "missingFrom",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) missing_from: Option<Reference>,
+    #[serde(default, rename = "moreTags", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) more_tags: Vec<Tag>,
+}
+
+/// Where a task reads.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(from = "bool", into = "bool")]
+pub(crate) enum ReadAt {
+    /// At the endpoints of the route: mirrors first.
+    #[default]
+    Mirrors,
+    /// Where it would write.
+    Registry,
+}
+
+impl ReadAt {
+    fn is_mirrors(&self) -> bool {
+        *self == Self::Mirrors
+    }
+}
+
+impl From<bool> for ReadAt {
+    fn from(is_without_mirrors: bool) -> Self {
+        if is_without_mirrors {
+            Self::Registry
+        } else {
+            Self::Mirrors
+        }
+    }
+}
+
+impl From<ReadAt> for bool {
+    fn from(read_at: ReadAt) -> Self {
+        read_at == ReadAt::Registry
+    }
 }
 
 /// How a task handles foreign layers.
@@ -102,6 +153,7 @@ pub(crate) enum TaskKind {
     Copy(CopyTask),
     Fetch(FetchTask),
     ReadRange(RangeTask),
+    Stream(StreamTask),
 }
 
 impl TaskKind {
@@ -117,11 +169,12 @@ impl TaskKind {
             | Self::Open(_)
             | Self::Put(_)
             | Self::ReadRange(_)
-            | Self::Referrers(_) => None,
+            | Self::Referrers(_)
+            | Self::Stream(_) => None,
             Self::Resolve(reference) => Some(reference),
             Self::Copy(copy) => match &copy.source {
-                Place::Registry(reference) => Some(reference),
-                Place::Store { .. } => None,
+                TaskLocation::Registry(reference) => Some(reference),
+                TaskLocation::Store { .. } => None,
             },
         }
     }
@@ -134,10 +187,13 @@ impl TaskKind {
                 BlobAction::Stat | BlobAction::Delete => None,
             };
         }
+        if let Self::Stream(stream) = self {
+            return Some(&stream.repository);
+        }
         if let Self::Copy(copy) = self {
             return match &copy.destination {
-                Place::Registry(reference) => Some(reference),
-                Place::Store { .. } => None,
+                TaskLocation::Registry(reference) => Some(reference),
+                TaskLocation::Store { .. } => None,
             };
         }
         None
@@ -198,6 +254,7 @@ impl Task {
             },
             destination,
             tags,
+            replaces: None,
         }))
     }
 
@@ -207,7 +264,20 @@ impl Task {
             source: PutSource::Repository(reference.clone()),
             destination: reference,
             tags,
+            replaces: None,
         }))
+    }
+
+    /// Put a manifest only in the place of this one, which was read at the destination's tag. It fails with
+    /// [`Error::Outdated`] if another one is there: then it was not put, or was replaced by another client at once. A
+    /// condition (`If-Match`) rules out the latter, but most registries ignore it, so the tag is looked at before and
+    /// after. For other tasks than [`put_manifest`](Self::put_manifest), and without a tag, this has no meaning.
+    #[must_use]
+    pub fn replacing(mut self, digest: Digest) -> Self {
+        if let TaskKind::Put(put) = &mut self.kind {
+            put.replaces = Some(digest);
+        }
+        self
     }
 
     /// Delete a tag and nothing else; or, if the reference has a digest, the manifest with all its tags.
@@ -239,15 +309,31 @@ impl Task {
         Self::blob(reference, BlobAction::Stat)
     }
 
-    /// Put a blob of `size` bytes from a store into the reference's repository, under the reference's digest. If
-    /// there is a repository `from`, the registry is asked to mount it from there first.
+    /// Put a blob of `size` bytes from a store into the reference's repository, under the reference's digest, unless
+    /// the registry mounts it from one of `mount_from`: see [`CopyTask::mount_from`].
     pub const fn put_blob(
         store: StoreId,
         size: u64,
         reference: Reference,
-        from: Option<Repository>,
+        mount_from: Vec<MountFrom>,
     ) -> Self {
-        Self::blob(reference, BlobAction::Put { store, size, from })
+        let action = BlobAction::Put {
+            store,
+            size,
+            mount_from,
+        };
+        Self::blob(reference, action)
+    }
+
+    /// Put a stream from a store into the reference's repository, without knowing its digest and size before its
+    /// end. If the reference has a digest, it must be that of the stream.
+    ///
+    /// The store is asked to [`Gather`](crate::StoreOp::Gather) a chunk at a time, of
+    /// [`Config::chunk_size`](crate::Config::chunk_size). What ends within the first one is sent like every blob. For
+    /// a registry that takes no chunks, all of the stream is gathered first. A stream cannot be read again, so a task
+    /// from a checkpoint fails.
+    pub const fn put_stream(store: StoreId, repository: Reference) -> Self {
+        Self::new(TaskKind::Stream(StreamTask { repository, store }))
     }
 
     /// Mount the blob that the reference's digest names from the repository `from` of the same registry. If the
@@ -295,6 +381,9 @@ impl Task {
             kind,
             deadline: None,
             foreign: Foreign::LeftOut,
+            read_at: ReadAt::Mirrors,
+            missing_from: None,
+            more_tags: Vec::new(),
         }
     }
 
@@ -303,15 +392,11 @@ impl Task {
     /// Only the registry and the repository of `source` count. It fails with [`Error::Mismatch`] if the blob
     /// is not what its descriptor says.
     pub const fn fetch_blob(source: Reference, blob: Descriptor, store: StoreId) -> Self {
-        Self {
-            kind: TaskKind::Fetch(FetchTask {
-                source,
-                blob,
-                store,
-            }),
-            deadline: None,
-            foreign: Foreign::LeftOut,
-        }
+        Self::new(TaskKind::Fetch(FetchTask {
+            source,
+            blob,
+            store,
+        }))
     }
 
     /// Read the manifest and the configuration of an image, verified: of an index, the image for the platform.
@@ -319,14 +404,10 @@ impl Task {
     /// It fails with [`Error::Policy`] if that is no image, or the configuration is larger than
     /// [`Limits::document`](crate::config::Limits::document), since it is in memory.
     pub const fn open(reference: Reference, platform: Platform) -> Self {
-        Self {
-            kind: TaskKind::Open(OpenTask {
-                reference,
-                platform,
-            }),
-            deadline: None,
-            foreign: Foreign::LeftOut,
-        }
+        Self::new(TaskKind::Open(OpenTask {
+            reference,
+            platform,
+        }))
     }
 
     /// Read some bytes of a blob. They are **not verified**: a digest is over a whole blob.
@@ -336,15 +417,11 @@ impl Task {
     /// `range` is longer than [`Limits::document`](crate::config::Limits::document), since the bytes are in
     /// memory, and with [`Error::Registry`] (416) if it begins behind the end of the blob.
     pub const fn read_range(source: Reference, digest: Digest, range: Range<u64>) -> Self {
-        Self {
-            kind: TaskKind::ReadRange(RangeTask {
-                source,
-                digest,
-                range,
-            }),
-            deadline: None,
-            foreign: Foreign::LeftOut,
-        }
+        Self::new(TaskKind::ReadRange(RangeTask {
+            source,
+            digest,
+            range,
+        }))
     }
 
     /// Resolve a reference to a digest.
@@ -360,11 +437,12 @@ impl Task {
         platforms: Platforms,
     ) -> Self {
         Self::copy(CopyTask {
-            source: Place::Registry(source),
-            destination: Place::Store { store, name },
+            source: TaskLocation::Registry(source),
+            destination: TaskLocation::Store { store, name },
             platforms,
             spool: None,
-            from: None,
+            mount_from: Vec::new(),
+            carry: Carry::NOTHING,
         })
     }
 
@@ -376,17 +454,26 @@ impl Task {
         platforms: Platforms,
     ) -> Self {
         Self::copy(CopyTask {
-            source: Place::Store { store, name },
-            destination: Place::Registry(destination),
+            source: TaskLocation::Store { store, name },
+            destination: TaskLocation::Registry(destination),
             platforms,
             spool: None,
-            from: None,
+            mount_from: Vec::new(),
+            carry: Carry::NOTHING,
         })
     }
 
     /// Copy an image.
     pub const fn copy(copy: CopyTask) -> Self {
         Self::new(TaskKind::Copy(copy))
+    }
+
+    /// Let these tags refer to what a push or a copy has put into a registry, too, after its own: all in one request
+    /// where the registry takes them with the manifest (`?tag=`), else in one each. Has no effect on other tasks.
+    #[must_use]
+    pub fn and_tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
+        self.more_tags.extend(tags);
+        self
     }
 
     /// Include foreign layers: those with a nondistributable media type, and those whose descriptor
@@ -403,6 +490,25 @@ impl Task {
         self
     }
 
+    /// Read at the registry itself and at none of its mirrors, which may have an older image at a tag: for what is
+    /// changed and put back. Without this a task asks the endpoints of the [`Route`](crate::config::Route) in their
+    /// order. What writes, deletes or lists never asks a mirror.
+    #[must_use]
+    pub const fn without_mirrors(mut self) -> Self {
+        self.read_at = ReadAt::Registry;
+        self
+    }
+
+    /// Take the blobs of a push that its store lacks from the repository of `source`, where the image comes from: they
+    /// are mounted if it is in the destination's registry, else sent while they are fetched, and verified like every
+    /// blob. The store must have all manifests. [`CopyTask::spool`] is for those that can be neither mounted nor
+    /// relayed. Only the registry and the repository of `source` count; for other tasks this has no meaning.
+    #[must_use]
+    pub fn missing_from(mut self, source: Reference) -> Self {
+        self.missing_from = Some(source);
+        self
+    }
+
     /// Fail the task if it has not finished by `deadline`.
     #[must_use]
     pub const fn by(mut self, deadline: Time) -> Self {
@@ -415,24 +521,29 @@ impl Task {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct CopyTask {
     /// The source.
-    pub source: Place,
+    pub source: TaskLocation,
     /// The destination.
-    pub destination: Place,
+    pub destination: TaskLocation,
     /// The platforms to copy from an index.
     pub platforms: Platforms,
-    /// A temporary store for blobs between two registries. Needed for such copies, and within one
-    /// registry if it refuses a mount.
+    /// A temporary store for blobs that cannot be sent while they are fetched: within one registry if it
+    /// refuses a mount, and between registries if the destination keeps nothing of what breaks off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool: Option<StoreId>,
-    /// A repository of the destination's registry to mount blobs from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<Repository>,
+    /// Where the destination's registry may have the blobs, to mount them from. A session tries the repositories
+    /// first in which it has seen a blob, those with the most similar names before others, and then these in
+    /// their order: up to 4 for a blob of more than 10 MiB, 3 of more than 100 KiB, else 1.
+    #[serde(default, rename = "mountFrom", skip_serializing_if = "Vec::is_empty")]
+    pub mount_from: Vec<MountFrom>,
+    /// What else is copied with the image: referrers, and what cosign keeps at tags.
+    #[serde(default, skip_serializing_if = "Carry::is_nothing")]
+    pub carry: Carry,
 }
 
 /// A source or destination of an image.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Place {
+pub enum TaskLocation {
     /// A registry.
     Registry(Reference),
     /// A store, for instance an image layout.
@@ -454,6 +565,9 @@ pub enum Platforms {
     All,
     /// The image that suits this platform best.
     One(Platform),
+    /// For each of these platforms the image that suits it best, with what is about these images, and the unchanged
+    /// index above them. That is then sparse: it has entries that are not there. Some registries refuse such an index.
+    Several(Vec<Platform>),
 }
 
 /// How many `urls` of one layer are tried.
@@ -477,7 +591,7 @@ pub enum TaskReport {
     Referrers(Referrers),
     /// [`Task::find_blob`].
     BlobFound(BlobFound),
-    /// [`Task::put_blob`] and [`Task::mount_blob`].
+    /// [`Task::put_blob`], [`Task::put_stream`] and [`Task::mount_blob`].
     BlobPut(BlobPut),
     /// [`Task::delete`], [`Task::delete_manifest`] and [`Task::delete_blob`].
     Deleted(Deleted),
@@ -703,8 +817,14 @@ impl fmt::Display for TaskReport {
         if report.left_out > 0 {
             write!(f, ", {} left out", report.left_out)?;
         }
+        if report.absent > 0 {
+            write!(f, ", {} entries absent", report.absent)?;
+        }
         if !report.unlisted.is_empty() {
             write!(f, ", {} unlisted", report.unlisted.len())?;
+        }
+        if let Some(carried) = &report.carried {
+            write!(f, ", carried {carried}")?;
         }
         Ok(())
     }
@@ -745,9 +865,14 @@ pub struct Report {
     pub left_out: u64,
     /// The first [`LISTED`](Self::LISTED) of them: media type, digest and size.
     pub left_out_layers: Vec<Descriptor>,
+    /// The number of entries of the index that were not copied, since other platforms were wanted
+    /// ([`Platforms::Several`]): the index is sparse.
+    pub absent: u64,
     /// Manifests that were put but could not be added to the referrers list of their subject, at a
     /// registry without the referrers API: the first [`LISTED`](Self::LISTED).
     pub unlisted: Vec<Unlisted>,
+    /// What was copied with the image, if [`CopyTask::carry`] asks for something.
+    pub carried: Option<Carried>,
     /// How many manifests and blobs came from each endpoint, if the source has several: mirrors, or the
     /// registry itself. Empty if there is no route for it.
     pub served: BTreeMap<Origin, u64>,

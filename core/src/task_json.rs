@@ -8,11 +8,12 @@ use alloc::string::String;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::config::{ApiPath, RouteScope};
+use crate::config::{ApiPath, RegistryKind, RegistryPattern, RouteScope};
 use crate::digest::Digest;
 use crate::hashing::Hashing;
 use crate::reference::{Reference, Repository, Tag};
 use crate::registry::{Origin, Registry};
+use crate::scope::Scope;
 
 /// Writes types as they print, and reads them as they parse.
 macro_rules! as_text {
@@ -32,7 +33,16 @@ macro_rules! as_text {
 }
 
 as_text!(
-    ApiPath, Digest, Origin, Registry, Repository, RouteScope, Tag
+    ApiPath,
+    Digest,
+    Origin,
+    Registry,
+    RegistryKind,
+    RegistryPattern,
+    Repository,
+    RouteScope,
+    Scope,
+    Tag
 );
 
 impl Serialize for Reference {
@@ -92,7 +102,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::platform::Platform;
     use crate::store::StoreId;
-    use crate::task::{CopyTask, Paging, Place, Platforms, Task};
+    use crate::task::Carry;
+    use crate::task::{CopyTask, Paging, Platforms, Task, TaskLocation};
     use crate::testing::mutations;
     use crate::time::Time;
 
@@ -104,7 +115,7 @@ pub(crate) mod tests {
                 "reg.example/a@sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
             )
         };
-        let store = |id, name: Option<&str>| Place::Store {
+        let store = |id, name: Option<&str>| TaskLocation::Store {
             store: StoreId(id),
             name: name.map(Into::into),
         };
@@ -129,7 +140,13 @@ pub(crate) mod tests {
                 reference("ubuntu:24.04"),
                 StoreId(1),
                 Some("x".into()),
-                Platforms::One(platform),
+                Platforms::One(platform.clone()),
+            ),
+            Task::pull(
+                reference("ubuntu"),
+                StoreId(7),
+                None,
+                Platforms::Several(vec![Platform::new("linux", "arm64"), platform]),
             ),
             Task::push(
                 StoreId(2),
@@ -138,11 +155,16 @@ pub(crate) mod tests {
                 Platforms::All,
             ),
             Task::copy(CopyTask {
-                source: Place::Registry(reference("a.example/a:v1")),
-                destination: Place::Registry(reference("b.example:443/b")),
+                source: TaskLocation::Registry(reference("a.example/a:v1")),
+                destination: TaskLocation::Registry(reference("b.example:443/b")),
                 platforms: Platforms::All,
                 spool: Some(StoreId(u64::MAX)),
-                from: Some("c/d".parse().expect("a repository")),
+                mount_from: ["c/d", "*"].map(|it| it.parse().expect("a place")).into(),
+                carry: Carry {
+                    referrers: true,
+                    artifact_types: vec!["a/b".into()],
+                    digest_tags: true,
+                },
             }),
             Task::pull(
                 reference("reg.example/windows:v1"),
@@ -151,6 +173,11 @@ pub(crate) mod tests {
                 Platforms::All,
             )
             .including_nondistributable(),
+            Task::open(
+                reference("reg.example/a:v1"),
+                Platform::new("linux", "arm64"),
+            )
+            .without_mirrors(),
             Task::check("reg.example".parse().expect("a registry")),
             Task::tags(reference("reg.example/a"), Paging::default()),
             Task::catalog(
@@ -159,6 +186,7 @@ pub(crate) mod tests {
                     page_size: Some(7),
                     after: Some("\u{1b}".into()),
                     most: Some(8),
+                    one_page: true,
                 },
             ),
             Task::manifest(reference("alpine"), Some(Platform::new("linux", "arm64"))),
@@ -167,7 +195,8 @@ pub(crate) mod tests {
                 "a/b".into(),
                 reference("reg.example/a:v1"),
                 vec!["v2".parse().expect("a tag")],
-            ),
+            )
+            .replacing("blake3:abd".parse().expect("a digest")),
             Task::tag(reference("alpine"), vec!["v2".parse().expect("a tag")]),
             Task::delete(reference("alpine")),
             Task::referrers(blob(), Some("a/b".into())),
@@ -176,17 +205,19 @@ pub(crate) mod tests {
                 StoreId(5),
                 7,
                 blob(),
-                Some("c/d".parse().expect("a repository")),
+                ["c/d".parse().expect("a repository")].into(),
             ),
             Task::mount_blob("c/d".parse().expect("a repository"), blob(), StoreId(6)),
             Task::delete_blob(blob()),
+            Task::put_stream(StoreId(7), reference("reg.example/a")),
             Task::delete_manifest(reference("alpine")),
             Task::copy(CopyTask {
                 source: store(0, None),
                 destination: store(1, Some("n")),
                 platforms: Platforms::All,
                 spool: None,
-                from: None,
+                mount_from: Vec::new(),
+                carry: Carry::NOTHING,
             }),
         ]
     }

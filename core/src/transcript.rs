@@ -9,6 +9,8 @@
 //! #0 < 200 application/vnd.oci.image.manifest.v1+json 1234 bytes
 //! #1 > store s0: begin sha256:4413…
 //! #1 < store: partial 0
+//! #2 > PUT http://localhost:5000/v2/app/blobs/uploads/1 with 5 bytes of a blob from 0 <= GET http://…
+//! #2 < 201 <= 200 relayed up to 5 of 5
 //! ```
 
 use alloc::format;
@@ -18,7 +20,7 @@ use alloc::vec::Vec;
 use http::header;
 
 use crate::call::{Call, Done, Exchanged, Interrupted, Job, JobId, JobResult, Payload, Received};
-use crate::credential::{CredentialAnswer, TimedAnswer};
+use crate::credential::{Access, CredentialAnswer, TimedAnswer};
 use crate::event::Event;
 use crate::header::content_type;
 use crate::sanitize::escape;
@@ -33,13 +35,21 @@ const SHOWN: usize = 200;
 pub fn job(job: &Job) -> String {
     match job {
         Job::Http(call) => http_job(call),
+        Job::Relay(relay) => {
+            format!("{} <= {}", http_job(relay.sink()), request(relay.source()))
+        }
         Job::Store(call) => store_job(call),
         Job::Credentials(call) => {
             let question = call.question();
             format!(
-                "{} > credentials for {}, to show to {}{}",
+                "{} > credentials for {}{}, to show to {}{}",
                 job.id(),
                 question.registry(),
+                match question.access() {
+                    Access::Any => "",
+                    Access::Read => ", for reading",
+                    Access::Write => ", for writing",
+                },
                 question.recipient(),
                 if question.is_again() { ", again" } else { "" }
             )
@@ -52,6 +62,10 @@ pub fn done(done: &Done) -> String {
     let id = done.id();
     match done.outcome() {
         JobResult::Http(exchanged) => format!("{id} < {}", http_done(exchanged)),
+        JobResult::Relay(relayed) => {
+            let (source, sink) = (http_done(&relayed.source), http_done(&relayed.sink));
+            format!("{id} < {sink} <= {source}")
+        }
         JobResult::Store(answer) => format!("{id} < store: {}", store_done(answer)),
         JobResult::Credentials(answer) => format!("{id} < credentials: {}", credentials(answer)),
         JobResult::Lost => format!("{id} < lost"),
@@ -61,6 +75,11 @@ pub fn done(done: &Done) -> String {
 /// The line for a job that shall end soon.
 pub fn abort(job: JobId) -> String {
     format!("{job} > abort")
+}
+
+/// The line for a job that gives its slot back before it ends.
+pub fn yielded(job: JobId) -> String {
+    format!("{job} > without a slot: it is not read")
 }
 
 /// The line for an event of a task.
@@ -91,6 +110,14 @@ pub fn event(event: &Event) -> String {
                 after.as_millis()
             )
         }
+        Event::Paused {
+            registry,
+            budget,
+            after,
+        } => format!(
+            "* {registry} may be asked for {budget} manifests, on in {} ms",
+            after.as_millis()
+        ),
         Event::Served { digest, origin } => format!("* {digest} came from {origin}"),
         Event::Stored { digest, size } => format!("* stored {digest}, {size} bytes"),
         Event::Warning(warning) => format!("* warning: {warning}"),
@@ -103,12 +130,16 @@ pub fn event(event: &Event) -> String {
 }
 
 fn http_job(call: &Call) -> String {
+    format!("{} > {}", call.id(), request(call))
+}
+
+fn request(call: &Call) -> String {
     let request = call.request();
     let url = Url::parse(&request.uri().to_string());
     // A target that is no URL of ours is not shown at all rather than with its query.
     let target = url.map_or_else(|_| "(another target)".into(), |url| url.to_string());
     let header = |name| request.headers().get(name)?.to_str().ok();
-    let mut line = format!("{} > {} {target}", call.id(), request.method());
+    let mut line = format!("{} {target}", request.method());
     if let Some(range) = header(header::RANGE) {
         line += &format!(" {range}");
     }
@@ -140,6 +171,12 @@ fn http_done(exchanged: &Exchanged) -> String {
         Received::Stored { to, range_end, .. } => {
             parts.push(format!("stored up to {to} of {range_end}"));
         }
+        Received::Relayed { to, end, .. } => parts.push(format!("relayed up to {to} of {end}")),
+    }
+    if let Received::Relayed { responses, .. } = exchanged.body
+        && responses > 1
+    {
+        parts.push(format!("in {responses} responses"));
     }
     if let Some(value) = headers.get(header::LOCATION) {
         let value = String::from_utf8_lossy(value.as_bytes());
@@ -159,6 +196,7 @@ fn http_done(exchanged: &Exchanged) -> String {
         Interrupted::Store(error) => format!("broke off: {error}"),
         Interrupted::Damaged { .. } => "broke off: the stored blob is damaged".into(),
         Interrupted::Aborted => "aborted".into(),
+        Interrupted::OtherCall => "ended with the other call".into(),
     }));
     let parts: Vec<_> = parts.iter().map(|it| escape(it, SHOWN)).collect();
     parts.join(" ")
@@ -186,6 +224,15 @@ fn store_job(call: &StoreCall) -> String {
             format!(" {name} {}", descriptor.digest)
         }
         StoreOp::Find { name } => format!(" {}", name.as_deref().unwrap_or("(the only one)")),
+        StoreOp::Gather { upto, .. } => match upto {
+            Some(upto) => format!(" up to {upto}"),
+            None => " to its end".into(),
+        },
+        StoreOp::Referrers { subject } => format!(" of {subject}"),
+        StoreOp::AddReferrers { subject, entries } => {
+            let digests = entries.iter().map(|entry| format!(" {}", entry.digest));
+            format!(" of {subject}:{}", digests.collect::<String>())
+        }
         StoreOp::Begin { private: true, .. } => " apart".into(),
         StoreOp::Import { from, .. } => format!(" from {from}"),
         StoreOp::Begin { .. }
@@ -219,7 +266,12 @@ fn store_done(answer: &Result<StoreAnswer, StoreError>) -> String {
         Ok(StoreAnswer::Hashed(hashing)) => format!("hashed {} bytes", hashing.len()),
         Ok(StoreAnswer::Written) => "written".into(),
         Ok(StoreAnswer::Found(descriptor)) => format!("found {}", descriptor.digest),
+        Ok(StoreAnswer::Gathered { size, is_whole, .. }) => {
+            let more = if *is_whole { "" } else { " and more" };
+            format!("gathered {size} bytes{more}")
+        }
         Ok(StoreAnswer::Several(entries)) => format!("found {} entries", entries.len()),
+        Ok(StoreAnswer::Referrers(entries)) => format!("{} referrers", entries.len()),
         Err(error) => format!("failed: {error}"),
     }
 }

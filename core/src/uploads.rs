@@ -7,6 +7,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
@@ -44,7 +45,7 @@ impl UploadKey {
         &self.digest
     }
 
-    fn at(site: &Site, digest: &Digest) -> Self {
+    pub(crate) fn at(site: &Site, digest: &Digest) -> Self {
         Self {
             registry: site.registry.clone(),
             origin: site.origin.clone(),
@@ -97,6 +98,9 @@ pub enum UploadChange {
     Open(SavedUpload),
     /// It is over: nothing needs to be kept.
     Over(UploadKey),
+    /// One that was offered is about to go on. If that is another process's to do by now,
+    /// [`Session::leave_upload`](crate::Session::leave_upload) says so.
+    Taken(SavedUpload),
 }
 
 /// How many uploads of other processes are remembered.
@@ -169,6 +173,7 @@ impl SavedUpload {
         let url = op.open_session()?;
         let key = UploadKey::at(&op.site, &op.digest);
         let is_kept = op.size >= from
+            && !op.is_growing()
             && is_upload_of(&key, url)
             && url.path().starts_with(op.site.url("blobs/").path());
         is_kept.then(|| Self {
@@ -192,7 +197,9 @@ fn is_upload_of(key: &UploadKey, url: &Url) -> bool {
         .iter()
         .any(|it| path.to_ascii_lowercase().contains(it));
     let rest = path.split_once(&*folder).map(|(_, rest)| rest);
-    *url.origin() == key.origin && rest.is_some_and(|rest| !rest.is_empty()) && !is_escaped
+    // An upload that is given up is deleted: that must not be a blob.
+    let is_upload = rest.is_some_and(|rest| !rest.is_empty() && rest.parse::<Digest>().is_err());
+    *url.origin() == key.origin && is_upload && !is_escaped
 }
 
 /// The text is not an upload that was kept.
@@ -296,6 +303,8 @@ pub(crate) struct Uploads {
     /// Those that another process or an earlier task has left, and no transfer has taken up.
     left: BTreeMap<UploadKey, Known>,
     changed: BTreeSet<UploadKey>,
+    /// Those that a transfer has taken up, and that the driver was not told of.
+    taken: Vec<SavedUpload>,
 }
 
 #[derive(Debug)]
@@ -337,6 +346,9 @@ impl Uploads {
         let is_there = upload.url.path().starts_with(site.url("blobs/").path());
         let is_ours = upload.size == size && is_there;
         if is_ours {
+            if self.keeps.is_some() {
+                self.taken.push(left.upload.clone());
+            }
             self.open.insert(key, left);
         } else {
             self.change(key);
@@ -388,8 +400,16 @@ impl Uploads {
         true
     }
 
+    /// Another process goes on with an upload that was taken up here.
+    pub(crate) fn forget(&mut self, key: &UploadKey) {
+        self.open.remove(key);
+    }
+
     /// The next change that the driver is told. What is kept has the age of this moment.
     pub(crate) fn take_change(&mut self, now: Time) -> Option<UploadChange> {
+        if let Some(upload) = self.taken.pop() {
+            return Some(UploadChange::Taken(upload));
+        }
         let key = self.changed.pop_first()?;
         let known = self.open.get(&key).or_else(|| self.left.get(&key));
         Some(match known {

@@ -7,13 +7,17 @@ mod rigged;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, Read};
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
+use futures_core::Stream as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
 use windlass_core::call::TransferId;
 use windlass_core::config::{Concurrency, Retry};
@@ -21,12 +25,13 @@ use windlass_core::credential::{CredentialAnswer, Question, Secret, TimedAnswer}
 use windlass_core::reference::Repository;
 use windlass_core::{
     BlobRange, Checked, Config, Descriptor, Event, Failure, OpenedImage, Reference, Registry,
-    Report, TaskId, TaskReport,
+    Report, Tags, TaskId, TaskReport, Totals,
 };
 use windlass_driver::{
-    AddressGuard, CancelHandle, Credentials, Endpoint, Observer, RequestSpec, TimeLimits, TlsRoots,
+    AddressGuard, BlobStream, CancelHandle, Credentials, ImageLocation, MovesImage, Observer,
+    Procedure, Pull, Push, RequestSpec, Sends, TimeLimits, TlsRoots, Transfer,
 };
-use windlass_store::Store;
+use windlass_store::{Store, StoreEntry, StoreHandle};
 use windlass_testbed::{Answer, Delivery, Interceptor, Model, Request, Server};
 
 use crate::images::Layout;
@@ -48,6 +53,12 @@ pub trait Driver: Clone + Send + Sync + 'static {
     ///
     /// Those of the client.
     fn finish(&self, ask: Ask) -> Result<TaskReport, Failure>;
+
+    /// The pages of a repository's tags, of this many names each.
+    fn pages(&self, repository: &Reference, size: u32) -> Vec<Result<Tags, Failure>>;
+
+    /// A stream that the client reads in its own way, of a reader that does not wait.
+    fn stream(&self, reader: impl Read + Send + 'static) -> BlobStream;
 
     /// Does what is asked, which is a copy.
     ///
@@ -76,8 +87,26 @@ pub trait Driver: Clone + Send + Sync + 'static {
     /// Those of the client.
     fn open(&self, reference: &str) -> Result<OpenedImage, Failure>;
 
+    /// Runs a procedure to completion.
+    ///
+    /// # Errors
+    ///
+    /// Those of the client.
+    fn follow<P: Procedure>(&self, procedure: P, how: Ways) -> Result<P::Report, Failure>;
+
     /// Reads a blob while it arrives.
     fn reader(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_>;
+
+    /// Reads some bytes of a blob as a stream.
+    fn unverified(
+        &self,
+        repository: &str,
+        blob: &Descriptor,
+        range: Range<u64>,
+    ) -> Box<dyn Read + '_>;
+
+    /// Reads what is compressed in a blob, without a diff_id.
+    fn decompressed(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_>;
 
     /// Reads some bytes of a blob.
     ///
@@ -111,10 +140,11 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Defaults, but with short waits between tries.
+    /// Defaults, but with short waits between tries, and before lists of referrers are read again.
     pub fn new() -> Self {
         let mut config = Config::default();
         config.retry = quick(5);
+        config.settle = Duration::from_millis(20);
         Self {
             config,
             credentials: None,
@@ -185,6 +215,30 @@ impl Credentials for Alice {
     }
 }
 
+/// How a procedure is to be run.
+#[derive(Clone, Debug, Default)]
+pub struct Ways {
+    /// How long it may take.
+    pub deadline: Option<Duration>,
+    /// Who may end it early.
+    pub cancel: Option<CancelHandle>,
+}
+
+impl Ways {
+    fn tell<D, P>(
+        self,
+        mut steps: windlass_driver::Steps<'_, D, P>,
+    ) -> windlass_driver::Steps<'_, D, P> {
+        if let Some(deadline) = self.deadline {
+            steps = steps.deadline(deadline);
+        }
+        if let Some(cancel) = &self.cancel {
+            steps = steps.cancel(cancel);
+        }
+        steps
+    }
+}
+
 /// A call, with its options.
 #[derive(Clone)]
 #[must_use = "nothing is asked before Driver::run"]
@@ -194,7 +248,7 @@ pub struct Ask {
     observer: Option<Arc<dyn Observer>>,
     cancel: Option<CancelHandle>,
     spool: Option<Arc<dyn Store>>,
-    from: Vec<Repository>,
+    mount_from: Vec<Repository>,
     foreign: bool,
     deadline: Option<Duration>,
 }
@@ -203,9 +257,9 @@ pub struct Ask {
 enum What {
     Check(Registry),
     Resolve(Reference),
-    Pull(Reference, Arc<dyn Store>),
-    Push(Arc<dyn Store>, Reference),
-    Copy(Endpoint, Endpoint),
+    Pull(Reference, StoreEntry),
+    Push(StoreEntry, Reference),
+    Copy(ImageLocation, ImageLocation),
     Other(Box<RequestSpec>),
 }
 
@@ -225,14 +279,24 @@ impl Ask {
         Self::new(What::Resolve(parse(reference)))
     }
 
-    /// From a registry into a store.
+    /// From a registry into a store, without a name.
     pub fn pull(reference: &str, store: &Arc<dyn Store>) -> Self {
-        Self::new(What::Pull(parse(reference), Arc::clone(store)))
+        Self::pull_to(reference, StoreHandle::from(store).unnamed())
+    }
+
+    /// From a registry into a store.
+    pub fn pull_to(reference: &str, entry: impl Into<StoreEntry>) -> Self {
+        Self::new(What::Pull(parse(reference), entry.into()))
+    }
+
+    /// The only entry of a store into a registry.
+    pub fn push(store: &Arc<dyn Store>, reference: &str) -> Self {
+        Self::push_from(StoreHandle::from(store).unnamed(), reference)
     }
 
     /// From a store into a registry.
-    pub fn push(store: &Arc<dyn Store>, reference: &str) -> Self {
-        Self::new(What::Push(Arc::clone(store), parse(reference)))
+    pub fn push_from(entry: impl Into<StoreEntry>, reference: &str) -> Self {
+        Self::new(What::Push(entry.into(), parse(reference)))
     }
 
     /// From one reference to another.
@@ -266,8 +330,8 @@ impl Ask {
     }
 
     /// Where the destination may have its blobs, too.
-    pub fn from(mut self, repository: &str) -> Self {
-        self.from.push(repository.parse().unwrap());
+    pub fn mount_from(mut self, repository: &str) -> Self {
+        self.mount_from.push(repository.parse().unwrap());
         self
     }
 
@@ -290,7 +354,7 @@ impl Ask {
             observer: None,
             cancel: None,
             spool: None,
-            from: Vec::new(),
+            mount_from: Vec::new(),
             foreign: false,
             deadline: None,
         }
@@ -347,32 +411,59 @@ fn told<'a, D, R>(
 enum Asked<'a, D> {
     Check(windlass_driver::Request<'a, D, Checked>),
     Resolve(windlass_driver::Request<'a, D, Descriptor>),
-    Copy(windlass_driver::Request<'a, D>),
+    Pull(windlass_driver::Request<'a, D, Pull>),
+    Push(windlass_driver::Request<'a, D, Push>),
+    Copy(windlass_driver::Request<'a, D, Transfer>),
     Other(windlass_driver::Request<'a, D, TaskReport>),
 }
 
-fn asked<'a, D>(client: &'a windlass_driver::Client<D>, ask: &Ask) -> Asked<'a, D> {
-    let mut request = match &ask.what {
-        What::Check(registry) => return Asked::Check(told(client.check(registry), ask)),
-        What::Resolve(reference) => return Asked::Resolve(told(client.resolve(reference), ask)),
-        What::Other(spec) => return Asked::Other(told(client.request((**spec).clone()), ask)),
-        What::Pull(reference, store) => client.pull(reference, store),
-        What::Push(store, reference) => client.push(store, reference),
-        What::Copy(source, destination) => client.copy(source.clone(), destination.clone()),
-    };
+/// Tells a request what is asked of those that move an image.
+fn told_image<'a, D, V: MovesImage>(
+    request: windlass_driver::Request<'a, D, V>,
+    ask: &Ask,
+) -> windlass_driver::Request<'a, D, V> {
+    let mut request = told(request, ask);
     if ask.all {
         request = request.all_platforms();
-    }
-    if let Some(spool) = &ask.spool {
-        request = request.spool(spool);
-    }
-    for repository in &ask.from {
-        request = request.from(repository.clone());
     }
     if ask.foreign {
         request = request.include_nondistributable();
     }
-    Asked::Copy(told(request, ask))
+    request
+}
+
+/// Tells a request what is asked of those that send an image.
+fn told_sender<'a, D, V: MovesImage + Sends>(
+    request: windlass_driver::Request<'a, D, V>,
+    ask: &Ask,
+) -> windlass_driver::Request<'a, D, V> {
+    let mut request = told_image(request, ask);
+    for repository in &ask.mount_from {
+        request = request.mount_from(repository.clone());
+    }
+    request
+}
+
+fn asked<'a, D>(client: &'a windlass_driver::Client<D>, ask: &Ask) -> Asked<'a, D> {
+    match &ask.what {
+        What::Check(registry) => Asked::Check(told(client.check(registry), ask)),
+        What::Resolve(reference) => Asked::Resolve(told(client.resolve(reference), ask)),
+        What::Other(spec) => Asked::Other(told(client.request((**spec).clone()), ask)),
+        What::Pull(reference, entry) => {
+            Asked::Pull(told_image(client.pull(reference, entry.clone()), ask))
+        }
+        What::Push(entry, reference) => {
+            Asked::Push(told_sender(client.push(entry.clone(), reference), ask))
+        }
+        What::Copy(source, destination) => {
+            let request = client.copy(source.clone(), destination.clone());
+            let request = told_sender(request, ask);
+            Asked::Copy(match &ask.spool {
+                Some(spool) => request.spool(spool),
+                None => request,
+            })
+        }
+    }
 }
 
 /// The blocking client.
@@ -391,6 +482,8 @@ impl Driver for Blocking {
         let result = match asked(&self.0, &ask) {
             Asked::Check(request) => request.run().map(TaskReport::Checked),
             Asked::Resolve(request) => request.run().map(TaskReport::Resolved),
+            Asked::Pull(request) => request.run().map(TaskReport::Copied),
+            Asked::Push(request) => request.run().map(TaskReport::Copied),
             Asked::Copy(request) => request.run().map(TaskReport::Copied),
             Asked::Other(request) => request.run(),
         };
@@ -404,8 +497,28 @@ impl Driver for Blocking {
         image
     }
 
+    fn follow<P: Procedure>(&self, procedure: P, how: Ways) -> Result<P::Report, Failure> {
+        let result = how.tell(self.0.procedure(procedure)).run();
+        self.1.check();
+        result
+    }
+
     fn reader(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_> {
         Box::new(self.0.blob(&parse(repository), blob).read())
+    }
+
+    fn unverified(
+        &self,
+        repository: &str,
+        blob: &Descriptor,
+        range: Range<u64>,
+    ) -> Box<dyn Read + '_> {
+        Box::new(self.0.blob(&parse(repository), blob).read_unverified(range))
+    }
+
+    fn decompressed(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_> {
+        let reader = self.0.blob(&parse(repository), blob).read();
+        Box::new(reader.decompressed(None))
     }
 
     fn range(
@@ -415,6 +528,14 @@ impl Driver for Blocking {
         range: Range<u64>,
     ) -> Result<BlobRange, Failure> {
         self.0.blob(&parse(repository), blob).range(range).run()
+    }
+
+    fn pages(&self, repository: &Reference, size: u32) -> Vec<Result<Tags, Failure>> {
+        self.0.tags(repository).page_size(size).pages().collect()
+    }
+
+    fn stream(&self, reader: impl Read + Send + 'static) -> BlobStream {
+        BlobStream::new(reader)
     }
 
     fn tape(&self) -> String {
@@ -487,6 +608,8 @@ pub async fn ask_async(client: &windlass_async::Client, ask: Ask) -> Result<Task
     match asked(client, &ask) {
         Asked::Check(request) => request.run().await.map(TaskReport::Checked),
         Asked::Resolve(request) => request.run().await.map(TaskReport::Resolved),
+        Asked::Pull(request) => request.run().await.map(TaskReport::Copied),
+        Asked::Push(request) => request.run().await.map(TaskReport::Copied),
         Asked::Copy(request) => request.run().await.map(TaskReport::Copied),
         Asked::Other(request) => request.run().await,
     }
@@ -502,14 +625,29 @@ fn async_client_on(setup: &Setup, tape: Arc<Lines>) -> windlass_async::Client {
 }
 
 /// An async reader that is read on its client's runtime.
-struct Polled<'a, const THREADS: usize> {
+struct Polled<'a, const THREADS: usize, R> {
     client: &'a Tokio<THREADS>,
-    reader: windlass_async::BlobReader,
+    reader: R,
 }
 
-impl<const THREADS: usize> Read for Polled<'_, THREADS> {
+impl<const THREADS: usize, R: AsyncRead + Unpin> Read for Polled<'_, THREADS, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.client.block_on(self.reader.read(buffer))
+    }
+}
+
+/// A reader that does not wait, for async code.
+struct Ready<R>(R);
+
+impl<R: Read + Unpin> AsyncRead for Ready<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = self.0.read(buffer.initialize_unfilled())?;
+        buffer.advance(read);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -529,6 +667,19 @@ impl<const THREADS: usize> Driver for Tokio<THREADS> {
         }
     }
 
+    fn pages(&self, repository: &Reference, size: u32) -> Vec<Result<Tags, Failure>> {
+        let pages = self.client.tags(repository).page_size(size).pages();
+        let mut pages = Box::pin(pages);
+        let next = || self.block_on(poll_fn(|context| pages.as_mut().poll_next(context)));
+        std::iter::from_fn(next).collect()
+    }
+
+    fn stream(&self, reader: impl Read + Send + 'static) -> BlobStream {
+        // It need not be `Unpin`.
+        let reader: Box<dyn Read + Send> = Box::new(reader);
+        self.block_on(async { windlass_async::stream_of_reader(Ready(reader)) })
+    }
+
     fn finish(&self, ask: Ask) -> Result<TaskReport, Failure> {
         let result = self.block_on(self.ask(ask));
         self.tape.check();
@@ -541,11 +692,39 @@ impl<const THREADS: usize> Driver for Tokio<THREADS> {
         image
     }
 
+    fn follow<P: Procedure>(&self, procedure: P, how: Ways) -> Result<P::Report, Failure> {
+        let steps = how.tell(self.client.procedure(procedure));
+        let result = self.block_on(steps.run());
+        self.tape.check();
+        result
+    }
+
     fn reader(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_> {
         let reader = self.block_on(async { self.client.blob(&parse(repository), blob).read() });
         Box::new(Polled {
             client: self,
             reader,
+        })
+    }
+
+    fn unverified(
+        &self,
+        repository: &str,
+        blob: &Descriptor,
+        range: Range<u64>,
+    ) -> Box<dyn Read + '_> {
+        let blob = self.client.blob(&parse(repository), blob);
+        Box::new(Polled {
+            client: self,
+            reader: blob.read_unverified(range),
+        })
+    }
+
+    fn decompressed(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_> {
+        let reader = self.block_on(async { self.client.blob(&parse(repository), blob).read() });
+        Box::new(Polled {
+            client: self,
+            reader: reader.decompressed(None),
         })
     }
 
@@ -606,6 +785,7 @@ struct Seen {
     events: Vec<Event>,
     lines: Vec<String>,
     positions: BTreeMap<TransferId, u64>,
+    totals: Vec<Totals>,
 }
 
 impl Watch {
@@ -638,6 +818,11 @@ impl Watch {
     /// The transcript so far.
     pub fn lines(&self) -> Vec<String> {
         self.lock().lines.clone()
+    }
+
+    /// The totals so far.
+    pub fn totals(&self) -> Vec<Totals> {
+        self.lock().totals.clone()
     }
 
     /// The furthest any transfer is.
@@ -686,6 +871,10 @@ impl Watch {
 }
 
 impl Observer for Watch {
+    fn totals(&self, _: TaskId, totals: &Totals) {
+        self.lock().totals.push(*totals);
+    }
+
     fn event(&self, _: TaskId, event: &Event) {
         self.lock().events.push(event.clone());
         if let Some(act) = &self.on_event {

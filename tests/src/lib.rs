@@ -3,15 +3,18 @@
 //! The library is the harness; the tests are in `tests/`. Its parts:
 //!
 //! - [`registry`]: a real registry as a child process, and what its access log says
+//! - [`ggcr`]: the registry of go-containerregistry, which has the referrers API
 //! - [`tokens`]: a token service that signs, checks and misbehaves on request
 //! - [`hostile`]: a raw HTTP server that sends exactly what a test tells it to
 //! - [`front`]: nginx and tinyproxy in front of a registry
 //! - [`proxy`]: a slow, breaking or stalling link between a client and a server
+//! - [`family`]: an index with referrers at every level
 //! - [`images`]: layouts to push, and what must come out of a pull
 //! - [`certs`]: a test CA
 //! - [`drivers`]: the blocking and the async client behind one trait
 //! - [`command`]: the `windlass` command, run as a child with a clean environment
 //! - [`peers`]: other tools
+//! - [`personas`]: options of the model for each kind of registry in the field
 //! - [`world`]: a session against models, without sockets, threads or clocks
 //! - [`tapes`]: tapes in memory, and committed ones
 //! - [`fuzz`]: the functions behind the fuzz targets
@@ -31,15 +34,19 @@ pub mod certs;
 pub mod command;
 #[cfg(feature = "sockets")]
 pub mod drivers;
+pub mod family;
 #[cfg(feature = "sockets")]
 pub mod front;
 pub mod fuzz;
+#[cfg(feature = "sockets")]
+pub mod ggcr;
 #[cfg(feature = "sockets")]
 pub mod hostile;
 #[cfg(feature = "sockets")]
 pub mod images;
 #[cfg(feature = "sockets")]
 pub mod peers;
+pub mod personas;
 #[cfg(feature = "sockets")]
 pub mod proxy;
 #[cfg(feature = "sockets")]

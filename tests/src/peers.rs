@@ -165,3 +165,14 @@ pub fn umoci_gc(layout: &Path) {
         command.arg("gc").arg("--layout").arg(layout);
     });
 }
+
+/// The fsck of the crate `ocidir`: reads a layout whose names stand for images, and everything that these consist
+/// of. The number of blobs that it verified.
+#[track_caller]
+pub fn ocidir_fsck(layout: &Path) -> usize {
+    let done = run("ocidir-fsck", |command| {
+        command.arg(layout);
+    });
+    let count = String::from_utf8_lossy(&done.stdout).trim().parse();
+    count.expect("it prints a number")
+}

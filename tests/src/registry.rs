@@ -103,6 +103,15 @@ impl Setup {
         }
     }
 
+    /// Its storage is in memory, if there is such a folder: for thousands of small files.
+    #[must_use]
+    pub fn in_memory(mut self) -> Self {
+        if let Ok(dir) = tempfile::tempdir_in("/dev/shm") {
+            self.dir = dir;
+        }
+        self
+    }
+
     /// Only this user may enter, with Basic.
     #[must_use]
     pub fn basic(mut self, user: &str, password: &str) -> Self {
@@ -371,13 +380,20 @@ impl Registry {
         self.seed_manifest(layout, &image.manifest, repository);
     }
 
+    /// Puts a manifest here, without what it refers to.
+    pub fn seed_document(&self, repository: &str, manifest: &Blob, bytes: &[u8]) {
+        write(&self.blob_path(&manifest.digest), bytes);
+        self.link(&format!("{repository}/_manifests/revisions"), manifest);
+    }
+
     fn seed_manifest(&self, layout: &Layout, manifest: &Blob, repository: &str) {
         self.seed_blob(layout, manifest);
         self.link(&format!("{repository}/_manifests/revisions"), manifest);
         self.link(&format!("{repository}/_layers"), manifest);
     }
 
-    fn seed_tag(&self, repository: &str, tag: &str, manifest: &Blob) {
+    /// Points a tag at a manifest that is here.
+    pub fn seed_tag(&self, repository: &str, tag: &str, manifest: &Blob) {
         let tag = self
             .storage()
             .join(format!("repositories/{repository}/_manifests/tags/{tag}"));

@@ -22,8 +22,12 @@
 //! layers that are left out are told; mirrors are only read from, and never told what is not for them;
 //! credentials that die are asked for again once.
 //!
-//! Lists of tags and referrers are whole, and a deletion takes one tag. Exchanges run from head to end at once; what happens within a body (cuts, stalls,
-//! crashes, full disks) happens between its pieces.
+//! Lists of tags and referrers are whole; a deletion takes one tag, or one referrer with its entry in the list of
+//! its subject; what belongs to an image comes with it, where that was asked for, or is told as missing. A stream
+//! is held one chunk at a time, and put as it was read.
+//!
+//! Exchanges run from head to end at once; what happens within a body (cuts, stalls, crashes, full disks)
+//! happens between its pieces.
 //!
 //! CONTRIBUTING.md says how to run and replay worlds, and how to add a fault or an oracle.
 //!
@@ -50,6 +54,7 @@ mod answers;
 mod arbitrary;
 mod asked;
 mod choose;
+pub(crate) mod companions;
 mod disk;
 mod echoed;
 mod ending;
@@ -67,11 +72,14 @@ mod occasions;
 mod oracles;
 mod plan;
 mod recording;
+mod relay;
 mod resume;
 mod secrets;
 mod settings;
+mod streams;
 mod surprises;
 mod tally;
+mod totals;
 mod trouble;
 mod watch;
 mod world;
@@ -129,6 +137,10 @@ pub enum Sort {
     Taped,
     /// The usual one, with mirrors of its registries: [`mirrored`].
     Mirrored,
+    /// The usual one, in which copies take along what belongs to images: [`carrying`].
+    Carrying,
+    /// The usual one, in which tasks put streams: [`streaming`].
+    Streaming,
     /// One image, one operation, at most one fault; whether it has to sign in: [`every`].
     Tiny(Operation, bool),
 }
@@ -142,6 +154,8 @@ impl Sort {
             Self::Greedy => greedy(choose),
             Self::Taped => taped(choose),
             Self::Mirrored => mirrored(choose),
+            Self::Carrying => carrying(choose),
+            Self::Streaming => streaming(choose),
             Self::Tiny(operation, signs_in) => tiny(operation, signs_in, choose),
         }
     }
@@ -186,6 +200,20 @@ pub fn taped(choose: &mut dyn Choose) -> Run {
 pub fn mirrored(choose: &mut dyn Choose) -> Run {
     let mut recorder = Recorder::new(choose);
     let plan = Plan::mirrored(&mut recorder);
+    run(plan, recorder)
+}
+
+/// A world in which copies take along referrers, and what cosign keeps at tags.
+pub fn carrying(choose: &mut dyn Choose) -> Run {
+    let mut recorder = Recorder::new(choose);
+    let plan = Plan::carrying(&mut recorder);
+    run(plan, recorder)
+}
+
+/// A world in which blobs are put as streams.
+pub fn streaming(choose: &mut dyn Choose) -> Run {
+    let mut recorder = Recorder::new(choose);
+    let plan = Plan::streaming(&mut recorder);
     run(plan, recorder)
 }
 
@@ -329,6 +357,7 @@ fn run(plan: Plan, mut recorder: Recorder<'_>) -> Run {
 fn live(world: &mut World<'_>) {
     until_idle(world);
     world.check_requests();
+    world.check_uploads();
 }
 
 /// Liveness when they have stopped.

@@ -35,19 +35,20 @@ mod memory;
 pub mod scenes;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use windlass_core::call::{Done, Interrupted};
-use windlass_core::credential::{CredentialAnswer, TimedAnswer};
+use windlass_core::call::{Call, Done, Interrupted};
+use windlass_core::credential::{Access, CredentialAnswer, TimedAnswer};
 use windlass_core::tape::RecordedSession;
 use windlass_core::{
     Checked, Checkpoint, Config, Descriptor, Error, ErrorKind, Event, Failure, Job, JobId, Output,
-    Report, StoreError, StoreId, Task, TaskId, TaskReport, Time, transcript,
+    Reference, Report, StoreError, StoreId, Task, TaskId, TaskReport, Time, Totals, transcript,
 };
 
-use windlass_driver::Stores;
+use windlass_driver::{BlobStream, RequestSpec, StoreGuard, Stores};
 use windlass_store::Store;
 use windlass_testbed::{Model, Request};
 
@@ -95,12 +96,17 @@ pub struct World {
     config: Config,
     stores: Arc<Stores>,
     known: Vec<Arc<dyn Store>>,
+    streams: Vec<StoreGuard>,
     hosts: BTreeMap<String, usize>,
-    credentials: BTreeMap<String, TimedAnswer>,
+    credentials: BTreeMap<(String, Access), TimedAnswer>,
     rules: Vec<Rule>,
     now: Time,
     outside: Vec<Job>,
+    /// Those of `outside` and `hanging` that gave their slots back.
+    yielded: BTreeSet<JobId>,
     hanging: Vec<Job>,
+    /// Relays of which the sink hangs, with the ends of their sources.
+    hanging_sinks: Vec<(Done, Box<Call>)>,
     lines: Vec<String>,
     tape: Arc<Lines>,
     /// Where in `lines` the tape begins.
@@ -109,6 +115,7 @@ pub struct World {
     guarded: Vec<Guarded>,
     unfinished: BTreeSet<TaskId>,
     finished: BTreeMap<TaskId, Result<TaskReport, Failure>>,
+    totals: BTreeMap<TaskId, Vec<Totals>>,
 }
 
 impl World {
@@ -121,7 +128,7 @@ impl World {
     pub fn new(config: Config) -> Self {
         let tape = Arc::new(Lines::default());
         Self {
-            most: config.in_flight.max,
+            most: config.most_in_flight(),
             session: RecordedSession::new(config.clone(), 1, Some(tape.clone())),
             tape,
             taped_from: 0,
@@ -133,16 +140,20 @@ impl World {
             config,
             stores: Arc::default(),
             known: Vec::new(),
+            streams: Vec::new(),
             hosts: BTreeMap::new(),
             credentials: BTreeMap::new(),
             rules: Vec::new(),
             now: Time::ZERO,
             outside: Vec::new(),
+            yielded: BTreeSet::new(),
             hanging: Vec::new(),
+            hanging_sinks: Vec::new(),
             lines: Vec::new(),
             guarded: Vec::new(),
             unfinished: BTreeSet::new(),
             finished: BTreeMap::new(),
+            totals: BTreeMap::new(),
         }
     }
 
@@ -159,6 +170,17 @@ impl World {
     /// Sets the credential for a registry, perhaps in place of another one. Its secret may be seen by these
     /// hosts.
     pub fn credential(&mut self, registry: &str, answer: impl Into<TimedAnswer>, hosts: &[&str]) {
+        self.credential_for(Access::Any, registry, answer, hosts);
+    }
+
+    /// Sets the credential for reading from a registry, or for writing to it.
+    pub fn credential_for(
+        &mut self,
+        access: Access,
+        registry: &str,
+        answer: impl Into<TimedAnswer>,
+        hosts: &[&str],
+    ) {
         let answer = answer.into();
         let secrets = match &answer.answer {
             CredentialAnswer::Basic { username, password } => {
@@ -176,7 +198,8 @@ impl World {
             let hosts = hosts.clone();
             Guarded { secret, hosts }
         }));
-        self.credentials.insert(registry.to_owned(), answer);
+        self.credentials
+            .insert((registry.to_owned(), access), answer);
     }
 
     /// Adds an empty store.
@@ -185,6 +208,15 @@ impl World {
         let store: Arc<dyn Store> = Arc::new(memory.clone());
         self.known.push(Arc::clone(&store));
         (self.stores.add(&store), memory)
+    }
+
+    /// A task that puts what a reader gives.
+    pub fn put_stream(&mut self, to: &Reference, reader: impl Read + Send + 'static) -> Task {
+        let spec = RequestSpec::put_stream(to, BlobStream::new(reader));
+        let task = spec.task(&self.stores, Time::ZERO);
+        let (task, stores) = task.expect("nothing is read yet");
+        self.streams.push(stores);
+        task
     }
 
     /// Forgets a store, as a driver does with a spool whose task is over.
@@ -217,6 +249,16 @@ impl World {
         self.session.cancel(task);
     }
 
+    /// The caller of a job outside does not read, with a line about it. Whether it gave its slot back.
+    pub fn yield_slot(&mut self, job: JobId) -> bool {
+        let has_yielded = self.session.yield_slot(job);
+        if has_yielded {
+            self.lines.push(transcript::yielded(job));
+            self.yielded.insert(job);
+        }
+        has_yielded
+    }
+
     /// The process dies, and another one resumes its checkpoint: jobs in flight are lost, and time
     /// starts at zero. Returns the new ids of the unfinished tasks.
     pub fn restart(&mut self) -> Vec<TaskId> {
@@ -225,6 +267,8 @@ impl World {
         self.lines.push("~ another process".to_owned());
         self.outside.clear();
         self.hanging.clear();
+        self.yielded.clear();
+        self.hanging_sinks.clear();
         self.finished.clear();
         self.now = Time::ZERO;
         self.stores = Arc::default();
@@ -318,6 +362,11 @@ impl World {
         self.outside.append(&mut self.hanging);
     }
 
+    /// The totals of a task so far, one after the other.
+    pub fn totals(&self, task: TaskId) -> &[Totals] {
+        self.totals.get(&task).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether a task is finished.
     pub fn is_finished(&self, task: TaskId) -> bool {
         self.finished.contains_key(&task)
@@ -335,7 +384,11 @@ impl World {
     }
 
     fn turn(&mut self, jumps: bool) -> bool {
-        match self.session.poll(self.now) {
+        let output = self.session.poll(self.now);
+        while let Some((task, totals)) = self.session.take_totals() {
+            self.totals.entry(task).or_default().push(totals);
+        }
+        match output {
             Output::Job(job) => {
                 self.lines.push(transcript::job(&job));
                 self.outside.push(job);
@@ -432,12 +485,15 @@ impl World {
                 Ok(done) => done,
                 Err(call) => return self.hanging.push(Job::Http(call)),
             },
+            Job::Relay(relay) => match self.relay(relay) {
+                Some(done) => done,
+                None => return,
+            },
             Job::Store(call) => self.stores.run(call),
             Job::Credentials(call) => {
-                let answer = self
-                    .credentials
-                    .get(call.question().registry().as_str())
-                    .cloned();
+                let question = call.question();
+                let key = (question.registry().as_str().to_owned(), question.access());
+                let answer = self.credentials.get(&key).cloned();
                 call.finish(answer.unwrap_or_else(|| CredentialAnswer::None.into()))
             }
         };
@@ -461,10 +517,21 @@ impl World {
                 found = Some(jobs.remove(place));
             }
         }
-        let Some(Job::Http(call)) = found else {
-            panic!("{id} is no HTTP job outside:\n{}", self.transcript());
+        let abort = |call: Box<Call>| call.finish(Err(Interrupted::Aborted));
+        let sink = self.hanging_sinks.iter().position(|(it, _)| it.id() == id);
+        let done = match (found, sink) {
+            (Some(Job::Http(call)), _) => abort(call),
+            (Some(Job::Relay(relay)), _) => {
+                let (source, sink) = relay.split();
+                Done::relayed(abort(source), abort(sink))
+            }
+            (None, Some(place)) => {
+                let (source, sink) = self.hanging_sinks.remove(place);
+                Done::relayed(source, abort(sink))
+            }
+            _ => panic!("{id} is no HTTP job outside:\n{}", self.transcript()),
         };
-        self.done(call.finish(Err(Interrupted::Aborted)));
+        self.done(done);
     }
 
     fn event(&mut self, task: TaskId, event: Event) {
@@ -488,7 +555,9 @@ impl World {
 fn fail_step(job: Job, error: StoreError) -> Done {
     match job {
         Job::Store(call) => call.finish(Err(error)),
-        other @ (Job::Http(_) | Job::Credentials(_)) => panic!("{other:?} is no step"),
+        other @ (Job::Http(_) | Job::Relay(_) | Job::Credentials(_)) => {
+            panic!("{other:?} is no step")
+        }
     }
 }
 

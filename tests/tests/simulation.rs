@@ -43,6 +43,24 @@ fn mirrored_worlds() {
     }
 }
 
+/// Copies that take along referrers, and what cosign keeps at tags.
+#[test]
+fn carrying_worlds() {
+    for seed in 0..60 {
+        let run = Sort::Carrying.seeded(seed);
+        assert_eq!(run.violation, None, "seed {seed}\n{}", run.transcript);
+    }
+}
+
+/// Tasks that put streams of unknown size, which cannot be read again.
+#[test]
+fn streaming_worlds() {
+    for seed in 0..60 {
+        let run = Sort::Streaming.seeded(seed);
+        assert_eq!(run.violation, None, "seed {seed}\n{}", run.transcript);
+    }
+}
+
 /// Every fault at every place where it can be, one at a time. For operations with many places these
 /// are the last ones only: `simulate --every 20000` tries them all.
 #[test]

@@ -1,8 +1,6 @@
 //! Pulls an image and pushes it elsewhere: `cargo run --example copy -- alpine:3 localhost:5000/a:1`.
-use std::sync::Arc;
 
-use windlass_async::{Client, Reference, Store};
-use windlass_store::Layout;
+use windlass_async::{Client, Layout, Reference, StoreHandle};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -11,9 +9,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: copy FROM TO".into());
     };
     let (from, to): (Reference, Reference) = (from.parse()?, to.parse()?);
-    let store: Arc<dyn Store> = Arc::new(Layout::temporary()?);
+    let store = StoreHandle::from(Layout::temporary()?);
     let client = Client::builder().build()?;
-    client.pull(&from, &store).name("it").run().await?;
-    client.push(&store, &to).name("it").run().await?;
+    client.pull(&from, store.at("it")).run().await?;
+    client.push(store.at("it"), &to).run().await?;
     Ok(())
 }

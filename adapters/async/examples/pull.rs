@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use windlass_async::driver::Observer;
-use windlass_async::{Client, Event, Reference, Store, TaskId};
-use windlass_store::Layout;
+use windlass_async::{Client, Event, Layout, Observer, Reference, TaskId};
 
 struct Printer;
 
@@ -23,10 +21,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: pull REFERENCE FOLDER".into());
     };
     let reference: Reference = reference.parse()?;
-    let store: Arc<dyn Store> = Arc::new(Layout::open_or_create(folder)?);
+    let layout = Layout::open_or_create(folder)?;
     let client = Client::builder().build()?;
     let report = client
-        .pull(&reference, &store)
+        .pull(&reference, &layout)
         .observer(Arc::new(Printer))
         .run()
         .await?;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use windlass_core::Failure;
-use windlass_driver::{Driver, Fetch, Parts, RequestSpec, TypedReport, Watch};
+use windlass_driver::{
+    Driver, Fetch, Parts, RangePieces, RequestSpec, TypedReport, Watch, side_by_side,
+};
 
 use crate::engine::Engine;
 use crate::exchange::Exchanges;
-use crate::reader::BlobReader;
+use crate::reader::{BlobReader, UnverifiedReader};
 use crate::transfer::Context;
 
 /// Runs a session on the runtimes of its callers. It has no task of its own: the work of a call runs on the
@@ -23,7 +25,7 @@ pub struct Tokio(Arc<Engine>);
 pub type Running<'a, R> = Pin<Box<dyn Future<Output = Result<R, Failure>> + Send + 'a>>;
 
 impl Driver for Tokio {
-    type Running<'a, R: TypedReport> = Running<'a, R>;
+    type Running<'a, R: Send + 'static> = Running<'a, R>;
     type Reader = BlobReader;
 
     fn new(parts: Parts) -> Self {
@@ -50,6 +52,31 @@ impl Driver for Tokio {
         })
     }
 
+    fn result<'a, R: Send + 'static>(
+        running: Running<'a, R>,
+    ) -> impl Future<Output = Result<R, Failure>> + Send + 'a
+    where
+        Self: 'a,
+    {
+        running
+    }
+
+    fn run_all<R: TypedReport>(
+        &self,
+        specs: Vec<RequestSpec>,
+        watch: Watch,
+    ) -> impl Future<Output = Result<Vec<R>, Failure>> + Send {
+        let futures = specs.into_iter().map(|spec| self.run(spec, watch.clone()));
+        side_by_side(futures.collect())
+    }
+
+    fn follow<'a, R: Send + 'static>(
+        &'a self,
+        procedure: impl Future<Output = Result<R, Failure>> + Send + 'a,
+    ) -> Running<'a, R> {
+        Box::pin(procedure)
+    }
+
     /// The request is a task of the runtime that the caller is on.
     fn read(&self, fetch: Fetch) -> BlobReader {
         let Fetch {
@@ -65,6 +92,12 @@ impl Driver for Tokio {
             drop(runtime.spawn(async move { end.finish(tokio.run(spec, watch).await) }));
         }
         BlobReader::new(reader)
+    }
+
+    type UnverifiedReader<'a> = UnverifiedReader<'a>;
+
+    fn read_unverified(&self, pieces: RangePieces) -> UnverifiedReader<'_> {
+        UnverifiedReader::new(self, pieces)
     }
 }
 

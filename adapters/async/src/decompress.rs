@@ -18,8 +18,9 @@ type Whole<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
 /// Reads what is compressed in a layer: gzip, zstd, or plain, whatever its media type says.
 ///
 /// **The last read fails** if the layer is not what its digest says, if the decompressed bytes are not what the
-/// `diff_id` says, or if the compressed data is damaged. The size of what comes out is not bounded: a small layer can
-/// become a large tar.
+/// `diff_id` says, or if the compressed data is damaged. Without a `diff_id` what comes out is not compared with
+/// anything, but the layer itself still is: all of it is read, also what is behind the compressed data. The size of what
+/// comes out is not bounded: a small layer can become a large tar.
 pub struct Decompressed<R> {
     state: State<R>,
     diff_id: DiffId,

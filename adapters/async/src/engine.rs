@@ -25,9 +25,8 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
-use windlass_core::tape::RecordedSession;
 use windlass_core::{Error, Failure, Task, TaskId, TaskReport, Time};
-use windlass_driver::{Observer, StoreGuard, Watch};
+use windlass_driver::{ClientSession, Observer, StoreGuard, Watch};
 
 use crate::job::Ticket;
 use crate::state::{State, Told};
@@ -41,7 +40,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(session: RecordedSession, context: Context) -> Arc<Self> {
+    pub(crate) fn new(session: ClientSession, context: Context) -> Arc<Self> {
         let state = State::new(session, &context.resources);
         Arc::new(Self {
             state: Mutex::new(state),
@@ -91,6 +90,10 @@ impl Engine {
             let engine = Arc::clone(self);
             cancel.on_cancel(move || engine.cancel(task))
         });
+        let _yielding = watch.unread.as_ref().map(|unread| {
+            let engine = Arc::clone(self);
+            unread.on_unread(move || engine.yield_slot(task))
+        });
         self.turn();
         loop {
             let Some(told) = inbox.recv().await else {
@@ -133,6 +136,13 @@ impl Engine {
 
     fn cancel(self: &Arc<Self>, task: TaskId) {
         if self.lock().cancel(task) {
+            self.turn();
+        }
+    }
+
+    /// The reader of a task is not read: others get the slot of its job.
+    fn yield_slot(self: &Arc<Self>, task: TaskId) {
+        if self.lock().yield_slot(task) {
             self.turn();
         }
     }

@@ -129,6 +129,8 @@ impl Exchanges {
             };
             let again = connections == Connections::Any
                 && error.kind == TransportErrorKind::Reset
+                // A body that ends before its length broke the connection itself.
+                && !flow.as_ref().is_some_and(|flow| flow.is_starved())
                 && pool.is_stale(&host);
             if again {
                 self.kept.note_broken(&host);
@@ -307,6 +309,12 @@ struct Flowing {
     phase: Phase,
     /// Bytes that were handed out.
     moved: u64,
+    /// What is sent before the source, until it is.
+    first: Option<Bytes>,
+    /// The same, until more is taken: so far the body can be sent once more.
+    kept: Option<Bytes>,
+    /// Whether the source ended too early.
+    is_starved: bool,
     /// `None` once nothing more is to be sent.
     source: Option<mpsc::Receiver<Bytes>>,
 }
@@ -328,6 +336,19 @@ impl Flow {
     /// Whether all of the body was handed out.
     pub(crate) fn is_through(&self) -> bool {
         matches!(self.phase(), Phase::Sent(_))
+    }
+
+    /// Whether the source ended before its length.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.lock().is_starved
+    }
+
+    /// Gives the first piece and the source back if nothing was taken from the source, so that the body can be sent
+    /// once more.
+    pub(crate) fn take_back(&self) -> Option<(Bytes, mpsc::Receiver<Bytes>)> {
+        let mut flowing = self.lock();
+        let source = flowing.source.take();
+        flowing.kept.take().zip(source)
     }
 
     fn moved(&self) -> u64 {
@@ -359,12 +380,25 @@ impl Outflow {
         let flowing = Flowing {
             phase,
             moved: 0,
+            first: None,
+            kept: None,
+            is_starved: false,
             source: Some(source),
         };
         Self {
             left: len,
             flow: Arc::new(Flow(Mutex::new(flowing))),
         }
+    }
+
+    /// `len` bytes of a first piece and what follows it.
+    pub(crate) fn after(first: Bytes, source: mpsc::Receiver<Bytes>, len: u64) -> Self {
+        let outflow = Self::new(source, len);
+        let mut flowing = outflow.flow.lock();
+        flowing.kept = Some(first.clone());
+        flowing.first = Some(first);
+        drop(flowing);
+        outflow
     }
 
     pub(crate) fn flow(&self) -> Arc<Flow> {
@@ -385,9 +419,18 @@ impl http_body::Body for Outflow {
         }
         let flow = Arc::clone(&self.flow);
         let mut flowing = flow.lock();
-        let polled = match &mut flowing.source {
-            Some(source) => source.poll_recv(context),
-            None => Poll::Ready(None),
+        let first = flowing.first.take();
+        let flowing = &mut *flowing;
+        let polled = match (first, &mut flowing.source) {
+            (Some(first), _) => Poll::Ready(Some(first)),
+            (None, Some(source)) => {
+                let polled = source.poll_recv(context);
+                if polled.is_ready() {
+                    flowing.kept = None;
+                }
+                polled
+            }
+            (None, None) => Poll::Ready(None),
         };
         let now = Instant::now();
         match polled {
@@ -396,6 +439,7 @@ impl http_body::Body for Outflow {
                 Poll::Pending
             }
             Poll::Ready(None) => {
+                flowing.is_starved = flowing.source.is_some();
                 flowing.phase = Phase::Sending(now);
                 Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())))
             }

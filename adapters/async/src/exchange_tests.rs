@@ -31,7 +31,7 @@ impl Exchange for Async {
     }
 
     fn new(setup: &Setup) -> Self {
-        let tls = Tls::new(&setup.roots).unwrap();
+        let tls = Tls::new(&setup.roots, None).unwrap();
         let tls = tls.with_hosts(Arc::clone(&setup.hosts));
         let proxies = Arc::clone(&setup.proxies);
         let mut runtime = Builder::new_multi_thread();
@@ -157,7 +157,7 @@ fn an_early_refusal_may_drown_in_a_reset() {
 #[test]
 fn the_future_of_a_request_can_be_spawned() {
     fn is_send(_: &impl Send) {}
-    fn check(request: crate::Request<'_>) {
+    fn check(request: crate::Request<'_, crate::driver::Pull>) {
         is_send(&request.run());
     }
     let _ = check;

@@ -37,7 +37,7 @@ impl Ticket {
 
     /// Begins the job.
     pub(crate) fn run(self, runtime: &Handle) {
-        if matches!(self.job, Some((Job::Http(_), _))) {
+        if matches!(self.job, Some((Job::Http(_) | Job::Relay(_), _))) {
             drop(runtime.spawn(self.exchange()));
         } else {
             // Not a task that waits for it: this thread goes on when the runtime is gone.
@@ -58,9 +58,14 @@ impl Ticket {
     }
 
     async fn exchange(mut self) {
-        if let Some((Job::Http(call), stop)) = self.job.take() {
-            let engine = Arc::clone(&self.engine);
-            engine.context().exchange(call, stop, self).await;
+        let engine = Arc::clone(&self.engine);
+        match self.job.take() {
+            Some((Job::Http(call), stop)) => engine.context().exchange(call, stop, self).await,
+            Some((Job::Relay(relay), stop)) => {
+                let done = engine.context().relay(*relay, stop).await;
+                self.end(done);
+            }
+            Some((Job::Store(_) | Job::Credentials(_), _)) | None => {}
         }
     }
 

@@ -1,15 +1,13 @@
 //! Async OCI registry client: windlass-core driven by reqwest and tokio.
 //!
 //! ```no_run
-//! use std::sync::Arc;
-//! use windlass_async::{Client, Reference, Store};
-//! use windlass_store::Layout;
+//! use windlass_async::{Client, Layout, Reference};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::builder().build()?;
 //! let reference: Reference = "docker.io/library/alpine:3".parse()?;
-//! let store: Arc<dyn Store> = Arc::new(Layout::open_or_create("images")?);
-//! let report = client.pull(&reference, &store).name("3").run().await?;
+//! let images = Layout::open_or_create("images")?;
+//! let report = client.pull(&reference, &images).run().await?;
 //! println!("{} ({} bytes moved)", report.root.digest, report.bytes);
 //! # Ok(())
 //! # }
@@ -37,7 +35,7 @@
 //!   that held it begins again when its runtime runs, from what the store has, and its observer sees
 //!   a new task. Deadlines of other calls hold meanwhile.
 //! - Events reach the observer from the future of `run`; byte counts from the blocking pool.
-//! - Dropping the future cancels its task. So does a [`CancelHandle`](driver::CancelHandle), and then the call
+//! - Dropping the future cancels its task. So does a [`CancelHandle`], and then the call
 //!   returns within a second, whatever the server or the store does.
 //! - Nothing is read from the environment: no proxy, no certificates but those of the system.
 //! - It sends what the core says, byte for byte, or not at all: reqwest rewrites some targets, and
@@ -53,25 +51,40 @@ mod exchange_tests;
 mod job;
 mod pools;
 mod reader;
+mod relay;
 mod resolver;
 mod state;
+mod streams;
 mod transfer;
 
 pub use client::{Running, Tokio};
 #[cfg(feature = "decompress")]
 pub use decompress::Decompressed;
-pub use reader::BlobReader;
+pub use reader::{BlobReader, UnverifiedReader};
 pub use rustls;
-pub use windlass_core::reference::{Repository, Tag};
+pub use streams::{stream_of_bytes, stream_of_reader};
+pub use windlass_core::reference::{Repository, Tag, Target};
 pub use windlass_core::{
-    BlobDelivery, BlobFound, BlobPut, BlobRange, Catalog, Checked, Config, Deleted, Descriptor,
-    Digest, Error, ErrorKind, Event, Failure, Fetched, ImageConfig, ImageLayer, Manifest,
-    OpenedImage, Platform, Put, Reference, Referrers, ReferrersSource, Registry, Report, Tags,
-    TaskId, TaskReport,
+    Algorithm, BlobDelivery, BlobFound, BlobPut, BlobRange, Carried, Carry, Catalog, Checked,
+    Config, Deleted, Descriptor, Digest, Error, ErrorKind, Event, Failure, Fetched, ImageChange,
+    ImageConfig, ImageLayer, Manifest, MountFrom, NewLayer, NotCarried, OpenedImage, Origin,
+    Platform, Platforms, Put, Reference, Referrers, ReferrersSource, Registry, Report, StoreError,
+    StoreErrorKind, Tags, TaskId, TaskReport, Unlisted, config, credential, http,
 };
 pub use windlass_driver as driver;
-pub use windlass_driver::{BlobContent, BuildError};
-pub use windlass_store::Store;
+#[cfg(feature = "tape")]
+pub use windlass_driver::TapeFile;
+pub use windlass_driver::{
+    Anonymous, Artifact, Attached, BlobContent, BlobStream, BuildError, CancelHandle, Credentials,
+    ImageChanged, ImageLocation, IndexChanged, LayerContent, Observer, Part, Procedure,
+    PulledArtifact, Requests, TimeLimits, TlsRoots, host_platform,
+};
+#[cfg(feature = "compress")]
+pub use windlass_driver::{Compression, LayerStream};
+pub use windlass_store::{
+    Begun, Files, Gathered, InUse, Layout, Memory, Partial, Preserve, Store, StoreEntry,
+    StoreHandle,
+};
 
 /// A client of the OCI registries. Clones are cheap and share one session.
 pub type Client = driver::Client<Tokio>;
@@ -80,7 +93,16 @@ pub type Client = driver::Client<Tokio>;
 pub type Builder = driver::Builder<Tokio>;
 
 /// Something to be done by a [`Client`], and how.
-pub type Request<'a, R = Report> = driver::Request<'a, Tokio, R>;
+pub type Request<'a, V> = driver::Request<'a, Tokio, V>;
+
+/// The pages of a list, one after the other.
+pub type ListPages<'a, R> = driver::ListPages<'a, Tokio, R>;
+
+/// A blob in a repository, to be read.
+pub type Blob<'a> = driver::Blob<'a, Tokio>;
+
+/// Something that takes several requests, and how.
+pub type Steps<'a, P> = driver::Steps<'a, Tokio, P>;
 
 /// Compiles the examples of the workspace's README.
 #[cfg(doctest)]

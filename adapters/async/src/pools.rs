@@ -162,8 +162,8 @@ impl Pools {
             (Some(own), _) => (&own.clients, self.tls.clone()),
             (None, true) if judges => (&pool.judged_secure, self.tls.clone()),
             (None, true) => (&pool.secure, self.tls.clone()),
-            (None, false) if judges => (&pool.judged_plain, Tls::none()),
-            (None, false) => (&pool.plain, Tls::none()),
+            (None, false) if judges => (&pool.judged_plain, self.tls.without_roots()),
+            (None, false) => (&pool.plain, self.tls.without_roots()),
         };
         let (client, keeps) = match connections {
             Connections::Any => (&clients[0], self.in_flight),

@@ -2,6 +2,7 @@
 //!
 //! Responsible for the traits of tokio and futures over the driver's reader. Must not know how bytes arrive.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,8 +10,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use futures_core::Stream;
 use tokio::io::{AsyncRead, ReadBuf};
-use windlass_core::{Descriptor, Failure};
-use windlass_driver::io_error;
+use windlass_core::{BlobRange, Descriptor, Failure};
+use windlass_driver::{Driver as _, RangePieces, Watch, io_error};
+
+use crate::client::{Running, Tokio};
 
 /// Reads a blob while it is fetched: verified, and resumed where a connection breaks. An [`AsyncRead`], and a
 /// [`Stream`] of its bytes.
@@ -20,11 +23,12 @@ use windlass_driver::io_error;
 /// stream `None`. Each further read fails with the same error. The [`Failure`] is the source of the
 /// [`io::Error`].
 ///
-/// It holds about a MiB, and, until it is read or dropped, a connection to the registry and one of the requests that
-/// a client makes to it at once (`Config::in_flight`): **a program that keeps more readers than that without reading
-/// them waits for ever** for its next request to the registry. A registry that closes a connection which is not
-/// read for long is asked for the rest when reading goes on. Dropping it cancels the request, which runs on the
-/// runtime on which the reader was made.
+/// It holds about a MiB, and, until it is read or dropped, a connection to the registry and a blocking thread of the
+/// runtime. It also is one of the requests that a client makes to the registry at once (`Config::in_flight`), but not
+/// while it is not read: after 0.2 s another request takes its place. That is so for 256 readers of a client at once;
+/// **a program that keeps more than those and `in_flight` others without reading them waits for ever** for its next
+/// request. A registry that closes a connection which is not read for long is asked for the rest when reading goes on.
+/// Dropping it cancels the request, which runs on the runtime on which the reader was made.
 #[derive(Debug)]
 pub struct BlobReader {
     reader: windlass_driver::BlobReader,
@@ -82,5 +86,56 @@ impl Stream for BlobReader {
         }
         let next = ready!(self.reader.poll_chunk(cx));
         Poll::Ready(next.transpose().map(|next| next.map(Into::into)))
+    }
+}
+
+/// Reads some bytes of a blob. They are **not verified**. What a request fails with is the source of the error; the next
+/// read tries again.
+pub struct UnverifiedReader<'a> {
+    tokio: &'a Tokio,
+    pieces: RangePieces,
+    /// The request for the next piece.
+    running: Option<Running<'a, BlobRange>>,
+}
+
+impl<'a> UnverifiedReader<'a> {
+    pub(crate) const fn new(tokio: &'a Tokio, pieces: RangePieces) -> Self {
+        Self {
+            tokio,
+            pieces,
+            running: None,
+        }
+    }
+}
+
+impl AsyncRead for UnverifiedReader<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if let (None, Some(spec)) = (&this.running, this.pieces.wanted()) {
+            this.running = Some(this.tokio.run(spec, Watch::default()));
+        }
+        if let Some(running) = &mut this.running {
+            let piece = ready!(running.as_mut().poll(cx));
+            this.running = None;
+            this.pieces.got(piece.map_err(io_error)?);
+        }
+        let taken = this.pieces.take(buffer.initialize_unfilled());
+        buffer.advance(taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl fmt::Debug for UnverifiedReader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnverifiedReader")
+            .field("pieces", &self.pieces)
+            .finish_non_exhaustive()
     }
 }

@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Id;
 use tokio::sync::{mpsc, watch};
-use windlass_core::tape::RecordedSession;
 use windlass_core::{Done, Error, Event, Job, JobId, Task, TaskId, Time};
-use windlass_driver::{CallHandle, CallMessage, Dispatcher, Next, Observer, Resources, StoreGuard};
+use windlass_driver::{
+    CallHandle, CallMessage, ClientSession, Dispatcher, Next, Observer, Resources, StoreGuard,
+};
 
 use crate::job::Stop;
 
@@ -99,7 +100,7 @@ struct Outside {
 }
 
 impl State {
-    pub(crate) fn new(session: RecordedSession, resources: &Resources) -> Self {
+    pub(crate) fn new(session: ClientSession, resources: &Resources) -> Self {
         Self {
             dispatcher: Dispatcher::new(session, resources),
             homes: HashMap::new(),
@@ -154,6 +155,11 @@ impl State {
             caller.put_off = false;
         }
         self.dispatcher.cancel(task)
+    }
+
+    /// Gives the slot of a task's job to others. Whether there is something to be done now.
+    pub(crate) fn yield_slot(&mut self, task: TaskId) -> bool {
+        self.dispatcher.yield_slot(task).is_some()
     }
 
     /// Cancels a task whose future was dropped.
@@ -299,7 +305,7 @@ impl State {
             task: None,
             home: None,
             waits_for: None,
-            is_exchange: matches!(job, Job::Http(_)),
+            is_exchange: matches!(job, Job::Http(_) | Job::Relay(_)),
         };
         self.jobs.entry(None).or_default().insert(job.id());
         self.dispatcher.begin(job.id(), outside);
@@ -496,7 +502,9 @@ impl CallHandle for Caller {
     fn send(&self, message: CallMessage) {
         let told = match message {
             CallMessage::Event(event) if self.put_off && is_cancelled(&event) => Told::PutOff,
-            message @ (CallMessage::Event(_) | CallMessage::Line(_)) => Told::Message(message),
+            message @ (CallMessage::Event(_) | CallMessage::Totals(_) | CallMessage::Line(_)) => {
+                Told::Message(message)
+            }
         };
         // The call's future may have been dropped.
         drop(self.told.send(told));

@@ -115,11 +115,7 @@ impl Context {
         mut stop: Stop,
         ticket: Ticket,
     ) {
-        let mut head = Response::new(());
-        *head.status_mut() = response.status();
-        *head.version_mut() = response.version();
-        *head.headers_mut() = std::mem::take(response.headers_mut());
-        let receive = call.head(head);
+        let receive = call.head(head(&mut response));
         let touches_store = matches!(receive, Receive::Store { .. });
         let stores = Arc::clone(&self.resources.stores);
         if !touches_store {
@@ -156,7 +152,7 @@ impl Context {
     }
 
     /// A small body, or one of no interest.
-    async fn collect(
+    pub(crate) async fn collect(
         &self,
         mut response: reqwest::Response,
         incoming: &mut Incoming,
@@ -213,6 +209,15 @@ impl Context {
             }
         }
     }
+}
+
+/// The head of an answer.
+pub(crate) fn head(response: &mut reqwest::Response) -> Response<()> {
+    let mut head = Response::new(());
+    *head.status_mut() = response.status();
+    *head.version_mut() = response.version();
+    *head.headers_mut() = std::mem::take(response.headers_mut());
+    head
 }
 
 fn store_panicked() -> Interrupted {
@@ -276,7 +281,13 @@ impl Content for Stored<'_> {
         }
         let stores = Arc::clone(&self.context.resources.stores);
         let (body, outgoing) = (self.body.clone(), self.call.outgoing());
-        let reader = spawn_blocking(move || stores.body(&body, outgoing)).await;
+        let stop = self.stop.clone();
+        let reader = spawn_blocking(move || {
+            let mut reader = stores.body(&body, outgoing)?;
+            reader.catch_up(|| *stop.borrow())?;
+            Ok(reader)
+        });
+        let reader = reader.await;
         let reader = reader.map_err(|_| store_panicked())??;
         let outcome = reader.outcome();
         let outflow = pump(
@@ -391,7 +402,7 @@ fn pump(mut reader: OutgoingReader, len: u64, mut progress: Progress, mut stop: 
 }
 
 /// Returns when the job is to end.
-async fn stopped(stop: &mut Stop) {
+pub(crate) async fn stopped(stop: &mut Stop) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         // Nothing is left that could stop it.
         std::future::pending::<()>().await;

@@ -1,8 +1,6 @@
 //! Pulls an image and pushes it elsewhere: `cargo run --example copy -- alpine:3 localhost:5000/a:1`.
-use std::sync::Arc;
 
-use windlass_blocking::{Client, Reference, Store};
-use windlass_store::Layout;
+use windlass_blocking::{Client, Layout, Reference, StoreHandle};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -10,9 +8,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: copy FROM TO".into());
     };
     let (from, to): (Reference, Reference) = (from.parse()?, to.parse()?);
-    let store: Arc<dyn Store> = Arc::new(Layout::temporary()?);
+    let store = StoreHandle::from(Layout::temporary()?);
     let client = Client::builder().build()?;
-    client.pull(&from, &store).name("it").run()?;
-    client.push(&store, &to).name("it").run()?;
+    client.pull(&from, store.at("it")).run()?;
+    client.push(store.at("it"), &to).run()?;
     Ok(())
 }

@@ -9,8 +9,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let repository: Reference = repository.parse()?;
     let client = Client::builder().build()?;
-    for tag in client.tags(&repository).run()?.tags {
-        println!("{tag}");
+    for page in client.tags(&repository).pages() {
+        for tag in page?.tags {
+            println!("{tag}");
+        }
     }
     Ok(())
 }

@@ -66,6 +66,12 @@ impl Agents {
         );
         agent
     }
+
+    /// Forgets all hosts: their idle connections are closed, and those at work when their requests end.
+    pub(crate) fn forget(&self) {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.clear();
+    }
 }
 
 impl std::fmt::Debug for Agents {

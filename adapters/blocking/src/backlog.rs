@@ -21,6 +21,8 @@ impl Lane {
     pub(crate) fn of(job: &Job) -> Self {
         match job {
             Job::Http(call) => Self::Host(call.origin().clone()),
+            // The source is read from as fast as the sink takes it.
+            Job::Relay(relay) => Self::Host(relay.sink().origin().clone()),
             Job::Store(step) => Self::Store(step.store()),
             Job::Credentials(call) => Self::Credentials(call.question().registry().clone()),
         }

@@ -181,14 +181,16 @@ impl Transport for Connection {
             data = absolute;
         }
         self.sent += amount;
+        if control.takes_listen() && self.stream.has_answer() {
+            self.discarding = Some(answered_early());
+        }
         while self.discarding.is_none() && (!data.is_empty() || self.stream.is_pending()) {
             patience.check(&control)?;
             // Before the write: once the last byte is out, an answer is no longer early.
             if self.sent >= EARLY {
                 self.sent = 0;
                 if self.stream.has_answer() {
-                    let why = "the peer ended the exchange while the request was being sent";
-                    self.discarding = Some(TransportError::new(TransportErrorKind::Reset, why));
+                    self.discarding = Some(answered_early());
                     break;
                 }
             }
@@ -375,6 +377,11 @@ impl Patience {
         let why = format!("{} for {:?}", self.why, self.limit);
         Err(other(TransportError::new(self.kind, why)))
     }
+}
+
+fn answered_early() -> TransportError {
+    let why = "the peer ended the exchange while the request was being sent";
+    TransportError::new(TransportErrorKind::Reset, why)
 }
 
 fn server_name(host: &str) -> Result<ServerName<'static>, ureq::Error> {

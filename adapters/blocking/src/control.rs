@@ -24,6 +24,10 @@ pub(crate) struct Control {
     peer_stopped_reading: AtomicBool,
     heard: AtomicUsize,
     reading: Mutex<Option<Instant>>,
+    /// Another job's half, which ends with this one.
+    other: Mutex<Option<Arc<Self>>>,
+    /// The peer may have answered although nothing was sent since.
+    listens: AtomicBool,
     /// What judges the addresses that the job connects to.
     addresses: Mutex<AddressGuard>,
 }
@@ -43,6 +47,30 @@ impl Control {
     /// Asks the job to end soon. A blocked read or write notices within a slice of waiting.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Relaxed);
+        let other = self.other();
+        if let Some(other) = &*other {
+            other.stop();
+        }
+    }
+
+    /// A control for the other exchange of a relay, which is stopped with this one.
+    pub(crate) fn other_half(&self) -> Arc<Self> {
+        let half = Arc::<Self>::default();
+        *self.other() = Some(Arc::clone(&half));
+        if self.is_stopped() {
+            half.stop();
+        }
+        half
+    }
+
+    /// Asks the connection to see whether the peer has answered already, since there is nothing to send now.
+    pub(crate) fn listen(&self) {
+        self.listens.store(true, Relaxed);
+    }
+
+    /// Whether it was asked to. Said once.
+    pub(crate) fn takes_listen(&self) -> bool {
+        self.listens.swap(false, Relaxed)
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -113,6 +141,10 @@ impl Control {
         self.addresses
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn other(&self) -> MutexGuard<'_, Option<Arc<Self>>> {
+        self.other.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reading(&self) -> MutexGuard<'_, Option<Instant>> {

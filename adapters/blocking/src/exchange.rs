@@ -77,6 +77,11 @@ impl Exchanges {
         }
     }
 
+    /// Closes the connections that no request uses.
+    pub(crate) fn close_idle(&self) {
+        self.agents.forget();
+    }
+
     /// Sends a request whose body is `stored` if its payload says so. Everything a job does to the
     /// answer has to happen on the thread this was called on.
     pub(crate) fn send(
@@ -120,7 +125,9 @@ impl Exchanges {
                     (error, _) => error,
                 },
             };
-            let again = connections == Connections::Any && control.was_stale();
+            // A body that ends before its length broke the connection itself.
+            let is_starved = stored.as_ref().is_some_and(|it| it.content.is_starved());
+            let again = connections == Connections::Any && control.was_stale() && !is_starved;
             if !again || control.is_stopped() {
                 return Err(error);
             }
@@ -206,7 +213,7 @@ fn as_ureq_has_it(proxy: &Proxy) -> Result<ureq::Proxy, Interrupted> {
     known.ok_or_else(|| Interrupted::NotSent(Proxy::invalid()))
 }
 
-/// What a body is read from.
+/// What a body is read from. A read that would block for long ends with [`io::ErrorKind::WouldBlock`].
 pub(crate) trait Content: Read {
     /// Goes back to the first byte, to send the body once more.
     ///
@@ -214,6 +221,11 @@ pub(crate) trait Content: Read {
     ///
     /// If it was the content that ended the first try, or it cannot be read again.
     fn rewind(&mut self) -> Result<(), Interrupted>;
+
+    /// Whether it ended before its length.
+    fn is_starved(&self) -> bool {
+        false
+    }
 }
 
 /// A body of known length on its way out.
@@ -259,7 +271,15 @@ impl Read for Upload<'_> {
             // It is discarded: ureq only has to get to the end.
             buffer.len()
         } else {
-            self.content.read(buffer)?
+            match self.content.read(buffer) {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // ureq 3.5.1 transmits these no bytes, which is when the connection listens, and asks again.
+                    self.control.listen();
+                    return Ok(0);
+                }
+                Err(error) => return Err(error),
+            }
         };
         self.left -= read as u64;
         if read == 0 && self.left > 0 {

@@ -82,7 +82,7 @@ impl Exchange for Blocking {
     }
 
     fn new(setup: &Setup) -> Self {
-        let tls = Tls::new(&setup.roots).unwrap();
+        let tls = Tls::new(&setup.roots, None).unwrap();
         let tls = tls.with_hosts(Arc::clone(&setup.hosts));
         Self {
             exchanges: Exchanges::new(tls, &setup.limits, 4, setup.addresses.clone()),
@@ -341,7 +341,7 @@ fn tls_without_data_does_not_keep_a_read() {
     });
     let stream = TcpStream::connect(address).unwrap();
     let under = Under::Direct(stream);
-    let config = Tls::new(&trust).unwrap().config().unwrap();
+    let config = Tls::new(&trust, None).unwrap().config().unwrap();
     let mut stream = Stream::tls(config, "localhost".try_into().unwrap(), under).unwrap();
     while stream.shake_hands().unwrap() {}
     let (mut buffer, mut waits) = ([0; 100], 0);

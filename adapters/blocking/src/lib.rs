@@ -2,15 +2,13 @@
 //! runtime.
 //!
 //! ```no_run
-//! use std::sync::Arc;
-//! use windlass_blocking::{Client, Reference, Store};
-//! use windlass_store::Layout;
+//! use windlass_blocking::{Client, Layout, Reference};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::builder().build()?;
 //! let reference: Reference = "docker.io/library/alpine:3".parse()?;
-//! let store: Arc<dyn Store> = Arc::new(Layout::open_or_create("images")?);
-//! let report = client.pull(&reference, &store).name("3").run()?;
+//! let images = Layout::open_or_create("images")?;
+//! let report = client.pull(&reference, &images).run()?;
 //! println!("{} ({} bytes moved)", report.root.digest, report.bytes);
 //! # Ok(())
 //! # }
@@ -26,6 +24,42 @@
 //! - [`Request`]: what is asked, and how; does nothing before [`run`](Request::run).
 //! - [`driver`]: observers, cancellation, credentials, time limits, trust and proxies, the same as
 //!   in the async client.
+//!
+//! A store of your own needs nothing but this crate:
+//!
+//! ```
+//! use std::io::Read;
+//!
+//! use windlass_blocking::{Begun, Descriptor, Digest, Memory, Store, StoreError};
+//!
+//! /// Images in memory that cannot be removed.
+//! #[derive(Debug)]
+//! struct Kept(Memory);
+//!
+//! impl Store for Kept {
+//!     fn begin(&self, digest: &Digest, size: u64) -> Result<Begun, StoreError> {
+//!         self.0.begin(digest, size)
+//!     }
+//!     fn contains(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+//!         self.0.contains(digest, size)
+//!     }
+//!     fn open(&self, digest: &Digest, at: u64) -> Result<Option<Box<dyn Read + Send>>, StoreError> {
+//!         self.0.open(digest, at)
+//!     }
+//!     fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+//!         self.0.put(digest, bytes)
+//!     }
+//!     fn remove(&self, _: &Digest) -> Result<(), StoreError> {
+//!         Ok(())
+//!     }
+//!     fn find(&self, name: Option<&str>) -> Result<Descriptor, StoreError> {
+//!         self.0.find(name)
+//!     }
+//!     fn tag(&self, name: Option<&str>, image: &Descriptor) -> Result<(), StoreError> {
+//!         self.0.tag(name, image)
+//!     }
+//! }
+//! ```
 //!
 //! # Contract
 //!
@@ -48,23 +82,36 @@ mod exchange_tests;
 mod forward;
 mod head;
 mod pool;
+mod relay;
 mod stream;
 mod transfer;
 
-pub use client::Threads;
+pub use client::{Threads, UnverifiedReader};
 pub use rustls;
-pub use windlass_core::reference::{Repository, Tag};
+pub use windlass_core::reference::{Repository, Tag, Target};
 pub use windlass_core::{
-    BlobDelivery, BlobFound, BlobPut, BlobRange, Catalog, Checked, Config, Deleted, Descriptor,
-    Digest, Error, ErrorKind, Event, Failure, Fetched, ImageConfig, ImageLayer, Manifest,
-    OpenedImage, Platform, Put, Reference, Referrers, ReferrersSource, Registry, Report, Tags,
-    TaskId, TaskReport,
+    Algorithm, BlobDelivery, BlobFound, BlobPut, BlobRange, Carried, Carry, Catalog, Checked,
+    Config, Deleted, Descriptor, Digest, Error, ErrorKind, Event, Failure, Fetched, ImageChange,
+    ImageConfig, ImageLayer, Manifest, MountFrom, NewLayer, NotCarried, OpenedImage, Origin,
+    Platform, Platforms, Put, Reference, Referrers, ReferrersSource, Registry, Report, StoreError,
+    StoreErrorKind, Tags, TaskId, TaskReport, Unlisted, config, credential, http,
 };
 pub use windlass_driver as driver;
 #[cfg(feature = "decompress")]
 pub use windlass_driver::Decompressed;
-pub use windlass_driver::{BlobContent, BlobReader, BuildError};
-pub use windlass_store::Store;
+#[cfg(feature = "tape")]
+pub use windlass_driver::TapeFile;
+pub use windlass_driver::{
+    Anonymous, Artifact, Attached, BlobContent, BlobReader, BlobStream, BuildError, CancelHandle,
+    Credentials, ImageChanged, ImageLocation, IndexChanged, LayerContent, Observer, Part,
+    Procedure, PulledArtifact, Requests, TimeLimits, TlsRoots, host_platform,
+};
+#[cfg(feature = "compress")]
+pub use windlass_driver::{Compression, LayerStream};
+pub use windlass_store::{
+    Begun, Files, Gathered, InUse, Layout, Memory, Partial, Preserve, Store, StoreEntry,
+    StoreHandle,
+};
 
 /// A client of the OCI registries. Clones are cheap and share one session.
 pub type Client = driver::Client<Threads>;
@@ -73,4 +120,13 @@ pub type Client = driver::Client<Threads>;
 pub type Builder = driver::Builder<Threads>;
 
 /// Something to be done by a [`Client`], and how.
-pub type Request<'a, R = Report> = driver::Request<'a, Threads, R>;
+pub type Request<'a, V> = driver::Request<'a, Threads, V>;
+
+/// The pages of a list, one after the other.
+pub type ListPages<'a, R> = driver::ListPages<'a, Threads, R>;
+
+/// A blob in a repository, to be read.
+pub type Blob<'a> = driver::Blob<'a, Threads>;
+
+/// Something that takes several requests, and how.
+pub type Steps<'a, P> = driver::Steps<'a, Threads, P>;

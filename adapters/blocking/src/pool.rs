@@ -23,9 +23,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use windlass_core::call::Interrupted;
-use windlass_core::tape::RecordedSession;
-use windlass_core::{Done, Error, Failure, Job, JobId, Task, TaskId, TaskReport, Time};
-use windlass_driver::{CallHandle, CallMessage, Dispatcher, Next, Observer, Watch};
+use windlass_core::{Call, Done, Error, Failure, Job, JobId, Task, TaskId, TaskReport, Time};
+use windlass_driver::{CallHandle, CallMessage, ClientSession, Dispatcher, Next, Observer, Watch};
 
 use crate::backlog::{Backlog, Lane};
 use crate::control::Control;
@@ -62,10 +61,11 @@ pub(crate) struct ThreadLimits {
 impl ThreadLimits {
     /// For this many requests to a host at once.
     pub(crate) const fn new(in_flight: usize) -> Self {
-        let each = if in_flight < 16 { 16 } else { in_flight };
+        // Eight hosts that do not answer have 16 requests each, and one that did so quickly before has more.
+        let free = in_flight.saturating_mul(2);
         Self {
             kept: in_flight.saturating_add(4),
-            free: each.saturating_mul(8),
+            free: if free < 128 { 128 } else { free },
         }
     }
 
@@ -97,6 +97,8 @@ struct State {
     threads: usize,
     /// Those of them that run a job.
     busy: usize,
+    /// Those of them whose job is not read by its caller: they do not count for the limits.
+    unread: usize,
     /// Those of them that wait to be woken.
     waiting: usize,
     closing: bool,
@@ -107,6 +109,8 @@ struct State {
 struct Outside {
     control: Arc<Control>,
     lane: Lane,
+    /// Its caller does not read what it brings.
+    is_unread: bool,
 }
 
 /// The thread that waits for a task.
@@ -134,7 +138,7 @@ enum Todo {
 
 impl Pool {
     pub(crate) fn new(
-        session: RecordedSession,
+        session: ClientSession,
         context: Context,
         threads: ThreadLimits,
     ) -> Arc<Self> {
@@ -145,6 +149,7 @@ impl Pool {
                 backlog: Backlog::default(),
                 threads: 0,
                 busy: 0,
+                unread: 0,
                 waiting: 0,
                 closing: false,
             }),
@@ -167,13 +172,20 @@ impl Pool {
     /// Runs a task and tells its observer everything, on this thread.
     pub(crate) fn run(self: &Arc<Self>, task: Task, watch: Watch) -> Result<TaskReport, Failure> {
         let Watch {
-            observer, cancel, ..
+            observer,
+            cancel,
+            unread,
+            ..
         } = watch;
         let (task, inbox) = self.start(task, observer.as_ref())?;
         let _cancelling = Cancelling { pool: self, task };
         let _listening = cancel.map(|cancel| {
             let pool = Arc::clone(self);
             cancel.on_cancel(move || pool.cancel(task))
+        });
+        let _yielding = unread.map(|unread| {
+            let pool = Arc::clone(self);
+            unread.on_unread(move || pool.yield_slot(task))
         });
         for message in inbox {
             if let Some(result) = message.deliver(task, observer.as_ref()) {
@@ -222,13 +234,27 @@ impl Pool {
         }
     }
 
+    /// The reader of a task is not read: others get the slot of its job, and its share of the threads.
+    fn yield_slot(self: &Arc<Self>, task: TaskId) {
+        let mut state = self.lock();
+        let Some(outside) = state.dispatcher.yield_slot(task) else {
+            return;
+        };
+        outside.is_unread = true;
+        let lane = outside.lane.clone();
+        state.unread += 1;
+        state.backlog.done(&lane);
+        // Without a thread, the next that comes back polls.
+        drop(self.attend(&mut state));
+    }
+
     /// Sees to it that some thread polls soon.
     fn attend(self: &Arc<Self>, state: &mut State) -> Result<(), Failure> {
         if state.waiting > 0 {
             self.wake.notify_one();
             return Ok(());
         }
-        if state.threads > self.threads.most() {
+        if state.threads - state.unread > self.threads.most() {
             // One of them is not busy and is about to poll.
             return Ok(());
         }
@@ -302,8 +328,7 @@ impl Pool {
         let done = catch_unwind(run).unwrap_or_else(|_| Done::lost(id));
         let mut state = self.lock();
         let outside = state.dispatcher.end(done)?;
-        state.backlog.done(&outside.lane);
-        state.busy -= 1;
+        state.is_through(&outside);
         Some(state)
     }
 
@@ -316,20 +341,24 @@ impl Pool {
                     let id = job.id();
                     let (control, lane) = (Arc::default(), Lane::of(&job));
                     state.backlog.push(&lane, job);
-                    state.dispatcher.begin(id, Outside { control, lane });
+                    let outside = Outside {
+                        control,
+                        lane,
+                        is_unread: false,
+                    };
+                    state.dispatcher.begin(id, outside);
                 }
                 Next::Abort(id) => state.abort(id),
                 Next::GaveUp(outside) => {
                     // With its thread.
-                    state.backlog.done(&outside.lane);
-                    state.busy -= 1;
+                    state.is_through(&outside);
                     state.threads -= 1;
                 }
                 Next::Ended(..) => {}
                 Next::Wait(wait) => break wait,
             }
         };
-        let share = self.threads.share(state.busy);
+        let share = self.threads.share(state.busy - state.unread);
         let job = state.backlog.take(share);
         job.map_or(Todo::Wait(wait), Todo::Run)
     }
@@ -341,12 +370,27 @@ impl Pool {
 }
 
 impl State {
+    /// A job does not run any more.
+    fn is_through(&mut self, outside: &Outside) {
+        self.busy -= 1;
+        if outside.is_unread {
+            self.unread -= 1;
+        } else {
+            self.backlog.done(&outside.lane);
+        }
+    }
+
     fn abort(&mut self, id: JobId) {
         let outside = self.dispatcher.jobs().get(&id);
         let lane = outside.map(|outside| outside.lane.clone());
         if let Some(job) = lane.and_then(|lane| self.backlog.remove(&lane, id)) {
             let done = match job {
                 Job::Http(call) => call.finish(Err(Interrupted::Aborted)),
+                Job::Relay(relay) => {
+                    let (source, sink) = relay.split();
+                    let end = |call: Box<Call>| call.finish(Err(Interrupted::Aborted));
+                    Done::relayed(end(source), end(sink))
+                }
                 Job::Store(_) | Job::Credentials(_) => Done::lost(id),
             };
             self.dispatcher.end(done);
@@ -392,9 +436,21 @@ impl Drop for PanicGuard<'_> {
 mod tests {
     #[test]
     fn the_more_threads_are_busy_the_fewer_a_host_can_take() {
-        let threads = ThreadLimits::new(16);
-        let shares = [0, 127, 128, 191, 192, 255, 256].map(|busy| threads.share(busy));
-        assert_eq!(shares, [usize::MAX, usize::MAX, 4, 4, 1, 1, 0]);
+        for (in_flight, free) in [(1, 128), (16, 128), (64, 128), (256, 512)] {
+            let threads = ThreadLimits::new(in_flight);
+            let busy = [
+                0,
+                free - 1,
+                free,
+                free / 2 * 3 - 1,
+                free / 2 * 3,
+                free * 2 - 1,
+                free * 2,
+            ];
+            let shares = busy.map(|busy| threads.share(busy));
+            let expected = [usize::MAX, usize::MAX, 4, 4, 1, 1, 0];
+            assert_eq!(shares, expected, "{in_flight}");
+        }
     }
 
     use std::sync::atomic::AtomicUsize;
@@ -427,7 +483,7 @@ mod tests {
             parallelism: 1,
         };
         let mut pool = Pool::new(
-            RecordedSession::new(Config::default(), 1, None),
+            windlass_driver::unrecorded(Config::default(), 1),
             context,
             ThreadLimits::new(1),
         );

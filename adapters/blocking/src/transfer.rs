@@ -20,7 +20,7 @@ use crate::control::Control;
 use crate::exchange::{Content, Exchanges, Inflow, Upload, read_interrupted};
 
 /// What one read of a body takes at most: as much as a connection has read.
-const BUFFER: usize = 64 * 1024;
+pub(crate) const BUFFER: usize = 64 * 1024;
 
 /// A blob of which at least this much is to come is worth a second thread: starting one takes as
 /// long as hashing some tens of KiB.
@@ -48,10 +48,15 @@ pub(crate) struct Context {
 impl Context {
     /// Runs a job to its end.
     pub(crate) fn run(&self, job: Job, control: &Arc<Control>) -> Done {
-        match job {
+        let done = match job {
             Job::Http(call) => self.exchange(call, control),
+            Job::Relay(relay) => self.relay(*relay, control),
             step @ (Job::Store(_) | Job::Credentials(_)) => self.resources.step(step),
+        };
+        if done.lacks_descriptor_for_body() {
+            self.exchanges.close_idle();
         }
+        done
     }
 
     fn exchange(&self, mut call: Box<Call>, control: &Arc<Control>) -> Done {
@@ -63,7 +68,7 @@ impl Context {
         if let Some(proxy) = &proxy {
             call.through_proxy(&proxy.url);
         }
-        let mut body = match Stored::open(self, &call) {
+        let mut body = match Stored::open(self, &call, control) {
             Ok(body) => body,
             Err(why) => return call.finish(Err(why)),
         };
@@ -94,7 +99,7 @@ impl Context {
         self.receive(call, response, progress, control)
     }
 
-    fn receive(
+    pub(crate) fn receive(
         &self,
         mut call: Box<Call>,
         response: Response<Inflow>,
@@ -129,13 +134,18 @@ struct Stored<'a> {
     context: &'a Context,
     call: &'a Call,
     body: &'a Body,
+    control: &'a Control,
     reader: OutgoingReader,
     progress: Progress,
 }
 
 impl<'a> Stored<'a> {
     /// The call's body, if it is a stored blob.
-    fn open(context: &'a Context, call: &'a Call) -> Result<Option<Self>, Interrupted> {
+    fn open(
+        context: &'a Context,
+        call: &'a Call,
+        control: &'a Control,
+    ) -> Result<Option<Self>, Interrupted> {
         let Payload::Body(body) = call.request().body() else {
             return Ok(None);
         };
@@ -143,7 +153,8 @@ impl<'a> Stored<'a> {
             context,
             call,
             body,
-            reader: read_stored(context, call, body)?,
+            control,
+            reader: read_stored(context, call, body, control)?,
             progress: Progress::new(&context.resources.progress, call),
         }))
     }
@@ -168,14 +179,22 @@ impl Content for Stored<'_> {
         if let Some(why) = self.reader.outcome().failure() {
             return Err(why);
         }
-        self.reader = read_stored(self.context, self.call, self.body)?;
+        self.reader = read_stored(self.context, self.call, self.body, self.control)?;
         self.progress.restart(self.call.starts_at());
         Ok(())
     }
 }
 
-fn read_stored(context: &Context, call: &Call, body: &Body) -> Result<OutgoingReader, Interrupted> {
-    context.resources.stores.body(body, call.outgoing())
+/// A reader that is about to give out the first byte that is sent.
+fn read_stored(
+    context: &Context,
+    call: &Call,
+    body: &Body,
+    control: &Control,
+) -> Result<OutgoingReader, Interrupted> {
+    let mut reader = context.resources.stores.body(body, call.outgoing())?;
+    reader.catch_up(|| control.is_stopped())?;
+    Ok(reader)
 }
 
 /// One transfer less when it is dropped.
@@ -187,15 +206,15 @@ impl Drop for Moving<'_> {
     }
 }
 
-type End = Result<(), Interrupted>;
+pub(crate) type Ended = Result<(), Interrupted>;
 
 /// Reads, hashes and writes in turn.
-fn straight(
+pub(crate) fn straight(
     mut body: impl Read,
     mut incoming: Incoming,
     mut progress: Progress,
     control: &Control,
-) -> (Incoming, End) {
+) -> (Incoming, Ended) {
     let mut buffer = vec![0; BUFFER];
     let end = loop {
         match read(&mut body, &mut buffer, control) {
@@ -215,7 +234,7 @@ fn overlapped(
     mut incoming: Incoming,
     mut progress: Progress,
     control: &Control,
-) -> (Incoming, End) {
+) -> (Incoming, Ended) {
     let (full, filled) = sync_channel::<(Vec<u8>, usize)>(OVERLAP_BUFFERS);
     let (empty, emptied) = sync_channel(OVERLAP_BUFFERS);
     for _ in 0..OVERLAP_BUFFERS {
@@ -247,7 +266,7 @@ fn fill(
     full: &SyncSender<(Vec<u8>, usize)>,
     emptied: &Receiver<Vec<u8>>,
     control: &Control,
-) -> End {
+) -> Ended {
     while let Ok(mut buffer) = emptied.recv() {
         let mut len = 0;
         let mut end = None;
@@ -270,7 +289,11 @@ fn fill(
     Ok(())
 }
 
-fn read(body: &mut impl Read, buffer: &mut [u8], control: &Control) -> Result<usize, Interrupted> {
+pub(crate) fn read(
+    body: &mut impl Read,
+    buffer: &mut [u8],
+    control: &Control,
+) -> Result<usize, Interrupted> {
     loop {
         if control.is_stopped() {
             return Err(Interrupted::Aborted);

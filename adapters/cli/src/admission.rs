@@ -16,7 +16,7 @@ use windlass_core::{Descriptor, Error, Failure, Reference};
 use crate::args::Admission;
 use crate::client::CancelHandle;
 use crate::exit::Problem;
-use crate::place::{InLayout, Place};
+use crate::location::{InLayout, Location};
 
 /// How often is looked whether the program has ended, or is to be stopped.
 const SLICE: Duration = Duration::from_millis(20);
@@ -50,7 +50,7 @@ pub(crate) struct Admitted<'a> {
 pub(crate) fn check<'a>(
     admission: &'a Admission,
     own: Option<&ConfigFile>,
-    source: &Place,
+    source: &Location,
 ) -> Result<Admitted<'a>, Problem> {
     let policy = policy(admission, own)?;
     let rule = policy.as_ref().map(|policy| rule(policy, source));
@@ -75,7 +75,7 @@ pub(crate) fn check<'a>(
 pub(crate) fn explain(
     admission: &Admission,
     own: Option<&ConfigFile>,
-    source: &Place,
+    source: &Location,
 ) -> Result<String, Problem> {
     let Some(policy) = policy(admission, own)? else {
         return Ok("none, so every image is accepted".to_owned());
@@ -108,14 +108,14 @@ fn policy(admission: &Admission, own: Option<&ConfigFile>) -> Result<Option<Poli
     }
 }
 
-fn rule<'a>(policy: &'a Policy, source: &Place) -> Rule<'a> {
+fn rule<'a>(policy: &'a Policy, source: &Location) -> Rule<'a> {
     match source {
-        Place::Registry(reference) => policy.of_registry(reference),
-        Place::Layout(layout) => policy.of_layout(&layout.path),
+        Location::Registry(reference) => policy.of_registry(reference),
+        Location::Layout(layout) => policy.of_layout(&layout.path),
     }
 }
 
-fn judge(rule: &Rule<'_>, source: &Place, verifies: bool) -> Result<(), Problem> {
+fn judge(rule: &Rule<'_>, source: &Location, verifies: bool) -> Result<(), Problem> {
     let refused = |what: String, hint: Option<&str>| Problem::Failed {
         failure: Failure::new(vec![Error::Policy { what }]),
         hint: hint.map(str::to_owned),
@@ -140,10 +140,10 @@ impl Admitted<'_> {
     /// Has the program verify the image, if there is one, and returns the image with its digest.
     pub(crate) fn verify(
         &self,
-        source: &Place,
+        source: &Location,
         resolve: impl FnOnce() -> Result<Descriptor, Problem>,
         cancel: &CancelHandle,
-    ) -> Result<Place, Problem> {
+    ) -> Result<Location, Problem> {
         let Some(Program(words)) = &self.admission.verify_with else {
             return Ok(source.clone());
         };
@@ -180,15 +180,15 @@ impl Admitted<'_> {
 }
 
 /// The same image, by digest.
-fn pinned(source: &Place, root: &Descriptor) -> Place {
+fn pinned(source: &Location, root: &Descriptor) -> Location {
     match source {
-        Place::Registry(reference) => Place::Registry(Reference::new(
+        Location::Registry(reference) => Location::Registry(Reference::new(
             reference.registry().clone(),
             reference.repository().clone(),
             reference.tag().cloned(),
             Some(root.digest.clone()),
         )),
-        Place::Layout(layout) => Place::Layout(InLayout {
+        Location::Layout(layout) => Location::Layout(InLayout {
             path: layout.path.clone(),
             name: layout.name.clone(),
             digest: Some(root.digest.clone()),
@@ -197,10 +197,10 @@ fn pinned(source: &Place, root: &Descriptor) -> Place {
 }
 
 /// What the program gets: without a tag, which other tools do not take beside a digest.
-fn argument(pinned: &Place) -> String {
+fn argument(pinned: &Location) -> String {
     match pinned {
-        Place::Registry(reference) => reference.with_target(reference.target()).to_string(),
-        Place::Layout(_) => pinned.to_string(),
+        Location::Registry(reference) => reference.with_target(reference.target()).to_string(),
+        Location::Layout(_) => pinned.to_string(),
     }
 }
 
@@ -307,11 +307,11 @@ mod tests {
             (format!("oci:x@{other}"), format!("oci:x@{digest}")),
         ];
         for (source, expected) in table {
-            let source: Place = source.parse().expect("a place");
+            let source: Location = source.parse().expect("a location");
             assert_eq!(argument(&pinned(&source, &root)), expected);
         }
         // The tag stays for the name of the destination.
-        let source: Place = "r.example/a:v1".parse().expect("a place");
+        let source: Location = "r.example/a:v1".parse().expect("a location");
         let pinned = pinned(&source, &root).to_string();
         assert_eq!(pinned, format!("r.example/a:v1@{digest}"));
     }

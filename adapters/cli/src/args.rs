@@ -4,14 +4,27 @@
     reason = "these comments are help texts; brackets mark optional parts"
 )]
 
+mod artifact;
+mod carry;
+mod image;
+mod index;
+mod many_tags;
+mod mounting;
 mod registry;
 
 use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use windlass_core::config::Budget;
 use windlass_core::{Origin, Platforms, Reference, Registry};
 
+pub(crate) use self::artifact::{Annotations, Artifact, ArtifactPull, ArtifactPush, Attach, Typed};
+pub(crate) use self::carry::Carry;
+pub(crate) use self::image::{Append, Changed as ChangedImage, Mutate, ShowConfig};
+pub(crate) use self::index::{Changed as ChangedIndex, Index};
+pub(crate) use self::many_tags::ManyTags;
+pub(crate) use self::mounting::Mounting;
 pub(crate) use self::registry::{
     Blob, BlobGet, BlobHead, BlobPut, Catalog, Delete, Manifest, ManifestGet, ManifestPut, Missing,
     Part, Referrers, TagImage, Tags,
@@ -19,7 +32,7 @@ pub(crate) use self::registry::{
 use crate::admission::{self, Program};
 use crate::authentication::{Authentication, Sides};
 use crate::hosts::HostArgs;
-use crate::place::{self, InLayout, Place};
+use crate::location::{self, InLayout, Location};
 use crate::scheme::{self, Whom};
 use crate::uploads::Resume;
 
@@ -91,11 +104,19 @@ pull, push, copy:
   blobsPresent              already at the destination
   layersLeftOut             number of foreign layers left out
   leftOut                   the first 100 of them: mediaType, digest, size
+  entriesAbsent             number of entries of the index that were not wanted
   unlisted                  manifests that could not be added to the referrers
                             list of their subject: digest, subject, why
+  carried                   what was copied with the image, or null: copied,
+                            present, failed, and the first 100 that failed as
+                            notCopied: subject, digest, artifactType, why
   served                    manifests and blobs per endpoint, if the source has
                             mirrors
   seconds                   elapsed time
+copy --all-tags, --tags: an object for each tag, with the above and
+  tag
+  error                     why it was not copied, in place of the rest, or why
+                            not all that refers to it was
 login:
   registry, username
   kept                      the credential helper or file with the password
@@ -120,7 +141,7 @@ tags:
   hasMore                   whether --limit ended the list
 catalog:
   registry, repositories, hasMore
-tag, manifest put:
+tag, manifest put, artifact push, attach:
   reference, digest, mediaType, size
   tags                      the tags that refer to it now
   unlisted                  as above, or null
@@ -136,12 +157,38 @@ delete, manifest delete, blob delete:
   unlisted                  as above, or null
 blob head:
   reference, digest, size
+blob get, with --output:
+  reference, digest, size
+  file                      as given
 referrers:
   reference
   subject                   the manifest that they refer to
-  source                    api or tag; null if there is neither
+  source                    api, tag or layout; null if there is none of them
   referrers                 list of: digest, mediaType, size, artifactType,
-                            annotations, referrers
+                            annotations, referrers; and error, if what refers
+                            to it could not be listed
+attach:
+  subject                   the digest of what it is attached to
+artifact pull:
+  reference, digest, mediaType, size, bytesMoved
+  files                     list of: name, digest, mediaType, size
+  untitled                  the parts without a name, which are not fetched
+config:
+  reference
+  manifest                  the digest of the image
+  digest, mediaType, size   of the configuration
+  config                    the parsed configuration, null if it is no JSON
+append, mutate:
+  reference, digest, mediaType, size, tags, unlisted
+  base                      the digest of the image it was made of
+  index                     the digest of the index it is in, or null
+  config                    the digest of its configuration
+  layers                    those that are new: digest, size, diffId
+index create, add, remove, filter:
+  reference, digest, mediaType, size, tags, unlisted
+  entries                   list of: digest, mediaType, size, platform
+  replaced                  the digests of those replaced by added ones
+  copied                    the digests of those copied into the repository
 blob put:
   repository, digest, size
   how                       sent, mounted or present
@@ -176,7 +223,8 @@ CMD is split into words as a shell does, but run without one: variables, pattern
 oci:DIR@digest. It is also in WINDLASS_VERIFY_REFERENCE; WINDLASS_VERIFY_NAME is SRC as given, \
 WINDLASS_VERIFY_DIGEST the digest. If a policy applies, WINDLASS_VERIFY_POLICY is its file, \
 WINDLASS_VERIFY_SCOPE the scope and WINDLASS_VERIFY_TYPES the types of the signatures that are \
-needed. CMD runs once, before anything is written, for every image that the policy does not reject. \
+needed. CMD runs once for every image that the policy does not reject, before anything of it is written; with \
+--all-tags for several at once. \
 Its standard error is shown, its standard output is not. The image is then transferred by that digest.";
 
 const FALLBACK_HELP: &str = "\
@@ -263,12 +311,34 @@ pub(crate) enum Command {
     /// Prints a tree: a line for each, with its digest and its artifact type, and below it what refers to that. The
     /// list comes from the registry, or from the referrers tag where a registry has no such list.
     Referrers(Referrers),
+    /// Attach files to an image, an index or an artifact: an SBOM, a signature
+    ///
+    /// The files are pushed as an artifact whose subject is what REF stands for, by its digest alone, and its digest is
+    /// printed. `windlass referrers` lists it. If the registry lists no referrers itself, it is added to the referrers
+    /// tag.
+    Attach(Attach),
+    /// Push files as an artifact, or pull the files of one
+    #[command(subcommand)]
+    Artifact(Artifact),
     /// Get, head, put and delete single manifests
     #[command(subcommand)]
     Manifest(Manifest),
     /// Get, head, put and delete single blobs
     #[command(subcommand)]
     Blob(Blob),
+    /// Print the configuration of an image, byte for byte
+    Config(ShowConfig),
+    /// Put layers on top of an image, and print the new digest
+    ///
+    /// The result goes to --to, and REF stays as it is. If that is another repository, the image is copied there first.
+    Append(Append),
+    /// Change annotations, labels and what an image runs as, and print the new digest
+    ///
+    /// The result goes to --to, and REF stays as it is. If that is another repository, the image is copied there first.
+    Mutate(Mutate),
+    /// Make an index of images, add, remove and filter its entries
+    #[command(subcommand)]
+    Index(Index),
     /// Print how this machine's configuration applies to a reference
     ///
     /// Prints which files were read, from where the image is fetched and in which order, which credential from which
@@ -315,20 +385,23 @@ Examples:
   windlass pull alpine oci:images                      as images:latest, for this platform
   windlass pull alpine:3.20 oci:images:stable          under another name
   windlass pull --platform all ubuntu oci:images       all platforms, the index unchanged
-  windlass pull --platform linux/arm/v7 ubuntu oci:images")]
+  windlass pull --platform linux/arm/v7 ubuntu oci:images
+  windlass pull --platform amd64,arm64 ubuntu oci:images   the index with only these of its images")]
 pub(crate) struct Pull {
     /// The image: [registry/]repository[:tag][@digest]
-    #[arg(value_name = "REF", value_parser = place::registry)]
+    #[arg(value_name = "REF", value_parser = location::registry)]
     pub(crate) source: Reference,
     /// The layout, created if missing; NAME defaults to REF's tag
-    #[arg(value_name = "oci:DIR[:NAME]", value_parser = place::into_layout)]
+    #[arg(value_name = "oci:DIR[:NAME]", value_parser = location::into_layout)]
     pub(crate) destination: InLayout,
-    /// Platform to select from an index: os/arch[/variant], arch (linux), or `all` [default: linux on this machine's arch]
-    #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
+    /// Platforms to select from an index: os/arch[/variant], arch (linux) or */arch (any system), several with commas between them, or `all` [default: linux on this machine's arch]
+    #[arg(long, value_name = "PLATFORM", value_parser = location::platforms)]
     pub(crate) platform: Option<Platforms>,
     /// Verify existing blobs, and fetch damaged ones again
     #[arg(long)]
     pub(crate) verify_existing: bool,
+    #[command(flatten)]
+    pub(crate) carry: Carry,
     #[command(flatten)]
     pub(crate) foreign: Foreign,
     #[command(flatten)]
@@ -342,16 +415,26 @@ Examples:
   windlass push oci:build localhost:5000/app           the only image in build, as app:latest")]
 pub(crate) struct Push {
     /// The image, by name or as oci:DIR@DIGEST; NAME may be left out if DIR has one image
-    #[arg(value_name = "oci:DIR[:NAME]", value_parser = place::layout)]
+    #[arg(value_name = "oci:DIR[:NAME]", value_parser = location::layout)]
     pub(crate) source: InLayout,
     /// The destination: [registry/]repository[:tag]
-    #[arg(value_name = "REF", value_parser = place::registry)]
+    #[arg(value_name = "REF", value_parser = location::registry)]
     pub(crate) destination: Reference,
-    /// Platform to select from an index: os/arch[/variant], arch (linux), or `all` [default: all]
-    #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
+    /// Platforms to select from an index: os/arch[/variant], arch (linux) or */arch (any system), several with commas between them, or `all` [default: all]
+    #[arg(long, value_name = "PLATFORM", value_parser = location::platforms)]
     pub(crate) platform: Option<Platforms>,
     #[command(flatten)]
+    pub(crate) carry: Carry,
+    #[command(flatten)]
     pub(crate) foreign: Foreign,
+    #[command(flatten)]
+    pub(crate) mounting: Mounting,
+    /// Take blobs that the layout lacks from REPO, where the image comes from: [registry/]repository
+    ///
+    /// They are mounted if REPO is in the registry of REF, otherwise sent while they are fetched. All manifests must be in
+    /// the layout.
+    #[arg(long, value_name = "REPO", value_parser = location::registry)]
+    pub(crate) missing_from: Option<Reference>,
     #[command(flatten)]
     pub(crate) resume: Resume,
     #[command(flatten)]
@@ -365,26 +448,38 @@ Examples:
   windlass copy registry.example/dev/app:7 registry.example/prod/app:7   blobs are mounted
   windlass copy --platform linux/amd64 docker://ghcr.io/org/app oci:images:app
   windlass copy oci:images:app oci:/media/usb/images
+  windlass copy -r ghcr.io/org/app:1.2 registry.example/mirror/app:1.2   with signatures and SBOMs
+  windlass copy --tags '1.*' ghcr.io/org/app registry.example/mirror/app
+  windlass copy --all-tags oci:images registry.example/mirror/app
 
---username is for the registry of DST, or of SRC if DST is a layout. --src-username and --dest-username
-are for one side; in a copy within one registry, for the repository of that side. If one of two registries uses plain HTTP, give --plain-http=HOST.
+--username is for the registry of DST, or of SRC if DST is a layout. --src-username and
+--dest-username are for one side; in a copy within one registry, for the repository of that side. If
+one of two registries uses plain HTTP, give --plain-http=HOST.
 
-Between two registries blobs pass through a temporary folder below TMPDIR. If SRC is a single image
-of another platform than --platform, such a copy gives no warning.")]
+Between two registries each blob is sent while it is fetched. If the destination keeps nothing of
+an upload that broke off, or refuses a mount, blobs pass through a temporary folder below TMPDIR. If
+SRC is a single image of another platform than --platform, a copy between registries gives no
+warning.")]
 pub(crate) struct Copy {
     /// The image: REF, docker://REF, oci:DIR[:NAME] or oci:DIR@DIGEST
     #[arg(value_name = "SRC")]
-    pub(crate) source: Place,
-    /// The destination: REF, docker://REF or oci:DIR[:NAME]
-    #[arg(value_name = "DST", value_parser = place::destination)]
-    pub(crate) destination: Place,
-    /// Platform to select from an index: os/arch[/variant], arch (linux), or `all` [default: all]
-    #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
+    pub(crate) source: Location,
+    /// The destination: REF, docker://REF or oci:DIR[:NAME]. Of several, each gets the image; SRC is read once
+    #[arg(value_name = "DST", value_parser = location::destination, required = true, num_args = 1..)]
+    pub(crate) destinations: Vec<Location>,
+    /// Platforms to select from an index: os/arch[/variant], arch (linux) or */arch (any system), several with commas between them, or `all` [default: all]
+    #[arg(long, value_name = "PLATFORM", value_parser = location::platforms)]
     pub(crate) platform: Option<Platforms>,
+    #[command(flatten)]
+    pub(crate) many: ManyTags,
+    #[command(flatten)]
+    pub(crate) carry: Carry,
     #[command(flatten)]
     pub(crate) foreign: Foreign,
     #[command(flatten)]
     pub(crate) sides: Sides,
+    #[command(flatten)]
+    pub(crate) mounting: Mounting,
     #[command(flatten)]
     pub(crate) resume: Resume,
     #[command(flatten)]
@@ -441,7 +536,7 @@ Example:
   windlass digest ubuntu:24.04")]
 pub(crate) struct Digest {
     /// The image: [registry/]repository[:tag]
-    #[arg(value_name = "REF", value_parser = place::registry)]
+    #[arg(value_name = "REF", value_parser = location::registry)]
     pub(crate) reference: Reference,
 }
 
@@ -451,7 +546,7 @@ Example:
   windlass explain registry.example.com/team/app:v1")]
 pub(crate) struct Explain {
     /// The image: [registry/]repository[:tag]
-    #[arg(value_name = "REF", value_parser = place::registry)]
+    #[arg(value_name = "REF", value_parser = location::registry)]
     pub(crate) reference: Reference,
     #[command(flatten)]
     pub(crate) admission: Admission,
@@ -474,7 +569,7 @@ Examples:
   windlass login docker.io --username me --password-stdin --authfile auth.json < token")]
 pub(crate) struct Login {
     /// The registry: host[:port], or docker.io
-    #[arg(value_name = "HOST", value_parser = place::login_host)]
+    #[arg(value_name = "HOST", value_parser = location::login_host)]
     pub(crate) registry: Registry,
 }
 
@@ -484,7 +579,7 @@ Example:
   windlass logout registry.example")]
 pub(crate) struct Logout {
     /// The registry: host[:port], or docker.io
-    #[arg(value_name = "HOST", value_parser = place::login_host)]
+    #[arg(value_name = "HOST", value_parser = location::login_host)]
     pub(crate) registry: Registry,
 }
 
@@ -495,7 +590,7 @@ Examples:
   windlass verify oci:images:3.20")]
 pub(crate) struct Verify {
     /// The layout, or an image in it
-    #[arg(value_name = "oci:DIR[:NAME]", value_parser = place::layout)]
+    #[arg(value_name = "oci:DIR[:NAME]", value_parser = location::layout)]
     pub(crate) layout: InLayout,
 }
 
@@ -505,7 +600,7 @@ Example:
   windlass gc oci:images")]
 pub(crate) struct Gc {
     /// The layout
-    #[arg(value_name = "oci:DIR", value_parser = place::whole_layout)]
+    #[arg(value_name = "oci:DIR", value_parser = location::whole_layout)]
     pub(crate) layout: InLayout,
 }
 
@@ -549,7 +644,7 @@ pub(crate) struct Common {
     #[arg(
         long,
         value_name = "REGISTRY=REALM",
-        value_parser = place::trusted_realm,
+        value_parser = location::trusted_realm,
         help = "Send REGISTRY's credentials to the token service at REALM (repeatable)",
         long_help = REALM_HELP,
         help_heading = "Authentication"
@@ -590,7 +685,7 @@ pub(crate) struct Common {
         help_heading = "Connection"
     )]
     pub(crate) ca_cert: Vec<PathBuf>,
-    /// Run at most N requests per registry at once [default: 16]
+    /// Run at most N requests per registry at once [default: 64, more than 16 only where answers are quick]
     #[arg(
         long,
         value_name = "N",
@@ -598,6 +693,14 @@ pub(crate) struct Common {
         help_heading = "Connection"
     )]
     pub(crate) jobs: Option<u32>,
+    /// Get at most N manifests in a TIME from each registry, and wait for the next ones: 100/6h, 5/m
+    #[arg(
+        long,
+        value_name = "N/TIME",
+        hide_short_help = true,
+        help_heading = "Connection"
+    )]
+    pub(crate) manifests: Option<Budget>,
     /// Retry a failed request N times; progress resets the count [default: 4]
     #[arg(
         long,
@@ -680,13 +783,14 @@ fn chunk_size(text: &str) -> Result<u64, String> {
 }
 
 pub(crate) fn file() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().try_map(place::file)
+    PathBufValueParser::new().try_map(location::file)
 }
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 
+    /// PUSHB-35: no chunk is so small that the registry's count of it could mean another.
     #[test]
     fn sizes_of_chunks() {
         for (text, expected) in [

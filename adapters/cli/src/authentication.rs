@@ -182,7 +182,12 @@ impl Authentication {
         let own = file.map(ConfigFile::credential_helpers).unwrap_or_default();
         options.credential_helpers.extend_from_slice(own);
         let search = CredentialSearch::with_options(options, |name| std::env::var_os(name));
-        search.map_err(|error| usage(error.to_string()))
+        let search = search.map_err(|error| usage(error.to_string()))?;
+        Ok(match file {
+            // A file that is named for everything comes before those for reading and for writing.
+            Some(file) if self.authfile.is_none() => file.add_credentials(search),
+            Some(_) | None => search,
+        })
     }
 }
 
@@ -263,6 +268,28 @@ impl Sides {
         }
         all.extend(common.owned_by(owner)?);
         Ok(all)
+    }
+
+    /// The same for several destinations. A credential is for one registry, or for one repository, so that all of them
+    /// have to be in one registry, and not in that of the source, if options give one.
+    pub(crate) fn owned_by_each<'a>(
+        &'a self,
+        common: &'a Authentication,
+        from: Option<&Reference>,
+        to: &[&Reference],
+    ) -> Result<Vec<For<'a>>, Problem> {
+        let mut keys = to.iter().map(|to| to.registry().credential_key());
+        let first = keys.next();
+        let source = from.map(|from| from.registry().credential_key());
+        let is_apart = keys.all(|key| Some(key) == first) && source != first;
+        let all = [common.given(), self.source(), self.destination()];
+        if let Some(given) = all.iter().find(|given| given.is_any())
+            && !is_apart
+        {
+            let why = "is for one registry; with several destinations, credentials come from a file or a helper";
+            return Err(usage(format!("{} {why}", given.first())));
+        }
+        self.owned_by(common, from, to.first().copied())
     }
 }
 

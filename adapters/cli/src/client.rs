@@ -6,16 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use windlass_core::{
-    Checked, Descriptor, Failure, Platforms, Reference, Registry, Report, StoreError, TaskReport,
+    Carry, Checked, Descriptor, Failure, MountFrom, Platforms, Reference, Registry, Report,
+    StoreError, TaskReport,
 };
 use windlass_driver::{BuildError, Driver, Observer, RequestSpec, Settings, TypedReport};
-pub(crate) use windlass_driver::{CancelHandle, Endpoint as End};
+pub(crate) use windlass_driver::{CancelHandle, ImageLocation};
 use windlass_store::{Layout, Store};
 
 use crate::new_layout::NewLayout;
 
 /// Builds clients.
-pub(crate) type Connect = Box<dyn Fn(Settings) -> Result<Client, BuildError>>;
+pub(crate) type Connect = Box<dyn Fn(Settings) -> Result<Client, BuildError> + Send + Sync>;
 
 /// Builds clients over the driver `D`; `wait` waits for a request that the driver runs.
 pub(crate) fn connect<D, W>(wait: W) -> Connect
@@ -72,6 +73,11 @@ pub(crate) struct Wanted {
     pub(crate) platforms: Platforms,
     pub(crate) nondistributable: bool,
     pub(crate) existing: Existing,
+    /// Where the destination may have the blobs, too.
+    pub(crate) mount_from: Vec<MountFrom>,
+    /// Where blobs come from that a layout lacks.
+    pub(crate) missing_from: Option<Reference>,
+    pub(crate) carry: Carry,
 }
 
 /// Which blobs of a layout are skipped because they exist.
@@ -90,8 +96,8 @@ impl Client {
     /// Copies an image.
     pub(crate) fn copy(
         &self,
-        source: &End,
-        destination: &End,
+        source: &ImageLocation,
+        destination: &ImageLocation,
         wanted: &Wanted,
         observer: Arc<dyn Observer>,
         cancel: &CancelHandle,
@@ -101,6 +107,13 @@ impl Client {
         if wanted.nondistributable {
             spec.include_nondistributable();
         }
+        for from in &wanted.mount_from {
+            spec.mount_from(from.clone());
+        }
+        if let Some(repository) = &wanted.missing_from {
+            spec.missing_from(repository);
+        }
+        spec.carry(wanted.carry.clone());
         Report::of(self.0.run(spec, observer, cancel)?)
     }
 

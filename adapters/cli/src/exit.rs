@@ -92,6 +92,15 @@ pub(crate) enum Problem {
     /// Credentials that were to be checked were not used.
     #[error("{0}")]
     NotChecked(String),
+    /// A part of what was asked for is done.
+    #[error("{what}")]
+    Incomplete {
+        what: String,
+        /// The kind of the first failure.
+        kind: ErrorKind,
+        /// What to do about the rest.
+        hint: Option<String>,
+    },
     /// The demo could not be set up, or found a difference.
     #[error("{0}")]
     Demo(String),
@@ -106,6 +115,28 @@ impl Problem {
         matches!(failure.first(), Error::Registry(refusal) if refusal.status == status)
     }
 
+    /// The kind of the failure.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Failed { failure, .. } => failure.kind(),
+            Self::Incomplete { kind, .. } => *kind,
+            Self::NotChecked(_) => ErrorKind::Auth,
+            Self::Usage(_)
+            | Self::Output(_)
+            | Self::Tape { .. }
+            | Self::Login(_)
+            | Self::Demo(_) => ErrorKind::Refused,
+        }
+    }
+
+    /// What it is about, on one line.
+    pub(crate) fn in_words(&self) -> String {
+        if let Self::Failed { failure, .. } = self {
+            return hint::in_words(failure.first());
+        }
+        self.to_string()
+    }
+
     pub(crate) fn failed(error: Error) -> Self {
         Self::from(Failure::new(vec![error]))
     }
@@ -116,6 +147,7 @@ impl Problem {
             Self::Failed { failure, .. } => Exit::of(failure.kind()),
             Self::Login(LoginError::File(_)) => Exit::Usage,
             Self::NotChecked(_) => Exit::Auth,
+            Self::Incomplete { kind, .. } => Exit::of(*kind),
             Self::Login(_) | Self::Output(_) | Self::Tape { .. } | Self::Demo(_) => Exit::Refused,
         }
     }
@@ -125,6 +157,12 @@ impl Problem {
         match self {
             Self::Tape { error, hint } => {
                 printer.error(&error.to_string());
+                if let Some(hint) = hint {
+                    printer.hint(hint);
+                }
+            }
+            Self::Incomplete { what, hint, .. } => {
+                printer.error(what);
                 if let Some(hint) = hint {
                     printer.hint(hint);
                 }

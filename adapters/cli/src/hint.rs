@@ -59,7 +59,8 @@ pub(crate) fn between(
     }
     let is_folder = matches!(first, Error::Store(_));
     is_folder.then(|| {
-        "between registries blobs pass through a temporary folder; set TMPDIR to move it".to_owned()
+        "between repositories some blobs pass through a temporary folder; set TMPDIR to move it"
+            .to_owned()
     })
 }
 

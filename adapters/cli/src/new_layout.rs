@@ -97,6 +97,17 @@ impl Store for NewLayout {
     fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError> {
         self.make()?.tag(name, descriptor)
     }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+        match self.there() {
+            Some(layout) => layout.referrers(subject),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn add_referrers(&self, subject: &Digest, entries: &[Descriptor]) -> Result<(), StoreError> {
+        self.make()?.add_referrers(subject, entries)
+    }
 }
 
 #[cfg(test)]

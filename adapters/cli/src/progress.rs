@@ -1,8 +1,10 @@
 //! Shows the progress of a task.
 //!
 //! On a terminal: a bar for each large blob in flight, the largest on top, and below them a line
-//! with totals. Elsewhere: a line for each large blob when it is complete. Called from worker
+//! about the whole. Elsewhere: a line for each large blob when it is complete. Called from worker
 //! threads, so every step is short.
+
+mod whole;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use windlass_core::call::TransferId;
-use windlass_core::{Digest, Event, TaskId};
+use windlass_core::{Digest, Event, TaskId, Totals};
 use windlass_driver::Observer;
 
+use self::whole::Whole;
 use crate::printer::{Chatter, Printer};
 
 /// Smaller blobs are too quick to be worth a bar or a line.
@@ -30,8 +33,7 @@ struct State {
     moving: HashMap<TransferId, Moving>,
     /// The blobs that have a bar, the largest first.
     shown: Vec<(u64, TransferId)>,
-    arrived: u64,
-    skipped: u64,
+    whole: Whole,
     total: Option<ProgressBar>,
 }
 
@@ -40,6 +42,7 @@ struct Moving {
     digest: Digest,
     size: u64,
     from: u64,
+    position: u64,
     since: Instant,
     bar: Option<ProgressBar>,
 }
@@ -60,14 +63,18 @@ impl Progress {
         let mut state = self.state();
         if let Some(known) = state.moving.get_mut(&transfer) {
             known.from = from;
+            let before = std::mem::replace(&mut known.position, from);
+            state.whole.move_on(before, from, Instant::now());
             return;
         }
+        state.whole.begin(from);
         let bar = (size >= LARGE && self.printer.chatter() == Chatter::Bars)
             .then(|| self.bar(&mut state, transfer, digest, size, from));
         let moving = Moving {
             digest: digest.clone(),
             size,
             from,
+            position: from,
             since: Instant::now(),
             bar,
         };
@@ -97,37 +104,42 @@ impl Progress {
     }
 
     fn stored(&self, digest: &Digest) {
+        if let Some(moving) = self.ended(digest)
+            && moving.size >= LARGE
+            && self.printer.chatter() == Chatter::Lines
+        {
+            self.printer.note(&finished_line(&moving));
+        }
+    }
+
+    /// A blob is where it was wanted. What is known of it, if it was moving.
+    fn ended(&self, digest: &Digest) -> Option<Moving> {
         let mut state = self.state();
-        state.arrived += 1;
         let found = state
             .moving
             .iter()
             .find(|(_, moving)| moving.digest == *digest);
-        let Some(transfer) = found.map(|(transfer, _)| *transfer) else {
-            return self.count(&mut state);
-        };
-        let moving = state.moving.remove(&transfer).expect("it was just found");
+        let transfer = found.map(|(transfer, _)| *transfer)?;
+        let moving = state.moving.remove(&transfer)?;
         state.shown.retain(|(_, shown)| *shown != transfer);
-        self.count(&mut state);
+        state.whole.end(moving.position);
+        self.show_whole(&mut state);
         drop(state);
         if let Some(bar) = &moving.bar {
             bar.finish_and_clear();
             self.printer.bars().remove(bar);
         }
-        if moving.size >= LARGE && self.printer.chatter() == Chatter::Lines {
-            self.printer.note(&finished_line(&moving));
-        }
+        Some(moving)
     }
 
     /// Updates the line below the bars.
-    fn count(&self, state: &mut State) {
+    fn show_whole(&self, state: &mut State) {
         if self.printer.chatter() != Chatter::Bars {
             return;
         }
-        let message = format!(
-            "{} received, {} already present",
-            state.arrived, state.skipped
-        );
+        let Some(message) = state.whole.line(Instant::now()) else {
+            return;
+        };
         let total = state.total.get_or_insert_with(|| {
             let bar = ProgressBar::new_spinner().with_style(total_style());
             let bar = self.printer.bars().add(bar);
@@ -148,6 +160,7 @@ impl Progress {
             }
         }
         state.shown.clear();
+        state.whole = Whole::default();
     }
 }
 
@@ -161,11 +174,7 @@ impl Observer for Progress {
                 from,
             } => self.started(*transfer, digest, *size, *from),
             Event::Stored { digest, .. } => self.stored(digest),
-            Event::Skipped { .. } => {
-                let mut state = self.state();
-                state.skipped += 1;
-                self.count(&mut state);
-            }
+            Event::Skipped { digest, .. } => drop(self.ended(digest)),
             Event::Retrying {
                 attempt,
                 after,
@@ -174,22 +183,43 @@ impl Observer for Progress {
                 "retrying in {} (attempt {attempt} failed): {why}",
                 Seconds(*after)
             )),
+            Event::Paused {
+                registry,
+                budget,
+                after,
+            } if !self.traces() => self.printer.note(&format!(
+                "pausing for {}: `{registry}` may be asked for {budget} manifests",
+                Seconds(*after)
+            )),
             Event::Warning(text) if !self.traces() => self.printer.warning(text),
             Event::Finished(_) => self.clear(),
             // With `--trace` these are in the transcript.
-            Event::Retrying { .. } | Event::Warning(_) => {}
+            Event::Retrying { .. } | Event::Paused { .. } | Event::Warning(_) => {}
             // `Resolved` is in the report. Events that this version does not know are not shown.
             Event::Resolved(_) | _ => {}
         }
+    }
+
+    fn totals(&self, _: TaskId, totals: &Totals) {
+        let mut state = self.state();
+        state.whole.set(*totals);
+        self.show_whole(&mut state);
     }
 
     fn bytes(&self, transfer: TransferId, position: u64) {
         if self.printer.chatter() != Chatter::Bars {
             return;
         }
-        if let Some(Moving { bar: Some(bar), .. }) = self.state().moving.get(&transfer) {
+        let mut state = self.state();
+        let Some(moving) = state.moving.get_mut(&transfer) else {
+            return;
+        };
+        let before = std::mem::replace(&mut moving.position, position);
+        if let Some(bar) = &moving.bar {
             bar.set_position(position);
         }
+        state.whole.move_on(before, position, Instant::now());
+        self.show_whole(&mut state);
     }
 
     fn trace(&self, line: &str) {
@@ -277,7 +307,10 @@ impl fmt::Display for Seconds {
             return write!(f, "{:.1} s", self.0.as_secs_f64());
         }
         let seconds = self.0.as_secs();
-        write!(f, "{} min {} s", seconds / 60, seconds % 60)
+        if seconds < 60 * 60 {
+            return write!(f, "{} min {} s", seconds / 60, seconds % 60);
+        }
+        write!(f, "{} h {} min", seconds / 3600, seconds / 60 % 60)
     }
 }
 
@@ -392,6 +425,10 @@ mod tests {
     fn durations() {
         assert_eq!(Seconds(Duration::from_millis(1234)).to_string(), "1.2 s");
         assert_eq!(Seconds(Duration::from_secs(61)).to_string(), "1 min 1 s");
+        assert_eq!(
+            Seconds(Duration::from_secs(86_399)).to_string(),
+            "23 h 59 min"
+        );
     }
 
     #[test]

@@ -6,7 +6,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use windlass_core::config::Contact;
+use windlass_core::config::{Contact, RegistryKind};
+use windlass_core::credential::Access;
 use windlass_core::{Config, Reference};
 
 use crate::credentials::Explanation;
@@ -27,6 +28,8 @@ pub struct ReferenceExplanation {
     pub sources: Result<Vec<SourceExplanation>, String>,
     /// Where it is pushed to: `origin/repository`, or why nothing is.
     pub destination: Result<String, String>,
+    /// How the credential for pushes is found, if it is another one than for reading.
+    pub write_credential: Option<Explanation>,
 }
 
 /// A server that has a reference, or a mirror of it.
@@ -45,6 +48,10 @@ pub struct SourceExplanation {
     pub credential: Explanation,
     /// The token services on other hosts that may get the credential.
     pub realms: Vec<String>,
+    /// Which kind of registry it is taken for.
+    pub kind: Option<RegistryKind>,
+    /// The settings for single registries that are for it, the closest first.
+    pub settings: Vec<String>,
     /// TLS material and limits of its own, with what says so; why they cannot be used.
     pub tls: Result<Vec<Fact>, String>,
     /// Which way it is reached.
@@ -73,6 +80,13 @@ pub fn explain(
         sources: match config.sources(reference) {
             Ok(contacts) => Ok(contacts.iter().map(source).collect()),
             Err(why) => Err(why.to_string()),
+        },
+        write_credential: match config.destination(reference) {
+            Ok(contact) if contact.separate_writes => {
+                let (registry, repository) = (&contact.registry, &contact.repository);
+                Some(credentials.explain_for(Access::Write, registry, Some(repository)))
+            }
+            Ok(_) | Err(_) => None,
         },
         destination: match config.destination(reference) {
             Ok(contact) => Ok(url(&contact)),
@@ -110,7 +124,20 @@ impl SourceExplanation {
                 .iter()
                 .map(|header| header.name().to_owned())
                 .collect(),
-            credential: credentials.explain(&contact.registry, Some(&contact.repository)),
+            credential: credentials.explain_for(
+                if contact.separate_writes {
+                    Access::Read
+                } else {
+                    Access::Any
+                },
+                &contact.registry,
+                Some(&contact.repository),
+            ),
+            kind: config.kind(&contact.registry),
+            settings: config
+                .settings(&contact.registry)
+                .map(|settings| settings.rule.clone())
+                .collect(),
             realms: realms.map(|(_, realm)| realm.to_string()).collect(),
             tls: match plan.facts(&contact.origin) {
                 Ok(facts) => Ok(facts.to_vec()),
@@ -151,9 +178,19 @@ impl fmt::Display for ReferenceExplanation {
             }
         }
         match &self.destination {
-            Ok(url) => write!(f, "push to: {url}"),
-            Err(why) => write!(f, "push to: nowhere: {why}"),
+            Ok(url) => write!(f, "push to: {url}")?,
+            Err(why) => write!(f, "push to: nowhere: {why}")?,
         }
+        let own = self.write_credential.iter();
+        for line in own.flat_map(|it| {
+            it.to_string()
+                .lines()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        }) {
+            write!(f, "\n  credential: {line}")?;
+        }
+        Ok(())
     }
 }
 
@@ -161,6 +198,12 @@ impl SourceExplanation {
     fn fmt_facts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let role = if self.is_mirror { "mirror" } else { "registry" };
         writeln!(f, "  {role} for {}", self.capabilities.join(" and "))?;
+        if let Some(kind) = self.kind {
+            writeln!(f, "  taken for {}", kind.habits().name)?;
+        }
+        for rule in &self.settings {
+            writeln!(f, "  settings: {rule}")?;
+        }
         for name in &self.headers {
             writeln!(f, "  header {name}: ***")?;
         }

@@ -71,7 +71,10 @@ impl Machine<'_> {
         };
         config.routes = plan.routes().to_vec();
         search.credential_helpers = plan.credential_helpers().to_vec();
-        let credentials = CredentialSearch::with_options(search, variables.clone()).unwrap();
+        let mut credentials = CredentialSearch::with_options(search, variables.clone()).unwrap();
+        if let Some(own) = &own {
+            credentials = own.add_credentials(credentials);
+        }
         let proxies = Proxies::from_variables(variables);
         let explained = explain(&reference, &config, &plan, &credentials, &proxies);
         shown(&explained.to_string(), root)
@@ -236,6 +239,23 @@ fn variables_and_a_broken_file() {
     let found = machine.explains("r.example/app");
     let broken = machine.explains("other.example/app");
     assert_snapshot!(format!("{found}\n\n{broken}"));
+}
+
+/// Settings for the registry, the closest first, and credentials for reading and for writing.
+#[test]
+fn settings_of_a_registry() {
+    let auth = format!(r#"{{"auths": {{"1.dkr.ecr.eu-west-1.amazonaws.com": {ALICE}}}}}"#);
+    let own = "[registry.\"*\"]\njobs = 2\n[registry.\"*.amazonaws.com\"]\n\
+               header = { x-team = \"s3cret\" }\nread-auth-file = \"read.json\"\nwrite-auth-file = \"write.json\"\n";
+    let machine = Machine {
+        files: &[
+            ("etc/windlass/config.toml", own),
+            ("etc/windlass/read.json", &auth),
+            ("etc/windlass/write.json", r#"{"auths": {}}"#),
+        ],
+        ..Machine::default()
+    };
+    assert_snapshot!(machine.explains("1.dkr.ecr.eu-west-1.amazonaws.com/app"));
 }
 
 /// What no machine's explanation has in it.

@@ -6,8 +6,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use rustls::crypto::CryptoProvider;
 use windlass_core::Config;
-use windlass_core::tape::{RecordedSession, TapeSink};
+#[cfg(feature = "tape")]
+use windlass_core::tape::TapeSink;
 
 use crate::address::AddressGuard;
 use crate::client::{Client, Driver, Parts};
@@ -17,6 +19,10 @@ use crate::limits::TimeLimits;
 use crate::progress::ProgressRegistry;
 use crate::proxy::{Direct, ProxySelector};
 use crate::resources::Resources;
+#[cfg(feature = "tape")]
+use crate::session::ClientSession;
+#[cfg(not(feature = "tape"))]
+use crate::session::unrecorded;
 use crate::tls::TlsRoots;
 use crate::tls_config::Tls;
 use crate::uploads::UploadJournal;
@@ -38,6 +44,8 @@ pub struct Settings {
     pub roots: TlsRoots,
     /// A TLS configuration instead of one that trusts `roots`.
     pub tls: Option<Arc<ClientConfig>>,
+    /// What signs and encrypts, instead of what this crate's features say.
+    pub crypto: Option<Arc<CryptoProvider>>,
     /// Which hosts are reached in ways of their own: certificates, verification, time to connect.
     pub hosts: Arc<dyn HostSelector>,
     /// Which origin is reached through which proxy.
@@ -49,6 +57,7 @@ pub struct Settings {
     /// What the jitter of retries is derived from; drawn at random if there is none.
     pub seed: Option<u64>,
     /// Where the session is recorded.
+    #[cfg(feature = "tape")]
     pub tape: Option<Arc<dyn TapeSink>>,
     /// Where unfinished uploads are kept.
     pub uploads: Option<Arc<dyn UploadJournal>>,
@@ -61,11 +70,13 @@ impl Default for Settings {
             credentials: Arc::new(Anonymous),
             roots: TlsRoots::default(),
             tls: None,
+            crypto: None,
             hosts: Arc::new(SameForAll),
             proxies: Arc::new(Direct),
             addresses: AddressGuard::default(),
             time_limits: TimeLimits::default(),
             seed: None,
+            #[cfg(feature = "tape")]
             tape: None,
             uploads: None,
         }
@@ -112,6 +123,13 @@ impl<D> Builder<D> {
         self
     }
 
+    /// What signs and encrypts: by default aws-lc-rs with the features `fips` and `aws-lc-rs`, ring with the feature
+    /// `ring`, otherwise the default provider of the process.
+    pub fn crypto(mut self, provider: Arc<CryptoProvider>) -> Self {
+        self.settings.crypto = Some(provider);
+        self
+    }
+
     /// Which hosts are reached in ways of their own: certificates, verification, time to connect. By
     /// default none is.
     pub fn hosts(mut self, hosts: Arc<dyn HostSelector>) -> Self {
@@ -146,6 +164,7 @@ impl<D> Builder<D> {
 
     /// Records what the client's session is told, without secrets, so that it can be replayed: see
     /// [`tape`](windlass_core::tape) and [`TapeFile`](crate::TapeFile). A sink is for one client.
+    #[cfg(feature = "tape")]
     pub fn tape(mut self, tape: Arc<dyn TapeSink>) -> Self {
         self.settings.tape = Some(tape);
         self
@@ -165,7 +184,7 @@ impl<D> Builder<D> {
     ///
     /// # Errors
     ///
-    /// If a certificate that is to be trusted cannot be read, or none is trusted at all.
+    /// If a certificate that is to be trusted cannot be read, none is trusted at all, or there is no cryptography.
     pub fn build(self) -> Result<Client<D>, BuildError>
     where
         D: Driver,
@@ -175,12 +194,16 @@ impl<D> Builder<D> {
         settings.config.keep_uploads = settings.uploads.is_some().then_some(keep_from);
         let tls = match settings.tls {
             Some(config) => Tls::ready(config),
-            None => Tls::new(&settings.roots)?,
+            None => Tls::new(&settings.roots, settings.crypto)?,
         };
         let tls = tls.with_hosts(Arc::clone(&settings.hosts));
-        let in_flight = settings.config.in_flight.max;
+        let in_flight = settings.config.most_in_flight();
         let seed = settings.seed;
         let seed = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        #[cfg(feature = "tape")]
+        let session = ClientSession::new(settings.config, seed, settings.tape);
+        #[cfg(not(feature = "tape"))]
+        let session = unrecorded(settings.config, seed);
         let parts = Parts {
             resources: Resources {
                 stores: Arc::default(),
@@ -194,7 +217,7 @@ impl<D> Builder<D> {
             addresses: settings.addresses,
             limits: settings.time_limits,
             in_flight: usize::try_from(in_flight).unwrap_or(usize::MAX),
-            session: RecordedSession::new(settings.config, seed, settings.tape),
+            session,
         };
         Ok(Client::new(D::new(parts)))
     }
@@ -234,4 +257,9 @@ pub enum BuildError {
     /// No certificate authority is trusted, so that no https server could be contacted.
     #[error("no certificate authority is trusted")]
     NoRoots,
+    /// Nothing is there to sign and encrypt with.
+    #[error(
+        "there is no cryptography for TLS: enable the feature ring or aws-lc-rs, or set a provider with Builder::crypto"
+    )]
+    NoCrypto,
 }

@@ -1,35 +1,49 @@
 //! A client over any driver, and what is asked of it.
 
+mod artifacts;
+mod changes;
+mod many;
+mod pages;
+mod steps;
+mod verbs;
+
 use std::fmt;
+use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use windlass_core::reference::{Repository, Tag};
-use windlass_core::tape::RecordedSession;
 use windlass_core::{
-    BlobFound, BlobPut, BlobRange, Catalog, Checked, Deleted, Descriptor, Fetched, Manifest,
-    OpenedImage, Platform, Platforms, Put, Reference, Referrers, Registry, Report, Tags,
-    TaskReport,
+    BlobFound, BlobPut, BlobRange, Catalog, Checked, Deleted, Descriptor, Failure, Fetched,
+    Manifest, OpenedImage, Put, Reference, Referrers, Registry, Tags, TaskReport,
 };
-use windlass_store::Store;
+use windlass_store::{StoreEntry, StoreHandle};
 
+pub use self::pages::ListPages;
+pub use self::steps::Steps;
+pub use self::verbs::{
+    ForOnePlatform, ListReport, MayReadMirrors, Mount, MovesImage, Pull, Push, Sends, Transfer,
+    Verb,
+};
 use crate::address::AddressGuard;
 use crate::builder::Builder;
 use crate::cancel::CancelHandle;
 use crate::limits::TimeLimits;
 use crate::observer::Observer;
-use crate::reader::{BlobReader, ReaderEnd};
-use crate::request::{BlobContent, Endpoint, RequestSpec, TypedReport};
+use crate::reader::{BlobReader, ReaderEnd, Unread};
+use crate::request::{BlobContent, BlobStream, ImageLocation, RequestSpec, TypedReport};
 use crate::resources::Resources;
+use crate::session::ClientSession;
 use crate::tls_config::Tls;
+use crate::unverified_range::RangePieces;
 
 /// What runs the session of a [`Client`]: threads, or an async runtime.
 pub trait Driver: Sized {
-    /// What [`Request::run`] returns: the result of a task that ends with the report `R`, or a future of
+    /// What [`Request::run`] and [`Steps::run`] return: the result of what ends with the report `R`, or a future of
     /// that result.
-    type Running<'a, R: TypedReport>
+    type Running<'a, R: Send + 'static>
     where
         Self: 'a;
 
@@ -42,8 +56,37 @@ pub trait Driver: Sized {
     /// Runs a request.
     fn run<R: TypedReport>(&self, spec: RequestSpec, watch: Watch) -> Self::Running<'_, R>;
 
+    /// The result of a request within a procedure.
+    fn result<'a, R: Send + 'static>(
+        running: Self::Running<'a, R>,
+    ) -> impl Future<Output = Result<R, Failure>> + Send + 'a
+    where
+        Self: 'a;
+
+    /// Runs requests of a procedure of which none depends on another: see
+    /// [`ask_all`](crate::Requests::ask_all).
+    fn run_all<R: TypedReport>(
+        &self,
+        specs: Vec<RequestSpec>,
+        watch: Watch,
+    ) -> impl Future<Output = Result<Vec<R>, Failure>> + Send;
+
+    /// Runs a procedure: a future that waits for nothing but [`result`](Self::result)s.
+    fn follow<'a, R: Send + 'static>(
+        &'a self,
+        procedure: impl Future<Output = Result<R, Failure>> + Send + 'a,
+    ) -> Self::Running<'a, R>;
+
     /// Runs the request that fills a reader, beside the caller.
     fn read(&self, fetch: Fetch) -> Self::Reader;
+
+    /// What [`Blob::read_unverified`] returns.
+    type UnverifiedReader<'a>
+    where
+        Self: 'a;
+
+    /// A reader of these pieces.
+    fn read_unverified(&self, pieces: RangePieces) -> Self::UnverifiedReader<'_>;
 }
 
 /// The request that fills a reader.
@@ -65,7 +108,7 @@ pub struct Fetch {
 #[non_exhaustive]
 pub struct Parts {
     /// The session that it runs.
-    pub session: RecordedSession,
+    pub session: ClientSession,
     /// What its jobs need.
     pub resources: Resources,
     /// How connections are secured.
@@ -79,13 +122,15 @@ pub struct Parts {
 }
 
 /// How a request is watched and cancelled.
-#[derive(Default)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Watch {
     /// Who watches.
     pub observer: Option<Arc<dyn Observer>>,
     /// What ends it early.
     pub cancel: Option<CancelHandle>,
+    /// What tells that the reader of its blob is not read.
+    pub unread: Option<Unread>,
 }
 
 impl fmt::Debug for Watch {
@@ -111,24 +156,34 @@ impl<D> Client<D> {
         Self(driver)
     }
 
-    /// Copies an image from a registry into a store: of an index, the image for Linux on this machine's
+    /// Copies an image from a registry into a store, under the name of the entry, which is the tag of the reference
+    /// unless another one is said (`layout.at("3.20")`): of an index, the image for Linux on this machine's
     /// architecture, unless [`platform`](Request::platform) or [`all_platforms`](Request::all_platforms) says
     /// otherwise.
-    pub fn pull(&self, reference: &Reference, store: &Arc<dyn Store>) -> Request<'_, D> {
+    pub fn pull(
+        &self,
+        reference: &Reference,
+        store: impl Into<StoreEntry>,
+    ) -> Request<'_, D, Pull> {
         self.typed(RequestSpec::pull(reference, store))
     }
 
-    /// Copies an image from a store into a registry, with everything below it.
-    pub fn push(&self, store: &Arc<dyn Store>, reference: &Reference) -> Request<'_, D> {
+    /// Copies an image from a store into a registry, with everything below it: the entry whose name is the tag of the
+    /// reference, unless another one is said.
+    pub fn push(
+        &self,
+        store: impl Into<StoreEntry>,
+        reference: &Reference,
+    ) -> Request<'_, D, Push> {
         self.typed(RequestSpec::push(store, reference))
     }
 
     /// Copies an image from one place to another, with everything below it.
     pub fn copy(
         &self,
-        source: impl Into<Endpoint>,
-        destination: impl Into<Endpoint>,
-    ) -> Request<'_, D> {
+        source: impl Into<ImageLocation>,
+        destination: impl Into<ImageLocation>,
+    ) -> Request<'_, D, Transfer> {
         self.typed(RequestSpec::copy(source.into(), destination.into()))
     }
 
@@ -225,9 +280,19 @@ impl<D> Client<D> {
         self.typed(RequestSpec::put_blob(repository, content))
     }
 
+    /// Puts a blob into the reference's repository while it is read, without knowing its digest and size before its
+    /// end.
+    pub fn put_stream(
+        &self,
+        repository: &Reference,
+        stream: BlobStream,
+    ) -> Request<'_, D, BlobPut> {
+        self.typed(RequestSpec::put_stream(repository, stream))
+    }
+
     /// Mounts the blob that the reference's digest names from another repository of the registry. If the registry
     /// does not mount it, it is moved.
-    pub fn mount_blob(&self, from: Repository, to: &Reference) -> Request<'_, D, BlobPut> {
+    pub fn mount_blob(&self, from: Repository, to: &Reference) -> Request<'_, D, Mount> {
         self.typed(RequestSpec::mount_blob(from, to))
     }
 
@@ -241,12 +306,12 @@ impl<D> Client<D> {
         self.typed(spec)
     }
 
-    fn typed<R>(&self, spec: RequestSpec) -> Request<'_, D, R> {
+    fn typed<V>(&self, spec: RequestSpec) -> Request<'_, D, V> {
         Request {
             driver: &self.0,
             spec,
             watch: Watch::default(),
-            report: PhantomData,
+            verb: PhantomData,
         }
     }
 }
@@ -261,7 +326,7 @@ pub struct Blob<'a, D> {
 
 impl<'a, D> Blob<'a, D> {
     /// Reads it while it arrives, verified at its end. The request begins at once; dropping the reader cancels
-    /// it. A reader that is not read keeps one of the requests to the registry that may run at once.
+    /// it. A reader that is not read keeps a connection to the registry.
     pub fn read(&self) -> D::Reader
     where
         D: Driver,
@@ -274,15 +339,27 @@ impl<'a, D> Blob<'a, D> {
             watch: Watch {
                 observer: None,
                 cancel: Some(cancel),
+                unread: Some(end.unread()),
             },
             end,
         })
     }
 
     /// Fetches it into a store, verified; what the store has of it is not fetched again.
-    pub fn fetch(&self, store: &Arc<dyn Store>) -> Request<'a, D, Fetched> {
+    pub fn fetch(&self, store: impl Into<StoreHandle>) -> Request<'a, D, Fetched> {
         let spec = RequestSpec::fetch_blob(&self.repository, &self.blob, store);
         self.client.typed(spec)
+    }
+
+    /// Reads some bytes of it as a stream. They are **not verified**: nothing says what a part of a blob should be. Each
+    /// MiB is a request of its own, made when it is read, so that a reader that is not read holds nothing.
+    pub fn read_unverified(&self, range: Range<u64>) -> D::UnverifiedReader<'a>
+    where
+        D: Driver,
+    {
+        let (repository, digest) = (self.repository.clone(), self.blob.digest.clone());
+        let pieces = RangePieces::new(repository, digest, range);
+        self.client.0.read_unverified(pieces)
     }
 
     /// Reads some bytes of it. They are **not verified**, and may be fewer than requested: see
@@ -302,127 +379,17 @@ impl<D> fmt::Debug for Blob<'_, D> {
     }
 }
 
-/// Something to be done, and how; it returns the report `R`. Nothing happens before
+/// Something to be done, and how. What can be said to it depends on what it is ([`Verb`]). Nothing happens before
 /// [`run`](Self::run).
 #[must_use = "nothing happens before run"]
-pub struct Request<'a, D, R = Report> {
+pub struct Request<'a, D, V> {
     driver: &'a D,
     spec: RequestSpec,
     watch: Watch,
-    report: PhantomData<fn() -> R>,
+    verb: PhantomData<fn() -> V>,
 }
 
-impl<D> Request<'_, D> {
-    /// The entry's name in the store that is pulled into or pushed from. Without one, a pull adds
-    /// an unnamed entry and a push takes the only entry.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.spec.name(name.into());
-        self
-    }
-
-    /// Only the image of an index that suits this platform best.
-    pub fn platform(mut self, platform: Platform) -> Self {
-        self.spec.platforms(Platforms::One(platform));
-        self
-    }
-
-    /// All of an index.
-    pub fn all_platforms(mut self) -> Self {
-        self.spec.platforms(Platforms::All);
-        self
-    }
-
-    /// A store for blobs on their way from one registry to another. A temporary one by default.
-    pub fn spool(mut self, spool: &Arc<dyn Store>) -> Self {
-        self.spec.spool(spool);
-        self
-    }
-
-    /// A repository of the destination's registry that is likely to hold the image's blobs, to
-    /// mount them from. There is one: a later call replaces it.
-    pub fn from(mut self, repository: Repository) -> Self {
-        self.spec.from(repository);
-        self
-    }
-
-    /// Moves foreign layers too: those whose media type says that they must not be distributed, and those
-    /// whose descriptor has `urls`, from which they are fetched without credentials if the registry
-    /// lacks them. By default they are left out, and the report says so. See
-    /// [`Task::including_nondistributable`](windlass_core::Task::including_nondistributable).
-    pub fn include_nondistributable(mut self) -> Self {
-        self.spec.include_nondistributable();
-        self
-    }
-}
-
-impl<D> Request<'_, D, Manifest> {
-    /// Of an index, the image that suits this platform best.
-    pub fn platform(mut self, platform: Platform) -> Self {
-        self.spec.platforms(Platforms::One(platform));
-        self
-    }
-}
-
-impl<D> Request<'_, D, OpenedImage> {
-    /// Of an index, the image that suits this platform best.
-    pub fn platform(mut self, platform: Platform) -> Self {
-        self.spec.platforms(Platforms::One(platform));
-        self
-    }
-}
-
-impl<D> Request<'_, D, Put> {
-    /// One more tag that refers to the manifest.
-    pub fn tag(mut self, tag: Tag) -> Self {
-        self.spec.add_tag(tag);
-        self
-    }
-}
-
-impl<D> Request<'_, D, BlobPut> {
-    /// A repository of the registry that may have the blob, to mount it from.
-    pub fn from(mut self, repository: Repository) -> Self {
-        self.spec.from(repository);
-        self
-    }
-}
-
-impl<D> Request<'_, D, Referrers> {
-    /// Only those of this artifact type.
-    pub fn artifact_type(mut self, artifact_type: impl Into<String>) -> Self {
-        self.spec.artifact_type(artifact_type);
-        self
-    }
-}
-
-/// A report of a list.
-pub trait ListReport: TypedReport {}
-
-impl ListReport for Tags {}
-
-impl ListReport for Catalog {}
-
-impl<D, R: ListReport> Request<'_, D, R> {
-    /// How many names to ask for at once, 1000 by default. A registry may send fewer.
-    pub fn page_size(mut self, size: u32) -> Self {
-        self.spec.paging().page_size = Some(size);
-        self
-    }
-
-    /// Begins after this name, in the registry's order.
-    pub fn after(mut self, name: impl Into<String>) -> Self {
-        self.spec.paging().after = Some(name.into());
-        self
-    }
-
-    /// Ends after this many names. The report says whether there are more.
-    pub fn most(mut self, names: usize) -> Self {
-        self.spec.paging().most = Some(names);
-        self
-    }
-}
-
-impl<'a, D, R> Request<'a, D, R> {
+impl<'a, D, V> Request<'a, D, V> {
     /// Fails if it takes longer than this in all.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.spec.deadline(deadline);
@@ -442,18 +409,18 @@ impl<'a, D, R> Request<'a, D, R> {
     }
 
     /// Runs the request to completion. The blocking client returns a `Result`, the async client a future of
-    /// one: the report of its kind of task, for copies a [`Report`], or the
+    /// one: the report of its kind of task, for copies a [`Report`](windlass_core::Report), or the
     /// [`Failure`](windlass_core::Failure) that names the most telling reason first.
-    pub fn run(self) -> D::Running<'a, R>
+    pub fn run(self) -> D::Running<'a, V::Report>
     where
         D: Driver,
-        R: TypedReport,
+        V: Verb,
     {
         self.driver.run(self.spec, self.watch)
     }
 }
 
-impl<D, R> fmt::Debug for Request<'_, D, R> {
+impl<D, V> fmt::Debug for Request<'_, D, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("spec", &self.spec)

@@ -15,34 +15,8 @@ use flate2::read::MultiGzDecoder;
 use windlass_core::{Digest, Error, Failure, Hashing};
 use zstd::stream::read::Decoder as ZstdDecoder;
 
+use crate::compression::Compression;
 use crate::reader::io_error;
-
-/// How bytes are compressed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Compression {
-    /// Not at all, or in a way that is not known.
-    None,
-    /// Gzip, one or more members.
-    Gzip,
-    /// Zstandard, one or more frames.
-    Zstd,
-}
-
-impl Compression {
-    /// How many bytes are needed to recognise it.
-    pub const MAGIC: usize = 4;
-
-    /// Recognises it by the first bytes.
-    pub fn of(first: &[u8]) -> Self {
-        match first {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            // A frame, or a skippable one, which eStargz' successor begins with.
-            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Self::Zstd,
-            _ => Self::None,
-        }
-    }
-}
 
 /// The hash over what was decompressed, which is compared at the end.
 #[derive(Clone, Debug)]
@@ -89,8 +63,9 @@ type Whole<R> = Chain<Cursor<Vec<u8>>, R>;
 /// Reads what is compressed in a layer: gzip, zstd, or plain, whatever its media type says.
 ///
 /// **The last read fails** if the layer is not what its digest says, if the decompressed bytes are not what the
-/// `diff_id` says, or if the compressed data is damaged. The size of what comes out is not bounded: a small layer can
-/// become a large tar.
+/// `diff_id` says, or if the compressed data is damaged. Without a `diff_id` what comes out is not compared with
+/// anything, but the layer itself still is: all of it is read, also what is behind the compressed data. The size of what
+/// comes out is not bounded: a small layer can become a large tar.
 pub struct Decompressed<R: Read> {
     decoder: Option<Decoder<R>>,
     /// Until the first bytes are read.
@@ -201,7 +176,7 @@ mod tests {
         zstd::encode_all(bytes, 1).expect("in memory")
     }
 
-    /// Several members and frames, and skippable ones, which zstd:chunked appends.
+    /// MT-03: several members and frames, and skippable ones, which zstd:chunked appends.
     #[test]
     fn each_compression_is_recognised() {
         let (first, second) = TEXT.split_at(10);

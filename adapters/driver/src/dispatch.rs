@@ -15,16 +15,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use windlass_core::tape::RecordedSession;
 use windlass_core::{
-    Done, Event, Failure, Job, JobId, Origin, Output, Scheme, Task, TaskId, TaskReport, Time,
-    UploadChange, transcript,
+    Call, Done, Event, Failure, Job, JobId, Origin, Output, Scheme, Task, TaskId, TaskReport, Time,
+    Totals, UploadChange, transcript,
 };
 
 use crate::hosts::HostSelector;
 use crate::observer::Observer;
 use crate::progress::ProgressRegistry;
 use crate::resources::Resources;
+use crate::session::ClientSession;
 use crate::uploads::UploadJournal;
 
 /// How long an aborted job may take to end before it is given up. Drivers wait in slices, so only a store or a
@@ -36,6 +36,8 @@ const ABANDON: Duration = Duration::from_millis(800);
 pub enum CallMessage {
     /// An event of its task.
     Event(Box<Event>),
+    /// What its task has to do, and has done.
+    Totals(Totals),
     /// A line of the transcript.
     Line(String),
 }
@@ -56,6 +58,12 @@ impl CallMessage {
                     return None;
                 };
                 Some(result)
+            }
+            Self::Totals(totals) => {
+                if let Some(observer) = observer {
+                    observer.totals(task, &totals);
+                }
+                None
             }
             Self::Line(line) => {
                 if let Some(observer) = observer {
@@ -94,7 +102,7 @@ pub enum Next<C, J> {
 
 /// A session with its calls `C` and its jobs `J`.
 pub struct Dispatcher<C, J> {
-    session: RecordedSession,
+    session: ClientSession,
     epoch: Instant,
     progress: ProgressRegistry,
     hosts: Arc<dyn HostSelector>,
@@ -112,7 +120,7 @@ pub struct Dispatcher<C, J> {
 impl<C: CallHandle, J> Dispatcher<C, J> {
     /// A dispatcher without calls. The progress registry of `resources` hears which observer watches which
     /// transfer.
-    pub fn new(session: RecordedSession, resources: &Resources) -> Self {
+    pub fn new(session: ClientSession, resources: &Resources) -> Self {
         Self {
             session,
             epoch: Instant::now(),
@@ -151,6 +159,17 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
             self.session.cancel(task);
         }
         is_waited_for
+    }
+
+    /// The caller of a task does not read the blob that a job of it brings: the job gives its slot to other requests.
+    /// Returns it if it did; then the session is to be polled.
+    pub fn yield_slot(&mut self, task: TaskId) -> Option<&mut J> {
+        let of_task = |job: &JobId| self.session.task_of(*job) == Some(task);
+        let jobs: Vec<JobId> = self.jobs.keys().copied().filter(of_task).collect();
+        let mut jobs = jobs.into_iter();
+        let job = jobs.find(|job| self.session.yield_slot(*job))?;
+        self.trace(|| transcript::yielded(job));
+        self.jobs.get_mut(&job)
     }
 
     /// The calls whose tasks are not over.
@@ -211,6 +230,7 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
             }
             let output = self.session.poll(self.now());
             self.keep_uploads();
+            self.tell_totals();
             match output {
                 Output::Job(job) => {
                     self.trace(|| transcript::job(&job));
@@ -262,6 +282,22 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
             match change {
                 UploadChange::Open(upload) => uploads.keep(&upload),
                 UploadChange::Over(key) => uploads.forget(&key),
+                UploadChange::Taken(upload) => {
+                    if !uploads.take(&upload) {
+                        self.session.leave_upload(&upload);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the calls whose tasks know more of what they have to do, or have done more.
+    fn tell_totals(&mut self) {
+        while let Some((task, totals)) = self.session.take_totals() {
+            if let Some(call) = self.calls.get(&task)
+                && call.observer().is_some()
+            {
+                call.send(CallMessage::Totals(totals));
             }
         }
     }
@@ -290,7 +326,11 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
     /// Tells the call of a job, or all calls if it is for several, that its host's certificate is not
     /// verified: once for each host and call.
     fn warn_of_unverified(&mut self, job: &Job) {
-        let Job::Http(exchange) = job else { return };
+        job.calls()
+            .for_each(|call| self.warn_of_unverified_host(call));
+    }
+
+    fn warn_of_unverified_host(&mut self, exchange: &Call) {
         let origin = exchange.origin();
         let is_unverified = match self.hosts.host(origin) {
             Ok(Some(host)) => origin.scheme() == Scheme::Https && host.is_unverified(),
@@ -367,6 +407,7 @@ mod tests {
     use crate::credentials::Anonymous;
     use crate::hosts::{HostSettings, SameForAll};
     use crate::proxy::Direct;
+    use crate::session::unrecorded;
 
     /// A call that keeps what it is told.
     #[derive(Clone)]
@@ -406,6 +447,7 @@ mod tests {
         fn send(&self, message: CallMessage) {
             let told = match message {
                 CallMessage::Event(event) => transcript::event(&event),
+                CallMessage::Totals(totals) => format!("{} known", totals.known.blobs),
                 CallMessage::Line(line) => format!("line {line}"),
             };
             self.told.lock().expect("no panic").push(told);
@@ -413,7 +455,7 @@ mod tests {
     }
 
     fn dispatcher() -> Dispatcher<Inbox, &'static str> {
-        let session = RecordedSession::new(Config::default(), 1, None);
+        let session = unrecorded(Config::default(), 1);
         Dispatcher::new(session, &resources(Arc::new(SameForAll)))
     }
 
@@ -491,7 +533,7 @@ mod tests {
         let origin: Origin = "https://reg.example".parse().expect("an origin");
         let settings = Arc::new(HostSettings::default().skip_verification());
         let hosts = BTreeMap::from([(origin, settings)]);
-        let session = RecordedSession::new(Config::default(), 1, None);
+        let session = unrecorded(Config::default(), 1);
         let mut dispatcher = Dispatcher::new(session, &resources(Arc::new(hosts)));
         let warning = "the certificate of https://reg.example is not verified";
         let failed = |job: Job, kind| {

@@ -159,6 +159,7 @@ mod tests {
                 }
                 Output::Job(Job::Store(call)) => stores.run(call),
                 Output::Job(Job::Credentials(call)) => call.finish(CredentialAnswer::None),
+                Output::Job(Job::Relay(_)) => panic!("a push relays nothing"),
                 Output::Event(..) | Output::Abort(_) => continue,
                 Output::Wait(_) | Output::Idle => break,
             };

@@ -75,7 +75,7 @@ impl Incoming {
         // The partial first: once the session has its answer it may commit it at once.
         let end = self.sink.end().and(end);
         let end = if self.stalled {
-            end.and_then(|()| Err(stall()))
+            end.and_then(|()| Err(too_slow()))
         } else {
             end
         };
@@ -83,7 +83,8 @@ impl Incoming {
     }
 }
 
-fn stall() -> Interrupted {
+/// Why a body that came too slowly was ended.
+pub(crate) fn too_slow() -> Interrupted {
     let MinRate { window, bytes } = MinRate::DEFAULT;
     let why = format!("less than {bytes} bytes came in {} s", window.as_secs());
     Interrupted::Transport(TransportError::new(TransportErrorKind::Idle, why))
@@ -116,6 +117,8 @@ impl Sink {
         match receive {
             Receive::Collect => Self::Call,
             Receive::Discard { limit } => Self::Nowhere { left: limit },
+            // It has no store: it is `RelaySource` that takes it.
+            Receive::Relay { .. } => Self::Nowhere { left: 0 },
             Receive::Store {
                 store,
                 digest,

@@ -1,7 +1,7 @@
 //! A call is watched.
 
 use windlass_core::call::TransferId;
-use windlass_core::{Event, TaskId};
+use windlass_core::{Event, TaskId, Totals};
 
 /// Watches a request. Events and lines come in order, from the thread or the future that runs the request;
 /// positions come from the threads that move bytes. Must be quick and must not call the client. A request is
@@ -9,6 +9,13 @@ use windlass_core::{Event, TaskId};
 pub trait Observer: Send + Sync {
     /// Something happened.
     fn event(&self, task: TaskId, event: &Event);
+
+    /// The task knows more of what it has to do, or has done more of it: comes before the first bytes of a manifest's
+    /// blobs, and with each blob that is done. Blobs that are moving are not done: with their positions these are the
+    /// progress of the whole.
+    fn totals(&self, task: TaskId, totals: &Totals) {
+        let _ = (task, totals);
+    }
 
     /// A transfer has moved: this many bytes of its blob are now on the other side. The position goes back
     /// when a transfer starts over.

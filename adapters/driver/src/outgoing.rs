@@ -88,6 +88,23 @@ impl OutgoingReader {
         self.outcome.clone()
     }
 
+    /// Reads and hashes what the hash lacks of the bytes before the part. To be called before the request is sent:
+    /// some servers wait a minute for the next byte of a body, and of a large blob there may be more to read.
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted::Aborted`] once `is_stopped` says so, which is asked now and then; or why the blob cannot be
+    /// sent.
+    pub fn catch_up(&mut self, is_stopped: impl Fn() -> bool) -> Result<(), Interrupted> {
+        let Some(mut outgoing) = self.outgoing.take() else {
+            return Ok(());
+        };
+        let upto = self.next.min(outgoing.held_from());
+        let end = self.skip(&mut outgoing, upto, is_stopped);
+        self.outgoing = Some(outgoing);
+        end
+    }
+
     fn try_read(&mut self, buffer: &mut [u8]) -> Result<usize, Interrupted> {
         let Some(mut outgoing) = self.outgoing.take() else {
             return Ok(0);
@@ -107,7 +124,7 @@ impl OutgoingReader {
         buffer: &mut [u8],
     ) -> Result<usize, Interrupted> {
         let (end, held_from) = (outgoing.part().end, outgoing.held_from());
-        self.skip(outgoing, self.next.min(held_from))?;
+        self.skip(outgoing, self.next.min(held_from), || false)?;
         if self.next < held_from {
             let room = clamp(buffer, held_from - self.next);
             let read = self.read_source(&mut buffer[..room])?;
@@ -137,12 +154,20 @@ impl OutgoingReader {
     }
 
     /// Reads and hashes without sending, up to this byte of the blob.
-    fn skip(&mut self, outgoing: &mut Outgoing, upto: u64) -> Result<(), Interrupted> {
+    fn skip(
+        &mut self,
+        outgoing: &mut Outgoing,
+        upto: u64,
+        is_stopped: impl Fn() -> bool,
+    ) -> Result<(), Interrupted> {
         if outgoing.position() >= upto {
             return Ok(());
         }
         let mut scratch = vec![0; SKIP];
         while outgoing.position() < upto {
+            if is_stopped() {
+                return Err(Interrupted::Aborted);
+            }
             let room = clamp(&scratch, upto - outgoing.position());
             let read = self.read_source(&mut scratch[..room])?;
             if read == 0 {

@@ -15,6 +15,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use windlass_core::{
     Descriptor, Digest, Error, ErrorKind, Failure, Fetched, Hashing, StoreError, StoreErrorKind,
@@ -27,6 +28,8 @@ use crate::cancel::CancelHandle;
 const ROOM: usize = 1 << 20;
 /// Up to here chunks are gathered, while the reader does not take them.
 const GATHERED: usize = 64 * 1024;
+/// A reader that takes nothing for this time while bytes wait is not read for now. One that is slow takes some.
+const UNREAD: Duration = Duration::from_millis(200);
 
 /// A blob that is fetched into memory bit by bit, as a store for one task.
 #[derive(Debug)]
@@ -51,6 +54,8 @@ struct State {
     /// How the task ended.
     end: Option<Result<(), Failure>>,
     reader: Option<Waker>,
+    /// Is told when the reader is not read.
+    listener: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl fmt::Debug for State {
@@ -85,6 +90,7 @@ impl Shared {
     /// Hands bytes over, once there is room for them.
     fn push(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let mut state = self.lock();
+        let mut is_told = false;
         loop {
             if state.is_closed || state.end.is_some() {
                 return Err(unsupported("the reader of the blob is gone"));
@@ -92,8 +98,22 @@ impl Shared {
             if state.waiting == 0 || state.waiting + bytes.len() <= ROOM {
                 break;
             }
-            let waited = self.changed.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
+            if is_told {
+                let waited = self.changed.wait(state);
+                state = waited.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let waited = self.changed.wait_timeout(state, UNREAD);
+            let (waited, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = waited;
+            if timeout.timed_out() {
+                is_told = true;
+                let listener = state.listener.clone();
+                // It locks the client, which must not wait for a reader.
+                drop(state);
+                listener.inspect(|listener| listener());
+                state = self.lock();
+            }
         }
         drop(state);
         self.change(|state| {
@@ -201,10 +221,11 @@ impl Partial for Stream {
 /// `None` as a stream. Each further read fails with the same error. The [`Failure`] is the source of the
 /// [`io::Error`].
 ///
-/// It holds about a MiB, and, until it is read or dropped, a connection to the registry and one of the requests that
-/// a client makes to it at once (`Config::in_flight`): **a program that keeps more readers than that without reading
-/// them waits for ever** for its next request to the registry. A registry that closes a connection which is not
-/// read for long is asked for the rest when reading goes on. Dropping it cancels the request.
+/// It holds about a MiB, and, until it is read or dropped, a connection to the registry and a thread. It also is one of
+/// the requests that a client makes to the registry at once (`Config::in_flight`), but not while it is not read: after
+/// 0.2 s another request takes its place. That is so for 256 readers of a client at once; **a program that keeps more
+/// than those and `in_flight` others without reading them waits for ever** for its next request. A registry that closes
+/// a connection which is not read for long is asked for the rest when reading goes on. Dropping it cancels the request.
 #[derive(Debug)]
 pub struct BlobReader {
     shared: Arc<Shared>,
@@ -358,12 +379,41 @@ impl Drop for BlobReader {
     }
 }
 
+/// Says when a [`BlobReader`] is not read, although bytes wait for that.
+#[derive(Clone, Debug)]
+pub struct Unread(Arc<Shared>);
+
+impl Unread {
+    /// For drivers: calls `listener` each time the reader takes nothing for a while, until the guard is dropped. There is
+    /// one listener at a time.
+    pub fn on_unread(&self, listener: impl Fn() + Send + Sync + 'static) -> UnreadGuard {
+        self.0.lock().listener = Some(Arc::new(listener));
+        UnreadGuard(Arc::clone(&self.0))
+    }
+}
+
+/// Ends [`Unread::on_unread`] when it is dropped.
+#[derive(Debug)]
+#[must_use = "the listener is not called once this is dropped"]
+pub struct UnreadGuard(Arc<Shared>);
+
+impl Drop for UnreadGuard {
+    fn drop(&mut self) {
+        self.0.lock().listener = None;
+    }
+}
+
 /// Tells a [`BlobReader`] how its task ended. A reader whose end is dropped untold fails.
 #[derive(Debug)]
 #[must_use = "the reader waits for it"]
 pub struct ReaderEnd(Arc<Shared>);
 
 impl ReaderEnd {
+    /// What tells when the reader is not read.
+    pub fn unread(&self) -> Unread {
+        Unread(Arc::clone(&self.0))
+    }
+
     /// The task is over.
     pub fn finish(self, result: Result<Fetched, Failure>) {
         self.end(result.map(drop));

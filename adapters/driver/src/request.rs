@@ -2,6 +2,7 @@
 
 mod blob;
 mod reports;
+mod stream;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,19 +10,21 @@ use std::time::Duration;
 
 use windlass_core::reference::{Repository, Tag};
 use windlass_core::{
-    CopyTask, Descriptor, Digest, Error, Failure, Paging, Place, Platform, Platforms, Reference,
-    Registry, StoreId, Task, Time,
+    Carry, CopyTask, Descriptor, Digest, Failure, MountFrom, Paging, Platform, Platforms,
+    Reference, Registry, StoreId, Task, TaskLocation, Time,
 };
-use windlass_store::{Layout, Store};
+use windlass_store::{Layout, Memory, Store, StoreEntry, StoreHandle};
 
 pub use self::blob::BlobContent;
 pub use self::reports::TypedReport;
+pub use self::stream::BlobStream;
+use crate::spool::LazySpool;
 use crate::stores::Stores;
 
 /// Where an image is or goes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Endpoint {
+pub enum ImageLocation {
     /// A registry.
     Registry(Reference),
     /// A store, under this name; without one, the only entry or an unnamed one.
@@ -33,19 +36,24 @@ pub enum Endpoint {
     },
 }
 
-impl Endpoint {
+impl ImageLocation {
     /// An entry of a store, for instance of an image layout.
-    pub fn store(store: &Arc<dyn Store>, name: Option<String>) -> Self {
+    pub fn store(store: impl Into<StoreHandle>, name: Option<String>) -> Self {
         Self::Store {
-            store: Arc::clone(store),
+            store: Arc::clone(store.into().store()),
             name,
         }
     }
 
-    fn place(&self, stores: &mut StoreGuard) -> Place {
+    /// An entry, which has this name if none was said.
+    fn entry(entry: &StoreEntry, default: Option<&str>) -> Self {
+        Self::store(entry.store(), entry.name_or(default))
+    }
+
+    fn location(&self, stores: &mut StoreGuard) -> TaskLocation {
         match self {
-            Self::Registry(reference) => Place::Registry(reference.clone()),
-            Self::Store { store, name } => Place::Store {
+            Self::Registry(reference) => TaskLocation::Registry(reference.clone()),
+            Self::Store { store, name } => TaskLocation::Store {
                 store: stores.add(store),
                 name: name.clone(),
             },
@@ -53,13 +61,32 @@ impl Endpoint {
     }
 }
 
-impl From<&Reference> for Endpoint {
+impl From<&Reference> for ImageLocation {
     fn from(reference: &Reference) -> Self {
         Self::Registry(reference.clone())
     }
 }
 
-impl From<Reference> for Endpoint {
+/// If no name was said: the only entry of the store, or a new one that has none.
+impl From<StoreEntry> for ImageLocation {
+    fn from(entry: StoreEntry) -> Self {
+        Self::entry(&entry, None)
+    }
+}
+
+impl From<&Layout> for ImageLocation {
+    fn from(layout: &Layout) -> Self {
+        Self::store(layout, None)
+    }
+}
+
+impl From<&Memory> for ImageLocation {
+    fn from(memory: &Memory) -> Self {
+        Self::store(memory, None)
+    }
+}
+
+impl From<Reference> for ImageLocation {
     fn from(reference: Reference) -> Self {
         Self::Registry(reference)
     }
@@ -71,10 +98,14 @@ pub struct RequestSpec {
     verb: Verb,
     platforms: Platforms,
     spool: Option<Arc<dyn Store>>,
-    from: Option<Repository>,
+    mount_from: Vec<MountFrom>,
+    missing_from: Option<Reference>,
+    more_tags: Vec<Tag>,
+    carry: Carry,
     paging: Paging,
     deadline: Option<Duration>,
     nondistributable: bool,
+    without_mirrors: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +120,7 @@ enum Verb {
         bytes: Arc<[u8]>,
         media_type: String,
         tags: Vec<Tag>,
+        replaces: Option<Digest>,
     },
     Tag(Reference, Vec<Tag>),
     Delete(Reference),
@@ -96,6 +128,7 @@ enum Verb {
     Referrers(Reference, Option<String>),
     FindBlob(Reference),
     PutBlob(Reference, BlobContent),
+    PutStream(Reference, BlobStream),
     MountBlob {
         from: Repository,
         to: Reference,
@@ -113,8 +146,8 @@ enum Verb {
         range: Range<u64>,
     },
     Copy {
-        source: Endpoint,
-        destination: Endpoint,
+        source: ImageLocation,
+        destination: ImageLocation,
     },
 }
 
@@ -156,8 +189,16 @@ impl RequestSpec {
             bytes: bytes.into(),
             media_type: media_type.into(),
             tags: Vec::new(),
+            replaces: None,
         };
         Self::new(verb, Platforms::All)
+    }
+
+    /// Puts a manifest only in the place of this one: see [`Task::replacing`].
+    pub fn replacing(&mut self, digest: Digest) {
+        if let Verb::PutManifest { replaces, .. } = &mut self.verb {
+            *replaces = Some(digest);
+        }
     }
 
     /// Lets further tags refer to what a reference stands for: see [`Task::tag`].
@@ -195,9 +236,15 @@ impl RequestSpec {
     }
 
     /// Puts a blob into the reference's repository. If the reference has a digest, it must be that of the blob.
-    /// With a repository [`from`](Self::from), the registry is asked to mount it from there first.
+    /// The registry is asked to mount it first, if it may have it: see [`mount_from`](Self::mount_from).
     pub fn put_blob(repository: &Reference, content: impl Into<BlobContent>) -> Self {
         let verb = Verb::PutBlob(repository.clone(), content.into());
+        Self::new(verb, Platforms::All)
+    }
+
+    /// Puts a stream into the reference's repository. If the reference has a digest, it must be that of the stream.
+    pub fn put_stream(repository: &Reference, stream: BlobStream) -> Self {
+        let verb = Verb::PutStream(repository.clone(), stream);
         Self::new(verb, Platforms::All)
     }
 
@@ -214,11 +261,15 @@ impl RequestSpec {
     }
 
     /// Fetch one blob of the reference's repository into a store.
-    pub fn fetch_blob(source: &Reference, blob: &Descriptor, store: &Arc<dyn Store>) -> Self {
+    pub fn fetch_blob(
+        source: &Reference,
+        blob: &Descriptor,
+        store: impl Into<StoreHandle>,
+    ) -> Self {
         let verb = Verb::FetchBlob {
             source: source.clone(),
             blob: blob.clone().into(),
-            store: Arc::clone(store),
+            store: Arc::clone(store.into().store()),
         };
         Self::new(verb, Platforms::All)
     }
@@ -242,22 +293,26 @@ impl RequestSpec {
         Self::new(verb, Platforms::All)
     }
 
-    /// Copies an image into a store: of an index, the image for Linux on this machine's architecture.
-    pub fn pull(reference: &Reference, store: &Arc<dyn Store>) -> Self {
+    /// Copies an image into a store: of an index, the image for Linux on this machine's architecture. The tag is the
+    /// name of the entry, unless another one is said.
+    pub fn pull(reference: &Reference, store: impl Into<StoreEntry>) -> Self {
+        let name = reference.tag().map(Tag::as_str);
         let verb = Verb::Copy {
             source: reference.into(),
-            destination: Endpoint::store(store, None),
+            destination: ImageLocation::entry(&store.into(), name),
         };
         Self::new(verb, Platforms::One(host_platform()))
     }
 
-    /// Copies an image from a store into a registry, with everything below it.
-    pub fn push(store: &Arc<dyn Store>, reference: &Reference) -> Self {
-        Self::copy(Endpoint::store(store, None), reference.into())
+    /// Copies an image from a store into a registry, with everything below it: the entry whose name is the tag,
+    /// unless another one is said.
+    pub fn push(store: impl Into<StoreEntry>, reference: &Reference) -> Self {
+        let name = reference.tag().map(Tag::as_str);
+        Self::copy(ImageLocation::entry(&store.into(), name), reference.into())
     }
 
     /// Copies an image from one place to another, with everything below it.
-    pub fn copy(source: Endpoint, destination: Endpoint) -> Self {
+    pub fn copy(source: ImageLocation, destination: ImageLocation) -> Self {
         let verb = Verb::Copy {
             source,
             destination,
@@ -265,37 +320,35 @@ impl RequestSpec {
         Self::new(verb, Platforms::All)
     }
 
-    /// The entry's name in the store that is pulled into or pushed from; of a copy between two
-    /// stores, in the destination.
-    pub fn name(&mut self, new: String) {
-        let Verb::Copy {
-            source,
-            destination,
-        } = &mut self.verb
-        else {
-            return;
-        };
-        for endpoint in [destination, source] {
-            if let Endpoint::Store { name, .. } = endpoint {
-                *name = Some(new);
-                break;
-            }
-        }
-    }
-
     /// Which platforms of an index are wanted.
     pub fn platforms(&mut self, platforms: Platforms) {
         self.platforms = platforms;
     }
 
-    /// A store for blobs on their way from one registry to another.
-    pub fn spool(&mut self, spool: &Arc<dyn Store>) {
-        self.spool = Some(Arc::clone(spool));
+    /// A store for blobs of a copy that cannot be sent while they are fetched.
+    pub fn spool(&mut self, spool: impl Into<StoreHandle>) {
+        self.spool = Some(Arc::clone(spool.into().store()));
     }
 
-    /// A repository of the destination's registry that is likely to hold the image's blobs.
-    pub fn from(&mut self, repository: Repository) {
-        self.from = Some(repository);
+    /// One more place where the destination's registry may have the blobs, to mount them from: see
+    /// [`CopyTask::mount_from`].
+    pub fn mount_from(&mut self, from: impl Into<MountFrom>) {
+        self.mount_from.push(from.into());
+    }
+
+    /// Where blobs come from that the store of a pushed image lacks: see [`Task::missing_from`].
+    pub fn missing_from(&mut self, repository: &Reference) {
+        self.missing_from = Some(repository.clone());
+    }
+
+    /// Further tags for an image that is sent to a registry: see [`Task::and_tags`].
+    pub fn and_tags(&mut self, tags: impl IntoIterator<Item = Tag>) {
+        self.more_tags.extend(tags);
+    }
+
+    /// What is copied with an image because it belongs to it.
+    pub fn carry(&mut self, carry: Carry) {
+        self.carry = carry;
     }
 
     /// One more tag for a manifest that is put.
@@ -313,6 +366,11 @@ impl RequestSpec {
     /// Moves foreign layers too: see [`Task::including_nondistributable`].
     pub const fn include_nondistributable(&mut self) {
         self.nondistributable = true;
+    }
+
+    /// Reads at the registry itself and at none of its mirrors: see [`Task::without_mirrors`].
+    pub const fn without_mirrors(&mut self) {
+        self.without_mirrors = true;
     }
 
     /// The longest that the request may take.
@@ -338,7 +396,7 @@ impl RequestSpec {
             Verb::Manifest(reference) => {
                 let platform = match self.platforms {
                     Platforms::One(platform) => Some(platform),
-                    Platforms::All => None,
+                    Platforms::All | Platforms::Several(_) => None,
                 };
                 Task::manifest(reference.clone(), platform)
             }
@@ -347,10 +405,16 @@ impl RequestSpec {
                 bytes,
                 media_type,
                 tags,
+                replaces,
             } => {
                 let (store, digest) = blob::held(bytes, destination.digest())?;
                 let blob = (guard.add(&store), digest);
-                Task::put_manifest(blob, media_type.clone(), destination.clone(), tags.clone())
+                let (media_type, destination) = (media_type.clone(), destination.clone());
+                let put = Task::put_manifest(blob, media_type, destination, tags.clone());
+                match replaces {
+                    Some(replaced) => put.replacing(replaced.clone()),
+                    None => put,
+                }
             }
             Verb::Tag(reference, tags) => Task::tag(reference.clone(), tags.clone()),
             Verb::Delete(reference) => Task::delete(reference.clone()),
@@ -361,12 +425,16 @@ impl RequestSpec {
             Verb::FindBlob(reference) => Task::find_blob(reference.clone()),
             Verb::PutBlob(repository, content) => {
                 let (store, to, size) = content.at(repository)?;
-                Task::put_blob(guard.add(&store), size, to, self.from)
+                Task::put_blob(guard.add(&store), size, to, self.mount_from)
+            }
+            Verb::PutStream(repository, stream) => {
+                let store = stream.store(repository)?;
+                Task::put_stream(guard.add(&store), repository.clone())
             }
             Verb::MountBlob { from, to } => {
                 let spool = match &self.spool {
                     Some(spool) => Arc::clone(spool),
-                    None => temporary_spool()?,
+                    None => temporary_spool(),
                 };
                 Task::mount_blob(from.clone(), to.clone(), guard.add(&spool))
             }
@@ -374,7 +442,7 @@ impl RequestSpec {
             Verb::Open(reference) => {
                 let platform = match self.platforms {
                     Platforms::One(platform) => platform,
-                    Platforms::All => host_platform(),
+                    Platforms::All | Platforms::Several(_) => host_platform(),
                 };
                 Task::open(reference.clone(), platform)
             }
@@ -394,25 +462,34 @@ impl RequestSpec {
             } => {
                 let spool = match (&self.spool, source, destination) {
                     (Some(spool), _, _) => Some(Arc::clone(spool)),
-                    (None, Endpoint::Registry(_), Endpoint::Registry(_)) => {
-                        Some(temporary_spool()?)
+                    _ if self.missing_from.is_some() => Some(temporary_spool()),
+                    (None, ImageLocation::Registry(_), ImageLocation::Registry(_)) => {
+                        Some(temporary_spool())
                     }
                     (None, _, _) => None,
                 };
                 Task::copy(CopyTask {
-                    source: source.place(&mut guard),
-                    destination: destination.place(&mut guard),
+                    source: source.location(&mut guard),
+                    destination: destination.location(&mut guard),
                     platforms: self.platforms,
                     spool: spool.map(|spool| guard.add(&spool)),
-                    from: self.from,
+                    mount_from: self.mount_from,
+                    carry: self.carry,
                 })
             }
         };
         if let Some(deadline) = self.deadline {
             task = task.by(now + deadline);
         }
+        task = task.and_tags(self.more_tags);
+        if let Some(repository) = self.missing_from {
+            task = task.missing_from(repository);
+        }
         if self.nondistributable {
             task = task.including_nondistributable();
+        }
+        if self.without_mirrors {
+            task = task.without_mirrors();
         }
         Ok((task, guard))
     }
@@ -422,10 +499,14 @@ impl RequestSpec {
             verb,
             platforms,
             spool: None,
-            from: None,
+            mount_from: Vec::new(),
+            missing_from: None,
+            more_tags: Vec::new(),
+            carry: Carry::NOTHING,
             paging: Paging::default(),
             deadline: None,
             nondistributable: false,
+            without_mirrors: false,
         }
     }
 }
@@ -475,18 +556,16 @@ pub fn host_platform() -> Platform {
     serde_json::from_value(platform).expect("these are the fields of a platform")
 }
 
-/// A store that removes itself with its last user.
-fn temporary_spool() -> Result<Arc<dyn Store>, Failure> {
-    match Layout::temporary() {
-        Ok(spool) => Ok(Arc::new(spool)),
-        Err(error) => Err(Failure::new(vec![Error::Store(error)])),
-    }
+/// A store that is made when it is needed, and removes itself with its last user.
+fn temporary_spool() -> Arc<dyn Store> {
+    Arc::new(LazySpool::default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// IDX-19.
     #[test]
     fn the_host_platform_is_linux() {
         let platform = host_platform();

@@ -31,10 +31,11 @@ pub struct Resources {
 impl Resources {
     /// Runs a job that is no HTTP exchange: a step of a store, or a question for credentials. Blocks.
     pub fn step(&self, job: Job) -> Done {
+        let id = job.id();
         match job {
             Job::Store(call) => self.stores.run(call),
             Job::Credentials(call) => find_credentials(&*self.credentials, call),
-            Job::Http(call) => Done::lost(call.id()),
+            Job::Http(_) | Job::Relay(_) => Done::lost(id),
         }
     }
 

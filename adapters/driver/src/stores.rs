@@ -16,7 +16,7 @@ use windlass_core::call::{
 use windlass_core::{
     Digest, Hashing, StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp,
 };
-use windlass_store::{Begun, InUse, Partial, Store};
+use windlass_store::{Begun, Gathered, InUse, Partial, Store};
 
 use crate::outgoing::OutgoingReader;
 
@@ -99,7 +99,10 @@ impl Stores {
     ///
     /// If the store cannot give the blob.
     pub fn outgoing(&self, body: &Body, outgoing: Outgoing) -> Result<OutgoingReader, StoreError> {
-        let Source::Stored { store, digest } = &body.source;
+        let Source::Stored { store, digest } = &body.source else {
+            let what = "the body of a relay is in no store";
+            return Err(StoreError::new(StoreErrorKind::Unsupported, what));
+        };
         let store = self.shared.store(*store)?;
         let source = store.open_to_send(digest, outgoing.size(), outgoing.position())?;
         let source = source.ok_or_else(|| absent(digest, &*store))?;
@@ -131,7 +134,11 @@ impl Stores {
 
     pub(crate) fn step(&self, id: StoreId, op: &StoreOp) -> Result<StoreAnswer, StoreError> {
         let store = self.shared.store(id)?;
-        if matches!(op, StoreOp::Begin { .. } | StoreOp::Put { .. }) {
+        let begins_use = matches!(
+            op,
+            StoreOp::Begin { .. } | StoreOp::Put { .. } | StoreOp::Gather { .. }
+        );
+        if begins_use {
             self.shared.use_store(id, &*store)?;
         }
         match op {
@@ -183,6 +190,23 @@ impl Stores {
                     1 => StoreAnswer::Found(entries.remove(0)),
                     _ => StoreAnswer::Several(entries),
                 })
+            }
+            StoreOp::Gather { from, upto } => {
+                let Gathered {
+                    digest,
+                    size,
+                    is_whole,
+                } = store.gather(*from, *upto)?;
+                Ok(StoreAnswer::Gathered {
+                    digest,
+                    size,
+                    is_whole,
+                })
+            }
+            StoreOp::Referrers { subject } => Ok(StoreAnswer::Referrers(store.referrers(subject)?)),
+            StoreOp::AddReferrers { subject, entries } => {
+                store.add_referrers(subject, entries)?;
+                Ok(StoreAnswer::Written)
             }
             StoreOp::Tag { name, descriptor } => {
                 store.tag(name.as_deref(), descriptor)?;
@@ -244,7 +268,7 @@ struct Table {
 struct Known {
     store: Arc<dyn Store>,
     users: usize,
-    /// Since the first blob was begun, until no task uses it any more.
+    /// Since the first blob or chunk was begun, until no task uses it any more.
     in_use: Option<Arc<InUse>>,
 }
 

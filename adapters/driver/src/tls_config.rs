@@ -31,6 +31,8 @@ pub struct Tls(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     source: Source,
+    /// What signs and encrypts, unless the caller's own configuration says.
+    crypto: Option<Arc<CryptoProvider>>,
     made: OnceLock<Result<Arc<ClientConfig>, TransportError>>,
     hosts: Arc<dyn HostSelector>,
     kept: Mutex<BTreeMap<Origin, Arc<HostTls>>>,
@@ -56,12 +58,17 @@ pub struct HostTls {
 }
 
 impl Tls {
-    /// A configuration that trusts these roots.
+    /// A configuration that trusts these roots, with this cryptography: by default that of the features of this crate,
+    /// otherwise the process's default.
     ///
     /// # Errors
     ///
-    /// If one of them is no certificate, or there is none at all.
-    pub fn new(trusted: &TlsRoots) -> Result<Self, BuildError> {
+    /// If one of the roots is no certificate, there is none at all, or there is no cryptography.
+    pub fn new(
+        trusted: &TlsRoots,
+        crypto: Option<Arc<CryptoProvider>>,
+    ) -> Result<Self, BuildError> {
+        let crypto = Some(crypto.or_else(built_in).ok_or(BuildError::NoCrypto)?);
         let mut roots = RootCertStore::empty();
         let given = trusted.roots.iter().flat_map(|roots| roots.iter());
         for certificate in given.chain(&trusted.extra) {
@@ -71,22 +78,39 @@ impl Tls {
         }
         #[cfg(feature = "native-roots")]
         if trusted.roots.is_none() {
-            return Ok(Self::of(Source::WithSystem(roots)));
+            return Ok(Self::of(Source::WithSystem(roots), crypto));
+        }
+        #[cfg(all(feature = "bundled-roots", not(feature = "native-roots")))]
+        if trusted.roots.is_none() {
+            add_bundled(&mut roots);
         }
         if roots.is_empty() {
             return Err(BuildError::NoRoots);
         }
-        Ok(Self::of(Source::Roots(roots)))
+        Ok(Self::of(Source::Roots(roots), crypto))
     }
 
     /// The caller's own configuration, used as it is, for hosts without settings of their own.
     pub fn ready(config: Arc<ClientConfig>) -> Self {
-        Self::of(Source::Ready(config))
+        Self::of(Source::Ready(config), None)
     }
 
     /// No certificate authority: for connections without TLS.
     pub fn none() -> Self {
-        Self::of(Source::Roots(RootCertStore::empty()))
+        Self::of(Source::Roots(RootCertStore::empty()), built_in())
+    }
+
+    /// The same cryptography without a certificate authority.
+    #[must_use]
+    pub fn without_roots(&self) -> Self {
+        let shared = &*self.0;
+        let crypto = match &shared.source {
+            Source::Ready(config) => Some(Arc::clone(config.crypto_provider())),
+            Source::Roots(_) => shared.crypto.clone(),
+            #[cfg(feature = "native-roots")]
+            Source::WithSystem(_) => shared.crypto.clone(),
+        };
+        Self::of(Source::Roots(RootCertStore::empty()), crypto)
     }
 
     /// The same, with hosts that have settings of their own.
@@ -94,6 +118,7 @@ impl Tls {
     pub fn with_hosts(self, hosts: Arc<dyn HostSelector>) -> Self {
         Self(Arc::new(Shared {
             source: self.0.source.clone(),
+            crypto: self.0.crypto.clone(),
             made: OnceLock::new(),
             hosts,
             kept: Mutex::default(),
@@ -108,7 +133,7 @@ impl Tls {
     /// If the system has no certificate that can be read.
     pub fn config(&self) -> Result<Arc<ClientConfig>, TransportError> {
         let shared = &*self.0;
-        shared.made.get_or_init(|| shared.source.make()).clone()
+        shared.made.get_or_init(|| shared.make()).clone()
     }
 
     /// How this host is reached, if it has settings of its own. Does not block.
@@ -150,13 +175,13 @@ impl Tls {
     }
 
     fn make_for(&self, settings: &HostSettings) -> Result<Arc<ClientConfig>, TransportError> {
-        let source = &self.0.source;
+        let shared = &*self.0;
         let mut config = match &settings.authorities {
             // No authority is needed, and the system may have none.
-            _ if settings.is_unverified() => source.without_roots(),
+            _ if settings.is_unverified() => shared.without_roots()?,
             Authorities::Client => (*self.config()?).clone(),
-            Authorities::Also(own) => config(trusting(source.roots()?, own)?),
-            Authorities::Only(own) => config(trusting(RootCertStore::empty(), own)?),
+            Authorities::Also(own) => shared.config(trusting(shared.source.roots()?, own)?)?,
+            Authorities::Only(own) => shared.config(trusting(RootCertStore::empty(), own)?)?,
         };
         // A session that was made under other settings must not be resumed under these.
         config.resumption = Resumption::default();
@@ -174,9 +199,10 @@ impl Tls {
         Ok(Arc::new(config))
     }
 
-    fn of(source: Source) -> Self {
+    fn of(source: Source, crypto: Option<Arc<CryptoProvider>>) -> Self {
         Self(Arc::new(Shared {
             source,
+            crypto,
             made: OnceLock::new(),
             hosts: Arc::new(SameForAll),
             kept: Mutex::default(),
@@ -222,26 +248,40 @@ impl HostTls {
     }
 }
 
-impl Source {
+impl Shared {
     fn make(&self) -> Result<Arc<ClientConfig>, TransportError> {
-        match self {
-            Self::Ready(config) => Ok(Arc::clone(config)),
-            Self::Roots(roots) => Ok(Arc::new(config(roots.clone()))),
+        match &self.source {
+            Source::Ready(config) => Ok(Arc::clone(config)),
+            Source::Roots(roots) => Ok(Arc::new(self.config(roots.clone())?)),
             #[cfg(feature = "native-roots")]
-            Self::WithSystem(_) => Ok(Arc::new(config(self.roots()?))),
+            Source::WithSystem(_) => Ok(Arc::new(self.config(self.source.roots()?)?)),
         }
     }
 
     /// A configuration whose roots do not matter.
-    fn without_roots(&self) -> ClientConfig {
-        match self {
-            Self::Ready(config) => (**config).clone(),
-            Self::Roots(_) => config(RootCertStore::empty()),
+    fn without_roots(&self) -> Result<ClientConfig, TransportError> {
+        match &self.source {
+            Source::Ready(config) => Ok((**config).clone()),
+            Source::Roots(_) => self.config(RootCertStore::empty()),
             #[cfg(feature = "native-roots")]
-            Self::WithSystem(_) => config(RootCertStore::empty()),
+            Source::WithSystem(_) => self.config(RootCertStore::empty()),
         }
     }
 
+    fn config(&self, roots: RootCertStore) -> Result<ClientConfig, TransportError> {
+        let crypto = self.crypto.clone();
+        let crypto = crypto.ok_or_else(|| tls_error(BuildError::NoCrypto.to_string()))?;
+        let builder = ClientConfig::builder_with_provider(crypto);
+        let versions = builder.with_safe_default_protocol_versions();
+        // A provider may lack the cipher suites of both versions.
+        let versions = versions.map_err(|error| tls_error(error.to_string()))?;
+        let mut config = versions.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+impl Source {
     /// The roots that all hosts have. Those of a configuration of the caller's own are unknown.
     fn roots(&self) -> Result<RootCertStore, TransportError> {
         match self {
@@ -253,6 +293,10 @@ impl Source {
                 let found = rustls_native_certs::load_native_certs();
                 // Systems carry certificates that no library understands; one good one is enough.
                 roots.add_parsable_certificates(found.certs);
+                #[cfg(feature = "bundled-roots")]
+                if roots.is_empty() {
+                    add_bundled(&mut roots);
+                }
                 if roots.is_empty() {
                     let detail = found
                         .errors
@@ -296,15 +340,20 @@ fn tls_error(why: impl Into<String>) -> TransportError {
     TransportError::new(TransportErrorKind::Tls, why.into())
 }
 
-fn config(roots: RootCertStore) -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring knows every cipher suite of TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config
+/// The cryptography of the features of this crate; without one, the process's default.
+fn built_in() -> Option<Arc<CryptoProvider>> {
+    #[cfg(feature = "aws-lc-rs")]
+    return Some(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+    return Some(Arc::new(rustls::crypto::ring::default_provider()));
+    #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+    CryptoProvider::get_default().cloned()
+}
+
+/// Adds Mozilla's authorities.
+#[cfg(feature = "bundled-roots")]
+fn add_bundled(roots: &mut RootCertStore) {
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
 }
 
 /// What a failure of TLS means: a record that was damaged on the way may arrive next time, a certificate stays
@@ -330,12 +379,12 @@ mod tests {
             roots: Some(Arc::default()),
             extra: Vec::new(),
         };
-        assert_eq!(Tls::new(&none).map(drop), Err(BuildError::NoRoots));
+        assert_eq!(Tls::new(&none, None).map(drop), Err(BuildError::NoRoots));
         let broken = TlsRoots {
             extra: vec![b"no certificate".to_vec()],
             ..none
         };
-        let refused = Tls::new(&broken).map(drop);
+        let refused = Tls::new(&broken, None).map(drop);
         assert!(
             matches!(refused, Err(BuildError::Certificate(_))),
             "{refused:?}"
@@ -350,6 +399,25 @@ mod tests {
         let (first, second) = (first.expect("no roots are fine"), second.expect("the same"));
         assert!(Arc::ptr_eq(&first, &second));
         assert_eq!(first.alpn_protocols, [b"http/1.1".to_vec()]);
+    }
+
+    /// A provider that the program brings comes before the features.
+    #[cfg(feature = "native-roots")]
+    #[test]
+    fn a_provider_of_the_programs_own() {
+        let own = Arc::new(CryptoProvider {
+            cipher_suites: Vec::new(),
+            ..(*built_in().expect("a feature is on, in tests")).clone()
+        });
+        let system = TlsRoots::default();
+        let tls = Tls::new(&system, Some(own)).expect("there are roots");
+        let error = tls
+            .without_roots()
+            .config()
+            .expect_err("it has no cipher suites");
+        assert_eq!(error.kind, TransportErrorKind::Tls);
+        let tls = Tls::new(&system, None).expect("there are roots");
+        assert!(tls.without_roots().config().is_ok());
     }
 
     fn with(settings: HostSettings) -> (Tls, Origin) {

@@ -19,9 +19,13 @@ pub use folder::UploadFolder;
 /// Called while the client's session is locked: quick, and without calling the client. What cannot be kept is
 /// sent again, so nothing here fails.
 pub trait UploadJournal: Send + Sync + Debug {
-    /// The uploads to a repository that an earlier process has left open, and that no other process goes on
-    /// with. Each is returned once.
+    /// The uploads to a repository that earlier processes have left open, except those that this client goes on
+    /// with. They stay open to others until one is taken.
     fn left_open(&self, registry: &Registry, repository: &Repository) -> Vec<SavedUpload>;
+
+    /// One of [`left_open`](Self::left_open) is about to go on, and is this client's from now on. `false` if
+    /// another process goes on with it, or did.
+    fn take(&self, upload: &SavedUpload) -> bool;
 
     /// An upload was opened, or has gone on: this replaces what was kept of it. Called after each part of a
     /// blob, before the next one is sent.

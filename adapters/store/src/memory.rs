@@ -9,8 +9,10 @@ use std::io::{Cursor, Read};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use windlass_core::referrers::is_digest_tag;
 use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
 
+use crate::referrers;
 use crate::store::{Begun, Partial, Store};
 
 /// How many names a store in memory has at the most.
@@ -41,7 +43,11 @@ const LISTED: usize = 20;
 /// fails with [`StoreErrorKind::Full`]. Nothing is removed unless [`Store::remove`] is called, and partials stay
 /// until they are committed: a store is forgotten by dropping its last clone.
 #[derive(Clone)]
-pub struct Memory(Arc<Mutex<Contents>>);
+pub struct Memory {
+    contents: Arc<Mutex<Contents>>,
+    /// Held while a referrers list is changed.
+    lists: Arc<Mutex<()>>,
+}
 
 struct Contents {
     limit: u64,
@@ -83,13 +89,16 @@ pub struct MemoryPartial {
 impl Memory {
     /// An empty store for at most `limit` bytes.
     pub fn new(limit: u64) -> Self {
-        Self(Arc::new(Mutex::new(Contents {
-            limit,
-            used: 0,
-            blobs: BTreeMap::new(),
-            partials: BTreeMap::new(),
-            names: Vec::new(),
-        })))
+        Self {
+            contents: Arc::new(Mutex::new(Contents {
+                limit,
+                used: 0,
+                blobs: BTreeMap::new(),
+                partials: BTreeMap::new(),
+                names: Vec::new(),
+            })),
+            lists: Arc::default(),
+        }
     }
 
     /// The bytes of a complete blob.
@@ -126,7 +135,7 @@ impl Memory {
 
     fn lock(&self) -> MutexGuard<'_, Contents> {
         // No change of the contents can panic half way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin_as(&self, digest: &Digest, size: u64, sort: Sort) -> Result<Begun, StoreError> {
@@ -287,7 +296,12 @@ impl Store for Memory {
     fn find(&self, name: Option<&str>) -> Result<Descriptor, StoreError> {
         let contents = self.lock();
         let entries = contents.names.iter();
-        let mut entries = entries.filter(|(known, _)| name.is_none() || known.as_deref() == name);
+        // A list of referrers is not what someone means who gives no name.
+        let is_list = |known: &Option<String>| known.as_deref().is_some_and(is_digest_tag);
+        let mut entries = entries.filter(|(known, _)| match name {
+            Some(_) => known.as_deref() == name,
+            None => !is_list(known),
+        });
         match (entries.next(), entries.next()) {
             (Some((_, only)), None) => Ok(only.clone()),
             (None, _) => {
@@ -317,6 +331,11 @@ impl Store for Memory {
         let entry = (name.map(ToOwned::to_owned), descriptor.clone());
         contents.names.push(entry);
         Ok(())
+    }
+
+    fn add_referrers(&self, subject: &Digest, entries: &[Descriptor]) -> Result<(), StoreError> {
+        let _writer = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        referrers::add(self, subject, entries)
     }
 }
 

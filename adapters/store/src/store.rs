@@ -6,6 +6,8 @@ use std::ops::Range;
 
 use windlass_core::{Descriptor, Digest, StoreError, StoreErrorKind};
 
+use crate::referrers;
+
 /// A store of content by digest, and of names for content.
 ///
 /// Safe for concurrent use by threads; an implementation on shared media must also be safe for
@@ -118,6 +120,19 @@ pub trait Store: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// Reads on in a stream until `upto` bytes of it were read in all, or it ends; `None`: until it ends. Those from
+    /// `from` on are kept, and are opened as a blob under the digest of the result.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or bytes from `from` on are gone; [`Unsupported`](StoreErrorKind::Unsupported) by a store
+    /// that is no stream, as most are.
+    fn gather(&self, from: u64, upto: Option<u64>) -> Result<Gathered, StoreError> {
+        let _ = (from, upto);
+        let why = format!("{} is no stream", self.title());
+        Err(StoreError::new(StoreErrorKind::Unsupported, why))
+    }
+
     /// Sets the entry of a name atomically and durably, replacing any other. Without a name, adds
     /// the entry unnamed unless an entry of that digest exists.
     ///
@@ -125,6 +140,30 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// If it could not be written; then the entries are unchanged.
     fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError>;
+
+    /// What refers to a manifest, as descriptors. They may say anything: what refers to it is said in the manifests.
+    ///
+    /// The default is what [`add_referrers`](Self::add_referrers) has added.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read, or [`Damaged`](StoreErrorKind::Damaged).
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+        referrers::listed(self, subject)
+    }
+
+    /// Adds manifests, which the store has, to what refers to another one.
+    ///
+    /// The default keeps them as registries without the referrers API do: in an index under the name of the
+    /// referrers tag. It takes no lock, so of two writers at the same time one may be lost.
+    ///
+    /// # Errors
+    ///
+    /// If the list could not be read or written; then it is unchanged. [`Damaged`](StoreErrorKind::Damaged) if the
+    /// name stands for something else.
+    fn add_referrers(&self, subject: &Digest, entries: &[Descriptor]) -> Result<(), StoreError> {
+        referrers::add(self, subject, entries)
+    }
 }
 
 /// A use of a store, until it is dropped. See [`Store::in_use`].
@@ -154,6 +193,17 @@ pub enum Begun {
         /// Bytes written so far.
         len: u64,
     },
+}
+
+/// The result of [`Store::gather`]: what was read of a stream so far.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Gathered {
+    /// Its digest.
+    pub digest: Digest,
+    /// How many bytes.
+    pub size: u64,
+    /// Whether the stream has ended there.
+    pub is_whole: bool,
 }
 
 /// Makes durable what a partial holds. See [`Partial::preserve`].

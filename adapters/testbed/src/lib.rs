@@ -51,7 +51,7 @@ pub use image::{
     index,
 };
 pub use model::{
-    Announced, Answer, Auth, Basic, Bearer, BlobHeads, Credentials, Deletes, Entry, Labels,
+    Announced, Answer, Auth, Basic, Bearer, BlobHeads, Credentials, Deletes, Entry, Filter, Labels,
     Location, Model, Options, Pages, Ranges, Request, Signature, Stale, Storage, Token, Unions,
     UnreadableMount, UploadRange, Uploads, User,
 };

@@ -6,6 +6,7 @@
 //! ```text
 //!   Host ──┬─ storage host ──▶ storage    signed URLs, no Authorization
 //!          ├─ upload host ───▶ uploads    the Location is the right
+//!          ├─ body host ─────▶ uploads    signed URLs, no Authorization
 //!          ├─ realm's path ──▶ token
 //!          └─ else ─▶ access ─▶ size ─▶ manifests | blobs | uploads | lists | referrers
 //! ```
@@ -19,6 +20,7 @@ mod log;
 mod manifests;
 mod message;
 mod options;
+mod redirected;
 mod referrers;
 mod storage;
 mod target;
@@ -42,7 +44,7 @@ pub use labels::Labels;
 pub use log::{Credentials, Entry};
 pub use message::{Answer, Request};
 pub use options::{
-    BlobHeads, Deletes, Location, Options, Pages, Ranges, Signature, Stale, Storage,
+    BlobHeads, Deletes, Filter, Location, Options, Pages, Ranges, Signature, Stale, Storage,
     UnreadableMount, UploadRange, Uploads,
 };
 
@@ -58,6 +60,8 @@ pub struct Model {
     tokens: BTreeMap<String, Token>,
     refresh_tokens: BTreeMap<String, Refresh>,
     signed: BTreeMap<String, Signed>,
+    /// Requests whose bodies are to go to these addresses.
+    redirected: BTreeMap<String, Request>,
     serial: u64,
     log: Vec<Entry>,
 }
@@ -98,13 +102,23 @@ impl Model {
     /// but an upload session may keep the bytes ([`Uploads::keep_partial`]).
     pub fn cut(&mut self, request: &Request, now: Duration) {
         self.log.push(Entry::new(request, None, now));
-        let target = Target::parse(&request.target);
+        let stands_for;
+        let (mut request, mut target) = (request, Target::parse(&request.target));
         let allowed = match self.role(request, &target) {
             Role::Registry => match Route::parse(target.path) {
+                _ if self.sends_elsewhere(request) => false,
                 Ok(route) => self.check_access(request, &route, &target, now).is_ok(),
                 Err(_) => false,
             },
             Role::Uploads => true,
+            Role::Bodies => match self.stands_for(request) {
+                Some(asked) => {
+                    stands_for = asked;
+                    (request, target) = (&stands_for, Target::parse(&stands_for.target));
+                    true
+                }
+                None => false,
+            },
             Role::Storage | Role::Token | Role::Unknown => false,
         };
         if allowed && let Ok(Route::Upload { name, id }) = Route::parse(target.path) {
@@ -176,6 +190,7 @@ impl Model {
             Role::Storage => return self.storage(request, now),
             Role::Token => return self.token(request, &target, now),
             Role::Uploads => self.upload_host(request, &target, now),
+            Role::Bodies => self.body_host(request, now),
             Role::Registry => self.registry(request, &target, now),
             Role::Unknown => Err(Refusal::new(421, "UNSUPPORTED", "no such host")),
         };
@@ -196,6 +211,9 @@ impl Model {
             && is(url)
         {
             return Role::Uploads;
+        }
+        if self.takes_bodies(&request.host) {
+            return Role::Bodies;
         }
         if self.is_token_request(request, target) {
             return Role::Token;
@@ -236,6 +254,9 @@ impl Model {
             (_, Route::Blob { name, digest }) => self.blob(request, &name, &digest, now),
             (&Method::POST, Route::Start { name }) => {
                 self.start_upload(request, &name, target, now)
+            }
+            (_, Route::Upload { .. }) if self.sends_elsewhere(request) => {
+                Ok(self.redirect_body(request))
             }
             (_, Route::Upload { name, id }) => self.upload(request, &name, &id, target, now),
             (
@@ -337,6 +358,7 @@ enum Role {
     Registry,
     Storage,
     Uploads,
+    Bodies,
     Token,
     Unknown,
 }

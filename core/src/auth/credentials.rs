@@ -20,13 +20,14 @@ use core::time::Duration;
 
 use super::tokens::{bearer, withheld};
 use super::{AuthOutput, AuthRequest, AuthState, Broker, Permit, Sent};
-use crate::credential::{CredentialAnswer, Question, TimedAnswer};
+use crate::credential::{Access, CredentialAnswer, Question, TimedAnswer};
 use crate::error::AuthError;
 use crate::ids::ExchangeId;
 use crate::op::{basic, can_be_sent};
 use crate::redact::redact_urls;
 use crate::reference::Repository;
 use crate::registry::{Origin, Registry};
+use crate::scope::Scopes;
 use crate::time::Time;
 
 /// Of how many repositories credentials are remembered.
@@ -38,6 +39,26 @@ pub(super) const FRESH: Duration = Duration::from_secs(5);
 
 /// How long another 403 is no reason to ask for the same credentials once more.
 const CONFIRMED: Duration = Duration::from_secs(60);
+
+/// What a credential is for.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct CredentialKey {
+    pub(crate) registry: Registry,
+    pub(crate) repository: Repository,
+    pub(crate) access: Access,
+}
+
+impl CredentialKey {
+    /// What a question asks for.
+    pub(crate) fn of(question: &Question) -> Self {
+        let repository = question.repository().cloned();
+        Self {
+            registry: question.registry().clone(),
+            repository: repository.unwrap_or_else(Repository::none),
+            access: question.access(),
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) enum CredentialState {
@@ -205,12 +226,7 @@ impl Broker {
 
     /// Has the driver asked for the credentials of a repository. If many were asked for, those that are
     /// known are forgotten, and asked for again when they are needed.
-    pub(super) fn ask(
-        &mut self,
-        key: (Registry, Repository),
-        parked: Vec<ExchangeId>,
-        question: Question,
-    ) {
+    pub(super) fn ask(&mut self, key: CredentialKey, parked: Vec<ExchangeId>, question: Question) {
         if self.credentials.len() >= self.credentials_room {
             self.credentials
                 .retain(|_, asked| matches!(asked, CredentialState::Asked(_)));
@@ -220,14 +236,7 @@ impl Broker {
         self.credentials.insert(key, CredentialState::Asked(parked));
     }
 
-    pub(super) fn answered(
-        &mut self,
-        registry: &Registry,
-        repository: &Repository,
-        timed: TimedAnswer,
-        now: Time,
-    ) {
-        let key = (registry.clone(), repository.clone());
+    pub(super) fn answered(&mut self, key: CredentialKey, timed: TimedAnswer, now: Time) {
         let answered = Answered {
             answer: checked(timed.answer),
             at: now,
@@ -347,13 +356,8 @@ impl Broker {
     }
 
     /// The exchanges that wait for these credentials.
-    pub(crate) fn waiting_for_credentials(
-        &self,
-        registry: &Registry,
-        repository: &Repository,
-    ) -> &[ExchangeId] {
-        let key = (registry.clone(), repository.clone());
-        match self.credentials.get(&key) {
+    pub(crate) fn waiting_for_credentials(&self, key: &CredentialKey) -> &[ExchangeId] {
+        match self.credentials.get(key) {
             Some(CredentialState::Asked(parked)) => parked,
             Some(CredentialState::Answered(_)) | None => &[],
         }
@@ -415,18 +419,33 @@ impl AuthRequest<'_> {
     fn only_reads(&self) -> bool {
         self.task_scopes.only_read() && self.required_scopes.only_read()
     }
+
+    /// What its credential is for. A request that needs no scope reads.
+    fn access(&self) -> Access {
+        let reads = |scopes: &Scopes| scopes.is_empty() || scopes.only_read();
+        if !self.site.separate_writes {
+            Access::Any
+        } else if reads(self.task_scopes) && reads(&self.required_scopes) {
+            Access::Read
+        } else {
+            Access::Write
+        }
+    }
 }
 
-fn key(request: &AuthRequest<'_>) -> (Registry, Repository) {
-    let site = request.site;
-    (site.registry.clone(), site.repository.clone())
+pub(super) fn key(request: &AuthRequest<'_>) -> CredentialKey {
+    CredentialKey {
+        registry: request.site.registry.clone(),
+        repository: request.site.repository.clone(),
+        access: request.access(),
+    }
 }
 
 /// The question for the credentials of a request.
 pub(super) fn question(request: &AuthRequest<'_>, recipient: Origin) -> Question {
-    let (registry, repository) = key(request);
-    let repository = Some(repository).filter(|it| !it.is_none());
-    Question::new(registry, repository, recipient)
+    let key = key(request);
+    let repository = Some(key.repository).filter(|it| !it.is_none());
+    Question::new(key.registry, repository, recipient).for_access(key.access)
 }
 
 /// Credentials that cannot be sent count as absent, with a reason (AUTH-73). A helper's message is

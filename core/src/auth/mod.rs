@@ -13,7 +13,7 @@
 //!  per host:   Unknown ─first request─▶ Probing ─┬─ no challenge ─▶ Open
 //!                 ▲                       │       ├─ Basic ───────▶ Basic
 //!                 └───── no response ─────┘       └─ Bearer ──────▶ Bearer(realm, service)
-//!              an Open host that refuses: `look`; 403 to a credential: `forbidden`
+//!              an Open host that refuses: `unchallenged`; 403 to a credential: `forbidden`
 //!
 //!  per token:  Empty ─▶ Fetching (others park) ─▶ Ready(generation) ─refused or expired─▶ Empty
 //! ```
@@ -21,8 +21,8 @@
 mod challenged;
 mod credentials;
 mod forbidden;
-mod look;
 mod tokens;
+mod unchallenged;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,14 +31,14 @@ use alloc::vec::Vec;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+pub(crate) use self::credentials::CredentialKey;
 use self::credentials::{CREDENTIALS, CredentialState, Refused, Used};
-use self::look::Pinged;
+use self::unchallenged::Pinged;
 use crate::config::Config;
 use crate::credential::{CredentialAnswer, Question, Secret, TimedAnswer};
 use crate::error::{AuthError, Error, RegistryErrors, RequestLine};
 use crate::ids::ExchangeId;
 use crate::op::{Grant, Site, Token};
-use crate::reference::Repository;
 use crate::registry::{Origin, Registry};
 use crate::scope::Scopes;
 use crate::time::Time;
@@ -61,8 +61,8 @@ struct AuthState {
     /// Whether its task needs more scopes than the request.
     is_union: bool,
     rounds: u8,
-    /// Whether `look` has decided on this request.
-    looked: bool,
+    /// Whether `unchallenged` has decided on this request.
+    is_decided: bool,
     /// The refusal of the request without credentials.
     refusal: Option<AuthError>,
     /// Why the token could not be fetched; becomes the request's result unless there are other
@@ -147,8 +147,8 @@ pub(crate) enum AuthInput<'a> {
     /// Credentials could change the response, see [`Broker::is_doubtful`]. Also again for a response that
     /// waits, when what it waits for may have come.
     Doubtful(AuthRequest<'a>),
-    /// The driver answered the question for the credentials of a repository.
-    Credentials(&'a Registry, &'a Repository, TimedAnswer, Time),
+    /// The driver answered the question for these credentials.
+    Credentials(CredentialKey, TimedAnswer, Time),
     /// A token was fetched.
     Granted(&'a TokenKey, Grant, Time),
     /// A token was not fetched. Without an error: no request needs it any more.
@@ -162,6 +162,8 @@ pub(crate) enum AuthInput<'a> {
     ),
     /// The request to `/v2/` ended without a response: a waiting exchange sends another.
     PingGone(&'a Origin),
+    /// A request waits to be sent again, for another reason than a refusal: the credentials may expire meanwhile.
+    TriedAgain(ExchangeId),
     /// A request made progress: tokens may expire many times during a long transfer.
     Progressed(ExchangeId),
     /// Another request follows in the same exchange.
@@ -229,7 +231,7 @@ pub(crate) struct AuthRequest<'a> {
 pub(crate) struct Broker {
     requests: BTreeMap<ExchangeId, AuthState>,
     hosts: BTreeMap<Origin, KnownHost>,
-    credentials: BTreeMap<(Registry, Repository), CredentialState>,
+    credentials: BTreeMap<CredentialKey, CredentialState>,
     /// The number of answers at which known ones are evicted.
     credentials_room: usize,
     /// At most [`KEYS`](tokens::KEYS), not counting those being fetched.
@@ -330,19 +332,18 @@ impl Broker {
                 let mut state = self.requests.remove(&request.id).unwrap_or_default();
                 let output = match state.asked_about {
                     Some(_) => self.forbidden_again(&request, &mut state),
-                    None => self.look(&request, &mut state),
+                    None => self.check_unchallenged(&request, &mut state),
                 };
                 self.requests.insert(request.id, state);
                 self.outputs.extend(output);
             }
-            AuthInput::Credentials(registry, repository, answer, now) => {
-                self.answered(registry, repository, answer, now);
-            }
+            AuthInput::Credentials(key, answer, now) => self.answered(key, answer, now),
             AuthInput::Granted(key, grant, now) => self.granted(key, grant, now),
             AuthInput::NotGranted(key, error) => self.not_granted(key, error),
             AuthInput::Pinged(id, site, answer, from) => self.pinged(id, site, answer, from),
             AuthInput::PingGone(origin) => self.ping_gone(origin),
             AuthInput::Progressed(id) => self.change(id, |state| state.rounds = 0),
+            AuthInput::TriedAgain(id) => self.change(id, |state| state.asked_again = false),
             AuthInput::RequestChanged(id) => self.change(id, AuthState::request_changed),
             AuthInput::Restarted(id) => self.change(id, |state| *state = AuthState::default()),
             AuthInput::Gone(id, origin) => self.gone(id, origin),

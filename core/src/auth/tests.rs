@@ -7,6 +7,7 @@ use super::challenged::ROUNDS;
 use super::credentials::checked;
 use super::tokens::{KEYS, withheld};
 use super::*;
+use crate::credential::Access;
 use crate::error::RegistryErrors;
 use crate::op::Grant;
 use crate::op::testing::site;
@@ -166,10 +167,13 @@ impl Bench {
     }
 
     fn answered(&mut self, answer: impl Into<TimedAnswer>) {
-        let (registry, repository) = (&self.site.registry, &self.site.repository);
-        let (answer, now) = (answer.into(), self.now);
-        self.broker
-            .handle(AuthInput::Credentials(registry, repository, answer, now));
+        let key = CredentialKey {
+            registry: self.site.registry.clone(),
+            repository: self.site.repository.clone(),
+            access: Access::Any,
+        };
+        let answered = AuthInput::Credentials(key, answer.into(), self.now);
+        self.broker.handle(answered);
     }
 
     /// Returns how many requests are resumed.

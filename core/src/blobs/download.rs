@@ -4,7 +4,6 @@
 //! for the blob, nor repositories (`upload`).
 
 use alloc::format;
-use alloc::string::ToString;
 
 use super::{BlobSource, Blobs, Phase};
 use crate::error::Error;
@@ -58,7 +57,7 @@ impl Blobs {
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
         let transfer = self.get(id)?;
-        transfer.stage = Phase::Hashing { len, bytes };
+        transfer.phase = Phase::Hashing { len, bytes };
         let (store, digest) = transfer.stored()?;
         let op = StoreOp::Hash {
             digest,
@@ -96,7 +95,7 @@ impl Blobs {
     ) -> Result<(), Error> {
         let transfer = self.get(id)?;
         let waiter = transfer.first()?;
-        transfer.stage = Phase::Moving;
+        transfer.phase = Phase::Moving;
         let (size, was_wrong) = (transfer.size, transfer.is_single);
         let (store, digest) = transfer.stored()?;
         let site = match &waiter.source {
@@ -118,18 +117,13 @@ impl Blobs {
             if found == digest {
                 return self.commit(id, 0, ports);
             }
-            let error = Error::Mismatch {
-                what: format!("blob {digest}"),
-                expected: digest.to_string(),
-                found: found.to_string(),
-            };
-            return self.fail(id, error, ports);
+            return self.fail(id, Error::of_empty_blob(&digest, &found), ports);
         }
         let op = BlobGet {
             site: site.clone(),
             digest,
             size,
-            store,
+            store: Some(store),
             transfer: id,
             start: hashing.len(),
             position: hashing.len(),
@@ -138,6 +132,7 @@ impl Blobs {
             present: Extents::first(hashing.len()),
             hashing,
             restarted: was_wrong,
+            is_whole: false,
             shorts: 0,
             received: 0,
             urls: waiter.urls.clone(),
@@ -178,7 +173,7 @@ impl Blobs {
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
         let transfer = self.get(id)?;
-        transfer.stage = Phase::Committing { bytes };
+        transfer.phase = Phase::Committing { bytes };
         let size = transfer.size;
         let (store, digest) = transfer.stored()?;
         ports.step(Owner::Transfer(id), store, StoreOp::Commit { digest, size });
@@ -187,7 +182,7 @@ impl Blobs {
 
     pub(super) fn discard(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
         let transfer = self.get(id)?;
-        transfer.stage = Phase::Discarding;
+        transfer.phase = Phase::Discarding;
         let (store, digest) = transfer.stored()?;
         ports.step(Owner::Transfer(id), store, StoreOp::Discard { digest });
         Ok(())

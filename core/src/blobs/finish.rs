@@ -6,7 +6,7 @@
 use alloc::collections::VecDeque;
 use alloc::format;
 
-use super::{BlobKey, BlobSettled, Blobs, Delivery, Doubt, Phase, Waiter, Wants};
+use super::{BlobKey, BlobSettled, Blobs, Delivery, Phase, Recheck, Waiter, Wants};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::event::{Event, SkipReason};
@@ -31,7 +31,7 @@ impl Blobs {
         }
         // The next try must not begin with bytes that are not the blob's.
         let (store, digest) = transfer.stored()?;
-        transfer.stage = Phase::Spoiled(error);
+        transfer.phase = Phase::Spoiled(error);
         ports.step(Owner::Transfer(id), store, StoreOp::Discard { digest });
         Ok(())
     }
@@ -42,7 +42,7 @@ impl Blobs {
         if !transfer.has_partial {
             return self.over_or_failed(id, None, ports);
         }
-        if matches!(transfer.stage, Phase::Releasing(_)) {
+        if matches!(transfer.phase, Phase::Releasing(_)) {
             return Ok(());
         }
         self.release(id, None, ports)
@@ -57,7 +57,7 @@ impl Blobs {
     ) -> Result<(), Error> {
         let transfer = self.get(id)?;
         let (store, digest) = transfer.stored()?;
-        transfer.stage = Phase::Releasing(error);
+        transfer.phase = Phase::Releasing(error);
         ports.step(Owner::Transfer(id), store, StoreOp::Release { digest });
         Ok(())
     }
@@ -78,10 +78,12 @@ impl Blobs {
             Delivery::Present | Delivery::Moved(_) | Delivery::Mounted => delivery,
         };
         transfer.remove_after = false;
+        self.note_seen(id, delivery, ports.now)?;
+        let transfer = self.get(id)?;
         // Some do not take the registry's word for it.
         let is_word =
-            transfer.doubt != Doubt::Contradicted && !matches!(delivery, Delivery::Moved(_));
-        let stays = |waiter: &Waiter| is_word && waiter.doubt == Doubt::Contradicted;
+            transfer.recheck != Recheck::Contradicted && !matches!(delivery, Delivery::Moved(_));
+        let stays = |waiter: &Waiter| is_word && waiter.recheck == Recheck::Contradicted;
         let waiters: VecDeque<Waiter>;
         (transfer.waiters, waiters) = core::mem::take(&mut transfer.waiters)
             .into_iter()
@@ -130,19 +132,19 @@ impl Blobs {
         let transfer = self.get(id)?;
         let task = transfer.leaving.front().copied();
         let task = task.or_else(|| transfer.waiters.front().map(|waiter| waiter.task));
-        let stage = core::mem::replace(&mut transfer.stage, Phase::Idle);
+        let phase = core::mem::replace(&mut transfer.phase, Phase::Idle);
         transfer.leaving.clear();
         transfer.has_partial = false;
         transfer.cancelling = false;
         let digest = transfer.key.digest().clone();
         let site = transfer.sent_to().map(|(site, _)| site);
-        self.forget_wake(id, &stage);
+        self.forget_wake(id, &phase);
         if let (
             Phase::Sending {
                 spooled: Some((spool, Delivery::Moved(_))),
             },
             Some(task),
-        ) = (&stage, task)
+        ) = (&phase, task)
         {
             self.clear(*spool, &digest, task, ports);
         }
@@ -151,7 +153,7 @@ impl Blobs {
                 session: Some(session),
             },
             Some(task),
-        ) = (stage, task)
+        ) = (phase, task)
         {
             ports.exchanges.delete_upload(task, site?, session.url);
         }
@@ -164,7 +166,7 @@ impl Blobs {
         if let (true, BlobKey::Store(spool, digest)) = (clears, transfer.key.clone()) {
             transfer.remove_after = false;
             transfer.leaving.extend(task);
-            transfer.stage = Phase::Clearing;
+            transfer.phase = Phase::Clearing;
             // It may still wait for its turn to begin, and would then begin while it is removed.
             if let Some(transfer) = self.transfers.get_mut(&id) {
                 self.openings.leave(id, transfer);

@@ -13,13 +13,15 @@
 //!                             a large one is Fetching, in parts, instead of Hashing and Moving
 //!
 //!  to a repository: Checking / Mounting / Sending, with the blob spooled into a store first if it
-//!                   is in another registry or the mount was refused
+//!                   is in the same registry and the mount was refused, or relaying it was in vain
 //! ```
 
 mod download;
 mod finish;
+mod mounting;
 mod opening;
 mod parts;
+mod seen;
 mod transfer;
 mod upload;
 mod waiters;
@@ -31,10 +33,12 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use self::opening::Openings;
+use self::seen::Seen;
 use self::transfer::{Phase, Transfer};
 use crate::call::{TransportError, TransportErrorKind};
 use crate::config::Config;
@@ -44,9 +48,9 @@ use crate::exchanges::Settlement;
 use crate::ids::{ExchangeId, Owner, TaskId, TransferId};
 use crate::op::{Operation, Outcome, Site};
 use crate::ports::Ports;
-use crate::reference::Repository;
 use crate::scope::Scopes;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
+use crate::task::MountFrom;
 use crate::time::Time;
 
 /// How often a busy partial is asked about.
@@ -70,6 +74,7 @@ pub(crate) struct Blobs {
     dividing: BTreeSet<TransferId>,
     /// When busy partials are asked about again.
     wakes: BTreeSet<(Time, TransferId)>,
+    seen: Seen,
     settled: VecDeque<BlobSettled>,
 }
 
@@ -122,7 +127,7 @@ pub(crate) enum Delivery {
     Present,
 }
 
-/// One wish for a blob.
+/// A task that wants a blob.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiter {
     pub(crate) task: TaskId,
@@ -130,19 +135,19 @@ pub(crate) struct Waiter {
     pub(crate) size: u64,
     pub(crate) wants: Wants,
     pub(crate) source: BlobSource,
-    pub(crate) wish: Scopes,
+    pub(crate) scopes: Scopes,
     /// Where to put blobs on their way from one registry to another.
     pub(crate) spool: Option<StoreId>,
-    /// A repository from which the registry may mount it.
-    pub(crate) mount: Option<Repository>,
+    /// Where the registry may mount it from, as the caller says.
+    pub(crate) mount_from: Arc<[MountFrom]>,
     /// Where else it may be had, if the source is a registry that does not have it.
     pub(crate) urls: Vec<String>,
-    pub(crate) doubt: Doubt,
+    pub(crate) recheck: Recheck,
 }
 
 /// Why a registry may be wrong about having a blob, and what it is not asked for that.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Doubt {
+pub(crate) enum Recheck {
     /// It is believed.
     None,
     /// It refused a manifest for something that is missing: a HEAD goes first.
@@ -164,6 +169,7 @@ impl Blobs {
             openings: Openings::new(config.transfers()),
             dividing: BTreeSet::new(),
             wakes: BTreeSet::new(),
+            seen: Seen::default(),
             settled: VecDeque::new(),
         }
     }
@@ -252,7 +258,7 @@ impl Blobs {
         let transfer = self.get(id)?;
         let (store, digest) = transfer.stored()?;
         let size = transfer.size;
-        let Phase::Busy { since, until, .. } = &mut transfer.stage else {
+        let Phase::Busy { since, until, .. } = &mut transfer.phase else {
             return Err(transfer.defect("is not busy"));
         };
         *until = None;
@@ -268,7 +274,7 @@ impl Blobs {
 
     fn busy(&mut self, id: TransferId, len: u64, since: Time, now: Time) -> Result<(), Error> {
         let until = now + BUSY_AGAIN;
-        self.get(id)?.stage = Phase::Busy {
+        self.get(id)?.phase = Phase::Busy {
             len,
             since,
             until: Some(until),
@@ -285,26 +291,26 @@ impl Blobs {
     ) -> Result<(), Error> {
         let now = ports.now;
         let transfer = self.get(id)?;
-        if let Phase::Fetching = transfer.stage {
+        if let Phase::Fetching = transfer.phase {
             return self.part_hashed(id, answer, ports);
         }
         if let Ok(StoreAnswer::Partial { .. } | StoreAnswer::Extents(_)) = answer {
             transfer.has_partial = true;
         }
-        let stage = core::mem::replace(&mut transfer.stage, Phase::Idle);
-        if let Phase::Releasing(error) = stage {
+        let phase = core::mem::replace(&mut transfer.phase, Phase::Idle);
+        if let Phase::Releasing(error) = phase {
             transfer.has_partial = false;
             return self.over_or_failed(id, error, ports);
         }
-        if let Phase::Clearing = stage {
+        if let Phase::Clearing = phase {
             // What could not be removed goes with the spool.
             return self.over_or_failed(id, None, ports);
         }
-        if let Phase::Spoiled(error) = stage {
+        if let Phase::Spoiled(error) = phase {
             return self.release(id, Some(error), ports);
         }
         if transfer.cancelling
-            && let (Phase::Committing { .. }, Ok(StoreAnswer::Written)) = (&stage, &answer)
+            && let (Phase::Committing { .. }, Ok(StoreAnswer::Written)) = (&phase, &answer)
         {
             // Too late: it is there. In a spool it would stay.
             transfer.has_partial = false;
@@ -317,7 +323,7 @@ impl Blobs {
             Ok(answer) => answer,
             Err(error) => return self.fail(id, Error::Store(error), ports),
         };
-        match (stage, answer) {
+        match (phase, answer) {
             (Phase::Beginning | Phase::Busy { .. }, StoreAnswer::Complete) => {
                 self.over(id, Delivery::Present, ports)
             }
@@ -352,8 +358,8 @@ impl Blobs {
                 transfer.has_partial = false;
                 self.over(id, Delivery::Moved(bytes), ports)
             }
-            (stage, answer) => {
-                let what = format!("the store answered {stage:?} with {answer:?}");
+            (phase, answer) => {
+                let what = format!("the store answered {phase:?} with {answer:?}");
                 let error = StoreError::new(StoreErrorKind::Io, what);
                 self.fail(id, Error::Store(error), ports)
             }
@@ -371,13 +377,19 @@ impl Blobs {
         if transfer.parts.is_some() {
             return self.part_ended(id, exchange, result, ports);
         }
+        if let (Some(sink), true) = (transfer.exchange, transfer.source == Some(exchange)) {
+            return self.source_ended(id, sink, result, ports);
+        }
         if transfer.exchange != Some(exchange) {
             // Another one took its place.
             return Ok(());
         }
-        transfer.exchange = None;
+        (transfer.exchange, transfer.source) = (None, None);
         if transfer.cancelling {
             return self.stopped(id, ports);
+        }
+        if let Some(error) = transfer.failed.take() {
+            return self.fail(id, error, ports);
         }
         let outcome = match result {
             // The worker died; what it had taken is with the store. Begin again there.
@@ -386,8 +398,8 @@ impl Blobs {
             Settlement::Failed(error) => return self.fail(id, error, ports),
             Settlement::Done(outcome) => outcome,
         };
-        let stage = core::mem::replace(&mut transfer.stage, Phase::Idle);
-        match (stage, outcome) {
+        let phase = core::mem::replace(&mut transfer.phase, Phase::Idle);
+        match (phase, outcome) {
             (Phase::Moving, Outcome::Fetched { bytes, hashing, .. }) => {
                 let bytes = bytes.saturating_add(transfer.received);
                 self.fetched(id, bytes, hashing, ports)
@@ -395,22 +407,57 @@ impl Blobs {
             (Phase::Checking, Outcome::Absent) => self.not_there(id, ports),
             (Phase::Checking, Outcome::Present { .. }) => self.over(id, Delivery::Present, ports),
             (Phase::Sending { spooled: None }, Outcome::Opened(session)) => {
+                self.mounts_ended(id, None)?;
                 self.spool(id, Some(session), ports)
             }
+            (Phase::Sending { spooled: None }, Outcome::Unrelayed(session)) => {
+                self.spool(id, session, ports)
+            }
             (Phase::Sending { spooled }, Outcome::Sent { bytes }) => {
+                self.mounts_ended(id, None)?;
+                if spooled.is_none() {
+                    self.note_relayed(id, ports.now)?;
+                }
                 self.sent(id, spooled, Delivery::Moved(bytes), ports)
             }
             (Phase::Sending { spooled }, Outcome::Present { .. }) => {
+                self.mounts_ended(id, None)?;
                 self.sent(id, spooled, Delivery::Present, ports)
             }
-            (Phase::Sending { spooled }, Outcome::Mounted) => {
+            (Phase::Sending { spooled }, Outcome::Mounted { from }) => {
+                self.mounts_ended(id, Some(&from))?;
                 self.sent(id, spooled, Delivery::Mounted, ports)
             }
-            (stage, outcome) => {
-                transfer.stage = stage;
+            (phase, outcome) => {
+                transfer.phase = phase;
                 Err(transfer.defect(&format!("ended in {outcome:?}")))
             }
         }
+    }
+
+    /// The blob cannot be fetched, so it cannot be sent.
+    fn source_ended(
+        &mut self,
+        id: TransferId,
+        sink: ExchangeId,
+        result: Settlement,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        let transfer = self.get(id)?;
+        transfer.source = None;
+        let Settlement::Failed(error) = result else {
+            return Err(transfer.defect("was not fetched"));
+        };
+        if ports.exchanges.abandon(sink) {
+            // It ends first.
+            transfer.failed = Some(error);
+            return Ok(());
+        }
+        transfer.exchange = None;
+        if transfer.cancelling {
+            return self.stopped(id, ports);
+        }
+        self.fail(id, error, ports)
     }
 
     /// Begins to move a blob for its first waiter.
@@ -419,10 +466,10 @@ impl Blobs {
         transfer.cancelling = false;
         let waiter = transfer.first()?;
         transfer.using = Some((waiter.source, waiter.urls));
-        (transfer.size, transfer.doubt) = (waiter.size, waiter.doubt);
+        (transfer.size, transfer.recheck) = (waiter.size, waiter.recheck);
         (transfer.is_single, transfer.received) = (false, 0);
         transfer.parts = None;
-        transfer.stage = Phase::Idle;
+        transfer.phase = Phase::Idle;
         self.open(id, ports)
     }
 
@@ -456,8 +503,8 @@ impl Blobs {
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
         let transfer = self.get(id)?;
-        let (owner, wish) = (Owner::Transfer(id), waiter.wish.clone());
-        let exchange = ports.exchanges.begin(owner, waiter.task, site, op, wish);
+        let (owner, scopes) = (Owner::Transfer(id), waiter.scopes.clone());
+        let exchange = ports.exchanges.begin(owner, waiter.task, site, op, scopes);
         transfer.exchange = Some(exchange);
         Ok(())
     }

@@ -134,7 +134,12 @@ impl Blobs {
             self.openings.leave(id, transfer);
             transfer.opening = Opening::Waiting(waiter.source, waiter.task);
         }
-        self.openings.lanes(&lane).push(&lane, (waiter.task, id));
+        let most = match &self.get(id)?.key {
+            BlobKey::Repository(site, _) => ports.config.uploads_for(&site.registry),
+            BlobKey::Store(..) => None,
+        };
+        let lanes = self.openings.lanes(&lane);
+        lanes.push_within(&lane, (waiter.task, id), most.unwrap_or(usize::MAX));
         self.open_next(ports);
         Ok(())
     }
@@ -172,7 +177,7 @@ impl Blobs {
             return false;
         };
         let lane = transfer.lane(&source);
-        transfer.stage = Phase::Idle;
+        transfer.phase = Phase::Idle;
         transfer.opening = Opening::Waiting(source, task);
         self.openings.open -= 1;
         self.openings.downloads.done(&lane);
@@ -186,7 +191,7 @@ impl Blobs {
         if let BlobKey::Repository(..) = transfer.key {
             return self.deliver(id, ports);
         }
-        transfer.stage = Phase::Beginning;
+        transfer.phase = Phase::Beginning;
         let (store, digest) = transfer.stored()?;
         let op = StoreOp::Begin {
             digest,

@@ -40,7 +40,7 @@ use crate::time::Time;
 pub(super) struct Parts {
     /// Where they come from, also when the waiter that wanted them from there has left.
     site: Site,
-    wish: Scopes,
+    scopes: Scopes,
     /// What is in the partial, as far as is known.
     stored: Extents,
     running: BTreeMap<ExchangeId, Range<u64>>,
@@ -71,10 +71,10 @@ enum Ending {
 }
 
 impl Parts {
-    fn new((site, wish): (Site, Scopes), stored: Extents, hashing: Hashing) -> Self {
+    fn new((site, scopes): (Site, Scopes), stored: Extents, hashing: Hashing) -> Self {
         Self {
             site,
-            wish,
+            scopes,
             stored,
             running: BTreeMap::new(),
             hashing,
@@ -141,6 +141,10 @@ impl Transfer {
         let Some(waiter) = self.waiters.front() else {
             return false;
         };
+        let in_flight = match &waiter.source {
+            BlobSource::Site(site) => config.in_flight_for(&site.registry),
+            BlobSource::Store(_) => config.in_flight,
+        };
         let missing = self.size.saturating_sub(stored.total());
         // One stream to the end would bring again what is stored behind a gap.
         let has_gaps = stored.total() > stored.prefix();
@@ -149,7 +153,7 @@ impl Transfer {
             && stored.end() <= self.size
             && (missing >= config.parts.threshold || has_gaps)
             && config.parts.most > 1
-            && config.in_flight.max >= REQUESTS
+            && in_flight.max >= REQUESTS
             && waiter.urls.is_empty()
     }
 }
@@ -171,9 +175,9 @@ impl Blobs {
             return self.begun_at(id, stored.prefix(), ports);
         }
         transfer.unverified_prefix = !stored.is_empty();
-        transfer.stage = Phase::Fetching;
+        transfer.phase = Phase::Fetching;
         let hashing = Hashing::for_digest(transfer.key.digest());
-        transfer.parts = Some(Box::new(Parts::new((site, waiter.wish), stored, hashing)));
+        transfer.parts = Some(Box::new(Parts::new((site, waiter.scopes), stored, hashing)));
         self.go_on(id, ports)
     }
 
@@ -241,7 +245,7 @@ impl Blobs {
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
         let transfer = self.get(id)?;
-        transfer.stage = Phase::Fetching;
+        transfer.phase = Phase::Fetching;
         let Some(parts) = transfer.parts.as_deref_mut() else {
             return Err(transfer.defect("is hashed, but not in parts"));
         };
@@ -255,6 +259,8 @@ impl Blobs {
                 let what = format!("the store hashed other bytes than asked for: {answer:?}");
                 StoreError::new(StoreErrorKind::Io, what)
             }
+            // What ended the parts has stopped the hashing, too.
+            Err(_) if parts.ending.is_some() => return self.go_on(id, ports),
             Err(error) => error,
         };
         let ending = Ending::Failed(Error::Store(error));
@@ -278,7 +284,9 @@ impl Blobs {
             return false;
         };
         let config = ports.config;
-        let next = transfer.parts.as_ref().filter(|it| it.is_dividing(config));
+        let parts = transfer.parts.as_ref();
+        let running = parts.map(|it| it.exchanges()).unwrap_or_default();
+        let next = parts.filter(|it| it.is_dividing(config));
         let next = next.and_then(|parts| parts.next(transfer.size, config, true));
         let Some(range) = next else {
             self.dividing.remove(&id);
@@ -286,8 +294,10 @@ impl Blobs {
         };
         let result = match self.part(id, range) {
             Ok(op) => {
-                let has_room = ports.exchanges.has_room_for_part(&op);
-                if !has_room || self.is_beginning(op.store) {
+                // Each that waits for a token will take a slot.
+                let is_parked = running.iter().any(|it| ports.exchanges.is_parked(*it));
+                let has_room = !is_parked && ports.exchanges.has_room_for_part(&op);
+                if !has_room || op.store.is_some_and(|store| self.is_beginning(store)) {
                     return false;
                 }
                 self.begin_part(id, op, ports)
@@ -304,7 +314,7 @@ impl Blobs {
         let mut transfers = self.transfers.values();
         transfers.any(|it| {
             let is_there = matches!(it.key, BlobKey::Store(there, _) if there == store);
-            is_there && matches!(it.stage, Phase::Beginning)
+            is_there && matches!(it.phase, Phase::Beginning)
         })
     }
 
@@ -438,7 +448,7 @@ impl Blobs {
             site: parts.site.clone(),
             digest,
             size: transfer.size,
-            store,
+            store: Some(store),
             transfer: id,
             start: range.start,
             position: range.start,
@@ -447,6 +457,7 @@ impl Blobs {
             present: parts.stored.clone(),
             hashing,
             restarted: false,
+            is_whole: false,
             shorts: 0,
             received: 0,
             urls: Vec::new(),
@@ -466,7 +477,7 @@ impl Blobs {
         let Some(parts) = transfer.parts.as_deref_mut() else {
             return Ok(());
         };
-        let wish = parts.wish.clone();
+        let scopes = parts.scopes.clone();
         let is_first = !(parts.is_served || parts.is_single);
         let is_next = parts.running.is_empty();
         let carries = op.hashing.len() == op.start && op.start == parts.hashing.len();
@@ -474,9 +485,9 @@ impl Blobs {
             let site = op.site.clone();
             ports
                 .exchanges
-                .begin(owner, task, site, Operation::BlobGet(op), wish)
+                .begin(owner, task, site, Operation::BlobGet(op), scopes)
         } else {
-            ports.exchanges.begin_part(owner, task, op, wish, is_next)
+            ports.exchanges.begin_part(owner, task, op, scopes, is_next)
         };
         parts.running.insert(exchange, range);
         if is_first {
@@ -510,7 +521,7 @@ impl Blobs {
         }
         let parts = transfer.parts.take();
         let ending = parts.and_then(|it| it.ending);
-        transfer.stage = Phase::Idle;
+        transfer.phase = Phase::Idle;
         if transfer.cancelling {
             return self.stopped(id, ports);
         }

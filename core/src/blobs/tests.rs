@@ -48,17 +48,22 @@ fn fetched() -> Settlement {
     })
 }
 
+fn mounted() -> Outcome {
+    let from = MountFrom::Anywhere;
+    Outcome::Mounted { from }
+}
+
 fn waiter(task: TaskId, source: &str) -> Waiter {
     Waiter {
         task,
         size: 4,
         wants: Wants::Task,
         source: BlobSource::Site(site_of(source)),
-        wish: Scopes::default(),
+        scopes: Scopes::default(),
         spool: Some(SPOOL),
-        mount: None,
+        mount_from: [].into(),
         urls: Vec::new(),
-        doubt: Doubt::None,
+        recheck: Recheck::None,
     }
 }
 
@@ -100,6 +105,7 @@ impl Scenario {
     /// into the spool, which is being committed.
     fn spooling() -> (Self, TransferId, TransferId) {
         let mut scenario = Self::new();
+        scenario.config.relays = false;
         let key = BlobKey::Repository(site_of("to.example/b"), digest());
         let (blobs, mut ports) = scenario.parts();
         blobs.want(key.clone(), waiter(A, "from.example/a"), &mut ports);
@@ -143,6 +149,9 @@ impl Scenario {
             StoreOp::Load { .. }
             | StoreOp::Put { .. }
             | StoreOp::Find { .. }
+            | StoreOp::Gather { .. }
+            | StoreOp::Referrers { .. }
+            | StoreOp::AddReferrers { .. }
             | StoreOp::Tag { .. } => "another",
         }
     }
@@ -176,6 +185,7 @@ impl Scenario {
     }
 }
 
+/// PUSHB-24.
 #[test]
 fn a_blob_moves_once_for_two_tasks() {
     let (mut scenario, id) = Scenario::moving(&[(A, "reg.example/a"), (B, "reg.example/a")]);
@@ -268,7 +278,7 @@ fn bytes_that_are_not_hashed_yet_are_hashed_before_they_are_named() {
         scenario.answer(id, StoreAnswer::Written);
         if step == "discard" {
             // It is fetched from its first byte.
-            assert!(matches!(scenario.blobs.transfers[&id].stage, Phase::Moving));
+            assert!(matches!(scenario.blobs.transfers[&id].phase, Phase::Moving));
             scenario.end(id, fetched());
             assert_eq!(scenario.step(), "commit");
             scenario.answer(id, StoreAnswer::Written);
@@ -299,7 +309,7 @@ fn a_task_leaves_when_its_exchange_is_back() {
     let (blobs, mut ports) = scenario.parts();
     blobs.want(key.clone(), waiter, &mut ports);
     let id = scenario.blobs.by_key[&key];
-    let call = scenario.exchanges.next_call(JobId(9), scenario.now);
+    let call = scenario.exchanges.next_job(JobId(9), scenario.now);
     let (exchange, _) = call.expect("a POST");
     assert_eq!(scenario.blobs.transfers[&id].exchange, Some(exchange));
     scenario.leave(A);
@@ -319,7 +329,7 @@ fn a_result_that_comes_after_another_exchange_began_is_ignored() {
     let stale = ExchangeId(1000);
     let (blobs, mut ports) = scenario.parts();
     blobs.exchange_ended(id, stale, Settlement::Lost, &mut ports);
-    assert!(matches!(scenario.blobs.transfers[&id].stage, Phase::Moving));
+    assert!(matches!(scenario.blobs.transfers[&id].phase, Phase::Moving));
     assert_eq!(
         (scenario.step(), scenario.settled()),
         ("nothing", Vec::new())
@@ -329,7 +339,7 @@ fn a_result_that_comes_after_another_exchange_began_is_ignored() {
 #[test]
 fn a_defect_fails_those_that_want_the_blob() {
     let (mut scenario, id) = Scenario::moving(&[(A, "reg.example/a"), (B, "reg.example/a")]);
-    scenario.end(id, Settlement::Done(Outcome::Mounted));
+    scenario.end(id, Settlement::Done(mounted()));
     let internal = Err(ErrorKind::Internal);
     assert_eq!(scenario.settled(), [(A, internal), (B, internal)]);
     assert_eq!(scenario.step(), "release");
@@ -465,6 +475,71 @@ fn what_was_spooled_is_removed_after_it_was_sent() {
     let clearing = scenario.blobs.by_key[&BlobKey::Store(SPOOL, digest())];
     scenario.answer(clearing, StoreAnswer::Written);
     assert!(!scenario.blobs.is_working_for(A));
+}
+
+/// A relay in which both exchanges have begun: the transfer, its sink, its source.
+fn relaying() -> (Scenario, TransferId, ExchangeId, ExchangeId) {
+    let mut scenario = Scenario::new();
+    let key = BlobKey::Repository(site_of("to.example/b"), digest());
+    let (blobs, mut ports) = scenario.parts();
+    blobs.want(key.clone(), waiter(A, "from.example/a"), &mut ports);
+    let id = scenario.blobs.by_key[&key];
+    let transfer = &scenario.blobs.transfers[&id];
+    let sink = transfer.exchange.expect("the blob is sent");
+    let source = transfer.source.expect("and fetched");
+    (scenario, id, sink, source)
+}
+
+/// It is not spooled, and its sink is what it waits for.
+#[test]
+fn a_blob_of_another_registry_is_relayed() {
+    let (mut scenario, id, sink, _) = relaying();
+    assert_eq!(scenario.step(), "nothing");
+    let sent = Settlement::Done(Outcome::Sent { bytes: 4 });
+    let (blobs, mut ports) = scenario.parts();
+    blobs.exchange_ended(id, sink, sent, &mut ports);
+    assert_eq!(scenario.settled(), [(A, Ok(Delivery::Moved(4)))]);
+    assert!(!scenario.blobs.is_working_for(A));
+}
+
+#[test]
+fn a_relay_fails_with_its_source() {
+    let (mut scenario, id, _, source) = relaying();
+    let failed = Settlement::Failed(Error::Cancelled);
+    let (blobs, mut ports) = scenario.parts();
+    blobs.exchange_ended(id, source, failed, &mut ports);
+    let settled = scenario.settled();
+    assert_eq!(settled, [(A, Err(ErrorKind::Cancelled))]);
+    assert!(!scenario.blobs.is_working_for(A));
+}
+
+/// A request of the sink that is outside ends first.
+#[test]
+fn a_relay_whose_source_failed_waits_for_its_sink() {
+    let (mut scenario, id, sink, source) = relaying();
+    let (job, _) = scenario
+        .exchanges
+        .next_job(JobId(9), scenario.now)
+        .expect("a POST");
+    assert_eq!(job, sink);
+    let failed = Settlement::Failed(Error::Cancelled);
+    let (blobs, mut ports) = scenario.parts();
+    blobs.exchange_ended(id, source, failed, &mut ports);
+    assert_eq!(scenario.settled(), []);
+    assert_eq!(scenario.exchanges.take_abort(), Some(JobId(9)));
+    let (blobs, mut ports) = scenario.parts();
+    blobs.exchange_ended(id, sink, Settlement::Abandoned, &mut ports);
+    assert_eq!(scenario.settled(), [(A, Err(ErrorKind::Cancelled))]);
+}
+
+/// The spool is what remains.
+#[test]
+fn a_blob_that_cannot_be_relayed_is_spooled() {
+    let (mut scenario, id, sink, _) = relaying();
+    let unrelayed = Settlement::Done(Outcome::Unrelayed(None));
+    let (blobs, mut ports) = scenario.parts();
+    blobs.exchange_ended(id, sink, unrelayed, &mut ports);
+    assert_eq!(scenario.step(), "begin");
 }
 
 /// The result is in the queue when its upload is given up.

@@ -10,13 +10,14 @@ use alloc::vec::Vec;
 
 use super::opening::Opening;
 use super::parts::Parts;
-use super::{BlobKey, BlobSource, Delivery, Doubt, Waiter};
+use super::{BlobKey, BlobSource, Delivery, Recheck, Waiter};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::ids::{ExchangeId, TaskId};
 use crate::op::OpenUpload;
 use crate::op::Site;
 use crate::store::StoreId;
+use crate::task::MountFrom;
 use crate::time::Time;
 
 #[derive(Debug)]
@@ -26,8 +27,12 @@ pub(super) struct Transfer {
     pub(super) waiters: VecDeque<Waiter>,
     /// Tasks that left and wait for this to stop.
     pub(super) leaving: VecDeque<TaskId>,
-    pub(super) stage: Phase,
+    pub(super) phase: Phase,
     pub(super) exchange: Option<ExchangeId>,
+    /// What fetches the blob while the exchange sends it, if that is a relay.
+    pub(super) source: Option<ExchangeId>,
+    /// Why it could not be fetched, until the exchange has ended.
+    pub(super) failed: Option<Error>,
     /// Its parts, if it is fetched in several.
     pub(super) parts: Option<Box<Parts>>,
     /// Whether it is not fetched in parts, because they were wrong.
@@ -37,7 +42,9 @@ pub(super) struct Transfer {
     /// Where the blob is being fetched from, and where it may be had besides.
     pub(super) using: Option<(BlobSource, Vec<String>)>,
     /// How far the registry is believed while it is being sent.
-    pub(super) doubt: Doubt,
+    pub(super) recheck: Recheck,
+    /// The repositories from which it was to be mounted, in their order.
+    pub(super) mounts: Vec<MountFrom>,
     /// How often a worker died with it.
     pub(super) lost: u32,
     pub(super) opening: Opening,
@@ -104,13 +111,16 @@ impl Transfer {
             // Almost always the only one, and there are thousands of transfers.
             waiters: VecDeque::with_capacity(1),
             leaving: VecDeque::new(),
-            stage: Phase::Idle,
+            phase: Phase::Idle,
             exchange: None,
+            source: None,
+            failed: None,
             parts: None,
             is_single: false,
             received: 0,
             using: None,
-            doubt: Doubt::None,
+            recheck: Recheck::None,
+            mounts: Vec::new(),
             lost: 0,
             opening: Opening::No,
             has_partial: false,
@@ -155,8 +165,8 @@ impl Transfer {
     }
 
     pub(super) fn defect(&self, what: &str) -> Error {
-        let (digest, stage) = (self.key.digest(), &self.stage);
-        Error::internal(&format!("blob {digest} {what} ({stage:?})"))
+        let (digest, phase) = (self.key.digest(), &self.phase);
+        Error::internal(&format!("blob {digest} {what} ({phase:?})"))
     }
 
     /// Takes those who would get the same from the same place: they would get the same error.

@@ -4,63 +4,76 @@
 //! into a store (`download`).
 
 use alloc::string::ToString;
+use alloc::vec::Vec;
 
 use super::{
-    BlobKey, BlobSettled, BlobSource, Blobs, Delivery, Doubt, Phase, Transfer, Waiter, Wants,
+    BlobKey, BlobSettled, BlobSource, Blobs, Delivery, Phase, Recheck, Transfer, Waiter, Wants,
 };
+use crate::config::ChunkSizes;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::hashing::Hashing;
 use crate::ids::{Owner, TaskId, TransferId};
-use crate::op::{BlobHead, BlobPut, Head, OpenUpload, Operation, Stage, UploadSession};
+use crate::op::{
+    BlobGet, BlobHead, BlobPut, Head, OpenUpload, Operation, Site, UploadSession, UploadSource,
+    UploadStep,
+};
 use crate::ports::Ports;
 use crate::scope::Scopes;
 use crate::store::{StoreId, StoreOp};
 use crate::uploads::SavedUpload;
 
+/// How often relayed bytes are sent again from the first one before the blob is fetched into a spool.
+const REWINDS: u8 = 2;
+
 impl Blobs {
     /// Chooses how a blob gets to a repository.
     pub(super) fn deliver(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
+        let waiter = &self.get(id)?.first()?;
+        let mut mounts = self.mounts(id, waiter, ports)?;
         let transfer = self.get(id)?;
-        let waiter = &transfer.first()?;
         let (site, digest) = transfer.sent_to()?;
-        let head = match waiter.doubt {
-            Doubt::None => Head::for_size(transfer.size),
-            Doubt::Missing | Doubt::Mounted => Head::Due,
-            Doubt::Contradicted => Head::Never,
-        };
-        let mount = match (&waiter.source, waiter.doubt) {
-            (BlobSource::Store(_), Doubt::None) => waiter.mount.clone(),
-            (BlobSource::Site(from), Doubt::None) if from.is_beside(&site) => {
-                Some(from.repository.clone())
-            }
-            (BlobSource::Store(_) | BlobSource::Site(_), _) => None,
+        let head = match waiter.recheck {
+            Recheck::None => Head::for_size(transfer.size),
+            Recheck::Missing | Recheck::Mounted => Head::Due,
+            Recheck::Contradicted => Head::Never,
         };
         let source = match &waiter.source {
-            BlobSource::Store(store) => Some(*store),
-            BlobSource::Site(_) => None,
+            BlobSource::Store(store) => Some(UploadSource::Store(*store)),
+            // Two slots of one host may not be had at once.
+            BlobSource::Site(from) if from.origin == site.origin || !ports.config.relays => None,
+            BlobSource::Site(_) => Some(UploadSource::Relay),
         };
-        let stage = match (mount, head) {
-            (Some(from), _) => Stage::Start { mount: Some(from) },
+        if let (Some(UploadSource::Relay), 0) = (source, transfer.size) {
+            let found = Hashing::for_digest(&digest).digest();
+            if found != digest {
+                return self.fail(id, Error::of_empty_blob(&digest, &found), ports);
+            }
+        }
+        let step = match (mounts.pop(), head) {
+            (Some(from), _) => UploadStep::Start { mount: Some(from) },
             (None, Head::Due) if source.is_none() => {
-                transfer.stage = Phase::Checking;
+                transfer.phase = Phase::Checking;
                 let op = BlobHead {
                     site: site.clone(),
                     digest,
+                    size: waiter.size,
                 };
                 return self.exchange(id, (site, Operation::BlobHead(op)), waiter, ports);
             }
-            (None, Head::Due) => Stage::Check { session: None },
+            (None, Head::Due) => UploadStep::Check { session: None },
             (None, Head::Done | Head::Never) if source.is_none() => {
                 return self.spool(id, None, ports);
             }
-            (None, Head::Done | Head::Never) => Stage::Start { mount: None },
+            (None, Head::Done | Head::Never) => UploadStep::Start { mount: None },
         };
-        transfer.stage = Phase::Sending { spooled: None };
+        transfer.phase = Phase::Sending { spooled: None };
         let left = source.and_then(|_| left_by_others(transfer, waiter, ports));
-        let mut op = self.blob_put(id, (stage, source, head), ports)?;
+        let mut op = self.blob_put(id, (step, source, head), ports)?;
+        op.mounts = mounts;
         if let Some(upload) = left {
             op.go_on_with(&upload);
+            self.get(id)?.mounts.clear();
         }
         self.begin_put(id, op, waiter, ports)
     }
@@ -69,7 +82,7 @@ impl Blobs {
         &mut self,
         id: TransferId,
         waiter: &Waiter,
-        how: (Stage, Option<StoreId>, Head),
+        how: (UploadStep, Option<UploadSource>, Head),
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
         let op = self.blob_put(id, how, ports)?;
@@ -83,18 +96,56 @@ impl Blobs {
         waiter: &Waiter,
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
+        let mut waiter = waiter.clone();
+        // One token for all of them (PUSHB-53).
+        waiter.scopes.merge(&op.mount_scopes());
+        if let (Some(UploadSource::Relay), BlobSource::Site(from), 1..) =
+            (op.source, &waiter.source, op.size)
+        {
+            let from = from.clone();
+            return self.begin_relay(id, op, from, &waiter, ports);
+        }
         let site = op.site.clone();
-        self.exchange(id, (site, Operation::BlobPut(op)), waiter, ports)
+        self.exchange(id, (site, Operation::BlobPut(op)), &waiter, ports)
+    }
+
+    /// Sends the blob while it is fetched.
+    fn begin_relay(
+        &mut self,
+        id: TransferId,
+        mut put: BlobPut,
+        from: Site,
+        waiter: &Waiter,
+        ports: &mut Ports<'_>,
+    ) -> Result<(), Error> {
+        if waiter.spool.is_none() {
+            put.rewinds = u8::MAX;
+        }
+        let get = BlobGet::relayed(from, put.digest.clone(), put.size, id, waiter.urls.clone());
+        let scopes = Scopes::pull(&get.site.repository);
+        let transfer = self.get(id)?;
+        let (sink, source) = ports.exchanges.begin_relay(
+            Owner::Transfer(id),
+            waiter.task,
+            (put, waiter.scopes.clone()),
+            (get, scopes),
+        );
+        transfer.exchange = Some(sink);
+        transfer.source = Some(source);
+        Ok(())
     }
 
     fn blob_put(
         &mut self,
         id: TransferId,
-        (stage, source, head): (Stage, Option<StoreId>, Head),
+        (step, source, head): (UploadStep, Option<UploadSource>, Head),
         ports: &Ports<'_>,
     ) -> Result<BlobPut, Error> {
         let transfer = self.get(id)?;
         let (site, digest) = transfer.sent_to()?;
+        let chunk = ports.config.chunk_size_for(&site.registry);
+        let kind = ports.config.kind(&site.registry);
+        let posts = ports.config.posts_blobs_to(&site.registry);
         Ok(BlobPut {
             site,
             hashing: Hashing::for_digest(&digest),
@@ -103,14 +154,19 @@ impl Blobs {
             position: 0,
             sent: 0,
             transfer: id,
-            stage,
+            step,
+            mounts: Vec::new(),
             source,
             head,
             patches: false,
-            chunk: ports.config.chunk_size(),
+            posts,
+            chunk,
+            chunks: kind.map_or(ChunkSizes::ANY, |kind| kind.habits().chunks),
             session: UploadSession::default(),
             restarts: 0,
+            rewinds: REWINDS,
             given_up: None,
+            stream: None,
         })
     }
 
@@ -120,13 +176,13 @@ impl Blobs {
         let (site, _) = transfer.sent_to()?;
         let waiter = transfer.first()?;
         if let BlobSource::Site(from) = &waiter.source
-            && waiter.doubt != Doubt::Mounted
+            && waiter.recheck != Recheck::Mounted
             && from.is_beside(&site)
         {
-            transfer.stage = Phase::Sending { spooled: None };
-            let mount = Some(from.repository.clone());
-            let stage = Stage::Start { mount };
-            return self.send(id, &waiter, (stage, None, Head::Done), ports);
+            transfer.phase = Phase::Sending { spooled: None };
+            let mount = Some(from.repository.clone().into());
+            let step = UploadStep::Start { mount };
+            return self.send(id, &waiter, (step, None, Head::Done), ports);
         }
         self.spool(id, None, ports)
     }
@@ -140,20 +196,20 @@ impl Blobs {
     ) -> Result<(), Error> {
         let transfer = self.get(id)?;
         let waiter = transfer.first()?;
-        transfer.stage = Phase::Spooling { session };
+        transfer.phase = Phase::Spooling { session };
         let Some(spool) = waiter.spool else {
             let what = "a copy between registries needs a store to spool blobs in".to_string();
             return self.fail(id, Error::Policy { what }, ports);
         };
         let spooled = BlobKey::Store(spool, transfer.key.digest().clone());
-        let wish = match &waiter.source {
+        let scopes = match &waiter.source {
             BlobSource::Site(site) => Scopes::pull(&site.repository),
             BlobSource::Store(_) => Scopes::default(),
         };
         let waiter = Waiter {
             wants: Wants::Upload { upload: id, spool },
-            wish,
-            doubt: Doubt::None,
+            scopes,
+            recheck: Recheck::None,
             ..waiter
         };
         self.want(spooled, waiter, ports);
@@ -170,7 +226,7 @@ impl Blobs {
     ) {
         let waits = self.transfers.get(&id).is_some_and(|transfer| {
             let waiter = transfer.waiters.front();
-            matches!(transfer.stage, Phase::Spooling { .. })
+            matches!(transfer.phase, Phase::Spooling { .. })
                 && waiter.is_some_and(|it| it.task == settled.task && it.spool == Some(spool))
         });
         if waits {
@@ -198,20 +254,28 @@ impl Blobs {
         let sending = Phase::Sending {
             spooled: Some((spool, delivery)),
         };
-        let Phase::Spooling { session } = &mut transfer.stage else {
+        let Phase::Spooling { session } = &mut transfer.phase else {
             return Err(transfer.defect("does not wait for a spool"));
         };
         let session = session.take();
-        transfer.stage = sending;
+        transfer.phase = sending;
         let left = left_by_others(transfer, &waiter, ports).filter(|_| session.is_none());
         // It was asked for before it was fetched.
-        let head = match waiter.doubt {
-            Doubt::None | Doubt::Missing | Doubt::Mounted => Head::Done,
-            Doubt::Contradicted => Head::Never,
+        let head = match waiter.recheck {
+            Recheck::None | Recheck::Missing | Recheck::Mounted => Head::Done,
+            Recheck::Contradicted => Head::Never,
         };
         let key = (spool, transfer.key.digest().clone());
         self.senders.entry(key).or_default().push(id);
-        let mut op = self.blob_put(id, (Stage::Start { mount: None }, Some(spool), head), ports)?;
+        let mut op = self.blob_put(
+            id,
+            (
+                UploadStep::Start { mount: None },
+                Some(UploadSource::Store(spool)),
+                head,
+            ),
+            ports,
+        )?;
         if let Some(session) = session {
             op.send_to(session);
         } else if let Some(upload) = left {
@@ -253,7 +317,7 @@ impl Blobs {
             let transfer = self.transfers.get_mut(&id);
             if let Some(Phase::Sending {
                 spooled: Some((other, delivery)),
-            }) = transfer.map(|transfer| &mut transfer.stage)
+            }) = transfer.map(|transfer| &mut transfer.phase)
                 && *other == spool
             {
                 // It is being sent from there again, and removed after that.
@@ -272,7 +336,7 @@ impl Blobs {
         }
         let mut transfer = Transfer::new(key, 0);
         transfer.leaving.push_back(task);
-        transfer.stage = Phase::Clearing;
+        transfer.phase = Phase::Clearing;
         let id = self.add(transfer, task);
         let digest = digest.clone();
         ports.step(Owner::Transfer(id), spool, StoreOp::Remove { digest });
@@ -287,7 +351,7 @@ fn left_by_others(
     ports: &mut Ports<'_>,
 ) -> Option<SavedUpload> {
     let (site, digest) = transfer.sent_to().ok()?;
-    let is_believed = waiter.doubt == Doubt::None;
+    let is_believed = waiter.recheck == Recheck::None;
     let upload = ports.exchanges.take_left(&site, &digest, transfer.size);
     upload.filter(|_| is_believed)
 }

@@ -6,7 +6,7 @@
 use alloc::boxed::Box;
 
 use super::opening::Opening;
-use super::{BlobKey, Blobs, Phase, Transfer, Waiter, Wants};
+use super::{BlobKey, Blobs, Phase, Recheck, Transfer, Waiter, Wants};
 use crate::error::Error;
 use crate::ids::{Owner, TaskId, TransferId};
 use crate::ports::Ports;
@@ -15,12 +15,19 @@ impl Blobs {
     /// Wants a blob. It begins to move unless it does already.
     pub(crate) fn want(&mut self, key: BlobKey, waiter: Waiter, ports: &mut Ports<'_>) {
         let spools = waiter.wants != Wants::Task;
+        if waiter.recheck != Recheck::None {
+            self.forget_seen(&key);
+        }
         if let Some(id) = self.by_key.get(&key).copied()
             && let Some(transfer) = self.transfers.get_mut(&id)
         {
             self.by_task.entry(waiter.task).or_default().insert(id);
             transfer.spools &= spools;
             transfer.waiters.push_back(waiter);
+            return;
+        }
+        if self.is_known_to_be_there(&key, waiter.size, ports.now) {
+            self.skip(&key, &waiter, ports);
             return;
         }
         let mut transfer = Transfer::new(key, waiter.size);
@@ -58,12 +65,17 @@ impl Blobs {
 
     /// Adds a transfer, for a task.
     pub(super) fn add(&mut self, transfer: Transfer, task: TaskId) -> TransferId {
-        self.begun += 1;
-        let id = TransferId(self.begun);
+        let id = self.new_transfer();
         self.by_key.insert(transfer.key.clone(), id);
         self.by_task.entry(task).or_default().insert(id);
         self.transfers.insert(id, transfer.into());
         id
+    }
+
+    /// A number for a transfer.
+    pub(crate) const fn new_transfer(&mut self) -> TransferId {
+        self.begun += 1;
+        TransferId(self.begun)
     }
 
     /// Removes a transfer from everything that names it.
@@ -71,15 +83,15 @@ impl Blobs {
         let mut transfer = self.transfers.remove(&id)?;
         self.by_key.remove(&transfer.key);
         self.openings.leave(id, &mut transfer);
-        self.forget_wake(id, &transfer.stage);
+        self.forget_wake(id, &transfer.phase);
         self.dividing.remove(&id);
         Some(transfer)
     }
 
-    pub(super) fn forget_wake(&mut self, id: TransferId, stage: &Phase) {
+    pub(super) fn forget_wake(&mut self, id: TransferId, phase: &Phase) {
         if let Phase::Busy {
             until: Some(until), ..
-        } = stage
+        } = phase
         {
             self.wakes.remove(&(*until, id));
         }
@@ -106,7 +118,7 @@ impl Blobs {
         }
         // A spool goes away with its task: the next one begins again, with its own.
         let is_spooled = matches!(
-            transfer.stage,
+            transfer.phase,
             Phase::Spooling { .. } | Phase::Sending { spooled: Some(_) }
         );
         let ends = transfer.waiters.is_empty() || (led && is_spooled);
@@ -131,7 +143,7 @@ impl Blobs {
             return Ok(());
         }
         transfer.leaving.push_back(task);
-        transfer.cancelling = true;
+        (transfer.cancelling, transfer.failed) = (true, None);
         if let Some(exchange) = transfer.exchange
             && ports.exchanges.abandon(exchange)
         {
@@ -142,7 +154,7 @@ impl Blobs {
         }
         let transfer = self.get(id)?;
         transfer.parts = None;
-        if let (Phase::Spooling { .. }, Some(spool)) = (&transfer.stage, spool) {
+        if let (Phase::Spooling { .. }, Some(spool)) = (&transfer.phase, spool) {
             let spooled = BlobKey::Store(spool, transfer.key.digest().clone());
             if let Some(download) = self.by_key.get(&spooled).copied() {
                 let this = Wants::Upload { upload: id, spool };
@@ -152,7 +164,7 @@ impl Blobs {
             return self.stopped(id, ports);
         }
         if matches!(
-            transfer.stage,
+            transfer.phase,
             Phase::Releasing(_) | Phase::Spoiled(_) | Phase::Clearing
         ) {
             // It is ending by itself, by a step that must not be dropped.

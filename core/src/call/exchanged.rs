@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::transport::Interrupted;
 use crate::digest::Digest;
-use crate::hashing::Hashing;
+use crate::hashing::{Hashing, Marks};
 use crate::tape;
 
 /// How an HTTP exchange ended.
@@ -38,6 +38,9 @@ pub(crate) struct Exchanged {
     /// The hash over the blob after this part of it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hashed: Option<Hashing>,
+    /// Hashes over fewer bytes of it.
+    #[serde(default, skip_serializing_if = "Marks::is_empty")]
+    pub(crate) marks: Marks,
     /// A breach of the rules by the peer that made the rest of the body worthless.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) flaw: Option<Flaw>,
@@ -65,13 +68,21 @@ pub(crate) enum Received {
         to: u64,
         range_end: u64,
     },
+    /// The bytes `from..to` of a blob were passed on to the other call of a relay, which needs those up to
+    /// `end`. They came in this many responses.
+    Relayed {
+        from: u64,
+        to: u64,
+        end: u64,
+        responses: u32,
+    },
 }
 
 impl Received {
     /// How many bytes of a blob it brought.
-    pub(crate) const fn stored(&self) -> u64 {
+    pub(crate) const fn of_blob(&self) -> u64 {
         match self {
-            Self::Stored { from, to, .. } => *to - *from,
+            Self::Stored { from, to, .. } | Self::Relayed { from, to, .. } => *to - *from,
             Self::Nothing | Self::Collected { .. } => 0,
         }
     }
@@ -100,6 +111,7 @@ impl fmt::Debug for Received {
             Self::Nothing => f.write_str("Nothing"),
             Self::Collected { bytes, .. } => write!(f, "Collected({} bytes)", bytes.len()),
             Self::Stored { to, range_end, .. } => write!(f, "Stored({to} of {range_end})"),
+            Self::Relayed { to, end, .. } => write!(f, "Relayed({to} of {end})"),
         }
     }
 }

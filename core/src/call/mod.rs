@@ -15,6 +15,7 @@
 mod exchanged;
 mod outgoing;
 mod redact;
+mod relay;
 mod transport;
 
 use alloc::boxed::Box;
@@ -28,14 +29,16 @@ use serde::{Deserialize, Serialize};
 use crate::credential::{CredentialCall, Secret, TimedAnswer};
 use crate::digest::Digest;
 use crate::extents::Extents;
-use crate::hashing::Hashing;
+use crate::hashing::{Hashing, Marks};
 use crate::header::ContentRange;
 use crate::registry::Origin;
-use crate::store::{StoreAnswer, StoreCall, StoreError, StoreId};
+use crate::store::{StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId};
 
 pub(crate) use self::exchanged::{Exchanged, Flaw, Received, content_length};
 pub(crate) use self::outgoing::Before;
 pub use self::outgoing::{Body, Outgoing, Payload, Source};
+pub use self::relay::Relay;
+pub(crate) use self::relay::Relayed;
 pub use self::transport::{Interrupted, TransportError, TransportErrorKind};
 pub use crate::ids::{JobId, TransferId};
 
@@ -45,6 +48,8 @@ pub use crate::ids::{JobId, TransferId};
 pub enum Job {
     /// An HTTP exchange.
     Http(Box<Call>),
+    /// Two exchanges: the body of one's response is the body of the other's request.
+    Relay(Box<Relay>),
     /// An operation on a store.
     Store(StoreCall),
     /// A question for credentials.
@@ -56,9 +61,20 @@ impl Job {
     pub const fn id(&self) -> JobId {
         match self {
             Self::Http(call) => call.id(),
+            Self::Relay(relay) => relay.id(),
             Self::Store(call) => call.id(),
             Self::Credentials(call) => call.id(),
         }
+    }
+
+    /// The exchanges that it consists of: none, one, or of a relay the source and the sink.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        let (first, second) = match self {
+            Self::Http(call) => (Some(&**call), None),
+            Self::Relay(relay) => (Some(relay.source()), Some(relay.sink())),
+            Self::Store(_) | Self::Credentials(_) => (None, None),
+        };
+        first.into_iter().chain(second)
     }
 }
 
@@ -73,6 +89,21 @@ pub struct Done {
 impl Done {
     pub(crate) const fn new(id: JobId, outcome: JobResult) -> Self {
         Self { id, outcome }
+    }
+
+    /// Whether a body could not be read or written because no file descriptor was left for it. A driver may close
+    /// idle connections then, which perhaps have all of them; the session tries again. A connection that found none
+    /// left is another matter: there is no idle one to its host.
+    pub fn lacks_descriptor_for_body(&self) -> bool {
+        let lacks = |it: &Exchanged| match &it.interrupted {
+            Some(Interrupted::Store(error)) => error.kind() == StoreErrorKind::Descriptors,
+            Some(_) | None => false,
+        };
+        match &self.outcome {
+            JobResult::Http(exchanged) => lacks(exchanged),
+            JobResult::Relay(relayed) => lacks(&relayed.source) || lacks(&relayed.sink),
+            JobResult::Store(_) | JobResult::Credentials(_) | JobResult::Lost => false,
+        }
     }
 
     /// The end of a job whose worker died. Its open body or hash is lost. The session retries an
@@ -103,6 +134,7 @@ impl Done {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum JobResult {
     Http(Box<Exchanged>),
+    Relay(Box<Relayed>),
     Store(Result<StoreAnswer, StoreError>),
     Credentials(#[serde(with = "crate::tape::credential")] TimedAnswer),
     Lost,
@@ -126,6 +158,13 @@ pub enum Receive {
         /// others of the partial stay, because other calls write them at the same time. It occurs only after
         /// [`StoreAnswer::Extents`].
         end: Option<u64>,
+    },
+    /// Pass each chunk to [`Call::data`], then pass on those of its bytes that are within `keep`: the other call
+    /// of the relay reads them. Positions are counted from the body's first byte. What comes behind them need
+    /// not be read.
+    Relay {
+        /// The bytes of the body that are needed.
+        keep: Range<u64>,
     },
     /// The body does not matter: read up to `limit` bytes so that the connection can be reused, or
     /// close the connection.
@@ -157,13 +196,22 @@ pub struct Call {
     /// The hash over the bytes of a blob before the part being sent, and after that part.
     before: Option<Before>,
     hashed: Option<Hashing>,
+    marks: Marks,
     sent: outgoing::Sent,
     /// A blob that must be in a store before the request is sent.
     stored: Option<(StoreId, Digest)>,
     expect: Expect,
     present: Extents,
     is_part: bool,
+    /// The most bytes of a document; the end of a relayed body.
     limit: u64,
+    /// The size of the relayed blob, the first byte that is needed of it, and where the last request for the rest
+    /// of it began.
+    relayed_size: u64,
+    needed_from: u64,
+    rest_from: Option<u64>,
+    /// The response to such a request, if it said "later".
+    later: Option<(StatusCode, HeaderMap)>,
     status: Option<StatusCode>,
     headers: HeaderMap,
     body: Received,
@@ -202,6 +250,8 @@ pub(crate) enum Expect {
         shares: bool,
         hashing: Hashing,
     },
+    /// The bytes of a blob from `offset` to `end`, for the other call of a relay.
+    Relay { size: u64, offset: u64, end: u64 },
 }
 
 /// How much of an unneeded body is read to keep a connection: about one round trip's worth.
@@ -216,6 +266,7 @@ impl Call {
         error_limit: u64,
     ) -> Self {
         let is_part = matches!(expect, Expect::Blob { shares: true, .. });
+        let relayed_size = Self::relayed_size(&expect);
         Self {
             id,
             transfer: None,
@@ -224,12 +275,17 @@ impl Call {
             proxy_login: None,
             before: None,
             hashed: None,
+            marks: Marks::default(),
             sent: outgoing::Sent::default(),
             stored: None,
             expect,
             present: Extents::default(),
             is_part,
             limit: error_limit,
+            relayed_size,
+            needed_from: 0,
+            rest_from: None,
+            later: None,
             status: None,
             headers: HeaderMap::new(),
             body: Received::Nothing,
@@ -282,7 +338,7 @@ impl Call {
     /// The position of this call's first byte in its blob.
     pub fn starts_at(&self) -> u64 {
         match (&self.expect, self.request.body()) {
-            (Expect::Blob { offset, .. }, _) => *offset,
+            (Expect::Blob { offset, .. } | Expect::Relay { offset, .. }, _) => *offset,
             (_, Payload::Body(body)) => body.offset,
             (_, Payload::Empty | Payload::Bytes(_)) => 0,
         }
@@ -295,7 +351,7 @@ impl Call {
         let Payload::Body(body) = self.request.body() else {
             return None;
         };
-        let Source::Stored { digest, .. } = &body.source;
+        let digest = body.source.digest();
         let part = body.offset..body.offset.saturating_add(body.len);
         let Before { hashing, earlier } = self.before.clone()?;
         let outgoing = Outgoing::new(digest.clone(), body.size, part, hashing)?;
@@ -307,7 +363,8 @@ impl Call {
     /// Takes back the meter of a body that was sent. The request for the next part goes on with its
     /// hash; without it the part's bytes are read and hashed once more.
     pub fn sent(&mut self, outgoing: Outgoing) {
-        self.hashed = Some(outgoing.into_hashing());
+        let (hashed, marks) = outgoing.into_hashing_and_marks();
+        (self.hashed, self.marks) = (Some(hashed), marks);
     }
 
     /// Takes the response's head and says what to do with its body.
@@ -334,6 +391,13 @@ impl Call {
                 };
                 self.blob_head((store, digest), &part, hashing)
             }
+            Expect::Relay { size, offset, end } if parts.status.is_success() => {
+                self.relay_head(&Part {
+                    range: offset..end,
+                    size,
+                    shares: false,
+                })
+            }
             Expect::Part { limit, digest } if parts.status.is_success() => {
                 self.verifies = digest;
                 self.document_head(limit)
@@ -344,6 +408,7 @@ impl Call {
             Expect::Head if parts.status.is_success() => Receive::Discard { limit: DISCARD },
             // A document's limit is for documents; an error body is cut at its own.
             Expect::Blob { .. }
+            | Expect::Relay { .. }
             | Expect::Document { .. }
             | Expect::Part { .. }
             | Expect::Token { .. }
@@ -397,13 +462,25 @@ impl Call {
                 *to += chunk.len() as u64;
                 Keep::All
             }
+            Received::Relayed { to, .. } => {
+                if *to + chunk.len() as u64 > self.limit {
+                    let expected = self.limit;
+                    self.flaw = Some(Flaw::TooLong { expected });
+                    return Keep::Stop;
+                }
+                *to += chunk.len() as u64;
+                Keep::All
+            }
         }
     }
 
     /// Ends the call: `Ok` if the body was read to its end (or to `Keep::Stop`).
-    pub fn finish(mut self, end: Result<(), Interrupted>) -> Done {
+    pub fn finish(mut self, mut end: Result<(), Interrupted>) -> Done {
         if end.is_ok() {
             self.verify();
+        }
+        if let Some((status, headers)) = self.later.take() {
+            (self.status, self.headers, end) = (Some(status), headers, Ok(()));
         }
         let mut exchanged = Exchanged {
             status: self.status,
@@ -411,6 +488,7 @@ impl Call {
             body: core::mem::take(&mut self.body),
             sent: self.sent.bytes(),
             hashed: self.hashed.take(),
+            marks: core::mem::take(&mut self.marks),
             flaw: self.flaw.take(),
             interrupted: end.err(),
         };
@@ -462,8 +540,11 @@ impl Call {
     /// The bytes of a blob that the response should still bring, if it is for a blob.
     pub fn expects_bytes(&self) -> Option<u64> {
         match (&self.expect, &self.body) {
-            (Expect::Blob { end, offset, .. }, _) => Some(end.saturating_sub(*offset)),
+            (Expect::Blob { end, offset, .. } | Expect::Relay { end, offset, .. }, _) => {
+                Some(end.saturating_sub(*offset))
+            }
             (_, Received::Stored { to, range_end, .. }) => Some(range_end - to),
+            (_, Received::Relayed { to, end, .. }) => Some(end.saturating_sub(*to)),
             (_, Received::Nothing | Received::Collected { .. }) => None,
         }
     }

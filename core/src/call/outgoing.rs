@@ -4,13 +4,15 @@
 //! from one part of a blob to the next. Must not know what the request is for.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::transport::Interrupted;
 use crate::digest::Digest;
-use crate::hashing::Hashing;
+use crate::hashing::{Hashing, Marks};
 use crate::store::StoreId;
 
 /// The body of a request.
@@ -59,6 +61,20 @@ pub enum Source {
         /// The blob.
         digest: Digest,
     },
+    /// The response to the other call of a [`Relay`](super::Relay).
+    Relayed {
+        /// The blob.
+        digest: Digest,
+    },
+}
+
+impl Source {
+    /// The blob.
+    pub const fn digest(&self) -> &Digest {
+        match self {
+            Self::Stored { digest, .. } | Self::Relayed { digest } => digest,
+        }
+    }
 }
 
 /// Hashes a blob while a part of it is sent. The end of the last part is held back until the digest
@@ -71,8 +87,9 @@ pub struct Outgoing {
     /// How many bytes of the blob were read.
     position: u64,
     hashing: Hashing,
-    /// What an earlier request read. The bytes that are read now must be the same.
-    earlier: Option<Hashing>,
+    /// What earlier requests read, the longest first. The bytes that are read now must be the same.
+    earlier: Vec<Hashing>,
+    marks: Marks,
     released: u64,
     pub(super) sent: Sent,
 }
@@ -82,17 +99,17 @@ pub struct Outgoing {
 pub(crate) struct Before {
     /// Over the bytes before the part, or over fewer.
     pub(crate) hashing: Hashing,
-    /// Over the bytes that an earlier request read and that the peer has some of, if that request broke off
-    /// or the peer went back. If the source reads otherwise now, the peer has other bytes than those that
-    /// are hashed.
-    pub(crate) earlier: Option<Hashing>,
+    /// Over the bytes that earlier requests read and that the peer has some of, if these requests broke off or the
+    /// peer went back; each is over more bytes than `hashing`. If the source reads otherwise now, the peer has other
+    /// bytes than those that are hashed.
+    pub(crate) earlier: Vec<Hashing>,
 }
 
 impl From<Hashing> for Before {
     fn from(hashing: Hashing) -> Self {
         Self {
             hashing,
-            earlier: None,
+            earlier: Vec::new(),
         }
     }
 }
@@ -135,12 +152,14 @@ impl Outgoing {
             released: part.start,
             part,
             hashing,
-            earlier: None,
+            earlier: Vec::new(),
+            marks: Marks::default(),
             sent: Sent::default(),
         })
     }
 
-    pub(super) fn after(mut self, earlier: Option<Hashing>) -> Self {
+    pub(super) fn after(mut self, mut earlier: Vec<Hashing>) -> Self {
+        earlier.sort_by_key(|earlier| Reverse(earlier.len()));
         self.earlier = earlier;
         self
     }
@@ -161,6 +180,7 @@ impl Outgoing {
         let bytes = self.same_as_earlier(bytes)?;
         self.hashing.follow(self.position, bytes);
         self.position = position;
+        self.marks.note(&self.hashing);
         if position < self.size {
             return Ok(self.release(position.min(self.held_from())));
         }
@@ -172,26 +192,24 @@ impl Outgoing {
         }
     }
 
-    /// Compares with what an earlier request read, when as many bytes are read. Returns those that are still to
-    /// be hashed.
-    fn same_as_earlier<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Interrupted> {
-        let Some(earlier) = &self.earlier else {
-            return Ok(bytes);
-        };
-        let missing = earlier.len().saturating_sub(self.position);
-        let missing = usize::try_from(missing).unwrap_or(usize::MAX);
-        if missing > bytes.len() {
-            return Ok(bytes);
+    /// Compares with what earlier requests read, when as many bytes are read. Returns those that are still to be
+    /// hashed.
+    fn same_as_earlier<'b>(&mut self, mut bytes: &'b [u8]) -> Result<&'b [u8], Interrupted> {
+        while let Some(earlier) = self.earlier.last() {
+            let missing = earlier.len().saturating_sub(self.position);
+            let missing = usize::try_from(missing).unwrap_or(usize::MAX);
+            let Some((before, after)) = bytes.split_at_checked(missing) else {
+                break;
+            };
+            self.hashing.follow(self.position, before);
+            self.position += before.len() as u64;
+            if self.hashing.clone().digest() != earlier.clone().digest() {
+                return Err(Interrupted::Damaged { found: None });
+            }
+            self.earlier.pop();
+            bytes = after;
         }
-        let (before, after) = bytes.split_at(missing);
-        self.hashing.follow(self.position, before);
-        self.position += before.len() as u64;
-        let is_same = self.hashing.clone().digest() == earlier.clone().digest();
-        if !is_same {
-            return Err(Interrupted::Damaged { found: None });
-        }
-        self.earlier = None;
-        Ok(after)
+        Ok(bytes)
     }
 
     fn release(&mut self, upto: u64) -> u64 {
@@ -229,5 +247,9 @@ impl Outgoing {
     /// The hash over the bytes taken so far.
     pub fn into_hashing(self) -> Hashing {
         self.hashing
+    }
+
+    pub(super) fn into_hashing_and_marks(self) -> (Hashing, Marks) {
+        (self.hashing, self.marks)
     }
 }

@@ -8,6 +8,7 @@ use super::*;
 use crate::digest::Algorithm;
 
 mod bodies;
+mod relays;
 
 fn origin() -> Origin {
     "https://reg.example".parse().expect("an origin")
@@ -69,6 +70,7 @@ fn shown(mut call: Call, status: u16, headers: &[(&'static str, &str)]) -> Strin
     let receive = match call.head(head(status, headers)) {
         Receive::Collect => "collect".to_string(),
         Receive::Store { store, offset, .. } => format!("to {store} from {offset}"),
+        Receive::Relay { keep } => format!("relay {} to {}", keep.start, keep.end),
         Receive::Discard { limit } => format!("discard {limit}"),
     };
     match ended(call).flaw {
@@ -211,6 +213,7 @@ fn heads_of_the_rest() {
     assert_eq!(shown(asks(), 404, &[]), "discard 65536");
 }
 
+/// PULLM-13.
 #[test]
 fn a_body_is_collected_up_to_its_limit() {
     for (status, limit, expect) in [
@@ -272,7 +275,9 @@ fn taken(mut call: Call, head: http::Response<()>, body: &[u8]) -> (u64, u64, Ha
         Received::Stored {
             hashing, from, to, ..
         } => (from, to, hashing),
-        body @ (Received::Nothing | Received::Collected { .. }) => panic!("{body:?}"),
+        body @ (Received::Nothing | Received::Collected { .. } | Received::Relayed { .. }) => {
+            panic!("{body:?}")
+        }
     }
 }
 

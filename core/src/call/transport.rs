@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::redact::redact_urls;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 
 /// Why an exchange broke off.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -27,8 +27,24 @@ pub enum Interrupted {
     },
     /// The driver could not begin.
     NotSent(TransportError),
+    /// The other call of a [`Relay`](super::Relay) ended first, and this one with it. What follows is decided
+    /// by how that one ended.
+    OtherCall,
     /// The driver ended it after an `Abort` of the session, or because it shuts down.
     Aborted,
+}
+
+impl Interrupted {
+    /// Whether it broke off only because no file descriptor was left, for the connection or for the body.
+    pub(crate) fn is_out_of_descriptors(&self) -> bool {
+        match self {
+            Self::Transport(error) | Self::NotSent(error) => {
+                error.kind == TransportErrorKind::Descriptors
+            }
+            Self::Store(error) => error.kind() == StoreErrorKind::Descriptors,
+            Self::Damaged { .. } | Self::Aborted | Self::OtherCall => false,
+        }
+    }
 }
 
 /// A failure of the connection, in the driver's words but the core's classes.

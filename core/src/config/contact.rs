@@ -35,6 +35,8 @@ pub struct Contact {
     pub capabilities: Capabilities,
     /// Headers of requests to it.
     pub headers: Vec<RequestHeader>,
+    /// Whether there are credentials for writing that differ from those for reading.
+    pub separate_writes: bool,
 }
 
 impl Contact {
@@ -49,6 +51,7 @@ impl Contact {
             ns: None,
             capabilities: Capabilities::ALL,
             headers: Vec::new(),
+            separate_writes: false,
         }
     }
 }
@@ -203,7 +206,7 @@ impl Config {
     pub(crate) fn address(&self, registry: &Registry) -> Contact {
         let none = Repository::none();
         let route = self.route(registry, &none);
-        let contact = Contact::new(registry.clone(), self.origin(registry), none);
+        let contact = self.contact_at(registry.clone(), self.origin(registry), none);
         let endpoints = match route.map(|route| &route.action) {
             Some(RouteAction::Endpoints { endpoints, .. }) => endpoints.as_slice(),
             Some(RouteAction::Blocked) | None => &[],
@@ -212,10 +215,12 @@ impl Config {
         let Some(upstream) = upstreams.next() else {
             return contact;
         };
+        let mut headers = upstream.headers.clone();
+        self.add_headers(registry, &mut headers);
         Contact {
             origin: upstream.origin.clone().unwrap_or(contact.origin),
             api: upstream.api.clone(),
-            headers: upstream.headers.clone(),
+            headers,
             ..contact
         }
     }
@@ -238,7 +243,15 @@ impl Config {
     pub(crate) fn itself(&self, reference: &Reference) -> Contact {
         let registry = reference.registry().clone();
         let origin = self.origin(&registry);
-        Contact::new(registry, origin, reference.repository().clone())
+        self.contact_at(registry, origin, reference.repository().clone())
+    }
+
+    /// A repository of a registry at an origin, with what is configured for the registry.
+    fn contact_at(&self, registry: Registry, origin: Origin, repository: Repository) -> Contact {
+        let mut contact = Contact::new(registry, origin, repository);
+        contact.separate_writes = self.has_separate_writes(&contact.registry);
+        self.add_headers(&contact.registry, &mut contact.headers);
+        contact
     }
 
     fn contact(
@@ -268,15 +281,18 @@ impl Config {
             origin: origin.clone(),
             error,
         })?;
+        let mut headers = endpoint.headers.clone();
+        self.add_headers(&registry, &mut headers);
         Ok(Contact {
             ns: (endpoint.ns && is_mirror).then_some(itself.registry),
+            separate_writes: self.has_separate_writes(&registry),
             registry,
             origin,
             api,
             repository,
             is_mirror,
             capabilities: endpoint.capabilities,
-            headers: endpoint.headers.clone(),
+            headers,
         })
     }
 }

@@ -3,6 +3,7 @@ use std::string::ToString as _;
 use std::vec;
 
 use super::*;
+use crate::digest::Algorithm;
 
 fn line() -> RequestLine {
     RequestLine("GET https://r.example/v2/".into())
@@ -48,7 +49,7 @@ fn store(kind: StoreErrorKind) -> (Error, ErrorKind) {
 }
 
 /// One error of each other variant.
-fn others() -> [(Error, ErrorKind); 13] {
+fn others() -> [(Error, ErrorKind); 14] {
     let (request, errors, hint) = (line(), RegistryErrors::default(), None::<String>);
     let refusal = Refusal {
         request: request.clone(),
@@ -78,6 +79,11 @@ fn others() -> [(Error, ErrorKind); 13] {
         image: "x".into(),
         rule: "y".into(),
     };
+    let outdated = Error::Outdated {
+        place: "x".into(),
+        expected: Digest::of(Algorithm::Sha256, b""),
+        found: None,
+    };
     let endpoints = Error::Endpoints {
         told: Box::new(Error::NotFound(missing.clone())),
         others: vec![Error::Deadline],
@@ -104,6 +110,7 @@ fn others() -> [(Error, ErrorKind); 13] {
         ),
         (Error::Auth(Box::new(auth)), ErrorKind::Auth),
         (Error::Policy { what: "x".into() }, ErrorKind::Refused),
+        (outdated, ErrorKind::Temporary),
         (Error::Driver { what: "x".into() }, ErrorKind::Temporary),
         (exhausted, ErrorKind::Temporary),
         (Error::Deadline, ErrorKind::Temporary),
@@ -159,6 +166,7 @@ fn every_variant_has_its_kind() {
         Error::Driver { .. } => 12,
         Error::Route(_) => 13,
         Error::Endpoints { .. } => 14,
+        Error::Outdated { .. } => 15,
     };
     let transports = transports.into_iter().map(transport);
     let stores = stores.into_iter().map(store);
@@ -167,7 +175,7 @@ fn every_variant_has_its_kind() {
         assert_eq!(error.kind(), kind, "{error:?}");
         seen.insert(number(&error));
     }
-    assert!(seen.into_iter().eq(0..=14));
+    assert!(seen.into_iter().eq(0..=15));
 }
 
 /// The server's message is separate from the text of windlass.
@@ -178,11 +186,13 @@ fn a_servers_words_stand_in_brackets() {
             code: (*code).into(),
             message: (*message).into(),
             digests: vec![],
+            detail: None,
         });
         let missing = NotFound {
             what: "manifest".into(),
             errors: RegistryErrors {
                 entries: entries.collect(),
+                request_id: None,
             },
             hint: None,
         };

@@ -16,7 +16,7 @@ use crate::call::{
 use crate::digest::Digest;
 use crate::error::{Error, Refusal, RegistryErrors, RequestLine};
 use crate::error_body;
-use crate::header::{Challenge, challenges, date, encoding, retry_after};
+use crate::header::{Challenge, challenges, date, encoding, request_id, retry_after};
 use crate::registry::{Origin, Scheme};
 use crate::store::StoreErrorKind;
 use crate::uri::Url;
@@ -86,6 +86,9 @@ fn is_answered(exchanged: &Exchanged) -> bool {
         Received::Stored { to, range_end, .. } => {
             matches!(exchanged.interrupted, Some(Interrupted::Transport(_))) && to == range_end
         }
+        Received::Relayed { to, end, .. } => {
+            matches!(exchanged.interrupted, Some(Interrupted::Transport(_))) && to >= end
+        }
     }
 }
 
@@ -115,7 +118,8 @@ fn interruption(interrupted: &Interrupted, request: &RequestLine) -> Class {
         Interrupted::Damaged { found } => Class::Damaged {
             found: found.clone(),
         },
-        Interrupted::Aborted => Class::Aborted,
+        // Of a relay's calls the other one is classified.
+        Interrupted::Aborted | Interrupted::OtherCall => Class::Aborted,
     }
 }
 
@@ -138,21 +142,24 @@ fn shortfall(exchanged: &Exchanged) -> Option<u64> {
         Received::Collected { bytes, .. } => content_length(&exchanged.headers)
             .map_or(0, |announced| announced.saturating_sub(bytes.len() as u64)),
         Received::Stored { to, range_end, .. } => range_end - to,
+        Received::Relayed { to, end, .. } => end.saturating_sub(*to),
     };
     (missing > 0).then_some(missing)
 }
 
 /// The errors in the body of a response.
 pub(super) fn errors(exchanged: &Exchanged) -> RegistryErrors {
-    collected(exchanged)
-        .map(error_body::read)
-        .unwrap_or_default()
+    let said = collected(exchanged).map(error_body::read);
+    RegistryErrors {
+        request_id: request_id(&exchanged.headers),
+        ..said.unwrap_or_default()
+    }
 }
 
 fn collected(exchanged: &Exchanged) -> Option<&[u8]> {
     match &exchanged.body {
         Received::Collected { bytes, .. } => Some(bytes),
-        Received::Nothing | Received::Stored { .. } => None,
+        Received::Nothing | Received::Stored { .. } | Received::Relayed { .. } => None,
     }
 }
 
@@ -245,7 +252,7 @@ mod tests {
 
     use super::*;
     use crate::digest::Algorithm;
-    use crate::hashing::Hashing;
+    use crate::hashing::{Hashing, Marks};
     use crate::store::StoreError;
 
     fn exchanged(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Exchanged {
@@ -266,6 +273,7 @@ mod tests {
             },
             sent: 0,
             hashed: None,
+            marks: Marks::default(),
             flaw: None,
             interrupted: None,
         }
@@ -290,6 +298,7 @@ mod tests {
         }
     }
 
+    /// ERR-06.
     #[test]
     fn statuses() {
         let more = r#"Bearer realm="https://a/t",error="insufficient_scope""#;

@@ -20,7 +20,9 @@ impl Exchanges {
     /// Asks the broker; `None` if the exchange does not go out now.
     pub(super) fn permit(&mut self, id: ExchangeId, now: Time) -> Option<Option<HeaderValue>> {
         let exchange = self.exchanges.get_mut(&id)?;
-        if let Some(known) = self.registries.known(&exchange.site.origin)
+        // What a redirect led to is for the request that was redirected, and for no other.
+        if exchange.hop.is_none()
+            && let Some(known) = self.registries.known(&exchange.site.origin)
             && exchange.op.adapt(known)
         {
             self.broker.handle(AuthInput::RequestChanged(id));
@@ -102,6 +104,7 @@ impl Exchanges {
         }
         let exchange = self.exchanges.get_mut(&id)?;
         exchange.state = State::Outside(job);
+        exchange.sent_at = self.now;
         exchange.begun = true;
         self.newest = job;
         Some(call)

@@ -23,6 +23,7 @@ use super::{Exchange, Exchanges, State};
 use crate::auth::AuthInput;
 use crate::call::TransportErrorKind;
 use crate::config::Retry;
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, NotFound, RegistryErrors};
 use crate::event::Event;
 use crate::ids::{ExchangeId, TaskId};
@@ -31,6 +32,7 @@ use crate::reference::{Reference, Repository, Target};
 use crate::registry::{Origin, Registry};
 use crate::retry::Tries;
 use crate::scope::Scopes;
+use crate::task::ReadAt;
 use crate::time::Time;
 
 /// How long a mirror that failed is put back.
@@ -43,7 +45,7 @@ const RESTING: usize = 500;
 pub(super) struct Fallback {
     /// The repository as the task names it, and what the task wants to do there.
     named: Site,
-    wish: Scopes,
+    scopes: Scopes,
     /// The endpoints that were not tried, in their order.
     left: Vec<Site>,
     /// The errors of those that were, and whether it was the registry itself.
@@ -70,11 +72,11 @@ impl Fallback {
     }
 
     /// What a request to this endpoint asks a token service for.
-    fn wish_at(&self, site: &Site, op: &Operation) -> Scopes {
+    fn scopes_at(&self, site: &Site, op: &Operation) -> Scopes {
         if site.is_mirror || site.repository != self.named.repository {
             return op.needs();
         }
-        self.wish.clone()
+        self.scopes.clone()
     }
 
     /// The error of a read that no endpoint has served: the registry's own is the most telling one.
@@ -125,13 +127,13 @@ impl Resting {
 
 impl Exchanges {
     /// Where a reference is read from. If its route forbids that, the task has failed already.
-    pub(crate) fn source(&self, reference: &Reference) -> Site {
+    pub(crate) fn source(&self, reference: &Reference, read_at: ReadAt) -> Site {
         let config = &self.config;
         let itself = || config.itself(reference);
         let upstream = config.upstream(reference).unwrap_or_else(|_| itself());
-        match config.sources(reference) {
-            Ok(sources) => Site::read_from(upstream, sources),
-            Err(_) => Site::at(upstream),
+        match (read_at, config.sources(reference)) {
+            (ReadAt::Mirrors, Ok(sources)) => Site::read_from(upstream, sources),
+            (ReadAt::Registry, _) | (_, Err(_)) => Site::at(upstream),
         }
     }
 
@@ -145,6 +147,27 @@ impl Exchanges {
     pub(crate) fn takes_tags(&self, registry: &Origin) -> bool {
         let known = self.registries.known(registry);
         known.is_none_or(|known| !known.takes_no_tags)
+    }
+
+    /// The size of the chunks in which a registry takes a stream; `None` if it takes none.
+    pub(crate) fn stream_chunk(&self, site: &Site) -> Option<u64> {
+        let known = self.registries.known(&site.origin);
+        if known.is_some_and(|known| known.takes_no_parts) {
+            return None;
+        }
+        let chunk = self.config.stream_chunk_for(&site.registry)?;
+        let taken = known.and_then(|known| known.chunk);
+        Some(taken.map_or(chunk, |taken| taken.min(chunk)))
+    }
+
+    /// Whether a registry looks for a blob that is to be mounted from anywhere; `None` if that is unknown.
+    pub(crate) fn searches_for_mounts(&self, registry: &Origin) -> Option<bool> {
+        self.registries.known(registry)?.searches_for_mounts
+    }
+
+    /// Whether a registry looks at the condition of a PUT; `None` if that is unknown.
+    pub(crate) fn looks_at_conditions(&self, registry: &Origin) -> Option<bool> {
+        self.registries.known(registry)?.looks_at_conditions
     }
 
     /// Whether a registry may have the referrers API.
@@ -169,10 +192,10 @@ impl Exchanges {
         &self,
         site: Site,
         op: &mut Operation,
-        wish: Scopes,
+        scopes: Scopes,
     ) -> (Site, Scopes, Option<Box<Fallback>>) {
         if site.sources().is_empty() || !op.is_read() {
-            return (site, wish, None);
+            return (site, scopes, None);
         }
         let now = self.now;
         let sources = site.sources().iter();
@@ -189,15 +212,15 @@ impl Exchanges {
         let named = site.clone();
         let mut fallback = Fallback {
             named,
-            wish,
+            scopes,
             left,
             errors: Vec::new(),
         };
         // A route without an endpoint for this has failed the task.
         let first = fallback.next(&self.resting, now).unwrap_or(site);
         op.move_to(first.clone(), fallback.left.is_empty());
-        let wish = fallback.wish_at(&first, op);
-        (first, wish, Some(fallback.into()))
+        let scopes = fallback.scopes_at(&first, op);
+        (first, scopes, Some(fallback.into()))
     }
 
     /// Goes on at the next endpoint after `error` at this one. The error is given back if there is none.
@@ -338,7 +361,10 @@ impl Exchanges {
         let is_definite = |(_, error): &(bool, Error)| error.kind() != ErrorKind::Temporary;
         let is_known = fallback.errors.iter().any(is_definite);
         exchange.op.move_to(next.clone(), is_last);
-        exchange.wish = fallback.wish_at(&next, &exchange.op);
+        exchange.scopes = fallback.scopes_at(&next, &exchange.op);
+        exchange
+            .scopes
+            .merge(&self.config.scopes_for(&next.registry));
         let before = core::mem::replace(&mut exchange.site, next);
         exchange.tries = Tries::default();
         exchange.begin_anew();
@@ -374,7 +400,26 @@ impl Exchanges {
             }
             _ => None,
         };
-        let Some(digest) = digest else {
+        if let Some(digest) = digest {
+            self.count_served(id, digest);
+        }
+    }
+
+    /// The same for the source of a relay, whose blob was sent.
+    pub(super) fn served_relay(&mut self, sink: ExchangeId) {
+        let source = self.exchanges.get(&sink).and_then(|it| it.partner);
+        let exchange = source.and_then(|id| Some((id, self.exchanges.get(&id)?)));
+        if let Some((id, exchange)) = exchange
+            && exchange.fallback.is_some()
+            && let Operation::BlobGet(op) = &exchange.op
+            && op.url.is_none()
+        {
+            self.count_served(id, op.digest.clone());
+        }
+    }
+
+    fn count_served(&mut self, id: ExchangeId, digest: Digest) {
+        let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
         let (task, origin) = (exchange.task, exchange.site.origin.clone());
@@ -426,6 +471,7 @@ fn is_remote(error: &Error) -> bool {
         | Error::Route(_)
         | Error::Endpoints { .. }
         | Error::Driver { .. }
+        | Error::Outdated { .. }
         | Error::Deadline
         | Error::Cancelled
         | Error::Internal { .. } => false,

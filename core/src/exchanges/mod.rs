@@ -13,15 +13,18 @@
 //!             └──────────────────────── continuations, first in line ◀───────────────────┘
 //! ```
 
+mod advice;
+mod authorization;
 pub(crate) mod classify;
 mod dispatch;
 mod endpoints;
 mod host;
 mod line;
-mod looking;
+mod relay;
 mod responses;
 mod sessions;
 mod settle;
+mod spending;
 mod wanted;
 
 use alloc::boxed::Box;
@@ -33,8 +36,8 @@ use core::time::Duration;
 
 use http::Method;
 
-use crate::auth::{AuthInput, AuthRequest, Broker, TokenKey};
-use crate::call::{Call, JobResult};
+use crate::auth::{AuthInput, AuthRequest, Broker, CredentialKey, TokenKey};
+use crate::call::{Job, JobResult};
 use crate::capabilities::Registries;
 use crate::config::Config;
 use crate::credential::{CredentialAnswer, CredentialCall, Question};
@@ -43,7 +46,6 @@ use crate::event::Event;
 use crate::ids::{ExchangeId, JobId, Owner, TaskId};
 use crate::lanes::Lanes;
 use crate::op::{BlobGet, Operation, Outcome, Site};
-use crate::reference::Repository;
 use crate::registry::{Origin, Registry};
 use crate::retry::Tries;
 use crate::rng::Rng;
@@ -52,9 +54,10 @@ use crate::time::Time;
 use crate::uploads::Uploads;
 use crate::uri::Url;
 
+use self::authorization::Held;
 use self::endpoints::{Fallback, Resting};
 use self::host::{HOSTS, Host, Service, Spot, Turn};
-use self::looking::Held;
+use self::line::Lane;
 
 /// The end of an exchange, for its owner.
 #[derive(Debug)]
@@ -79,8 +82,12 @@ pub(crate) enum Settlement {
 const QUESTIONS: usize = 4;
 /// How many different warnings of servers are told in a session.
 const WARNINGS: usize = 100;
+/// How many jobs may be outside without a slot because their callers do not read: each keeps a connection, and a
+/// thread of the driver.
+const UNREAD: usize = 256;
 /// The smallest difference between two instants.
 const TICK: Duration = Duration::from_micros(1);
+
 #[derive(Debug)]
 pub(crate) struct Exchanges {
     config: Config,
@@ -97,7 +104,9 @@ pub(crate) struct Exchanges {
     timers: BTreeSet<(Time, ExchangeId)>,
     /// Probes, pings and cleanups of tasks, which are not over before these.
     errands: BTreeMap<TaskId, BTreeSet<ExchangeId>>,
-    questions: BTreeMap<JobId, (Registry, Repository)>,
+    /// Those that are outside without a slot: their callers do not read.
+    unread: BTreeSet<ExchangeId>,
+    questions: BTreeMap<JobId, CredentialKey>,
     /// Questions that are to be asked, in the order of the number.
     asks: Lanes<Registry, (u64, Box<Question>)>,
     aborts: VecDeque<JobId>,
@@ -125,9 +134,11 @@ struct Exchange {
     task: TaskId,
     site: Site,
     op: Operation,
-    wish: Scopes,
+    scopes: Scopes,
     tries: Tries,
     state: State,
+    /// When its last request went out.
+    sent_at: Time,
     /// Where a redirect led, if one did.
     hop: Option<Url>,
     visited: Vec<Url>,
@@ -146,6 +157,8 @@ struct Exchange {
     until: Option<Time>,
     /// The other endpoints, if it is a read that has several.
     fallback: Option<Box<Fallback>>,
+    /// The other exchange, if this is one of the two of a relay.
+    partner: Option<ExchangeId>,
     /// Whether it, or what waits for it, has another endpoint left: it is not tried for long.
     hurries: bool,
 }
@@ -168,6 +181,8 @@ enum State {
     Parked,
     BackingOff(Time),
     Outside(JobId),
+    /// For the other exchange of its relay.
+    Waiting,
 }
 
 impl Exchanges {
@@ -185,6 +200,7 @@ impl Exchanges {
             room: HOSTS,
             timers: BTreeSet::new(),
             errands: BTreeMap::new(),
+            unread: BTreeSet::new(),
             questions: BTreeMap::new(),
             asks: Lanes::new(QUESTIONS),
             aborts: VecDeque::new(),
@@ -213,10 +229,11 @@ impl Exchanges {
         task: TaskId,
         site: Site,
         mut op: Operation,
-        wish: Scopes,
+        scopes: Scopes,
     ) -> ExchangeId {
-        let (site, wish, fallback) = self.endpoint(site, &mut op, wish);
-        let id = self.add(Purpose::Owner(owner), task, site, op, wish);
+        let (site, mut scopes, fallback) = self.endpoint(site, &mut op, scopes);
+        scopes.merge(&self.config.scopes_for(&site.registry));
+        let id = self.add(Purpose::Owner(owner), task, site, op, scopes);
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.hurries = fallback.as_ref().is_some_and(|it| it.has_more());
             exchange.fallback = fallback;
@@ -232,11 +249,11 @@ impl Exchanges {
         owner: Owner,
         task: TaskId,
         op: BlobGet,
-        wish: Scopes,
+        scopes: Scopes,
         is_next: bool,
     ) -> ExchangeId {
         let site = op.site.clone();
-        let id = self.begin(owner, task, site, Operation::BlobGet(op), wish);
+        let id = self.begin(owner, task, site, Operation::BlobGet(op), scopes);
         if is_next {
             self.leave_line(id);
         }
@@ -256,8 +273,14 @@ impl Exchanges {
         let mut first = Operation::BlobGet(op.clone());
         let (site, ..) = self.endpoint(op.site.clone(), &mut first, Scopes::default());
         let host = self.hosts.get(&Service::Registry(site.origin.clone()));
-        let initial = self.config.in_flight.initial.max(1);
+        let initial = self.config.in_flight_for(&site.registry).initial;
         host.map_or(initial > 1, Host::has_room)
+    }
+
+    /// Whether an exchange waits for credentials, a token or a probe.
+    pub(crate) fn is_parked(&self, id: ExchangeId) -> bool {
+        let exchange = self.exchanges.get(&id);
+        exchange.is_some_and(|it| matches!(it.state, State::Parked))
     }
 
     /// Abandons an exchange. Returns whether it is still outside; then it ends later.
@@ -283,6 +306,10 @@ impl Exchanges {
     pub(crate) fn hand_over(&mut self, id: ExchangeId, task: TaskId) {
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.task = task;
+            let partner = exchange.partner;
+            if let Some(partner) = partner.and_then(|it| self.exchanges.get_mut(&it)) {
+                partner.task = task;
+            }
         }
     }
 
@@ -354,20 +381,17 @@ impl Exchanges {
     /// A question for credentials that is to be asked now.
     pub(crate) fn next_question(&mut self, job: JobId) -> Option<CredentialCall> {
         let (_, question) = self.asks.pop()?;
-        let repository = question.repository().cloned();
-        let repository = repository.unwrap_or_else(Repository::none);
-        let asked = (question.registry().clone(), repository);
-        self.questions.insert(job, asked);
+        self.questions.insert(job, CredentialKey::of(&question));
         Some(CredentialCall::new(job, *question))
     }
 
-    /// The next request that may go out now, and the exchange it is part of.
-    pub(crate) fn next_call(&mut self, job: JobId, now: Time) -> Option<(ExchangeId, Call)> {
+    /// The next job that may go out now, and the exchange it is part of; of a relay that of the sink.
+    pub(crate) fn next_job(&mut self, job: JobId, now: Time) -> Option<(ExchangeId, Job)> {
         self.now = self.now.max(now);
         self.wake(now);
         self.open_gates(now);
         while let Some(service) = self.ready.first().cloned() {
-            if let Some(next) = self.next_call_to(&service, job, now) {
+            if let Some(next) = self.next_job_for(&service, job, now) {
                 return Some(next);
             }
             if matches!(service, Service::Registry(_)) && self.has_token_request() {
@@ -378,12 +402,12 @@ impl Exchanges {
         None
     }
 
-    fn next_call_to(
+    fn next_job_for(
         &mut self,
         service: &Service,
         job: JobId,
         now: Time,
-    ) -> Option<(ExchangeId, Call)> {
+    ) -> Option<(ExchangeId, Job)> {
         loop {
             if !self.ready.contains(service) {
                 return None;
@@ -394,13 +418,19 @@ impl Exchanges {
             if self.drop_unwanted(id) || self.avoids(id) {
                 continue;
             }
+            if let Some(pair) = self.pair_of(id) {
+                match self.relay(id, pair, job, now) {
+                    Some(relay) => return Some((pair.sink, Job::Relay(relay.into()))),
+                    None => continue,
+                }
+            }
             let Some(authorization) = self.permit(id, now) else {
                 continue;
             };
             if let Some(call) = self.send(id, job, authorization) {
-                self.hosts.get_mut(service)?.occupy();
-                self.host_changed(service);
-                return Some((id, call));
+                self.spend(id, service);
+                self.occupy(service);
+                return Some((id, Job::Http(call.into())));
             }
         }
     }
@@ -412,24 +442,40 @@ impl Exchanges {
         timer.into_iter().chain(gate).min()
     }
 
+    /// A job's caller does not read: its slot is free for others. Whether it had one to give.
+    pub(crate) fn yield_slot(&mut self, id: ExchangeId) -> bool {
+        let is_download = self.exchanges.get(&id).is_some_and(|it| {
+            // A relay's halves go as fast as each other.
+            matches!(it.op, Operation::BlobGet(_)) && it.partner.is_none()
+        });
+        if !is_download || self.unread.len() >= UNREAD || self.unread.contains(&id) {
+            return false;
+        }
+        self.came_back(id);
+        self.unread.insert(id);
+        true
+    }
+
     /// Takes the answer to a question for credentials.
     pub(crate) fn question_ended(&mut self, job: JobId, outcome: JobResult, now: Time) {
         self.now = now;
-        let Some((registry, repository)) = self.questions.remove(&job) else {
+        let Some(key) = self.questions.remove(&job) else {
             return;
         };
-        self.asks.done(&registry);
+        self.asks.done(&key.registry);
         let answer = match outcome {
             JobResult::Credentials(answer) => answer,
             JobResult::Lost => {
                 CredentialAnswer::Failed("the question for credentials was lost".into()).into()
             }
-            JobResult::Http(_) | JobResult::Store(_) => CredentialAnswer::Failed(
-                "the driver answered a question for credentials with something else".into(),
-            )
-            .into(),
+            JobResult::Http(_) | JobResult::Relay(_) | JobResult::Store(_) => {
+                CredentialAnswer::Failed(
+                    "the driver answered a question for credentials with something else".into(),
+                )
+                .into()
+            }
         };
-        let answered = AuthInput::Credentials(&registry, &repository, answer, now);
+        let answered = AuthInput::Credentials(key, answer, now);
         self.broker.handle(answered);
         self.requeue_unparked();
     }
@@ -446,11 +492,19 @@ impl Exchanges {
         self.aborts.retain(|abort| *abort != job);
         self.now = now;
         self.came_back(id);
-        match outcome {
-            JobResult::Http(exchanged) => self.ended(id, *exchanged, job, now, rng),
-            JobResult::Lost | JobResult::Store(_) | JobResult::Credentials(_) => {
-                self.lost(id, now, rng)
+        match (self.relaying(id, job), outcome) {
+            (Some(pair), JobResult::Relay(relayed)) => {
+                self.relay_ended(pair, *relayed, job, now, rng);
             }
+            (Some(pair), _) => self.relay_lost(pair, now, rng),
+            (None, JobResult::Http(exchanged)) => self.ended(id, *exchanged, job, now, rng),
+            (
+                None,
+                JobResult::Lost
+                | JobResult::Relay(_)
+                | JobResult::Store(_)
+                | JobResult::Credentials(_),
+            ) => self.lost(id, now, rng),
         }
         self.requeue_unparked();
     }
@@ -461,7 +515,7 @@ impl Exchanges {
         task: TaskId,
         site: Site,
         op: Operation,
-        wish: Scopes,
+        scopes: Scopes,
     ) -> ExchangeId {
         let id = ExchangeId(self.next);
         self.next += 1;
@@ -470,9 +524,10 @@ impl Exchanges {
             task,
             site,
             op,
-            wish,
+            scopes,
             tries: Tries::default(),
             state: State::Parked,
+            sent_at: Time::ZERO,
             hop: None,
             visited: Vec::new(),
             asked_anew: None,
@@ -483,6 +538,7 @@ impl Exchanges {
             held: None,
             until: None,
             fallback: None,
+            partner: None,
             hurries: false,
         };
         let waits = matches!(exchange.purpose, Purpose::Cleanup);
@@ -497,22 +553,26 @@ impl Exchanges {
     }
 
     fn enqueue(&mut self, id: ExchangeId, turn: Turn) {
-        let Some(exchange) = self.exchanges.get_mut(&id) else {
+        let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
         if let State::BackingOff(until) = exchange.state {
             self.timers.remove(&(until, id));
         }
-        let (task, begun) = (exchange.task, exchange.begun);
+        let (task, lane, begun) = (exchange.task, exchange.lane(), exchange.begun);
         let service = exchange.service();
-        let spot = self.line_up(id, task, &service, turn, begun);
+        let allowance = self.allowance(&service, &exchange.site.registry);
+        let spot = self.line_up(id, task, lane, (&service, allowance), turn, begun);
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.state = State::Queued(spot);
         }
     }
 
-    /// A job of this exchange is back: its slot is free.
+    /// A job of this exchange is back: its slot is free, unless it was before.
     fn came_back(&mut self, id: ExchangeId) {
+        if self.unread.remove(&id) {
+            return;
+        }
         let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
@@ -521,6 +581,14 @@ impl Exchanges {
             host.vacate();
         }
         self.host_changed(&service);
+    }
+
+    /// A job goes out: it holds a slot.
+    fn occupy(&mut self, service: &Service) {
+        if let Some(host) = self.hosts.get_mut(service) {
+            host.occupy();
+        }
+        self.host_changed(service);
     }
 
     /// Takes an exchange out of where it waits.
@@ -541,13 +609,14 @@ impl Exchanges {
                 exchange.state = State::Parked;
                 self.timers.remove(&(until, id));
             }
-            State::Parked | State::Outside(_) => {}
+            State::Parked | State::Outside(_) | State::Waiting => {}
         }
     }
 
     fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
         self.leave_line(id);
         let exchange = self.exchanges.remove(&id)?;
+        self.part_from(&exchange);
         if let Some(until) = exchange.until {
             self.timers.remove(&(until, id));
         }
@@ -614,7 +683,7 @@ impl Exchanges {
             others
                 .into_iter()
                 .for_each(|id| self.enqueue(id, Turn::First));
-            held.into_iter().for_each(|id| self.look(id));
+            held.into_iter().for_each(|id| self.check_held(id));
             self.serve_broker();
         }
     }
@@ -635,6 +704,14 @@ impl Exchange {
             return Service::Tokens(op.realm.origin().clone());
         }
         Service::Registry(self.site.origin.clone())
+    }
+
+    /// Among which of its host's requests it is. Where a redirect led, no manifests are counted.
+    const fn lane(&self) -> Lane {
+        if matches!(self.op, Operation::ManifestGet(_)) && self.hop.is_none() {
+            return Lane::Manifests;
+        }
+        Lane::Rest
     }
 
     /// Where the next request goes.
@@ -665,7 +742,7 @@ impl Exchange {
         AuthRequest {
             id,
             site: &self.site,
-            task_scopes: &self.wish,
+            task_scopes: &self.scopes,
             required_scopes: self.op.needs(),
             large: matches!(self.op, Operation::BlobGet(_)),
             is_head: method == Method::HEAD,

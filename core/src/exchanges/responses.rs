@@ -8,8 +8,8 @@ use alloc::string::{String, ToString};
 
 use http::Method;
 
+use super::authorization::Held;
 use super::host::Turn;
-use super::looking::Held;
 use super::{Exchanges, Purpose, WARNINGS, line};
 use crate::auth::AuthInput;
 use crate::call::{Exchanged, Received};
@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::error::{AuthError, Error, RequestLine};
 use crate::event::Event;
 use crate::exchanges::classify::{Class, classify, errors, follow};
-use crate::header::warnings;
+use crate::header::{quota, warnings};
 use crate::ids::{ExchangeId, JobId, TaskId};
 use crate::op::{Answer, Operation, Outcome, Verdict};
 use crate::rng::Rng;
@@ -25,6 +25,25 @@ use crate::time::Time;
 use crate::uri::Url;
 
 impl Exchanges {
+    /// Takes from a response whose result is not wanted any more that it said "later", which applies to every request
+    /// to its host.
+    pub(super) fn note_later(
+        &mut self,
+        id: ExchangeId,
+        exchanged: &Exchanged,
+        job: JobId,
+        now: Time,
+    ) {
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return;
+        };
+        let draft = exchange.op.draft();
+        let url = exchange.hop.clone().unwrap_or(draft.url);
+        if let Class::Retry { after, .. } = classify(exchanged, &line(&draft.method, &url)) {
+            self.congested(id, exchanged, job, after, now);
+        }
+    }
+
     pub(super) fn ended(
         &mut self,
         id: ExchangeId,
@@ -36,26 +55,19 @@ impl Exchanges {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        exchange
-            .op
-            .has_sent(exchanged.sent, exchanged.hashed.as_ref());
+        exchange.op.has_sent(&exchanged);
         let draft = exchange.op.draft();
         let url = exchange.hop.clone().unwrap_or(draft.url);
         let line = line(&draft.method, &url);
         if exchange.abandoned {
-            // Its result is not wanted any more, but "later" applies to every request to this host.
-            if let Class::Retry { after, .. } = classify(&exchanged, &line) {
-                self.congested(id, &exchanged, job, after, now);
-            }
+            self.note_later(id, &exchanged, job, now);
             self.abandoned(id);
             return;
         }
         if matches!(exchange.purpose, Purpose::Cleanup) {
             // Not even a challenge is answered: some registries want a right for it that no push has
             // (PUSHB-43).
-            if let Class::Retry { after, .. } = classify(&exchanged, &line) {
-                self.congested(id, &exchanged, job, after, now);
-            }
+            self.note_later(id, &exchanged, job, now);
             if !self.goes_on_deleting(id, &exchanged, &url) {
                 self.remove(id);
             }
@@ -68,7 +80,13 @@ impl Exchanges {
         for warning in warnings(&exchanged.headers) {
             self.warn(task, warning);
         }
+        if !is_token && !foreign {
+            self.warn_of_quota(id, task, &exchanged);
+        }
         let class = classify(&exchanged, &line);
+        if matches!(class, Class::Challenged) && !foreign {
+            self.refund(id);
+        }
         match class {
             Class::Aborted => self.lost(id, now, rng),
             Class::Damaged { found } => {
@@ -133,6 +151,18 @@ impl Exchanges {
         }
     }
 
+    /// Tells that a registry allows few further requests, and that it allows none: once each.
+    fn warn_of_quota(&mut self, id: ExchangeId, task: TaskId, exchanged: &Exchanged) {
+        let (Some(exchange), Some(quota)) = (self.exchanges.get(&id), quota(&exchanged.headers))
+        else {
+            return;
+        };
+        let registry = &exchange.site.registry;
+        if let Some(left) = quota.shortage() {
+            self.warn(task, format!("`{registry}` has {left}"));
+        }
+    }
+
     /// Tells a warning, if it was not told yet.
     fn warn(&mut self, task: TaskId, warning: String) {
         if self.warned.len() < WARNINGS && self.warned.insert(warning.clone()) {
@@ -152,12 +182,13 @@ impl Exchanges {
         let refused = exchanged
             .status
             .is_some_and(|it| matches!(it.as_u16(), 400 | 403));
+        let sends = matches!(&exchange.op, Operation::BlobPut(op) if op.sends_bytes());
         let reads = matches!(
             exchange.op,
             Operation::BlobGet(_) | Operation::ManifestGet(_)
         );
         let hopped = exchange.hop.is_some();
-        if !(refused && reads && hopped) || exchange.asked_anew == Some(position) {
+        if !(refused && (reads || sends) && hopped) || exchange.asked_anew == Some(position) {
             return false;
         }
         exchange.asked_anew = Some(position);
@@ -284,7 +315,7 @@ impl Exchanges {
     }
 
     /// The registry itself answered without asking who we are.
-    fn accept(&mut self, id: ExchangeId, url: &Url) {
+    pub(super) fn accept(&mut self, id: ExchangeId, url: &Url) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
@@ -310,8 +341,9 @@ impl Exchanges {
         let task = exchange.task;
         let (line, named) = (answer.request.clone(), answer.content_digest());
         let named = named.filter(|_| exchange.op.is_by_tag());
-        let came = Some(&answer.body).filter(|it| it.stored() > 0).cloned();
+        let came = Some(&answer.body).filter(|it| it.of_blob() > 0).cloned();
         let ends_session = exchange.op.ends_session(&answer);
+        let lost = exchange.op.lost_progress(&answer);
         let verdict = exchange.op.clone().answer(answer);
         if let (Verdict::Failed(_), Operation::BlobPut(op), true) =
             (&verdict, &mut exchange.op, ends_session)
@@ -333,6 +365,9 @@ impl Exchanges {
                 format!("{line}: Docker-Content-Digest is {named}, but what came is {found}");
             self.warn(task, what);
         }
+        if let Some(lost) = lost {
+            self.warn(task, lost);
+        }
         self.proceed(id, verdict);
     }
 
@@ -349,14 +384,16 @@ impl Exchanges {
                 self.note_upload(id);
                 self.enqueue(id, Turn::First);
             }
-            Verdict::Done(Outcome::Present { unused }) => {
-                if let (Some(session), Some(exchange)) = (unused, self.exchanges.get(&id)) {
+            Verdict::Done(mut outcome) => {
+                if let Outcome::Present { unused } | Outcome::TakesNoParts { unused } = &mut outcome
+                    && let Some(session) = unused.take()
+                    && let Some(exchange) = self.exchanges.get(&id)
+                {
                     let (task, site) = (exchange.task, exchange.site.clone());
                     self.delete_upload(task, site, session);
                 }
-                self.settle(id, Ok(Outcome::Present { unused: None }));
+                self.settle(id, Ok(outcome));
             }
-            Verdict::Done(outcome) => self.settle(id, Ok(outcome)),
             Verdict::Failed(error) => self.settle(id, Err(error)),
         }
     }

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::ids::{ExchangeId, TaskId};
 use crate::op::{Operation, Site, UploadDelete};
 use crate::scope::Scopes;
-use crate::uploads::SavedUpload;
+use crate::uploads::{SavedUpload, UploadKey};
 use crate::uri::Url;
 
 impl Exchanges {
@@ -25,12 +25,24 @@ impl Exchanges {
         self.uploads.take(site, digest, size)
     }
 
+    /// The upload of this key that an exchange has taken up is another process's.
+    pub(crate) fn leave_upload(&mut self, key: &UploadKey) {
+        for exchange in self.exchanges.values_mut() {
+            if let Operation::BlobPut(op) = &mut exchange.op
+                && UploadKey::at(&op.site, &op.digest) == *key
+                && op.leave_to_another()
+            {
+                self.uploads.forget(key);
+            }
+        }
+    }
+
     /// Deletes an upload session at the end of a task. Registries remove them at some time, so it does not
     /// matter whether it works (PUSHB-43).
     pub(crate) fn delete_upload(&mut self, task: TaskId, site: Site, session: Url) {
-        let wish = Scopes::push(&site.repository);
+        let scopes = Scopes::push(&site.repository);
         let op = Operation::UploadDelete(UploadDelete::new(site.clone(), session));
-        self.add(Purpose::Cleanup, task, site, op, wish);
+        self.add(Purpose::Cleanup, task, site, op, scopes);
     }
 
     /// Whether the deletion of a session goes on after this response.

@@ -65,12 +65,14 @@ impl Exchanges {
         // What a redirect led to is short-lived: start again at the registry (HTTP-15).
         exchange.hop = None;
         exchange.visited.clear();
-        let policy = patience(self.config.retry, exchange, &error, asked);
+        let policy = self.config.retry_for(&exchange.site.registry);
+        let policy = patience(policy, exchange, &error, asked);
         match exchange.tries.failed(&policy, asked, rng) {
             Decision::Again { attempt, after } => {
                 let until = now + after.max(Duration::from_micros(1));
                 exchange.state = State::BackingOff(until);
                 self.timers.insert((until, id));
+                self.broker.handle(AuthInput::TriedAgain(id));
                 let why = error.to_string();
                 self.events.push_back((
                     exchange.task,
@@ -161,14 +163,16 @@ impl Exchanges {
             }
         };
         match &result {
+            Ok(Outcome::Sent { .. }) => self.served_relay(id),
             Ok(outcome) => self.served(id, outcome),
             Err(error) => self.give_up_upload(id, Some(error)),
         }
         let Some(exchange) = self.remove(id) else {
             return;
         };
+        let result = result.map_err(|error| self.advise(&exchange, error));
         let result = if let Operation::BlobPut(op) = &exchange.op {
-            result.map_err(|error| error.about(&format!("blob {}", op.digest)))
+            result.map_err(|error| error.about(&op.subject()))
         } else {
             result
         };

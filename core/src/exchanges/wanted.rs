@@ -13,10 +13,10 @@ impl Exchanges {
     /// Which exchanges wait for the answer to a question, by owner and task. One that this module
     /// began for itself has no owner.
     pub(crate) fn question_wanted_by(&self, job: JobId) -> Vec<(Option<Owner>, TaskId)> {
-        let Some((registry, repository)) = self.questions.get(&job) else {
+        let Some(key) = self.questions.get(&job) else {
             return Vec::new();
         };
-        let asking = self.broker.waiting_for_credentials(registry, repository);
+        let asking = self.broker.waiting_for_credentials(key);
         asking.iter().filter_map(|id| self.wants(*id)).collect()
     }
 

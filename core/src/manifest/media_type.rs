@@ -28,6 +28,20 @@ pub const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
+/// Whether a text is a media type without parameters, in the form of RFC 6838, 4.2 (MT-01).
+pub fn is_valid(text: &str) -> bool {
+    let may_follow = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
+    let is_name = |name: &str| {
+        let is_first = name
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphanumeric());
+        is_first && name.len() <= 127 && name.bytes().all(may_follow)
+    };
+    let parts = text.split_once('/');
+    parts.is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype))
+}
+
 /// The `Accept` for a document whose descriptor has this type. Strict registries answer 404 if its
 /// type is missing, and artifacts are fetched only by descriptor.
 pub(crate) fn accept(descriptor: Option<&str>) -> Cow<'static, str> {
@@ -91,4 +105,33 @@ fn without_parameters(media_type: &str) -> &str {
         .split_once(';')
         .map_or(media_type, |(essence, _)| essence)
         .trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_valid;
+
+    #[test]
+    fn media_types() {
+        let long = "a".repeat(127);
+        let table = [
+            ("application/vnd.oci.image.manifest.v1+json", true),
+            ("a/b", true),
+            ("1/2", true),
+            ("a/!", false),
+            ("a/b!#$&^_.+-", true),
+            ("a", false),
+            ("a/", false),
+            ("/b", false),
+            ("a/b/c", false),
+            ("a/b; charset=utf-8", false),
+            ("a/b*", false),
+            (&alloc::format!("{long}/{long}"), true),
+            (&alloc::format!("{long}a/b"), false),
+            (&alloc::format!("a/{long}a"), false),
+        ];
+        for (text, expected) in table {
+            assert_eq!(is_valid(text), expected, "MT-01 {text}");
+        }
+    }
 }

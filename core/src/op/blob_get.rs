@@ -16,6 +16,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use http::{Method, header};
 
@@ -36,7 +37,8 @@ pub(crate) struct BlobGet {
     pub(crate) site: Site,
     pub(crate) digest: Digest,
     pub(crate) size: u64,
-    pub(crate) store: StoreId,
+    /// The store; `None` if another exchange sends the blob on.
+    pub(crate) store: Option<StoreId>,
     pub(crate) transfer: TransferId,
     /// Where it began.
     pub(crate) start: u64,
@@ -52,6 +54,9 @@ pub(crate) struct BlobGet {
     pub(crate) hashing: Hashing,
     /// Set when it has started over: a second time is a failure.
     pub(crate) restarted: bool,
+    /// Set when no range is asked for, because the server serves none: what is not needed of a blob that is
+    /// sent on is left out.
+    pub(crate) is_whole: bool,
     /// The number of responses with less than [`SHORT`] of the requested bytes.
     pub(crate) shorts: u8,
     /// The bytes received in all attempts.
@@ -68,23 +73,56 @@ const SHORT: u64 = 64 * 1024;
 const SHORTS: u8 = 16;
 
 impl BlobGet {
+    /// Fetches a blob for another exchange, which says which bytes it needs.
+    pub(crate) fn relayed(
+        site: Site,
+        digest: Digest,
+        size: u64,
+        transfer: TransferId,
+        urls: Vec<String>,
+    ) -> Self {
+        Self {
+            site,
+            hashing: Hashing::for_digest(&digest),
+            digest,
+            size,
+            store: None,
+            transfer,
+            start: 0,
+            position: 0,
+            end: size,
+            shares: false,
+            present: Extents::default(),
+            restarted: false,
+            is_whole: false,
+            shorts: 0,
+            received: 0,
+            urls,
+            url: None,
+        }
+    }
+
     pub(super) fn draft(&self) -> Draft {
         let in_registry = || self.site.url(&format!("blobs/{}", self.digest));
         let url = self.url.clone().unwrap_or_else(in_registry);
-        let expect = Expect::Blob {
-            store: self.store,
-            digest: self.digest.clone(),
-            size: self.size,
-            offset: self.position,
-            end: self.end,
-            shares: self.shares,
-            hashing: self.hashing.clone(),
+        let (size, offset, end) = (self.size, self.position, self.end);
+        let expect = match self.store {
+            Some(store) => Expect::Blob {
+                store,
+                digest: self.digest.clone(),
+                size,
+                offset,
+                end,
+                shares: self.shares,
+                hashing: self.hashing.clone(),
+            },
+            None => Expect::Relay { size, offset, end },
         };
         let mut draft = Draft::new(Method::GET, url, expect);
         draft.transfer = Some((self.transfer, None));
         draft.present = self.present.clone();
         draft.present.add(self.start..self.position);
-        if (self.position, self.end) == (0, self.size) {
+        if (self.position, self.end) == (0, self.size) || self.is_whole {
             return draft;
         }
         // Closed, because some servers refuse open ranges (clients.md C.17.3).
@@ -94,7 +132,7 @@ impl BlobGet {
 
     pub(super) fn answer(mut self, answer: Answer) -> Verdict {
         if !answer.status.is_success() {
-            let has_range = (self.position, self.end) != (0, self.size);
+            let has_range = (self.position, self.end) != (0, self.size) && !self.is_whole;
             if has_range && is_refused_range(answer.status) {
                 let failure = self.failure(&answer);
                 return self.start_over(failure);
@@ -111,6 +149,11 @@ impl BlobGet {
                 }
                 Flaw::Whole => Verdict::Failed(answer.peer("answered a Range with the whole blob")),
                 Flaw::TooLong { .. } => self.mismatch_of_size("more", &encoding),
+                Flaw::Length { expected, declared } if *expected < self.size => {
+                    let what = format!("answered a Range of {expected} bytes with {declared}");
+                    let error = answer.peer(what);
+                    self.start_over(error)
+                }
                 Flaw::Length { expected, declared } => {
                     let declared = declared.saturating_add(self.size.saturating_sub(*expected));
                     self.mismatch_of_size(&declared.to_string(), &encoding)
@@ -149,8 +192,31 @@ impl BlobGet {
         })
     }
 
+    /// Fetches these bytes next, for another exchange.
+    pub(crate) const fn relay(&mut self, part: Range<u64>) {
+        (self.start, self.position, self.end) = (part.start, part.start, part.end);
+    }
+
+    /// Begins again after the bytes that were relayed were not the blob's, once.
+    pub(crate) const fn relay_again(&mut self) -> bool {
+        !core::mem::replace(&mut self.restarted, true)
+    }
+
+    /// The error after the bytes that were relayed were wrong again.
+    pub(crate) fn relayed_wrong(&self, found: Option<&Digest>) -> Error {
+        Error::Mismatch {
+            what: self.what(),
+            expected: self.digest.to_string(),
+            found: found.map_or_else(|| "content that changes".into(), ToString::to_string),
+        }
+    }
+
     /// Takes over how far the partial and its hash are.
     pub(crate) fn take(&mut self, body: Received) {
+        if let Received::Relayed { from, to, .. } = body {
+            self.received = self.received.saturating_add(to - from);
+            self.position = self.position.max(to);
+        }
         if let Received::Stored {
             hashing,
             from,
@@ -173,7 +239,7 @@ impl BlobGet {
         if self.shares {
             return self.take(body);
         }
-        self.received = self.received.saturating_add(body.stored());
+        self.received = self.received.saturating_add(body.of_blob());
     }
 
     /// What was fetched, if not all, then because of an error.
@@ -188,9 +254,10 @@ impl BlobGet {
 
     /// Goes on at another endpoint, from where the previous one stopped.
     pub(super) fn move_to(&mut self, site: Site, is_last: bool) {
-        // Bytes of more than one endpoint: which of them are wrong is not known, so it may start over.
-        self.restarted = !is_last && self.position == 0;
-        (self.shorts, self.site) = (0, site);
+        // Bytes of more than one endpoint: which of them are wrong is not known, so it may start over. So it may
+        // without a Range if that is refused.
+        self.restarted = !is_last && self.position == 0 && self.end == self.size;
+        (self.shorts, self.is_whole, self.site) = (0, false, site);
     }
 
     /// Switches to the blob's next URL after `error` at the previous one. `None` if there is no
@@ -214,7 +281,8 @@ impl BlobGet {
         if let Err(error) = self.vet(url.origin()) {
             return Some(Err(error));
         }
-        (self.restarted, self.shorts, self.url) = (false, 0, Some(url));
+        (self.restarted, self.is_whole, self.url) = (false, false, Some(url));
+        self.shorts = 0;
         Some(Ok(()))
     }
 
@@ -246,7 +314,12 @@ impl BlobGet {
     }
 
     fn start_over(mut self, otherwise: Error) -> Verdict {
-        if self.restarted || self.shares {
+        if self.store.is_none() && !self.is_whole {
+            // What was refused is the range: nothing of the blob was wrong.
+            self.is_whole = true;
+            return Verdict::Next(Operation::BlobGet(self));
+        }
+        if self.restarted || self.shares || self.is_whole {
             return Verdict::Failed(otherwise);
         }
         self.restarted = true;

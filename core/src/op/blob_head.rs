@@ -14,6 +14,7 @@ use crate::digest::Digest;
 pub(crate) struct BlobHead {
     pub(crate) site: Site,
     pub(crate) digest: Digest,
+    pub(crate) size: u64,
 }
 
 impl BlobHead {
@@ -28,7 +29,7 @@ impl BlobHead {
     /// Anything but a success counts as absent: the upload that follows shows whether it is
     /// allowed. Some registries refuse every HEAD, and some redirect it to a storage that does.
     pub(super) fn answer(&self, answer: &Answer) -> Verdict {
-        Verdict::Done(if answer.has_blob(&self.digest) {
+        Verdict::Done(if answer.has_blob(&self.digest, self.size) {
             Outcome::Present { unused: None }
         } else {
             Outcome::Absent
@@ -41,31 +42,37 @@ mod tests {
     use super::super::testing::{answer, site};
     use super::*;
     use crate::digest::Algorithm;
+    use alloc::vec::Vec;
 
     #[test]
     fn answers() {
-        for (status, expected) in [
-            (200, "Present { unused: None }"),
-            (204, "Present { unused: None }"),
-            (400, "Absent"),
-            (401, "Absent"),
-            (403, "Absent"),
-            (404, "Absent"),
-            (405, "Absent"),
-            (410, "Absent"),
-            (501, "Absent"),
+        let there = "Present { unused: None }";
+        for (status, len, expected) in [
+            (200, None, there),
+            (204, None, there),
+            (200, Some("5"), there),
+            (200, Some("4"), "Absent"),
+            (400, None, "Absent"),
+            (401, None, "Absent"),
+            (403, None, "Absent"),
+            (404, None, "Absent"),
+            (405, None, "Absent"),
+            (410, None, "Absent"),
+            (501, None, "Absent"),
         ] {
             let digest = Digest::of(Algorithm::Sha256, b"hello");
             let op = BlobHead {
                 site: site(),
                 digest,
+                size: 5,
             };
-            let found = match op.answer(&answer(status, &[], b"")) {
+            let headers: Vec<_> = len.map(|len| ("content-length", len)).into_iter().collect();
+            let found = match op.answer(&answer(status, &headers, b"")) {
                 Verdict::Done(outcome) => format!("{outcome:?}"),
                 Verdict::Failed(error) => format!("{:?}", error.kind()),
                 next @ Verdict::Next(_) => format!("{next:?}"),
             };
-            assert_eq!(found, expected, "PUSHB-02 {status}");
+            assert_eq!(found, expected, "PUSHB-02 {status} {len:?}");
         }
     }
 }

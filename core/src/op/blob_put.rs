@@ -7,11 +7,13 @@
 //!  Start ─┬─ 201 ▶ Mounted / Present
 //!         ├─ 2xx ▶ Check if large and not checked yet, Opened(session) without bytes,
 //!         │        else Put, or Patch where a PUT must have no body
-//!         └─ mount refused ▶ Start without it, after Check if large
+//!         ├─ all bytes were posted: 201 ▶ Sent, 2xx ▶ Put, a refusal ▶ Start without bytes
+//!         └─ no mount ▶ Start with the next one, or without, after Check if large
 //!  Put ───┬─ 2xx ▶ Sent
 //!         ├─ no bodies accepted, or none of this size ▶ Patch
 //!         └─ session gone, at most 3 times ▶ Start, after Check if large
 //!  Patch ─┬─ 2xx ▶ Patch with the next chunk; Close after the last one ─ 2xx ▶ Sent, or Confirm ▶ Sent
+//!         │        SentSoFar where a stream has not ended
 //!         ├─ too large ▶ Patch, or Start, with smaller chunks
 //!         └─ out of order ▶ Status ─┬─ 2xx ▶ Patch from there, or Close
 //!                                   └─ anything else ▶ Start
@@ -26,18 +28,21 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use http::{Method, header};
 
 use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
 use crate::call::{Body, Expect, Payload, Source, TransferId};
 use crate::capabilities::Capabilities;
+use crate::config::ChunkSizes;
 use crate::digest::{Algorithm, Digest};
 use crate::error::Error;
 use crate::hashing::Hashing;
-use crate::reference::Repository;
 use crate::scope::Scopes;
 use crate::store::StoreId;
+use crate::task::MountFrom;
 use crate::uri::Url;
 
 /// Uploads a blob to a repository, or mounts it there.
@@ -51,32 +56,50 @@ pub(crate) struct BlobPut {
     /// The hash over them, or over the first of them.
     pub(crate) hashing: Hashing,
     pub(crate) transfer: TransferId,
-    pub(crate) stage: Stage,
-    /// The store with the bytes. `None` while they have to be fetched first: then an opened session
-    /// is handed back.
-    pub(crate) source: Option<StoreId>,
+    pub(crate) step: UploadStep,
+    /// Where else it may be mounted from, the next one last.
+    pub(crate) mounts: Vec<MountFrom>,
+    /// Where the bytes are. `None` while they have to be fetched first: then an opened session is handed back.
+    pub(crate) source: Option<UploadSource>,
     pub(crate) head: Head,
     /// Whether the bytes go in PATCHes even if one request can hold them: the registry takes no PUT with a
     /// body.
     pub(crate) patches: bool,
+    /// Whether the bytes of a small blob go in the POST: the registry is known to take them, or is tried.
+    pub(crate) posts: bool,
     /// A larger blob is sent in chunks of this many bytes.
     pub(crate) chunk: u64,
+    /// The sizes of chunks to try after a refusal.
+    pub(crate) chunks: ChunkSizes,
     /// What is known of the open session.
     pub(crate) session: Session,
     /// How often the upload was restarted.
     pub(crate) restarts: u8,
+    /// How often relayed bytes may still be sent again from the first one, because the registry did not keep
+    /// those of a request that broke off.
+    pub(crate) rewinds: u8,
     /// The bytes of the blob sent in all attempts.
     pub(crate) sent: u64,
     /// A session that it does not go on with, and that the registry may still have.
     pub(crate) given_up: Option<Url>,
+    /// Set if the bytes come from a stream, of which `digest` and `size` are those of what was gathered so far.
+    pub(crate) stream: Option<Stream>,
+}
+
+/// Where the bytes of an upload are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum UploadSource {
+    Store(StoreId),
+    /// In a registry: another exchange fetches them while they are sent.
+    Relay,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Stage {
+pub(crate) enum UploadStep {
     /// HEAD the blob. A session may be open already.
     Check { session: Option<Url> },
-    /// POST for a session, or for a mount from this repository.
-    Start { mount: Option<Repository> },
+    /// POST for a session, or for a mount.
+    Start { mount: Option<MountFrom> },
     /// PUT the bytes to this session, which closes it.
     Put { session: Url },
     /// PATCH the next bytes to this session.
@@ -89,7 +112,7 @@ pub(crate) enum Stage {
     Confirm,
 }
 
-impl Stage {
+impl UploadStep {
     /// The session that is open.
     const fn session(&self) -> Option<&Url> {
         match self {
@@ -110,12 +133,16 @@ pub(crate) enum Head {
     Due,
     /// Sent, or the blob is small. After a lost response it is sent anyway.
     Done,
-    /// A HEAD or a mount was answered untruthfully: the blob is sent without either.
+    /// A HEAD or a mount was answered untruthfully, or the blob's digest is not known yet: it is sent without
+    /// either.
     Never,
 }
 
 /// From this size on, a HEAD before an upload is worth its round trip.
 const CHECK_FROM: u64 = 256 * 1024;
+
+/// A blob that is not larger is worth a POST with its bytes. One that ignores them costs no more than that.
+const POST_UPTO: u64 = 64 * 1024;
 
 /// How often an upload is restarted after its session broke (PUSHB-42).
 const RESTARTS: u8 = 3;
@@ -133,35 +160,44 @@ impl Head {
 
 impl BlobPut {
     pub(super) fn draft(&self) -> Draft {
-        match &self.stage {
-            Stage::Check { .. } | Stage::Confirm => {
+        match &self.step {
+            UploadStep::Check { .. } | UploadStep::Confirm => {
                 let url = self.site.url(&format!("blobs/{}", self.digest));
                 Draft::new(Method::HEAD, url, Expect::Head)
             }
-            Stage::Status { session } => Draft::new(Method::GET, session.clone(), Expect::Head),
-            Stage::Start { mount } => self.draft_start(mount.as_ref()),
-            Stage::Put { session } => {
+            UploadStep::Status { session } => {
+                Draft::new(Method::GET, session.clone(), Expect::Head)
+            }
+            UploadStep::Start { mount } => self.draft_start(mount.as_ref()),
+            UploadStep::Put { session } => {
                 let url = session.with_query("digest", self.digest.as_str());
                 self.with_bytes(Draft::new(Method::PUT, url, Expect::Head))
             }
-            Stage::Patch { session } => {
+            UploadStep::Patch { session } => {
                 // PUSHB-12: no unit, no total.
                 let range = format!("{}-{}", self.position, self.part_end().saturating_sub(1));
                 let draft = Draft::new(Method::PATCH, session.clone(), Expect::Head);
                 self.with_bytes(draft.with(header::CONTENT_RANGE, &range))
             }
-            Stage::Close { session } => {
+            UploadStep::Close { session } => {
                 let url = session.with_query("digest", self.digest.as_str());
                 Draft::new(Method::PUT, url, Expect::Head).with(header::CONTENT_LENGTH, "0")
             }
         }
     }
 
-    fn draft_start(&self, mount: Option<&Repository>) -> Draft {
+    fn draft_start(&self, mount: Option<&MountFrom>) -> Draft {
         let mut url = self.site.url("blobs/uploads/");
+        if mount.is_none() && self.posts_all() {
+            // PUSHB-18: one that ignores the digest opens a session.
+            let url = url.with_query("digest", self.digest.as_str());
+            return self.with_bytes(Draft::new(Method::POST, url, Expect::Head));
+        }
         if let Some(from) = mount {
             url = url.with_query("mount", self.digest.as_str());
-            url = url.with_query("from", from.as_str());
+            if let Some(from) = from.repository() {
+                url = url.with_query("from", from.as_str());
+            }
         }
         if self.digest.algorithm() != Some(Algorithm::Sha256) {
             // N-2: registries that do not know the parameter ignore it.
@@ -169,7 +205,7 @@ impl BlobPut {
         }
         let mut draft =
             Draft::new(Method::POST, url, Expect::Head).with(header::CONTENT_LENGTH, "0");
-        if let (None, Some(store), 1..) = (mount, self.source, self.size) {
+        if let (None, Some(UploadSource::Store(store)), 1..) = (mount, self.source, self.size) {
             draft.stored = Some((store, self.digest.clone()));
         }
         draft
@@ -179,10 +215,11 @@ impl BlobPut {
         let mut draft = draft.with(header::CONTENT_TYPE, "application/octet-stream");
         match self.source {
             // PUSHB-16: an empty blob is an empty PUT.
-            Some(store) if self.size > 0 => {
-                let source = Source::Stored {
-                    store,
-                    digest: self.digest.clone(),
+            Some(source) if self.size > 0 => {
+                let digest = self.digest.clone();
+                let source = match source {
+                    UploadSource::Store(store) => Source::Stored { store, digest },
+                    UploadSource::Relay => Source::Relayed { digest },
                 };
                 draft.payload = Payload::Body(Body {
                     source,
@@ -198,22 +235,22 @@ impl BlobPut {
     }
 
     pub(super) fn answer(self, answer: &Answer) -> Verdict {
-        match &self.stage {
-            Stage::Check { .. } => self.answer_check(answer),
-            Stage::Start { mount } => {
-                let mount = mount.is_some();
+        match &self.step {
+            UploadStep::Check { .. } => self.answer_check(answer),
+            UploadStep::Start { mount } => {
+                let mount = mount.clone();
                 self.answer_start(answer, mount)
             }
-            Stage::Patch { session } if answer.status.is_success() => {
+            UploadStep::Patch { session } if answer.status.is_success() => {
                 let session = session.clone();
                 self.answer_part(&session, answer)
             }
-            Stage::Status { session } => {
+            UploadStep::Status { session } => {
                 let session = session.clone();
                 self.answer_status(&session, answer)
             }
-            Stage::Confirm => self.answer_confirm(answer),
-            Stage::Put { .. } | Stage::Patch { .. } | Stage::Close { .. } => {
+            UploadStep::Confirm => self.answer_confirm(answer),
+            UploadStep::Put { .. } | UploadStep::Patch { .. } | UploadStep::Close { .. } => {
                 self.answer_bytes(answer)
             }
         }
@@ -222,47 +259,55 @@ impl BlobPut {
     /// The exchange broke off. A HEAD checks whether the blob arrived (PUSHB-23), unless its answer was
     /// untruthful before, and a status request what did (PUSHB-40).
     pub(super) fn interrupted(&mut self) {
-        match &self.stage {
-            Stage::Put { session } | Stage::Patch { session } | Stage::Close { session } => {
+        match &self.step {
+            UploadStep::Put { session }
+            | UploadStep::Patch { session }
+            | UploadStep::Close { session } => {
                 let session = session.clone();
                 let may_check = self.head != Head::Never;
-                self.stage = if may_check && (self.reached_end() || !self.may_resume()) {
+                self.step = if may_check && (self.reached_end() || !self.may_resume()) {
                     // Whether the session goes on or is given up, depends on the answer.
-                    Stage::Check {
+                    UploadStep::Check {
                         session: Some(session),
                     }
                 } else if self.may_resume() {
-                    Stage::Status { session }
+                    UploadStep::Status { session }
                 } else {
                     self.restart();
-                    Stage::Start { mount: None }
+                    UploadStep::Start { mount: None }
                 };
             }
             // PUSHB-54: a mount that failed is not retried as a mount.
-            Stage::Start { mount: Some(_) } => self.do_not_mount(),
-            Stage::Check { .. }
-            | Stage::Start { mount: None }
-            | Stage::Status { .. }
-            | Stage::Confirm => {}
+            UploadStep::Start { mount: Some(_) } => self.do_not_mount(),
+            // It may be that it did not read the bytes before it answered.
+            UploadStep::Start { mount: None } if self.posts_all() => self.do_not_post(),
+            UploadStep::Check { .. }
+            | UploadStep::Start { mount: None }
+            | UploadStep::Status { .. }
+            | UploadStep::Confirm => {}
         }
     }
 
     /// Skips a mount that the registry refuses, patches where it takes no PUT with a body, and sends chunks
     /// that are not larger than what it takes. Whether a mount is skipped.
     pub(super) fn adapt(&mut self, known: &Capabilities) -> bool {
-        let mount = self.mounts_from();
-        let is_vain = mount.is_some_and(|from| known.unmountable.contains(from));
-        if is_vain {
-            self.do_not_mount();
+        let mut is_vain = false;
+        while self.mounts_from().is_some_and(|it| known.refuses_mount(it)) {
+            is_vain = true;
+            match self.mounts.pop() {
+                next @ Some(_) => self.step = UploadStep::Start { mount: next },
+                None => self.do_not_mount(),
+            }
         }
         self.patches |= known.needs_patch;
+        self.posts &= !known.takes_no_posts;
         if let Some(chunk) = known.chunk
             && self.position == 0
         {
             self.chunk = self.chunk.min(chunk);
         }
-        if let Stage::Put { session } = &self.stage {
-            self.stage = self.next_part(session.clone());
+        if let UploadStep::Put { session } = &self.step {
+            self.step = self.next_part(session.clone());
         }
         is_vain
     }
@@ -275,12 +320,22 @@ impl BlobPut {
         registry: impl FnOnce() -> &'a mut Capabilities,
     ) {
         match self.mounts_from() {
-            Some(from) if matches!(answer.status.as_u16(), 401 | 403 | 405) => {
+            Some(MountFrom::Repository(from))
+                if matches!(answer.status.as_u16(), 401 | 403 | 405) =>
+            {
                 registry().unmountable.insert(from.clone());
+            }
+            Some(MountFrom::Anywhere) if answer.status.as_u16() == 201 => {
+                registry().searches_for_mounts = Some(true);
+            }
+            Some(MountFrom::Anywhere) if answer.status.is_client_error() => {
+                registry().searches_for_mounts = Some(false);
             }
             None if self.patches && self.is_patching() && answer.status.is_success() => {
                 registry().needs_patch = true;
             }
+            None if self.ignores_posted(answer) => registry().takes_no_posts = true,
+            None if self.takes_no_parts(answer) => registry().takes_no_parts = true,
             None => {
                 if let Some(chunk) = self.too_large(answer) {
                     let known = &mut registry().chunk;
@@ -291,63 +346,139 @@ impl BlobPut {
         }
     }
 
-    /// The repository of the mount that is about to be requested.
-    const fn mounts_from(&self) -> Option<&Repository> {
-        match &self.stage {
-            Stage::Start { mount } => mount.as_ref(),
-            Stage::Check { .. }
-            | Stage::Put { .. }
-            | Stage::Patch { .. }
-            | Stage::Status { .. }
-            | Stage::Close { .. }
-            | Stage::Confirm => None,
+    /// Where the mount is from that is about to be requested.
+    const fn mounts_from(&self) -> Option<&MountFrom> {
+        match &self.step {
+            UploadStep::Start { mount } => mount.as_ref(),
+            UploadStep::Check { .. }
+            | UploadStep::Put { .. }
+            | UploadStep::Patch { .. }
+            | UploadStep::Status { .. }
+            | UploadStep::Close { .. }
+            | UploadStep::Confirm => None,
         }
     }
 
-    /// Gives up the mount.
+    /// Whether all bytes go in the POST that begins the upload.
+    fn posts_all(&self) -> bool {
+        let is_small = (1..=POST_UPTO.min(self.chunk)).contains(&self.size);
+        let is_stored = matches!(self.source, Some(UploadSource::Store(_)));
+        self.posts && is_small && is_stored && !self.patches && self.stream.is_none()
+    }
+
+    /// Whether an answer to a POST of all bytes is that of a registry that does not look at them.
+    fn ignores_posted(&self, answer: &Answer) -> bool {
+        let is_refused = answer.status.is_client_error() && answer.status.as_u16() != 404;
+        let is_posted = matches!(self.step, UploadStep::Start { mount: None }) && self.posts_all();
+        is_posted && answer.denied.is_none() && (is_refused || answer.status.as_u16() == 202)
+    }
+
+    /// Gives up posting the bytes, of which the registry has none.
+    fn do_not_post(&mut self) {
+        self.restart();
+        self.posts = false;
+    }
+
+    /// Gives up mounting.
     fn do_not_mount(&mut self) {
-        self.stage = self.beginning();
+        self.mounts.clear();
+        self.step = self.beginning();
     }
 
     /// Continues without a HEAD or a mount that failed; `None` if neither is next.
     pub(super) fn without_shortcut(self) -> Option<Verdict> {
-        match self.stage.clone() {
-            Stage::Check { session } => Some(self.not_there(session)),
-            Stage::Start { mount: Some(_) } | Stage::Status { .. } => Some(self.begin()),
-            Stage::Confirm => Some(Verdict::Done(Outcome::Sent { bytes: self.sent })),
-            Stage::Start { mount: None }
-            | Stage::Put { .. }
-            | Stage::Patch { .. }
-            | Stage::Close { .. } => None,
+        match self.step.clone() {
+            UploadStep::Check { session } => Some(self.not_there(session)),
+            UploadStep::Start { mount: Some(_) } => Some(self.begin()),
+            UploadStep::Status { session } => Some(self.without_status(session)),
+            UploadStep::Confirm => Some(Verdict::Done(Outcome::Sent { bytes: self.sent })),
+            UploadStep::Start { mount: None }
+            | UploadStep::Put { .. }
+            | UploadStep::Patch { .. }
+            | UploadStep::Close { .. } => None,
         }
+    }
+
+    /// Whether the next request carries bytes of the blob.
+    pub(crate) fn sends_bytes(&self) -> bool {
+        match self.step {
+            UploadStep::Put { .. } | UploadStep::Patch { .. } => true,
+            UploadStep::Start { mount: None } => self.posts_all(),
+            UploadStep::Check { .. }
+            | UploadStep::Start { mount: Some(_) }
+            | UploadStep::Status { .. }
+            | UploadStep::Close { .. }
+            | UploadStep::Confirm => false,
+        }
+    }
+
+    /// Whether the next request carries bytes that another exchange fetches.
+    pub(super) fn wants_relay(&self) -> bool {
+        self.sends_bytes() && self.size > 0 && self.source == Some(UploadSource::Relay)
+    }
+
+    /// The bytes of the blob that the next request needs: those that it sends, and those before them that are
+    /// still to be hashed.
+    pub(crate) fn relayed_part(&self) -> Range<u64> {
+        self.before().hashing.len().min(self.position)..self.part_end()
+    }
+
+    /// The bytes that were relayed so far are not the blob's: begins again, with another session.
+    pub(crate) fn was_spoiled(&mut self) {
+        self.restart();
+        self.step = self.beginning();
+    }
+
+    /// Gives the session back, so that the blob is fetched first and then sent to it. `None` if it cannot be
+    /// used for that.
+    pub(crate) fn without_relay(&mut self) -> Option<OpenUpload> {
+        if let (UploadStep::Put { session } | UploadStep::Patch { session }, false) =
+            (&self.step, self.has_begun())
+        {
+            let (url, least) = (session.clone(), self.session.least);
+            return Some(OpenUpload { url, least });
+        }
+        self.restart();
+        None
     }
 
     /// Whether the bytes are sent in a PATCH.
     const fn is_patching(&self) -> bool {
-        matches!(self.stage, Stage::Patch { .. })
+        matches!(self.step, UploadStep::Patch { .. })
     }
 
     pub(super) fn needs(&self) -> Scopes {
-        match &self.stage {
-            Stage::Check { .. } | Stage::Confirm => Scopes::pull(&self.site.repository),
-            Stage::Start { mount: Some(from) } => {
+        match &self.step {
+            UploadStep::Check { .. } | UploadStep::Confirm => Scopes::pull(&self.site.repository),
+            UploadStep::Start { mount } => {
                 let mut scopes = Scopes::push(&self.site.repository);
-                scopes.merge(&Scopes::pull(from));
+                if let Some(from) = mount.as_ref().and_then(MountFrom::repository) {
+                    scopes.merge(&Scopes::pull(from));
+                }
                 scopes
             }
-            Stage::Start { mount: None }
-            | Stage::Put { .. }
-            | Stage::Patch { .. }
-            | Stage::Status { .. }
-            | Stage::Close { .. } => Scopes::push(&self.site.repository),
+            UploadStep::Put { .. }
+            | UploadStep::Patch { .. }
+            | UploadStep::Status { .. }
+            | UploadStep::Close { .. } => Scopes::push(&self.site.repository),
         }
     }
 
+    /// What reading from everything that it may be mounted from needs.
+    pub(crate) fn mount_scopes(&self) -> Scopes {
+        let mut scopes = Scopes::default();
+        let all = self.mounts.iter().chain(self.mounts_from());
+        for from in all.filter_map(MountFrom::repository) {
+            scopes.merge(&Scopes::pull(from));
+        }
+        scopes
+    }
+
     fn answer_check(self, answer: &Answer) -> Verdict {
-        let Stage::Check { session } = self.stage.clone() else {
+        let UploadStep::Check { session } = self.step.clone() else {
             return self.start();
         };
-        if answer.has_blob(&self.digest) {
+        if answer.has_blob(&self.digest, self.size) {
             let has_begun = session.is_none() || self.has_begun();
             if has_begun && self.sent >= self.size.max(1) {
                 // The response to the last byte was lost, but not the blob.
@@ -367,28 +498,54 @@ impl BlobPut {
         }
     }
 
-    fn answer_start(mut self, answer: &Answer, mount: bool) -> Verdict {
+    fn answer_start(mut self, answer: &Answer, mount: Option<MountFrom>) -> Verdict {
+        if mount.is_none() && self.posts_all() {
+            if answer.status.as_u16() == 201 {
+                return self.answer_bytes(answer);
+            }
+            self.do_not_post();
+            if answer.status.is_client_error() && answer.denied.is_none() {
+                return self.start();
+            }
+        }
         self.session.least = least(answer);
-        match answer.status.as_u16() {
-            201 if mount && answer.contradicts(&self.digest) => self.begin(),
+        match (answer.status.as_u16(), mount) {
+            (201, Some(_)) if answer.contradicts(&self.digest) => self.not_mounted(None),
             // PUSHB-51. The `Location` is not used.
-            201 if mount => Verdict::Done(Outcome::Mounted),
-            201 => Verdict::Done(Outcome::Present { unused: None }),
-            200 | 202..=299 => match answer.location() {
+            (201, Some(from)) => Verdict::Done(Outcome::Mounted { from }),
+            (201, None) if self.is_growing() => {
+                Verdict::Failed(answer.peer("says that it has a blob of which nothing was sent"))
+            }
+            (201, None) => Verdict::Done(Outcome::Present { unused: None }),
+            (200 | 202..=299, mount) => match answer.location() {
+                Ok(session) if mount.is_some() => self.not_mounted(Some(session)),
                 Ok(session) => self.opened(session),
-                Err(_) if mount => self.begin(),
+                Err(_) if mount.is_some() => self.not_mounted(None),
                 Err(error) => Verdict::Failed(error),
             },
             // PUSHB-54: after any refusal of a mount, a plain upload is tried once.
-            400..=599 if mount => self.begin(),
+            (400..=599, Some(_)) => self.not_mounted(None),
             _ => Verdict::Failed(answer.failure(&self.what())),
+        }
+    }
+
+    /// Tries the next mount. After the last one the session that it has opened is used (PUSHB-44).
+    fn not_mounted(mut self, session: Option<Url>) -> Verdict {
+        match (self.mounts.pop(), session) {
+            (Some(next), session) => {
+                self.given_up = session;
+                self.step = UploadStep::Start { mount: Some(next) };
+                Verdict::Next(Operation::BlobPut(self))
+            }
+            (None, Some(session)) => self.opened(session),
+            (None, None) => self.begin(),
         }
     }
 
     /// Continues with an open session.
     fn opened(mut self, session: Url) -> Verdict {
         if self.head == Head::Due {
-            self.stage = Stage::Check {
+            self.step = UploadStep::Check {
                 session: Some(session),
             };
         } else if self.source.is_none() {
@@ -414,12 +571,17 @@ impl BlobPut {
             }
             return self.stored();
         }
-        if let Stage::Put { session } = &self.stage
+        if let UploadStep::Put { session } = &self.step
             && self.takes_no_body(answer)
         {
             let session = session.clone();
             self.patches = true;
             return self.send_rest(session);
+        }
+        if self.takes_no_parts(answer) {
+            let unused = self.open_session().cloned();
+            let unused = unused.filter(|_| !self.ends_session(answer));
+            return Verdict::Done(Outcome::TakesNoParts { unused });
         }
         if let Some(verdict) = self.resized_or_reordered(answer) {
             return verdict;
@@ -457,31 +619,35 @@ impl BlobPut {
 
     /// The session that is open, if one is.
     pub(crate) const fn open_session(&self) -> Option<&Url> {
-        self.stage.session()
+        if self.session.is_of_another() {
+            return None;
+        }
+        self.step.session()
     }
 
     /// Whether the registry has no such session any more after this response, so that there is nothing to
     /// delete (PUSHB-22, PUSHB-38).
     pub(crate) fn ends_session(&self, answer: &Answer) -> bool {
-        match self.stage {
-            Stage::Put { .. }
-            | Stage::Patch { .. }
-            | Stage::Status { .. }
-            | Stage::Close { .. } => is_gone(answer) || answer.errors().has("DIGEST_INVALID"),
-            Stage::Check { .. } | Stage::Start { .. } | Stage::Confirm => false,
+        match self.step {
+            UploadStep::Put { .. }
+            | UploadStep::Patch { .. }
+            | UploadStep::Status { .. }
+            | UploadStep::Close { .. } => is_gone(answer) || answer.errors().has("DIGEST_INVALID"),
+            UploadStep::Check { .. } | UploadStep::Start { .. } | UploadStep::Confirm => false,
         }
     }
 
     /// The registry does not have the session any more.
     pub(crate) fn forget_session(&mut self) {
-        self.stage = self.beginning();
+        self.step = self.beginning();
     }
 
     /// Whether a PUT was refused because it had a body. Some registries take bytes by PATCH only
     /// and say so in one of these ways. A 404 may also mean that the session is gone, so it has to
     /// come twice.
     fn takes_no_body(&self, answer: &Answer) -> bool {
-        if !matches!(self.stage, Stage::Put { .. }) || self.size == 0 || answer.denied.is_some() {
+        if !matches!(self.step, UploadStep::Put { .. }) || self.size == 0 || answer.denied.is_some()
+        {
             return false;
         }
         let errors = answer.errors();
@@ -495,31 +661,36 @@ impl BlobPut {
         }
     }
 
-    /// The first stage: a HEAD if it is due, otherwise the upload.
-    fn beginning(&self) -> Stage {
+    /// The first step: a HEAD if it is due, otherwise the upload.
+    fn beginning(&self) -> UploadStep {
         match self.head {
-            Head::Due => Stage::Check { session: None },
-            Head::Done | Head::Never => Stage::Start { mount: None },
+            Head::Due => UploadStep::Check { session: None },
+            Head::Done | Head::Never => UploadStep::Start { mount: None },
         }
     }
 
     fn begin(mut self) -> Verdict {
         self.restart();
-        self.stage = self.beginning();
+        if self.lacks_dropped() {
+            return Verdict::Failed(self.cannot_send_again());
+        }
+        self.step = self.beginning();
         Verdict::Next(Operation::BlobPut(self))
     }
 
     fn start(self) -> Verdict {
         Verdict::Next(Operation::BlobPut(Self {
-            stage: Stage::Start { mount: None },
+            step: UploadStep::Start { mount: None },
             ..self
         }))
     }
 
     fn what(&self) -> String {
         format!(
-            "blob {} for `{}/{}`",
-            self.digest, self.site.registry, self.site.repository
+            "{} for `{}/{}`",
+            self.subject(),
+            self.site.registry,
+            self.site.repository
         )
     }
 }
@@ -541,7 +712,9 @@ fn least(answer: &Answer) -> u64 {
 }
 
 mod parts;
+mod stream;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use parts::{OpenUpload, Session};
+pub(crate) use stream::Stream;

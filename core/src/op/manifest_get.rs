@@ -65,7 +65,7 @@ impl ManifestGet {
         let encoding = encoding(&answer.headers);
         let bytes = match &answer.body {
             Received::Collected { bytes, .. } => bytes.clone(),
-            Received::Nothing | Received::Stored { .. } => {
+            Received::Nothing | Received::Stored { .. } | Received::Relayed { .. } => {
                 return Verdict::Failed(answer.peer("sent no body"));
             }
         };

@@ -21,6 +21,8 @@ pub(crate) struct ManifestPut {
     pub(crate) target: Target,
     /// Tags that are put with it: only if the target is a digest (PUSHM-09).
     pub(crate) tags: Vec<Tag>,
+    /// The registry refused the request with the tags in it: this one is without them.
+    pub(crate) tags_refused: bool,
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Arc<[u8]>,
     /// The manifest's subject.
@@ -36,12 +38,24 @@ pub(crate) enum Condition {
     Unchanged(String),
     /// The target still does not exist.
     Absent,
+    /// What no target meets: it shows whether the registry looks at conditions.
+    Never,
+}
+
+impl Condition {
+    /// No registry makes such an `ETag`: they are made of digests, sizes or times.
+    const NO_ETAG: &str = "\"there is no such manifest\"";
 }
 
 impl ManifestPut {
     pub(super) fn draft(&self) -> Draft {
         let mut url = self.site.url(&format!("manifests/{}", self.target));
-        for tag in &self.tags {
+        let tags = if self.tags_refused {
+            &[][..]
+        } else {
+            &self.tags
+        };
+        for tag in tags {
             url = url.with_query("tag", tag.as_str());
         }
         let mut draft = Draft::new(Method::PUT, url, Expect::Head)
@@ -49,6 +63,7 @@ impl ManifestPut {
         draft = match &self.condition {
             Some(Condition::Unchanged(etag)) => draft.with(header::IF_MATCH, etag),
             Some(Condition::Absent) => draft.with(header::IF_NONE_MATCH, "*"),
+            Some(Condition::Never) => draft.with(header::IF_MATCH, Condition::NO_ETAG),
             None => draft,
         };
         draft.payload = Payload::Bytes(self.bytes.clone());
@@ -70,9 +85,8 @@ impl ManifestPut {
         if self.condition.is_some() && answer.status == StatusCode::PRECONDITION_FAILED {
             return Verdict::Done(Outcome::Outdated);
         }
-        // It does without the tags, then.
-        if matches!(answer.status.as_u16(), 414 | 431) && !self.tags.is_empty() {
-            self.tags.clear();
+        if self.refuses_tags(answer) {
+            self.tags_refused = true;
             return Verdict::Next(Operation::ManifestPut(self));
         }
         let failure = answer.failure(&format!(
@@ -88,22 +102,49 @@ impl ManifestPut {
         Verdict::Failed(failure)
     }
 
-    /// Notes whether the registry takes tags with a manifest.
+    /// Notes whether the registry takes tags with a manifest, and whether it looks at conditions.
     pub(super) fn learn<'a>(
         &self,
         answer: &Answer,
         registry: impl FnOnce() -> &'a mut Capabilities,
     ) {
-        let is_ignored = answer.status.is_success() && !answer.headers.contains_key("oci-tag");
-        if is_ignored && !self.tags.is_empty() {
+        let is_put = answer.status.is_success();
+        if self.condition == Some(Condition::Never) {
+            if is_put || answer.status == StatusCode::PRECONDITION_FAILED {
+                registry().looks_at_conditions = Some(!is_put);
+            }
+            return;
+        }
+        let is_ignored = is_put && !answer.headers.contains_key("oci-tag");
+        if (is_ignored && !self.tags.is_empty()) || self.refuses_tags(answer) {
             registry().takes_no_tags = true;
         }
+    }
+
+    /// Whether the request may succeed without the tags: its line was too long, or the registry does not
+    /// take the query.
+    fn refuses_tags(&self, answer: &Answer) -> bool {
+        const OF_THE_MANIFEST: [&str; 3] =
+            ["MANIFEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"];
+        !self.tags.is_empty()
+            && !self.tags_refused
+            && match answer.status.as_u16() {
+                414 | 431 => true,
+                400 => {
+                    let errors = answer.errors();
+                    !OF_THE_MANIFEST.iter().any(|code| errors.has(code))
+                }
+                _ => false,
+            }
     }
 
     fn put(&self, answer: &Answer) -> Outcome {
         let listed = self.is_listed(answer);
         if self.tags.is_empty() {
             return Outcome::Put { listed };
+        }
+        if self.tags_refused {
+            return Outcome::Tagged { listed, tags: None };
         }
         // PUSHM-10: a list, over several lines.
         let lines = answer.headers.get_all("oci-tag");
@@ -140,6 +181,7 @@ mod tests {
             site: site(),
             target: Target::Digest(digest.clone()),
             tags: Vec::new(),
+            tags_refused: false,
             descriptor: Descriptor::new("a/b", digest, bytes.len() as u64),
             bytes: bytes.into(),
             subject: None,
@@ -218,25 +260,39 @@ mod tests {
                 }
             }
         }
-        for status in [414, 431] {
-            let Verdict::Next(Operation::ManifestPut(next)) =
-                op().answer(&answer(status, &[], b""))
-            else {
-                panic!("{status}: again without the tags")
+        for status in [414, 431, 400] {
+            let mut known = Capabilities::default();
+            op().learn(&answer(status, &[], b""), || &mut known);
+            assert!(known.takes_no_tags, "{status}");
+            let again = || match op().answer(&answer(status, &[], b"")) {
+                Verdict::Next(Operation::ManifestPut(next)) => next,
+                other @ (Verdict::Done(_) | Verdict::Failed(_) | Verdict::Next(_)) => {
+                    panic!("{status}: {other:?}")
+                }
             };
-            assert!(next.tags.is_empty());
-            let verdict = next.answer(&answer(status, &[], b""));
+            assert_eq!(again().draft().url.query(), None);
+            let verdict = again().answer(&answer(status, &[], b""));
             assert!(matches!(verdict, Verdict::Failed(_)), "{status}");
+            // None of the tags exists, whatever such an answer names.
+            let verdict = again().answer(&answer(201, &[("oci-tag", "latest")], b""));
+            let Verdict::Done(Outcome::Tagged { tags: None, .. }) = verdict else {
+                panic!("{status}: {verdict:?}")
+            };
         }
-        let refused = op().answer(&answer(400, &[], b""));
-        assert!(matches!(refused, Verdict::Failed(_)));
+        for code in ["MANIFEST_INVALID", "MANIFEST_BLOB_UNKNOWN"] {
+            let body = format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#);
+            let refused = op().answer(&answer(400, &[], body.as_bytes()));
+            assert!(!matches!(refused, Verdict::Next(_)), "{code}");
+        }
         op().learn(&answer(500, &[], b""), || unreachable!("it failed"));
         of(b"x").learn(&answer(201, &[], b""), || unreachable!("it has no tags"));
     }
 
+    /// PUSHM-15.
     #[test]
     fn what_is_replaced() {
         assert_eq!(of(b"x").draft().headers.get(header::IF_MATCH), None);
+        assert_eq!(of(b"x").draft().headers.get(header::IF_NONE_MATCH), None);
         let conditional = || ManifestPut {
             condition: Some(Condition::Unchanged("\"a\"".into())),
             ..of(b"x")
@@ -247,6 +303,21 @@ mod tests {
             ..of(b"x")
         };
         assert_eq!(new.draft().headers[header::IF_NONE_MATCH], "*");
+        let never = || ManifestPut {
+            condition: Some(Condition::Never),
+            ..of(b"x")
+        };
+        assert_eq!(
+            never().draft().headers[header::IF_MATCH],
+            "\"there is no such manifest\""
+        );
+        for (status, expected) in [(201, Some(false)), (412, Some(true)), (500, None)] {
+            let mut known = Capabilities::default();
+            never().learn(&answer(status, &[], b""), || &mut known);
+            assert_eq!(known.looks_at_conditions, expected, "{status}");
+            // Another condition may have been met, or not be understood.
+            new.learn(&answer(status, &[], b""), || unreachable!("{status}"));
+        }
         let refused = answer(412, &[], b"");
         let verdict = conditional().answer(&refused);
         assert!(matches!(verdict, Verdict::Done(Outcome::Outdated)));

@@ -38,7 +38,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 pub(crate) use self::blob_get::BlobGet;
 pub(crate) use self::blob_head::BlobHead;
-pub(crate) use self::blob_put::{BlobPut, Head, OpenUpload, Session as UploadSession, Stage};
+pub(crate) use self::blob_put::{
+    BlobPut, Head, OpenUpload, Session as UploadSession, UploadSource, UploadStep,
+};
 pub(crate) use self::blob_range::RangeGet;
 pub(crate) use self::blob_stat::BlobStat;
 pub(crate) use self::check::Check;
@@ -52,7 +54,7 @@ pub(crate) use self::referrers_get::{ReferrersGet, ReferrersPage};
 pub(crate) use self::site::Site;
 pub(crate) use self::token::{Grant, Token, TokenCredential, TokenResponse, basic, can_be_sent};
 pub(crate) use self::upload_delete::UploadDelete;
-use crate::call::{Before, Expect, Payload, Received, TransferId};
+use crate::call::{Before, Exchanged, Expect, Payload, Received, TransferId};
 use crate::capabilities::Capabilities as Known;
 use crate::config::Capabilities;
 use crate::digest::Digest;
@@ -60,11 +62,12 @@ use crate::error::{AuthError, Error, NotFound, Refusal, RegistryErrors, RequestL
 use crate::error_body;
 use crate::extents::Extents;
 use crate::hashing::Hashing;
+use crate::header::request_id;
 use crate::manifest::Document;
 use crate::reference::Target;
 use crate::scope::Scopes;
 use crate::store::StoreId;
-use crate::task::{BlobRange, Checked};
+use crate::task::{BlobRange, Checked, MountFrom};
 use crate::uri::Url;
 
 /// A request, without the headers that the session adds (authorisation, and those of every
@@ -136,12 +139,15 @@ impl Answer {
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.body {
             Received::Collected { bytes, .. } => bytes,
-            Received::Nothing | Received::Stored { .. } => &[],
+            Received::Nothing | Received::Stored { .. } | Received::Relayed { .. } => &[],
         }
     }
 
     pub(crate) fn errors(&self) -> RegistryErrors {
-        error_body::read(self.bytes())
+        RegistryErrors {
+            request_id: request_id(&self.headers),
+            ..error_body::read(self.bytes())
+        }
     }
 
     /// A header's value, if the header occurs once and is text.
@@ -187,9 +193,17 @@ impl Answer {
         said.is_some_and(|said| said.algorithm() == digest.algorithm() && said != *digest)
     }
 
-    /// Whether this response to a HEAD says that the blob exists.
-    pub(crate) fn has_blob(&self, digest: &Digest) -> bool {
-        self.status.is_success() && !self.contradicts(digest)
+    /// Whether this response to a HEAD says that the blob exists, whole. With another length it does not count:
+    /// some registries keep only the last chunk of an upload and report success (PUSHB-02; clients.md C.8).
+    pub(crate) fn has_blob(&self, digest: &Digest, size: u64) -> bool {
+        let len = self.content_length();
+        let is_whole = len.is_none_or(|len| len == size);
+        self.status.is_success() && !self.contradicts(digest) && is_whole
+    }
+
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        let said: Option<&str> = self.header("content-length");
+        said.and_then(|said| said.parse().ok())
     }
 
     /// The `Location`, resolved against the request's URL (PUSHB-06).
@@ -311,12 +325,22 @@ pub(crate) enum Outcome {
         unused: Option<Url>,
     },
     /// The blob was mounted.
-    Mounted,
+    Mounted {
+        from: MountFrom,
+    },
     /// An upload session was opened instead of a mount.
     Opened(OpenUpload),
+    /// The blob has to be fetched into a store before it is sent, to this session if it is open.
+    Unrelayed(Option<OpenUpload>),
     /// The blob was sent. `bytes` counts all attempts and may exceed its size.
     Sent {
         bytes: u64,
+    },
+    /// All that was gathered of a stream is at the registry. Its session is open.
+    SentSoFar(Box<BlobPut>),
+    /// The registry takes no blob in parts. `unused` as above.
+    TakesNoParts {
+        unused: Option<Url>,
     },
     /// The manifest was accepted. `listed`: whether the registry added it to its subject's
     /// referrers.
@@ -383,11 +407,22 @@ impl Operation {
         false
     }
 
+    /// What to tell if a response makes an upload begin again.
+    pub(crate) fn lost_progress(&self, answer: &Answer) -> Option<String> {
+        if let Self::BlobPut(op) = self {
+            return op.lost_progress(answer);
+        }
+        None
+    }
+
     /// Records the bytes of a blob that a request sent, successful or not, and the hash over all that it
     /// read.
-    pub(crate) fn has_sent(&mut self, bytes: u64, hashed: Option<&Hashing>) {
+    pub(crate) fn has_sent(&mut self, exchanged: &Exchanged) {
         if let Self::BlobPut(op) = self {
-            op.has_sent(bytes, hashed);
+            if exchanged.sent > 0 || exchanged.hashed.is_some() {
+                op.has_passed(&exchanged.marks);
+            }
+            op.has_sent(exchanged.sent, exchanged.hashed.as_ref());
         }
     }
 
@@ -411,12 +446,14 @@ impl Operation {
         }
     }
 
-    /// The digest and size of the blob whose bytes it moves, if it moves any.
+    /// The digest and size of the blob whose bytes it moves, if it moves any and they are known.
     pub(crate) const fn blob(&self) -> Option<(&Digest, u64)> {
         if let Self::BlobGet(op) = self {
             return Some((&op.digest, op.size));
         }
-        if let Self::BlobPut(op) = self {
+        if let Self::BlobPut(op) = self
+            && op.stream.is_none()
+        {
             return Some((&op.digest, op.size));
         }
         None
@@ -532,6 +569,11 @@ impl Operation {
             Self::Check(_) | Self::Ping(_) | Self::Token(_) => Scopes::default(),
             Self::UploadDelete(op) => Scopes::push(&op.site.repository),
         }
+    }
+
+    /// Whether its next request carries bytes that another exchange fetches.
+    pub(crate) fn wants_relay(&self) -> bool {
+        matches!(self, Self::BlobPut(op) if op.wants_relay())
     }
 
     /// Whether it fetches a document of unknown digest.

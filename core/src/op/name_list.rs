@@ -243,6 +243,8 @@ mod tests {
         }
     }
 
+    /// ERR-03: a code refines what the status says, and does not replace it. TAGS-02: the names stay in the
+    /// registry's order.
     #[test]
     fn pages() {
         use NamesOf::{Catalog, Tags};
@@ -270,6 +272,8 @@ mod tests {
                 r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#,
                 "NotFound",
             ),
+            (Tags, 404, r#"{"errors":[{"code":"FOO_BAR"}]}"#, "NotFound"),
+            (Tags, 403, r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#, "Auth"),
             (Tags, 403, "", "Auth"),
             (Tags, 405, "", "Refused"),
             (Catalog, 404, "", "NotFound"),
@@ -310,6 +314,7 @@ mod tests {
         }
     }
 
+    /// TAGS-07.
     #[test]
     fn links() {
         let body = br#"{"tags":["a"]}"#;

@@ -16,11 +16,11 @@ use crate::uri::Url;
 pub(crate) struct UploadDelete {
     pub(crate) site: Site,
     session: Url,
-    stage: Stage,
+    step: DeleteStep,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Stage {
+enum DeleteStep {
     Delete,
     Ask,
     Again,
@@ -31,15 +31,15 @@ impl UploadDelete {
         Self {
             site,
             session,
-            stage: Stage::Delete,
+            step: DeleteStep::Delete,
         }
     }
 
     pub(super) fn draft(&self) -> Draft {
         let url = self.session.clone();
-        match self.stage {
-            Stage::Ask => Draft::new(Method::GET, url, Expect::Head),
-            Stage::Delete | Stage::Again => {
+        match self.step {
+            DeleteStep::Ask => Draft::new(Method::GET, url, Expect::Head),
+            DeleteStep::Delete | DeleteStep::Again => {
                 Draft::new(Method::DELETE, url, Expect::Head).with(header::CONTENT_LENGTH, "0")
             }
         }
@@ -48,18 +48,18 @@ impl UploadDelete {
     /// What to request next, if there is anything. CNCF distribution v3 deletes a session only by its newest URL,
     /// and nothing told that one after a request that broke off.
     pub(crate) fn next(&self, status: StatusCode, location: Option<Url>) -> Option<Self> {
-        let (stage, session) = match self.stage {
-            Stage::Delete if status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                (Stage::Ask, self.session.clone())
+        let (step, session) = match self.step {
+            DeleteStep::Delete if status == StatusCode::RANGE_NOT_SATISFIABLE => {
+                (DeleteStep::Ask, self.session.clone())
             }
-            Stage::Ask if status.is_success() => (Stage::Again, location?),
-            Stage::Delete | Stage::Ask | Stage::Again => return None,
+            DeleteStep::Ask if status.is_success() => (DeleteStep::Again, location?),
+            DeleteStep::Delete | DeleteStep::Ask | DeleteStep::Again => return None,
         };
         let site = self.site.clone();
         Some(Self {
             site,
             session,
-            stage,
+            step,
         })
     }
 

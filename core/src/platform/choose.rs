@@ -30,6 +30,7 @@ pub fn choose<'a>(wanted: &Platform, entries: &'a [Descriptor]) -> Result<&'a De
     best.ok_or_else(|| NoMatch {
         wanted: wanted.to_string(),
         offered: offered(entries),
+        any_os: of_any_os(wanted, entries),
         entries: if is_blind {
             listed(entries)
         } else {
@@ -64,6 +65,8 @@ pub struct NoMatch {
     pub wanted: String,
     /// The platforms of the entries, safe to print, each once, at most 64.
     pub offered: Vec<String>,
+    /// The wanted platform with [any operating system](Platform::ANY_OS), if an entry is for that.
+    pub any_os: Option<String>,
     /// If no entry has a platform: their digests and types, safe to print, at most 64.
     pub entries: Vec<String>,
 }
@@ -82,11 +85,26 @@ impl fmt::Display for NoMatch {
         if self.offered.is_empty() {
             return f.write_str("nor for any other platform");
         }
-        write!(f, "only {}", self.offered.join(", "))
+        write!(f, "only {}", self.offered.join(", "))?;
+        match &self.any_os {
+            Some(any) => write!(f, ". Ask for {any} to take any operating system"),
+            None => Ok(()),
+        }
     }
 }
 
 impl core::error::Error for NoMatch {}
+
+/// The wanted architecture alone, if that is what some entry is for.
+fn of_any_os(wanted: &Platform, entries: &[Descriptor]) -> Option<String> {
+    let mut any = Platform::new(Platform::ANY_OS, wanted.architecture.clone());
+    any.variant = wanted.variant.clone();
+    let os = wanted.normalized().os;
+    let found = order(&any, entries);
+    let mut systems = found.iter().filter_map(|at| platform(&entries[*at]));
+    let is_other = systems.any(|offered| offered.normalized().os != os);
+    is_other.then(|| escape(&any.to_string(), 100))
+}
 
 fn offered(entries: &[Descriptor]) -> Vec<String> {
     let mut offered = Vec::new();
@@ -137,7 +155,7 @@ fn rank(wanted: &Platform, entry: &Descriptor) -> Option<Rank> {
         return Some((rank, Reverse(0), Reverse(0)));
     };
     let offered = platform.normalized();
-    if offered.os != wanted.os {
+    if offered.os != wanted.os && wanted.os != Platform::ANY_OS {
         return None;
     }
     let level = level(wanted, &offered)?;
@@ -374,6 +392,18 @@ mod tests {
             "linux/ppc64le linux/ppc64le/power9",
             &[1, 0],
         ),
+        (
+            "any system",
+            "*/arm64",
+            "linux/amd64 darwin/arm64 linux/arm64 windows(10.0.26100)/arm64 linux/arm/v7",
+            &[1, 2, 3, 4],
+        ),
+        (
+            "any system",
+            "*/arm/v6",
+            "linux/arm/v7 freebsd/arm/v5",
+            &[1],
+        ),
         ("V-F 33", "linux/amd64", "Linux/AMD64", &[0]),
         ("V-F 34", "linux/386", "linux/amd64 linux/386", &[1]),
         ("V-F 35", "linux/arm64/v8", "linux/arm64", &[0]),
@@ -391,6 +421,7 @@ mod tests {
         ),
     ];
 
+    /// IDX-02, IDX-08, IDX-12.
     #[test]
     fn entries_are_ordered() {
         for (row, wanted, entries, expected) in TABLE {
@@ -485,5 +516,14 @@ mod tests {
         assert_eq!(error.offered, ["linux/amd64", "linux/arm64"], "V-F 21");
         let text = "no entry for linux/s390x, only linux/amd64, linux/arm64";
         assert_eq!(error.to_string(), text, "IDX-17");
+
+        let wanted = "darwin/arm64".parse().expect("a platform");
+        let error = choose(&wanted, &entries).expect_err("another system");
+        let text = "no entry for darwin/arm64, only linux/amd64, linux/arm64. \
+                    Ask for */arm64 to take any operating system";
+        assert_eq!(error.to_string(), text);
+        let any = error.any_os.expect("there is one").parse();
+        let chosen = choose(&any.expect("a platform"), &entries);
+        assert_eq!(chosen, Ok(&entries[1]));
     }
 }

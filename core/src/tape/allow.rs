@@ -28,7 +28,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use crate::call::{Call, Exchanged, Expect, Job, JobResult, Received};
+use crate::call::{Call, Exchanged, Expect, Job, JobResult, Received, Relayed};
 use crate::credential::{CredentialAnswer, Secret, TimedAnswer};
 use crate::digest::Digest;
 use crate::error_body;
@@ -98,6 +98,11 @@ impl AllowList {
             (Job::Http(call), JobResult::Http(exchanged)) => {
                 JobResult::Http(self.exchanged(call, exchanged).into())
             }
+            (Job::Relay(relay), JobResult::Relay(relayed)) => {
+                let source = self.exchanged(relay.source(), &relayed.source);
+                let sink = self.exchanged(relay.sink(), &relayed.sink);
+                JobResult::Relay(Relayed { source, sink }.into())
+            }
             (Job::Store(call), JobResult::Store(answer)) => {
                 let mut answer = answer.clone();
                 if let Ok(StoreAnswer::Loaded(bytes)) = &mut answer {
@@ -110,8 +115,11 @@ impl AllowList {
             }
             (_, JobResult::Lost) => JobResult::Lost,
             (
-                Job::Http(_) | Job::Store(_) | Job::Credentials(_),
-                JobResult::Http(_) | JobResult::Store(_) | JobResult::Credentials(_),
+                Job::Http(_) | Job::Relay(_) | Job::Store(_) | Job::Credentials(_),
+                JobResult::Http(_)
+                | JobResult::Relay(_)
+                | JobResult::Store(_)
+                | JobResult::Credentials(_),
             ) => return Err("the result is not one of such a job"),
         };
         self.withheld.map_or(Ok(kept), Err)
@@ -182,6 +190,7 @@ impl AllowList {
                 | Expect::Document { .. }
                 | Expect::Part { .. }
                 | Expect::Head
+                | Expect::Relay { .. }
                 | Expect::Blob { .. } => error_body::codes(bytes),
             };
             *bytes = padded(body, bytes.len());

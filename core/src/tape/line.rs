@@ -55,8 +55,12 @@ pub(super) enum Line {
     Start(Task),
     /// A task was cancelled.
     Cancel(u64),
+    /// A job gave its slot back before it ended.
+    Yield(u64),
     /// An upload that another process had left was offered.
     Upload(SavedUpload),
+    /// An upload was left to another process.
+    Left(SavedUpload),
     /// The session was polled.
     Poll {
         /// When, in microseconds.

@@ -79,6 +79,7 @@ use crate::registry::Registry;
 use crate::session::{Output, Session};
 use crate::task::{Task, TaskId};
 use crate::time::Time;
+use crate::totals::Totals;
 use crate::uploads::{SavedUpload, UploadChange};
 
 pub(crate) use self::job_result::{credential, headers, no_detail, status, text};
@@ -141,12 +142,29 @@ impl RecordedSession {
         self.session.cancel(task);
     }
 
+    /// See [`Session::yield_slot`].
+    pub fn yield_slot(&mut self, job: JobId) -> bool {
+        let has_yielded = self.session.yield_slot(job);
+        if let (true, Some(recorder)) = (has_yielded, &mut self.recorder) {
+            recorder.yielded(job);
+        }
+        has_yielded
+    }
+
     /// See [`Session::offer_upload`].
     pub fn offer_upload(&mut self, upload: SavedUpload) {
         if let Some(recorder) = &mut self.recorder {
             recorder.offer_upload(&upload);
         }
         self.session.offer_upload(upload);
+    }
+
+    /// See [`Session::leave_upload`].
+    pub fn leave_upload(&mut self, upload: &SavedUpload) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.leave_upload(upload);
+        }
+        self.session.leave_upload(upload);
     }
 
     /// See [`Session::uploads_to`].
@@ -157,6 +175,11 @@ impl RecordedSession {
     /// See [`Session::take_upload_change`].
     pub fn take_upload_change(&mut self) -> Option<UploadChange> {
         self.session.take_upload_change()
+    }
+
+    /// See [`Session::take_totals`].
+    pub fn take_totals(&mut self) -> Option<(TaskId, Totals)> {
+        self.session.take_totals()
     }
 
     /// See [`Session::poll`].

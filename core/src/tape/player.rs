@@ -9,6 +9,7 @@ use alloc::string::{String, ToString as _};
 use super::line::{Header, Line, Out};
 use crate::call::{Call, Done, Exchanged, Expect, Flaw, Job, JobId, JobResult, Payload, Received};
 use crate::checkpoint::Checkpoint;
+use crate::config::Concurrency;
 use crate::digest::Algorithm;
 use crate::hashing::Hashing;
 use crate::session::{Output, Session};
@@ -28,6 +29,9 @@ impl Player {
     pub(super) fn new(header: Header) -> Result<Self, String> {
         let mut config = header.config;
         config.in_flight = config.in_flight.clamped();
+        for settings in &mut config.registries {
+            settings.in_flight = settings.in_flight.map(Concurrency::clamped);
+        }
         let checkpoint = header.checkpoint.map(Checkpoint::try_from).transpose();
         let checkpoint = checkpoint.map_err(|error| error.to_string())?;
         let (session, _) = Session::resume(config, checkpoint.unwrap_or_default(), header.seed);
@@ -42,7 +46,9 @@ impl Player {
         match line {
             Line::Start(task) => drop(self.session.start(task)),
             Line::Cancel(task) => self.session.cancel(TaskId(task)),
+            Line::Yield(job) => return self.yields(JobId(job)).map(Some),
             Line::Upload(upload) => self.session.offer_upload(upload),
+            Line::Left(upload) => self.session.leave_upload(&upload),
             Line::Poll { at, .. } => return Ok(self.poll(at).line()),
             Line::Done { job, at, end } => return self.done(JobId(job), at, end).map(Some),
             Line::Broken(_) => {}
@@ -58,6 +64,15 @@ impl Player {
             self.outside.insert(job.id(), job);
         }
         out
+    }
+
+    /// Gives the slot of a job back.
+    fn yields(&mut self, job: JobId) -> Result<String, &'static str> {
+        let yielded = self
+            .session
+            .yield_slot(job)
+            .then(|| transcript::yielded(job));
+        yielded.ok_or("the job has no slot to give back")
     }
 
     /// Hands the end of a job over.
@@ -81,6 +96,10 @@ impl Player {
 fn check(job: &Job, outcome: &JobResult) -> Result<(), &'static str> {
     match (job, outcome) {
         (Job::Http(call), JobResult::Http(exchanged)) => check_exchanged(call, exchanged),
+        (Job::Relay(relay), JobResult::Relay(relayed)) => {
+            check_exchanged(relay.source(), &relayed.source)?;
+            check_exchanged(relay.sink(), &relayed.sink)
+        }
         (Job::Store(call), JobResult::Store(Ok(answer))) if !call.op().takes(answer) => {
             Err("the end is not one of such a step")
         }
@@ -88,8 +107,11 @@ fn check(job: &Job, outcome: &JobResult) -> Result<(), &'static str> {
         | (Job::Credentials(_), JobResult::Credentials(_))
         | (_, JobResult::Lost) => Ok(()),
         (
-            Job::Http(_) | Job::Store(_) | Job::Credentials(_),
-            JobResult::Http(_) | JobResult::Store(_) | JobResult::Credentials(_),
+            Job::Http(_) | Job::Relay(_) | Job::Store(_) | Job::Credentials(_),
+            JobResult::Http(_)
+            | JobResult::Relay(_)
+            | JobResult::Store(_)
+            | JobResult::Credentials(_),
         ) => Err("the end is not one of such a job"),
     }
 }
@@ -102,6 +124,7 @@ fn check_exchanged(call: &Call, exchanged: &Exchanged) -> Result<(), &'static st
             offset,
             ..
         } => (Some(*size), *offset, digest.algorithm()),
+        Expect::Relay { size, offset, .. } => (Some(*size), *offset, None),
         Expect::Head | Expect::Document { .. } | Expect::Part { .. } | Expect::Token { .. } => {
             (None, 0, None)
         }
@@ -117,7 +140,9 @@ fn check_exchanged(call: &Call, exchanged: &Exchanged) -> Result<(), &'static st
     }
     let is_good = match (&exchanged.body, exchanged.status) {
         (Received::Nothing, _) | (Received::Collected { .. }, Some(_)) => true,
-        (Received::Collected { .. } | Received::Stored { .. }, None) => false,
+        (Received::Collected { .. } | Received::Stored { .. } | Received::Relayed { .. }, None) => {
+            false
+        }
         (
             Received::Stored {
                 hashing,
@@ -133,6 +158,17 @@ fn check_exchanged(call: &Call, exchanged: &Exchanged) -> Result<(), &'static st
                 && is_in_order
                 && Some(*range_end) <= size
                 && hashing.algorithm() == algorithm.unwrap_or(Algorithm::Sha256)
+        }
+        (Received::Relayed { from, to, end, .. }, Some(status)) => {
+            let is_asked =
+                matches!(call.expect(), Expect::Relay { end: asked, .. } if asked == end);
+            // Or it was asked for the rest, and said "later".
+            let is_answer = status.is_success() || matches!(status.as_u16(), 429 | 503);
+            is_answer
+                && is_asked
+                && (*from == 0 || *from == asked)
+                && from <= to
+                && Some(*to) <= size
         }
     };
     if is_good {

@@ -14,7 +14,7 @@ use super::allow::AllowList;
 use super::line::{Header, Line, Out};
 use super::player::Player;
 use super::{TapeSink, VERSION};
-use crate::call::{Done, Job};
+use crate::call::{Done, JobId};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::session::Output;
@@ -62,9 +62,17 @@ impl Recorder {
     }
 
     pub(super) fn offer_upload(&mut self, upload: &SavedUpload) {
+        self.record_upload(upload, Line::Upload);
+    }
+
+    pub(super) fn leave_upload(&mut self, upload: &SavedUpload) {
+        self.record_upload(upload, Line::Left);
+    }
+
+    fn record_upload(&mut self, upload: &SavedUpload, line: fn(SavedUpload) -> Line) {
         self.allowed.add_words(&upload.key().to_string());
         match self.allowed.upload(upload) {
-            Some(kept) => self.record(&Line::Upload(kept)),
+            Some(kept) => self.record(&line(kept)),
             None => self.end("the address of an upload cannot be written"),
         }
     }
@@ -79,12 +87,17 @@ impl Recorder {
         self.record(&Line::Cancel(task.0));
     }
 
+    pub(super) fn yielded(&mut self, job: JobId) {
+        self.record(&Line::Yield(job.0));
+    }
+
     pub(super) fn polled(&mut self, now: Time, live: &Output) {
         let Some(player) = &mut self.player else {
             return;
         };
-        if let Output::Job(Job::Http(call)) = live {
-            call.add_credentials(&mut self.allowed.credentials);
+        if let Output::Job(job) = live {
+            let calls = job.calls();
+            calls.for_each(|call| call.add_credentials(&mut self.allowed.credentials));
         }
         let at = now.as_micros();
         let out = player.poll(at);

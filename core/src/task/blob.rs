@@ -1,10 +1,14 @@
 //! Single blobs: found, put, mounted, deleted.
 
+use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 
+use crate::blobs::Delivery;
 use crate::digest::Digest;
 use crate::reference::{Reference, Repository};
 use crate::store::StoreId;
+use crate::task::MountFrom;
 
 /// Something to be done with the blob that the reference's digest names, in its repository.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -27,8 +31,8 @@ pub(crate) enum BlobAction {
         #[serde(rename = "id")]
         store: StoreId,
         size: u64,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        from: Option<Repository>,
+        #[serde(default, rename = "mountFrom", skip_serializing_if = "Vec::is_empty")]
+        mount_from: Vec<MountFrom>,
     },
     /// It comes from another repository of the registry.
     Mount {
@@ -36,6 +40,16 @@ pub(crate) enum BlobAction {
         spool: StoreId,
     },
     Delete,
+}
+
+/// A stream that is put into the reference's repository. If the reference has a digest, it must be that of the
+/// stream.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StreamTask {
+    pub(crate) repository: Reference,
+    #[serde(rename = "id")]
+    pub(crate) store: StoreId,
 }
 
 /// A blob that exists in a repository.
@@ -70,4 +84,14 @@ pub enum BlobDelivery {
     Mounted,
     /// It existed.
     Present,
+}
+
+impl From<Delivery> for BlobDelivery {
+    fn from(delivery: Delivery) -> Self {
+        match delivery {
+            Delivery::Moved(bytes) => Self::Sent(bytes),
+            Delivery::Mounted => Self::Mounted,
+            Delivery::Present => Self::Present,
+        }
+    }
 }

@@ -42,6 +42,10 @@ pub struct Paging {
     /// End after this many names. The report says whether there are more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub most: Option<usize>,
+    /// End after one page, if the next one can be asked for by the last name of this one: then the report says how
+    /// (`next`). The list of a registry whose pages are linked in another way is read to its end, as otherwise.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub one_page: bool,
 }
 
 /// The tags of a repository.
@@ -50,8 +54,12 @@ pub struct Paging {
 pub struct Tags {
     /// The tags, each once, in the registry's order.
     pub tags: Vec<Tag>,
-    /// Whether there are more: only if [`Paging::most`] ended the list.
+    /// Whether there are more: if [`Paging::most`] or [`Paging::one_page`] ended the list, or if the registry does not
+    /// list all of them, of which a warning tells.
     pub has_more: bool,
+    /// Where the next page begins, for [`Paging::after`]: of a list that is read [page by page](Paging::one_page). It
+    /// may be empty.
+    pub next: Option<String>,
     /// How many entries are no tags. They are left out.
     pub invalid: usize,
 }
@@ -62,8 +70,12 @@ pub struct Tags {
 pub struct Catalog {
     /// The repositories, each once, in the registry's order.
     pub repositories: Vec<Repository>,
-    /// Whether there are more: only if [`Paging::most`] ended the list.
+    /// Whether there are more: if [`Paging::most`] or [`Paging::one_page`] ended the list, or if the registry does not
+    /// list all of them, of which a warning tells.
     pub has_more: bool,
+    /// Where the next page begins, for [`Paging::after`]: of a list that is read [page by page](Paging::one_page). It
+    /// may be empty.
+    pub next: Option<String>,
     /// How many entries are no names of repositories. They are left out.
     pub invalid: usize,
 }

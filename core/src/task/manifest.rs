@@ -33,6 +33,16 @@ pub struct Manifest {
     pub bytes: Arc<[u8]>,
 }
 
+impl Manifest {
+    /// A manifest that was made and not read: the descriptor must be of these bytes.
+    pub fn new(descriptor: Descriptor, bytes: impl Into<Arc<[u8]>>) -> Self {
+        Self {
+            descriptor,
+            bytes: bytes.into(),
+        }
+    }
+}
+
 /// A manifest to be put.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,6 +51,9 @@ pub(crate) struct PutTask {
     pub(crate) destination: Reference,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tags: Vec<Tag>,
+    /// What must be at the destination's tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) replaces: Option<Digest>,
 }
 
 /// Where a manifest comes from.

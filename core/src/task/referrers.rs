@@ -30,6 +30,24 @@ pub struct Referrers {
     pub source: ReferrersSource,
 }
 
+impl Referrers {
+    /// What a store lists, of one artifact type or of all.
+    pub fn listed(subject: Digest, found: Vec<Descriptor>, artifact_type: Option<&str>) -> Self {
+        let mut referrers = found;
+        referrers.retain(|entry| {
+            artifact_type.is_none_or(|wanted| entry.artifact_type.as_deref() == Some(wanted))
+        });
+        let key = |entry: &Descriptor| (entry.artifact_type.clone(), entry.digest.clone());
+        referrers.sort_by_cached_key(key);
+        let source = ReferrersSource::Tag;
+        Self {
+            subject,
+            referrers,
+            source,
+        }
+    }
+}
+
 /// Where a list of referrers comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]

@@ -4,9 +4,10 @@
 //! (`blobs`).
 
 use alloc::format;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::blobs::{BlobKey, BlobSource, Delivery, Doubt, Waiter, Wants};
+use crate::blobs::{BlobKey, BlobSource, Delivery, Recheck, Waiter, Wants};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::exchanges::Exchanges;
@@ -16,9 +17,11 @@ use crate::reference::Reference;
 use crate::scope::Scopes;
 use crate::store::StoreId;
 use crate::task::{
-    BlobAction, BlobDelivery, BlobFound, BlobPut, BlobTask, Deleted, TaskKind, TaskReport,
+    BlobAction, BlobFound, BlobPut, BlobTask, Deleted, MountFrom, TaskKind, TaskReport,
 };
 use crate::tasks::TaskPorts;
+use crate::tasks::machine::{TaskMachine, unexpected};
+use crate::totals::Totals;
 
 /// A task about one blob.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub(crate) struct BlobState {
     from: Option<Site>,
     task: BlobTask,
     size: u64,
+    totals: Totals,
 }
 
 impl BlobState {
@@ -49,18 +53,25 @@ impl BlobState {
             },
             from,
             size: 0,
+            totals: Totals::default(),
             task,
         }
     }
+}
 
-    pub(super) fn requested(&self) -> TaskKind {
+impl TaskMachine for BlobState {
+    fn requested(&self) -> TaskKind {
         TaskKind::Blob(BlobTask {
             again: false,
             ..self.task.clone()
         })
     }
 
-    pub(super) fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+    fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let digest = self.digest()?;
         match self.task.action {
             BlobAction::Stat => {
@@ -76,15 +87,16 @@ impl BlobState {
             BlobAction::Put {
                 store,
                 size,
-                ref from,
+                ref mount_from,
             } => {
                 ports.config().destination(&self.task.reference)?;
-                let mount = from.clone();
+                let mount = mount_from.as_slice().into();
                 self.size = size;
                 self.want(BlobSource::Store(store), (None, mount), digest, ports);
             }
             BlobAction::Delete => {
                 ports.config().destination(&self.task.reference)?;
+                ports.forget_seen(&BlobKey::Repository(self.site.clone(), digest.clone()));
                 let op = Delete {
                     site: self.site.clone(),
                     of: DeleteOf::Blob(digest),
@@ -96,20 +108,26 @@ impl BlobState {
         Ok(())
     }
 
-    pub(super) fn exchange_ended(
+    fn exchange_ended(
         &mut self,
-        outcome: Outcome,
+        _node: NodeId,
+        result: Result<Outcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let digest = self.digest()?;
-        match (outcome, &self.task.action, &self.from) {
+        match (result?, &self.task.action, &self.from) {
             (Outcome::Stat { size }, BlobAction::Stat, _) => {
                 ports.finish(TaskReport::BlobFound(BlobFound { digest, size }));
             }
             (Outcome::Stat { size }, BlobAction::Mount { spool, .. }, Some(from)) => {
                 let (spool, from) = (*spool, from.clone());
                 self.size = size;
-                self.want(BlobSource::Site(from), (Some(spool), None), digest, ports);
+                self.want(
+                    BlobSource::Site(from),
+                    (Some(spool), [].into()),
+                    digest,
+                    ports,
+                );
             }
             (Outcome::Deleted, BlobAction::Delete, _) => {
                 ports.finish(TaskReport::Deleted(Deleted {
@@ -117,24 +135,20 @@ impl BlobState {
                     unlisted: None,
                 }));
             }
-            (outcome, ..) => {
-                let what = format!("a request about a blob ended in {outcome:?}");
-                return Err(Error::internal(&what));
-            }
+            _ => return Err(unexpected("a request about a blob")),
         }
         Ok(())
     }
 
-    pub(super) fn blob_settled(
-        &self,
+    fn blob_settled(
+        &mut self,
+        _digest: &Digest,
         result: Result<Delivery, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
-        let how = match result? {
-            Delivery::Moved(bytes) => BlobDelivery::Sent(bytes),
-            Delivery::Mounted => BlobDelivery::Mounted,
-            Delivery::Present => BlobDelivery::Present,
-        };
+        let delivery = result?;
+        self.totals.settle(self.size, None, delivery);
+        let how = delivery.into();
         ports.finish(TaskReport::BlobPut(BlobPut {
             digest: self.digest()?,
             size: self.size,
@@ -142,26 +156,32 @@ impl BlobState {
         }));
         Ok(())
     }
+}
 
+impl BlobState {
     fn want(
-        &self,
+        &mut self,
         source: BlobSource,
-        (spool, mount): (Option<StoreId>, Option<crate::reference::Repository>),
+        (spool, mount_from): (Option<StoreId>, Arc<[MountFrom]>),
         digest: Digest,
         ports: &mut TaskPorts<'_>,
     ) {
+        self.totals.plan(self.size);
         let waiter = Waiter {
             task: ports.task,
             size: self.size,
             wants: Wants::Task,
             source,
-            wish: self.scopes(),
+            scopes: self.scopes(),
             spool,
-            mount,
+            mount_from,
             urls: Vec::new(),
-            doubt: Doubt::None,
+            recheck: Recheck::None,
         };
-        ports.want(BlobKey::Repository(self.site.clone(), digest), waiter);
+        let key = BlobKey::Repository(self.site.clone(), digest);
+        // It may have gone since an earlier task, and no manifest shows that it has.
+        ports.forget_seen(&key);
+        ports.want(key, waiter);
     }
 
     fn stat(&self, site: Site, digest: Digest, ports: &mut TaskPorts<'_>) {
@@ -180,12 +200,13 @@ impl BlobState {
             BlobAction::Put { .. } | BlobAction::Mount { .. } => Scopes::push(repository),
             BlobAction::Delete => Scopes::delete(repository),
         };
-        if let BlobAction::Put {
-            from: Some(from), ..
-        }
-        | BlobAction::Mount { from, .. } = &self.task.action
-        {
-            scopes.merge(&Scopes::pull(from));
+        match &self.task.action {
+            BlobAction::Put { mount_from, .. } => {
+                let from = mount_from.iter().filter_map(MountFrom::repository);
+                from.for_each(|from| scopes.merge(&Scopes::pull(from)));
+            }
+            BlobAction::Mount { from, .. } => scopes.merge(&Scopes::pull(from)),
+            BlobAction::Stat | BlobAction::Delete => {}
         }
         scopes
     }

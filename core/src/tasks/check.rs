@@ -6,8 +6,6 @@
 //!
 //! Responsible for the report of one request. Must not know how a registry authenticates.
 
-use alloc::format;
-
 use crate::error::Error;
 use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
@@ -16,6 +14,7 @@ use crate::registry::Registry;
 use crate::scope::Scopes;
 use crate::task::{TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
+use crate::tasks::machine::{TaskMachine, unexpected};
 
 /// A registry that is being checked.
 #[derive(Debug)]
@@ -28,12 +27,14 @@ impl CheckState {
         let site = exchanges.registry(registry);
         Self { site }
     }
+}
 
-    pub(super) fn requested(&self) -> TaskKind {
+impl TaskMachine for CheckState {
+    fn requested(&self) -> TaskKind {
         TaskKind::Check(self.site.registry.clone())
     }
 
-    pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+    fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         ports.config().admits(&self.site.registry)?;
         let site = self.site.clone();
         let op = Operation::Check(Check { site });
@@ -41,20 +42,16 @@ impl CheckState {
         Ok(())
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "outcomes of other operations are defects"
-    )]
-    pub(super) fn exchange_ended(outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        match outcome {
-            Outcome::Accepted(checked) => {
-                ports.finish(TaskReport::Checked(checked));
-                Ok(())
-            }
-            outcome => {
-                let what = format!("checking a registry ended in {outcome:?}");
-                Err(Error::internal(&what))
-            }
-        }
+    fn exchange_ended(
+        &mut self,
+        _node: NodeId,
+        result: Result<Outcome, Error>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        let Outcome::Accepted(checked) = result? else {
+            return Err(unexpected("checking a registry"));
+        };
+        ports.finish(TaskReport::Checked(checked));
+        Ok(())
     }
 }

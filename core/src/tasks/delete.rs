@@ -14,6 +14,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::config::Lack;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
@@ -25,10 +26,11 @@ use crate::op::{
 use crate::reference::{Tag, Target};
 use crate::referrers;
 use crate::scope::Scopes;
-use crate::task::{DeleteTask, Deleted, Extent, TaskKind, TaskReport, Unlisted};
+use crate::task::{DeleteTask, Deleted, Extent, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::lists::ListKey;
-use crate::tasks::referrers_list::{Change, Changed, ListChange};
+use crate::tasks::machine::{TaskMachine, unexpected};
+use crate::tasks::referrers_list::{Change, ListChange, OneChange};
 
 /// How many tags are looked at for those that refer to the same manifest: a request each.
 const LOOKED_AT: usize = 100;
@@ -40,17 +42,16 @@ const NODE: NodeId = NodeId(0);
 pub(crate) struct DeleteState {
     site: Site,
     task: DeleteTask,
-    stage: Stage,
+    phase: DeletePhase,
     /// The manifest, once that is known.
     digest: Option<Digest>,
     /// Its subject.
     subject: Option<Digest>,
-    listing: Option<ListChange>,
-    unlisted: Option<Unlisted>,
+    listing: OneChange,
 }
 
 #[derive(Debug)]
-enum Stage {
+enum DeletePhase {
     Reading,
     Deleting,
     /// The registry refused to delete the tag. What does it refer to?
@@ -81,22 +82,23 @@ impl DeleteState {
         Self {
             site,
             task,
-            stage: Stage::Deleting,
+            phase: DeletePhase::Deleting,
             digest: None,
             subject: None,
-            listing: None,
-            unlisted: None,
+            listing: OneChange::default(),
         }
     }
+}
 
-    pub(super) fn requested(&self) -> TaskKind {
+impl TaskMachine for DeleteState {
+    fn requested(&self) -> TaskKind {
         TaskKind::Delete(DeleteTask {
             again: false,
             ..self.task.clone()
         })
     }
 
-    pub(super) fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+    fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         ports.config().destination(&self.task.reference)?;
         let target = self.task.reference.target();
         if matches!((&target, self.task.extent), (Target::Tag(_), Extent::Tag)) {
@@ -104,24 +106,30 @@ impl DeleteState {
             return Ok(());
         }
         // Whether it has a subject is said in it (DEL-08).
-        self.stage = Stage::Reading;
+        self.phase = DeletePhase::Reading;
         let op = ManifestGet::new(self.site.clone(), target, None, ports.limits().document);
         self.exchange(NODE, Operation::ManifestGet(op), ports);
         Ok(())
     }
 
-    pub(super) fn exchange_ended(
+    fn exchange_ended(
         &mut self,
         node: NodeId,
         result: Result<Outcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
-        let stage = core::mem::replace(&mut self.stage, Stage::Deleting);
-        match (stage, result) {
-            (Stage::Reading, result) => self.read(result, ports),
-            (Stage::Deleting, Ok(Outcome::Deleted)) => self.deleted(ports),
-            (Stage::Deleting, Ok(Outcome::Undeletable(refusal))) => {
-                self.stage = Stage::Resolving(refusal);
+        let phase = core::mem::replace(&mut self.phase, DeletePhase::Deleting);
+        match (phase, result) {
+            (DeletePhase::Reading, result) => self.read(result, ports),
+            (DeletePhase::Deleting, Ok(Outcome::Deleted)) => self.deleted(ports),
+            (DeletePhase::Deleting, Ok(Outcome::Undeletable(mut refusal))) => {
+                let kind = ports.config().kind(&self.site.registry);
+                if let Some(advice) = kind.and_then(|it| it.habits().advice(Lack::Deletion)) {
+                    // Its manifest cannot be deleted either, so its other tags do not matter.
+                    refusal.replace_hint(advice.into());
+                    return Err(refusal);
+                }
+                self.phase = DeletePhase::Resolving(refusal);
                 let op = ManifestHead {
                     site: self.site.clone(),
                     target: self.task.reference.target(),
@@ -129,18 +137,26 @@ impl DeleteState {
                 self.exchange(NODE, Operation::ManifestHead(op), ports);
                 Ok(())
             }
-            (Stage::Deleting, Err(error)) => Err(error),
-            (Stage::Resolving(refusal), result) => self.resolved(refusal, result, ports),
-            (Stage::Listing(refusal), result) => self.tags_listed(refusal, result, ports),
-            (Stage::Comparing(others), result) => self.compared(others, node, result),
-            (Stage::Unlisting, result) => self.list_changed(result, ports),
-            (stage @ Stage::Deleting, Ok(outcome)) => {
-                let what = format!("{stage:?} ended in {outcome:?}");
-                Err(Error::internal(&what))
-            }
+            (DeletePhase::Deleting, Err(error)) => Err(error),
+            (DeletePhase::Resolving(refusal), result) => self.resolved(refusal, result, ports),
+            (DeletePhase::Listing(refusal), result) => self.tags_listed(refusal, result, ports),
+            (DeletePhase::Comparing(others), result) => self.compared(others, node, result),
+            (DeletePhase::Unlisting, result) => self.list_changed(result, ports),
+            (DeletePhase::Deleting, Ok(_)) => Err(unexpected("a deletion")),
         }
     }
 
+    /// It is this manifest's turn to write the list.
+    fn read_list(&mut self, _node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        self.listing.read(ports)
+    }
+
+    fn lists(&self) -> Vec<(&ListKey, NodeId)> {
+        self.listing.lists()
+    }
+}
+
+impl DeleteState {
     /// The manifest was read, as far as it can be.
     fn read(
         &mut self,
@@ -168,10 +184,7 @@ impl DeleteState {
                 digest
             }
             (Err(error), _) => return Err(error),
-            (Ok(outcome), _) => {
-                let what = format!("reading a manifest ended in {outcome:?}");
-                return Err(Error::internal(&what));
-            }
+            (Ok(_), _) => return Err(unexpected("reading a manifest")),
         };
         self.digest = Some(digest.clone());
         self.delete(Target::Digest(digest), ports);
@@ -183,24 +196,11 @@ impl DeleteState {
             self.finish(ports);
             return Ok(());
         };
-        self.stage = Stage::Unlisting;
+        self.phase = DeletePhase::Unlisting;
         let change = Change::Remove(digest);
         let listing = ListChange::new(self.site.clone(), subject, change, self.scopes());
-        ports.lists.join(listing.key.clone(), (ports.task, NODE));
-        self.listing = Some(listing);
+        self.listing.join(listing, ports);
         Ok(())
-    }
-
-    /// It is this manifest's turn to write the list.
-    pub(super) fn read_list(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        let listing = self.listing.as_mut();
-        let listing = listing.ok_or_else(|| Error::internal("no list is to be changed"))?;
-        listing.read(NODE, ports);
-        Ok(())
-    }
-
-    pub(super) fn list(&self) -> Option<(&ListKey, NodeId)> {
-        Some((&self.listing.as_ref()?.key, NODE))
     }
 
     fn list_changed(
@@ -208,25 +208,17 @@ impl DeleteState {
         result: Result<Outcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
-        self.stage = Stage::Unlisting;
-        let listing = self.listing.as_mut();
-        let listing = listing.ok_or_else(|| Error::internal("no list is being changed"))?;
-        match listing.ended(NODE, result, ports)? {
-            Changed::Going => return Ok(()),
-            Changed::Over => {}
-            Changed::GivenUp(unlisted) => self.unlisted = Some(unlisted),
+        self.phase = DeletePhase::Unlisting;
+        if self.listing.ended(result, ports)? {
+            self.finish(ports);
         }
-        if let Some(listing) = self.listing.take() {
-            ports.lists.leave(&listing.key, (ports.task, NODE));
-        }
-        self.finish(ports);
         Ok(())
     }
 
     fn finish(&mut self, ports: &mut TaskPorts<'_>) {
         ports.finish(TaskReport::Deleted(Deleted {
             digest: self.digest.take(),
-            unlisted: self.unlisted.take(),
+            unlisted: self.listing.given_up.take(),
         }));
     }
 
@@ -245,7 +237,7 @@ impl DeleteState {
             return Err(refused(refusal, None, &[], false));
         };
         self.digest = Some(digest);
-        self.stage = Stage::Listing(refusal);
+        self.phase = DeletePhase::Listing(refusal);
         let op = NameList {
             site: self.site.clone(),
             of: NamesOf::Tags,
@@ -287,7 +279,7 @@ impl DeleteState {
             };
             self.exchange(NodeId(n), Operation::ManifestHead(op), ports);
         }
-        self.stage = Stage::Comparing(Others {
+        self.phase = DeletePhase::Comparing(Others {
             refusal,
             is_same: alloc::vec![false; tags.len()],
             open: tags.len(),
@@ -312,7 +304,7 @@ impl DeleteState {
             (Ok(_) | Err(_), _) => others.has_more = true,
         }
         if others.open > 0 {
-            self.stage = Stage::Comparing(others);
+            self.phase = DeletePhase::Comparing(others);
             return Ok(());
         }
         let same = others.tags.iter().zip(&others.is_same);
@@ -322,7 +314,7 @@ impl DeleteState {
     }
 
     fn delete(&mut self, target: Target, ports: &mut TaskPorts<'_>) {
-        self.stage = Stage::Deleting;
+        self.phase = DeletePhase::Deleting;
         let op = Delete {
             site: self.site.clone(),
             of: DeleteOf::Manifest(target),

@@ -9,59 +9,77 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use crate::blobs::{BlobKey, BlobSource, Delivery, Doubt, Waiter, Wants};
+use crate::blobs::{BlobKey, BlobSource, Delivery, Recheck, Waiter, Wants};
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::exchanges::Exchanges;
 use crate::op::Site;
 use crate::scope::Scopes;
-use crate::task::{FetchTask, Fetched, TaskKind, TaskReport};
+use crate::task::{FetchTask, Fetched, ReadAt, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
+use crate::tasks::machine::TaskMachine;
+use crate::totals::Totals;
 
 /// A blob that is being fetched.
 #[derive(Debug)]
 pub(crate) struct FetchState {
     site: Site,
     task: FetchTask,
+    totals: Totals,
 }
 
 impl FetchState {
-    pub(super) fn new(task: FetchTask, exchanges: &Exchanges) -> Self {
-        let site = exchanges.source(&task.source);
-        Self { site, task }
+    pub(super) fn new(task: FetchTask, read_at: ReadAt, exchanges: &Exchanges) -> Self {
+        let site = exchanges.source(&task.source, read_at);
+        Self {
+            site,
+            task,
+            totals: Totals::default(),
+        }
     }
+}
 
-    pub(super) fn requested(&self) -> TaskKind {
+impl TaskMachine for FetchState {
+    fn requested(&self) -> TaskKind {
         TaskKind::Fetch(self.task.clone())
     }
 
-    pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        ports.config().sources(&self.task.source)?;
+    fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        ports.check_source(&self.task.source)?;
         let digest = self.task.blob.digest.clone();
         if digest.algorithm().is_none() {
             let what = format!("blob {digest}: its algorithm cannot be verified");
             return Err(Error::Policy { what });
         }
+        self.totals.plan(self.task.blob.size);
         let waiter = Waiter {
             task: ports.task,
             size: self.task.blob.size,
             wants: Wants::Task,
             source: BlobSource::Site(self.site.clone()),
-            wish: Scopes::pull(&self.site.repository),
+            scopes: Scopes::pull(&self.site.repository),
             spool: None,
-            mount: None,
+            mount_from: [].into(),
             urls: Vec::new(),
-            doubt: Doubt::None,
+            recheck: Recheck::None,
         };
         ports.want(BlobKey::Store(self.task.store, digest), waiter);
         Ok(())
     }
 
-    pub(super) fn blob_settled(
-        &self,
+    fn blob_settled(
+        &mut self,
+        _digest: &Digest,
         result: Result<Delivery, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
-        let bytes = match result? {
+        let delivery = result?;
+        self.totals.settle(self.task.blob.size, None, delivery);
+        let bytes = match delivery {
             Delivery::Moved(bytes) => bytes,
             Delivery::Mounted | Delivery::Present => 0,
         };

@@ -2,8 +2,11 @@
 //!
 //! ```text
 //!  a page ─┬─ it links to the next one, or may be cut off ──▶ the next page
-//!          └─ it is the last one ───────────────────────────▶ listed
+//!          └─ it is the last one, or one is enough ─────────▶ listed
 //! ```
+//!
+//! Some registries do not know `last`: they begin with the first name again. That shows if the name after which the
+//! list was to begin is in it; what comes before is left out then.
 //!
 //! Responsible for the order of pages, for their bounds, and for never taking a part of a list for all of
 //! it. Must not know what a page looks like (`op`).
@@ -22,6 +25,8 @@ use crate::op::{NameList, NamePage, NamesOf, Operation, Outcome, Page, Site};
 use crate::scope::Scopes;
 use crate::task::{Catalog, ListOf, ListTask, Tags, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
+use crate::tasks::machine::{TaskMachine, unexpected};
+use crate::uri::Url;
 
 /// How many names are asked for at once. What crane asks for; a page of as many tags of the greatest length
 /// is well below the limit of a document.
@@ -37,6 +42,10 @@ pub(crate) struct ListState {
     /// The name after which the page that is being read begins, if it was asked for although nothing
     /// linked to it.
     probed: Option<String>,
+    /// The name after which the caller wants the list to begin, until it is found in a page.
+    after: Option<String>,
+    /// Where a list that is read page by page goes on.
+    next: Option<String>,
 }
 
 /// What a name costs beside its bytes: a registry could send millions of empty ones.
@@ -50,19 +59,23 @@ impl ListState {
             ListOf::Catalog(registry) => exchanges.registry(registry),
         };
         Self {
+            after: task.paging.after.clone(),
+            next: None,
+            probed: None,
             task,
             site,
             names: Vec::new(),
             pages: Pages::default(),
-            probed: None,
         }
     }
+}
 
-    pub(super) fn requested(&self) -> TaskKind {
+impl TaskMachine for ListState {
+    fn requested(&self) -> TaskKind {
         TaskKind::List(self.task.clone())
     }
 
-    pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+    fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         match &self.task.of {
             ListOf::Tags(reference) => drop(ports.config().lists(reference)?),
             ListOf::Catalog(registry) => ports.config().admits(registry)?,
@@ -73,37 +86,56 @@ impl ListState {
         Ok(())
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "outcomes of other operations are defects"
-    )]
-    pub(super) fn exchange_ended(
+    fn exchange_ended(
         &mut self,
-        outcome: Outcome,
+        _node: NodeId,
+        result: Result<Outcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
-        match outcome {
-            Outcome::Names(page) => self.page_read(page, ports),
-            outcome => {
-                let what = format!("reading a list ended in {outcome:?}");
-                Err(Error::internal(&what))
-            }
+        match result {
+            Ok(Outcome::Names(page)) => self.page_read(page, ports),
+            Ok(_) => Err(unexpected("reading a list")),
+            Err(error) => match self.probed.take() {
+                // Nothing linked to that page: those before may be all.
+                Some(last) if refuses_last(&error) => {
+                    self.may_be_cut(&format!("what follows `{last}`: {error}"), ports);
+                    Ok(())
+                }
+                Some(_) | None => Err(error),
+            },
         }
     }
+}
 
+impl ListState {
     fn page_read(&mut self, page: NamePage, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let NamePage { names, next, size } = page;
         let is_full = size.is_some_and(|size| names.len() as u64 >= u64::from(size));
         let last = names.last().cloned();
         self.pages
             .read(names.iter().map(|name| name.len() as u64 + NAME).sum());
+        let is_exact = size.is_some_and(|size| names.len() as u64 == u64::from(size));
         self.names.extend(names);
+        self.leave_out_before(ports);
         let most = self.task.paging.most.unwrap_or(usize::MAX);
         if self.names.len() > most || (self.names.len() == most && next.is_some()) {
             self.finish(true, ports);
             return Ok(());
         }
-        let probed = self.probed.take();
+        let paging = &self.task.paging;
+        // Page by page, the one before ended with the name that this one begins after.
+        let before = paging.after.clone().filter(|_| paging.one_page);
+        let probed = self.probed.take().or(before);
+        if paging.one_page
+            && let Some(last) = last.as_ref().filter(|last| probed.as_ref() != Some(last))
+            && next
+                .as_ref()
+                .map_or(is_full, |next| begins_after(next, last))
+        {
+            self.next = Some(last.clone());
+            self.finish(true, ports);
+            return Ok(());
+        }
         let next = match (next, last) {
             (Some(url), _) => {
                 let what = self.what();
@@ -116,6 +148,10 @@ impl ListState {
                 self.probed = Some(last.clone());
                 let name = Some(last);
                 Page::After { name, size }
+            }
+            (None, last) if is_exact && last.is_some() && probed == last => {
+                self.may_be_cut("what follows a page that it sent twice", ports);
+                return Ok(());
             }
             (None, _) => {
                 self.finish(false, ports);
@@ -142,18 +178,48 @@ impl ListState {
         ports.exchange(NodeId(0), self.site.clone(), op, scopes);
     }
 
+    /// Leaves out what a registry that ignores `last` lists before the name that the list was to begin after.
+    fn leave_out_before(&mut self, ports: &mut TaskPorts<'_>) {
+        let Some(after) = &self.after else { return };
+        let Some(at) = self.names.iter().position(|name| name == after) else {
+            return;
+        };
+        self.names.drain(..=at);
+        if self.task.paging.one_page {
+            return;
+        }
+        let what = format!(
+            "the registry ignores where {} is to begin: it was read from its first name on",
+            self.what()
+        );
+        self.after = None;
+        ports.event(Event::Warning(what));
+    }
+
+    /// Ends the list with what was read, although there may be more.
+    fn may_be_cut(&mut self, why: &str, ports: &mut TaskPorts<'_>) {
+        let what = format!(
+            "{} may be incomplete: the registry does not list {why}",
+            self.what()
+        );
+        ports.event(Event::Warning(what));
+        self.finish(true, ports);
+    }
+
     fn finish(&mut self, is_cut: bool, ports: &mut TaskPorts<'_>) {
         let mut names = core::mem::take(&mut self.names);
         let most = self.task.paging.most.unwrap_or(usize::MAX);
         let has_more = is_cut || names.len() > most;
         names.truncate(most);
         keep_first(&mut names);
+        let next = self.next.take();
         let (report, invalid) = match self.task.of {
             ListOf::Tags(_) => {
                 let (tags, invalid) = parsed(&names);
                 let tags = Tags {
                     tags,
                     has_more,
+                    next,
                     invalid,
                 };
                 (TaskReport::Tags(tags), invalid)
@@ -163,6 +229,7 @@ impl ListState {
                 let catalog = Catalog {
                     repositories,
                     has_more,
+                    next,
                     invalid,
                 };
                 (TaskReport::Catalog(catalog), invalid)
@@ -194,6 +261,20 @@ impl ListState {
             }
         }
     }
+}
+
+/// Whether a link to the next page asks for what follows this name (TAGS-05). Others are opaque
+/// (TAGS-04).
+fn begins_after(link: &Url, name: &str) -> bool {
+    let query = link.query().unwrap_or_default();
+    let values = query.split('&').filter_map(|it| it.strip_prefix("last="));
+    let mut names = values.map(|value| value.replace("%2F", "/").replace("%2f", "/"));
+    names.any(|it| it == name)
+}
+
+/// Whether a registry cannot be asked for what follows a name.
+fn refuses_last(error: &Error) -> bool {
+    matches!(error, Error::Registry(refusal) if matches!(refusal.status, 400 | 405 | 501))
 }
 
 /// The names that are of this form, and how many are not (TAGS-12).

@@ -1,13 +1,16 @@
 //! Whose turn it is to write a referrers list.
 //!
 //! Responsible for one writer at a time per list: of two that read the same list, one would replace
-//! what the other wrote. Must not know what is in a list.
+//! what the other wrote; and for those that look at a list again later. Must not know what is in a list.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::time::Duration;
 
 use crate::ids::{NodeId, TaskId};
 use crate::op::Site;
 use crate::reference::Tag;
+use crate::rng::Rng;
+use crate::time::Time;
 
 /// A referrers list: its tag in a repository.
 pub(crate) type ListKey = (Site, Tag);
@@ -16,14 +19,30 @@ pub(crate) type ListKey = (Site, Tag);
 pub(crate) type Writer = (TaskId, NodeId);
 
 /// The lists that are being written, each with its writers in line: the first one writes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lists {
     lines: BTreeMap<ListKey, VecDeque<Writer>>,
     /// Writers that have become the first ones.
     turns: VecDeque<Writer>,
+    /// Writers that get in line again at some time.
+    later: BTreeSet<(Time, Writer, ListKey)>,
+    /// When each of them does.
+    times: BTreeMap<(Writer, ListKey), Time>,
+    rng: Rng,
 }
 
 impl Lists {
+    /// No lists. The seed is for jitter.
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self {
+            lines: BTreeMap::new(),
+            turns: VecDeque::new(),
+            later: BTreeSet::new(),
+            times: BTreeMap::new(),
+            rng: Rng::new(seed),
+        }
+    }
+
     /// Gets in line. The turn comes by [`take_turn`](Self::take_turn).
     pub(crate) fn join(&mut self, key: ListKey, writer: Writer) {
         let line = self.lines.entry(key).or_default();
@@ -33,8 +52,39 @@ impl Lists {
         }
     }
 
-    /// Leaves the line, if this writer is in it.
+    /// Leaves the line to others, and gets in line again after this time, or up to a quarter earlier: writers of
+    /// several processes that met once would else meet again.
+    pub(crate) fn join_later(&mut self, key: ListKey, writer: Writer, now: Time, after: Duration) {
+        self.leave(&key, writer);
+        let quarter = after / 4;
+        let jitter = self
+            .rng
+            .below(u64::try_from(quarter.as_micros()).unwrap_or(u64::MAX));
+        let at = now + (after - quarter) + Duration::from_micros(jitter);
+        self.later.insert((at, writer, key.clone()));
+        self.times.insert((writer, key), at);
+    }
+
+    /// The time has come for some.
+    pub(crate) fn expire(&mut self, now: Time) {
+        while self.wakes_at().is_some_and(|at| at <= now)
+            && let Some((_, writer, key)) = self.later.pop_first()
+        {
+            self.times.remove(&(writer, key.clone()));
+            self.join(key, writer);
+        }
+    }
+
+    /// When the next one gets in line again.
+    pub(crate) fn wakes_at(&self) -> Option<Time> {
+        self.later.first().map(|(at, ..)| *at)
+    }
+
+    /// Leaves the line, if this writer is in it, or was to get in line again.
     pub(crate) fn leave(&mut self, key: &ListKey, writer: Writer) {
+        if let Some(at) = self.times.remove(&(writer, key.clone())) {
+            self.later.remove(&(at, writer, key.clone()));
+        }
         let Some(line) = self.lines.get_mut(key) else {
             return;
         };
@@ -72,7 +122,7 @@ mod tests {
 
     #[test]
     fn one_at_a_time_per_list_in_order() {
-        let mut lists = Lists::default();
+        let mut lists = Lists::new(0);
         let writer = |task| (TaskId(task), NodeId(0));
         let [first, second, third, other] = [0, 1, 2, 3].map(writer);
         let (list, elsewhere) = (key("one"), key("two"));
@@ -92,5 +142,46 @@ mod tests {
         lists.leave(&list, third);
         lists.leave(&elsewhere, other);
         assert_eq!((lists.take_turn(), lists.lines.len()), (None, 0));
+    }
+
+    #[test]
+    fn one_that_comes_back_leaves_the_line_to_others() {
+        let mut lists = Lists::new(4);
+        let [first, second] = [0, 1].map(|task| (TaskId(task), NodeId(0)));
+        let (list, pause) = (key("one"), Duration::from_secs(1));
+        for writer in [first, second] {
+            lists.join(list.clone(), writer);
+        }
+        assert_eq!(lists.take_turn(), Some(first));
+        lists.join_later(list.clone(), first, Time::ZERO, pause);
+        assert_eq!(lists.take_turn(), Some(second));
+        let at = lists.wakes_at().expect("it comes back");
+        let earliest = Time::ZERO + pause * 3 / 4;
+        assert!(earliest <= at && at < Time::ZERO + pause, "{at:?}");
+
+        lists.expire(Time::from_micros(at.as_micros() - 1));
+        assert_eq!(lists.wakes_at(), Some(at));
+        lists.expire(at);
+        assert_eq!((lists.wakes_at(), lists.take_turn()), (None, None));
+        lists.leave(&list, second);
+        assert_eq!(lists.take_turn(), Some(first));
+
+        // One that does not come back after all.
+        lists.join_later(list.clone(), first, at, pause);
+        lists.leave_unless_first(&list, first);
+        assert_eq!((lists.wakes_at(), lists.lines.len()), (None, 0));
+    }
+
+    /// Writers of several processes do not come back at the same time again and again.
+    #[test]
+    fn seeds_make_the_time_differ() {
+        let at = |seed| {
+            let mut lists = Lists::new(seed);
+            let writer = (TaskId(0), NodeId(0));
+            lists.join_later(key("one"), writer, Time::ZERO, Duration::from_secs(1));
+            lists.wakes_at()
+        };
+        assert_eq!(at(1), at(1));
+        assert_ne!(at(1), at(2));
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! Responsible for the choice of a platform. Must not know what becomes of the manifest.
 
-use alloc::format;
-
 use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::Exchanges;
@@ -12,9 +10,10 @@ use crate::manifest::{Content, Document};
 use crate::op::{ManifestGet, Operation, Outcome, Site};
 use crate::reference::Target;
 use crate::scope::Scopes;
-use crate::task::{Manifest, ManifestTask, TaskKind, TaskReport};
+use crate::task::{Manifest, ManifestTask, ReadAt, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::copy::choose;
+use crate::tasks::machine::{TaskMachine, unexpected};
 
 /// A manifest that is being read.
 #[derive(Debug)]
@@ -26,45 +25,43 @@ pub(crate) struct ManifestState {
 }
 
 impl ManifestState {
-    pub(super) fn new(task: ManifestTask, exchanges: &Exchanges) -> Self {
-        let site = exchanges.source(&task.reference);
+    pub(super) fn new(task: ManifestTask, read_at: ReadAt, exchanges: &Exchanges) -> Self {
+        let site = exchanges.source(&task.reference, read_at);
         Self {
             site,
             task,
             depth: 0,
         }
     }
+}
 
-    pub(super) fn requested(&self) -> TaskKind {
+impl TaskMachine for ManifestState {
+    fn requested(&self) -> TaskKind {
         TaskKind::Manifest(self.task.clone())
     }
 
-    pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        ports.config().sources(&self.task.reference)?;
+    fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        ports.check_source(&self.task.reference)?;
         let (site, target) = (self.site.clone(), self.task.reference.target());
         let op = ManifestGet::new(site, target, None, ports.limits().document);
         self.get(op, ports);
         Ok(())
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "outcomes of other operations are defects"
-    )]
-    pub(super) fn exchange_ended(
+    fn exchange_ended(
         &mut self,
-        outcome: Outcome,
+        _node: NodeId,
+        result: Result<Outcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
-        match outcome {
-            Outcome::Document { document, .. } => self.got(&document, ports),
-            outcome => {
-                let what = format!("reading a manifest ended in {outcome:?}");
-                Err(Error::internal(&what))
-            }
-        }
+        let Outcome::Document { document, .. } = result? else {
+            return Err(unexpected("reading a manifest"));
+        };
+        self.got(&document, ports)
     }
+}
 
+impl ManifestState {
     fn got(&mut self, document: &Document, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         if !self.goes_on(document, ports)? {
             let manifest = Self::told(document, ports);

@@ -1,7 +1,7 @@
 //! Tasks: what callers ask for, each a machine of its own kind.
 //!
 //! Responsible for what tasks of all kinds have in common: their ids, deadlines, what they have in
-//! flight, and that each ends once. A machine of a kind is called through [`Kind`] with its
+//! flight, and that each ends once. A task's machine is called through [`TaskMachine`] with its
 //! [`TaskPorts`]; an error that it returns fails its task. Must not know what a kind of task does
 //! (`resolve`, `copy`).
 
@@ -12,6 +12,7 @@ mod delete;
 mod fetch;
 mod list;
 mod lists;
+mod machine;
 mod manifest;
 mod open;
 mod pages;
@@ -20,7 +21,10 @@ mod put;
 mod range;
 mod referrers;
 mod referrers_list;
+mod referrers_read;
+mod replacing;
 mod resolve;
+mod stream;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -33,7 +37,8 @@ use self::copy::CopyState;
 use self::delete::DeleteState;
 use self::fetch::FetchState;
 use self::list::ListState;
-use self::lists::{ListKey, Lists};
+use self::lists::Lists;
+use self::machine::TaskMachine;
 use self::manifest::ManifestState;
 use self::open::OpenState;
 pub(crate) use self::ports::Below;
@@ -42,16 +47,18 @@ use self::put::PutState;
 use self::range::RangeState;
 use self::referrers::ReferrersState;
 use self::resolve::ResolveState;
+use self::stream::StreamState;
 use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::exchanges::{Exchanges, Settlement};
 use crate::ids::{ExchangeId, NodeId, TaskId};
-use crate::op::Outcome;
+use crate::reference::{Reference, Tag};
 use crate::store::{StoreAnswer, StoreError};
-use crate::task::{Failure, Foreign, Task, TaskKind, TaskReport};
+use crate::task::{Failure, Foreign, ReadAt, Task, TaskKind, TaskReport};
 use crate::time::Time;
+use crate::totals::Totals;
 
 /// How long a task that has done its work waits for what it gives back.
 const CLEANUP: Duration = Duration::from_secs(1);
@@ -61,7 +68,7 @@ const CLEANUP: Duration = Duration::from_secs(1);
 const CLEANUP_AFTER_FAILURE: Duration = Duration::from_millis(500);
 
 /// All tasks that are not finished.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tasks {
     started: u64,
     tasks: BTreeMap<TaskId, TaskState>,
@@ -69,6 +76,8 @@ pub(crate) struct Tasks {
     deadlines: BTreeSet<(Time, TaskId)>,
     /// The tasks whose end is decided.
     ending: BTreeSet<TaskId>,
+    /// Those that have changed since they were taken.
+    totals: BTreeMap<TaskId, Totals>,
     lists: Lists,
 }
 
@@ -76,13 +85,34 @@ pub(crate) struct Tasks {
 #[derive(Debug)]
 pub(crate) struct TaskState {
     pub(crate) deadline: Option<Time>,
+    pub(crate) read_at: ReadAt,
     pending: Pending,
     /// When it failed. Of one that is cancelled this is known at the next poll: nothing says before what time
     /// it is.
     decided: Option<Time>,
     /// How it ends, once it has nothing in flight any more.
     ending: Option<Result<TaskReport, Failure>>,
-    pub(crate) kind: Kind,
+    /// How its totals were last.
+    totals: Totals,
+    machine: Box<dyn TaskMachine>,
+}
+
+impl TaskState {
+    /// What was requested, and the content that its source's name was found to stand for.
+    pub(crate) fn requested(&self) -> (TaskKind, Foreign, Option<Descriptor>) {
+        let machine = &self.machine;
+        (machine.requested(), machine.foreign(), machine.pinned())
+    }
+
+    /// Where the blobs are had that the source lacks.
+    pub(crate) fn missing_from(&self) -> Option<Reference> {
+        self.machine.missing_from()
+    }
+
+    /// The further tags that were requested.
+    pub(crate) fn more_tags(&self) -> Vec<Tag> {
+        self.machine.more_tags()
+    }
 }
 
 /// What a task has in flight, other than blobs.
@@ -93,184 +123,53 @@ struct Pending {
     steps: usize,
 }
 
-/// The kinds of tasks, each with its own state.
-#[derive(Debug)]
-pub(crate) enum Kind {
-    Blob(Box<BlobState>),
-    Check(CheckState),
-    Delete(Box<DeleteState>),
-    List(Box<ListState>),
-    Manifest(Box<ManifestState>),
-    Open(Box<OpenState>),
-    Put(Box<PutState>),
-    Referrers(Box<ReferrersState>),
-    Resolve(ResolveState),
-    Copy(Box<CopyState>),
-    Fetch(FetchState),
-    ReadRange(RangeState),
-}
-
-impl Kind {
-    fn new(kind: TaskKind, foreign: Foreign, exchanges: &Exchanges) -> Self {
-        match kind {
-            TaskKind::Blob(blob) => Self::Blob(BlobState::new(blob, exchanges).into()),
-            TaskKind::Check(registry) => Self::Check(CheckState::new(&registry, exchanges)),
-            TaskKind::Delete(delete) => Self::Delete(DeleteState::new(delete, exchanges).into()),
-            TaskKind::List(list) => Self::List(ListState::new(list, exchanges).into()),
-            TaskKind::Manifest(task) => Self::Manifest(ManifestState::new(task, exchanges).into()),
-            TaskKind::Open(task) => Self::Open(OpenState::new(task, exchanges).into()),
-            TaskKind::Put(put) => Self::Put(PutState::new(put, exchanges).into()),
-            TaskKind::Referrers(task) => {
-                Self::Referrers(ReferrersState::new(task, exchanges).into())
-            }
-            TaskKind::Resolve(reference) => Self::Resolve(ResolveState::new(reference, exchanges)),
-            TaskKind::Copy(copy) => Self::Copy(CopyState::new(copy, foreign, exchanges).into()),
-            TaskKind::Fetch(fetch) => Self::Fetch(FetchState::new(fetch, exchanges)),
-            TaskKind::ReadRange(range) => Self::ReadRange(RangeState::new(range, exchanges)),
-        }
-    }
-
-    /// What was requested, and the content that its source was found to stand for.
-    pub(crate) fn requested(&self) -> (TaskKind, Foreign, Option<Descriptor>) {
-        match self {
-            Self::Blob(blob) => (blob.requested(), Foreign::LeftOut, None),
-            Self::Check(check) => (check.requested(), Foreign::LeftOut, None),
-            Self::Delete(delete) => (delete.requested(), Foreign::LeftOut, None),
-            Self::List(list) => (list.requested(), Foreign::LeftOut, None),
-            Self::Manifest(manifest) => (manifest.requested(), Foreign::LeftOut, None),
-            Self::Open(open) => (open.requested(), Foreign::LeftOut, None),
-            Self::Put(put) => (put.requested(), Foreign::LeftOut, None),
-            Self::Referrers(list) => (list.requested(), Foreign::LeftOut, None),
-            Self::Resolve(resolve) => (resolve.requested(), Foreign::LeftOut, None),
-            Self::Copy(copy) => copy.requested(),
-            Self::Fetch(fetch) => (fetch.requested(), Foreign::LeftOut, None),
-            Self::ReadRange(range) => (range.requested(), Foreign::LeftOut, None),
-        }
-    }
-
-    /// Begins. `known` is the content that the source's name was found to stand for earlier.
-    fn begin(&mut self, known: Option<Descriptor>, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        match self {
-            Self::Check(check) => check.begin(ports),
-            Self::Blob(blob) => blob.begin(ports),
-            Self::Delete(delete) => delete.begin(ports),
-            Self::List(list) => list.begin(ports),
-            Self::Manifest(manifest) => manifest.begin(ports),
-            Self::Open(open) => open.begin(ports),
-            Self::Put(put) => put.begin(ports),
-            Self::Referrers(list) => list.begin(ports),
-            Self::Resolve(resolve) => resolve.begin(known, ports),
-            Self::Copy(copy) => copy.begin(known, ports),
-            Self::Fetch(fetch) => fetch.begin(ports),
-            Self::ReadRange(range) => range.begin(ports),
-        }
-    }
-
-    fn exchange_ended(
-        &mut self,
-        node: NodeId,
-        result: Result<Outcome, Error>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        match self {
-            Self::Check(_) => CheckState::exchange_ended(result?, ports),
-            Self::Blob(blob) => blob.exchange_ended(result?, ports),
-            Self::Delete(delete) => delete.exchange_ended(node, result, ports),
-            Self::List(list) => list.exchange_ended(result?, ports),
-            Self::Manifest(manifest) => manifest.exchange_ended(result?, ports),
-            Self::Open(open) => open.exchange_ended(result?, ports),
-            Self::Put(put) => put.exchange_ended(result, ports),
-            Self::Referrers(list) => list.exchange_ended(result, ports),
-            Self::Resolve(resolve) => resolve.exchange_ended(result?, ports),
-            Self::Copy(copy) => copy.exchange_ended(node, result, ports),
-            Self::Fetch(_) => Err(Error::internal("a fetch has no exchange of its own")),
-            Self::ReadRange(_) => RangeState::exchange_ended(result?, ports),
-        }
-    }
-
-    fn step_ended(
-        &mut self,
-        node: NodeId,
-        answer: Result<StoreAnswer, StoreError>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        match self {
-            Self::Copy(copy) => copy.step_ended(node, answer, ports),
-            Self::Put(put) => put.step_ended(answer, ports),
-            Self::Blob(_)
-            | Self::Check(_)
-            | Self::Delete(_)
-            | Self::Fetch(_)
-            | Self::List(_)
-            | Self::Manifest(_)
-            | Self::Open(_)
-            | Self::ReadRange(_)
-            | Self::Referrers(_)
-            | Self::Resolve(_) => Err(Error::internal("a task was handed what it did not ask for")),
-        }
-    }
-
-    fn blob_settled(
-        &mut self,
-        digest: &Digest,
-        result: Result<Delivery, Error>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        match self {
-            Self::Blob(blob) => blob.blob_settled(result, ports),
-            Self::Copy(copy) => copy.blob_settled(digest, result, ports),
-            Self::Fetch(fetch) => fetch.blob_settled(result, ports),
-            Self::Check(_)
-            | Self::Delete(_)
-            | Self::List(_)
-            | Self::Manifest(_)
-            | Self::Open(_)
-            | Self::Put(_)
-            | Self::ReadRange(_)
-            | Self::Referrers(_)
-            | Self::Resolve(_) => Err(Error::internal("a task was handed what it did not ask for")),
-        }
-    }
-
-    /// It is the turn of a node of the task to change its referrers list.
-    fn read_list(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        match self {
-            Self::Copy(copy) => copy.read_list(node, ports),
-            Self::Delete(delete) => delete.read_list(ports),
-            Self::Put(put) => put.read_list(ports),
-            Self::Blob(_)
-            | Self::Check(_)
-            | Self::Fetch(_)
-            | Self::List(_)
-            | Self::Manifest(_)
-            | Self::Open(_)
-            | Self::ReadRange(_)
-            | Self::Referrers(_)
-            | Self::Resolve(_) => Err(Error::internal("a task without lists has a turn")),
-        }
-    }
-
-    /// The referrers lists that nodes of the task are to change.
-    fn lists(&self) -> impl Iterator<Item = (&ListKey, NodeId)> {
-        let (copy, one) = match self {
-            Self::Copy(copy) => (Some(copy), None),
-            Self::Delete(delete) => (None, delete.list()),
-            Self::Put(put) => (None, put.list()),
-            Self::Blob(_)
-            | Self::Check(_)
-            | Self::Fetch(_)
-            | Self::List(_)
-            | Self::Manifest(_)
-            | Self::Open(_)
-            | Self::ReadRange(_)
-            | Self::Referrers(_)
-            | Self::Resolve(_) => (None, None),
-        };
-        copy.into_iter().flat_map(|copy| copy.lists()).chain(one)
+/// The machine of a task of this kind.
+fn machine(
+    Task {
+        kind,
+        foreign,
+        read_at,
+        missing_from,
+        more_tags,
+        deadline: _,
+    }: Task,
+    exchanges: &Exchanges,
+) -> Box<dyn TaskMachine> {
+    match kind {
+        TaskKind::Blob(task) => Box::new(BlobState::new(task, exchanges)),
+        TaskKind::Check(registry) => Box::new(CheckState::new(&registry, exchanges)),
+        TaskKind::Copy(task) => Box::new(CopyState::new(
+            task,
+            (foreign, read_at),
+            (missing_from, more_tags),
+            exchanges,
+        )),
+        TaskKind::Delete(task) => Box::new(DeleteState::new(task, exchanges)),
+        TaskKind::Fetch(task) => Box::new(FetchState::new(task, read_at, exchanges)),
+        TaskKind::List(task) => Box::new(ListState::new(task, exchanges)),
+        TaskKind::Manifest(task) => Box::new(ManifestState::new(task, read_at, exchanges)),
+        TaskKind::Open(task) => Box::new(OpenState::new(task, read_at, exchanges)),
+        TaskKind::Put(task) => Box::new(PutState::new(task, exchanges)),
+        TaskKind::ReadRange(task) => Box::new(RangeState::new(task, read_at, exchanges)),
+        TaskKind::Referrers(task) => Box::new(ReferrersState::new(task, exchanges)),
+        TaskKind::Resolve(reference) => Box::new(ResolveState::new(reference, read_at, exchanges)),
+        TaskKind::Stream(task) => Box::new(StreamState::new(task, exchanges)),
     }
 }
 
 impl Tasks {
+    /// No tasks. The seed is for jitter.
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self {
+            started: 0,
+            tasks: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            ending: BTreeSet::new(),
+            totals: BTreeMap::new(),
+            lists: Lists::new(seed),
+        }
+    }
+
     /// Starts a task. `known` is the content that its source's name was found to stand for earlier.
     pub(crate) fn start(
         &mut self,
@@ -278,9 +177,13 @@ impl Tasks {
         known: Option<Descriptor>,
         below: &mut Below<'_>,
     ) -> TaskId {
-        let kind = Kind::new(task.kind, task.foreign, below.ports.exchanges);
-        let id = self.add(task.deadline, kind);
-        self.run(id, below, |kind, ports| kind.begin(known, ports));
+        let (deadline, read_at) = (task.deadline, task.read_at);
+        let mut machine = machine(task, below.ports.exchanges);
+        if let Some(root) = known {
+            machine.pin(root);
+        }
+        let id = self.add(deadline, read_at, machine);
+        self.run(id, below, |machine, ports| machine.begin(ports));
         id
     }
 
@@ -301,8 +204,8 @@ impl Tasks {
             Settlement::Abandoned => return,
             Settlement::Lost => Err(Error::internal("an exchange of a manifest was lost")),
         };
-        self.run(id, below, |kind, ports| {
-            kind.exchange_ended(node, result, ports)
+        self.run(id, below, |machine, ports| {
+            machine.exchange_ended(node, result, ports)
         });
     }
 
@@ -316,8 +219,8 @@ impl Tasks {
         if let Some(state) = self.tasks.get_mut(&id) {
             state.pending.steps -= 1;
         }
-        self.run(id, below, |kind, ports| {
-            kind.step_ended(node, answer, ports)
+        self.run(id, below, |machine, ports| {
+            machine.step_ended(node, answer, ports)
         });
     }
 
@@ -329,12 +232,12 @@ impl Tasks {
         result: Result<Delivery, Error>,
         below: &mut Below<'_>,
     ) {
-        self.run(id, below, |kind, ports| {
-            kind.blob_settled(digest, result, ports)
+        self.run(id, below, |machine, ports| {
+            machine.blob_settled(digest, result, ports)
         });
     }
 
-    /// Fails the tasks whose deadline has come.
+    /// Fails the tasks whose deadline has come, and lets others look at their lists again.
     pub(crate) fn expire(&mut self, below: &mut Below<'_>) {
         for id in &self.ending {
             if let Some(state) = self.tasks.get_mut(id) {
@@ -344,6 +247,8 @@ impl Tasks {
         for id in self.late(below.ports.now) {
             self.fail(id, Error::Deadline, below);
         }
+        self.lists.expire(below.ports.now);
+        self.take_turns(below);
     }
 
     /// Ends a task with an error, unless its end is decided: what it has in flight is aborted.
@@ -361,7 +266,10 @@ impl Tasks {
         ports.exchanges.abandon_errands(id);
         pending.steps -= ports.store_queue.abandon_task(id).dropped;
         below.blobs.leave(id, ports);
-        for (key, node) in state.kind.lists() {
+        if let Some((site, session)) = state.machine.take_session() {
+            ports.exchanges.delete_upload(id, site, session);
+        }
+        for (key, node) in state.machine.lists() {
             self.lists.leave_unless_first(key, (id, node));
         }
     }
@@ -378,7 +286,7 @@ impl Tasks {
         if let Some(at) = state.deadline {
             self.deadlines.remove(&(at, id));
         }
-        for (key, node) in state.kind.lists() {
+        for (key, node) in state.machine.lists() {
             self.lists.leave(key, (id, node));
         }
         self.take_turns(below);
@@ -390,7 +298,7 @@ impl Tasks {
         &mut self,
         id: TaskId,
         below: &mut Below<'_>,
-        act: impl FnOnce(&mut Kind, &mut TaskPorts<'_>) -> Result<(), Error>,
+        act: impl FnOnce(&mut dyn TaskMachine, &mut TaskPorts<'_>) -> Result<(), Error>,
     ) {
         self.act(id, below, act);
         self.take_turns(below);
@@ -398,7 +306,7 @@ impl Tasks {
 
     fn take_turns(&mut self, below: &mut Below<'_>) {
         while let Some((id, node)) = self.lists.take_turn() {
-            self.act(id, below, |kind, ports| kind.read_list(node, ports));
+            self.act(id, below, |machine, ports| machine.read_list(node, ports));
         }
     }
 
@@ -406,7 +314,7 @@ impl Tasks {
         &mut self,
         id: TaskId,
         below: &mut Below<'_>,
-        act: impl FnOnce(&mut Kind, &mut TaskPorts<'_>) -> Result<(), Error>,
+        act: impl FnOnce(&mut dyn TaskMachine, &mut TaskPorts<'_>) -> Result<(), Error>,
     ) {
         let Some(state) = self.tasks.get_mut(&id) else {
             return;
@@ -416,31 +324,46 @@ impl Tasks {
         }
         let mut ports = TaskPorts {
             task: id,
+            read_at: state.read_at,
             pending: &mut state.pending,
             lists: &mut self.lists,
             below: below.lend(),
             report: None,
         };
-        let result = act(&mut state.kind, &mut ports);
-        match (result, ports.report) {
+        let result = act(&mut *state.machine, &mut ports);
+        let report = ports.report;
+        let totals = state.machine.totals();
+        if core::mem::replace(&mut state.totals, totals) != totals {
+            self.totals.insert(id, totals);
+        }
+        match (result, report) {
             (Err(error), _) => self.fail(id, error, below),
             (Ok(()), Some(report)) => {
                 self.end(id, Ok(report));
+                // Blobs of a manifest that was taken along, and failed without failing the task.
+                below.blobs.leave(id, &mut below.ports);
             }
             (Ok(()), None) => {}
         }
     }
 
     /// Adds a task that has nothing in flight yet.
-    fn add(&mut self, deadline: Option<Time>, kind: Kind) -> TaskId {
+    fn add(
+        &mut self,
+        deadline: Option<Time>,
+        read_at: ReadAt,
+        machine: Box<dyn TaskMachine>,
+    ) -> TaskId {
         let id = TaskId(self.started);
         self.started += 1;
         let state = TaskState {
             deadline,
+            read_at,
             pending: Pending::default(),
             decided: None,
             ending: None,
-            kind,
+            totals: Totals::default(),
+            machine,
         };
         self.tasks.insert(id, state);
         self.deadlines.extend(deadline.map(|at| (at, id)));
@@ -472,6 +395,16 @@ impl Tasks {
         }
     }
 
+    /// The next task whose totals have changed.
+    pub(crate) fn take_totals(&mut self) -> Option<(TaskId, Totals)> {
+        self.totals.pop_first()
+    }
+
+    /// The totals of a task are not wanted any more.
+    pub(crate) fn forget_totals(&mut self, id: TaskId) {
+        self.totals.remove(&id);
+    }
+
     pub(crate) fn contains(&self, id: TaskId) -> bool {
         self.tasks.contains_key(&id)
     }
@@ -487,13 +420,19 @@ impl Tasks {
         tasks.filter(|(_, state)| state.ending.is_none())
     }
 
-    /// The tasks whose end is decided and that wait for no store operation and no exchange.
+    /// The tasks whose end is decided and that wait for no exchange.
     pub(crate) fn ending(&self) -> Vec<TaskId> {
         let is_done = |id: &&TaskId| {
             let state = self.tasks.get(*id);
-            state.is_some_and(|it| it.pending.steps == 0 && it.pending.exchanges.is_empty())
+            state.is_some_and(|it| it.pending.exchanges.is_empty())
         };
         self.ending.iter().filter(is_done).copied().collect()
+    }
+
+    /// Whether a task waits for a store operation.
+    pub(crate) fn waits_for_store(&self, id: TaskId) -> bool {
+        let state = self.tasks.get(&id);
+        state.is_some_and(|it| it.pending.steps > 0)
     }
 
     /// Whether the end of a task is decided.
@@ -523,9 +462,10 @@ impl Tasks {
         late.map(|(_, id)| *id).collect()
     }
 
-    /// The next deadline.
+    /// The next deadline, or when a list is looked at again.
     pub(crate) fn wakes_at(&self) -> Option<Time> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        deadline.into_iter().chain(self.lists.wakes_at()).min()
     }
 }
 
@@ -539,6 +479,7 @@ mod tests {
     use crate::digest::Algorithm;
     use crate::error::ErrorKind;
     use crate::event::Event;
+    use crate::op::Outcome;
     use crate::ports::Ports;
     use crate::store_queue::StoreQueue;
 
@@ -582,9 +523,9 @@ mod tests {
         Task::resolve("reg.example/a:v1".parse().expect("a reference"))
     }
 
-    fn kind() -> Kind {
+    fn resolving() -> Box<dyn TaskMachine> {
         let exchanges = Exchanges::new(Config::default());
-        Kind::new(task().kind, Foreign::LeftOut, &exchanges)
+        machine(task(), &exchanges)
     }
 
     fn resolved() -> TaskReport {
@@ -594,8 +535,11 @@ mod tests {
 
     #[test]
     fn a_task_ends_once() {
-        let mut tasks = Tasks::default();
-        let (good, bad) = (tasks.add(None, kind()), tasks.add(None, kind()));
+        let mut tasks = Tasks::new(0);
+        let (good, bad) = (
+            tasks.add(None, ReadAt::Mirrors, resolving()),
+            tasks.add(None, ReadAt::Mirrors, resolving()),
+        );
         assert!(tasks.end(good, Ok(resolved())));
         assert!(!tasks.end(good, Err(Error::Deadline)));
         assert!(tasks.end(bad, Err(Error::Deadline)));
@@ -611,8 +555,8 @@ mod tests {
 
     #[test]
     fn further_errors_are_added_but_for_cancelled() {
-        let mut tasks = Tasks::default();
-        let id = tasks.add(None, kind());
+        let mut tasks = Tasks::new(0);
+        let id = tasks.add(None, ReadAt::Mirrors, resolving());
         for error in [Error::Cancelled, Error::Deadline, Error::Cancelled] {
             tasks.end(id, Err(error));
         }
@@ -624,11 +568,11 @@ mod tests {
 
     #[test]
     fn a_task_whose_end_is_decided_is_not_late_any_more() {
-        let mut tasks = Tasks::default();
+        let mut tasks = Tasks::new(0);
         let micros = Time::from_micros;
-        let late = tasks.add(Some(micros(5)), kind());
-        let later = tasks.add(Some(micros(9)), kind());
-        tasks.add(None, kind());
+        let late = tasks.add(Some(micros(5)), ReadAt::Mirrors, resolving());
+        let later = tasks.add(Some(micros(9)), ReadAt::Mirrors, resolving());
+        tasks.add(None, ReadAt::Mirrors, resolving());
         assert_eq!(
             (tasks.wakes_at(), tasks.late(micros(4))),
             (Some(micros(5)), Vec::new())
@@ -641,27 +585,28 @@ mod tests {
 
     #[test]
     fn a_task_with_a_step_outside_does_not_end() {
-        let mut tasks = Tasks::default();
-        let id = tasks.add(None, kind());
+        let mut tasks = Tasks::new(0);
+        let id = tasks.add(None, ReadAt::Mirrors, resolving());
         let set_steps = |tasks: &mut Tasks, steps| {
             tasks.tasks.get_mut(&id).expect("it is there").pending.steps = steps;
         };
         set_steps(&mut tasks, 1);
         tasks.end(id, Err(Error::Cancelled));
-        assert_eq!(tasks.ending(), []);
+        assert!(tasks.waits_for_store(id));
         set_steps(&mut tasks, 0);
+        assert!(!tasks.waits_for_store(id));
         assert_eq!(tasks.ending(), [id]);
     }
     #[test]
     fn a_defect_fails_the_task_and_aborts_what_it_has_in_flight() {
-        let (mut tasks, mut machines) = (Tasks::default(), Machines::default());
+        let (mut tasks, mut machines) = (Tasks::new(0), Machines::default());
         let mut below = machines.below();
         let id = tasks.start(task(), None, &mut below);
         let head = |tasks: &Tasks| tasks.tasks[&id].pending.exchanges.first().copied();
         let exchange = head(&tasks).expect("a HEAD");
         // It is over, as one that settles is.
         assert!(!below.ports.exchanges.abandon(exchange));
-        let wrong = Settlement::Done(Outcome::Mounted);
+        let wrong = Settlement::Done(Outcome::Sent { bytes: 0 });
         tasks.exchange_ended((id, NodeId(0)), exchange, wrong, &mut below);
         assert_eq!((head(&tasks), tasks.ending()), (None, alloc::vec![id]));
         let failure = tasks.remove(id, &mut below).expect("it is over");

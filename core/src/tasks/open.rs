@@ -20,9 +20,10 @@ use crate::manifest::{Content, Document};
 use crate::op::{Operation, Outcome, RangeGet, Site};
 use crate::reference::Reference;
 use crate::scope::Scopes;
-use crate::task::{Manifest, ManifestTask, OpenTask, OpenedImage, TaskKind, TaskReport};
+use crate::task::{Manifest, ManifestTask, OpenTask, OpenedImage, ReadAt, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::copy::embedded;
+use crate::tasks::machine::{TaskMachine, unexpected};
 use crate::tasks::manifest::ManifestState;
 
 /// An image that is being opened.
@@ -43,8 +44,8 @@ struct Image {
 }
 
 impl OpenState {
-    pub(super) fn new(task: OpenTask, exchanges: &Exchanges) -> Self {
-        let site = exchanges.source(&task.reference);
+    pub(super) fn new(task: OpenTask, read_at: ReadAt, exchanges: &Exchanges) -> Self {
+        let site = exchanges.source(&task.reference, read_at);
         let manifest = ManifestTask {
             reference: task.reference.clone(),
             platform: Some(task.platform.clone()),
@@ -52,16 +53,18 @@ impl OpenState {
         Self {
             site,
             task,
-            manifest: ManifestState::new(manifest, exchanges),
+            manifest: ManifestState::new(manifest, read_at, exchanges),
             image: None,
         }
     }
+}
 
-    pub(super) fn requested(&self) -> TaskKind {
+impl TaskMachine for OpenState {
+    fn requested(&self) -> TaskKind {
         TaskKind::Open(self.task.clone())
     }
 
-    pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+    fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         self.manifest.begin(ports)
     }
 
@@ -69,12 +72,13 @@ impl OpenState {
         clippy::wildcard_enum_match_arm,
         reason = "outcomes of other operations are defects"
     )]
-    pub(super) fn exchange_ended(
+    fn exchange_ended(
         &mut self,
-        outcome: Outcome,
+        _node: NodeId,
+        result: Result<Outcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
-        match outcome {
+        match result? {
             Outcome::Document { document, .. } => {
                 if self.manifest.goes_on(&document, ports)? {
                     return Ok(());
@@ -82,13 +86,12 @@ impl OpenState {
                 self.opened(&document, ports)
             }
             Outcome::Part(part) => self.complete(part.bytes.into(), ports),
-            outcome => {
-                let what = format!("opening an image ended in {outcome:?}");
-                Err(Error::internal(&what))
-            }
+            _ => Err(unexpected("opening an image")),
         }
     }
+}
 
+impl OpenState {
     fn opened(&mut self, document: &Document, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let Content::Image(image) = document.content() else {
             let what = format!("{} is no image: it has no configuration", document.digest());

@@ -4,19 +4,24 @@
 //! they end, and carry the task's id. Must not know what a kind of task does.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use super::Pending;
 use super::lists::Lists;
 use crate::blobs::{BlobKey, Blobs, Waiter};
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, RouteError};
+use crate::digest::Digest;
 use crate::event::Event;
-use crate::ids::{NodeId, Owner, TaskId};
+use crate::ids::{NodeId, Owner, TaskId, TransferId};
 use crate::op::{Operation, Site};
 use crate::ports::Ports;
+use crate::reference::{Reference, Repository};
 use crate::registry::Origin;
 use crate::scope::Scopes;
 use crate::store::{StoreId, StoreOp};
-use crate::task::TaskReport;
+use crate::task::{ReadAt, TaskReport};
+use crate::time::Time;
+use crate::uri::Url;
 
 /// The machines below the tasks, lent for one call.
 #[derive(Debug)]
@@ -39,6 +44,7 @@ impl Below<'_> {
 #[derive(Debug)]
 pub(super) struct TaskPorts<'a> {
     pub(super) task: TaskId,
+    pub(super) read_at: ReadAt,
     pub(super) pending: &'a mut Pending,
     pub(super) lists: &'a mut Lists,
     pub(super) below: Below<'a>,
@@ -47,6 +53,14 @@ pub(super) struct TaskPorts<'a> {
 }
 
 impl TaskPorts<'_> {
+    /// Fails if the reference's route leaves nothing that the task may read from.
+    pub(super) fn check_source(&self, reference: &Reference) -> Result<(), RouteError> {
+        match self.read_at {
+            ReadAt::Mirrors => self.config().sources(reference).map(drop),
+            ReadAt::Registry => self.config().upstream(reference).map(drop),
+        }
+    }
+
     /// Begins an exchange. `node` gets the result.
     pub(super) fn exchange(&mut self, node: NodeId, site: Site, op: Operation, scopes: Scopes) {
         let owner = Owner::Node(self.task, node);
@@ -67,9 +81,54 @@ impl TaskPorts<'_> {
         self.below.blobs.want(key, waiter, &mut self.below.ports);
     }
 
+    /// A number for a transfer that is the task's own.
+    pub(super) fn new_transfer(&mut self) -> TransferId {
+        self.below.blobs.new_transfer()
+    }
+
+    /// The size of the chunks in which a registry takes a stream; `None` if it takes none.
+    pub(super) fn stream_chunk(&self, site: &Site) -> Option<u64> {
+        self.below.ports.exchanges.stream_chunk(site)
+    }
+
+    /// Deletes an upload session that is not gone on with.
+    pub(super) fn delete_upload(&mut self, site: Site, session: Url) {
+        let exchanges = &mut self.below.ports.exchanges;
+        exchanges.delete_upload(self.task, site, session);
+    }
+
+    /// A repository may not have a blob, whatever the session has seen there.
+    pub(super) fn forget_seen(&mut self, key: &BlobKey) {
+        self.below.blobs.forget_seen(key);
+    }
+
+    /// The repositories of a registry from which these blobs will probably be mounted.
+    pub(super) fn foreseen_mounts<'a>(
+        &self,
+        to: &Site,
+        blobs: impl Iterator<Item = (&'a Digest, u64)>,
+    ) -> Vec<Repository> {
+        let now = self.below.ports.now;
+        self.below.blobs.foreseen_mounts(to, blobs, now)
+    }
+
     /// How many manifests and blobs each endpoint has served.
     pub(super) fn take_served(&mut self) -> BTreeMap<Origin, u64> {
         self.below.ports.exchanges.take_served(self.task)
+    }
+
+    /// Whether a registry may take several tags with a manifest.
+    pub(super) fn takes_tags(&self, registry: &Origin) -> bool {
+        self.below.ports.exchanges.takes_tags(registry)
+    }
+
+    /// Whether a registry looks at the condition of a PUT; `None` if that is unknown.
+    pub(super) fn looks_at_conditions(&self, registry: &Origin) -> Option<bool> {
+        self.below.ports.exchanges.looks_at_conditions(registry)
+    }
+
+    pub(super) const fn now(&self) -> Time {
+        self.below.ports.now
     }
 
     /// Whether a registry may have the referrers API.

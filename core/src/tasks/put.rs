@@ -1,7 +1,9 @@
 //! Putting one manifest, under its digest or under tags.
 //!
 //! ```text
-//!  loading, or getting ─▶ putting ─┬─ the registry lists no referrers ─▶ listing ─┐
+//!  loading, or getting ─▶ putting, perhaps in a certain one's place (`replacing`)
+//!                            │
+//!                            ├────────┬─ the registry lists no referrers ─▶ listing ─┐
 //!                            ▲     └──────────────────────────────────────────────┤
 //!                            └────────────── a tag is left ◀──────────────────────┴─▶ over
 //! ```
@@ -19,23 +21,25 @@ use serde::Deserialize;
 
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, Digest};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::exchanges::Exchanges;
 use crate::header::is_media_type;
 use crate::ids::NodeId;
 use crate::manifest::media_type::is_manifest_type;
 use crate::manifest::{Declared, Document};
-use crate::op::{ManifestGet, ManifestPut, Operation, Outcome, Site};
+use crate::op::{Condition, ManifestGet, ManifestPut, Operation, Outcome, Site};
 use crate::reference::{Tag, Target};
 use crate::referrers;
 use crate::sanitize::escape;
 use crate::scope::Scopes;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp};
-use crate::task::{Put, PutSource, PutTask, TaskKind, TaskReport, Unlisted};
+use crate::task::{Put, PutSource, PutTask, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::lists::ListKey;
-use crate::tasks::referrers_list::{Change, Changed, ListChange};
+use crate::tasks::machine::TaskMachine;
+use crate::tasks::referrers_list::{Change, ListChange, OneChange};
+use crate::tasks::replacing::Replacing;
 
 /// How many tags are put at once. A registry should take that many (PUSHM-09).
 const BATCH: usize = 10;
@@ -55,8 +59,11 @@ pub(crate) struct PutState {
     /// The registry takes several tags at once, as far as is known.
     batches: bool,
     is_put: bool,
-    listing: Option<ListChange>,
-    unlisted: Option<Unlisted>,
+    /// Whether the registry said that it lists the manifest at its subject.
+    was_listed: bool,
+    listing: OneChange,
+    /// What the first tag must stand for, until it is put.
+    replacing: Option<Replacing>,
 }
 
 /// The manifest.
@@ -82,6 +89,9 @@ impl PutState {
                 left.push_back(tag.clone());
             }
         }
+        let first = left.front().filter(|_| !is_retag).cloned();
+        let replaced = first.zip(task.replaces.clone());
+        let replacing = replaced.map(|(tag, old)| Replacing::new(site.clone(), tag, old));
         Self {
             batches: exchanges.takes_tags(&site.origin),
             site,
@@ -90,16 +100,19 @@ impl PutState {
             left,
             created: Vec::new(),
             is_put: false,
-            listing: None,
-            unlisted: None,
+            was_listed: false,
+            listing: OneChange::default(),
+            replacing,
         }
     }
+}
 
-    pub(super) fn requested(&self) -> TaskKind {
+impl TaskMachine for PutState {
+    fn requested(&self) -> TaskKind {
         TaskKind::Put(self.task.clone())
     }
 
-    pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+    fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         ports.config().destination(&self.task.destination)?;
         let limit = ports.limits().document;
         match &self.task.source {
@@ -124,13 +137,65 @@ impl PutState {
         Ok(())
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "outcomes of other operations are defects"
+    )]
+    fn exchange_ended(
+        &mut self,
+        _node: NodeId,
+        result: Result<Outcome, Error>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        if self.listing.is_under_way() {
+            return match self.listing.ended(result, ports)? {
+                true => self.go_on(ports),
+                false => Ok(()),
+            };
+        }
+        if let Some(replacing) = &self.replacing
+            && let Err(error) = &result
+            && error.kind() == ErrorKind::NotFound
+        {
+            return Err(replacing.outdated(None, &self.manifest()?.descriptor.digest));
+        }
+        match result.map_err(|error| self.explained(error))? {
+            Outcome::Document { document, etag } if self.manifest.is_some() => {
+                self.looked(&document, etag, ports)
+            }
+            Outcome::Outdated => self.look(ports),
+            Outcome::Document { document, .. } => {
+                let (descriptor, bytes) = (document.descriptor(), document.bytes().clone());
+                self.load(descriptor, bytes, Some(&document), ports)
+            }
+            Outcome::Put { listed } if self.replacing.is_some() => {
+                self.was_listed = listed;
+                self.look(ports)
+            }
+            Outcome::Put { listed } => {
+                self.created.extend(self.left.pop_front());
+                self.put(listed, ports)
+            }
+            Outcome::Tagged { listed, tags } => {
+                self.tagged(tags.as_deref())?;
+                self.put(listed, ports)
+            }
+            Outcome::Childless(error) => Err(self.explained(error)),
+            outcome => {
+                let what = format!("putting a manifest ended in {outcome:?}");
+                Err(Error::internal(&what))
+            }
+        }
+    }
+
     /// Takes the manifest from the store.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "a store that has it loads it"
     )]
-    pub(super) fn step_ended(
+    fn step_ended(
         &mut self,
+        _node: NodeId,
         answer: Result<StoreAnswer, StoreError>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
@@ -171,47 +236,21 @@ impl PutState {
         self.load(descriptor, bytes.into(), document.as_ref(), ports)
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "outcomes of other operations are defects"
-    )]
-    pub(super) fn exchange_ended(
-        &mut self,
-        result: Result<Outcome, Error>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        if let Some(listing) = &mut self.listing {
-            match listing.ended(NODE, result, ports)? {
-                Changed::Going => return Ok(()),
-                Changed::Over => {}
-                Changed::GivenUp(unlisted) => self.unlisted = Some(unlisted),
-            }
-            if let Some(listing) = self.listing.take() {
-                ports.lists.leave(&listing.key, (ports.task, NODE));
-            }
-            return self.go_on(ports);
+    /// It is this manifest's turn to write the list, or the tag.
+    fn read_list(&mut self, _node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        if self.listing.is_under_way() {
+            return self.listing.read(ports);
         }
-        match result.map_err(|error| self.explained(error))? {
-            Outcome::Document { document, .. } => {
-                let (descriptor, bytes) = (document.descriptor(), document.bytes().clone());
-                self.load(descriptor, bytes, Some(&document), ports)
-            }
-            Outcome::Put { listed } => {
-                self.created.extend(self.left.pop_front());
-                self.put(listed, ports)
-            }
-            Outcome::Tagged { listed, tags } => {
-                self.tagged(tags.as_deref())?;
-                self.put(listed, ports)
-            }
-            Outcome::Childless(error) => Err(self.explained(error)),
-            outcome => {
-                let what = format!("putting a manifest ended in {outcome:?}");
-                Err(Error::internal(&what))
-            }
-        }
+        self.look(ports)
     }
 
+    fn lists(&self) -> Vec<(&ListKey, NodeId)> {
+        let replacing = self.replacing.iter().map(|it| (&it.key, NODE));
+        replacing.chain(self.listing.lists()).collect()
+    }
+}
+
+impl PutState {
     /// The manifest is here.
     fn load(
         &mut self,
@@ -240,7 +279,40 @@ impl PutState {
             bytes,
             about,
         });
-        self.go_on(ports)
+        match &self.replacing {
+            Some(replacing) => ports.lists.join(replacing.key.clone(), (ports.task, NODE)),
+            None => return self.go_on(ports),
+        }
+        Ok(())
+    }
+
+    /// Looks at what is at the tag.
+    fn look(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        let replacing = self.replacing.as_ref();
+        let replacing = replacing.ok_or_else(|| Error::internal("no tag is being replaced"))?;
+        replacing.look(NODE, self.scopes(), ports);
+        Ok(())
+    }
+
+    /// Takes what is at the tag: the manifest is put, or was.
+    fn looked(
+        &mut self,
+        found: &Document,
+        etag: Option<String>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        let new = self.manifest()?.descriptor.digest.clone();
+        let replacing = self.replacing.as_mut();
+        let replacing = replacing.ok_or_else(|| Error::internal("no tag is being replaced"))?;
+        if let Some(condition) = replacing.found(found, etag, &new)? {
+            let target = Target::Tag(replacing.key.1.clone());
+            return self.send(target, Vec::new(), condition, ports);
+        }
+        if let Some(Replacing { key, .. }) = self.replacing.take() {
+            ports.lists.leave(&key, (ports.task, NODE));
+        }
+        self.created.extend(self.left.pop_front());
+        self.put(self.was_listed, ports)
     }
 
     /// Sends the next request, or ends.
@@ -251,7 +323,7 @@ impl PutState {
             ports.finish(TaskReport::Put(Put {
                 descriptor: manifest.descriptor.clone(),
                 tags: core::mem::take(&mut self.created),
-                unlisted: self.unlisted.take(),
+                unlisted: self.listing.given_up.take(),
             }));
             return Ok(());
         }
@@ -271,14 +343,26 @@ impl PutState {
             }
             Some(tag) => (Target::Tag(tag.clone()), Vec::new()),
         };
+        self.send(target, tags, None, ports)
+    }
+
+    fn send(
+        &self,
+        target: Target,
+        tags: Vec<Tag>,
+        condition: Option<Condition>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        let manifest = self.manifest()?;
         let op = ManifestPut {
             site: self.site.clone(),
             target,
             tags,
+            tags_refused: false,
             descriptor: manifest.descriptor.clone(),
             bytes: manifest.bytes.clone(),
             subject: manifest.about.as_ref().map(|(subject, _)| subject.clone()),
-            condition: None,
+            condition,
         };
         self.exchange(Operation::ManifestPut(op), ports);
         Ok(())
@@ -318,23 +402,10 @@ impl PutState {
         let Some((subject, entry)) = about.filter(|_| is_first && !listed) else {
             return self.go_on(ports);
         };
-        let scopes = self.scopes();
-        let listing = ListChange::new(self.site.clone(), subject, Change::Add(entry), scopes);
-        ports.lists.join(listing.key.clone(), (ports.task, NODE));
-        self.listing = Some(listing);
+        let (change, scopes) = (Change::Add(alloc::vec![entry]), self.scopes());
+        let listing = ListChange::new(self.site.clone(), subject, change, scopes);
+        self.listing.join(listing, ports);
         Ok(())
-    }
-
-    /// It is this manifest's turn to write the list.
-    pub(super) fn read_list(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        let listing = self.listing.as_mut();
-        let listing = listing.ok_or_else(|| Error::internal("a manifest is not being listed"))?;
-        listing.read(NODE, ports);
-        Ok(())
-    }
-
-    pub(super) fn list(&self) -> Option<(&ListKey, NodeId)> {
-        Some((&self.listing.as_ref()?.key, NODE))
     }
 
     /// The error, with the tags that were created before.

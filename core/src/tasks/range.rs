@@ -15,8 +15,9 @@ use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
 use crate::op::{Operation, Outcome, RangeGet, Site};
 use crate::scope::Scopes;
-use crate::task::{BlobRange, RangeTask, TaskKind, TaskReport};
+use crate::task::{BlobRange, RangeTask, ReadAt, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
+use crate::tasks::machine::{TaskMachine, unexpected};
 
 /// Bytes of a blob that are being read.
 #[derive(Debug)]
@@ -26,17 +27,19 @@ pub(crate) struct RangeState {
 }
 
 impl RangeState {
-    pub(super) fn new(task: RangeTask, exchanges: &Exchanges) -> Self {
-        let site = exchanges.source(&task.source);
+    pub(super) fn new(task: RangeTask, read_at: ReadAt, exchanges: &Exchanges) -> Self {
+        let site = exchanges.source(&task.source, read_at);
         Self { site, task }
     }
+}
 
-    pub(super) fn requested(&self) -> TaskKind {
+impl TaskMachine for RangeState {
+    fn requested(&self) -> TaskKind {
         TaskKind::ReadRange(self.task.clone())
     }
 
-    pub(super) fn begin(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        ports.config().sources(&self.task.source)?;
+    fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        ports.check_source(&self.task.source)?;
         let range = self.task.range.clone();
         let limit = ports.limits().document;
         if range.is_empty() {
@@ -66,20 +69,16 @@ impl RangeState {
         Ok(())
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "outcomes of other operations are defects"
-    )]
-    pub(super) fn exchange_ended(outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        match outcome {
-            Outcome::Part(part) => {
-                ports.finish(TaskReport::Range(part));
-                Ok(())
-            }
-            outcome => {
-                let what = format!("reading a range ended in {outcome:?}");
-                Err(Error::internal(&what))
-            }
-        }
+    fn exchange_ended(
+        &mut self,
+        _node: NodeId,
+        result: Result<Outcome, Error>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        let Outcome::Part(part) = result? else {
+            return Err(unexpected("reading a range"));
+        };
+        ports.finish(TaskReport::Range(part));
+        Ok(())
     }
 }

@@ -2,17 +2,26 @@
 //!
 //! ```text
 //!  in line for the list ─▶ reading ─┬─ it is as it should be ──▶ over
-//!                             ▲     └─ it is not ─┐
-//!                             └──── writing ◀─────┘
+//!            ▲               ▲ ▲    └─ it is not ─┐                ▲
+//!            │               │ └─ it has changed ─┤                │
+//!            │               └─ checking ◀─ entries are gone       │
+//!            └── some time later ───────── writing ┴─ unchanged ───┘
 //! ```
 //!
-//! Responsible for that loop: a list that was written is read again, because another client may have
-//! replaced it meanwhile. Must not know what a list looks like (`referrers`), whose turn it is (`lists`), nor
-//! what becomes of a task whose list could not be changed.
+//! Responsible for that loop. A registry that looks at conditions refuses a list that another client has changed since
+//! it was read; whether it does is found out with the first list that is written there, by a condition that nothing
+//! meets: so it costs such a registry one refusal, and others nothing. At those a list that was written is read
+//! again later, because another client that had read it before may have replaced it. A registry may refuse a list that
+//! names manifests it does not have: what others deleted, and did not remove from the list, is then looked for, and
+//! left out. Must not know what a list looks like (`referrers`), whose turn it is (`lists`), nor what becomes of a task
+//! whose list could not be changed.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, Digest};
@@ -28,9 +37,12 @@ use crate::scope::Scopes;
 use crate::task::Unlisted;
 use crate::tasks::TaskPorts;
 use crate::tasks::lists::ListKey;
+use crate::time::Time;
 
 /// How often a list is written for one manifest, if others replace it again and again.
 const WRITES: u8 = 4;
+/// How many entries of a list are looked for at most, where the registry refuses it.
+const CHECKED: usize = 1000;
 
 /// A change of the list of what refers to a manifest.
 #[derive(Debug)]
@@ -41,18 +53,35 @@ pub(super) struct ListChange {
     scopes: Scopes,
     writes: u8,
     step: Step,
+    /// When the list was to be read.
+    began: Time,
     /// The condition under which it was written last.
     condition: Option<Condition>,
+    /// It was written on a condition that nothing meets instead.
+    is_test: bool,
     /// The list as it was written last: if it is gone, it is written again with all that was in it.
     wrote: Option<Arc<[u8]>>,
     /// The registry refused a condition that was true.
     unconditional: bool,
+    /// The registry refused the list because of entries that it does not have.
+    dangling: Option<Dangling>,
+}
+
+/// The entries that a registry may not have.
+#[derive(Debug)]
+struct Dangling {
+    /// How it refused the list.
+    refusal: Error,
+    /// Those that were not found, as far as they were looked for.
+    entries: BTreeSet<Digest>,
+    /// Why one could not be looked for.
+    failure: Option<Error>,
 }
 
 /// What is changed.
 #[derive(Debug)]
 pub(super) enum Change {
-    Add(Descriptor),
+    Add(Vec<Descriptor>),
     Remove(Digest),
 }
 
@@ -60,17 +89,21 @@ pub(super) enum Change {
 enum Step {
     Reading,
     Writing,
+    /// The manifests that the list names are read. This many results are still to come.
+    Checking {
+        left: usize,
+    },
 }
 
 /// How far a change is.
 #[derive(Debug)]
 pub(super) enum Changed {
-    /// A request is under way.
+    /// A request is under way, or the list is looked at again later.
     Going,
     /// The list is as it should be.
     Over,
-    /// It is not. The task's observer was told.
-    GivenUp(Unlisted),
+    /// It is not, because of these manifests. The task's observer was told.
+    GivenUp(Vec<Unlisted>),
 }
 
 impl ListChange {
@@ -82,15 +115,19 @@ impl ListChange {
             scopes,
             writes: 0,
             step: Step::Reading,
+            began: Time::ZERO,
             condition: None,
+            is_test: false,
             wrote: None,
             unconditional: false,
+            dangling: None,
         }
     }
 
-    /// Reads the list: it is this manifest's turn, or it wrote the list.
+    /// Reads the list: it is this manifest's turn.
     pub(super) fn read(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) {
         self.step = Step::Reading;
+        self.began = ports.now();
         let (site, tag) = self.key.clone();
         let limit = ports.limits().document;
         let op = ManifestGet {
@@ -114,9 +151,15 @@ impl ListChange {
             (Step::Reading, Err(error)) if error.kind() == ErrorKind::NotFound => {
                 Ok(self.was_read(node, None, None, ports))
             }
-            (Step::Writing, Ok(Outcome::Put { .. } | Outcome::Outdated)) => {
-                self.read(node, ports);
-                Ok(Changed::Going)
+            (Step::Writing, Ok(Outcome::Put { .. })) => Ok(self.was_written(node, ports)),
+            (Step::Writing, Ok(Outcome::Outdated)) => Ok(self.was_refused(node, ports)),
+            (Step::Reading, Err(error)) if self.writes > 0 => {
+                let why = format!("it was written, but could not be looked at again: {error}");
+                Ok(self.give_up(error.kind(), &why, ports))
+            }
+            (Step::Checking { left }, result) => self.checked(node, left, result, ports),
+            (Step::Writing, Ok(Outcome::Childless(error))) => {
+                Ok(self.was_refused_for_entries(node, error, ports))
             }
             (_, Ok(Outcome::Childless(error)) | Err(error)) => {
                 Ok(self.give_up(error.kind(), &format!("{error}"), ports))
@@ -145,7 +188,12 @@ impl ListChange {
             None => Ok(false),
         };
         let is_right = match &self.change {
-            Change::Add(entry) => listed(&entry.digest),
+            Change::Add(entries) => {
+                let listed = entries.iter().map(|entry| listed(&entry.digest));
+                listed
+                    .reduce(|all, one| Ok(all? && one?))
+                    .unwrap_or(Ok(true))
+            }
             Change::Remove(digest) => listed(digest).map(|is_listed| !is_listed),
         };
         let bytes = match is_right {
@@ -167,6 +215,8 @@ impl ListChange {
         };
         self.unconditional |= condition.is_some() && self.condition == condition;
         self.condition = condition.filter(|_| !self.unconditional);
+        let known = ports.looks_at_conditions(&self.key.0.origin);
+        self.is_test = self.condition.is_some() && known.is_none();
         self.writes += 1;
         self.wrote = Some(bytes.clone());
         self.step = Step::Writing;
@@ -174,13 +224,146 @@ impl ListChange {
         Changed::Going
     }
 
+    /// The registry has the list as it was written.
+    fn was_written(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Changed {
+        let known = ports.looks_at_conditions(&self.key.0.origin);
+        if self.condition.is_some() && !self.is_test && known == Some(true) {
+            return Changed::Over;
+        }
+        let (now, least) = (ports.now(), ports.config().settle);
+        if least.is_zero() {
+            self.read(node, ports);
+            return Changed::Going;
+        }
+        let (writer, after) = ((ports.task, node), self.settle(least, now));
+        let key = self.key.clone();
+        ports.lists.join_later(key, writer, now, after);
+        Changed::Going
+    }
+
+    /// The registry looked at the condition, and it was not met.
+    fn was_refused(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Changed {
+        match (&self.wrote, core::mem::replace(&mut self.is_test, false)) {
+            (Some(bytes), true) => self.write(node, bytes.clone(), ports),
+            (Some(_) | None, _) => self.read(node, ports),
+        }
+        Changed::Going
+    }
+
+    /// The registry does not have everything that the list names, and takes no such index. Distribution says so
+    /// (`MANIFEST_BLOB_UNKNOWN`), and a list names what is gone as soon as it was deleted by another client.
+    fn was_refused_for_entries(
+        &mut self,
+        node: NodeId,
+        refusal: Error,
+        ports: &mut TaskPorts<'_>,
+    ) -> Changed {
+        let wrote = self.wrote.as_deref().unwrap_or_default();
+        let ours: &[Descriptor] = match &self.change {
+            Change::Add(added) => added,
+            Change::Remove(_) => &[],
+        };
+        // What is no descriptor is left as it is.
+        let (mut listed, mut entries) = (referrers::descriptors(wrote), BTreeSet::new());
+        listed.retain(|it| {
+            let is_ours = ours.iter().any(|ours| ours.digest == it.digest);
+            !is_ours && entries.insert(it.digest.clone())
+        });
+        if self.dangling.is_some() || entries.is_empty() || entries.len() > CHECKED {
+            return self.give_up(refusal.kind(), &format!("{refusal}"), ports);
+        }
+        self.step = Step::Checking { left: listed.len() };
+        let site = self.key.0.clone();
+        for entry in listed {
+            let target = Target::Digest(entry.digest.clone());
+            let limit = ports.limits().document;
+            // Asked for by its type, too: some registries say 404 to requests that do not accept it.
+            let op = ManifestGet::new(site.clone(), target, Some(entry), limit);
+            let op = Operation::ManifestGet(op);
+            ports.exchange(node, site.clone(), op, self.scopes.clone());
+        }
+        self.dangling = Some(Dangling {
+            refusal,
+            entries,
+            failure: None,
+        });
+        Changed::Going
+    }
+
+    /// One of the list's manifests was found, or not. Once all were looked for, the list is read again.
+    fn checked(
+        &mut self,
+        node: NodeId,
+        left: usize,
+        result: Result<Outcome, Error>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<Changed, Error> {
+        let dangling = self.dangling.as_mut();
+        let dangling = dangling.ok_or_else(|| Error::internal("no entries are looked for"))?;
+        match result {
+            Ok(Outcome::Document { document, .. }) => {
+                dangling.entries.remove(document.digest());
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => dangling.failure = Some(error),
+            Ok(outcome) => {
+                let what = format!("an entry of a referrers list ended in {outcome:?}");
+                return Err(Error::internal(&what));
+            }
+        }
+        if left > 1 {
+            self.step = Step::Checking { left: left - 1 };
+            return Ok(Changed::Going);
+        }
+        let are_known = dangling.failure.is_none() && !dangling.entries.is_empty();
+        if !are_known {
+            let error = dangling.failure.as_ref().unwrap_or(&dangling.refusal);
+            let (kind, why) = (error.kind(), format!("{error}"));
+            return Ok(self.give_up(kind, &why, ports));
+        }
+        // The registry had no objection to the condition.
+        self.condition = None;
+        self.wrote = self
+            .wrote
+            .take()
+            .and_then(|wrote| self.without_gone(&wrote).ok());
+        self.read(node, ports);
+        Ok(Changed::Going)
+    }
+
+    /// A list without the entries that are known to be gone.
+    fn without_gone(&self, list: &[u8]) -> Result<Arc<[u8]>, String> {
+        match &self.dangling {
+            Some(dangling) => referrers::without(list, &dangling.entries).map(Into::into),
+            None => Ok(list.into()),
+        }
+    }
+
+    /// How long after it was written the list is read again. What other clients write then, they have read after
+    /// that: reading and writing takes them about as long as it took here.
+    fn settle(&self, least: Duration, now: Time) -> Duration {
+        /// Other clients are not as near, and their requests wait for others, too.
+        const GAPS: u32 = 4;
+        /// Longer than any client waits for a registry that answers.
+        const MOST: Duration = Duration::from_secs(30);
+        let gap = now.since(self.began);
+        let after = least.max(gap.saturating_mul(GAPS));
+        let doubled = 1 << self.writes.saturating_sub(1);
+        after.saturating_mul(doubled).min(MOST.max(least))
+    }
+
     /// The list with the change, as bytes.
     fn changed(&self, list: Option<&Document>, limit: u64) -> Result<Arc<[u8]>, String> {
         match (&self.change, &self.wrote, list) {
             (_, Some(wrote), None) => Ok(wrote.clone()),
-            (Change::Add(entry), _, list) => referrers::with(list, entry, limit).map(Into::into),
+            (Change::Add(entries), _, list) => {
+                let list = referrers::with(list, entries, limit)?;
+                self.without_gone(&list)
+            }
             (Change::Remove(digest), _, Some(list)) => {
-                referrers::without(list, digest).map(Into::into)
+                let removed = [digest.clone()].into();
+                let list = referrers::without(list.bytes(), &removed)?;
+                self.without_gone(&list)
             }
             (Change::Remove(_), None, None) => Err("there is no list".into()),
         }
@@ -192,30 +375,94 @@ impl ListChange {
         let op = ManifestPut {
             site: site.clone(),
             target: Target::Tag(tag),
-            tags: alloc::vec::Vec::new(),
+            tags: Vec::new(),
+            tags_refused: false,
             descriptor: Descriptor::new(OCI_INDEX, digest, bytes.len() as u64),
             bytes,
             subject: None,
-            condition: self.condition.clone(),
+            condition: match self.is_test {
+                true => Some(Condition::Never),
+                false => self.condition.clone(),
+            },
         };
         ports.exchange(node, site, Operation::ManifestPut(op), self.scopes.clone());
     }
 
     /// Tells that the list is not as it should be.
     fn give_up(&self, kind: ErrorKind, why: &str, ports: &mut TaskPorts<'_>) -> Changed {
-        let (digest, what) = match &self.change {
-            Change::Add(entry) => (&entry.digest, "added to"),
-            Change::Remove(digest) => (digest, "removed from"),
+        let (digests, what): (Vec<_>, _) = match &self.change {
+            Change::Add(entries) => (entries.iter().map(|it| &it.digest).collect(), "added to"),
+            Change::Remove(digest) => (alloc::vec![digest], "removed from"),
         };
         let (subject, tag) = (&self.subject, &self.key.1);
-        ports.event(Event::Warning(format!(
-            "{digest} could not be {what} the referrers of {subject} at the tag {tag}: {why}"
-        )));
-        Changed::GivenUp(Unlisted {
-            digest: digest.clone(),
-            subject: subject.clone(),
-            kind,
-            why: why.into(),
-        })
+        let given_up = digests.into_iter().map(|digest| {
+            ports.event(Event::Warning(format!(
+                "{digest} could not be {what} the referrers of {subject} at the tag {tag}: {why}"
+            )));
+            Unlisted {
+                digest: digest.clone(),
+                subject: subject.clone(),
+                kind,
+                why: why.into(),
+            }
+        });
+        Changed::GivenUp(given_up.collect())
+    }
+}
+
+/// The change of a list by a task that has one manifest.
+#[derive(Debug, Default)]
+pub(super) struct OneChange {
+    change: Option<ListChange>,
+    /// Why the list could not be changed.
+    pub(super) given_up: Option<Unlisted>,
+}
+
+impl OneChange {
+    /// The node of the one manifest.
+    const NODE: NodeId = NodeId(0);
+
+    /// Waits for the turn to change the list.
+    pub(super) fn join(&mut self, change: ListChange, ports: &mut TaskPorts<'_>) {
+        let turn = (ports.task, Self::NODE);
+        ports.lists.join(change.key.clone(), turn);
+        self.change = Some(change);
+    }
+
+    /// It is the manifest's turn.
+    pub(super) fn read(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        self.change()?.read(Self::NODE, ports);
+        Ok(())
+    }
+
+    /// Takes the result of an exchange about the list. Whether the change is over.
+    pub(super) fn ended(
+        &mut self,
+        result: Result<Outcome, Error>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<bool, Error> {
+        match self.change()?.ended(Self::NODE, result, ports)? {
+            Changed::Going => return Ok(false),
+            Changed::Over => {}
+            Changed::GivenUp(unlisted) => self.given_up = unlisted.into_iter().next(),
+        }
+        if let Some(change) = self.change.take() {
+            ports.lists.leave(&change.key, (ports.task, Self::NODE));
+        }
+        Ok(true)
+    }
+
+    pub(super) const fn is_under_way(&self) -> bool {
+        self.change.is_some()
+    }
+
+    pub(super) fn lists(&self) -> Vec<(&ListKey, NodeId)> {
+        let change = self.change.iter();
+        change.map(|change| (&change.key, Self::NODE)).collect()
+    }
+
+    fn change(&mut self) -> Result<&mut ListChange, Error> {
+        let change = self.change.as_mut();
+        change.ok_or_else(|| Error::internal("no referrers list is being changed"))
     }
 }

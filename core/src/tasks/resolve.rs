@@ -18,34 +18,42 @@ use crate::manifest::media_type::{OCI_ARTIFACT, is_manifest_type};
 use crate::op::{ManifestGet, ManifestHead, Operation, Outcome, Site};
 use crate::reference::Reference;
 use crate::scope::Scopes;
-use crate::task::{TaskKind, TaskReport};
+use crate::task::{ReadAt, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
+use crate::tasks::machine::{TaskMachine, unexpected};
 
 /// A reference that is being resolved.
 #[derive(Debug)]
 pub(crate) struct ResolveState {
     site: Site,
     reference: Reference,
+    pinned: Option<Descriptor>,
 }
 
 impl ResolveState {
-    pub(super) fn new(reference: Reference, exchanges: &Exchanges) -> Self {
-        let site = exchanges.source(&reference);
-        Self { site, reference }
+    pub(super) fn new(reference: Reference, read_at: ReadAt, exchanges: &Exchanges) -> Self {
+        let site = exchanges.source(&reference, read_at);
+        Self {
+            site,
+            reference,
+            pinned: None,
+        }
     }
+}
 
-    pub(super) fn requested(&self) -> TaskKind {
+impl TaskMachine for ResolveState {
+    fn requested(&self) -> TaskKind {
         TaskKind::Resolve(self.reference.clone())
     }
 
-    /// Begins, unless the reference is `known` to stand for something.
-    pub(super) fn begin(
-        &self,
-        known: Option<Descriptor>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        ports.config().sources(&self.reference)?;
-        if let Some(root) = known {
+    fn pin(&mut self, root: Descriptor) {
+        self.pinned = Some(root);
+    }
+
+    /// Begins, unless it is known what the reference stands for.
+    fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        ports.check_source(&self.reference)?;
+        if let Some(root) = self.pinned.take() {
             Self::resolved(root, ports);
             return Ok(());
         }
@@ -62,12 +70,13 @@ impl ResolveState {
         clippy::wildcard_enum_match_arm,
         reason = "outcomes of other operations are defects"
     )]
-    pub(super) fn exchange_ended(
-        &self,
-        outcome: Outcome,
+    fn exchange_ended(
+        &mut self,
+        _node: NodeId,
+        result: Result<Outcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
-        match outcome {
+        match result? {
             outcome @ Outcome::Found { .. } => {
                 match self.found(&outcome, ports.limits().document)? {
                     Some(root) => Self::resolved(root, ports),
@@ -77,14 +86,13 @@ impl ResolveState {
             // The answer to a HEAD does not say why (HTTP-22).
             Outcome::Absent => self.get(ports),
             Outcome::Document { document, .. } => Self::resolved(document.descriptor(), ports),
-            outcome => {
-                let what = format!("resolving a reference ended in {outcome:?}");
-                return Err(Error::internal(&what));
-            }
+            _ => return Err(unexpected("resolving a reference")),
         }
         Ok(())
     }
+}
 
+impl ResolveState {
     fn get(&self, ports: &mut TaskPorts<'_>) {
         let (site, target) = (self.site.clone(), self.reference.target());
         let op = ManifestGet::new(site, target, None, ports.limits().document);

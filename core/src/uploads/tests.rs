@@ -4,7 +4,7 @@ use super::*;
 use crate::digest::Algorithm;
 use crate::hashing::Hashing;
 use crate::ids::TransferId;
-use crate::op::{Head, Stage, UploadSession};
+use crate::op::{Head, UploadSession, UploadSource, UploadStep};
 use crate::store::StoreId;
 use crate::testing::mutations;
 
@@ -40,15 +40,20 @@ fn op(size: u64, url: &str) -> BlobPut {
         position: 0,
         hashing: Hashing::new(Algorithm::Sha256),
         transfer: TransferId(1),
-        stage: Stage::Put { session },
-        source: Some(StoreId(0)),
+        mounts: Vec::new(),
+        step: UploadStep::Put { session },
+        source: Some(UploadSource::Store(StoreId(0))),
         head: Head::Done,
         patches: false,
+        posts: false,
         chunk: u64::MAX,
+        chunks: crate::config::ChunkSizes::ANY,
         session: UploadSession::default(),
         restarts: 0,
+        rewinds: 2,
         sent: 0,
         given_up: None,
+        stream: None,
     };
     op.has_sent(1, None);
     op
@@ -88,6 +93,11 @@ fn what_is_no_upload_is_refused() {
         (URL, "https://reg.example/v2/a/b/blobs/%2e%2E/%2e./c/u1"),
         (URL, "https://reg.example/v2/a/b/blobs/..%2fuploads/u1"),
         (URL, "https://reg.example/v2/a/b/blobs/"),
+        // It would be deleted if the upload is given up.
+        (
+            URL,
+            &format!("https://reg.example/v2/a/b/blobs/{}", digest()),
+        ),
         (URL, "https://reg.example/v2/a/b/manifests/v1"),
         (URL, "no secret URL"),
         ("\"acknowledged\":0", "\"acknowledged\":4194305"),
@@ -224,8 +234,9 @@ fn each_change_is_told_once() {
                 upload.age.as_secs()
             ),
             UploadChange::Over(key) => format!("over {key}"),
+            UploadChange::Taken(upload) => format!("taken {}", upload.age.as_secs()),
         });
-        told.collect::<alloc::vec::Vec<_>>().join(", ")
+        told.collect::<Vec<_>>().join(", ")
     };
     let newer = "https://reg.example/v2/a/b/blobs/uploads/u1?_state=2";
     let another = "https://reg.example/v2/a/b/blobs/uploads/u2?_state=3";
@@ -251,8 +262,23 @@ fn each_change_is_told_once() {
     uploads.ended(&op(SIZE, another));
     assert_eq!((told(&mut uploads).as_str(), age(&uploads)), ("", 60));
     assert!(uploads.take(&ours(), &digest(), SIZE).is_some());
+    assert_eq!(told(&mut uploads), "taken 0");
     uploads.ended(&op(SIZE, another));
     let over = format!("over https://reg.example a/b {}", digest());
     assert_eq!(told(&mut uploads), over);
     assert_eq!(told(&mut uploads), "");
+}
+
+/// What is another process's by now is not kept, and the driver is not told that it is over.
+#[test]
+fn an_upload_that_is_left_to_another_process_is_forgotten() {
+    let mut uploads = Uploads::new(Some(KEEP_FROM));
+    uploads.offer(saved(URL).expect("it is kept"), minutes(0));
+    let taken = uploads.take(&ours(), &digest(), SIZE).expect("it is there");
+    let change = uploads.take_change(minutes(0));
+    assert_eq!(change, Some(UploadChange::Taken(taken.clone())));
+    uploads.forget(taken.key());
+    uploads.ended(&op(SIZE, URL));
+    assert_eq!(uploads.take_change(minutes(0)), None);
+    assert_eq!(uploads.saved(minutes(0)).count(), 0);
 }

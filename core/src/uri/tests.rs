@@ -411,6 +411,7 @@ fn hosts_are_compared_without_case_and_default_port() {
     }
 }
 
+/// V-D, PUSHB-08.
 #[test]
 fn a_digest_is_appended() {
     let table = [

@@ -1,18 +1,18 @@
 //! Runs simulated worlds until one goes wrong.
 //!
 //! ```text
-//! simulate --seeds 100000            so many seeds, from 0
+//! simulate --seeds 100000            that many seeds, from 0
 //! simulate --seeds 2000 --seed-from TEXT   seeds that follow from a text, such as a commit's hash
 //! simulate --seed 17                 one seed, with its transcript
 //! simulate --replay 3,0,0,1          one list of choices, with its transcript
 //! simulate --every 20000             all tiny worlds with one fault; fails if there are more of a sort
-//! simulate --survey 10000            so many seeds (--seed-from, too), and each sort of failure with
+//! simulate --survey 10000            that many seeds (--seed-from, too), and each sort of failure with
 //!                                    its first seed
-//! simulate --catch 3000              so many seeds, one after the other; the first failure in a line
+//! simulate --catch 3000              that many seeds, one after the other; the first failure in a line
 //! ```
 //!
-//! Before each of these, `--world hostile`, `greedy`, `taped` or `mirrored` says that the worlds are of that
-//! sort.
+//! Before each of these, `--world hostile`, `greedy`, `taped`, `mirrored`, `carrying` or `streaming` says that
+//! the worlds are of that sort.
 //! Of many seeds some run as such worlds anyway. Tiny ones are called `tiny-Pull` or `tiny-Pull-token`.
 //! `--threads N` says how many at once.
 //!
@@ -32,25 +32,38 @@ use std::time::{Duration, Instant};
 
 use windlass_tests::sim::{self, Operation, Run, Sort, Tally, shrink};
 
-/// So many of the first seeds run twice.
+/// This many of the first seeds run twice.
 const TWICE: u64 = 200;
-/// So many lists are tried to make a failure simpler.
+/// This many lists are tried to make a failure simpler.
 const SHRINKING: usize = 2000;
-/// One seed in so many is a hostile, a greedy and a taped world, too: these take longer.
+/// One seed in this many is a hostile, a greedy and a taped world, too: these take longer.
 const BESIDES: u64 = 100;
 /// One seed in this many is also a world with mirrors.
 const MIRRORED: u64 = 10;
+/// One seed in this many is also a world in which copies take along what belongs to images.
+const CARRYING: u64 = 50;
+/// One seed in this many is also a world in which tasks put streams.
+const STREAMING: u64 = 50;
 /// The sorts of worlds that run beside the usual ones.
-const OTHERS: [Sort; 4] = [Sort::Hostile, Sort::Greedy, Sort::Taped, Sort::Mirrored];
+const OTHERS: [Sort; 6] = [
+    Sort::Hostile,
+    Sort::Greedy,
+    Sort::Taped,
+    Sort::Mirrored,
+    Sort::Carrying,
+    Sort::Streaming,
+];
 
 /// Those of them that a seed is, too.
 fn besides(sort: Sort, seed: u64) -> impl Iterator<Item = Sort> {
     let others = OTHERS.into_iter().filter(move |other| {
-        let rate = if *other == Sort::Mirrored {
-            MIRRORED
-        } else {
-            BESIDES
-        };
+        let rates = [
+            (Sort::Mirrored, MIRRORED),
+            (Sort::Carrying, CARRYING),
+            (Sort::Streaming, STREAMING),
+        ];
+        let rate = rates.iter().find(|(sort, _)| sort == other);
+        let rate = rate.map_or(BESIDES, |(_, rate)| *rate);
         seed.is_multiple_of(rate)
     });
     others.filter(move |_| sort == Sort::Usual)
@@ -133,6 +146,8 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), Strin
                     "greedy" => Sort::Greedy,
                     "taped" => Sort::Taped,
                     "mirrored" => Sort::Mirrored,
+                    "carrying" => Sort::Carrying,
+                    "streaming" => Sort::Streaming,
                     other => {
                         tiny(other).ok_or_else(|| format!("--world: there is no {other} one"))?
                     }
@@ -223,7 +238,7 @@ fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode 
     });
     let seconds = begun.elapsed().as_secs_f64();
     println!(
-        "{tally}and {} hostile, greedy, taped and mirrored worlds\n{seconds:.1} s, {:.0} seeds per second",
+        "{tally}and {} hostile, greedy, taped, mirrored, carrying and streaming worlds\n{seconds:.1} s, {:.0} seeds per second",
         others.into_inner(),
         tally.runs() as f64 / seconds
     );
@@ -374,6 +389,8 @@ fn word(sort: Sort) -> String {
         Sort::Greedy => "greedy".into(),
         Sort::Taped => "taped".into(),
         Sort::Mirrored => "mirrored".into(),
+        Sort::Carrying => "carrying".into(),
+        Sort::Streaming => "streaming".into(),
         Sort::Tiny(operation, signs_in) => {
             let token = if signs_in { TOKEN } else { "" };
             format!("{TINY}{operation:?}{token}")

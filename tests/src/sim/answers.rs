@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 
 use windlass_core::{ReferrersSource, TaskReport};
 
-use super::plan::{Operation, SOURCES, SUBJECT};
+use super::asked::listed;
+use super::plan::{Operation, SOURCES};
 use super::world::World;
-use crate::world::scenes::digest;
 
 impl World<'_> {
     /// A report is of its task, and without faults it is right: a list is whole.
@@ -31,20 +31,29 @@ impl World<'_> {
             (Operation::Referrers, TaskReport::Referrers(list)) => {
                 let found = list.referrers.iter().map(|it| it.digest.to_string());
                 let found: BTreeSet<String> = found.collect();
+                let subject = listed(&task, &self.plan.pictures[task.picture]);
                 let images = here.flat_map(|(_, picture)| picture.signatures(false));
                 let expected = images.map(|image| image.digest.to_string());
-                let expected: BTreeSet<String> = expected.collect();
+                let expected: BTreeSet<String> = match task.extra.of {
+                    Some(_) => self.list_of(&task, &subject),
+                    None => expected.collect(),
+                };
                 let has_api = model.options().referrers_api;
                 let is_right = match list.source {
                     ReferrersSource::Api => has_api && found == expected,
+                    _ if self.plan.carries && !has_api => found == expected,
                     // Nothing that lists is in these repositories.
                     _ => found.is_empty() && !(has_api && is_known),
                 };
-                let is_of = list.subject == digest(SUBJECT);
+                let is_of = list.subject == subject;
                 is_of && (is_right || !is_true) && found.len() == list.referrers.len()
             }
-            (Operation::Delete, TaskReport::Deleted(deleted)) => deleted.digest.is_none(),
+            (Operation::Delete, TaskReport::Deleted(deleted)) => {
+                deleted.digest.is_some() == task.extra.of.is_some()
+            }
             (Operation::Resolve, TaskReport::Resolved(_)) => true,
+            (Operation::Stream, TaskReport::BlobPut(put)) => self.check_streamed(&task, put),
+            (Operation::Stream, _) => false,
             (_, TaskReport::Copied(_)) => !task.operation.moves_nothing(),
             (_, _) => false,
         };

@@ -2,23 +2,25 @@
 //!
 //! Responsible for names: where things are and where they go. Must not know what comes of it.
 
-use windlass_core::reference::Repository;
-use windlass_core::{CopyTask, Paging, Place, Platforms, StoreId, Task, Time};
+use windlass_core::{
+    CopyTask, Digest, MountFrom, Paging, Platforms, StoreId, Task, TaskLocation, Time,
+};
 
+use super::companions;
 use super::plan::{OLD, Operation, Picture, Planned, SUBJECT};
 use crate::world::scenes::{digest, reference};
 
 /// What is asked of a session for a task.
-pub(crate) fn asked(at: usize, task: &Planned, ids: [StoreId; 4]) -> Task {
+pub(crate) fn asked(at: usize, task: &Planned, picture: &Picture, ids: [StoreId; 4]) -> Task {
     let [source, target, second, spool] = ids;
     let from = format!("p{}", task.picture);
     let to = format!("t{at}");
     let registry = |registry: usize, rest: &str| {
-        Place::Registry(reference(&format!("reg{registry}.example/{rest}")))
+        TaskLocation::Registry(reference(&format!("reg{registry}.example/{rest}")))
     };
     let read = registry(task.registry, &format!("{}:{from}", task.read()));
     let written = registry(task.destination(), &format!("{}:{to}", task.written()));
-    let named = |store, name| Place::Store {
+    let named = |store, name| TaskLocation::Store {
         store,
         name: Some(name),
     };
@@ -32,14 +34,16 @@ pub(crate) fn asked(at: usize, task: &Planned, ids: [StoreId; 4]) -> Task {
             return by(Task::tags(reference(&name), Paging::default()), task);
         }
         Operation::Referrers => {
-            let (registry, subject) = (task.registry, digest(SUBJECT));
+            let (registry, subject) = (task.registry, listed(task, picture));
             let name = format!("reg{registry}.example/{}@{subject}", task.read());
-            return by(Task::referrers(reference(&name), None), task);
+            let artifact_type = task.extra.artifact_type();
+            return by(Task::referrers(reference(&name), artifact_type), task);
         }
         Operation::Delete => {
-            let name = format!("reg{}.example/{}:{to}", task.registry, OLD.0);
+            let name = format!("reg{}.example/{}{}", task.registry, OLD.0, old(at, task));
             return by(Task::delete(reference(&name)), task);
         }
+        Operation::Stream => unreachable!("its store is made when it starts"),
         Operation::Pull => (read, named(target, to)),
         Operation::Push => (named(source, from), written),
         Operation::CopyWithin | Operation::CopyBetween => (read, written),
@@ -58,7 +62,8 @@ pub(crate) fn asked(at: usize, task: &Planned, ids: [StoreId; 4]) -> Task {
         destination,
         platforms,
         spool: Some(spool),
-        from: candidate(task),
+        mount_from: candidates(task),
+        carry: task.extra.taken.carry(),
     };
     let copy = Task::copy(copy);
     if task.included {
@@ -67,14 +72,29 @@ pub(crate) fn asked(at: usize, task: &Planned, ids: [StoreId; 4]) -> Task {
     by(copy, task)
 }
 
-/// Where the blobs of a push are at its registry, too.
-fn candidate(task: &Planned) -> Option<Repository> {
-    let knows = task.mounts && task.operation == Operation::Push;
-    let repository = || task.read().parse().expect("a repository");
-    knows.then(repository)
+/// What a list of referrers is asked for.
+pub(crate) fn listed(task: &Planned, picture: &Picture) -> Digest {
+    let of = task.extra.of;
+    of.map_or_else(|| digest(SUBJECT), |at| companions::subject(picture, at))
 }
 
-fn by(task: Task, planned: &Planned) -> Task {
+/// The end of the name of what is deleted.
+pub(crate) fn old(at: usize, task: &Planned) -> String {
+    match task.extra.of {
+        Some(_) => format!("@{}", companions::deleted(at)),
+        None => format!(":t{at}"),
+    }
+}
+
+/// Where the blobs of a push are at its registry, too.
+fn candidates(task: &Planned) -> Vec<MountFrom> {
+    let knows = task.mounts && task.operation == Operation::Push;
+    let repository = || task.read().parse().expect("a repository");
+    knows.then(repository).into_iter().collect()
+}
+
+/// The same with its deadline.
+pub(crate) fn by(task: Task, planned: &Planned) -> Task {
     match planned.deadline {
         Some(deadline) => task.by(Time::ZERO + deadline),
         None => task,

@@ -151,6 +151,16 @@ impl Store for Disk {
         self.notes().named = true;
         self.memory.tag(name, descriptor)
     }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+        self.memory.referrers(subject)
+    }
+
+    fn add_referrers(&self, subject: &Digest, entries: &[Descriptor]) -> Result<(), StoreError> {
+        self.sync(None)?;
+        self.notes().named = true;
+        self.memory.add_referrers(subject, entries)
+    }
 }
 
 /// A partial whose store may run out of space.

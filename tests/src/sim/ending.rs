@@ -120,6 +120,14 @@ impl World<'_> {
             let name = format!("t{at}");
             let found = match task.operation {
                 Operation::Resolve | Operation::Tags | Operation::Referrers => continue,
+                Operation::Stream => {
+                    self.check_stream(at, &task);
+                    continue;
+                }
+                Operation::Delete if task.extra.of.is_some() => {
+                    self.check_old(at, task.registry, false);
+                    continue;
+                }
                 Operation::Delete => {
                     self.check_deleted(at, &task);
                     continue;
@@ -136,6 +144,7 @@ impl World<'_> {
             self.check(found.as_deref() == Some(expected.as_str()), || {
                 format!("names: task {at} is good, but {name} is {found:?}")
             });
+            self.check_companions(at, &task);
         }
         self.check_lists();
         self.check_disks();
@@ -183,6 +192,21 @@ impl World<'_> {
         wrong.into_iter().for_each(|what| self.violate(what));
     }
 
+    /// Without trouble every upload session that is left open was asked to end: a deletion is tried for a second, and
+    /// not always again with a new token.
+    pub(crate) fn check_uploads(&mut self) {
+        let open: usize = self.models.iter().map(Model::open_uploads).sum();
+        let in_time = self.plan.tasks.iter().all(|task| task.deadline.is_none());
+        let is_calm = in_time && self.plan.mirrors.is_empty() && self.total() == 0;
+        let log = self.models.iter().flat_map(|model| model.log());
+        let mut deletes = log.filter(|it| it.method == "DELETE");
+        let is_asked = deletes.any(|it| it.target.contains("/blobs/uploads/"));
+        let good = open == 0 || !is_calm || is_asked;
+        self.check(good, || {
+            format!("leaks: {open} upload sessions are still open")
+        });
+    }
+
     pub(crate) fn check_registries(&mut self) {
         let mut wrong = Vec::new();
         let places = self.models.iter();
@@ -207,6 +231,9 @@ impl World<'_> {
     }
 
     pub(crate) fn check_economy(&mut self) {
+        if self.plan.carries {
+            return;
+        }
         let (mut moved, mut apart) = (self.economy.appended + self.economy.sent, 0);
         self.each_disk(|notes| {
             moved += notes.appended;
@@ -231,7 +258,7 @@ impl World<'_> {
         let plain = settings.all(|it| {
             it.plain && it.options.digest_header && it.options.labels.manifest_type.is_none()
         });
-        if self.total() == 0 && done && plain {
+        if self.total() == 0 && done && plain && !self.plan.carries {
             let requests: u64 = self
                 .plan
                 .tasks
@@ -291,7 +318,8 @@ fn signs_in(plan: &Plan, task: &Planned) -> u64 {
         | Operation::Delete
         | Operation::Pull
         | Operation::Push
-        | Operation::CopyWithin => at(task.registry),
+        | Operation::CopyWithin
+        | Operation::Stream => at(task.registry),
         Operation::CopyBetween => at(0) + at(1),
     }
 }
@@ -320,6 +348,8 @@ pub(crate) fn budget(plan: &Plan) -> Option<u64> {
             Operation::Push => push + 2 * blobs,
             Operation::CopyWithin => read + push + blobs,
             Operation::CopyBetween => read + push + 3 * blobs + pieces,
+            // In chunks, or with all of it gathered first: then it is asked for, and a session is deleted.
+            Operation::Stream => 6,
         };
         if task.operation.writes_to_registry() {
             let destination = &plan.settings[task.destination()].options;
@@ -328,14 +358,19 @@ pub(crate) fn budget(plan: &Plan) -> Option<u64> {
             let each = if plan.processes == 1 { 3 } else { 9 };
             let signatures = picture.signatures(task.one).count() as u64;
             sum += u64::from(!destination.referrers_api) * each * signatures;
-            // Each chunk, the end, a HEAD, and a status request if the registry counts otherwise.
-            let sizes = picture.blobs(task.one).into_values();
-            let chunks = |size: u64| plan.chunk_size.map_or(0, |chunk| size / chunk + 3);
-            sum += sizes.map(chunks).sum::<u64>();
+            sum += in_chunks(plan, task);
         }
         sum += signs_in(plan, task) + for_foreign(plan, task) + plan.mirrors.cost(plan, task);
     }
-    plan.settings.iter().all(|it| it.plain).then_some(sum)
+    let plain = plan.settings.iter().all(|it| it.plain);
+    (plain && !plan.carries).then_some(sum)
+}
+
+/// Requests for blobs in chunks: each chunk, the end, a HEAD, and a status request if the registry counts otherwise.
+fn in_chunks(plan: &Plan, task: &Planned) -> u64 {
+    let sizes = plan.pictures[task.picture].blobs(task.one).into_values();
+    let chunks = |size: u64| plan.chunk_size.map_or(0, |chunk| size / chunk + 3);
+    sizes.map(chunks).sum()
 }
 
 /// Requests beyond the budget if copies cannot mount: a refusal of one mount is taken for one of all that
@@ -358,6 +393,7 @@ fn again(plan: &Plan, task: &Planned) -> u64 {
         Operation::Referrers => lists(plan, task),
         Operation::Pull | Operation::Push | Operation::Tags | Operation::Delete => 1,
         Operation::CopyWithin | Operation::CopyBetween => read + 1,
+        Operation::Stream => 6 + in_chunks(plan, task),
     };
     asked + signs_in(plan, task) + for_foreign(plan, task) + plan.mirrors.cost(plan, task)
 }

@@ -70,12 +70,12 @@ impl Sort {
 /// How much of an answer arrives, and how it ends.
 pub(crate) struct Delivery {
     pub(crate) answer: Answer,
-    /// So many bytes of its body.
-    kept: usize,
-    end: Result<(), Interrupted>,
+    /// This many bytes of its body.
+    pub(crate) kept: usize,
+    pub(crate) end: Result<(), Interrupted>,
     /// The worker dies behind them.
-    lost: bool,
-    crash: bool,
+    pub(crate) lost: bool,
+    pub(crate) crash: bool,
 }
 
 impl Delivery {
@@ -96,6 +96,14 @@ impl Delivery {
     }
 }
 
+/// What became of a request.
+pub(crate) enum Carried {
+    Delivered(Sort, Delivery),
+    Broke(Interrupted),
+    /// The worker dies waiting.
+    Lost,
+}
+
 impl World<'_> {
     /// One exchange from its request to its end.
     pub(crate) fn http(&mut self, process: usize, mut call: Box<Call>, unwanted: bool) -> Ran {
@@ -103,68 +111,80 @@ impl World<'_> {
             Ok(request) => request,
             Err(reason) => return Ran::Done(call.finish(Err(reason))),
         };
-        self.check_request(&call, &request);
-        self.check_mirrored(&request);
+        match self.carry(process, &call, &request, unwanted) {
+            Carried::Delivered(sort, delivery) => self.deliver(process, call, sort, delivery),
+            Carried::Broke(why) => Ran::Done(call.finish(Err(why))),
+            Carried::Lost => Ran::Done(Done::lost(call.id())),
+        }
+    }
+
+    /// A request to its server, and what comes back.
+    pub(crate) fn carry(
+        &mut self,
+        process: usize,
+        call: &Call,
+        request: &Request,
+        unwanted: bool,
+    ) -> Carried {
+        self.check_request(call, request);
+        self.check_mirrored(request);
         self.now += LATENCY;
-        let sort = Sort::of(&request);
+        let sort = Sort::of(request);
         if let Some(at) = mirror_of(&request.host) {
-            self.check_resumes(&request, sort);
-            return self.mirrored(process, call, &request, at);
+            self.check_resumes(request, sort);
+            return self.mirrored(process, call, request, at);
         }
         let Some(owner) = owner_of(&request.host) else {
             // A name that an odd answer made up.
-            self.credit(&call);
-            return Ran::Done(call.finish(Err(not_sent(TransportErrorKind::Resolve))));
+            self.credit(call);
+            return Carried::Broke(not_sent(TransportErrorKind::Resolve));
         };
         if !self.is_ours(&request.host) {
-            self.credit(&call);
-            let answer = self.stranger(&request, owner);
-            self.spend(&request, sort, Some(Fault::RedirectForeign), Some(&answer));
-            return self.deliver(process, call, sort, Delivery::whole(answer));
+            self.credit(call);
+            let answer = self.stranger(request, owner);
+            self.spend(request, sort, Some(Fault::RedirectForeign), Some(&answer));
+            return Carried::Delivered(sort, Delivery::whole(answer));
         }
-        self.check_replaced(&request, owner);
-        self.check_resumes(&request, sort);
-        self.check_address(process, &request);
-        let fault = self.draw(&request, sort, owner, unwanted);
-        self.check_challenged(process, &call, owner);
+        self.check_replaced(request, owner);
+        self.check_resumes(request, sort);
+        self.check_address(process, request);
+        let fault = self.draw(request, sort, owner, unwanted);
+        self.check_challenged(process, call, owner);
         self.check_ping(process, call.id(), owner, sort);
-        self.check_useless(process, &call);
+        self.check_useless(process, call);
         if let Some(fault) = fault {
             // An abandoned exchange has no result.
             if !fault.is_harmless() && !unwanted {
-                self.credit(&call);
+                self.credit(call);
             }
             self.watch_fault(process, owner, sort, fault);
-            self.watch_list_fault(&request, fault);
+            self.watch_list_fault(request, fault);
             if fault == Fault::Late {
                 self.late.push(request.clone());
             }
         }
-        match self.serve(&request, sort, owner, fault) {
+        match self.serve(request, sort, owner, fault) {
             Ok(delivery) => {
                 let is_usual = fault.is_none_or(Fault::is_harmless);
                 if is_usual && delivery.answer.status.is_server_error() {
                     // Some registries are always like that.
-                    self.credit(&call);
+                    self.credit(call);
                 }
                 if !foreign::is_foreign(&request.host, &request.target) {
-                    self.watch_answer(process, &call, sort, owner, &delivery.answer);
+                    self.watch_answer(process, call, sort, owner, &delivery.answer);
                 }
                 if sort == Sort::Token && fault.is_none() {
-                    self.watch_token(process, &call, &delivery.answer);
+                    self.watch_token(process, call, &delivery.answer);
                 }
-                self.spend(&request, sort, fault, Some(&delivery.answer));
+                self.spend(request, sort, fault, Some(&delivery.answer));
                 if matches!(fault, Some(Fault::Cut | Fault::Stalled)) && sort == Sort::GetBlob {
-                    self.watch_cut(&request, &delivery.answer, delivery.kept);
+                    self.watch_cut(request, &delivery.answer, delivery.kept);
                 }
-                self.deliver(process, call, sort, delivery)
+                Carried::Delivered(sort, delivery)
             }
             Err(reason) => {
-                self.spend(&request, sort, fault, None);
-                let Some(reason) = reason else {
-                    return Ran::Done(Done::lost(call.id()));
-                };
-                Ran::Done(call.finish(Err(reason)))
+                self.spend(request, sort, fault, None);
+                reason.map_or(Carried::Lost, Carried::Broke)
             }
         }
     }
@@ -313,10 +333,7 @@ impl World<'_> {
         checked.map_err(Interrupted::Store)?;
         let (outgoing, mut home) = (call.outgoing(), None);
         let sent = call.request();
-        let target = sent.uri().path_and_query().map_or("/", |it| it.as_str());
-        let host = sent.uri().authority().map_or("", |it| it.as_str());
-        let mut request = Request::new(sent.method().clone(), host, target);
-        request.headers = sent.headers().clone();
+        let mut request = bare(sent);
         request.body = match sent.body() {
             Payload::Empty => Vec::new().into(),
             Payload::Bytes(bytes) => bytes.to_vec().into(),
@@ -351,11 +368,20 @@ impl World<'_> {
         sort: Sort,
         delivery: Delivery,
     ) -> Ran {
+        let receive = call.head(head(&delivery.answer));
+        self.take_body(process, call, receive, sort, delivery)
+    }
+
+    /// What an answer brings for a store, or for the call itself.
+    pub(crate) fn take_body(
+        &mut self,
+        process: usize,
+        call: Box<Call>,
+        receive: Receive,
+        sort: Sort,
+        delivery: Delivery,
+    ) -> Ran {
         let id = call.id();
-        let mut head = http::Response::new(());
-        *head.status_mut() = delivery.answer.status;
-        *head.headers_mut() = delivery.answer.headers.clone();
-        let receive = call.head(head);
         let collects = receive == Receive::Collect;
         let stores = Arc::clone(&self.processes[process].stores);
         let mut incoming = Incoming::new(&stores, call, receive);
@@ -434,17 +460,24 @@ impl World<'_> {
             // That a blob is there, for instance: it has to be fetched and sent once more.
             self.economy.wasted += 2 * largest;
         }
-        // Some registries know no ranges: what was there comes again.
-        if let (Some(from), Some(answer)) = (begins(request), answer)
-            && answer.status == StatusCode::OK
-        {
-            self.economy.wasted += u64::min(from, answer.body.len() as u64);
-            if self.plan.parts.is_some() {
-                // What was there behind a gap, too.
-                self.economy.wasted += answer.body.len() as u64;
-            }
+        if let (Some(from), Some(answer)) = (begins(request), answer) {
+            self.spend_on_range(request, from, answer);
         }
         self.count_request(request);
+    }
+
+    /// Some registries know no ranges, or answer as if they knew none: what was there comes again.
+    fn spend_on_range(&mut self, request: &Request, from: u64, answer: &Answer) {
+        let size = match answer.status.as_u16() {
+            200 => answer.body.len() as u64,
+            400 | 416 | 501 => self.blob_of(request).map_or(from, |(_, size)| size),
+            _ => return,
+        };
+        self.economy.wasted += from.min(size);
+        if self.plan.parts.is_some() {
+            // What was there behind a gap, too.
+            self.economy.wasted += size;
+        }
     }
 
     /// Counts a request, unless it is for one of several parts of a blob: how many there are is no waste.
@@ -520,6 +553,7 @@ impl World<'_> {
         is("reg")
             || is("far")
             || (is("cdn") && options.storage.is_some())
+            || (is("put") && options.uploads.redirects.is_some())
             || (is("auth") && elsewhere)
             || (is("up")
                 && matches!(
@@ -527,6 +561,14 @@ impl World<'_> {
                     windlass_testbed::Location::Elsewhere(_)
                 ))
     }
+}
+
+/// The head of an answer.
+pub(crate) fn head(answer: &Answer) -> http::Response<()> {
+    let mut head = http::Response::new(());
+    *head.status_mut() = answer.status;
+    *head.headers_mut() = answer.headers.clone();
+    head
 }
 
 /// The registry that a host belongs to, or pretends to: all have its number in their name.
@@ -547,6 +589,15 @@ pub(crate) fn begins(request: &Request) -> Option<u64> {
 fn without_range(request: &Request) -> Request {
     let mut request = request.clone();
     request.headers.remove(http::header::RANGE);
+    request
+}
+
+/// A request without its body.
+pub(crate) fn bare(sent: &http::Request<Payload>) -> Request {
+    let target = sent.uri().path_and_query().map_or("/", |it| it.as_str());
+    let host = sent.uri().authority().map_or("", |it| it.as_str());
+    let mut request = Request::new(sent.method().clone(), host, target);
+    request.headers = sent.headers().clone();
     request
 }
 

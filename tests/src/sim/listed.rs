@@ -10,6 +10,8 @@ use windlass_testbed::{Digest, Request};
 use super::fault::Fault;
 use super::plan::SUBJECT;
 use super::world::World;
+use crate::family::list_tag;
+use crate::world::scenes::digest;
 
 impl World<'_> {
     /// A task put something.
@@ -37,7 +39,7 @@ impl World<'_> {
         let signatures = picture.signatures(task.one).map(|it| it.digest.to_string());
         let listed = signatures.filter(|it| stored.contains(it) && !told.contains(it.as_str()));
         let (registry, repository) = (task.destination(), task.written());
-        let listed = listed.map(|digest| (registry, repository, digest));
+        let listed = listed.map(|it| (registry, repository, digest(SUBJECT), it));
         self.listed.extend(listed.collect::<Vec<_>>());
         self.check_lists();
     }
@@ -58,26 +60,36 @@ impl World<'_> {
 
     /// What was listed once still is, also in the end.
     pub(crate) fn check_lists(&mut self) {
-        let missing = self.listed.iter().find(|(registry, repository, digest)| {
-            self.keeps_lists(*registry) && !self.has_listed(*registry, repository, digest)
-        });
-        let missing = missing.map(|(registry, repository, digest)| {
+        let missing = self
+            .listed
+            .iter()
+            .find(|(registry, repository, subject, digest)| {
+                self.keeps_lists(*registry)
+                    && !self.has_listed(*registry, repository, subject, digest)
+            });
+        let missing = missing.map(|(registry, repository, _, digest)| {
             format!("listed: {digest} is not in the list of reg{registry}/{repository}")
         });
         missing.into_iter().for_each(|what| self.violate(what));
     }
 
-    fn has_listed(&self, registry: usize, repository: &str, digest: &str) -> bool {
+    /// Whether a list at a tag has something.
+    pub(crate) fn has_listed(
+        &self,
+        registry: usize,
+        repository: &str,
+        subject: &windlass_core::Digest,
+        digest: &str,
+    ) -> bool {
         let model = &self.models[registry];
-        let tag = Digest::sha256(SUBJECT).as_str().replace(':', "-");
-        let list = model.tag(repository, &tag);
+        let list = model.tag(repository, &list_tag(subject));
         let list = list.and_then(|list| model.manifest_bytes(repository, list));
         list.is_some_and(|(_, bytes)| String::from_utf8_lossy(bytes).contains(digest))
     }
 
-    /// Whether a registry cannot lose an entry without anybody noticing: by a list that others replace,
+    /// Whether a registry cannot lose an entry unnoticed: by a list that others replace,
     /// that arrives late, or that was said not to be there, or was damaged.
-    fn keeps_lists(&self, registry: usize) -> bool {
+    pub(crate) fn keeps_lists(&self, registry: usize) -> bool {
         let options = self.models[registry].options();
         let fired = |faults: &[Fault]| faults.iter().any(|it| self.list_faults.contains(it));
         let damaged = fired(&[Fault::Garbled, Fault::Arbitrary]) && !options.digest_header;
@@ -85,11 +97,20 @@ impl World<'_> {
             || self.plan.processes > 1;
         // Another index in place of the list, with nothing that would tell.
         let invented = fired(&[Fault::Endless]);
-        !options.referrers_api && !damaged && !invented && (options.conditions || !replaced)
+        // A registry that honours conditions is believed when it says that it took a list.
+        let forgotten = options.conditions && fired(&[Fault::Forgets]);
+        !options.referrers_api
+            && !damaged
+            && !invented
+            && !forgotten
+            && (options.conditions || !replaced)
     }
 }
 
 /// Whether a request is about the list of what refers to a subject.
 pub(crate) fn is_list(request: &Request) -> bool {
-    request.target.contains("/manifests/sha256-")
+    // What cosign keeps at tags has a suffix.
+    let target = request.target.split('?').next().unwrap_or_default();
+    let tag = target.split_once("/manifests/sha256-");
+    tag.is_some_and(|(_, tag)| !tag.contains('.'))
 }

@@ -34,6 +34,7 @@ impl World<'_> {
         } else {
             None
         };
+        self.check_gathered(&call);
         let stores = Arc::clone(&self.processes[process].stores);
         match fault {
             Some(Fault::StepFails) => {

@@ -16,10 +16,10 @@ use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_testbed::{Answer, Auth, Basic, Bearer, Model, Options, Request, Storage, User};
 
 use super::choose::Choose;
-use super::exchange::{Delivery, Sort};
+use super::exchange::{Carried, Delivery, Sort};
 use super::plan::{Operation, Picture, Plan, Planned, SOURCES, small};
 use super::secrets::{self, Found, mark};
-use super::world::{Ran, World};
+use super::world::World;
 
 /// How a mirror behaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -99,6 +99,11 @@ impl Mirrors {
         Self { all, replaced }
     }
 
+    /// Whether there are none.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Whether nothing is read from a registry.
     pub(crate) const fn replaces(&self, registry: usize) -> bool {
         self.replaced[registry]
@@ -153,7 +158,8 @@ impl Mirrors {
             | Operation::Push
             | Operation::Tags
             | Operation::Referrers
-            | Operation::Delete => return 0,
+            | Operation::Delete
+            | Operation::Stream => return 0,
             Operation::Resolve
             | Operation::Pull
             | Operation::CopyWithin
@@ -348,10 +354,10 @@ impl World<'_> {
     pub(crate) fn mirrored(
         &mut self,
         process: usize,
-        call: Box<Call>,
+        call: &Call,
         request: &Request,
         at: usize,
-    ) -> Ran {
+    ) -> Carried {
         self.count_request(request);
         let sort = Sort::of(request);
         let temper = self.plan.mirrors.all[at].temper;
@@ -361,22 +367,22 @@ impl World<'_> {
             self.processes[process].watch.found_dead.push(dead);
         }
         if self.mirrors[at].is_dead {
-            self.credit(&call);
+            self.credit(call);
             let error = broke(TransportErrorKind::Connect);
-            return Ran::Done(call.finish(Err(Interrupted::NotSent(error))));
+            return Carried::Broke(Interrupted::NotSent(error));
         }
         if temper == Temper::Silent {
-            self.credit(&call);
+            self.credit(call);
             self.now += SILENCE;
             let error = broke(TransportErrorKind::Answer);
-            return Ran::Done(call.finish(Err(Interrupted::Transport(error))));
+            return Carried::Broke(Interrupted::Transport(error));
         }
         let now = super::exchange::EPOCH + self.now;
         let mut answer = self.mirrors[at].model.answer(request, now);
         let is_content =
             answer.status.is_success() && matches!(sort, Sort::GetBlob | Sort::GetManifest);
         if temper == Temper::Failing && sort != Sort::Token {
-            self.credit(&call);
+            self.credit(call);
             answer = Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "planned");
         }
         if temper == Temper::Partial && sort == Sort::GetBlob && is_content {
@@ -397,12 +403,12 @@ impl World<'_> {
         let mut delivery = Delivery::whole(answer);
         if temper == Temper::Dying && sort == Sort::GetBlob && is_content {
             self.mirrors[at].is_dead = true;
-            self.credit(&call);
+            self.credit(call);
             let len = delivery.answer.body.len();
             let kept = self.place(len);
             delivery.breaks(kept, broke(TransportErrorKind::Reset));
             self.watch_cut(request, &delivery.answer, kept);
         }
-        self.deliver(process, call, sort, delivery)
+        Carried::Delivered(sort, delivery)
     }
 }

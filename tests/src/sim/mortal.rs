@@ -175,6 +175,10 @@ impl World<'_> {
                 leases.announced.insert(secret.clone(), until);
             }
         }
+        let before = watch.asked.get(&what);
+        if secret.is_some() && before.is_some_and(|given| given.secret == secret) {
+            watch.watch_unchanged();
+        }
         let given = watch.asked.entry(what).or_default();
         given.at = self.now;
         given.said = until.filter(|_| secret.is_some() && life.is_some_and(|it| it.announced));

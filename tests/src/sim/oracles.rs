@@ -70,7 +70,8 @@ impl Economy {
             };
             // Small blobs are sent without asking whether they are there. No other one is, whether it
             // was to be mounted or not, where a HEAD says so.
-            let asks = writes && answers && size >= ASKS_FROM;
+            let names = task.operation != Operation::Stream;
+            let asks = writes && names && answers && size >= ASKS_FROM;
             let is_there = asks && is_in(registry, task.written(), &digest);
             // Two processes know nothing of each other.
             let key = (place, task.process, task.operation, digest);
@@ -144,7 +145,7 @@ impl World<'_> {
             return (None, None);
         }
         if !uri.path().starts_with("/token") {
-            self.check_patience(process, owner);
+            self.check_patience(process, call, owner);
             return (Some(owner), None);
         }
         let key = token_key(call);
@@ -175,7 +176,7 @@ impl World<'_> {
         let most = self.plan.in_flight as usize;
         for owner in 0..2 {
             let running = self.processes[process].running.iter();
-            let taken = running.filter(|it| it.slot == Some(owner)).count();
+            let taken = running.filter(|it| it.slots.contains(&owner)).count();
             self.check(taken <= most, || {
                 format!("slots: {taken} exchanges with reg{owner} outside, {most} allowed")
             });
@@ -233,7 +234,8 @@ impl World<'_> {
             Sort::Password => realm || host("reg"),
             Sort::Refresh => realm,
             Sort::Token => host("reg") && request.target.starts_with("/v2/"),
-            Sort::Signature => host("cdn"),
+            Sort::Signature => host("cdn") || host("put"),
+            Sort::State if setting.options.uploads.redirects.is_some() && host("put") => true,
             Sort::State => match setting.options.uploads.location {
                 Location::Elsewhere(_) => host("up"),
                 _ => host("reg"),
@@ -270,7 +272,8 @@ impl World<'_> {
                     Operation::Resolve => self.plan.pictures[task.picture].root(false),
                     _ => expected,
                 };
-                let has_root = !task.operation.lists() && task.operation != Operation::Delete;
+                let rootless = matches!(task.operation, Operation::Delete | Operation::Stream);
+                let has_root = !task.operation.lists() && !rootless;
                 let is_other = report.root().is_none_or(|root| root.digest != expected);
                 (calm && has_root && is_other).then(|| format!("{report:?}"))
             }
@@ -287,6 +290,7 @@ impl World<'_> {
                     && failure.kind() == ErrorKind::NotFound
                     && self.crashes > 0
                     && !self.calm;
+                let is_gone = is_gone || self.may_lose_stream(&task);
                 (calm && task.deadline.is_none() && !is_gone).then_some(text)
             }
         };
@@ -306,7 +310,7 @@ impl World<'_> {
         });
     }
 
-    /// So many bytes of a body were collected, and more were wanted.
+    /// This many bytes of a body were collected, and more were wanted.
     pub(crate) fn check_collected(&mut self, bytes: u64) {
         let limits = &self.plan.limits;
         let most = limits

@@ -12,12 +12,14 @@ use windlass_core::{Config, Digest, Platform};
 use windlass_testbed::{Image, Index, Model, OCI_MANIFEST, descriptor, image_for, index};
 
 use super::choose::Choose;
+use super::companions::{self, Companion, Extra};
 use super::fault::{Fault, Swarm};
 use super::foreign::{self, Layer};
 use super::greedy;
 use super::mirrors::Mirrors;
 pub(crate) use super::settings::Access;
 use super::settings::{Setting, options, setting};
+use super::streams;
 use crate::world::scenes::digest;
 
 /// The sorts of tasks.
@@ -42,11 +44,13 @@ pub enum Operation {
     Referrers,
     /// A tag that is of no use any more.
     Delete,
+    /// From a reader to a registry: in worlds with streams only.
+    Stream,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Pull,
         Self::Push,
         Self::CopyWithin,
@@ -56,7 +60,11 @@ impl Operation {
         Self::Tags,
         Self::Referrers,
         Self::Delete,
+        Self::Stream,
     ];
+
+    /// Those of worlds without streams.
+    pub(crate) const USUAL: &[Self] = Self::ALL.split_last().expect("there are some").1;
 
     /// Whether it moves no content.
     pub(crate) const fn moves_nothing(self) -> bool {
@@ -77,7 +85,10 @@ impl Operation {
     }
 
     pub(crate) const fn writes_to_registry(self) -> bool {
-        matches!(self, Self::Push | Self::CopyWithin | Self::CopyBetween)
+        matches!(
+            self,
+            Self::Push | Self::CopyWithin | Self::CopyBetween | Self::Stream
+        )
     }
 }
 
@@ -110,6 +121,7 @@ pub(crate) struct Planned {
     pub(crate) mounts: bool,
     /// Foreign layers are moved, too.
     pub(crate) included: bool,
+    pub(crate) extra: Extra,
 }
 
 impl Planned {
@@ -142,7 +154,8 @@ impl Planned {
             | Operation::Resolve
             | Operation::Tags
             | Operation::Referrers
-            | Operation::Delete => None,
+            | Operation::Delete
+            | Operation::Stream => None,
         }
     }
 }
@@ -154,11 +167,13 @@ pub(crate) struct Picture {
     pub(crate) index: Option<Index>,
     /// The foreign layers of each image.
     pub(crate) foreign: Vec<Vec<Layer>>,
+    /// What belongs to its manifests.
+    pub(crate) companions: Vec<Companion>,
     /// The blobs of each image, and their sizes: hashing them whenever they are wanted is slow.
     blobs: Vec<Vec<(Digest, u64)>>,
 }
 
-const PLATFORMS: [&str; 3] = ["linux/amd64", "linux/arm64", "linux/s390x"];
+pub(crate) const PLATFORMS: [&str; 3] = ["linux/amd64", "linux/arm64", "linux/s390x"];
 
 impl Picture {
     pub(crate) fn new(images: Vec<Image>, index: Option<Index>) -> Self {
@@ -167,9 +182,15 @@ impl Picture {
         Self {
             blobs: images.iter().map(blobs).collect(),
             foreign: vec![Vec::new(); images.len()],
+            companions: Vec::new(),
             images,
             index,
         }
+    }
+
+    /// What is put as a stream.
+    pub(crate) fn streamed(&self) -> &[u8] {
+        &self.images[0].layers[0]
     }
 
     /// The one platform that is asked for, if it is one.
@@ -230,6 +251,11 @@ impl Picture {
     /// The distinct blobs that a task has to move, and their sizes.
     pub(crate) fn moved(&self, task: &Planned) -> BTreeMap<Digest, u64> {
         let mut blobs = self.blobs(task.one);
+        if task.operation == Operation::Stream {
+            let streamed = digest(self.streamed());
+            blobs.retain(|digest, _| *digest == streamed);
+            return blobs;
+        }
         let demands = task.operation.writes_to_registry();
         if !task.included {
             blobs.retain(|digest, _| !self.is_only(task.one, digest, |it| !(it.wanted && demands)));
@@ -246,7 +272,7 @@ impl Picture {
 
     /// How many manifests and blobs it has.
     pub(crate) fn parts(&self) -> usize {
-        1 + self.images.len() + self.blobs(false).len()
+        1 + self.images.len() + self.blobs(false).len() + 4 * self.companions.len()
     }
 
     /// Puts it into a registry.
@@ -264,6 +290,7 @@ impl Picture {
         if let Some(index) = &self.index {
             model.put_index(repository, Some(tag), index);
         }
+        companions::seed(&self.companions, model, repository);
     }
 }
 
@@ -287,6 +314,8 @@ pub(crate) struct Plan {
     pub(crate) parts: Option<u64>,
     /// Whether tapes run along.
     pub(crate) taped: bool,
+    /// Whether copies take along what belongs to images.
+    pub(crate) carries: bool,
     pub(crate) mirrors: Mirrors,
     /// Whether those that read go on anonymously if their credentials are refused.
     pub(crate) fallback: bool,
@@ -321,6 +350,7 @@ impl Plan {
             chunk_size: (choose.below(4) == 3).then_some(64 * 1024),
             parts: [None, None, Some(16), Some(500), Some(20_000)][small(choose, 5)],
             taped: false,
+            carries: false,
             fallback: choose.below(4) == 3,
             mirrors: Mirrors::default(),
         }
@@ -344,6 +374,26 @@ impl Plan {
         }
     }
 
+    /// Any world in which copies take along what belongs to images.
+    pub(crate) fn carrying(choose: &mut dyn Choose) -> Self {
+        let taped = choose.below(8) == 7;
+        let mut plan = Self::draw(choose);
+        companions::draw(choose, &mut plan);
+        Self {
+            carries: true,
+            taped,
+            ..plan
+        }
+    }
+
+    /// Any world in which tasks put streams.
+    pub(crate) fn streaming(choose: &mut dyn Choose) -> Self {
+        let taped = choose.below(8) == 7;
+        let mut plan = Self::draw(choose);
+        streams::draw(choose, &mut plan);
+        Self { taped, ..plan }
+    }
+
     /// How often a session tries. One in four gives up soon: that the same thing fails five times is rare.
     pub(crate) fn attempts(&self) -> u32 {
         let usual = Retry::default().attempts;
@@ -352,7 +402,14 @@ impl Plan {
 
     /// The smallest world for an operation, with at most one fault, which may be any.
     pub(crate) fn tiny(operation: Operation, access: Access) -> Self {
-        let image = image_for(PLATFORMS[0], &[b"layer".to_vec()]);
+        // Two chunks.
+        let streams = operation == Operation::Stream;
+        let layer = if streams {
+            streams::content(65_540)
+        } else {
+            b"layer".to_vec()
+        };
+        let image = image_for(PLATFORMS[0], &[layer]);
         // There is no end to what these can be.
         let endless = [
             Fault::Arbitrary,
@@ -375,6 +432,10 @@ impl Plan {
             beside: false,
             mounts: false,
             included: false,
+            extra: Extra {
+                piece: usize::MAX,
+                ..Extra::default()
+            },
         };
         Self {
             settings: [0, 1].map(|registry| Setting {
@@ -399,9 +460,10 @@ impl Plan {
             reorders: false,
             jitter: 0,
             limits: greedy::limits(),
-            chunk_size: None,
+            chunk_size: streams.then_some(streams::CHUNK),
             parts: None,
             taped: false,
+            carries: false,
             mirrors: Mirrors::default(),
             fallback: false,
         }
@@ -544,7 +606,7 @@ fn about(image: &Image) -> Image {
 
 fn planned(choose: &mut dyn Choose, pictures: &[Picture], processes: usize) -> Planned {
     let mut one_of = |n: usize| usize::try_from(choose.below(n as u64)).expect("it is small");
-    let operation = Operation::ALL[one_of(Operation::ALL.len())];
+    let operation = Operation::USUAL[one_of(Operation::USUAL.len())];
     let picture = one_of(pictures.len());
     let task = Planned {
         operation,
@@ -559,6 +621,7 @@ fn planned(choose: &mut dyn Choose, pictures: &[Picture], processes: usize) -> P
         beside: one_of(2) == 1,
         mounts: one_of(3) == 2,
         included: false,
+        extra: Extra::default(),
     };
     let mut foreign = pictures[picture].foreign(task.one).peekable();
     let from_store = matches!(operation, Operation::Push | Operation::LayoutCopy);

@@ -9,15 +9,17 @@ use windlass_core::tape::RecordedSession;
 use windlass_core::{Event, Failure, TaskId, TaskReport};
 use windlass_testbed::{Image, image};
 
+use super::asked::{listed, old};
 use super::fault::Fault;
-use super::plan::{OLD, Operation, SOURCES, SUBJECT};
+use super::plan::{OLD, Operation, SOURCES};
 use super::world::{World, sink};
-use crate::world::scenes::digest;
 
 /// What a process has written down of its tasks.
 #[derive(Clone, Debug)]
 pub(crate) struct Saved {
     text: String,
+    /// The tasks of the streams that the process has read.
+    streams: Vec<usize>,
     /// The tasks in it, and what each one's source was found to stand for.
     tasks: Vec<(usize, Option<String>)>,
 }
@@ -35,7 +37,7 @@ impl World<'_> {
         for entry in written["tasks"].as_array().into_iter().flatten() {
             let at = loop {
                 match left.next() {
-                    Some((_, at)) if self.is_about(at, &entry["task"]) => break at,
+                    Some((_, at)) if self.is_about(process, at, &entry["task"]) => break at,
                     Some((id, at)) => ending.push((id, at)),
                     None => {
                         return self
@@ -57,7 +59,13 @@ impl World<'_> {
         self.processes[process].ending.extend(ending);
         self.lines
             .push(format!("= a checkpoint of {} tasks", tasks.len()));
-        self.processes[process].saved = Some(Saved { text, tasks });
+        let streams = &self.processes[process].streams;
+        let streams = streams.iter().map(|(at, _)| *at).collect();
+        self.processes[process].saved = Some(Saved {
+            text,
+            streams,
+            tasks,
+        });
     }
 
     /// What is not in a checkpoint has nothing to do any more but to end.
@@ -89,6 +97,7 @@ impl World<'_> {
             RecordedSession::resume(config, checkpoint, jitter, sink(tape.as_ref()));
         self.processes[process].session = session;
         self.processes[process].tape = tape;
+        self.lose_streams(process, &saved.streams);
         self.check(ids.len() == saved.tasks.len(), || {
             "checkpoint: not all of it is resumed".into()
         });
@@ -155,7 +164,7 @@ impl World<'_> {
     }
 
     /// Whether this is how a task is written.
-    fn is_about(&self, at: usize, written: &Value) -> bool {
+    fn is_about(&self, process: usize, at: usize, written: &Value) -> bool {
         let task = self.plan.tasks[at];
         if task.operation == Operation::Resolve {
             let (registry, repository) = (task.registry, task.read());
@@ -166,13 +175,17 @@ impl World<'_> {
         if task.operation == Operation::Tags {
             return written["list"]["of"]["tags"].as_str() == Some(&at_registry(task.read()));
         }
+        if task.operation == Operation::Stream {
+            return self.is_stream_of(process, at, &written["stream"]);
+        }
         if task.operation == Operation::Referrers {
-            let subject = format!("{}@{}", task.read(), digest(SUBJECT));
+            let picture = &self.plan.pictures[task.picture];
+            let subject = format!("{}@{}", task.read(), listed(&task, picture));
             return written["referrers"]["reference"].as_str() == Some(&at_registry(&subject));
         }
         let name = format!("t{at}");
         if task.operation == Operation::Delete {
-            let tag = at_registry(&format!("{}:{name}", OLD.0));
+            let tag = at_registry(&format!("{}{}", OLD.0, old(at, &task)));
             return written["delete"]["reference"].as_str() == Some(&tag);
         }
         let destination = &written["copy"]["destination"];

@@ -112,6 +112,10 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
         options.uploads.put_bodies = false;
         plain = false;
     }
+    if choose.below(6) == 5 {
+        options.uploads.redirects = Some(format!("https://put{registry}.example"));
+        plain = false;
+    }
     options.uploads.range = match choose.below(6) {
         0..=2 => UploadRange::Correct,
         3 => UploadRange::ChunkOnly,

@@ -93,7 +93,7 @@ impl Tally {
         for (fault, count) in Fault::ALL.into_iter().zip(&self.faults) {
             least(fault.to_string(), *count, self.runs / share);
         }
-        for (operation, count) in Operation::ALL.into_iter().zip(self.operations) {
+        for (operation, count) in Operation::USUAL.iter().zip(self.operations) {
             least(format!("{operation:?}"), count, self.runs / 10);
         }
         least("several platforms".into(), self.several, self.runs / 10);

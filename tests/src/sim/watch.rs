@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
-use windlass_core::call::{Body, Call, Payload, Source};
+use windlass_core::call::{Body, Call, Payload};
 use windlass_core::config::Retry;
-use windlass_core::{Digest, Error, ErrorKind, Failure, JobId, TaskId, TaskReport, Time};
+use windlass_core::{Digest, Error, ErrorKind, Failure, JobId, TaskId, TaskReport, Time, Totals};
 use windlass_testbed::{Answer, Request, UploadRange};
 
 use super::exchange::{Sort, begins};
@@ -40,6 +40,8 @@ pub(crate) struct Watch {
     pub(crate) stored: BTreeMap<TaskId, BTreeSet<String>>,
     /// Tokens that registries have taken.
     good: BTreeSet<String>,
+    /// What each task has to do and has done, as it was told last.
+    pub(crate) totals: BTreeMap<TaskId, Totals>,
     /// The foreign layers that each task said it leaves out.
     pub(crate) left_out: BTreeMap<TaskId, BTreeSet<Digest>>,
     /// Tokens that were refused.
@@ -49,9 +51,9 @@ pub(crate) struct Watch {
     /// Signed addresses that were gone to.
     addresses: BTreeSet<String>,
     /// Answers that ask for patience and are not reported yet: for how long.
-    slower: Vec<(JobId, usize, Duration)>,
-    /// Until when nothing new goes out to a registry.
-    gates: [Duration; 2],
+    slower: Vec<(JobId, usize, bool, Duration)>,
+    /// Until when nothing new goes out to a registry: of GETs of manifests (1), and of everything else (0).
+    gates: [[Duration; 2]; 2],
     /// Exchanges that have found a mirror not there, and are not reported yet.
     pub(crate) found_dead: Vec<(JobId, usize)>,
     /// When the session was told that a mirror is not there.
@@ -66,9 +68,21 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// A job is aborted. If it asks for a challenge, the next task asks again.
-    pub(crate) fn watch_abort(&mut self, id: JobId, call: Option<&Call>) {
-        let asks = call.is_some_and(|call| call.request().uri().path() == "/v2/");
+    pub(crate) fn watch_abort<'a>(&mut self, id: JobId, calls: impl IntoIterator<Item = &'a Call>) {
+        let asks = calls
+            .into_iter()
+            .any(|call| call.request().uri().path() == "/v2/");
         self.failed_sign_ins += u64::from(asks || self.pinging.contains(&id));
+    }
+
+    /// Credentials were asked for again, and there are no others: the challenge is looked for again.
+    pub(crate) fn watch_unchanged(&mut self) {
+        self.failed_sign_ins += 1;
+    }
+
+    /// In the same job, a signed address is gone to again for the rest of what it brings.
+    pub(crate) fn asks_for_rest(&mut self, request: &Request) {
+        self.addresses.remove(&request.target);
     }
 }
 
@@ -123,7 +137,12 @@ impl World<'_> {
             && sort != Sort::Token
             && Duration::from_secs(seconds) <= Retry::default().retry_after_cap
         {
-            let asked = (call.id(), owner, Duration::from_secs(seconds));
+            let asked = (
+                call.id(),
+                owner,
+                gets_manifest(call),
+                Duration::from_secs(seconds),
+            );
             watch.slower.push(asked);
         }
     }
@@ -135,15 +154,17 @@ impl World<'_> {
         let watch = &mut self.processes[process].watch;
         let dead = watch.found_dead.extract_if(.., |(job, _)| *job == id);
         watch.dead.extend(dead.map(|(_, mirror)| (mirror, now)));
-        let ended = watch.slower.extract_if(.., |(job, _, _)| *job == id);
-        for (_, owner, wait) in ended.collect::<Vec<_>>() {
-            watch.gates[owner] = watch.gates[owner].max(now + wait);
+        let ended = watch.slower.extract_if(.., |(job, ..)| *job == id);
+        for (_, owner, manifest, wait) in ended.collect::<Vec<_>>() {
+            let gate = &mut watch.gates[owner][usize::from(manifest)];
+            *gate = (*gate).max(now + wait);
         }
     }
 
-    /// Nothing goes out to a registry that asked for patience.
-    pub(crate) fn check_patience(&mut self, process: usize, owner: usize) {
-        let (gate, now) = (self.processes[process].watch.gates[owner], self.now);
+    /// Nothing goes out to a registry that asked for patience, in the lane in which it did.
+    pub(crate) fn check_patience(&mut self, process: usize, call: &Call, owner: usize) {
+        let gates = self.processes[process].watch.gates[owner];
+        let (gate, now) = (gates[usize::from(gets_manifest(call))], self.now);
         self.check(gate <= now, || {
             format!("patience: reg{owner} is asked {:?} too early", gate - now)
         });
@@ -335,7 +356,7 @@ impl World<'_> {
 
     /// A blob that is not what its digest says never leaves to its end.
     pub(crate) fn check_sent(&mut self, body: &Body, bytes: &[u8]) {
-        let Source::Stored { digest, .. } = &body.source;
+        let digest = body.source.digest();
         let is_part = body.len < body.size;
         self.check(is_part || digest.verifies(bytes), || {
             format!("integrity: {digest} was sent with other bytes")
@@ -357,6 +378,11 @@ impl World<'_> {
             format!("integrity: {} has other bytes", request.target)
         });
     }
+}
+
+fn gets_manifest(call: &Call) -> bool {
+    let request = call.request();
+    request.method() == Method::GET && request.uri().path().contains("/manifests/")
 }
 
 fn line(call: &Call) -> String {

@@ -8,17 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use windlass_core::call::{Done, Interrupted};
+use windlass_core::call::{Call, Done, Interrupted};
 use windlass_core::tape::{RecordedSession, TapeSink};
 use windlass_core::{
     Event, Failure, Job, JobId, Output, StoreId, TaskId, TaskReport, Time, transcript,
 };
-use windlass_driver::Stores;
+use windlass_driver::{StoreGuard, Stores};
 use windlass_store::Store;
 use windlass_testbed::{Model, Request, image};
 
-use super::asked::asked;
+use super::asked::{asked, by};
 use super::choose::Choose;
+use super::companions;
 use super::disk::Disk;
 use super::fault::Fault;
 use super::foreign;
@@ -47,15 +48,16 @@ pub(crate) struct World<'a> {
     pub(crate) fired: [u32; Fault::ALL.len()],
     /// No more faults.
     pub(crate) calm: bool,
+    /// No more faults, and no client that has seen one is left.
+    pub(crate) fresh: bool,
     /// Tasks may fail without any: sessions find out that they were misled.
     pub(crate) lenient: bool,
     pub(crate) lines: Vec<String>,
     pub(crate) violation: Option<String>,
     /// Requests that arrive after their job was given up.
     pub(crate) late: Vec<Request>,
-    /// What was put and is to be in the list of what refers to its subject: in which registry and
-    /// repository.
-    pub(crate) listed: BTreeSet<(usize, &'static str, String)>,
+    /// What was put and is to be in the list of what refers to its subject.
+    pub(crate) listed: BTreeSet<Listed>,
     /// What went wrong with requests about such lists.
     pub(crate) list_faults: BTreeSet<Fault>,
     /// The documents that were put as such lists.
@@ -77,6 +79,12 @@ pub(crate) struct World<'a> {
     pub(crate) strangers: u32,
 }
 
+/// Something in the list of its subject: in which registry and repository, of what, and what.
+pub(crate) type Listed = (usize, &'static str, windlass_core::Digest, String);
+
+/// The stores that every process knows. Those of streams come after them.
+pub(crate) const STORES: usize = 4;
+
 /// A session and the driver around it.
 pub(crate) struct Process {
     pub(crate) session: RecordedSession,
@@ -85,7 +93,7 @@ pub(crate) struct Process {
     pub(crate) stores: Arc<Stores>,
     pub(crate) spool: Disk,
     /// Those of `World::disks`, then the spool's.
-    ids: [StoreId; 4],
+    ids: [StoreId; STORES],
     pub(crate) begun: Duration,
     pub(crate) running: Vec<Running>,
     pub(crate) tasks: BTreeMap<TaskId, usize>,
@@ -96,6 +104,8 @@ pub(crate) struct Process {
     pub(crate) saves: bool,
     /// What tasks that were resumed must end with.
     pub(crate) pinned: BTreeMap<TaskId, String>,
+    /// What keeps its streams known, and whose they are.
+    pub(crate) streams: Vec<(usize, StoreGuard)>,
     /// Tasks that were not in a checkpoint any more.
     pub(crate) ending: BTreeSet<TaskId>,
     pub(crate) watch: Watch,
@@ -105,8 +115,8 @@ pub(crate) struct Process {
 pub(crate) struct Running {
     pub(crate) id: JobId,
     pub(crate) work: Work,
-    /// The registry whose slot it holds.
-    pub(crate) slot: Option<usize>,
+    /// The registries whose slots it holds.
+    pub(crate) slots: Vec<usize>,
     /// The token request that it is.
     pub(crate) token: Option<String>,
     /// It is a question for credentials.
@@ -158,6 +168,7 @@ impl<'a> World<'a> {
             now: Duration::ZERO,
             fired: [0; Fault::ALL.len()],
             calm: false,
+            fresh: false,
             lenient: false,
             lines: Vec::new(),
             violation: None,
@@ -189,12 +200,28 @@ impl<'a> World<'a> {
             }
         }
         for (at, task) in self.plan.tasks.iter().enumerate() {
-            if task.operation == Operation::Delete {
+            if task.operation == Operation::Delete && !self.plan.carries {
                 let (model, old) = (&mut self.models[task.registry], image(&[]));
                 for tag in [format!("t{at}"), OLD.1.to_owned()] {
                     model.put_image(OLD.0, Some(&tag), &old);
                 }
             }
+        }
+        self.put_old();
+    }
+
+    /// So do referrers that are deleted.
+    fn put_old(&mut self) {
+        if !self.plan.carries {
+            return;
+        }
+        for registry in 0..2 {
+            let tasks = self.plan.tasks.iter().enumerate();
+            let here = tasks.filter(|(_, task)| {
+                task.operation == Operation::Delete && task.registry == registry
+            });
+            let here: Vec<usize> = here.map(|(at, _)| at).collect();
+            companions::seed_old(&mut self.models[registry], &here);
         }
     }
 
@@ -286,6 +313,7 @@ impl<'a> World<'a> {
         for task in &mut self.plan.tasks {
             task.process = 0;
         }
+        self.fresh = true;
         let process = self.process();
         self.processes.push(process);
         self.start_tasks(0);
@@ -317,6 +345,7 @@ impl<'a> World<'a> {
             saved: None,
             saves: false,
             pinned: BTreeMap::new(),
+            streams: Vec::new(),
             ending: BTreeSet::new(),
             watch: Watch::default(),
         }
@@ -342,7 +371,12 @@ impl<'a> World<'a> {
     pub(crate) fn start(&mut self, at: usize) {
         let task = self.plan.tasks[at];
         self.expect(&task);
-        let asked = asked(at, &task, self.processes[task.process].ids);
+        let asked = if task.operation == Operation::Stream {
+            by(self.put_stream(at, &task), &task)
+        } else {
+            let picture = &self.plan.pictures[task.picture];
+            asked(at, &task, picture, self.processes[task.process].ids)
+        };
         let id = self.call(task.process, |session| session.start(asked));
         self.processes[task.process].tasks.insert(id, at);
     }
@@ -363,7 +397,9 @@ impl<'a> World<'a> {
         let mut idle = true;
         for at in 0..self.processes.len() {
             let now = self.time_of(at);
-            match self.call(at, |session| session.poll(now)) {
+            let output = self.call(at, |session| session.poll(now));
+            self.watch_totals(at);
+            match output {
                 Output::Job(job) => self.take_job(at, job),
                 Output::Abort(id) => self.abort(at, id),
                 Output::Event(task, event) => self.take_event(at, task, event),
@@ -457,12 +493,13 @@ impl<'a> World<'a> {
             Work::Done(done) => return self.report(process, done),
             Work::ToDo(job) => *job,
         };
-        // Its slot is taken until it is reported.
-        let (slot, token, id) = (running.slot, running.token, running.id);
+        // Its slots are taken until it is reported.
+        let (slots, token, id) = (running.slots, running.token, running.id);
         let (question, unwanted) = (running.question, running.unwanted);
         let before = self.economy.stored;
         let ran = match job {
             Job::Http(call) => self.http(process, call, unwanted),
+            Job::Relay(relay) => self.relay(process, *relay, unwanted),
             Job::Store(call) => Ran::Done(self.store_step(process, call)),
             Job::Credentials(call) => Ran::Done(self.credentials(process, call)),
         };
@@ -476,7 +513,7 @@ impl<'a> World<'a> {
             self.processes[process].running.push(Running {
                 id,
                 work,
-                slot,
+                slots,
                 token,
                 question,
                 stored,
@@ -499,7 +536,7 @@ impl<'a> World<'a> {
             self.processes[process].running.push(Running {
                 id,
                 work: Work::Done(Done::lost(id)),
-                slot: None,
+                slots: Vec::new(),
                 token: None,
                 question: false,
                 stored: 0,
@@ -512,24 +549,23 @@ impl<'a> World<'a> {
     fn take_job(&mut self, process: usize, job: Job) {
         self.line(transcript::job(&job));
         let id = job.id();
-        let (slot, token) = match &job {
-            Job::Http(call) => {
-                self.check_expired(call);
-                self.check_job(process, call)
-            }
-            Job::Credentials(call) => {
-                self.check_question(process, call);
-                (None, None)
-            }
-            _ => (None, None),
-        };
+        let (mut slots, mut token) = (Vec::new(), None);
+        for call in job.calls() {
+            self.check_expired(call);
+            let (slot, asked) = self.check_job(process, call);
+            slots.extend(slot);
+            token = asked;
+        }
+        if let Job::Credentials(call) = &job {
+            self.check_question(process, call);
+        }
         let question = matches!(job, Job::Credentials(_));
         self.check_whose(process, &job);
         let work = Work::ToDo(Box::new(job));
         self.processes[process].running.push(Running {
             id,
             work,
-            slot,
+            slots,
             token,
             question,
             stored: 0,
@@ -547,15 +583,12 @@ impl<'a> World<'a> {
             return self.violate(format!("jobs: {id} is to be aborted and is not outside"));
         };
         // A store's step cannot be broken off; its answer comes when it comes.
-        let call = match &running[at].work {
-            Work::ToDo(job) => match &**job {
-                Job::Http(call) => Some(&**call),
-                Job::Store(_) | Job::Credentials(_) => None,
-            },
-            Work::Done(_) => None,
+        let calls: Vec<_> = match &running[at].work {
+            Work::ToDo(job) => job.calls().collect(),
+            Work::Done(_) => Vec::new(),
         };
-        let http = call.is_some();
-        watch.watch_abort(id, call);
+        let http = !calls.is_empty();
+        watch.watch_abort(id, calls);
         // Few jobs are aborted.
         if !http || (0..2).any(|_| self.occasion(&[Fault::EndsAnyway]).is_some()) {
             self.processes[process].running[at].unwanted = true;
@@ -565,10 +598,17 @@ impl<'a> World<'a> {
         let Work::ToDo(job) = running.remove(at).work else {
             return;
         };
-        let Job::Http(call) = *job else {
-            return self.violate(format!("jobs: {id} is to be aborted and is no HTTP job"));
+        let aborted = |call: Box<Call>| call.finish(Err(Interrupted::Aborted));
+        let done = match *job {
+            Job::Http(call) => aborted(call),
+            Job::Relay(relay) => {
+                let (source, sink) = relay.split();
+                Done::relayed(aborted(source), aborted(sink))
+            }
+            Job::Store(_) | Job::Credentials(_) => {
+                return self.violate(format!("jobs: {id} is to be aborted and is no HTTP job"));
+            }
         };
-        let done = call.finish(Err(Interrupted::Aborted));
         self.line(transcript::done(&done));
         self.report(process, done);
     }
@@ -598,6 +638,8 @@ impl<'a> World<'a> {
                 if let Ok(TaskReport::Copied(report)) = &result {
                     self.check_left_out(process, id, at, report);
                     self.check_listed(process, id, at, report);
+                    self.check_carried(at, report);
+                    self.check_totals(process, id, report);
                 }
                 if let Ok(report) = &result {
                     self.check_answer(at, report);

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use windlass_core::Job;
 use windlass_core::call::{Call, Payload};
 use windlass_testbed::{Model, Request};
 
@@ -16,12 +15,15 @@ impl World {
     pub(super) fn check_outside(&self) {
         let mut outside = BTreeMap::<Option<&usize>, u32>::new();
         for job in self.outside.iter().chain(&self.hanging) {
-            if let Job::Http(call) = job
-                && let Some(host) = call.request().uri().authority()
-                && !call.request().uri().path().ends_with("/token")
-            {
-                let host = outside.entry(self.hosts.get(host.as_str()));
-                *host.or_default() += 1;
+            if self.yielded.contains(&job.id()) {
+                continue;
+            }
+            for call in job.calls() {
+                let uri = call.request().uri();
+                if let Some(host) = uri.authority().filter(|_| !uri.path().ends_with("/token")) {
+                    let host = outside.entry(self.hosts.get(host.as_str()));
+                    *host.or_default() += 1;
+                }
             }
         }
         let most = outside.into_values().max().unwrap_or(0);

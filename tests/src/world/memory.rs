@@ -43,6 +43,19 @@ impl Memory {
         self.edit_partial(digest, |partial| *partial = bytes.to_vec());
     }
 
+    /// Leaves a partial behind that has a gap, as an earlier process that fetched in parts would.
+    pub fn partial_with_gap(&self, digest: &Digest, bytes: &[u8], gap: Range<usize>) {
+        self.begun().insert(digest.clone());
+        let begun = self.store.begin(digest, bytes.len() as u64);
+        let Ok(Begun::Ours(mut partial)) = begun else {
+            panic!("no other process is at it: {begun:?}")
+        };
+        let stored = partial.append(&bytes[..gap.start]);
+        stored.expect("it is far from full");
+        let stored = partial.write_at(gap.end as u64, &bytes[gap.end..]);
+        stored.expect("it is far from full");
+    }
+
     /// The complete blobs.
     pub fn blobs(&self) -> BTreeMap<Digest, Vec<u8>> {
         let digests = self.store.digests().into_iter();
@@ -160,6 +173,14 @@ impl Store for Memory {
 
     fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError> {
         self.store.tag(name, descriptor)
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+        self.store.referrers(subject)
+    }
+
+    fn add_referrers(&self, subject: &Digest, entries: &[Descriptor]) -> Result<(), StoreError> {
+        self.store.add_referrers(subject, entries)
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 use windlass_core::config::Concurrency;
 use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_core::{
-    Config, CopyTask, Descriptor, Digest, Place, Platforms, Reference, StoreId, Task,
+    Config, CopyTask, Descriptor, Digest, Platforms, Reference, StoreId, Task, TaskLocation,
 };
 use windlass_store::Store as _;
 use windlass_testbed::{
@@ -12,7 +12,7 @@ use windlass_testbed::{
 };
 
 use super::{Memory, World};
-use crate::sim::Picture;
+use crate::sim::{Picture, companions};
 
 const OCI_MANIFEST: &str = windlass_testbed::OCI_MANIFEST;
 
@@ -33,6 +33,13 @@ pub fn digest(bytes: &[u8]) -> Digest {
 pub fn one_at_a_time() -> Config {
     let mut config = Config::default();
     config.in_flight = Concurrency::at_most(1);
+    config
+}
+
+/// A configuration in which blobs between registries go through the spool.
+pub fn spooling() -> Config {
+    let mut config = Config::default();
+    config.relays = false;
     config
 }
 
@@ -180,6 +187,7 @@ pub(crate) fn fill_picture(memory: &Memory, picture: &Picture, name: &str) {
     memory.blob(&digest(root), root);
     let root = Descriptor::new(media_type, digest(root), root.len() as u64);
     memory.tag(Some(name), &root).unwrap();
+    companions::fill(memory, &picture.companions);
 }
 
 /// A world with a model and a store with this image.
@@ -227,11 +235,12 @@ pub fn is(method: &'static str, part: &'static str) -> impl Fn(&Request) -> bool
 /// A copy from one registry to another or the same.
 pub fn copy_within(from: &str, to: &str, spool: Option<StoreId>) -> Task {
     Task::copy(CopyTask {
-        source: Place::Registry(reference(from)),
-        destination: Place::Registry(reference(to)),
+        source: TaskLocation::Registry(reference(from)),
+        destination: TaskLocation::Registry(reference(to)),
         platforms: Platforms::All,
         spool,
-        from: None,
+        mount_from: Vec::new(),
+        carry: windlass_core::Carry::NOTHING,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The command as a child process, against servers that lie, stall and break off.
 
+mod blobs;
 mod concurrent;
 mod hostile;
 mod interrupted;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use windlass_core::call::TransportErrorKind;
-use windlass_core::{Error, ErrorKind, Event, Registry, TaskReport};
+use windlass_core::{Amount, Error, ErrorKind, Event, Registry, TaskReport};
 use windlass_driver::TlsRoots;
 use windlass_testbed::{
     Auth, Basic, Bearer, Delivery, Image, Model, Options, Server, Storage, User, image, image_for,
@@ -29,7 +29,8 @@ through_both!(
     every_transfer_is_told_to_its_end,
     pull_again_moves_nothing,
     copy_in_one_registry_mounts,
-    a_push_mounts_from_one_repository,
+    a_push_mounts_what_the_client_has_seen,
+    a_push_mounts_from_the_repositories_that_are_named,
     copy_between_registries,
     an_index_and_one_of_its_images,
     basic,
@@ -109,8 +110,18 @@ fn pull_push_resolve<D: Driver>() {
     let size: usize = app().blobs().map(|blob| blob.len()).sum();
     assert_eq!((pulled.moved, pulled.bytes), (4, size as u64));
     assert_eq!(watch.furthest(), 3 << 20);
+    let totals = watch.totals();
+    let known = Amount {
+        blobs: 4,
+        bytes: size as u64,
+    };
+    assert!(totals.iter().all(|it| it.known == known), "{totals:?}");
+    let ends = [totals.first(), totals.last()].map(|it| it.unwrap().moved);
+    assert_eq!(ends, [Amount::default(), known]);
     let watch = Watch::new();
     let ask = Ask::push(&shelf.store, &at(&server, "other/app:v2"));
+    // This one has not seen the blobs in the first repository, and so sends them.
+    let client = D::new(&Setup::new());
     let pushed = client.run(ask.watched(&watch)).unwrap();
     assert_eq!((pushed.moved, pushed.bytes), (4, size as u64));
     assert_eq!(watch.furthest(), 3 << 20);
@@ -124,13 +135,13 @@ fn every_transfer_is_told_to_its_end<D: Driver>() {
     let mut model = Model::new(Options::default());
     model.put_image("team/app", Some("v1"), &image);
     let server = Server::start(model).unwrap();
-    let client = D::new(&Setup::new());
     let shelf = Shelf::new();
     let pull = Ask::pull(&at(&server, "team/app:v1"), &shelf.store);
     let push = Ask::push(&shelf.store, &at(&server, "other/app:v2"));
     for ask in [pull, push] {
         let watch = Watch::new();
-        client.run(ask.watched(&watch)).unwrap();
+        // The one that has pulled the blobs would have them mounted.
+        D::new(&Setup::new()).run(ask.watched(&watch)).unwrap();
         let mut ends = 0;
         for event in watch.events() {
             if let Event::Started { transfer, size, .. } = event {
@@ -164,21 +175,53 @@ fn copy_in_one_registry_mounts<D: Driver>() {
     assert_eq!(count(&server, |e| e.target.contains("/blobs/sha256:")), 0);
 }
 
-/// Of several repositories that are named the last one counts.
-fn a_push_mounts_from_one_repository<D: Driver>() {
+/// No one has to say where: the client has pulled the blobs from there.
+fn a_push_mounts_what_the_client_has_seen<D: Driver>() {
     let server = Server::start(with_app(Options::default())).unwrap();
     let (shelf, client) = (Shelf::new(), D::new(&Setup::new()));
     let ask = Ask::pull(&at(&server, "team/app:v1"), &shelf.store);
     client.run(ask).unwrap();
     let to = at(&server, "other/app:v2");
-    let ask = Ask::push(&shelf.store, &to)
-        .from("no/where")
-        .from("team/app");
-    let report = client.run(ask).unwrap();
+    let report = client.run(Ask::push(&shelf.store, &to)).unwrap();
     assert_eq!((report.mounted, report.moved, report.bytes), (4, 0, 0));
     check_pushed(&server, "other/app", "v2", &app());
-    assert_eq!(count(&server, |e| e.target.contains("from=no/where")), 0);
     assert_eq!(count(&server, |e| e.target.contains("from=team/app")), 4);
+    // The layers that it has mounted there it neither sends nor asks for again.
+    let layers = [noise(3 << 20, 1), noise(100_000, 2), noise(10, 3)];
+    let next = image(&[&layers[..], &[noise(20, 4)]].concat());
+    server.with_model(|model| drop(model.put_image("team/app", Some("v2"), &next)));
+    let shelf = Shelf::new();
+    let ask = Ask::pull(&at(&server, "team/app:v2"), &shelf.store);
+    client.run(ask).unwrap();
+    let before = server.requests().len();
+    let ask = Ask::push(&shelf.store, &at(&server, "other/app:v3"));
+    let report = client.run(ask).unwrap();
+    let expected = (2, 0, 3);
+    assert_eq!((report.mounted, report.moved, report.present), expected);
+    assert_eq!(server.requests().len() - before, 2 + 2 + 1);
+    check_pushed(&server, "other/app", "v3", &next);
+}
+
+/// One after the other, as many as the size of the blob is worth.
+fn a_push_mounts_from_the_repositories_that_are_named<D: Driver>() {
+    let image = image(&[noise(200 * 1024, 1)]);
+    let mut model = Model::new(Options::default());
+    model.put_image("team/app", Some("v1"), &image);
+    let server = Server::start(model).unwrap();
+    let shelf = Shelf::new();
+    let ask = Ask::pull(&at(&server, "team/app:v1"), &shelf.store);
+    D::new(&Setup::new()).run(ask).unwrap();
+    let ask = Ask::push(&shelf.store, &at(&server, "other/app:v2"))
+        .mount_from("no/where")
+        .mount_from("team/app");
+    let report = D::new(&Setup::new()).run(ask).unwrap();
+    // The configuration is too small for a second try.
+    assert_eq!((report.mounted, report.moved), (1, 1));
+    check_pushed(&server, "other/app", "v2", &image);
+    assert_eq!(count(&server, |e| e.target.contains("from=no/where")), 2);
+    assert_eq!(count(&server, |e| e.target.contains("from=team/app")), 1);
+    let open = server.with_model(|model| model.open_uploads());
+    assert_eq!(open, 0);
 }
 
 fn copy_between_registries<D: Driver>() {
@@ -253,8 +296,8 @@ fn basic<D: Driver>() {
 fn bearer<D: Driver>() {
     let server = Server::start(with_app(bearer_options())).unwrap();
     there_and_back::<D>(&server);
-    // One token to pull, one to push.
-    assert_eq!(count(&server, |e| e.target.starts_with("/token")), 2);
+    // One token to pull, one to push, one to mount.
+    assert_eq!(count(&server, |e| e.target.starts_with("/token")), 3);
 }
 
 /// What `windlass login` asks.
@@ -618,9 +661,9 @@ fn filled<D: Driver>(image: &Image) -> Shelf {
     let shelf = Shelf::new();
     let ask = Ask::pull(&at(&server, "seed:v1"), &shelf.store);
     D::new(&Setup::new()).run(ask).unwrap();
-    // Of a large layer the first bytes come alone.
+    // Of a large layer the first bytes come alone, and the rest in as many parts as the time of those suggests.
     let gets = count(&server, |e| gets_blob(&request(e)));
-    assert!((2..=3).contains(&gets), "{gets}");
+    assert!(gets >= 2, "{gets}");
     shelf
 }
 

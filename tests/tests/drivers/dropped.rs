@@ -128,9 +128,11 @@ fn a_dropped_upload<const N: usize>() {
     model.put_image("seed", Some("v1"), &big);
     let (server, _) = serve(model, faults);
     let shelf = Shelf::new();
-    let client = Tokio::<N>::new(&Setup::new());
     let seed = format!("{}/seed:v1", server.host());
-    client.run(Ask::pull(&seed, &shelf.store)).unwrap();
+    // Another client, since one that has pulled the blob would have it mounted.
+    let other = Tokio::<N>::new(&Setup::new());
+    other.run(Ask::pull(&seed, &shelf.store)).unwrap();
+    let client = Tokio::<N>::new(&Setup::new());
     let watch = Watch::new();
     let ask = Ask::push(&shelf.store, &at(&server));
     let watched = ask.clone().watched(&watch);

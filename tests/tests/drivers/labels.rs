@@ -247,7 +247,8 @@ fn members_that_are_carried_along<D: Driver>() {
         let (layout, image, good) = changed(change);
         let (done, shelf, _server) = pull::<D>(good, |_| None);
         done.unwrap_or_else(|error| panic!("{row}: {error}"));
-        shelf.files.check_holds_exactly(image.all());
+        // Other libraries do not read all of these.
+        shelf.files.check_content(image.all());
         // And goes where it is sent, byte for byte.
         let there = Arc::new(Good::new());
         let serving = Arc::clone(&there);

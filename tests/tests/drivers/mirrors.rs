@@ -9,14 +9,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use windlass_core::config::{Endpoint, Mode, Route, RouteError};
 use windlass_core::credential::{CredentialAnswer, Question, Secret, TimedAnswer};
-use windlass_core::{Error, Event, Origin};
-use windlass_driver::Credentials;
+use windlass_core::{Error, Event, ImageChange, Origin, Platform};
+use windlass_driver::{Artifact, Attach, ChangeImage, ChangeIndex, Credentials, RequestSpec};
 use windlass_testbed::{
-    Answer, Auth, Basic, Delivery, Image, Model, Options, Request, Server, User, image,
+    Answer, Auth, Basic, Delivery, Image, Model, Options, Request, Server, User, image, image_for,
+    index,
 };
-use windlass_tests::drivers::{Ask, Driver, Faults, Setup, Shelf, Watch, gets_blob, serve};
+use windlass_tests::drivers::{Ask, Driver, Faults, Setup, Shelf, Watch, Ways, gets_blob, serve};
 use windlass_tests::images::noise;
 use windlass_tests::through_both;
+use windlass_tests::world::scenes::{digest, reference};
 
 through_both!(
     a_mirror_that_dies_in_a_blob,
@@ -24,6 +26,7 @@ through_both!(
     a_silent_mirror_is_asked_once,
     a_push_does_not_go_to_a_mirror,
     what_is_blocked_is_not_asked_for,
+    what_is_put_back_is_not_read_at_a_mirror,
 );
 
 fn app() -> Image {
@@ -187,7 +190,7 @@ fn a_mirror_that_lies<D: Driver>() {
     assert_eq!(events.iter().filter(told).count(), 1, "{events:?}");
     let registry: Origin = format!("http://{}", scene.registry.host()).parse().unwrap();
     let from_registry = Event::Served {
-        digest: windlass_tests::world::scenes::digest(&large),
+        digest: digest(&large),
         origin: registry,
     };
     let served = |event: &&Event| **event == from_registry;
@@ -247,4 +250,67 @@ fn what_is_blocked_is_not_asked_for<D: Driver>() {
         "{text}"
     );
     assert!(scene.registry.requests().is_empty() && scene.mirror.requests().is_empty());
+}
+
+/// What is changed and put back, or attached to, is what the registry has at the tag, although a pull takes the older
+/// image of the mirror.
+fn what_is_put_back_is_not_read_at_a_mirror<D: Driver>() {
+    let [amd64, arm64, s390x, old] = ["linux/amd64", "linux/arm64", "linux/s390x", "linux/s390x"]
+        .map(|name| image_for(name, &[]));
+    let old = Image {
+        manifest: [&*old.manifest, b"\n"].concat().into(),
+        ..old
+    };
+    let mut stale = model("bob");
+    stale.put_image("team/app", None, &amd64);
+    stale.put_index("team/app", Some("all"), &index(&[("linux/amd64", &amd64)]));
+    let oci = "application/vnd.oci.image.manifest.v1+json";
+    old.blobs()
+        .for_each(|blob| drop(stale.put_blob("team/app", blob.clone())));
+    stale.put_manifest("team/app", Some("s390x"), oci, old.manifest.to_vec());
+    let scene = Scene::with(stale, Faults::new());
+    let all = index(&[("linux/amd64", &amd64), ("linux/arm64", &arm64)]);
+    scene.registry.with_model(|model| {
+        for image in [&amd64, &arm64] {
+            model.put_image("team/app", None, image);
+        }
+        model.put_image("team/app", Some("s390x"), &s390x);
+        model.put_index("team/app", Some("all"), &all);
+    });
+    let client = D::new(&scene.setup);
+    let [all_tag, s390x_tag] = ["team/app:all", "team/app:s390x"].map(|it| scene.name(it));
+    let pulled = client.resolve(Ask::resolve(&s390x_tag)).unwrap();
+    assert_eq!(
+        pulled.digest,
+        digest(&old.manifest),
+        "the mirror is asked first"
+    );
+    let mut itself = RequestSpec::resolve(&reference(&s390x_tag));
+    itself.without_mirrors();
+    let found = client.resolve(Ask::other(itself)).unwrap();
+    assert_eq!(found.digest, digest(&s390x.manifest));
+
+    let artifact = Artifact::new("application/spdx+json");
+    let platform = Platform::new("linux", "arm64");
+    for (platform, expected) in [(None, &all.manifest), (Some(platform), &arm64.manifest)] {
+        let mut attach = Attach::new(&reference(&all_tag), artifact.clone());
+        platform.into_iter().for_each(|it| attach.platform(it));
+        let attached = client.follow(attach, Ways::default()).unwrap();
+        assert_eq!(attached.subject.digest, digest(expected));
+    }
+
+    let [all_tag, s390x_tag] = [all_tag, s390x_tag].map(|it| reference(&it));
+    let mut add = ChangeIndex::of(&all_tag, &all_tag);
+    add.add(&s390x_tag);
+    let added = client.follow(add, Ways::default()).unwrap();
+    let entries: Vec<_> = added.entries.iter().map(|it| it.digest.clone()).collect();
+    let expected = [&amd64, &arm64, &s390x].map(|it| digest(&it.manifest));
+    assert_eq!(entries, expected);
+
+    let mut change = ImageChange::default();
+    change.labels.insert("x".into(), Some("y".into()));
+    let change = ChangeImage::new(&s390x_tag, &s390x_tag, change);
+    let changed = client.follow(change, Ways::default()).unwrap();
+    assert_eq!(changed.base, digest(&s390x.manifest));
+    scene.check_secrets();
 }

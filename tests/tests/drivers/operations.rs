@@ -4,14 +4,22 @@
 use std::sync::Arc;
 
 use windlass_core::reference::Target;
-use windlass_core::{BlobDelivery, ErrorKind, Platforms, Reference, ReferrersSource};
-use windlass_driver::{BlobContent, RequestSpec};
+use windlass_core::{BlobDelivery, Carry, ErrorKind, Platforms, Reference, ReferrersSource};
+use windlass_driver::{BlobContent, ImageLocation, RequestSpec};
+use windlass_store::{Layout, Store};
 use windlass_testbed::{Model, OCI_MANIFEST, Options, Pages, Server, image};
 use windlass_tests::drivers::{Ask, Driver, Setup};
+use windlass_tests::family::Family;
 use windlass_tests::through_both;
 use windlass_tests::world::scenes::{about, digest, reference, two_platforms};
 
-through_both!(lists_of_names, manifests, blobs, referrers);
+through_both!(
+    lists_of_names,
+    manifests,
+    blobs,
+    referrers,
+    copies_with_referrers
+);
 
 fn lists_of_names<D: Driver>() {
     let mut model = Model::new(Options {
@@ -38,6 +46,29 @@ fn lists_of_names<D: Driver>() {
     spec.paging().most = Some(1);
     let some = client.finish(Ask::other(spec)).unwrap().tags().unwrap();
     assert_eq!((some.tags[0].as_str(), some.has_more), ("v501", true));
+
+    // Page by page, by an iterator or a stream.
+    let before = server.requests().len();
+    let pages = client.pages(&at, 400);
+    assert_eq!(
+        server.requests().len() - before,
+        10,
+        "each page is one request"
+    );
+    let pages: Vec<_> = pages.into_iter().map(Result::unwrap).collect();
+    assert!(
+        pages[..9]
+            .iter()
+            .all(|page| page.tags.len() == 100 && page.has_more)
+    );
+    assert_eq!((pages.len(), pages[9].has_more), (10, false));
+    let joined = pages.iter().flat_map(|page| &page.tags);
+    assert!(joined.eq(&tags.tags));
+    let gone = reference(&format!("{}/team/gone", server.host()));
+    let pages = client.pages(&gone, 400);
+    assert_eq!(pages.len(), 1, "an error ends it");
+    let failure = pages[0].as_ref().unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::NotFound);
 
     let catalog = Ask::other(RequestSpec::catalog(at.registry()));
     let catalog = client.finish(catalog).unwrap().catalog().unwrap();
@@ -127,7 +158,8 @@ fn blobs<D: Driver>() {
     let failure = run(RequestSpec::find_blob(&named)).unwrap_err();
     assert_eq!(failure.kind(), ErrorKind::NotFound);
 
-    // It is not what it was when it was hashed.
+    // It is not what it was when it was hashed; and the registry has it nowhere.
+    std::fs::write(&path, vec![1; 300_000]).unwrap();
     let file = BlobContent::file(&path).unwrap();
     std::fs::write(&path, vec![0; 300_000]).unwrap();
     let failure = run(RequestSpec::put_blob(&two, file)).unwrap_err();
@@ -167,4 +199,44 @@ fn referrers<D: Driver>() {
         let none = client.finish(Ask::other(spec)).unwrap();
         assert_eq!(none.referrers().unwrap().referrers, []);
     }
+}
+
+/// From a registry with the API, through a layout, to one without it, and back.
+fn copies_with_referrers<D: Driver>() {
+    let family = Family::default();
+    let [with, without] = [true, false].map(|referrers_api| {
+        let options = Options {
+            referrers_api,
+            ..Options::default()
+        };
+        Server::start(Model::new(options)).unwrap()
+    });
+    with.with_model(|model| family.put(model, "a/b"));
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::open_or_create(folder.path().join("layout")).unwrap();
+    let layout: Arc<dyn Store> = Arc::new(layout);
+    let at = |server: &Server, path: &str| -> ImageLocation {
+        reference(&format!("{}/{path}", server.host())).into()
+    };
+    let client = D::new(&Setup::new());
+    let in_layout = || ImageLocation::store(&layout, Some("v1".into()));
+    for (from, to) in [
+        (at(&with, "a/b:v1"), in_layout()),
+        (in_layout(), at(&without, "c/d:v1")),
+        (at(&without, "c/d:v1"), at(&with, "e/f:v1")),
+    ] {
+        let mut spec = RequestSpec::copy(from, to);
+        spec.carry(Carry::referrers());
+        let report = client.finish(Ask::other(spec)).unwrap().copied().unwrap();
+        let carried = report.carried.unwrap();
+        assert_eq!((carried.copied, carried.failed), (4, 0));
+    }
+    for (subject, about) in family.expected() {
+        let mut found = layout.referrers(&subject).unwrap();
+        found.sort_by_key(|it| it.digest.clone());
+        let digests: Vec<_> = found.into_iter().map(|it| it.digest).collect();
+        assert_eq!(digests, about);
+    }
+    without.with_model(|model| family.check(model, "c/d"));
+    with.with_model(|model| family.check(model, "e/f"));
 }

@@ -379,7 +379,8 @@ fn of_a_copy_between_registries() {
     });
 }
 
-/// Without the names that the registry gives to uploads, their states, tokens and signatures.
+/// Without the names that the registry gives to uploads, their states, tokens and signatures, nor how far a
+/// relay came.
 fn without_serials(line: &str) -> String {
     let is_end = |c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '%');
     let mut left = line.to_owned();
@@ -392,7 +393,11 @@ fn without_serials(line: &str) -> String {
         }
         left = out;
     }
-    left
+    // How far the source came before the sink ended, depends on which thread was faster.
+    match left.split_once(" relayed up to ") {
+        Some((before, _)) => format!("{before} relayed"),
+        None => left,
+    }
 }
 
 /// From a redirecting registry, cut in the middle, after an earlier call got somewhere. One layer

@@ -12,7 +12,7 @@ use serde_json::Value;
 use windlass_core::{Algorithm, Descriptor, Digest, ErrorKind, Failure};
 use windlass_tests::drivers::{Driver, Setup};
 use windlass_tests::hostile::{Good, Hostile, Reply, Request};
-use windlass_tests::images::{Layout, MANIFEST, noise};
+use windlass_tests::images::{Layout, MANIFEST, gzip, noise};
 use windlass_tests::{through_both, wait_for};
 
 through_both!(
@@ -21,11 +21,15 @@ through_both!(
     a_reader_gets_each_byte_once_from_a_server_without_ranges,
     a_wrong_last_byte_is_an_error_at_the_end,
     bytes_that_changed_meanwhile_are_an_error_at_the_end,
+    a_layer_without_a_diff_id_is_verified_as_it_is_stored,
     a_blob_that_is_not_there,
     a_reader_that_is_not_read_holds_little,
     a_reader_that_is_dropped_frees_its_slot,
+    more_readers_than_requests_at_once_are_read_in_any_order,
+    a_reader_that_is_not_read_holds_up_no_other_request,
     many_ranges_cost_one_token,
     a_range_is_what_was_asked_for,
+    a_range_is_read_in_pieces_when_they_are_wanted,
     an_image_is_opened_and_its_layers_are_read,
     a_configuration_that_is_another_one,
     a_huge_configuration_is_not_read,
@@ -173,6 +177,29 @@ fn bytes_that_changed_meanwhile_are_an_error_at_the_end<D: Driver>() {
     assert_eq!(failure(&error).kind(), ErrorKind::Mismatch, "{error}");
 }
 
+/// Nothing says what should come out of the decoder, but the layer's own digest is verified.
+fn a_layer_without_a_diff_id_is_verified_as_it_is_stored<D: Driver>() {
+    let tar = noise(300_000, 13);
+    let right = gzip(&tar);
+    let blob = descriptor(&right);
+    let mut wrong = right.clone();
+    // The byte that names the operating system: the same comes out of both.
+    wrong[9] ^= 1;
+    for (served, is_right) in [(right, true), (wrong, false)] {
+        let (server, _) = serving(move |_, request| answer(request, &served));
+        let client = D::new(&Setup::new());
+        let mut reader = client.decompressed(&server.reference("a/b"), &blob);
+        let mut out = Vec::new();
+        let end = reader.read_to_end(&mut out);
+        assert!(out == tar);
+        assert_eq!(end.is_ok(), is_right);
+        if let Err(error) = end {
+            assert_eq!(failure(&error).kind(), ErrorKind::Mismatch, "{error}");
+            assert!(error.to_string().contains(blob.digest.as_str()), "{error}");
+        }
+    }
+}
+
 fn a_blob_that_is_not_there<D: Driver>() {
     let (server, _) = serving(|_, _| Reply::error(404, "BLOB_UNKNOWN", "no"));
     let (read, end) = read::<D>(&server, &descriptor(b"hello"));
@@ -222,6 +249,56 @@ fn a_reader_that_is_dropped_frees_its_slot<D: Driver>() {
     wait_for("the connection of the first is closed", || {
         server.connections() >= 2
     });
+}
+
+fn more_readers_than_requests_at_once_are_read_in_any_order<D: Driver>() {
+    const READERS: usize = 40;
+    let bytes = noise(3_000_000, 11);
+    let blob = descriptor(&bytes);
+    let served = bytes.clone();
+    let (server, count) = serving(move |_, request| answer(request, &served));
+    let client = D::new(&Setup::new().in_flight(8));
+    let repository = server.reference("a/b");
+    let readers = (0..READERS).map(|_| client.reader(&repository, &blob));
+    let mut readers: Vec<_> = readers.collect();
+    let mut starts = vec![[0; 1000]; READERS];
+    for (reader, start) in readers.iter_mut().zip(&mut starts) {
+        reader.read_exact(start).unwrap();
+    }
+    // All of them are under way, although 8 requests may be.
+    assert_eq!(count.load(Ordering::SeqCst), READERS);
+    for (mut reader, start) in readers.into_iter().zip(starts).rev() {
+        let mut all = start.to_vec();
+        reader.read_to_end(&mut all).unwrap();
+        assert!(all == bytes);
+    }
+    assert_eq!(
+        count.load(Ordering::SeqCst),
+        READERS,
+        "nothing is fetched twice"
+    );
+    let tape = client.tape();
+    assert!(tape.matches("{\"yield\":").count() >= READERS - 8);
+    assert_eq!(windlass_core::tape::replay(&tape).end, Ok(()));
+}
+
+fn a_reader_that_is_not_read_holds_up_no_other_request<D: Driver>() {
+    let (layout, image) = Layout::with_image(1, 3_000_000, 12);
+    let layer = image.layers[0].digest.clone();
+    let good = Good::serving(&layout, &image);
+    let server = Hostile::start(move |request| good.answer(request));
+    let client = D::new(&Setup::new().in_flight(1));
+    let repository = server.reference("a/b");
+    let bytes = layout.read(&layer);
+    let mut reader = client.reader(&repository, &descriptor(&bytes));
+    reader.read_exact(&mut [0; 1000]).unwrap();
+    let opened = client.open(&server.reference("a/b:latest")).unwrap();
+    assert_eq!(opened.digest().as_str(), image.manifest.digest);
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest).unwrap();
+    assert!(rest == bytes[1000..]);
+    // The HEAD that shows whether credentials are wanted, the blob, the manifest and the configuration.
+    assert_eq!(server.requests().len(), 4);
 }
 
 fn many_ranges_cost_one_token<D: Driver>() {
@@ -281,6 +358,40 @@ fn a_range_is_what_was_asked_for<D: Driver>() {
     }
     let failure = range(0..1 << 40).unwrap_err();
     assert!(failure.to_string().contains("into memory"), "{failure}");
+}
+
+fn a_range_is_read_in_pieces_when_they_are_wanted<D: Driver>() {
+    let bytes = noise(3_000_000, 14);
+    let served = bytes.clone();
+    let (server, count) = serving(move |n, request| match n {
+        1 => Reply::error(404, "BLOB_UNKNOWN", "not for now"),
+        _ => answer(request, &served),
+    });
+    let client = D::new(&Setup::new());
+    let (repository, blob) = (server.reference("a/b"), descriptor(&bytes));
+    let mut reader = client.unverified(&repository, &blob, 1000..9_000_000);
+    assert_eq!(count.load(Ordering::SeqCst), 0, "nothing is read yet");
+    let mut out = vec![0; 1 << 20];
+    reader.read_exact(&mut out).unwrap();
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    let error = reader.read(&mut [0; 10]).unwrap_err();
+    assert_eq!(failure(&error).kind(), ErrorKind::NotFound, "{error}");
+    // The next read tries again, and the blob's end is the end.
+    reader.read_to_end(&mut out).unwrap();
+    assert!(out == bytes[1000..]);
+    let ranges: Vec<_> = server
+        .requests()
+        .iter()
+        .filter_map(Request::range)
+        .collect();
+    let starts = [1000, 1_049_576, 1_049_576, 2_098_152];
+    assert_eq!(
+        ranges.iter().map(|(first, _)| *first).collect::<Vec<_>>(),
+        starts
+    );
+    let mut nothing = client.unverified(&repository, &blob, 5..5);
+    assert_eq!(nothing.read(&mut [0; 10]).unwrap(), 0);
+    assert_eq!(count.load(Ordering::SeqCst), 4);
 }
 
 fn an_image_is_opened_and_its_layers_are_read<D: Driver>() {

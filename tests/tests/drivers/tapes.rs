@@ -89,7 +89,9 @@ fn what_was_sent_is_hashed_once<D: Driver>() {
     let shelf = Shelf::new();
     let [from, to] =
         ["team/app:v1", "other/app:v1"].map(|name| format!("{}/{name}", server.host()));
-    client.run(Ask::pull(&from, &shelf.store)).unwrap();
+    // Another client, since one that has pulled the blobs would have them mounted.
+    let other = D::new(&Setup::new());
+    other.run(Ask::pull(&from, &shelf.store)).unwrap();
     client.run(Ask::push(&shelf.store, &to)).unwrap();
     let tape = client.tape();
     for blob in std::iter::once(&image.config).chain(&image.layers) {

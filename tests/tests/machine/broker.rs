@@ -188,11 +188,12 @@ fn a_refused_union_is_split_once() {
         let (store, memory) = world.store();
         fill(&memory, &image);
         let task = Task::copy(windlass_core::CopyTask {
-            source: windlass_core::Place::Store { store, name: None },
-            destination: windlass_core::Place::Registry(reference("reg.example/c:v1")),
+            source: windlass_core::TaskLocation::Store { store, name: None },
+            destination: windlass_core::TaskLocation::Registry(reference("reg.example/c:v1")),
             platforms: Platforms::All,
             spool: None,
-            from: Some("other".parse().unwrap()),
+            mount_from: vec!["other".parse().unwrap()],
+            carry: windlass_core::Carry::NOTHING,
         });
         let task = world.start(task);
         world.run(task).unwrap();

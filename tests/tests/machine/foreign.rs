@@ -4,7 +4,7 @@
 
 use http::StatusCode;
 use insta::assert_snapshot;
-use windlass_core::{CopyTask, ErrorKind, Failure, Place, Platforms, Report, StoreId, Task};
+use windlass_core::{CopyTask, ErrorKind, Failure, Platforms, Report, StoreId, Task, TaskLocation};
 use windlass_testbed::{Answer, Image, Model, Options, Request, index};
 use windlass_tests::world::scenes::{
     FOREIGN, NONDISTRIBUTABLE, alice, basic, bearer, check_holds, digest, on_foreign,
@@ -66,6 +66,7 @@ fn has_layer(world: &World, model: usize, repository: &str) {
     assert_eq!(bytes.map(|bytes| &bytes[..]), Some(LAYER));
 }
 
+/// PULLB-08.
 #[test]
 fn a_pull_leaves_it_out_and_says_so() {
     let image = windows();
@@ -176,7 +177,7 @@ fn a_later_pull_completes_the_layout_from_the_urls() {
     assert_snapshot!(world.transcript());
 }
 
-/// A URL that leads back to the registry gets no credentials either.
+/// PULLB-07: a URL that leads back to the registry gets no credentials either.
 #[test]
 fn a_url_at_the_registry_gets_no_credentials() {
     let image = on_foreign(&small(), FOREIGN, LAYER, &["https://reg.example/layer"]);
@@ -394,11 +395,12 @@ fn a_layer_that_is_demanded_is_sent_whatever_a_head_says() {
 fn between(world: &mut World) -> Task {
     let (spool, _) = world.store();
     Task::copy(CopyTask {
-        source: Place::Registry(reference("reg.example/a/b:v1")),
-        destination: Place::Registry(reference("other.example/c:v1")),
+        source: TaskLocation::Registry(reference("reg.example/a/b:v1")),
+        destination: TaskLocation::Registry(reference("other.example/c:v1")),
         platforms: Platforms::All,
         spool: Some(spool),
-        from: None,
+        mount_from: Vec::new(),
+        carry: windlass_core::Carry::NOTHING,
     })
 }
 
@@ -455,13 +457,14 @@ fn what_was_pushed_can_be_pulled() {
     check_told(&finish(&mut world, pull(second)).unwrap(), &image);
     check_holds(&memory, &image);
     let (third, memory) = world.store();
-    let layout = |store: StoreId| Place::Store { store, name: None };
+    let layout = |store: StoreId| TaskLocation::Store { store, name: None };
     let copy = Task::copy(CopyTask {
         source: layout(second),
         destination: layout(third),
         platforms: Platforms::All,
         spool: None,
-        from: None,
+        mount_from: Vec::new(),
+        carry: windlass_core::Carry::NOTHING,
     });
     check_told(&finish(&mut world, copy).unwrap(), &image);
     check_holds(&memory, &image);

@@ -7,11 +7,12 @@ use http::StatusCode;
 use insta::assert_snapshot;
 use windlass_core::config::Concurrency;
 use windlass_core::reference::Repository;
-use windlass_core::{Config, CopyTask, Job, Place, Platforms, Task};
-use windlass_testbed::{Answer, Bearer, Model, Request, Unions};
+use windlass_core::{Config, CopyTask, Descriptor, Job, Platforms, Task, TaskLocation};
+use windlass_store::Store as _;
+use windlass_testbed::{Answer, Bearer, Model, OCI_INDEX, Request, Unions, image_for, index};
 use windlass_tests::world::scenes::{
     alice, bearer, bearer_with, check_holds, check_pushed, copy_within, digest, fill, is, large,
-    one_at_a_time, open, pull, pulling, push, pushing, reference, small,
+    one_at_a_time, open, pull, pulling, push, pushing, reference, small, spooling,
 };
 use windlass_tests::world::{Fate, Lot};
 
@@ -50,13 +51,14 @@ fn a_wrong_partial_is_copied_anew_between_layouts() {
     fill(&contents, &small());
     let (store, memory) = world.store();
     memory.partial(&digest(b"first layer"), b"worst");
-    let place = |store| Place::Store { store, name: None };
+    let place = |store| TaskLocation::Store { store, name: None };
     let task = world.start(Task::copy(CopyTask {
         source: place(source),
         destination: place(store),
         platforms: Platforms::All,
         spool: None,
-        from: None,
+        mount_from: Vec::new(),
+        carry: windlass_core::Carry::NOTHING,
     }));
     world.run(task).unwrap();
     world.run_all();
@@ -112,14 +114,15 @@ fn a_refused_token_of_another_task_is_followed_by_ones_own() {
     });
     let pulled = world.start(pull(store));
     let pushed = world.start(Task::copy(CopyTask {
-        source: Place::Store {
+        source: TaskLocation::Store {
             store: source,
             name: None,
         },
-        destination: Place::Registry(reference("reg.example/c/d:v1")),
+        destination: TaskLocation::Registry(reference("reg.example/c/d:v1")),
         platforms: Platforms::All,
         spool: None,
-        from: Some("a/b".parse().unwrap()),
+        mount_from: vec!["a/b".parse().unwrap()],
+        carry: windlass_core::Carry::NOTHING,
     }));
     world.run_still();
     world.let_go();
@@ -138,7 +141,7 @@ fn the_end_of_an_exchange_is_not_taken_for_that_of_the_next_one() {
         life: Duration::from_secs(60),
         ..Bearer::default()
     });
-    let (mut world, source, _) = pushing(Config::default(), options, &small());
+    let (mut world, source, _) = pushing(spooling(), options, &small());
     world.credential("reg.example", alice(), &["reg.example"]);
     let mut model = Model::new(open());
     model.put_image("x/y", Some("v1"), &small());
@@ -169,14 +172,15 @@ fn what_a_cancelled_task_has_opened_is_given_back_for_the_next_one() {
     let (mut world, source, _) = pushing(config, open(), &image);
     let mounting = |tag: &str| {
         Task::copy(CopyTask {
-            source: Place::Store {
+            source: TaskLocation::Store {
                 store: source,
                 name: None,
             },
-            destination: Place::Registry(reference(tag)),
+            destination: TaskLocation::Registry(reference(tag)),
             platforms: Platforms::All,
             spool: None,
-            from: Some("other/repository".parse().unwrap()),
+            mount_from: vec!["other/repository".parse().unwrap()],
+            carry: windlass_core::Carry::NOTHING,
         })
     };
     let (first, second) = (
@@ -189,7 +193,7 @@ fn what_a_cancelled_task_has_opened_is_given_back_for_the_next_one() {
     let layer = digest(&image.layers[0]).to_string();
     world.lot = Box::new(move |job| match job {
         Job::Http(call) if call.request().uri().to_string().contains(&layer) => Lot::Hold,
-        Job::Http(_) | Job::Store(_) | Job::Credentials(_) => Lot::Run,
+        Job::Http(_) | Job::Relay(_) | Job::Store(_) | Job::Credentials(_) => Lot::Run,
     });
     world.run_still();
     world.cancel(first);
@@ -212,4 +216,40 @@ fn a_lost_job_is_told_of_the_address_behind_the_redirect() {
     let retries = world.lines_with("try 1 failed");
     assert_eq!(retries.len(), 1, "{retries:?}");
     assert!(retries[0].contains("https://cdn.example/"), "{retries:?}");
+}
+
+/// Usual world, seed 1820014355927410434: a registry vouches for a layer that two manifests share, and refuses
+/// both of them twice. What the second refusal of one has sent, the other one waits for.
+#[test]
+fn a_manifest_waits_for_what_another_ones_refusal_has_sent() {
+    let [amd64, arm64] = ["amd64", "arm64"].map(|architecture| {
+        let layers = [format!("for {architecture}").into(), b"shared".to_vec()];
+        image_for(&format!("linux/{architecture}"), &layers)
+    });
+    let both = index(&[("linux/amd64", &amd64), ("linux/arm64", &arm64)]);
+    let (mut world, store, memory) = pushing(Config::default(), open(), &amd64);
+    fill(&memory, &arm64);
+    memory.blob(&digest(&both.manifest), &both.manifest);
+    let size = both.manifest.len() as u64;
+    let root = Descriptor::new(OCI_INDEX, digest(&both.manifest), size);
+    memory.tag(Some("both"), &root).unwrap();
+    let shared = digest(b"shared").encoded().to_owned();
+    let is_shared = move |request: &Request| request.target.contains(&shared);
+    let forgets = {
+        let is_shared = is_shared.clone();
+        move |request: &Request| request.method == "PUT" && is_shared(request)
+    };
+    world.nth(1, forgets, Fate::Say(Answer::new(StatusCode::CREATED)));
+    let vouches = move |request: &Request| request.method == "HEAD" && is_shared(request);
+    world.all(vouches, Fate::Say(Answer::new(StatusCode::OK)));
+    let name = Some("both".into());
+    let to = reference("reg.example/a/b:v1");
+    let task = world.start(Task::push(store, name, to, Platforms::All));
+    world.run(task).unwrap();
+    world.run_all();
+    assert_eq!(world.models[0].tag("a/b", "v1"), Some(&both.digest));
+    let layer = windlass_testbed::Digest::sha256(b"shared");
+    assert!(world.models[0].blob_bytes("a/b", &layer).is_some());
+    let refusals = world.lines_with("sending what is missing");
+    assert_eq!(refusals.len(), 4, "each manifest is refused twice");
 }

@@ -115,6 +115,91 @@ fn parts_of_a_list() {
     }
 }
 
+/// The pages of a list that is read page by page, and its requests.
+fn page_by_page(world: &mut World, size: u32) -> (Vec<Tags>, Vec<String>) {
+    let (mut pages, mut log, mut after) = (Vec::<Tags>::new(), Vec::new(), None);
+    loop {
+        let mut wanted = paging(Some(size), after.as_deref(), None);
+        wanted.one_page = true;
+        let (tags, asked) = list(world, wanted);
+        log.extend(asked);
+        let tags = tags.unwrap();
+        assert_eq!(tags.has_more, tags.next.is_some());
+        after.clone_from(&tags.next);
+        pages.push(tags);
+        if after.is_none() {
+            return (pages, log);
+        }
+    }
+}
+
+/// TAGS-05: each page is requested by the last name of the one before.
+#[test]
+fn page_after_page() {
+    for (options, tags, sizes, requests) in [
+        // The links of this one name the last tag.
+        (open(), 5, &[2, 2, 1][..], 3),
+        (capped(1, false), 3, &[1, 1, 1], 3),
+        // Whether a full page is the last one, only the next one shows.
+        (open(), 4, &[2, 2, 0], 3),
+    ] {
+        let mut world = world(one_at_a_time(), model(options, tags));
+        let (pages, log) = page_by_page(&mut world, 2);
+        let found: Vec<usize> = pages.iter().map(|page| page.tags.len()).collect();
+        assert_eq!(found, sizes, "{log:?}");
+        assert_eq!(log.len(), requests, "{log:?}");
+    }
+}
+
+/// TAGS-04: a link that is not made of the last name is followed, so the rest of the list comes as one page.
+#[test]
+fn pages_with_opaque_links() {
+    let mut world = world(one_at_a_time(), model(open(), 1));
+    let link = r#"</v2/a/b/tags/list?next_page=x>; rel="next""#;
+    world.nth(1, is("GET", "/tags/list"), page(r#"["a","b"]"#, link));
+    world.nth(2, is("GET", "/tags/list"), page(r#"["c"]"#, ""));
+    let (pages, log) = page_by_page(&mut world, 2);
+    assert_eq!(
+        pages.iter().map(names).collect::<Vec<_>>(),
+        [["a", "b", "c"]]
+    );
+    assert_eq!(log.len(), 2, "{log:?}");
+}
+
+/// A registry that knows neither `n` nor `last` lists everything each time: it is one page, and one that is empty.
+#[test]
+fn pages_of_a_registry_that_has_none() {
+    let mut world = world(one_at_a_time(), model(open(), 1));
+    world.all(is("GET", "/tags/list"), page(r#"["a","b","c"]"#, ""));
+    let (pages, log) = page_by_page(&mut world, 2);
+    assert_eq!(
+        pages.iter().map(names).collect::<Vec<_>>(),
+        [&["a", "b", "c"][..], &[]]
+    );
+    assert_eq!(log.len(), 2, "{log:?}");
+    assert_eq!(world.lines_with("ignores where"), [] as [&str; 0]);
+}
+
+/// One that knows `n` only sends its first page again: that the rest cannot be had is told.
+#[test]
+fn pages_of_a_registry_that_goes_no_further() {
+    let mut world = world(one_at_a_time(), model(open(), 1));
+    world.all(is("GET", "/tags/list"), page(r#"["a","b"]"#, ""));
+    let mut wanted = paging(Some(2), None, None);
+    wanted.one_page = true;
+    let (tags, _) = list(&mut world, wanted.clone());
+    assert_eq!(tags.unwrap().next.as_deref(), Some("b"));
+    wanted.after = Some("b".into());
+    let (tags, log) = list(&mut world, wanted);
+    let tags = tags.unwrap();
+    assert_eq!(
+        (names(&tags), tags.has_more, &tags.next),
+        (vec![], true, &None)
+    );
+    assert_eq!(log.len(), 1, "{log:?}");
+    assert_eq!(world.lines_with("may be incomplete").len(), 1);
+}
+
 fn page(tags: &str, link: &str) -> Fate {
     let body = format!(r#"{{"name":"a/b","tags":{tags}}}"#);
     let mut answer = Answer::new(http::StatusCode::OK).body(body);
@@ -133,7 +218,10 @@ fn listed(config: Config, wanted: Paging, pages: &[(&str, &str)]) -> (String, us
     let (tags, _) = list(&mut world, wanted);
     let asked = world.lines_with("> GET").len();
     let said = match tags {
-        Ok(tags) => format!("{:?} {}", names(&tags), tags.invalid),
+        Ok(tags) => {
+            let more = if tags.has_more { " and more" } else { "" };
+            format!("{:?} {}{more}", names(&tags), tags.invalid)
+        }
         Err(failure) => format!("{:?}: {failure}", failure.kind()),
     };
     (said, asked)
@@ -182,7 +270,25 @@ fn odd_pages() {
             "full, and `last` is ignored",
             pages_of_2(),
             &[(r#"["a","b"]"#, ""), (r#"["a","b"]"#, "")],
-            r#"["a", "b"] 0"#,
+            r#"["a", "b"] 0 and more"#,
+        ),
+        (
+            "all of it, and `n` and `last` are ignored",
+            pages_of_2(),
+            &[(r#"["a","b","c"]"#, ""), (r#"["a","b","c"]"#, "")],
+            r#"["a", "b", "c"] 0"#,
+        ),
+        (
+            "all of it, although it was to begin after a name",
+            paging(None, Some("b"), None),
+            &[(r#"["a","b","c","d"]"#, "")],
+            r#"["c", "d"] 0"#,
+        ),
+        (
+            "pages, although it was to begin after a name",
+            paging(Some(1), Some("b"), None),
+            &[(r#"["a"]"#, next), (r#"["b"]"#, other), (r#"["c"]"#, "")],
+            r#"["c"] 0"#,
         ),
         (
             "more than asked for",
@@ -201,6 +307,30 @@ fn odd_pages() {
         assert_eq!(said, expected, "{row}");
         assert_eq!(asked, pages.len(), "{row}");
     }
+}
+
+/// A list that is as long as a page was to be is not lost because the registry cannot be asked for more.
+#[test]
+fn a_registry_that_refuses_to_go_on() {
+    let refused = |status| Fate::Say(Answer::new(status));
+    for status in [405, 501] {
+        let status = http::StatusCode::from_u16(status).unwrap();
+        let mut world = world(one_at_a_time(), model(open(), 2));
+        world.nth(2, is("GET", "/tags/list"), refused(status));
+        let (tags, log) = list(&mut world, paging(Some(2), None, None));
+        let tags = tags.unwrap();
+        assert_eq!(names(&tags), ["v00000", "v00001"], "{status}");
+        assert!(tags.has_more, "{status}");
+        assert_eq!(log.len(), 2, "{log:?}");
+        let told = world.lines_with("may be incomplete").len();
+        assert_eq!(told, 1, "{status}");
+    }
+    // A page to which the one before linked is a part of the list.
+    let mut world = world(one_at_a_time(), model(capped(2, false), 5));
+    let status = http::StatusCode::METHOD_NOT_ALLOWED;
+    world.nth(2, is("GET", "/tags/list"), refused(status));
+    let (tags, _) = list(&mut world, Paging::default());
+    assert_eq!(tags.unwrap_err().kind(), ErrorKind::Refused);
 }
 
 #[test]

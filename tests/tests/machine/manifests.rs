@@ -5,12 +5,12 @@ use http::StatusCode;
 use insta::assert_snapshot;
 use windlass_core::reference::Tag;
 use windlass_core::{
-    Config, Digest, ErrorKind, Failure, Manifest, Platform, StoreId, Task, TaskReport,
+    Config, Digest, Error, ErrorKind, Failure, Manifest, Platform, StoreId, Task, TaskReport,
 };
 use windlass_testbed::{Answer, Deletes, Image, Model, OCI_INDEX, OCI_MANIFEST, Options};
 use windlass_tests::world::scenes::{
-    about, alice, bearer, digest, is, one_at_a_time, open, reference, small, two_platforms,
-    with_image, world,
+    about, alice, bearer, digest, is, one_at_a_time, open, push, pushing, reference, small,
+    two_platforms, with_image, world,
 };
 use windlass_tests::world::{Fate, World};
 
@@ -203,6 +203,124 @@ fn tags_that_are_not_named_are_put_alone() {
     );
 }
 
+/// A proxy that does not take so long a line, a registry that does not take the query: each tag is put alone,
+/// and only what was put is reported.
+#[test]
+fn tags_that_the_request_may_not_name_are_put_alone() {
+    let image = small();
+    let bytes = manifest_of(&image, "x");
+    for status in [
+        StatusCode::BAD_REQUEST,
+        StatusCode::URI_TOO_LONG,
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    ] {
+        let mut world = world(one_at_a_time(), with_image(open(), &image));
+        let blob = stored(&mut world, &bytes);
+        world.nth(1, is("PUT", "?tag="), Fate::Say(Answer::new(status)));
+        let to = reference("reg.example/a/b:a");
+        let task = Task::put_manifest(blob, OCI_MANIFEST.into(), to, vec![tag("b")]);
+        let (report, log) = done(&mut world, task);
+        assert_eq!(report.put().unwrap().tags, [tag("a"), tag("b")]);
+        let by_digest = format!("PUT /v2/a/b/manifests/{}", digest(&bytes));
+        assert_eq!(
+            log,
+            [
+                format!("{by_digest}?tag=a&tag=b {}", status.as_u16()),
+                format!("{by_digest} 201"),
+                "PUT /v2/a/b/manifests/a 201".into(),
+                "PUT /v2/a/b/manifests/b 201".into(),
+            ]
+        );
+        for tag in ["a", "b"] {
+            let there = world.models[0].tag("a/b", tag).unwrap().to_string();
+            assert_eq!(there, digest(&bytes).to_string(), "{status} {tag}");
+        }
+    }
+}
+
+/// This many tags that are no versions.
+fn further(count: usize) -> Vec<Tag> {
+    (0..count).map(|n| tag(&format!("further{n}"))).collect()
+}
+
+/// A push with further tags: one request for all of them where the registry takes that, else one each; also if the
+/// image is there. What a first request showed is known to the next one.
+#[test]
+fn an_image_is_pushed_with_several_tags() {
+    let image = small();
+    for (tag_parameter, more, first, again) in [
+        (true, 0, 0, 0),
+        (true, 1, 1, 1),
+        (true, 3, 1, 1),
+        (true, 12, 2, 2),
+        (false, 1, 1, 1),
+        (false, 3, 1 + 3, 3),
+        (false, 12, 1 + 12, 12),
+    ] {
+        let options = Options {
+            tag_parameter,
+            ..open()
+        };
+        let (mut world, store, _) = pushing(one_at_a_time(), options, &image);
+        for (round, requests) in [first, again].into_iter().enumerate() {
+            let (_, log) = done(&mut world, push(store).and_tags(further(more)));
+            let last = log.iter().rposition(|line| line.contains("/manifests/v1 "));
+            let row = format!("{tag_parameter} {more} {round}: {log:?}");
+            assert_eq!(log.len() - 1 - last.unwrap(), requests, "{row}");
+            for tag in further(more) {
+                let there = world.models[0].tag("a/b", tag.as_str()).unwrap();
+                assert_eq!(
+                    there.to_string(),
+                    digest(&image.manifest).to_string(),
+                    "{row}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn further_tags_are_in_a_checkpoint() {
+    let image = small();
+    let (mut world, store, _) = pushing(one_at_a_time(), open(), &image);
+    world.start(push(store).and_tags(further(2)));
+    world.run_until(|world| !world.models[0].log().is_empty());
+    let task = world.restart()[0];
+    world.finish(task).unwrap();
+    for tag in further(2) {
+        assert!(world.models[0].tag("a/b", tag.as_str()).is_some(), "{tag}");
+    }
+}
+
+/// PUSHM-10: those that are not named are put alone. One that cannot be put is named by the error.
+#[test]
+fn further_tags_of_a_push_that_are_refused() {
+    let image = small();
+    let (mut world, store, _) = pushing(one_at_a_time(), open(), &image);
+    let some = Answer::new(StatusCode::CREATED).header("oci-tag", "b , x");
+    world.nth(1, is("PUT", "?tag="), Fate::Say(some));
+    let tags = [tag("a"), tag("b"), tag("c")];
+    let (_, log) = done(&mut world, push(store).and_tags(tags));
+    assert!(
+        log[log.len() - 2].ends_with("PUT /v2/a/b/manifests/a 201"),
+        "{log:?}"
+    );
+    assert!(
+        log[log.len() - 1].ends_with("PUT /v2/a/b/manifests/c 201"),
+        "{log:?}"
+    );
+    let no = Answer::error(StatusCode::FORBIDDEN, "DENIED", "tags are frozen");
+    world.all(is("PUT", "/manifests/frozen"), Fate::Say(no));
+    let task = world.start(push(store).and_tags([tag("frozen")]));
+    let failure = world.finish(task).unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::Auth, "{failure}");
+    let text = failure.to_string();
+    assert!(
+        text.contains("tag frozen") && text.contains("DENIED"),
+        "{text}"
+    );
+}
+
 #[test]
 fn tags_are_added_without_moving_anything() {
     let image = small();
@@ -339,7 +457,7 @@ fn list(world: &World, image: &Image) -> Option<String> {
     Some(String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-/// RFR-02, RFR-10: put into the list of its subject, and removed from it.
+/// RFR-02, RFR-10, DEL-08: put into the list of its subject, and removed from it.
 #[test]
 fn what_has_a_subject_is_listed_until_it_is_deleted() {
     let (mut world, image, sbom) = with_subject(open());
@@ -567,5 +685,69 @@ fn a_deletion_is_gone_on_with() {
         world.finish(resumed).unwrap().deleted().unwrap();
         let (failure, _) = failed(&mut world, Task::delete(reference(&at)));
         assert_eq!(failure.kind(), ErrorKind::NotFound, "it is gone");
+    }
+}
+
+/// PUSHM-15: what another client has put meanwhile is not replaced.
+#[test]
+fn only_what_was_read_is_replaced() {
+    let image = small();
+    for conditions in [false, true] {
+        let model = with_image(
+            Options {
+                conditions,
+                ..open()
+            },
+            &image,
+        );
+        let mut world = world(Config::default(), model);
+        let put = |world: &mut World, bytes: &[u8], replaced: &[u8]| {
+            let (store, digest_of) = stored(world, bytes);
+            let media_type = OCI_MANIFEST.into();
+            Task::put_manifest((store, digest_of), media_type, reference(AT), Vec::new())
+                .replacing(digest(replaced))
+        };
+        let (first, second) = (manifest_of(&image, "first"), manifest_of(&image, "second"));
+        let task = put(&mut world, &first, &image.manifest);
+        let (report, log) = done(&mut world, task);
+        assert_eq!(report.put().unwrap().tags, [tag("v1")]);
+        let expected = ["GET", "PUT", "GET"].map(|method| method.to_owned());
+        let methods: Vec<String> = log
+            .iter()
+            .filter_map(|line| line.split(' ').next().map(str::to_owned))
+            .collect();
+        assert_eq!(methods, expected, "{log:?}");
+
+        // It is there already.
+        let task = put(&mut world, &first, &image.manifest);
+        let (_, log) = done(&mut world, task);
+        assert_eq!(log.len(), 1, "{log:?}");
+
+        let task = put(&mut world, &second, &image.manifest);
+        let (failure, log) = failed(&mut world, task);
+        assert_eq!(log.len(), 1, "nothing is put: {log:?}");
+        assert_eq!(failure.kind(), ErrorKind::Temporary);
+        let found = Some(digest(&first));
+        assert!(
+            matches!(failure.first(), Error::Outdated { found: it, .. } if *it == found),
+            "{failure}"
+        );
+        let said = failure.to_string();
+        assert!(
+            said.starts_with("`reg.example/a/b:v1` was changed"),
+            "{said}"
+        );
+
+        let absent = Task::put_manifest(
+            stored(&mut world, &second),
+            OCI_MANIFEST.into(),
+            reference("reg.example/a/b:absent"),
+            Vec::new(),
+        );
+        let (failure, _) = failed(&mut world, absent.replacing(digest(&first)));
+        assert!(
+            matches!(failure.first(), Error::Outdated { found: None, .. }),
+            "{failure}"
+        );
     }
 }

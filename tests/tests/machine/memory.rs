@@ -6,8 +6,8 @@ use http::{Response, header};
 use windlass_core::call::{Call, Done};
 use windlass_core::credential::CredentialAnswer;
 use windlass_core::{
-    Algorithm, Config, CopyTask, Descriptor, Digest, Job, Output, Place, Platforms, Reference,
-    Session, StoreAnswer, StoreCall, StoreId, StoreOp, Task, Time,
+    Algorithm, Config, CopyTask, Descriptor, Digest, Job, Output, Platforms, Reference, Session,
+    StoreAnswer, StoreCall, StoreId, StoreOp, Task, TaskLocation, Time,
 };
 
 const TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -70,6 +70,9 @@ fn step(call: StoreCall, manifest: &str) -> Option<Done> {
         | StoreOp::Release { .. }
         | StoreOp::Import { .. }
         | StoreOp::Remove { .. }
+        | StoreOp::Gather { .. }
+        | StoreOp::Referrers { .. }
+        | StoreOp::AddReferrers { .. }
         | StoreOp::Tag { .. } => return None,
     };
     Some(call.finish(Ok(answer)))
@@ -86,7 +89,9 @@ fn waiting(task: Task, manifest: &str) -> Session {
             Output::Job(Job::Credentials(call)) => Some(call.finish(CredentialAnswer::None)),
             Output::Wait(_) => return session,
             Output::Event(..) => None,
-            other @ (Output::Abort(_) | Output::Idle) => unreachable!("{other:?}"),
+            other @ (Output::Job(Job::Relay(_)) | Output::Abort(_) | Output::Idle) => {
+                unreachable!("{other:?}")
+            }
         };
         if let Some(done) = done {
             session.handle(done, Time::ZERO);
@@ -117,11 +122,12 @@ fn a_blob_that_waits_holds_a_few_hundred_bytes() {
     let push = held(|| Task::push(store, None, destination(), Platforms::All));
     let between = |destination: Reference| {
         Task::copy(CopyTask {
-            source: Place::Registry(source()),
-            destination: Place::Registry(destination),
+            source: TaskLocation::Registry(source()),
+            destination: TaskLocation::Registry(destination),
             platforms: Platforms::All,
             spool: Some(store),
-            from: Some(source().repository().clone()),
+            mount_from: vec![source().repository().clone().into()],
+            carry: windlass_core::Carry::NOTHING,
         })
     };
     let mount = held(|| between(destination()));

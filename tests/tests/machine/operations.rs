@@ -2,15 +2,18 @@
 //! many. Open, Basic and Bearer; token requests are counted separately.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
+use http::StatusCode;
 use windlass_core::credential::CredentialAnswer;
-use windlass_core::{Config, CopyTask, Descriptor, Place, Platform, Platforms, Task, TaskId};
-use windlass_store::Store as _;
-use windlass_testbed::{Image, Model, OCI_INDEX, Options, image, image_for, index};
-use windlass_tests::world::World;
-use windlass_tests::world::scenes::{
-    alice, basic, bearer, copy_within, digest, fill, one_at_a_time, open, pull, push, reference,
-    two_platforms,
+use windlass_core::{
+    Config, CopyTask, Descriptor, ErrorKind, Platform, Platforms, Task, TaskId, TaskLocation,
 };
+use windlass_store::Store as _;
+use windlass_testbed::{Answer, Image, Model, OCI_INDEX, Options, image, image_for, index};
+use windlass_tests::world::scenes::{
+    alice, basic, bearer, copy_within, digest, fill, is, one_at_a_time, open, pull, push,
+    reference, two_platforms, world,
+};
+use windlass_tests::world::{Fate, World};
 
 /// Layers of the images here.
 const L: usize = 5;
@@ -250,11 +253,12 @@ fn large_blobs_and_refused_mounts_cost_one_more() {
     fill(&memory, &small);
     // 202: the session that is opened instead is used, so that not even that costs anything.
     let task = world.start(Task::copy(CopyTask {
-        source: Place::Store { store, name: None },
-        destination: Place::Registry(reference("reg.example/c:v1")),
+        source: TaskLocation::Store { store, name: None },
+        destination: TaskLocation::Registry(reference("reg.example/c:v1")),
         platforms: Platforms::All,
         spool: None,
-        from: Some("a/b".parse().unwrap()),
+        mount_from: vec!["a/b".parse().unwrap()],
+        carry: windlass_core::Carry::NOTHING,
     }));
     assert_eq!(cost(&mut world, task), (2 * (L + 1) + 3, 0));
 }
@@ -303,5 +307,46 @@ fn many_blobs_move_once_each() {
     let task = Task::push(store, None, reference("reg.example/c:v1"), Platforms::All);
     let push = world.start(task);
     let report = world.finish(push).unwrap().copied().unwrap();
-    assert_eq!((report.moved, report.present), (blobs, 0));
+    // They are mounted from where they were pulled from.
+    assert_eq!((report.moved, report.mounted), (0, blobs));
+}
+
+/// HTTP-22: the answer to a HEAD has no body; the GET that follows names the reason.
+#[test]
+fn a_head_that_is_refused_is_explained_by_a_get() {
+    let of_manifest = |method| is(method, "/manifests/v1");
+    for (status, code, kind) in [
+        (StatusCode::FORBIDDEN, "DENIED", ErrorKind::Auth),
+        (
+            StatusCode::NOT_FOUND,
+            "MANIFEST_UNKNOWN",
+            ErrorKind::NotFound,
+        ),
+    ] {
+        let mut world = world(Config::default(), Model::new(open()));
+        let reason = Answer::error(status, code, "it says why");
+        world.all(of_manifest("HEAD"), Fate::Say(Answer::new(status)));
+        world.all(of_manifest("GET"), Fate::Say(reason));
+        for task in [
+            Task::resolve(reference("reg.example/a/b:v1")),
+            Task::referrers(reference("reg.example/a/b:v1"), None),
+        ] {
+            let task = world.start(task);
+            let failure = world.finish(task).unwrap_err();
+            assert_eq!(failure.kind(), kind, "{failure}");
+            let text = failure.to_string();
+            assert!(
+                text.contains(code) && text.contains("it says why"),
+                "{text}"
+            );
+        }
+        world.run_all();
+        assert_eq!(world.lines_with("> HEAD ").len(), 2);
+        assert_eq!(
+            world
+                .lines_with("> GET https://reg.example/v2/a/b/manifests/v1")
+                .len(),
+            2
+        );
+    }
 }

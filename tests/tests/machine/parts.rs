@@ -9,8 +9,8 @@ use windlass_core::call::TransportErrorKind;
 use windlass_core::config::{Concurrency, Endpoint, Mode, Parts, Route};
 use windlass_core::credential::CredentialAnswer;
 use windlass_core::{
-    Config, CopyTask, ErrorKind, Extents, Job, Place, Platforms, StoreError, StoreErrorKind,
-    StoreId, Task,
+    Config, CopyTask, ErrorKind, Extents, Job, Platforms, StoreError, StoreErrorKind, StoreId,
+    Task, TaskLocation,
 };
 use windlass_testbed::{Answer, Image, Options, Ranges, Request, Storage, image};
 use windlass_tests::world::scenes::{
@@ -227,8 +227,8 @@ fn a_part_that_breaks_off_goes_on_where_it_was() {
     }
 }
 
-/// RNG-06: a 200 to one of several ranges is not taken. What the others bring stays, and the rest is asked for
-/// as one stream.
+/// RNG-06, RNG-13: a 200 to one of several ranges is not taken. What the others bring stays, and the rest is
+/// asked for as one stream.
 #[test]
 fn the_whole_blob_is_no_part() {
     let parts = {
@@ -262,6 +262,25 @@ fn the_whole_blob_is_no_part() {
             .world
             .lines_with("answered a Range with the whole blob");
         assert_eq!(warnings.len(), 1, "{nth}");
+    }
+}
+
+/// RNG-05: a gap that an earlier run left is filled, and nothing behind it is fetched again, however little is
+/// missing.
+#[test]
+fn a_small_gap_is_filled_and_nothing_else() {
+    for gap in [1000..1040, 1000..1001, 4000..4095] {
+        let mut scene = Scene::open(config());
+        let bytes = scene.image.layers[0].clone();
+        let layer = digest(&bytes);
+        scene.memory.partial_with_gap(&layer, &bytes, gap.clone());
+        scene.good();
+        let asked = scene.asked();
+        let total: u64 = asked.iter().map(|range| range.end - range.start).sum();
+        assert_eq!(total, gap.len() as u64, "{gap:?}: {asked:?}");
+        let within =
+            |range: &Range<u64>| range.start >= gap.start as u64 && range.end <= gap.end as u64;
+        assert!(asked.iter().all(within), "{gap:?}: {asked:?}");
     }
 }
 
@@ -449,13 +468,14 @@ fn the_task_that_began_the_parts_leaves() {
         if scene.world.is_finished(scene.task) {
             break;
         }
-        let place = |store| Place::Store { store, name: None };
+        let place = |store| TaskLocation::Store { store, name: None };
         let copy = Task::copy(CopyTask {
             source: place(from),
             destination: place(scene.store),
             platforms: Platforms::All,
             spool: None,
-            from: None,
+            mount_from: Vec::new(),
+            carry: windlass_core::Carry::NOTHING,
         });
         let other = scene.world.start(copy);
         scene.world.step();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use insta::assert_snapshot;
 use windlass_core::{
-    Config, CopyTask, Error, ErrorKind, Place, Platforms, StoreErrorKind, Task, Time,
+    Config, CopyTask, Error, ErrorKind, Platforms, StoreErrorKind, Task, TaskLocation, Time,
 };
 use windlass_testbed::{Answer, Image, Model, Options, Request, Uploads, image};
 use windlass_tests::world::scenes::{
@@ -42,11 +42,12 @@ fn mounting(config: Config, options: Options, image: &Image) -> (World, Task) {
     let (store, memory) = world.store();
     fill(&memory, image);
     let task = Task::copy(CopyTask {
-        source: Place::Store { store, name: None },
-        destination: Place::Registry(reference("reg.example/c:v1")),
+        source: TaskLocation::Store { store, name: None },
+        destination: TaskLocation::Registry(reference("reg.example/c:v1")),
         platforms: Platforms::All,
         spool: None,
-        from: Some("a/b".parse().unwrap()),
+        mount_from: vec!["a/b".parse().unwrap()],
+        carry: windlass_core::Carry::NOTHING,
     });
     (world, task)
 }

@@ -110,6 +110,31 @@ fn by_the_registry_or_by_the_tag() {
     }
 }
 
+/// Clients write wrong types into the lists that they keep (sigstore/cosign#4641): the manifests decide (RFR-16). Of
+/// what is gone, the list does.
+#[test]
+fn types_that_a_list_has_wrong() {
+    let (mut world, image) = registry(without_api(), 2);
+    let (all, _) = list(&mut world, &at_digest(&image), None);
+    let mut entries = all.unwrap().referrers;
+    for entry in &mut entries {
+        entry.artifact_type = Some("a/wrong".into());
+    }
+    let mut gone = entries[0].clone();
+    gone.digest = digest(b"gone");
+    entries.push(gone);
+    let body = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+    world.models[0].put_manifest("a/b", Some(&tag(&image)), OCI_INDEX, body.to_string());
+    for (wanted, expected) in [("a/even", 1), ("a/odd", 1), ("a/wrong", 1)] {
+        let (found, log) = list(&mut world, &at_digest(&image), Some(wanted));
+        let found = found.unwrap();
+        assert_eq!(found.referrers.len(), expected, "{wanted}");
+        assert_eq!(found.referrers[0].artifact_type.as_deref(), Some(wanted));
+        assert_eq!(found.source, ReferrersSource::Tag);
+        assert_eq!(log.len(), 4, "the list and its manifests: {log:?}");
+    }
+}
+
 /// RFR-07: filtered by the registry or not, what comes is filtered again.
 #[test]
 fn of_one_type() {
@@ -198,11 +223,25 @@ fn what_is_no_answer() {
     let (mut world, image) = registry(open(), 2);
     let (found, _) = list(&mut world, "reg.example/a/b:nothing", None);
     assert_eq!(found.unwrap_err().kind(), ErrorKind::NotFound);
-    let unknown = r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#;
-    let unknown = Answer::new(http::StatusCode::NOT_FOUND).body(unknown);
-    world.nth(1, is("GET", "/referrers/"), Fate::Say(unknown));
+    let unknown = || {
+        let body = r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#;
+        Answer::new(http::StatusCode::NOT_FOUND).body(body)
+    };
+    world.nth(1, is("GET", "/referrers/"), Fate::Say(unknown()));
     let (found, _) = list(&mut world, &at_digest(&image), None);
     assert_eq!(found.unwrap_err().kind(), ErrorKind::NotFound, "RFR-05");
+    // The same where the API is missing, and the tag tells.
+    let (mut tagged, image_of_tag) = registry(without_api(), 2);
+    let tag = tag(&image_of_tag);
+    tagged.all(
+        move |request| request.target.ends_with(&tag),
+        Fate::Say(unknown()),
+    );
+    let (found, log) = list(&mut tagged, &at_digest(&image_of_tag), None);
+    let failure = found.unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::NotFound, "RFR-05");
+    assert!(failure.to_string().contains("NAME_UNKNOWN"), "{failure}");
+    assert_eq!(log.len(), 2, "{log:?}");
     let (found, _) = list(&mut world, &at_digest(&image), None);
     assert_eq!(found.unwrap().source, ReferrersSource::Api);
 }

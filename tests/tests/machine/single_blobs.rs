@@ -71,7 +71,7 @@ fn a_blob_is_put() {
         let (store, memory) = world.store();
         memory.blob(&digest(BLOB), BLOB);
         let size = BLOB.len() as u64;
-        let task = || Task::put_blob(store, size, at("a/b", BLOB), None);
+        let task = || Task::put_blob(store, size, at("a/b", BLOB), vec![]);
         let (report, _) = finish(&mut world, task());
         let put = report.unwrap().blob_put().unwrap();
         assert_eq!((put.how, put.size), (BlobDelivery::Sent(size), size));
@@ -114,7 +114,7 @@ fn a_blob_of_a_store_is_mounted_if_it_can_be() {
     let mut world = world(Config::default(), model);
     let (store, memory) = world.store();
     memory.blob(&digest(BLOB), BLOB);
-    let from = Some("from".parse().unwrap());
+    let from = vec!["from".parse().unwrap()];
     let task = Task::put_blob(store, BLOB.len() as u64, at("to", BLOB), from);
     let (report, log) = finish(&mut world, task);
     assert_eq!(

@@ -101,6 +101,7 @@ fn a_registry_with_the_api_lists_it() {
     assert_snapshot!(world.transcript());
 }
 
+/// PUSHM-07: the subject itself need not be there.
 #[test]
 fn a_list_is_made() {
     let (world, report) = pushed_beside(without_api(), None);
@@ -171,8 +172,27 @@ fn a_tag_that_is_an_image_is_left_alone() {
     assert_snapshot!(world.transcript());
 }
 
-/// Another writer changes the list between our GET and our PUT: with a condition the registry refuses,
-/// without one the next GET shows it. No entry is lost.
+/// The requests about the list, with what they were conditional on.
+fn about_the_list(world: &World) -> Vec<String> {
+    let log = world.models[0].log();
+    let about = log.iter().filter(|it| it.target.ends_with(&tag()));
+    let shown = about.map(|it| {
+        let value = |name: &str| it.headers.get(name).and_then(|it| it.to_str().ok());
+        match (value("if-match"), value("if-none-match")) {
+            (None, None) => it.method.to_string(),
+            (Some("\"there is no such manifest\""), None) => format!("{} if never", it.method),
+            (Some(etag), None) if etag.starts_with("\"sha256:") => {
+                format!("{} if unchanged", it.method)
+            }
+            (None, Some("*")) => format!("{} if absent", it.method),
+            other => panic!("{other:?}"),
+        }
+    });
+    shown.collect()
+}
+
+/// RFR-02: another writer changes the list between our GET and our PUT, or just before we look at it again: with a
+/// condition the registry refuses, without one the next GET shows it. No entry is lost.
 #[test]
 fn a_list_that_others_write_meanwhile() {
     for conditions in [false, true] {
@@ -183,24 +203,194 @@ fn a_list_that_others_write_meanwhile() {
         put_list(&mut world.models[0], "a/b", list(&[], &[]));
         let task = world.start(push(store));
         let writes = format!("> PUT https://reg.example/v2/a/b/manifests/{}", tag());
-        if conditions {
-            world.run_until(|world| !world.lines_with(&writes).is_empty());
-        } else {
-            // They write after us, and had read before us.
-            world.run_until(|world| !world.lines_with(&writes).is_empty());
-            world.step();
-        }
+        let awaited = if conditions { &writes } else { "~ " };
+        world.run_until(|world| !world.lines_with(awaited).is_empty());
         put_list(&mut world.models[0], "a/b", list(&[theirs()], &[]));
         assert_eq!(world.run(task).unwrap().unlisted, []);
         world.run_all();
         let list = listed_in(&world, 0, "a/b");
         assert_eq!(digests(&list).len(), 2, "{list}");
         assert_eq!(digests(&list)[1], sbom.digest.as_str());
-        assert_eq!(world.lines_with(&writes).len(), 2);
-        if conditions {
-            assert_snapshot!(world.transcript());
+        let expected: &[&str] = match conditions {
+            true => &[
+                "GET",
+                "PUT if never",
+                "PUT if unchanged",
+                "GET",
+                "PUT if unchanged",
+            ],
+            false => &["GET", "PUT if never", "GET", "PUT if unchanged", "GET"],
+        };
+        assert_eq!(about_the_list(&world), expected);
+        // The second look comes later than the first one did.
+        let waits = world.lines_with("~ ");
+        assert_eq!(waits.len(), if conditions { 0 } else { 2 });
+        match conditions {
+            true => assert_snapshot!("refused_as_others_write", world.transcript()),
+            false => assert_snapshot!("seen_as_others_write", world.transcript()),
         }
     }
+}
+
+/// What a list costs: with conditions nothing is read again, without them it is once.
+#[test]
+fn requests_for_a_list() {
+    let later = about(&image(&[b"another".to_vec()]), &subject());
+    for (conditions, first, second) in [
+        (
+            true,
+            &["GET", "PUT if never", "PUT if absent"][..],
+            &["GET", "PUT if unchanged"][..],
+        ),
+        (
+            false,
+            &["GET", "PUT if never", "GET"],
+            &["GET", "PUT if unchanged", "GET"],
+        ),
+    ] {
+        let mut options = without_api();
+        (options.conditions, options.sparse_indexes) = (conditions, true);
+        let (mut world, store, memory) = pushing(one_at_a_time(), options, &sbom());
+        finish(&mut world, push(store)).unwrap();
+        assert_eq!(about_the_list(&world), first);
+        world.take_log(0);
+        // Another one, in the same session.
+        let (store, other) = world.store();
+        fill(&other, &later);
+        drop(memory);
+        finish(&mut world, push(store)).unwrap();
+        assert_eq!(about_the_list(&world), second);
+        assert_eq!(digests(&listed_in(&world, 0, "a/b")).len(), 2);
+        let waits = world.lines_with("~ ");
+        assert_eq!(waits.len(), if conditions { 0 } else { 2 }, "{waits:?}");
+    }
+}
+
+/// RFR-04: distribution refuses an index that names what it does not have. A manifest that another client deleted,
+/// and left in the list, does not keep others from being added; what is still there stays.
+#[test]
+fn entries_of_what_is_gone_are_dropped_where_they_are_refused() {
+    let kept = about(&image(&[b"kept".to_vec()]), &subject());
+    let (mut world, store, _) = pushing(one_at_a_time(), without_api(), &sbom());
+    world.models[0].put_image("a/b", None, &kept);
+    let entries = [theirs(), descriptor(OCI_MANIFEST, &kept.manifest)];
+    let annotations = json!({ "kept": "by them" });
+    let before = list(&entries, &[("annotations", annotations.clone())]);
+    put_list(&mut world.models[0], "a/b", before);
+    let report = finish(&mut world, push(store)).unwrap();
+    assert_eq!(report.unlisted, []);
+    let list = listed_in(&world, 0, "a/b");
+    assert_eq!(list["annotations"], annotations);
+    assert_eq!(
+        digests(&list),
+        [kept.digest.as_str(), sbom().digest.as_str()]
+    );
+    let expected = ["GET", "PUT if never", "GET", "PUT if never", "GET"];
+    assert_eq!(about_the_list(&world), expected);
+}
+
+/// An entry that could not be looked for may be there: the list stays as it is, and that is told.
+#[test]
+fn entries_that_cannot_be_looked_for_stay() {
+    let (mut world, store, _) = pushing(one_at_a_time(), without_api(), &sbom());
+    let before = list(&[theirs()], &[]);
+    put_list(&mut world.models[0], "a/b", before.clone());
+    let entry = digests(&listed_in(&world, 0, "a/b"))[0].to_owned();
+    let looks = move |it: &windlass_testbed::Request| it.target.ends_with(&entry);
+    let denied = Answer::error(StatusCode::FORBIDDEN, "DENIED", "not for you");
+    world.all(looks, Fate::Say(denied));
+    let report = finish(&mut world, push(store)).unwrap();
+    let [unlisted] = &report.unlisted[..] else {
+        panic!("it is told: {report:?}")
+    };
+    assert_eq!(unlisted.kind, ErrorKind::Auth);
+    assert_eq!(listed_in(&world, 0, "a/b").to_string(), before);
+    assert_eq!(about_the_list(&world), ["GET", "PUT if never"]);
+}
+
+/// Without a pause the list is read again at once.
+#[test]
+fn no_pause() {
+    let mut config = one_at_a_time();
+    config.settle = std::time::Duration::ZERO;
+    let (mut world, store, _) = pushing(config, without_api(), &sbom());
+    finish(&mut world, push(store)).unwrap();
+    assert_eq!(about_the_list(&world), ["GET", "PUT if never", "GET"]);
+    assert_eq!(world.lines_with("~ "), [] as [&str; 0]);
+}
+
+/// While one waits to look again, others of the session write the same list: it waits once for all of them.
+#[test]
+fn pauses_of_one_session_are_at_the_same_time() {
+    let mut options = without_api();
+    options.sparse_indexes = true;
+    let mut world = world(one_at_a_time(), Model::new(options));
+    let images = (0..5_u8).map(|n| about(&image(&[[n; 9].to_vec()]), &subject()));
+    let tasks: Vec<_> = images
+        .enumerate()
+        .map(|(n, image)| {
+            let (store, memory) = world.store();
+            fill(&memory, &image);
+            let to = reference(&format!("reg.example/a/b:{n}"));
+            world.start(Task::push(store, None, to, Platforms::All))
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(world.run(task).unwrap().unlisted, []);
+    }
+    let took = world.now().since(windlass_core::Time::ZERO);
+    world.run_all();
+    assert_eq!(digests(&listed_in(&world, 0, "a/b")).len(), 5);
+    assert_eq!(about_the_list(&world).len(), 15);
+    assert!(took < std::time::Duration::from_secs(2), "{took:?}");
+}
+
+/// A task that is cancelled, or has no time left, does not look again.
+#[test]
+fn a_pause_ends_with_its_task() {
+    for is_cancelled in [true, false] {
+        let (mut world, store, _) = pushing(one_at_a_time(), without_api(), &sbom());
+        let limit = world.now() + std::time::Duration::from_millis(300);
+        let task = push(store);
+        let task = if is_cancelled { task } else { task.by(limit) };
+        let task = world.start(task);
+        let writes = format!("> PUT https://reg.example/v2/a/b/manifests/{}", tag());
+        world.run_until(|world| !world.lines_with(&writes).is_empty());
+        if is_cancelled {
+            world.run_still();
+            world.cancel(task);
+        }
+        let failure = world.run(task).unwrap_err();
+        let expected = match is_cancelled {
+            true => ErrorKind::Cancelled,
+            false => ErrorKind::Temporary,
+        };
+        assert_eq!(failure.first().kind(), expected);
+        world.run_all();
+        assert_eq!(about_the_list(&world), ["GET", "PUT if never"]);
+    }
+}
+
+/// A list that cannot be looked at again is told.
+#[test]
+fn a_list_that_is_written_and_not_seen_again() {
+    let mut config = one_at_a_time();
+    config.retry.attempts = 1;
+    let (mut world, store, _) = pushing(config, without_api(), &sbom());
+    let tag = tag();
+    world.nth(
+        2,
+        move |request| request.method == "GET" && request.target.ends_with(&tag),
+        Fate::Say(Answer::error(StatusCode::FORBIDDEN, "DENIED", "no more")),
+    );
+    let report = finish(&mut world, push(store)).unwrap();
+    let [unlisted] = &report.unlisted[..] else {
+        panic!("it is told: {report:?}")
+    };
+    assert_eq!(unlisted.kind, ErrorKind::Auth);
+    let expected = "it was written, but could not be looked at again: ";
+    assert!(unlisted.why.starts_with(expected), "{}", unlisted.why);
+    assert!(unlisted.why.contains("no more"), "{}", unlisted.why);
 }
 
 /// Somebody makes the list between our look at it and our writing.
@@ -430,8 +620,15 @@ fn a_condition_that_is_refused_for_nothing() {
         digests(&listed_in(&world, 0, "a/b")),
         [sbom.digest.as_str()]
     );
-    let conditional = |it: &&windlass_testbed::Entry| it.headers.contains_key("if-match");
-    assert_eq!(world.models[0].log().iter().filter(conditional).count(), 1);
+    let expected = [
+        "GET",
+        "PUT if never",
+        "PUT if unchanged",
+        "GET",
+        "PUT",
+        "GET",
+    ];
+    assert_eq!(about_the_list(&world), expected);
 }
 
 /// An ordinary image costs nothing, whether the registry has the API or not.
@@ -446,7 +643,7 @@ fn an_image_about_nothing_costs_nothing() {
     assert!(!requests[0].iter().any(|line| line.contains(&tag())));
 }
 
-/// A push that was broken off before its answer came lists it nevertheless.
+/// PUSHM-12: a push that was broken off before its answer came lists it nevertheless.
 #[test]
 fn an_answer_that_is_lost() {
     let sbom = sbom();

@@ -72,7 +72,10 @@ impl Shop {
                     now = until;
                     continue;
                 }
-                other @ (Output::Abort(_) | Output::Wait(_) | Output::Idle) => {
+                other @ (Output::Job(Job::Relay(_))
+                | Output::Abort(_)
+                | Output::Wait(_)
+                | Output::Idle) => {
                     panic!("every job ends before the next poll: {other:?}")
                 }
             };

@@ -8,11 +8,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
-use windlass_core::reference::{Repository, Tag};
+use windlass_core::reference::Tag;
 use windlass_core::{Platforms, Reference, Registry};
 
-use super::file;
-use crate::place;
+use super::{Mounting, file};
+use crate::location::{self, Location};
 
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "\
@@ -21,7 +21,7 @@ Examples:
   windlass tags --limit 100 --after 1.27 docker.io/library/nginx")]
 pub(crate) struct Tags {
     /// The repository: [registry/]repository
-    #[arg(value_name = "REPO", value_parser = place::repository)]
+    #[arg(value_name = "REPO", value_parser = location::repository)]
     pub(crate) repository: Reference,
     #[command(flatten)]
     pub(crate) part: Part,
@@ -33,7 +33,7 @@ Example:
   windlass catalog registry.example:5000")]
 pub(crate) struct Catalog {
     /// The registry: host[:port]
-    #[arg(value_name = "HOST", value_parser = place::login_host)]
+    #[arg(value_name = "HOST", value_parser = location::login_host)]
     pub(crate) registry: Registry,
     #[command(flatten)]
     pub(crate) part: Part,
@@ -78,10 +78,10 @@ Examples:
   windlass manifest get --platform linux/arm64 alpine:3.20 > manifest.json")]
 pub(crate) struct ManifestGet {
     /// The image: [registry/]repository[:tag][@digest]
-    #[arg(value_name = "REF", value_parser = place::registry)]
+    #[arg(value_name = "REF", value_parser = location::registry)]
     pub(crate) reference: Reference,
-    /// Of an index, the image for this platform: os/arch[/variant] or arch (linux) [default: the index]
-    #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
+    /// Of an index, the image for this platform: os/arch[/variant], arch (linux) or */arch (any system) [default: the index]
+    #[arg(long, value_name = "PLATFORM", value_parser = location::platform)]
     pub(crate) platform: Option<Platforms>,
 }
 
@@ -91,7 +91,7 @@ Example:
   windlass manifest head --json alpine:3.20")]
 pub(crate) struct ManifestHead {
     /// The image: [registry/]repository[:tag][@digest]
-    #[arg(value_name = "REF", value_parser = place::registry)]
+    #[arg(value_name = "REF", value_parser = location::registry)]
     pub(crate) reference: Reference,
 }
 
@@ -102,7 +102,7 @@ Examples:
   windlass manifest put --tag v1.2 --tag v1 registry.example/app:v1.2.3 - < manifest.json")]
 pub(crate) struct ManifestPut {
     /// The destination: [registry/]repository[:tag], or repository@digest for no tag
-    #[arg(value_name = "REF", value_parser = place::registry)]
+    #[arg(value_name = "REF", value_parser = location::registry)]
     pub(crate) reference: Reference,
     /// The manifest; - for standard input
     #[arg(value_name = "FILE", value_parser = file())]
@@ -118,7 +118,7 @@ pub(crate) struct ManifestPut {
 #[derive(ClapArgs, Debug)]
 pub(crate) struct ManifestDelete {
     /// The manifest: [registry/]repository@digest
-    #[arg(value_name = "REF@DIGEST", value_parser = place::by_digest)]
+    #[arg(value_name = "REF@DIGEST", value_parser = location::by_digest)]
     pub(crate) reference: Reference,
     #[command(flatten)]
     pub(crate) missing: Missing,
@@ -155,7 +155,7 @@ Examples:
 Run the same command with -o again to go on with an interrupted fetch: what was received is in FILE.partial.")]
 pub(crate) struct BlobGet {
     /// The blob: [registry/]repository@digest
-    #[arg(value_name = "REPO@DIGEST", value_parser = place::by_digest)]
+    #[arg(value_name = "REPO@DIGEST", value_parser = location::by_digest)]
     pub(crate) reference: Reference,
     /// Write it to FILE
     #[arg(long, short, value_name = "FILE", value_parser = file())]
@@ -183,14 +183,14 @@ Examples:
   windlass referrers alpine:3.20
   windlass referrers --artifact-type application/spdx+json --platform linux/arm64 registry.example/app:v1")]
 pub(crate) struct Referrers {
-    /// The image: [registry/]repository[:tag][@digest]
-    #[arg(value_name = "REF", value_parser = place::registry)]
-    pub(crate) reference: Reference,
+    /// The image: REF, docker://REF, oci:DIR[:NAME] or oci:DIR@DIGEST
+    #[arg(value_name = "REF")]
+    pub(crate) location: Location,
     /// Only what has this artifact type, and what refers to that
     #[arg(long, value_name = "TYPE")]
     pub(crate) artifact_type: Option<String>,
     /// Of an index, what refers to the image for this platform [default: to the index]
-    #[arg(long, value_name = "PLATFORM", value_parser = place::platforms)]
+    #[arg(long, value_name = "PLATFORM", value_parser = location::platform)]
     pub(crate) platform: Option<Platforms>,
     /// How many levels of the tree to read, a request for each manifest
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = depth)]
@@ -205,30 +205,30 @@ fn depth(text: &str) -> Result<usize, String> {
 #[derive(ClapArgs, Debug)]
 pub(crate) struct BlobHead {
     /// The blob: [registry/]repository@digest
-    #[arg(value_name = "REPO@DIGEST", value_parser = place::by_digest)]
+    #[arg(value_name = "REPO@DIGEST", value_parser = location::by_digest)]
     pub(crate) reference: Reference,
 }
 
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "\
-Example:
-  windlass blob put registry.example/app layer.tar.gz")]
+Examples:
+  windlass blob put registry.example/app layer.tar.gz
+  tar -c rootfs | zstd | windlass blob put registry.example/app -")]
 pub(crate) struct BlobPut {
     /// The repository: [registry/]repository, with @digest to check the file
-    #[arg(value_name = "REPO", value_parser = place::registry)]
+    #[arg(value_name = "REPO", value_parser = location::registry)]
     pub(crate) repository: Reference,
-    /// The file, of any size; - for standard input, up to 64 MiB
+    /// The file, of any size; - for standard input, which is sent while it is read
     #[arg(value_name = "FILE", value_parser = file())]
     pub(crate) file: PathBuf,
-    /// A repository of the same registry that may have the blob, to mount it from
-    #[arg(long, value_name = "REPO")]
-    pub(crate) from: Option<Repository>,
+    #[command(flatten)]
+    pub(crate) mounting: Mounting,
 }
 
 #[derive(ClapArgs, Debug)]
 pub(crate) struct BlobDelete {
     /// The blob: [registry/]repository@digest
-    #[arg(value_name = "REPO@DIGEST", value_parser = place::by_digest)]
+    #[arg(value_name = "REPO@DIGEST", value_parser = location::by_digest)]
     pub(crate) reference: Reference,
     #[command(flatten)]
     pub(crate) missing: Missing,
@@ -240,7 +240,7 @@ Example:
   windlass tag registry.example/app:1.2.3 1.2 1 latest")]
 pub(crate) struct TagImage {
     /// The image: [registry/]repository[:tag][@digest]
-    #[arg(value_name = "REF", value_parser = place::registry)]
+    #[arg(value_name = "REF", value_parser = location::registry)]
     pub(crate) reference: Reference,
     /// The tags
     #[arg(value_name = "TAG", required = true)]
@@ -255,7 +255,7 @@ Examples:
   windlass delete registry.example/app@sha256:…             the manifest and all its tags")]
 pub(crate) struct Delete {
     /// The image: [registry/]repository, with :tag or @digest
-    #[arg(value_name = "REF", value_parser = place::named)]
+    #[arg(value_name = "REF", value_parser = location::named)]
     pub(crate) reference: Reference,
     /// Delete the manifest that a tag refers to, and with it all its tags
     #[arg(long)]

@@ -1,16 +1,15 @@
 //! `windlass blob`: single blobs.
 
+use std::io;
+
 use serde_json::json;
 use windlass_core::{BlobDelivery, BlobFound, BlobPut, Error};
-use windlass_driver::{BlobContent, RequestSpec};
+use windlass_driver::{BlobContent, BlobStream, RequestSpec};
 
 use super::manifest::deleted;
 use super::{Context, blob_get, input};
 use crate::args;
 use crate::exit::Problem;
-
-/// The most bytes of a blob that comes from standard input: it is held in memory.
-const MOST: u64 = 64 << 20;
 
 pub(super) fn run(context: &Context, command: &args::Blob) -> Result<(), Problem> {
     match command {
@@ -41,20 +40,15 @@ fn head(context: &Context, words: &args::BlobHead) -> Result<(), Problem> {
 }
 
 fn put(context: &Context, words: &args::BlobPut) -> Result<(), Problem> {
-    let algorithm = words.repository.digest().and_then(|it| it.algorithm());
-    let content = if input::is_standard(&words.file) {
-        BlobContent::from(input::read(&words.file, MOST)?)
+    let spec = if input::is_standard(&words.file) {
+        if !words.mounting.mount_from.is_empty() {
+            let what = "--mount-from is for files: a blob is mounted by its digest, which is known at the end of a stream";
+            return Err(Problem::Usage(what.into()));
+        }
+        RequestSpec::put_stream(&words.repository, BlobStream::new(io::stdin()))
     } else {
-        let content = match algorithm {
-            Some(algorithm) => BlobContent::file_hashed(&words.file, algorithm),
-            None => BlobContent::file(&words.file),
-        };
-        content.map_err(|error| Problem::failed(Error::Store(error)))?
+        put_file(words)?
     };
-    let mut spec = RequestSpec::put_blob(&words.repository, content);
-    if let Some(from) = &words.from {
-        spec.from(from.clone());
-    }
     let BlobPut {
         digest, size, how, ..
     } = context.ask(&words.repository, spec)?;
@@ -78,4 +72,18 @@ fn put(context: &Context, words: &args::BlobPut) -> Result<(), Problem> {
         digest.to_string()
     };
     context.printer.result(&line).map_err(Problem::Output)
+}
+
+fn put_file(words: &args::BlobPut) -> Result<RequestSpec, Problem> {
+    let algorithm = words.repository.digest().and_then(|it| it.algorithm());
+    let content = match algorithm {
+        Some(algorithm) => BlobContent::file_hashed(&words.file, algorithm),
+        None => BlobContent::file(&words.file),
+    };
+    let content = content.map_err(|error| Problem::failed(Error::Store(error)))?;
+    let mut spec = RequestSpec::put_blob(&words.repository, content);
+    for from in &words.mounting.mount_from {
+        spec.mount_from(from.clone());
+    }
+    Ok(spec)
 }

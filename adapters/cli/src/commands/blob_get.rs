@@ -7,7 +7,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use windlass_core::{BlobFound, BlobRange, Descriptor, Digest, Error, Fetched, StoreError};
+use serde_json::json;
+use windlass_core::{
+    BlobFound, BlobRange, Descriptor, Digest, Error, ErrorKind, Fetched, StoreError,
+};
 use windlass_driver::RequestSpec;
 use windlass_store::{Layout, Store, error_kind};
 
@@ -15,6 +18,8 @@ use super::{Asker, Context};
 use crate::args;
 use crate::exit::Problem;
 
+/// How many bytes of a blob are requested to find out its size: many blobs have no more.
+const BEGIN: u64 = 64 * 1024;
 /// How many bytes of a range are requested at once: they are held in memory.
 const PIECE: u64 = 1 << 20;
 /// How often an answer to a range may have fewer bytes than this, as in a fetch.
@@ -25,33 +30,89 @@ pub(super) fn run(context: &Context, words: &args::BlobGet) -> Result<(), Proble
     let asker = context.asker(&words.reference)?;
     let digest = words.reference.digest();
     let digest = digest.ok_or_else(|| Problem::Usage("a blob has a digest".into()))?;
-    if let Some(range) = &words.range {
-        return read_range(context, &asker, words, digest, range.clone());
+    if context.printer.is_json() && words.output.is_none() {
+        let why = "with --json, name a file with --output: standard output has the object";
+        return Err(Problem::Usage(why.into()));
     }
-    let found: BlobFound = asker.ask(RequestSpec::find_blob(&words.reference))?;
-    let blob = Descriptor::new("application/octet-stream", digest.clone(), found.size);
-    match &words.output {
-        Some(path) => to_file(&asker, words, &blob, path)?,
+    let size = match &words.range {
+        Some(range) => read_range(context, &asker, words, digest, range.clone())?,
+        None => whole(context, &asker, words, digest)?,
+    };
+    let Some(path) = words.output.as_ref().filter(|_| context.printer.is_json()) else {
+        return Ok(());
+    };
+    let line = json!({
+        "reference": words.reference.to_string(),
+        "digest": digest.as_str(),
+        "size": size,
+        "file": path.display().to_string(),
+    });
+    let printed = context.printer.result(&line.to_string());
+    printed.map_err(Problem::Output)
+}
+
+/// Fetches all of it. Its size.
+fn whole(
+    context: &Context,
+    asker: &Asker<'_>,
+    words: &args::BlobGet,
+    digest: &Digest,
+) -> Result<u64, Problem> {
+    let (size, bytes) = begin(asker, words, digest)?;
+    let blob = Descriptor::new("application/octet-stream", digest.clone(), size);
+    let fetch = |store: &Arc<dyn Store>| match &bytes {
+        Some(bytes) => store.put(digest, bytes).map_err(failed),
         None => {
+            let spec = RequestSpec::fetch_blob(&words.reference, &blob, store);
+            asker.ask::<Fetched>(spec).map(drop)
+        }
+    };
+    match (&words.output, &bytes) {
+        (Some(path), _) => to_file(fetch, digest, path)?,
+        (None, Some(bytes)) => context.printer.bytes(bytes).map_err(Problem::Output)?,
+        (None, None) => {
             let store: Arc<dyn Store> = Arc::new(Layout::temporary().map_err(failed)?);
-            let _fetched: Fetched =
-                asker.ask(RequestSpec::fetch_blob(&words.reference, &blob, &store))?;
+            fetch(&store)?;
             let mut bytes = opened(&*store, digest)?;
             context.printer.copy(&mut bytes).map_err(Problem::Output)?;
         }
     }
-    Ok(())
+    Ok(size)
+}
+
+/// The size of a blob, from the answer to a GET of its begin, which a mirror can give, too; and its bytes, verified, if
+/// these are all. The registry itself is asked only where an answer does not say the size.
+fn begin(
+    asker: &Asker<'_>,
+    words: &args::BlobGet,
+    digest: &Digest,
+) -> Result<(u64, Option<Vec<u8>>), Problem> {
+    let spec = RequestSpec::read_range(&words.reference, digest, 0..BEGIN);
+    match asker.ask::<BlobRange>(spec) {
+        Ok(BlobRange {
+            bytes,
+            total: Some(size),
+            ..
+        }) => {
+            let is_all = bytes.len() as u64 == size && digest.verifies(&bytes);
+            Ok((size, is_all.then_some(bytes)))
+        }
+        // A range of an empty blob, or of a blob at a server that has no ranges, is refused.
+        Err(problem) if problem.kind() != ErrorKind::Refused => Err(problem),
+        Ok(_) | Err(_) => {
+            let found: BlobFound = asker.ask(RequestSpec::find_blob(&words.reference))?;
+            Ok((found.size, None))
+        }
+    }
 }
 
 /// Fetches into a layout beside the file, in which the next run finds what this one received.
 fn to_file(
-    asker: &Asker<'_>,
-    words: &args::BlobGet,
-    blob: &Descriptor,
+    fetch: impl FnOnce(&Arc<dyn Store>) -> Result<(), Problem>,
+    digest: &Digest,
     path: &Path,
 ) -> Result<(), Problem> {
     let beside = beside(path);
-    let digest = &blob.digest;
     if has_others(&beside, digest) {
         let what = format!(
             "{} has other blobs: move it away, or choose another FILE",
@@ -61,7 +122,7 @@ fn to_file(
     }
     let layout = Layout::open_or_create(&beside).map_err(failed)?;
     let store: Arc<dyn Store> = Arc::new(layout);
-    let _fetched: Fetched = asker.ask(RequestSpec::fetch_blob(&words.reference, blob, &store))?;
+    fetch(&store)?;
     let stored = beside.join("blobs").join(digest.algorithm_name());
     let moved = fs::rename(stored.join(digest.encoded()), path);
     moved.map_err(|error| cannot_write(path, &error))?;
@@ -99,7 +160,7 @@ fn read_range(
     words: &args::BlobGet,
     digest: &Digest,
     Range { mut start, end }: Range<u64>,
-) -> Result<(), Problem> {
+) -> Result<u64, Problem> {
     context
         .printer
         .note("these bytes are not verified: a digest is over a whole blob");
@@ -138,7 +199,7 @@ fn read_range(
             break;
         }
     }
-    Ok(())
+    Ok(start - first)
 }
 
 fn opened(store: &dyn Store, digest: &Digest) -> Result<Box<dyn Read + Send>, Problem> {

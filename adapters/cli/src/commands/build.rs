@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use windlass_config::hosts::{Hosts, Plan};
 use windlass_config::{ConfigFile, CredentialSearch, Proxies, trust};
-use windlass_core::config::Concurrency;
+use windlass_core::config::{Concurrency, RegistrySettings};
 use windlass_core::{Config, Reference, Registry};
 use windlass_driver::{Credentials, Settings, TimeLimits, TlsRoots};
 
@@ -153,16 +153,36 @@ impl Common {
         if let Some(jobs) = self.jobs {
             config.in_flight = Concurrency::at_most(jobs);
         }
+        config.manifests = self.manifests.or(config.manifests);
         if let Some(retries) = self.retries {
             config.retry.attempts = retries + 1;
         }
         config.chunk_size = self.chunk_size;
+        for settings in &mut config.registries {
+            self.come_before(settings);
+        }
         if let Some(parts) = self.parts {
             config.parts.most = parts;
         }
         let by_file = file.and_then(ConfigFile::anonymous_fallback);
         config.anonymous_fallback = self.anonymous_fallback || by_file.unwrap_or(false);
         Ok(config)
+    }
+
+    /// Takes what an option says out of what the file says for some registries: options are for all of them.
+    fn come_before(&self, settings: &mut RegistrySettings) {
+        if self.jobs.is_some() {
+            settings.in_flight = None;
+        }
+        if self.manifests.is_some() {
+            settings.manifests = None;
+        }
+        if let (Some(retries), Some(retry)) = (self.retries, &mut settings.retry) {
+            retry.attempts = retries + 1;
+        }
+        if self.chunk_size.is_some() {
+            settings.chunk_size = None;
+        }
     }
 
     /// The certificate authorities for all hosts.
@@ -252,5 +272,31 @@ mod tests {
         let config = common(&[]).config(&[&registry], Some(&file)).expect("good");
         assert_eq!(config.in_flight.max, 2);
         assert_eq!(config.origin(&registry).to_string(), "http://r.example");
+    }
+
+    #[test]
+    fn options_come_before_the_sections_of_registries() {
+        let text = "[registry.\"r.example\"]\njobs = 2\nretries = 9\nchunk-size = 1048576\n\
+                    manifests = \"1/h\"\n";
+        let file = file(text);
+        let registry: Registry = "r.example".parse().expect("a registry");
+        let said = |options: &[&str]| {
+            let common = common(options);
+            let config = common.config(&[&registry], Some(&file)).expect("good");
+            (
+                config.in_flight_for(&registry).max,
+                config.retry_for(&registry).attempts,
+                config.chunk_size_for(&registry),
+                config.manifests_for(&registry).map(|it| it.to_string()),
+            )
+        };
+        assert_eq!(said(&[]), (2, 10, 1 << 20, Some("1/1h".into())));
+        let options = [
+            "--jobs=3",
+            "--retries=1",
+            "--chunk-size=2M",
+            "--manifests=5/m",
+        ];
+        assert_eq!(said(&options), (3, 2, 2 << 20, Some("5/1m".into())));
     }
 }

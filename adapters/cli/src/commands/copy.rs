@@ -2,21 +2,50 @@
 
 use windlass_core::Platforms;
 
-use super::Context;
+use super::{Context, copy_many, copy_to_each};
 use crate::args::Copy;
 use crate::client::{Existing, Wanted};
 use crate::exit::Problem;
+use crate::location::Location;
 
 pub(super) fn run(context: &Context, copy: Copy) -> Result<(), Problem> {
     let wanted = Wanted {
         platforms: copy.platform.unwrap_or(Platforms::All),
         nondistributable: copy.foreign.include_nondistributable,
         existing: Existing::Trusted,
+        mount_from: copy.mounting.mount_from,
+        missing_from: None,
+        carry: copy.carry.wanted(),
     };
     context.keep_uploads(&copy.resume);
+    let destination = match <[Location; 1]>::try_from(copy.destinations) {
+        Ok([destination]) => destination,
+        Err(_) if copy.many.is_many() => {
+            let why = "--all-tags and --tags take one destination";
+            return Err(Problem::Usage(why.to_owned()));
+        }
+        Err(_) if !wanted.mount_from.is_empty() => {
+            let why = "--mount-from takes one destination";
+            return Err(Problem::Usage(why.to_owned()));
+        }
+        Err(destinations) => {
+            let ends = (copy.source, destinations);
+            return copy_to_each::run(context, ends, &wanted, &copy.sides, &copy.admission);
+        }
+    };
+    if copy.many.is_many() {
+        let ends = (&copy.source, &destination);
+        return copy_many::run(
+            context,
+            ends,
+            &copy.many,
+            &wanted,
+            (&copy.sides, &copy.admission),
+        );
+    }
     context.copy(
         "copied",
-        (copy.source, copy.destination),
+        (copy.source, destination),
         &wanted,
         &copy.sides,
         &copy.admission,

@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use windlass_core::{Algorithm, Digest, Event, Platforms, Reference, TaskId};
+use windlass_core::{Algorithm, Carry, Digest, Event, Platforms, Reference, TaskId};
 use windlass_driver::{Observer, Settings};
 
 use super::Context;
 use crate::args::Demo;
-use crate::client::{self, Client, End, Existing, Wanted};
+use crate::client::{self, Client, Existing, ImageLocation, Wanted};
 use crate::exit::Problem;
 use crate::printer::{Chatter, Printer};
 use crate::progress::Size;
@@ -43,7 +43,7 @@ pub(super) fn run(context: &Context, demo: &Demo) -> Result<(), Problem> {
         )));
     }
     let registry = LocalRegistry::start().map_err(|error| failed("a local registry", &error))?;
-    let mut stage = Stage {
+    let mut run = Run {
         original: reference(&registry, "demo/original")?,
         copy: reference(&registry, "demo/copy")?,
         first,
@@ -54,9 +54,9 @@ pub(super) fn run(context: &Context, demo: &Demo) -> Result<(), Problem> {
         steps: Vec::new(),
     };
     context.watch()?;
-    let root = stage.play(demo.folder.as_deref())?;
-    let blobs = stage.verify(&root)?;
-    stage.verdict(&root, &blobs)
+    let root = run.play(demo.folder.as_deref())?;
+    let blobs = run.verify(&root)?;
+    run.verdict(&root, &blobs)
 }
 
 /// The registry is on loopback: no credentials, no proxy, no TLS roots.
@@ -75,7 +75,7 @@ fn reference(registry: &LocalRegistry, repository: &str) -> Result<Reference, Pr
 }
 
 /// The state of a demo.
-struct Stage<'a> {
+struct Run<'a> {
     context: &'a Context,
     registry: LocalRegistry,
     client: Client,
@@ -87,7 +87,7 @@ struct Stage<'a> {
     steps: Vec<(&'static str, usize)>,
 }
 
-impl Stage<'_> {
+impl Run<'_> {
     /// Runs all steps and returns the image's digest.
     fn play(&mut self, folder: Option<&Path>) -> Result<Digest, Problem> {
         for folder in [&self.first, &self.second] {
@@ -106,12 +106,12 @@ impl Stage<'_> {
             image.root
         ))?;
 
-        let [made, pulled] = [first, second].map(|store| End::Store {
+        let [made, pulled] = [first, second].map(|store| ImageLocation::Store {
             store,
             name: Some(NAME.to_owned()),
         });
-        let original = End::Registry(self.original.clone());
-        let copy = End::Registry(self.copy.clone());
+        let original = ImageLocation::Registry(self.original.clone());
+        let copy = ImageLocation::Registry(self.copy.clone());
         self.step("push", &made, &original)?;
         self.step("push again", &made, &original)?;
         self.step("pull", &original, &pulled)?;
@@ -120,7 +120,12 @@ impl Stage<'_> {
         Ok(image.root)
     }
 
-    fn step(&mut self, name: &'static str, from: &End, to: &End) -> Result<(), Problem> {
+    fn step(
+        &mut self,
+        name: &'static str,
+        from: &ImageLocation,
+        to: &ImageLocation,
+    ) -> Result<(), Problem> {
         let before = self.registry.requests().len();
         let observer = Arc::new(Quietly(Arc::clone(&self.context.printer)));
         let cancel = &self.context.cancel;
@@ -128,6 +133,9 @@ impl Stage<'_> {
             platforms: Platforms::All,
             nondistributable: false,
             existing: Existing::Trusted,
+            mount_from: Vec::new(),
+            missing_from: None,
+            carry: Carry::NOTHING,
         };
         let report = self.client.copy(from, to, &wanted, observer, cancel)?;
         let requests = self.registry.requests().split_off(before);

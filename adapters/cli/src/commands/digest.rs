@@ -5,13 +5,13 @@ use windlass_core::Reference;
 
 use super::Context;
 use crate::exit::Problem;
-use crate::place::Place;
+use crate::location::Location;
 
 pub(super) fn print(context: &Context, reference: &Reference) -> Result<(), Problem> {
     let registry = reference.registry();
     let given = context.common.authentication.owned_by(Some(registry))?;
     let client = context.client(&[reference], &given)?;
-    let root = context.resolve(&client, &Place::Registry(reference.clone()))?;
+    let root = context.resolve(&client, &Location::Registry(reference.clone()))?;
     let line = if context.printer.is_json() {
         json!({
             "reference": reference.to_string(),

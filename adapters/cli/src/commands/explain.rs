@@ -8,7 +8,7 @@ use super::build::Prepared;
 use crate::admission;
 use crate::args::Explain;
 use crate::exit::Problem;
-use crate::place::Place;
+use crate::location::Location;
 
 pub(super) fn run(context: &Context, words: &Explain) -> Result<(), Problem> {
     let reference = &words.reference;
@@ -23,8 +23,8 @@ pub(super) fn run(context: &Context, words: &Explain) -> Result<(), Problem> {
     } = context.prepare(&[reference])?;
     let search = authentication.search(&given, file.as_deref(), &plan)?;
     let explained = explain(reference, &config, &plan, &search, &proxies);
-    let place = Place::Registry(reference.clone());
-    let policy = admission::explain(&words.admission, file.as_deref(), &place)?;
+    let location = Location::Registry(reference.clone());
+    let policy = admission::explain(&words.admission, file.as_deref(), &location)?;
     let own = file.as_ref().map(|file| file.path().display().to_string());
     if context.printer.is_json() {
         let line = json_of(&explained, own, &policy).to_string();
@@ -55,6 +55,10 @@ fn json_of(explained: &ReferenceExplanation, own: Option<String>, policy: &str) 
         Ok(sources) => value["sources"] = sources.iter().map(source).collect(),
         Err(why) => value["refused"] = json!(why),
     }
+    if let Some(credential) = &explained.write_credential {
+        let found = credential.found().map(ToString::to_string);
+        value["writeCredential"] = json!(found);
+    }
     match &explained.destination {
         Ok(url) => value["destination"] = json!(url),
         Err(why) => value["pushRefused"] = json!(why),
@@ -72,6 +76,8 @@ fn source(source: &SourceExplanation) -> Value {
         "headers": source.headers,
         "credential": found.map(ToString::to_string),
         "consulted": consulted.map(ToString::to_string).collect::<Vec<_>>(),
+        "kind": source.kind.map(|kind| kind.to_string()),
+        "settings": source.settings,
         "trustedRealms": source.realms,
         "proxy": source.proxy.to_string(),
     });

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 use windlass_core::Report;
 
+use super::unlisted;
 use crate::progress::Size;
 
 /// The warning about foreign layers, if any were left out.
@@ -28,6 +29,17 @@ pub(super) fn warning(report: &Report) -> Option<String> {
     ))
 }
 
+/// The note about entries of the index that were not wanted, if there are any.
+pub(super) fn sparse(report: &Report) -> Option<String> {
+    let Report { absent, .. } = report;
+    (*absent > 0).then(|| {
+        format!(
+            "the index is sparse: {absent} of its entries were not copied; `windlass index filter` makes \
+             an index without them"
+        )
+    })
+}
+
 pub(super) fn listed(report: &Report) -> Value {
     let described = report.left_out_layers.iter().map(|layer| {
         json!({
@@ -40,14 +52,7 @@ pub(super) fn listed(report: &Report) -> Value {
 }
 
 pub(super) fn unlisted(report: &Report) -> Value {
-    let described = report.unlisted.iter().map(|unlisted| {
-        json!({
-            "digest": unlisted.digest.as_str(),
-            "subject": unlisted.subject.as_str(),
-            "why": unlisted.why,
-        })
-    });
-    described.collect()
+    report.unlisted.iter().map(unlisted::described).collect()
 }
 
 /// Which endpoints have served manifests and blobs, if there were several to choose from.

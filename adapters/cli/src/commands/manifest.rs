@@ -1,11 +1,10 @@
 //! `windlass manifest`, `windlass tag` and `windlass delete`: single manifests.
 
 use serde_json::{Value, json};
-use windlass_core::{Deleted, ErrorKind, Manifest, Platforms, Put, Reference, Unlisted};
+use windlass_core::{Deleted, ErrorKind, Manifest, Platforms, Put, Reference};
 use windlass_driver::RequestSpec;
 
-use super::input;
-use super::{Context, digest};
+use super::{Context, digest, input, unlisted};
 use crate::args;
 use crate::exit::Problem;
 
@@ -87,7 +86,11 @@ fn media_type(manifest: &[u8]) -> Option<String> {
     manifest["mediaType"].as_str().map(str::to_owned)
 }
 
-fn print_put(context: &Context, reference: &Reference, report: &Put) -> Result<(), Problem> {
+pub(super) fn print_put(
+    context: &Context,
+    reference: &Reference,
+    report: &Put,
+) -> Result<(), Problem> {
     let digest = &report.descriptor.digest;
     let tags: Vec<&str> = report.tags.iter().map(|tag| tag.as_str()).collect();
     let (registry, repository) = (reference.registry(), reference.repository());
@@ -96,19 +99,25 @@ fn print_put(context: &Context, reference: &Reference, report: &Put) -> Result<(
         tags => format!("{} in {registry}/{repository}: {digest}", tags.join(", ")),
     });
     let line = if context.printer.is_json() {
-        json!({
-            "reference": reference.to_string(),
-            "digest": digest.as_str(),
-            "mediaType": report.descriptor.media_type,
-            "size": report.descriptor.size,
-            "tags": tags,
-            "unlisted": report.unlisted.as_ref().map(unlisted),
-        })
-        .to_string()
+        put_json(reference, report).to_string()
     } else {
         digest.to_string()
     };
-    context.printer.result(&line).map_err(Problem::Output)
+    context.printer.result(&line).map_err(Problem::Output)?;
+    unlisted::of_put(report)
+}
+
+/// A manifest that was put, for `--json`.
+pub(super) fn put_json(reference: &Reference, report: &Put) -> Value {
+    let tags: Vec<&str> = report.tags.iter().map(|tag| tag.as_str()).collect();
+    json!({
+        "reference": reference.to_string(),
+        "digest": report.descriptor.digest.as_str(),
+        "mediaType": report.descriptor.media_type,
+        "size": report.descriptor.size,
+        "tags": tags,
+        "unlisted": report.unlisted.as_ref().map(unlisted::described),
+    })
 }
 
 /// Deletes something, and prints what was deleted: a tag or `repository@digest`. Nothing if there was nothing.
@@ -135,12 +144,11 @@ pub(super) fn deleted(
             "reference": reference.to_string(),
             "deleted": deleted.is_some(),
             "digest": digest.map(|digest| digest.as_str()),
-            "unlisted": list.map(unlisted),
+            "unlisted": list.map(unlisted::described),
         });
-        return context
-            .printer
-            .result(&line.to_string())
-            .map_err(Problem::Output);
+        let printed = context.printer.result(&line.to_string());
+        printed.map_err(Problem::Output)?;
+        return unlisted::of_deleted(reference, deleted.as_ref());
     }
     let line = match (&deleted, digest) {
         (None, _) => return Ok(()),
@@ -150,7 +158,8 @@ pub(super) fn deleted(
             format!("{registry}/{repository}@{digest}")
         }
     };
-    context.printer.result(&line).map_err(Problem::Output)
+    context.printer.result(&line).map_err(Problem::Output)?;
+    unlisted::of_deleted(reference, deleted.as_ref())
 }
 
 /// Adds the option that deletes a manifest to the hint that it would be needed.
@@ -167,12 +176,4 @@ fn with_option(problem: Problem) -> Problem {
         .is_some_and(|hint| hint.contains("deletes no tag alone"));
     let hint = is_meant.then(|| "--with-manifest deletes the manifest with all its tags".into());
     Problem::Failed { failure, hint }
-}
-
-fn unlisted(unlisted: &Unlisted) -> Value {
-    json!({
-        "digest": unlisted.digest.as_str(),
-        "subject": unlisted.subject.as_str(),
-        "why": unlisted.why,
-    })
 }

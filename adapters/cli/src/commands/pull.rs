@@ -9,7 +9,7 @@ use crate::args::Pull;
 use crate::authentication::Sides;
 use crate::client::{Existing, Wanted};
 use crate::exit::Problem;
-use crate::place::Place;
+use crate::location::Location;
 
 pub(super) fn run(context: &Context, pull: Pull) -> Result<(), Problem> {
     let wanted = Wanted {
@@ -22,12 +22,15 @@ pub(super) fn run(context: &Context, pull: Pull) -> Result<(), Problem> {
         } else {
             Existing::Trusted
         },
+        mount_from: Vec::new(),
+        missing_from: None,
+        carry: pull.carry.wanted(),
     };
     context.copy(
         "pulled",
         (
-            Place::Registry(pull.source),
-            Place::Layout(pull.destination),
+            Location::Registry(pull.source),
+            Location::Layout(pull.destination),
         ),
         &wanted,
         &Sides::default(),

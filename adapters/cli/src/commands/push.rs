@@ -7,20 +7,23 @@ use crate::args::Push;
 use crate::authentication::Sides;
 use crate::client::{Existing, Wanted};
 use crate::exit::Problem;
-use crate::place::Place;
+use crate::location::Location;
 
 pub(super) fn run(context: &Context, push: Push) -> Result<(), Problem> {
     let wanted = Wanted {
         platforms: push.platform.unwrap_or(Platforms::All),
         nondistributable: push.foreign.include_nondistributable,
         existing: Existing::Trusted,
+        mount_from: push.mounting.mount_from,
+        missing_from: push.missing_from,
+        carry: push.carry.wanted(),
     };
     context.keep_uploads(&push.resume);
     context.copy(
         "pushed",
         (
-            Place::Layout(push.source),
-            Place::Registry(push.destination),
+            Location::Layout(push.source),
+            Location::Registry(push.destination),
         ),
         &wanted,
         &Sides::default(),

@@ -1,114 +1,245 @@
 //! `windlass referrers`: what refers to an image, and what refers to that, as a tree.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
 use serde_json::{Value, json};
 use windlass_core::reference::Target;
-use windlass_core::{Descriptor, Digest, Manifest, Platforms, Reference, ReferrersSource};
+use windlass_core::{
+    Descriptor, Digest, ErrorKind, Manifest, Platforms, Reference, Referrers, ReferrersSource,
+};
 use windlass_driver::RequestSpec;
+use windlass_store::{Layout, Store as _};
 
-use super::{Asker, Context};
+use super::{Asker, Context, store_failed};
 use crate::args;
+use crate::client;
 use crate::exit::Problem;
+use crate::location::Location;
 
 /// The most manifests of a tree: each is a request.
 const MOST: usize = 10_000;
 
+/// How many lists are asked for at once.
+const AT_ONCE: usize = 8;
+
 /// A manifest that refers to another one.
 struct Node {
     descriptor: Descriptor,
-    referrers: Vec<Self>,
+    /// What refers to it, by their places in the tree.
+    referrers: Vec<usize>,
+    /// Why that could not be listed.
+    problem: Option<Problem>,
 }
 
 pub(super) fn run(context: &Context, words: &args::Referrers) -> Result<(), Problem> {
-    let asker = context.asker(&words.reference)?;
-    let reference = match &words.platform {
-        Some(platform @ Platforms::One(_)) => {
-            let mut spec = RequestSpec::manifest(&words.reference);
-            spec.platforms(platform.clone());
-            let chosen: Manifest = asker.ask(spec)?;
-            let digest = chosen.descriptor.digest;
-            words.reference.with_target(Target::Digest(digest))
-        }
-        Some(Platforms::All) | None => words.reference.clone(),
-    };
-    let mut tree = Tree {
-        asker,
-        repository: words.reference.clone(),
-        left: MOST,
-    };
     let wanted = words.artifact_type.clone();
-    let (subject, source, nodes) = tree.read(&reference, wanted, words.depth)?;
+    let (within, root) = match &words.location {
+        Location::Registry(reference) => {
+            let asker = context.asker(reference)?;
+            let root = chosen(&asker, reference, words.platform.as_ref())?;
+            let found: Referrers = asker.ask(RequestSpec::referrers(&root, wanted))?;
+            (Within::Registry(asker, reference.clone()), found)
+        }
+        Location::Layout(_) if words.platform.is_some() => {
+            let why = "--platform is for registries; in a layout, name the image by its digest";
+            return Err(Problem::Usage(why.to_owned()));
+        }
+        Location::Layout(location) => {
+            let layout = client::layout(&location.path).map_err(store_failed)?;
+            let root = layout.find(location.wanted().as_deref());
+            let within = Within::Layout(layout);
+            let found = within.list(&root.map_err(store_failed)?.digest, wanted)?;
+            (within, found)
+        }
+    };
+    let (subject, source) = (root.subject, root.source);
+    let tree = Tree::new(&within, root.referrers, words.depth)?;
     if source == ReferrersSource::Nothing {
         context
             .printer
             .note("the registry has no referrers API, and there is no list at the referrers tag");
     }
-    print(context, words, (&subject, source), &nodes)
+    let source = match (&within, source) {
+        (Within::Layout(_), _) => Some("layout"),
+        (Within::Registry(..), ReferrersSource::Api) => Some("api"),
+        (Within::Registry(..), ReferrersSource::Tag) => Some("tag"),
+        (Within::Registry(..), _) => None,
+    };
+    print(context, words, (&subject, source), &tree)?;
+    tree.problem(context)
 }
 
-struct Tree<'a> {
-    asker: Asker<'a>,
-    repository: Reference,
-    left: usize,
+/// The image of an index for a platform, if one is wanted.
+fn chosen(
+    asker: &Asker<'_>,
+    reference: &Reference,
+    platform: Option<&Platforms>,
+) -> Result<Reference, Problem> {
+    let Some(platform @ Platforms::One(_)) = platform else {
+        return Ok(reference.clone());
+    };
+    let mut spec = RequestSpec::manifest(reference);
+    spec.platforms(platform.clone());
+    let chosen: Manifest = asker.ask(spec)?;
+    Ok(reference.with_target(Target::Digest(chosen.descriptor.digest)))
 }
 
-impl Tree<'_> {
-    fn read(
-        &mut self,
-        reference: &Reference,
-        artifact_type: Option<String>,
-        depth: usize,
-    ) -> Result<(Digest, ReferrersSource, Vec<Node>), Problem> {
-        let spec = RequestSpec::referrers(reference, artifact_type);
-        let found: windlass_core::Referrers = self.asker.ask(spec)?;
-        let mut nodes = Vec::new();
-        for descriptor in found.referrers {
-            let Some(left) = self.left.checked_sub(1) else {
-                let why = format!("more than {MOST} manifests refer to it; give --depth 1");
-                return Err(Problem::Usage(why));
-            };
-            self.left = left;
-            let referrers = if depth > 1 {
-                let target = Target::Digest(descriptor.digest.clone());
-                let below = self.repository.with_target(target);
-                self.read(&below, None, depth - 1)?.2
-            } else {
-                Vec::new()
-            };
-            nodes.push(Node {
-                descriptor,
-                referrers,
+/// Where the manifests are.
+enum Within<'a> {
+    Registry(Asker<'a>, Reference),
+    Layout(Layout),
+}
+
+impl Within<'_> {
+    /// The lists for several subjects, in their order, some of them at once.
+    fn lists(&self, subjects: &[Digest]) -> Vec<Result<Referrers, Problem>> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut found = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(subject) = subjects.get(at) else {
+                    return found;
+                };
+                found.push((at, self.list(subject, None)));
+            }
+        };
+        let mut found = thread::scope(|scope| {
+            let workers = (0..AT_ONCE.min(subjects.len())).map(|_| scope.spawn(work));
+            let workers: Vec<_> = workers.collect();
+            let found = workers.into_iter().flat_map(|worker| match worker.join() {
+                Ok(found) => found,
+                Err(panic) => std::panic::resume_unwind(panic),
             });
+            found.collect::<Vec<_>>()
+        });
+        found.sort_by_key(|(at, _)| *at);
+        found.into_iter().map(|(_, list)| list).collect()
+    }
+
+    fn list(&self, subject: &Digest, artifact_type: Option<String>) -> Result<Referrers, Problem> {
+        match self {
+            Self::Registry(asker, repository) => {
+                let reference = repository.with_target(Target::Digest(subject.clone()));
+                asker.ask(RequestSpec::referrers(&reference, artifact_type))
+            }
+            Self::Layout(layout) => {
+                let found = layout.referrers(subject).map_err(store_failed)?;
+                Ok(Referrers::listed(
+                    subject.clone(),
+                    found,
+                    artifact_type.as_deref(),
+                ))
+            }
         }
-        Ok((found.subject, found.source, nodes))
+    }
+}
+
+/// What refers to a manifest, directly or not.
+struct Tree {
+    nodes: Vec<Node>,
+    /// What refers to the manifest itself.
+    roots: Vec<usize>,
+}
+
+impl Tree {
+    /// Asks level by level, so that what does not depend on each other is asked for at once.
+    fn new(within: &Within<'_>, referrers: Vec<Descriptor>, depth: usize) -> Result<Self, Problem> {
+        let mut tree = Self {
+            nodes: Vec::new(),
+            roots: Vec::new(),
+        };
+        tree.roots = tree.add(referrers)?;
+        let mut level = tree.roots.clone();
+        for _ in 1..depth {
+            let subjects = level
+                .iter()
+                .map(|at| tree.nodes[*at].descriptor.digest.clone());
+            let lists = within.lists(&subjects.collect::<Vec<_>>());
+            let mut next = Vec::new();
+            for (at, list) in level.into_iter().zip(lists) {
+                match list {
+                    Ok(found) => {
+                        let added = tree.add(found.referrers)?;
+                        next.extend(&added);
+                        tree.nodes[at].referrers = added;
+                    }
+                    Err(problem) if problem.kind() == ErrorKind::Cancelled => return Err(problem),
+                    Err(problem) => tree.nodes[at].problem = Some(problem),
+                }
+            }
+            level = next;
+        }
+        Ok(tree)
+    }
+
+    fn add(&mut self, referrers: Vec<Descriptor>) -> Result<Vec<usize>, Problem> {
+        let first = self.nodes.len();
+        if referrers.len() > MOST - first {
+            let why = format!("more than {MOST} manifests refer to it; give --depth 1");
+            return Err(Problem::Usage(why));
+        }
+        let nodes = referrers.into_iter().map(|descriptor| Node {
+            descriptor,
+            referrers: Vec::new(),
+            problem: None,
+        });
+        self.nodes.extend(nodes);
+        Ok((first..self.nodes.len()).collect())
+    }
+
+    /// Tells what could not be listed.
+    fn problem(&self, context: &Context) -> Result<(), Problem> {
+        let failed = self.nodes.iter();
+        let failed = failed.filter_map(|node| Some((node, node.problem.as_ref()?)));
+        let failed: Vec<_> = failed.collect();
+        let Some((_, first)) = failed.first() else {
+            return Ok(());
+        };
+        for (node, problem) in &failed {
+            let digest = &node.descriptor.digest;
+            let why = problem.in_words();
+            context.printer.error(&format!("{digest}: {why}"));
+        }
+        let what = format!(
+            "what refers to {} manifests could not be listed",
+            failed.len()
+        );
+        Err(Problem::Incomplete {
+            what,
+            kind: first.kind(),
+            hint: None,
+        })
     }
 }
 
 fn print(
     context: &Context,
     words: &args::Referrers,
-    (subject, source): (&Digest, ReferrersSource),
-    nodes: &[Node],
+    (subject, source): (&Digest, Option<&str>),
+    tree: &Tree,
 ) -> Result<(), Problem> {
     let printer = &context.printer;
     if !printer.is_json() {
-        return print_lines(context, nodes, 0);
+        return print_lines(context, tree, &tree.roots, 0);
     }
-    let source = match source {
-        ReferrersSource::Api => json!("api"),
-        ReferrersSource::Tag => json!("tag"),
-        ReferrersSource::Nothing | _ => Value::Null,
-    };
     let line = json!({
-        "reference": words.reference.to_string(),
+        "reference": words.location.to_string(),
         "subject": subject.as_str(),
         "source": source,
-        "referrers": described(nodes),
+        "referrers": described(tree, &tree.roots),
     });
     printer.result(&line.to_string()).map_err(Problem::Output)
 }
 
-fn print_lines(context: &Context, nodes: &[Node], depth: usize) -> Result<(), Problem> {
-    for node in nodes {
+fn print_lines(
+    context: &Context,
+    tree: &Tree,
+    nodes: &[usize],
+    depth: usize,
+) -> Result<(), Problem> {
+    for node in nodes.iter().map(|at| &tree.nodes[*at]) {
         let Descriptor {
             digest,
             artifact_type,
@@ -118,22 +249,27 @@ fn print_lines(context: &Context, nodes: &[Node], depth: usize) -> Result<(), Pr
         let artifact_type = artifact_type.as_deref().unwrap_or("-").escape_debug();
         let line = format!("{}{digest} {artifact_type}", "  ".repeat(depth));
         context.printer.data(&line).map_err(Problem::Output)?;
-        print_lines(context, &node.referrers, depth + 1)?;
+        print_lines(context, tree, &node.referrers, depth + 1)?;
     }
     Ok(())
 }
 
-fn described(nodes: &[Node]) -> Value {
-    let described = nodes.iter().map(|node| {
+fn described(tree: &Tree, nodes: &[usize]) -> Value {
+    let described = nodes.iter().map(|at| {
+        let node = &tree.nodes[*at];
         let descriptor = &node.descriptor;
-        json!({
+        let mut line = json!({
             "digest": descriptor.digest.as_str(),
             "mediaType": descriptor.media_type,
             "size": descriptor.size,
             "artifactType": descriptor.artifact_type,
             "annotations": descriptor.annotations,
-            "referrers": described(&node.referrers),
-        })
+            "referrers": described(tree, &node.referrers),
+        });
+        if let Some(problem) = &node.problem {
+            line["error"] = problem.in_words().into();
+        }
+        line
     });
     described.collect()
 }

@@ -91,6 +91,13 @@ pub(crate) fn registry(auth: Auth) -> Server {
     Server::start(model).expect("a port")
 }
 
+/// The same, where a blob cannot be mounted: a copy within it goes through a temporary folder.
+pub(crate) fn registry_without_mounts() -> Server {
+    let server = registry(Auth::Open);
+    server.with_model(|model| model.options_mut().uploads.mounts = false);
+    server
+}
+
 pub(crate) fn users() -> BTreeMap<String, User> {
     BTreeMap::from([(USER.to_owned(), User::new(PASSWORD))])
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::{failed, layout, printed, registry, windlass};
+use crate::common::{failed, layout, printed, registry, text, windlass};
 use serde_json::{Value, json};
 use windlass_testbed::{Auth, Image, Model, OCI_MANIFEST, Options, Server, image_for};
 
@@ -200,4 +200,38 @@ fn nothing_comes_in_by_digest() {
     }
     let left = fs::read_dir(folder.path()).expect("a folder").count();
     assert_eq!((left, server.requests().len()), (0, 0));
+}
+
+/// A layer that the layout lacks is mounted from where the image comes from, relayed, or passes through a folder.
+#[test]
+fn a_missing_layer_comes_from_the_source() {
+    let source = registry(Auth::Open);
+    let folder = tempfile::tempdir().expect("a folder");
+    let layout = format!("oci:{}", folder.path().join("images").display());
+    let app = format!("{}/app", source.host());
+    printed(&windlass(
+        &["pull", &format!("{app}:v1"), &format!("{layout}:v1")],
+        &[],
+    ));
+    let layer = windlass_testbed::Digest::sha256(&vec![7; 2 << 20]);
+    let file = layer.as_str().replace(':', "/");
+    fs::remove_file(folder.path().join("images/blobs").join(file)).expect("it was there");
+    let other = Server::start(Model::new(Options::default())).expect("a port");
+    let from = format!("{layout}:v1");
+    let to = |server: &Server, name: &str| format!("{}/{name}:v1", server.host());
+    let said = windlass(&["push", &from, &to(&other, "app")], &[]);
+    assert!(failed(&said, 1).contains(layer.as_str()), "{said:?}");
+
+    let push = |server: &Server, name: &str| {
+        let to = to(server, name);
+        let output = windlass(&["push", "--missing-from", &app, &from, &to], &[]);
+        printed(&output);
+        let there = server.with_model(|model| model.blob_bytes(name, &layer).map(|it| it.len()));
+        assert_eq!(there, Some(2 << 20), "{name}");
+        text(&output.stderr).to_owned()
+    };
+    push(&other, "app");
+    assert!(push(&source, "mounted").contains("1 mounted"));
+    source.with_model(|model| model.options_mut().uploads.mounts = false);
+    assert!(push(&source, "sent").contains("0 mounted"));
 }

@@ -7,12 +7,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::common::{printed, registry, windlass};
-use windlass_testbed::{Answer, Auth, Delivery, Model, Options, Request, Server, image};
+use crate::common::{printed, registry_without_mounts, windlass};
+use windlass_testbed::{Answer, Delivery, Model, Options, Request, Server, image};
 
 /// A registry whose layer stops coming after a mebibyte.
 fn stalling() -> Server {
-    let mut model = Model::new(Options::default());
+    // A copy within it goes through a temporary folder.
+    let mut options = Options::default();
+    options.uploads.mounts = false;
+    let mut model = Model::new(options);
     model.put_image("app", Some("v1"), &image(&[vec![7; 2 << 20]]));
     let stall = |_: &Request, _: usize, answer: Answer| {
         let is_layer = answer.body.len() > 1 << 20;
@@ -47,12 +50,12 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// A copy that has written half a layer to its spool.
-fn stalled_copy(from: &Server, to: &Server, temporary: &Path) -> Child {
+fn stalled_copy(server: &Server, temporary: &Path) -> Child {
     // A truncated core file would be useless.
     let line = r#"ulimit -c 0; exec "$0" "$@""#;
     let child = Command::new("sh")
         .args(["-c", line, env!("CARGO_BIN_EXE_windlass"), "copy"])
-        .args([from_of(from), to_of(to)])
+        .args([from_of(server), to_of(server)])
         .env_clear()
         .env("TMPDIR", temporary)
         .stdin(Stdio::null())
@@ -68,12 +71,8 @@ fn from_of(server: &Server) -> String {
     format!("{}/app:v1", server.host())
 }
 
-/// Another name of the host, so that it is another registry.
 fn to_of(server: &Server) -> String {
-    format!(
-        "{}/copy:v1",
-        server.host().replace("127.0.0.1", "localhost")
-    )
+    format!("{}/copy:v1", server.host())
 }
 
 fn send(child: &Child, signal: &str) {
@@ -84,7 +83,7 @@ fn send(child: &Child, signal: &str) {
 
 #[test]
 fn a_copy_that_is_ended_leaves_nothing_for_long() {
-    let (stalling, whole) = (stalling(), registry(Auth::Open));
+    let stalling = stalling();
     // (signal, exit code, the signal it died of, folders that are left)
     for (signal, code, died, left) in [
         ("INT", Some(130), None, 0),
@@ -93,16 +92,16 @@ fn a_copy_that_is_ended_leaves_nothing_for_long() {
         ("QUIT", None, Some(3), 1),
         ("KILL", None, Some(9), 1),
     ] {
-        let to = registry(Auth::Open);
+        let whole = registry_without_mounts();
         let temporary = tempfile::tempdir().expect("a folder");
-        let mut child = stalled_copy(&stalling, &to, temporary.path());
+        let mut child = stalled_copy(&stalling, temporary.path());
         send(&child, signal);
         let status = child.wait().expect("it ends");
         assert_eq!((status.code(), status.signal()), (code, died), "{signal}");
         assert_eq!(folders(temporary.path()), left, "{signal}");
         let variables = [("TMPDIR", temporary.path().to_str().expect("UTF-8"))];
         printed(&windlass(
-            &["copy", &from_of(&whole), &to_of(&to)],
+            &["copy", &from_of(&whole), &to_of(&whole)],
             &variables,
         ));
         assert_eq!(folders(temporary.path()), 0, "{signal}, and the next copy");
@@ -112,13 +111,13 @@ fn a_copy_that_is_ended_leaves_nothing_for_long() {
 /// The spool of a copy that still runs is not that of a dead one.
 #[test]
 fn a_copy_leaves_the_spool_of_another_alone() {
-    let (stalling, to) = (stalling(), registry(Auth::Open));
-    let whole = registry(Auth::Open);
+    let stalling = stalling();
+    let whole = registry_without_mounts();
     let temporary = tempfile::tempdir().expect("a folder");
-    let mut child = stalled_copy(&stalling, &to, temporary.path());
+    let mut child = stalled_copy(&stalling, temporary.path());
     let variables = [("TMPDIR", temporary.path().to_str().expect("UTF-8"))];
     printed(&windlass(
-        &["copy", &from_of(&whole), &to_of(&to)],
+        &["copy", &from_of(&whole), &to_of(&whole)],
         &variables,
     ));
     assert!(

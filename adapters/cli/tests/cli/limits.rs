@@ -1,10 +1,11 @@
-//! Where nothing more can be written: a limit on file sizes, a pipe without a reader.
+//! Where nothing more can be written: a limit on file sizes, a pipe without a reader. Where no more may be asked for.
 #![cfg(unix)]
 
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::common::{failed, layout, registry, text, windlass};
-use windlass_testbed::Auth;
+use crate::common::{failed, layout, registry, registry_without_mounts, text, windlass};
+use windlass_testbed::{Auth, Model, Options, Server, image, index};
 
 /// Runs a line of shell in which `"$@"` is the program and its words.
 fn shell(line: &str, words: &[&str]) -> Output {
@@ -37,11 +38,10 @@ fn a_limit_on_file_sizes_is_told() {
 
 #[test]
 fn a_copy_through_a_spool_tells_it_too() {
-    let (from, to) = (registry(Auth::Open), registry(Auth::Open));
+    let registry = registry_without_mounts();
     let folder = tempfile::tempdir().expect("a folder");
-    let from = format!("{}/app:v1", from.host());
-    // Another name of the host, so that it is another registry.
-    let to = format!("{}/other:v1", to.host().replace("127.0.0.1", "localhost"));
+    let from = format!("{}/app:v1", registry.host());
+    let to = format!("{}/other:v1", registry.host());
     let line = format!(
         r#"TMPDIR="{}"; export TMPDIR; ulimit -f 1000; exec "$0" "$@""#,
         folder.path().display()
@@ -101,4 +101,30 @@ fn a_result_that_cannot_be_written_is_a_failure() {
             assert!(said.contains("cannot write to standard output"), "{said}");
         }
     }
+}
+
+/// What exceeds `--manifests` waits, and the pause is told.
+#[test]
+fn a_budget_for_manifests_is_waited_for() {
+    let image = image(&[b"layer".to_vec()]);
+    let mut model = Model::new(Options::default());
+    model.put_image("app", None, &image);
+    let index = index(&[("linux/amd64", &image)]);
+    model.put_index("app", Some("v1"), &index);
+    let server = Server::start(model).expect("a port");
+    let reference = format!("{}/app:v1", server.host());
+    let copy = format!("{}/copy:v1", server.host());
+    let began = Instant::now();
+    let output = windlass(&["copy", &reference, &copy, "--manifests", "1/2s"], &[]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(began.elapsed() >= Duration::from_secs(2), "{said}");
+    assert!(said.contains("pausing for "), "{said}");
+    let expected = format!("`{}` may be asked for 1/2s manifests", server.host());
+    assert!(said.contains(&expected), "{said}");
+    let output = windlass(&["copy", &reference, &copy, "--manifests", "1"], &[]);
+    assert!(
+        failed(&output, 2).contains("such as \"100/6h\""),
+        "{output:?}"
+    );
 }

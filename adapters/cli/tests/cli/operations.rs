@@ -1,7 +1,7 @@
 //! Operations on registries: what they print, and how they fail.
 
 use serde_json::{Value, json};
-use windlass_testbed::{Auth, Model, Options, Server, image};
+use windlass_testbed::{Auth, Digest, Entry, Model, Options, Server, image};
 
 use crate::common::{failed, printed, text, windlass, windlass_with};
 
@@ -189,10 +189,58 @@ fn blobs() {
     let expected =
         json!({"repository": at("app"), "digest": digest, "size": 300_000, "how": "present"});
     assert_eq!(json, expected);
-    let json = json_of(&["blob", "put", "--from", "app", &at("other"), path, "--json"]);
+    let json = json_of(&[
+        "blob",
+        "put",
+        "--mount-from",
+        "app",
+        &at("other"),
+        path,
+        "--json",
+    ]);
     assert_eq!(json["how"], "mounted");
-    let stdin = windlass_with(&["blob", "put", &at("app"), "-"], &[], "from a pipe");
-    assert!(printed(&stdin).starts_with("sha256:"));
+    let stdin = ["blob", "put", &at("app"), "-"];
+    let put = windlass_with(&stdin, &[], "from a pipe");
+    let piped = Digest::sha256("from a pipe".as_bytes());
+    assert_eq!(printed(&put), format!("{piped}\n"));
+    let words = [&stdin[..], &["--mount-from", "other"]].concat();
+    let said = windlass_with(&words, &[], "from a pipe");
+    let said = failed(&said, 2);
+    assert!(said.contains("--mount-from is for files"), "{said}");
+
+    // In chunks, while it is read.
+    let text = "7".repeat(200_000);
+    let words = [&stdin[..], &["--json", "--chunk-size", "64K"]].concat();
+    let json = printed(&windlass_with(&words, &[], &text)).to_owned();
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    let streamed = Digest::sha256(text.as_bytes());
+    let expected = json!({"repository": at("app"), "digest": streamed.as_str(), "size": 200_000, "how": "sent"});
+    assert_eq!(json, expected);
+    let is_patch = |entry: &&Entry| entry.method == "PATCH";
+    let patches = registry.with_model(|model| model.log().iter().filter(is_patch).count());
+    assert_eq!(patches, 4);
+
+    // The size is in the answer to a GET, which a mirror may give, too.
+    let entries = || registry.with_model(|model| model.log().len());
+    let before = entries();
+    let got = folder.path().join("got");
+    let got = got.to_str().expect("UTF-8");
+    let json = json_of(&["blob", "get", &named, "-o", got, "--json"]);
+    let expected = json!({"reference": named, "digest": digest, "size": 300_000, "file": got});
+    assert_eq!(json, expected);
+    assert_eq!(std::fs::read(got).expect("it is there"), vec![7; 300_000]);
+    registry.with_model(|model| {
+        let heads = model.log()[before..]
+            .iter()
+            .filter(|it| it.method == "HEAD");
+        assert_eq!(heads.count(), 0);
+    });
+    let before = entries();
+    let short = windlass(&["blob", "get", &at(&format!("app@{piped}"))], &[]);
+    assert_eq!(printed(&short), "from a pipe");
+    assert_eq!(entries() - before, 1, "one request");
+    let said = windlass(&["blob", "get", &named, "--json"], &[]);
+    assert!(failed(&said, 2).contains("--output"));
 
     let gone = windlass(&["blob", "delete", &named], &[]);
     assert_eq!(printed(&gone), format!("{named}\n"));
@@ -243,7 +291,7 @@ fn a_blob_is_fetched() {
 #[test]
 fn a_blob_that_is_damaged() {
     let registry = registry();
-    let digest = windlass_testbed::Digest::sha256(b"what it should be");
+    let digest = Digest::sha256(b"what it should be");
     registry.with_model(|model| model.put_damaged_blob("app", &digest, "what it is really"));
     let named = format!("{}/app@{digest}", registry.host());
     failed(&windlass(&["blob", "get", &named], &[]), 6);

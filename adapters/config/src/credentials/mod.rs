@@ -3,15 +3,17 @@
 //! The first source that has a credential for a registry wins:
 //!
 //! 1. [`Explicit`]: what the user gave for this registry, such as `--username`;
-//! 2. the variables `WINDLASS_AUTH_<HOST>_USERNAME`, `…_PASSWORD`, `…_TOKEN` and `…_TOKEN_FILE`;
-//! 3. the variable `DOCKER_AUTH_CONFIG`: the text of a docker `config.json`;
-//! 4. the file of `--authfile` or `REGISTRY_AUTH_FILE`, if one is named. It has to exist, and the files
+//! 2. the file that is for reading or for writing only ([`CredentialSearch::file_for`]), if one is named for the
+//!    registry and the question says which it is. It has to exist, and nothing below is read then;
+//! 3. the variables `WINDLASS_AUTH_<HOST>_USERNAME`, `…_PASSWORD`, `…_TOKEN` and `…_TOKEN_FILE`;
+//! 4. the variable `DOCKER_AUTH_CONFIG`: the text of a docker `config.json`;
+//! 5. the file of `--authfile` or `REGISTRY_AUTH_FILE`, if one is named. It has to exist, and the files
 //!    below are not read then;
-//! 5. podman's `auth.json`, in `$XDG_RUNTIME_DIR/containers` (Linux; without the variable in
+//! 6. podman's `auth.json`, in `$XDG_RUNTIME_DIR/containers` (Linux; without the variable in
 //!    `/run/containers/<user id>`), then in `$XDG_CONFIG_HOME/containers` (`~/.config/containers`);
-//! 6. docker's `config.json`, in `$DOCKER_CONFIG` or `~/.docker`, then `~/.dockercfg`;
-//! 7. the programs in `credential-helpers` of `registries.conf`. Those before the word
-//!    `containers-auth.json` in that list come before 4.
+//! 7. docker's `config.json`, in `$DOCKER_CONFIG` or `~/.docker`, then `~/.dockercfg`;
+//! 8. the programs in `credential-helpers` of `registries.conf`. Those before the word
+//!    `containers-auth.json` in that list come before 5.
 //!
 //! *Variables.* `<HOST>` is the registry's `host[:port]`, `docker.io` for Docker Hub, in upper case, with `__` for
 //! each `-`, and `_` for each other character that is neither a letter nor a digit:
@@ -28,13 +30,13 @@
 //!
 //! *Errors.* A file that is missing is empty. One that cannot be read or parsed, and a helper that is
 //! absent or fails, is passed over, and so are errors in entries of other registries. But what was named for this
-//! program is not replaced by another identity: after an error in 2, 3 or 4 no later source is consulted. If no
+//! program is not replaced by another identity: after an error in 2, 3, 4 or 5 no later source is consulted. If no
 //! source has a credential, the answer is [`CredentialAnswer::Failed`] with the first reason: the request
 //! goes on without a credential, to the same registry, and if it is refused, the error tells that reason.
 //! [`on_failure`](CredentialSearch::on_failure) gets each reason, whether the request succeeds or not.
 //!
 //! Files are read for each question, so a login in another process counts from the next question on. The content
-//! of a token file (1 and 2) counts for a minute; then the question is asked again.
+//! of a token file (1 and 3) counts for a minute; then the question is asked again.
 //! Helpers: see [`Helpers`].
 //!
 //! ```no_run
@@ -63,9 +65,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use windlass_core::Registry;
+use windlass_core::config::RegistryPattern;
 use windlass_core::reference::Repository;
 
-pub use windlass_core::credential::{CredentialAnswer, Question, Secret, TimedAnswer};
+pub use windlass_core::credential::{Access, CredentialAnswer, Question, Secret, TimedAnswer};
 pub use windlass_driver::Credentials;
 
 pub use self::explain::{Consulted, Explanation, Outcome};
@@ -86,6 +89,8 @@ use crate::{VariableError, set};
 #[derive(Debug)]
 pub struct CredentialSearch {
     explicit: Vec<Explicit>,
+    /// Files that are for one kind of access to some registries.
+    apart: Vec<(Access, RegistryPattern, Source)>,
     sources: Vec<Source>,
     helpers: Helpers,
     failures: Failures,
@@ -174,6 +179,7 @@ impl CredentialSearch {
     pub fn empty() -> Self {
         Self {
             explicit: Vec::new(),
+            apart: Vec::new(),
             sources: Vec::new(),
             helpers: Helpers::new(None),
             failures: Failures::default(),
@@ -226,6 +232,22 @@ impl CredentialSearch {
         self
     }
 
+    /// With a file in the form of docker's `config.json`, which must exist, for reading from the registries of a
+    /// pattern, or for writing to them. It takes the place of every source but the user's own. Of several files
+    /// that are for a registry the closest pattern counts. Such credentials are asked for where
+    /// [`RegistrySettings::separate_writes`](windlass_core::config::RegistrySettings::separate_writes) is set.
+    #[must_use]
+    pub fn file_for(
+        mut self,
+        access: Access,
+        registries: RegistryPattern,
+        path: impl Into<PathBuf>,
+    ) -> Self {
+        let file = Source::File(AuthFile::required(path.into()));
+        self.apart.push((access, registries, file));
+        self
+    }
+
     /// Calls `tell` with the reason why a source could not be used, once for each reason, also if another source has
     /// the credential. It is called by the thread that asks for credentials.
     #[must_use]
@@ -237,10 +259,20 @@ impl CredentialSearch {
     /// How the credential for a registry or repository is found. Runs helpers, as
     /// [`find`](Credentials::find) does.
     pub fn explain(&self, registry: &Registry, repository: Option<&Repository>) -> Explanation {
+        self.explain_for(Access::Any, registry, repository)
+    }
+
+    /// The same for a credential that is for reading or for writing only.
+    pub fn explain_for(
+        &self,
+        access: Access,
+        registry: &Registry,
+        repository: Option<&Repository>,
+    ) -> Explanation {
         let (registry, repository) = (registry.clone(), repository.cloned());
         let recipient = registry.origin();
-        self.search(&Question::new(registry, repository, recipient))
-            .1
+        let question = Question::new(registry, repository, recipient).for_access(access);
+        self.search(&question).1
     }
 
     fn search(&self, question: &Question) -> (CredentialAnswer, Explanation) {
@@ -257,7 +289,8 @@ impl CredentialSearch {
             answer = told.add(Ok(Some(given.answer())));
             consulted.push(told);
         }
-        for source in &self.sources {
+        let apart = self.apart(question).map(std::slice::from_ref);
+        for source in apart.unwrap_or(&self.sources) {
             if answer.is_some() {
                 consulted.push(Consulted::new(source.label(), Outcome::NotConsulted));
             } else {
@@ -278,6 +311,17 @@ impl CredentialSearch {
             })
         });
         (answer, explanation)
+    }
+
+    /// The file for this kind of access alone, if there is one.
+    fn apart(&self, question: &Question) -> Option<&Source> {
+        let fitting = self.apart.iter().filter_map(|(access, pattern, source)| {
+            let closeness = pattern.closeness(question.registry())?;
+            (*access == question.access()).then_some((closeness, source))
+        });
+        fitting
+            .max_by_key(|(closeness, _)| *closeness)
+            .map(|(_, source)| source)
     }
 
     fn given(&self, registry: &Registry, repository: Option<&Repository>) -> Option<&Explicit> {

@@ -3,11 +3,13 @@
 //! Responsible for the names of the variables: each is for one registry.
 //! Must not know other sources.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use windlass_core::credential::{CredentialAnswer, TimedAnswer};
 
@@ -34,11 +36,28 @@ type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 /// The variables of all registries, each looked up when it is needed.
 pub(super) struct Variables {
     lookup: Box<Lookup>,
+    token_files: TokenFiles,
+}
+
+/// The token files that variables named, by path: what came through a pipe cannot be read again for the next
+/// repository.
+#[derive(Default)]
+struct TokenFiles(Mutex<BTreeMap<String, Arc<TokenFile>>>);
+
+impl TokenFiles {
+    fn at(&self, path: &str) -> Arc<TokenFile> {
+        // An entry is added as a whole.
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = files.entry(path.to_owned());
+        file.or_insert_with(|| Arc::new(TokenFile::new(path.into())))
+            .clone()
+    }
 }
 
 /// The variables of one registry.
 struct Of<'a> {
     lookup: &'a Lookup,
+    token_files: &'a TokenFiles,
     host: &'a str,
 }
 
@@ -46,6 +65,7 @@ impl Variables {
     pub(super) fn new(lookup: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static) -> Self {
         Self {
             lookup: Box::new(lookup),
+            token_files: TokenFiles::default(),
         }
     }
 
@@ -57,6 +77,7 @@ impl Variables {
         let (name, host) = (wanted.host(), mangled(&wanted.host()));
         let of = Of {
             lookup: &*self.lookup,
+            token_files: &self.token_files,
             host: &host,
         };
         let found = of.credential().and_then(|found| match (found, owner(&name)) {
@@ -101,8 +122,7 @@ impl Of<'_> {
         };
         let answer = match (*what, username) {
             ("TOKEN_FILE", username) => {
-                let file = TokenFile::new(value.into());
-                let timed = file.answer(username.as_deref());
+                let timed = self.token_files.at(value).answer(username.as_deref());
                 if let CredentialAnswer::Failed(why) = timed.answer {
                     return Err(why);
                 }

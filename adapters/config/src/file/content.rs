@@ -13,6 +13,7 @@ use windlass_core::reference::Repository;
 use windlass_core::{Origin, Registry};
 
 use super::limits::LimitsSection;
+use super::registry::{PatternText, RegistrySection};
 use crate::duration;
 use crate::hosts::{HostName, HostRule};
 
@@ -40,6 +41,11 @@ pub(super) struct Content {
     /// How single hosts are reached, by host[:port].
     #[cfg_attr(test, schemars(with = "BTreeMap<String, HostSection>"))]
     pub(super) host: BTreeMap<NameText, HostSection>,
+    /// What is asked of single registries, and how, by host[:port], or by a pattern in which * stands for any
+    /// characters: *.example.com. A host without a port is for the default port, a pattern without one for every port.
+    /// Of several sections, the closest one that says something counts.
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, RegistrySection>"))]
+    pub(super) registry: BTreeMap<PatternText, RegistrySection>,
     /// Mirrors of registries and of repositories, by host[:port][/path], *.example.com, or * for all.
     #[cfg_attr(test, schemars(with = "BTreeMap<String, MirrorSection>"))]
     pub(super) mirror: BTreeMap<ScopeText, MirrorSection>,
@@ -220,7 +226,7 @@ pub(super) struct OneOrMore<T>(pub(super) Vec<T>);
 #[derive(schemars::JsonSchema)]
 #[schemars(untagged, inline)]
 #[expect(dead_code, reason = "describes texts that are read otherwise")]
-enum OneOrMoreTexts {
+pub(super) enum OneOrMoreTexts {
     One(String),
     More(Vec<String>),
 }
@@ -323,13 +329,15 @@ macro_rules! texts {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 self.0.fmt(f)
             }
         }
     )*};
 }
+
+pub(super) use texts;
 
 texts! {
     /// A host as in references.

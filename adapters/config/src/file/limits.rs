@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use windlass_core::config::{Concurrency, Config};
+use windlass_core::config::{Budget, Concurrency, Config};
 use windlass_driver::TimeLimits;
 
 use super::content::DurationText;
@@ -13,9 +13,12 @@ use super::content::DurationText;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct LimitsSection {
-    /// Requests per registry at once, from 1 to 256. By default 16.
+    /// Requests per registry at once at most, from 1 to 256. By default 64: more than 16 only where answers stay quick.
     #[cfg_attr(test, schemars(range(min = 1, max = 256)))]
     pub(super) jobs: Option<Jobs>,
+    /// GETs of manifests from one registry in a time, such as "100/6h": those that exceed it wait. By default any number.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) manifests: Option<BudgetText>,
     /// How often a failed request is sent again, from 0 to 100. By default 4; progress resets the count.
     #[cfg_attr(test, schemars(range(min = 0, max = 100)))]
     pub(super) retries: Option<Retries>,
@@ -31,9 +34,18 @@ pub(super) struct LimitsSection {
     /// How long a server may take to answer a request that was sent. By default "10m".
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(super) answer_timeout: Option<DurationText>,
+    /// How long after it was written a list of referrers is read again where the registry ignores If-Match, so that
+    /// another client's writing is noticed. By default "1s".
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) settle: Option<DurationText>,
     /// Bytes of a manifest or index. By default 4194304.
     #[cfg_attr(test, schemars(range(min = 1024, max = 1_073_741_824)))]
     pub(super) manifest_size: Option<ManifestSize>,
+}
+
+super::content::texts! {
+    /// A number of requests in a time.
+    BudgetText(Budget) Eq PartialEq;
 }
 
 macro_rules! within {
@@ -62,6 +74,7 @@ macro_rules! within {
 within! {
     Jobs(u32) from 1 to 256;
     Retries(u32) from 0 to 100;
+    ChunkSize(u64) from 65_536 to 1_099_511_627_776;
     ManifestSize(u64) from 1024 to 1_073_741_824;
 }
 
@@ -70,11 +83,17 @@ impl LimitsSection {
         if let Some(Jobs(jobs)) = self.jobs {
             config.in_flight = Concurrency::at_most(jobs);
         }
+        if let Some(BudgetText(budget)) = self.manifests {
+            config.manifests = Some(budget);
+        }
         if let Some(Retries(retries)) = self.retries {
             config.retry.attempts = retries + 1;
         }
         if let Some(DurationText(longest)) = self.retry_after {
             config.retry.retry_after_cap = longest;
+        }
+        if let Some(DurationText(after)) = self.settle {
+            config.settle = after;
         }
         if let Some(ManifestSize(bytes)) = self.manifest_size {
             config.limits.document = bytes;

@@ -7,6 +7,7 @@
 mod content;
 mod error;
 mod limits;
+mod registry;
 #[cfg(test)]
 mod schema;
 
@@ -14,16 +15,18 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use windlass_core::config::{
-    Capabilities, Config, Endpoint, Mode, Prefix, References, RequestHeader, Route, RouteScope,
+    Capabilities, Config, Endpoint, Mode, Prefix, References, RegistrySettings, RequestHeader,
+    Route, RouteScope,
 };
-use windlass_core::credential::Secret;
+use windlass_core::credential::{Access, Secret};
 use windlass_core::reference::Repository;
 use windlass_core::{Registry, Scheme};
 
 use self::content::{Content, Location, MirrorMode, MirrorReferences, MirrorSection};
+use self::registry::PatternText;
 use crate::document::{FileError, read_text};
 use crate::hosts::{HostName, HostRule};
-use crate::{Proxies, VariableError, set};
+use crate::{CredentialSearch, Proxies, VariableError, set};
 
 /// The machine's file.
 const SYSTEM: &str = "/etc/windlass/config.toml";
@@ -53,6 +56,8 @@ pub struct ConfigFile {
     hosts: Vec<(HostName, HostRule)>,
     /// Of `[mirror]` and of blocked names.
     routes: Vec<Route>,
+    /// Of `[registry]`.
+    registries: Vec<RegistrySettings>,
 }
 
 /// Why there is no file to read.
@@ -138,10 +143,20 @@ impl ConfigFile {
         });
         // Of a name that is mirrored and blocked, the latter counts.
         let routes = blocked.chain(mirrors).collect::<Result<_, FileError>>()?;
+        let mut config = Config::default();
+        content.limits.apply(&mut config);
+        let registries = content.registry.iter().map(|(pattern, section)| {
+            let section_name = format!("[registry.\"{pattern}\"]");
+            let rule = format!("{}, {section_name}", path.display());
+            let settings = section.settings(&pattern.0, rule, &config);
+            settings.map_err(|why| FileError::new(path, format!("{section_name}: {why}")))
+        });
+        let registries = registries.collect::<Result<_, FileError>>()?;
         Ok(Self {
             path: path.to_owned(),
             hosts,
             routes,
+            registries,
             content,
         })
     }
@@ -151,10 +166,11 @@ impl ConfigFile {
         &self.path
     }
 
-    /// Sets what it says about requests, retries and token services, and which registries it reaches
-    /// without TLS. Mirrors come with a [`Plan`](crate::hosts::Plan).
+    /// Sets what it says about requests, retries and token services, for all registries and for single ones, and
+    /// which registries it reaches without TLS. Mirrors come with a [`Plan`](crate::hosts::Plan).
     pub fn apply(&self, config: &mut Config) {
         self.content.limits.apply(config);
+        config.registries.extend_from_slice(&self.registries);
         for pair in &self.content.trusted_realm {
             let pair = (pair.registry.0.clone(), pair.realm.0.clone());
             config.trusted_realms.push(pair);
@@ -220,6 +236,22 @@ impl ConfigFile {
     pub fn auth_file(&self) -> Option<PathBuf> {
         let file = self.content.credentials.auth_file.as_ref();
         file.map(|it| self.beside(it))
+    }
+
+    /// Adds the files with credentials that are for reading or for writing only to a search.
+    pub fn add_credentials(&self, mut search: CredentialSearch) -> CredentialSearch {
+        for (PatternText(pattern), section) in &self.content.registry {
+            let files = [
+                (Access::Read, &section.read_auth_file),
+                (Access::Write, &section.write_auth_file),
+            ];
+            for (access, file) in files {
+                if let Some(file) = file {
+                    search = search.file_for(access, pattern.clone(), self.beside(file));
+                }
+            }
+        }
+        search
     }
 
     /// Credential helpers that are asked for every registry: names without `docker-credential-`.

@@ -110,6 +110,7 @@ retry-after = "2m"
 connect-timeout = "5s"
 idle-timeout = "6s"
 answer-timeout = "7s"
+settle = "250ms"
 manifest-size = 8388608
 [[trusted-realm]]
 registry = "r.example"
@@ -122,6 +123,7 @@ plain-http = true
     file.apply(&mut config);
     assert_eq!((config.in_flight.max, config.retry.attempts), (3, 1));
     assert_eq!(config.retry.retry_after_cap.as_secs(), 120);
+    assert_eq!(config.settle.as_millis(), 250);
     assert_eq!(config.limits.document, 8_388_608);
     assert_eq!(config.trusted_realms.len(), 1);
     let plain: Registry = "plain.example:5000".parse().expect("a registry");
@@ -266,4 +268,126 @@ fn a_password_for_the_proxies_is_in_a_file() {
     let origin: Origin = "https://r.example".parse().expect("an origin");
     let proxy = windlass_driver::ProxySelector::proxy(&proxies, &origin).expect("a proxy");
     assert_eq!(proxy.url, "http://u:s3cret@proxy:3128");
+}
+
+fn registry(name: &str) -> Registry {
+    name.parse().expect("a registry")
+}
+
+#[test]
+fn settings_for_single_registries() {
+    let file = file(
+        r#"
+[limits]
+jobs = 8
+manifests = "200/6h"
+retries = 1
+retry-after = "7s"
+[registry."*.corp"]
+jobs = 2
+retries = 9
+header = { x-team = "blue" }
+[registry."harbor.corp:5000"]
+kind = "harbor"
+manifests = "5/m"
+uploads = 3
+chunk-size = 8388608
+scope = "repository:team/base:pull"
+write-auth-file = "write.json"
+"#,
+    );
+    let mut config = Config::default();
+    file.apply(&mut config);
+    let harbor = registry("harbor.corp:5000");
+    assert_eq!(config.in_flight_for(&harbor).max, 2);
+    assert_eq!(config.in_flight_for(&registry("r.example")).max, 8);
+    assert_eq!(
+        config.kind(&harbor).expect("it is said").to_string(),
+        "harbor"
+    );
+    let manifests = |of| config.manifests_for(of).map(|it| it.to_string());
+    assert_eq!(manifests(&harbor).as_deref(), Some("5/1m"));
+    assert_eq!(manifests(&registry("a.corp")).as_deref(), Some("200/6h"));
+    assert_eq!(config.uploads_for(&harbor), Some(3));
+    assert_eq!(config.chunk_size_for(&harbor), 8 << 20);
+    let retry = config.retry_for(&harbor);
+    assert_eq!((retry.attempts, retry.retry_after_cap.as_secs()), (10, 7));
+    assert!(config.has_separate_writes(&harbor));
+    assert!(!config.has_separate_writes(&registry("other.corp")));
+    let [closest, other] = &config.settings(&harbor).collect::<Vec<_>>()[..] else {
+        panic!("{config:?}");
+    };
+    assert_eq!(closest.scopes[0].to_string(), "repository:team/base:pull");
+    assert_eq!(other.headers[0].name(), "x-team");
+    assert_eq!(
+        closest.rule,
+        "/etc/windlass/config.toml, [registry.\"harbor.corp:5000\"]"
+    );
+}
+
+#[test]
+fn settings_for_single_registries_that_are_wrong() {
+    let parse = |text: &str| {
+        let error = ConfigFile::parse(Path::new("/c.toml"), text).expect_err(text);
+        error.to_string()
+    };
+    for (text, expected) in [
+        ("[registry.\"a b\"]", "neither a registry"),
+        (
+            "[registry.\"r.example\"]\nkind = \"ECR\"",
+            "must be one of docker-hub",
+        ),
+        ("[registry.\"r.example\"]\nchunk-size = 1", "from 65536 to"),
+        ("[registry.\"r.example\"]\nuploads = 0", "from 1 to 256"),
+        ("[registry.\"r.example\"]\nmanifests = \"5\"", "\"100/6h\""),
+        ("[limits]\nmanifests = 5", "a string"),
+        (
+            "[registry.\"r.example\"]\nupload = 1",
+            "did you mean `uploads`?",
+        ),
+        ("[registry.\"r.example\"]\nscope = \"a b\"", "scope"),
+        (
+            "[registry.\"r.example\"]\nheader = { host = \"x\" }",
+            "[registry.\"r.example\"]: the header `host` cannot be configured",
+        ),
+    ] {
+        let error = parse(text);
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+/// The files for reading and for writing are relative to the file that names them, and no other source is asked.
+#[test]
+fn credentials_for_reading_and_for_writing() {
+    use crate::credentials::{CredentialAnswer, Credentials as _, Question};
+
+    let auth = |user: &str| {
+        use base64::Engine as _;
+        let auth = base64::engine::general_purpose::STANDARD.encode(format!("{user}:secret"));
+        format!(r#"{{"auths":{{"r.example":{{"auth":"{auth}"}}}}}}"#)
+    };
+    let files = [("read.json", auth("reader")), ("any.json", auth("any"))];
+    let folder = folder(&files.each_ref().map(|(name, text)| (*name, text.as_str())));
+    let text = r#"
+[registry."r.example"]
+read-auth-file = "read.json"
+write-auth-file = "missing.json"
+"#;
+    let file = ConfigFile::parse(&folder.path().join("c.toml"), text).expect("a good file");
+    let others = CredentialSearch::file(folder.path().join("any.json"));
+    let search = file.add_credentials(others);
+    let find = |access| {
+        let question = Question::of(&reference("r.example/a/b")).for_access(access);
+        search.find(&question).answer
+    };
+    for (access, user) in [(Access::Read, "reader"), (Access::Any, "any")] {
+        let CredentialAnswer::Basic { username, .. } = find(access) else {
+            panic!("{access:?}: {:?}", find(access));
+        };
+        assert_eq!(username, user);
+    }
+    let CredentialAnswer::Failed(why) = find(Access::Write) else {
+        panic!("{:?}", find(Access::Write));
+    };
+    assert!(why.contains("missing.json"), "{why}");
 }

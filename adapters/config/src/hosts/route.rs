@@ -124,7 +124,7 @@ pub(crate) fn of_registries(
     let mut endpoints = Vec::new();
     let has_path = path.is_some();
     for mirror in &entry.mirrors {
-        let place = Place::parse(&mirror.location, config).map_err(wrong)?;
+        let place = RegistryPrefix::parse(&mirror.location, config).map_err(wrong)?;
         let by = format!("{rule}, mirror {}", mirror.location);
         let references = match mirror.pulls {
             MirrorPulls::All => References::All,
@@ -144,8 +144,8 @@ pub(crate) fn of_registries(
     // Another name for the same registry is no other place.
     let moved = entry.location.as_ref().filter(|it| **it != entry.prefix);
     let place = match moved {
-        Some(location) => Place::parse(location, config).map_err(wrong)?,
-        None => Place {
+        Some(location) => RegistryPrefix::parse(location, config).map_err(wrong)?,
+        None => RegistryPrefix {
             origin: own.clone(),
             path: None,
         },
@@ -200,12 +200,12 @@ impl Found {
 }
 
 /// A location: a registry, and what repositories there begin with.
-struct Place {
+struct RegistryPrefix {
     origin: Origin,
     path: Option<Repository>,
 }
 
-impl Place {
+impl RegistryPrefix {
     fn parse(location: &str, config: &Config) -> Result<Self, String> {
         let (host, path) = match location.split_once('/') {
             Some((host, path)) => (host, Some(path)),

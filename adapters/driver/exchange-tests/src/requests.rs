@@ -1,5 +1,6 @@
 //! What arrives of a request, and over which connection.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier};
@@ -86,11 +87,14 @@ pub fn connections_are_kept<E: Exchange>() {
         }
     });
     let driver = E::new(&Setup::patient());
-    for _ in 0..3 {
+    let mut used = BTreeSet::new();
+    for _ in 0..10 {
         let answer = driver.send(&get(&base)).unwrap();
         assert_eq!((answer.status, answer.body), (200, b"hello".to_vec()));
-        assert_eq!(counts.recv().unwrap(), 0);
+        used.insert(counts.recv().unwrap());
     }
+    // A client may dial before it sees that the connection of the last answer is free again.
+    assert!(used.len() < 10, "{used:?}");
 }
 
 /// Whatever the method is: the request was not looked at.

@@ -1,5 +1,6 @@
 //! Nothing unverified goes out, and no end comes early.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use windlass_core::{Algorithm, Hashing};
@@ -84,6 +85,7 @@ fn a_good_blob_goes_out_whole() {
     }
 }
 
+/// PUSHB-21.
 #[test]
 fn the_end_of_a_damaged_blob_is_held_back() {
     for size in SIZES {
@@ -158,6 +160,29 @@ fn what_was_sent_before_is_hashed_and_not_sent_again() {
             assert!(out.len() <= size.saturating_sub(64 * KIB).saturating_sub(offset));
         }
     }
+}
+
+/// What is hashed before the request begins is not read again, and a job that is to end does not go on with it.
+#[test]
+fn what_was_sent_before_is_hashed_before_the_request() {
+    let blob = content(500 * KIB);
+    let of = |offset: u64| reader(&blob, &blob, offset, blob.len() as u64 - offset, 10 * KIB);
+    let mut body = of(300 * KIB as u64);
+    body.catch_up(|| false).expect("it can be read");
+    let position = |body: &OutgoingReader| body.outgoing.as_ref().expect("a meter").position();
+    assert_eq!(position(&body), 300 * KIB as u64);
+    let (out, good) = drain(&mut body, 64 * KIB);
+    assert!(good && out == blob[300 * KIB..]);
+
+    let mut body = of(300 * KIB as u64);
+    let asked = Cell::new(0);
+    let end = body.catch_up(|| asked.replace(asked.get() + 1) == 3);
+    assert!(matches!(end, Err(Interrupted::Aborted)), "{end:?}");
+    assert_eq!(position(&body), 30 * KIB as u64);
+
+    let mut short = reader(&blob[..100 * KIB], &blob, 300 * KIB as u64, 1, 10 * KIB);
+    let end = short.catch_up(|| false);
+    assert!(matches!(end, Err(Interrupted::Damaged { .. })), "{end:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use windlass_core::reference::Target;
 use windlass_core::{Algorithm, Digest, Error, Failure, Reference, StoreError};
-use windlass_store::{Files, Memory, Store};
+use windlass_store::{Files, Memory, Store, StoreHandle};
 
 /// The content of a blob that is put: bytes, a file, or a blob of a store.
 #[derive(Clone, Debug)]
@@ -40,18 +40,28 @@ impl BlobContent {
     pub fn file_hashed(path: impl AsRef<Path>, algorithm: Algorithm) -> Result<Self, StoreError> {
         let files = Files::new();
         let (digest, size) = files.add(path.as_ref(), algorithm)?;
-        let store: Arc<dyn Store> = Arc::new(files);
-        Ok(Self::stored(&store, digest, size))
+        Ok(Self::stored(files, digest, size))
     }
 
     /// A blob of a store, of `size` bytes.
-    pub fn stored(store: &Arc<dyn Store>, digest: Digest, size: u64) -> Self {
-        let store = Arc::clone(store);
+    pub fn stored(store: impl Into<StoreHandle>, digest: Digest, size: u64) -> Self {
+        let store = Arc::clone(store.into().store());
         Self(Content::Stored {
             store,
             digest,
             size,
         })
+    }
+
+    /// Its digest, sha256 unless it is a blob of a store, and its size in bytes.
+    pub(crate) fn described(&self) -> (Digest, u64) {
+        match &self.0 {
+            Content::Bytes(bytes) => {
+                let digest = Digest::of(Algorithm::Sha256, bytes);
+                (digest, bytes.len() as u64)
+            }
+            Content::Stored { digest, size, .. } => (digest.clone(), *size),
+        }
     }
 
     /// A store that has it, its name in a repository, and its size.

@@ -20,6 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use windlass_core::reference::Repository;
 use windlass_core::{Algorithm, Digest, Registry, SavedUpload, UploadKey};
@@ -32,7 +33,8 @@ const MOST_BYTES: u64 = 128 * 1024;
 /// More than this are not kept; the oldest are removed.
 const MOST_FILES: usize = 256;
 
-/// How often the position of one upload is written. If it is older, nothing is lost: the registry is asked.
+/// How often one upload is written. The newest of it is made up for later: an older position costs nothing, as
+/// the registry is asked, but registries drop an upload for an older URL of it (PUSHB-38).
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// What a process that was killed while it wrote has left is removed after this.
@@ -60,6 +62,24 @@ struct Held {
     lock: File,
     /// What was written last, and when.
     written: Option<(SavedUpload, Instant)>,
+    /// What is to be written in its place, and since when.
+    pending: Option<(SavedUpload, Instant)>,
+}
+
+impl Held {
+    const fn new(lock: File) -> Self {
+        Self {
+            lock,
+            written: None,
+            pending: None,
+        }
+    }
+
+    /// Whether something of the upload was written just now.
+    fn is_recent(&self) -> bool {
+        let written = self.written.as_ref();
+        written.is_some_and(|(_, at)| at.elapsed() < PAUSE)
+    }
 }
 
 impl UploadFolder {
@@ -90,7 +110,7 @@ impl UploadFolder {
 
     /// The names of all uploads, with their files' ages. Those that are too old are removed, and so is what
     /// nothing belongs to.
-    fn swept(&self) -> io::Result<Vec<(String, Duration)>> {
+    fn swept(&self, state: &mut State) -> io::Result<Vec<(String, Duration)>> {
         check_folder(&self.path)?;
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.path)? {
@@ -105,7 +125,7 @@ impl UploadFolder {
             } else if let Some(name) = name.strip_suffix(".lock").filter(|name| is_name(name)) {
                 if age > HALF_WRITTEN
                     && !self.file(name).exists()
-                    && let Some(lock) = self.lock(name)
+                    && let Some(lock) = self.lock_or_note(state, name)
                 {
                     self.unlock(name, lock);
                 }
@@ -115,41 +135,52 @@ impl UploadFolder {
         }
         found.sort_by_key(|(_, age)| *age);
         for (name, _) in found.iter().skip(MOST_FILES) {
-            self.remove_unless_locked(name);
+            self.remove_unless_locked(state, name);
         }
         found.truncate(MOST_FILES);
         found.retain(|(name, age)| {
             let is_old = *age >= SavedUpload::LIFE;
             if is_old {
-                self.remove_unless_locked(name);
+                self.remove_unless_locked(state, name);
             }
             !is_old
         });
         Ok(found)
     }
 
-    fn remove_unless_locked(&self, name: &str) {
-        if let Some(lock) = self.lock(name) {
+    fn remove_unless_locked(&self, state: &mut State, name: &str) {
+        if let Some(lock) = self.lock_or_note(state, name) {
             drop(fs::remove_file(self.file(name)));
             self.unlock(name, lock);
         }
     }
 
-    /// Locks an upload, unless another process or client has it.
-    fn lock(&self, name: &str) -> Option<File> {
+    /// Locks an upload. `None` if another process or client has it; an error if it is unknown whether one has.
+    fn lock(&self, name: &str) -> io::Result<Option<File>> {
         let path = self.lock_file(name);
         for _ in 0..3 {
-            let file = private(OpenOptions::new().create(true).write(true).truncate(false))
-                .open(&path)
-                .ok()?;
-            flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+            let file =
+                private(OpenOptions::new().create(true).write(true).truncate(false)).open(&path)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
             // Another process may have removed it between the two.
-            let (ours, there) = (file.metadata().ok()?, fs::symlink_metadata(&path));
+            let (ours, there) = (file.metadata()?, fs::symlink_metadata(&path));
             if there.is_ok_and(|it| (it.dev(), it.ino()) == (ours.dev(), ours.ino())) {
-                return Some(file);
+                return Ok(Some(file));
             }
         }
-        None
+        Ok(None)
+    }
+
+    /// Locks an upload, as [`lock`](Self::lock) does, and notes why it cannot be locked.
+    fn lock_or_note(&self, state: &mut State, name: &str) -> Option<File> {
+        self.lock(name).unwrap_or_else(|error| {
+            note(state, &self.lock_file(name), &error);
+            None
+        })
     }
 
     /// Gives a lock back. Its file goes first: what opens it meanwhile sees that.
@@ -158,7 +189,19 @@ impl UploadFolder {
         drop(lock);
     }
 
-    /// Reads an upload that is locked. `None` if it is gone.
+    /// Locks an upload for as long as this client goes on with it. `None` if another process has it.
+    fn hold<'a>(&self, state: &'a mut State, name: &str) -> io::Result<Option<&'a mut Held>> {
+        if !state.held.contains_key(name) {
+            make_folder(&self.path)?;
+            let Some(lock) = self.lock_or_note(state, name) else {
+                return Ok(None);
+            };
+            state.held.insert(name.to_owned(), Held::new(lock));
+        }
+        Ok(state.held.get_mut(name))
+    }
+
+    /// Reads an upload. `None` if it is gone.
     fn read(&self, name: &str) -> io::Result<Option<SavedUpload>> {
         let path = self.file(name);
         let file = match private(OpenOptions::new().read(true)).open(&path) {
@@ -192,34 +235,48 @@ impl UploadFolder {
 
     fn keep_in(&self, state: &mut State, upload: &SavedUpload) -> io::Result<()> {
         let name = name_of(upload.key());
-        if !state.held.contains_key(&name) {
-            make_folder(&self.path)?;
-            // Another process sends the same blob to the same place: the file is that one's.
-            let Some(lock) = self.lock(&name) else {
-                return Ok(());
-            };
-            let written = None;
-            state.held.insert(name.clone(), Held { lock, written });
-        }
-        let Some(held) = state.held.get_mut(&name) else {
+        // Another process sends the same blob to the same place: the file is that one's.
+        let Some(held) = self.hold(state, &name)? else {
             return Ok(());
         };
-        let is_recent = |(before, at): &(SavedUpload, Instant)| {
-            before.is_same_session(upload) && at.elapsed() < PAUSE
-        };
-        if held.written.as_ref().is_some_and(is_recent) {
+        let written = held.written.as_ref();
+        let is_known = written.is_some_and(|(before, _)| before.is_same_session(upload));
+        if is_known && held.is_recent() {
+            held.pending = Some((upload.clone(), Instant::now()));
             return Ok(());
         }
         self.write(&name, upload)?;
         held.written = Some((upload.clone(), Instant::now()));
+        held.pending = None;
         Ok(())
+    }
+
+    /// Writes what was not written when it came: what is due, or all of it.
+    fn catch_up(&self, state: &mut State, all: bool) {
+        let mut failed = Vec::new();
+        for (name, held) in &mut state.held {
+            if !all && held.is_recent() {
+                continue;
+            }
+            let Some((upload, since)) = held.pending.take() else {
+                continue;
+            };
+            let upload = upload.older_by(since.elapsed());
+            match self.write(name, &upload) {
+                Ok(()) => held.written = Some((upload, Instant::now())),
+                Err(error) => failed.push(error),
+            }
+        }
+        for error in failed {
+            note(state, &self.path, &error);
+        }
     }
 }
 
 impl UploadJournal for UploadFolder {
     fn left_open(&self, registry: &Registry, repository: &Repository) -> Vec<SavedUpload> {
         let mut state = self.state();
-        let names = match self.swept() {
+        let names = match self.swept(&mut state) {
             Ok(names) => names,
             Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
             Err(error) => {
@@ -233,23 +290,37 @@ impl UploadJournal for UploadFolder {
             if !name.starts_with(&of_repository) || state.held.contains_key(&name) {
                 continue;
             }
-            let Some(lock) = self.lock(&name) else {
-                continue;
-            };
             match self.read(&name) {
-                Ok(Some(upload)) => {
-                    let written = None;
-                    state.held.insert(name, Held { lock, written });
-                    found.push(upload);
-                }
-                Ok(None) => self.unlock(&name, lock),
-                Err(error) => {
-                    note(&mut state, &self.file(&name), &error);
-                    self.unlock(&name, lock);
-                }
+                Ok(upload) => found.extend(upload),
+                Err(error) => note(&mut state, &self.file(&name), &error),
             }
         }
         found
+    }
+
+    fn take(&self, upload: &SavedUpload) -> bool {
+        let mut state = self.state();
+        let name = name_of(upload.key());
+        match self.hold(&mut state, &name) {
+            Ok(Some(_)) => {}
+            Ok(None) => return false,
+            Err(error) => {
+                note(&mut state, &self.path, &error);
+                return false;
+            }
+        }
+        // It may have gone on since it was offered, to its end or in another session.
+        let is_same = match self.read(&name) {
+            Ok(found) => found.is_some_and(|found| found.is_same_session(upload)),
+            Err(error) => {
+                note(&mut state, &self.file(&name), &error);
+                false
+            }
+        };
+        if !is_same && let Some(held) = state.held.remove(&name) {
+            self.unlock(&name, held.lock);
+        }
+        is_same
     }
 
     fn keep(&self, upload: &SavedUpload) {
@@ -257,6 +328,7 @@ impl UploadJournal for UploadFolder {
         if let Err(error) = self.keep_in(&mut state, upload) {
             note(&mut state, &self.path, &error);
         }
+        self.catch_up(&mut state, false);
     }
 
     fn forget(&self, key: &UploadKey) {
@@ -272,7 +344,10 @@ impl UploadJournal for UploadFolder {
 /// Uploads that are kept are another process's from now on.
 impl Drop for UploadFolder {
     fn drop(&mut self) {
-        let held = std::mem::take(&mut self.state().held);
+        let mut state = self.state();
+        self.catch_up(&mut state, true);
+        let held = std::mem::take(&mut state.held);
+        drop(state);
         for (name, held) in held {
             self.unlock(&name, held.lock);
         }

@@ -66,7 +66,8 @@ fn the_next_process_gets_what_was_kept() {
     let found = next.left_open(&registry(), &repository("a/b"));
     assert_eq!((found.len(), found[0].key()), (1, ours.key()));
     assert_eq!(found[0].acknowledged(), 7);
-    // Each once.
+    assert!(next.take(&found[0]));
+    // Not what goes on already.
     assert_eq!(next.left_open(&registry(), &repository("a/b")), []);
     let other: Registry = "other.example".parse().expect("a registry");
     assert_eq!(next.left_open(&other, &repository("a/b")), []);
@@ -74,7 +75,8 @@ fn the_next_process_gets_what_was_kept() {
     drop(next);
     let last = UploadFolder::new(&path);
     assert_eq!(last.left_open(&registry(), &repository("a/b")), []);
-    assert_eq!(last.left_open(&registry(), &repository("a/c")).len(), 1);
+    let left = last.left_open(&registry(), &repository("a/c"));
+    assert!(left.len() == 1 && last.take(&left[0]));
     last.forget(upload("a/c", b"1", "u2", 0).key());
     assert_eq!(files(&path), [""; 0].map(std::path::PathBuf::from));
 }
@@ -116,14 +118,45 @@ fn an_upload_is_written_again_when_its_session_is_another_one_or_after_a_while()
     assert_eq!(read().acknowledged(), 4);
 }
 
+/// PUSHB-38: the URL of a session changes with each answer, and an older one may end it.
+#[test]
+fn the_newest_of_an_upload_is_written_in_the_end() {
+    let (_above, path) = kept(&[]);
+    let position = |session: &str, blob: &[u8]| {
+        let wanted = upload("a/b", blob, session, 0);
+        let all = files(&path).into_iter();
+        let mut all = all.filter_map(|file| {
+            SavedUpload::from_json(&fs::read_to_string(file).expect("text")).ok()
+        });
+        all.find(|it| it.is_same_session(&wanted))
+            .map(|it| it.acknowledged())
+    };
+    let folder = UploadFolder::new(&path);
+    folder.keep(&upload("a/b", b"1", "u1", 1));
+    folder.keep(&upload("a/b", b"1", "u1", 2));
+    std::thread::sleep(Duration::from_millis(260));
+    assert_eq!(position("u1", b"1"), Some(1));
+    folder.keep(&upload("a/b", b"2", "u2", 1));
+    assert_eq!(position("u1", b"1"), Some(2), "with the next one");
+    folder.keep(&upload("a/b", b"1", "u1", 3));
+    folder.keep(&upload("a/b", b"2", "u2", 4));
+    drop(folder);
+    let ends = (position("u1", b"1"), position("u2", b"2"));
+    assert_eq!(ends, (Some(3), Some(4)), "when it is dropped");
+}
+
 /// Two processes do not go on with one upload, and neither spoils what the other one keeps.
 #[test]
 fn an_upload_belongs_to_one_process() {
     let ours = upload("a/b", b"1", "u1", 1);
     let (_above, path) = kept(std::slice::from_ref(&ours));
     let (first, second) = (UploadFolder::new(&path), UploadFolder::new(&path));
-    assert_eq!(first.left_open(&registry(), &repository("a/b")).len(), 1);
-    assert_eq!(second.left_open(&registry(), &repository("a/b")), []);
+    // Both are offered it, one gets it.
+    let offered = first.left_open(&registry(), &repository("a/b"));
+    let to_both = second.left_open(&registry(), &repository("a/b"));
+    assert_eq!((offered.len(), to_both.len()), (1, 1));
+    assert!(first.take(&offered[0]));
+    assert!(!second.take(&to_both[0]));
     second.keep(&upload("a/b", b"1", "u2", 2));
     second.forget(ours.key());
     let text = fs::read_to_string(json(&path)).expect("it is still there");
@@ -134,8 +167,41 @@ fn an_upload_belongs_to_one_process() {
         1
     );
     drop(first);
-    assert_eq!(second.left_open(&registry(), &repository("a/b")).len(), 1);
+    assert!(second.take(&to_both[0]));
     assert_eq!(second.problem(), None);
+}
+
+/// Two processes push different images to one repository: each gets its own uploads.
+#[test]
+fn what_is_offered_is_not_locked() {
+    let (_above, path) = kept(&[upload("a/b", b"1", "u1", 1), upload("a/b", b"2", "u2", 2)]);
+    let (first, second) = (UploadFolder::new(&path), UploadFolder::new(&path));
+    for (folder, session, blob) in [(&first, "u1", b"1"), (&second, "u2", b"2")] {
+        let offered = folder.left_open(&registry(), &repository("a/b"));
+        let ours = upload("a/b", blob, session, 0);
+        let mut offered = offered.iter().filter(|it| it.is_same_session(&ours));
+        assert!(folder.take(offered.next().expect("it is offered")));
+    }
+    assert_eq!((first.problem(), second.problem()), (None, None));
+}
+
+/// Between the offer and the taking another process can have gone on, to the end or in another session.
+#[test]
+fn what_is_over_by_now_is_not_taken() {
+    let ours = upload("a/b", b"1", "u1", 1);
+    let (_above, path) = kept(std::slice::from_ref(&ours));
+    let late = UploadFolder::new(&path);
+    let offered = late.left_open(&registry(), &repository("a/b"));
+    let other = UploadFolder::new(&path);
+    assert!(other.take(&ours));
+    other.keep(&upload("a/b", b"1", "u2", 2));
+    drop(other);
+    assert!(!late.take(&offered[0]), "another session");
+    let other = UploadFolder::new(&path);
+    other.keep(&ours);
+    other.forget(ours.key());
+    assert!(!late.take(&offered[0]), "it is over");
+    assert_eq!(files(&path), [""; 0].map(std::path::PathBuf::from));
 }
 
 /// What is broken, or was not put there by windlass, is ignored, with a warning.
@@ -210,6 +276,28 @@ fn a_folder_that_cannot_be_made_is_told() {
     assert_eq!(folder.left_open(&registry(), &repository("a/b")), []);
     folder.keep(&upload("a/b", b"1", "u1", 1));
     assert!(folder.problem().is_some());
+}
+
+/// A lock that cannot be tried is not taken for one that another process has.
+#[test]
+fn a_lock_that_fails_is_told() {
+    let (_above, path) = kept(&[upload("a/b", b"1", "u1", 1)]);
+    let lock = json(&path).with_extension("lock");
+    fs::create_dir(&lock).expect("made");
+    let warns = |folder: &UploadFolder| {
+        let problem = folder.problem().expect("a warning");
+        assert!(
+            problem.starts_with(&lock.display().to_string()),
+            "{problem}"
+        );
+    };
+    let next = UploadFolder::new(&path);
+    let offered = next.left_open(&registry(), &repository("a/b"));
+    assert!(!next.take(&offered[0]));
+    warns(&next);
+    let other = UploadFolder::new(&path);
+    other.keep(&upload("a/b", b"1", "u2", 2));
+    warns(&other);
 }
 
 /// There are not too many, and none that registries have forgotten. What a killed process left goes, too.

@@ -34,10 +34,10 @@ use std::time::Instant;
 
 use windlass_core::{Digest, Extents, StoreError, StoreErrorKind};
 
-use super::partial::{Keeping, LayoutPartial, Staged, written};
+use super::partial::{Keeping, LayoutPartial, Staged, allocated, written};
 use super::record::Record;
 use super::{Existing, Layout, read_small, sys};
-use crate::store::Begun;
+use crate::store::{Begun, Partial as _};
 
 /// How often `begin` and unique names retry. Each retry means that another process has just
 /// committed, swept or taken the name; a handful in a row is already hard to provoke.
@@ -51,6 +51,24 @@ pub(super) struct Unsynced {
     failed: bool,
 }
 
+/// What a new file shows of where the layout is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probed {
+    /// The mode of finished blobs: 0644 less the umask.
+    pub(super) mode: u32,
+    /// Whether gaps in a file take up nothing.
+    pub(super) is_sparse: bool,
+}
+
+/// Whether a gap in this empty file takes up nothing. Where it is filled with zeros (vfat, exfat), a partial that
+/// gets its last bytes first costs as much writing as all of the blob, and what its file takes up does not say how
+/// much of it came.
+fn is_sparse(file: &File) -> bool {
+    /// Larger than a cluster.
+    const GAP: u64 = 1 << 20;
+    file.set_len(GAP).is_ok() && file.metadata().is_ok_and(|it| allocated(&it) < GAP / 2)
+}
+
 impl Layout {
     pub(super) fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
         Ok(self.blob_len(digest)? == Some(size))
@@ -62,7 +80,7 @@ impl Layout {
     }
 
     /// Whether the blob is behind a symlink.
-    pub(super) fn is_behind_link(&self, digest: &Digest) -> Result<bool, StoreError> {
+    pub(crate) fn is_behind_link(&self, digest: &Digest) -> Result<bool, StoreError> {
         Ok(sys::is_link(&self.blobs())?
             || sys::is_link(&self.blob_dir(digest))?
             || sys::is_link(&self.blob_path(digest))?)
@@ -261,7 +279,7 @@ impl Layout {
     ) -> Result<Begun, StoreError> {
         let stored = sys::stat(&file, &path)?.len();
         // Determined now, so that a commit needs no file descriptor.
-        let mode = self.blob_mode()?;
+        let Probed { mode, is_sparse } = self.probed()?;
         let (file, is_durable) = (Arc::new(file), self.is_durable());
         let record = match keeping {
             Keeping::ForLater => Record::read(&file, path.clone(), (size, stored), is_durable),
@@ -285,8 +303,13 @@ impl Layout {
             recorded: Instant::now(),
             stored,
             mode,
+            is_sparse,
             keeping,
         };
+        if partial.is_append_only() && partial.record.is_some() {
+            // It was written elsewhere.
+            partial.truncate(partial.len())?;
+        }
         // A process that committed it had the lock before us.
         if self.is_complete(digest, size)? {
             partial.keeping = Keeping::OnlyNow;
@@ -316,16 +339,18 @@ impl Layout {
         ))
     }
 
-    /// The mode of finished blobs: 0644 less the umask. Reading the umask would change it for all
-    /// threads, so the mode is taken from a new file.
-    pub(super) fn blob_mode(&self) -> Result<u32, StoreError> {
-        if let Some(mode) = self.shared.mode.get() {
-            return Ok(*mode);
+    /// What a new file shows. Reading the umask would change it for all threads, so the mode is taken from the
+    /// file.
+    fn probed(&self) -> Result<Probed, StoreError> {
+        if let Some(probed) = self.shared.probed.get() {
+            return Ok(*probed);
         }
-        let (file, path) = self.scratch("mode")?;
+        let (file, path) = self.scratch("probe")?;
         let probe = Staged { file, path };
         let mode = sys::stat(&probe.file, &probe.path)?.permissions().mode() & 0o777;
-        Ok(*self.shared.mode.get_or_init(|| mode))
+        let is_sparse = is_sparse(&probe.file);
+        let probed = Probed { mode, is_sparse };
+        Ok(*self.shared.probed.get_or_init(|| probed))
     }
 
     fn blob_len(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {

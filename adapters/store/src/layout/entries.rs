@@ -5,12 +5,14 @@
 //! memory than its size. Must not know files.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::iter;
 
 use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use windlass_core::referrers::{self, is_digest_tag};
 use windlass_core::{Descriptor, Digest, StoreErrorKind};
 
 /// The annotation with an entry's name (image-spec `annotations.md`).
@@ -19,6 +21,18 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation in which containerd and Docker put the full name when `ref.name` is only the tag
 /// (LAY-07).
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// What `cosign save` says in the annotation `kind` of the image: its entries have no names.
+const COSIGN_IMAGES: [&str; 2] = [
+    "dev.cosignproject.cosign/image",
+    "dev.cosignproject.cosign/imageIndex",
+];
+
+/// What it says of that which belongs to the image, and how the tag ends at which that is in a registry.
+const COSIGN_COMPANIONS: [(&str, &str); 2] = [
+    ("dev.cosignproject.cosign/sigs", ".sig"),
+    ("dev.cosignproject.cosign/atts", ".att"),
+];
 
 /// How many names an error lists.
 const LISTED: usize = 20;
@@ -145,6 +159,31 @@ impl<'a> Index<'a> {
         Ok(Some(Changed { head, entries }))
     }
 
+    /// The names of entries, each once, in their order.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut known = BTreeSet::new();
+        let names = self
+            .manifests
+            .iter()
+            .filter_map(|entry| Seen::of(entry).name);
+        names.filter(|name| known.insert(name.clone())).collect()
+    }
+
+    /// The entries that can be meant by no name: lists of referrers and signatures cannot, unless there is nothing else.
+    fn images(&self) -> Vec<&'a RawValue> {
+        let is_image = |entry: &&&RawValue| {
+            let seen = Seen::of(entry);
+            let has_digest_tag = seen.name.as_deref().is_some_and(is_digest_tag);
+            !has_digest_tag && seen.cosign_suffix().is_none()
+        };
+        let images: Vec<_> = self.manifests.iter().filter(is_image).copied().collect();
+        if images.is_empty() {
+            self.manifests.clone()
+        } else {
+            images
+        }
+    }
+
     /// The entry of `name`; without one the only entry (LAY-09). Several if each of them has a
     /// platform, which then decides.
     pub(super) fn choose(
@@ -152,7 +191,8 @@ impl<'a> Index<'a> {
         name: Option<&str>,
     ) -> Result<Vec<&'a RawValue>, (StoreErrorKind, String)> {
         let Some(name) = name else {
-            return match self.manifests.as_slice() {
+            let images = self.images();
+            return match images.as_slice() {
                 [] => Err((StoreErrorKind::NoSuchName, "it is empty".into())),
                 [first, rest @ ..] if is_one_content(first, rest) => Ok(vec![first]),
                 several if is_one_name(several) && are_for_platforms(several) => {
@@ -178,6 +218,9 @@ impl<'a> Index<'a> {
                 hits.push(entry);
             }
         }
+        if hits.is_empty() {
+            hits = self.saved_by_cosign(name);
+        }
         match hits.as_slice() {
             [] => {
                 let there = match self.manifests.as_slice() {
@@ -194,6 +237,28 @@ impl<'a> Index<'a> {
                 Err((StoreErrorKind::Ambiguous, why))
             }
         }
+    }
+}
+
+impl<'a> Index<'a> {
+    /// The entries that `name` means where `cosign save` wrote the layout, if it is one of cosign's tags for the image in
+    /// it. There is one image in such a layout.
+    fn saved_by_cosign(&self, name: &str) -> Vec<&'a RawValue> {
+        let mut images = self.manifests.iter().map(|entry| Seen::of(entry));
+        let image = images.find(|it| {
+            let kind = it.kind.as_deref();
+            kind.is_some_and(|kind| COSIGN_IMAGES.contains(&kind))
+        });
+        let digest = image.and_then(|image| as_digest(image.digest.as_deref()?));
+        let Some(stem) = digest.map(|digest| referrers::tag(&digest)) else {
+            return Vec::new();
+        };
+        let suffix = name.strip_prefix(stem.as_str());
+        let is_meant = |entry: &&&RawValue| {
+            let of_entry = Seen::of(entry).cosign_suffix();
+            of_entry.is_some() && of_entry == suffix
+        };
+        self.manifests.iter().filter(is_meant).copied().collect()
     }
 }
 
@@ -241,6 +306,8 @@ struct Seen {
     has_platform: bool,
     name: Option<String>,
     full_name: Option<String>,
+    /// What `cosign save` says that it is.
+    kind: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -259,6 +326,8 @@ struct Names<'a> {
     name: Option<&'a RawValue>,
     #[serde(borrow, rename = "io.containerd.image.name")]
     full_name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    kind: Option<&'a RawValue>,
 }
 
 /// The fields of an object; none for anything else.
@@ -277,14 +346,26 @@ impl Seen {
             platform,
             annotations,
         } = fields(entry);
-        let Names { name, full_name } = annotations.map(fields).unwrap_or_default();
+        let Names {
+            name,
+            full_name,
+            kind,
+        } = annotations.map(fields).unwrap_or_default();
         let text = |value: Option<&RawValue>| serde_json::from_str(value?.get()).ok();
         Self {
             digest: text(digest),
             has_platform: platform.is_some_and(|it| it.get().starts_with('{')),
             name: text(name),
             full_name: text(full_name),
+            kind: text(kind),
         }
+    }
+
+    /// How cosign's tag for it ends, if `cosign save` wrote it beside an image.
+    fn cosign_suffix(&self) -> Option<&'static str> {
+        let kind = self.kind.as_deref()?;
+        let known = COSIGN_COMPANIONS.iter().find(|(known, _)| *known == kind);
+        known.map(|(_, suffix)| *suffix)
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {

@@ -64,6 +64,17 @@ impl Layout {
         entries.iter().map(|entry| self.read_entry(entry)).collect()
     }
 
+    /// The names of all entries, each once, in their order.
+    ///
+    /// # Errors
+    ///
+    /// If `index.json` cannot be read.
+    pub fn names(&self) -> Result<Vec<String>, StoreError> {
+        let bytes = self.read_index()?;
+        let names = self.parse_index(&bytes)?.names();
+        Ok(names)
+    }
+
     /// The descriptors of all entries.
     pub(super) fn all_entries(&self) -> Result<Vec<Descriptor>, StoreError> {
         let bytes = self.read_index()?;
@@ -72,6 +83,14 @@ impl Layout {
             .entries()
             .map(|entry| self.read_entry(entry))
             .collect()
+    }
+
+    /// The descriptors of the entries that have one.
+    pub(super) fn valid_entries(&self) -> Result<Vec<Descriptor>, StoreError> {
+        let bytes = self.read_index()?;
+        let index = self.parse_index(&bytes)?;
+        let entries = index.entries().map(|entry| self.read_entry(entry));
+        Ok(entries.filter_map(Result::ok).collect())
     }
 
     fn read_entry(&self, entry: &RawValue) -> Result<Descriptor, StoreError> {
@@ -196,7 +215,7 @@ impl Layout {
         ))
     }
 
-    fn read_index(&self) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn read_index(&self) -> Result<Vec<u8>, StoreError> {
         let path = self.index_path();
         let bytes = read_small(sys::open_through_links(&path)?, &path, INDEX_LIMIT)?;
         bytes.ok_or_else(|| self.refuse("it has no `index.json`"))
@@ -224,13 +243,17 @@ impl Layout {
 
     /// Waits for the lock of `index.json`; dropping the file releases it.
     pub(super) fn lock_index(&self) -> Result<File, StoreError> {
-        let path = self.private().join("index.lock");
+        self.lock(&self.private().join("index.lock"))
+    }
+
+    /// Waits for a lock; dropping the file releases it.
+    pub(super) fn lock(&self, path: &Path) -> Result<File, StoreError> {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(1);
         loop {
-            if let Some(file) = self.open_shared(&path)?
-                && sys::try_lock(&file, &path)?
-                && self.keeps(&file, &path)?
+            if let Some(file) = self.open_shared(path)?
+                && sys::try_lock(&file, path)?
+                && self.keeps(&file, path)?
             {
                 return Ok(file);
             }

@@ -9,6 +9,7 @@
 //!                                      longer than its blob, and says behind it what it holds
 //!     partial/….<pid>-<counter>        a private partial, or a file about to be renamed
 //!     index.lock                       held while index.json is replaced
+//!     referrers.lock                   held while a list of referrers is changed
 //!     use/<pid>-<counter>              a task that writes here, for `gc`
 //!     collected/<algorithm>-<encoded>  a blob that `gc` is about to remove
 //! ```
@@ -43,6 +44,7 @@ mod index;
 mod ours;
 mod partial;
 mod record;
+mod referrers;
 mod spool;
 mod sweep;
 mod sys;
@@ -117,11 +119,12 @@ struct Shared {
     root: PathBuf,
     durability: Durability,
     swept: AtomicBool,
-    /// The mode of finished blobs, once known.
-    mode: OnceLock<u32>,
+    /// What a new file has shown, once one was made.
+    probed: OnceLock<blob::Probed>,
     /// Owner and mode of new files, once known.
     given: OnceLock<ours::Given>,
     unsynced: Mutex<blob::Unsynced>,
+    subjects: Mutex<referrers::Subjects>,
 }
 
 /// Whether content has to survive a power cut.
@@ -140,7 +143,7 @@ impl Layout {
     /// [`NotALayout`](StoreErrorKind::NotALayout) if `path` is absent, is something else, or is a
     /// layout of a version other than 1.0.0.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let layout = Self::at(path.as_ref(), Durability::Durable);
+        let layout = Self::in_folder(path.as_ref(), Durability::Durable);
         match fs::metadata(layout.path()) {
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) => return Err(layout.refuse("it is not a directory")),
@@ -191,7 +194,7 @@ impl Layout {
     }
 
     fn make(path: &Path, durability: Durability) -> Result<Self, StoreError> {
-        let layout = Self::at(path, durability);
+        let layout = Self::in_folder(path, durability);
         let root = layout.path();
         match fs::metadata(root) {
             Ok(metadata) if metadata.is_dir() => {}
@@ -220,15 +223,16 @@ impl Layout {
         Ok(layout)
     }
 
-    fn at(path: &Path, durability: Durability) -> Self {
+    fn in_folder(path: &Path, durability: Durability) -> Self {
         Self {
             shared: Arc::new(Shared {
                 root: path.to_path_buf(),
                 durability,
                 swept: AtomicBool::new(false),
-                mode: OnceLock::new(),
+                probed: OnceLock::new(),
                 given: OnceLock::new(),
                 unsynced: Mutex::default(),
+                subjects: Mutex::default(),
             }),
             existing: Existing::Sized,
         }
@@ -397,6 +401,14 @@ impl Store for Layout {
 
     fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError> {
         self.tag_entry(name, descriptor)
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+        self.find_referrers(subject)
+    }
+
+    fn add_referrers(&self, subject: &Digest, entries: &[Descriptor]) -> Result<(), StoreError> {
+        self.add_to_list(subject, entries)
     }
 
     fn in_use(&self) -> Result<Option<InUse>, StoreError> {

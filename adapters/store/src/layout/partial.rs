@@ -54,6 +54,8 @@ pub(super) struct LayoutPartial {
     pub(super) stored: u64,
     /// The mode of the finished blob.
     pub(super) mode: u32,
+    /// Whether gaps take up nothing. Otherwise there are none.
+    pub(super) is_sparse: bool,
     pub(super) keeping: Keeping,
 }
 
@@ -78,7 +80,7 @@ impl Partial for LayoutPartial {
     }
 
     fn is_append_only(&self) -> bool {
-        false
+        !self.is_sparse
     }
 
     fn read(&mut self, offset: u64) -> Result<Box<dyn Read + '_>, StoreError> {
@@ -99,12 +101,16 @@ impl Partial for LayoutPartial {
             return Ok(());
         }
         let end = offset.saturating_add(bytes.len() as u64);
-        let has_gaps = self.record.is_some() || offset > self.len();
-        if self.extents.overlaps(&(offset..end)) || (has_gaps && end > self.size) {
+        let is_behind = offset > self.len();
+        let has_gaps = self.record.is_some() || is_behind;
+        if self.extents.overlaps(&(offset..end))
+            || (has_gaps && end > self.size)
+            || (is_behind && self.is_append_only())
+        {
             let why = format!("cannot write bytes {offset} to {end} of {}", self.digest);
             return Err(StoreError::new(StoreErrorKind::Unsupported, why));
         }
-        if offset > self.len() && self.record.is_none() {
+        if is_behind && self.record.is_none() {
             self.begin_record()?;
         } else if self.record.is_none() {
             self.cut()?;
@@ -131,6 +137,10 @@ impl Partial for LayoutPartial {
         if self.keeping == Keeping::OnlyNow || self.recorded.elapsed() < EVERY {
             return None;
         }
+        // One waits for the disk, and the others go on writing.
+        if record.is_saving() {
+            return None;
+        }
         self.recorded = Instant::now();
         let save = record.prepare(&self.extents);
         Some(Box::new(move || save.run()))
@@ -154,7 +164,7 @@ impl Partial for LayoutPartial {
             return Err(self.damaged(stored.total()));
         }
         if let Some(record) = self.record.take() {
-            record.void();
+            record.void_and_wait();
             self.refuse_unsynced(&record);
         }
         self.cut()?;
@@ -205,7 +215,7 @@ impl LayoutPartial {
         let Some(record) = self.record.take() else {
             return Ok(());
         };
-        record.void();
+        record.void_and_wait();
         let synced = if self.extents.is_empty() {
             Ok(())
         } else {
@@ -251,14 +261,14 @@ impl LayoutPartial {
         sys::failed(what, &self.path, error)
     }
 
-    /// Leaves behind what a later process goes on with.
+    /// Leaves behind what a later process goes on with. On a slow disk that is what the last record names, as
+    /// after a kill: what is cancelled does not wait for a sync.
     fn leave(&mut self) -> Result<(), StoreError> {
         let Some(record) = &self.record else {
             return Ok(());
         };
         let record = record.clone();
-        let left = if self.keeping == Keeping::OnlyNow {
-            record.void();
+        let left = if self.keeping == Keeping::OnlyNow || !record.is_quick() {
             Ok(())
         } else if self.extents.total() > self.extents.prefix() {
             record.prepare(&self.extents).run()

@@ -15,7 +15,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use windlass_core::{Algorithm, Digest, Extents, StoreError};
 
@@ -27,6 +28,10 @@ const SLOT: u64 = 4096;
 /// The most parts that a record names; the first ones, which are longest needed. A slot has room for 80 of
 /// them with numbers of 20 digits.
 const PARTS: usize = 80;
+
+/// What is cancelled waits for a save that takes no longer. Tests, which want to know what was saved, may run on a
+/// machine that is busy.
+const QUICK: Duration = Duration::from_millis(if cfg!(test) { 2000 } else { 250 });
 
 const TITLE: &str = "windlass extents 1";
 
@@ -40,6 +45,9 @@ struct Inner {
     path: PathBuf,
     size: u64,
     is_durable: bool,
+    /// Held while a save is made, which syncs the file and takes its time.
+    saving: Mutex<()>,
+    /// Never held over a sync: those who write the bytes ask for it.
     state: Mutex<State>,
 }
 
@@ -51,6 +59,8 @@ struct State {
     epoch: u64,
     /// A sync failed: the system may show bytes that never reach the disk.
     has_failed: bool,
+    /// How long the last save took.
+    took: Duration,
 }
 
 /// A save that is to be made. What was removed since it was prepared makes it void.
@@ -110,7 +120,9 @@ impl Record {
                 turn,
                 epoch: 0,
                 has_failed: false,
+                took: Duration::ZERO,
             }),
+            saving: Mutex::new(()),
         }))
     }
 
@@ -123,14 +135,32 @@ impl Record {
         }
     }
 
-    /// Some bytes are about to be removed. Waits for a save that is being made; none that was prepared is.
+    /// Whether a save is being made.
+    pub(super) fn is_saving(&self) -> bool {
+        matches!(self.0.saving.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
+    /// Whether a save takes a moment only, judging by the last one: none is being made, and the disk is fast.
+    pub(super) fn is_quick(&self) -> bool {
+        !self.is_saving() && self.state().took <= QUICK
+    }
+
+    /// Some bytes are about to be removed, or another owner to get them: no save that was prepared writes the
+    /// record any more.
     pub(super) fn void(&self) {
         self.state().epoch += 1;
     }
 
+    /// The same, for what syncs the file next: waits for a save that is being made, as the system tells of a
+    /// failed sync once.
+    pub(super) fn void_and_wait(&self) {
+        self.void();
+        drop(self.saving());
+    }
+
     /// Syncs the bytes of the file, unless it does not outlive its process.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
-        self.sync_as(&mut self.state())
+        self.sync_as(&self.saving())
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -138,12 +168,26 @@ impl Record {
     }
 
     fn save(&self, extents: &Extents, epoch: u64) -> Result<(), StoreError> {
-        let mut state = self.state();
-        if state.epoch != epoch {
+        let saving = self.saving();
+        if self.state().epoch != epoch {
             return Ok(());
         }
+        let begun = Instant::now();
         if !extents.is_empty() {
-            self.sync_as(&mut state)?;
+            self.sync_as(&saving)?;
+        }
+        if self.write(extents, epoch)? {
+            self.sync_as(&saving)?;
+            self.state().took = begun.elapsed();
+        }
+        Ok(())
+    }
+
+    /// Writes a slot, unless the save is void by now: then nothing is written after [`void`](Self::void) returned.
+    fn write(&self, extents: &Extents, epoch: u64) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        if state.epoch != epoch {
+            return Ok(false);
         }
         let Inner {
             file, path, size, ..
@@ -152,14 +196,20 @@ impl Record {
         file.write_all_at(&slot, at(*size, state.turn))
             .map_err(|error| sys::failed("write", path, &error))?;
         state.turn += 1;
-        self.sync_as(&mut state)
+        Ok(true)
     }
 
-    fn sync_as(&self, state: &mut State) -> Result<(), StoreError> {
+    fn sync_as(&self, _saving: &MutexGuard<'_, ()>) -> Result<(), StoreError> {
         if !self.0.is_durable {
             return Ok(());
         }
-        sys::sync_file(&self.0.file, &self.0.path).inspect_err(|_| state.has_failed = true)
+        let synced = sys::sync_file(&self.0.file, &self.0.path);
+        synced.inspect_err(|_| self.state().has_failed = true)
+    }
+
+    fn saving(&self) -> MutexGuard<'_, ()> {
+        let saving = self.0.saving.lock();
+        saving.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -174,6 +174,14 @@ impl Store for Spool {
     fn tag(&self, name: Option<&str>, descriptor: &Descriptor) -> Result<(), StoreError> {
         self.layout.tag(name, descriptor)
     }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, StoreError> {
+        self.layout.referrers(subject)
+    }
+
+    fn add_referrers(&self, subject: &Digest, entries: &[Descriptor]) -> Result<(), StoreError> {
+        self.layout.add_referrers(subject, entries)
+    }
 }
 
 #[cfg(test)]

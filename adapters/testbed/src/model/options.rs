@@ -62,6 +62,8 @@ pub struct Options {
     pub create_repositories: bool,
     /// Whether the referrers API exists (RFR-06: often it does not).
     pub referrers_api: bool,
+    /// What becomes of `artifactType` in a request for referrers.
+    pub filter: Filter,
     /// Whether `If-Match` and `If-None-Match: *` of a manifest push are looked at, and refused with 412 if
     /// the tag has moved; the CNCF server passes over them.
     pub conditions: bool,
@@ -108,6 +110,7 @@ impl Default for Options {
             immutable_tags: false,
             create_repositories: true,
             referrers_api: true,
+            filter: Filter::Applied,
             conditions: false,
             deletes: Deletes::default(),
             catalog: true,
@@ -185,12 +188,21 @@ pub struct Uploads {
     pub one_request: bool,
     /// How a session's `Location` is written.
     pub location: Location,
+    /// Where the requests with a body are redirected to, with 307 and an address that is good for one of them
+    /// (HTTP-15); `None` takes them itself.
+    pub redirects: Option<String>,
     /// Whether a `Location` only works with its query unchanged byte for byte (PUSHB-07).
     pub signed_location: bool,
     /// What an outdated `Location` leads to.
     pub stale: Stale,
     /// The value of `OCI-Chunk-Min-Length`, if it is sent.
     pub chunk_min_length: Option<u64>,
+    /// Whether a blob may come in several PATCHes; otherwise the second one is refused with 400 (Artifact Registry).
+    pub several_chunks: bool,
+    /// The largest PATCH; a larger one is refused with 416 (GHCR).
+    pub chunk_max_length: Option<u64>,
+    /// The status of an accepted PATCH: 202, or 201 (ECR), or 204 (Artifact Registry).
+    pub patch_status: StatusCode,
     /// What the `Range` of upload answers says.
     pub range: UploadRange,
     /// Whether a 416 carries `Location` and `Range` (PUSHB-37).
@@ -214,9 +226,13 @@ impl Default for Uploads {
         Self {
             one_request: false,
             location: Location::Relative,
+            redirects: None,
             signed_location: false,
             stale: Stale::OutOfRange,
             chunk_min_length: None,
+            several_chunks: true,
+            chunk_max_length: None,
+            patch_status: StatusCode::ACCEPTED,
             range: UploadRange::Correct,
             help_on_416: false,
             life: None,
@@ -260,6 +276,8 @@ pub enum UploadRange {
     Correct,
     /// The interval of the chunk just received.
     ChunkOnly,
+    /// The interval of the first chunk, whatever came after it.
+    FirstChunk,
     /// `0-<number of bytes>`, one too many.
     OffByOne,
     /// No header.
@@ -295,6 +313,18 @@ impl Default for Deletes {
             blobs: true,
         }
     }
+}
+
+/// What a registry does if referrers of one artifact type are asked for (RFR-07).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Filter {
+    /// It lists those, and says `OCI-Filters-Applied`.
+    #[default]
+    Applied,
+    /// It lists all.
+    Ignored,
+    /// It lists all, and says `OCI-Filters-Applied`.
+    Claimed,
 }
 
 /// How tag lists, the catalog and referrers are paged (TAGS-10).

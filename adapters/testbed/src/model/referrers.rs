@@ -10,6 +10,7 @@ use super::Model;
 use super::contents::Manifest;
 use super::lists::page;
 use super::message::{Answer, Refusal};
+use super::options::Filter;
 use super::target::{Target, digest};
 use crate::{Digest, OCI_INDEX};
 
@@ -27,6 +28,7 @@ impl Model {
         let filter = target
             .parameter("artifactType")
             .filter(|filter| !filter.is_empty());
+        let honours = self.options.filter;
         // RFR-05: an unknown subject, even an unknown repository, has an empty list.
         let manifests = self.repositories.get(name).map(|r| &r.manifests);
         let found: Vec<(String, Value)> = manifests
@@ -34,9 +36,8 @@ impl Model {
             .flatten()
             .filter_map(|(digest, manifest)| refers(digest, manifest, &subject))
             .filter(|descriptor| {
-                filter
-                    .as_ref()
-                    .is_none_or(|wanted| descriptor["artifactType"] == wanted.as_str())
+                let applied = filter.as_ref().filter(|_| honours == Filter::Applied);
+                applied.is_none_or(|wanted| descriptor["artifactType"] == wanted.as_str())
             })
             .map(|descriptor| {
                 (
@@ -56,7 +57,7 @@ impl Model {
         let manifests: Vec<&Value> = on_page.map(|(_, descriptor)| descriptor).collect();
         let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests});
         let mut answer = Answer::new(StatusCode::OK).header("content-type", OCI_INDEX);
-        if filter.is_some() {
+        if filter.is_some() && honours != Filter::Ignored {
             answer = answer.header("oci-filters-applied", "artifactType");
         }
         Ok(page.link(answer, target).json(&index))

@@ -89,10 +89,13 @@ impl Model {
                 Ok(Answer::new(StatusCode::NO_CONTENT))
             }
             Method::PATCH => {
+                if let Some(refused) = self.refused_chunk(request, name, id) {
+                    return refused;
+                }
                 if !self.take(request, id)? {
                     return Ok(self.out_of_range(request, name, id));
                 }
-                Ok(self.progress(StatusCode::ACCEPTED, request, name, id))
+                Ok(self.progress(self.options.uploads.patch_status, request, name, id))
             }
             Method::PUT if !self.options.uploads.put_bodies && !request.body.is_empty() => {
                 Err(method_not_allowed())
@@ -109,6 +112,25 @@ impl Model {
             }
             _ => Err(method_not_allowed()),
         }
+    }
+
+    /// What a PATCH is refused with by a registry that takes none of this size, or no second one.
+    fn refused_chunk(
+        &mut self,
+        request: &Request,
+        name: &str,
+        id: &str,
+    ) -> Option<Result<Answer, Refusal>> {
+        let uploads = &self.options.uploads;
+        let length = request.body.len() as u64;
+        if uploads.chunk_max_length.is_some_and(|most| length > most) {
+            return Some(Ok(self.out_of_range(request, name, id)));
+        }
+        let is_second = self.uploads.get(id).is_some_and(|it| it.length > 0);
+        (is_second && !uploads.several_chunks).then(|| {
+            let message = "a blob comes in one request";
+            Err(Refusal::new(400, "UNSUPPORTED", message))
+        })
     }
 
     /// Bytes of a request that broke off: kept as if they had been a chunk, and the `Location` the
@@ -324,6 +346,10 @@ impl Model {
         match shape {
             UploadRange::Correct => answer.header("range", format!("0-{last}")),
             UploadRange::ChunkOnly => answer.header("range", format!("{}-{last}", upload.before)),
+            UploadRange::FirstChunk => {
+                let first = upload.parts.first().map_or(0, |part| part.len() as u64);
+                answer.header("range", format!("0-{}", first.saturating_sub(1)))
+            }
             UploadRange::OffByOne => answer.header("range", format!("0-{}", upload.length)),
             UploadRange::Absent => answer,
         }

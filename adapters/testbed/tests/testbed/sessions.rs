@@ -139,6 +139,41 @@ fn locations() {
     assert_eq!(elsewhere.ask(put()).status, 201);
 }
 
+/// HTTP-12, HTTP-15: the storage takes a body once, and says where the session is.
+#[test]
+fn bodies_elsewhere() {
+    let mut client = client(Uploads {
+        redirects: Some("http://put.test".to_owned()),
+        ..Uploads::default()
+    });
+    let at_storage = |method, target: &str| {
+        let mut asked = request(method, target).body(&b"x"[..]);
+        asked.host = "put.test".to_owned();
+        asked
+    };
+    let digest = Digest::sha256(b"xx");
+    let session = start(&mut client);
+    let answer = client.patch(&session, Some("0-0"), b"x");
+    assert_eq!(answer.status, 307);
+    let there = location(&answer);
+    let there = there.strip_prefix("http://put.test").unwrap();
+    assert_eq!(client.ask(at_storage(Method::HEAD, there)).status, 403);
+    // That was the one request that it was good for.
+    assert_eq!(client.ask(at_storage(Method::PATCH, there)).status, 403);
+    let there = location(&client.patch(&session, Some("0-0"), b"x"));
+    let there = there.strip_prefix("http://put.test").unwrap();
+    let asked = at_storage(Method::PATCH, there).header("content-range", "0-0");
+    let refused = asked.clone().header("authorization", "Bearer t");
+    assert_eq!(client.ask(refused).status, 400);
+    let answer = client.ask(asked);
+    assert_eq!(answer.status, 202);
+    let session = location(&answer);
+    let session = session.strip_prefix("http://registry.test").unwrap();
+    let there = location(&client.put(&closing(session, &digest), b"x"));
+    let there = there.strip_prefix("http://put.test").unwrap();
+    assert_eq!(client.ask(at_storage(Method::PUT, there)).status, 201);
+}
+
 /// PUSHB-11, PUSHB-31 and sizes.
 #[test]
 fn minimum_and_lies() {

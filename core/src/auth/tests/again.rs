@@ -62,6 +62,31 @@ fn another_secret_goes_on() {
     assert_eq!(bench.refused(1, 401, BASIC), ASK_AGAIN);
 }
 
+/// Credentials that expire once more while a request waits for its next try are asked for once more.
+#[test]
+fn each_try_asks_again() {
+    let mut bench = basic(password("one"));
+    bench.later(5);
+    assert_eq!(bench.permit(1), "go with Basic YWxpY2U6b25l");
+    assert_eq!(bench.refused(1, 401, BASIC), ASK_AGAIN);
+    assert_eq!(bench.permit(1), "park");
+    bench.answered(password("two"));
+    assert_eq!(bench.resumed(), [1]);
+    assert_eq!(bench.permit(1), "go with Basic YWxpY2U6dHdv");
+    // The response was 429: try again in a minute.
+    bench.broker.handle(AuthInput::TriedAgain(ExchangeId(1)));
+    bench.later(60);
+    assert_eq!(bench.permit(1), "go with Basic YWxpY2U6dHdv");
+    assert_eq!(bench.refused(1, 401, BASIC), ASK_AGAIN);
+    // Within one try it is once.
+    assert_eq!(bench.permit(1), "park");
+    bench.answered(password("three"));
+    assert_eq!(bench.resumed(), [1]);
+    assert_eq!(bench.permit(1), "go with Basic YWxpY2U6dGhyZWU=");
+    bench.later(60);
+    assert_ne!(bench.refused(1, 401, BASIC), ASK_AGAIN);
+}
+
 #[test]
 fn the_same_secret_is_denied() {
     let mut bench = basic(password("one"));

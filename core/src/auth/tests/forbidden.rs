@@ -12,7 +12,9 @@ fn errors(message: &str) -> RegistryErrors {
             code: "DENIED".into(),
             message: message.into(),
             digests: Vec::new(),
+            detail: None,
         }],
+        request_id: None,
     }
 }
 

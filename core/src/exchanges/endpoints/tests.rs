@@ -65,7 +65,7 @@ fn few_rest_at_once() {
 fn fallback(left: Vec<Site>) -> Fallback {
     Fallback {
         named: site("reg.example", false),
-        wish: Scopes::default(),
+        scopes: Scopes::default(),
         left,
         errors: Vec::new(),
     }
@@ -204,7 +204,7 @@ fn an_operation_begins_at_the_first_endpoint() {
         .push(Route::new(scope, "x", Mode::Prefer, endpoints));
     let mut exchanges = Exchanges::new(config);
     let reference: Reference = "reg.example/a/b:v1".parse().expect("a reference");
-    let named = exchanges.source(&reference);
+    let named = exchanges.source(&reference, ReadAt::Mirrors);
     let begun = |exchanges: &Exchanges| {
         let op = crate::op::ManifestHead {
             site: named.clone(),
@@ -222,4 +222,7 @@ fn an_operation_begins_at_the_first_endpoint() {
     assert_eq!(begun(&exchanges), ("reg.example".into(), 0));
     let destination = exchanges.destination(&reference);
     assert!(destination.sources().is_empty());
+    let itself = exchanges.source(&reference, ReadAt::Registry);
+    assert!(itself.sources().is_empty());
+    assert_eq!(itself.registry.as_str(), "reg.example");
 }

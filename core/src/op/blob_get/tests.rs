@@ -28,7 +28,7 @@ fn get(from: u64) -> BlobGet {
         site: site(),
         digest: Digest::of(Algorithm::Sha256, &content),
         size: SIZE,
-        store: StoreId(0),
+        store: Some(StoreId(0)),
         transfer: TransferId(1),
         start: from,
         position: from,
@@ -37,6 +37,7 @@ fn get(from: u64) -> BlobGet {
         present: Extents::first(from),
         hashing,
         restarted: false,
+        is_whole: false,
         shorts: 0,
         received: 0,
         urls: Vec::new(),
@@ -83,6 +84,7 @@ fn exchanged(
     let stored = match &receive {
         Receive::Store { offset, .. } => format!("from {offset}, "),
         Receive::Collect => "collected, ".into(),
+        Receive::Relay { keep } => format!("relays {} to {}, ", keep.start, keep.end),
         Receive::Discard { .. } => "discarded, ".into(),
     };
     if !matches!(receive, Receive::Discard { .. }) {
@@ -137,7 +139,7 @@ fn concluded(op: BlobGet, done: Done) -> String {
     }
 }
 
-/// V-E.1: responses to a Range from byte 500 of 1234.
+/// V-E.1, RNG-07, RNG-12: responses to a Range from byte 500 of 1234.
 #[test]
 fn answers_to_a_range() {
     let range = "content-range";
@@ -280,7 +282,7 @@ fn answers_to_a_range() {
             206,
             &[(range, "bytes 500-1233/1234"), ("content-length", "735")],
             rest,
-            "discarded, Mismatch",
+            "discarded, start over",
         ),
         (
             "encoded",
@@ -375,8 +377,29 @@ fn answers_from_the_start() {
     assert_eq!(ran(again(), 206, &[range], &body), "discarded, Refused");
 }
 
+/// clients.md C.17: a mirror that refuses the Range of a large blob's first part is asked for all of it, although
+/// there is another endpoint. What it sends without a Range is wrong once only.
+#[test]
+fn a_mirror_that_refuses_a_range_is_asked_without() {
+    for status in [400, 416, 501] {
+        let mut op = BlobGet { end: 500, ..get(0) };
+        op.move_to(site(), false);
+        let verdict = judged(op.clone(), exchanged(&op, status, &[], b"").1);
+        let Ok(Verdict::Next(Operation::BlobGet(op))) = verdict else {
+            panic!("{verdict:?}");
+        };
+        assert_eq!(op.draft().headers.get(header::RANGE), None);
+        let wrong = [0; SIZE as usize];
+        assert_eq!(ran(op, 200, &[], &wrong), "from 0, Mismatch");
+    }
+}
+
 #[test]
 fn a_range_is_closed() {
+    // RNG-08, RNG-09: content has its digest, which no ETag improves on.
+    for headers in [get(0).draft().headers, get(500).draft().headers] {
+        assert_eq!(headers.get(header::IF_RANGE), None);
+    }
     assert_eq!(get(0).draft().headers.get(header::RANGE), None);
     assert_eq!(get(500).draft().headers[header::RANGE], "bytes=500-1233");
     assert_eq!(get(1233).draft().headers[header::RANGE], "bytes=1233-1233");
@@ -425,7 +448,7 @@ fn bytes_that_are_not_hashed_are_neither_good_nor_bad() {
     }
 }
 
-/// RNG-05: fewer bytes than requested are legal, but not very few, many times.
+/// RNG-05, RNG-15: fewer bytes than requested are legal, but not very few, many times.
 #[test]
 fn crumbs_end_and_pieces_do_not() {
     let body = std::vec![7; 40 * 64 * 1024];

@@ -8,13 +8,14 @@
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
 
-use super::{BlobPut, Head, Stage};
+use super::{BlobPut, Head, UploadSource, UploadStep};
 use crate::call::Before;
-use crate::capabilities::Chunks;
+use crate::capabilities::smaller_chunk;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::hashing::Hashing;
+use crate::hashing::{Hashing, Marks};
 use crate::op::{Answer, Operation, Outcome, Verdict};
 use crate::uploads::SavedUpload;
 use crate::uri::Url;
@@ -23,7 +24,10 @@ use crate::uri::Url;
 const RESUME_FROM: u64 = 64 * 1024;
 
 /// Status requests without progress before a session is given up.
-const CHECKS: u8 = 3;
+pub(super) const CHECKS: u8 = 3;
+
+/// Requests in a row that broke off, of which it is known what they read.
+const READS: usize = 8;
 
 /// What is known of a session beside the position.
 #[derive(Clone, Debug, Default)]
@@ -32,23 +36,34 @@ pub(crate) struct Session {
     acknowledged: u64,
     /// The end of the bytes that were sent, whatever came of them.
     reached: u64,
-    /// The hash over what the last request read, if its position is uncertain.
-    read: Option<Hashing>,
+    /// The hashes over what requests read since the last acknowledged part. Each is over more than those that came
+    /// after it: what was read again was compared.
+    reads: Vec<Hashing>,
+    /// The hashes on the way of what requests read since then: reading goes on at one of them.
+    marks: Marks,
     /// Status requests since the last acknowledged part.
     checks: u8,
     /// A `Range` was cross-checked: from here on our own count is right.
     is_doubted: bool,
-    /// Bytes were sent that none of the hashes is over: an attempt to send a part again broke off before it
-    /// had read what the one before had.
+    /// It is not known of all bytes that were sent what they were: a request told no hash, or too many broke off.
     is_unverified: bool,
-    /// Another process has opened it and sent what it has.
-    is_inherited: bool,
+    /// Another process has opened it, and this number of bytes was acknowledged; `None` once the registry was asked.
+    inherited: Option<u64>,
+    /// That process, or yet another one, goes on with it: nothing is sent to it, and it is not deleted.
+    is_of_another: bool,
     /// A status request said where it goes on.
     is_resumed: bool,
     /// The bytes came in several requests.
     in_parts: bool,
     /// Bytes that each part except the last must have (PUSHB-11).
     pub(super) least: u64,
+}
+
+impl Session {
+    /// Whether it is another process's.
+    pub(super) const fn is_of_another(&self) -> bool {
+        self.is_of_another
+    }
 }
 
 /// An upload session to which nothing was sent yet.
@@ -62,26 +77,53 @@ impl BlobPut {
     /// Sends the blob to a session that was opened for it.
     pub(crate) fn send_to(&mut self, session: OpenUpload) {
         self.session.least = session.least;
-        self.stage = self.next_part(session.url);
+        self.step = self.next_part(session.url);
     }
 
     /// Goes on with a session that another process has left. How far it is, the registry is asked: what was
-    /// written down may be old, and some of what was sent after it may have arrived.
+    /// written down may be old, and some of what was sent after it may have arrived. If the registry says less and
+    /// then refuses to go on there, it goes on where the other process was.
     pub(crate) fn go_on_with(&mut self, upload: &SavedUpload) {
         let session = upload.url().clone();
         self.chunk = self.chunk.min(upload.chunk());
         self.session = Session {
             reached: self.size,
-            is_inherited: true,
+            inherited: Some(upload.acknowledged()),
             least: upload.least(),
             ..Session::default()
         };
-        self.stage = match self.head {
-            Head::Due => Stage::Check {
+        self.step = match self.head {
+            Head::Due => UploadStep::Check {
                 session: Some(session),
             },
-            Head::Done | Head::Never => Stage::Status { session },
+            Head::Done | Head::Never => UploadStep::Status { session },
         };
+    }
+
+    /// Another process goes on with the session, so this upload begins one of its own. Whether it was about to
+    /// go on with it; once it has, it is too late.
+    pub(crate) fn leave_to_another(&mut self) -> bool {
+        if self.session.inherited.is_none() {
+            return false;
+        }
+        match &mut self.step {
+            UploadStep::Check { session } if session.is_some() => {
+                *session = None;
+                self.session = Session::default();
+                true
+            }
+            // It may be asked already. That does no harm, and the answer is not used.
+            UploadStep::Status { .. } => {
+                self.session.is_of_another = true;
+                true
+            }
+            UploadStep::Check { .. }
+            | UploadStep::Start { .. }
+            | UploadStep::Put { .. }
+            | UploadStep::Patch { .. }
+            | UploadStep::Close { .. }
+            | UploadStep::Confirm => false,
+        }
     }
 
     /// How many bytes the registry has acknowledged.
@@ -94,33 +136,54 @@ impl BlobPut {
         self.session.least
     }
 
+    /// Notes the hashes on the way of what a request read. Comes before [`has_sent`](Self::has_sent).
+    pub(crate) fn has_passed(&mut self, marks: &Marks) {
+        let began = self.before().hashing.len();
+        self.session.marks.go_on(began, marks);
+    }
+
     /// Notes bytes that a request sent, successful or not, and the hash over all that it read.
     pub(crate) fn has_sent(&mut self, bytes: u64, hashed: Option<&Hashing>) {
         self.sent = self.sent.saturating_add(bytes);
         if bytes > 0 {
-            // The registry may have some bytes as they were read now and others as they were read before.
-            let read = hashed.map_or(0, Hashing::len);
-            let earlier = self.before().earlier;
-            self.session.is_unverified |= earlier.is_some_and(|earlier| read < earlier.len());
-            self.session.read = hashed.cloned();
+            self.has_read(hashed);
+        } else if let Some(read) = hashed
+            && (self.hashing.len()..=self.position).contains(&read.len())
+        {
+            // All that it read is before the first byte that was to be sent.
+            self.hashing = read.clone();
         }
         let reached = self.position.saturating_add(bytes).min(self.size);
         self.session.reached = self.session.reached.max(reached);
     }
 
+    /// Notes what a request read. The registry may have some bytes as they were read now and others as they were
+    /// read before, so what it has not read again is compared later.
+    fn has_read(&mut self, hashed: Option<&Hashing>) {
+        let Some(read) = hashed else {
+            self.session.is_unverified |= !self.before().earlier.is_empty();
+            self.session.reads.clear();
+            return;
+        };
+        let reads = &mut self.session.reads;
+        reads.retain(|earlier| earlier.len() > read.len());
+        reads.push(read.clone());
+        self.session.is_unverified |= reads.len() > READS;
+    }
+
     /// Where the part that is sent next ends: all of the blob is sent in a PUT.
     pub(super) fn part_end(&self) -> u64 {
-        match self.stage {
-            Stage::Patch { .. } => {
+        match self.step {
+            UploadStep::Patch { .. } => {
                 let end = self.position.saturating_add(self.part_size());
                 end.min(self.size)
             }
-            Stage::Check { .. }
-            | Stage::Start { .. }
-            | Stage::Put { .. }
-            | Stage::Status { .. }
-            | Stage::Close { .. }
-            | Stage::Confirm => self.size,
+            UploadStep::Check { .. }
+            | UploadStep::Start { .. }
+            | UploadStep::Put { .. }
+            | UploadStep::Status { .. }
+            | UploadStep::Close { .. }
+            | UploadStep::Confirm => self.size,
         }
     }
 
@@ -128,21 +191,17 @@ impl BlobPut {
         self.chunk.max(self.session.least).max(1)
     }
 
-    /// Sends what the session lacks.
-    pub(super) fn send_rest(mut self, session: Url) -> Verdict {
-        self.stage = self.next_part(session);
-        Verdict::Next(Operation::BlobPut(self))
-    }
-
-    pub(super) fn next_part(&self, session: Url) -> Stage {
+    pub(super) fn next_part(&self, session: Url) -> UploadStep {
         let begins_later = self.position > 0;
         let is_large = self.size > self.part_size();
-        if begins_later && self.position >= self.size {
-            Stage::Close { session }
+        if self.is_growing() {
+            UploadStep::Patch { session }
+        } else if begins_later && self.position >= self.size {
+            UploadStep::Close { session }
         } else if self.size > 0 && (self.patches || begins_later || is_large) {
-            Stage::Patch { session }
+            UploadStep::Patch { session }
         } else {
-            Stage::Put { session }
+            UploadStep::Put { session }
         }
     }
 
@@ -157,7 +216,8 @@ impl BlobPut {
         if let Some(hashing) = &answer.hashed {
             self.hashing = hashing.clone();
         }
-        self.session.read = None;
+        self.session.reads.clear();
+        self.session.marks = Marks::default();
         self.position = end;
         let agrees = stored(answer).is_none_or(|stored| stored == end || stored == end + 1);
         if agrees || self.session.is_doubted {
@@ -167,22 +227,40 @@ impl BlobPut {
         self.ask(session)
     }
 
+    /// What to tell if a status request does not help: the upload begins again.
+    pub(crate) fn lost_progress(&self, answer: &Answer) -> Option<String> {
+        let is_refused =
+            matches!(self.step, UploadStep::Status { .. }) && !answer.status.is_success();
+        let begins_again = is_refused && self.can_begin_again() && !self.session.is_of_another();
+        begins_again.then(|| {
+            let (subject, status) = (self.subject(), answer.status.as_u16());
+            format!(
+                "`{}` answers {status} when it is asked how much of {subject} it has, so all of it is sent again",
+                self.site.registry
+            )
+        })
+    }
+
     fn ask(mut self, session: Url) -> Verdict {
-        self.stage = Stage::Status { session };
+        self.step = UploadStep::Status { session };
         Verdict::Next(Operation::BlobPut(self))
     }
 
     /// The response to a status request (PUSHB-34, PUSHB-36).
     pub(super) fn answer_status(mut self, session: &Url, answer: &Answer) -> Verdict {
+        if self.session.is_of_another() {
+            return self.begin();
+        }
         if !answer.status.is_success() {
             // No status requests here, or no session any more: PUSHB-38.
             if self.ends_session(answer) {
                 self.forget_session();
+                return self.begin();
             }
-            return self.begin();
+            return self.without_status(session.clone());
         }
         let session = newest(session, answer);
-        self.stage = Stage::Status {
+        self.step = UploadStep::Status {
             session: session.clone(),
         };
         let (acknowledged, reached) = (self.session.acknowledged, self.session.reached);
@@ -194,12 +272,17 @@ impl BlobPut {
             Some(_) | None if acknowledged > 0 => acknowledged,
             Some(_) | None => return self.begin(),
         };
-        if self.session.is_inherited && self.session.acknowledged == 0 {
+        if self.lacks_dropped() {
+            // Some registries report the Range of an earlier part (clients.md C.2.4): our own count is right.
+            self.position = acknowledged;
+        }
+        if let Some(acknowledged) = self.session.inherited.take() {
             // From here on it is as if it had been sent by us: it is read again and hashed, and the registry
             // compares the digest.
-            self.session.acknowledged = self.position;
-            self.session.reached = self.position;
+            let acknowledged = acknowledged.max(self.position);
+            (self.session.acknowledged, self.session.reached) = (acknowledged, acknowledged);
         }
+        self.session.in_parts |= self.position > 0;
         if self.is_verified() {
             self.session.is_resumed = true;
             self.send_rest(session)
@@ -211,32 +294,29 @@ impl BlobPut {
     /// Whether the bytes before the position are known to be those that were read: an earlier request's hash
     /// is over them and perhaps over some more.
     fn is_verified(&self) -> bool {
-        let read = self.session.read.as_ref().map_or(0, Hashing::len);
+        let read = self.session.reads.first().map_or(0, Hashing::len);
         let known = self.hashing.len().max(read).max(self.session.acknowledged);
-        self.position <= known
+        self.position <= known || !self.may_change()
     }
 
-    /// The hashes with which the next part begins. Bytes that were sent before, and that a hash is over that is
-    /// ahead of the position, have to be read again and compared with that hash.
+    /// The hashes with which the next part begins. What earlier requests read is read again, and compared with the
+    /// hash of each of them.
     pub(super) fn before(&self) -> Before {
-        let ahead = |hashing: &&Hashing| hashing.len() > self.position;
-        let exact = |hashing: &&Hashing| hashing.len() == self.position;
-        let read = self.session.read.as_ref();
-        if let Some(read) = read.filter(exact) {
-            return read.clone().into();
-        }
-        let earlier = read
-            .filter(ahead)
-            .or_else(|| Some(&self.hashing).filter(ahead));
-        let hashing = if self.hashing.len() > self.position {
-            self.hashing.restarted()
+        let is_ahead = self.hashing.len() > self.position;
+        let mut earlier = self.session.reads.clone();
+        earlier.extend(is_ahead.then(|| self.hashing.clone()));
+        earlier.sort_by_key(Hashing::len);
+        let exact = earlier.first().filter(|it| it.len() == self.position);
+        let begun = if is_ahead {
+            self.rewound()
         } else {
             self.hashing.clone()
         };
-        Before {
-            hashing,
-            earlier: earlier.cloned(),
-        }
+        let passed = self.session.marks.upto(self.position);
+        let passed = passed.filter(|it| it.len() > begun.len()).cloned();
+        let hashing = exact.cloned().or(passed).unwrap_or(begun);
+        earlier.retain(|earlier| earlier.len() > hashing.len());
+        Before { hashing, earlier }
     }
 
     /// Continues a session that may have some of the bytes.
@@ -251,7 +331,7 @@ impl BlobPut {
     /// Whether what the session may have is worth a status request.
     pub(super) const fn may_resume(&self) -> bool {
         let is_worth_it = self.session.acknowledged > 0 || self.session.reached >= RESUME_FROM;
-        is_worth_it && !self.session.is_unverified
+        is_worth_it && !(self.session.is_unverified && self.may_change())
     }
 
     /// Whether every byte was sent in this session, so that the blob may be there.
@@ -271,20 +351,26 @@ impl BlobPut {
 
     /// Goes back to the blob's first byte: a new session has none.
     pub(super) fn restart(&mut self) {
-        let session = self.stage.session().cloned();
+        let session = self.open_session().cloned();
         self.given_up = session.or_else(|| self.given_up.take());
         (self.position, self.hashing) = (0, self.hashing.restarted());
+        if self.has_begun() && self.source == Some(UploadSource::Relay) {
+            self.rewinds = self.rewinds.saturating_sub(1);
+        }
         self.session = Session::default();
     }
 
     /// Continues after a refusal that is about the size or the order of parts; `None` if it is about
     /// something else.
     pub(super) fn resized_or_reordered(&mut self, answer: &Answer) -> Option<Verdict> {
-        let session = match &self.stage {
-            Stage::Put { session } | Stage::Patch { session } | Stage::Close { session } => {
-                newest(session, answer)
-            }
-            Stage::Check { .. } | Stage::Start { .. } | Stage::Status { .. } | Stage::Confirm => {
+        let session = match &self.step {
+            UploadStep::Put { session }
+            | UploadStep::Patch { session }
+            | UploadStep::Close { session } => newest(session, answer),
+            UploadStep::Check { .. }
+            | UploadStep::Start { .. }
+            | UploadStep::Status { .. }
+            | UploadStep::Confirm => {
                 return None;
             }
         };
@@ -301,8 +387,8 @@ impl BlobPut {
             return None;
         }
         let acknowledged = self.session.acknowledged;
-        if self.position < acknowledged {
-            // It had said that it has less than it had acknowledged.
+        if self.position != acknowledged && acknowledged > 0 {
+            // It had said that it has less than it had acknowledged, or more: some count one byte too many.
             self.position = acknowledged;
             return Some(self.clone().send_rest(session));
         }
@@ -316,35 +402,37 @@ impl BlobPut {
     /// The size of chunks to try instead, if a part was refused because of its size: by a proxy with
     /// 413, or with 416 though it was the first one (clients.md C.5).
     pub(super) fn too_large(&self, answer: &Answer) -> Option<u64> {
-        let is_first = matches!(self.stage, Stage::Patch { .. }) && self.position == 0;
+        let is_first = matches!(self.step, UploadStep::Patch { .. }) && self.position == 0;
         let refused = match answer.status.as_u16() {
             413 => self.part_end() - self.position,
             416 if is_first => self.part_end(),
             _ => return None,
         };
         let least = self.session.least;
-        let chunks = Chunks::of(&self.site.registry);
-        chunks
-            .below(refused, least)
-            .filter(|_| answer.denied.is_none())
+        let smaller = smaller_chunk(self.chunks, refused, least);
+        smaller.filter(|_| answer.denied.is_none())
     }
 
     /// All bytes were accepted. Of a blob that was sent in parts, some registries keep only the last one
     /// and report success (clients.md C.8).
     pub(super) fn stored(mut self) -> Verdict {
         if self.session.in_parts {
-            self.stage = Stage::Confirm;
+            self.step = UploadStep::Confirm;
             return Verdict::Next(Operation::BlobPut(self));
         }
         Verdict::Done(Outcome::Sent { bytes: self.sent })
     }
 
-    pub(super) fn answer_confirm(self, answer: &Answer) -> Verdict {
-        let said: Option<&str> = answer.header("content-length");
-        let size = said.and_then(|size| size.parse::<u64>().ok());
-        let is_other = answer.contradicts(&self.digest) || size.is_some_and(|it| it != self.size);
-        // A HEAD that is refused says nothing.
-        if answer.status.is_success() && is_other {
+    /// If the registry has something else, the blob is sent once more, in one request, if it still can be.
+    pub(super) fn answer_confirm(mut self, answer: &Answer) -> Verdict {
+        let size = answer.content_length();
+        // A HEAD that is refused says nothing, nor does 404: some say it to every HEAD, or as long as a blob is new.
+        if answer.status.is_success() && !answer.has_blob(&self.digest, self.size) {
+            if self.restarts == 0 && self.can_begin_again() {
+                self.restarts += 1;
+                (self.chunk, self.head) = (self.size, Head::Never);
+                return self.begin();
+            }
             let digest: Option<Digest> = answer.content_digest();
             let found = digest.map_or_else(String::new, |digest| format!("{digest}, "));
             return Verdict::Failed(Error::Mismatch {

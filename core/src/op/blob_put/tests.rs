@@ -1,4 +1,5 @@
 use std::string::ToString as _;
+use std::vec;
 
 use super::super::testing::{answer, site};
 use super::*;
@@ -7,7 +8,7 @@ use crate::uploads::SavedUpload;
 const FOREIGN: (&str, &str) = ("location", "https://evil.example/v2/a/b/blobs/x");
 const LOCATION: (&str, &str) = ("location", "/v2/a/b/blobs/uploads/u1?_state=x");
 
-fn put(stage: Stage) -> BlobPut {
+fn put(step: UploadStep) -> BlobPut {
     BlobPut {
         site: site(),
         digest: Digest::of(Algorithm::Sha256, b"hello"),
@@ -15,24 +16,29 @@ fn put(stage: Stage) -> BlobPut {
         position: 0,
         hashing: Hashing::new(Algorithm::Sha256),
         transfer: TransferId(1),
-        stage,
-        source: Some(StoreId(0)),
+        step,
+        mounts: Vec::new(),
+        source: Some(UploadSource::Store(StoreId(0))),
         head: Head::Done,
         patches: false,
+        posts: false,
         chunk: u64::MAX,
+        chunks: ChunkSizes::ANY,
         session: Session::default(),
         restarts: 0,
+        rewinds: 2,
         sent: 0,
         given_up: None,
+        stream: None,
     }
 }
 
 /// The same for a large blob that was not checked yet.
-fn large(stage: Stage) -> BlobPut {
+fn large(step: UploadStep) -> BlobPut {
     BlobPut {
         size: CHECK_FROM,
         head: Head::Due,
-        ..put(stage)
+        ..put(step)
     }
 }
 
@@ -47,36 +53,37 @@ fn open() -> Url {
     Url::parse("https://reg.example/v2/a/b/blobs/uploads/u1?_state=x").expect("a URL")
 }
 
-const fn check() -> Stage {
-    Stage::Check { session: None }
+const fn check() -> UploadStep {
+    UploadStep::Check { session: None }
 }
 
-fn session() -> Stage {
-    Stage::Put { session: open() }
+fn session() -> UploadStep {
+    UploadStep::Put { session: open() }
 }
 
-fn mount() -> Stage {
+fn mount() -> UploadStep {
     let mount = Some("c".parse().expect("a repository"));
-    Stage::Start { mount }
+    UploadStep::Start { mount }
 }
 
 fn shown(verdict: Verdict) -> String {
     match verdict {
-        Verdict::Next(Operation::BlobPut(op)) => match op.stage {
-            Stage::Check { session: None } => "check".into(),
-            Stage::Check { session: Some(_) } => "check, with a session".into(),
-            Stage::Start { mount: None } => "post".into(),
-            Stage::Start { mount: Some(_) } => "mount".into(),
-            Stage::Put { session } => format!("put to {}", session.as_str()),
-            Stage::Patch { session } => format!("patch {}", session.as_str()),
-            Stage::Status { session } => format!("status of {}", session.as_str()),
-            Stage::Close { session } => format!("close {}", session.as_str()),
-            Stage::Confirm => "confirm".into(),
+        Verdict::Next(Operation::BlobPut(op)) => match op.step {
+            UploadStep::Check { session: None } => "check".into(),
+            UploadStep::Check { session: Some(_) } => "check, with a session".into(),
+            UploadStep::Start { mount: None } => "post".into(),
+            UploadStep::Start { mount: Some(_) } => "mount".into(),
+            UploadStep::Put { session } => format!("put to {}", session.as_str()),
+            UploadStep::Patch { session } => format!("patch {}", session.as_str()),
+            UploadStep::Status { session } => format!("status of {}", session.as_str()),
+            UploadStep::Close { session } => format!("close {}", session.as_str()),
+            UploadStep::Confirm => "confirm".into(),
         },
         Verdict::Next(_) => "another operation".into(),
         Verdict::Done(Outcome::Present { unused: None }) => "Present".into(),
         Verdict::Done(Outcome::Present { unused: Some(_) }) => "Present, delete".into(),
         Verdict::Done(Outcome::Sent { .. }) => "Sent".into(),
+        Verdict::Done(Outcome::Mounted { .. }) => "Mounted".into(),
         Verdict::Done(outcome) => format!("{outcome:?}"),
         Verdict::Failed(error) => format!("{:?}", error.kind()),
     }
@@ -93,10 +100,50 @@ fn a_blob_that_is_there_after_a_lost_answer_was_sent() {
     ] {
         let mut op = put(session());
         op.interrupted();
-        let mut op = Operation::BlobPut(op);
         op.has_sent(sent, None);
+        let op = Operation::BlobPut(op);
         assert_eq!(shown(op.answer(answer(200, &[], b""))), found);
     }
+}
+
+/// PUSHB-18: all bytes in the POST.
+#[test]
+fn answers_to_a_post_of_all_bytes() {
+    let put_to = "put to https://reg.example/v2/a/b/blobs/uploads/u1?_state=x";
+    let other = Digest::of(Algorithm::Sha256, b"other").to_string();
+    let theirs = [("docker-content-digest", other.as_str())];
+    type Row<'a> = (u16, &'a [(&'static str, &'a str)], &'a str, bool);
+    let table: [Row<'_>; 7] = [
+        (201, &[], "Sent", false),
+        (201, &theirs, "Refused", false),
+        (202, &[LOCATION], put_to, true),
+        (202, &[], "Refused", true),
+        (400, &[], "post", true),
+        (404, &[], "post", false),
+        (413, &[], "post", true),
+    ];
+    for (status, headers, expected, is_learnt) in table {
+        let mut op = put(UploadStep::Start { mount: None });
+        op.posts = true;
+        assert!(op.sends_bytes() && op.draft().method == Method::POST);
+        sends(&mut op, 5);
+        let (mut known, answer) = (Capabilities::default(), answer(status, headers, b""));
+        op.learn(&answer, || &mut known);
+        assert_eq!(known.takes_no_posts, is_learnt, "{status}");
+        let verdict = op.answer(&answer);
+        if let Verdict::Next(Operation::BlobPut(next)) = &verdict {
+            assert!(!next.posts && !next.has_begun(), "{status}");
+        }
+        assert_eq!(shown(verdict), expected, "{status}");
+    }
+    let known = Capabilities {
+        takes_no_posts: true,
+        ..Capabilities::default()
+    };
+    let mut op = put(UploadStep::Start { mount: None });
+    op.posts = true;
+    op.adapt(&known);
+    assert!(!op.sends_bytes());
 }
 
 /// PUSHB-20 and other responses of real registries.
@@ -117,13 +164,13 @@ fn answers() {
     let incomparable = ("docker-content-digest", third.as_str());
     type Row<'a> = (
         &'a str,
-        Stage,
+        UploadStep,
         u16,
         &'a [(&'static str, &'a str)],
         &'a str,
         &'a str,
     );
-    let plain = || Stage::Start { mount: None };
+    let plain = || UploadStep::Start { mount: None };
     let table: &[Row<'_>] = &[
         ("PUSHB-02", check(), 200, &[], "", "Present"),
         ("PUSHB-02", check(), 204, &[ours], "", "Present"),
@@ -176,10 +223,10 @@ fn answers() {
         ("PUSHB-39", session(), 413, &[], "", "Refused"),
         ("PUSHB-39", session(), 403, &[], "", "Auth"),
     ];
-    for (row, stage, status, headers, body, expected) in table {
+    for (row, step, status, headers, body, expected) in table {
         let answer = answer(*status, headers, body.as_bytes());
-        let found = shown(put(stage.clone()).answer(&answer));
-        assert_eq!(found, *expected, "{row} {stage:?} {status} {body}");
+        let found = shown(put(step.clone()).answer(&answer));
+        assert_eq!(found, *expected, "{row} {step:?} {status} {body}");
     }
 }
 
@@ -197,30 +244,30 @@ fn neither_head_nor_mount_is_required() {
             (put(mount()), "post"),
             (large(mount()), "check"),
         ] {
-            if status < 400 && matches!(op.stage, Stage::Start { .. }) {
+            if status < 400 && matches!(op.step, UploadStep::Start { .. }) {
                 continue;
             }
             assert_eq!(shown(op.answer(&refused)), expected, "{status}");
         }
-        let op = large(Stage::Check {
+        let op = large(UploadStep::Check {
             session: Some(open()),
         });
         let found = shown(op.answer(&refused));
         assert!(found.starts_with("put to "), "{status}: {found}");
     }
-    for (stage, expected) in [
+    for (step, expected) in [
         (check(), Some("post")),
         (
-            Stage::Check {
+            UploadStep::Check {
                 session: Some(open()),
             },
             Some("put to https://reg.example/v2/a/b/blobs/uploads/u1?_state=x"),
         ),
         (session(), None),
         (mount(), Some("check")),
-        (Stage::Start { mount: None }, None),
+        (UploadStep::Start { mount: None }, None),
     ] {
-        let found = large(stage).without_shortcut().map(shown);
+        let found = large(step).without_shortcut().map(shown);
         assert_eq!(found.as_deref(), expected);
     }
 }
@@ -231,7 +278,7 @@ fn neither_head_nor_mount_is_required() {
 fn a_large_blob_is_asked_for_after_a_mount_that_did_not_happen() {
     let opened = large(mount()).answer(&answer(202, &[LOCATION], b""));
     assert_eq!(shown(opened), "check, with a session");
-    let checks = || Stage::Check {
+    let checks = || UploadStep::Check {
         session: Some(open()),
     };
     let found = large(checks()).answer(&answer(200, &[], b""));
@@ -257,12 +304,12 @@ fn a_large_blob_is_asked_for_after_a_mount_that_did_not_happen() {
 fn what_was_contradicted_is_left_out() {
     let op = || BlobPut {
         head: Head::Never,
-        ..large(Stage::Start { mount: None })
+        ..large(UploadStep::Start { mount: None })
     };
     let opened = op().answer(&answer(202, &[LOCATION], b""));
     assert!(shown(opened).starts_with("put to"));
     let mut sending = BlobPut {
-        stage: session(),
+        step: session(),
         ..op()
     };
     let gone = sending.clone().answer(&answer(404, &[], b""));
@@ -316,7 +363,7 @@ fn a_part_begins_at_the_position() {
     let patching = || BlobPut {
         position: 2,
         hashing: hashing.clone(),
-        ..put(Stage::Patch { session: open() })
+        ..put(UploadStep::Patch { session: open() })
     };
     let draft = patching().draft();
     assert_eq!(draft.headers[header::CONTENT_RANGE], "2-4");
@@ -341,7 +388,10 @@ fn a_part_begins_at_the_position() {
     assert_eq!((silent.position, silent.hashing.len()), (5, 2));
     let mut broken = closing.clone();
     broken.interrupted();
-    assert!(matches!(broken.stage, Stage::Check { session: Some(_) }));
+    assert!(matches!(
+        broken.step,
+        UploadStep::Check { session: Some(_) }
+    ));
     assert_eq!(broken.position, 5, "the session may still have them");
     let gone = next(closing.answer(&answer(404, &[], b"")));
     assert_eq!((gone.position, gone.hashing.len()), (0, 0));
@@ -353,7 +403,7 @@ fn a_part_begins_at_the_position() {
 fn bytes_by_patch() {
     let patching = || BlobPut {
         patches: true,
-        ..put(Stage::Patch { session: open() })
+        ..put(UploadStep::Patch { session: open() })
     };
     let draft = patching().draft();
     assert_eq!(draft.method, Method::PATCH);
@@ -375,7 +425,7 @@ fn bytes_by_patch() {
     }
     let closing = || BlobPut {
         patches: true,
-        ..put(Stage::Close { session: open() })
+        ..put(UploadStep::Close { session: open() })
     };
     let draft = closing().draft();
     assert_eq!(draft.method, Method::PUT);
@@ -404,7 +454,7 @@ fn bytes_by_patch() {
     // Later blobs for this host use PATCH at once.
     let next = BlobPut {
         patches: true,
-        ..put(Stage::Start { mount: None })
+        ..put(UploadStep::Start { mount: None })
     };
     let opened = shown(next.answer(&answer(202, &[LOCATION], b"")));
     assert!(opened.starts_with("patch "), "{opened}");
@@ -434,10 +484,10 @@ fn restarts_end() {
 /// Without bytes at hand the session is handed back for later use.
 #[test]
 fn a_session_without_bytes_is_handed_back() {
-    for stage in [Stage::Start { mount: None }, mount()] {
+    for step in [UploadStep::Start { mount: None }, mount()] {
         let op = BlobPut {
             source: None,
-            ..put(stage)
+            ..put(step)
         };
         let verdict = op.answer(&answer(202, &[LOCATION], b""));
         assert!(matches!(verdict, Verdict::Done(Outcome::Opened(_))));
@@ -450,15 +500,15 @@ fn a_lost_answer_is_asked_about() {
     let session = || open();
     for (op, expected) in [
         (
-            put(Stage::Put { session: session() }),
+            put(UploadStep::Put { session: session() }),
             "check, with a session",
         ),
         (
-            put(Stage::Patch { session: session() }),
+            put(UploadStep::Patch { session: session() }),
             "check, with a session",
         ),
         (
-            put(Stage::Close { session: session() }),
+            put(UploadStep::Close { session: session() }),
             "check, with a session",
         ),
         (put(mount()), "post"),
@@ -471,11 +521,12 @@ fn a_lost_answer_is_asked_about() {
     // It may also have arrived if its session is gone.
     let gone = BlobPut {
         head: Head::Done,
-        ..large(Stage::Put { session: session() })
+        ..large(UploadStep::Put { session: session() })
     };
     assert_eq!(shown(gone.answer(&answer(404, &[], b""))), "check");
 }
 
+/// PUSHB-03, PUSHB-04, PUSHB-14.
 #[test]
 fn requests() {
     let shown = |op: BlobPut| {
@@ -493,7 +544,7 @@ fn requests() {
     let table = [
         (check(), format!("HEAD /v2/a/b/blobs/{digest} -")),
         (
-            Stage::Start { mount: None },
+            UploadStep::Start { mount: None },
             "POST /v2/a/b/blobs/uploads/ 0".into(),
         ),
         (
@@ -505,8 +556,13 @@ fn requests() {
             format!("PUT /v2/a/b/blobs/uploads/u1?_state=x&digest={digest} 5"),
         ),
     ];
-    for (stage, expected) in table {
-        assert_eq!(shown(put(stage)), expected);
+    for (step, expected) in table {
+        let octets = "application/octet-stream";
+        if let Payload::Body(_) = put(step.clone()).draft().payload {
+            let headers = put(step.clone()).draft().headers;
+            assert_eq!(headers[header::CONTENT_TYPE], octets, "PUSHB-14");
+        }
+        assert_eq!(shown(put(step)), expected);
     }
     let empty = BlobPut {
         size: 0,
@@ -516,22 +572,25 @@ fn requests() {
     assert!(shown(empty).ends_with(" 0"), "PUSHB-16");
     let long = BlobPut {
         digest: Digest::of(Algorithm::Sha512, b"hello"),
-        ..put(Stage::Start { mount: None })
+        ..put(UploadStep::Start { mount: None })
     };
     let expected = "POST /v2/a/b/blobs/uploads/?digest-algorithm=sha512 0";
     assert_eq!(shown(long), expected, "PUSHB-17");
 }
 
-/// AUTH-60, AUTH-61: the scopes are those that the stage needs.
+/// AUTH-60, AUTH-61: the scopes are those that the step needs.
 #[test]
 fn rights() {
-    for (stage, expected) in [
+    for (step, expected) in [
         (check(), "repository:a/b:pull"),
-        (Stage::Start { mount: None }, "repository:a/b:pull,push"),
+        (
+            UploadStep::Start { mount: None },
+            "repository:a/b:pull,push",
+        ),
         (mount(), "repository:a/b:pull,push repository:c:pull"),
         (session(), "repository:a/b:pull,push"),
     ] {
-        assert_eq!(put(stage).needs().to_string(), expected);
+        assert_eq!(put(step).needs().to_string(), expected);
     }
 }
 
@@ -541,10 +600,10 @@ fn errors_name_the_blob() {
     let digest = Digest::of(Algorithm::Sha256, b"hello").to_string();
     let wrong = br#"{"errors":[{"code":"DIGEST_INVALID"}]}"#;
     let gone = br#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#;
-    for (stage, status, body) in [(session(), 404, &gone[..]), (session(), 400, wrong)] {
+    for (step, status, body) in [(session(), 404, &gone[..]), (session(), 400, wrong)] {
         let op = BlobPut {
             restarts: RESTARTS,
-            ..put(stage)
+            ..put(step)
         };
         let Verdict::Failed(error) = op.answer(&answer(status, &[], body)) else {
             panic!("it is refused")
@@ -552,6 +611,87 @@ fn errors_name_the_blob() {
         let said = error.to_string();
         assert!(said.contains(&digest), "{said}");
         assert!(said.contains("reg.example/a/b"), "{said}");
+    }
+}
+
+/// PUSHB-44, PUSHB-56: one repository after the other, and no session is left open.
+#[test]
+fn mounts_are_tried_in_order() {
+    let from = |name: &str| -> MountFrom { name.parse().expect("a place") };
+    let several = || BlobPut {
+        mounts: alloc::vec![from("*"), from("d")],
+        ..large(mount())
+    };
+    let query = |op: &BlobPut| {
+        let url = op.draft().url;
+        let from = url.as_str().split_once("&from=").map(|(_, from)| from);
+        (from.unwrap_or_default().to_string(), op.given_up.clone())
+    };
+    assert_eq!(
+        several().needs().iter().collect::<Vec<_>>(),
+        ["repository:a/b:pull,push", "repository:c:pull"]
+    );
+    assert_eq!(
+        several().mount_scopes().iter().collect::<Vec<_>>(),
+        ["repository:d:pull", "repository:c:pull"]
+    );
+    let mut op = several();
+    assert_eq!(query(&op), ("c".into(), None));
+    op = next(op.answer(&answer(202, &[LOCATION], b"")));
+    assert_eq!(query(&op), ("d".into(), Some(open())));
+    op.given_up = None;
+    op = next(op.answer(&answer(403, &[], b"")));
+    assert_eq!(query(&op), (String::new(), None));
+    assert!(op.draft().url.as_str().contains("?mount=sha256"));
+    let Verdict::Done(Outcome::Mounted { from: found }) = op.clone().answer(&answer(201, &[], b""))
+    else {
+        panic!("it is mounted")
+    };
+    assert_eq!(found, MountFrom::Anywhere);
+    // The session of the last one is used.
+    op = next(op.answer(&answer(202, &[LOCATION], b"")));
+    let UploadStep::Check { session } = &op.step else {
+        panic!("{:?}", op.step)
+    };
+    assert_eq!((session, &op.given_up), (&Some(open()), &None));
+
+    // Those that are known to be refused are passed over, and after a failure none is tried.
+    let mut known = Capabilities::default();
+    for refused in ["c", "d"] {
+        known.unmountable.insert(refused.parse().expect("a name"));
+    }
+    let mut op = several();
+    assert!(op.adapt(&known));
+    assert!(query(&op).0.is_empty() && op.draft().url.as_str().contains("mount="));
+    known.searches_for_mounts = Some(false);
+    let mut op = several();
+    assert!(op.adapt(&known));
+    assert!(matches!(op.step, UploadStep::Check { session: None }));
+    let mut op = several();
+    op.interrupted();
+    assert!(matches!(op.step, UploadStep::Check { session: None }));
+    assert_eq!(op.mounts, []);
+}
+
+/// PUSHB-52: whether a registry looks for blobs is known from its first response.
+#[test]
+fn a_mount_from_anywhere_shows_whether_that_works() {
+    let anywhere = put(UploadStep::Start {
+        mount: Some(MountFrom::Anywhere),
+    });
+    let learned = |status| {
+        let mut known = Capabilities::default();
+        anywhere.learn(&answer(status, &[], b""), || &mut known);
+        known.searches_for_mounts
+    };
+    let expected = [
+        (201, Some(true)),
+        (202, None),
+        (400, Some(false)),
+        (500, None),
+    ];
+    for (status, expected) in expected {
+        assert_eq!(learned(status), expected, "{status}");
     }
 }
 
@@ -568,20 +708,20 @@ fn a_registry_is_known_by_what_it_refused() {
     before.learn(&answer(405, &[], b""), || &mut known);
     let mut next = put(mount());
     assert!(next.adapt(&known));
-    assert!(matches!(next.stage, Stage::Start { mount: None }));
+    assert!(matches!(next.step, UploadStep::Start { mount: None }));
     let other = Some("d".parse().expect("a repository"));
-    let mut other = put(Stage::Start { mount: other });
+    let mut other = put(UploadStep::Start { mount: other });
     assert!(!other.adapt(&known));
 
     let patching = BlobPut {
         patches: true,
-        ..put(Stage::Patch { session: open() })
+        ..put(UploadStep::Patch { session: open() })
     };
     patching.learn(&answer(500, &[], b""), || unreachable!("it failed"));
     patching.learn(&answer(202, &[LOCATION], b""), || &mut known);
     let mut next = put(session());
     assert!(!next.adapt(&known));
-    assert!(matches!(next.stage, Stage::Patch { .. }));
+    assert!(matches!(next.step, UploadStep::Patch { .. }));
 }
 
 const MIB: u64 = 1 << 20;
@@ -592,7 +732,7 @@ fn in_session(size: u64, chunk: u64, sent: u64) -> BlobPut {
         size,
         chunk,
         head: Head::Done,
-        ..put(Stage::Patch { session: open() })
+        ..put(UploadStep::Patch { session: open() })
     };
     sends(&mut op, sent);
     op
@@ -617,7 +757,7 @@ fn a_large_blob_goes_in_chunks() {
     let opened = BlobPut {
         size: 2 * MIB + 1,
         chunk: MIB,
-        ..put(Stage::Start { mount: None })
+        ..put(UploadStep::Start { mount: None })
     };
     let mut op = next(opened.answer(&answer(202, &[LOCATION], b"")));
     for (range, acknowledged) in [
@@ -630,7 +770,7 @@ fn a_large_blob_goes_in_chunks() {
         sends(&mut op, part);
         op = next(op.answer(&answer(202, &[LOCATION, ("range", acknowledged)], b"")));
     }
-    assert!(matches!(op.stage, Stage::Close { .. }));
+    assert!(matches!(op.step, UploadStep::Close { .. }));
     let op = next(op.answer(&answer(201, &[], b"")));
     assert_eq!(op.draft().method, Method::HEAD);
     let confirmed = op
@@ -639,12 +779,38 @@ fn a_large_blob_goes_in_chunks() {
     assert_eq!(shown(confirmed), "Sent");
     // A HEAD that is refused says nothing.
     assert_eq!(shown(op.clone().answer(&answer(405, &[], b""))), "Sent");
-    // clients.md C.8: only the last chunk was kept.
+    // clients.md C.8: only the last chunk was kept. It is sent once more, in one request.
+    let mut op = next(op.answer(&answer(200, &[("content-length", "1")], b"")));
+    assert_eq!(shown(Verdict::Next(Operation::BlobPut(op.clone()))), "post");
+    op = next(op.answer(&answer(202, &[LOCATION], b"")));
+    assert!(matches!(op.step, UploadStep::Put { .. }) && content_range(&op) == "-");
+    sends(&mut op, 2 * MIB + 1);
+    assert_eq!(shown(op.clone().answer(&answer(201, &[], b""))), "Sent");
+    // If that is refused for its size, chunks are all that is left, and the registry loses them.
+    op = next(op.answer(&answer(413, &[], b"")));
+    op.step = UploadStep::Confirm;
     let kept = op.answer(&answer(200, &[("content-length", "1")], b""));
     let Verdict::Failed(Error::Mismatch { found, .. }) = kept else {
         panic!("{kept:?}");
     };
     assert_eq!(found, "1 bytes at the registry after an upload in parts");
+}
+
+/// PUSHB-02, clients.md C.8: what has another length is not the blob, no matter which client sent it.
+#[test]
+fn a_blob_of_another_length_is_not_there() {
+    for (len, expected) in [("262144", "Present"), ("1", "post"), ("262145", "post")] {
+        let verdict = large(check()).answer(&answer(200, &[("content-length", len)], b""));
+        assert_eq!(shown(verdict), expected, "{len}");
+    }
+    // The response to the last byte was lost.
+    for (len, expected) in [("5", "Sent"), ("1", "post")] {
+        let mut op = put(session());
+        sends(&mut op, 5);
+        op.interrupted();
+        let verdict = op.answer(&answer(200, &[("content-length", len)], b""));
+        assert_eq!(shown(verdict), expected, "{len}");
+    }
 }
 
 /// PUSHB-11: no chunk but the last is smaller than the registry asks for.
@@ -660,7 +826,7 @@ fn chunks_have_the_least_size() {
         let op = BlobPut {
             size: 8 * MIB,
             chunk: MIB,
-            ..put(Stage::Start { mount: None })
+            ..put(UploadStep::Start { mount: None })
         };
         let least = ("oci-chunk-min-length", said);
         let op = next(op.answer(&answer(202, &[LOCATION, least], b"")));
@@ -670,11 +836,11 @@ fn chunks_have_the_least_size() {
     let op = BlobPut {
         size: 8 * MIB,
         chunk: MIB,
-        ..put(Stage::Start { mount: None })
+        ..put(UploadStep::Start { mount: None })
     };
     let least = ("oci-chunk-min-length", "1099511627776");
     let op = next(op.answer(&answer(202, &[LOCATION, least], b"")));
-    assert!(matches!(op.stage, Stage::Put { .. }));
+    assert!(matches!(op.step, UploadStep::Put { .. }));
 }
 
 /// A proxy that limits bodies gets smaller ones, and so do later blobs.
@@ -708,60 +874,91 @@ fn a_body_that_is_too_large_is_sent_in_chunks() {
     assert_eq!(content_range(&later), "0-16777215");
     let mut small = put(session());
     small.adapt(&known);
-    assert!(matches!(small.stage, Stage::Put { .. }));
+    assert!(matches!(small.step, UploadStep::Put { .. }));
     // clients.md C.5: a first chunk that is "out of range" is too large. The session is over.
     let op = in_session(20 * MIB, 16 * MIB, 16 * MIB);
     let op = next(op.answer(&answer(416, &[], b"")));
     assert_eq!((op.chunk, op.position), (4 * MIB, 0));
-    assert!(matches!(op.stage, Stage::Start { mount: None }));
+    assert!(matches!(op.step, UploadStep::Start { mount: None }));
 }
 
-/// After two attempts that broke off, the registry may have bytes of both. It goes on only if the second one
-/// had read all that the first one had, so that they were compared.
+/// Bytes of requests that broke off may be at the registry, each as it was read then. They are read again and
+/// compared with all hashes that are over more.
 #[test]
-fn bytes_of_two_attempts_are_compared_or_sent_again() {
-    for (first, stored, second, expected) in [
-        // The bytes that the first one sent, those that are there, and those that the second one adds.
-        (MIB, MIB / 2, MIB, "status"),
-        (MIB, MIB / 2, MIB / 2, "status"),
-        (MIB, MIB / 2, MIB / 2 - 1, "check"),
-        (MIB, MIB / 2, 1, "check"),
-        // Nothing was sent, so there is nothing of it.
-        (MIB, MIB / 2, 0, "status"),
-        // The first one's bytes are all there, and hashed.
-        (MIB, MIB, 1, "status"),
-    ] {
+fn bytes_of_several_attempts_are_compared() {
+    let half = MIB / 2;
+    let begun = || {
         let mut op = in_session(4 * MIB, 2 * MIB, 0);
-        sends(&mut op, first);
+        sends(&mut op, MIB);
+        op.interrupted();
+        let range = format!("0-{}", half - 1);
+        next(op.answer(&answer(204, &[LOCATION, ("range", &range)], b"")))
+    };
+    for (second, stored, expected) in [
+        // The bytes that the second one adds to the half MiB, those that are there then, and which hashes are before
+        // the third one: the one that goes on, and the others.
+        (MIB, MIB, (0, vec![MIB + half])),
+        (half, MIB, (MIB, vec![])),
+        (half - 1, half, (0, vec![MIB - 1, MIB])),
+        (1, half, (0, vec![half + 1, MIB])),
+        (1, half + 1, (half + 1, vec![MIB])),
+        (1, half + 2, (0, vec![half + 1, MIB])),
+        (1, MIB, (0, vec![half + 1, MIB])),
+        // Nothing was sent, so there is nothing of it, but it was hashed.
+        (0, half, (half, vec![MIB])),
+    ] {
+        let mut op = begun();
+        assert_eq!(op.position, half);
+        sends(&mut op, second);
         op.interrupted();
         let range = format!("0-{}", stored - 1);
         op = next(op.answer(&answer(204, &[LOCATION, ("range", &range)], b"")));
         assert_eq!(op.position, stored);
-        sends(&mut op, second);
+        let before = op.before();
+        let lens: Vec<_> = before.earlier.iter().map(Hashing::len).collect();
+        assert_eq!((before.hashing.len(), lens), expected, "{second} {stored}");
+    }
+}
+
+/// Without a hash over them, or after too many attempts, bytes are sent again in a new session.
+#[test]
+fn bytes_that_cannot_be_compared_are_sent_again() {
+    let status = answer(204, &[LOCATION, ("range", "0-65535")], b"");
+    let broken = || {
+        let mut op = in_session(4 * MIB, 2 * MIB, 0);
+        sends(&mut op, MIB);
         op.interrupted();
-        let found = shown(Verdict::Next(Operation::BlobPut(op.clone())));
-        assert!(
-            found.starts_with(expected),
-            "{first} {stored} {second}: {found}"
-        );
-        if expected == "check" {
-            // The blob is not there: a new session, from the first byte on.
-            op = next(op.answer(&answer(404, &[], b"")));
-            assert_eq!((op.position, op.given_up), (0, Some(open())));
-            assert!(matches!(op.stage, Stage::Start { mount: None }));
-        }
+        next(op.answer(&status))
+    };
+    let mut unknown = broken();
+    unknown.has_sent(1, None);
+    let mut many = broken();
+    for less in 1..=8 {
+        many.interrupted();
+        assert!(matches!(many.step, UploadStep::Status { .. }), "{less}");
+        many = next(many.answer(&status));
+        let sent = MIB - many.position - less;
+        sends(&mut many, sent);
+    }
+    for mut op in [unknown, many] {
+        op.interrupted();
+        assert!(matches!(op.step, UploadStep::Check { .. }));
+        // The blob is not there: a new session, from the first byte on.
+        op = next(op.answer(&answer(404, &[], b"")));
+        assert_eq!((op.position, op.given_up), (0, Some(open())));
+        assert!(matches!(op.step, UploadStep::Start { mount: None }));
     }
 }
 
 /// Sessions that an upload does not go on with are deleted, unless the registry has removed them.
 #[test]
 fn sessions_that_are_given_up() {
-    let (put_at, put) = (put, || Stage::Put { session: open() });
-    let patch = || Stage::Patch { session: open() };
-    let status = || Stage::Status { session: open() };
+    let (put_at, put) = (put, || UploadStep::Put { session: open() });
+    let patch = || UploadStep::Patch { session: open() };
+    let status = || UploadStep::Status { session: open() };
     let unknown: &[u8] = br#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#;
     let wrong: &[u8] = br#"{"errors":[{"code":"DIGEST_INVALID"}]}"#;
-    for (stage, code, body, is_deleted) in [
+    for (step, code, body, is_deleted) in [
         (put(), 404, &b""[..], false),
         (put(), 400, unknown, false),
         (put(), 400, wrong, false),
@@ -777,12 +974,12 @@ fn sessions_that_are_given_up() {
         let mut op = BlobPut {
             size: 10,
             position: 5,
-            ..put_at(stage.clone())
+            ..put_at(step.clone())
         };
         sends(&mut op, 1);
         let op = next(op.answer(&answer(code, &[], body)));
         let expected = is_deleted.then(open);
-        assert_eq!(op.given_up, expected, "{stage:?} {code}");
+        assert_eq!(op.given_up, expected, "{step:?} {code}");
     }
     // The chunk was too large, and others are tried in another session.
     let mut op = in_session(40 * MIB, 16 * MIB, 0);
@@ -816,7 +1013,7 @@ fn an_upload_of_another_process_goes_on_where_the_registry_is() {
             let mut op = BlobPut {
                 size,
                 head,
-                ..put(Stage::Start { mount: None })
+                ..put(UploadStep::Start { mount: None })
             };
             op.go_on_with(&left(2 * MIB));
             if head == Head::Due {
@@ -829,7 +1026,7 @@ fn an_upload_of_another_process_goes_on_where_the_registry_is() {
             let op = next(op.answer(&answer(status, &headers, b"")));
             let Some(expected) = expected else {
                 assert!(
-                    matches!(op.stage, Stage::Start { mount: None }),
+                    matches!(op.step, UploadStep::Start { mount: None }),
                     "{range:?}"
                 );
                 assert_eq!((op.position, op.acknowledged()), (0, 0));
@@ -840,7 +1037,7 @@ fn an_upload_of_another_process_goes_on_where_the_registry_is() {
             if let Payload::Body(body) = &draft.payload {
                 // All of the blob is read and hashed, as by the process that began.
                 let before = draft.transfer.expect("a transfer").1.expect("hashes");
-                assert_eq!((before.hashing.len(), before.earlier.is_none()), (0, true));
+                assert_eq!((before.hashing.len(), before.earlier.is_empty()), (0, true));
                 assert_eq!((body.offset + body.len, body.size), (size, size));
             }
         }
@@ -849,28 +1046,113 @@ fn an_upload_of_another_process_goes_on_where_the_registry_is() {
     let mut op = BlobPut {
         size,
         head: Head::Due,
-        ..put(Stage::Start { mount: None })
+        ..put(UploadStep::Start { mount: None })
     };
     op.go_on_with(&left(MIB));
     assert_eq!(shown(op.answer(&answer(200, &[], b""))), "Present, delete");
 }
 
+/// A registry whose status says less than it has refuses what follows: our own count is right then (clients.md
+/// C.13). A session that was complete already is closed, and what became of its parts is checked (C.8).
+#[test]
+fn an_upload_of_another_process_is_counted_by_its_own_count() {
+    let inherited = |range| {
+        let mut op = BlobPut {
+            size: 4 * MIB,
+            ..put(UploadStep::Start { mount: None })
+        };
+        op.go_on_with(&left(2 * MIB));
+        next(op.answer(&answer(204, &[LOCATION, ("range", range)], b"")))
+    };
+    let op = next(inherited("0-99").answer(&answer(416, &[LOCATION], b"")));
+    assert_eq!(content_range(&op), "2097152-4194303");
+    let op = inherited("0-4194303");
+    assert!(matches!(op.step, UploadStep::Close { .. }));
+    assert_eq!(shown(op.answer(&answer(201, &[], b""))), "confirm");
+}
+
 /// If the registry's bytes turn out to be others, the upload begins again once.
 #[test]
 fn an_upload_of_another_process_that_does_not_fit_begins_again() {
-    let mut op = put(Stage::Start { mount: None });
+    let mut op = put(UploadStep::Start { mount: None });
     op.size = 4 * MIB;
     op.go_on_with(&left(MIB));
     op = next(op.answer(&answer(204, &[LOCATION, ("range", "0-1048575")], b"")));
     sends(&mut op, 3 * MIB);
     op = next(op.answer(&answer(202, &[LOCATION], b"")));
-    assert!(matches!(op.stage, Stage::Close { .. }));
+    assert!(matches!(op.step, UploadStep::Close { .. }));
     let wrong: &[u8] = br#"{"errors":[{"code":"DIGEST_INVALID"}]}"#;
     op = next(op.answer(&answer(400, &[], wrong)));
     assert_eq!((op.position, op.given_up.is_none()), (0, true));
     op = next(op.answer(&answer(202, &[LOCATION], b"")));
     sends(&mut op, 4 * MIB);
     assert_eq!(shown(op.answer(&answer(400, &[], wrong))), "Mismatch");
+}
+
+/// The bytes that another process has sent are read once, also if the request that sends the others breaks off
+/// before its first byte.
+#[test]
+fn what_was_read_is_not_read_again() {
+    let mut op = put(UploadStep::Start { mount: None });
+    op.size = 4 * MIB;
+    op.go_on_with(&left(2 * MIB));
+    let status = answer(204, &[LOCATION, ("range", "0-2097151")], b"");
+    let mut op = next(op.answer(&status));
+    for (read, expected) in [
+        (MIB, MIB),
+        (10, MIB),
+        (2 * MIB, 2 * MIB),
+        (2 * MIB + 1, 2 * MIB),
+    ] {
+        let mut hashing = Hashing::new(Algorithm::Sha256);
+        hashing.update(&alloc::vec![0; usize::try_from(read).expect("small")]);
+        op.has_sent(0, Some(&hashing));
+        op.interrupted();
+        op = next(op.answer(&status));
+        let before = op.before();
+        let lens = (before.hashing.len(), before.earlier.is_empty(), op.position);
+        assert_eq!(lens, (expected, true, 2 * MIB));
+    }
+}
+
+/// Another process goes on with the upload: nothing is sent to its session, which is not deleted either.
+#[test]
+fn an_upload_of_another_process_is_left_to_it() {
+    let size = 4 * MIB;
+    let begun = |head| {
+        let mut op = BlobPut {
+            size,
+            head,
+            ..put(UploadStep::Start { mount: None })
+        };
+        op.go_on_with(&left(MIB));
+        op
+    };
+    for head in [Head::Due, Head::Done] {
+        let mut op = begun(head);
+        assert!(op.leave_to_another());
+        assert_eq!(op.open_session(), None);
+        let statuses = [404, 204];
+        for status in &statuses[..if head == Head::Due { 1 } else { 2 }] {
+            let there = answer(*status, &[LOCATION, ("range", "0-1048575")], b"");
+            assert_eq!(shown(op.clone().answer(&there)), "post", "{head:?}");
+        }
+        let op = next(op.without_shortcut().expect("a post"));
+        assert_eq!((&op.given_up, op.position), (&None, 0));
+        // From here on it has a session of its own.
+        let op = next(op.answer(&answer(202, &[LOCATION], b"")));
+        assert_eq!(op.open_session(), Some(&open()));
+    }
+    // Its blob is there meanwhile.
+    let mut op = begun(Head::Due);
+    assert!(op.leave_to_another());
+    assert_eq!(shown(op.answer(&answer(200, &[], b""))), "Present");
+    // What has gone on is not left any more, and what this process has opened is its own.
+    let op = begun(Head::Done);
+    let mut op = next(op.answer(&answer(204, &[LOCATION, ("range", "0-1048575")], b"")));
+    assert!(!op.leave_to_another());
+    assert!(op.open_session().is_some());
+    assert!(!put(session()).leave_to_another());
 }
 
 /// An upload of which this many bytes were acknowledged.
@@ -885,8 +1167,8 @@ fn left(acknowledged: u64) -> SavedUpload {
     .expect("an upload")
 }
 
-/// V-E.2: where an upload goes on after a part was accepted. Every `Range` that differs from our own
-/// count is cross-checked once.
+/// V-E.2, PUSHB-33: where an upload goes on after a part was accepted. Every `Range` that differs from our
+/// own count is cross-checked once.
 #[test]
 fn ranges_of_accepted_parts() {
     for (row, acknowledged, range, expected) in [
@@ -919,7 +1201,7 @@ fn ranges_of_accepted_parts() {
     }
 }
 
-/// V-E.2, PUSHB-34, PUSHB-36: where it goes on after a status request.
+/// V-E.2, PUSHB-32, PUSHB-34, PUSHB-36: where it goes on after a status request.
 #[test]
 fn status_responses() {
     let patch = |from: u64| format!("{from}-{}", from + MIB - 1);
@@ -947,25 +1229,25 @@ fn status_responses() {
         }
         sends(&mut op, sent);
         op.interrupted();
-        assert!(matches!(op.stage, Stage::Status { .. }), "{op:?}");
+        assert!(matches!(op.step, UploadStep::Status { .. }), "{op:?}");
         assert_eq!(op.draft().method, Method::GET);
         let newer = ("location", "/v2/a/b/blobs/uploads/u1?_state=y");
         let mut headers = alloc::vec![newer];
         headers.extend(range.map(|range| ("range", range)));
         let op = next(op.answer(&answer(status, &headers, b"")));
-        match &op.stage {
-            Stage::Patch { session } => {
+        match &op.step {
+            UploadStep::Patch { session } => {
                 assert!(session.as_str().ends_with("_state=y"), "PUSHB-10");
                 assert_eq!(content_range(&op), expected, "{range:?}");
             }
-            Stage::Start { .. } => {
+            UploadStep::Start { .. } => {
                 assert_eq!((op.position, expected.as_str()), (0, "post"), "{range:?}");
             }
-            other @ (Stage::Check { .. }
-            | Stage::Put { .. }
-            | Stage::Status { .. }
-            | Stage::Close { .. }
-            | Stage::Confirm) => panic!("{other:?}"),
+            other @ (UploadStep::Check { .. }
+            | UploadStep::Put { .. }
+            | UploadStep::Status { .. }
+            | UploadStep::Close { .. }
+            | UploadStep::Confirm) => panic!("{other:?}"),
         }
     }
 }
@@ -979,7 +1261,7 @@ fn a_stale_range_costs_two_requests() {
     op = next(op.answer(&answer(201, &[LOCATION, stale], b"")));
     sends(&mut op, MIB);
     op = next(op.answer(&answer(201, &[LOCATION, stale], b"")));
-    assert!(matches!(op.stage, Stage::Status { .. }));
+    assert!(matches!(op.step, UploadStep::Status { .. }));
     op = next(op.answer(&answer(204, &[LOCATION, stale], b"")));
     assert_eq!(content_range(&op), "1048576-2097151");
     sends(&mut op, MIB);
@@ -999,13 +1281,27 @@ fn out_of_order_parts_are_asked_about() {
     for _ in 0..3 {
         sends(&mut op, MIB);
         op = next(op.answer(&answer(416, &[], b"")));
-        assert!(matches!(op.stage, Stage::Status { .. }));
+        assert!(matches!(op.step, UploadStep::Status { .. }));
         op = next(op.answer(&answer(204, &[LOCATION, ("range", "0-1048575")], b"")));
         assert_eq!(content_range(&op), "1048576-2097151");
     }
     op = next(op.answer(&answer(416, &[], b"")));
     // A session is also gone if the blob is there.
     assert_eq!(shown(Verdict::Next(Operation::BlobPut(op))), "check");
+}
+
+/// PUSHB-31: a registry whose `Range` ends one byte too late refuses what follows that: our own count is right.
+#[test]
+fn a_range_of_one_byte_too_many_is_not_believed_twice() {
+    let mut op = in_session(4 * MIB, MIB, MIB);
+    op = next(op.answer(&answer(202, &[LOCATION], b"")));
+    sends(&mut op, MIB);
+    op = next(op.answer(&answer(416, &[], b"")));
+    op = next(op.answer(&answer(204, &[LOCATION, ("range", "0-1048576")], b"")));
+    assert_eq!(content_range(&op), "1048577-2097152");
+    sends(&mut op, MIB - 1);
+    op = next(op.answer(&answer(416, &[], b"")));
+    assert_eq!(content_range(&op), "1048576-2097151");
 }
 
 /// PUSHB-23, PUSHB-40: after a lost answer to all bytes a HEAD is first, then the status.

@@ -9,7 +9,7 @@ use http::{StatusCode, header};
 use super::*;
 use crate::call::{Done, Flaw, Interrupted, JobId, Payload, TransportError, TransportErrorKind};
 use crate::digest::Algorithm;
-use crate::hashing::Hashing;
+use crate::hashing::{Hashing, Marks};
 use crate::header::{Challenge, challenges};
 use crate::store::{StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::testing::mutations;
@@ -53,6 +53,7 @@ fn answered(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Exchanged {
         },
         sent: 0,
         hashed: None,
+        marks: Marks::default(),
         flaw: None,
         interrupted: None,
     }

@@ -4,11 +4,13 @@
 //! destination turns out to miss it. Must not know how blobs move (`blobs`).
 
 use alloc::format;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::fetch::Child;
-use super::{Blob, CopyState, End, Node, Presence, Repushed, Stage};
-use crate::blobs::{BlobKey, BlobSource, Delivery, Doubt, Waiter, Wants};
+use super::node::{Blob, Node, NodePhase, Presence, Repushed};
+use super::{CopyLocation, CopyState};
+use crate::blobs::{BlobKey, BlobSource, Delivery, Recheck, Waiter, Wants};
 use crate::config::Limits;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -16,6 +18,7 @@ use crate::error::Error;
 use crate::event::{Event, SkipReason};
 use crate::ids::NodeId;
 use crate::reference::Target;
+use crate::scope::Scopes;
 use crate::store::{StoreId, StoreOp};
 use crate::task::{Foreign, URLS};
 use crate::tasks::TaskPorts;
@@ -29,8 +32,10 @@ impl CopyState {
     ) -> Result<(), Error> {
         let document = self.document(node)?;
         let is_manifest = |child| match child {
-            Child::Manifest(descriptor) => Some(descriptor.clone()),
-            Child::Config(_) | Child::Blob(_) => None,
+            Child::Manifest(descriptor) if self.copies(node, &descriptor.digest) => {
+                Some(descriptor.clone())
+            }
+            Child::Manifest(_) | Child::Config(_) | Child::Blob(_) => None,
         };
         let manifests: Vec<_> = document.children().filter_map(is_manifest).collect();
         let children = document.children().count();
@@ -49,8 +54,26 @@ impl CopyState {
         for descriptor in manifests {
             self.child(node, descriptor, ports)?;
         }
+        self.plan(node)?;
+        self.foresee_mounts(node, ports)?;
         if !self.request_blobs(node, ports)? {
             self.unrequested.push_back(node);
+        }
+        Ok(())
+    }
+
+    /// Adds what mounting the blobs of a node needs to the scopes for all of them, so that one token serves them.
+    fn foresee_mounts(&mut self, node: NodeId, ports: &TaskPorts<'_>) -> Result<(), Error> {
+        let CopyLocation::Registry { site, .. } = &self.destination else {
+            return Ok(());
+        };
+        let blob = |child| match child {
+            Child::Config(blob) | Child::Blob(blob) => Some((&blob.digest, blob.size)),
+            Child::Manifest(_) => None,
+        };
+        let blobs = self.document(node)?.children().filter_map(blob);
+        for from in ports.foreseen_mounts(site, blobs) {
+            self.scopes.merge(&Scopes::pull(&from));
         }
         Ok(())
     }
@@ -63,22 +86,16 @@ impl CopyState {
         let ahead = 2 * ports.config().transfers();
         while self.under_way < ahead {
             let this = &mut self.nodes[node.0];
-            let is_present = matches!(this.presence, Presence::Yes | Presence::Tagged);
             let requested = this.requested;
             this.requested += 1;
-            let (descriptor, is_layer) = match self.document(node)?.child(requested) {
-                Some(Child::Blob(layer)) if !is_present || layer.is_foreign() => {
-                    (layer.clone(), true)
-                }
-                // Only layers can be foreign: an image is of no use without its configuration.
-                Some(Child::Config(config)) if !is_present => (config.clone(), false),
-                Some(Child::Blob(_) | Child::Config(_) | Child::Manifest(_)) => continue,
-                None => {
-                    self.child_done(node, ports)?;
-                    return Ok(true);
-                }
+            let Some(child) = self.document(node)?.child(requested) else {
+                self.child_done(node, ports)?;
+                return Ok(true);
             };
-            self.blob(node, descriptor, is_layer, ports)?;
+            if let Some((blob, is_layer)) = self.wanted_blob(node, child) {
+                let blob = blob.clone();
+                self.blob(node, blob, is_layer, ports)?;
+            }
         }
         Ok(false)
     }
@@ -87,16 +104,20 @@ impl CopyState {
     pub(super) fn request_more(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         self.under_way -= 1;
         while let Some(node) = self.unrequested.pop_front() {
-            if !self.request_blobs(node, ports)? {
-                self.unrequested.push_front(node);
-                break;
+            match self.request_blobs(node, ports) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.unrequested.push_front(node);
+                    break;
+                }
+                Err(error) => self.isolate(node, Err(error), ports)?,
             }
         }
         Ok(())
     }
 
     /// Fails if the image has more objects than the limit, `more` of them still to come.
-    fn check_objects(&self, more: usize, limits: &Limits) -> Result<(), Error> {
+    pub(super) fn check_objects(&self, more: usize, limits: &Limits) -> Result<(), Error> {
         let objects = self.by_digest.len() + self.blobs.len() + self.left_out.len() + more;
         if objects <= limits.objects {
             return Ok(());
@@ -117,8 +138,12 @@ impl CopyState {
         );
         if let Some(known) = self.by_digest.get(&descriptor.digest).copied() {
             let child = &mut self.nodes[known.0];
-            let again = force_check && child.stage == Stage::Done;
-            if child.stage == Stage::Done && !again {
+            if child.phase == NodePhase::Missed {
+                let what = format!("{} could not be copied", descriptor.digest);
+                return Err(Error::Policy { what });
+            }
+            let again = force_check && child.phase == NodePhase::Done;
+            if child.phase == NodePhase::Done && !again {
                 return Ok(());
             }
             if again {
@@ -140,10 +165,17 @@ impl CopyState {
         child.force_check = force_check;
         self.nodes.push(child);
         self.by_digest.insert(descriptor.digest.clone(), id);
+        if self.is_there(parent, id)? {
+            self.nodes[id.0].presence = Presence::Yes;
+            self.nodes[id.0].phase = NodePhase::Done;
+            return Ok(());
+        }
         self.nodes[parent.0].waiting += 1;
         match (&self.source, &self.destination) {
             // A manifest that the destination has need not be fetched.
-            (End::Registry { .. }, End::Registry { site, .. }) if !force_check => {
+            (CopyLocation::Registry { .. }, CopyLocation::Registry { site, .. })
+                if !force_check =>
+            {
                 let site = site.clone();
                 self.nodes[id.0].presence = Presence::Asking;
                 self.head(id, site, Target::Digest(descriptor.digest), ports);
@@ -151,6 +183,16 @@ impl CopyState {
             }
             _ => self.obtain(id, ports),
         }
+    }
+
+    /// Whether a child need not be looked at, because a registry that has its parent has it, too.
+    fn is_there(&self, parent: NodeId, child: NodeId) -> Result<bool, Error> {
+        if self.may_be_sparse(parent) {
+            return Ok(false);
+        }
+        let parent = self.nodes[parent.0].presence;
+        let has_parent = matches!(parent, Presence::Yes | Presence::Tagged);
+        Ok(has_parent && self.foreign == Foreign::LeftOut && self.is_image(child)?)
     }
 
     fn blob(
@@ -165,7 +207,7 @@ impl CopyState {
             let what = format!("blob {digest}: its algorithm cannot be verified");
             return Err(Error::Policy { what });
         }
-        if is_layer && descriptor.is_foreign() && self.leaves_out(node, &descriptor) {
+        if self.leaves_out(node, &descriptor, is_layer) {
             let layer = Descriptor::new(&descriptor.media_type, digest.clone(), size);
             let known = self.left_out.get(&digest);
             if known.is_none() {
@@ -181,7 +223,7 @@ impl CopyState {
             }
             return Ok(());
         }
-        let Some(doubt) = self.claim(node, &digest) else {
+        let Some(recheck) = self.claim(node, &digest) else {
             return Ok(());
         };
         if !self.nodes[node.0].force_check {
@@ -189,7 +231,7 @@ impl CopyState {
         }
         self.under_way += 1;
         let key = match &self.destination {
-            End::Store { store, .. } => {
+            CopyLocation::Store { store, .. } => {
                 if let Some(data) = embedded(&descriptor) {
                     let store = *store;
                     self.embed(store, digest, data, ports);
@@ -197,28 +239,38 @@ impl CopyState {
                 }
                 BlobKey::Store(*store, digest)
             }
-            End::Registry { site, .. } => BlobKey::Repository(site.clone(), digest),
+            CopyLocation::Registry { site, .. } => BlobKey::Repository(site.clone(), digest),
         };
         let source = match &self.source {
-            End::Registry { site, .. } => BlobSource::Site(site.clone()),
-            End::Store { store, .. } => BlobSource::Store(*store),
+            CopyLocation::Registry { site, .. } => BlobSource::Site(site.clone()),
+            CopyLocation::Store { store, .. } => BlobSource::Store(*store),
+        };
+        let urls = match self.foreign {
+            Foreign::Included if is_layer => descriptor.urls.into_iter().take(URLS).collect(),
+            Foreign::Included | Foreign::LeftOut => Vec::new(),
         };
         let waiter = Waiter {
-            task: ports.task,
-            wants: Wants::Task,
-            source,
-            wish: self.scopes.clone(),
-            size,
-            spool: self.spool,
-            mount: self.from.clone(),
-            urls: match self.foreign {
-                Foreign::Included if is_layer => descriptor.urls.into_iter().take(URLS).collect(),
-                Foreign::Included | Foreign::LeftOut => Vec::new(),
-            },
-            doubt,
+            urls,
+            recheck,
+            ..self.waiter(source, size, ports)
         };
         ports.want(key, waiter);
         Ok(())
+    }
+
+    /// What wants a blob from this source.
+    pub(super) fn waiter(&self, source: BlobSource, size: u64, ports: &TaskPorts<'_>) -> Waiter {
+        Waiter {
+            task: ports.task,
+            wants: Wants::Task,
+            source,
+            scopes: self.scopes.clone(),
+            size,
+            spool: self.spool,
+            mount_from: Arc::clone(&self.mount_from),
+            urls: Vec::new(),
+            recheck: Recheck::None,
+        }
     }
 
     /// The blob came with its descriptor: write it without a request (PULLM-18, PULLB-10). It is
@@ -226,7 +278,7 @@ impl CopyState {
     fn embed(&mut self, store: StoreId, digest: Digest, data: Vec<u8>, ports: &mut TaskPorts<'_>) {
         let id = NodeId(self.nodes.len());
         let mut node = Node::new(None, 0);
-        node.stage = Stage::Putting;
+        node.phase = NodePhase::Putting;
         node.embedded = Some(digest.clone());
         self.nodes.push(node);
         let (size, why) = (data.len() as u64, SkipReason::Embedded);
@@ -250,7 +302,8 @@ impl CopyState {
         let has_urls = |layer: &Descriptor| !layer.is_nondistributable();
         let could_send_more = self.left_out.values().any(has_urls);
         let before = self.nodes[node.0].repushed;
-        let contradicts = self.contradict(&error, before);
+        let put = self.nodes[node.0].put_round;
+        let contradicts = self.contradict(&error, before, put);
         let this = &mut self.nodes[node.0];
         this.repushed = match before {
             Repushed::Not => Repushed::Once,
@@ -260,7 +313,7 @@ impl CopyState {
         };
         this.force_check = true;
         this.presence = Presence::No;
-        this.stage = Stage::Open;
+        this.phase = NodePhase::Open;
         self.round += 1;
         ports.event(Event::Warning(format!("{error}; sending what is missing")));
         self.children(node, ports)
@@ -268,15 +321,15 @@ impl CopyState {
 
     /// Makes a manifest wait for a blob, if it has to. Whether the blob is to be moved now, and how far
     /// the registry is believed that it has it.
-    fn claim(&mut self, node: NodeId, digest: &Digest) -> Option<Doubt> {
+    fn claim(&mut self, node: NodeId, digest: &Digest) -> Option<Recheck> {
         let force_check = self.nodes[node.0].force_check;
-        let mut doubt = if force_check && self.left_out.contains_key(digest) {
+        let mut recheck = if force_check && self.left_out.contains_key(digest) {
             // The registry demands a layer that was left out. A HEAD that finds it would be wrong.
-            Doubt::Contradicted
+            Recheck::Contradicted
         } else if force_check {
-            Doubt::Missing
+            Recheck::Missing
         } else {
-            Doubt::None
+            Recheck::None
         };
         let mut before = None;
         if let Some(blob) = self.blobs.get_mut(digest) {
@@ -293,31 +346,37 @@ impl CopyState {
                 (Some(Delivery::Moved(bytes)), _) => Some(Delivery::Moved(bytes)),
                 (Some(Delivery::Mounted | Delivery::Present) | None, delivery) => delivery,
             };
-            doubt = match (blob.doubt, blob.delivery) {
-                (Doubt::Contradicted, _) => Doubt::Contradicted,
-                (Doubt::Mounted, _) | (_, Some(Delivery::Mounted)) => Doubt::Mounted,
+            recheck = match (blob.recheck, blob.delivery) {
+                (Recheck::Contradicted, _) => Recheck::Contradicted,
+                (Recheck::Mounted, _) | (_, Some(Delivery::Mounted)) => Recheck::Mounted,
                 (
-                    Doubt::None | Doubt::Missing,
+                    Recheck::None | Recheck::Missing,
                     Some(Delivery::Moved(_) | Delivery::Present) | None,
-                ) => Doubt::Missing,
+                ) => Recheck::Missing,
             };
+        }
+        if let Some(was) = before {
+            self.tally.reopen(digest, was);
         }
         let blob = Blob {
             nodes: alloc::vec![node],
             done: false,
             delivery: None,
             before,
-            doubt,
+            recheck,
+            is_elsewhere: false,
             round: self.round,
         };
         self.blobs.insert(digest.clone(), blob);
         self.nodes[node.0].waiting += 1;
-        Some(doubt)
+        Some(recheck)
     }
 
     /// Marks the blobs that the registry said it has and now says it misses. If it does not say which
-    /// it misses, or misses something again, that may be any of them. Whether there are some.
-    fn contradict(&mut self, error: &Error, repushed: Repushed) -> bool {
+    /// it misses, or misses something again, that may be any of them. Whether there are some that were not sent
+    /// before the manifest was put, in this round: another manifest that was refused meanwhile may have
+    /// marked them, or be sending them.
+    fn contradict(&mut self, error: &Error, repushed: Repushed, put: u32) -> bool {
         let entries = error
             .registry_errors()
             .map(|errors| errors.entries.as_slice());
@@ -328,19 +387,20 @@ impl CopyState {
         for (digest, blob) in &mut self.blobs {
             let is_there = matches!(blob.delivery, Some(Delivery::Mounted | Delivery::Present));
             let is_meant = repushed != Repushed::Not || !is_said || named.contains(&digest);
-            if is_there && is_meant && blob.doubt != Doubt::Contradicted {
-                blob.doubt = Doubt::Contradicted;
-                any = true;
+            if is_there && is_meant {
+                blob.recheck = Recheck::Contradicted;
             }
+            let is_unsent = is_there || !blob.done || blob.round > put;
+            any |= is_unsent && blob.recheck == Recheck::Contradicted;
         }
         any
     }
 
     /// Whether a foreign layer is not moved.
-    fn leaves_out(&self, node: NodeId, layer: &Descriptor) -> bool {
+    pub(super) fn leaves_out(&self, node: NodeId, blob: &Descriptor, is_layer: bool) -> bool {
         let is_demanded =
-            self.nodes[node.0].repushed == Repushed::WithUrls && !layer.is_nondistributable();
-        self.foreign == Foreign::LeftOut && !is_demanded
+            self.nodes[node.0].repushed == Repushed::WithUrls && !blob.is_nondistributable();
+        is_layer && blob.is_foreign() && self.foreign == Foreign::LeftOut && !is_demanded
     }
 }
 

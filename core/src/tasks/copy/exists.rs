@@ -4,10 +4,12 @@
 //! how documents are fetched (`fetch`).
 
 use super::fetch::Child;
-use super::{CopyState, End, Presence, ROOT, Stage};
+use super::node::{NodePhase, Presence};
+use super::{CopyLocation, CopyState, ROOT};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::ids::NodeId;
+use crate::manifest::media_type::{DOCKER_MANIFEST, OCI_MANIFEST};
 use crate::op::{ManifestHead, Operation, Site};
 use crate::reference::Target;
 use crate::task::Foreign;
@@ -16,24 +18,29 @@ use crate::tasks::TaskPorts;
 impl CopyState {
     /// Begins with a node whose document is here.
     pub(super) fn open(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        let this = &mut self.nodes[node.0];
-        this.stage = Stage::Open;
-        let End::Registry { site, reference } = &self.destination else {
+        self.nodes[node.0].phase = NodePhase::Open;
+        let CopyLocation::Registry {
+            site, reference, ..
+        } = &self.destination
+        else {
             return self.children(node, ports);
         };
-        if this.force_check {
+        if self.nodes[node.0].force_check {
             return self.children(node, ports);
         }
-        match reference.digest() {
+        let asks_by_name = node != ROOT || reference.digest().is_none();
+        match self.name_of(node) {
             // The tag first: it is the probe for authentication, and if it stands for this content
             // already there is nothing to do (design §5).
-            None if node == ROOT => {
-                this.stage = Stage::Asking;
-                let (site, target) = (site.clone(), reference.target());
-                self.head(node, site, target, ports);
+            Some(name) if asks_by_name => {
+                let site = site.clone();
+                self.nodes[node.0].phase = NodePhase::Asking;
+                self.head(node, site, name, ports);
                 Ok(())
             }
-            _ if this.presence == Presence::Unknown => self.ask_by_digest(node, ports),
+            _ if self.nodes[node.0].presence == Presence::Unknown => {
+                self.ask_by_digest(node, ports)
+            }
             _ => self.children(node, ports),
         }
     }
@@ -54,31 +61,36 @@ impl CopyState {
             // It was asked for by its digest, and something else is there under that name.
             return self.absent(node, ports);
         }
-        match this.stage {
-            Stage::Asking if ours == digest => {
+        match this.phase {
+            NodePhase::Asking if ours == digest => {
                 this.presence = Presence::Tagged;
                 self.skipped(node, ports)?;
                 self.foreign_or_on(node, ports)
             }
-            Stage::Asking => self.ask_by_digest(node, ports),
+            NodePhase::Asking => self.ask_by_digest(node, ports),
             // A child that is fetched only if it is not there.
-            Stage::Loading if this.presence == Presence::Asking => {
+            NodePhase::Loading if this.presence == Presence::Asking => {
                 this.presence = Presence::Yes;
                 self.skipped(node, ports)?;
+                // Which foreign layers it has, and which images that may have referrers, is said in it.
                 match self.foreign {
-                    // Which foreign layers it has is said in it.
                     Foreign::Included => self.obtain(node, ports),
+                    Foreign::LeftOut if self.carries() && !self.is_image(node)? => {
+                        self.obtain(node, ports)
+                    }
                     Foreign::LeftOut => self.done(node, ports),
                 }
             }
-            Stage::Open => self.is_present(node, ports),
-            Stage::Finding
-            | Stage::Loading
-            | Stage::Putting
-            | Stage::Listing
-            | Stage::Comparing
-            | Stage::Naming
-            | Stage::Done => Ok(()),
+            NodePhase::Open => self.is_present(node, ports),
+            NodePhase::Finding
+            | NodePhase::Loading
+            | NodePhase::Putting
+            | NodePhase::Listing
+            | NodePhase::Carrying
+            | NodePhase::Comparing
+            | NodePhase::Naming
+            | NodePhase::Done
+            | NodePhase::Missed => Ok(()),
         }
     }
 
@@ -90,17 +102,20 @@ impl CopyState {
     }
 
     /// The destination has a node. It may be there without its foreign layers: if those are wanted,
-    /// they and nothing else below the node are moved.
+    /// they and nothing else below the node are moved. Its manifests must be known if they may have referrers. An
+    /// index may be there with other images than those that are wanted.
     fn foreign_or_on(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        let may_lack = |child| match child {
-            Child::Manifest(_) => true,
+        let moves_foreign = self.foreign == Foreign::Included;
+        let carries = self.carries() && self.nodes[node.0].companion.is_none();
+        let matters = |child| match child {
+            Child::Manifest(_) => moves_foreign || carries,
             Child::Config(_) => false,
-            Child::Blob(descriptor) => descriptor.is_foreign(),
+            Child::Blob(descriptor) => moves_foreign && descriptor.is_foreign(),
         };
         let document = self.nodes[node.0].document.as_ref();
-        let may_lack = document.is_some_and(|document| document.children().any(may_lack));
-        if self.foreign == Foreign::Included && may_lack {
-            self.nodes[node.0].stage = Stage::Open;
+        let matters = document.is_some_and(|document| document.children().any(matters));
+        if matters || self.may_be_sparse(node) {
+            self.nodes[node.0].phase = NodePhase::Open;
             return self.children(node, ports);
         }
         self.go_on(node, ports)
@@ -108,12 +123,24 @@ impl CopyState {
 
     /// A node is at the destination with everything that is wanted below it.
     pub(super) fn go_on(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        if node != ROOT {
-            return self.done(node, ports);
+        if node == ROOT {
+            return self.image_there(ports);
         }
-        let is_tagged = self.nodes[node.0].presence == Presence::Tagged;
-        if self.wants_tag() && !is_tagged {
+        let is_named = self.nodes[node.0].presence == Presence::Tagged;
+        if (self.name_of(node).is_some() && !is_named) || self.puts_again(node) {
             return self.put_node(node, ports);
+        }
+        self.done(node, ports)
+    }
+
+    /// All of the image is at the destination. What is left is what belongs to it, and its name.
+    pub(super) fn image_there(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        if self.carries() {
+            return self.carry_all(ports);
+        }
+        let is_tagged = self.nodes[ROOT.0].presence == Presence::Tagged;
+        if self.name_of(ROOT).is_some() && !is_tagged {
+            return self.put_node(ROOT, ports);
         }
         // It has its tag, or was asked for by its digest and has no other name.
         self.content_complete(ports)
@@ -122,23 +149,25 @@ impl CopyState {
     /// HEAD found nothing.
     pub(super) fn absent(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let this = &mut self.nodes[node.0];
-        match this.stage {
-            Stage::Asking => self.ask_by_digest(node, ports),
-            Stage::Loading if this.presence == Presence::Asking => {
+        match this.phase {
+            NodePhase::Asking => self.ask_by_digest(node, ports),
+            NodePhase::Loading if this.presence == Presence::Asking => {
                 this.presence = Presence::No;
                 self.obtain(node, ports)
             }
-            Stage::Open => {
+            NodePhase::Open => {
                 this.presence = Presence::No;
                 self.children(node, ports)
             }
-            Stage::Finding
-            | Stage::Loading
-            | Stage::Putting
-            | Stage::Listing
-            | Stage::Comparing
-            | Stage::Naming
-            | Stage::Done => Ok(()),
+            NodePhase::Finding
+            | NodePhase::Loading
+            | NodePhase::Putting
+            | NodePhase::Listing
+            | NodePhase::Carrying
+            | NodePhase::Comparing
+            | NodePhase::Naming
+            | NodePhase::Done
+            | NodePhase::Missed => Ok(()),
         }
     }
 
@@ -149,12 +178,12 @@ impl CopyState {
     /// blob is missing, the PUT of this very manifest among them.
     fn ask_by_digest(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let this = &mut self.nodes[node.0];
-        this.stage = Stage::Open;
-        let End::Registry { site, .. } = &self.destination else {
+        this.phase = NodePhase::Open;
+        let CopyLocation::Registry { site, .. } = &self.destination else {
             return Err(Error::internal("a store is asked by HEAD"));
         };
         // What comes from the same repository is there.
-        if matches!(&self.source, End::Registry { site: source, .. } if source == site) {
+        if matches!(&self.source, CopyLocation::Registry { site: source, .. } if source == site) {
             return self.is_present(node, ports);
         }
         this.presence = Presence::Asking;
@@ -172,13 +201,24 @@ impl CopyState {
         self.exchange(node, site, Operation::ManifestHead(op), ports);
     }
 
-    /// Whether the root is to be found by a tag at the destination.
-    fn wants_tag(&self) -> bool {
-        match &self.destination {
-            End::Registry { reference, .. } => {
-                reference.tag().is_some() || matches!(reference.target(), Target::Tag(_))
-            }
-            End::Store { .. } => false,
+    /// The name other than its digest by which a node is to be found in the destination's registry.
+    pub(super) fn name_of(&self, node: NodeId) -> Option<Target> {
+        let CopyLocation::Registry { reference, .. } = &self.destination else {
+            return None;
+        };
+        if node != ROOT {
+            return self.companion_tag(node).cloned().map(Target::Tag);
         }
+        match (reference.tag(), reference.digest()) {
+            (Some(tag), _) => Some(Target::Tag(tag.clone())),
+            (None, None) => Some(reference.target()),
+            (None, Some(_)) => None,
+        }
+    }
+
+    /// Whether a node is an image, which has no manifests below it.
+    pub(super) fn is_image(&self, node: NodeId) -> Result<bool, Error> {
+        let media_type = self.descriptor(node)?.media_type.as_str();
+        Ok(matches!(media_type, OCI_MANIFEST | DOCKER_MANIFEST))
     }
 }

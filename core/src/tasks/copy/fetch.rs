@@ -8,7 +8,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{CopyState, End, ROOT, Stage};
+use super::node::NodePhase;
+use super::{CopyLocation, CopyState, ROOT};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, NotFound, RegistryErrors};
@@ -30,12 +31,15 @@ const LISTED: usize = 20;
 impl CopyState {
     /// Fetches a document from the source into memory.
     pub(super) fn obtain(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        self.nodes[node.0].stage = Stage::Loading;
+        self.nodes[node.0].phase = NodePhase::Loading;
         match (&self.source, &self.destination) {
-            (End::Store { store, .. }, _) | (End::Registry { .. }, End::Store { store, .. }) => {
+            (CopyLocation::Store { store, .. }, _)
+            | (CopyLocation::Registry { .. }, CopyLocation::Store { store, .. }) => {
                 load(node, *store, self.descriptor(node)?.digest.clone(), ports);
             }
-            (End::Registry { .. }, End::Registry { .. }) => self.fetch(node, ports)?,
+            (CopyLocation::Registry { .. }, CopyLocation::Registry { .. }) => {
+                self.fetch(node, ports)?
+            }
         }
         Ok(())
     }
@@ -44,12 +48,15 @@ impl CopyState {
     /// those of an index.
     pub(super) fn choose_entry(
         &mut self,
+        node: NodeId,
         entries: &[Descriptor],
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let chosen = match &self.platforms {
-            Platforms::One(wanted) => choose(wanted, entries)?,
-            Platforms::All => return Err(several(entries)),
+            Platforms::One(wanted) if node == ROOT => choose(wanted, entries)?,
+            Platforms::One(_) | Platforms::Several(_) | Platforms::All => {
+                return Err(several(entries));
+            }
         };
         // Nothing says which of two images for one platform is meant.
         let is_rival =
@@ -57,14 +64,17 @@ impl CopyState {
         if entries.iter().any(is_rival) {
             return Err(several(entries));
         }
-        self.nodes[ROOT.0].descriptor = Some(chosen);
-        self.obtain(ROOT, ports)
+        self.nodes[node.0].descriptor = Some(chosen);
+        self.obtain(node, ports)
     }
 
     /// Requests a document from the source's registry, by its descriptor, or by the source's reference if
     /// it has none yet.
     fn fetch(&self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        let End::Registry { site, reference } = &self.source else {
+        let CopyLocation::Registry {
+            site, reference, ..
+        } = &self.source
+        else {
             return Err(Error::internal(
                 "a document is requested from a store by GET",
             ));
@@ -94,8 +104,8 @@ impl CopyState {
     /// The store does not have the document: request it from the registry, or fail.
     pub(super) fn not_loaded(&self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         match &self.source {
-            End::Registry { .. } => self.fetch(node, ports),
-            End::Store { .. } => {
+            CopyLocation::Registry { .. } => self.fetch(node, ports),
+            CopyLocation::Store { .. } => {
                 let (digest, image) = (&self.descriptor(node)?.digest, self.image());
                 let what = format!("manifest {digest} is not in the layout, but {image} needs it");
                 let kind = StoreErrorKind::Absent;
@@ -116,17 +126,17 @@ impl CopyState {
                 let declared = Declared::Descriptor(&descriptor.media_type);
                 Document::parse_as(bytes, declared, &descriptor.digest)
             }
-            (None, End::Registry { reference, .. }) => {
+            (None, CopyLocation::Registry { reference, .. }) => {
                 let digest = reference.digest();
                 let digest =
                     digest.ok_or_else(|| Error::internal("a tag was loaded from a store"))?;
                 Document::parse_as(bytes, Declared::ContentType(None), digest)
             }
-            (None, End::Store { .. }) => {
+            (None, CopyLocation::Store { .. }) => {
                 return Err(Error::internal("a document was loaded before it was found"));
             }
         };
-        let from_source = matches!(self.source, End::Store { .. });
+        let from_source = matches!(self.source, CopyLocation::Store { .. });
         match parsed {
             Ok(document) => self.got(node, document, ports),
             // A damaged copy at the destination is ignored.
@@ -168,23 +178,30 @@ impl CopyState {
                 }
                 return self.obtain(ROOT, ports);
             }
+            self.choose_some(&document)?;
             self.check_destination(&document)?;
             self.by_digest.insert(descriptor.digest.clone(), ROOT);
             self.nodes[ROOT.0].descriptor = Some(descriptor.clone());
             ports.event(Event::Resolved(descriptor));
         }
-        self.held += document.bytes().len() as u64;
-        if self.held > ports.limits().documents {
+        if !self.admits(node, &document)? {
+            return self.unwanted(node, ports);
+        }
+        let descriptor = &mut self.nodes[node.0].descriptor;
+        descriptor.get_or_insert_with(|| document.descriptor());
+        let held = self.held + document.bytes().len() as u64;
+        if held > ports.limits().documents {
             let what = "the manifests of this image are too large to be held together".into();
             return Err(Error::Policy { what });
         }
+        self.held = held;
         self.nodes[node.0].document = Some(document);
         self.open(node, ports)
     }
 
     /// A destination that names a digest must be given exactly that.
     fn check_destination(&self, document: &Document) -> Result<(), Error> {
-        let End::Registry { reference, .. } = &self.destination else {
+        let CopyLocation::Registry { reference, .. } = &self.destination else {
             return Ok(());
         };
         match reference.digest() {
@@ -210,6 +227,16 @@ pub(super) enum Child<'a> {
     Manifest(&'a Descriptor),
     Config(&'a Descriptor),
     Blob(&'a Descriptor),
+}
+
+impl Child<'_> {
+    pub(super) const fn digest(&self) -> &Digest {
+        match self {
+            Self::Manifest(descriptor) | Self::Config(descriptor) | Self::Blob(descriptor) => {
+                &descriptor.digest
+            }
+        }
+    }
 }
 
 impl Document {

@@ -11,21 +11,34 @@
 //!                                     └─ it is there with everything below ─▶ Done
 //! ```
 
+mod carry;
 mod children;
+mod companion;
+mod elsewhere;
 mod exists;
 mod fetch;
+mod node;
 mod push;
 mod referrers_tag;
+mod sparse;
+mod tags;
+mod tally;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use self::carry::Carrying;
 pub(in crate::tasks) use self::children::embedded;
 pub(in crate::tasks) use self::fetch::choose;
 use self::fetch::load;
-use crate::blobs::{Delivery, Doubt};
+use self::node::{Blob, Node, NodePhase};
+use self::sparse::Chosen;
+use self::tags::MoreTags;
+use self::tally::Tally;
+use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -33,19 +46,24 @@ use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
 use crate::manifest::Document;
 use crate::op::{Operation, Outcome, Site};
-use crate::reference::{Reference, Repository, Target};
+use crate::reference::{Reference, Tag, Target};
 use crate::scope::Scopes;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
-use crate::task::{CopyTask, Foreign, Place, Platforms, TaskKind, Unlisted};
+use crate::task::{
+    Carry, CopyTask, Foreign, MountFrom, Platforms, ReadAt, TaskKind, TaskLocation, Unlisted,
+};
 use crate::tasks::TaskPorts;
 use crate::tasks::lists::ListKey;
-use crate::tasks::referrers_list::ListChange;
+use crate::tasks::machine::{TaskMachine, unexpected};
+use crate::totals::Totals;
 
 /// One end of a copy.
 #[derive(Clone, Debug)]
-enum End {
+enum CopyLocation {
     Registry {
         site: Site,
+        /// Where lists about it are read.
+        lists: Site,
         reference: Reference,
     },
     Store {
@@ -54,21 +72,26 @@ enum End {
     },
 }
 
-impl End {
-    fn new(place: Place, exchanges: &Exchanges, site: fn(&Exchanges, &Reference) -> Site) -> Self {
-        match place {
-            Place::Registry(reference) => Self::Registry {
-                site: site(exchanges, &reference),
+impl CopyLocation {
+    fn new(
+        location: TaskLocation,
+        exchanges: &Exchanges,
+        site: impl FnOnce(&Reference) -> Site,
+    ) -> Self {
+        match location {
+            TaskLocation::Registry(reference) => Self::Registry {
+                site: site(&reference),
+                lists: exchanges.lists(&reference),
                 reference,
             },
-            Place::Store { store, name } => Self::Store { store, name },
+            TaskLocation::Store { store, name } => Self::Store { store, name },
         }
     }
 
-    fn place(&self) -> Place {
+    fn location(&self) -> TaskLocation {
         match self {
-            Self::Registry { reference, .. } => Place::Registry(reference.clone()),
-            Self::Store { store, name } => Place::Store {
+            Self::Registry { reference, .. } => TaskLocation::Registry(reference.clone()),
+            Self::Store { store, name } => TaskLocation::Store {
                 store: *store,
                 name: name.clone(),
             },
@@ -79,11 +102,13 @@ impl End {
 /// A copy under way.
 #[derive(Debug)]
 pub(crate) struct CopyState {
-    source: End,
-    destination: End,
+    source: CopyLocation,
+    destination: CopyLocation,
     platforms: Platforms,
     spool: Option<StoreId>,
-    from: Option<Repository>,
+    mount_from: Arc<[MountFrom]>,
+    /// Where blobs are had that a store lacks.
+    missing_from: Option<(Reference, Site)>,
     foreign: Foreign,
     /// What the source's name stands for, once that is known. It stays, even if the name moves.
     pinned: Option<Descriptor>,
@@ -98,140 +123,42 @@ pub(crate) struct CopyState {
     unrequested: VecDeque<NodeId>,
     /// The scopes for blobs: clones share their memory.
     scopes: Scopes,
+    /// What is copied of the root, if not all.
+    chosen: Option<Chosen>,
     /// Foreign layers that are not moved: type, digest and size.
     left_out: BTreeMap<Digest, Descriptor>,
     /// Bytes of the documents held.
     held: u64,
     /// Manifests that could not be listed at their subjects.
     unlisted: Vec<Unlisted>,
-    counters: Counters,
-}
-
-/// How many blobs came to be at the destination in each way.
-#[derive(Debug)]
-struct Counters {
-    moved: u64,
-    bytes: u64,
-    mounted: u64,
-    present: u64,
-}
-
-impl Counters {
-    /// Counts a blob. `before`: how it was counted before it had to be sent again.
-    const fn count(&mut self, before: Option<Delivery>, now: Delivery) {
-        match before {
-            Some(Delivery::Mounted) => self.mounted -= 1,
-            Some(Delivery::Present) => self.present -= 1,
-            // It was sent, whatever the registry says of it later.
-            Some(Delivery::Moved(_)) => self.moved -= 1,
-            None => {}
-        }
-        match (before, now) {
-            (_, Delivery::Moved(bytes)) => {
-                self.moved += 1;
-                self.bytes = self.bytes.saturating_add(bytes);
-            }
-            (Some(Delivery::Moved(_)), Delivery::Mounted | Delivery::Present) => self.moved += 1,
-            (_, Delivery::Mounted) => self.mounted += 1,
-            (_, Delivery::Present) => self.present += 1,
-        }
-    }
-
-    const NONE: Self = Self {
-        moved: 0,
-        bytes: 0,
-        mounted: 0,
-        present: 0,
-    };
-}
-
-#[derive(Debug)]
-struct Node {
-    /// Known from the start for everything but a root that is named by a tag.
-    descriptor: Option<Descriptor>,
-    document: Option<Document>,
-    parents: Vec<NodeId>,
-    depth: usize,
-    stage: Stage,
-    /// Children that are not there yet: manifests and blobs.
-    waiting: usize,
-    /// How many of its children were requested, if they are blobs.
-    requested: usize,
-    /// Whether the destination has it with everything below.
-    presence: Presence,
-    /// What was done about children that the destination says are missing.
-    repushed: Repushed,
-    /// Check everything below again, whatever the destination said about it.
-    force_check: bool,
-    /// It stands for a blob that came with its descriptor, not for a manifest.
-    embedded: Option<Digest>,
-    /// Its way into the referrers list of its subject.
-    listing: Option<ListChange>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
-    Finding,
-    Loading,
-    Asking,
-    Open,
-    Putting,
-    /// It is put, and is being listed at its subject.
-    Listing,
-    /// Looking at the image's configuration, to compare its platform.
-    Comparing,
-    Naming,
-    Done,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Presence {
-    Unknown,
-    Asking,
-    No,
-    /// It is there with everything below it, but perhaps without foreign layers.
-    Yes,
-    /// The same, and the tag stands for it.
-    Tagged,
-}
-
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Repushed {
-    Not,
-    /// Everything below was checked again, and what the registry said it misses was sent.
-    Once,
-    /// Everything below that the registry said it has was sent.
-    Sent,
-    /// The same with layers that were left out only because they have `urls`: some registries demand
-    /// them.
-    WithUrls,
-}
-
-#[derive(Debug)]
-struct Blob {
-    /// Manifests that wait for it.
-    nodes: Vec<NodeId>,
-    done: bool,
-    /// How it came to the destination.
-    delivery: Option<Delivery>,
-    /// The same before it had to be checked again.
-    before: Option<Delivery>,
-    doubt: Doubt,
-    /// When it was requested: how often something was pushed again before.
-    round: u32,
+    tally: Tally,
+    carry: Carry,
+    carrying: Carrying,
+    more_tags: MoreTags,
 }
 
 const ROOT: NodeId = NodeId(0);
 
 impl CopyState {
     /// A copy of which only the caller's request is known.
-    pub(in crate::tasks) fn new(copy: CopyTask, foreign: Foreign, exchanges: &Exchanges) -> Self {
+    pub(in crate::tasks) fn new(
+        copy: CopyTask,
+        (foreign, read_at): (Foreign, ReadAt),
+        (missing_from, more_tags): (Option<Reference>, Vec<Tag>),
+        exchanges: &Exchanges,
+    ) -> Self {
+        let source = |reference: &Reference| exchanges.source(reference, read_at);
+        let destination = |reference: &Reference| exchanges.destination(reference);
         let mut state = Self {
-            source: End::new(copy.source, exchanges, Exchanges::source),
-            destination: End::new(copy.destination, exchanges, Exchanges::destination),
+            source: CopyLocation::new(copy.source, exchanges, source),
+            destination: CopyLocation::new(copy.destination, exchanges, destination),
             platforms: copy.platforms,
             spool: copy.spool,
-            from: copy.from,
+            mount_from: copy.mount_from.into(),
+            missing_from: missing_from.map(|from| {
+                let site = source(&from);
+                (from, site)
+            }),
             foreign,
             pinned: None,
             nodes: Vec::new(),
@@ -241,59 +168,90 @@ impl CopyState {
             under_way: 0,
             unrequested: VecDeque::new(),
             scopes: Scopes::default(),
+            chosen: None,
             left_out: BTreeMap::new(),
             unlisted: Vec::new(),
             held: 0,
-            counters: Counters::NONE,
+            tally: Tally::default(),
+            carry: copy.carry,
+            carrying: Carrying::default(),
+            more_tags: MoreTags::new(more_tags),
         };
         state.scopes = match (&state.source, &state.destination) {
-            (_, End::Registry { site, .. }) | (End::Registry { site, .. }, _) => {
+            (_, CopyLocation::Registry { site, .. }) | (CopyLocation::Registry { site, .. }, _) => {
                 state.task_scopes(site)
             }
-            (End::Store { .. }, End::Store { .. }) => Scopes::default(),
+            (CopyLocation::Store { .. }, CopyLocation::Store { .. }) => Scopes::default(),
         };
         state
     }
+}
 
-    /// The copy as requested, and the content that its source was found to stand for.
-    pub(in crate::tasks) fn requested(&self) -> (TaskKind, Foreign, Option<Descriptor>) {
-        let copy = CopyTask {
-            source: self.source.place(),
-            destination: self.destination.place(),
+impl TaskMachine for CopyState {
+    fn requested(&self) -> TaskKind {
+        TaskKind::Copy(CopyTask {
+            source: self.source.location(),
+            destination: self.destination.location(),
             platforms: self.platforms.clone(),
             spool: self.spool,
-            from: self.from.clone(),
-        };
-        (TaskKind::Copy(copy), self.foreign, self.pinned.clone())
+            mount_from: self.mount_from.to_vec(),
+            carry: self.carry.clone(),
+        })
     }
 
-    /// Begins. `known` is the content that the source's name was found to stand for earlier.
-    pub(in crate::tasks) fn begin(
-        &mut self,
-        known: Option<Descriptor>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        if let End::Registry { reference, .. } = &self.source {
-            ports.config().sources(reference)?;
+    fn foreign(&self) -> Foreign {
+        self.foreign
+    }
+
+    fn more_tags(&self) -> Vec<Tag> {
+        self.more_tags.requested.clone()
+    }
+
+    fn pinned(&self) -> Option<Descriptor> {
+        self.pinned.clone()
+    }
+
+    fn totals(&self) -> Totals {
+        self.tally.totals()
+    }
+
+    fn missing_from(&self) -> Option<Reference> {
+        self.missing_from.as_ref().map(|(from, _)| from.clone())
+    }
+
+    fn pin(&mut self, root: Descriptor) {
+        self.pinned = Some(root);
+    }
+
+    fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        if let CopyLocation::Registry { reference, .. } = &self.source {
+            ports.check_source(reference)?;
+            if self.carry.referrers {
+                ports.config().lists(reference)?;
+            }
         }
-        if let End::Registry { reference, .. } = &self.destination {
+        if let CopyLocation::Registry { reference, .. } = &self.destination {
             ports.config().destination(reference)?;
         }
-        self.pinned = known;
+        if let Some((from, _)) = &self.missing_from {
+            ports.check_source(from)?;
+        }
         self.nodes.push(Node::new(self.pinned.clone(), 0));
         if self.pinned.is_some() {
             return self.obtain(ROOT, ports);
         }
         match &self.source {
-            End::Store { store, name } => {
+            CopyLocation::Store { store, name } => {
                 let op = StoreOp::Find { name: name.clone() };
-                self.nodes[ROOT.0].stage = Stage::Finding;
+                self.nodes[ROOT.0].phase = NodePhase::Finding;
                 ports.store(ROOT, *store, op);
             }
-            End::Registry { site, reference } => {
+            CopyLocation::Registry {
+                site, reference, ..
+            } => {
                 match (reference.target(), &self.destination) {
                     // The content of a digest may be in the store already; a tag has to be asked for.
-                    (Target::Digest(digest), End::Store { store, .. }) => {
+                    (Target::Digest(digest), CopyLocation::Store { store, .. }) => {
                         load(ROOT, *store, digest, ports);
                     }
                     (Target::Digest(_) | Target::Tag(_), _) => {
@@ -306,80 +264,41 @@ impl CopyState {
         Ok(())
     }
 
-    /// Takes the answer to a store operation of a node.
-    pub(in crate::tasks) fn step_ended(
+    fn step_ended(
         &mut self,
         node: NodeId,
         answer: Result<StoreAnswer, StoreError>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
-        let stage = self.nodes[node.0].stage;
-        let answer = match answer {
-            Ok(answer) => answer,
-            // The configuration is only loaded for a warning.
-            Err(_) if stage == Stage::Comparing => return self.write_name(ports),
-            Err(error) => return Err(Error::Store(error)),
-        };
-        match (stage, answer) {
-            (Stage::Finding, StoreAnswer::Found(descriptor)) => {
-                self.nodes[node.0].descriptor = Some(descriptor);
-                self.obtain(node, ports)
-            }
-            (Stage::Finding, StoreAnswer::Several(entries)) => self.choose_entry(&entries, ports),
-            (Stage::Loading, StoreAnswer::Loaded(bytes)) => self.loaded(node, bytes, ports),
-            (Stage::Loading, StoreAnswer::Absent) => self.not_loaded(node, ports),
-            (Stage::Putting, StoreAnswer::Written) => self.put(node, ports),
-            (Stage::Comparing, answer) => {
-                if let StoreAnswer::Loaded(config) = answer {
-                    self.compare(&config, ports);
-                }
-                self.write_name(ports)
-            }
-            (Stage::Naming, StoreAnswer::Written) => self.complete(ports),
-            // The node, or one above it, was found at the destination meanwhile.
-            (Stage::Done, _) => Ok(()),
-            (
-                Stage::Open | Stage::Putting | Stage::Listing,
-                StoreAnswer::Loaded(_) | StoreAnswer::Absent,
-            ) => Ok(()),
-            (stage, answer) => {
-                let answer = answer.name();
-                let what = format!("the store answered {stage:?} with {answer}");
-                Err(Error::Store(StoreError::new(StoreErrorKind::Io, what)))
-            }
+        if self.nodes[node.0].companions.is_some() {
+            return self.companions_stepped(node, answer, ports);
         }
+        let stepped = self.stepped(node, answer, ports);
+        self.isolate(node, stepped, ports)
     }
 
-    /// Takes the result of an exchange of a node.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "outcomes of other operations are defects"
-    )]
-    pub(in crate::tasks) fn exchange_ended(
+    fn exchange_ended(
         &mut self,
         node: NodeId,
         result: Result<Outcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
-        if self.nodes[node.0].stage == Stage::Listing {
+        let this = &self.nodes[node.0];
+        if this.companions.as_ref().is_some_and(|it| it.is_reading()) {
+            return self.list_read(node, result, ports);
+        }
+        if this.listing.is_some() {
             return self.listing_ended(node, result, ports);
         }
-        match result? {
-            Outcome::Document { document, .. } => self.got(node, *document, ports),
-            Outcome::Found { digest, .. } => self.found(node, digest.as_ref(), ports),
-            Outcome::Absent => self.absent(node, ports),
-            Outcome::Put { listed: true } => self.put(node, ports),
-            Outcome::Put { listed: false } => self.put_unlisted(node, ports),
-            Outcome::Childless(error) => self.repush(node, error, ports),
-            outcome => {
-                let what = format!("a manifest's exchange ended in {outcome:?}");
-                Err(Error::internal(&what))
-            }
+        if this.phase == NodePhase::Missed {
+            return Ok(());
         }
+        let result = result.map_err(|error| self.about_tags(node, error));
+        let ended = result.and_then(|outcome| self.exchanged(node, outcome, ports));
+        self.isolate(node, ended, ports)
     }
 
-    /// A blob is at the destination, or cannot be had.
-    pub(in crate::tasks) fn blob_settled(
+    fn blob_settled(
         &mut self,
         digest: &Digest,
         result: Result<Delivery, Error>,
@@ -387,29 +306,128 @@ impl CopyState {
     ) -> Result<(), Error> {
         let delivery = match result {
             Ok(delivery) => delivery,
-            Err(Error::Store(error)) if error.kind() == StoreErrorKind::Absent => {
-                let what = format!("{error}, but {} needs it", self.image());
-                let error = StoreError::new(StoreErrorKind::Absent, what);
-                return Err(Error::Store(error));
-            }
-            Err(error) => return Err(error),
+            Err(error) => return self.blob_failed(digest, error, ports),
         };
         let blob = self.blobs.get_mut(digest);
         let blob =
             blob.ok_or_else(|| Error::internal("a blob came that the copy does not want"))?;
         blob.done = true;
         blob.delivery = Some(delivery);
-        self.counters.count(blob.before, delivery);
+        self.tally.settle(digest, blob.before, delivery);
         for node in core::mem::take(&mut blob.nodes) {
-            self.child_done(node, ports)?;
+            let done = self.child_done(node, ports);
+            self.isolate(node, done, ports)?;
         }
         self.request_more(ports)
     }
 
-    /// The referrers lists that nodes are to be in.
-    pub(in crate::tasks) fn lists(&self) -> impl Iterator<Item = (&ListKey, NodeId)> {
+    fn read_list(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        self.listing(node)?.read(node, ports);
+        Ok(())
+    }
+
+    fn lists(&self) -> Vec<(&ListKey, NodeId)> {
         let nodes = self.nodes.iter().enumerate();
-        nodes.filter_map(|(n, node)| Some((&node.listing.as_ref()?.key, NodeId(n))))
+        let lists = nodes.filter_map(|(n, node)| Some((&node.listing.as_ref()?.key, NodeId(n))));
+        lists.collect()
+    }
+}
+
+impl CopyState {
+    fn stepped(
+        &mut self,
+        node: NodeId,
+        answer: Result<StoreAnswer, StoreError>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        let phase = self.nodes[node.0].phase;
+        let answer = match answer {
+            Ok(answer) => answer,
+            // The configuration is only loaded for a warning.
+            Err(_) if phase == NodePhase::Comparing => return self.write_name(ports),
+            Err(error) => return Err(Error::Store(error)),
+        };
+        match (phase, answer) {
+            (NodePhase::Finding, StoreAnswer::Found(descriptor)) => {
+                self.nodes[node.0].descriptor = Some(descriptor);
+                self.obtain(node, ports)
+            }
+            (NodePhase::Finding, StoreAnswer::Several(entries)) => {
+                self.choose_entry(node, &entries, ports)
+            }
+            (NodePhase::Loading, StoreAnswer::Loaded(bytes)) => self.loaded(node, bytes, ports),
+            (NodePhase::Loading, StoreAnswer::Absent) => self.not_loaded(node, ports),
+            (NodePhase::Putting, StoreAnswer::Written) => self.put(node, ports),
+            (NodePhase::Comparing, answer) => {
+                if let StoreAnswer::Loaded(config) = answer {
+                    self.compare(&config, ports);
+                }
+                self.write_name(ports)
+            }
+            (NodePhase::Naming, StoreAnswer::Written) if node == ROOT => self.complete(ports),
+            (NodePhase::Naming, StoreAnswer::Written) => self.done(node, ports),
+            // The node, or one above it, was found at the destination meanwhile, or was given up.
+            (NodePhase::Done | NodePhase::Missed, _) => Ok(()),
+            (
+                NodePhase::Open | NodePhase::Putting | NodePhase::Listing,
+                StoreAnswer::Loaded(_) | StoreAnswer::Absent,
+            ) => Ok(()),
+            (phase, answer) => {
+                let answer = answer.name();
+                let what = format!("the store answered {phase:?} with {answer}");
+                Err(Error::Store(StoreError::new(StoreErrorKind::Io, what)))
+            }
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "outcomes of other operations are defects"
+    )]
+    fn exchanged(
+        &mut self,
+        node: NodeId,
+        outcome: Outcome,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        if node == ROOT && self.more_tags.are_under_way {
+            return self.tags_put(outcome, ports);
+        }
+        match outcome {
+            Outcome::Document { document, .. } => self.got(node, *document, ports),
+            Outcome::Found { digest, .. } => self.found(node, digest.as_ref(), ports),
+            Outcome::Absent => self.absent(node, ports),
+            Outcome::Put { listed: true } => self.put(node, ports),
+            Outcome::Put { listed: false } => self.put_unlisted(node, ports),
+            Outcome::Childless(error) => self.repush(node, error, ports),
+            _ => Err(unexpected("a manifest's exchange")),
+        }
+    }
+
+    /// A blob cannot be had, so what needs it cannot be copied.
+    fn blob_failed(
+        &mut self,
+        digest: &Digest,
+        error: Error,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        if self.take_from_elsewhere(digest, &error, ports) {
+            return Ok(());
+        }
+        let blob = self.blobs.remove(digest);
+        let before = blob.as_ref().and_then(|blob| blob.before);
+        self.tally.give_up(digest, before);
+        for node in blob.map(|blob| blob.nodes).unwrap_or_default() {
+            let mut error = error.clone();
+            if let Error::Store(missing) = &error
+                && missing.kind() == StoreErrorKind::Absent
+            {
+                let what = format!("{missing}, but {} needs it", self.image_of(node));
+                error = Error::Store(StoreError::new(StoreErrorKind::Absent, what));
+            }
+            self.isolate(node, Err(error), ports)?;
+        }
+        self.request_more(ports)
     }
 
     fn exchange(&self, node: NodeId, site: Site, op: Operation, ports: &mut TaskPorts<'_>) {
@@ -427,57 +445,51 @@ impl CopyState {
         document.ok_or_else(|| Error::internal("a manifest is not here"))
     }
 
+    /// What a node is a part of, for people: the image, or something that belongs to it.
+    fn image_of(&self, node: NodeId) -> String {
+        match &self.nodes[node.0].descriptor {
+            Some(descriptor) if self.carries() => format!("manifest {}", descriptor.digest),
+            Some(_) | None => self.image(),
+        }
+    }
+
     /// The image, for people.
     fn image(&self) -> String {
         let root = self.nodes.first().and_then(|root| root.descriptor.as_ref());
         let digest = root.map_or_else(String::new, |root| format!("{}", root.digest));
         match &self.source {
-            End::Store {
+            CopyLocation::Store {
                 name: Some(name), ..
             } => format!("image `{}` ({digest})", crate::sanitize::escape(name, 200)),
-            End::Store { name: None, .. } => format!("image {digest}"),
-            End::Registry { reference, .. } => format!("image `{reference}`"),
+            CopyLocation::Store { name: None, .. } => format!("image {digest}"),
+            CopyLocation::Registry { reference, .. } => format!("image `{reference}`"),
         }
     }
 
     /// The union of the scopes that the task needs at a registry. Every token request asks for all of
     /// them, so that one token serves the task (AUTH-65).
     fn task_scopes(&self, site: &Site) -> Scopes {
-        let at = |end: &End| match end {
-            End::Registry { site: other, .. } if other.origin == site.origin => {
+        let at = |end: &CopyLocation| match end {
+            CopyLocation::Registry { site: other, .. } if other.origin == site.origin => {
                 Some(other.repository.clone())
             }
-            End::Registry { .. } | End::Store { .. } => None,
+            CopyLocation::Registry { .. } | CopyLocation::Store { .. } => None,
         };
         let mut scopes = Scopes::default();
         if let Some(to) = at(&self.destination) {
             scopes.merge(&Scopes::push(&to));
-            if let Some(from) = &self.from {
+            for from in self.mount_from.iter().filter_map(MountFrom::repository) {
                 scopes.merge(&Scopes::pull(from));
+            }
+            if let Some((_, from)) = &self.missing_from
+                && from.origin == site.origin
+            {
+                scopes.merge(&Scopes::pull(&from.repository));
             }
         }
         if let Some(from) = at(&self.source) {
             scopes.merge(&Scopes::pull(&from));
         }
         scopes
-    }
-}
-
-impl Node {
-    const fn new(descriptor: Option<Descriptor>, depth: usize) -> Self {
-        Self {
-            descriptor,
-            document: None,
-            parents: Vec::new(),
-            depth,
-            stage: Stage::Loading,
-            waiting: 0,
-            requested: 0,
-            presence: Presence::Unknown,
-            repushed: Repushed::Not,
-            force_check: false,
-            embedded: None,
-            listing: None,
-        }
     }
 }

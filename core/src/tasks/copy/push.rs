@@ -7,7 +7,8 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::fetch::load;
-use super::{CopyState, Counters, End, Presence, ROOT, Stage};
+use super::node::{NodePhase, Presence};
+use super::{CopyLocation, CopyState, ROOT};
 use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -23,6 +24,7 @@ use crate::referrers;
 use crate::store::StoreOp;
 use crate::task::{Platforms, Report, TaskReport};
 use crate::tasks::TaskPorts;
+use crate::tasks::machine::TaskMachine as _;
 
 impl CopyState {
     pub(super) fn child_done(
@@ -32,7 +34,7 @@ impl CopyState {
     ) -> Result<(), Error> {
         let this = &mut self.nodes[node.0];
         this.waiting = this.waiting.saturating_sub(1);
-        if this.stage != Stage::Open || this.waiting > 0 {
+        if this.phase != NodePhase::Open || this.waiting > 0 {
             return Ok(());
         }
         match this.presence {
@@ -46,23 +48,25 @@ impl CopyState {
         node: NodeId,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
-        self.nodes[node.0].stage = Stage::Putting;
+        let this = &mut self.nodes[node.0];
+        (this.phase, this.put_round) = (NodePhase::Putting, self.round);
         let (document, size) = (self.document(node)?, self.descriptor(node)?.size);
         let (bytes, digest) = (document.bytes().clone(), document.digest().clone());
         match &self.destination {
-            End::Store { store, .. } => {
+            CopyLocation::Store { store, .. } => {
                 ports.store(node, *store, StoreOp::Put { digest, bytes });
             }
-            End::Registry { site, reference } => {
-                let target = match reference.tag() {
-                    Some(tag) if node == ROOT => Target::Tag(tag.clone()),
-                    None if node == ROOT && reference.digest().is_none() => reference.target(),
-                    Some(_) | None => Target::Digest(digest.clone()),
-                };
+            CopyLocation::Registry { site, .. } => {
+                // An image gets its tag after what belongs to it, such as its signatures, is there.
+                let name = self
+                    .name_of(node)
+                    .filter(|_| node != ROOT || !self.carries());
+                let target = name.unwrap_or_else(|| Target::Digest(digest.clone()));
                 let op = ManifestPut {
                     site: site.clone(),
                     target,
                     tags: Vec::new(),
+                    tags_refused: false,
                     descriptor: Descriptor::new(document.media_type(), digest, size),
                     bytes,
                     subject: referrers::subject(document).map(|subject| subject.digest.clone()),
@@ -78,7 +82,7 @@ impl CopyState {
     pub(super) fn put(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let this = &mut self.nodes[node.0];
         if let Some(digest) = this.embedded.take() {
-            this.stage = Stage::Done;
+            this.phase = NodePhase::Done;
             return self.blob_settled(&digest, Ok(Delivery::Present), ports);
         }
         self.stored(node, ports)?;
@@ -93,10 +97,16 @@ impl CopyState {
 
     /// Goes on after a node was put and, if necessary, listed.
     pub(super) fn is_put(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        if node != ROOT {
+        if node == ROOT {
+            if !self.carries() {
+                self.nodes[ROOT.0].presence = Presence::Tagged;
+            }
+            return self.image_there(ports);
+        }
+        if self.companion_put(node, ports)? {
             return self.done(node, ports);
         }
-        self.content_complete(ports)
+        Ok(())
     }
 
     /// All content is at the destination. What is left is the name and, if one platform is wanted
@@ -105,15 +115,17 @@ impl CopyState {
         let root = &mut self.nodes[ROOT.0];
         let config = match (&self.platforms, &root.document) {
             (Platforms::One(_), Some(document)) => document.config(),
-            (Platforms::One(_) | Platforms::All, _) => None,
+            (Platforms::One(_) | Platforms::Several(_) | Platforms::All, _) => None,
         };
         let store = match (&self.destination, &self.source) {
-            (End::Store { store, .. }, _) | (_, End::Store { store, .. }) => Some(*store),
-            (End::Registry { .. }, End::Registry { .. }) => None,
+            (CopyLocation::Store { store, .. }, _) | (_, CopyLocation::Store { store, .. }) => {
+                Some(*store)
+            }
+            (CopyLocation::Registry { .. }, CopyLocation::Registry { .. }) => None,
         };
         match store.zip(config) {
             Some((store, config)) => {
-                root.stage = Stage::Comparing;
+                root.phase = NodePhase::Comparing;
                 load(ROOT, store, config.digest, ports);
                 Ok(())
             }
@@ -138,28 +150,28 @@ impl CopyState {
     }
 
     /// The name last: a kill at any instant leaves no name of an incomplete image. In a registry the
-    /// manifest was put by its name.
+    /// manifest was put by its name, and further ones follow.
     pub(super) fn write_name(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        let End::Store { store, name } = &self.destination else {
-            return self.complete(ports);
+        let CopyLocation::Store { store, name } = &self.destination else {
+            return self.put_tags(ports);
         };
         let name = name.clone();
         let descriptor = self.descriptor(ROOT)?.clone();
-        self.nodes[ROOT.0].stage = Stage::Naming;
+        self.nodes[ROOT.0].phase = NodePhase::Naming;
         ports.store(ROOT, *store, StoreOp::Tag { name, descriptor });
         Ok(())
     }
 
     pub(super) fn done(&mut self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let this = &mut self.nodes[node.0];
-        this.stage = Stage::Done;
+        this.phase = NodePhase::Done;
         if let Some(document) = this.document.take() {
             self.held = self.held.saturating_sub(document.bytes().len() as u64);
         }
         for parent in core::mem::take(&mut this.parents) {
             self.child_done(parent, ports)?;
         }
-        Ok(())
+        self.companion_done(node, ports)
     }
 
     pub(super) fn skipped(&self, node: NodeId, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
@@ -171,25 +183,23 @@ impl CopyState {
 
     pub(super) fn complete(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let root = self.descriptor(ROOT)?.clone();
-        self.nodes[ROOT.0].stage = Stage::Done;
-        let Counters {
-            moved,
-            bytes,
-            mounted,
-            present,
-        } = self.counters;
+        self.nodes[ROOT.0].phase = NodePhase::Done;
+        self.tally.close();
+        let totals = self.tally.totals();
         // One that is a layer of another kind elsewhere in the image was moved.
         let left_out = self.left_out.values();
         let left_out = left_out.filter(|layer| !self.blobs.contains_key(&layer.digest));
         let report = Report {
             root,
-            moved,
-            bytes,
-            mounted,
-            present,
+            moved: totals.moved.blobs,
+            bytes: totals.transferred,
+            mounted: totals.mounted.blobs,
+            present: totals.skipped.blobs,
             left_out: left_out.clone().count() as u64,
+            absent: self.chosen.as_ref().map_or(0, |chosen| chosen.others),
             left_out_layers: left_out.take(Report::LISTED).cloned().collect(),
             unlisted: core::mem::take(&mut self.unlisted),
+            carried: self.carried(),
             served: ports.take_served(),
         };
         ports.finish(TaskReport::Copied(report));

@@ -8,7 +8,8 @@
 //! the copy: the manifest is at the destination. Must not know how a list is changed (`referrers_list`), nor
 //! whose turn it is (`lists`).
 
-use super::{CopyState, End, Stage};
+use super::node::NodePhase;
+use super::{CopyLocation, CopyState};
 use crate::error::Error;
 use crate::ids::NodeId;
 use crate::op::Outcome;
@@ -25,21 +26,25 @@ impl CopyState {
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         self.stored(node, ports)?;
-        let End::Registry { site, .. } = &self.destination else {
+        // A companion is listed with all others of its subject.
+        if self.is_unlisted(node)? {
+            return self.is_put(node, ports);
+        }
+        let CopyLocation::Registry { site, .. } = &self.destination else {
             return Err(Error::internal("a store does not list referrers"));
         };
         let document = self.document(node)?;
-        let Some(subject) = referrers::subject(document) else {
+        let Some(subject) = referrers::subject(document).map(|it| it.digest.clone()) else {
             return self.is_put(node, ports);
         };
-        let change = Change::Add(referrers::entry(document));
-        let (site, subject) = (site.clone(), subject.digest.clone());
+        let change = Change::Add(alloc::vec![referrers::entry(document)]);
+        let site = site.clone();
         let scopes = self.task_scopes(&site);
         let listing = ListChange::new(site, subject, change, scopes);
         let key = listing.key.clone();
         let this = &mut self.nodes[node.0];
         this.listing = Some(listing);
-        this.stage = Stage::Listing;
+        this.phase = NodePhase::Listing;
         ports.lists.join(key, (ports.task, node));
         Ok(())
     }
@@ -55,28 +60,20 @@ impl CopyState {
             Changed::Going => return Ok(()),
             Changed::Over => {}
             Changed::GivenUp(unlisted) => {
-                if self.unlisted.len() < Report::LISTED {
-                    self.unlisted.push(unlisted);
-                }
+                let left = Report::LISTED.saturating_sub(self.unlisted.len());
+                self.unlisted.extend(unlisted.into_iter().take(left));
             }
         }
         if let Some(listing) = self.nodes[node.0].listing.take() {
             ports.lists.leave(&listing.key, (ports.task, node));
         }
+        if self.nodes[node.0].companions.is_some() {
+            return self.companions_listed(node, ports);
+        }
         self.is_put(node, ports)
     }
 
-    /// It is this manifest's turn.
-    pub(in crate::tasks) fn read_list(
-        &mut self,
-        node: NodeId,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        self.listing(node)?.read(node, ports);
-        Ok(())
-    }
-
-    fn listing(&mut self, node: NodeId) -> Result<&mut ListChange, Error> {
+    pub(super) fn listing(&mut self, node: NodeId) -> Result<&mut ListChange, Error> {
         let listing = self.nodes[node.0].listing.as_mut();
         listing.ok_or_else(|| Error::internal("a manifest is not on its way into a list"))
     }

@@ -25,7 +25,7 @@ use std::{env, fs, io, thread};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use windlass_core::Reference;
-use windlass_store::{Layout, Store};
+use windlass_store::{Layout, Store, StoreEntry, StoreHandle};
 use windlass_testbed::{Image, Model, Options, Server, image};
 use windlass_tests::images::noise;
 
@@ -299,17 +299,17 @@ impl Client {
             Self::Blocking(client) => {
                 match call {
                     Call::Pull(from, store) => {
-                        client.pull(from, store).name("v1").run().map(drop)?
+                        client.pull(from, at(store, "v1")).run().map(drop)?
                     }
                     Call::PullUntil(from, store, until, finished) => {
                         let name = from.to_string();
                         let left = until.saturating_duration_since(Instant::now());
-                        let pull = client.pull(from, store).name(&name).deadline(left);
+                        let pull = client.pull(from, at(store, &name)).deadline(left);
                         finished.fetch_add(usize::from(pull.run().is_ok()), Ordering::Relaxed);
                     }
-                    Call::Push(store, to) => client.push(store, to).name("v1").run().map(drop)?,
+                    Call::Push(store, to) => client.push(at(store, "v1"), to).run().map(drop)?,
                     Call::Copy(from, to) => {
-                        client.copy(endpoint(from), endpoint(to)).run().map(drop)?
+                        client.copy(location(from), location(to)).run().map(drop)?
                     }
                     Call::Resolve(reference) => client.resolve(reference).run().map(drop)?,
                 }
@@ -363,18 +363,22 @@ impl Client {
     }
 }
 
+fn at(store: &Arc<dyn Store>, name: &str) -> StoreEntry {
+    StoreHandle::from(store).at(name)
+}
+
 async fn wait(client: &windlass_async::Client, call: &Call) -> Result<(), Failed> {
     match call {
-        Call::Pull(from, store) => client.pull(from, store).name("v1").run().await.map(drop)?,
+        Call::Pull(from, store) => client.pull(from, at(store, "v1")).run().await.map(drop)?,
         Call::PullUntil(from, store, until, finished) => {
             let name = from.to_string();
             let left = until.saturating_duration_since(Instant::now());
-            let pull = client.pull(from, store).name(&name).deadline(left);
+            let pull = client.pull(from, at(store, &name)).deadline(left);
             finished.fetch_add(usize::from(pull.run().await.is_ok()), Ordering::Relaxed);
         }
-        Call::Push(store, to) => client.push(store, to).name("v1").run().await.map(drop)?,
+        Call::Push(store, to) => client.push(at(store, "v1"), to).run().await.map(drop)?,
         Call::Copy(from, to) => client
-            .copy(endpoint(from), endpoint(to))
+            .copy(location(from), location(to))
             .run()
             .await
             .map(drop)?,
@@ -383,8 +387,8 @@ async fn wait(client: &windlass_async::Client, call: &Call) -> Result<(), Failed
     Ok(())
 }
 
-fn endpoint(reference: &Reference) -> windlass_driver::Endpoint {
-    windlass_driver::Endpoint::Registry(reference.clone())
+fn location(reference: &Reference) -> windlass_driver::ImageLocation {
+    windlass_driver::ImageLocation::Registry(reference.clone())
 }
 
 /// The client's process.

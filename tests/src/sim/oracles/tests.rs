@@ -5,7 +5,7 @@ use windlass_core::call::{Done, Payload};
 use windlass_core::tape::TapeSink as _;
 use windlass_core::{
     Descriptor, Error, Event, Failure, Job, Output, Reference, Session, StoreError, StoreErrorKind,
-    Task, Time,
+    Task, Time, Totals,
 };
 use windlass_store::Store as _;
 use windlass_testbed::{Answer, OCI_MANIFEST, Request, image_for};
@@ -40,7 +40,7 @@ fn holding(slot: Option<usize>, call: Box<Call>) -> Running {
     Running {
         id: call.id(),
         work: Work::ToDo(Box::new(Job::Http(call))),
-        slot,
+        slots: slot.into_iter().collect(),
         token: None,
         question: false,
         stored: 0,
@@ -269,7 +269,7 @@ fn a_token_that_is_asked_for_twice() {
         world.processes[0].running.push(Running {
             id: call.id(),
             work: Work::Done(Done::lost(call.id())),
-            slot: None,
+            slots: Vec::new(),
             token,
             question: false,
             stored: 0,
@@ -336,9 +336,9 @@ fn a_registry_that_asked_for_patience_and_gets_none() {
         let answer = Answer::new(http::StatusCode::TOO_MANY_REQUESTS).header("retry-after", "7");
         world.watch_answer(0, &call, Kind::GetManifest, 0, &answer);
         world.watch_end(0, call.id(), Time::ZERO);
-        world.check_patience(0, 1);
+        world.check_patience(0, &call, 1);
         assert_eq!(world.violation, None, "it is another registry");
-        world.check_patience(0, 0);
+        world.check_patience(0, &call, 0);
     });
     assert_eq!(too_early, "patience: reg0 is asked 7s too early");
     let (soon, late) = (Duration::from_secs(1), Duration::from_secs(86_400));
@@ -419,6 +419,21 @@ fn a_task_that_is_over_before_its_jobs_are() {
         said,
         "finished: task0 is over, but Some(JobId(0)) is outside"
     );
+}
+
+#[test]
+fn totals_that_do_not_add_up() {
+    let said = said(Operation::Pull, |world| {
+        let id = *world.processes[0].tasks.keys().next().unwrap();
+        let mut totals = Totals::default();
+        totals.known.blobs = 2;
+        totals.moved.blobs = 2;
+        world.check_sums(id, Totals::default(), totals);
+        assert_eq!(world.violation, None, "all of them were moved");
+        totals.mounted.blobs = 1;
+        world.check_sums(id, Totals::default(), totals);
+    });
+    assert!(said.starts_with("totals: task0 had"), "{said}");
 }
 
 #[test]

@@ -212,21 +212,38 @@ fn token_files_are_read_again() {
     }
 }
 
-/// `--token-file <(command)`: what comes through a pipe comes once, and is kept.
+/// `--token-file <(command)`, or the same in a variable: what comes through a pipe comes once, and is kept for the
+/// registry's other repositories.
 #[test]
 fn a_piped_token_is_read_once() {
-    let (reader, mut writer) = std::io::pipe().expect("a pipe");
-    writer.write_all(b"s3cret\n").expect("it is written");
-    drop(writer);
-    let path = format!("/dev/fd/{}", reader.as_raw_fd());
     let registry: Registry = "r.example".parse().expect("a registry");
-    let given = Explicit::file(registry.clone(), Some("u".to_owned()), path);
-    let search = CredentialSearch::empty().explicit(given);
-    let question = Question::new(registry.clone(), None, registry.origin());
-    for question in [question.clone(), question.again()] {
-        assert_eq!(search.find(&question), basic("u", "s3cret").into());
+    let given = |path: String| {
+        let given = Explicit::file(registry.clone(), Some("u".to_owned()), path);
+        CredentialSearch::empty().explicit(given)
+    };
+    let named = |path: String| {
+        let variables = [("USERNAME", "u".to_owned()), ("TOKEN_FILE", path)];
+        let variables =
+            variables.map(|(what, value)| (format!("WINDLASS_AUTH_R_EXAMPLE_{what}"), value));
+        CredentialSearch::from_variables(among(variables)).expect("text")
+    };
+    let searches: [&dyn Fn(String) -> CredentialSearch; 2] = [&given, &named];
+    for search in searches {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(b"s3cret\n").expect("it is written");
+        drop(writer);
+        let search = search(format!("/dev/fd/{}", reader.as_raw_fd()));
+        let of = |repository: &str| {
+            let (registry, repository) = super::named(repository);
+            let origin = registry.origin();
+            Question::new(registry, repository, origin)
+        };
+        let first = of("r.example/a");
+        for question in [first.clone(), first.again(), of("r.example/b")] {
+            assert_eq!(search.find(&question), basic("u", "s3cret").into());
+        }
+        assert!(!format!("{search:?}").contains("s3cret"));
     }
-    assert!(!format!("{search:?}").contains("s3cret"));
 }
 
 /// What is given for one registry never reaches another, and repositories can have their own.

@@ -14,7 +14,10 @@ use std::rc::Rc;
 use windlass_core::{Extents, StoreError};
 
 use super::*;
+use crate::layout::blob::Probed;
 use crate::layout::sys::tests::with_failing_syncs;
+
+mod waiting;
 
 const SIZE: u64 = 10_000;
 
@@ -355,6 +358,52 @@ fn gaps_count_for_nothing() {
     assert!(file.len() > size && file.blocks() * 512 < 1 << 20);
     let collected = layout.gc().expect("gc");
     assert!(collected.partial_bytes < 1 << 20, "{collected:?}");
+}
+
+/// The same where gaps are filled with zeros, as on vfat.
+fn without_sparse_files(layout: &Layout) {
+    let probed = Probed {
+        mode: 0o644,
+        is_sparse: false,
+    };
+    layout.shared.probed.set(probed).expect("not probed yet");
+}
+
+#[test]
+fn without_sparse_files_there_are_no_gaps() {
+    let (_dir, layout) = fresh();
+    without_sparse_files(&layout);
+    let mut partial = ours(&layout, &blob(), SIZE);
+    assert!(partial.is_append_only());
+    write(&mut *partial, &(0..100));
+    let written = partial.write_at(101, &bytes(&(101..200)));
+    let error = written.expect_err("there would be a gap");
+    assert_eq!(error.kind(), StoreErrorKind::Unsupported);
+    drop(partial);
+    assert_eq!(left_by(&layout), parts(&[0..100]));
+    let mut partial = ours(&layout, &blob(), SIZE);
+    write(&mut *partial, &(100..SIZE));
+    partial.commit().expect("commit");
+    assert!(load(&layout, &blob()) == Some(content()));
+}
+
+/// A layout with a partial that has gaps was copied to where there are none.
+#[test]
+fn without_sparse_files_what_is_behind_a_gap_goes() {
+    let (_dir, layout) = fresh();
+    let mut partial = ours(&layout, &blob(), SIZE);
+    write(&mut *partial, &(0..100));
+    write(&mut *partial, &(500..600));
+    preserve(&mut *partial).expect("recorded");
+    let (_dir, copy) = after_kill(&layout);
+    without_sparse_files(&copy);
+    let mut partial = ours(&copy, &blob(), SIZE);
+    assert_eq!(extents(&*partial), parts(&[0..100]));
+    let path = copy.partials().join(&partials(&copy)[0]);
+    assert_eq!(fs::metadata(path).expect("there").len(), 100);
+    write(&mut *partial, &(100..SIZE));
+    partial.commit().expect("commit");
+    assert!(load(&copy, &blob()) == Some(content()));
 }
 
 /// Any writes and saves in any order: whatever is left by a kill was written.

@@ -7,6 +7,7 @@ mod links;
 mod names;
 mod opening;
 mod ours;
+mod referrers;
 mod syncs;
 
 use std::fs;

@@ -106,6 +106,47 @@ fn nothing_is_written_when_nothing_changes() {
     assert_eq!(before, after);
 }
 
+/// `cosign save` writes entries without names: the image, and what belongs to it.
+#[test]
+fn what_cosign_saved_is_found_by_its_tags() {
+    let (_dir, layout) = fresh();
+    let entry = |content: &str, kind: &str| {
+        json!({
+            "mediaType": MANIFEST, "digest": digest(content), "size": content.len(),
+            "annotations": {"kind": format!("dev.cosignproject.cosign/{kind}")},
+        })
+    };
+    let tag = |content: &str, suffix: &str| {
+        let digest = digest(content).replace(':', "-");
+        format!("{digest}{suffix}")
+    };
+    for kind in ["image", "imageIndex"] {
+        let entries = [entry("app", kind), entry("s", "sigs"), entry("a", "atts")];
+        write_index(&layout, &json!({"schemaVersion": 2, "manifests": entries}));
+        assert_eq!(found(&layout, None), digest("app"));
+        assert_eq!(found(&layout, Some(&tag("app", ".sig"))), digest("s"));
+        assert_eq!(found(&layout, Some(&tag("app", ".att"))), digest("a"));
+        for other in [tag("app", ".sbom"), tag("app", ""), tag("other", ".sig")] {
+            let error = layout.find(Some(&other)).expect_err("there is none");
+            assert_eq!(error.kind(), StoreErrorKind::NoSuchName, "{other}");
+        }
+    }
+    // An entry with the tag as its name goes first.
+    layout
+        .tag(Some(&tag("app", ".sig")), &descriptor("named"))
+        .expect("tag");
+    assert_eq!(found(&layout, Some(&tag("app", ".sig"))), digest("named"));
+    // Without the image nothing belongs to it, and what there is can be meant.
+    write_index(
+        &layout,
+        &json!({"schemaVersion": 2, "manifests": [entry("s", "sigs")]}),
+    );
+    layout
+        .find(Some(&tag("app", ".sig")))
+        .expect_err("there is no image");
+    assert_eq!(found(&layout, None), digest("s"));
+}
+
 #[test]
 fn names_are_found_in_order() {
     // LAY-06 to LAY-09.

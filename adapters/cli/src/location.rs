@@ -1,4 +1,4 @@
-//! Parses values of the command line: places (`REF`, `docker://REF`, `oci:DIR[:NAME]`,
+//! Parses values of the command line: locations of images (`REF`, `docker://REF`, `oci:DIR[:NAME]`,
 //! `oci:DIR@DIGEST`), platforms, trusted realms, file names.
 
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::short_names;
 
 /// A source or destination of an image.
 #[derive(Clone, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Location {
     Registry(Reference),
     Layout(InLayout),
 }
@@ -34,10 +34,10 @@ impl InLayout {
     }
 }
 
-impl FromStr for Place {
-    type Err = PlaceError;
+impl FromStr for Location {
+    type Err = LocationError;
 
-    fn from_str(text: &str) -> Result<Self, PlaceError> {
+    fn from_str(text: &str) -> Result<Self, LocationError> {
         match split(text)? {
             Shape::Registry(bare) => Ok(Self::Registry(reference(text, bare)?)),
             Shape::Layout(layout) => Ok(Self::Layout(layout)),
@@ -45,7 +45,7 @@ impl FromStr for Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Registry(reference) => reference.fmt(f),
@@ -65,11 +65,11 @@ impl fmt::Display for InLayout {
     }
 }
 
-/// Parses a place that must be in a registry.
-pub(crate) fn registry(text: &str) -> Result<Reference, PlaceError> {
+/// Parses a location that must be in a registry.
+pub(crate) fn registry(text: &str) -> Result<Reference, LocationError> {
     match split(text)? {
         Shape::Registry(bare) => reference(text, bare),
-        Shape::Layout(_) => Err(PlaceError(
+        Shape::Layout(_) => Err(LocationError(
             "a reference to a registry is expected here; `windlass copy` takes layouts on both sides"
                 .to_owned(),
         )),
@@ -77,10 +77,10 @@ pub(crate) fn registry(text: &str) -> Result<Reference, PlaceError> {
 }
 
 /// Parses a repository of a registry.
-pub(crate) fn repository(text: &str) -> Result<Reference, PlaceError> {
+pub(crate) fn repository(text: &str) -> Result<Reference, LocationError> {
     let reference = registry(text)?;
     if reference.tag().is_some() || reference.digest().is_some() {
-        return Err(PlaceError(format!(
+        return Err(LocationError(format!(
             "a repository is expected here, without a tag or digest: write {}/{}",
             reference.registry(),
             reference.repository()
@@ -90,10 +90,10 @@ pub(crate) fn repository(text: &str) -> Result<Reference, PlaceError> {
 }
 
 /// Parses something in a registry that is named by a tag or a digest: what is not named is not `latest`.
-pub(crate) fn named(text: &str) -> Result<Reference, PlaceError> {
+pub(crate) fn named(text: &str) -> Result<Reference, LocationError> {
     let reference = registry(text)?;
     if reference.tag().is_none() && reference.digest().is_none() {
-        return Err(PlaceError(format!(
+        return Err(LocationError(format!(
             "a tag or a digest is expected here: write {}/{}:latest if you mean that",
             reference.registry(),
             reference.repository()
@@ -103,10 +103,10 @@ pub(crate) fn named(text: &str) -> Result<Reference, PlaceError> {
 }
 
 /// Parses something in a registry that is named by its digest.
-pub(crate) fn by_digest(text: &str) -> Result<Reference, PlaceError> {
+pub(crate) fn by_digest(text: &str) -> Result<Reference, LocationError> {
     let reference = registry(text)?;
     if reference.digest().is_none() {
-        return Err(PlaceError(format!(
+        return Err(LocationError(format!(
             "a digest is expected here: write {}/{}@sha256:…",
             reference.registry(),
             reference.repository()
@@ -115,21 +115,21 @@ pub(crate) fn by_digest(text: &str) -> Result<Reference, PlaceError> {
     Ok(reference)
 }
 
-/// Parses a place that must be in a layout.
-pub(crate) fn layout(text: &str) -> Result<InLayout, PlaceError> {
+/// Parses a location that must be in a layout.
+pub(crate) fn layout(text: &str) -> Result<InLayout, LocationError> {
     match split(text)? {
         Shape::Layout(layout) => Ok(layout),
-        Shape::Registry(text) => Err(PlaceError(format!(
+        Shape::Registry(text) => Err(LocationError(format!(
             "an image layout is expected here: write oci:{text} if that is a folder"
         ))),
     }
 }
 
 /// Parses a layout without a name or digest.
-pub(crate) fn whole_layout(text: &str) -> Result<InLayout, PlaceError> {
+pub(crate) fn whole_layout(text: &str) -> Result<InLayout, LocationError> {
     let layout = layout(text)?;
     match layout.wanted() {
-        Some(_) => Err(PlaceError(format!(
+        Some(_) => Err(LocationError(format!(
             "a whole layout is expected here: write oci:{}",
             layout.path.display()
         ))),
@@ -138,7 +138,7 @@ pub(crate) fn whole_layout(text: &str) -> Result<InLayout, PlaceError> {
 }
 
 /// Parses a layout as a destination.
-pub(crate) fn into_layout(text: &str) -> Result<InLayout, PlaceError> {
+pub(crate) fn into_layout(text: &str) -> Result<InLayout, LocationError> {
     let layout = layout(text)?;
     match layout.digest {
         Some(_) => Err(no_name(&layout)),
@@ -146,45 +146,59 @@ pub(crate) fn into_layout(text: &str) -> Result<InLayout, PlaceError> {
     }
 }
 
-/// Parses a place as a destination.
-pub(crate) fn destination(text: &str) -> Result<Place, PlaceError> {
-    let place: Place = text.parse()?;
-    match &place {
-        Place::Layout(layout) if layout.digest.is_some() => Err(no_name(layout)),
-        Place::Layout(_) | Place::Registry(_) => Ok(place),
+/// Parses a location as a destination.
+pub(crate) fn destination(text: &str) -> Result<Location, LocationError> {
+    let location: Location = text.parse()?;
+    match &location {
+        Location::Layout(layout) if layout.digest.is_some() => Err(no_name(layout)),
+        Location::Layout(_) | Location::Registry(_) => Ok(location),
     }
 }
 
-fn no_name(layout: &InLayout) -> PlaceError {
-    PlaceError(format!(
+fn no_name(layout: &InLayout) -> LocationError {
+    LocationError(format!(
         "a layout as destination takes a name, not a digest: write oci:{}[:NAME]",
         layout.path.display()
     ))
 }
 
+/// Parses platforms with commas between them, or `all`.
+pub(crate) fn platforms(text: &str) -> Result<Platforms, LocationError> {
+    if !text.contains(',') {
+        return platform(text);
+    }
+    let platforms = text.split(',').map(|text| match platform(text)? {
+        Platforms::One(platform) => Ok(platform),
+        Platforms::All | Platforms::Several(_) => Err(LocationError(
+            "`all` is all platforms: write nothing else".to_owned(),
+        )),
+    });
+    platforms.collect::<Result<_, _>>().map(Platforms::Several)
+}
+
 /// Parses a platform, or `all`.
-pub(crate) fn platforms(text: &str) -> Result<Platforms, PlaceError> {
+pub(crate) fn platform(text: &str) -> Result<Platforms, LocationError> {
     if text == "all" {
         return Ok(Platforms::All);
     }
     let platform = text.parse().map(Platforms::One);
-    platform.map_err(|error| PlaceError(format!("{error}, or `all`")))
+    platform.map_err(|error| LocationError(format!("{error}, or `all`")))
 }
 
 /// Parses `REGISTRY=REALM`, where REALM is `host[:port]` or a URL whose path is ignored.
-pub(crate) fn trusted_realm(text: &str) -> Result<(Registry, Origin), PlaceError> {
+pub(crate) fn trusted_realm(text: &str) -> Result<(Registry, Origin), LocationError> {
     if login::is_in(text) {
-        return Err(PlaceError(login::REFUSED.to_owned()));
+        return Err(LocationError(login::REFUSED.to_owned()));
     }
     let (registry, realm) = text
         .split_once('=')
-        .ok_or_else(|| PlaceError("expected REGISTRY=REALM".to_owned()))?;
+        .ok_or_else(|| LocationError("expected REGISTRY=REALM".to_owned()))?;
     let (scheme, rest) = match realm.split_once("://") {
         None => (Scheme::Https, realm),
         Some(("https", rest)) => (Scheme::Https, rest),
         Some(("http", rest)) => (Scheme::Http, rest),
         Some((other, _)) => {
-            return Err(PlaceError(format!(
+            return Err(LocationError(format!(
                 "a realm must be http or https, not {other}"
             )));
         }
@@ -194,9 +208,9 @@ pub(crate) fn trusted_realm(text: &str) -> Result<(Registry, Origin), PlaceError
 }
 
 /// Parses the registry of a login: `host[:port]`, also as a URL like the keys of docker's configuration.
-pub(crate) fn login_host(text: &str) -> Result<Registry, PlaceError> {
+pub(crate) fn login_host(text: &str) -> Result<Registry, LocationError> {
     if login::is_in(text) {
-        return Err(PlaceError(login::REFUSED.to_owned()));
+        return Err(LocationError(login::REFUSED.to_owned()));
     }
     let bare = text
         .strip_prefix("https://")
@@ -207,7 +221,7 @@ pub(crate) fn login_host(text: &str) -> Result<Registry, PlaceError> {
         .or_else(|| host.strip_suffix("/v2"))
         .unwrap_or(host);
     if host.contains('/') {
-        return Err(PlaceError(
+        return Err(LocationError(
             "expected a registry without a repository".to_owned(),
         ));
     }
@@ -216,38 +230,39 @@ pub(crate) fn login_host(text: &str) -> Result<Registry, PlaceError> {
 
 /// Checks the path of a file. A URL with a login is refused here, because an error about a missing
 /// file would print it.
-pub(crate) fn file(path: PathBuf) -> Result<PathBuf, PlaceError> {
+pub(crate) fn file(path: PathBuf) -> Result<PathBuf, LocationError> {
     let text = path.to_string_lossy();
     if login::is_in(&text) && text.contains("://") {
-        return Err(PlaceError(login::REFUSED.to_owned()));
+        return Err(LocationError(login::REFUSED.to_owned()));
     }
     Ok(path)
 }
 
 /// Parses what is written as `text`. After `docker://` there are no short names.
-fn reference(text: &str, bare: &str) -> Result<Reference, PlaceError> {
+fn reference(text: &str, bare: &str) -> Result<Reference, LocationError> {
     if text == bare {
-        return short_names::reference(text).map_err(PlaceError);
+        return short_names::reference(text).map_err(LocationError);
     }
-    bare.parse().map_err(|error| PlaceError(format!("{error}")))
+    bare.parse()
+        .map_err(|error| LocationError(format!("{error}")))
 }
 
-fn name(text: &str) -> Result<Registry, PlaceError> {
+fn name(text: &str) -> Result<Registry, LocationError> {
     text.parse()
-        .map_err(|error| PlaceError(format!("{text}: {error}")))
+        .map_err(|error| LocationError(format!("{text}: {error}")))
 }
 
-/// A place by its prefix alone.
+/// A location by its prefix alone.
 #[derive(Debug, Eq, PartialEq)]
 enum Shape<'a> {
     Registry(&'a str),
     Layout(InLayout),
 }
 
-fn split(text: &str) -> Result<Shape<'_>, PlaceError> {
+fn split(text: &str) -> Result<Shape<'_>, LocationError> {
     // The name of a layout's entry may contain an `@`, as in `oci:DIR:user@host/app`.
     if login::is_in(text) && (text.contains("://") || !text.starts_with("oci:")) {
-        return Err(PlaceError(login::REFUSED.to_owned()));
+        return Err(LocationError(login::REFUSED.to_owned()));
     }
     // Other tools' prefixes. Each would otherwise parse as a registry's name.
     const UNSUPPORTED: [&str; 6] = [
@@ -262,7 +277,7 @@ fn split(text: &str) -> Result<Shape<'_>, PlaceError> {
         return Ok(Shape::Registry(reference));
     }
     if text.starts_with("oci://") {
-        return Err(PlaceError(
+        return Err(LocationError(
             "oci:// is not a place; write docker://REF for a registry, oci:DIR for a layout"
                 .to_owned(),
         ));
@@ -272,12 +287,12 @@ fn split(text: &str) -> Result<Shape<'_>, PlaceError> {
     }
     let has_other = |scheme: &&&str| text.starts_with(**scheme);
     if let Some(scheme) = UNSUPPORTED.iter().find(has_other) {
-        return Err(PlaceError(format!(
+        return Err(LocationError(format!(
             "{scheme} is not supported; use REF, docker://REF or oci:DIR[:NAME]"
         )));
     }
     if let Some((scheme @ ("http" | "https"), _)) = text.split_once("://") {
-        return Err(PlaceError(format!(
+        return Err(LocationError(format!(
             "a reference has no {scheme}://; write host[:port]/repository[:tag]"
         )));
     }
@@ -286,7 +301,7 @@ fn split(text: &str) -> Result<Shape<'_>, PlaceError> {
 
 /// The first colon ends the path and the rest is the name (REF-22), unless an `@` begins a digest.
 /// The colon of a drive letter does not count.
-fn in_layout(text: &str, drives: bool) -> Result<InLayout, PlaceError> {
+fn in_layout(text: &str, drives: bool) -> Result<InLayout, LocationError> {
     let drive = match text.as_bytes() {
         [letter, b':', b'\\' | b'/', ..] if drives && letter.is_ascii_alphabetic() => 2,
         _ => 0,
@@ -301,16 +316,16 @@ fn in_layout(text: &str, drives: bool) -> Result<InLayout, PlaceError> {
         (Some((path, algorithm @ ("sha256" | "sha512"))), encoded) => {
             let digest = format!("{algorithm}:{}", encoded.unwrap_or_default());
             let digest = digest.parse::<Digest>();
-            let digest = digest.map_err(|error| PlaceError(format!("oci:{text}: {error}")))?;
+            let digest = digest.map_err(|error| LocationError(format!("oci:{text}: {error}")))?;
             (path, None, Some(digest))
         }
         (_, name) => (path, name, None),
     };
     if path.is_empty() {
-        return Err(PlaceError("no folder after oci:".to_owned()));
+        return Err(LocationError("no folder after oci:".to_owned()));
     }
     if name.is_some_and(str::is_empty) {
-        return Err(PlaceError(format!(
+        return Err(LocationError(format!(
             "no name after oci:{path}: (leave out the colon for the default)"
         )));
     }
@@ -324,7 +339,7 @@ fn in_layout(text: &str, drives: bool) -> Result<InLayout, PlaceError> {
 /// Why a text is not a place, and what to write instead.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct PlaceError(String);
+pub(crate) struct LocationError(String);
 
 #[cfg(test)]
 mod tests {
@@ -391,7 +406,7 @@ mod tests {
                 let error = into_layout(&text).expect_err(&text).to_string();
                 assert!(error.contains(&format!("oci:{path}[:NAME]")), "{error}");
                 assert!(destination(&text).is_err(), "{text}");
-                assert!(text.parse::<Place>().is_ok(), "{text}");
+                assert!(text.parse::<Location>().is_ok(), "{text}");
             }
         }
         for bad in [
@@ -449,8 +464,16 @@ mod tests {
             };
             assert_eq!(platform.to_string(), expected, "{text}");
         }
+        let several = ["linux/amd64", "linux/arm64"].map(|text| text.parse().expect(text));
+        let several = Platforms::Several(several.to_vec());
+        assert_eq!(platforms("linux/amd64,arm64"), Ok(several));
+        let error = platforms("arm64,all").expect_err("all is not one of several");
+        assert!(error.to_string().contains("write nothing else"), "{error}");
+        platform("amd64,arm64").expect_err("one is expected");
         let bad = [
             "",
+            ",",
+            "arm64,",
             "linux",
             "linux/",
             "/amd64",
@@ -520,8 +543,8 @@ mod tests {
     #[test]
     fn displayed_as_typed() {
         for text in ["oci:/tmp/x:a:b", "oci:x", "r.example/a:1"] {
-            let place: Place = text.parse().expect(text);
-            assert_eq!(place.to_string(), text);
+            let location: Location = text.parse().expect(text);
+            assert_eq!(location.to_string(), text);
         }
     }
 }

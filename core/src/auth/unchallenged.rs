@@ -16,9 +16,9 @@ use alloc::vec::Vec;
 use http::{HeaderMap, StatusCode};
 
 use super::challenged::usable;
-use super::credentials::{CredentialState, question};
+use super::credentials::{CredentialKey, CredentialState, key, question};
 use super::{AuthOutput, AuthRequest, AuthState, Broker, HostAuth, Sent};
-use crate::credential::CredentialAnswer;
+use crate::credential::{Access, CredentialAnswer};
 use crate::header::challenges;
 use crate::ids::ExchangeId;
 use crate::op::Site;
@@ -52,7 +52,7 @@ impl Broker {
         from: &Url,
     ) -> bool {
         let state = self.requests.get(&id);
-        if !state.is_some_and(|it| !it.looked && matches!(it.sent, Some(Sent::Nothing))) {
+        if !state.is_some_and(|it| !it.is_decided && matches!(it.sent, Some(Sent::Nothing))) {
             return false;
         }
         if !challenged {
@@ -66,7 +66,7 @@ impl Broker {
     ///
     /// The driver is asked for the credentials of each repository: that there are none for one says nothing about
     /// its neighbour (CRED-42).
-    pub(super) fn look(
+    pub(super) fn check_unchallenged(
         &mut self,
         request: &AuthRequest<'_>,
         state: &mut AuthState,
@@ -78,10 +78,7 @@ impl Broker {
         if !host.scheme.is_known() && is_over {
             return stands;
         }
-        let key = (
-            request.site.registry.clone(),
-            request.site.repository.clone(),
-        );
+        let key = key(request);
         match self.credentials.get_mut(&key) {
             Some(CredentialState::Answered(answered))
                 if !answered.answer.is_secret() || answered.is_left_out(request) =>
@@ -106,7 +103,7 @@ impl Broker {
             let fits = self.can_show(request.id, request.site, &learned);
             let host = self.host(origin);
             if fits || !matches!(host.pinged, Pinged::Never) {
-                state.looked = true;
+                state.is_decided = true;
                 return if fits {
                     Some(AuthOutput::Again(request.id))
                 } else {
@@ -117,8 +114,8 @@ impl Broker {
             host.scheme = HostAuth::Open;
         } else if let Pinged::Over(Some(unmet)) = &self.host(origin).pinged {
             let unmet = unmet.clone();
-            state.looked = self.meet(request.id, request.site, unmet);
-            return if state.looked {
+            state.is_decided = self.meet(request.id, request.site, unmet);
+            return if state.is_decided {
                 Some(AuthOutput::Again(request.id))
             } else {
                 stands
@@ -217,13 +214,30 @@ impl Broker {
         }
     }
 
+    /// The credential for a repository that is known; one with a secret if there are two, for reading and for
+    /// writing.
+    fn known_credential(&self, site: &Site) -> Option<&CredentialAnswer> {
+        let answers = [Access::Any, Access::Write, Access::Read].map(|access| {
+            let key = CredentialKey {
+                registry: site.registry.clone(),
+                repository: site.repository.clone(),
+                access,
+            };
+            match self.credentials.get(&key) {
+                Some(CredentialState::Answered(known)) => Some(&known.answer),
+                Some(CredentialState::Asked(_)) | None => None,
+            }
+        });
+        let mut known = answers.iter().copied().flatten();
+        let secret = known.clone().find(|answer| answer.is_secret());
+        secret.or_else(|| known.next())
+    }
+
     /// Whether the credentials for a repository fit the host's auth scheme.
     fn can_show(&mut self, id: ExchangeId, site: &Site, learned: &HostAuth) -> bool {
-        let key = (site.registry.clone(), site.repository.clone());
-        let Some(CredentialState::Answered(answered)) = self.credentials.get(&key) else {
+        let Some(credential) = self.known_credential(site).cloned() else {
             return false;
         };
-        let credential = answered.answer.clone();
         match (learned, &credential) {
             (HostAuth::Unknown | HostAuth::Probing(_) | HostAuth::Open, _)
             | (_, CredentialAnswer::None | CredentialAnswer::Failed(_))

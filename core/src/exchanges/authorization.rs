@@ -85,7 +85,7 @@ impl Exchanges {
     pub(super) fn hold_doubtful(&mut self, id: ExchangeId, held: Held) {
         if let Some(exchange) = self.exchanges.get_mut(&id) {
             exchange.held = Some(held.into());
-            self.look(id);
+            self.check_held(id);
         }
     }
 
@@ -105,7 +105,7 @@ impl Exchanges {
     }
 
     /// Goes on with an exchange whose answer is held.
-    pub(super) fn look(&mut self, id: ExchangeId) {
+    pub(super) fn check_held(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
@@ -179,13 +179,13 @@ impl Exchanges {
         let exchange = self.exchanges.get(&id)?;
         let (task, site, op) = (exchange.task, exchange.site.clone(), op(exchange)?);
         let hurries = exchange.hurries;
-        let wish = match purpose {
-            Purpose::Probe => exchange.wish.clone(),
+        let scopes = match purpose {
+            Purpose::Probe => exchange.scopes.clone(),
             Purpose::Owner(_) | Purpose::Token(_) | Purpose::Ping | Purpose::Cleanup => {
                 Scopes::default()
             }
         };
-        let added = self.add(purpose, task, site.clone(), op, wish);
+        let added = self.add(purpose, task, site.clone(), op, scopes);
         if let Some(added) = self.exchanges.get_mut(&added) {
             added.hurries = hurries;
         }
@@ -243,6 +243,9 @@ fn probe(exchange: &Exchange) -> Option<Operation> {
     let Operation::BlobGet(op) = &exchange.op else {
         return None;
     };
-    let (site, digest) = (exchange.site.clone(), op.digest.clone());
-    Some(Operation::BlobHead(BlobHead { site, digest }))
+    Some(Operation::BlobHead(BlobHead {
+        site: exchange.site.clone(),
+        digest: op.digest.clone(),
+        size: op.size,
+    }))
 }

@@ -1,0 +1,15 @@
+//! Prints what an image runs as: `cargo run --example config -- alpine:3`.
+
+use windlass_blocking::{Client, Reference};
+
+#[expect(clippy::print_stdout, reason = "an example talks to people")]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let reference = std::env::args().nth(1).ok_or("usage: config REFERENCE")?;
+    let reference: Reference = reference.parse()?;
+    let client = Client::builder().build()?;
+    let config = client.open(&reference).run()?.config()?;
+    println!("made at {}", config.created.as_deref().unwrap_or("?"));
+    println!("entrypoint {:?}", config.config.entrypoint);
+    println!("layers {:?}", config.rootfs.diff_ids);
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! How many blobs an image has, and what became of them.
+//!
+//! Responsible for counting each digest once, however many manifests have it. Must not know when blobs are
+//! requested (`children`).
+
+use alloc::collections::BTreeMap;
+
+use super::CopyState;
+use super::fetch::Child;
+use crate::blobs::Delivery;
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::ids::NodeId;
+use crate::totals::Totals;
+
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// The size of each blob, as its first descriptor says.
+    sizes: BTreeMap<Digest, u64>,
+    totals: Totals,
+}
+
+impl Tally {
+    pub(super) const fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// The size of a blob.
+    pub(super) fn size(&self, digest: &Digest) -> Option<u64> {
+        self.sizes.get(digest).copied()
+    }
+
+    fn plan(&mut self, blob: &Descriptor) {
+        if !self.sizes.contains_key(&blob.digest) {
+            self.sizes.insert(blob.digest.clone(), blob.size);
+            self.totals.plan(blob.size);
+        }
+    }
+
+    /// A blob is at the destination, to which it had come `before` in another way, or in the same.
+    pub(super) fn settle(&mut self, digest: &Digest, before: Option<Delivery>, now: Delivery) {
+        if let Some(size) = self.sizes.get(digest) {
+            self.totals.settle(*size, before, now);
+        }
+    }
+
+    /// A blob that was at the destination has to be checked again.
+    pub(super) fn reopen(&mut self, digest: &Digest, was: Delivery) {
+        if let Some(size) = self.sizes.get(digest) {
+            self.totals.reopen(*size, was);
+        }
+    }
+
+    /// A blob cannot be had. `before`: how it had come to the destination before that was checked again.
+    pub(super) fn give_up(&mut self, digest: &Digest, before: Option<Delivery>) {
+        match (self.sizes.get(digest).copied(), before) {
+            (Some(size), Some(was)) => self.totals.restore(size, was),
+            (Some(size), None) => {
+                self.totals.give_up(size);
+                self.sizes.remove(digest);
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// All is done. What was planned and belongs to manifests that could not be copied will not come.
+    pub(super) const fn close(&mut self) {
+        self.totals.close();
+    }
+}
+
+impl CopyState {
+    /// Counts the blobs of a node that are going to be requested.
+    pub(super) fn plan(&mut self, node: NodeId) -> Result<(), Error> {
+        let mut tally = core::mem::take(&mut self.tally);
+        let planned = self.document(node).map(|document| {
+            let blobs = document.children();
+            let blobs = blobs.filter_map(|child| self.wanted_blob(node, child));
+            let blobs = blobs.filter(|(blob, is_layer)| !self.leaves_out(node, blob, *is_layer));
+            blobs.for_each(|(blob, _)| tally.plan(blob));
+        });
+        self.tally = tally;
+        planned
+    }
+
+    /// The blob that a child of a node is, and whether it is a layer, unless it need not be moved.
+    pub(super) fn wanted_blob<'a>(
+        &self,
+        node: NodeId,
+        child: Child<'a>,
+    ) -> Option<(&'a Descriptor, bool)> {
+        if !self.copies(node, child.digest()) {
+            return None;
+        }
+        let is_present = self.nodes[node.0].is_present();
+        match child {
+            Child::Blob(layer) if !is_present || layer.is_foreign() => Some((layer, true)),
+            // Only layers can be foreign: an image is of no use without its configuration.
+            Child::Config(config) if !is_present => Some((config, false)),
+            Child::Blob(_) | Child::Config(_) | Child::Manifest(_) => None,
+        }
+    }
+}
