@@ -44,6 +44,12 @@ impl Exchanges {
         }
     }
 
+    /// Whether `/v2/` told its challenge: other tasks use it, even if the one that asked is over.
+    fn is_answered_ping(&self, id: ExchangeId, exchanged: &Exchanged) -> bool {
+        let is_ping = matches!(self.exchanges[&id].purpose, Purpose::Ping);
+        is_ping && exchanged.status == Some(http::StatusCode::UNAUTHORIZED)
+    }
+
     pub(super) fn ended(
         &mut self,
         id: ExchangeId,
@@ -61,7 +67,11 @@ impl Exchanges {
         let line = line(&draft.method, &url);
         if exchange.abandoned {
             self.note_later(id, &exchanged, job, now);
-            self.abandoned(id);
+            if self.is_answered_ping(id, &exchanged) {
+                self.pinged(id, &exchanged, &url);
+            } else {
+                self.abandoned(id);
+            }
             return;
         }
         if matches!(exchange.purpose, Purpose::Cleanup) {
