@@ -245,6 +245,16 @@ impl Reference {
         self.digest.as_ref()
     }
 
+    /// The tag that is written if something is put here: the one it has, otherwise `latest` (REF-12), unless it is
+    /// put by its digest alone.
+    pub(crate) fn written_tag(&self) -> Option<Tag> {
+        match (&self.tag, &self.digest) {
+            (Some(tag), _) => Some(tag.clone()),
+            (None, None) => Some(Tag::latest()),
+            (None, Some(_)) => None,
+        }
+    }
+
     /// The digest if there is one, otherwise the tag, otherwise `latest` (REF-11, REF-12).
     pub fn target(&self) -> Target {
         match (&self.digest, &self.tag) {

@@ -469,7 +469,9 @@ impl Task {
     }
 
     /// Let these tags refer to what a push or a copy has put into a registry, too, after its own: all in one request
-    /// where the registry takes them with the manifest (`?tag=`), else in one each. Has no effect on other tasks.
+    /// where the registry takes them with the manifest (`?tag=`), else in one each. The report names them
+    /// ([`Report::tags`]); if one cannot be put, the task fails, and the image and the tags before it stay. Has no effect
+    /// on other tasks.
     #[must_use]
     pub fn and_tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
         self.more_tags.extend(tags);
@@ -814,6 +816,9 @@ impl fmt::Display for TaskReport {
             "{}: {} moved ({} bytes), {} mounted, {} present",
             report.root.digest, report.moved, report.bytes, report.mounted, report.present
         )?;
+        if report.tags.len() > 1 {
+            write!(f, ", {} tags", report.tags.len())?;
+        }
         if report.left_out > 0 {
             write!(f, ", {} left out", report.left_out)?;
         }
@@ -853,6 +858,9 @@ pub struct Checked {
 pub struct Report {
     /// The manifest or index that the reference or name resolved to.
     pub root: Descriptor,
+    /// The tags that refer to it now, if the destination is a registry: its own, then those of [`Task::and_tags`], each
+    /// once.
+    pub tags: Vec<Tag>,
     /// The number of blobs transferred over the network.
     pub moved: u64,
     /// The bytes of blobs that were really sent or received.

@@ -79,10 +79,7 @@ impl PutState {
     pub(super) fn new(task: PutTask, exchanges: &Exchanges) -> Self {
         let site = exchanges.destination(&task.destination);
         let mut left: VecDeque<Tag> = VecDeque::new();
-        let own = match task.destination.target() {
-            Target::Tag(tag) => Some(tag),
-            Target::Digest(_) => task.destination.tag().cloned(),
-        };
+        let own = task.destination.written_tag();
         let is_retag = matches!(task.source, PutSource::Repository(_));
         for tag in own.filter(|_| !is_retag).iter().chain(&task.tags) {
             if !left.contains(tag) {

@@ -263,10 +263,15 @@ fn an_image_is_pushed_with_several_tags() {
         };
         let (mut world, store, _) = pushing(one_at_a_time(), options, &image);
         for (round, requests) in [first, again].into_iter().enumerate() {
-            let (_, log) = done(&mut world, push(store).and_tags(further(more)));
+            // The own one, and those that are named twice, are put once.
+            let tags = further(more).into_iter().chain([tag("v1")]);
+            let task = push(store).and_tags(tags.chain(further(more)));
+            let (report, log) = done(&mut world, task);
             let last = log.iter().rposition(|line| line.contains("/manifests/v1 "));
             let row = format!("{tag_parameter} {more} {round}: {log:?}");
             assert_eq!(log.len() - 1 - last.unwrap(), requests, "{row}");
+            let told = report.copied().unwrap().tags;
+            assert_eq!(told, [&[tag("v1")], &further(more)[..]].concat(), "{row}");
             for tag in further(more) {
                 let there = world.models[0].tag("a/b", tag.as_str()).unwrap();
                 assert_eq!(
@@ -316,7 +321,7 @@ fn further_tags_of_a_push_that_are_refused() {
     assert_eq!(failure.kind(), ErrorKind::Auth, "{failure}");
     let text = failure.to_string();
     assert!(
-        text.contains("tag frozen") && text.contains("DENIED"),
+        text.contains("tag frozen; in place: v1)") && text.contains("DENIED"),
         "{text}"
     );
 }

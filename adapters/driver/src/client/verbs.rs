@@ -238,8 +238,8 @@ impl<D> Request<'_, D, Push> {
 }
 
 impl<D, V: Sends + MovesImage> Request<'_, D, V> {
-    /// Lets further tags refer to the image, if it comes into a registry: see
-    /// [`Task::and_tags`](windlass_core::Task::and_tags).
+    /// Lets further tags refer to the image, if it comes into a registry; the report names them as
+    /// [`tags`](windlass_core::Report::tags). See [`Task::and_tags`](windlass_core::Task::and_tags).
     pub fn and_tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
         self.spec.and_tags(tags);
         self

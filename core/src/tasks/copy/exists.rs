@@ -209,11 +209,7 @@ impl CopyState {
         if node != ROOT {
             return self.companion_tag(node).cloned().map(Target::Tag);
         }
-        match (reference.tag(), reference.digest()) {
-            (Some(tag), _) => Some(Target::Tag(tag.clone())),
-            (None, None) => Some(reference.target()),
-            (None, Some(_)) => None,
-        }
+        reference.written_tag().map(Target::Tag)
     }
 
     /// Whether a node is an image, which has no manifests below it.

@@ -149,6 +149,10 @@ impl CopyState {
     ) -> Self {
         let source = |reference: &Reference| exchanges.source(reference, read_at);
         let destination = |reference: &Reference| exchanges.destination(reference);
+        let own_tag = match &copy.destination {
+            TaskLocation::Registry(reference) => reference.written_tag(),
+            TaskLocation::Store { .. } => None,
+        };
         let mut state = Self {
             source: CopyLocation::new(copy.source, exchanges, source),
             destination: CopyLocation::new(copy.destination, exchanges, destination),
@@ -175,7 +179,7 @@ impl CopyState {
             tally: Tally::default(),
             carry: copy.carry,
             carrying: Carrying::default(),
-            more_tags: MoreTags::new(more_tags),
+            more_tags: MoreTags::new(own_tag.as_ref(), more_tags),
         };
         state.scopes = match (&state.source, &state.destination) {
             (_, CopyLocation::Registry { site, .. }) | (CopyLocation::Registry { site, .. }, _) => {

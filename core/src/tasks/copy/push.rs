@@ -191,6 +191,7 @@ impl CopyState {
         let left_out = left_out.filter(|layer| !self.blobs.contains_key(&layer.digest));
         let report = Report {
             root,
+            tags: self.tags(),
             moved: totals.moved.blobs,
             bytes: totals.transferred,
             mounted: totals.mounted.blobs,

@@ -5,6 +5,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{CopyLocation, CopyState, ROOT};
@@ -20,9 +21,13 @@ use crate::tasks::machine::unexpected;
 /// How many tags are put at once. A registry should take that many (PUSHM-09).
 const BATCH: usize = 10;
 
+/// How many tags an error names, so that it stays a line that people read.
+const SHOWN: usize = 10;
+
 /// The tags beside the destination's own.
 #[derive(Debug)]
 pub(super) struct MoreTags {
+    /// Each once, without the destination's own.
     pub(super) requested: Vec<Tag>,
     left: VecDeque<Tag>,
     /// Some of them are being put.
@@ -32,7 +37,13 @@ pub(super) struct MoreTags {
 }
 
 impl MoreTags {
-    pub(super) fn new(requested: Vec<Tag>) -> Self {
+    pub(super) fn new(own: Option<&Tag>, tags: Vec<Tag>) -> Self {
+        let mut requested: Vec<Tag> = Vec::new();
+        for tag in tags {
+            if own != Some(&tag) && !requested.contains(&tag) {
+                requested.push(tag);
+            }
+        }
         Self {
             left: requested.iter().cloned().collect(),
             requested,
@@ -110,13 +121,63 @@ impl CopyState {
         self.put_tags(ports)
     }
 
-    /// The error, with the tag that it is about, if it is about one.
+    /// The error, with the tag that it is about, if it is about one, and those that refer to the image nevertheless.
     pub(super) fn about_tags(&self, node: NodeId, error: Error) -> Error {
         match self.more_tags.left.front() {
             Some(tag) if node == ROOT && self.more_tags.are_under_way => {
-                error.about(&format!("tag {tag}"))
+                error.about(&format!("tag {tag}{}", in_place(&self.tags())))
             }
             Some(_) | None => error,
+        }
+    }
+
+    /// The tags that refer to the image, once it is at the destination: none in a store.
+    pub(super) fn tags(&self) -> Vec<Tag> {
+        let CopyLocation::Registry { reference, .. } = &self.destination else {
+            return Vec::new();
+        };
+        let MoreTags {
+            requested, left, ..
+        } = &self.more_tags;
+        let more = requested.iter().filter(|tag| !left.contains(tag));
+        reference
+            .written_tag()
+            .into_iter()
+            .chain(more.cloned())
+            .collect()
+    }
+}
+
+/// Tags, for an error about another one.
+fn in_place(tags: &[Tag]) -> String {
+    let shown: Vec<&str> = tags.iter().take(SHOWN).map(Tag::as_str).collect();
+    match (shown.is_empty(), tags.len() - shown.len()) {
+        (true, _) => String::new(),
+        (false, 0) => format!("; in place: {}", shown.join(", ")),
+        (false, more) => format!("; in place: {} and {more} more", shown.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_some_tags() {
+        let tags = |count: usize| -> Vec<Tag> {
+            let tag = |n: usize| format!("t{n}").parse().expect("a tag");
+            (0..count).map(tag).collect()
+        };
+        for (count, expected) in [
+            (0, ""),
+            (2, "; in place: t0, t1"),
+            (10, "; in place: t0, t1, t2, t3, t4, t5, t6, t7, t8, t9"),
+            (
+                12,
+                "; in place: t0, t1, t2, t3, t4, t5, t6, t7, t8, t9 and 2 more",
+            ),
+        ] {
+            assert_eq!(in_place(&tags(count)), expected);
         }
     }
 }
