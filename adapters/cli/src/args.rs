@@ -4,6 +4,7 @@
     reason = "these comments are help texts; brackets mark optional parts"
 )]
 
+mod additional_tags;
 mod artifact;
 mod carry;
 mod image;
@@ -19,6 +20,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use windlass_core::config::Budget;
 use windlass_core::{Origin, Platforms, Reference, Registry};
 
+pub(crate) use self::additional_tags::AdditionalTags;
 pub(crate) use self::artifact::{Annotations, Artifact, ArtifactPull, ArtifactPush, Attach, Typed};
 pub(crate) use self::carry::Carry;
 pub(crate) use self::image::{Append, Changed as ChangedImage, Mutate, ShowConfig};
@@ -99,6 +101,7 @@ Print a JSON object instead of a digest
 pull, push, copy:
   source, destination       as given, with NAME filled in
   digest, mediaType, size   the manifest or index that was moved
+  tags                      the tags that refer to it now; none in a layout
   blobsMoved, bytesMoved    moved over the network
   blobsMounted              mounted from another repository
   blobsPresent              already at the destination
@@ -412,7 +415,8 @@ pub(crate) struct Pull {
 #[command(after_help = "\
 Examples:
   windlass push oci:images:3.20 registry.example/team/alpine:3.20
-  windlass push oci:build localhost:5000/app           the only image in build, as app:latest")]
+  windlass push oci:build localhost:5000/app           the only image in build, as app:latest
+  windlass push --additional-tag 1.2,1,latest oci:build localhost:5000/app:1.2.3")]
 pub(crate) struct Push {
     /// The image, by name or as oci:DIR@DIGEST; NAME may be left out if DIR has one image
     #[arg(value_name = "oci:DIR[:NAME]", value_parser = location::layout)]
@@ -423,6 +427,8 @@ pub(crate) struct Push {
     /// Platforms to select from an index: os/arch[/variant], arch (linux) or */arch (any system), several with commas between them, or `all` [default: all]
     #[arg(long, value_name = "PLATFORM", value_parser = location::platforms)]
     pub(crate) platform: Option<Platforms>,
+    #[command(flatten)]
+    pub(crate) additional_tags: AdditionalTags,
     #[command(flatten)]
     pub(crate) carry: Carry,
     #[command(flatten)]
@@ -470,6 +476,8 @@ pub(crate) struct Copy {
     /// Platforms to select from an index: os/arch[/variant], arch (linux) or */arch (any system), several with commas between them, or `all` [default: all]
     #[arg(long, value_name = "PLATFORM", value_parser = location::platforms)]
     pub(crate) platform: Option<Platforms>,
+    #[command(flatten)]
+    pub(crate) additional_tags: AdditionalTags,
     #[command(flatten)]
     pub(crate) many: ManyTags,
     #[command(flatten)]

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
+use windlass_core::reference::Tag;
 use windlass_core::{
     Carry, Checked, Descriptor, Failure, MountFrom, Platforms, Reference, Registry, Report,
     StoreError, TaskReport,
@@ -78,6 +79,8 @@ pub(crate) struct Wanted {
     /// Where blobs come from that a layout lacks.
     pub(crate) missing_from: Option<Reference>,
     pub(crate) carry: Carry,
+    /// Further tags, if it comes into a registry.
+    pub(crate) more_tags: Vec<Tag>,
 }
 
 /// Which blobs of a layout are skipped because they exist.
@@ -114,6 +117,7 @@ impl Client {
             spec.missing_from(repository);
         }
         spec.carry(wanted.carry.clone());
+        spec.and_tags(wanted.more_tags.iter().cloned());
         Report::of(self.0.run(spec, observer, cancel)?)
     }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use windlass_core::artifact::{ArtifactManifest, TITLE, empty_descriptor, titled};
 use windlass_core::manifest::EMPTY_CONTENT;
 use windlass_core::manifest::media_type::OCI_MANIFEST;
-use windlass_core::reference::Target;
+use windlass_core::reference::{Tag, Target};
 use windlass_core::{
     Algorithm, BlobPut, Descriptor, Digest, Failure, Manifest, Platform, Platforms, Put, Reference,
     StoreError,
@@ -92,6 +92,7 @@ impl Artifact {
     async fn push(
         self,
         reference: &Reference,
+        more_tags: Vec<Tag>,
         manifest: Vec<u8>,
         requests: &impl Requests,
     ) -> Result<Put, Failure> {
@@ -105,7 +106,10 @@ impl Artifact {
             RequestSpec::put_blob(&blob, content)
         });
         let _put: Vec<BlobPut> = requests.ask_all(specs.collect()).await?;
-        let spec = RequestSpec::put_manifest(reference, manifest, OCI_MANIFEST);
+        let mut spec = RequestSpec::put_manifest(reference, manifest, OCI_MANIFEST);
+        for tag in more_tags {
+            spec.add_tag(tag);
+        }
         requests.ask(spec).await
     }
 }
@@ -165,6 +169,7 @@ impl Part {
 pub struct PushArtifact {
     reference: Reference,
     artifact: Artifact,
+    more_tags: Vec<Tag>,
 }
 
 impl PushArtifact {
@@ -173,7 +178,13 @@ impl PushArtifact {
         Self {
             reference: reference.clone(),
             artifact,
+            more_tags: Vec::new(),
         }
+    }
+
+    /// Further tags that refer to it.
+    pub fn and_tags(&mut self, tags: impl IntoIterator<Item = Tag>) {
+        self.more_tags.extend(tags);
     }
 }
 
@@ -183,7 +194,7 @@ impl Procedure for PushArtifact {
     async fn run(self, requests: &impl Requests) -> Result<Put, Failure> {
         let manifest = self.artifact.manifest()?;
         self.artifact
-            .push(&self.reference, manifest, requests)
+            .push(&self.reference, self.more_tags, manifest, requests)
             .await
     }
 }
@@ -244,7 +255,9 @@ impl Procedure for Attach {
         let manifest = artifact.manifest()?;
         let digest = Digest::of(Algorithm::Sha256, &manifest);
         let reference = self.subject.with_target(Target::Digest(digest));
-        let artifact = artifact.push(&reference, manifest, requests).await?;
+        let artifact = artifact
+            .push(&reference, Vec::new(), manifest, requests)
+            .await?;
         Ok(Attached { subject, artifact })
     }
 }

@@ -11,7 +11,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use windlass_core::manifest::media_type;
 use windlass_core::{Platform, Reference};
 
-use super::file;
+use super::{AdditionalTags, file};
 use crate::location;
 
 #[derive(Debug, Subcommand)]
@@ -52,6 +52,8 @@ pub(crate) struct ArtifactPush {
     /// The configuration, of a media type of its own [default: the empty object]
     #[arg(long, value_name = "FILE:MEDIATYPE")]
     pub(crate) artifact_config: Option<Typed>,
+    #[command(flatten)]
+    pub(crate) additional_tags: AdditionalTags,
     #[command(flatten)]
     pub(crate) annotations: Annotations,
 }

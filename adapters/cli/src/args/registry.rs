@@ -111,7 +111,12 @@ pub(crate) struct ManifestPut {
     #[arg(long, value_name = "TYPE")]
     pub(crate) media_type: Option<String>,
     /// One more tag (repeatable)
-    #[arg(long, value_name = "TAG")]
+    #[arg(
+        long,
+        visible_alias = "additional-tag",
+        value_name = "TAG",
+        value_delimiter = ','
+    )]
     pub(crate) tag: Vec<Tag>,
 }
 

@@ -8,7 +8,7 @@ use windlass_driver::{
 };
 
 use super::manifest::{print_put, put_json};
-use super::{Context, unlisted};
+use super::{Context, additional_tags, unlisted};
 use crate::args::{self, Typed};
 use crate::exit::Problem;
 use crate::progress::Size;
@@ -24,6 +24,7 @@ pub(super) fn run(context: &Context, command: &args::Artifact) -> Result<(), Pro
 }
 
 fn push(context: &Context, words: &args::ArtifactPush) -> Result<(), Problem> {
+    let more_tags = additional_tags::wanted(&words.additional_tags, Some(&words.reference))?;
     let mut artifact = made(&words.artifact_type, &words.files, &words.annotations)?;
     if let Some(config) = &words.artifact_config {
         let Some(media_type) = &config.media_type else {
@@ -33,7 +34,9 @@ fn push(context: &Context, words: &args::ArtifactPush) -> Result<(), Problem> {
         artifact = artifact.config(part(config, media_type)?);
     }
     let asker = context.asker(&words.reference)?;
-    let put = asker.follow(PushArtifact::new(&words.reference, artifact))?;
+    let mut pushing = PushArtifact::new(&words.reference, artifact);
+    pushing.and_tags(more_tags);
+    let put = asker.follow(pushing)?;
     print_put(context, &words.reference, &put)
 }
 

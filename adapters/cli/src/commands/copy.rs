@@ -2,26 +2,33 @@
 
 use windlass_core::Platforms;
 
-use super::{Context, copy_many, copy_to_each};
+use super::transfer::reference;
+use super::{Context, additional_tags, copy_many, copy_to_each};
 use crate::args::Copy;
 use crate::client::{Existing, Wanted};
 use crate::exit::Problem;
 use crate::location::Location;
 
 pub(super) fn run(context: &Context, copy: Copy) -> Result<(), Problem> {
-    let wanted = Wanted {
+    let several_tags = !copy.additional_tags.additional_tag.is_empty();
+    let mut wanted = Wanted {
         platforms: copy.platform.unwrap_or(Platforms::All),
         nondistributable: copy.foreign.include_nondistributable,
         existing: Existing::Trusted,
         mount_from: copy.mounting.mount_from,
         missing_from: None,
         carry: copy.carry.wanted(),
+        more_tags: Vec::new(),
     };
     context.keep_uploads(&copy.resume);
     let destination = match <[Location; 1]>::try_from(copy.destinations) {
         Ok([destination]) => destination,
         Err(_) if copy.many.is_many() => {
             let why = "--all-tags and --tags take one destination";
+            return Err(Problem::Usage(why.to_owned()));
+        }
+        Err(_) if several_tags => {
+            let why = "--additional-tag takes one destination";
             return Err(Problem::Usage(why.to_owned()));
         }
         Err(_) if !wanted.mount_from.is_empty() => {
@@ -33,6 +40,11 @@ pub(super) fn run(context: &Context, copy: Copy) -> Result<(), Problem> {
             return copy_to_each::run(context, ends, &wanted, &copy.sides, &copy.admission);
         }
     };
+    if copy.many.is_many() && several_tags {
+        let why = "--additional-tag is for one image: it cannot be used with --all-tags or --tags";
+        return Err(Problem::Usage(why.to_owned()));
+    }
+    wanted.more_tags = additional_tags::wanted(&copy.additional_tags, reference(&destination))?;
     if copy.many.is_many() {
         let ends = (&copy.source, &destination);
         return copy_many::run(

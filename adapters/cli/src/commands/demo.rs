@@ -136,6 +136,7 @@ impl Run<'_> {
             mount_from: Vec::new(),
             missing_from: None,
             carry: Carry::NOTHING,
+            more_tags: Vec::new(),
         };
         let report = self.client.copy(from, to, &wanted, observer, cancel)?;
         let requests = self.registry.requests().split_off(before);

@@ -1,5 +1,6 @@
 //! The subcommands, and what they share: a client, cancelling, and why credentials were refused.
 
+mod additional_tags;
 mod artifact;
 mod blob;
 mod blob_get;

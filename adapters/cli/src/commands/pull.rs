@@ -25,6 +25,7 @@ pub(super) fn run(context: &Context, pull: Pull) -> Result<(), Problem> {
         mount_from: Vec::new(),
         missing_from: None,
         carry: pull.carry.wanted(),
+        more_tags: Vec::new(),
     };
     context.copy(
         "pulled",

@@ -2,7 +2,7 @@
 
 use windlass_core::Platforms;
 
-use super::Context;
+use super::{Context, additional_tags};
 use crate::args::Push;
 use crate::authentication::Sides;
 use crate::client::{Existing, Wanted};
@@ -10,6 +10,7 @@ use crate::exit::Problem;
 use crate::location::Location;
 
 pub(super) fn run(context: &Context, push: Push) -> Result<(), Problem> {
+    let more_tags = additional_tags::wanted(&push.additional_tags, Some(&push.destination))?;
     let wanted = Wanted {
         platforms: push.platform.unwrap_or(Platforms::All),
         nondistributable: push.foreign.include_nondistributable,
@@ -17,6 +18,7 @@ pub(super) fn run(context: &Context, push: Push) -> Result<(), Problem> {
         mount_from: push.mounting.mount_from,
         missing_from: push.missing_from,
         carry: push.carry.wanted(),
+        more_tags,
     };
     context.keep_uploads(&push.resume);
     context.copy(

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use windlass_core::{Descriptor, Error, Failure, Reference, Registry, Report};
 use windlass_store::Store;
 
-use super::{Context, carried, left_out, store_failed};
+use super::{Context, additional_tags, carried, left_out, store_failed};
 use crate::admission::{self, Admitted};
 use crate::args::Admission;
 use crate::authentication::Sides;
@@ -181,6 +181,9 @@ impl Context {
             report.present,
             Seconds(*took)
         ));
+        if let Some(tags) = additional_tags::note(to, report) {
+            self.printer.note(&tags);
+        }
         if let Some(carried) = carried::note(report) {
             self.printer.note(&carried);
         }
@@ -232,6 +235,7 @@ pub(super) fn described(from: &Location, to: &Location, copied: &Copied) -> Valu
         "digest": report.root.digest.as_str(),
         "mediaType": report.root.media_type,
         "size": report.root.size,
+        "tags": additional_tags::json(report),
         "blobsMoved": report.moved,
         "bytesMoved": report.bytes,
         "blobsMounted": report.mounted,

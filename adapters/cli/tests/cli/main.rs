@@ -1,5 +1,6 @@
 //! The command as a child process: its arguments and its output.
 
+mod additional_tags;
 mod artifacts;
 mod carried;
 mod common;

@@ -88,6 +88,7 @@ fn json() {
             "served",
             "size",
             "source",
+            "tags",
             "unlisted",
         ];
         assert_eq!(field_names(&report), documented, "{words:?}");

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use windlass_core::reference::Tag;
 use windlass_core::{Platform, Reference};
 
 use super::{Client, Steps};
@@ -34,6 +35,14 @@ impl<D> Client<D> {
         folder: impl AsRef<Path>,
     ) -> Steps<'_, D, PullArtifact> {
         self.procedure(PullArtifact::new(reference, folder))
+    }
+}
+
+impl<D> Steps<'_, D, PushArtifact> {
+    /// Lets further tags refer to the artifact. The report names all of them.
+    pub fn and_tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
+        self.procedure.and_tags(tags);
+        self
     }
 }
 
