@@ -1,4 +1,6 @@
 //! `--additional-tag`, for the commands that put an image or an artifact by a tag.
+//!
+//! Responsible for the option. Must not know which destinations can have further tags (`commands::additional_tags`).
 
 use clap::Args;
 use windlass_core::reference::Tag;
