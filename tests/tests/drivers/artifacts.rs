@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use windlass_core::artifact::TITLE;
 use windlass_core::manifest::EMPTY_CONTENT;
+use windlass_core::reference::Tag;
 use windlass_core::{Digest, ErrorKind, Platform, Reference, ReferrersSource};
 use windlass_driver::{
     Artifact, Attach, CancelHandle, Part, PullArtifact, PulledArtifact, PushArtifact, RequestSpec,
@@ -23,6 +24,7 @@ use windlass_tests::{files_below, through_both};
 
 through_both!(
     an_artifact_comes_back_as_it_was,
+    an_artifact_under_several_tags,
     what_is_attached_is_listed,
     attached_to_one_platform,
     what_is_no_artifact_is_not_sent,
@@ -98,6 +100,33 @@ fn an_artifact_comes_back_as_it_was<D: Driver>() {
         assert_eq!(fs::read(into.join(name)).unwrap(), b"read me", "{name}");
     }
     assert_eq!(files_below(&into).len(), 3, "nothing else is there");
+}
+
+/// Both reports name the tags: that of the push, and that of a copy.
+fn an_artifact_under_several_tags<D: Driver>() {
+    let (server, at) = registry(Options::default());
+    let client = D::new(&Setup::new());
+    let tags =
+        |names: &[&str]| -> Vec<Tag> { names.iter().map(|name| name.parse().unwrap()).collect() };
+    let artifact = Artifact::new("application/vnd.x");
+    let mut push = PushArtifact::new(&at, artifact);
+    push.and_tags(tags(&["v1", "1", "latest"]));
+    let put = client.follow(push, Ways::default()).unwrap();
+    assert_eq!(put.tags, tags(&["v1", "1", "latest"]));
+    let to = reference(&format!("{}/team/other:v2", server.host()));
+    let mut copy = RequestSpec::copy((&at).into(), (&to).into());
+    copy.and_tags(tags(&["2", "v2"]));
+    let copied = client.finish(Ask::other(copy)).unwrap().copied().unwrap();
+    assert_eq!(copied.tags, tags(&["v2", "2"]));
+    server.with_model(|model| {
+        for (repository, tag) in [("app", "v1"), ("app", "1"), ("app", "latest")]
+            .into_iter()
+            .chain([("other", "v2"), ("other", "2")])
+        {
+            let there = model.tag(&format!("team/{repository}"), tag).unwrap();
+            assert_eq!(*there.as_str(), *put.descriptor.digest.as_str(), "{tag}");
+        }
+    });
 }
 
 fn what_is_attached_is_listed<D: Driver>() {
