@@ -14,7 +14,7 @@
 //! other. The one that comes first in its line looks for the other one; if the other host has no slot, the
 //! other one lines up there instead, and looks in turn.
 
-use http::StatusCode;
+use http::{StatusCode, header};
 
 use super::host::Turn;
 use super::line::Lane;
@@ -22,6 +22,7 @@ use super::{Exchange, Exchanges, State};
 use crate::auth::AuthInput;
 use crate::call::{Exchanged, Interrupted, Received, Relay, Relayed};
 use crate::digest::Digest;
+use crate::header::ContentRange;
 use crate::ids::{ExchangeId, JobId, Owner, TaskId};
 use crate::op::{BlobGet, BlobPut, Operation, Outcome};
 use crate::rng::Rng;
@@ -191,7 +192,8 @@ impl Exchanges {
             // The sink is over, one way or the other.
             return;
         }
-        if is_of_other(&received) || is_delivered(&received) {
+        let is_short = is_short_range(&received) && self.stop_relaying(sink);
+        if is_of_other(&received) || is_delivered(&received) || is_short {
             self.delivered(source, received.body);
         } else {
             self.ended(source, received, job, now, rng);
@@ -300,6 +302,20 @@ impl Exchanges {
         self.settle(source, Err(error));
     }
 
+    /// A source whose ranges end before the parts of the sink, and where the rest cannot be had, would use up its
+    /// attempts: the blob goes through a store, if there is one. Returns whether there is.
+    fn stop_relaying(&mut self, sink: ExchangeId) -> bool {
+        let op = self.exchanges.get_mut(&sink).map(|it| &mut it.op);
+        let Some(Operation::BlobPut(op)) = op else {
+            return false;
+        };
+        let has_store = op.rewinds != u8::MAX;
+        if has_store {
+            op.rewinds = 0;
+        }
+        has_store
+    }
+
     /// Whether the bytes were sent in vain so often that a store is better.
     fn is_vain_to_relay(&self, sink: ExchangeId) -> bool {
         let op = self.exchanges.get(&sink).map(|exchange| &exchange.op);
@@ -334,6 +350,16 @@ fn leads_on(exchanged: &Exchanged) -> bool {
 fn is_delivered(exchanged: &Exchanged) -> bool {
     let came = matches!(&exchanged.body, Received::Relayed { to, end, .. } if to >= end);
     came && exchanged.flaw.is_none()
+}
+
+/// Whether a source has passed on all that its `Content-Range` promised, and that was less than it was asked for.
+fn is_short_range(exchanged: &Exchanged) -> bool {
+    let Received::Relayed { to, end, .. } = exchanged.body else {
+        return false;
+    };
+    let range = exchanged.headers.get(header::CONTENT_RANGE);
+    let range = range.and_then(|it| ContentRange::parse(it.to_str().ok()?));
+    to < end && range.is_some_and(|range| range.last.checked_add(1) == Some(to))
 }
 
 #[cfg(test)]

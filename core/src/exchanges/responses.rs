@@ -112,6 +112,10 @@ impl Exchanges {
                 self.failed(id, error);
             }
             Class::Retry { error, after } => {
+                if exchanged.status.is_some_and(|status| status.is_success()) {
+                    // The body broke off, but the credentials were good: one refused next is out of date.
+                    self.accept(id, &url);
+                }
                 self.congested(id, &exchanged, job, after, now);
                 self.retry(id, exchanged.body, error, after, now, rng);
             }

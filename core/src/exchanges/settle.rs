@@ -40,10 +40,13 @@ impl Exchanges {
         let is_vain = (refused || exchange.hop.is_some())
             && matches!(exchange.purpose, Purpose::Owner(_))
             && exchange.op.clone().without_shortcut().is_some();
-        if is_vain && exchange.is_vain {
-            self.go_on_plainly(id);
+        // What it failed with first may last, whatever it fails with now.
+        if exchange.is_vain && asked.is_none() && self.go_on_plainly(id) {
             return;
         }
+        let Some(exchange) = self.exchanges.get_mut(&id) else {
+            return;
+        };
         if refused && matches!(exchange.purpose, Purpose::Probe) && !exchange.hurries {
             // It did not ask who is asking. If it asks at a GET, that is known then.
             let origin = exchange.site.origin.clone();

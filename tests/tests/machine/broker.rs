@@ -458,3 +458,22 @@ fn an_identity_token_by_get() {
         assert!(basic.clone().all(|it| it.target.starts_with("/token")));
     }
 }
+
+/// AUTH, section 4.6: the token of a response that broke off was accepted. When it is refused afterwards, it is out of date, and
+/// another one is fetched.
+#[test]
+fn a_token_refused_after_a_response_that_broke_off_is_renewed() {
+    let image = small();
+    let (mut world, store, memory) = pulling(one_at_a_time(), bearer(), &image);
+    let expired = Answer::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "expired").header(
+        "www-authenticate",
+        r#"Bearer realm="https://reg.example/token",service="testbed""#,
+    );
+    // The first one is challenged.
+    world.nth(2, is("GET", "/manifests/"), Fate::Cut(10));
+    world.nth(3, is("GET", "/manifests/"), Fate::Say(expired));
+    let task = world.start(pull(store));
+    world.run(task).unwrap();
+    check_holds(&memory, &image);
+    assert_eq!(tokens(&world), 2);
+}

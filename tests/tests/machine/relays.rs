@@ -3,7 +3,7 @@
 
 use http::StatusCode;
 use windlass_core::{Config, TaskId};
-use windlass_testbed::{Answer, Image, Model, Options, Request, Storage};
+use windlass_testbed::{Answer, Image, Model, Options, Ranges, Request, Signature, Storage};
 use windlass_tests::world::scenes::{
     check_pushed, copy_within, digest, large, one_at_a_time, open, with_image,
 };
@@ -228,4 +228,28 @@ fn a_sink_that_breaks_costs_little_of_the_source() {
     check_pushed(&world, "a/b", &image);
     let again = format!("{}-{}", 8 * MIB, 12 * MIB - 1);
     assert_eq!(ranges(&world, &image), ["all", &again]);
+}
+
+/// RNG-05, HTTP-15: ranges end before the sink's chunks do, and each signed URL is good for one request. The blob goes
+/// through a store, instead of using up the attempts.
+#[test]
+fn a_source_of_short_ranges_is_left_for_a_store() {
+    let image = large(SIZE);
+    let mut config = in_quarters();
+    config.retry.attempts = 1;
+    let mut world = World::new(config);
+    world.registry(&["reg.example"], Model::new(open()));
+    let mut storage = Storage::new("https://cdn.example");
+    storage.signature = Signature::OneTime;
+    let mut from = open();
+    from.storage = Some(storage);
+    from.ranges = Ranges::Shortened(90_000);
+    world.registry(&["src.example", "cdn.example"], with_image(from, &image));
+    let task = copy(&mut world);
+    world.run(task).unwrap();
+    world.run_all();
+    check_pushed(&world, "a/b", &image);
+    assert_eq!(world.lines_with("try 1 failed"), Vec::<String>::new());
+    let relayed = world.lines_with("relayed up to 90000 of 100000");
+    assert_eq!(relayed.len(), 1, "{relayed:?}");
 }
