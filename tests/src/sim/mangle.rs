@@ -39,7 +39,11 @@ pub(crate) fn instead(
             too_many(StatusCode::TOO_MANY_REQUESTS).header("retry-after", absurd)
         }
         Fault::ServerError => {
-            let code = [503, 500, 502, 504, 408, 501, 505, 599][pick(choose, 8)];
+            let code = match [503, 500, 502, 504, 408, 501, 505, 599][pick(choose, 8)] {
+                // By this a registry says that it has no referrers API.
+                501 if request.target.contains("/referrers/") => 503,
+                code => code,
+            };
             let answer = Answer::error(status(code), "UNAVAILABLE", "later");
             if choose.below(4) == 3 {
                 answer.header("retry-after", "3")

@@ -135,8 +135,10 @@ impl World<'_> {
         let models = self.models.iter();
         let least = models.filter_map(|model| model.options().uploads.chunk_min_length);
         let least = least.max().unwrap_or(0);
-        // The rest of a chunk that was taken in part may be too small for a request of its own.
-        let most = chunk.max(least) + least;
+        // The rest of a chunk that was taken in part may be too small for a request of its own. What was taken is
+        // hashed again, from memory: a request that broke off brings back hashes 4 MiB apart, which no chunk here has.
+        let broken = self.total() as u64;
+        let most = (1 + broken) * chunk.max(least) + least;
         self.check(upto.saturating_sub(from) <= most, || {
             format!("memory: a stream is held from {from} to {upto}, {most} bytes allowed")
         });
