@@ -321,6 +321,29 @@ fn what_is_said_beside_a_yes_is_not_trusted() {
     );
 }
 
+/// A HEAD that fails with a 5xx, and then in another way, costs no attempt of what is sent without it.
+#[test]
+fn a_head_that_fails_in_two_ways_is_left_out() {
+    let image = large(LARGE);
+    let mut config = one_at_a_time();
+    config.retry.attempts = 2;
+    let (mut world, store, memory) = pushing(config, open(), &image);
+    fill(&memory, &image);
+    let broken = Answer::new(StatusCode::INTERNAL_SERVER_ERROR);
+    world.nth(1, is("HEAD", "/blobs/"), Fate::Say(broken));
+    world.nth(2, is("HEAD", "/blobs/"), Fate::Unanswered);
+    let task = world.start(push(store));
+    world.run(task).unwrap();
+    world.run_all();
+    check_pushed(&world, "a/b", &image);
+    assert_eq!(
+        world
+            .lines_with(" > HEAD https://reg.example/v2/a/b/blobs/")
+            .len(),
+        2
+    );
+}
+
 /// Bytes by PATCH only: the first blob finds out, the others know.
 #[test]
 fn bytes_by_patch() {
