@@ -9,7 +9,7 @@ use windlass_store::{Memory, Store};
 use windlass_testbed::{Answer, Auth, Bearer, Delivery, Interceptor, Model, Options, Request};
 use windlass_tests::drivers::{Rigged, gets_blob};
 
-use super::{Call, Client, Failed, Registry, measure, named, of_layers, ratio, say};
+use super::{Call, Client, Failed, LAYER, Registry, measure, named, of_layers, ratio, say};
 
 /// What may be silent.
 pub(crate) const SILENT: [&str; 3] = ["registry", "store", "tokens"];
@@ -75,7 +75,7 @@ pub(crate) fn silent(what: &str) -> (Model, Arc<dyn Interceptor>) {
     }
     let mut model = Model::new(options);
     for pull in 0..WAITING {
-        let image = of_layers(2, 1_000_000 + pull * 2);
+        let image = of_layers(2, LAYER, 1_000_000 + pull * 2);
         model.put_image(&format!("app{pull}"), Some("v1"), &image);
     }
     let is_silent: fn(&Request) -> bool = match what {

@@ -1,8 +1,8 @@
 //! What a client costs when there is much to do: CPU and memory per blob, per task, per host.
 //!
 //! ```text
-//! usage: scale                       all of it, with both clients: about 10 minutes
-//!        scale blobs | tasks | hosts | isolation | deadlines    one part of it
+//! usage: scale                       all of it, with both clients: about 15 minutes
+//!        scale blobs | tasks | hosts | isolation | deadlines | slow    one part of it
 //! ```
 //!
 //! Each figure is taken in a process of its own, which runs one client against a registry in another
@@ -11,6 +11,7 @@
 //! is to do has ratios near 1.
 
 mod isolation;
+mod slow;
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
@@ -48,15 +49,17 @@ fn main() -> ExitCode {
             .and_then(|()| tasks())
             .and_then(|()| hosts())
             .and_then(|()| isolation::isolation())
-            .and_then(|()| isolation::deadlines()),
+            .and_then(|()| isolation::deadlines())
+            .and_then(|()| slow::slow()),
         ["blobs"] => blobs(),
         ["tasks"] => tasks(),
         ["hosts"] => hosts(),
         ["isolation"] => isolation::isolation(),
         ["deadlines"] => isolation::deadlines(),
+        ["slow"] => slow::slow(),
         ["serve", ref what @ ..] => serve(what),
         ["client", client, ref what @ ..] => run(client, what),
-        _ => Err("usage: scale [blobs | tasks | hosts | isolation | deadlines]".into()),
+        _ => Err("usage: scale [blobs | tasks | hosts | isolation | deadlines | slow]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -219,14 +222,27 @@ fn serve(what: &[&str]) -> Result<(), Failed> {
     let server = if what == "silent" {
         let (model, late) = isolation::silent(count);
         Server::start_with(model, late)?
+    } else if what == "slow" {
+        let (layers, size) = match count {
+            "large" => (1, slow::LARGE),
+            "small" => slow::SMALL,
+            _ => (0, 0),
+        };
+        let mut model = Model::new(Options::default());
+        model.put_image("app", Some("v1"), &of_layers(layers, size, 0));
+        Server::start(model)?
     } else {
         let count: usize = count.parse()?;
         let mut model = Model::new(Options::default());
         if what == "blobs" {
-            model.put_image("app", Some("v1"), &of_layers(count, 0));
+            model.put_image("app", Some("v1"), &of_layers(count, LAYER, 0));
         } else {
             for task in 0..count {
-                model.put_image("app", Some(&task.to_string()), &of_layers(2, task * 2));
+                model.put_image(
+                    "app",
+                    Some(&task.to_string()),
+                    &of_layers(2, LAYER, task * 2),
+                );
             }
         }
         if what == "away" {
@@ -235,16 +251,20 @@ fn serve(what: &[&str]) -> Result<(), Failed> {
             Server::start(model)?
         }
     };
-    let port = relay(&server)?;
+    let port = if what == "slow" {
+        slow::link(&server)?
+    } else {
+        relay(&server)?
+    };
     say(&format!("127.0.0.1:{port}"));
     // Until its parent is gone.
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())
 }
 
-fn of_layers(count: usize, from: usize) -> Image {
+fn of_layers(count: usize, size: usize, from: usize) -> Image {
     let layers: Vec<Vec<u8>> = (0..count)
-        .map(|at| noise(LAYER, (from + at + 1) as u64))
+        .map(|at| noise(size, (from + at + 1) as u64))
         .collect();
     image(&layers)
 }
@@ -317,6 +337,13 @@ impl Client {
             }
             Self::Async(client, runtime) => runtime.block_on(wait(client, call)),
         }
+    }
+
+    /// How long a call takes, in milliseconds.
+    fn timed(&self, call: &Call) -> Result<f64, Failed> {
+        let begun = Instant::now();
+        self.run(call)?;
+        Ok(begun.elapsed().as_secs_f64() * 1e3)
     }
 
     /// Runs all of them with this concurrency.
@@ -413,7 +440,10 @@ fn run(client: &str, what: &[&str]) -> Result<(), Failed> {
     let begun = cpu()?;
     let mut parts = Vec::new();
     match *what {
-        ["pull", from, _] => client.run(&Call::Pull(named(from, "v1")?, layout()?))?,
+        ["pull", from, _] => {
+            let call = Call::Pull(named(from, "v1")?, layout()?);
+            parts.push(client.timed(&call)?);
+        }
         ["into", from, folder] => {
             let store = Arc::new(Layout::open_or_create(Path::new(folder))?);
             client.run(&Call::Pull(named(from, "v1")?, store))?;
@@ -433,9 +463,12 @@ fn run(client: &str, what: &[&str]) -> Result<(), Failed> {
             if !pull.status()?.success() {
                 return Err("the image cannot be pulled".into());
             }
-            client.run(&Call::Push(layout()?, named(to, "v1")?))?;
+            parts.push(client.timed(&Call::Push(layout()?, named(to, "v1")?))?);
         }
-        ["copy", from, to] => client.run(&Call::Copy(named(from, "v1")?, named(to, "v1")?))?,
+        ["copy", from, to] => {
+            let call = Call::Copy(named(from, "v1")?, named(to, "v1")?);
+            parts.push(client.timed(&call)?);
+        }
         ["tasks", host, at_once] => {
             let store = layout()?;
             let pull = |task: usize| {
