@@ -137,7 +137,7 @@ impl World<'_> {
         let least = least.max().unwrap_or(0);
         // The rest of a chunk that was taken in part may be too small for a request of its own. What was taken is
         // hashed again, from memory: a request that broke off brings back hashes 4 MiB apart, which no chunk here has.
-        let broken = self.total() as u64;
+        let broken = self.total();
         let most = (1 + broken) * chunk.max(least) + least;
         self.check(upto.saturating_sub(from) <= most, || {
             format!("memory: a stream is held from {from} to {upto}, {most} bytes allowed")
