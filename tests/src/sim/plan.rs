@@ -6,13 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use http::StatusCode;
 use serde_json::Value;
 use windlass_core::config::{Concurrency, Limits, Parts, Retry};
 use windlass_core::{Config, Digest, Platform};
-use windlass_testbed::{
-    BlobHeads, Image, Index, Model, OCI_MANIFEST, descriptor, image_for, index,
-};
+use windlass_testbed::{Image, Index, Model, OCI_MANIFEST, descriptor, image_for, index};
 
 use super::choose::Choose;
 use super::companions::{self, Companion, Extra};
@@ -394,13 +391,6 @@ impl Plan {
         let taped = choose.below(8) == 7;
         let mut plan = Self::draw(choose);
         streams::draw(choose, &mut plan);
-        for setting in &mut plan.settings {
-            // Where it denies having what it has stored, nothing tells whether an upload was closed.
-            let denies = BlobHeads::Refused(StatusCode::NOT_FOUND);
-            if setting.options.blob_heads == denies {
-                setting.options.blob_heads = BlobHeads::Refused(StatusCode::METHOD_NOT_ALLOWED);
-            }
-        }
         Self { taped, ..plan }
     }
 

@@ -184,9 +184,13 @@ impl World<'_> {
         ];
         // How much arrived of a chunk that broke off is not to be known where the `Range` is another one, where a
         // session is not found by the `Location` before, or has expired.
-        let uploads = &self.models[task.registry].options().uploads;
+        let options = self.models[task.registry].options();
+        let uploads = &options.uploads;
         let is_found = uploads.stale == Stale::OutOfRange && uploads.life.is_none();
-        let hides = (uploads.range != UploadRange::Correct || !is_found) && self.total() > 0;
+        // Nor whether a PUT without a response closed an upload, where HEADs are refused.
+        let tells = options.blob_heads == BlobHeads::Answered;
+        let is_known = uploads.range == UploadRange::Correct && is_found && tells;
+        let hides = !is_known && self.total() > 0;
         let is_lost = hides || lose.iter().any(|fault| self.fired[fault.place()] > 0);
         task.operation == Operation::Stream && is_lost && !self.calm
     }
