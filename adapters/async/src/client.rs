@@ -12,6 +12,8 @@ use windlass_driver::{
 use crate::engine::Engine;
 use crate::exchange::Exchanges;
 use crate::reader::{BlobReader, UnverifiedReader};
+#[cfg(feature = "tower")]
+use crate::service::Sends;
 use crate::transfer::Context;
 
 /// Runs a session on the runtimes of its callers. It has no task of its own: the work of a call runs on the
@@ -24,23 +26,35 @@ pub struct Tokio(Arc<Engine>);
 /// panics.
 pub type Running<'a, R> = Pin<Box<dyn Future<Output = Result<R, Failure>> + Send + 'a>>;
 
+impl Tokio {
+    #[cfg(feature = "tower")]
+    pub(crate) fn with_service(parts: Parts, service: Box<dyn Sends>) -> Self {
+        Self::over(parts, |exchanges| exchanges.through(service))
+    }
+
+    fn over(parts: Parts, changed: impl FnOnce(Exchanges) -> Exchanges) -> Self {
+        let proxies = Arc::clone(&parts.resources.proxies);
+        let exchanges = Exchanges::new(
+            parts.tls,
+            parts.limits,
+            parts.in_flight,
+            proxies,
+            parts.addresses,
+        );
+        let context = Context {
+            exchanges: changed(exchanges),
+            resources: parts.resources,
+        };
+        Self(Engine::new(parts.session, context))
+    }
+}
+
 impl Driver for Tokio {
     type Running<'a, R: Send + 'static> = Running<'a, R>;
     type Reader = BlobReader;
 
     fn new(parts: Parts) -> Self {
-        let proxies = Arc::clone(&parts.resources.proxies);
-        let context = Context {
-            exchanges: Exchanges::new(
-                parts.tls,
-                parts.limits,
-                parts.in_flight,
-                proxies,
-                parts.addresses,
-            ),
-            resources: parts.resources,
-        };
-        Self(Engine::new(parts.session, context))
+        Self::over(parts, |exchanges| exchanges)
     }
 
     fn run<R: TypedReport>(&self, spec: RequestSpec, watch: Watch) -> Running<'_, R> {

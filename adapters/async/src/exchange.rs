@@ -29,6 +29,8 @@ use windlass_driver::{
 };
 
 use crate::pools::{Pools, Route};
+#[cfg(feature = "tower")]
+use crate::service::Sends;
 
 /// Sends requests over kept connections.
 #[derive(Debug)]
@@ -37,6 +39,9 @@ pub(crate) struct Exchanges {
     pools: Pools,
     kept: KeptConnections,
     addresses: AddressGuard,
+    /// What sends requests instead of reqwest's client.
+    #[cfg(feature = "tower")]
+    service: Option<Box<dyn Sends>>,
 }
 
 /// A stored body, which can be sent more than once.
@@ -62,7 +67,16 @@ impl Exchanges {
             pools: Pools::new(tls, limits.connect, in_flight, proxies, addresses.clone()),
             kept: KeptConnections::default(),
             addresses,
+            #[cfg(feature = "tower")]
+            service: None,
         }
+    }
+
+    /// Sends requests through a service.
+    #[cfg(feature = "tower")]
+    pub(crate) fn through(mut self, service: Box<dyn Sends>) -> Self {
+        self.service = Some(service);
+        self
     }
 
     /// Sends a request, with `stored` as its body if its payload says so, and waits for the head
@@ -72,6 +86,10 @@ impl Exchanges {
         request: &Request<Payload>,
         mut stored: Option<&mut impl Content>,
     ) -> Result<Response, Interrupted> {
+        #[cfg(feature = "tower")]
+        if let Some(service) = &self.service {
+            return self.send_through(&**service, request, stored).await;
+        }
         let mut url = unaltered(request)?;
         let origin = target(request)?;
         let proxy = self.proxy(&origin)?;
@@ -99,16 +117,8 @@ impl Exchanges {
             if let Some(host) = &renamed {
                 sent.headers_mut().insert(HOST, host.clone());
             }
-            let mut flow = None;
-            *sent.body_mut() = match (request.body(), &mut stored) {
-                (Payload::Bytes(bytes), _) => Some(Bytes::copy_from_slice(bytes).into()),
-                (_, Some(stored)) => {
-                    let stored = stored.open().await?;
-                    flow = Some(stored.flow());
-                    Some(Body::wrap(stored))
-                }
-                (_, None) => None,
-            };
+            let flow;
+            (*sent.body_mut(), flow) = body(request, &mut stored).await?;
             let answer = self.watched(client.execute(sent), flow.as_deref()).await?;
             let error = match answer {
                 Ok(answer) => {
@@ -141,6 +151,26 @@ impl Exchanges {
                 return Err(Interrupted::Transport(error));
             }
         }
+    }
+
+    /// The same through a service, which has connections of its own.
+    #[cfg(feature = "tower")]
+    async fn send_through(
+        &self,
+        service: &dyn Sends,
+        request: &Request<Payload>,
+        mut stored: Option<&mut impl Content>,
+    ) -> Result<Response, Interrupted> {
+        if let Ok(url) = Url::parse(&request.uri().to_string()) {
+            self.direct(&url)?;
+        }
+        let (body, flow) = body(request, &mut stored).await?;
+        let mut sent = Request::new(body.unwrap_or_default());
+        *sent.method_mut() = request.method().clone();
+        *sent.uri_mut() = request.uri().clone();
+        *sent.headers_mut() = request.headers().clone();
+        let answer = self.watched(service.send(sent), flow.as_deref()).await?;
+        answer.map_err(|error| Interrupted::Transport(sort_service(&*error)))
     }
 
     /// The next piece of an answer's body; `None` is its end.
@@ -253,6 +283,22 @@ impl Exchanges {
         url.set_host(Some(&name.to_str())).map_err(|_| invalid())?;
         Ok(Some(host))
     }
+}
+
+/// The body of a request, and how it moves if it comes from a store.
+async fn body(
+    request: &Request<Payload>,
+    stored: &mut Option<&mut impl Content>,
+) -> Result<(Option<Body>, Option<Arc<Flow>>), Interrupted> {
+    Ok(match (request.body(), stored) {
+        (Payload::Bytes(bytes), _) => (Some(Bytes::copy_from_slice(bytes).into()), None),
+        (_, Some(stored)) => {
+            let stored = stored.open().await?;
+            let flow = stored.flow();
+            (Some(Body::wrap(stored)), Some(flow))
+        }
+        (_, None) => (None, None),
+    })
 }
 
 /// Where a request goes.
@@ -471,26 +517,13 @@ impl http_body::Body for Outflow {
 /// What a failure of reqwest's means to the session. Its texts name the URL, so none is used.
 fn sort(error: &reqwest::Error) -> TransportError {
     use TransportErrorKind as Kind;
-    let mut texts = Vec::new();
-    let mut kind = None;
-    let mut source = error.source();
-    while let Some(inner) = source {
-        if let Some(error) = inner.downcast_ref::<TransportError>() {
-            return error.clone();
-        }
-        if let Some(error) = inner.downcast_ref::<io::Error>() {
-            kind = kind.or_else(|| sort_io(error));
-        }
-        if let Some(error) = inner.downcast_ref::<rustls::Error>() {
-            kind = Some(tls_error_kind(error));
-        }
-        texts.push(inner.to_string());
-        source = inner.source();
-    }
-    let detail = match texts.last() {
-        Some(text) if has_ended(text) => CLOSED_EARLY.into(),
-        Some(text) => text.clone(),
-        None => "HTTP client failed".into(),
+    let Causes {
+        texts,
+        kind,
+        detail,
+    } = match Causes::of(error.source()) {
+        Ok(causes) => causes,
+        Err(error) => return error,
     };
     let kind = match kind {
         Some(kind @ (Kind::Tls | Kind::Descriptors)) => kind,
@@ -510,6 +543,63 @@ fn sort(error: &reqwest::Error) -> TransportError {
         None => Kind::Reset,
     };
     TransportError::new(kind, detail)
+}
+
+/// What a failure of a service means to the session.
+#[cfg(feature = "tower")]
+fn sort_service(error: &(dyn std::error::Error + 'static)) -> TransportError {
+    if let Some(error) = error.downcast_ref::<reqwest::Error>() {
+        // Its own text names the URL, which may be signed.
+        return sort(error);
+    }
+    match Causes::of(Some(error)) {
+        Ok(causes) => {
+            let kind = causes.kind.unwrap_or(TransportErrorKind::Reset);
+            TransportError::new(kind, causes.detail)
+        }
+        Err(error) => error,
+    }
+}
+
+/// What a chain of errors says.
+struct Causes {
+    texts: Vec<String>,
+    kind: Option<TransportErrorKind>,
+    detail: String,
+}
+
+impl Causes {
+    /// # Errors
+    ///
+    /// If one of them is an error of ours, that one.
+    fn of(first: Option<&(dyn std::error::Error + 'static)>) -> Result<Self, TransportError> {
+        let mut texts = Vec::new();
+        let mut kind = None;
+        let mut source = first;
+        while let Some(inner) = source {
+            if let Some(error) = inner.downcast_ref::<TransportError>() {
+                return Err(error.clone());
+            }
+            if let Some(error) = inner.downcast_ref::<io::Error>() {
+                kind = kind.or_else(|| sort_io(error));
+            }
+            if let Some(error) = inner.downcast_ref::<rustls::Error>() {
+                kind = Some(tls_error_kind(error));
+            }
+            texts.push(inner.to_string());
+            source = inner.source();
+        }
+        let detail = match texts.last() {
+            Some(text) if has_ended(text) => CLOSED_EARLY.into(),
+            Some(text) => text.clone(),
+            None => "HTTP client failed".into(),
+        };
+        Ok(Self {
+            texts,
+            kind,
+            detail,
+        })
+    }
 }
 
 #[expect(

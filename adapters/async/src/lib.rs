@@ -53,6 +53,8 @@ mod pools;
 mod reader;
 mod relay;
 mod resolver;
+#[cfg(feature = "tower")]
+mod service;
 mod state;
 mod streams;
 mod transfer;
@@ -62,6 +64,8 @@ pub use client::{Running, Tokio};
 pub use decompress::Decompressed;
 pub use reader::{BlobReader, UnverifiedReader};
 pub use rustls;
+#[cfg(feature = "tower")]
+pub use service::{BoxError, ServiceBody, client_with_service};
 pub use streams::{stream_of_bytes, stream_of_reader};
 pub use windlass_core::reference::{Repository, Tag, Target};
 pub use windlass_core::{

@@ -189,6 +189,18 @@ impl<D> Builder<D> {
     where
         D: Driver,
     {
+        self.build_with(D::new)
+    }
+
+    /// Makes the client over a driver that is made of more than these parts.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`build`](Self::build).
+    pub fn build_with(self, driver: impl FnOnce(Parts) -> D) -> Result<Client<D>, BuildError>
+    where
+        D: Driver,
+    {
         let mut settings = self.settings;
         let keep_from = settings.config.keep_uploads.unwrap_or(KEEP_FROM);
         settings.config.keep_uploads = settings.uploads.is_some().then_some(keep_from);
@@ -219,7 +231,7 @@ impl<D> Builder<D> {
             in_flight: usize::try_from(in_flight).unwrap_or(usize::MAX),
             session,
         };
-        Ok(Client::new(D::new(parts)))
+        Ok(Client::new(driver(parts)))
     }
 }
 
