@@ -95,6 +95,41 @@ fn cosign_verifies_an_image_that_was_copied() {
     assert!(cosign_succeeds(folder.path(), &verify));
 }
 
+/// A layout that `cosign save` wrote is pushed with the signature in it, which cosign verifies there.
+#[test]
+fn cosign_verifies_what_it_saved_and_windlass_pushed() {
+    needs!("docker-registry", "registry", "cosign");
+    let from = Setup::new(Version::Debian).start();
+    let to = Setup::new(Version::V3).start();
+    let (layout, image) = Layout::with_image(2, 1000, 1);
+    from.seed(&layout, &image, "a/app", "v1");
+    let digest = &image.manifest.digest;
+    let original = from.reference(&format!("a/app@{digest}"));
+    let folder = tempfile::tempdir().unwrap();
+    cosign(folder.path(), &["generate-key-pair"]);
+    // Signatures at tags, as in images that were signed before version 3.
+    let at_a_tag = "--new-bundle-format=false";
+    let sign = ["sign", "--key", "cosign.key", "--yes", at_a_tag];
+    let without_log = ["--use-signing-config=false", "--tlog-upload=false"];
+    let insecure = "--allow-insecure-registry";
+    let sign = [&sign[..], &without_log, &[insecure, &original]].concat();
+    cosign(folder.path(), &sign);
+    let http = "--allow-http-registry";
+    cosign(
+        folder.path(),
+        &["save", "--dir", "saved", insecure, http, &original],
+    );
+
+    let saved = format!("oci:{}", folder.path().join("saved").display());
+    let copy = to.reference("b/app:v1");
+    let pushed = Windlass::new(["push", "--digest-tags", &saved, &copy]).run();
+    assert_eq!(pushed.digest(), *digest);
+    let copied = to.reference(&format!("b/app@{digest}"));
+    let verify = ["verify", "--key", "cosign.pub", "--insecure-ignore-tlog"];
+    let verify = [&verify[..], &[at_a_tag, insecure, &copied]].concat();
+    assert!(cosign_succeeds(folder.path(), &verify));
+}
+
 #[track_caller]
 fn cosign(folder: &Path, words: &[&str]) {
     peers::run("cosign", |command| {
