@@ -7,9 +7,11 @@ use http::StatusCode;
 use insta::assert_snapshot;
 use windlass_core::config::Concurrency;
 use windlass_core::reference::Repository;
-use windlass_core::{Config, CopyTask, Descriptor, Job, Platforms, Task, TaskLocation};
+use windlass_core::{Config, CopyTask, Descriptor, Job, Platform, Platforms, Task, TaskLocation};
 use windlass_store::Store as _;
-use windlass_testbed::{Answer, Bearer, Model, OCI_INDEX, Request, Unions, image_for, index};
+use windlass_testbed::{
+    Answer, Bearer, Labels, Model, OCI_INDEX, Request, Unions, image_for, index,
+};
 use windlass_tests::world::scenes::{
     alice, bearer, bearer_with, check_holds, check_pushed, copy_within, digest, fill, is, large,
     one_at_a_time, open, pull, pulling, push, pushing, reference, small, spooling,
@@ -252,4 +254,21 @@ fn a_manifest_waits_for_what_another_ones_refusal_has_sent() {
     assert!(world.models[0].blob_bytes("a/b", &layer).is_some());
     let refusals = world.lines_with("sending what is missing");
     assert_eq!(refusals.len(), 4, "each manifest is refused twice");
+}
+
+/// Reading world, seed 51: a registry says of everything that it is encoded, which nothing is. A pull goes by the
+/// digests, and so does what opens an image.
+#[test]
+fn an_image_is_opened_whatever_its_encoding_is_said_to_be() {
+    let image = small();
+    let mut options = open();
+    options.labels = Labels {
+        encoding: Some("gzip".into()),
+        ..Labels::default()
+    };
+    let (mut world, _, _) = pulling(Config::default(), options, &image);
+    let name = reference("reg.example/a/b:v1");
+    let task = world.start(Task::open(name, Platform::new("linux", "amd64")));
+    let opened = world.finish(task).unwrap().opened().unwrap();
+    assert_eq!(opened.config_bytes(), &image.config[..]);
 }
