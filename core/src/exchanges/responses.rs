@@ -199,7 +199,7 @@ impl Exchanges {
         let sends = matches!(&exchange.op, Operation::BlobPut(op) if op.sends_bytes());
         let reads = matches!(
             exchange.op,
-            Operation::BlobGet(_) | Operation::ManifestGet(_)
+            Operation::BlobGet(_) | Operation::ManifestGet(_) | Operation::RangeGet(_)
         );
         let hopped = exchange.hop.is_some();
         if !(refused && (reads || sends) && hopped) || exchange.asked_anew == Some(position) {

@@ -10,7 +10,7 @@ use windlass_core::reference::Repository;
 use windlass_core::{Config, CopyTask, Descriptor, Job, Platform, Platforms, Task, TaskLocation};
 use windlass_store::Store as _;
 use windlass_testbed::{
-    Answer, Bearer, Labels, Model, OCI_INDEX, Request, Unions, image_for, index,
+    Answer, Bearer, Labels, Model, OCI_INDEX, Request, Storage, Unions, image_for, index,
 };
 use windlass_tests::world::scenes::{
     alice, bearer, bearer_with, check_holds, check_pushed, copy_within, digest, fill, is, large,
@@ -267,6 +267,22 @@ fn an_image_is_opened_whatever_its_encoding_is_said_to_be() {
         ..Labels::default()
     };
     let (mut world, _, _) = pulling(Config::default(), options, &image);
+    let name = reference("reg.example/a/b:v1");
+    let task = world.start(Task::open(name, Platform::new("linux", "amd64")));
+    let opened = world.finish(task).unwrap().opened().unwrap();
+    assert_eq!(opened.config_bytes(), &image.config[..]);
+}
+
+/// Reading world, seed 1354: the address of a configuration in the registry's storage has expired. The registry is
+/// asked for another one, as it is for blobs that are fetched.
+#[test]
+fn an_image_is_opened_although_an_address_has_expired() {
+    let image = small();
+    let mut options = open();
+    options.storage = Some(Storage::new("https://cdn.example"));
+    let (mut world, _, _) = pulling(Config::default(), options, &image);
+    let expired = Answer::new(StatusCode::BAD_REQUEST);
+    world.nth(1, |it| it.host == "cdn.example", Fate::Say(expired));
     let name = reference("reg.example/a/b:v1");
     let task = world.start(Task::open(name, Platform::new("linux", "amd64")));
     let opened = world.finish(task).unwrap().opened().unwrap();
