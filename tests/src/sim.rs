@@ -24,7 +24,8 @@
 //!
 //! Lists of tags and referrers are whole; a deletion takes one tag, or one referrer with its entry in the list of
 //! its subject; what belongs to an image comes with it, where that was asked for, or is told as missing. A stream
-//! is held one chunk at a time, and put as it was read.
+//! is held one chunk at a time, and put as it was read. A reader brings the bytes of its blob in order or an error at
+//! the end, fetches none of them twice, and keeps no slot while it is not read.
 //!
 //! Exchanges run from head to end at once; what happens within a body (cuts, stalls, crashes, full disks)
 //! happens between its pieces.
@@ -71,6 +72,7 @@ mod mortal;
 mod occasions;
 mod oracles;
 mod plan;
+mod readers;
 mod recording;
 mod relay;
 mod resume;
@@ -141,6 +143,8 @@ pub enum Sort {
     Carrying,
     /// The usual one, in which tasks put streams: [`streaming`].
     Streaming,
+    /// The usual one, in which tasks read blobs without a store: [`reading`].
+    Reading,
     /// One image, one operation, at most one fault; whether it has to sign in: [`every`].
     Tiny(Operation, bool),
 }
@@ -156,6 +160,7 @@ impl Sort {
             Self::Mirrored => mirrored(choose),
             Self::Carrying => carrying(choose),
             Self::Streaming => streaming(choose),
+            Self::Reading => reading(choose),
             Self::Tiny(operation, signs_in) => tiny(operation, signs_in, choose),
         }
     }
@@ -214,6 +219,13 @@ pub fn carrying(choose: &mut dyn Choose) -> Run {
 pub fn streaming(choose: &mut dyn Choose) -> Run {
     let mut recorder = Recorder::new(choose);
     let plan = Plan::streaming(&mut recorder);
+    run(plan, recorder)
+}
+
+/// A world in which blobs are read while they arrive, without a store, and images are opened.
+pub fn reading(choose: &mut dyn Choose) -> Run {
+    let mut recorder = Recorder::new(choose);
+    let plan = Plan::reading(&mut recorder);
     run(plan, recorder)
 }
 

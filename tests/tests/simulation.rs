@@ -61,6 +61,15 @@ fn streaming_worlds() {
     }
 }
 
+/// Blobs that are read while they arrive, or not read for a while, or not to their end.
+#[test]
+fn reading_worlds() {
+    for seed in 0..60 {
+        let run = Sort::Reading.seeded(seed);
+        assert_eq!(run.violation, None, "seed {seed}\n{}", run.transcript);
+    }
+}
+
 /// Every fault at every place where it can be, one at a time. For operations with many places these
 /// are the last ones only: `simulate --every 20000` tries them all.
 #[test]

@@ -11,8 +11,8 @@
 //! simulate --catch 3000              that many seeds, one after the other; the first failure in a line
 //! ```
 //!
-//! Before each of these, `--world hostile`, `greedy`, `taped`, `mirrored`, `carrying` or `streaming` says that
-//! the worlds are of that sort.
+//! Before each of these, `--world hostile`, `greedy`, `taped`, `mirrored`, `carrying`, `streaming` or
+//! `reading` says that the worlds are of that sort.
 //! Of many seeds some run as such worlds anyway. Tiny ones are called `tiny-Pull` or `tiny-Pull-token`.
 //! `--threads N` says how many at once.
 //!
@@ -44,14 +44,17 @@ const MIRRORED: u64 = 10;
 const CARRYING: u64 = 50;
 /// One seed in this many is also a world in which tasks put streams.
 const STREAMING: u64 = 50;
+/// One seed in this many is also a world in which tasks read blobs without a store.
+const READING: u64 = 5;
 /// The sorts of worlds that run beside the usual ones.
-const OTHERS: [Sort; 6] = [
+const OTHERS: [Sort; 7] = [
     Sort::Hostile,
     Sort::Greedy,
     Sort::Taped,
     Sort::Mirrored,
     Sort::Carrying,
     Sort::Streaming,
+    Sort::Reading,
 ];
 
 /// Those of them that a seed is, too.
@@ -61,6 +64,7 @@ fn besides(sort: Sort, seed: u64) -> impl Iterator<Item = Sort> {
             (Sort::Mirrored, MIRRORED),
             (Sort::Carrying, CARRYING),
             (Sort::Streaming, STREAMING),
+            (Sort::Reading, READING),
         ];
         let rate = rates.iter().find(|(sort, _)| sort == other);
         let rate = rate.map_or(BESIDES, |(_, rate)| *rate);
@@ -148,6 +152,7 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), Strin
                     "mirrored" => Sort::Mirrored,
                     "carrying" => Sort::Carrying,
                     "streaming" => Sort::Streaming,
+                    "reading" => Sort::Reading,
                     other => {
                         tiny(other).ok_or_else(|| format!("--world: there is no {other} one"))?
                     }
@@ -238,7 +243,7 @@ fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode 
     });
     let seconds = begun.elapsed().as_secs_f64();
     println!(
-        "{tally}and {} hostile, greedy, taped, mirrored, carrying and streaming worlds\n{seconds:.1} s, {:.0} seeds per second",
+        "{tally}and {} hostile, greedy, taped, mirrored, carrying, streaming and reading worlds\n{seconds:.1} s, {:.0} seeds per second",
         others.into_inner(),
         tally.runs() as f64 / seconds
     );
@@ -391,6 +396,7 @@ fn word(sort: Sort) -> String {
         Sort::Mirrored => "mirrored".into(),
         Sort::Carrying => "carrying".into(),
         Sort::Streaming => "streaming".into(),
+        Sort::Reading => "reading".into(),
         Sort::Tiny(operation, signs_in) => {
             let token = if signs_in { TOKEN } else { "" };
             format!("{TINY}{operation:?}{token}")

@@ -53,6 +53,10 @@ impl World<'_> {
             }
             (Operation::Resolve, TaskReport::Resolved(_)) => true,
             (Operation::Stream, TaskReport::BlobPut(put)) => self.check_streamed(&task, put),
+            (Operation::Read, TaskReport::Fetched(fetched)) => self.check_fetched(&task, fetched),
+            (Operation::Open, TaskReport::Opened(image)) => {
+                self.check_opened(&task, image, is_true)
+            }
             (Operation::Stream, _) => false,
             (_, TaskReport::Copied(_)) => !task.operation.moves_nothing(),
             (_, _) => false,

@@ -43,7 +43,13 @@ pub(crate) fn asked(at: usize, task: &Planned, picture: &Picture, ids: [StoreId;
             let name = format!("reg{}.example/{}{}", task.registry, OLD.0, old(at, task));
             return by(Task::delete(reference(&name)), task);
         }
-        Operation::Stream => unreachable!("its store is made when it starts"),
+        Operation::Open => {
+            let name = format!("reg{}.example/{}:{from}", task.registry, task.read());
+            return by(Task::open(reference(&name), Picture::platform()), task);
+        }
+        Operation::Stream | Operation::Read => {
+            unreachable!("its store is made when it starts")
+        }
         Operation::Pull => (read, named(target, to)),
         Operation::Push => (named(source, from), written),
         Operation::CopyWithin | Operation::CopyBetween => (read, written),

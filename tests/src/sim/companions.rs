@@ -14,6 +14,7 @@ use windlass_testbed::{Filter, Image, Model, OCI_INDEX, OCI_MANIFEST, Pages};
 use super::choose::Choose;
 use super::fault::Fault;
 use super::plan::{OLD, Operation, Picture, Plan, Planned, SOURCES, small};
+use super::readers;
 use super::world::World;
 use crate::family::{Referrer, artifact, list_tag, put_list};
 use crate::world::Memory;
@@ -52,6 +53,8 @@ pub(crate) struct Extra {
     pub(super) typed: bool,
     /// The most bytes that the reader of a stream gives at once; 0 counts as 1.
     pub(crate) piece: usize,
+    /// How a blob is read.
+    pub(crate) habit: readers::Habit,
 }
 
 impl Extra {

@@ -119,7 +119,11 @@ impl World<'_> {
             let expected = self.plan.pictures[task.picture].root(task.one);
             let name = format!("t{at}");
             let found = match task.operation {
-                Operation::Resolve | Operation::Tags | Operation::Referrers => continue,
+                Operation::Resolve
+                | Operation::Tags
+                | Operation::Referrers
+                | Operation::Read
+                | Operation::Open => continue,
                 Operation::Stream => {
                     self.check_stream(at, &task);
                     continue;
@@ -319,7 +323,9 @@ fn signs_in(plan: &Plan, task: &Planned) -> u64 {
         | Operation::Pull
         | Operation::Push
         | Operation::CopyWithin
-        | Operation::Stream => at(task.registry),
+        | Operation::Stream
+        | Operation::Read
+        | Operation::Open => at(task.registry),
         Operation::CopyBetween => at(0) + at(1),
     }
 }
@@ -350,6 +356,9 @@ pub(crate) fn budget(plan: &Plan) -> Option<u64> {
             Operation::CopyBetween => read + push + 3 * blobs + pieces,
             // In chunks, or with all of it gathered first: then it is asked for, and a session is deleted.
             Operation::Stream => 6,
+            // With a HEAD if nothing has shown yet whether the registry wants credentials.
+            Operation::Read => 2 + pieces,
+            Operation::Open => 3,
         };
         if task.operation.writes_to_registry() {
             let destination = &plan.settings[task.destination()].options;
@@ -394,6 +403,8 @@ fn again(plan: &Plan, task: &Planned) -> u64 {
         Operation::Pull | Operation::Push | Operation::Tags | Operation::Delete => 1,
         Operation::CopyWithin | Operation::CopyBetween => read + 1,
         Operation::Stream => 6 + in_chunks(plan, task),
+        Operation::Read => 2,
+        Operation::Open => 3,
     };
     asked + signs_in(plan, task) + for_foreign(plan, task) + plan.mirrors.cost(plan, task)
 }

@@ -111,8 +111,18 @@ impl World<'_> {
             Ok(request) => request,
             Err(reason) => return Ran::Done(call.finish(Err(reason))),
         };
+        let reader = self.reader_of(process, &call);
+        if let Some(place) = reader {
+            self.check_read_on(process, place, &request);
+        }
         match self.carry(process, &call, &request, unwanted) {
-            Carried::Delivered(sort, delivery) => self.deliver(process, call, sort, delivery),
+            Carried::Delivered(sort, delivery) => {
+                let Some(place) = reader else {
+                    return self.deliver(process, call, sort, delivery);
+                };
+                self.watch_range(process, place, &request, &delivery.answer);
+                self.bring(process, call, (sort, delivery), unwanted)
+            }
             Carried::Broke(why) => Ran::Done(call.finish(Err(why))),
             Carried::Lost => Ran::Done(Done::lost(call.id())),
         }
@@ -519,11 +529,7 @@ impl World<'_> {
 
     /// What `Retrying` may say because of a fault in this exchange.
     pub(crate) fn credit(&mut self, call: &Call) {
-        let uri = call.request().uri();
-        let url = uri.to_string();
-        let url = url.split('?').next().unwrap_or_default();
-        self.credits
-            .push(format!("{} {url}", call.request().method()));
+        self.credits.push(blame(call));
     }
 
     /// A place in a body of this length: where it ends, begins, and in between.
@@ -561,6 +567,13 @@ impl World<'_> {
                     windlass_testbed::Location::Elsewhere(_)
                 ))
     }
+}
+
+/// How a `Retrying` begins that is about a request.
+pub(crate) fn blame(call: &Call) -> String {
+    let url = call.request().uri().to_string();
+    let url = url.split('?').next().unwrap_or_default();
+    format!("{} {url}", call.request().method())
 }
 
 /// The head of an answer.

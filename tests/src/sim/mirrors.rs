@@ -162,6 +162,8 @@ impl Mirrors {
             | Operation::Stream => return 0,
             Operation::Resolve
             | Operation::Pull
+            | Operation::Read
+            | Operation::Open
             | Operation::CopyWithin
             | Operation::CopyBetween => 2 + plan.pictures[task.picture].parts() as u64,
         };

@@ -272,7 +272,10 @@ impl World<'_> {
                     Operation::Resolve => self.plan.pictures[task.picture].root(false),
                     _ => expected,
                 };
-                let rootless = matches!(task.operation, Operation::Delete | Operation::Stream);
+                let rootless = matches!(
+                    task.operation,
+                    Operation::Delete | Operation::Stream | Operation::Read
+                );
                 let has_root = !task.operation.lists() && !rootless;
                 let is_other = report.root().is_none_or(|root| root.digest != expected);
                 (calm && has_root && is_other).then(|| format!("{report:?}"))
@@ -290,7 +293,7 @@ impl World<'_> {
                     && failure.kind() == ErrorKind::NotFound
                     && self.crashes > 0
                     && !self.calm;
-                let is_gone = is_gone || self.may_lose_stream(&task);
+                let is_gone = is_gone || self.may_lose_stream(&task) || self.was_dropped(at);
                 (calm && task.deadline.is_none() && !is_gone).then_some(text)
             }
         };

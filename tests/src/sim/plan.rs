@@ -17,6 +17,7 @@ use super::fault::{Fault, Swarm};
 use super::foreign::{self, Layer};
 use super::greedy;
 use super::mirrors::Mirrors;
+use super::readers;
 pub(crate) use super::settings::Access;
 use super::settings::{Setting, options, setting};
 use super::streams;
@@ -46,11 +47,15 @@ pub enum Operation {
     Delete,
     /// From a reader to a registry: in worlds with streams only.
     Stream,
+    /// From a registry to a reader: in worlds with readers only.
+    Read,
+    /// The manifest and the configuration of an image: in worlds with readers only.
+    Open,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Pull,
         Self::Push,
         Self::CopyWithin,
@@ -61,16 +66,18 @@ impl Operation {
         Self::Referrers,
         Self::Delete,
         Self::Stream,
+        Self::Read,
+        Self::Open,
     ];
 
-    /// Those of worlds without streams.
-    pub(crate) const USUAL: &[Self] = Self::ALL.split_last().expect("there are some").1;
+    /// Those of worlds without streams and readers.
+    pub(crate) const USUAL: &[Self] = Self::ALL.split_at(9).0;
 
-    /// Whether it moves no content.
+    /// Whether it moves no content into a store or a registry.
     pub(crate) const fn moves_nothing(self) -> bool {
         matches!(
             self,
-            Self::Resolve | Self::Tags | Self::Referrers | Self::Delete
+            Self::Resolve | Self::Tags | Self::Referrers | Self::Delete | Self::Read | Self::Open
         )
     }
 
@@ -155,7 +162,9 @@ impl Planned {
             | Operation::Tags
             | Operation::Referrers
             | Operation::Delete
-            | Operation::Stream => None,
+            | Operation::Stream
+            | Operation::Read
+            | Operation::Open => None,
         }
     }
 }
@@ -391,6 +400,14 @@ impl Plan {
         let taped = choose.below(8) == 7;
         let mut plan = Self::draw(choose);
         streams::draw(choose, &mut plan);
+        Self { taped, ..plan }
+    }
+
+    /// Any world in which tasks read blobs without a store.
+    pub(crate) fn reading(choose: &mut dyn Choose) -> Self {
+        let taped = choose.below(8) == 7;
+        let mut plan = Self::draw(choose);
+        readers::draw(choose, &mut plan);
         Self { taped, ..plan }
     }
 

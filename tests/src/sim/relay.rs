@@ -61,7 +61,7 @@ impl World<'_> {
             Carried::Delivered(sort, delivery) => {
                 match self.deliver(process, sink, sort, delivery) {
                     Ran::Done(done) => done,
-                    Ran::Crashed => return Ran::Crashed,
+                    ran @ (Ran::Crashed | Ran::Unread(_)) => return ran,
                 }
             }
             Carried::Broke(why) => sink.finish(Err(why)),
@@ -100,7 +100,8 @@ impl World<'_> {
         let Receive::Relay { keep } = receive else {
             return match self.take_body(process, source, receive, sort, delivery) {
                 Ran::Done(done) => Fetched::Done(done),
-                Ran::Crashed => Fetched::Crashed,
+                // No reader takes it.
+                Ran::Crashed | Ran::Unread(_) => Fetched::Crashed,
             };
         };
         let source = RelaySource::new(source, keep);

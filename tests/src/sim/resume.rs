@@ -12,14 +12,16 @@ use windlass_testbed::{Image, image};
 use super::asked::{listed, old};
 use super::fault::Fault;
 use super::plan::{OLD, Operation, SOURCES};
+use super::readers::Reading;
 use super::world::{World, sink};
 
 /// What a process has written down of its tasks.
 #[derive(Clone, Debug)]
 pub(crate) struct Saved {
     text: String,
-    /// The tasks of the streams that the process has read.
+    /// The tasks of the streams that the process has read, and those of its readers.
     streams: Vec<usize>,
+    readers: Vec<usize>,
     /// The tasks in it, and what each one's source was found to stand for.
     tasks: Vec<(usize, Option<String>)>,
 }
@@ -52,7 +54,7 @@ impl World<'_> {
         // Questions about one reference look the same: which of them it is cannot be told.
         let tells = |at: usize| {
             let operation = self.plan.tasks[at].operation;
-            !operation.moves_nothing() || operation == Operation::Delete
+            !operation.moves_nothing() || matches!(operation, Operation::Delete | Operation::Read)
         };
         let ending = ending.into_iter().filter(|(_, at)| tells(*at));
         let ending: Vec<TaskId> = ending.map(|(id, _)| id).collect();
@@ -61,9 +63,12 @@ impl World<'_> {
             .push(format!("= a checkpoint of {} tasks", tasks.len()));
         let streams = &self.processes[process].streams;
         let streams = streams.iter().map(|(at, _)| *at).collect();
+        let readers = self.processes[process].readers.iter();
+        let readers = readers.map(Reading::task).collect();
         self.processes[process].saved = Some(Saved {
             text,
             streams,
+            readers,
             tasks,
         });
     }
@@ -98,6 +103,7 @@ impl World<'_> {
         self.processes[process].session = session;
         self.processes[process].tape = tape;
         self.lose_streams(process, &saved.streams);
+        self.read_anew(&saved.readers);
         self.check(ids.len() == saved.tasks.len(), || {
             "checkpoint: not all of it is resumed".into()
         });
@@ -177,6 +183,13 @@ impl World<'_> {
         }
         if task.operation == Operation::Stream {
             return self.is_stream_of(process, at, &written["stream"]);
+        }
+        if task.operation == Operation::Read {
+            return self.is_reader_of(process, at, &written["fetch"]);
+        }
+        if task.operation == Operation::Open {
+            let image = at_registry(&format!("{}:p{}", task.read(), task.picture));
+            return written["open"]["reference"].as_str() == Some(&image);
         }
         if task.operation == Operation::Referrers {
             let picture = &self.plan.pictures[task.picture];

@@ -16,7 +16,7 @@ use windlass_testbed::{Answer, Request, UploadRange};
 use super::exchange::{Sort, begins};
 use super::fault::Fault;
 use super::mortal::Given;
-use super::plan::Access;
+use super::plan::{Access, Operation};
 use super::world::World;
 
 /// The memory of a process.
@@ -233,6 +233,8 @@ impl World<'_> {
         let alone = self.plan.processes == 1 && self.plan.tasks.len() == 1;
         // Parts are asked for in any order.
         let alone = alone && !self.plan.mirrors.lie() && self.plan.parts.is_none();
+        // Nor is what is read into memory gone on with.
+        let alone = alone && self.plan.tasks[0].operation != Operation::Open;
         let Some((digest, kept, total)) = self.economy.cut.clone() else {
             return;
         };
@@ -339,6 +341,7 @@ impl World<'_> {
         }
         let mut outside = self.processes[process].running.iter();
         let left = outside.find(|it| !it.echo && !it.question && it.token.is_none());
+        let left = left.or_else(|| self.processes[process].unread.first());
         let left = left.map(|it| it.id);
         self.check(left.is_none(), || {
             format!("finished: {id} is over, but {left:?} is outside")

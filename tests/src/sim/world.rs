@@ -28,6 +28,7 @@ use super::mirrors;
 use super::mortal::Leases;
 use super::oracles::Economy;
 use super::plan::{OLD, Operation, Plan, Planned, SOURCES};
+use super::readers::{Body, Reading};
 use super::resume::Saved;
 use super::watch::Watch;
 use crate::tapes::Lines;
@@ -106,6 +107,9 @@ pub(crate) struct Process {
     pub(crate) pinned: BTreeMap<TaskId, String>,
     /// What keeps its streams known, and whose they are.
     pub(crate) streams: Vec<(usize, StoreGuard)>,
+    /// Its readers, in the order of their stores, and the jobs of those that are not read.
+    pub(crate) readers: Vec<Reading>,
+    pub(crate) unread: Vec<Running>,
     /// Tasks that were not in a checkpoint any more.
     pub(crate) ending: BTreeSet<TaskId>,
     pub(crate) watch: Watch,
@@ -131,6 +135,8 @@ pub(crate) struct Running {
 
 pub(crate) enum Work {
     ToDo(Box<Job>),
+    /// The rest of what a reader gets.
+    Unread(Box<Body>),
     Done(Done),
 }
 
@@ -139,6 +145,8 @@ pub(crate) enum Ran {
     Done(Done),
     /// The process died with it.
     Crashed,
+    /// The reader that it is for is not read.
+    Unread(Box<Body>),
 }
 
 impl<'a> World<'a> {
@@ -346,6 +354,8 @@ impl<'a> World<'a> {
             saves: false,
             pinned: BTreeMap::new(),
             streams: Vec::new(),
+            readers: Vec::new(),
+            unread: Vec::new(),
             ending: BTreeSet::new(),
             watch: Watch::default(),
         }
@@ -371,11 +381,13 @@ impl<'a> World<'a> {
     pub(crate) fn start(&mut self, at: usize) {
         let task = self.plan.tasks[at];
         self.expect(&task);
-        let asked = if task.operation == Operation::Stream {
-            by(self.put_stream(at, &task), &task)
-        } else {
-            let picture = &self.plan.pictures[task.picture];
-            asked(at, &task, picture, self.processes[task.process].ids)
+        let asked = match task.operation {
+            Operation::Stream => by(self.put_stream(at, &task), &task),
+            Operation::Read => by(self.read_blob(at), &task),
+            _ => {
+                let picture = &self.plan.pictures[task.picture];
+                asked(at, &task, picture, self.processes[task.process].ids)
+            }
         };
         let id = self.call(task.process, |session| session.start(asked));
         self.processes[task.process].tasks.insert(id, at);
@@ -419,7 +431,7 @@ impl<'a> World<'a> {
                 Output::Idle => {
                     let process = &self.processes[at];
                     let waits = process.running.iter().any(|it| !it.echo);
-                    let over = process.tasks.is_empty() && !waits;
+                    let over = process.tasks.is_empty() && !waits && process.unread.is_empty();
                     self.check(over, || "ends: idle with something unfinished".into());
                     continue;
                 }
@@ -442,6 +454,9 @@ impl<'a> World<'a> {
         if !self.late.is_empty() && (outside == 0 || self.choose.below(n) == n - 1) {
             let request = self.late.remove(0);
             return self.arrive_late(&request);
+        }
+        if self.reads_again(outside == 0 && until.is_none()) {
+            return;
         }
         if self.plan.swarm.even && !self.calm && self.choose_cancel() {
             return;
@@ -489,22 +504,40 @@ impl<'a> World<'a> {
     /// Runs a job, or reports one that has run.
     fn run(&mut self, process: usize, at: usize) {
         let running = self.processes[process].running.remove(at);
-        let job = match running.work {
+        let work = match running.work {
             Work::Done(done) => return self.report(process, done),
-            Work::ToDo(job) => *job,
+            work => work,
         };
         // Its slots are taken until it is reported.
         let (slots, token, id) = (running.slots, running.token, running.id);
         let (question, unwanted) = (running.question, running.unwanted);
         let before = self.economy.stored;
-        let ran = match job {
-            Job::Http(call) => self.http(process, call, unwanted),
-            Job::Relay(relay) => self.relay(process, *relay, unwanted),
-            Job::Store(call) => Ran::Done(self.store_step(process, call)),
-            Job::Credentials(call) => Ran::Done(self.credentials(process, call)),
+        let ran = match work {
+            Work::ToDo(job) => match *job {
+                Job::Http(call) => self.http(process, call, unwanted),
+                Job::Relay(relay) => self.relay(process, *relay, unwanted),
+                Job::Store(call) => Ran::Done(self.store_step(process, call)),
+                Job::Credentials(call) => Ran::Done(self.credentials(process, call)),
+            },
+            Work::Unread(body) => self.pass_on_to_reader(process, *body, unwanted),
+            Work::Done(done) => Ran::Done(done),
         };
-        let Ran::Done(done) = ran else {
-            return self.crash(process, Fault::CrashInBody);
+        let done = match ran {
+            Ran::Done(done) => done,
+            Ran::Crashed => return self.crash(process, Fault::CrashInBody),
+            Ran::Unread(body) => {
+                let aside = Running {
+                    id,
+                    work: Work::Unread(body),
+                    slots,
+                    token,
+                    question,
+                    stored: 0,
+                    echo: false,
+                    unwanted,
+                };
+                return self.put_aside(process, aside);
+            }
         };
         self.line(transcript::done(&done));
         if self.plan.reorders && self.choose.below(3) == 2 {
@@ -577,6 +610,7 @@ impl<'a> World<'a> {
 
     pub(crate) fn abort(&mut self, process: usize, id: JobId) {
         self.line(format!("{id} > abort"));
+        self.take_up(process, id);
         let Process { running, watch, .. } = &mut self.processes[process];
         let is_it = |it: &Running| it.id == id && !it.echo;
         let Some(at) = running.iter().position(is_it) else {
@@ -585,9 +619,9 @@ impl<'a> World<'a> {
         // A store's step cannot be broken off; its answer comes when it comes.
         let calls: Vec<_> = match &running[at].work {
             Work::ToDo(job) => job.calls().collect(),
-            Work::Done(_) => Vec::new(),
+            Work::Unread(_) | Work::Done(_) => Vec::new(),
         };
-        let http = !calls.is_empty();
+        let http = !calls.is_empty() || matches!(running[at].work, Work::Unread(_));
         watch.watch_abort(id, calls);
         // Few jobs are aborted.
         if !http || (0..2).any(|_| self.occasion(&[Fault::EndsAnyway]).is_some()) {
@@ -595,19 +629,20 @@ impl<'a> World<'a> {
             return;
         }
         let running = &mut self.processes[process].running;
-        let Work::ToDo(job) = running.remove(at).work else {
-            return;
-        };
         let aborted = |call: Box<Call>| call.finish(Err(Interrupted::Aborted));
-        let done = match *job {
-            Job::Http(call) => aborted(call),
-            Job::Relay(relay) => {
-                let (source, sink) = relay.split();
-                Done::relayed(aborted(source), aborted(sink))
-            }
-            Job::Store(_) | Job::Credentials(_) => {
-                return self.violate(format!("jobs: {id} is to be aborted and is no HTTP job"));
-            }
+        let done = match running.remove(at).work {
+            Work::Done(_) => return,
+            Work::Unread(body) => body.abort(),
+            Work::ToDo(job) => match *job {
+                Job::Http(call) => aborted(call),
+                Job::Relay(relay) => {
+                    let (source, sink) = relay.split();
+                    Done::relayed(aborted(source), aborted(sink))
+                }
+                Job::Store(_) | Job::Credentials(_) => {
+                    return self.violate(format!("jobs: {id} is to be aborted and is no HTTP job"));
+                }
+            },
         };
         self.line(transcript::done(&done));
         self.report(process, done);
@@ -644,6 +679,7 @@ impl<'a> World<'a> {
                 if let Ok(report) = &result {
                     self.check_answer(at, report);
                 }
+                self.check_reader(process, at, &result);
                 if let Some(pinned) = self.processes[process].pinned.remove(&id) {
                     self.check_pinned(at, &pinned, &result);
                 }
