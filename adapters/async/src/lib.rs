@@ -48,6 +48,7 @@ mod engine;
 mod exchange;
 #[cfg(test)]
 mod exchange_tests;
+mod failures;
 mod job;
 mod pools;
 mod reader;
