@@ -754,3 +754,6 @@ impl Exchange {
 fn line(method: &Method, url: &Url) -> RequestLine {
     RequestLine(format!("{method} {url}"))
 }
+
+#[cfg(test)]
+mod tests;
