@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use windlass_async::driver::Credentials;
-use windlass_async::{Client, Reference};
+use windlass_async::credential::{CredentialAnswer, Question, Secret, TimedAnswer};
+use windlass_async::{Client, Credentials, Reference};
 use windlass_config::CredentialSearch;
-use windlass_config::credentials::{CredentialAnswer, Helpers, Question, Secret, TimedAnswer};
+use windlass_config::credentials::Helpers;
 
 /// Tokens of a service of one's own, for one registry. They live for an hour: after that, and if the registry
 /// refuses one before, `find` is called again. It runs on a thread that may block, and may wait for a future.

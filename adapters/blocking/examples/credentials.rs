@@ -4,11 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use windlass_blocking::{Client, Reference};
+use windlass_blocking::credential::{CredentialAnswer, Question, Secret, TimedAnswer};
+use windlass_blocking::{Client, Credentials, Reference};
 use windlass_config::CredentialSearch;
 use windlass_config::credentials::Helpers;
-use windlass_core::credential::{CredentialAnswer, Question, Secret, TimedAnswer};
-use windlass_driver::Credentials;
 
 /// Tokens of a service of one's own, for one registry. They live for an hour: after that, and if the registry
 /// refuses one before, `find` is called again.

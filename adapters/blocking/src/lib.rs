@@ -22,6 +22,7 @@
 //!
 //! - [`Client`]: `Clone + Send + Sync`; all its calls share tokens, limits, connections, threads.
 //! - [`Request`]: what is asked, and how; does nothing before [`run`](Request::run).
+//! - [`error`]: every error that is returned, and what errors are made of.
 //! - [`driver`]: observers, cancellation, credentials, time limits, trust and proxies, the same as
 //!   in the async client.
 //!
@@ -88,29 +89,39 @@ mod transfer;
 
 pub use client::{Threads, UnverifiedReader};
 pub use rustls;
+pub use windlass_core::call::{TransferId, TransportError, TransportErrorKind};
+pub use windlass_core::event::SkipReason;
 pub use windlass_core::reference::{Repository, Tag, Target};
+#[cfg(feature = "tape")]
+pub use windlass_core::tape::TapeSink;
 pub use windlass_core::{
-    Algorithm, BlobDelivery, BlobFound, BlobPut, BlobRange, Carried, Carry, Catalog, Checked,
-    Config, Deleted, Descriptor, Digest, Error, ErrorKind, Event, Failure, Fetched, ImageChange,
-    ImageConfig, ImageLayer, Manifest, MountFrom, NewLayer, NotCarried, OpenedImage, Origin,
-    Platform, Platforms, Put, Reference, Referrers, ReferrersSource, Registry, Report, StoreError,
-    StoreErrorKind, Tags, TaskId, TaskReport, Unlisted, config, credential, http,
+    Algorithm, Amount, BlobDelivery, BlobFound, BlobPut, BlobRange, Carried, Carry, Catalog,
+    Checked, Config, Deleted, Descriptor, Digest, Error, ErrorKind, Event, Failure, Fetched,
+    ImageChange, ImageConfig, ImageLayer, Manifest, MountFrom, NewLayer, NotCarried, OpenedImage,
+    Origin, Paging, Platform, Platforms, Put, Reference, Referrers, ReferrersSource, Registry,
+    Report, SavedUpload, Scheme, StoreError, StoreErrorKind, Tags, TaskId, TaskReport, Totals,
+    Unlisted, UploadKey, config, credential, http, image_config,
 };
 pub use windlass_driver as driver;
 #[cfg(feature = "decompress")]
 pub use windlass_driver::Decompressed;
 #[cfg(feature = "tape")]
 pub use windlass_driver::TapeFile;
+#[cfg(feature = "tracing")]
+pub use windlass_driver::TracingObserver;
 pub use windlass_driver::{
     Anonymous, Artifact, Attached, BlobContent, BlobReader, BlobStream, BuildError, CancelHandle,
-    Credentials, ImageChanged, ImageLocation, IndexChanged, LayerContent, Observer, Part,
-    Procedure, PulledArtifact, Requests, TimeLimits, TlsRoots, host_platform,
+    Credentials, ImageChanged, ImageLocation, IndexChanged, LayerContent, Mount, Observer, Part,
+    Procedure, Pull, PulledArtifact, Push, RequestSpec, Requests, TimeLimits, TlsRoots, Transfer,
+    UploadFolder, UploadJournal, error, host_platform,
 };
 #[cfg(feature = "compress")]
 pub use windlass_driver::{Compression, LayerStream};
+#[cfg(feature = "oci-spec")]
+pub use windlass_driver::{FromOciSpec, OciSpecError, ToOciSpec};
 pub use windlass_store::{
-    Begun, Files, Gathered, InUse, Layout, Memory, Partial, Preserve, Store, StoreEntry,
-    StoreHandle,
+    Begun, Collected, Files, Gathered, InUse, Layout, Memory, MemoryPartial, Partial, Preserve,
+    Spool, Store, StoreEntry, StoreHandle, Verified,
 };
 
 /// A client of the OCI registries. Clones are cheap and share one session.

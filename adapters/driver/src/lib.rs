@@ -15,6 +15,7 @@
 //! - [`Progress`]: how far a transfer is.
 //! - [`exchange`]: an exchange against a function instead of a connection, for tests.
 //! - [`UploadJournal`], [`UploadFolder`]: unfinished uploads, for the next process.
+//! - [`error`]: what fails, and why.
 //! - [`read_file`]: a file that the user named, read within bounds.
 //!
 //! With the feature `tape` also `TapeFile`, a file that a session is recorded in; with `tracing` also `TracingObserver`;
@@ -42,6 +43,7 @@ mod credentials;
 #[cfg(feature = "decompress")]
 mod decompress;
 mod dispatch;
+pub mod error;
 mod failure;
 mod file;
 mod hosts;

@@ -144,6 +144,26 @@ fn an_artifact_is_pulled_by_others() {
     assert!(text(&found).contains(&digest), "{}", text(&found));
 }
 
+/// A program names what an observer is told, what errors are made of and what is parsed, and depends on
+/// `windlass-blocking` alone.
+#[test]
+fn one_crate_has_all_names() {
+    needs!("cargo");
+    let package = Package::new("watch", include_str!("programs/watch.rs"))
+        .on_ours("windlass-blocking", "adapters/blocking");
+    let program = package.build();
+    let (layout, image) = Layout::with_image(1, 1000, 2);
+    let good = Good::serving(&layout, &image);
+    let server = Hostile::start(move |request| good.answer(request));
+    let watched = |name: &str| {
+        let reference = server.reference(name);
+        text(&succeeded(Command::new(&program).arg(reference)))
+    };
+    let pulled = watched("a/b:latest");
+    assert!(pulled.starts_with("3 blobs of "), "{pulled}");
+    assert_eq!(watched("a/b:absent"), "not found: MANIFEST_UNKNOWN");
+}
+
 /// The digest that a program computes is the layer's, although the connection breaks three times; and if the
 /// last byte is another one the program ends with an error instead.
 fn reads_a_layer_whatever_happens(program: &Path) {
