@@ -110,10 +110,10 @@ pub use windlass_driver::TapeFile;
 #[cfg(feature = "tracing")]
 pub use windlass_driver::TracingObserver;
 pub use windlass_driver::{
-    Anonymous, Artifact, Attached, BlobContent, BlobReader, BlobStream, BuildError, CancelHandle,
-    Credentials, ImageChanged, ImageLocation, IndexChanged, LayerContent, Mount, Observer, Part,
-    Procedure, Pull, PulledArtifact, Push, RequestSpec, Requests, TimeLimits, TlsRoots, Transfer,
-    UploadFolder, UploadJournal, error, host_platform,
+    AddTags, Anonymous, Artifact, Attached, BlobContent, BlobReader, BlobStream, BuildError,
+    CancelHandle, Credentials, ImageChanged, ImageLocation, IndexChanged, LayerContent, Mount,
+    Observer, Part, Procedure, Pull, PulledArtifact, Push, PutStream, RequestSpec, Requests,
+    TimeLimits, TlsRoots, Transfer, UploadFolder, UploadJournal, error, host_platform,
 };
 #[cfg(feature = "compress")]
 pub use windlass_driver::{Compression, LayerStream};

@@ -24,8 +24,8 @@ use windlass_store::{StoreEntry, StoreHandle};
 pub use self::pages::ListPages;
 pub use self::steps::Steps;
 pub use self::verbs::{
-    ForOnePlatform, ListReport, MayReadMirrors, Mount, MovesImage, Pull, Push, Sends, Transfer,
-    Verb,
+    AddTags, ForOnePlatform, ListReport, MayReadMirrors, Mount, MovesImage, Pull, Push, PutStream,
+    PutsTags, Sends, Transfer, Verb,
 };
 use crate::address::AddressGuard;
 use crate::builder::Builder;
@@ -246,7 +246,7 @@ impl<D> Client<D> {
         &self,
         reference: &Reference,
         tags: impl IntoIterator<Item = Tag>,
-    ) -> Request<'_, D, Put> {
+    ) -> Request<'_, D, AddTags> {
         self.typed(RequestSpec::tag(reference, tags))
     }
 
@@ -286,7 +286,7 @@ impl<D> Client<D> {
         &self,
         repository: &Reference,
         stream: BlobStream,
-    ) -> Request<'_, D, BlobPut> {
+    ) -> Request<'_, D, PutStream> {
         self.typed(RequestSpec::put_stream(repository, stream))
     }
 

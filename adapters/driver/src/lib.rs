@@ -93,8 +93,9 @@ pub use change_index::{ChangeIndex, IndexChanged};
 pub use choose::Choose;
 #[cfg(feature = "client")]
 pub use client::{
-    Blob, Client, Driver, Fetch, ForOnePlatform, ListPages, ListReport, MayReadMirrors, Mount,
-    MovesImage, Parts, Pull, Push, Request, Sends, Steps, Transfer, Verb, Watch,
+    AddTags, Blob, Client, Driver, Fetch, ForOnePlatform, ListPages, ListReport, MayReadMirrors,
+    Mount, MovesImage, Parts, Pull, Push, PutStream, PutsTags, Request, Sends, Steps, Transfer,
+    Verb, Watch,
 };
 #[cfg(feature = "compress")]
 pub use compress::LayerStream;

@@ -22,11 +22,27 @@
 //! # }
 //! ```
 //!
+//! ```compile_fail
+//! # fn example<D>(client: &windlass_driver::Client<D>, reference: &windlass_core::Reference, stream: windlass_driver::BlobStream) {
+//! client.put_stream(reference, stream).mount_from(windlass_core::MountFrom::Anywhere); // its digest is not known
+//! # }
+//! ```
+//!
+//! ```compile_fail
+//! # fn example<D>(client: &windlass_driver::Client<D>, reference: &windlass_core::Reference, digest: windlass_core::Digest) {
+//! client.tag(reference, []).replacing(digest); // no manifest is put in the place of another
+//! # }
+//! ```
+//!
 //! And what makes sense does:
 //!
 //! ```
-//! # fn example<D>(client: &windlass_driver::Client<D>, reference: &windlass_core::Reference, layout: &windlass_store::Layout) {
+//! # fn example<D>(client: &windlass_driver::Client<D>, reference: &windlass_core::Reference, layout: &windlass_store::Layout, digest: windlass_core::Digest, tag: windlass_core::reference::Tag, stream: windlass_driver::BlobStream) {
 //! let platform = windlass_driver::host_platform();
+//! client.tag(reference, []).tag(tag);
+//! client.put_manifest(reference, *b"{}", "application/json").replacing(digest);
+//! client.put_blob(reference, b"{}".to_vec()).mount_from(windlass_core::MountFrom::Anywhere);
+//! client.put_stream(reference, stream);
 //! client.tags(reference).page_size(100);
 //! client.pull(reference, layout.at("v1")).platform(platform);
 //! client.push(layout, reference).mount_from(windlass_core::MountFrom::Anywhere);
@@ -75,6 +91,16 @@ pub struct Transfer;
 #[non_exhaustive]
 pub struct Mount;
 
+/// A blob is put while it is read. Its digest is known at its end only, so it cannot be mounted.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PutStream;
+
+/// Further tags are put for a manifest that is there.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct AddTags;
+
 impl Verb for Pull {
     type Report = Report;
 }
@@ -91,6 +117,14 @@ impl Verb for Mount {
     type Report = BlobPut;
 }
 
+impl Verb for PutStream {
+    type Report = BlobPut;
+}
+
+impl Verb for AddTags {
+    type Report = Put;
+}
+
 /// A request that moves an image: [`Pull`], [`Push`], [`Transfer`].
 pub trait MovesImage: Verb<Report = Report> {}
 
@@ -100,7 +134,7 @@ impl MovesImage for Push {}
 
 impl MovesImage for Transfer {}
 
-/// A request that may send blobs to a registry: [`Push`], [`Transfer`], [`BlobPut`].
+/// A request that may send blobs whose digests it knows to a registry: [`Push`], [`Transfer`], [`BlobPut`].
 pub trait Sends: Verb {}
 
 impl Sends for Push {}
@@ -108,6 +142,13 @@ impl Sends for Push {}
 impl Sends for Transfer {}
 
 impl Sends for BlobPut {}
+
+/// A request that puts a manifest at tags: [`Put`], [`AddTags`].
+pub trait PutsTags: Verb {}
+
+impl PutsTags for Put {}
+
+impl PutsTags for AddTags {}
 
 /// A request that can be for one image of an index: those that move one, and a [`Manifest`] or an [`OpenedImage`].
 pub trait ForOnePlatform: Verb {}
@@ -255,16 +296,17 @@ impl<D> Request<'_, D, Transfer> {
     }
 }
 
-impl<D> Request<'_, D, Put> {
+impl<D, V: PutsTags> Request<'_, D, V> {
     /// One more tag that refers to the manifest.
     pub fn tag(mut self, tag: Tag) -> Self {
         self.spec.add_tag(tag);
         self
     }
+}
 
+impl<D> Request<'_, D, Put> {
     /// Puts a manifest only if the tag still stands for this one, which was read there. Else it fails with
-    /// [`Error::Outdated`](windlass_core::Error::Outdated): see [`Task::replacing`](windlass_core::Task::replacing). Of
-    /// [`tag`](crate::Client::tag) it means nothing.
+    /// [`Error::Outdated`](windlass_core::Error::Outdated): see [`Task::replacing`](windlass_core::Task::replacing).
     pub fn replacing(mut self, digest: Digest) -> Self {
         self.spec.replacing(digest);
         self
