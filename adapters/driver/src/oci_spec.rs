@@ -15,12 +15,13 @@
 //! # Ok::<(), windlass_driver::OciSpecError>(())
 //! ```
 
-use ::oci_spec::image;
+use ::oci_spec::{distribution, image};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use windlass_core::{
-    Algorithm, Descriptor, Digest, ImageConfig, Manifest, OpenedImage, Platform, sanitize,
+    Algorithm, Descriptor, Digest, ImageConfig, Manifest, OpenedImage, Platform, Reference,
+    sanitize,
 };
 
 /// What can be had as a type of `oci-spec`.
@@ -131,6 +132,18 @@ impl FromOciSpec<image::Platform> for Platform {
     }
 }
 
+impl ToOciSpec<distribution::Reference> for Reference {
+    fn to_oci_spec(&self) -> Result<distribution::Reference, OciSpecError> {
+        self.to_string().parse().map_err(error)
+    }
+}
+
+impl FromOciSpec<distribution::Reference> for Reference {
+    fn from_oci_spec(theirs: &distribution::Reference) -> Result<Self, OciSpecError> {
+        theirs.to_string().parse().map_err(error)
+    }
+}
+
 impl ToOciSpec<image::ImageManifest> for Manifest {
     fn to_oci_spec(&self) -> Result<image::ImageManifest, OciSpecError> {
         to_theirs(json_in(&self.bytes)?)
@@ -191,6 +204,21 @@ mod tests {
     fn descriptor(media_type: &str, content: &[u8]) -> Descriptor {
         let digest = Digest::of(Algorithm::Sha256, content);
         Descriptor::new(media_type, digest, content.len() as u64)
+    }
+
+    #[test]
+    fn a_reference_is_the_same_text() {
+        let digest = Digest::of(Algorithm::Sha256, b"a");
+        for text in [
+            "registry.example:5000/team/app:v1".to_owned(),
+            format!("registry.example/app@{digest}"),
+            format!("docker.io/library/alpine:3@{digest}"),
+        ] {
+            let ours: Reference = text.parse().unwrap();
+            let theirs: distribution::Reference = ours.to_oci_spec().unwrap();
+            assert_eq!(theirs.whole(), text);
+            assert_eq!(Reference::from_oci_spec(&theirs).unwrap(), ours);
+        }
     }
 
     #[test]
