@@ -6,6 +6,7 @@ mod carried;
 mod checks;
 mod dying;
 mod elsewhere;
+mod examples;
 mod foreign;
 mod found;
 mod isolation;
