@@ -82,12 +82,20 @@ impl Totals {
         self.known.subtract(size);
     }
 
-    /// It is at the destination. `before`: how it had come there before that had to be checked again.
-    pub(crate) const fn settle(&mut self, size: u64, before: Option<Delivery>, now: Delivery) {
+    /// It is at the destination. `before`: how it had come there before that had to be checked again. Returns how it
+    /// counts.
+    pub(crate) const fn settle(
+        &mut self,
+        size: u64,
+        before: Option<Delivery>,
+        now: Delivery,
+    ) -> Delivery {
         if let Delivery::Moved(bytes) = now {
             self.transferred = self.transferred.saturating_add(bytes);
         }
-        self.amount(counts_as(before, now)).add(size);
+        let counts = counts_as(before, now);
+        self.amount(counts).add(size);
+        counts
     }
 
     /// It has to be checked again.

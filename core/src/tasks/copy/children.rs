@@ -355,8 +355,8 @@ impl CopyState {
                 ) => Recheck::Missing,
             };
         }
-        if let Some(was) = before {
-            self.tally.reopen(digest, was);
+        if before.is_some() {
+            self.tally.reopen(digest);
         }
         let blob = Blob {
             nodes: alloc::vec![node],

@@ -16,9 +16,17 @@ use crate::totals::Totals;
 
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// The size of each blob, as its first descriptor says.
-    sizes: BTreeMap<Digest, u64>,
+    blobs: BTreeMap<Digest, Counted>,
     totals: Totals,
+}
+
+/// A blob that is known.
+#[derive(Debug)]
+struct Counted {
+    /// As its first descriptor says.
+    size: u64,
+    /// How it counts, if it is at the destination.
+    came: Option<Delivery>,
 }
 
 impl Tally {
@@ -28,39 +36,56 @@ impl Tally {
 
     /// The size of a blob.
     pub(super) fn size(&self, digest: &Digest) -> Option<u64> {
-        self.sizes.get(digest).copied()
+        self.blobs.get(digest).map(|blob| blob.size)
     }
 
     fn plan(&mut self, blob: &Descriptor) {
-        if !self.sizes.contains_key(&blob.digest) {
-            self.sizes.insert(blob.digest.clone(), blob.size);
-            self.totals.plan(blob.size);
+        if !self.blobs.contains_key(&blob.digest) {
+            let size = blob.size;
+            self.totals.plan(size);
+            self.blobs
+                .insert(blob.digest.clone(), Counted { size, came: None });
         }
     }
 
     /// A blob is at the destination, to which it had come `before` in another way, or in the same.
     pub(super) fn settle(&mut self, digest: &Digest, before: Option<Delivery>, now: Delivery) {
-        if let Some(size) = self.sizes.get(digest) {
-            self.totals.settle(*size, before, now);
+        let Some(blob) = self.blobs.get_mut(digest) else {
+            return;
+        };
+        // It may count already: an image that could not be copied had it, and another one needs it, too.
+        let counted = blob.came.take();
+        if let Some(was) = counted {
+            self.totals.reopen(blob.size, was);
         }
+        let before = before.or(counted);
+        blob.came = Some(self.totals.settle(blob.size, before, now));
     }
 
     /// A blob that was at the destination has to be checked again.
-    pub(super) fn reopen(&mut self, digest: &Digest, was: Delivery) {
-        if let Some(size) = self.sizes.get(digest) {
-            self.totals.reopen(*size, was);
+    pub(super) fn reopen(&mut self, digest: &Digest) {
+        if let Some(blob) = self.blobs.get_mut(digest)
+            && let Some(was) = blob.came.take()
+        {
+            self.totals.reopen(blob.size, was);
         }
     }
 
     /// A blob cannot be had. `before`: how it had come to the destination before that was checked again.
     pub(super) fn give_up(&mut self, digest: &Digest, before: Option<Delivery>) {
-        match (self.sizes.get(digest).copied(), before) {
-            (Some(size), Some(was)) => self.totals.restore(size, was),
-            (Some(size), None) => {
-                self.totals.give_up(size);
-                self.sizes.remove(digest);
+        let Some(blob) = self.blobs.get_mut(digest) else {
+            return;
+        };
+        match (blob.came, before) {
+            (Some(_), _) => {}
+            (None, Some(was)) => {
+                self.totals.restore(blob.size, was);
+                blob.came = Some(was);
             }
-            (None, _) => {}
+            (None, None) => {
+                self.totals.give_up(blob.size);
+                self.blobs.remove(digest);
+            }
         }
     }
 
