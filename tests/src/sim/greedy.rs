@@ -8,6 +8,7 @@ use windlass_core::config::Limits;
 use windlass_testbed::{Answer, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Request};
 
 use super::choose::Choose;
+use super::listed;
 use super::mangle::token_service;
 use super::plan::Access;
 
@@ -51,6 +52,8 @@ pub(crate) fn bloated(choose: &mut dyn Choose, request: &Request) -> Answer {
     let reads = request.method == Method::GET;
     let status = match choose.below(5) {
         0 if reads => StatusCode::OK,
+        // That a list of referrers is absent is believed: the next one is written in its place.
+        0 | 1 if listed::is_list(request) => StatusCode::BAD_GATEWAY,
         0 | 1 => StatusCode::NOT_FOUND,
         2 => StatusCode::INTERNAL_SERVER_ERROR,
         3 => StatusCode::UNAUTHORIZED,

@@ -157,10 +157,13 @@ impl World<'_> {
         // does so always.
         let once = [Fault::Revoked, Fault::Forgets, Fault::Expired];
         let once = once.iter().all(|fault| self.fired[fault.place()] <= 1);
-        // A registry that has vouched for a blob in vain and then forgets it has been sent it already.
+        // A registry that has vouched for a blob in vain and then forgets it has been sent it already. So has one that
+        // misses a foreign layer, which is sent last.
         let vouches = self.fired[Fault::Vouches.place()] > 0
             || self.models.iter().any(|model| model.options().vouches);
-        let once = once && !(vouches && self.fired[Fault::Forgets.place()] > 0);
+        let mut pictures = self.plan.pictures.iter();
+        let misses = pictures.any(|picture| picture.foreign(false).next().is_some());
+        let once = once && !((vouches || misses) && self.fired[Fault::Forgets.place()] > 0);
         let most = 2.min(u64::from(self.plan.attempts()) - 1);
         let survivable = self.total() <= most && once && !self.economy.refused;
         survivable && fired.all(|(fault, _)| fault.passes())

@@ -290,8 +290,14 @@ impl World<'_> {
     /// A registry forgets its tokens: a task survives that if each of them was good for something before.
     pub(crate) fn watch_fault(&mut self, process: usize, owner: usize, sort: Sort, fault: Fault) {
         // When no token is to be had, the challenge is looked for again.
-        let fails = matches!(sort, Sort::Ping | Sort::Token) || fault.misleads();
-        self.processes[process].watch.failed_sign_ins += u64::from(fails);
+        let fails = matches!(sort, Sort::Ping | Sort::Token);
+        // Each task finds out for itself that it was misled.
+        let misled = if fault.misleads() {
+            self.plan.tasks.len() as u64
+        } else {
+            0
+        };
+        self.processes[process].watch.failed_sign_ins += u64::from(fails) + misled;
         // A request that was challenged before has one refusal already, and tasks share tokens.
         let alone = self.plan.processes == 1 && self.plan.tasks.len() == 1;
         let watch = &self.processes[process].watch;
