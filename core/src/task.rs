@@ -349,7 +349,9 @@ impl Task {
 
     /// List the manifests whose subject is what a reference stands for, of one artifact type or of all.
     ///
-    /// Where the registry has no referrers API, the list is read that clients keep at a tag. It fails with
+    /// Where the registry has no referrers API, the list is read that clients keep at a tag. Lists name wrong types at
+    /// times: if one type is asked for, the manifests at such a tag are read for their types, and those that the API
+    /// lists with another type or none. It fails with
     /// [`Error::NotFound`] if the repository is unknown, or what a tag stands for.
     pub const fn referrers(reference: Reference, artifact_type: Option<String>) -> Self {
         Self::new(TaskKind::Referrers(ReferrersTask {

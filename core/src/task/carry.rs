@@ -21,7 +21,8 @@ pub struct Carry {
     /// The manifests that refer to the image by their `subject`: signatures, SBOMs and other artifacts.
     pub referrers: bool,
     /// Only referrers of these artifact types; of all types if it is empty. What refers to them comes with them,
-    /// whatever its type is.
+    /// whatever its type is. A manifest's type is what it says itself, whatever a list does; but what a registry leaves
+    /// out of its list, asked for one type, is not looked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub artifact_types: Vec<String>,
     /// What cosign keeps at tags made of a manifest's digest: `sha256-….sig`, `.att` and `.sbom`.

@@ -24,7 +24,9 @@ pub(crate) struct ReferrersTask {
 pub struct Referrers {
     /// The manifest that they refer to.
     pub subject: Digest,
-    /// Their descriptors, each once, by artifact type and digest. What the list says of them is not verified.
+    /// Their descriptors, each once, by artifact type and digest. What the list says of them is not verified, with one
+    /// exception: if one artifact type was asked for, the type of each is what its manifest says, unless the registry
+    /// itself lists that type, or the manifest is gone.
     pub referrers: Vec<Descriptor>,
     /// Where the list comes from.
     pub source: ReferrersSource,

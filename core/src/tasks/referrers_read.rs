@@ -1,15 +1,16 @@
 //! Reading the list of what refers to one manifest.
 //!
 //! ```text
-//!  listing ─┬─ by the registry, page by page ─────────▶ read
-//!           └─ it has no such API ─▶ reading the tag ─┬──▶ read
-//!                   of one type: reading the manifests ◀┘
+//!  listing ─┬─ by the registry, page by page ────────┬─▶ read
+//!           └─ it has no such API ─▶ reading the tag ─┤
+//!            of one type: reading manifests ──▶ read ◀┘
 //! ```
 //!
 //! Responsible for the order of these, and for what is in the list: each manifest once, and of the type that was
 //! asked for, whatever the registry says that it filtered (RFR-07). Clients that keep a list at a tag write types into
-//! it that are wrong at times, so the manifests decide there (RFR-16). Must not know what a list looks like (`op`,
-//! `referrers`), nor what it is read for.
+//! it that are wrong at times, so the manifests decide there; and some registries list the type of the configuration
+//! in place of the manifest's own, so the manifests of entries that seem to be of another type decide (RFR-16). Must
+//! not know what a list looks like (`op`, `referrers`), nor what it is read for.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -35,7 +36,10 @@ use crate::uri::Url;
 pub(super) struct ListReader {
     site: Site,
     subject: Digest,
+    /// What the registry is asked for.
     artifact_type: Option<String>,
+    /// What is kept, by the manifests where the list does not decide.
+    wanted: Option<String>,
     scopes: Scopes,
     step: Step,
     pages: Pages,
@@ -48,8 +52,11 @@ enum Step {
     Listing,
     /// The tag is read.
     ReadingTag,
-    /// The manifests of the list at the tag are read, for their types. This many results are still to come.
-    Classifying { left: usize },
+    /// Manifests of the list are read, for their types. This many results are still to come.
+    Classifying {
+        left: usize,
+        source: ReferrersSource,
+    },
 }
 
 impl ListReader {
@@ -62,11 +69,21 @@ impl ListReader {
         Self {
             site,
             subject,
+            wanted: artifact_type.clone(),
             artifact_type,
             scopes,
             step: Step::Listing,
             pages: Pages::default(),
             found: Vec::new(),
+        }
+    }
+
+    /// Lets the registry leave out entries of other types, if it does, and keeps all that it lists: for a caller that
+    /// decides by the manifests itself.
+    pub(super) fn narrowed(self, artifact_type: Option<String>) -> Self {
+        Self {
+            artifact_type,
+            ..self
         }
     }
 
@@ -95,13 +112,15 @@ impl ListReader {
             (Step::ReadingTag, Ok(Outcome::Document { document, .. })) => {
                 self.tag_read(node, &document, ports)
             }
-            (Step::Classifying { left }, Ok(Outcome::Document { document, .. })) => {
+            (Step::Classifying { left, source }, Ok(Outcome::Document { document, .. })) => {
                 self.classify(&document);
-                Ok(self.classified(left))
+                Ok(self.classified(left, source))
             }
             // A list may name what is gone; it says the type of that.
-            (Step::Classifying { left }, Err(error)) if error.kind() == ErrorKind::NotFound => {
-                Ok(self.classified(left))
+            (Step::Classifying { left, source }, Err(error))
+                if error.kind() == ErrorKind::NotFound =>
+            {
+                Ok(self.classified(left, source))
             }
             // A repository that is not there has not got an empty list.
             (Step::ReadingTag, Err(error))
@@ -128,9 +147,9 @@ impl ListReader {
     ) -> Result<Option<Referrers>, Error> {
         let ReferrersPage { document, next } = page;
         self.take(&document, ports)?;
-        self.keep_wanted();
         let Some(next) = next else {
-            return Ok(Some(self.read(ReferrersSource::Api)));
+            let doubted = self.doubted();
+            return Ok(self.read_manifests(node, doubted, ReferrersSource::Api, ports));
         };
         let what = self.what();
         self.pages.follow(&next, ports.limits(), &what)?;
@@ -153,17 +172,42 @@ impl ListReader {
             Error::Policy { what }
         })?;
         self.take(document, ports)?;
-        if self.artifact_type.is_none() || self.found.is_empty() {
-            return Ok(Some(self.read(ReferrersSource::Tag)));
-        }
-        let digests: BTreeSet<Digest> = self.found.iter().map(|it| it.digest.clone()).collect();
-        self.step = Step::Classifying {
-            left: digests.len(),
+        let all = self.found.iter().filter(|_| self.wanted.is_some());
+        let all = all.map(|it| it.digest.clone()).collect();
+        Ok(self.read_manifests(node, all, ReferrersSource::Tag, ports))
+    }
+
+    /// The manifests of which the registry does not list the wanted type, though they may have it.
+    fn doubted(&self) -> BTreeSet<Digest> {
+        let Some(wanted) = &self.wanted else {
+            return BTreeSet::new();
         };
+        let (good, doubted): (Vec<_>, Vec<_>) = self
+            .found
+            .iter()
+            .partition(|it| it.artifact_type.as_ref() == Some(wanted));
+        let good: BTreeSet<&Digest> = good.into_iter().map(|it| &it.digest).collect();
+        let doubted = doubted.into_iter().map(|it| &it.digest);
+        doubted.filter(|it| !good.contains(it)).cloned().collect()
+    }
+
+    /// Reads manifests for their types. The list, if there are none to be read.
+    fn read_manifests(
+        &mut self,
+        node: NodeId,
+        digests: BTreeSet<Digest>,
+        source: ReferrersSource,
+        ports: &mut TaskPorts<'_>,
+    ) -> Option<Referrers> {
+        if digests.is_empty() {
+            return Some(self.read(source));
+        }
+        let left = digests.len();
+        self.step = Step::Classifying { left, source };
         for digest in digests {
             self.read_manifest(node, Target::Digest(digest), ports);
         }
-        Ok(None)
+        None
     }
 
     /// Puts a manifest's type in place of what the list says of it.
@@ -176,10 +220,10 @@ impl ListReader {
     }
 
     /// One of `left` results is here. The list, if it was the last.
-    fn classified(&mut self, left: usize) -> Option<Referrers> {
+    fn classified(&mut self, left: usize, source: ReferrersSource) -> Option<Referrers> {
         let left = left.saturating_sub(1);
-        self.step = Step::Classifying { left };
-        (left == 0).then(|| self.read(ReferrersSource::Tag))
+        self.step = Step::Classifying { left, source };
+        (left == 0).then(|| self.read(source))
     }
 
     /// Takes what a list has.
@@ -198,7 +242,7 @@ impl ListReader {
     }
 
     fn keep_wanted(&mut self) {
-        if let Some(wanted) = &self.artifact_type {
+        if let Some(wanted) = &self.wanted {
             self.found
                 .retain(|entry| entry.artifact_type.as_ref() == Some(wanted));
         }

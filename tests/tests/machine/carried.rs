@@ -11,7 +11,7 @@ use windlass_core::{
     Report, StoreError, StoreErrorKind, StoreId, Task, TaskLocation,
 };
 use windlass_testbed::{Answer, Image, Model, OCI_INDEX, OCI_MANIFEST, Options, image};
-use windlass_tests::family::{Family, Referrer, artifact, list_tag, put_list, source};
+use windlass_tests::family::{EMPTY, Family, Referrer, artifact, list_tag, put_list, source};
 use windlass_tests::world::scenes::{digest, is, one_at_a_time, open, reference};
 use windlass_tests::world::{Fate, Lot, World};
 
@@ -307,6 +307,79 @@ fn the_type_is_what_the_manifest_says() {
             counts(&report.carried.unwrap()),
             (expected, 0, 0),
             "{wanted}"
+        );
+    }
+}
+
+/// How often a registry was asked for the manifest of a referrer.
+fn reads(log: &[String], referrer: &Referrer) -> usize {
+    let target = format!("/manifests/{}", referrer.digest());
+    let is_read = |line: &&String| line.starts_with("GET") && line.contains(&target);
+    log.iter().filter(is_read).count()
+}
+
+/// An index with a signature and a note.
+fn with_note() -> Family {
+    let mut family = Family::default();
+    family.referrers.truncate(1);
+    let root = family.index.manifest.to_vec();
+    family.add(OCI_INDEX, &root, "a/note", "of the index");
+    family
+}
+
+/// go-containerregistry's registry lists the type of the configuration: the manifest decides (RFR-16).
+#[test]
+fn the_api_lists_a_wrong_type() {
+    let family = with_note();
+    let subject = digest(&family.index.manifest);
+    let mut wrong = family.clone();
+    for referrer in &mut wrong.referrers {
+        referrer.artifact_type = EMPTY.into();
+    }
+    let entries: Vec<_> = wrong.referrers.iter().map(Referrer::entry).collect();
+    let list = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+    let answer = Answer::new(StatusCode::OK)
+        .header("content-type", OCI_INDEX)
+        .body(list.to_string());
+    let mut world = two(&family, options(true), options(true));
+    let target = format!("/referrers/{subject}");
+    world.all(move |it| it.target.contains(&target), Fate::Say(answer));
+    let mut carry = Carry::referrers();
+    carry.artifact_types = vec!["a/signature".into()];
+    // The second time the destination lists it, with the wrong type.
+    for expected in [(1, 0, 0), (0, 1, 0)] {
+        let report = carrying(&mut world, registry(FROM), registry(TO), carry.clone());
+        assert_eq!(counts(&report.carried.unwrap()), expected);
+        let log = world.take_log(0);
+        let reads = family.referrers.iter().map(|it| reads(&log, it));
+        assert_eq!(reads.collect::<Vec<_>>(), [1, 1], "{log:#?}");
+        let log = world.take_log(1);
+        let target = format!("PUT /v2/c/d/manifests/{}", family.referrers[0].digest());
+        let puts = log.iter().filter(|line| line.starts_with(&target));
+        assert_eq!(puts.count() as u64, expected.0, "{log:#?}");
+    }
+}
+
+/// Where the types are right, a manifest is read only if it is to be copied.
+#[test]
+fn types_that_are_right_cost_nothing() {
+    let family = with_note();
+    let subject = digest(&family.index.manifest);
+    let mut world = two(&family, options(true), options(true));
+    let mut carry = Carry::referrers();
+    carry.artifact_types = vec!["a/signature".into()];
+    for (expected, read) in [((1, 0, 0), [1, 0]), ((0, 1, 0), [0, 0])] {
+        let report = carrying(&mut world, registry(FROM), registry(TO), carry.clone());
+        assert_eq!(counts(&report.carried.unwrap()), expected);
+        let log = world.take_log(0);
+        let reads = family.referrers.iter().map(|it| reads(&log, it));
+        assert_eq!(reads.collect::<Vec<_>>(), read, "{log:#?}");
+        // The registry is asked for the type, and leaves the others out.
+        let asked = format!("/referrers/{subject}?artifactType=a/signature");
+        assert_eq!(
+            log.iter().filter(|line| line.contains(&asked)).count(),
+            1,
+            "{log:#?}"
         );
     }
 }

@@ -135,6 +135,50 @@ fn types_that_a_list_has_wrong() {
     }
 }
 
+/// The API lists a wrong type, as go-containerregistry's registry does: the manifests of entries that seem to be of
+/// another type decide, and no others are read (RFR-16).
+#[test]
+fn types_that_the_api_has_wrong() {
+    let (mut world, image) = registry(open(), 3);
+    let (all, log) = list(&mut world, &at_digest(&image), None);
+    assert_eq!(log.len(), 1, "{log:?}");
+    let mut entries = all.unwrap().referrers;
+    entries[0].artifact_type = Some("application/vnd.oci.empty.v1+json".into());
+    entries[1].artifact_type = None;
+    let mut gone = entries[2].clone();
+    gone.digest = digest(b"gone");
+    gone.artifact_type = Some("a/gone".into());
+    entries.push(gone);
+    let body = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+    let answer = Answer::new(http::StatusCode::OK).header("content-type", OCI_INDEX);
+    let answer = answer.body(body.to_string());
+    world.all(is("GET", "/referrers/"), Fate::Say(answer));
+    // (type, how many have it, the entries whose manifests are read)
+    for (wanted, expected, read) in [
+        ("a/even", 2, &[0, 1, 2, 3][..]),
+        ("a/odd", 1, &[0, 1, 3]),
+        // What is gone has the type that the list says.
+        ("a/gone", 1, &[0, 1, 2]),
+        ("a/other", 0, &[0, 1, 2, 3]),
+    ] {
+        let (found, log) = list(&mut world, &at_digest(&image), Some(wanted));
+        let found = found.unwrap();
+        assert_eq!(found.source, ReferrersSource::Api);
+        assert_eq!(found.referrers.len(), expected, "{wanted}");
+        let mut types = found.referrers.iter().map(|it| it.artifact_type.as_deref());
+        assert!(types.all(|it| it == Some(wanted)));
+        assert_eq!(log.len(), 1 + read.len(), "{wanted} {log:#?}");
+        for n in read {
+            let get = format!("GET /v2/a/b/manifests/{}", entries[*n].digest);
+            let gets = log.iter().filter(|line| line.starts_with(&get));
+            assert_eq!(gets.count(), 1, "{wanted} {get} {log:#?}");
+        }
+    }
+    // Of all types nothing is read.
+    let (found, log) = list(&mut world, &at_digest(&image), None);
+    assert_eq!((found.unwrap().referrers.len(), log.len()), (4, 1));
+}
+
 /// RFR-07: filtered by the registry or not, what comes is filtered again.
 #[test]
 fn of_one_type() {

@@ -132,7 +132,12 @@ impl CopyState {
         match &self.source {
             CopyLocation::Registry { lists, .. } => {
                 let lists = lists.clone();
-                self.read_lists(node, lists, subject, ports)
+                // A registry can be asked for one type at once.
+                let only = match &self.carry.artifact_types[..] {
+                    [only] if level == 0 => Some(only.clone()),
+                    _ => None,
+                };
+                self.read_lists(node, lists, subject, only, ports)
             }
             CopyLocation::Store { store, .. } => {
                 ports.store(node, *store, StoreOp::Referrers { subject });
@@ -146,10 +151,11 @@ impl CopyState {
         node: NodeId,
         site: Site,
         subject: Digest,
+        only: Option<String>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let scopes = self.task_scopes(&site);
-        let reader = ListReader::new(site, subject, None, scopes);
+        let reader = ListReader::new(site, subject, None, scopes).narrowed(only);
         let companions = self.companions(node)?;
         companions.reader.insert(reader).begin(node, ports);
         Ok(())
@@ -237,7 +243,7 @@ impl CopyState {
             CopyLocation::Registry { site, .. } if was_there && !found.referrers.is_empty() => {
                 let (site, subject) = (site.clone(), found.subject.clone());
                 self.companions(node)?.found = Some(found);
-                self.read_lists(node, site, subject, ports)
+                self.read_lists(node, site, subject, None, ports)
             }
             CopyLocation::Registry { .. } | CopyLocation::Store { .. } => {
                 self.copy_referrers(node, found, None, ports)
@@ -263,19 +269,12 @@ impl CopyState {
         let listed: BTreeMap<Digest, Option<String>> = listed.collect();
         for mut descriptor in found.referrers {
             let artifact_type = descriptor.artifact_type.take();
-            let of_image = level == 0 && !self.carry.artifact_types.is_empty();
-            // An entry without a type is classified by its manifest (RFR-16).
-            if of_image
-                && found.source == ReferrersSource::Api
-                && artifact_type.is_some()
-                && !self.wants(artifact_type.as_ref())
-            {
-                continue;
-            }
             let type_there = listed.get(&descriptor.digest).and_then(Option::as_ref);
-            if of_image && is_sure && type_there.is_some() && !self.wants(type_there) {
-                continue;
-            }
+            let is_by_api = found.source == ReferrersSource::Api;
+            // If no registry lists it with a type that is wanted, its manifest is obtained and decides (RFR-16).
+            let is_wanted = level > 0
+                || self.wants(type_there)
+                || (is_by_api && self.wants(artifact_type.as_ref()));
             // A manifest of the image, or in two lists: once is enough.
             if self.by_digest.contains_key(&descriptor.digest) {
                 continue;
@@ -301,7 +300,7 @@ impl CopyState {
                 was_put: false,
             };
             let id = self.add_companion(companion, Some(descriptor))?;
-            let begun = if is_listed && is_sure {
+            let begun = if is_listed && is_sure && is_wanted {
                 self.done(id, ports)
             } else {
                 self.check_objects(0, ports.limits())
