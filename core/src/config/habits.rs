@@ -58,6 +58,8 @@ pub struct Habits {
     pub chunk_from: Option<u64>,
     /// Whether it stores a blob whose bytes come with the POST that begins its upload.
     pub posts: bool,
+    /// How many blobs are best uploaded at once from one source. `None`: as many as requests.
+    pub uploads: Option<usize>,
     /// What it does not have, with advice for who asks for it.
     pub lacks: &'static [(Lack, &'static str)],
     /// Where this is known from: documentation and public reports.
@@ -145,6 +147,7 @@ const PLAIN: Habits = Habits {
     chunk_from: None,
     // It ignores the digest of a POST, and answers 202 without a look at the bytes.
     posts: false,
+    uploads: None,
     lacks: &[],
     // Its sessions are appended to by PATCH in any size; what it says of them is in `op/blob_put/parts`.
     sources: &[
@@ -194,9 +197,12 @@ static TABLE: [Habits; 15] = [
         name: "Amazon ECR",
         hosts: &["*.dkr.ecr.*", "*.dkr-ecr.*"],
         chunks: ECR_CHUNKS,
+        // Several at once were broken off so often that pushes failed.
+        uploads: Some(1),
         lacks: &[(Lack::NewRepositories, ECR_REPOSITORIES)],
         sources: &[
             "dotnet/sdk#33019",
+            "dotnet/sdk-container-builds#279: layers are uploaded one after another",
             "dotnet/sdk-container-builds#279: a push to a repository that does not exist",
             "aws/containers-roadmap#2831: the Range of chunks is stale",
         ],

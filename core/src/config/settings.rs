@@ -47,8 +47,8 @@ pub struct RegistrySettings {
     /// How many GETs of manifests may be sent in a time: see [`Config::manifests`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifests: Option<Budget>,
-    /// How many blobs are uploaded at once from one source, at least 1. By default [`Limits::transfers`](super::Limits)
-    /// and the requests bound them.
+    /// How many blobs are uploaded at once from one source, at least 1. By default as many as suit its kind
+    /// ([`Habits::uploads`](super::Habits)); [`Limits::transfers`](super::Limits) and the requests bound them, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uploads: Option<usize>,
     /// The size of chunks: see [`Config::chunk_size`].
@@ -169,9 +169,11 @@ impl Config {
         }
     }
 
-    /// How many blobs are uploaded at once from one source to a registry, if that is configured.
+    /// How many blobs are uploaded at once from one source to a registry, if that is configured, or known of its kind.
     pub fn uploads_for(&self, registry: &Registry) -> Option<usize> {
-        self.said(registry, |it| it.uploads).map(|most| most.max(1))
+        let configured = self.said(registry, |it| it.uploads);
+        let habit = || self.kind(registry)?.habits().uploads;
+        configured.or_else(habit).map(|most| most.max(1))
     }
 
     /// Whether the credentials for writing differ from those for reading.
@@ -282,6 +284,13 @@ mod tests {
         config.registries.push(other);
         assert_eq!(config.kind(&cloudflare), Some(RegistryKind::Distribution));
         assert_eq!(config.chunk_size_for(&cloudflare), u64::MAX);
+
+        let ecr = registry("1234.dkr.ecr.eu-west-1.amazonaws.com");
+        assert_eq!(config.uploads_for(&ecr), Some(1));
+        let mut many = settings("*.amazonaws.com");
+        many.uploads = Some(8);
+        config.registries.push(many);
+        assert_eq!(config.uploads_for(&ecr), Some(8));
     }
 
     #[test]

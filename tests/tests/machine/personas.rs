@@ -293,6 +293,12 @@ fn bounds_for_one_registry() {
     let mut uploads = settings("reg.example");
     uploads.uploads = Some(2);
     assert_eq!(most_at_once(uploads, "/blobs/"), 2);
+    // One that is known to want one upload at a time gets that, unless something else is configured.
+    let mut ecr = settings("reg.example");
+    ecr.kind = Some(RegistryKind::Ecr);
+    assert_eq!(most_at_once(ecr.clone(), "/blobs/"), 1);
+    ecr.uploads = Some(4);
+    assert_eq!(most_at_once(ecr, "/blobs/"), 4);
 }
 
 /// A registry that is retried less often than others.
