@@ -35,7 +35,11 @@ pub fn persona(kind: RegistryKind) -> Options {
             ..scopeless()
         },
         RegistryKind::Ecr => ecr(basic()),
-        RegistryKind::EcrPublic => ecr(bearer()),
+        RegistryKind::EcrPublic => {
+            let mut options = ecr(bearer());
+            options.uploads.whole_chunks = false;
+            options
+        }
         RegistryKind::Acr => Options {
             uploads: Uploads {
                 signed_location: true,

@@ -196,7 +196,11 @@ static TABLE: [Habits; 15] = [
         id: "ecr",
         name: "Amazon ECR",
         hosts: &["*.dkr.ecr.*", "*.dkr-ecr.*"],
-        chunks: ECR_CHUNKS,
+        // Some reports say that it takes 10 MiB at most. Sizes between both are tried first.
+        chunks: ChunkSizes {
+            least: 5 * MIB,
+            most: 10 * MIB,
+        },
         // Several at once were broken off so often that pushes failed.
         uploads: Some(1),
         lacks: &[(Lack::NewRepositories, ECR_REPOSITORIES)],
@@ -213,7 +217,8 @@ static TABLE: [Habits; 15] = [
         id: "ecr-public",
         name: "Amazon ECR Public",
         hosts: &["public.ecr.aws"],
-        chunks: ECR_CHUNKS,
+        // The digest of a blob that came in chunks was found wrong at its end.
+        chunks: ChunkSizes::NONE,
         lacks: &[
             (Lack::NewRepositories, ECR_REPOSITORIES),
             (
@@ -223,7 +228,7 @@ static TABLE: [Habits; 15] = [
         ],
         sources: &[
             "containers/skopeo cmd/skopeo/inspect.go: no list of tags",
-            "dotnet/sdk#33019",
+            "dotnet/sdk-container-builds#472: chunks end with a digest that does not match",
         ],
         ..PLAIN
     },
@@ -342,11 +347,6 @@ static TABLE: [Habits; 15] = [
     PLAIN,
 ];
 
-/// Some reports say that it takes 10 MiB at most. Sizes between both are tried first.
-const ECR_CHUNKS: ChunkSizes = ChunkSizes {
-    least: 5 * MIB,
-    most: 10 * MIB,
-};
 const ECR_REPOSITORIES: &str = "unless the account has a template for it, Amazon ECR does not create a repository that is pushed to";
 
 impl fmt::Display for RegistryKind {

@@ -339,7 +339,13 @@ mod tests {
             ("reg.example", Some(MIB), Some(MIB)),
             ("ghcr.io", None, Some(4 * MIB)),
             ("1234.dkr.ecr.eu-west-1.amazonaws.com", None, Some(10 * MIB)),
-            ("public.ecr.aws", Some(MIB), Some(5 * MIB)),
+            (
+                "1234.dkr.ecr.eu-west-1.amazonaws.com",
+                Some(MIB),
+                Some(5 * MIB),
+            ),
+            ("public.ecr.aws", None, None),
+            ("public.ecr.aws", Some(MIB), None),
             ("europe-docker.pkg.dev", None, None),
             ("europe-docker.pkg.dev", Some(MIB), None),
         ] {

@@ -1,6 +1,8 @@
 //! The kinds of registries in the core's table, and settings for some registries only.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
+use std::io::Cursor;
+
 use windlass_core::config::{Concurrency, RegistryKind, RegistrySettings, RequestHeader};
 use windlass_core::credential::{Access, CredentialAnswer, Secret};
 use windlass_core::{Config, ErrorKind, Failure, Task, TaskReport};
@@ -117,6 +119,38 @@ fn chunks_that_registries_take() {
         check_pushed(&world, "a/b", &image);
         assert_eq!(world.lines_with("> PATCH https://reg.example/").len(), 0);
     }
+}
+
+/// A stream goes in one request to a registry that is known to damage what comes in chunks.
+#[test]
+fn a_stream_is_gathered_for_a_registry_that_damages_chunks() {
+    let content = vec![7; 3 * MIB];
+    for (kind, patches) in [(RegistryKind::EcrPublic, 0), (RegistryKind::Zot, 3)] {
+        let mut settings = settings("reg.example");
+        settings.kind = Some(kind);
+        settings.chunk_size = Some(MIB as u64);
+        let mut world = world_of(with(settings), persona(kind));
+        check_stream(&mut world, kind, &content);
+        let sent = world.lines_with("> PATCH https://reg.example/").len();
+        assert_eq!(sent, patches, "{kind}");
+    }
+    // That is what it is gathered for.
+    let options = persona(RegistryKind::EcrPublic);
+    let mut config = Config::default();
+    config.chunk_size = Some(MIB as u64);
+    let mut world = world_of(config, options);
+    let stream = world.put_stream(&reference("reg.example/a/b"), Cursor::new(content));
+    run(&mut world, stream).unwrap_err();
+}
+
+#[track_caller]
+fn check_stream(world: &mut World, kind: RegistryKind, content: &[u8]) {
+    let stream = Cursor::new(content.to_vec());
+    let task = world.put_stream(&reference("reg.example/a/b"), stream);
+    run(world, task).unwrap_or_else(|error| panic!("{kind}: {error}"));
+    let digest = windlass_testbed::Digest::sha256(content);
+    let there = world.models[0].blob_bytes("a/b", &digest);
+    assert!(there.is_some_and(|it| **it == *content), "{kind}");
 }
 
 fn hint(failure: &Failure) -> &str {

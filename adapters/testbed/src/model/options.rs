@@ -199,6 +199,8 @@ pub struct Uploads {
     pub chunk_min_length: Option<u64>,
     /// Whether a blob may come in several PATCHes; otherwise the second one is refused with 400 (Artifact Registry).
     pub several_chunks: bool,
+    /// Whether a blob that came in several PATCHes is itself; otherwise its digest is wrong at the end (ECR Public).
+    pub whole_chunks: bool,
     /// The largest PATCH; a larger one is refused with 416 (GHCR).
     pub chunk_max_length: Option<u64>,
     /// The status of an accepted PATCH: 202, or 201 (ECR), or 204 (Artifact Registry).
@@ -231,6 +233,7 @@ impl Default for Uploads {
             stale: Stale::OutOfRange,
             chunk_min_length: None,
             several_chunks: true,
+            whole_chunks: true,
             chunk_max_length: None,
             patch_status: StatusCode::ACCEPTED,
             range: UploadRange::Correct,

@@ -108,6 +108,10 @@ impl Model {
                 }
                 // PUSHB-22: whatever the outcome, the session is over.
                 let upload = self.uploads.remove(id).ok_or_else(upload_unknown)?;
+                if upload.parts.len() > 1 && !self.options.uploads.whole_chunks {
+                    let message = "the layer digest does not match the calculated one";
+                    return Err(Refusal::new(400, "BLOB_UPLOAD_INVALID", message));
+                }
                 self.commit(name, named, upload.content())
             }
             _ => Err(method_not_allowed()),
