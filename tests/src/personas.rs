@@ -71,6 +71,10 @@ pub fn persona(kind: RegistryKind) -> Options {
         },
         RegistryKind::Quay => Options {
             pages: paged(50, false),
+            uploads: Uploads {
+                one_request: true,
+                ..Uploads::default()
+            },
             ..bearer()
         },
         RegistryKind::Harbor => Options {
@@ -101,6 +105,7 @@ pub fn persona(kind: RegistryKind) -> Options {
         },
         RegistryKind::Zot => Options {
             uploads: Uploads {
+                one_request: true,
                 range: UploadRange::ChunkOnly,
                 help_on_416: true,
                 ..Uploads::default()

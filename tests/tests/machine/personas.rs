@@ -3,7 +3,9 @@
 
 use std::io::Cursor;
 
-use windlass_core::config::{Concurrency, RegistryKind, RegistrySettings, RequestHeader};
+use windlass_core::config::{
+    ChunkSizes, Concurrency, RegistryKind, RegistrySettings, RequestHeader,
+};
 use windlass_core::credential::{Access, CredentialAnswer, Secret};
 use windlass_core::{Config, ErrorKind, Failure, Task, TaskReport};
 use windlass_testbed::{Image, Model, Options};
@@ -141,6 +143,34 @@ fn a_stream_is_gathered_for_a_registry_that_damages_chunks() {
     let mut world = world_of(config, options);
     let stream = world.put_stream(&reference("reg.example/a/b"), Cursor::new(content));
     run(&mut world, stream).unwrap_err();
+}
+
+/// Each kind takes a large blob, in chunks where it takes any, and a stream.
+#[test]
+fn large_blobs_and_streams_at_every_registry() {
+    let image = large(12 * MIB);
+    let content: Vec<u8> = (0..11 * MIB).map(|n| (n % 249) as u8).collect();
+    for kind in RegistryKind::all().filter(|kind| *kind != RegistryKind::Mcr) {
+        let in_chunks = kind.habits().chunks != ChunkSizes::NONE;
+        let mut settings = settings("reg.example");
+        settings.kind = Some(kind);
+        settings.chunk_size = in_chunks.then_some(5 << 20);
+        let mut world = world_of(with(settings), persona(kind));
+        push_of(&mut world, &image).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        check_pushed(&world, "a/b", &image);
+        let patches = |world: &World| world.lines_with("> PATCH https://reg.example/").len();
+        let pushed = patches(&world);
+        check_stream(&mut world, kind, &content);
+        let streamed = patches(&world) - pushed;
+        assert_eq!((pushed > 2, streamed > 2), (in_chunks, in_chunks), "{kind}");
+        // The image's config is small.
+        let posted = world
+            .lines_with("> POST https://reg.example/")
+            .iter()
+            .filter(|line| line.contains("digest="))
+            .count();
+        assert_eq!(posted > 0, kind.habits().posts, "{kind}");
+    }
 }
 
 #[track_caller]
