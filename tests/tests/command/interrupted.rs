@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use windlass_tests::command::{INTERRUPTED, Running, TERMINATED, Windlass};
 use windlass_tests::hostile::{Good, Hostile, Reply};
-use windlass_tests::images::{Image, Layout};
+use windlass_tests::images::{Image, Layout, digest, noise};
 use windlass_tests::proxy::{Fault, Proxy};
 use windlass_tests::registry::{Registry, Setup, Version};
 use windlass_tests::{needs, wait_for};
@@ -233,6 +233,37 @@ fn a_killed_push_is_done_by_the_next() {
         proxy.unlimit();
         assert_eq!(Windlass::new(words).run().digest(), image.manifest.digest);
         assert!(image.all().all(|blob| registry.holds(&blob.digest)));
+    }
+}
+
+/// `kill -9` while a file is put: the same command sends what the registry lacks, and with `--no-resume` all of it.
+#[test]
+fn a_killed_blob_put_is_gone_on_with() {
+    needs!("registry");
+    let bytes = noise(32 << 20, 8);
+    for resume in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("blob");
+        std::fs::write(&file, &bytes).unwrap();
+        let registry = Setup::new(Version::V3).start();
+        let proxy = Proxy::to(&registry.host());
+        proxy.limit_up(8 * MIB);
+        let to = format!("{}/a", proxy.host());
+        let words = ["blob", "put", &to, file.to_str().unwrap()];
+        let put = || {
+            let put = Windlass::new(words).env("XDG_STATE_HOME", folder.path());
+            put.args((!resume).then_some("--no-resume"))
+        };
+        let mut first = put().spawn();
+        wait_for("16 MiB", || proxy.up() > 16 * MIB);
+        first.kill();
+        proxy.unlimit();
+        let before = proxy.up();
+        assert_eq!(put().run().digest(), digest(&bytes));
+        assert!(registry.holds(&digest(&bytes)));
+        let sent = proxy.up() - before;
+        assert_eq!(sent < 24 * MIB, resume, "{sent} bytes were sent");
+        assert_eq!(registry.open_sessions("a") == 0, resume);
     }
 }
 

@@ -13,6 +13,7 @@ use windlass_core::{Platform, Reference};
 
 use super::{AdditionalTags, file};
 use crate::location;
+use crate::uploads::Resume;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Artifact {
@@ -56,6 +57,8 @@ pub(crate) struct ArtifactPush {
     pub(crate) additional_tags: AdditionalTags,
     #[command(flatten)]
     pub(crate) annotations: Annotations,
+    #[command(flatten)]
+    pub(crate) resume: Resume,
 }
 
 #[derive(ClapArgs, Debug)]
@@ -78,6 +81,8 @@ pub(crate) struct Attach {
     pub(crate) platform: Option<Platform>,
     #[command(flatten)]
     pub(crate) annotations: Annotations,
+    #[command(flatten)]
+    pub(crate) resume: Resume,
 }
 
 #[derive(ClapArgs, Debug)]

@@ -13,6 +13,7 @@ use windlass_core::{Platform, Reference};
 use super::artifact::pair;
 use super::file;
 use crate::location;
+use crate::uploads::Resume;
 
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "\
@@ -42,6 +43,8 @@ pub(crate) struct Append {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) result: Changed,
+    #[command(flatten)]
+    pub(crate) resume: Resume,
 }
 
 #[derive(ClapArgs, Debug)]

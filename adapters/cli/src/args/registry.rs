@@ -13,6 +13,7 @@ use windlass_core::{Platforms, Reference, Registry};
 
 use super::{Mounting, file};
 use crate::location::{self, Location};
+use crate::uploads::Resume;
 
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "\
@@ -228,6 +229,8 @@ pub(crate) struct BlobPut {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) mounting: Mounting,
+    #[command(flatten)]
+    pub(crate) resume: Resume,
 }
 
 #[derive(ClapArgs, Debug)]

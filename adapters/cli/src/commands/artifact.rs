@@ -33,6 +33,7 @@ fn push(context: &Context, words: &args::ArtifactPush) -> Result<(), Problem> {
         };
         artifact = artifact.config(part(config, media_type)?);
     }
+    context.keep_uploads(&words.resume);
     let asker = context.asker(&words.reference)?;
     let mut pushing = PushArtifact::new(&words.reference, artifact);
     pushing.and_tags(more_tags);
@@ -46,6 +47,7 @@ pub(super) fn attach(context: &Context, words: &args::Attach) -> Result<(), Prob
     if let Some(platform) = &words.platform {
         attach.platform(platform.clone());
     }
+    context.keep_uploads(&words.resume);
     let asker = context.asker(&words.reference)?;
     let Attached {
         subject, artifact, ..

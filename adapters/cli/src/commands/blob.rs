@@ -47,6 +47,7 @@ fn put(context: &Context, words: &args::BlobPut) -> Result<(), Problem> {
         }
         RequestSpec::put_stream(&words.repository, BlobStream::new(io::stdin()))
     } else {
+        context.keep_uploads(&words.resume);
         put_file(words)?
     };
     let BlobPut {

@@ -20,6 +20,7 @@ pub(super) fn append(context: &Context, words: &args::Append) -> Result<(), Prob
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         layers.push(layer.created_by(format!("windlass append {name}")));
     }
+    context.keep_uploads(&words.resume);
     image(context, (&words.reference, &words.result), change, layers)
 }
 
