@@ -54,6 +54,9 @@ pub struct RegistrySettings {
     /// The size of chunks: see [`Config::chunk_size`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk_size: Option<u64>,
+    /// Whether a small blob is sent in the POST that begins its upload: see [`Config::post_blobs`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_blobs: Option<bool>,
     /// When and how often to retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
@@ -82,6 +85,7 @@ impl RegistrySettings {
             manifests: None,
             uploads: None,
             chunk_size: None,
+            post_blobs: None,
             retry: None,
             headers: Vec::new(),
             scopes: Vec::new(),
@@ -138,7 +142,8 @@ impl Config {
     /// Whether a small blob is sent to a registry in the POST that begins its upload.
     pub fn posts_blobs_to(&self, registry: &Registry) -> bool {
         let habit = || self.kind(registry).is_some_and(|kind| kind.habits().posts);
-        self.post_blobs.unwrap_or_else(habit)
+        let configured = self.said(registry, |it| it.post_blobs).or(self.post_blobs);
+        configured.unwrap_or_else(habit)
     }
 
     /// The size of a registry's chunks; without one no blob is larger.
@@ -291,6 +296,15 @@ mod tests {
         many.uploads = Some(8);
         config.registries.push(many);
         assert_eq!(config.uploads_for(&ecr), Some(8));
+
+        let quay = registry("quay.io");
+        assert!(config.posts_blobs_to(&quay) && !config.posts_blobs_to(&ecr));
+        config.post_blobs = Some(false);
+        assert!(!config.posts_blobs_to(&quay));
+        let mut posts = settings("quay.io");
+        posts.post_blobs = Some(true);
+        config.registries.push(posts);
+        assert!(config.posts_blobs_to(&quay) && !config.posts_blobs_to(&ecr));
     }
 
     #[test]
@@ -322,6 +336,7 @@ mod tests {
         all.manifests = Some(Budget::new(1, Duration::from_secs(2)));
         all.uploads = Some(2);
         all.chunk_size = Some(3);
+        all.post_blobs = Some(false);
         all.retry = Some(Retry::default());
         all.scopes = ["repository:a/b:pull".parse().expect("a scope")].into();
         all.separate_writes = Some(true);

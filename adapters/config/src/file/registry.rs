@@ -36,6 +36,9 @@ pub(super) struct RegistrySection {
     /// Bytes of a chunk: larger blobs are uploaded in chunks. By default in one request.
     #[cfg_attr(test, schemars(range(min = 65536)))]
     pub(super) chunk_size: Option<ChunkSize>,
+    /// Whether blobs of at most 64 KiB are sent in the request that begins their upload, to save a round trip. By
+    /// default where the registry is known to store them.
+    pub(super) post_blobs: Option<bool>,
     /// How often a failed request is sent again, from 0 to 100.
     #[cfg_attr(test, schemars(range(min = 0, max = 100)))]
     pub(super) retries: Option<Retries>,
@@ -68,6 +71,7 @@ impl RegistrySection {
         settings.manifests = self.manifests.as_ref().map(|budget| budget.0);
         settings.uploads = self.uploads.map(|Jobs(uploads)| uploads as usize);
         settings.chunk_size = self.chunk_size.map(|ChunkSize(size)| size);
+        settings.post_blobs = self.post_blobs;
         if self.retries.is_some() || self.retry_after.is_some() {
             let mut retry = config.retry;
             if let Some(Retries(retries)) = self.retries {

@@ -292,6 +292,7 @@ kind = "harbor"
 manifests = "5/m"
 uploads = 3
 chunk-size = 8388608
+post-blobs = true
 scope = "repository:team/base:pull"
 write-auth-file = "write.json"
 "#,
@@ -310,6 +311,8 @@ write-auth-file = "write.json"
     assert_eq!(manifests(&registry("a.corp")).as_deref(), Some("200/6h"));
     assert_eq!(config.uploads_for(&harbor), Some(3));
     assert_eq!(config.chunk_size_for(&harbor), 8 << 20);
+    assert!(config.posts_blobs_to(&harbor));
+    assert!(!config.posts_blobs_to(&registry("other.corp")));
     let retry = config.retry_for(&harbor);
     assert_eq!((retry.attempts, retry.retry_after_cap.as_secs()), (10, 7));
     assert!(config.has_separate_writes(&harbor));
