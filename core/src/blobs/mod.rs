@@ -142,6 +142,8 @@ pub(crate) struct Waiter {
     pub(crate) mount_from: Arc<[MountFrom]>,
     /// Where else it may be had, if the source is a registry that does not have it.
     pub(crate) urls: Vec<String>,
+    /// Whether a manifest of the task names it, which a registry refuses without it.
+    pub(crate) is_named: bool,
     pub(crate) recheck: Recheck,
 }
 

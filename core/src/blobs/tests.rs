@@ -63,6 +63,7 @@ fn waiter(task: TaskId, source: &str) -> Waiter {
         spool: Some(SPOOL),
         mount_from: [].into(),
         urls: Vec::new(),
+        is_named: true,
         recheck: Recheck::None,
     }
 }

@@ -167,6 +167,7 @@ impl Blobs {
             rewinds: REWINDS,
             given_up: None,
             stream: None,
+            is_named: transfer.first()?.is_named,
         })
     }
 

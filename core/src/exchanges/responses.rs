@@ -358,6 +358,8 @@ impl Exchanges {
         let came = Some(&answer.body).filter(|it| it.of_blob() > 0).cloned();
         let ends_session = exchange.op.ends_session(&answer);
         let lost = exchange.op.lost_progress(&answer);
+        let is_silent = !answer.status.is_success();
+        let unconfirmed = exchange.op.unconfirmed().filter(|_| is_silent);
         let verdict = exchange.op.clone().answer(answer);
         if let (Verdict::Failed(_), Operation::BlobPut(op), true) =
             (&verdict, &mut exchange.op, ends_session)
@@ -379,8 +381,8 @@ impl Exchanges {
                 format!("{line}: Docker-Content-Digest is {named}, but what came is {found}");
             self.warn(task, what);
         }
-        if let Some(lost) = lost {
-            self.warn(task, lost);
+        for warning in [lost, unconfirmed].into_iter().flatten() {
+            self.warn(task, warning);
         }
         self.proceed(id, verdict);
     }
@@ -428,9 +430,13 @@ impl Exchanges {
             Purpose::Owner(_) => exchange.op.clone().without_shortcut(),
             Purpose::Probe | Purpose::Ping | Purpose::Token(_) | Purpose::Cleanup => None,
         };
+        let (task, unconfirmed) = (exchange.task, exchange.op.unconfirmed());
         let Some(verdict) = verdict else {
             return false;
         };
+        if let Some(unconfirmed) = unconfirmed {
+            self.warn(task, unconfirmed);
+        }
         self.broker.handle(AuthInput::RequestChanged(id));
         self.proceed(id, verdict);
         true

@@ -84,6 +84,8 @@ pub(crate) struct BlobPut {
     pub(crate) given_up: Option<Url>,
     /// Set if the bytes come from a stream, of which `digest` and `size` are those of what was gathered so far.
     pub(crate) stream: Option<Stream>,
+    /// Whether a manifest follows that names the blob: a registry without the blob refuses that.
+    pub(crate) is_named: bool,
 }
 
 /// Where the bytes of an upload are.

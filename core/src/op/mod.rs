@@ -415,6 +415,14 @@ impl Operation {
         None
     }
 
+    /// What to tell if a registry does not answer whether it has what was sent.
+    pub(crate) fn unconfirmed(&self) -> Option<String> {
+        if let Self::BlobPut(op) = self {
+            return op.unconfirmed();
+        }
+        None
+    }
+
     /// Records the bytes of a blob that a request sent, successful or not, and the hash over all that it
     /// read.
     pub(crate) fn has_sent(&mut self, exchanged: &Exchanged) {

@@ -176,6 +176,7 @@ impl BlobState {
             spool,
             mount_from,
             urls: Vec::new(),
+            is_named: false,
             recheck: Recheck::None,
         };
         let key = BlobKey::Repository(self.site.clone(), digest);

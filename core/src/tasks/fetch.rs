@@ -65,6 +65,7 @@ impl TaskMachine for FetchState {
             spool: None,
             mount_from: [].into(),
             urls: Vec::new(),
+            is_named: true,
             recheck: Recheck::None,
         };
         ports.want(BlobKey::Store(self.task.store, digest), waiter);

@@ -227,6 +227,7 @@ impl StreamState {
             spool: None,
             mount_from: [].into(),
             urls: Vec::new(),
+            is_named: false,
             recheck: Recheck::None,
         };
         ports.want(BlobKey::Repository(self.site.clone(), digest), waiter);

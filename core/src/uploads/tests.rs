@@ -54,6 +54,7 @@ fn op(size: u64, url: &str) -> BlobPut {
         sent: 0,
         given_up: None,
         stream: None,
+        is_named: true,
     };
     op.has_sent(1, None);
     op

@@ -5,9 +5,9 @@ use std::io::{self, Cursor, Read};
 
 use http::StatusCode;
 use windlass_core::{BlobDelivery, Config, ErrorKind, Failure, TaskReport};
-use windlass_testbed::{Answer, Model, Request, UploadRange};
+use windlass_testbed::{Answer, Model, Request, UploadRange, image};
 use windlass_tests::world::scenes::{
-    alice, bearer, digest, is, one_at_a_time, open, reference, world,
+    alice, bearer, check_pushed, digest, is, one_at_a_time, open, push, pushing, reference, world,
 };
 use windlass_tests::world::{Fate, World};
 
@@ -127,6 +127,33 @@ fn chunks_cost_one_request_each() {
             expected.extend((patches > 1).then_some("HEAD"));
             assert_eq!(methods, expected, "{len}");
         }
+    }
+}
+
+/// A registry that does not say after several chunks that it has the blob is believed, which is told; not where
+/// a manifest follows, which it would refuse without the blob.
+#[test]
+fn a_blob_that_is_not_confirmed_is_told_once() {
+    let unsaid = "but does not say that it has the blob";
+    for status in [403, 404, 405] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let no_heads = || Fate::Say(Answer::new(status));
+        let mut stream = world(chunks(), Model::new(open()));
+        stream.all(is("HEAD", "/blobs/"), no_heads());
+        let content = bytes(3 * CHUNK);
+        let report = put(&mut stream, &content);
+        check_put(&stream, report, &content);
+        assert_eq!(stream.lines_with(unsaid).len(), 1, "{status}");
+
+        let image = image(&[bytes(3 * CHUNK)]);
+        let (mut pushed, store, _) = pushing(chunks(), open(), &image);
+        pushed.all(is("HEAD", "/blobs/"), no_heads());
+        let task = pushed.start(push(store));
+        pushed.run(task).unwrap();
+        pushed.run_all();
+        check_pushed(&pushed, "a/b", &image);
+        assert!(!pushed.lines_with(" > PATCH ").is_empty());
+        assert_eq!(pushed.lines_with(unsaid).len(), 0, "{status}");
     }
 }
 

@@ -423,6 +423,19 @@ impl BlobPut {
         Verdict::Done(Outcome::Sent { bytes: self.sent })
     }
 
+    /// What to tell if the registry does not answer what it has of a blob that was sent in parts, and nothing that
+    /// follows would show that it has lost some.
+    pub(crate) fn unconfirmed(&self) -> Option<String> {
+        let is_asked = matches!(self.step, UploadStep::Confirm);
+        (is_asked && !self.is_named).then(|| {
+            let (registry, repository) = (&self.site.registry, &self.site.repository);
+            let subject = self.subject();
+            format!(
+                "`{registry}/{repository}` has taken all parts of {subject}, but does not say that it has the blob"
+            )
+        })
+    }
+
     /// If the registry has something else, the blob is sent once more, in one request, if it still can be.
     pub(super) fn answer_confirm(mut self, answer: &Answer) -> Verdict {
         let size = answer.content_length();

@@ -63,6 +63,7 @@ impl BlobPut {
                 dropped: hashing.clone(),
                 has_ended: false,
             }),
+            is_named: false,
             hashing,
         }
     }

@@ -30,6 +30,7 @@ fn put(step: UploadStep) -> BlobPut {
         sent: 0,
         given_up: None,
         stream: None,
+        is_named: true,
     }
 }
 

@@ -269,6 +269,7 @@ impl CopyState {
             spool: self.spool,
             mount_from: Arc::clone(&self.mount_from),
             urls: Vec::new(),
+            is_named: true,
             recheck: Recheck::None,
         }
     }
