@@ -31,7 +31,7 @@ pub(crate) const VOCABULARY: &str = "\
     application/vnd.docker.distribution.manifest.v2+json \
     application/vnd.docker.distribution.manifest.v1+json \
     application/vnd.docker.distribution.manifest.v1+prettyjws \
-    linux windows darwin freebsd amd64 arm64 arm 386 ppc64le s390x riscv64 v5 v6 v7 v8 299 - mount from W";
+    linux windows darwin freebsd amd64 arm64 arm 386 ppc64le s390x riscv64 v5 v6 v7 v8 299 - mount from tag W";
 
 /// What stands for a secret.
 const REDACTED: &[u8] = b"***";

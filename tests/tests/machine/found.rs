@@ -288,3 +288,20 @@ fn an_image_is_opened_although_an_address_has_expired() {
     let opened = world.finish(task).unwrap().opened().unwrap();
     assert_eq!(opened.config_bytes(), &image.config[..]);
 }
+
+/// Optional world, seed 3702: a request with tags is redirected to itself. The replay, too, has to see that.
+#[test]
+fn a_redirect_with_the_tags_of_its_request_replays() {
+    let (mut world, store, _) = pushing(Config::default(), open(), &small());
+    let digest = digest(&small().manifest);
+    let target = format!("https://reg.example/v2/a/b/manifests/{digest}?tag=a.1&tag=a.2");
+    world.all(|it| it.target.contains("?tag="), redirect(&target));
+    let tags = ["a.1", "a.2"].map(|tag| tag.parse().unwrap());
+    let task = world.start(push(store).and_tags(tags));
+    let failure = world.run(task).unwrap_err();
+    assert!(
+        failure.to_string().contains("redirects in a circle"),
+        "{failure}"
+    );
+    world.run_all();
+}
