@@ -70,6 +70,7 @@ mod memory;
 mod mirrors;
 mod mortal;
 mod occasions;
+mod optional;
 mod oracles;
 mod plan;
 mod readers;
@@ -145,6 +146,8 @@ pub enum Sort {
     Streaming,
     /// The usual one, in which tasks read blobs without a store: [`reading`].
     Reading,
+    /// The usual one, in which tasks ask for what few do: [`optional`].
+    Optional,
     /// One image, one operation, at most one fault; whether it has to sign in: [`every`].
     Tiny(Operation, bool),
 }
@@ -161,6 +164,7 @@ impl Sort {
             Self::Carrying => carrying(choose),
             Self::Streaming => streaming(choose),
             Self::Reading => reading(choose),
+            Self::Optional => optional(choose),
             Self::Tiny(operation, signs_in) => tiny(operation, signs_in, choose),
         }
     }
@@ -226,6 +230,13 @@ pub fn streaming(choose: &mut dyn Choose) -> Run {
 pub fn reading(choose: &mut dyn Choose) -> Run {
     let mut recorder = Recorder::new(choose);
     let plan = Plan::reading(&mut recorder);
+    run(plan, recorder)
+}
+
+/// A world in which images get several tags.
+pub fn optional(choose: &mut dyn Choose) -> Run {
+    let mut recorder = Recorder::new(choose);
+    let plan = Plan::optional(&mut recorder);
     run(plan, recorder)
 }
 

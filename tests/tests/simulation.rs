@@ -70,6 +70,15 @@ fn reading_worlds() {
     }
 }
 
+/// Images with several tags.
+#[test]
+fn optional_worlds() {
+    for seed in 0..60 {
+        let run = Sort::Optional.seeded(seed);
+        assert_eq!(run.violation, None, "seed {seed}\n{}", run.transcript);
+    }
+}
+
 /// Every fault at every place where it can be, one at a time. For operations with many places these
 /// are the last ones only: `simulate --every 20000` tries them all.
 #[test]

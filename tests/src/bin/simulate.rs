@@ -11,8 +11,8 @@
 //! simulate --catch 3000              that many seeds, one after the other; the first failure in a line
 //! ```
 //!
-//! Before each of these, `--world hostile`, `greedy`, `taped`, `mirrored`, `carrying`, `streaming` or
-//! `reading` says that the worlds are of that sort.
+//! Before each of these, `--world hostile`, `greedy`, `taped`, `mirrored`, `carrying`, `streaming`,
+//! `reading` or `optional` says that the worlds are of that sort.
 //! Of many seeds some run as such worlds anyway. Tiny ones are called `tiny-Pull` or `tiny-Pull-token`.
 //! `--threads N` says how many at once.
 //!
@@ -46,8 +46,10 @@ const CARRYING: u64 = 50;
 const STREAMING: u64 = 50;
 /// One seed in this many is also a world in which tasks read blobs without a store.
 const READING: u64 = 5;
+/// One seed in this many is also a world in which tasks ask for what few do.
+const OPTIONAL: u64 = 50;
 /// The sorts of worlds that run beside the usual ones.
-const OTHERS: [Sort; 7] = [
+const OTHERS: [Sort; 8] = [
     Sort::Hostile,
     Sort::Greedy,
     Sort::Taped,
@@ -55,6 +57,7 @@ const OTHERS: [Sort; 7] = [
     Sort::Carrying,
     Sort::Streaming,
     Sort::Reading,
+    Sort::Optional,
 ];
 
 /// Those of them that a seed is, too.
@@ -65,6 +68,7 @@ fn besides(sort: Sort, seed: u64) -> impl Iterator<Item = Sort> {
             (Sort::Carrying, CARRYING),
             (Sort::Streaming, STREAMING),
             (Sort::Reading, READING),
+            (Sort::Optional, OPTIONAL),
         ];
         let rate = rates.iter().find(|(sort, _)| sort == other);
         let rate = rate.map_or(BESIDES, |(_, rate)| *rate);
@@ -153,6 +157,7 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), Strin
                     "carrying" => Sort::Carrying,
                     "streaming" => Sort::Streaming,
                     "reading" => Sort::Reading,
+                    "optional" => Sort::Optional,
                     other => {
                         tiny(other).ok_or_else(|| format!("--world: there is no {other} one"))?
                     }
@@ -243,7 +248,7 @@ fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode 
     });
     let seconds = begun.elapsed().as_secs_f64();
     println!(
-        "{tally}and {} hostile, greedy, taped, mirrored, carrying, streaming and reading worlds\n{seconds:.1} s, {:.0} seeds per second",
+        "{tally}and {} hostile, greedy, taped, mirrored, carrying, streaming, reading and optional worlds\n{seconds:.1} s, {:.0} seeds per second",
         others.into_inner(),
         tally.runs() as f64 / seconds
     );
@@ -397,6 +402,7 @@ fn word(sort: Sort) -> String {
         Sort::Carrying => "carrying".into(),
         Sort::Streaming => "streaming".into(),
         Sort::Reading => "reading".into(),
+        Sort::Optional => "optional".into(),
         Sort::Tiny(operation, signs_in) => {
             let token = if signs_in { TOKEN } else { "" };
             format!("{TINY}{operation:?}{token}")

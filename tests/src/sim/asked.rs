@@ -7,6 +7,7 @@ use windlass_core::{
 };
 
 use super::companions;
+use super::optional;
 use super::plan::{OLD, Operation, Picture, Planned, SUBJECT};
 use crate::world::scenes::{digest, reference};
 
@@ -71,7 +72,7 @@ pub(crate) fn asked(at: usize, task: &Planned, picture: &Picture, ids: [StoreId;
         mount_from: candidates(task),
         carry: task.extra.taken.carry(),
     };
-    let copy = Task::copy(copy);
+    let copy = optional::with(Task::copy(copy), at, task);
     if task.included {
         return by(copy.including_nondistributable(), task);
     }

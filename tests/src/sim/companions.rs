@@ -53,6 +53,8 @@ pub(crate) struct Extra {
     pub(super) typed: bool,
     /// The most bytes that the reader of a stream gives at once; 0 counts as 1.
     pub(crate) piece: usize,
+    /// How many further tags an image gets.
+    pub(crate) tags: usize,
     /// How a blob is read.
     pub(crate) habit: readers::Habit,
 }

@@ -9,6 +9,7 @@ use windlass_testbed::Model;
 
 use super::disk::Disk;
 use super::fault::Fault;
+use super::optional;
 use super::oracles::ASKS_FROM;
 use super::plan::{Access, DESTINATIONS, OLD, Operation, Plan, Planned};
 use super::settings::SHORTENED;
@@ -79,7 +80,11 @@ impl World<'_> {
         let mut missing = None;
         for (owner, model) in self.models.iter().enumerate() {
             for repository in DESTINATIONS {
-                let tags = (0..self.plan.tasks.len()).map(|at| format!("t{at}"));
+                let tasks = self.plan.tasks.iter().enumerate();
+                let tags = tasks.flat_map(|(at, task)| {
+                    let own = [format!("t{at}")];
+                    own.into_iter().chain(optional::tags(at, task))
+                });
                 let tags = tags.filter_map(|tag| {
                     let root = model.tag(repository, &tag)?.as_str().to_owned();
                     Some((tag, root))
@@ -149,6 +154,7 @@ impl World<'_> {
                 format!("names: task {at} is good, but {name} is {found:?}")
             });
             self.check_companions(at, &task);
+            self.check_all_tags(at, &task);
         }
         self.check_lists();
         self.check_disks();
@@ -367,7 +373,7 @@ pub(crate) fn budget(plan: &Plan) -> Option<u64> {
             let each = if plan.processes == 1 { 3 } else { 9 };
             let signatures = picture.signatures(task.one).count() as u64;
             sum += u64::from(!destination.referrers_api) * each * signatures;
-            sum += in_chunks(plan, task);
+            sum += in_chunks(plan, task) + optional::puts_tags(plan, task);
         }
         sum += signs_in(plan, task) + for_foreign(plan, task) + plan.mirrors.cost(plan, task);
     }
@@ -406,6 +412,7 @@ fn again(plan: &Plan, task: &Planned) -> u64 {
         Operation::Read => 2,
         Operation::Open => 3,
     };
+    let asked = asked + optional::puts_tags(plan, task);
     asked + signs_in(plan, task) + for_foreign(plan, task) + plan.mirrors.cost(plan, task)
 }
 

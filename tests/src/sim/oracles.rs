@@ -416,6 +416,7 @@ impl World<'_> {
         if request.method == http::Method::PUT && request.target.contains("/manifests/") {
             self.watch_list(request);
             self.check_tags();
+            self.check_further_tags();
         }
     }
 }

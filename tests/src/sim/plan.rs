@@ -17,6 +17,7 @@ use super::fault::{Fault, Swarm};
 use super::foreign::{self, Layer};
 use super::greedy;
 use super::mirrors::Mirrors;
+use super::optional;
 use super::readers;
 pub(crate) use super::settings::Access;
 use super::settings::{Setting, options, setting};
@@ -408,6 +409,14 @@ impl Plan {
         let taped = choose.below(8) == 7;
         let mut plan = Self::draw(choose);
         readers::draw(choose, &mut plan);
+        Self { taped, ..plan }
+    }
+
+    /// Any world in which tasks ask for what few do.
+    pub(crate) fn optional(choose: &mut dyn Choose) -> Self {
+        let taped = choose.below(8) == 7;
+        let mut plan = Self::draw(choose);
+        optional::draw(choose, &mut plan);
         Self { taped, ..plan }
     }
 

@@ -674,6 +674,7 @@ impl<'a> World<'a> {
                     self.check_left_out(process, id, at, report);
                     self.check_listed(process, id, at, report);
                     self.check_carried(at, report);
+                    self.check_tagged(at, report);
                     self.check_totals(process, id, report);
                 }
                 if let Ok(report) = &result {
