@@ -294,6 +294,7 @@ impl World<'_> {
                     && self.crashes > 0
                     && !self.calm;
                 let is_gone = is_gone || self.may_lose_stream(&task) || self.was_dropped(at);
+                let is_gone = is_gone || self.may_lose_reading(&task);
                 (calm && task.deadline.is_none() && !is_gone).then_some(text)
             }
         };

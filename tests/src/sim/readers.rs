@@ -468,6 +468,13 @@ impl World<'_> {
         }
     }
 
+    /// A worker that dies behind the last byte of a blob takes along the hash over what its caller has read, and a
+    /// reader cannot read again: the read ends with an error.
+    pub(crate) fn may_lose_reading(&self, task: &Planned) -> bool {
+        let lost = self.fired[Fault::LostExchange.place()] > 0;
+        task.operation == Operation::Read && lost && !self.calm
+    }
+
     /// Whether a task failed because its reader was dropped.
     pub(crate) fn was_dropped(&self, at: usize) -> bool {
         let process = &self.processes[self.plan.tasks[at].process];
