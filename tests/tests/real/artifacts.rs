@@ -8,15 +8,17 @@ use std::path::Path;
 use serde_json::Value;
 use windlass_testbed::{Auth, Model, Options, Server};
 use windlass_tests::command::Windlass;
+use windlass_tests::ggcr::GgcrRegistry;
 use windlass_tests::registry::{Registry, Setup, Version};
 use windlass_tests::{needs, peers};
 
 const TYPE: &str = "application/vnd.example.docs";
 const SBOM: &str = "application/spdx+json";
 
-/// A registry that lists no referrers itself, or the model, which does.
+/// A registry that lists no referrers itself, or one that does: that of go-containerregistry, or the model.
 enum Place {
     Distribution(Registry),
+    Ggcr(GgcrRegistry),
     Model(Server),
 }
 
@@ -30,27 +32,32 @@ impl Place {
         let versions = Version::ALL
             .into_iter()
             .map(|version| Setup::new(version).start());
-        versions.map(Self::Distribution).chain([model]).collect()
+        let others = [Self::Ggcr(GgcrRegistry::start()), model];
+        versions.map(Self::Distribution).chain(others).collect()
     }
 
     fn at(&self, name: &str) -> String {
         match self {
             Self::Distribution(registry) => registry.reference(name),
+            Self::Ggcr(registry) => format!("{}/{name}", registry.host()),
             Self::Model(server) => format!("{}/{name}", server.host()),
         }
     }
 
     /// Runs regctl; what it printed.
     fn regctl(&self, words: &[&str]) -> String {
-        let output = match self {
-            Self::Distribution(registry) => peers::regctl(registry, words),
-            Self::Model(server) => {
-                let host = format!("reg={},tls=disabled", server.host());
-                peers::run("regctl", |command| {
-                    command.args(["--host", &host]).args(words);
-                })
+        let host = match self {
+            Self::Distribution(registry) => {
+                let output = peers::regctl(registry, words);
+                return String::from_utf8(output.stdout).unwrap();
             }
+            Self::Ggcr(registry) => registry.host(),
+            Self::Model(server) => server.host(),
         };
+        let host = format!("reg={host},tls=disabled");
+        let output = peers::run("regctl", |command| {
+            command.args(["--host", &host]).args(words);
+        });
         String::from_utf8(output.stdout).unwrap()
     }
 }
@@ -88,7 +95,7 @@ fn check(folder: &Path, names: [&str; 2], data: &[u8]) {
 
 #[test]
 fn oras_pulls_what_windlass_pushed() {
-    needs!("docker-registry", "registry", "oras");
+    needs!("docker-registry", "registry", "ggcr-registry", "oras");
     let (folder, data) = files();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     for place in Place::all() {
@@ -111,7 +118,7 @@ fn oras_pulls_what_windlass_pushed() {
 
 #[test]
 fn windlass_pulls_what_oras_pushed() {
-    needs!("docker-registry", "registry", "oras");
+    needs!("docker-registry", "registry", "ggcr-registry", "oras");
     let (folder, data) = files();
     for place in Place::all() {
         let at = place.at("docs:v1");
@@ -129,7 +136,13 @@ fn windlass_pulls_what_oras_pushed() {
 /// Artifacts of all three about one image, seen by all three.
 #[test]
 fn what_is_attached_is_listed_by_all() {
-    needs!("docker-registry", "registry", "oras", "regctl");
+    needs!(
+        "docker-registry",
+        "registry",
+        "ggcr-registry",
+        "oras",
+        "regctl"
+    );
     for place in Place::all() {
         let (folder, _) = files();
         let at = place.at("app:v1");
@@ -169,7 +182,13 @@ fn what_is_attached_is_listed_by_all() {
             file,
         ]);
 
-        let listed = windlass(&["referrers", "--depth", "1", &at]);
+        // go-containerregistry lists wrong types, unless the manifests are asked.
+        let wanted = match &place {
+            Place::Ggcr(_) => &["--artifact-type", SBOM][..],
+            Place::Distribution(_) | Place::Model(_) => &[],
+        };
+        let words = [&["referrers", "--depth", "1", &at], wanted].concat();
+        let listed = windlass(&words);
         let mut digests: Vec<&str> = listed
             .lines()
             .filter_map(|line| line.strip_suffix(SBOM))

@@ -3,52 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use windlass_core::Digest;
 use windlass_testbed::{Model, Options, Server};
 use windlass_tests::command::Windlass;
 use windlass_tests::family::Family;
+use windlass_tests::ggcr::GgcrRegistry;
 use windlass_tests::needs;
 use windlass_tests::peers;
 use windlass_tests::registry::{Setup, Version};
-
-/// `crane registry serve`: go-containerregistry's registry, which has the referrers API.
-struct Crane {
-    child: Child,
-    host: String,
-}
-
-impl Crane {
-    fn start() -> Self {
-        let program = windlass_tests::program("crane").unwrap();
-        let mut child = Command::new(program)
-            .args(["registry", "serve", "--address", "127.0.0.1:0"])
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let (_, port) = line.rsplit_once("serving on port ")?;
-            Some(port.trim().to_owned())
-        });
-        // It blocks if nothing reads what it says.
-        std::thread::spawn(move || lines.for_each(drop));
-        let host = format!("127.0.0.1:{}", port.expect("it says its port"));
-        Self { child, host }
-    }
-}
-
-impl Drop for Crane {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A registry with the family at `family:v1`.
 fn with_family(family: &Family) -> Server {
@@ -106,6 +71,24 @@ fn listed(family: &Family, list: impl Fn(&Digest) -> Vec<String>) -> BTreeMap<Di
     subjects.collect()
 }
 
+/// Panics unless windlass lists all of it, and reports this source of the lists.
+#[track_caller]
+fn check_source(family: &Family, host: &str, repository: &str, source: &str) {
+    let found = listed(family, |subject| {
+        let at = format!("{host}/{repository}@{subject}");
+        let out = Windlass::new(["referrers", "--json", "--depth", "1", &at]).run();
+        let json: Value = serde_json::from_str(out.ended_with(0).stdout.trim()).unwrap();
+        let entries = json["referrers"].as_array().unwrap();
+        // Where nothing refers to it there is no tag, and that is told in place of a list.
+        if source == "api" || !entries.is_empty() {
+            assert_eq!(json["source"], source, "{json}");
+        }
+        let digest = |entry: &Value| entry["digest"].as_str().unwrap().to_owned();
+        entries.iter().map(digest).collect()
+    });
+    assert_eq!(found, family.expected());
+}
+
 #[track_caller]
 fn check_registry(family: &Family, host: &str, repository: &str) {
     let at = format!("{host}/{repository}@");
@@ -128,20 +111,29 @@ fn check_layout(family: &Family, path: &Path) {
 /// To a registry without the API, to one with it, and back, each time with all referrers.
 #[test]
 fn between_registries_with_and_without_the_api() {
-    needs!("docker-registry", "registry", "crane", "oras", "regctl");
+    needs!(
+        "docker-registry",
+        "registry",
+        "ggcr-registry",
+        "oras",
+        "regctl"
+    );
     let family = Family::default();
     let server = with_family(&family);
-    let crane = Crane::start();
+    let api = GgcrRegistry::start();
     for version in Version::ALL {
         let registry = Setup::new(version).start();
         let without = registry.reference("family:v1");
-        let with = format!("{}/{}:v1", crane.host, version.program());
+        let with = format!("{}/{}:v1", api.host(), version.program());
         copy(&format!("{}/family:v1", server.host()), &without);
         check_registry(&family, &registry.host(), "family");
+        check_source(&family, &registry.host(), "family", "tag");
         copy(&without, &with);
-        check_registry(&family, &crane.host, version.program());
+        check_registry(&family, &api.host(), version.program());
+        check_source(&family, &api.host(), version.program(), "api");
         copy(&with, &registry.reference("back:v1"));
         check_registry(&family, &registry.host(), "back");
+        check_source(&family, &registry.host(), "back", "tag");
     }
 }
 
