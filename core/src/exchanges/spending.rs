@@ -1,4 +1,4 @@
-//! What is left of a budget that the user has given: so many requests in any span of a length.
+//! What is left of a budget that the user has given: a number of requests in any span of a length.
 //!
 //! Responsible for counting, and for who was told that it waits. Must not know what the requests are for.
 

@@ -76,7 +76,7 @@ pub(crate) struct BlobPut {
     /// How often the upload was restarted.
     pub(crate) restarts: u8,
     /// How often relayed bytes may still be sent again from the first one, because the registry did not keep
-    /// those of a request that broke off.
+    /// those of a request that broke off; then the blob goes through a store. [`u8::MAX`] where there is none.
     pub(crate) rewinds: u8,
     /// The bytes of the blob sent in all attempts.
     pub(crate) sent: u64,

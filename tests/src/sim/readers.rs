@@ -42,9 +42,9 @@ const UNREAD: Duration = Duration::from_millis(200);
 pub(crate) struct Habit {
     /// Which of a picture's blobs it is.
     blob: usize,
-    /// Of so many pieces that arrive, its caller leaves one for a while; 0: it always reads on.
+    /// One of this many pieces that arrive is left unread for a while; 0: the caller always reads on.
     stops: u64,
-    /// Its caller drops it once so many bytes were read.
+    /// The caller drops it once this many bytes were read.
     drops_at: Option<u64>,
 }
 
@@ -180,7 +180,7 @@ impl World<'_> {
         place.is_some_and(|place| readers.get(place).is_some_and(|it| it.at == at))
     }
 
-    /// A new process reads anew what another one was reading. The places stay.
+    /// A new process reads again what another one was reading. The places stay.
     pub(crate) fn read_anew(&mut self, tasks: &[usize]) {
         for at in tasks {
             self.read_blob(*at);
@@ -404,7 +404,7 @@ impl World<'_> {
         true
     }
 
-    /// Nothing can happen any more unless a reader is read: then nobody waits but for readers.
+    /// Nothing can happen any more unless a reader is read: then all that waits, waits for readers.
     fn check_starved(&mut self) {
         // A transfer for which no descriptor was left waits for another one to be over.
         if self.fired[Fault::StepFails.place()] > 0 {

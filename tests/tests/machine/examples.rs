@@ -13,7 +13,7 @@ const SHORT: [&str; 6] = [
     "copy_signed",
 ];
 
-/// So many lines of code that a program has at the most.
+/// How many lines of code an example has at most.
 const LINES: usize = 25;
 
 #[test]

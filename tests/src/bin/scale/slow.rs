@@ -21,7 +21,7 @@ const RATE: f64 = 20e6;
 pub(crate) const LARGE: usize = 128 << 20;
 /// The small layers: how many, and the size of each.
 pub(crate) const SMALL: (usize, usize) = (100, 16 << 10);
-/// Of so many runs the median counts.
+/// The number of runs of which the median counts.
 const RUNS: usize = 5;
 /// What is read at once.
 const PIECE: usize = 64 << 10;
