@@ -785,6 +785,7 @@ struct Seen {
     events: Vec<Event>,
     lines: Vec<String>,
     positions: BTreeMap<TransferId, u64>,
+    told: Vec<(TransferId, u64)>,
     totals: Vec<Totals>,
 }
 
@@ -836,6 +837,23 @@ impl Watch {
         self.lock().positions.get(&transfer).copied()
     }
 
+    /// Each position of the blob of this many bytes, in order, as it was told.
+    pub fn positions(&self, size: u64) -> Vec<u64> {
+        let seen = self.lock();
+        let mut transfers = Vec::new();
+        for event in &seen.events {
+            if let Event::Started {
+                transfer, size: it, ..
+            } = event
+                && *it == size
+            {
+                transfers.push(*transfer);
+            }
+        }
+        let told = seen.told.iter().filter(|(it, _)| transfers.contains(it));
+        told.map(|(_, position)| *position).collect()
+    }
+
     /// Waits until some transfer is at least this far; a minute is a guard against hanging.
     pub fn wait_for_bytes(&self, position: u64) {
         let seen = self.lock();
@@ -883,7 +901,10 @@ impl Observer for Watch {
     }
 
     fn bytes(&self, transfer: TransferId, position: u64) {
-        self.lock().positions.insert(transfer, position);
+        let mut seen = self.lock();
+        seen.positions.insert(transfer, position);
+        seen.told.push((transfer, position));
+        drop(seen);
         self.changed.notify_all();
         if let Some(act) = &self.on_bytes {
             act(position);

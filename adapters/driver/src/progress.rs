@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use windlass_core::call::TransferId;
@@ -19,8 +19,9 @@ pub struct ProgressRegistry(Arc<Mutex<Registered>>);
 
 #[derive(Default)]
 struct Registered {
-    /// What the calls that fetch parts of one blob have stored together, as long as one of them runs.
-    stored: BTreeMap<TransferId, Weak<Mutex<Extents>>>,
+    /// What the calls that fetch parts of one blob have stored together. It stays when none of them runs: the
+    /// session that asks for the next one may not have heard of the end of the last ones.
+    stored: BTreeMap<TransferId, Arc<Mutex<Extents>>>,
     observers: BTreeMap<TransferId, Arc<dyn Observer>>,
     transfers: BTreeMap<TaskId, Vec<TransferId>>,
 }
@@ -39,16 +40,20 @@ impl ProgressRegistry {
         for transfer in registered.transfers.remove(&task).unwrap_or_default() {
             registered.observers.remove(&transfer);
         }
+        registered.sweep();
+    }
+
+    /// A call begins that has a transfer for itself: what is stored is what was there before.
+    fn alone(&self, transfer: TransferId, present: &Extents) -> Arc<Mutex<Extents>> {
+        self.lock().stored.remove(&transfer);
+        Arc::new(Mutex::new(present.clone()))
     }
 
     /// What the calls of a transfer store together, with what was there before.
     fn shared(&self, transfer: TransferId, present: &Extents) -> Arc<Mutex<Extents>> {
         let mut registered = self.lock();
-        registered.stored.retain(|_, it| it.strong_count() > 0);
-        let known = registered.stored.get(&transfer).and_then(Weak::upgrade);
-        let shared = known.unwrap_or_default();
-        let weak = Arc::downgrade(&shared);
-        registered.stored.insert(transfer, weak);
+        registered.sweep();
+        let shared = Arc::clone(registered.stored.entry(transfer).or_default());
         drop(registered);
         let mut stored = shared.lock().unwrap_or_else(PoisonError::into_inner);
         present.iter().for_each(|part| stored.add(part));
@@ -62,6 +67,16 @@ impl ProgressRegistry {
 
     fn lock(&self) -> MutexGuard<'_, Registered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registered {
+    /// Forgets what neither a call nor an observer wants to know.
+    fn sweep(&mut self) {
+        let Self {
+            stored, observers, ..
+        } = self;
+        stored.retain(|transfer, it| Arc::strong_count(it) > 1 || observers.contains_key(transfer));
     }
 }
 
@@ -99,7 +114,7 @@ impl Progress {
             progress.stored = Some(if call.is_part() {
                 registry.shared(transfer, call.present())
             } else {
-                Arc::new(Mutex::new(call.present().clone()))
+                registry.alone(transfer, call.present())
             });
         }
         progress
@@ -153,17 +168,14 @@ impl Progress {
         if self.observer.is_none() {
             self.observer = self.registry.find(transfer);
         }
-        if let Some(observer) = self.observer.clone() {
-            observer.bytes(transfer, self.total());
-            self.told = self.position;
-        }
-    }
-
-    /// How many bytes of the blob have moved in all.
-    fn total(&mut self) -> u64 {
-        let Some(stored) = &self.stored else {
-            return self.position;
+        let Some(observer) = &self.observer else {
+            return;
         };
+        self.told = self.position;
+        let Some(stored) = &self.stored else {
+            return observer.bytes(transfer, self.position);
+        };
+        // Until it is told: another part would tell more before it, and this would look like a step back.
         let mut stored = stored.lock().unwrap_or_else(PoisonError::into_inner);
         if self.position < self.start {
             // The whole blob came instead of what was asked for.
@@ -171,7 +183,7 @@ impl Progress {
             *stored = Extents::default();
         }
         stored.add(self.start..self.position);
-        stored.total()
+        observer.bytes(transfer, stored.total());
     }
 }
 
