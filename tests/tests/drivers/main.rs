@@ -15,6 +15,7 @@ mod labels;
 mod mirrors;
 mod operations;
 mod parity;
+mod parts;
 mod positions;
 mod readers;
 mod relay_ends;
