@@ -706,12 +706,16 @@ impl Exchange {
         Service::Registry(self.site.origin.clone())
     }
 
-    /// Among which of its host's requests it is. Where a redirect led, no manifests are counted.
-    const fn lane(&self) -> Lane {
-        if matches!(self.op, Operation::ManifestGet(_)) && self.hop.is_none() {
-            return Lane::Manifests;
+    /// Among which of its host's requests it is. What another server was asked for after a redirect is not counted
+    /// as a manifest.
+    fn lane(&self) -> Lane {
+        let leads_away = |url: &Url| url.origin() != &self.site.origin;
+        match self.op {
+            Operation::ManifestGet(_) if !self.hop.as_ref().is_some_and(leads_away) => {
+                Lane::Manifests
+            }
+            _ => Lane::Rest,
         }
-        Lane::Rest
     }
 
     /// Where the next request goes.

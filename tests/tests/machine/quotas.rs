@@ -122,6 +122,29 @@ fn manifests_go_on_while_everything_else_waits() {
     world.run_all();
 }
 
+/// The registry is the same behind a redirect that leads to it, as is what it asks for.
+#[test]
+fn a_quota_behind_a_redirect_to_the_registry_is_for_manifests() {
+    let image = small();
+    let mut world = world(one_at_a_time(), with_image(open(), &image));
+    world.models[0].put_image("x/y", Some("v1"), &image);
+    let here = Answer::new(StatusCode::TEMPORARY_REDIRECT)
+        .header("location", "/v2/a/b/manifests/v1?moved=1");
+    world.nth(1, is("GET", "/manifests/v1"), Fate::Say(here));
+    world.nth(1, is("GET", "moved=1"), later("30"));
+    let manifest = |of: &str| Task::manifest(reference(of), None);
+    let moved = world.start(manifest("reg.example/a/b:v1"));
+    world.run_until(|world| !world.lines_with("< 429").is_empty());
+    let other = world.start(manifest("reg.example/x/y:v1"));
+    let found = world.start(Task::resolve(reference("reg.example/x/y:v1")));
+    world.finish(found).unwrap();
+    assert!(world.now() < second(1), "{}", world.now());
+    world.finish(other).unwrap();
+    assert!(world.now() >= second(30), "{}", world.now());
+    world.finish(moved).unwrap();
+    world.run_all();
+}
+
 fn with_budget(budget: &str) -> Config {
     let mut config = Config::default();
     config.manifests = Some(budget.parse().unwrap());
