@@ -63,6 +63,7 @@ mod exchange;
 mod fault;
 mod foreign;
 mod greedy;
+mod kept;
 mod listed;
 mod local;
 mod mangle;
@@ -122,6 +123,8 @@ pub struct Run {
     pub crashes: u32,
     /// How often another one went on from a checkpoint.
     pub resumed: u32,
+    /// How many uploads of another process went on.
+    pub taken: u32,
     /// What sessions held.
     pub held: Held,
 }
@@ -368,6 +371,7 @@ fn run(plan: Plan, mut recorder: Recorder<'_>) -> Run {
         tasks: tasks.collect(),
         crashes: world.crashes,
         resumed: world.resumed,
+        taken: world.journal.taken,
         held: world.held,
         choices: {
             drop(world);

@@ -709,13 +709,11 @@ impl Exchange {
     /// Among which of its host's requests it is. What another server was asked for after a redirect is not counted
     /// as a manifest.
     fn lane(&self) -> Lane {
-        let leads_away = |url: &Url| url.origin() != &self.site.origin;
-        match self.op {
-            Operation::ManifestGet(_) if !self.hop.as_ref().is_some_and(leads_away) => {
-                Lane::Manifests
-            }
-            _ => Lane::Rest,
+        let is_here = |url: &Url| url.origin() == &self.site.origin;
+        if matches!(self.op, Operation::ManifestGet(_)) && self.hop.as_ref().is_none_or(is_here) {
+            return Lane::Manifests;
         }
+        Lane::Rest
     }
 
     /// Where the next request goes.

@@ -16,6 +16,7 @@ use super::companions::{self, Companion, Extra};
 use super::fault::{Fault, Swarm};
 use super::foreign::{self, Layer};
 use super::greedy;
+use super::kept;
 use super::mirrors::Mirrors;
 use super::optional;
 use super::readers;
@@ -320,6 +321,8 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     /// The size of the chunks that larger blobs are sent in.
     pub(crate) chunk_size: Option<u64>,
+    /// From which size on open uploads are kept for other processes, if they are.
+    pub(crate) keeps: Option<u64>,
     /// The least bytes of a part, if large blobs are fetched in parts.
     pub(crate) parts: Option<u64>,
     /// Whether tapes run along.
@@ -359,6 +362,7 @@ impl Plan {
             limits: greedy::limits(),
             chunk_size: (choose.below(4) == 3).then_some(64 * 1024),
             parts: [None, None, Some(16), Some(500), Some(20_000)][small(choose, 5)],
+            keeps: None,
             taped: false,
             carries: false,
             fallback: choose.below(4) == 3,
@@ -417,6 +421,7 @@ impl Plan {
         let taped = choose.below(8) == 7;
         let mut plan = Self::draw(choose);
         optional::draw(choose, &mut plan);
+        kept::draw(choose, &mut plan);
         Self { taped, ..plan }
     }
 
@@ -487,6 +492,7 @@ impl Plan {
             jitter: 0,
             limits: greedy::limits(),
             chunk_size: streams.then_some(streams::CHUNK),
+            keeps: None,
             parts: None,
             taped: false,
             carries: false,
@@ -536,6 +542,7 @@ impl Plan {
         config.in_flight = Concurrency::at_most(self.in_flight);
         config.limits = self.limits;
         config.chunk_size = self.chunk_size;
+        config.keep_uploads = self.keeps;
         config.parts = self.parts.map_or(Parts::NONE, Parts::of_at_least);
         config.retry.attempts = self.attempts();
         self.mirrors.configure(&mut config);

@@ -17,6 +17,7 @@ pub struct Tally {
     eventful: u64,
     crashed: u64,
     resumed: u64,
+    taken: u64,
     tasks: u64,
     well: u64,
     several: u64,
@@ -36,7 +37,7 @@ impl Tally {
         self.crashed += u64::from(run.crashes > 0);
         self.resumed += u64::from(run.resumed > 0);
         self.choices += run.choices.len() as u64;
-        self.held.merge(run.held);
+        self.hold(run);
         for (sum, fired) in self.faults.iter_mut().zip(run.faults) {
             *sum += u64::from(fired);
         }
@@ -48,8 +49,9 @@ impl Tally {
         }
     }
 
-    /// Looks only at what was held in a run: it is of another sort.
+    /// Looks only at what was held in a run, and at the uploads that went on: it is of another sort.
     pub fn hold(&mut self, run: &Run) {
+        self.taken += u64::from(run.taken);
         self.held.merge(run.held);
     }
 
@@ -60,6 +62,7 @@ impl Tally {
         self.eventful += other.eventful;
         self.crashed += other.crashed;
         self.resumed += other.resumed;
+        self.taken += other.taken;
         self.tasks += other.tasks;
         self.well += other.well;
         self.several += other.several;
@@ -80,7 +83,7 @@ impl Tally {
 
     /// What there was too little of, for so many runs: in 100,000 each fault 1,000 times and each
     /// operation 10,000 times; three faults in 30 % of the runs; in 20 % a crash after which another
-    /// process went on from a checkpoint; half of the tasks good.
+    /// process went on from a checkpoint; 20 uploads taken over; half of the tasks good.
     pub fn lacks(&self) -> Vec<String> {
         let mut lacks = Vec::new();
         let mut least = |what: String, has: u64, least: u64| {
@@ -103,6 +106,8 @@ impl Tally {
             self.runs * 3 / 10,
         );
         least("runs resumed".into(), self.resumed, self.runs / 5);
+        // In worlds with options, which are few.
+        least("uploads taken over".into(), self.taken, self.runs / 5000);
         least("tasks that ended well".into(), self.well, self.tasks / 2);
         lacks
     }
@@ -127,6 +132,11 @@ impl fmt::Display for Tally {
             "  crashed: {} %, and resumed from a checkpoint: {} %",
             percent(self.crashed, self.runs),
             percent(self.resumed, self.runs)
+        )?;
+        writeln!(
+            f,
+            "  uploads that another process went on with: {}",
+            self.taken
         )?;
         let well = percent(self.well, self.tasks);
         writeln!(

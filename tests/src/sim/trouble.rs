@@ -55,6 +55,7 @@ impl World<'_> {
         }
         let new = self.process();
         let dead = std::mem::replace(&mut self.processes[process], new);
+        self.journal.release(process);
         self.count_dead(&dead);
         let mut saved = dead.saved.clone();
         // Its partials are given back as they are, as locks end with their process.

@@ -23,6 +23,7 @@ use super::companions;
 use super::disk::Disk;
 use super::fault::Fault;
 use super::foreign;
+use super::kept::Journal;
 use super::memory::{self, Bounds, Held};
 use super::mirrors;
 use super::mortal::Leases;
@@ -68,6 +69,8 @@ pub(crate) struct World<'a> {
     pub(crate) economy: Economy,
     /// The credentials that registries take.
     pub(crate) leases: [Leases; 2],
+    /// The uploads that processes have left open, or have.
+    pub(crate) journal: Journal,
     /// What sessions may hold, and what they held.
     pub(crate) bounds: Bounds,
     pub(crate) held: Held,
@@ -165,6 +168,7 @@ impl<'a> World<'a> {
             mirrors,
             economy: Economy::default(),
             leases: Default::default(),
+            journal: Journal::default(),
             bounds: Bounds::of(&plan),
             held: Held::default(),
             later: later(&plan),
@@ -317,6 +321,7 @@ impl<'a> World<'a> {
             self.count_dead(&process);
             self.bury(process);
         }
+        self.journal.release_all();
         self.pacify("= from here on nothing goes wrong");
         for task in &mut self.plan.tasks {
             task.process = 0;
@@ -389,6 +394,7 @@ impl<'a> World<'a> {
                 asked(at, &task, picture, self.processes[task.process].ids)
             }
         };
+        self.offer_uploads(task.process, &asked);
         let id = self.call(task.process, |session| session.start(asked));
         self.processes[task.process].tasks.insert(id, at);
     }
@@ -410,6 +416,7 @@ impl<'a> World<'a> {
         for at in 0..self.processes.len() {
             let now = self.time_of(at);
             let output = self.call(at, |session| session.poll(now));
+            self.keep_uploads(at);
             self.watch_totals(at);
             match output {
                 Output::Job(job) => self.take_job(at, job),
@@ -563,6 +570,7 @@ impl<'a> World<'a> {
         self.watch_end(process, id, now);
         self.begin_lease(process, id);
         self.call(process, |session| session.handle(done, now));
+        self.keep_uploads(process);
         if self.seldom() && self.occasion(&[Fault::Duplicate]).is_some() {
             // The only end that can come twice: a `Done` cannot be copied, but a driver may take a job
             // that has ended for lost.
@@ -585,6 +593,7 @@ impl<'a> World<'a> {
         let (mut slots, mut token) = (Vec::new(), None);
         for call in job.calls() {
             self.check_expired(call);
+            self.check_kept(process, call);
             let (slot, asked) = self.check_job(process, call);
             slots.extend(slot);
             token = asked;
