@@ -120,7 +120,7 @@ pub trait Driver: Clone + Send + Sync + 'static {
         range: Range<u64>,
     ) -> Result<BlobRange, Failure>;
 
-    /// The tape of its session so far. Each `run` checks that it can be replayed.
+    /// The tape of its session so far. Each call, and each reader at its end, checks that it can be replayed.
     fn tape(&self) -> String;
 }
 
@@ -466,9 +466,54 @@ fn asked<'a, D>(client: &'a windlass_driver::Client<D>, ask: &Ask) -> Asked<'a, 
     }
 }
 
+/// A reader of a client, whose tape is checked when there is nothing more to read and when it is dropped.
+struct Taped<R> {
+    /// Dropped before the tape is checked, which then has how the client ended its task.
+    reader: Option<R>,
+    tape: Arc<Lines>,
+}
+
+impl<R> Taped<R> {
+    fn around<'a>(reader: R, tape: &Arc<Lines>) -> Box<dyn Read + 'a>
+    where
+        R: Read + 'a,
+    {
+        Box::new(Self {
+            reader: Some(reader),
+            tape: Arc::clone(tape),
+        })
+    }
+}
+
+impl<R: Read> Read for Taped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let reader = self.reader.as_mut().expect("taken when it is dropped");
+        let read = reader.read(buffer);
+        if !matches!(read, Ok(1..)) {
+            self.tape.check();
+        }
+        read
+    }
+}
+
+impl<R> Drop for Taped<R> {
+    fn drop(&mut self) {
+        drop(self.reader.take());
+        if !std::thread::panicking() {
+            self.tape.check();
+        }
+    }
+}
+
 /// The blocking client.
 #[derive(Clone, Debug)]
 pub struct Blocking(pub windlass_blocking::Client, Arc<Lines>);
+
+impl Blocking {
+    fn taped<'a>(&self, reader: impl Read + 'a) -> Box<dyn Read + 'a> {
+        Taped::around(reader, &self.1)
+    }
+}
 
 impl Driver for Blocking {
     const NAME: &'static str = "blocking";
@@ -504,7 +549,7 @@ impl Driver for Blocking {
     }
 
     fn reader(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_> {
-        Box::new(self.0.blob(&parse(repository), blob).read())
+        self.taped(self.0.blob(&parse(repository), blob).read())
     }
 
     fn unverified(
@@ -513,12 +558,12 @@ impl Driver for Blocking {
         blob: &Descriptor,
         range: Range<u64>,
     ) -> Box<dyn Read + '_> {
-        Box::new(self.0.blob(&parse(repository), blob).read_unverified(range))
+        self.taped(self.0.blob(&parse(repository), blob).read_unverified(range))
     }
 
     fn decompressed(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_> {
         let reader = self.0.blob(&parse(repository), blob).read();
-        Box::new(reader.decompressed(None))
+        self.taped(reader.decompressed(None))
     }
 
     fn range(
@@ -527,11 +572,15 @@ impl Driver for Blocking {
         blob: &Descriptor,
         range: Range<u64>,
     ) -> Result<BlobRange, Failure> {
-        self.0.blob(&parse(repository), blob).range(range).run()
+        let bytes = self.0.blob(&parse(repository), blob).range(range).run();
+        self.1.check();
+        bytes
     }
 
     fn pages(&self, repository: &Reference, size: u32) -> Vec<Result<Tags, Failure>> {
-        self.0.tags(repository).page_size(size).pages().collect()
+        let pages = self.0.tags(repository).page_size(size).pages().collect();
+        self.1.check();
+        pages
     }
 
     fn stream(&self, reader: impl Read + Send + 'static) -> BlobStream {
@@ -630,6 +679,16 @@ struct Polled<'a, const THREADS: usize, R> {
     reader: R,
 }
 
+impl<const THREADS: usize> Tokio<THREADS> {
+    fn taped<'a>(&'a self, reader: impl AsyncRead + Unpin + 'a) -> Box<dyn Read + 'a> {
+        let polled = Polled {
+            client: self,
+            reader,
+        };
+        Taped::around(polled, &self.tape)
+    }
+}
+
 impl<const THREADS: usize, R: AsyncRead + Unpin> Read for Polled<'_, THREADS, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.client.block_on(self.reader.read(buffer))
@@ -671,7 +730,9 @@ impl<const THREADS: usize> Driver for Tokio<THREADS> {
         let pages = self.client.tags(repository).page_size(size).pages();
         let mut pages = Box::pin(pages);
         let next = || self.block_on(poll_fn(|context| pages.as_mut().poll_next(context)));
-        std::iter::from_fn(next).collect()
+        let pages = std::iter::from_fn(next).collect();
+        self.tape.check();
+        pages
     }
 
     fn stream(&self, reader: impl Read + Send + 'static) -> BlobStream {
@@ -701,10 +762,7 @@ impl<const THREADS: usize> Driver for Tokio<THREADS> {
 
     fn reader(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_> {
         let reader = self.block_on(async { self.client.blob(&parse(repository), blob).read() });
-        Box::new(Polled {
-            client: self,
-            reader,
-        })
+        self.taped(reader)
     }
 
     fn unverified(
@@ -714,18 +772,12 @@ impl<const THREADS: usize> Driver for Tokio<THREADS> {
         range: Range<u64>,
     ) -> Box<dyn Read + '_> {
         let blob = self.client.blob(&parse(repository), blob);
-        Box::new(Polled {
-            client: self,
-            reader: blob.read_unverified(range),
-        })
+        self.taped(blob.read_unverified(range))
     }
 
     fn decompressed(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_> {
         let reader = self.block_on(async { self.client.blob(&parse(repository), blob).read() });
-        Box::new(Polled {
-            client: self,
-            reader: reader.decompressed(None),
-        })
+        self.taped(reader.decompressed(None))
     }
 
     fn range(
@@ -734,12 +786,10 @@ impl<const THREADS: usize> Driver for Tokio<THREADS> {
         blob: &Descriptor,
         range: Range<u64>,
     ) -> Result<BlobRange, Failure> {
-        self.block_on(
-            self.client
-                .blob(&parse(repository), blob)
-                .range(range)
-                .run(),
-        )
+        let blob = self.client.blob(&parse(repository), blob);
+        let bytes = self.block_on(blob.range(range).run());
+        self.tape.check();
+        bytes
     }
 
     fn tape(&self) -> String {
