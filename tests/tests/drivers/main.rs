@@ -5,6 +5,7 @@ mod artifacts;
 mod calls;
 mod changes;
 mod dropped;
+mod dropped_anywhere;
 mod dying;
 mod each;
 mod entries;
