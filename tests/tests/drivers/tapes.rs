@@ -1,6 +1,7 @@
 //! Tapes: recordings replay, hold no secret, and are refused when damaged.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,17 +9,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::json;
 use windlass_core::tape::{ReplayError, replay};
-use windlass_core::{Algorithm, Digest};
+use windlass_core::{Algorithm, Descriptor, Digest};
+use windlass_driver::{Artifact, Attach, Part, RequestSpec};
 use windlass_testbed::{Auth, Bearer, Model, Options, User};
 use windlass_tests::command::{DONE, REFUSED, USAGE, Windlass};
-use windlass_tests::drivers::{Ask, Driver, Faults, PASSWORD, Setup, Shelf, Watch, serve};
+use windlass_tests::drivers::{Ask, Driver, Faults, PASSWORD, Setup, Shelf, Watch, Ways, serve};
+use windlass_tests::family::Family;
 use windlass_tests::hostile::{Hostile, Reply, Request};
-use windlass_tests::images::{Image, Layout};
+use windlass_tests::images::{Image, Layout, gzip};
 use windlass_tests::proxy::{Fault, Proxy};
 use windlass_tests::registry::{Registry, Setup as Registries, Version};
 use windlass_tests::tapes;
 use windlass_tests::tokens::{DistributionTokens, LEEWAY, Tokens};
-use windlass_tests::world::scenes::{one_at_a_time, open, pull, pulling, small};
+use windlass_tests::world::scenes::{digest, one_at_a_time, open, pull, pulling, reference, small};
 use windlass_tests::{needs, through_both, wait_for};
 
 /// The committed tapes replay to their transcripts. After an intended change,
@@ -102,8 +105,84 @@ fn what_was_sent_is_hashed_once<D: Driver>() {
     assert_eq!(replay(&tape).end, Ok(()));
 }
 
+/// Every request that a registry got is on the tape, in a replay that comes to its end: of lists, deletions,
+/// referrers and their lists, and readers.
+fn every_request_is_on_the_tape<D: Driver>() {
+    let family = Family::default();
+    let mut model = Model::new(Options {
+        referrers_api: false,
+        ..Options::default()
+    });
+    family.put(&mut model, "a/b");
+    model.put_image("a/b", Some("v2"), &family.images[0]);
+    let layer = gzip(&[7; 100_000]);
+    model.put_blob("a/b", layer.clone());
+    let (server, _) = serve(model, Faults::default());
+    let client = D::new(&Setup::new());
+    let repository = format!("{}/a/b", server.host());
+    let at = reference(&repository);
+    let [v1, v2] = ["v1", "v2"].map(|tag| reference(&format!("{repository}:{tag}")));
+    let last = family.referrers.last().unwrap();
+    let last = reference(&format!("{repository}@{}", last.digest()));
+    let ask = |spec| drop(client.finish(Ask::other(spec)).unwrap());
+    ask(RequestSpec::tags(&at));
+    ask(RequestSpec::catalog(at.registry()));
+    assert!(client.pages(&at, 1).len() > 1);
+    let artifact = Artifact::new("a/new").layer(Part::new("text/plain", &b"new"[..]));
+    let attach = Attach::new(&v1, artifact);
+    client.follow(attach, Ways::default()).unwrap();
+    ask(RequestSpec::referrers(&v1, None));
+    ask(RequestSpec::delete_manifest(&last));
+    ask(RequestSpec::delete(&v2));
+
+    let blob = Descriptor::new("x", digest(&layer), layer.len() as u64);
+    let read = |mut reader: Box<dyn Read + '_>| {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        bytes.len()
+    };
+    assert_eq!(read(client.reader(&repository, &blob)), layer.len());
+    assert_eq!(read(client.decompressed(&repository, &blob)), 100_000);
+    assert_eq!(read(client.unverified(&repository, &blob, 10..90)), 80);
+    assert_eq!(
+        client
+            .range(&repository, &blob, 10..90)
+            .unwrap()
+            .bytes
+            .len(),
+        80
+    );
+
+    let replay = replay(&client.tape());
+    assert_eq!(replay.end, Ok(()));
+    // Where an upload goes on is a secret of the registry's.
+    let of_upload = |path: &str| match path.split_once("/uploads/") {
+        Some((path, _)) => format!("{path}/uploads/"),
+        None => path.to_owned(),
+    };
+    let requests = replay.lines.iter().filter_map(|line| {
+        let (_, request) = line.split_once(" > ")?;
+        let (method, url) = request.split_once(" http://")?;
+        let path = url.split(['?', ' ']).next().unwrap().split_once('/')?.1;
+        Some(format!("{method} /{}", of_upload(path)))
+    });
+    let mut replayed: Vec<String> = requests.collect();
+    let got = server.requests().into_iter().map(|entry| {
+        let path = entry.target.split('?').next().unwrap();
+        format!("{} {}", entry.method, of_upload(path))
+    });
+    let mut got: Vec<String> = got.collect();
+    replayed.sort();
+    got.sort();
+    assert_eq!(replayed, got);
+    for what in ["GET /v2/_catalog", "DELETE /v2/a/b/manifests/v2"] {
+        assert!(got.iter().any(|it| it == what), "{what}: {got:#?}");
+    }
+}
+
 through_both!(
     a_tape_says_what_the_observer_was_told,
+    every_request_is_on_the_tape,
     what_was_sent_is_hashed_once
 );
 
