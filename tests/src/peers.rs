@@ -1,7 +1,11 @@
 //! Other tools, which must agree with windlass about content.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use serde_json::{Value, json};
 
 use crate::images::Layout;
 use crate::registry::Registry;
@@ -166,13 +170,50 @@ pub fn umoci_gc(layout: &Path) {
     });
 }
 
-/// The fsck of the crate `ocidir`: reads a layout whose names stand for images, and everything that these consist
-/// of. The number of blobs that it verified.
+/// The fsck of the crate `ocidir`: reads all images of a layout, and everything that these consist of. The number of
+/// blobs that it verified. It takes an index for a broken image: it gets the layout with the images of each index in
+/// place of that. What a sparse index lacks is not asked for.
 #[track_caller]
 pub fn ocidir_fsck(layout: &Path) -> usize {
+    let plain = tempfile::tempdir().unwrap();
+    for file in crate::files_below(&layout.join("blobs")) {
+        let target = plain.path().join(file.strip_prefix(layout).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::hard_link(&file, &target)
+            .or_else(|_| fs::copy(&file, &target).map(drop))
+            .unwrap();
+    }
+    fs::copy(layout.join("oci-layout"), plain.path().join("oci-layout")).unwrap();
+    let index: Value = read_json(&layout.join("index.json"));
+    let mut images = BTreeMap::new();
+    images_of(&index, layout, &mut images);
+    let images: Vec<Value> = images.into_values().collect();
+    let index = json!({ "schemaVersion": 2, "manifests": images });
+    fs::write(plain.path().join("index.json"), index.to_string()).unwrap();
     let done = run("ocidir-fsck", |command| {
-        command.arg(layout);
+        command.arg(plain.path());
     });
     let count = String::from_utf8_lossy(&done.stdout).trim().parse();
     count.expect("it prints a number")
+}
+
+/// The images of an index that are there, by their digests.
+fn images_of(index: &Value, layout: &Path, images: &mut BTreeMap<String, Value>) {
+    for entry in index["manifests"].as_array().unwrap() {
+        let digest = entry["digest"].as_str().unwrap();
+        let path = layout.join("blobs").join(digest.replace(':', "/"));
+        if !path.exists() {
+            continue;
+        }
+        let document = read_json(&path);
+        if document["manifests"].is_array() {
+            images_of(&document, layout, images);
+        } else {
+            images.insert(digest.to_owned(), entry.clone());
+        }
+    }
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }

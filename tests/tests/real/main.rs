@@ -6,6 +6,7 @@ mod credentials;
 mod ecosystem;
 mod harness;
 mod hosts;
+mod layouts;
 mod mirrors;
 mod operations;
 mod peers_agree;
