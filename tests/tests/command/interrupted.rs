@@ -84,6 +84,95 @@ fn a_killed_pull_goes_on_where_it_was() {
     }
 }
 
+/// The requests for one blob that are made beside each other, unless `--parts` says otherwise.
+const PARTS: u64 = 12;
+
+/// `kill -9` while a blob comes in parts, of which there are several with gaps between them: the next run asks
+/// for the gaps. What came in the last second before the kill may come again, as what is in the file is written
+/// down once a second.
+#[test]
+fn a_killed_pull_in_parts_goes_on_in_the_gaps() {
+    needs!("docker-registry", "registry");
+    /// What each of the slow connections may bring in that second, and what is in its buffers.
+    const SLOW: u64 = 256 << 10;
+    for version in Version::ALL {
+        let (_registry, image, proxy) = behind_a_link(version, 96);
+        let layer = &image.layers[0];
+        let out = Layout::absent();
+        let reference = format!("{}/a:v1", proxy.host());
+        let words = ["pull", &reference, &out.oci()];
+        // So far that one stream would not do.
+        proxy.round_trip(Duration::from_millis(60));
+        proxy.limit_down(2 * MIB);
+        let mut first = Windlass::new(words).spawn();
+        wait_for("40 MiB", || proxy.down() > 40 * MIB);
+        proxy.limit_down(SLOW / 4);
+        std::thread::sleep(Duration::from_secs(3));
+        let came = proxy.down();
+        first.kill();
+        assert!(!out.has(&layer.digest), "it is not whole");
+        out.check();
+        let asked = proxy.ranges();
+        assert!(asked.len() as u64 > PARTS, "{asked:?}");
+
+        proxy.unlimit();
+        let done = Windlass::new(words).run();
+        assert_eq!(done.digest(), image.manifest.digest);
+        out.check_holds_exactly(image.all());
+        assert_eq!(out.partials(), [0; 0], "the partial became the blob");
+        let all = proxy.ranges();
+        let (again, gaps) = (total(&all[asked.len()..]), layer.size - came);
+        let most = gaps + PARTS * SLOW;
+        eprintln!("{version:?}: {came} bytes came, then {again}");
+        assert!(
+            again <= most,
+            "{again} bytes again, {most} would do: {all:?}"
+        );
+        assert!(proxy.down() <= layer.size + PARTS * SLOW + MIB);
+        let begins = all[asked.len()..].iter().map(|range| range.0);
+        assert!({ begins }.all(|at| at > 0), "{all:?}");
+    }
+}
+
+/// The bytes of closed ranges.
+fn total(ranges: &[(u64, Option<u64>)]) -> u64 {
+    let lens = ranges.iter().map(|(first, last)| last.unwrap() + 1 - first);
+    lens.sum()
+}
+
+/// However often a pull in parts is killed, and wherever: each run goes on with what the last one brought, less
+/// what came in its last second.
+#[test]
+fn kills_in_a_row_of_a_pull_in_parts_end_well() {
+    needs!("registry");
+    const KILLS: u64 = 5;
+    /// What a run brings before it is killed, in two seconds.
+    const RUN: u64 = 12 * MIB;
+    const RATE: u64 = RUN / 2 / PARTS;
+    let (_registry, image, proxy) = behind_a_link(Version::V3, 64);
+    let layer = &image.layers[0];
+    let out = Layout::absent();
+    let reference = format!("{}/a:v1", proxy.host());
+    let words = ["pull", &reference, &out.oci()];
+    proxy.round_trip(Duration::from_millis(60));
+    proxy.limit_down(RATE);
+    for _ in 0..KILLS {
+        let at = proxy.down() + RUN;
+        let mut run = Windlass::new(words).spawn();
+        wait_for("more of it", || proxy.down() > at || !run.is_running());
+        assert!(run.is_running(), "it ended before: {}", run.wait());
+        run.kill();
+        out.check();
+    }
+    proxy.unlimit();
+    let done = Windlass::new(words).run();
+    assert_eq!(done.digest(), image.manifest.digest);
+    out.check_holds_exactly(image.all());
+    let (came, most) = (proxy.down(), layer.size + KILLS * RUN * 5 / 6);
+    eprintln!("{came} bytes of {}", layer.size);
+    assert!(came <= most, "{came} bytes, {most} would do");
+}
+
 /// A kill at any instant leaves the old state or the new one, and partials that resume: whatever
 /// stands under a final name is whole, the layout is readable, and the next run ends the work.
 #[test]
