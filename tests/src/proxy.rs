@@ -2,11 +2,16 @@
 //!
 //! "Up" is from the client to the server, "down" the other way.
 
+mod requests;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+pub use requests::Place;
+use requests::{Cut, Found, Requests};
 
 /// What of a client's bytes is kept per connection. Heads of requests, not their bodies.
 const KEPT: usize = 1 << 20;
@@ -41,6 +46,17 @@ struct Plan {
     hold: Option<(Vec<u8>, Duration)>,
     /// The number of bytes up after which the connection that carries the last of them is cut.
     cut_up: Option<u64>,
+    /// A cut at a place of a request.
+    cut_in: Option<Cut>,
+}
+
+/// What both directions of a connection know.
+#[derive(Debug, Default)]
+struct Line {
+    /// What the client has sent, where that is followed.
+    requests: Mutex<Requests>,
+    /// Whether it is cut after the next answer.
+    ends: AtomicBool,
 }
 
 /// What happens to a connection.
@@ -134,6 +150,16 @@ impl Proxy {
         self.shared.plan.lock().unwrap().cut_up = Some(at);
     }
 
+    /// Cuts the connection at this place of the next request with this method, or of the nth after it. Of PUTs
+    /// only those count that have no body.
+    pub fn cut_in(&self, method: &'static str, nth: usize, place: Place) {
+        self.shared.plan.lock().unwrap().cut_in = Some(Cut {
+            method,
+            before: nth,
+            place,
+        });
+    }
+
     /// Bytes from clients that the server got.
     pub fn passed_up(&self) -> u64 {
         self.shared.passed_up.load(Ordering::SeqCst)
@@ -141,7 +167,8 @@ impl Proxy {
 
     /// Whether a cut is still to come.
     pub fn will_cut_up(&self) -> bool {
-        self.shared.plan.lock().unwrap().cut_up.is_some()
+        let plan = self.shared.plan.lock().unwrap();
+        plan.cut_up.is_some() || plan.cut_in.is_some()
     }
 
     /// Holds back the first chunk from a client that begins with `start`.
@@ -216,16 +243,23 @@ fn connection(shared: &Arc<Shared>, client: TcpStream) {
         ),
         (server, client, None),
     ];
+    let line = Arc::new(Line::default());
     for (from, to, up) in pipes {
-        let shared = shared.clone();
+        let (shared, line) = (shared.clone(), line.clone());
         std::thread::spawn(move || {
-            pump(&shared, from, to, up);
+            pump(&shared, line, from, to, up);
         });
     }
 }
 
 /// Moves bytes one way until either end closes, with whatever the plan has for them.
-fn pump(shared: &Arc<Shared>, mut from: TcpStream, to: TcpStream, up: Option<usize>) {
+fn pump(
+    shared: &Arc<Shared>,
+    line: Arc<Line>,
+    mut from: TcpStream,
+    to: TcpStream,
+    up: Option<usize>,
+) {
     // A delay line: what was read waits in the queue until its time has come, so that a round
     // trip costs its time once and not once per piece.
     let (send, receive) = std::sync::mpsc::sync_channel::<(Instant, Vec<u8>)>(64);
@@ -235,7 +269,12 @@ fn pump(shared: &Arc<Shared>, mut from: TcpStream, to: TcpStream, up: Option<usi
     let writer = std::thread::spawn(move || {
         while let Ok((due, bytes)) = receive.recv() {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            if !deliver(&for_writer, &source, &mut sink, &bytes, up.is_some()) {
+            let sockets = (&source, &mut sink);
+            let goes_on = match up {
+                Some(_) => deliver_up(&for_writer, &line, sockets, &bytes),
+                None => deliver_down(&for_writer, &line, sockets, &bytes),
+            };
+            if !goes_on {
                 return;
             }
         }
@@ -300,14 +339,33 @@ fn pump(shared: &Arc<Shared>, mut from: TcpStream, to: TcpStream, up: Option<usi
 }
 
 /// Writes a piece to the server, or its beginning and cuts the connection; false if it has ended.
-fn deliver_up(shared: &Arc<Shared>, from: &TcpStream, to: &mut TcpStream, bytes: &[u8]) -> bool {
+fn deliver_up(
+    shared: &Arc<Shared>,
+    line: &Line,
+    (from, to): (&TcpStream, &mut TcpStream),
+    bytes: &[u8],
+) -> bool {
     let passed = shared.passed_up.load(Ordering::SeqCst);
     let cut = {
         let mut plan = shared.plan.lock().unwrap();
         let reaches = |at: &mut u64| passed + bytes.len() as u64 >= *at;
-        plan.cut_up.take_if(reaches)
+        let cut = plan.cut_up.take_if(reaches);
+        let cut = cut.map(|at| at.saturating_sub(passed) as usize);
+        match line
+            .requests
+            .lock()
+            .unwrap()
+            .follow(bytes, &mut plan.cut_in)
+        {
+            Found::Nothing => cut,
+            Found::Cut(at) => Some(cut.map_or(at, |it| it.min(at))),
+            Found::CutAnswered => {
+                line.ends.store(true, Ordering::SeqCst);
+                cut
+            }
+        }
     };
-    let allowed = cut.map_or(bytes.len(), |at| at.saturating_sub(passed) as usize);
+    let allowed = cut.unwrap_or(bytes.len());
     shared.passed_up.fetch_add(allowed as u64, Ordering::SeqCst);
     let written = to.write_all(&bytes[..allowed]).is_ok();
     if cut.is_some() {
@@ -318,17 +376,13 @@ fn deliver_up(shared: &Arc<Shared>, from: &TcpStream, to: &mut TcpStream, bytes:
     written
 }
 
-/// Writes a piece, or does what the plan says instead; false if the connection has ended.
-fn deliver(
+/// Writes a piece to the client, or does what the plan says instead; false if the connection has ended.
+fn deliver_down(
     shared: &Arc<Shared>,
-    from: &TcpStream,
-    to: &mut TcpStream,
+    line: &Line,
+    (from, to): (&TcpStream, &mut TcpStream),
     bytes: &[u8],
-    up: bool,
 ) -> bool {
-    if up {
-        return deliver_up(shared, from, to, bytes);
-    }
     let (allowed, fault) = {
         let mut plan = shared.plan.lock().unwrap();
         let down = shared.down.load(Ordering::SeqCst);
@@ -349,6 +403,11 @@ fn deliver(
     };
     let written = to.write_all(&bytes[..allowed]).is_ok();
     match fault {
+        None if line.ends.load(Ordering::SeqCst) => {
+            let _ = to.shutdown(Shutdown::Both);
+            let _ = from.shutdown(Shutdown::Both);
+            false
+        }
         None => {
             if !written {
                 // The server must learn at once that the client is gone.
