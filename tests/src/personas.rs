@@ -122,6 +122,16 @@ pub fn persona(kind: RegistryKind) -> Options {
     }
 }
 
+/// The same where a real client reaches it: on loopback, without TLS.
+pub fn persona_on_loopback(kind: RegistryKind) -> Options {
+    let mut options = persona(kind);
+    options.scheme = "http";
+    if let Auth::Bearer(bearer) = &mut options.auth {
+        bearer.realm = bearer.realm.replace("https://", "http://");
+    }
+    options
+}
+
 fn ecr(options: Options) -> Options {
     Options {
         create_repositories: false,

@@ -17,6 +17,7 @@ mod mirrors;
 mod operations;
 mod parity;
 mod parts;
+mod personas;
 mod positions;
 mod readers;
 mod relay_ends;

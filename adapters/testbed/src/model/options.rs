@@ -201,6 +201,9 @@ pub struct Uploads {
     pub several_chunks: bool,
     /// Whether a blob that came in several PATCHes is itself; otherwise its digest is wrong at the end (ECR Public).
     pub whole_chunks: bool,
+    /// Whether of a blob that came in several PATCHes only the last is kept, under the digest of the whole
+    /// (Artifactory).
+    pub last_chunk_only: bool,
     /// The largest PATCH; a larger one is refused with 416 (GHCR).
     pub chunk_max_length: Option<u64>,
     /// The status of an accepted PATCH: 202, or 201 (ECR), or 204 (Artifact Registry).
@@ -234,6 +237,7 @@ impl Default for Uploads {
             chunk_min_length: None,
             several_chunks: true,
             whole_chunks: true,
+            last_chunk_only: false,
             chunk_max_length: None,
             patch_status: StatusCode::ACCEPTED,
             range: UploadRange::Correct,

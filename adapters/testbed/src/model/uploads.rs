@@ -112,7 +112,14 @@ impl Model {
                     let message = "the layer digest does not match the calculated one";
                     return Err(Refusal::new(400, "BLOB_UPLOAD_INVALID", message));
                 }
-                self.commit(name, named, upload.content())
+                let answer = self.commit(name, named.clone(), upload.content());
+                let last = upload.parts.last().filter(|_| upload.parts.len() > 1);
+                if let (Ok(_), Some(last), true) =
+                    (&answer, last, self.options.uploads.last_chunk_only)
+                {
+                    self.repository(name).blobs.insert(named, last.clone());
+                }
+                answer
             }
             _ => Err(method_not_allowed()),
         }
