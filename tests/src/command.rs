@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::{Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
@@ -60,6 +60,8 @@ pub struct Windlass {
     words: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
     stdin: Vec<u8>,
+    /// This many come after it.
+    zeros: u64,
     home: tempfile::TempDir,
 }
 
@@ -82,6 +84,7 @@ impl Windlass {
             words,
             env,
             stdin: Vec::new(),
+            zeros: 0,
             home,
         }
     }
@@ -132,6 +135,13 @@ impl Windlass {
         self
     }
 
+    /// This many zeros come through standard input, while the command runs.
+    #[must_use]
+    pub const fn zeros(mut self, zeros: u64) -> Self {
+        self.zeros = zeros;
+        self
+    }
+
     /// An environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
@@ -178,8 +188,10 @@ impl Windlass {
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", binary().display()));
         let mut input = child.stdin.take().unwrap();
-        let _ = input.write_all(&self.stdin);
-        drop(input);
+        let text = io::Cursor::new(self.stdin);
+        let mut text = text.chain(io::repeat(0).take(self.zeros));
+        // It ends when the command does not read on.
+        std::thread::spawn(move || io::copy(&mut text, &mut input));
         Running {
             line: format!("windlass {}", line.join(" ")),
             stdout: collect(child.stdout.take().unwrap()),
