@@ -21,6 +21,11 @@ impl World<'_> {
         let pictures = self.plan.pictures.iter().enumerate();
         let here = pictures.filter(|(at, _)| SOURCES[at % SOURCES.len()] == task.read());
         let good = match (task.operation, report) {
+            (Operation::Tags, TaskReport::Tags(list)) if task.extra.page.is_some() => {
+                let tags = here.map(|(at, _)| format!("p{at}")).collect();
+                let page = task.extra.page.expect("it is asked for one");
+                !is_true || page.is_answered(&tags, list)
+            }
             (Operation::Tags, TaskReport::Tags(list)) => {
                 let found: BTreeSet<&str> = list.tags.iter().map(|tag| tag.as_str()).collect();
                 let expected: BTreeSet<String> = here.map(|(at, _)| format!("p{at}")).collect();

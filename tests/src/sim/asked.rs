@@ -7,7 +7,7 @@ use windlass_core::{
 };
 
 use super::companions;
-use super::optional;
+use super::optional::{self, OnePage};
 use super::plan::{OLD, Operation, Picture, Planned, SUBJECT};
 use crate::world::scenes::{digest, reference};
 
@@ -32,7 +32,11 @@ pub(crate) fn asked(at: usize, task: &Planned, picture: &Picture, ids: [StoreId;
         }
         Operation::Tags => {
             let name = format!("reg{}.example/{}", task.registry, task.read());
-            return by(Task::tags(reference(&name), Paging::default()), task);
+            let paging = task
+                .extra
+                .page
+                .map_or_else(Paging::default, OnePage::paging);
+            return by(Task::tags(reference(&name), paging), task);
         }
         Operation::Referrers => {
             let (registry, subject) = (task.registry, listed(task, picture));

@@ -13,6 +13,7 @@ use windlass_testbed::{Filter, Image, Model, OCI_INDEX, OCI_MANIFEST, Pages};
 
 use super::choose::Choose;
 use super::fault::Fault;
+use super::optional::OnePage;
 use super::plan::{OLD, Operation, Picture, Plan, Planned, SOURCES, small};
 use super::readers;
 use super::world::World;
@@ -55,6 +56,8 @@ pub(crate) struct Extra {
     pub(crate) piece: usize,
     /// How many further tags an image gets.
     pub(crate) tags: usize,
+    /// Of a list of tags, one page is asked for.
+    pub(crate) page: Option<OnePage>,
     /// How a blob is read.
     pub(crate) habit: readers::Habit,
 }

@@ -441,6 +441,14 @@ impl World<'_> {
             let good = answer.is_some_and(|answer| answer.status.is_success());
             self.spend_on_upload(request, fault.is_some(), good, largest);
         }
+        if sort == Sort::Start {
+            // A registry that takes no bytes with a POST gets them once more.
+            let sent = request.body.len() as u64;
+            let is_stored = answer.is_some_and(|answer| answer.status == StatusCode::CREATED);
+            self.economy.sent += sent;
+            let is_wasted = fault.is_some() || !is_stored;
+            self.economy.wasted += u64::from(is_wasted) * sent;
+        }
         if fault == Some(Fault::Vouches) {
             // A copy has fetched it for nothing if another one sent it meanwhile.
             self.economy.wasted += largest;

@@ -84,6 +84,8 @@ impl World<'_> {
                 CrashInBody,
                 DiskFull,
             ],
+            // With a small blob.
+            Sort::Start if !request.body.is_empty() => &[Broken, Forgets, Late],
             Sort::Start => &[OddLocation, Late],
             Sort::Mount => &[RefusedMount, OddLocation, Vouches],
             Sort::PutBlob => &[

@@ -1,11 +1,15 @@
-//! What few tasks ask for, in worlds where many do: further tags of an image.
+//! What few tasks ask for, in worlds where many do: further tags of an image, one page of a list, small blobs in the
+//! POST that begins their upload.
 //!
-//! Responsible for drawing it, and for judging what becomes of tags: when a task is good all of them lead to its image,
-//! and none does before its own. That what a tag leads to is whole, `ending` looks at. Must not make anything go
+//! Responsible for drawing it, and for judging what becomes of it: when a task is good all tags lead to its image,
+//! and none does before its own; a page is a part of the list, and says how it goes on. That what a tag leads to is whole, `ending` looks at. Must not make anything go
 //! wrong.
 
+use std::collections::BTreeSet;
+
 use windlass_core::reference::Tag;
-use windlass_core::{Report, Task};
+use windlass_core::{Paging, Report, Tags, Task};
+use windlass_testbed::Pages;
 
 use super::choose::Choose;
 use super::fault::Fault;
@@ -33,12 +37,69 @@ pub(crate) fn draw(choose: &mut dyn Choose, plan: &mut Plan) {
             *setting = super::settings::setting(choose, registry, true);
         }
         setting.options.tag_parameter = choose.below(3) < 2;
+        setting.options.uploads.one_request = choose.below(3) < 2;
+        setting.options.pages = Pages {
+            cap: [None, Some(1), Some(2)][small(choose, 3)],
+            refuse_above_cap: choose.below(3) == 2,
+        };
     }
+    plan.posts = choose.below(2) == 1;
     for task in &mut plan.tasks {
         if task.operation.writes_to_registry() && choose.below(4) < 3 {
             task.extra.tags = TAGS[small(choose, TAGS.len())];
         }
+        if matches!(task.operation, Operation::Tags | Operation::Referrers) {
+            task.operation = Operation::Tags;
+            task.extra.page = OnePage::draw(choose);
+        }
     }
+}
+
+/// One page of a list of tags, as a caller asks for it who reads page by page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnePage {
+    size: u32,
+    /// It begins after the tag of this picture.
+    after: Option<usize>,
+}
+
+impl OnePage {
+    /// All pages at once, for one in three.
+    fn draw(choose: &mut dyn Choose) -> Option<Self> {
+        let size = [1, 2, 1000][small(choose, 3)];
+        let after = [None, Some(0), Some(1)][small(choose, 3)];
+        (choose.below(3) > 0).then_some(Self { size, after })
+    }
+
+    pub(crate) fn paging(self) -> Paging {
+        let mut paging = Paging::default();
+        paging.one_page = true;
+        paging.page_size = Some(self.size);
+        paging.after = self.after.map(|picture| format!("p{picture}"));
+        paging
+    }
+
+    /// Whether this is a page of the list of these tags: from where it was to begin, and up to where the next one
+    /// is to begin, or to the end.
+    pub(crate) fn is_answered(self, tags: &BTreeSet<String>, page: &Tags) -> bool {
+        let after = self.paging().after;
+        let mut rest = tags.iter().filter(|tag| after.as_ref() < Some(*tag));
+        let mut found = page.tags.iter().map(Tag::as_str);
+        let begins = found.all(|tag| rest.next().is_some_and(|it| it == tag));
+        let goes_on = match &page.next {
+            Some(next) => page.tags.last().is_some_and(|it| it.as_str() == next),
+            None => rest.next().is_none(),
+        };
+        begins && goes_on && page.has_more == page.next.is_some()
+    }
+}
+
+/// Requests for a list of tags: each page, one more that shows that there is none, and one without a size where that
+/// is refused.
+pub(crate) fn lists(plan: &Plan, task: &Planned) -> u64 {
+    let pages = plan.settings[task.registry].options.pages;
+    let Some(_) = pages.cap else { return 1 };
+    1 + plan.pictures.len() as u64 + u64::from(pages.refuse_above_cap)
 }
 
 fn writes_to(task: &Planned, registry: usize) -> bool {

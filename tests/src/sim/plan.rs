@@ -321,6 +321,8 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     /// The size of the chunks that larger blobs are sent in.
     pub(crate) chunk_size: Option<u64>,
+    /// Whether small blobs are sent in the POST that begins their upload.
+    pub(crate) posts: bool,
     /// From which size on open uploads are kept for other processes, if they are.
     pub(crate) keeps: Option<u64>,
     /// The least bytes of a part, if large blobs are fetched in parts.
@@ -362,6 +364,7 @@ impl Plan {
             limits: greedy::limits(),
             chunk_size: (choose.below(4) == 3).then_some(64 * 1024),
             parts: [None, None, Some(16), Some(500), Some(20_000)][small(choose, 5)],
+            posts: false,
             keeps: None,
             taped: false,
             carries: false,
@@ -492,6 +495,7 @@ impl Plan {
             jitter: 0,
             limits: greedy::limits(),
             chunk_size: streams.then_some(streams::CHUNK),
+            posts: false,
             keeps: None,
             parts: None,
             taped: false,
@@ -542,6 +546,7 @@ impl Plan {
         config.in_flight = Concurrency::at_most(self.in_flight);
         config.limits = self.limits;
         config.chunk_size = self.chunk_size;
+        config.post_blobs = self.posts.then_some(true);
         config.keep_uploads = self.keeps;
         config.parts = self.parts.map_or(Parts::NONE, Parts::of_at_least);
         config.retry.attempts = self.attempts();
