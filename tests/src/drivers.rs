@@ -24,8 +24,8 @@ use windlass_core::config::{Concurrency, Retry};
 use windlass_core::credential::{CredentialAnswer, Question, Secret, TimedAnswer};
 use windlass_core::reference::Repository;
 use windlass_core::{
-    BlobRange, Checked, Config, Descriptor, Event, Failure, OpenedImage, Reference, Registry,
-    Report, Tags, TaskId, TaskReport, Totals,
+    BlobRange, Checked, Config, Descriptor, Digest, Event, Failure, OpenedImage, Reference,
+    Registry, Report, Tags, TaskId, TaskReport, Totals,
 };
 use windlass_driver::{
     AddressGuard, BlobStream, CancelHandle, Credentials, ImageLocation, MovesImage, Observer,
@@ -105,8 +105,13 @@ pub trait Driver: Clone + Send + Sync + 'static {
         range: Range<u64>,
     ) -> Box<dyn Read + '_>;
 
-    /// Reads what is compressed in a blob, without a diff_id.
-    fn decompressed(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_>;
+    /// Reads what is compressed in a blob, and compares it with a diff_id if there is one.
+    fn decompressed(
+        &self,
+        repository: &str,
+        blob: &Descriptor,
+        diff_id: Option<&Digest>,
+    ) -> Box<dyn Read + '_>;
 
     /// Reads some bytes of a blob.
     ///
@@ -561,9 +566,14 @@ impl Driver for Blocking {
         self.taped(self.0.blob(&parse(repository), blob).read_unverified(range))
     }
 
-    fn decompressed(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_> {
+    fn decompressed(
+        &self,
+        repository: &str,
+        blob: &Descriptor,
+        diff_id: Option<&Digest>,
+    ) -> Box<dyn Read + '_> {
         let reader = self.0.blob(&parse(repository), blob).read();
-        self.taped(reader.decompressed(None))
+        self.taped(reader.decompressed(diff_id))
     }
 
     fn range(
@@ -775,9 +785,14 @@ impl<const THREADS: usize> Driver for Tokio<THREADS> {
         self.taped(blob.read_unverified(range))
     }
 
-    fn decompressed(&self, repository: &str, blob: &Descriptor) -> Box<dyn Read + '_> {
+    fn decompressed(
+        &self,
+        repository: &str,
+        blob: &Descriptor,
+        diff_id: Option<&Digest>,
+    ) -> Box<dyn Read + '_> {
         let reader = self.block_on(async { self.client.blob(&parse(repository), blob).read() });
-        self.taped(reader.decompressed(None))
+        self.taped(reader.decompressed(diff_id))
     }
 
     fn range(

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use windlass_core::{Algorithm, Descriptor, Digest, ErrorKind, Failure};
+use windlass_testbed::{Model, Options, Server, image};
 use windlass_tests::drivers::{Driver, Setup};
 use windlass_tests::hostile::{Good, Hostile, Reply, Request};
 use windlass_tests::images::{Layout, MANIFEST, gzip, noise};
+use windlass_tests::world::scenes::{digest, with_manifest};
 use windlass_tests::{through_both, wait_for};
 
 through_both!(
@@ -22,6 +24,7 @@ through_both!(
     a_wrong_last_byte_is_an_error_at_the_end,
     bytes_that_changed_meanwhile_are_an_error_at_the_end,
     a_layer_without_a_diff_id_is_verified_as_it_is_stored,
+    a_layer_that_is_not_what_its_configuration_says,
     a_blob_that_is_not_there,
     a_reader_that_is_not_read_holds_little,
     a_reader_that_is_dropped_frees_its_slot,
@@ -188,7 +191,7 @@ fn a_layer_without_a_diff_id_is_verified_as_it_is_stored<D: Driver>() {
     for (served, is_right) in [(right, true), (wrong, false)] {
         let (server, _) = serving(move |_, request| answer(request, &served));
         let client = D::new(&Setup::new());
-        let mut reader = client.decompressed(&server.reference("a/b"), &blob);
+        let mut reader = client.decompressed(&server.reference("a/b"), &blob, None);
         let mut out = Vec::new();
         let end = reader.read_to_end(&mut out);
         assert!(out == tar);
@@ -197,6 +200,43 @@ fn a_layer_without_a_diff_id_is_verified_as_it_is_stored<D: Driver>() {
             assert_eq!(failure(&error).kind(), ErrorKind::Mismatch, "{error}");
             assert!(error.to_string().contains(blob.digest.as_str()), "{error}");
         }
+    }
+}
+
+/// An image whose configuration lies about its layer. What came before the end was right as a blob.
+fn a_layer_that_is_not_what_its_configuration_says<D: Driver>() {
+    let tar = noise(300_000, 13);
+    for stored in [gzip(&tar), tar.clone()] {
+        let mut lying = image(std::slice::from_ref(&stored));
+        let (wrong, found) = (digest(b"another layer"), digest(&tar));
+        let config = String::from_utf8(lying.config.to_vec()).unwrap();
+        let config = config.replace(digest(&stored).as_str(), wrong.as_str());
+        let manifest = String::from_utf8(lying.manifest.to_vec()).unwrap();
+        let manifest = manifest.replace(
+            digest(&lying.config).as_str(),
+            digest(config.as_bytes()).as_str(),
+        );
+        lying.config = config.into();
+        lying = with_manifest(&lying, &serde_json::from_str(&manifest).unwrap());
+        let mut model = Model::new(Options::default());
+        model.put_image("a/b", Some("v1"), &lying);
+        let server = Server::start(model).unwrap();
+        let client = D::new(&Setup::new());
+        let opened = client.open(&format!("{}/a/b:v1", server.host())).unwrap();
+        let layer = &opened.layers()[0];
+        assert_eq!(layer.diff_id.as_ref(), Some(&wrong));
+        let at = opened.reference.to_string();
+        let mut reader = client.decompressed(&at, &layer.blob, layer.diff_id.as_ref());
+        let mut out = Vec::new();
+        let error = reader.read_to_end(&mut out).unwrap_err();
+        assert!(out == tar, "all of it came");
+        assert_eq!(failure(&error).kind(), ErrorKind::Mismatch, "{error}");
+        for digest in [&wrong, &found] {
+            assert!(error.to_string().contains(digest.as_str()), "{error}");
+        }
+        // By the digest that it has, it is good.
+        let mut reader = client.decompressed(&at, &layer.blob, Some(&found));
+        assert_eq!(reader.read_to_end(&mut Vec::new()).unwrap(), tar.len());
     }
 }
 

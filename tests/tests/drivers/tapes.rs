@@ -142,7 +142,7 @@ fn every_request_is_on_the_tape<D: Driver>() {
         bytes.len()
     };
     assert_eq!(read(client.reader(&repository, &blob)), layer.len());
-    assert_eq!(read(client.decompressed(&repository, &blob)), 100_000);
+    assert_eq!(read(client.decompressed(&repository, &blob, None)), 100_000);
     assert_eq!(read(client.unverified(&repository, &blob, 10..90)), 80);
     assert_eq!(
         client
