@@ -9,7 +9,7 @@
 //! it then: so nothing is held on the way, and where a destination has the image already nothing is read. A source
 //! that feeds several destinations at once would go as slowly as the slowest of them, or fill a disk.
 
-use windlass_core::reference::Target;
+use windlass_core::reference::{Tag, Target};
 use windlass_core::{Carry, Digest, ErrorKind, Failure, Platforms, Report};
 
 use crate::procedure::{Procedure, Requests};
@@ -28,6 +28,7 @@ pub struct CopyToEach {
     platforms: Platforms,
     carry: Carry,
     nondistributable: bool,
+    more_tags: Vec<Tag>,
 }
 
 impl CopyToEach {
@@ -42,6 +43,7 @@ impl CopyToEach {
             platforms: Platforms::All,
             carry: Carry::default(),
             nondistributable: false,
+            more_tags: Vec::new(),
         }
     }
 
@@ -60,10 +62,19 @@ impl CopyToEach {
         self.nondistributable = true;
     }
 
+    /// Further tags for the image at each destination that is a registry: see
+    /// [`Task::and_tags`](windlass_core::Task::and_tags). Layouts have no such names.
+    pub fn and_tags(&mut self, tags: impl IntoIterator<Item = Tag>) {
+        self.more_tags.extend(tags);
+    }
+
     fn copy(&self, source: &ImageLocation, destination: &ImageLocation) -> RequestSpec {
         let mut spec = RequestSpec::copy(source.clone(), destination.clone());
         spec.platforms(self.platforms.clone());
         spec.carry(self.carry.clone());
+        if matches!(destination, ImageLocation::Registry(_)) {
+            spec.and_tags(self.more_tags.iter().cloned());
+        }
         if self.nondistributable {
             spec.include_nondistributable();
         }

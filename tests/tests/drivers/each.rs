@@ -13,7 +13,11 @@ use windlass_tests::family::Family;
 use windlass_tests::through_both;
 use windlass_tests::world::scenes::reference;
 
-through_both!(a_source_is_read_once, one_destination_that_fails);
+through_both!(
+    a_source_is_read_once,
+    every_registry_gets_the_further_tags,
+    one_destination_that_fails
+);
 
 fn at(server: &Server, name: &str) -> ImageLocation {
     reference(&format!("{}/{name}", server.host())).into()
@@ -79,6 +83,42 @@ fn a_source_is_read_once<D: Driver>() {
         .into_iter()
         .for_each(|copied| drop(copied.unwrap()));
     assert_eq!((reads(&source), reads(&one)), before);
+}
+
+/// Whether it is copied from the source or from another destination; a layout has the name that it was given.
+fn every_registry_gets_the_further_tags<D: Driver>() {
+    let family = Family::default();
+    let [source, one, other] =
+        [(); 3].map(|()| Server::start(Model::new(Options::default())).unwrap());
+    source.with_model(|model| family.put(model, "a/b"));
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::open_or_create(folder.path().join("layout")).unwrap();
+    let layout: Arc<dyn Store> = Arc::new(layout);
+    let client = D::new(&Setup::new());
+    let destinations = [
+        at(&one, "x:v1"),
+        at(&source, "c/d:v1"),
+        at(&other, "y:v1"),
+        ImageLocation::store(&layout, Some("v1".into())),
+    ];
+    let mut copy = CopyToEach::new(at(&source, "a/b:v1"), destinations);
+    copy.and_tags(["1", "latest"].map(|tag| tag.parse().unwrap()));
+    let each = client.follow(copy, Ways::default()).unwrap();
+    let tags = each.into_iter().map(|copied| copied.unwrap().tags.len());
+    assert_eq!(tags.collect::<Vec<_>>(), [3, 3, 3, 0]);
+    for (server, repository) in [(&one, "x"), (&source, "c/d"), (&other, "y")] {
+        for tag in ["v1", "1", "latest"] {
+            let root = server.with_model(|model| model.tag(repository, tag).cloned());
+            assert_eq!(
+                root.as_ref(),
+                Some(&family.index.digest),
+                "{repository}:{tag}"
+            );
+        }
+    }
+    for (name, is_there) in [("v1", true), ("latest", false)] {
+        assert_eq!(layout.find(Some(name)).is_ok(), is_there, "{name}");
+    }
 }
 
 /// The others get the image, and the report says which did not: also if it is the one that others would be copied

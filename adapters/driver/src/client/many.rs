@@ -1,5 +1,6 @@
 //! One image to several destinations.
 
+use windlass_core::reference::Tag;
 use windlass_core::{Carry, Platforms};
 
 use super::{Client, Steps};
@@ -28,6 +29,12 @@ impl<D> Steps<'_, D, CopyToEach> {
     /// What is copied with the image because it belongs to it.
     pub fn carry(mut self, carry: Carry) -> Self {
         self.procedure.carry(carry);
+        self
+    }
+
+    /// Lets further tags refer to the image at each destination that is a registry.
+    pub fn and_tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
+        self.procedure.and_tags(tags);
         self
     }
 
