@@ -119,6 +119,7 @@ pub(crate) fn draw(choose: &mut dyn Choose, plan: &mut Plan) {
     for (at, picture) in plan.pictures.iter_mut().enumerate() {
         picture.companions = belonging(choose, picture, at);
     }
+    share_companions(&mut plan.pictures);
     for setting in &mut plan.settings {
         let options = &mut setting.options;
         options.pages = Pages {
@@ -143,6 +144,20 @@ pub(crate) fn draw(choose: &mut dyn Choose, plan: &mut Plan) {
             _ => {
                 task.extra.taken = taken(choose);
             }
+        }
+    }
+}
+
+/// A manifest has one list of what belongs to it, and one signature at its tag: pictures that have one in common are the
+/// same.
+fn share_companions(pictures: &mut [Picture]) {
+    let [first, others @ ..] = pictures else {
+        return;
+    };
+    let known = manifests(first);
+    for picture in others {
+        if manifests(picture).iter().any(|it| known.contains(it)) {
+            *picture = first.clone();
         }
     }
 }

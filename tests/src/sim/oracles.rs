@@ -234,7 +234,10 @@ impl World<'_> {
             Sort::Password => realm || host("reg"),
             Sort::Refresh => realm,
             Sort::Token => host("reg") && request.target.starts_with("/v2/"),
-            Sort::Signature => host("cdn") || host("put"),
+            // Its URL is its own, wherever the request before it was sent from.
+            Sort::Signature => ["cdn", "put"]
+                .iter()
+                .any(|name| request.host == format!("{name}{owner}.example")),
             Sort::State if setting.options.uploads.redirects.is_some() && host("put") => true,
             Sort::State => match setting.options.uploads.location {
                 Location::Elsewhere(_) => host("up"),
