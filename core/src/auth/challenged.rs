@@ -43,6 +43,8 @@ impl Broker {
     ) -> AuthOutput {
         state.rounds += 1;
         let offered = challenges(headers);
+        let scheme = &self.host(&request.site.origin).scheme;
+        let was_probe = matches!(scheme, HostAuth::Probing(probe) if *probe == request.id);
         let learned = self.learn(&request.site.origin, &offered, from, request.id);
         let refusal = |broker: &Self, presented: String| AuthError {
             request: request.line.clone(),
@@ -61,7 +63,10 @@ impl Broker {
             Sent::Nothing if !learned => {
                 denied(self, "no credentials and no usable challenge".into())
             }
-            Sent::Nothing if state.refused.is_some() => denied(self, "no credentials".into()),
+            // A probe shows nothing, whatever was refused before: another request had the scheme forgotten.
+            Sent::Nothing if state.refused.is_some() && !was_probe => {
+                denied(self, "no credentials".into())
+            }
             Sent::Nothing => {
                 state.refused = Some(self.generations);
                 state.refusal = Some(refusal(self, "no credentials".into()));

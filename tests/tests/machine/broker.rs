@@ -204,6 +204,35 @@ fn a_refused_union_is_split_once() {
     }
 }
 
+/// Reading world, seed 12874204128268319497: when the token for two repositories was refused, the mount had the
+/// credentials asked for again, as they were some seconds old, and the registry's challenge forgotten. The other
+/// upload, whose token was refused as well, found it out and was taken for one that has no credentials.
+#[test]
+fn an_upload_beside_a_refused_union_finds_out_the_challenge() {
+    let (shared, own) = (vec![1; 3], vec![2; 3]);
+    let mut model = Model::new(bearer_with(Bearer {
+        unions: Unions::RefusedAtRegistry,
+        ..Bearer::default()
+    }));
+    model.put_image("a/b", Some("v1"), &image(std::slice::from_ref(&shared)));
+    let mut world = world(Config::default(), model);
+    world.credential("reg.example", alice(), &["reg.example"]);
+    let (store, _) = world.store();
+    let task = world.start(pull(store));
+    world.run(task).unwrap();
+    for layers in [vec![vec![3; 3]], vec![shared, own]] {
+        let (source, memory) = world.store();
+        let pushed = image(&layers);
+        fill(&memory, &pushed);
+        let to = reference("reg.example/c/d:v1");
+        let task = world.start(Task::push(source, None, to, Platforms::All));
+        world.run(task).unwrap();
+        check_pushed(&world, "c/d", &pushed);
+        world.pass(Duration::from_secs(10));
+    }
+    world.run_all();
+}
+
 /// Harbor answers a token that is not enough with a Basic challenge: the Bearer one stands.
 #[test]
 fn basic_after_bearer_does_not_lead_astray() {
