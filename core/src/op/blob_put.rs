@@ -597,11 +597,13 @@ impl BlobPut {
         // Sent twice with a wrong digest is enough.
         let again = (gone && self.restarts < RESTARTS) || (refused && self.restarts == 0);
         if answer.denied.is_none() && again {
+            // The end of an upload brings no bytes, and a driver may have sent it twice.
+            let may_be_there = !refused || matches!(self.step, UploadStep::Close { .. });
             self.restarts += 1;
             if self.ends_session(answer) {
                 self.forget_session();
             }
-            if !refused && self.head == Head::Done {
+            if may_be_there && self.head == Head::Done {
                 // A session is also gone if the first attempt has delivered the blob.
                 self.head = Head::for_size(self.size);
             }

@@ -21,6 +21,7 @@ through_both!(
     a_stream_of_which_a_registry_lost_chunks_is_an_error,
     a_registry_that_loses_chunks_and_takes_nothing_else,
     an_upload_that_a_registry_does_not_know_is_begun_again_once,
+    an_end_that_is_refused_although_it_was_taken,
 );
 
 const KIB: usize = 1024;
@@ -207,4 +208,24 @@ fn warnings(watch: &Arc<Watch>) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// PUSHB-22: the request that ends an upload is sent once more if its connection broke, and 2.8 refuses that one
+/// while it still stores the blob. Nothing is sent again.
+fn an_end_that_is_refused_although_it_was_taken<D: Driver>() {
+    let image = app();
+    let faults = Faults::new().deliver(|request, _, answer| {
+        let is_end = request.method == "PUT" && request.body.is_empty();
+        if is_end && answer.status == StatusCode::CREATED {
+            let digest = "provided digest did not match uploaded content";
+            return Answer::error(StatusCode::BAD_REQUEST, "DIGEST_INVALID", digest).into();
+        }
+        answer.into()
+    });
+    let (server, _) = serve(Model::new(Options::default()), faults);
+    push::<D>(&chunked(), &server, &image).unwrap();
+    check_pushed(&server, &image, "it was there");
+    assert_eq!(statuses(&server, "PATCH").len(), SIZE / CHUNK);
+    let found = statuses(&server, "HEAD").into_iter();
+    assert_eq!(found.filter(|it| *it == Some(StatusCode::OK)).count(), 1);
 }

@@ -88,12 +88,9 @@ fn a_cut_at_every_boundary_of_a_chunk() {
                 cut_in(&registry, &layout, ("PATCH", nth, place), lost);
             }
         }
-        // A PUT without an answer is sent once more, and 2.8 refuses that while it still stores the first.
-        let again = match version {
-            Version::Debian => LAYER,
-            Version::V3 => 0,
-        };
-        cut_in(&registry, &layout, ("PUT", 0, Place::Sent), again);
+        // An end without an answer is sent once more at once, and while a registry still stores the blob, that may
+        // make both fail.
+        cut_in(&registry, &layout, ("PUT", 0, Place::Sent), LAYER);
         cut_in(&registry, &layout, ("PUT", 0, Place::Answered), 0);
         check_stored(&registry, &layout, &image);
     }

@@ -1085,6 +1085,11 @@ fn an_upload_of_another_process_that_does_not_fit_begins_again() {
     let wrong: &[u8] = br#"{"errors":[{"code":"DIGEST_INVALID"}]}"#;
     op = next(op.answer(&answer(400, &[], wrong)));
     assert_eq!((op.position, op.given_up.is_none()), (0, true));
+    // The same is said to an end that comes twice, while the first one is still taken.
+    assert!(matches!(op.step, UploadStep::Check { session: None }));
+    let there = op.clone().answer(&answer(200, &[], b""));
+    assert!(matches!(there, Verdict::Done(Outcome::Present { .. })));
+    op = next(op.answer(&answer(404, &[], b"")));
     op = next(op.answer(&answer(202, &[LOCATION], b"")));
     sends(&mut op, 4 * MIB);
     assert_eq!(shown(op.answer(&answer(400, &[], wrong))), "Mismatch");
