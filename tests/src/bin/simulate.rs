@@ -41,13 +41,13 @@ const BESIDES: u64 = 100;
 /// One seed in this many is also a world with mirrors.
 const MIRRORED: u64 = 10;
 /// One seed in this many is also a world in which copies take along what belongs to images.
-const CARRYING: u64 = 50;
+const CARRYING: u64 = 10;
 /// One seed in this many is also a world in which tasks put streams.
-const STREAMING: u64 = 50;
+const STREAMING: u64 = 10;
 /// One seed in this many is also a world in which tasks read blobs without a store.
 const READING: u64 = 5;
 /// One seed in this many is also a world in which tasks ask for what few do.
-const OPTIONAL: u64 = 50;
+const OPTIONAL: u64 = 10;
 /// The sorts of worlds that run beside the usual ones.
 const OTHERS: [Sort; 8] = [
     Sort::Hostile,

@@ -9,7 +9,9 @@ use windlass_store::{Memory, Store};
 use windlass_testbed::{Answer, Auth, Bearer, Delivery, Interceptor, Model, Options, Request};
 use windlass_tests::drivers::{Rigged, gets_blob};
 
-use super::{Call, Client, Failed, LAYER, Registry, measure, named, of_layers, ratio, say};
+use super::{
+    Call, Client, Failed, LAYER, Registry, at_most, measure, named, of_layers, ratio, say,
+};
 
 /// What may be silent.
 pub(crate) const SILENT: [&str; 3] = ["registry", "store", "tokens"];
@@ -24,6 +26,10 @@ const TRIES: usize = 5;
 /// Pulls with a deadline.
 const PULLS: usize = 2_000;
 const DEADLINE: Duration = Duration::from_secs(7);
+/// A pull beside what is silent takes this much of its time alone, at most.
+const BESIDE: f64 = 1.5;
+/// Of many at once as many finish, but for a few.
+const ALL_AT_ONCE: f64 = 1.02;
 /// How far away the registry is in that case, so that not all are done in time.
 const AWAY: Duration = Duration::from_millis(15);
 
@@ -39,6 +45,8 @@ pub(crate) fn isolation() -> Result<(), Failed> {
                 "{client:8} silent {silent:8}  alone: {alone:.0} ms  beside: {beside:.0} ms   ratio {:.2}",
                 beside / alone
             ));
+            let what = format!("{client} beside a silent {silent}");
+            at_most(&what, beside / alone, BESIDE);
         }
     }
     Ok(())
@@ -60,6 +68,8 @@ pub(crate) fn deadlines() -> Result<(), Failed> {
             finished[1],
             finished[1] / finished[0]
         ));
+        let what = format!("{client}, of 48 at once to all at once");
+        at_most(&what, finished[0] / finished[1].max(1.0), ALL_AT_ONCE);
     }
     Ok(())
 }

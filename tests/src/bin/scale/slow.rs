@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use windlass_testbed::{Digest, Server};
 use windlass_tests::images::noise;
 
-use super::{Cost, Failed, Registry, measure, say};
+use super::{Cost, Failed, Registry, at_most, measure, say};
 
 /// How long a byte takes to the server and back.
 const ROUND_TRIP: Duration = Duration::from_millis(50);
@@ -21,6 +21,8 @@ const RATE: f64 = 20e6;
 pub(crate) const LARGE: usize = 128 << 20;
 /// The small layers: how many, and the size of each.
 pub(crate) const SMALL: (usize, usize) = (100, 16 << 10);
+/// MiB of memory, whatever the size of the layer.
+const PEAK: f64 = 24.0;
 /// The number of runs of which the median counts.
 const RUNS: usize = 5;
 /// What is read at once.
@@ -64,6 +66,17 @@ fn large(client: &str) -> Result<(), Failed> {
         push.1,
         copy.1,
     ));
+    let whose = |what: &str| format!("{client}, 128 MiB, {what}");
+    let shares = [
+        ("pull of one connection", pull.0 / plain, 1.0 / 6.0),
+        ("copy of the slower one", copy.0 / slower, 1.1),
+    ];
+    for (what, share, most) in shares {
+        at_most(&whose(what), share, most);
+    }
+    for (_, peak) in [pull, push, copy] {
+        at_most(&whose("MiB"), peak, PEAK);
+    }
     Ok(())
 }
 
@@ -79,6 +92,10 @@ fn small(client: &str) -> Result<(), Failed> {
         push.0,
         trips(push.0),
     ));
+    for (what, took, most) in [("pull", pull.0, 10.0), ("push", push.0, 12.0)] {
+        let what = format!("{client}, 100 x 16 KiB, round trips of a {what}");
+        at_most(&what, trips(took), most);
+    }
     Ok(())
 }
 
