@@ -369,13 +369,16 @@ fn documents() {
     let bare = r#"{"schemaVersion":2}"#;
     for (said, expected) in [
         (manifest, manifest),
-        (bare, ""),
-        (r#"{"os":"linux","config":{"Env":["KEY=0123456789"]}}"#, ""),
+        (bare, "{}"),
+        (
+            r#"{"os":"linux","config":{"Env":["KEY=0123456789"]}}"#,
+            "{}",
+        ),
         (
             r#"{"errors":[{"code":"DENIED"}]}"#,
             r#"{"errors":[{"code":"DENIED"}]}"#,
         ),
-        (r#"{"schemaVersion":2,"manifests":["of alice"]}"#, ""),
+        (r#"{"schemaVersion":2,"manifests":["of alice"]}"#, "{}"),
         ("<html>of alice", ""),
         ("{}", "{}"),
     ] {
@@ -410,6 +413,8 @@ fn lists_of_names() {
         ),
         (r#"{"tags":null}"#, "{}"),
         (r#"{"name":"a"}"#, "{}"),
+        (r#"{"name":"a","child":["w1"],"manifest":{}}"#, "{}"),
+        (r#"["w1"]"#, ""),
         (r#"{"tags":[],"repositories":[]}"#, ""),
         (r#"{"tags":[1]}"#, ""),
     ] {
@@ -467,7 +472,7 @@ fn documents_of_stores() {
     };
     let digest = |text: &str| Digest::of(Algorithm::Sha256, text.as_bytes());
     assert_eq!(load(odd, digest(odd)), odd);
-    assert_eq!(load(odd, digest("another")), "");
+    assert_eq!(load(odd, digest("another")), "{}");
     assert_eq!(load(&image, digest(&image)), image);
     let kept = r#"{"os":"linux","architecture":"secret-1"}"#;
     assert_eq!(load(config, digest(config)), kept);
