@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use windlass_core::{ReferrersSource, TaskReport};
 
 use super::asked::listed;
+use super::optional::names;
 use super::plan::{Operation, SOURCES};
 use super::world::World;
 
@@ -22,13 +23,14 @@ impl World<'_> {
         let here = pictures.filter(|(at, _)| SOURCES[at % SOURCES.len()] == task.read());
         let good = match (task.operation, report) {
             (Operation::Tags, TaskReport::Tags(list)) if task.extra.page.is_some() => {
-                let tags = here.map(|(at, _)| format!("p{at}")).collect();
+                let tags = here.flat_map(|(at, _)| names(&self.plan, at)).collect();
                 let page = task.extra.page.expect("it is asked for one");
                 !is_true || page.is_answered(&tags, list)
             }
             (Operation::Tags, TaskReport::Tags(list)) => {
                 let found: BTreeSet<&str> = list.tags.iter().map(|tag| tag.as_str()).collect();
-                let expected: BTreeSet<String> = here.map(|(at, _)| format!("p{at}")).collect();
+                let expected = here.flat_map(|(at, _)| names(&self.plan, at));
+                let expected: BTreeSet<String> = expected.collect();
                 let is_whole = expected.iter().all(|tag| found.contains(tag.as_str()));
                 let is_right = is_whole && found.len() == expected.len();
                 !list.has_more && (is_right || !is_true) && found.len() == list.tags.len()

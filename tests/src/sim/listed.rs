@@ -97,8 +97,9 @@ impl World<'_> {
             || self.plan.processes > 1;
         // Another index in place of the list, with nothing that would tell.
         let invented = fired(&[Fault::Endless]);
-        // A registry that honours conditions is believed when it says that it took a list.
-        let forgotten = options.conditions && fired(&[Fault::Forgets]);
+        // A registry that honours conditions is believed when it, or where it leads to, says that it took a list.
+        let lies = [Fault::Forgets, Fault::Arbitrary, Fault::RedirectForeign];
+        let forgotten = options.conditions && fired(&lies);
         !options.referrers_api
             && !damaged
             && !invented

@@ -44,6 +44,7 @@ pub(crate) fn draw(choose: &mut dyn Choose, plan: &mut Plan) {
         };
     }
     plan.posts = choose.below(2) == 1;
+    plan.names = small(choose, 4);
     for task in &mut plan.tasks {
         if task.operation.writes_to_registry() && choose.below(4) < 3 {
             task.extra.tags = TAGS[small(choose, TAGS.len())];
@@ -99,11 +100,18 @@ impl OnePage {
 pub(crate) fn lists(plan: &Plan, task: &Planned) -> u64 {
     let pages = plan.settings[task.registry].options.pages;
     let Some(_) = pages.cap else { return 1 };
-    1 + plan.pictures.len() as u64 + u64::from(pages.refuse_above_cap)
+    let tags = plan.pictures.len() * (1 + plan.names);
+    1 + tags as u64 + u64::from(pages.refuse_above_cap)
 }
 
 fn writes_to(task: &Planned, registry: usize) -> bool {
     task.operation.writes_to_registry() && task.destination() == registry
+}
+
+/// The tags of a picture where it is read from.
+pub(crate) fn names(plan: &Plan, at: usize) -> impl Iterator<Item = String> + use<> {
+    let further = (0..plan.names).map(move |n| format!("p{at}.{n}"));
+    [format!("p{at}")].into_iter().chain(further)
 }
 
 /// The further tags of a task.

@@ -321,6 +321,8 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     /// The size of the chunks that larger blobs are sent in.
     pub(crate) chunk_size: Option<u64>,
+    /// How many further tags each picture has where it is read from.
+    pub(crate) names: usize,
     /// Whether small blobs are sent in the POST that begins their upload.
     pub(crate) posts: bool,
     /// From which size on open uploads are kept for other processes, if they are.
@@ -364,6 +366,7 @@ impl Plan {
             limits: greedy::limits(),
             chunk_size: (choose.below(4) == 3).then_some(64 * 1024),
             parts: [None, None, Some(16), Some(500), Some(20_000)][small(choose, 5)],
+            names: 0,
             posts: false,
             keeps: None,
             taped: false,
@@ -495,6 +498,7 @@ impl Plan {
             jitter: 0,
             limits: greedy::limits(),
             chunk_size: streams.then_some(streams::CHUNK),
+            names: 0,
             posts: false,
             keeps: None,
             parts: None,

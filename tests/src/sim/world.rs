@@ -27,6 +27,7 @@ use super::kept::Journal;
 use super::memory::{self, Bounds, Held};
 use super::mirrors;
 use super::mortal::Leases;
+use super::optional;
 use super::oracles::Economy;
 use super::plan::{OLD, Operation, Plan, Planned, SOURCES};
 use super::readers::{Body, Reading};
@@ -208,7 +209,9 @@ impl<'a> World<'a> {
     fn put_tags(&mut self) {
         for (at, picture) in self.plan.pictures.iter().enumerate() {
             for model in &mut self.models {
-                picture.seed(model, SOURCES[at % SOURCES.len()], &format!("p{at}"));
+                for tag in optional::names(&self.plan, at) {
+                    picture.seed(model, SOURCES[at % SOURCES.len()], &tag);
+                }
             }
         }
         for (at, task) in self.plan.tasks.iter().enumerate() {
