@@ -148,7 +148,7 @@ impl Exchanges {
                 self.kept.note_broken(&host);
                 connections = Connections::Fresh;
             }
-            let again = again && may_repeat(request.method());
+            let again = again && may_repeat(request);
             if !again || flow.is_some_and(|flow| flow.moved() > UNHEARD) {
                 return Err(Interrupted::Transport(error));
             }

@@ -133,7 +133,7 @@ impl Exchanges {
             }
             self.kept.note_broken(host);
             connections = Connections::Fresh;
-            if !may_repeat(request.method()) {
+            if !may_repeat(request) {
                 return Err(error);
             }
             if let Some(stored) = &mut stored {

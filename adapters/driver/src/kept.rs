@@ -22,9 +22,15 @@ pub const IDLE_AGE: Duration = Duration::from_secs(15);
 pub const UNHEARD: u64 = 64 * 1024;
 
 /// Whether a request may be sent a second time without the session knowing. A PATCH adds bytes to an upload, so
-/// one that broke off is followed by a status request (PUSHB-40).
-pub fn may_repeat(method: &http::Method) -> bool {
-    method != http::Method::PATCH
+/// one that broke off is followed by a status request (PUSHB-40). A PUT without a body ends an upload, and a
+/// registry that stores the blob just then may fail both.
+pub fn may_repeat<B>(request: &http::Request<B>) -> bool {
+    let length = request.headers().get(http::header::CONTENT_LENGTH);
+    match *request.method() {
+        http::Method::PATCH => false,
+        http::Method::PUT => length.is_none_or(|length| length != "0"),
+        _ => true,
+    }
 }
 
 /// Which connections a request may take.

@@ -8,7 +8,9 @@ use http::StatusCode;
 use windlass_core::config::{ChunkSizes, Parts, RegistryKind, RegistrySettings};
 use windlass_core::{Error, ErrorKind, Event, Failure, Report};
 use windlass_driver::RequestSpec;
-use windlass_testbed::{Answer, Digest, Image, Model, Options, Request, Server, image};
+use windlass_testbed::{
+    Answer, Delivery, Digest, Entry, Image, Model, Options, Request, Server, image,
+};
 use windlass_tests::drivers::{Ask, Driver, Faults, Setup, Shelf, Watch, serve};
 use windlass_tests::images::noise;
 use windlass_tests::proxy::{Place, Proxy};
@@ -22,6 +24,7 @@ through_both!(
     a_registry_that_loses_chunks_and_takes_nothing_else,
     an_upload_that_a_registry_does_not_know_is_begun_again_once,
     an_end_that_is_refused_although_it_was_taken,
+    an_end_whose_answer_is_lost_is_not_sent_again,
 );
 
 const KIB: usize = 1024;
@@ -228,4 +231,22 @@ fn an_end_that_is_refused_although_it_was_taken<D: Driver>() {
     assert_eq!(statuses(&server, "PATCH").len(), SIZE / CHUNK);
     let found = statuses(&server, "HEAD").into_iter();
     assert_eq!(found.filter(|it| *it == Some(StatusCode::OK)).count(), 1);
+}
+
+/// PUSHB-23: the blob is asked for. Two such requests at once may both fail at a registry that stores it just then.
+fn an_end_whose_answer_is_lost_is_not_sent_again<D: Driver>() {
+    let image = app();
+    let faults = Faults::new().deliver(|request, _, answer| {
+        let is_end = request.method == "PUT" && request.body.is_empty();
+        let mut delivery = Delivery::from(answer);
+        delivery.reset_before_head = is_end;
+        delivery
+    });
+    let (server, _) = serve(Model::new(Options::default()), faults);
+    push::<D>(&chunked(), &server, &image).unwrap();
+    check_pushed(&server, &image, "it was there");
+    let requests = server.requests();
+    let is_end = |entry: &&Entry| entry.method == "PUT" && entry.body == 0;
+    assert_eq!(requests.iter().filter(is_end).count(), 1);
+    assert_eq!(statuses(&server, "PATCH").len(), SIZE / CHUNK);
 }
