@@ -66,8 +66,10 @@ impl World<'_> {
                 match self.occasion(&[Fault::PartialDamaged, Fault::PartialShorter]) {
                     Some(Fault::PartialDamaged) if len > 0 => {
                         memory.edit_partial(&digest, |bytes| bytes[0] ^= 1);
-                        // What is fetched behind it is in vain, too.
-                        self.economy.wasted += self.size_of(&digest).unwrap_or(len as u64);
+                        // What is fetched behind it is in vain, too. What was behind a gap is gone.
+                        let size = self.size_of(&digest).unwrap_or(len as u64);
+                        let times = if self.plan.parts.is_some() { 2 } else { 1 };
+                        self.economy.wasted += size * times;
                     }
                     Some(_) => {
                         memory.edit_partial(&digest, |bytes| bytes.truncate(len / 2));
