@@ -59,15 +59,16 @@ impl Broker {
         if state.rounds > ROUNDS {
             return denied(self, "too many authentication rounds".into());
         }
-        match state.sent.take().unwrap_or(Sent::Nothing) {
-            Sent::Nothing if !learned => {
+        let nothing = Sent::Nothing { is_open: false };
+        match state.sent.take().unwrap_or(nothing) {
+            Sent::Nothing { .. } if !learned => {
                 denied(self, "no credentials and no usable challenge".into())
             }
-            // A probe shows nothing, whatever was refused before: another request had the scheme forgotten.
-            Sent::Nothing if state.refused.is_some() && !was_probe => {
+            Sent::Nothing { is_open } if state.refused.is_some() && !(was_probe || is_open) => {
                 denied(self, "no credentials".into())
             }
-            Sent::Nothing => {
+            // Whatever was refused before, this shows nothing because another request had the scheme forgotten.
+            Sent::Nothing { .. } => {
                 state.refused = Some(self.generations);
                 state.refusal = Some(refusal(self, "no credentials".into()));
                 self.widen(request, state, &offered);
@@ -222,7 +223,7 @@ impl Broker {
 
 pub(super) fn presented_by(state: &AuthState) -> String {
     match &state.sent {
-        None | Some(Sent::Nothing) => Answer::NO_CREDENTIALS.into(),
+        None | Some(Sent::Nothing { .. }) => Answer::NO_CREDENTIALS.into(),
         Some(Sent::Direct(credential)) => presented_directly(credential),
         Some(Sent::Token { key, .. }) => presented(key),
     }

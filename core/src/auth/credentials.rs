@@ -381,7 +381,7 @@ impl Broker {
                 if let Some(refusal) = state.refusal.take() {
                     return self.refused_anonymously(request, state, refusal, now);
                 }
-                state.sent = Some(Sent::Nothing);
+                state.sent = Some(Sent::Nothing { is_open: false });
                 return Permit::Go(None);
             }
         };

@@ -107,7 +107,7 @@ impl Broker {
 /// The secret that the request carried, or that bought its token.
 fn shown(state: &AuthState) -> Option<&CredentialAnswer> {
     let credential = match state.sent.as_ref()? {
-        Sent::Nothing => return None,
+        Sent::Nothing { .. } => return None,
         Sent::Direct(credential) => credential,
         Sent::Token { key, .. } => &key.credential,
     };

@@ -78,7 +78,10 @@ struct AuthState {
 
 #[derive(Clone, Debug)]
 enum Sent {
-    Nothing,
+    Nothing {
+        /// The host was taken for one that needs no credentials.
+        is_open: bool,
+    },
     /// The credential itself: a password or a configured token.
     Direct(CredentialAnswer),
     Token {
@@ -400,12 +403,12 @@ impl Broker {
                 Permit::Park
             }
             HostAuth::Probing(probe) if probe == request.id => {
-                state.sent = Some(Sent::Nothing);
+                state.sent = Some(Sent::Nothing { is_open: false });
                 Permit::Go(None)
             }
             HostAuth::Unknown => {
                 host.scheme = HostAuth::Probing(request.id);
-                state.sent = Some(Sent::Nothing);
+                state.sent = Some(Sent::Nothing { is_open: false });
                 Permit::Go(None)
             }
             HostAuth::Probing(_) => {
@@ -413,7 +416,7 @@ impl Broker {
                 Permit::Park
             }
             HostAuth::Open => {
-                state.sent = Some(Sent::Nothing);
+                state.sent = Some(Sent::Nothing { is_open: true });
                 Permit::Go(None)
             }
             HostAuth::Basic => {

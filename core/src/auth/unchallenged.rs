@@ -52,7 +52,8 @@ impl Broker {
         from: &Url,
     ) -> bool {
         let state = self.requests.get(&id);
-        if !state.is_some_and(|it| !it.is_decided && matches!(it.sent, Some(Sent::Nothing))) {
+        if !state.is_some_and(|it| !it.is_decided && matches!(it.sent, Some(Sent::Nothing { .. })))
+        {
             return false;
         }
         if !challenged {
