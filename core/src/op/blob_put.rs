@@ -496,6 +496,7 @@ impl BlobPut {
         match session {
             Some(session) if self.has_begun() => self.resume(session),
             Some(session) => self.opened(session),
+            None if self.lacks_dropped() => Verdict::Failed(self.cannot_send_again()),
             None => self.start(),
         }
     }
@@ -597,7 +598,7 @@ impl BlobPut {
         // Sent twice with a wrong digest is enough.
         let again = (gone && self.restarts < RESTARTS) || (refused && self.restarts == 0);
         if answer.denied.is_none() && again {
-            // The end of an upload brings no bytes, and a driver may have sent it twice.
+            // The end of an upload brings no bytes, and it may have been sent before, with its answer lost.
             let may_be_there = !refused || matches!(self.step, UploadStep::Close { .. });
             self.restarts += 1;
             if self.ends_session(answer) {
@@ -675,10 +676,10 @@ impl BlobPut {
 
     fn begin(mut self) -> Verdict {
         self.restart();
-        if self.lacks_dropped() {
+        self.step = self.beginning();
+        if self.lacks_dropped() && !matches!(self.step, UploadStep::Check { .. }) {
             return Verdict::Failed(self.cannot_send_again());
         }
-        self.step = self.beginning();
         Verdict::Next(Operation::BlobPut(self))
     }
 

@@ -254,6 +254,11 @@ impl BlobPut {
         if !answer.status.is_success() {
             // No status requests here, or no session any more: PUSHB-38.
             if self.ends_session(answer) {
+                let was_sent = self.session.inherited.is_none() && self.reached_end();
+                if was_sent && self.head == Head::Done {
+                    // The registry may have stored the blob since it was asked for it.
+                    self.head = Head::for_size(self.size);
+                }
                 self.forget_session();
                 return self.begin();
             }
