@@ -81,6 +81,12 @@ impl NameList {
                 return Verdict::Failed(error.unwrap_or_else(otherwise));
             }
         };
+        // An error is an object as well, and no list without names.
+        if names.is_empty()
+            && let Some(error) = answer.error_with_200(&self.what())
+        {
+            return Verdict::Failed(error);
+        }
         match next_page(answer, &self.site) {
             Ok(next) => Verdict::Done(Outcome::Names(NamePage {
                 names,
@@ -258,6 +264,12 @@ mod tests {
             (Tags, 200, r#"{"name":"a/b","tags":null}"#, "[]"),
             (Tags, 200, r#"{"name":"a/b"}"#, "[]"),
             (Tags, 200, r#"{"tags":[]}"#, "[]"),
+            (
+                Tags,
+                200,
+                r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#,
+                "NotFound",
+            ),
             (Tags, 200, r#"{"tags":["a"],"tags":["b"]}"#, "Refused"),
             (Tags, 200, r#"{"tags":[1]}"#, "Refused"),
             (Tags, 200, r#"{"tags":"a"}"#, "Refused"),

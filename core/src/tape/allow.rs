@@ -25,7 +25,7 @@ use core::fmt;
 
 use http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::call::{Call, Exchanged, Expect, Job, JobResult, Received, Relayed};
 use crate::credential::{CredentialAnswer, Secret, TimedAnswer};
@@ -335,9 +335,14 @@ impl AllowList {
             }
             None if is_named => {}
             None => {
-                let codes = error_body::codes(bytes);
-                let names = codes.is_empty().then(|| self.names(bytes)).flatten();
-                return padded(names.unwrap_or(codes), bytes.len());
+                let names = self.names(bytes);
+                let kept = names.unwrap_or_else(|| match error_body::codes(bytes) {
+                    codes if codes.is_empty() && is_empty_list(bytes, content_type) => {
+                        b"{}".to_vec()
+                    }
+                    codes => codes,
+                });
+                return padded(kept, bytes.len());
             }
         }
         if core::str::from_utf8(bytes).is_err() {
@@ -351,31 +356,24 @@ impl AllowList {
 
     /// A list of tags or repositories, name by name. What is none stays none.
     fn names(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
-        #[derive(Deserialize)]
-        struct Lists {
-            #[serde(default)]
-            tags: Option<Vec<String>>,
-            #[serde(default)]
-            repositories: Option<Vec<String>>,
+        let NameLists { tags, repositories } = serde_json::from_slice(bytes).ok()?;
+        let mut lists = Map::new();
+        let is_tag: fn(&str) -> bool = |name| name.parse::<Tag>().is_ok();
+        let is_repository: fn(&str) -> bool = |name| name.parse::<Repository>().is_ok();
+        for (key, names, is_name) in [
+            ("tags", tags, is_tag),
+            ("repositories", repositories, is_repository),
+        ] {
+            let names = names.unwrap_or_default();
+            if !names.is_empty() {
+                let kept = names.iter().map(|name| match is_name(name) {
+                    true => self.words(name),
+                    false => "-".to_string(),
+                });
+                lists.insert(key.to_string(), kept.collect::<Vec<_>>().into());
+            }
         }
-        let Lists { tags, repositories } = serde_json::from_slice(bytes).ok()?;
-        let (key, names) = match (tags, repositories) {
-            (Some(tags), None) => ("tags", tags),
-            (None, Some(repositories)) => ("repositories", repositories),
-            // A list without names, whatever else is said in it: to a reader of lists any object is one.
-            (None, None) => return Some(b"{}".to_vec()),
-            (Some(_), Some(_)) => return None,
-        };
-        let is_name = |name: &str| match key {
-            "tags" => name.parse::<Tag>().is_ok(),
-            _ => name.parse::<Repository>().is_ok(),
-        };
-        let kept = names.iter().map(|name| match is_name(name) {
-            true => self.words(name),
-            false => "-".to_string(),
-        });
-        let kept: Vec<String> = kept.collect();
-        serde_json::to_vec(&json!({ key: kept })).ok()
+        (!lists.is_empty()).then(|| Value::Object(lists).to_string().into_bytes())
     }
 
     fn platform(&mut self, config: &[u8]) -> Option<Vec<u8>> {
@@ -400,6 +398,22 @@ fn is_digest(text: &str) -> bool {
 }
 
 /// The document, if it is one.
+/// What a reader of lists looks at.
+#[derive(Deserialize)]
+struct NameLists {
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+    #[serde(default)]
+    repositories: Option<Vec<String>>,
+}
+
+/// Whether this can be a list without names, whatever else it says. Where an empty object would be a manifest, it is
+/// none.
+fn is_empty_list(bytes: &[u8], content_type: Option<&str>) -> bool {
+    let is_list = serde_json::from_slice::<NameLists>(bytes).is_ok();
+    is_list && manifest(b"{}", content_type).is_none()
+}
+
 fn manifest(bytes: &[u8], content_type: Option<&str>) -> Option<Document> {
     let types = [None, content_type].into_iter();
     let mut parsed = types.map(|it| Document::parse(bytes.to_vec(), Declared::ContentType(it)));

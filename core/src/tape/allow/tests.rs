@@ -415,7 +415,15 @@ fn lists_of_names() {
         (r#"{"name":"a"}"#, "{}"),
         (r#"{"name":"a","child":["w1"],"manifest":{}}"#, "{}"),
         (r#"["w1"]"#, ""),
-        (r#"{"tags":[],"repositories":[]}"#, ""),
+        (r#"{"tags":[],"repositories":[]}"#, "{}"),
+        (
+            r#"{"tags":["team"],"repositories":["team/app"]}"#,
+            r#"{"repositories":["team/app"],"tags":["team"]}"#,
+        ),
+        (
+            r#"{"tags":["team"],"errors":[{"code":"NAME_UNKNOWN"}]}"#,
+            r#"{"tags":["team"]}"#,
+        ),
         (r#"{"tags":[1]}"#, ""),
     ] {
         let found = body(&mut list(), expect(), 200, said.as_bytes());
