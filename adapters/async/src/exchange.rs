@@ -98,9 +98,10 @@ impl Exchanges {
         let renamed = self.rename(&mut url, &origin, proxy.as_ref())?;
         let forwards = proxy.as_ref().filter(|_| url.scheme() == "http");
         let host = authority(request);
-        let mut connections = match &stored {
-            Some(_) => self.kept.for_blob(&host),
-            None => Connections::Any,
+        let mut connections = if stored.is_some() || !may_repeat(request) {
+            self.kept.for_once(&host)
+        } else {
+            Connections::Any
         };
         let pool = self.pools.here();
         let is_secure = url.scheme() == "https" || proxy.is_some();

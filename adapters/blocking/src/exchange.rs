@@ -95,9 +95,10 @@ impl Exchanges {
         let connect = self.connect(request.uri())?;
         let forwards = proxy.filter(|_| request.uri().scheme_str() == Some("http"));
         let host = request.uri().authority().map_or("", Authority::as_str);
-        let mut connections = match &stored {
-            Some(_) => self.kept.for_blob(host),
-            None => Connections::Any,
+        let mut connections = if stored.is_some() || !may_repeat(request) {
+            self.kept.for_once(host)
+        } else {
+            Connections::Any
         };
         // What a proxy connects to is its own business.
         let guard = proxy.is_none().then(|| self.addresses.clone());

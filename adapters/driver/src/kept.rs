@@ -45,8 +45,8 @@ pub enum Connections {
 /// For drivers: the hosts to which a kept connection broke lately before any byte of an answer came.
 ///
 /// Some servers close a connection after each answer and do not say so. Most requests are simply sent
-/// again on a fresh connection. The body of a blob is too large for that: it is not sent on a kept
-/// connection to such a host in the first place.
+/// again on a fresh connection. The body of a blob is too large for that, and some requests
+/// [may not be repeated](may_repeat): these are not sent on a kept connection to such a host in the first place.
 #[derive(Debug, Default)]
 pub struct KeptConnections {
     broken: Mutex<BTreeMap<String, Instant>>,
@@ -60,8 +60,8 @@ impl KeptConnections {
         broken.insert(host.into(), Instant::now());
     }
 
-    /// Which connections to this host the body of a blob may take.
-    pub fn for_blob(&self, host: &str) -> Connections {
+    /// Which connections to this host a request may take that is not repeated, or whose body is a blob.
+    pub fn for_once(&self, host: &str) -> Connections {
         let broken = self.lock();
         let is_doubtful = broken.get(host).is_some_and(|at| at.elapsed() < DOUBTFUL);
         if is_doubtful {
@@ -88,9 +88,9 @@ mod tests {
     #[test]
     fn a_host_is_doubted_after_a_connection_broke() {
         let kept = KeptConnections::default();
-        assert_eq!(kept.for_blob("a:1"), Connections::Any);
+        assert_eq!(kept.for_once("a:1"), Connections::Any);
         kept.note_broken("a:1");
-        assert_eq!(kept.for_blob("a:1"), Connections::Fresh);
-        assert_eq!(kept.for_blob("a:2"), Connections::Any);
+        assert_eq!(kept.for_once("a:1"), Connections::Fresh);
+        assert_eq!(kept.for_once("a:2"), Connections::Any);
     }
 }

@@ -226,6 +226,7 @@ macro_rules! exchange_tests {
             a_kept_connection_that_closes_is_replaced_silently,
             a_body_goes_again_on_a_fresh_connection,
             a_body_is_sent_twice_at_the_most,
+            what_changes_an_upload_is_sent_once,
         }
         $crate::exchange_tests! { @ $driver, limits:
             a_silent_server_is_given_up_after_the_answer_limit,

@@ -111,6 +111,34 @@ pub fn a_kept_connection_that_closes_is_replaced_silently<E: Exchange>() {
     }
 }
 
+/// PUSHB-40: what may change an upload is sent once, also on a kept connection that closes. The next one does not
+/// take a kept connection to such a server.
+pub fn what_changes_an_upload_is_sent_once<E: Exchange>() {
+    for method in ["PUT", "PATCH"] {
+        // Every connection takes two requests, but answers one only.
+        let (sender, seen) = channel();
+        let base = server(move |_, mut stream| {
+            for answers in [true, false] {
+                let head = head(&mut stream);
+                if !head.is_empty() && !head.starts_with("GET") {
+                    sender.send(()).unwrap();
+                }
+                if answers {
+                    stream.write_all(OK).unwrap();
+                }
+            }
+        });
+        let driver = E::new(&Setup::patient());
+        let end = request(method, &base, Payload::Empty);
+        driver.send(&get(&base)).unwrap();
+        let broken = driver.send(&end).map(drop);
+        assert_eq!(kind(broken), TransportErrorKind::Reset, "{method}");
+        driver.send(&get(&base)).unwrap();
+        assert_eq!(driver.send(&end).unwrap().body, b"hello", "{method}");
+        assert_eq!(seen.try_iter().count(), 2, "{method}");
+    }
+}
+
 /// The second try takes a fresh connection, whatever others are kept, and so does every body after
 /// that, so that it is not sent to a dead connection.
 pub fn a_body_goes_again_on_a_fresh_connection<E: Exchange>() {
