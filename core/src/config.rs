@@ -55,7 +55,8 @@ pub struct Config {
     pub in_flight: Concurrency,
     /// How many GETs of manifests each registry may be sent in a time, as far as this session sends them: what exceeds
     /// it waits ([`Event::Paused`](crate::Event::Paused)), and nothing else does. For registries that allow only so
-    /// many, such as Docker Hub. A GET that is answered with a challenge does not count. `None`: any number.
+    /// many, such as Docker Hub. A GET that is answered with a challenge does not count; one that the
+    /// registry redirects to itself counts twice. `None`: any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifests: Option<Budget>,
     /// Blobs of more bytes than this are uploaded in chunks of this many, at least 64 KiB. `None`: in one

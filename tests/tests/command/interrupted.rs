@@ -110,6 +110,7 @@ fn a_killed_pull_in_parts_goes_on_in_the_gaps() {
         std::thread::sleep(Duration::from_secs(3));
         let came = proxy.down();
         first.kill();
+        assert!(came < layer.size, "all of it came before the kill");
         assert!(!out.has(&layer.digest), "it is not whole");
         out.check();
         let asked = proxy.ranges();

@@ -609,7 +609,7 @@ fn dropped_everywhere<const N: usize>(at: impl Fn(usize) -> Point) {
         let dropped = dropped.count();
         assert!(
             (1..80).contains(&dropped),
-            "{what}: dropped {dropped} times"
+            "{what}: dropped {dropped} times, and to end after less than 80"
         );
     }
 }

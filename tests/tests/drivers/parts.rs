@@ -235,16 +235,16 @@ fn a_part_that_stalls_is_given_up_and_the_others_are_not<D: Driver>() {
             delivery.stall_after = Some(KEPT);
         }
     });
-    let limits = setup().limits(Duration::from_millis(700), Duration::from_secs(60));
+    let limits = setup().limits(Duration::from_secs(2), Duration::from_secs(60));
     scene.pull::<D>(&limits).unwrap();
     scene.shelf.check_holds(&scene.image);
     let mut asked = scene.asked();
-    let last = asked.pop().unwrap();
-    let stalled = asked.iter().position(|it| it.start + KEPT == last.start);
-    let stalled = stalled.unwrap_or_else(|| panic!("{last:?} of {asked:?}"));
-    assert_eq!(asked[stalled].end, last.end);
-    asked[stalled].end = last.start;
-    asked.push(last);
+    let is_rest = |of: &Range<u64>, it: &Range<u64>| *it == (of.start + KEPT..of.end);
+    let stalled = asked
+        .iter()
+        .position(|of| asked.iter().any(|it| is_rest(of, it)));
+    let stalled = stalled.unwrap_or_else(|| panic!("no rest in {asked:?}"));
+    asked[stalled].end = asked[stalled].start + KEPT;
     check_disjoint(&asked);
 }
 
@@ -393,7 +393,7 @@ fn parts_that_stall_are_cancelled<D: Driver>() {
             (result, Instant::now())
         });
         wait_for("others stall", || scene.asked().len() > GOOD + 2);
-        scene.watch.wait_for_standstill(Duration::from_millis(300));
+        scene.watch.wait_for_standstill(Duration::from_secs(1));
         let cancelled = Instant::now();
         cancel.cancel();
         let (result, end) = pull.join().unwrap();

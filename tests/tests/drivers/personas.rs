@@ -213,8 +213,8 @@ fn warnings(watch: &Arc<Watch>) -> Vec<String> {
     warnings
 }
 
-/// PUSHB-22: the request that ends an upload is sent once more if its connection broke, and 2.8 refuses that one
-/// while it still stores the blob. Nothing is sent again.
+/// PUSHB-22: the session sends the request that ends an upload once more if its answer was lost, and 2.8 refuses that
+/// one while it still stores the blob. Nothing is sent again.
 fn an_end_that_is_refused_although_it_was_taken<D: Driver>() {
     let image = app();
     let faults = Faults::new().deliver(|request, _, answer| {

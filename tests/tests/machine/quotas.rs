@@ -176,6 +176,23 @@ fn a_budget_for_manifests_is_waited_for() {
     assert_snapshot!(world.transcript());
 }
 
+/// A GET that the registry redirects to itself counts twice.
+#[test]
+fn a_redirect_to_the_registry_counts_for_the_budget() {
+    let mut world = world(with_budget("2/1m"), with_image(open(), &small()));
+    let here = Answer::new(StatusCode::TEMPORARY_REDIRECT)
+        .header("location", "/v2/a/b/manifests/v1?moved=1");
+    world.nth(1, is("GET", "/manifests/v1"), Fate::Say(here));
+    let read = || Task::manifest(reference("reg.example/a/b:v1"), None);
+    for least in [0, 60] {
+        let task = world.start(read());
+        world.finish(task).unwrap();
+        assert!(world.now() >= second(least), "{}", world.now());
+        assert!(world.now() < second(least + 1), "{}", world.now());
+    }
+    world.run_all();
+}
+
 /// A task that is cancelled, or has no time to wait, does not wait.
 #[test]
 fn who_waits_for_a_budget_can_be_ended() {

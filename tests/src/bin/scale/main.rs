@@ -82,7 +82,7 @@ static MISSED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 fn at_most(what: &str, figure: f64, most: f64) {
     if figure > most {
         let mut missed = MISSED.lock().unwrap_or_else(PoisonError::into_inner);
-        missed.push(format!("{what}: {figure:.2}, and {most} at most"));
+        missed.push(format!("{what}: {figure:.3}, and {most} at most"));
     }
 }
 

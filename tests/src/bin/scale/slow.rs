@@ -21,6 +21,8 @@ const RATE: f64 = 20e6;
 pub(crate) const LARGE: usize = 128 << 20;
 /// The small layers: how many, and the size of each.
 pub(crate) const SMALL: (usize, usize) = (100, 16 << 10);
+/// A pull in parts takes this much of one connection's time, at most.
+const SHARE: f64 = 0.18;
 /// MiB of memory, whatever the size of the layer.
 const PEAK: f64 = 24.0;
 /// The number of runs of which the median counts.
@@ -68,7 +70,7 @@ fn large(client: &str) -> Result<(), Failed> {
     ));
     let whose = |what: &str| format!("{client}, 128 MiB, {what}");
     let shares = [
-        ("pull of one connection", pull.0 / plain, 1.0 / 6.0),
+        ("pull of one connection", pull.0 / plain, SHARE),
         ("copy of the slower one", copy.0 / slower, 1.1),
     ];
     for (what, share, most) in shares {
