@@ -703,6 +703,8 @@ fn a_tape_that_is_none_or_has_a_secret_on_it() {
             let tape = Lines::default();
             tape.line(&line);
             world.check_tape(&tape);
+            // It would be judged again, as tapes of clients are.
+            std::mem::forget(tape);
         })
     };
     let damaged = said_of("{}".into());
