@@ -201,7 +201,8 @@ pub struct Parts {
     pub threshold: u64,
     /// Bytes of a part, at least, unless it is the first or the last one.
     pub least: u64,
-    /// If the first part, an eighth of `least`, comes within this time, the rest follows as one stream.
+    /// If the first part, an eighth of `least`, comes within this time, the rest follows as one stream. Where any
+    /// request to the registry took less than a quarter of this, each other request that is outside adds as much.
     #[serde(with = "micros")]
     pub near: Duration,
 }

@@ -211,7 +211,8 @@ impl Blobs {
                 parts.received = parts.received.saturating_add(bytes);
                 if range == asked && range.end < transfer.size && !parts.is_served {
                     parts.is_served = true;
-                    parts.is_near = ports.now.since(parts.begun_at) < ports.config.parts.near;
+                    let took = ports.now.since(parts.begun_at);
+                    parts.is_near = took < ports.exchanges.near(&parts.site);
                 }
                 parts.stored.add(range);
                 if hashing.len() > parts.hashing.len() && parts.hashing_to.is_none() {

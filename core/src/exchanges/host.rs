@@ -199,6 +199,15 @@ impl Host {
         }
     }
 
+    /// How soon what is small has to be here for the host to be near, if it is this soon while nothing else is
+    /// outside.
+    pub(super) fn near(&self, alone: Duration) -> Duration {
+        match self.shortest {
+            Some(shortest) if shortest <= alone / 4 => alone.saturating_mul(self.outside + 1),
+            Some(_) | None => alone,
+        }
+    }
+
     /// Nothing of a lane goes out before `until`.
     fn close(&mut self, lane: Lane, until: Time) {
         let gate = &mut self.gates[lane as usize];
@@ -504,6 +513,18 @@ mod tests {
     fn after(host: &mut Host, answers: u32, took: Duration) -> u32 {
         (0..answers).for_each(|_| host.grow(took));
         host.limit
+    }
+
+    #[test]
+    fn a_host_that_answers_at_once_is_near_beside_others() {
+        let mut host = host(64, None);
+        assert_eq!(host.near(SOON), SOON, "nothing is known of it");
+        host.outside = 7;
+        host.grow(SOON);
+        assert_eq!(host.near(SOON), SOON, "it may be as far away");
+        host.grow(SOON / 4);
+        assert_eq!(host.near(SOON), SOON * 8);
+        assert_eq!(host.near(Duration::ZERO), Duration::ZERO);
     }
 
     #[test]

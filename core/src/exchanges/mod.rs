@@ -277,6 +277,14 @@ impl Exchanges {
         host.map_or(initial > 1, Host::has_room)
     }
 
+    /// How soon the first part of a blob has to be here for its server to be near. One that answers at once is near
+    /// also where several share the connection: then each may take as much longer.
+    pub(crate) fn near(&self, site: &Site) -> Duration {
+        let near = self.config.parts.near;
+        let host = self.hosts.get(&Service::Registry(site.origin.clone()));
+        host.map_or(near, |host| host.near(near))
+    }
+
     /// Whether an exchange waits for credentials, a token or a probe.
     pub(crate) fn is_parked(&self, id: ExchangeId) -> bool {
         let exchange = self.exchanges.get(&id);
