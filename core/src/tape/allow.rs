@@ -397,7 +397,6 @@ fn is_digest(text: &str) -> bool {
     digest.is_ok_and(|digest| digest.algorithm().is_some())
 }
 
-/// The document, if it is one.
 /// What a reader of lists looks at.
 #[derive(Deserialize)]
 struct NameLists {
@@ -414,6 +413,7 @@ fn is_empty_list(bytes: &[u8], content_type: Option<&str>) -> bool {
     is_list && manifest(b"{}", content_type).is_none()
 }
 
+/// The document, if it is one.
 fn manifest(bytes: &[u8], content_type: Option<&str>) -> Option<Document> {
     let types = [None, content_type].into_iter();
     let mut parsed = types.map(|it| Document::parse(bytes.to_vec(), Declared::ContentType(it)));
