@@ -46,7 +46,8 @@ const TURNS: usize = 64;
 /// Blobs whose names are not yet durable.
 #[derive(Debug, Default)]
 pub(super) struct Unsynced {
-    names: Vec<PathBuf>,
+    /// Digests, not paths: there are thousands, and each shares its text with the descriptor.
+    names: Vec<Digest>,
     /// A sync has failed.
     failed: bool,
 }
@@ -191,7 +192,7 @@ impl Layout {
         self.prepare_blob(digest)?;
         let path = self.blob_path(digest);
         self.stage([bytes].into_iter())?.rename(self, &path)?;
-        self.named(path);
+        self.named(digest);
         Ok(())
     }
 
@@ -208,9 +209,9 @@ impl Layout {
     }
 
     /// Records that a blob has its name, which is not durable yet.
-    pub(super) fn named(&self, path: PathBuf) {
+    pub(super) fn named(&self, digest: &Digest) {
         if self.is_durable() {
-            self.unsynced().names.push(path);
+            self.unsynced().names.push(digest.clone());
         }
     }
 
@@ -252,8 +253,8 @@ impl Layout {
             let dir = sys::open_dir(&path)?;
             if let Err(error) = sys::sync_dir(&dir, &path) {
                 unsynced.failed = true;
-                for name in mem::take(&mut unsynced.names) {
-                    let _ = fs::remove_file(name);
+                for digest in mem::take(&mut unsynced.names) {
+                    let _ = fs::remove_file(self.blob_path(&digest));
                 }
                 return Err(error);
             }

@@ -186,7 +186,7 @@ impl Layout {
             return sys::remove(&away);
         }
         fs::rename(&away, &path).map_err(|error| sys::failed("put back", &path, &error))?;
-        self.named(path);
+        self.named(digest);
         self.sync_blob_dirs()
     }
 

@@ -186,7 +186,7 @@ impl Partial for LayoutPartial {
         sys::touch(&self.path);
         let to = self.layout.blob_path(&self.digest);
         rename(&self.layout, &self.file, &self.path, &to)?;
-        self.layout.named(to);
+        self.layout.named(&self.digest);
         Ok(())
     }
 }
