@@ -4,6 +4,7 @@
 //! grammar, the size is an integer from 0 to 2^63-1. Optional members of a wrong type count as
 //! absent.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -59,7 +60,9 @@ pub struct Descriptor {
         deserialize_with = "platform",
         skip_serializing_if = "Option::is_none"
     )]
-    pub platform: Option<Platform>,
+    ///
+    /// In a box, since a layer has none: an image may have thousands of layers.
+    pub platform: Option<Box<Platform>>,
 }
 
 impl Descriptor {
@@ -142,15 +145,14 @@ fn text_of(value: Value) -> Option<String> {
     }
 }
 
-fn platform<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Platform>, D::Error> {
+fn platform<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<Platform>>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     if value.is_null() {
         return Ok(None);
     }
     let platform = Platform::deserialize(value);
-    Ok(Some(
-        platform.unwrap_or_else(|_| Platform::new("unknown", "unknown")),
-    ))
+    let platform = platform.unwrap_or_else(|_| Platform::new("unknown", "unknown"));
+    Ok(Some(Box::new(platform)))
 }
 
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
@@ -282,7 +284,10 @@ mod tests {
         let annotations = BTreeMap::from_iter([("a".to_string(), "1".to_string())]);
         assert_eq!(found.annotations, annotations);
         assert_eq!(found.urls, ["x", "y"]);
-        assert_eq!(found.platform, Some(Platform::new("unknown", "unknown")));
+        assert_eq!(
+            found.platform,
+            Some(Platform::new("unknown", "unknown").into())
+        );
     }
 
     #[test]

@@ -56,10 +56,6 @@ pub struct Document {
 }
 
 /// The parsed content.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "few are alive at a time, and a box hides the fields"
-)]
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Content {

@@ -269,7 +269,7 @@ impl ChangeIndex {
                 if image.artifact_type.is_none() {
                     let pinned = reference.with_target(Target::Digest(digest));
                     let image: OpenedImage = requests.ask(RequestSpec::open(&pinned)).await?;
-                    entry.platform = platform(image.config_bytes());
+                    entry.platform = platform(image.config_bytes()).map(Box::new);
                 }
                 Ok(vec![entry])
             }

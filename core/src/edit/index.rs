@@ -28,7 +28,7 @@ const ABOUT: &str = "vnd.docker.reference.digest";
 ///
 /// let digest = Digest::of(Algorithm::Sha256, b"a manifest");
 /// let mut entry = Descriptor::new("application/vnd.oci.image.manifest.v1+json", digest, 10);
-/// entry.platform = Some(Platform::new("linux", "amd64"));
+/// entry.platform = Some(Platform::new("linux", "amd64").into());
 /// let mut index = IndexEdit::new();
 /// index.add(&entry);
 /// assert!(index.encode().starts_with(br#"{"schemaVersion":2,"mediaType":"#));
@@ -253,7 +253,7 @@ fn about(entry: &Descriptor) -> Option<&str> {
 
 /// Whether two entries are one that is listed twice.
 fn is_same(one: &Descriptor, other: &Descriptor) -> bool {
-    let platform = |entry: &Descriptor| entry.platform.as_ref().map(Platform::normalized);
+    let platform = |entry: &Descriptor| entry.platform.as_deref().map(Platform::normalized);
     one.digest == other.digest && platform(one) == platform(other)
 }
 

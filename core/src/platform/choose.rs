@@ -139,7 +139,7 @@ fn is_candidate(entry: &Descriptor) -> bool {
 /// The platform of an entry; an empty object counts as none.
 fn platform(entry: &Descriptor) -> Option<&Platform> {
     let says_something = |p: &&Platform| !(p.os.is_empty() && p.architecture.is_empty());
-    entry.platform.as_ref().filter(says_something)
+    entry.platform.as_deref().filter(says_something)
 }
 
 /// The sort key of an entry, smallest first.
@@ -281,7 +281,7 @@ mod tests {
         let digest = Digest::of(Algorithm::Sha256, platform.as_bytes());
         let mut entry = Descriptor::new(media_type, digest, 1);
         if platform != "-" {
-            entry.platform = Some(platform.parse().expect("a platform"));
+            entry.platform = Some(platform.parse::<Platform>().expect("a platform").into());
         }
         entry
     }
@@ -447,7 +447,7 @@ mod tests {
         );
         attestation.annotations.extend([kind]);
         let mut empty = entry(OCI_MANIFEST, "-");
-        empty.platform = Some(Platform::new("", ""));
+        empty.platform = Some(Platform::new("", "").into());
         let entries = [
             entry(OCI_INDEX, "-"),
             attestation,
@@ -475,7 +475,7 @@ mod tests {
         let (inner, other) = (named(OCI_INDEX, "c"), named(OCI_INDEX, "d"));
         let attestation = entry(OCI_MANIFEST, "unknown/unknown");
         let mut empty = a.clone();
-        empty.platform = Some(Platform::new("", ""));
+        empty.platform = Some(Platform::new("", "").into());
         let arm = entry(OCI_MANIFEST, "linux/arm64");
         let table: &[(&str, &[&Descriptor], Option<&Descriptor>)] = &[
             ("one", &[&a], None),

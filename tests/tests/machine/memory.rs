@@ -134,7 +134,7 @@ fn a_blob_that_waits_holds_a_few_hundred_bytes() {
     let copy = held(|| between(elsewhere()));
     let all = [pull, push, mount, copy];
     assert!(
-        all.iter().all(|held| *held <= 600),
+        all.iter().all(|held| *held <= 400),
         "{all:?} bytes per blob"
     );
 }

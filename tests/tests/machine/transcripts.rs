@@ -863,7 +863,7 @@ fn a_resumed_pull_of_one_platform_chooses_the_same() {
     world.run_all();
     check_holds(&memory, &arm64);
     let (_, root) = &memory.names()[0];
-    assert_eq!(root.platform.as_ref(), Some(&platform));
+    assert_eq!(root.platform.as_deref(), Some(&platform));
     assert_snapshot!(world.transcript());
 }
 

@@ -11,7 +11,7 @@ fn digest(name: &str) -> Digest {
 
 fn entry(name: &str, platform: &str) -> Descriptor {
     let mut entry = Descriptor::new(OCI_MANIFEST, digest(name), 7);
-    entry.platform = Some(platform.parse().expect(platform));
+    entry.platform = Some(Box::new(platform.parse().expect(platform)));
     entry
 }
 

@@ -212,6 +212,6 @@ impl CopyState {
 fn runs(wanted: &Platform, is: &Platform) -> bool {
     let digest = Digest::of(crate::digest::Algorithm::Sha256, &[]);
     let mut entry = Descriptor::new(OCI_MANIFEST, digest, 0);
-    entry.platform = Some(is.clone());
+    entry.platform = Some(is.clone().into());
     !platform::order(wanted, &[entry]).is_empty()
 }

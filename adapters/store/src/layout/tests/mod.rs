@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
-use windlass_core::{Algorithm, Descriptor, Digest, Platform, StoreErrorKind};
+use windlass_core::{Algorithm, Descriptor, Digest, StoreErrorKind};
 
 use super::{Layout, sys};
 use crate::store::{Begun, Partial, Store};

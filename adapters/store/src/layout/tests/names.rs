@@ -35,7 +35,7 @@ fn an_entry_says_what_it_is() {
     let (_dir, layout) = fresh();
     let mut image = descriptor("a");
     let platform = json!({"os": "linux", "architecture": "arm64", "variant": "v8"});
-    image.platform = serde_json::from_value::<Platform>(platform.clone()).ok();
+    image.platform = serde_json::from_value(platform.clone()).ok();
     image
         .annotations
         .insert(REF_NAME.into(), "elsewhere".into());
