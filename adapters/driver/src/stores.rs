@@ -24,6 +24,9 @@ use crate::outgoing::OutgoingReader;
 /// beside the hash, small enough for any stack of workers.
 const CHUNK: usize = 256 * 1024;
 
+/// By how much a document grows in memory while it is read: most have less.
+const PIECE: usize = 16 * 1024;
+
 /// The stores that a driver's session refers to by [`StoreId`], and the partials it holds open.
 #[derive(Debug, Default)]
 pub struct Stores {
@@ -415,11 +418,16 @@ fn load(store: &dyn Store, digest: &Digest, limit: u64) -> Result<StoreAnswer, S
     let Some(source) = store.open(digest, 0)? else {
         return Ok(StoreAnswer::Absent);
     };
-    let mut bytes = Vec::new();
-    source
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(digest, &error))?;
+    // Grows by pieces: doubled, a document of megabytes would need twice its size.
+    let (mut bytes, mut source) = (Vec::new(), source.take(limit.saturating_add(1)));
+    loop {
+        bytes.reserve_exact(PIECE);
+        let read = source.by_ref().take(PIECE as u64).read_to_end(&mut bytes);
+        if read.map_err(|error| unreadable(digest, &error))? == 0 {
+            break;
+        }
+    }
+    bytes.shrink_to_fit();
     if bytes.len() as u64 > limit {
         return Err(StoreError::new(
             StoreErrorKind::TooLarge,
