@@ -178,9 +178,10 @@ impl Host {
         }
     }
 
-    /// A good answer came after this time: one more at once, if they were all in use. After trouble that takes as
-    /// many answers as there are slots. Beyond the first limit it takes quick answers, and each that is not
-    /// quick takes a slot away: the server has enough to do, or the bytes need the time, not the round trips.
+    /// A good answer came after this time: two more at once, if they were all in use, so that their number
+    /// triples in the time of an answer. After trouble it is one more, for as many answers as there are slots. Beyond
+    /// the first limit it takes quick answers, and each that is not quick takes a slot away: the server has enough
+    /// to do, or the bytes need the time, not the round trips.
     fn grow(&mut self, took: Duration) {
         let shortest = self.shortest.map_or(took, |shortest| shortest.min(took));
         self.shortest = Some(shortest);
@@ -193,10 +194,13 @@ impl Host {
             return;
         }
         self.earned += 1;
-        if self.halved.is_none() || self.earned >= self.limit {
-            self.earned = 0;
-            self.limit = (self.limit + 1).min(self.bounds.max);
-        }
+        let more = match self.halved {
+            None => 2,
+            Some(_) if self.earned >= self.limit => 1,
+            Some(_) => return,
+        };
+        self.earned = 0;
+        self.limit = (self.limit + more).min(self.bounds.max);
     }
 
     /// How soon what is small has to be here for the host to be near, if it is this soon while nothing else is
@@ -530,10 +534,10 @@ mod tests {
     #[test]
     fn the_limit_grows_while_answers_are_quick() {
         let mut host = busy();
-        assert_eq!(host.limit, 17);
+        assert_eq!(host.limit, 18);
         // As long as four round trips and a moment.
-        assert_eq!(after(&mut host, 3, Duration::from_millis(250)), 20);
-        assert_eq!(after(&mut host, 1, Duration::from_millis(251)), 19);
+        assert_eq!(after(&mut host, 3, Duration::from_millis(250)), 24);
+        assert_eq!(after(&mut host, 1, Duration::from_millis(251)), 23);
         assert_eq!(after(&mut host, 100, SOON), 64);
         assert_eq!(after(&mut host, 100, LATE), 16);
         // Up to the first limit it takes no quick ones.
@@ -546,8 +550,8 @@ mod tests {
         let mut host = host(64, None);
         assert_eq!(after(&mut host, 100, SOON), 16);
         host.outside = 15;
-        assert_eq!(after(&mut host, 1, SOON), 17);
-        assert_eq!(after(&mut host, 100, SOON), 17);
+        assert_eq!(after(&mut host, 1, SOON), 18);
+        assert_eq!(after(&mut host, 100, SOON), 18);
     }
 
     #[test]
