@@ -9,7 +9,8 @@ const ADDITIONAL_TAG_HELP: &str = "\
 Let TAG refer to it, too; may be repeated, or several with commas between them
 
 All are written in one request where the registry takes several tags with a manifest, otherwise in one each. If one is \
-refused, the command fails, and the tags before it stay.";
+refused, the command fails, and the tags before it stay. Of several destinations of a copy each that is a registry gets \
+them; a layout has no such names.";
 
 /// Further tags at the destination.
 #[derive(Args, Debug)]

@@ -35,6 +35,19 @@ pub(super) fn wanted(
     Err(Problem::Usage(why))
 }
 
+/// The same for several destinations: those that are registries get the tags.
+pub(super) fn wanted_at_each(
+    tags: &AdditionalTags,
+    destinations: &[Location],
+) -> Result<Vec<Tag>, Problem> {
+    let mut registries = destinations.iter().filter_map(reference).peekable();
+    if registries.peek().is_none() {
+        return wanted(tags, None);
+    }
+    registries.try_for_each(|to| wanted(tags, Some(to)).map(drop))?;
+    Ok(tags.additional_tag.clone())
+}
+
 /// A line about the tags that refer to the image, if its destination does not say it all.
 pub(super) fn note(to: &Location, report: &Report) -> Option<String> {
     let to = reference(to).filter(|_| report.tags.len() > 1)?;

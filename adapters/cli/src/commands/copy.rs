@@ -27,15 +27,13 @@ pub(super) fn run(context: &Context, copy: Copy) -> Result<(), Problem> {
             let why = "--all-tags and --tags take one destination";
             return Err(Problem::Usage(why.to_owned()));
         }
-        Err(_) if several_tags => {
-            let why = "--additional-tag takes one destination";
-            return Err(Problem::Usage(why.to_owned()));
-        }
         Err(_) if !wanted.mount_from.is_empty() => {
             let why = "--mount-from takes one destination";
             return Err(Problem::Usage(why.to_owned()));
         }
         Err(destinations) => {
+            wanted.more_tags =
+                additional_tags::wanted_at_each(&copy.additional_tags, &destinations)?;
             let ends = (copy.source, destinations);
             return copy_to_each::run(context, ends, &wanted, &copy.sides, &copy.admission);
         }

@@ -37,6 +37,7 @@ pub(super) fn run(
     let mut procedure = CopyToEach::new(source, ends.collect::<Result<Vec<_>, _>>()?);
     procedure.platforms(wanted.platforms.clone());
     procedure.carry(wanted.carry.clone());
+    procedure.and_tags(wanted.more_tags.iter().cloned());
     if wanted.nondistributable {
         procedure.include_nondistributable();
     }

@@ -138,6 +138,35 @@ fn of_a_copy() {
     }
 }
 
+/// Each destination that is a registry gets them, and an entry of a layout has none.
+#[test]
+fn of_a_copy_to_several_destinations() {
+    let (from, to) = (registry(true), registry(false));
+    let folder = tempfile::tempdir().expect("a folder");
+    let app = at(&from, "app:v1");
+    let (near, far) = (at(&from, "team/app:1.2"), at(&to, "team/app:1.2"));
+    let out = layout(folder.path(), "out");
+    let words = ["copy", "--additional-tag", "1,latest", "--json"];
+    let output = windlass(&[&words[..], &[&app, &near, &out, &far]].concat(), &[]);
+    let reports: Vec<Value> = printed(&output)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an object per destination"))
+        .collect();
+    let tags: Vec<&Value> = reports.iter().map(|report| &report["tags"]).collect();
+    let all = json!(["1.2", "1", "latest"]);
+    assert_eq!(tags, [&all, &json!([]), &all]);
+    let digest = tag(&from, "app", "v1").expect("it is there");
+    for server in [&from, &to] {
+        for name in ["1.2", "1", "latest"] {
+            assert_eq!(
+                tag(server, "team/app", name),
+                Some(digest.clone()),
+                "{name}"
+            );
+        }
+    }
+}
+
 #[test]
 fn of_artifacts_and_manifests() {
     let registry = registry(true);
@@ -214,12 +243,16 @@ fn where_there_can_be_none() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = layout(folder.path(), "out");
     let needs_tag = format!("needs a destination with a tag: write {other_repo}:TAG");
-    let table: [(&[&str], &str); 9] = [
+    let table: [(&[&str], &str); 10] = [
         (&["copy", &app, &out], "needs a destination in a registry"),
         (&["copy", &app, &by_digest], &needs_tag),
         (&["push", &out, &by_digest], &needs_tag),
         (&["artifact", "push", &by_digest], &needs_tag),
-        (&["copy", &app, &other, &out], "takes one destination"),
+        (
+            &["copy", &app, &out, &out],
+            "needs a destination in a registry",
+        ),
+        (&["copy", &app, &other, &by_digest], &needs_tag),
         (
             &["copy", "--all-tags", &app_repo, &other_repo],
             "cannot be used with --all-tags",
