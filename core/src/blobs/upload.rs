@@ -119,7 +119,7 @@ impl Blobs {
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
         if waiter.spool.is_none() {
-            put.rewinds = u8::MAX;
+            put.rewinds = None;
         }
         let get = BlobGet::relayed(from, put.digest.clone(), put.size, id, waiter.urls.clone());
         let scopes = Scopes::pull(&get.site.repository);
@@ -164,7 +164,8 @@ impl Blobs {
             chunks: kind.map_or(ChunkSizes::ANY, |kind| kind.habits().chunks),
             session: UploadSession::default(),
             restarts: 0,
-            rewinds: REWINDS,
+            rewinds: Some(REWINDS),
+            is_contradicted: false,
             given_up: None,
             stream: None,
             is_named: transfer.first()?.is_named,

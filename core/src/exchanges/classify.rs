@@ -65,7 +65,8 @@ pub(crate) fn classify(exchanged: &Exchanged, request: &RequestLine) -> Class {
         401 => Class::Challenged,
         403 if wants_more_scope(exchanged) => Class::Challenged,
         301 | 302 | 303 | 307 | 308 => Class::Redirected,
-        408 | 429 | 500 | 502..=504 | 506..=599 => temporary(exchanged, request, status),
+        // 499: a proxy gave the request up (users.md 5.6).
+        408 | 429 | 499 | 500 | 502..=504 | 506..=599 => temporary(exchanged, request, status),
         400..=499 if collected(exchanged).is_some_and(is_too_many) => {
             temporary(exchanged, request, status)
         }
@@ -325,6 +326,7 @@ mod tests {
             (408, &[], "", "retry"),
             (416, &[], "", "answered"),
             (429, &[], "", "retry"),
+            (499, &[], "", "retry"),
             (429, &[("retry-after", "7")], "", "retry after 7"),
             (429, &[("retry-after", "soon")], "", "retry"),
             (

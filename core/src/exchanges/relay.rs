@@ -309,9 +309,9 @@ impl Exchanges {
         let Some(Operation::BlobPut(op)) = op else {
             return false;
         };
-        let has_store = op.rewinds != u8::MAX;
+        let has_store = op.rewinds.is_some();
         if has_store {
-            op.rewinds = 0;
+            op.rewinds = Some(0);
         }
         has_store
     }
@@ -319,7 +319,7 @@ impl Exchanges {
     /// Whether the bytes were sent in vain so often that a store is better.
     fn is_vain_to_relay(&self, sink: ExchangeId) -> bool {
         let op = self.exchanges.get(&sink).map(|exchange| &exchange.op);
-        matches!(op, Some(Operation::BlobPut(op)) if op.rewinds == 0)
+        matches!(op, Some(Operation::BlobPut(op)) if op.rewinds == Some(0))
     }
 
     /// The blob is fetched into a store first, and sent from there.

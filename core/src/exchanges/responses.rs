@@ -357,7 +357,7 @@ impl Exchanges {
         let named = named.filter(|_| exchange.op.is_by_tag());
         let came = Some(&answer.body).filter(|it| it.of_blob() > 0).cloned();
         let ends_session = exchange.op.ends_session(&answer);
-        let lost = exchange.op.lost_progress(&answer);
+        let lost = exchange.op.lost_progress(Some(&answer));
         let is_silent = !answer.status.is_success();
         let unconfirmed = exchange.op.unconfirmed().filter(|_| is_silent);
         let verdict = exchange.op.clone().answer(answer);
@@ -430,12 +430,13 @@ impl Exchanges {
             Purpose::Owner(_) => exchange.op.clone().without_shortcut(),
             Purpose::Probe | Purpose::Ping | Purpose::Token(_) | Purpose::Cleanup => None,
         };
-        let (task, unconfirmed) = (exchange.task, exchange.op.unconfirmed());
+        let (task, op) = (exchange.task, &exchange.op);
+        let warning = op.unconfirmed().or_else(|| op.lost_progress(None));
         let Some(verdict) = verdict else {
             return false;
         };
-        if let Some(unconfirmed) = unconfirmed {
-            self.warn(task, unconfirmed);
+        if let Some(warning) = warning {
+            self.warn(task, warning);
         }
         self.broker.handle(AuthInput::RequestChanged(id));
         self.proceed(id, verdict);

@@ -75,9 +75,11 @@ pub(crate) struct BlobPut {
     pub(crate) session: Session,
     /// How often the upload was restarted.
     pub(crate) restarts: u8,
+    /// A HEAD has said that what came in parts is something else: it is sent in one request.
+    pub(crate) is_contradicted: bool,
     /// How often relayed bytes may still be sent again from the first one, because the registry did not keep
-    /// those of a request that broke off; then the blob goes through a store. [`u8::MAX`] where there is none.
-    pub(crate) rewinds: u8,
+    /// those of a request that broke off; then the blob goes through a store. `None` where there is none.
+    pub(crate) rewinds: Option<u8>,
     /// The bytes of the blob sent in all attempts.
     pub(crate) sent: u64,
     /// A session that it does not go on with, and that the registry may still have.

@@ -407,8 +407,8 @@ impl Operation {
         false
     }
 
-    /// What to tell if a response makes an upload begin again.
-    pub(crate) fn lost_progress(&self, answer: &Answer) -> Option<String> {
+    /// What to tell if a response, or its absence, makes an upload begin again.
+    pub(crate) fn lost_progress(&self, answer: Option<&Answer>) -> Option<String> {
         if let Self::BlobPut(op) = self {
             return op.lost_progress(answer);
         }

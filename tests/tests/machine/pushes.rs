@@ -386,6 +386,29 @@ fn a_patch_that_breaks() {
     }
 }
 
+/// A registry that refuses the order of each part ends the push, and is not sent the blob for ever (PUSHB-42).
+#[test]
+fn parts_that_are_always_out_of_order() {
+    let image = large(LARGE);
+    let layer = layer(&image);
+    for (status, body) in [(StatusCode::NO_CONTENT, true), (status(405), false)] {
+        let mut options = open();
+        options.uploads.put_bodies = body;
+        let (mut world, store, _) = pushing(one_at_a_time(), options, &image);
+        let is_large = |request: &Request| request.body.len() > 1000;
+        world.all(is_large, refused(416));
+        let answer = Answer::new(status).header("range", "0-0");
+        world.all(is("GET", "/blobs/uploads/"), Fate::Say(answer));
+        let task = world.start(push(store));
+        let failure = world.run(task).unwrap_err();
+        world.run_all();
+        assert_eq!(failure.kind(), ErrorKind::Refused, "{failure}");
+        assert!(failure.to_string().contains("416"), "{failure}");
+        assert!(failure.to_string().contains(&layer), "{failure}");
+        assert_eq!(world.models[0].open_uploads(), 0);
+    }
+}
+
 /// Nothing is opened at the registry for a blob that is not there to be sent. One that the registry
 /// has need not be.
 #[test]

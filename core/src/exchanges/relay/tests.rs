@@ -28,7 +28,8 @@ fn put() -> BlobPut {
     BlobPut {
         source: Some(UploadSource::Relay),
         head: Head::Done,
-        rewinds: 2,
+        rewinds: Some(2),
+        is_contradicted: false,
         stream: None,
         ..put
     }

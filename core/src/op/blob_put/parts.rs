@@ -10,7 +10,7 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
-use super::{BlobPut, Head, UploadSource, UploadStep};
+use super::{BlobPut, Head, RESTARTS, UploadSource, UploadStep};
 use crate::call::Before;
 use crate::capabilities::smaller_chunk;
 use crate::digest::Digest;
@@ -45,6 +45,8 @@ pub(crate) struct Session {
     checks: u8,
     /// A `Range` was cross-checked: from here on our own count is right.
     is_doubted: bool,
+    /// The status request is for that: every byte was acknowledged.
+    cross_checks: bool,
     /// It is not known of all bytes that were sent what they were: a request told no hash, or too many broke off.
     is_unverified: bool,
     /// Another process has opened it, and this number of bytes was acknowledged; `None` once the registry was asked.
@@ -224,20 +226,25 @@ impl BlobPut {
             return self.send_rest(session);
         }
         self.session.is_doubted = true;
+        self.session.cross_checks = true;
         self.ask(session)
     }
 
-    /// What to tell if a status request does not help: the upload begins again.
-    pub(crate) fn lost_progress(&self, answer: &Answer) -> Option<String> {
-        let is_refused =
-            matches!(self.step, UploadStep::Status { .. }) && !answer.status.is_success();
-        let begins_again = is_refused && self.can_begin_again() && !self.session.is_of_another();
-        begins_again.then(|| {
-            let (subject, status) = (self.subject(), answer.status.as_u16());
-            format!(
-                "`{}` answers {status} when it is asked how much of {subject} it has, so all of it is sent again",
-                self.site.registry
-            )
+    /// What to tell if a status request does not help, or its response did not come: the upload begins again.
+    pub(crate) fn lost_progress(&self, answer: Option<&Answer>) -> Option<String> {
+        let is_asked = matches!(self.step, UploadStep::Status { .. });
+        let begins_again = match answer {
+            Some(answer) if answer.status.is_success() => self.goes_on_at(answer).is_none(),
+            Some(_) | None => !self.session.cross_checks && self.can_begin_again(),
+        };
+        (is_asked && begins_again && !self.session.is_of_another()).then(|| {
+            let (registry, subject) = (&self.site.registry, self.subject());
+            let refused = answer.map(|answer| answer.status);
+            let how = match refused.filter(|status| !status.is_success()) {
+                Some(status) => format!("answers {} when it is asked", status.as_u16()),
+                None => "does not say".to_string(),
+            };
+            format!("`{registry}` {how} how much of {subject} it has, so all of it is sent again")
         })
     }
 
@@ -253,30 +260,27 @@ impl BlobPut {
         }
         if !answer.status.is_success() {
             // No status requests here, or no session any more: PUSHB-38.
-            if self.ends_session(answer) {
+            if self.ends_session(answer) && !self.session.cross_checks {
                 let was_sent = self.session.inherited.is_none() && self.reached_end();
                 if was_sent && self.head == Head::Done {
                     // The registry may have stored the blob since it was asked for it.
                     self.head = Head::for_size(self.size);
                 }
                 self.forget_session();
-                return self.begin();
+                return self.begin_again();
             }
             return self.without_status(session.clone());
         }
+        self.session.cross_checks = false;
         let session = newest(session, answer);
         self.step = UploadStep::Status {
             session: session.clone(),
         };
-        let (acknowledged, reached) = (self.session.acknowledged, self.session.reached);
-        // PUSHB-32: nothing and one byte look the same, and a PUT is appended to whatever there is.
-        let stored = stored(answer).filter(|stored| *stored != 1 || acknowledged == 1);
-        self.position = match stored {
-            Some(stored) if stored <= reached => stored,
-            Some(stored) if stored == reached + 1 => reached,
-            Some(_) | None if acknowledged > 0 => acknowledged,
-            Some(_) | None => return self.begin(),
+        let acknowledged = self.session.acknowledged;
+        let Some(position) = self.goes_on_at(answer) else {
+            return self.begin_again();
         };
+        self.position = position;
         if self.lacks_dropped() {
             // Some registries report the Range of an earlier part (clients.md C.2.4): our own count is right.
             self.position = acknowledged;
@@ -292,8 +296,38 @@ impl BlobPut {
             self.session.is_resumed = true;
             self.send_rest(session)
         } else {
-            self.begin()
+            self.begin_again()
         }
+    }
+
+    /// How much the registry has by the answer to a status request, if it says so or has acknowledged some of it.
+    fn goes_on_at(&self, answer: &Answer) -> Option<u64> {
+        let (acknowledged, reached) = (self.session.acknowledged, self.session.reached);
+        // PUSHB-32: nothing and one byte look the same, and a PUT is appended to whatever there is.
+        match stored(answer).filter(|stored| *stored != 1 || acknowledged == 1) {
+            Some(stored) if stored <= reached => Some(stored),
+            Some(stored) if stored == reached + 1 => Some(reached),
+            Some(_) | None => Some(acknowledged).filter(|it| *it > 0),
+        }
+    }
+
+    /// Begins again after a status request that did not help. If that was about a part that was refused, another
+    /// session may end in the same way (PUSHB-42); after a connection that broke, the attempts are an end.
+    fn begin_again(mut self) -> Verdict {
+        let is_refused = self.session.checks > 0;
+        self.restarts = self.restarts.saturating_add(u8::from(is_refused));
+        self.begin()
+    }
+
+    /// Goes on although the registry does not say what it has: behind what was acknowledged if nothing else was sent, or
+    /// if that cannot be read again; otherwise from the first byte.
+    pub(super) fn without_status(mut self, session: Url) -> Verdict {
+        if !self.session.cross_checks && self.can_begin_again() {
+            return self.begin_again();
+        }
+        self.session.cross_checks = false;
+        self.position = self.acknowledged();
+        self.send_rest(session)
     }
 
     /// Whether the bytes before the position are known to be those that were read: an earlier request's hash
@@ -359,8 +393,11 @@ impl BlobPut {
         let session = self.open_session().cloned();
         self.given_up = session.or_else(|| self.given_up.take());
         (self.position, self.hashing) = (0, self.hashing.restarted());
-        if self.has_begun() && self.source == Some(UploadSource::Relay) {
-            self.rewinds = self.rewinds.saturating_sub(1);
+        if self.has_begun()
+            && self.source == Some(UploadSource::Relay)
+            && let Some(left) = &mut self.rewinds
+        {
+            *left = left.saturating_sub(1);
         }
         self.session = Session::default();
     }
@@ -397,7 +434,7 @@ impl BlobPut {
             self.position = acknowledged;
             return Some(self.clone().send_rest(session));
         }
-        if self.session.checks >= CHECKS {
+        if self.session.checks >= CHECKS || self.restarts >= RESTARTS {
             return None;
         }
         self.session.checks += 1;
@@ -421,7 +458,8 @@ impl BlobPut {
     /// All bytes were accepted. Of a blob that was sent in parts, some registries keep only the last one
     /// and report success (clients.md C.8).
     pub(super) fn stored(mut self) -> Verdict {
-        if self.session.in_parts {
+        // What is not named by a manifest, and was found to be something else before, is looked at again.
+        if self.session.in_parts || (self.is_contradicted && !self.is_named) {
             self.step = UploadStep::Confirm;
             return Verdict::Next(Operation::BlobPut(self));
         }
@@ -446,8 +484,8 @@ impl BlobPut {
         let size = answer.content_length();
         // A HEAD that is refused says nothing, nor does 404: some say it to every HEAD, or as long as a blob is new.
         if answer.status.is_success() && !answer.has_blob(&self.digest, self.size) {
-            if self.restarts == 0 && self.can_begin_again() {
-                self.restarts += 1;
+            if !self.is_contradicted && self.can_begin_again() {
+                self.is_contradicted = true;
                 (self.chunk, self.head) = (self.size, Head::Never);
                 return self.begin();
             }
@@ -457,8 +495,13 @@ impl BlobPut {
                 what: self.what(),
                 expected: format!("{}, {} bytes", self.digest, self.size),
                 found: format!(
-                    "{found}{} bytes at the registry after an upload in parts",
-                    size.map_or_else(|| "an unknown number of".into(), |size| size.to_string())
+                    "{found}{} bytes at the registry after an upload {}",
+                    size.map_or_else(|| "an unknown number of".into(), |size| size.to_string()),
+                    if self.session.in_parts {
+                        "in parts"
+                    } else {
+                        "in one request"
+                    }
                 ),
             });
         }

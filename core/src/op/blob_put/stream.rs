@@ -57,7 +57,8 @@ impl BlobPut {
             chunks,
             session: Session::default(),
             restarts: 0,
-            rewinds: 0,
+            rewinds: None,
+            is_contradicted: false,
             given_up: None,
             stream: Some(Stream {
                 dropped: hashing.clone(),
@@ -116,16 +117,6 @@ impl BlobPut {
             return Verdict::Done(Outcome::SentSoFar(Box::new(self)));
         }
         Verdict::Next(Operation::BlobPut(self))
-    }
-
-    /// Goes on although the registry does not say what it has: from the first byte, or if that cannot be read again,
-    /// behind the last part that was acknowledged.
-    pub(super) fn without_status(mut self, session: Url) -> Verdict {
-        if self.can_begin_again() {
-            return self.begin();
-        }
-        self.position = self.acknowledged();
-        self.send_rest(session)
     }
 
     /// Whether the registry lacks bytes that cannot be read any more.

@@ -26,7 +26,8 @@ fn put(step: UploadStep) -> BlobPut {
         chunks: ChunkSizes::ANY,
         session: Session::default(),
         restarts: 0,
-        rewinds: 2,
+        rewinds: Some(2),
+        is_contradicted: false,
         sent: 0,
         given_up: None,
         stream: None,
@@ -787,9 +788,24 @@ fn a_large_blob_goes_in_chunks() {
     assert!(matches!(op.step, UploadStep::Put { .. }) && content_range(&op) == "-");
     sends(&mut op, 2 * MIB + 1);
     assert_eq!(shown(op.clone().answer(&answer(201, &[], b""))), "Sent");
+    // No manifest would show that it is wrong: it is looked at again.
+    let mut alone = op.clone();
+    alone.is_named = false;
+    let alone = next(alone.answer(&answer(201, &[], b"")));
+    assert!(matches!(alone.step, UploadStep::Confirm));
+    for (len, expected) in [("2097153", "Sent"), ("1", "Mismatch")] {
+        let kept = alone.clone();
+        let kept = kept.answer(&answer(200, &[("content-length", len)], b""));
+        assert_eq!(shown(kept), expected);
+    }
     // If that is refused for its size, chunks are all that is left, and the registry loses them.
     op = next(op.answer(&answer(413, &[], b"")));
-    op.step = UploadStep::Confirm;
+    while matches!(op.step, UploadStep::Patch { .. }) {
+        let part = op.part_end() - op.position;
+        sends(&mut op, part);
+        op = next(op.answer(&answer(202, &[LOCATION], b"")));
+    }
+    op = next(op.answer(&answer(201, &[], b"")));
     let kept = op.answer(&answer(200, &[("content-length", "1")], b""));
     let Verdict::Failed(Error::Mismatch { found, .. }) = kept else {
         panic!("{kept:?}");
@@ -1294,6 +1310,134 @@ fn out_of_order_parts_are_asked_about() {
     op = next(op.answer(&answer(416, &[], b"")));
     // A session is also gone if the blob is there.
     assert_eq!(shown(Verdict::Next(Operation::BlobPut(op))), "check");
+}
+
+/// PUSHB-42, clients.md C.2.5: a registry that refuses a part in each session is given up, whatever it answers to the
+/// status request. The last refusal is reported.
+#[test]
+fn parts_that_are_refused_in_each_session_end() {
+    type Status<'a> = (u16, Option<&'a str>);
+    let statuses: [Status<'_>; 7] = [
+        (204, Some("0-0")),
+        (204, Some("0-99999999")),
+        (204, None),
+        (200, None),
+        (404, None),
+        (405, None),
+        (503, None),
+    ];
+    // Which request for bytes is refused: the PUT of all, or a PATCH from this position on.
+    for refused_from in [None, Some(0), Some(MIB)] {
+        for (status, range) in statuses {
+            let mut op = BlobPut {
+                size: 4 * MIB,
+                chunk: refused_from.map_or(u64::MAX, |_| MIB),
+                // Those that are tried instead when the first chunk is refused are not asked about.
+                chunks: ChunkSizes {
+                    least: MIB,
+                    ..ChunkSizes::ANY
+                },
+                ..put(UploadStep::Start { mount: None })
+            };
+            let (mut opened, mut asked, mut ended) = (0, 0, None);
+            for _ in 0..100 {
+                let headers = [Some(LOCATION), range.map(|range| ("range", range))];
+                let headers: Vec<_> = headers.into_iter().flatten().collect();
+                let verdict = match &op.step {
+                    UploadStep::Check { .. } => op.answer(&answer(404, &[], b"")),
+                    UploadStep::Start { .. } => {
+                        opened += 1;
+                        op.answer(&answer(202, &[LOCATION], b""))
+                    }
+                    UploadStep::Status { .. } => {
+                        asked += 1;
+                        if status == 503 {
+                            op.without_shortcut().expect("it goes on")
+                        } else {
+                            op.answer(&answer(status, &headers, b""))
+                        }
+                    }
+                    UploadStep::Patch { .. } if refused_from.is_some_and(|it| op.position < it) => {
+                        sends(&mut op, MIB);
+                        op.answer(&answer(202, &[LOCATION], b""))
+                    }
+                    UploadStep::Put { .. }
+                    | UploadStep::Patch { .. }
+                    | UploadStep::Close { .. } => {
+                        let bytes = op.part_end() - op.position;
+                        sends(&mut op, bytes);
+                        op.answer(&answer(416, &[], b""))
+                    }
+                    UploadStep::Confirm => unreachable!("it never ends"),
+                };
+                match verdict {
+                    Verdict::Next(Operation::BlobPut(next)) => op = next,
+                    over @ (Verdict::Next(_) | Verdict::Done(_) | Verdict::Failed(_)) => {
+                        ended = Some(over);
+                        break;
+                    }
+                }
+            }
+            let case = format!("{refused_from:?}, {status} {range:?}");
+            let ended = ended.unwrap_or_else(|| panic!("{case}: goes on for ever"));
+            let Verdict::Failed(Error::Registry(refusal)) = ended else {
+                panic!("{case}: {ended:?}");
+            };
+            assert_eq!(refusal.status, 416, "{case}");
+            assert_eq!(opened, 1 + u32::from(RESTARTS), "{case}");
+            assert!(asked <= 3 * opened, "{case}: {asked}");
+        }
+    }
+}
+
+/// clients.md C.2.4: a registry with wrong `Range`s that takes no status requests. What it answers with success it has.
+#[test]
+fn a_wrong_range_that_cannot_be_asked_about_costs_one_request() {
+    let wrong = ("range", "0-9");
+    for status in [404, 405, 503] {
+        let mut op = in_session(4 * MIB, MIB, MIB);
+        op = next(op.answer(&answer(202, &[LOCATION, wrong], b"")));
+        assert!(matches!(op.step, UploadStep::Status { .. }));
+        assert_eq!(op.lost_progress(None), None);
+        let refused = answer(status, &[], b"");
+        assert_eq!(op.lost_progress(Some(&refused)), None);
+        op = next(if status == 503 {
+            op.without_shortcut().expect("it goes on")
+        } else {
+            op.answer(&refused)
+        });
+        for part in ["1048576-2097151", "2097152-3145727", "3145728-4194303"] {
+            assert_eq!(content_range(&op), part, "{status}");
+            sends(&mut op, MIB);
+            op = next(op.answer(&answer(202, &[LOCATION, wrong], b"")));
+        }
+        assert!(matches!(op.step, UploadStep::Close { .. }));
+    }
+}
+
+/// Whatever makes an upload of many bytes begin again, it is told.
+#[test]
+fn beginning_again_is_told() {
+    for (status, range, expected) in [
+        (404, None, "answers 404 when it is asked"),
+        (405, None, "answers 405 when it is asked"),
+        (200, None, "does not say"),
+        (204, Some("0-0"), "does not say"),
+        (204, Some("0-99999999"), "does not say"),
+        (204, Some("0-65535"), ""),
+    ] {
+        let mut op = in_session(4 * MIB, MIB, MIB / 2);
+        op.interrupted();
+        let headers: Vec<_> = range.map(|range| ("range", range)).into_iter().collect();
+        let told = op.lost_progress(Some(&answer(status, &headers, b"")));
+        assert_eq!(told.is_some(), !expected.is_empty(), "{status} {range:?}");
+        let told = told.unwrap_or_default();
+        assert!(told.contains(expected), "{told}");
+    }
+    let mut op = in_session(4 * MIB, MIB, MIB / 2);
+    op.interrupted();
+    let told = op.lost_progress(None).expect("no answer at all");
+    assert!(told.contains("does not say how much"), "{told}");
 }
 
 /// PUSHB-31: a registry whose `Range` ends one byte too late refuses what follows that: our own count is right.
