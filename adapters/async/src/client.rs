@@ -117,9 +117,12 @@ impl Driver for Tokio {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
 
-    use windlass_core::{Error, ErrorKind};
+    use windlass_core::{Error, ErrorKind, Origin};
+    use windlass_driver::{HostSelector, HostSettings};
 
     /// Another executor may poll the future of a call.
     #[test]
@@ -141,5 +144,33 @@ mod tests {
         let failure = result.expect_err("its runtime is gone");
         assert!(matches!(failure.first(), Error::Driver { .. }), "{failure}");
         assert_eq!(failure.kind(), ErrorKind::Temporary);
+    }
+
+    /// What is asked about a host while the session is locked.
+    #[derive(Debug)]
+    struct Panics;
+
+    impl HostSelector for Panics {
+        fn host(&self, _: &Origin) -> Result<Option<Arc<HostSettings>>, String> {
+            panic!("a defect");
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_after_a_panic_fail() {
+        let client = crate::Client::builder().hosts(Arc::new(Panics)).build();
+        let client = client.expect("a client");
+        let resolve = || {
+            let client = client.clone();
+            tokio::spawn(async move {
+                let reference = "reg.invalid/app:v1".parse().expect("a reference");
+                client.resolve(&reference).run().await
+            })
+        };
+        assert!(resolve().await.is_err(), "the call that met it panics");
+        let later = tokio::time::timeout(Duration::from_secs(60), resolve()).await;
+        let failure = later.expect("it ends").expect("it does not panic");
+        let failure = failure.expect_err("there is no registry");
+        assert_eq!(failure.kind(), ErrorKind::Internal);
     }
 }

@@ -84,7 +84,10 @@ impl Engine {
         watch: &Watch,
     ) -> Option<Result<TaskReport, Failure>> {
         let observer = watch.observer.as_ref();
-        let (task, mut inbox) = self.start(task, stores, observer);
+        let (task, mut inbox) = match self.start(task, stores, observer) {
+            Ok(started) => started,
+            Err(failure) => return Some(Err(failure)),
+        };
         let _leaving = Leaving(self, task);
         let _listening = watch.cancel.as_ref().map(|cancel| {
             let engine = Arc::clone(self);
@@ -97,8 +100,7 @@ impl Engine {
         self.turn();
         loop {
             let Some(told) = inbox.recv().await else {
-                let what = "a task of the client panicked".into();
-                return Some(Err(Failure::new(vec![Error::Internal { what }])));
+                return Some(Err(panicked()));
             };
             match told {
                 Told::Message(message) => {
@@ -117,21 +119,22 @@ impl Engine {
         task: Task,
         stores: &Arc<StoreGuard>,
         observer: Option<&Arc<dyn Observer>>,
-    ) -> (TaskId, mpsc::UnboundedReceiver<Told>) {
+    ) -> Result<(TaskId, mpsc::UnboundedReceiver<Told>), Failure> {
         let runtime = Handle::current();
         let (told, inbox) = mpsc::unbounded_channel();
         let (wake, woken) = mpsc::channel(1);
         let (stores, observer) = (Arc::clone(stores), observer.cloned());
-        let task = self
-            .lock()
-            .start(task, stores, observer, told, wake, runtime.id());
+        // What the session was doing when it panicked is not over.
+        let mut state = self.state.lock().map_err(|_| panicked())?;
+        let task = state.start(task, stores, observer, told, wake, runtime.id());
+        drop(state);
         let attendant = Attendant {
             engine: Arc::downgrade(self),
             task,
         };
         // A runtime that shuts down drops it at once, which takes the lock.
         drop(runtime.spawn(attendant.attend(woken)));
-        (task, inbox)
+        Ok((task, inbox))
     }
 
     fn cancel(self: &Arc<Self>, task: TaskId) {
@@ -181,6 +184,11 @@ impl Engine {
 fn gone() -> Failure {
     let what = "the runtime of this call is shutting down".into();
     Failure::new(vec![Error::Driver { what }])
+}
+
+fn panicked() -> Failure {
+    let what = "a task of the client panicked".into();
+    Failure::new(vec![Error::Internal { what }])
 }
 
 /// Cancels the task if its future is dropped before it is through.

@@ -192,8 +192,7 @@ impl Pool {
                 return result;
             }
         }
-        let what = "a thread of the client panicked".into();
-        Err(Failure::new(vec![Error::Internal { what }]))
+        Err(panicked())
     }
 
     /// Ends everything and waits a little for the threads.
@@ -220,7 +219,8 @@ impl Pool {
         task: Task,
         observer: Option<&Arc<dyn Observer>>,
     ) -> Result<(TaskId, Receiver<CallMessage>), Failure> {
-        let mut state = self.lock();
+        // What the session was doing when it panicked is not over, and nothing polls it any more.
+        let mut state = self.state.lock().map_err(|_| panicked())?;
         self.attend(&mut state)?;
         let (inbox, receiver) = channel();
         let observer = observer.cloned();
@@ -369,6 +369,11 @@ impl Pool {
     }
 }
 
+fn panicked() -> Failure {
+    let what = "a thread of the client panicked".into();
+    Failure::new(vec![Error::Internal { what }])
+}
+
 impl State {
     /// A job does not run any more.
     fn is_through(&mut self, outside: &Outside) {
@@ -455,15 +460,15 @@ mod tests {
 
     use std::sync::atomic::AtomicUsize;
 
-    use windlass_core::{Config, ErrorKind};
-    use windlass_driver::{Anonymous, Direct, Resources, SameForAll, TimeLimits, Tls};
+    use windlass_core::{Config, ErrorKind, Origin};
+    use windlass_driver::{
+        Anonymous, Direct, HostSelector, HostSettings, Resources, SameForAll, TimeLimits, Tls,
+    };
 
     use super::*;
     use crate::exchange::Exchanges;
 
-    /// A system that has no thread left may have one later.
-    #[test]
-    fn a_client_without_a_thread_fails_by_its_driver() {
+    fn pool(hosts: Arc<dyn HostSelector>) -> Arc<Pool> {
         let context = Context {
             exchanges: Exchanges::new(
                 Tls::none(),
@@ -476,23 +481,52 @@ mod tests {
                 credentials: Arc::new(Anonymous),
                 progress: windlass_driver::ProgressRegistry::default(),
                 proxies: Arc::new(Direct),
-                hosts: Arc::new(SameForAll),
+                hosts,
                 uploads: None,
             },
             moving: AtomicUsize::new(0),
             parallelism: 1,
         };
-        let mut pool = Pool::new(
+        Pool::new(
             windlass_driver::unrecorded(Config::default(), 1),
             context,
             ThreadLimits::new(1),
-        );
+        )
+    }
+
+    fn resolve(pool: &Arc<Pool>) -> Failure {
+        let task = Task::resolve("reg.example/app:v1".parse().expect("a reference"));
+        let result = pool.run(task, Watch::default());
+        result.expect_err("there is no registry")
+    }
+
+    /// A system that has no thread left may have one later.
+    #[test]
+    fn a_client_without_a_thread_fails_by_its_driver() {
+        let mut pool = pool(Arc::new(SameForAll));
         // No address space has room for it.
         Arc::get_mut(&mut pool).expect("nothing runs").stack = 1 << 47;
-        let task = Task::resolve("reg.example/app:v1".parse().expect("a reference"));
-        let failure = pool.run(task, Watch::default());
-        let failure = failure.expect_err("there is no thread");
+        let failure = resolve(&pool);
         assert!(matches!(failure.first(), Error::Driver { .. }), "{failure}");
         assert_eq!(failure.kind(), ErrorKind::Temporary);
+    }
+
+    /// What is asked about a host while the session is locked.
+    #[derive(Debug)]
+    struct Panics;
+
+    impl HostSelector for Panics {
+        fn host(&self, _: &Origin) -> Result<Option<Arc<HostSettings>>, String> {
+            panic!("a defect");
+        }
+    }
+
+    #[test]
+    fn calls_after_a_panic_fail_as_the_one_that_met_it() {
+        let pool = pool(Arc::new(Panics));
+        for _ in 0..2 {
+            assert_eq!(resolve(&pool).kind(), ErrorKind::Internal);
+        }
+        pool.close();
     }
 }
