@@ -5,9 +5,8 @@
 //! lent to several workers at once, which write to it one at a time, each for as long as a chunk takes.
 //! Must not know what the session wants them for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::{self, Read};
-use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use windlass_core::call::{
@@ -37,20 +36,18 @@ impl Stores {
     /// Registers a store. The same store (by pointer) keeps its id as long as a task uses it.
     pub fn add(&self, store: &Arc<dyn Store>) -> StoreId {
         let mut table = self.shared.table();
-        for (id, known) in &mut table.stores {
-            if ptr::addr_eq(Arc::as_ptr(&known.store), Arc::as_ptr(store)) {
-                known.users += 1;
-                return *id;
-            }
+        let next = StoreId(table.next);
+        let id = *table.ids.entry(address(store)).or_insert(next);
+        if id == next {
+            table.next += 1;
         }
-        let id = StoreId(table.next);
-        table.next += 1;
-        let known = Known {
+        let known = table.stores.entry(id).or_insert_with(|| Known {
             store: Arc::clone(store),
-            users: 1,
+            users: 0,
             in_use: None,
-        };
-        table.stores.insert(id, known);
+            partials: HashMap::new(),
+        });
+        known.users += 1;
         id
     }
 
@@ -58,7 +55,7 @@ impl Stores {
     /// held are released.
     pub fn forget(&self, store: StoreId) {
         // Dropped after the lock: closing files and removing a spool takes its time.
-        let (_known, _partials) = {
+        let _known = {
             let mut table = self.shared.table();
             let Some(known) = table.stores.get_mut(&store) else {
                 return;
@@ -67,11 +64,9 @@ impl Stores {
             if known.users > 0 {
                 return;
             }
-            let partials: Vec<_> = table
-                .partials
-                .extract_if(|(id, _), _| *id == store)
-                .collect();
-            (table.stores.remove(&store), partials)
+            let address = address(&known.store);
+            table.ids.remove(&address);
+            table.stores.remove(&store)
         };
     }
 
@@ -227,13 +222,13 @@ impl Stores {
         private: bool,
     ) -> Result<StoreAnswer, StoreError> {
         // A repeated `Begin`: the partial is held already. Those that it was lent to have lost it.
-        if let Some(mut partial) = self.shared.take_back((id, digest)) {
+        if let Some(mut partial) = self.shared.take_back(id, digest) {
             // A pipe cannot be read again, to hash what it passed on: it takes the blob from its first byte.
             if !partial.is_empty() && partial.read(0).is_err() {
                 partial.truncate(0)?;
             }
             let answer = opened(&*partial);
-            self.shared.hold((id, digest.clone()), partial);
+            self.shared.hold(id, digest, partial);
             return Ok(answer);
         }
         let begun = if private {
@@ -246,7 +241,7 @@ impl Stores {
             Begun::Busy { len } => Ok(StoreAnswer::Busy { len }),
             Begun::Ours(partial) => {
                 let answer = opened(&*partial);
-                self.shared.hold((id, digest.clone()), partial);
+                self.shared.hold(id, digest, partial);
                 Ok(answer)
             }
         }
@@ -258,13 +253,12 @@ struct Shared {
     table: Mutex<Table>,
 }
 
-type Key = (StoreId, Digest);
-
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    stores: BTreeMap<StoreId, Known>,
-    partials: HashMap<Key, Lease>,
+    stores: HashMap<StoreId, Known>,
+    /// By the address of the store, which no other one has as long as it is known.
+    ids: HashMap<usize, StoreId>,
 }
 
 #[derive(Debug)]
@@ -273,6 +267,11 @@ struct Known {
     users: usize,
     /// Since the first blob or chunk was begun, until no task uses it any more.
     in_use: Option<Arc<InUse>>,
+    partials: HashMap<Digest, Lease>,
+}
+
+fn address(store: &Arc<dyn Store>) -> usize {
+    Arc::as_ptr(store).addr()
 }
 
 impl Shared {
@@ -313,23 +312,23 @@ impl Shared {
         Ok(())
     }
 
-    fn hold(&self, key: Key, partial: Box<dyn Partial>) {
-        let _not_held = {
-            let mut table = self.table();
-            // A worker that was given up and comes back late: what was begun since then stands.
-            let superseded = table.partials.contains_key(&key);
-            if table.stores.contains_key(&key.0) && !superseded {
-                table.partials.insert(key, Lease::new(partial));
+    fn hold(&self, store: StoreId, digest: &Digest, partial: Box<dyn Partial>) {
+        let _not_held = match self.table().stores.get_mut(&store) {
+            Some(known) if !known.partials.contains_key(digest) => {
+                known.partials.insert(digest.clone(), Lease::new(partial));
                 None
-            } else {
-                // The store was forgotten meanwhile: nothing would release the partial.
-                Some(partial)
             }
+            // A worker that was given up and comes back late: what was begun since then stands. Or the store was
+            // forgotten meanwhile: nothing would release the partial.
+            Some(_) | None => Some(partial),
         };
     }
 
     fn lease(&self, store: StoreId, digest: &Digest) -> Result<Lease, StoreError> {
-        let lease = self.table().partials.get(&(store, digest.clone())).cloned();
+        let table = self.table();
+        let known = table.stores.get(&store);
+        let lease = known.and_then(|it| it.partials.get(digest)).cloned();
+        drop(table);
         lease.ok_or_else(|| {
             StoreError::new(
                 StoreErrorKind::Io,
@@ -340,8 +339,10 @@ impl Shared {
 
     /// Takes a partial from all that it was lent to. `None` if none is held, or a worker that was given up
     /// is still writing to it; then it is released when that ends.
-    fn take_back(&self, (store, digest): (StoreId, &Digest)) -> Option<Box<dyn Partial>> {
-        let lease = self.table().partials.remove(&(store, digest.clone()))?;
+    fn take_back(&self, store: StoreId, digest: &Digest) -> Option<Box<dyn Partial>> {
+        let mut table = self.table();
+        let lease = table.stores.get_mut(&store)?.partials.remove(digest)?;
+        drop(table);
         match lease.0.try_lock() {
             Ok(mut partial) => partial.take(),
             Err(TryLockError::Poisoned(partial)) => partial.into_inner().take(),
@@ -352,7 +353,7 @@ impl Shared {
     /// Releases a partial, if it is held.
     fn drop_partial(&self, store: StoreId, digest: &Digest) {
         // Not under the lock of the table: closing files takes its time.
-        drop(self.take_back((store, digest)));
+        drop(self.take_back(store, digest));
     }
 }
 

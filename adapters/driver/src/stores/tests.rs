@@ -189,6 +189,25 @@ fn forgetting_a_store_releases_its_partials() {
 }
 
 #[test]
+fn a_store_is_known_until_each_that_added_it_forgets_it() {
+    let stores = Stores::default();
+    let [first, second]: [Arc<dyn Store>; 2] =
+        [(); 2].map(|()| Arc::new(Layout::temporary().expect("spool")) as _);
+    let (id, other) = (stores.add(&first), stores.add(&second));
+    assert_ne!(id, other);
+    assert_eq!(stores.add(&first), id);
+    stores.forget(id);
+    assert_eq!(stores.add(&first), id);
+    for id in [id, other, id, other] {
+        stores.forget(id);
+    }
+    let table = stores.shared.table();
+    assert!(table.stores.is_empty() && table.ids.is_empty());
+    drop(table);
+    assert!(![id, other].contains(&stores.add(&first)));
+}
+
+#[test]
 fn an_import_goes_on_and_hashes_the_whole() {
     let world = world();
     let from: Arc<dyn Store> = Arc::new(Layout::temporary().expect("spool"));
