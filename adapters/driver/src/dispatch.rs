@@ -109,7 +109,7 @@ pub struct Dispatcher<C, J> {
     uploads: Option<Arc<dyn UploadJournal>>,
     calls: BTreeMap<TaskId, C>,
     /// The hosts whose certificates are not verified and that a call was told of.
-    unverified: BTreeSet<(TaskId, Origin)>,
+    unverified: BTreeMap<TaskId, BTreeSet<Origin>>,
     /// Those calls that want the transcript.
     tracing: BTreeSet<TaskId>,
     jobs: BTreeMap<JobId, J>,
@@ -128,7 +128,7 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
             hosts: Arc::clone(&resources.hosts),
             uploads: resources.uploads.clone(),
             calls: BTreeMap::new(),
-            unverified: BTreeSet::new(),
+            unverified: BTreeMap::new(),
             tracing: BTreeSet::new(),
             jobs: BTreeMap::new(),
             aborted: VecDeque::new(),
@@ -318,7 +318,7 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
             return None;
         }
         self.tracing.remove(&task);
-        self.unverified.retain(|(told, _)| *told != task);
+        self.unverified.remove(&task);
         self.progress.forget(task);
         self.calls.remove(&task)
     }
@@ -339,10 +339,13 @@ impl<C: CallHandle, J> Dispatcher<C, J> {
         if !is_unverified {
             return;
         }
-        let only = self.session.task_of(exchange.id());
-        for (task, call) in &self.calls {
-            let is_meant = only.is_none_or(|only| only == *task);
-            if is_meant && self.unverified.insert((*task, origin.clone())) {
+        let meant = match self.session.task_of(exchange.id()) {
+            Some(task) => self.calls.range(task..=task),
+            None => self.calls.range(..),
+        };
+        for (task, call) in meant {
+            let told = self.unverified.entry(*task).or_default();
+            if told.insert(origin.clone()) {
                 let what = format!("the certificate of {origin} is not verified");
                 call.send(CallMessage::Event(Box::new(Event::Warning(what))));
             }
