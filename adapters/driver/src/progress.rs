@@ -13,6 +13,9 @@ use windlass_core::{Call, Extents, TaskId};
 
 use crate::observer::Observer;
 
+/// Of how many transfers more is remembered than anybody wants to know.
+const ROOM: usize = 64;
+
 /// Which observer hears of which transfer. Clones share it.
 #[derive(Clone, Default)]
 pub struct ProgressRegistry(Arc<Mutex<Registered>>);
@@ -24,6 +27,9 @@ struct Registered {
     stored: BTreeMap<TransferId, Arc<Mutex<Extents>>>,
     observers: BTreeMap<TransferId, Arc<dyn Observer>>,
     transfers: BTreeMap<TaskId, Vec<TransferId>>,
+    /// How many may be `stored` before those that nobody wants are looked for: a part that begins does not look at
+    /// all others.
+    room: usize,
 }
 
 impl ProgressRegistry {
@@ -39,8 +45,8 @@ impl ProgressRegistry {
         let mut registered = self.lock();
         for transfer in registered.transfers.remove(&task).unwrap_or_default() {
             registered.observers.remove(&transfer);
+            registered.forget_stored(transfer);
         }
-        registered.sweep();
     }
 
     /// A call begins that has a transfer for itself: what is stored is what was there before.
@@ -71,12 +77,27 @@ impl ProgressRegistry {
 }
 
 impl Registered {
-    /// Forgets what neither a call nor an observer wants to know.
+    /// Forgets what neither a call nor an observer wants to know, once there is a lot.
     fn sweep(&mut self) {
         let Self {
-            stored, observers, ..
+            stored,
+            observers,
+            room,
+            ..
         } = self;
+        if stored.len() < *room {
+            return;
+        }
         stored.retain(|transfer, it| Arc::strong_count(it) > 1 || observers.contains_key(transfer));
+        *room = (stored.len() * 2).max(ROOM);
+    }
+
+    /// Forgets what no observer wants to know any more, unless a call does.
+    fn forget_stored(&mut self, transfer: TransferId) {
+        let stored = self.stored.get(&transfer);
+        if stored.is_some_and(|it| Arc::strong_count(it) == 1) {
+            self.stored.remove(&transfer);
+        }
     }
 }
 
