@@ -13,16 +13,15 @@ impl Session {
     /// The answer changes when a task ends or is cancelled: what others still wait for is theirs
     /// from then on.
     pub fn task_of(&self, job: JobId) -> Option<TaskId> {
-        let wanted_by = match self.outside.get(&job)? {
-            Outside::Step => return self.task_behind(self.store_queue.owner(job)?),
-            Outside::Question => self.exchanges.question_wanted_by(job),
-            Outside::Exchange(id) => self.exchanges.wanted_by(*id),
-        };
         let task = |(owner, task)| match owner {
             Some(owner) => self.task_behind(owner),
             None => Some(task),
         };
-        wanted_by.into_iter().find_map(task)
+        match self.outside.get(&job)? {
+            Outside::Step => self.task_behind(self.store_queue.owner(job)?),
+            Outside::Question => self.exchanges.question_wanted_by(job).find_map(task),
+            Outside::Exchange(id) => self.exchanges.wanted_by(*id).find_map(task),
+        }
     }
 
     fn task_behind(&self, owner: Owner) -> Option<TaskId> {

@@ -3,8 +3,6 @@
 //! Responsible for whose a job is if several exchanges wait for it, and for not fetching what none
 //! waits for. Must not know how blobs and manifests share exchanges (`blobs`).
 
-use alloc::vec::Vec;
-
 use super::{Exchanges, Purpose};
 use crate::auth::AuthInput;
 use crate::ids::{ExchangeId, JobId, Owner, TaskId};
@@ -12,26 +10,33 @@ use crate::ids::{ExchangeId, JobId, Owner, TaskId};
 impl Exchanges {
     /// Which exchanges wait for the answer to a question, by owner and task. One that this module
     /// began for itself has no owner.
-    pub(crate) fn question_wanted_by(&self, job: JobId) -> Vec<(Option<Owner>, TaskId)> {
-        let Some(key) = self.questions.get(&job) else {
-            return Vec::new();
-        };
-        let asking = self.broker.waiting_for_credentials(key);
-        asking.iter().filter_map(|id| self.wants(*id)).collect()
+    pub(crate) fn question_wanted_by(
+        &self,
+        job: JobId,
+    ) -> impl Iterator<Item = (Option<Owner>, TaskId)> {
+        let asking = self
+            .questions
+            .get(&job)
+            .map(|key| self.broker.waiting_for_credentials(key));
+        let asking = asking.into_iter().flatten();
+        asking.filter_map(|id| self.wants(*id))
     }
 
     /// Which exchanges wait for the end of this one: itself, or those that wait for the token it
     /// fetches.
-    pub(crate) fn wanted_by(&self, id: ExchangeId) -> Vec<(Option<Owner>, TaskId)> {
-        match self.exchanges.get(&id).map(|exchange| &exchange.purpose) {
-            Some(Purpose::Token(key)) => {
-                let waiting = self.broker.waiting_for_token(key);
-                waiting.iter().filter_map(|id| self.wants(*id)).collect()
-            }
+    pub(crate) fn wanted_by(
+        &self,
+        id: ExchangeId,
+    ) -> impl Iterator<Item = (Option<Owner>, TaskId)> {
+        let exchange = self.exchanges.get(&id);
+        let (itself, waiting) = match exchange.map(|exchange| &exchange.purpose) {
+            Some(Purpose::Token(key)) => (None, self.broker.waiting_for_token(key)),
             Some(Purpose::Owner(_) | Purpose::Probe | Purpose::Ping | Purpose::Cleanup) | None => {
-                self.wants(id).into_iter().collect()
+                (Some(id), &[][..])
             }
-        }
+        };
+        let all = itself.into_iter().chain(waiting.iter().copied());
+        all.filter_map(|id| self.wants(id))
     }
 
     fn wants(&self, id: ExchangeId) -> Option<(Option<Owner>, TaskId)> {
