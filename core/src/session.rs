@@ -6,6 +6,7 @@
 //! starts, and after a poll has looked for a job, so that their order follows from the calls alone.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 
 use crate::blobs::{Blobs, Wants};
 use crate::call::{Done, Job, JobResult};
@@ -422,10 +423,18 @@ impl Session {
         }
     }
 
+    /// Those whose end is decided and that wait for no exchange, of the tasks of which something has ended: thousands
+    /// may wait for a store that hangs.
+    fn tasks_to_look_at(&mut self) -> Vec<TaskId> {
+        let freed = self.blobs.take_freed().into_iter();
+        let freed = freed.chain(self.exchanges.take_freed());
+        self.tasks.take_changed(freed)
+    }
+
     /// Ends the tasks that have nothing outside any more (contract 5). What they give back does not wait for a store
     /// that hangs.
     fn finish_tasks(&mut self) {
-        for id in self.tasks.ending() {
+        for id in self.tasks_to_look_at() {
             if self.blobs.is_working_for(id) {
                 continue;
             }
@@ -492,6 +501,18 @@ mod tests {
         assert_eq!(failure.first().kind(), ErrorKind::Internal);
         assert_eq!(jobs, []);
         assert!(matches!(session.poll(Time::ZERO), Output::Idle));
+    }
+
+    #[test]
+    fn a_task_that_cannot_end_yet_is_not_looked_at_again() {
+        let mut session = session(1);
+        let (_, jobs) = polled(&mut session);
+        session.cancel(TaskId(0));
+        assert_eq!(polled(&mut session), (vec![], vec![]));
+        assert!(session.tasks.is_ending(TaskId(0)));
+        assert_eq!(session.tasks_to_look_at(), []);
+        session.handle(Done::lost(jobs[0]), Time::ZERO);
+        assert_eq!(polled(&mut session).0.len(), 1);
     }
 
     #[test]

@@ -88,7 +88,8 @@ impl Blobs {
         (transfer.waiters, waiters) = core::mem::take(&mut transfer.waiters)
             .into_iter()
             .partition(stays);
-        transfer.leaving.clear();
+        let left = core::mem::take(&mut transfer.leaving);
+        self.freed.extend(left);
         self.next_waiter(id, ports)?;
         for (i, waiter) in waiters.iter().enumerate() {
             if waiter.size != size {
@@ -133,11 +134,12 @@ impl Blobs {
         let task = transfer.leaving.front().copied();
         let task = task.or_else(|| transfer.waiters.front().map(|waiter| waiter.task));
         let phase = core::mem::replace(&mut transfer.phase, Phase::Idle);
-        transfer.leaving.clear();
+        let left = core::mem::take(&mut transfer.leaving);
         transfer.has_partial = false;
         transfer.cancelling = false;
         let digest = transfer.key.digest().clone();
         let site = transfer.sent_to().map(|(site, _)| site);
+        self.freed.extend(left);
         self.forget_wake(id, &phase);
         if let (
             Phase::Sending {
@@ -199,6 +201,7 @@ impl Blobs {
         waiter: &Waiter,
         result: Result<Delivery, Error>,
     ) {
+        self.freed.push(waiter.task);
         self.settled.push_back(BlobSettled {
             task: waiter.task,
             wants: waiter.wants,

@@ -76,6 +76,8 @@ pub(crate) struct Blobs {
     wakes: BTreeSet<(Time, TransferId)>,
     seen: Seen,
     settled: VecDeque<BlobSettled>,
+    /// The tasks that a transfer has nothing to do with any more, since they were taken.
+    freed: Vec<TaskId>,
 }
 
 /// That a blob is where it was wanted, or cannot be had.
@@ -173,12 +175,18 @@ impl Blobs {
             wakes: BTreeSet::new(),
             seen: Seen::default(),
             settled: VecDeque::new(),
+            freed: Vec::new(),
         }
     }
 
     /// The next result, for what wanted the blob.
     pub(crate) fn take_settled(&mut self) -> Option<BlobSettled> {
         self.settled.pop_front()
+    }
+
+    /// The tasks that may have no blob to do with any more.
+    pub(crate) fn take_freed(&mut self) -> Vec<TaskId> {
+        core::mem::take(&mut self.freed)
     }
 
     /// When a busy partial is asked about again.

@@ -85,6 +85,7 @@ impl Blobs {
         self.openings.leave(id, &mut transfer);
         self.forget_wake(id, &transfer.phase);
         self.dividing.remove(&id);
+        self.freed.extend(core::mem::take(&mut transfer.leaving));
         Some(transfer)
     }
 

@@ -104,6 +104,8 @@ pub(crate) struct Exchanges {
     timers: BTreeSet<(Time, ExchangeId)>,
     /// Probes, pings and cleanups of tasks, which are not over before these.
     errands: BTreeMap<TaskId, BTreeSet<ExchangeId>>,
+    /// The tasks of errands that have begun or are over since they were taken.
+    freed: Vec<TaskId>,
     /// Those that are outside without a slot: their callers do not read.
     unread: BTreeSet<ExchangeId>,
     questions: BTreeMap<JobId, CredentialKey>,
@@ -200,6 +202,7 @@ impl Exchanges {
             room: HOSTS,
             timers: BTreeSet::new(),
             errands: BTreeMap::new(),
+            freed: Vec::new(),
             unread: BTreeSet::new(),
             questions: BTreeMap::new(),
             asks: Lanes::new(QUESTIONS),
@@ -335,6 +338,11 @@ impl Exchanges {
     /// Whether a probe or a cleanup of a task is not over yet.
     pub(crate) fn has_errand_of(&self, task: TaskId) -> bool {
         self.errands.contains_key(&task)
+    }
+
+    /// The tasks that may have no probe or cleanup any more, or have one that did not begin.
+    pub(crate) fn take_freed(&mut self) -> Vec<TaskId> {
+        core::mem::take(&mut self.freed)
     }
 
     /// A task has nothing else to do: its cleanups go out now, and are given up at `until`.
@@ -552,6 +560,7 @@ impl Exchanges {
         let waits = matches!(exchange.purpose, Purpose::Cleanup);
         if exchange.is_errand() {
             self.errands.entry(task).or_default().insert(id);
+            self.freed.push(task);
         }
         self.exchanges.insert(id, exchange);
         if !waits {
@@ -633,6 +642,7 @@ impl Exchanges {
             && errands.is_empty()
         {
             self.errands.remove(&exchange.task);
+            self.freed.push(exchange.task);
         }
         if let Operation::BlobPut(op) = &exchange.op {
             self.uploads.ended(op);

@@ -74,8 +74,10 @@ pub(crate) struct Tasks {
     tasks: BTreeMap<TaskId, TaskState>,
     /// The deadlines of the tasks whose end is not decided.
     deadlines: BTreeSet<(Time, TaskId)>,
-    /// The tasks whose end is decided.
-    ending: BTreeSet<TaskId>,
+    /// The tasks whose end was decided, or which have less in flight, since they were taken.
+    changed: BTreeSet<TaskId>,
+    /// Those that were cancelled since the last poll.
+    cancelled: Vec<TaskId>,
     /// Those that have changed since they were taken.
     totals: BTreeMap<TaskId, Totals>,
     lists: Lists,
@@ -164,7 +166,8 @@ impl Tasks {
             started: 0,
             tasks: BTreeMap::new(),
             deadlines: BTreeSet::new(),
-            ending: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            cancelled: Vec::new(),
             totals: BTreeMap::new(),
             lists: Lists::new(seed),
         }
@@ -197,6 +200,7 @@ impl Tasks {
     ) {
         if let Some(state) = self.tasks.get_mut(&id) {
             state.pending.exchanges.remove(&exchange);
+            self.changed.insert(id);
         }
         let result = match settlement {
             Settlement::Done(outcome) => Ok(outcome),
@@ -218,6 +222,7 @@ impl Tasks {
     ) {
         if let Some(state) = self.tasks.get_mut(&id) {
             state.pending.steps -= 1;
+            self.changed.insert(id);
         }
         self.run(id, below, |machine, ports| {
             machine.step_ended(node, answer, ports)
@@ -239,9 +244,10 @@ impl Tasks {
 
     /// Fails the tasks whose deadline has come, and lets others look at their lists again.
     pub(crate) fn expire(&mut self, below: &mut Below<'_>) {
-        for id in &self.ending {
-            if let Some(state) = self.tasks.get_mut(id) {
-                state.decided.get_or_insert(below.ports.now);
+        for id in core::mem::take(&mut self.cancelled) {
+            if let Some(state) = self.tasks.get_mut(&id) {
+                state.decided = Some(below.ports.now);
+                self.changed.insert(id);
             }
         }
         for id in self.late(below.ports.now) {
@@ -281,7 +287,6 @@ impl Tasks {
         below: &mut Below<'_>,
     ) -> Option<Result<TaskReport, Failure>> {
         let state = self.tasks.remove(&id)?;
-        self.ending.remove(&id);
         below.ports.exchanges.take_served(id);
         if let Some(at) = state.deadline {
             self.deadlines.remove(&(at, id));
@@ -389,7 +394,7 @@ impl Tasks {
                 if let Some(at) = state.deadline {
                     self.deadlines.remove(&(at, id));
                 }
-                self.ending.insert(id);
+                self.changed.insert(id);
                 true
             }
         }
@@ -420,13 +425,16 @@ impl Tasks {
         tasks.filter(|(_, state)| state.ending.is_none())
     }
 
-    /// The tasks whose end is decided and that wait for no exchange.
-    pub(crate) fn ending(&self) -> Vec<TaskId> {
-        let is_done = |id: &&TaskId| {
-            let state = self.tasks.get(*id);
-            state.is_some_and(|it| it.pending.exchanges.is_empty())
-        };
-        self.ending.iter().filter(is_done).copied().collect()
+    /// Those whose end is decided and that wait for no exchange, of the tasks that have changed since they were
+    /// taken, and of `freed`.
+    pub(crate) fn take_changed(&mut self, freed: impl Iterator<Item = TaskId>) -> Vec<TaskId> {
+        let mut changed = core::mem::take(&mut self.changed);
+        changed.extend(freed);
+        changed.retain(|id| {
+            let state = self.tasks.get(id);
+            state.is_some_and(|it| it.ending.is_some() && it.pending.exchanges.is_empty())
+        });
+        changed.into_iter().collect()
     }
 
     /// Whether a task waits for a store operation.
@@ -437,13 +445,15 @@ impl Tasks {
 
     /// Whether the end of a task is decided.
     pub(crate) fn is_ending(&self, id: TaskId) -> bool {
-        self.ending.contains(&id)
+        let state = self.tasks.get(&id);
+        state.is_some_and(|it| it.ending.is_some())
     }
 
     /// A task was cancelled, at the time that the next poll will tell.
     pub(crate) fn cancelled(&mut self, id: TaskId) {
         if let Some(state) = self.tasks.get_mut(&id) {
             state.decided = None;
+            self.cancelled.push(id);
         }
     }
 
@@ -595,7 +605,9 @@ mod tests {
         assert!(tasks.waits_for_store(id));
         set_steps(&mut tasks, 0);
         assert!(!tasks.waits_for_store(id));
-        assert_eq!(tasks.ending(), [id]);
+        assert_eq!(tasks.take_changed([].into_iter()), [id]);
+        assert_eq!(tasks.take_changed([].into_iter()), []);
+        assert_eq!(tasks.take_changed([id].into_iter()), [id]);
     }
     #[test]
     fn a_defect_fails_the_task_and_aborts_what_it_has_in_flight() {
@@ -608,7 +620,8 @@ mod tests {
         assert!(!below.ports.exchanges.abandon(exchange));
         let wrong = Settlement::Done(Outcome::Sent { bytes: 0 });
         tasks.exchange_ended((id, NodeId(0)), exchange, wrong, &mut below);
-        assert_eq!((head(&tasks), tasks.ending()), (None, alloc::vec![id]));
+        assert_eq!(head(&tasks), None);
+        assert_eq!(tasks.take_changed([].into_iter()), [id]);
         let failure = tasks.remove(id, &mut below).expect("it is over");
         let failure = failure.expect_err("it failed");
         assert_eq!(failure.first().kind(), ErrorKind::Internal);
