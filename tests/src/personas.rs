@@ -140,6 +140,7 @@ fn ecr(options: Options) -> Options {
         uploads: Uploads {
             patch_status: StatusCode::CREATED,
             range: UploadRange::FirstChunk,
+            untold_least_chunk: Some(5 * MIB),
             // What is known of a status request is that its answer is not better.
             ..Uploads::default()
         },

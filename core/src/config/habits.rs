@@ -87,6 +87,17 @@ impl ChunkSizes {
         least: u64::MAX,
         most: u64::MAX,
     };
+
+    /// The size of these that is nearest to another one.
+    pub(crate) const fn nearest(self, size: u64) -> u64 {
+        if size < self.least {
+            self.least
+        } else if size > self.most {
+            self.most
+        } else {
+            size
+        }
+    }
 }
 
 /// What some registries do not have.

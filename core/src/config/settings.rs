@@ -146,32 +146,49 @@ impl Config {
         configured.unwrap_or_else(habit)
     }
 
-    /// The size of a registry's chunks; without one no blob is larger.
+    /// The size of a registry's chunks; without one no blob is larger. A size that is configured for all registries is
+    /// brought within what this one is known to take.
     pub fn chunk_size_for(&self, registry: &Registry) -> u64 {
+        let configured = self.configured_chunk(registry);
+        if self.said(registry, |it| it.chunk_size).is_none() && configured.is_some() {
+            return match self.chunks_taken(registry) {
+                ChunkSizes::NONE => u64::MAX,
+                takes => configured.map_or(u64::MAX, |size| takes.nearest(size)),
+            };
+        }
+        configured
+            .or_else(|| self.kind(registry)?.habits().chunk_from)
+            .unwrap_or(u64::MAX)
+    }
+
+    fn configured_chunk(&self, registry: &Registry) -> Option<u64> {
         /// With less, the requests are most of the work.
         const LEAST: u64 = 64 * 1024;
         let configured = self.said(registry, |it| it.chunk_size).or(self.chunk_size);
-        let size = configured.map(|size| size.max(LEAST));
-        let habit = || self.kind(registry)?.habits().chunk_from;
-        size.or_else(habit).unwrap_or(u64::MAX)
+        configured.map(|size| size.max(LEAST))
+    }
+
+    fn chunks_taken(&self, registry: &Registry) -> ChunkSizes {
+        let kind = self.kind(registry);
+        kind.map_or(ChunkSizes::ANY, |kind| kind.habits().chunks)
     }
 
     /// The size of the chunks in which a stream is sent to a registry; `None` if it is known to take none.
     pub fn stream_chunk_for(&self, registry: &Registry) -> Option<u64> {
-        let kind = self.kind(registry);
-        let takes = kind.map_or(ChunkSizes::ANY, |kind| kind.habits().chunks);
+        let takes = self.chunks_taken(registry);
         let chunk = self.first_stream_chunk(registry);
-        (takes != ChunkSizes::NONE).then(|| chunk.min(takes.most).max(takes.least))
+        (takes != ChunkSizes::NONE).then(|| takes.nearest(chunk))
     }
 
     /// How much of a stream is read before anything is sent, whether or not the registry takes chunks.
     pub(crate) fn first_stream_chunk(&self, registry: &Registry) -> u64 {
         /// Few round trips, and a memory that is noticed nowhere.
         const DEFAULT: u64 = 16 << 20;
-        match self.chunk_size_for(registry) {
+        let known = || match self.chunk_size_for(registry) {
             u64::MAX => DEFAULT,
             size => size,
-        }
+        };
+        self.configured_chunk(registry).unwrap_or_else(known)
     }
 
     /// How many blobs are uploaded at once from one source to a registry, if that is configured, or known of its kind.
@@ -283,6 +300,24 @@ mod tests {
         assert_eq!(config.chunk_size_for(&cloudflare), 64 * MIB);
         config.chunk_size = Some(100 * MIB);
         assert_eq!(config.chunk_size_for(&cloudflare), 100 * MIB);
+        // A size for all registries suits not all of them; one for this registry is the user's to know.
+        for (name, size, expected) in [
+            ("ghcr.io", 16 * MIB, 4 * MIB),
+            ("ghcr.io", MIB, MIB),
+            ("1234.dkr.ecr.eu-west-1.amazonaws.com", MIB, 5 * MIB),
+            ("europe-docker.pkg.dev", MIB, u64::MAX),
+            ("reg.example", MIB, MIB),
+        ] {
+            let mut config = Config {
+                chunk_size: Some(size),
+                ..Config::default()
+            };
+            assert_eq!(config.chunk_size_for(&registry(name)), expected, "{name}");
+            let mut one = settings(name);
+            one.chunk_size = Some(size);
+            config.registries.push(one);
+            assert_eq!(config.chunk_size_for(&registry(name)), size, "{name}");
+        }
         config.chunk_size = None;
         let mut other = settings("registry.cloudflare.com");
         other.kind = Some(RegistryKind::Distribution);

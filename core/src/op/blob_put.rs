@@ -305,10 +305,11 @@ impl BlobPut {
         }
         self.patches |= known.needs_patch;
         self.posts &= !known.takes_no_posts;
-        if let Some(chunk) = known.chunk
-            && self.position == 0
-        {
-            self.chunk = self.chunk.min(chunk);
+        if self.position == 0 {
+            if known.takes_no_parts && !self.is_growing() {
+                self.chunk = u64::MAX;
+            }
+            self.chunk = known.chunk.map_or(self.chunk, |it| it.min(self.chunk));
         }
         if let UploadStep::Put { session } = &self.step {
             self.step = self.next_part(session.clone());
@@ -340,6 +341,7 @@ impl BlobPut {
             }
             None if self.ignores_posted(answer) => registry().takes_no_posts = true,
             None if self.takes_no_parts(answer) => registry().takes_no_parts = true,
+            None if self.refuses_parts(answer) => registry().takes_no_parts = true,
             None => {
                 if let Some(chunk) = self.too_large(answer) {
                     let known = &mut registry().chunk;
@@ -588,6 +590,14 @@ impl BlobPut {
             let unused = unused.filter(|_| !self.ends_session(answer));
             return Verdict::Done(Outcome::TakesNoParts { unused });
         }
+        if self.refuses_parts(answer) && self.restarts < RESTARTS {
+            self.restarts += 1;
+            self.chunk = u64::MAX;
+            if self.ends_session(answer) {
+                self.forget_session();
+            }
+            return self.begin();
+        }
         if let Some(verdict) = self.resized_or_reordered(answer) {
             return verdict;
         }
@@ -603,6 +613,10 @@ impl BlobPut {
             // The end of an upload brings no bytes, and it may have been sent before, with its answer lost.
             let may_be_there = !refused || matches!(self.step, UploadStep::Close { .. });
             self.restarts += 1;
+            if matches!(self.step, UploadStep::Close { .. }) && self.can_begin_again() {
+                // Some take all parts and find the digest wrong at the end (clients.md C.8).
+                self.chunk = u64::MAX;
+            }
             if self.ends_session(answer) {
                 self.forget_session();
             }

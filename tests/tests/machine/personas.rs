@@ -113,6 +113,29 @@ fn chunks_that_registries_take() {
             .len();
         assert_eq!(patches, expected, "{kind}");
     }
+    // Sizes that a registry does not take cost a part or two, and not the push: one that is too small, and all.
+    let mib = 1 << 20;
+    for (kind, chunk, size, expected) in [
+        (RegistryKind::Ecr, mib, 3, 2),
+        (RegistryKind::Gar, mib, 3, 2),
+        // The second one is offered twice, as at ECR.
+        (RegistryKind::EcrPublic, 5 * mib, 6, 2 + 1),
+    ] {
+        let image = large(size * MIB);
+        let mut settings = settings("reg.example");
+        settings.kind = Some(kind);
+        settings.chunk_size = Some(chunk);
+        // A size for all registries is brought within what this one takes.
+        let mut of_all = taken_for(Some(kind));
+        of_all.chunk_size = Some(chunk);
+        for (config, expected) in [(with(settings), expected), (of_all, 0)] {
+            let mut world = world_of(config, persona(kind));
+            push_of(&mut world, &image).unwrap();
+            check_pushed(&world, "a/b", &image);
+            let patches = world.lines_with("> PATCH https://reg.example/").len();
+            assert_eq!(patches, expected, "{kind}");
+        }
+    }
     // Without a setting a blob is one PUT.
     let image = large(MIB);
     for kind in [RegistryKind::Ghcr, RegistryKind::Ecr, RegistryKind::Gar] {

@@ -204,6 +204,8 @@ pub struct Uploads {
     /// Whether of a blob that came in several PATCHes only the last is kept, under the digest of the whole
     /// (Artifactory).
     pub last_chunk_only: bool,
+    /// The least PATCH that another one may follow, which it does not tell: that is refused with 400 (ECR).
+    pub untold_least_chunk: Option<u64>,
     /// The largest PATCH; a larger one is refused with 416 (GHCR).
     pub chunk_max_length: Option<u64>,
     /// The status of an accepted PATCH: 202, or 201 (ECR), or 204 (Artifact Registry).
@@ -238,6 +240,7 @@ impl Default for Uploads {
             several_chunks: true,
             whole_chunks: true,
             last_chunk_only: false,
+            untold_least_chunk: None,
             chunk_max_length: None,
             patch_status: StatusCode::ACCEPTED,
             range: UploadRange::Correct,

@@ -137,6 +137,12 @@ impl Model {
         if uploads.chunk_max_length.is_some_and(|most| length > most) {
             return Some(Ok(self.out_of_range(request, name, id)));
         }
+        let last = self.uploads.get(id).and_then(|it| it.parts.last());
+        let least = uploads.untold_least_chunk.unwrap_or(0);
+        if last.is_some_and(|last| (last.len() as u64) < least) {
+            let message = "a layer part is too small";
+            return Some(Err(Refusal::new(400, "SIZE_INVALID", message)));
+        }
         let is_second = self.uploads.get(id).is_some_and(|it| it.length > 0);
         (is_second && !uploads.several_chunks).then(|| {
             let message = "a blob comes in one request";

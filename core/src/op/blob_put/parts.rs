@@ -189,7 +189,7 @@ impl BlobPut {
         }
     }
 
-    fn part_size(&self) -> u64 {
+    pub(super) fn part_size(&self) -> u64 {
         self.chunk.max(self.session.least).max(1)
     }
 
@@ -319,8 +319,8 @@ impl BlobPut {
         self.begin()
     }
 
-    /// Goes on although the registry does not say what it has: behind what was acknowledged if nothing else was sent, or
-    /// if that cannot be read again; otherwise from the first byte.
+    /// Goes on although the registry does not say what it has: behind what was acknowledged if nothing else was
+    /// sent, or if that cannot be read again; otherwise from the first byte.
     pub(super) fn without_status(mut self, session: Url) -> Verdict {
         if !self.session.cross_checks && self.can_begin_again() {
             return self.begin_again();

@@ -1390,6 +1390,68 @@ fn parts_that_are_refused_in_each_session_end() {
     }
 }
 
+/// A registry that takes no blob in parts, or not in those that are configured, gets it in one request (clients.md
+/// C.5).
+#[test]
+fn parts_that_are_refused_are_sent_in_one_request() {
+    let code = |code: &str| format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#);
+    let (unsupported, size) = (code("UNSUPPORTED"), code("SIZE_INVALID"));
+    let denied = code("DENIED");
+    for (status, body, is_sent_whole) in [
+        (405, "", true),
+        (501, "", true),
+        (411, "", true),
+        (400, &*unsupported, true),
+        (400, &size, true),
+        (404, &unsupported, true),
+        (400, "", false),
+        (400, &denied, false),
+        (403, "", false),
+    ] {
+        for position in [0, MIB] {
+            let mut op = in_session(4 * MIB, MIB, MIB);
+            if position > 0 {
+                op = next(op.answer(&answer(202, &[LOCATION], b"")));
+                sends(&mut op, MIB);
+            }
+            let refused = answer(status, &[], body.as_bytes());
+            let mut known = Capabilities::default();
+            op.learn(&refused, || &mut known);
+            assert_eq!(known.takes_no_parts, is_sent_whole, "{status} {body}");
+            if !is_sent_whole {
+                let verdict = op.answer(&refused);
+                assert!(matches!(verdict, Verdict::Failed(_)), "{verdict:?}");
+                continue;
+            }
+            let post = next(op.answer(&refused));
+            assert_eq!(
+                shown(Verdict::Next(Operation::BlobPut(post.clone()))),
+                "post"
+            );
+            let whole = next(post.answer(&answer(202, &[LOCATION], b"")));
+            assert!(matches!(whole.step, UploadStep::Put { .. }), "{status}");
+            // Later blobs go in one request at once.
+            let mut later = in_session(4 * MIB, MIB, 0);
+            later.step = session();
+            assert!(!later.adapt(&known) && matches!(later.step, UploadStep::Put { .. }));
+        }
+    }
+    // One that finds the digest wrong at the end, though all parts were taken.
+    for code in ["DIGEST_INVALID", "BLOB_UPLOAD_INVALID"] {
+        let mut op = in_session(2 * MIB, MIB, MIB);
+        op.step = UploadStep::Close { session: open() };
+        let body = format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#);
+        let begun = next(op.answer(&answer(400, &[], body.as_bytes())));
+        let opened = BlobPut {
+            step: UploadStep::Start { mount: None },
+            head: Head::Done,
+            ..begun
+        };
+        let whole = next(opened.answer(&answer(202, &[LOCATION], b"")));
+        assert!(matches!(whole.step, UploadStep::Put { .. }), "{code}");
+    }
+}
+
 /// clients.md C.2.4: a registry with wrong `Range`s that takes no status requests. What it answers with success it has.
 #[test]
 fn a_wrong_range_that_cannot_be_asked_about_costs_one_request() {
