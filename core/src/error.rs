@@ -4,8 +4,9 @@
 //! own message and a hint. No type here can hold a secret: targets are printed without the values
 //! of their queries, and text from servers is escaped.
 
+mod request_line;
+
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
@@ -15,6 +16,8 @@ use crate::call::{TransportError, TransportErrorKind};
 use crate::config::RouteError;
 use crate::digest::Digest;
 use crate::store::{StoreError, StoreErrorKind};
+
+pub use self::request_line::RequestLine;
 
 /// Why a task, or a part of it, failed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -299,7 +302,7 @@ impl Error {
             | Self::Cancelled
             | Self::Internal { .. } => return self,
         };
-        request.0.push_str(&format!(" ({what})"));
+        request.add(what);
         self
     }
 
@@ -373,16 +376,6 @@ impl Error {
             | Self::Cancelled
             | Self::Internal { .. } => None,
         }
-    }
-}
-
-/// A request in an error or an event: method and target, without the values of the query.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct RequestLine(pub(crate) String);
-
-impl fmt::Display for RequestLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -470,6 +463,10 @@ impl fmt::Display for RegistryErrors {
 pub struct NotFound {
     /// What was looked for.
     pub what: String,
+    /// The last request, if a registry was asked.
+    pub request: Option<RequestLine>,
+    /// The response's status, if it was the response that said so.
+    pub status: Option<u16>,
     /// The registry's error codes and messages, if a registry said so.
     pub errors: RegistryErrors,
     /// What the user can do about it.

@@ -29,7 +29,7 @@ macro_rules! request {
             required_scopes: $bench.required_scopes.clone(),
             large: false,
             is_head: false,
-            line: RequestLine("GET".into()),
+            line: RequestLine::ping(),
         }
     };
 }
@@ -221,7 +221,7 @@ impl Bench {
 /// A token service's refusal.
 fn refusal(status: u16) -> AuthError {
     AuthError {
-        request: RequestLine("GET".into()),
+        request: RequestLine::ping(),
         status,
         presented: "x".into(),
         errors: RegistryErrors::default(),

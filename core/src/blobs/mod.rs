@@ -40,10 +40,9 @@ use core::time::Duration;
 use self::opening::Openings;
 use self::seen::Seen;
 use self::transfer::{Phase, Transfer};
-use crate::call::{TransportError, TransportErrorKind};
 use crate::config::Config;
 use crate::digest::Digest;
-use crate::error::{Error, RequestLine};
+use crate::error::Error;
 use crate::exchanges::Settlement;
 use crate::ids::{ExchangeId, Owner, TaskId, TransferId};
 use crate::op::{Operation, Outcome, Site};
@@ -492,11 +491,9 @@ impl Blobs {
             return self.begin(id, ports);
         }
         let attempts = transfer.lost;
-        let what = "the driver lost the job";
-        let last = Error::Transport {
-            request: RequestLine(format!("GET blob {}", transfer.key.digest())),
-            error: TransportError::new(TransportErrorKind::Other, what),
-        };
+        // There may have been several requests.
+        let what = format!("blob {}: the driver lost the job", transfer.key.digest());
+        let last = Error::Driver { what };
         let error = Error::Exhausted {
             attempts,
             retry_after: None,

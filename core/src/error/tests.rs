@@ -6,7 +6,7 @@ use super::*;
 use crate::digest::Algorithm;
 
 fn line() -> RequestLine {
-    RequestLine("GET https://r.example/v2/".into())
+    RequestLine::ping()
 }
 
 /// The error of each kind of connection failure. A new kind does not compile until it is listed
@@ -66,6 +66,8 @@ fn others() -> [(Error, ErrorKind); 14] {
     };
     let missing = NotFound {
         what: "x".into(),
+        request: None,
+        status: None,
         errors,
         hint,
     };
@@ -190,6 +192,8 @@ fn a_servers_words_stand_in_brackets() {
         });
         let missing = NotFound {
             what: "manifest".into(),
+            request: None,
+            status: None,
             errors: RegistryErrors {
                 entries: entries.collect(),
                 request_id: None,
@@ -212,4 +216,39 @@ fn a_servers_words_stand_in_brackets() {
     for (entries, expected) in table {
         assert_eq!(shown(entries), expected);
     }
+}
+
+/// The text is what people see, the accessors what programs use; neither has what the query says.
+#[test]
+fn a_request_line_has_parts() {
+    let (put, hub) = (http::Method::PUT, crate::Registry::docker_hub());
+    let line = |url: &str| {
+        let url = crate::uri::Url::parse(url).expect("a URL");
+        RequestLine::new(&hub, &put, &url)
+    };
+    let plain = line("http://Mirror.example:5000/v2/a/blobs/uploads/");
+    assert_eq!(plain.method(), "PUT");
+    assert_eq!(plain.registry().as_str(), "docker.io");
+    assert_eq!(plain.origin().to_string(), "http://mirror.example:5000");
+    assert_eq!(plain.path(), "/v2/a/blobs/uploads/");
+    assert!(!plain.has_query());
+    let error = Error::Peer {
+        request: line("https://r.example/v2/u?_state=secret"),
+        what: "answered 200".into(),
+    };
+    let error = error.about("blob x").about("a mount");
+    assert_eq!(
+        error.to_string(),
+        "PUT https://r.example/v2/u?*** (blob x) (a mount): answered 200"
+    );
+    let Error::Peer { request, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!((request.path(), request.has_query()), ("/v2/u", true));
+    assert!(request.about().eq(["blob x", "a mount"]));
+    assert!(!alloc::format!("{error:?}").contains("secret"), "{error:?}");
+    assert_eq!(
+        line("https://r.example").to_string(),
+        "PUT https://r.example/"
+    );
 }

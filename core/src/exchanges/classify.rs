@@ -285,7 +285,7 @@ mod tests {
     }
 
     fn shown(exchanged: &Exchanged) -> String {
-        match classify(exchanged, &RequestLine("GET".into())) {
+        match classify(exchanged, &RequestLine::ping()) {
             Class::Retry { after, .. } => match after {
                 Some(after) => format!("retry after {}", after.as_secs()),
                 None => "retry".into(),
@@ -449,7 +449,7 @@ mod tests {
             let headers: alloc::vec::Vec<_> = location.into_iter().collect();
             let url = Url::parse(from).expect("a URL");
             let registry = url.origin().clone();
-            let line = RequestLine("GET".into());
+            let line = RequestLine::ping();
             let exchanged = exchanged(status, &headers, b"");
             match follow(&exchanged, &method, &url, &registry, &line) {
                 Ok(url) => url.as_str().to_string(),

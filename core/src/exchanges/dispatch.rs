@@ -5,7 +5,7 @@
 
 use http::{HeaderValue, header};
 
-use super::{Exchanges, Purpose, State, line};
+use super::{Exchanges, Purpose, State};
 use crate::auth::{AuthInput, Permit};
 use crate::call::{Call, Payload};
 use crate::config::RequestHeader;
@@ -59,7 +59,7 @@ impl Exchanges {
         if let Some(hop) = &exchange.hop {
             draft.url = hop.clone();
         }
-        let line = line(&draft.method, &draft.url);
+        let line = exchange.line(&draft.method, &draft.url);
         let registry = exchange.site.origin.clone();
         let vetted = if matches!(exchange.op, Operation::Token(_)) {
             Ok(())

@@ -288,6 +288,8 @@ impl Exchanges {
         match (outcome, target) {
             (Outcome::Absent, _) => Some(Error::NotFound(NotFound {
                 what,
+                request: Some(exchange.line(&exchange.op.draft().method, &exchange.url())),
+                status: None,
                 errors: RegistryErrors::default(),
                 hint: None,
             })),

@@ -29,7 +29,6 @@ mod wanted;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -757,6 +756,10 @@ impl Exchange {
         self.visited.clear();
     }
 
+    fn line(&self, method: &Method, url: &Url) -> RequestLine {
+        RequestLine::new(&self.site.registry, method, url)
+    }
+
     fn auth_request(&self, id: ExchangeId, url: &Url) -> AuthRequest<'_> {
         let method = self.op.draft().method;
         AuthRequest {
@@ -766,13 +769,9 @@ impl Exchange {
             required_scopes: self.op.needs(),
             large: matches!(self.op, Operation::BlobGet(_)),
             is_head: method == Method::HEAD,
-            line: line(&method, url),
+            line: self.line(&method, url),
         }
     }
-}
-
-fn line(method: &Method, url: &Url) -> RequestLine {
-    RequestLine(format!("{method} {url}"))
 }
 
 #[cfg(test)]

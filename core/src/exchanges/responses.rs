@@ -10,7 +10,7 @@ use http::Method;
 
 use super::authorization::Held;
 use super::host::Turn;
-use super::{Exchanges, Purpose, WARNINGS, line};
+use super::{Exchanges, Purpose, WARNINGS};
 use crate::auth::AuthInput;
 use crate::call::{Exchanged, Received};
 use crate::digest::Digest;
@@ -39,7 +39,8 @@ impl Exchanges {
         };
         let draft = exchange.op.draft();
         let url = exchange.hop.clone().unwrap_or(draft.url);
-        if let Class::Retry { after, .. } = classify(exchanged, &line(&draft.method, &url)) {
+        let line = exchange.line(&draft.method, &url);
+        if let Class::Retry { after, .. } = classify(exchanged, &line) {
             self.congested(id, exchanged, job, after, now);
         }
     }
@@ -64,7 +65,7 @@ impl Exchanges {
         exchange.op.has_sent(&exchanged);
         let draft = exchange.op.draft();
         let url = exchange.hop.clone().unwrap_or(draft.url);
-        let line = line(&draft.method, &url);
+        let line = exchange.line(&draft.method, &url);
         if exchange.abandoned {
             self.note_later(id, &exchanged, job, now);
             if self.is_answered_ping(id, &exchanged) {
@@ -264,7 +265,7 @@ impl Exchanges {
         };
         let draft = exchange.op.draft();
         let answer = Answer {
-            request: line(&draft.method, &draft.url),
+            request: exchange.line(&draft.method, &draft.url),
             url: draft.url,
             status: http::StatusCode::from_u16(denied.status)
                 .unwrap_or(http::StatusCode::UNAUTHORIZED),

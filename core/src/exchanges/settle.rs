@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use super::endpoints::patience;
 use super::host::Turn;
-use super::{Exchange, Exchanges, Purpose, Settled, Settlement, State, line};
+use super::{Exchange, Exchanges, Purpose, Settled, Settlement, State};
 use crate::auth::{AuthInput, TokenKey};
 use crate::call::{Received, TransportErrorKind};
 use crate::error::{Error, ErrorKind};
@@ -141,7 +141,7 @@ impl Exchanges {
             }
             return;
         }
-        let request = line(&exchange.op.draft().method, &exchange.url());
+        let request = exchange.line(&exchange.op.draft().method, &exchange.url());
         let error =
             crate::call::TransportError::new(TransportErrorKind::Other, "the driver lost the job");
         let error = Error::Transport { request, error };

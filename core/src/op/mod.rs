@@ -243,6 +243,8 @@ impl Answer {
                     .then(|| "the registry does not know the repository".into());
                 Error::NotFound(NotFound {
                     what: what.into(),
+                    request: Some(self.request.clone()),
+                    status: Some(self.status.as_u16()),
                     errors,
                     hint,
                 })
@@ -678,7 +680,6 @@ impl Operation {
 /// Builds operations in a given state, for tests.
 #[cfg(test)]
 pub(crate) mod testing {
-    use alloc::string::ToString;
     use alloc::vec::Vec;
 
     use super::*;
@@ -705,7 +706,7 @@ pub(crate) mod testing {
             map.append(*name, HeaderValue::from_str(value).expect("a header value"));
         }
         Answer {
-            request: RequestLine("TEST".to_string()),
+            request: RequestLine::ping(),
             url: site().url("blobs/uploads/"),
             status: StatusCode::from_u16(status).expect("a status"),
             headers: map,

@@ -296,7 +296,7 @@ mod anonymously {
         assert_eq!(
             core::mem::take(&mut bench.warnings),
             [
-                "GET: 401 with the credentials of `alice`; going on anonymously, as is allowed for reading"
+                "GET https://r.example/v2/: 401 with the credentials of `alice`; going on anonymously, as is allowed for reading"
             ]
         );
         assert_eq!(bench.permit(1), "go");
@@ -398,7 +398,7 @@ mod anonymously {
 fn an_absent_token_service_makes_a_request_probe_again() {
     let absent = |status| {
         let refusal = crate::error::Refusal {
-            request: RequestLine("GET".into()),
+            request: RequestLine::ping(),
             status,
             errors: RegistryErrors::default(),
             hint: None,

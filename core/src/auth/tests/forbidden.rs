@@ -184,7 +184,7 @@ mod anonymously {
         bench.shows(1, ONE);
         bench.shows(2, ONE);
         assert_eq!(bench.forbidden(1), "again");
-        let warning = "GET: 403 with the credentials of `alice` (DENIED: no); going on anonymously, as is \
+        let warning = "GET https://r.example/v2/: 403 with the credentials of `alice` (DENIED: no); going on anonymously, as is \
                        allowed for reading";
         assert_eq!(core::mem::take(&mut bench.warnings), [warning]);
         assert_eq!(bench.permit(1), "go");

@@ -98,7 +98,7 @@ fn which_endpoint_is_next() {
 fn refused(status: u16) -> Error {
     Error::Registry(
         Refusal {
-            request: RequestLine(format!("GET {status}")),
+            request: RequestLine::ping(),
             status,
             errors: RegistryErrors::default(),
             hint: None,
@@ -109,7 +109,7 @@ fn refused(status: u16) -> Error {
 
 fn broken(kind: TransportErrorKind) -> Error {
     Error::Transport {
-        request: RequestLine("GET".into()),
+        request: RequestLine::ping(),
         error: TransportError::new(kind, "x"),
     }
 }
@@ -125,6 +125,8 @@ fn exhausted(error: Error) -> Error {
 fn missing() -> Error {
     Error::NotFound(NotFound {
         what: "x".into(),
+        request: None,
+        status: None,
         errors: RegistryErrors::default(),
         hint: None,
     })
@@ -147,13 +149,12 @@ fn what_is_told_of_several_errors() {
         (true, refused(500)),
         (false, refused(400)),
     ]);
-    let expected = "GET 500: 500; elsewhere: x: not found; GET 400: 400";
-    assert_eq!(own.as_deref(), Some(expected));
+    let get = "GET https://r.example/v2/";
+    let expected = format!("{get}: 500; elsewhere: x: not found; {get}: 400");
+    assert_eq!(own.as_deref(), Some(expected.as_str()));
     let none = verdict(vec![(false, refused(400)), (false, missing())]);
-    assert_eq!(
-        none.as_deref(),
-        Some("x: not found; elsewhere: GET 400: 400")
-    );
+    let expected = format!("x: not found; elsewhere: {get}: 400");
+    assert_eq!(none.as_deref(), Some(expected.as_str()));
 }
 
 /// A mirror that only lacks something is asked for the next thing; what a repository is refused says

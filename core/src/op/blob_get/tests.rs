@@ -102,7 +102,7 @@ fn judged(mut op: BlobGet, done: Done) -> Result<Verdict, (Error, BlobGet)> {
     let JobResult::Http(exchanged) = done.into_outcome() else {
         panic!("an HTTP job ends as one")
     };
-    let line = RequestLine("GET".into());
+    let line = RequestLine::ping();
     let class = classify(&exchanged, &line);
     if let Class::Retry { error, .. } = class {
         op.take(exchanged.body);

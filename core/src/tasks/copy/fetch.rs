@@ -279,6 +279,8 @@ pub(in crate::tasks) fn choose(
         Ok(chosen) => Ok(chosen.clone()),
         Err(error) => Err(Error::NotFound(NotFound {
             what: format!("an image for {wanted}"),
+            request: None,
+            status: None,
             errors: RegistryErrors::default(),
             hint: Some(format!("{error}")),
         })),
