@@ -5,7 +5,7 @@
 
 use windlass_core::call::{TransportError, TransportErrorKind};
 use windlass_core::error::{AuthError, Refusal, RequestLine};
-use windlass_core::{Error, Failure, Registry, StoreErrorKind};
+use windlass_core::{Error, Failure, Registry, Scheme, StoreErrorKind};
 
 /// How rustls prints the one certificate error that it has no words for.
 const AUTHORITY: &str = "Other(OtherError(CaUsedAsEndEntity))";
@@ -89,7 +89,7 @@ fn tls(request: &RequestLine, error: &TransportError) -> Option<String> {
     let has = |word: &str| error.detail.contains(word);
     if has("InvalidContentType") {
         // The peer answered, but not in TLS.
-        let host = host(request)?;
+        let host = Registry::at(request.origin());
         return Some(format!(
             "{host} does not seem to speak TLS; if plain HTTP is acceptable, use --plain-http={host}"
         ));
@@ -108,7 +108,6 @@ fn tls(request: &RequestLine, error: &TransportError) -> Option<String> {
 fn plain(refusal: &Refusal) -> Option<String> {
     /// What Go's HTTPS server answers to plain HTTP.
     const WORDS: &str = "HTTP request to an HTTPS server";
-    let line = refusal.request.to_string();
     let says = |text: &str| {
         refusal
             .errors
@@ -117,17 +116,13 @@ fn plain(refusal: &Refusal) -> Option<String> {
             .any(|it| it.message.contains(text))
     };
     // A response to HEAD has no body.
-    let is_wordless = line.starts_with("HEAD http://") && refusal.errors.entries.is_empty();
+    let request = &refusal.request;
+    let is_wordless = request.method() == "HEAD"
+        && request.origin().scheme() == Scheme::Http
+        && refusal.errors.entries.is_empty();
     if refusal.status != 400 || !(says(WORDS) || is_wordless) {
         return None;
     }
-    let host = host(&refusal.request)?;
+    let host = Registry::at(refusal.request.origin());
     Some(format!("{host} seems to speak TLS; use --tls={host}"))
-}
-
-/// `host[:port]`, the form that the options take.
-fn host(request: &RequestLine) -> Option<String> {
-    let line = request.to_string();
-    let (_, rest) = line.split_once("://")?;
-    Some(rest.split('/').next()?.to_owned())
 }

@@ -211,9 +211,7 @@ impl Context {
             Location::Layout(_) => None,
         };
         let mut sources: Vec<_> = locations.iter().filter_map(source).collect();
-        // A request to the registry says which side refused; the token service may be on any host.
-        let line = error.request.to_string();
-        let at = |registry: &Registry| line.contains(&format!(" {}/", registry.origin()));
+        let at = |registry: &Registry| error.request.registry() == registry;
         if sources.iter().any(|(registry, _)| at(registry)) {
             sources.retain(|(registry, _)| at(registry));
         }
