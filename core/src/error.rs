@@ -4,10 +4,11 @@
 //! own message and a hint. No type here can hold a secret: targets are printed without the values
 //! of their queries, and text from servers is escaped.
 
+mod mismatch;
 mod request_line;
 
 use alloc::boxed::Box;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -17,6 +18,7 @@ use crate::config::RouteError;
 use crate::digest::Digest;
 use crate::store::{StoreError, StoreErrorKind};
 
+pub use self::mismatch::{Measure, Mismatch};
 pub use self::request_line::RequestLine;
 
 /// Why a task, or a part of it, failed.
@@ -38,15 +40,8 @@ pub enum Error {
         what: String,
     },
     /// The content does not match its digest or size. It was not kept.
-    #[error("{what}: expected {expected}, got {found}")]
-    Mismatch {
-        /// What was transferred, and from where.
-        what: String,
-        /// The expected digest or size.
-        expected: String,
-        /// The digest or size found.
-        found: String,
-    },
+    #[error("{0}")]
+    Mismatch(Box<Mismatch>),
     /// Authentication failed.
     #[error("{0}")]
     Auth(Box<AuthError>),
@@ -204,11 +199,7 @@ impl Error {
 
     /// A blob of no bytes, whose digest is another one.
     pub(crate) fn of_empty_blob(digest: &Digest, found: &Digest) -> Self {
-        Self::Mismatch {
-            what: alloc::format!("blob {digest}"),
-            expected: digest.to_string(),
-            found: found.to_string(),
-        }
+        Self::mismatch(alloc::format!("blob {digest}"), digest, found)
     }
 
     /// The kind of this error.
@@ -219,7 +210,7 @@ impl Error {
             }
             Self::Endpoints { told, .. } => told.kind(),
             Self::NotFound(_) => ErrorKind::NotFound,
-            Self::Mismatch { .. } => ErrorKind::Mismatch,
+            Self::Mismatch(_) => ErrorKind::Mismatch,
             Self::Auth(_) => ErrorKind::Auth,
             Self::Transport { error, .. } => match error.kind {
                 TransportErrorKind::ProxyAuth => ErrorKind::Auth,
@@ -262,7 +253,7 @@ impl Error {
             Self::Endpoints { told, others } => {
                 told.is_mismatch() || others.iter().any(Self::is_mismatch)
             }
-            Self::Mismatch { .. } => true,
+            Self::Mismatch(_) => true,
             Self::Registry(_)
             | Self::NotFound(_)
             | Self::Peer { .. }
@@ -292,7 +283,7 @@ impl Error {
             }
             // These name their subject already, or need none.
             Self::NotFound(_)
-            | Self::Mismatch { .. }
+            | Self::Mismatch(_)
             | Self::Store(_)
             | Self::Route(_)
             | Self::Outdated { .. }
@@ -341,7 +332,7 @@ impl Error {
             Self::Endpoints { told, .. } => told.registry_errors(),
             Self::Exhausted { last, .. } => last.registry_errors(),
             Self::Peer { .. }
-            | Self::Mismatch { .. }
+            | Self::Mismatch(_)
             | Self::Transport { .. }
             | Self::Store(_)
             | Self::Route(_)
@@ -365,7 +356,7 @@ impl Error {
                 told.hint().or_else(|| others.iter().find_map(Self::hint))
             }
             Self::Peer { .. }
-            | Self::Mismatch { .. }
+            | Self::Mismatch(_)
             | Self::Transport { .. }
             | Self::Store(_)
             | Self::Route(_)

@@ -269,6 +269,7 @@ fn without_logins(error: clap::Error) -> clap::Error {
 
 #[cfg(test)]
 mod tests {
+    use windlass_core::error::Measure;
     use windlass_core::{StoreError, StoreErrorKind};
 
     use super::*;
@@ -312,11 +313,7 @@ mod tests {
     #[test]
     fn the_most_telling_of_several_decides() {
         // 6, 4, 3, 1, 5.
-        let mismatch = || Error::Mismatch {
-            what: "blob".to_owned(),
-            expected: "a".to_owned(),
-            found: "b".to_owned(),
-        };
+        let mismatch = || Error::mismatch("blob", Measure::of_size(1), Measure::of_size(2));
         let store = |kind| Error::Store(StoreError::new(kind, "x"));
         let refused = || store(StoreErrorKind::Full);
         let missing = || store(StoreErrorKind::NoSuchName);

@@ -50,11 +50,9 @@ impl DiffId {
         if found == *expected {
             return Ok(());
         }
-        Err(io_error(Failure::new(vec![Error::Mismatch {
-            what: "a decompressed layer (its diff_id)".into(),
-            expected: expected.to_string(),
-            found: found.to_string(),
-        }])))
+        let what = "a decompressed layer (its diff_id)";
+        let error = Error::mismatch(what, expected, &found);
+        Err(io_error(Failure::new(vec![error])))
     }
 }
 

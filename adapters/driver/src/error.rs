@@ -14,7 +14,8 @@ pub use windlass_core::config::{
 };
 pub use windlass_core::digest::DigestError;
 pub use windlass_core::error::{
-    AuthError, Error, ErrorKind, NotFound, Refusal, RegistryError, RegistryErrors, RequestLine,
+    AuthError, Error, ErrorKind, Measure, Mismatch, NotFound, Refusal, RegistryError,
+    RegistryErrors, RequestLine,
 };
 pub use windlass_core::image_config::ImageConfigError;
 pub use windlass_core::platform::PlatformError;

@@ -17,6 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use windlass_core::error::Measure;
 use windlass_core::{
     Descriptor, Digest, Error, ErrorKind, Failure, Fetched, Hashing, StoreError, StoreErrorKind,
 };
@@ -341,11 +342,11 @@ impl BlobReader {
         if len == *size && found == *digest {
             return None;
         }
-        Some(Failure::new(vec![Error::Mismatch {
-            what: format!("blob {digest}"),
-            expected: format!("{digest} ({size} bytes)"),
-            found: format!("{found} ({len} bytes)"),
-        }]))
+        Some(Failure::new(vec![Error::mismatch(
+            format!("blob {digest}"),
+            Measure::of(digest, *size),
+            Measure::of(&found, len),
+        )]))
     }
 }
 

@@ -6,7 +6,7 @@
 use alloc::format;
 
 use super::{BlobSource, Blobs, Phase};
-use crate::error::Error;
+use crate::error::{Error, Measure};
 use crate::extents::Extents;
 use crate::hashing::Hashing;
 use crate::ids::{Owner, TransferId};
@@ -154,11 +154,11 @@ impl Blobs {
         if len == size && found == *digest {
             return self.commit(id, size, ports);
         }
-        let error = Error::Mismatch {
-            what: format!("blob {digest} in the layout it comes from"),
-            expected: format!("{digest} ({size} bytes)"),
-            found: format!("{found} ({len} bytes)"),
-        };
+        let error = Error::mismatch(
+            format!("blob {digest} in the layout it comes from"),
+            Measure::of(digest, size),
+            Measure::of(&found, len),
+        );
         if core::mem::take(&mut transfer.unverified_prefix) {
             // It may be the earlier run's bytes that are wrong: once without them.
             return self.discard(id, ports);

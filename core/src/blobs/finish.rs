@@ -8,7 +8,7 @@ use alloc::format;
 
 use super::{BlobKey, BlobSettled, Blobs, Delivery, Phase, Recheck, Waiter, Wants};
 use crate::digest::Digest;
-use crate::error::Error;
+use crate::error::{Error, Measure};
 use crate::event::{Event, SkipReason};
 use crate::ids::{Owner, TransferId};
 use crate::ports::Ports;
@@ -94,11 +94,11 @@ impl Blobs {
         for (i, waiter) in waiters.iter().enumerate() {
             if waiter.size != size {
                 // The bytes were verified, so what was said of them to this one is wrong.
-                let error = Error::Mismatch {
-                    what: format!("blob {digest}"),
-                    expected: format!("{} bytes", waiter.size),
-                    found: format!("{size} bytes"),
-                };
+                let error = Error::mismatch(
+                    format!("blob {digest}"),
+                    Measure::of_size(waiter.size),
+                    Measure::of_size(size),
+                );
                 self.tell(&digest, waiter, Err(error));
                 continue;
             }

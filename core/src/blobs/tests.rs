@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::*;
 use crate::config::Config;
 use crate::digest::Algorithm;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Measure};
 use crate::event::{Event, SkipReason};
 use crate::exchanges::Exchanges;
 use crate::hashing::Hashing;
@@ -226,12 +226,7 @@ fn another_source_takes_over_after_the_partial_is_back() {
 #[test]
 fn bytes_that_are_not_the_blobs_are_discarded() {
     let (mut scenario, id) = Scenario::moving(&[(A, "reg.example/a")]);
-    let [what, expected, found] = ["blob", "a", "b"].map(ToString::to_string);
-    let error = Error::Mismatch {
-        what,
-        expected,
-        found,
-    };
+    let error = Error::mismatch("blob", Measure::of_size(4), Measure::of_size(5));
     scenario.end(id, Settlement::Failed(error));
     for step in ["discard", "release"] {
         assert_eq!(scenario.step(), step);

@@ -71,7 +71,7 @@ fn others() -> [(Error, ErrorKind); 14] {
         errors,
         hint,
     };
-    let (what, expected, found) = ("x".into(), "a".into(), "b".into());
+    let mismatch = Error::mismatch("x", Measure::of_size(1), Measure::of_size(2));
     let exhausted = Error::Exhausted {
         attempts: 5,
         retry_after: None,
@@ -102,14 +102,7 @@ fn others() -> [(Error, ErrorKind); 14] {
             },
             ErrorKind::Refused,
         ),
-        (
-            Error::Mismatch {
-                what,
-                expected,
-                found,
-            },
-            ErrorKind::Mismatch,
-        ),
+        (mismatch, ErrorKind::Mismatch),
         (Error::Auth(Box::new(auth)), ErrorKind::Auth),
         (Error::Policy { what: "x".into() }, ErrorKind::Refused),
         (outdated, ErrorKind::Temporary),
@@ -156,7 +149,7 @@ fn every_variant_has_its_kind() {
         Error::Registry(_) => 0,
         Error::NotFound(_) => 1,
         Error::Peer { .. } => 2,
-        Error::Mismatch { .. } => 3,
+        Error::Mismatch(_) => 3,
         Error::Auth(_) => 4,
         Error::Transport { .. } => 5,
         Error::Store(_) => 6,
@@ -216,6 +209,23 @@ fn a_servers_words_stand_in_brackets() {
     for (entries, expected) in table {
         assert_eq!(shown(entries), expected);
     }
+}
+
+/// Programs can compare what people read.
+#[test]
+fn a_mismatch_has_digests_and_sizes() {
+    let digest = Digest::of(Algorithm::Sha256, b"");
+    let error = Error::mismatch("x", &digest, Measure::of(&digest, 7).adding(" of gzip"));
+    assert_eq!(
+        error.to_string(),
+        alloc::format!("x: expected {digest}, got {digest} (7 bytes) of gzip")
+    );
+    let Error::Mismatch(mismatch) = &error else {
+        panic!("{error}")
+    };
+    let (expected, found) = (&mismatch.expected, &mismatch.found);
+    assert_eq!((expected.digest(), expected.size()), (Some(&digest), None));
+    assert_eq!((found.digest(), found.size()), (Some(&digest), Some(7)));
 }
 
 /// The text is what people see, the accessors what programs use; neither has what the query says.

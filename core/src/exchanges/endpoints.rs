@@ -300,11 +300,7 @@ impl Exchanges {
                 },
                 Target::Digest(expected),
             ) if found.algorithm() == expected.algorithm() && found != expected => {
-                Some(Error::Mismatch {
-                    what,
-                    expected: format!("{expected}"),
-                    found: format!("{found}"),
-                })
+                Some(Error::mismatch(what, expected, found))
             }
             _ => None,
         }
@@ -466,7 +462,7 @@ fn is_remote(error: &Error) -> bool {
         Error::Registry(_)
         | Error::NotFound(_)
         | Error::Peer { .. }
-        | Error::Mismatch { .. }
+        | Error::Mismatch(_)
         | Error::Auth(_)
         | Error::Policy { .. } => true,
         Error::Store(_)

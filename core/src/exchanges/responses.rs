@@ -4,7 +4,7 @@
 //! requests go out (`host`, `dispatch`), nor who gets a result (`settle`).
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 
 use http::Method;
 
@@ -14,7 +14,7 @@ use super::{Exchanges, Purpose, WARNINGS};
 use crate::auth::AuthInput;
 use crate::call::{Exchanged, Received};
 use crate::digest::Digest;
-use crate::error::{AuthError, Error, RequestLine};
+use crate::error::{AuthError, Error, Measure, RequestLine};
 use crate::event::Event;
 use crate::exchanges::classify::{Class, classify, errors, follow};
 use crate::header::{quota, warnings};
@@ -447,13 +447,11 @@ impl Exchanges {
 
 /// The stored blob does not match its digest; its end was held back, so the registry did not accept it.
 fn damaged(op: &Operation, line: &RequestLine, found: Option<Digest>) -> Error {
-    let expected = op.blob().map(|(digest, _)| digest.to_string());
-    Error::Mismatch {
-        what: format!("{line}: the stored blob is damaged, and was not sent to its end"),
-        expected: expected.unwrap_or_else(|| "another content".to_string()),
-        found: found.map_or_else(
-            || "another size, or content that changes".to_string(),
-            |found| found.to_string(),
-        ),
-    }
+    let expected = op.blob().map(|(digest, _)| Measure::from(digest));
+    let found = found.as_ref().map(Measure::from);
+    Error::mismatch(
+        format!("{line}: the stored blob is damaged, and was not sent to its end"),
+        expected.unwrap_or_else(|| Measure::unknown("another content")),
+        found.unwrap_or_else(|| Measure::unknown("another size, or content that changes")),
+    )
 }

@@ -14,7 +14,7 @@
 //! each from where the previous one stopped.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -23,7 +23,7 @@ use http::{Method, header};
 use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
 use crate::call::{Expect, Flaw, Received, TransferId};
 use crate::digest::Digest;
-use crate::error::Error;
+use crate::error::{Error, Measure};
 use crate::extents::Extents;
 use crate::hashing::Hashing;
 use crate::header::{encoding, range_header};
@@ -148,7 +148,9 @@ impl BlobGet {
                     self.start_over(error)
                 }
                 Flaw::Whole => Verdict::Failed(answer.peer("answered a Range with the whole blob")),
-                Flaw::TooLong { .. } => self.mismatch_of_size("more", &encoding),
+                Flaw::TooLong { .. } => {
+                    self.mismatch_of_size(Measure::unknown("more bytes"), &encoding)
+                }
                 Flaw::Length { expected, declared } if *expected < self.size => {
                     let what = format!("answered a Range of {expected} bytes with {declared}");
                     let error = answer.peer(what);
@@ -156,7 +158,7 @@ impl BlobGet {
                 }
                 Flaw::Length { expected, declared } => {
                     let declared = declared.saturating_add(self.size.saturating_sub(*expected));
-                    self.mismatch_of_size(&declared.to_string(), &encoding)
+                    self.mismatch_of_size(Measure::of_size(declared), &encoding)
                 }
                 Flaw::TooLarge { .. } | Flaw::Digest { .. } => {
                     Verdict::Failed(answer.peer("sent too much"))
@@ -184,12 +186,9 @@ impl BlobGet {
         if found == self.digest || self.hashing.len() < self.size || self.shares {
             return Verdict::Done(self.fetched(None));
         }
-        let (what, expected) = (self.what(), self.digest.to_string());
-        self.start_over(Error::Mismatch {
-            what,
-            expected,
-            found: format!("{found}{encoding}"),
-        })
+        let found = Measure::from(&found).adding(&encoding);
+        let error = Error::mismatch(self.what(), &self.digest, found);
+        self.start_over(error)
     }
 
     /// Fetches these bytes next, for another exchange.
@@ -204,11 +203,9 @@ impl BlobGet {
 
     /// The error after the bytes that were relayed were wrong again.
     pub(crate) fn relayed_wrong(&self, found: Option<&Digest>) -> Error {
-        Error::Mismatch {
-            what: self.what(),
-            expected: self.digest.to_string(),
-            found: found.map_or_else(|| "content that changes".into(), ToString::to_string),
-        }
+        let found = found.map(Measure::from);
+        let found = found.unwrap_or_else(|| Measure::unknown("content that changes"));
+        Error::mismatch(self.what(), &self.digest, found)
     }
 
     /// Takes over how far the partial and its hash are.
@@ -337,12 +334,10 @@ impl BlobGet {
         (self.position, self.hashing) = (0, self.hashing.restarted());
     }
 
-    fn mismatch_of_size(self, found: &str, encoding: &str) -> Verdict {
-        Verdict::Failed(Error::Mismatch {
-            what: self.what(),
-            expected: format!("{} bytes", self.size),
-            found: format!("{found} bytes{encoding}"),
-        })
+    fn mismatch_of_size(self, found: Measure, encoding: &str) -> Verdict {
+        let expected = Measure::of_size(self.size);
+        let found = found.adding(encoding);
+        Verdict::Failed(Error::mismatch(self.what(), expected, found))
     }
 
     fn what(&self) -> String {

@@ -38,7 +38,7 @@ use crate::call::{Body, Expect, Payload, Source, TransferId};
 use crate::capabilities::Capabilities;
 use crate::config::ChunkSizes;
 use crate::digest::{Algorithm, Digest};
-use crate::error::Error;
+use crate::error::{Error, Measure};
 use crate::hashing::Hashing;
 use crate::scope::Scopes;
 use crate::store::StoreId;
@@ -629,11 +629,8 @@ impl BlobPut {
         if refused {
             // The bytes were verified before they were sent, so they were changed in transit or by
             // the registry.
-            return Verdict::Failed(Error::Mismatch {
-                what: self.what(),
-                expected: format!("{}", self.digest),
-                found: "another digest, says the registry".into(),
-            });
+            let found = Measure::unknown("another digest, says the registry");
+            return Verdict::Failed(Error::mismatch(self.what(), &self.digest, found));
         }
         Verdict::Failed(answer.failure(&self.what()))
     }

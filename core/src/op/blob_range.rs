@@ -11,7 +11,7 @@ use http::{Method, StatusCode, header};
 use super::{Answer, Draft, Outcome, Site, Verdict};
 use crate::call::{Expect, Flaw};
 use crate::digest::Digest;
-use crate::error::Error;
+use crate::error::{Error, Measure};
 use crate::header::{ContentRange, encoding, range_header};
 use crate::task::BlobRange;
 
@@ -63,11 +63,12 @@ impl RangeGet {
         }
         let encoding = encoding(&answer.headers);
         if let Some(Flaw::Digest { found }) = &answer.flaw {
-            return Err(Error::Mismatch {
-                what: format!("blob {}", self.digest),
-                expected: format!("{} ({} bytes)", self.digest, self.range.end),
-                found: format!("{found} ({} bytes){encoding}", answer.bytes().len()),
-            });
+            let len = answer.bytes().len() as u64;
+            return Err(Error::mismatch(
+                format!("blob {}", self.digest),
+                Measure::of(&self.digest, self.range.end),
+                Measure::of(found, len).adding(&encoding),
+            ));
         }
         // The digest of a whole blob says what its bytes are, whatever the header says (HTTP-16).
         if !encoding.is_empty() && !self.is_whole {

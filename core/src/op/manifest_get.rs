@@ -8,7 +8,7 @@ use http::{Method, header};
 use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
 use crate::call::{Expect, Flaw, Received};
 use crate::descriptor::Descriptor;
-use crate::error::Error;
+use crate::error::{Error, Measure};
 use crate::error_body;
 use crate::header::{content_type, encoding};
 use crate::manifest::media_type::accept;
@@ -72,8 +72,8 @@ impl ManifestGet {
         if let Some(descriptor) = &self.descriptor
             && descriptor.size != bytes.len() as u64
         {
-            let found = format!("{} bytes{encoding}", bytes.len());
-            let expected = format!("{} bytes", descriptor.size);
+            let found = Measure::of_size(bytes.len() as u64).adding(&encoding);
+            let expected = Measure::of_size(descriptor.size);
             return self.mismatch(&answer, expected, found);
         }
         let declared = match &self.descriptor {
@@ -103,7 +103,8 @@ impl ManifestGet {
                 Verdict::Next(Operation::ManifestGet(self))
             }
             Err(DocumentError::Digest { expected, found }) => {
-                self.mismatch(&answer, expected.to_string(), format!("{found}{encoding}"))
+                let found = Measure::from(&found).adding(&encoding);
+                self.mismatch(&answer, Measure::from(&expected), found)
             }
             Err(error) => {
                 let otherwise = || answer.peer(format!("sent {}: {error}{encoding}", self.what()));
@@ -113,14 +114,10 @@ impl ManifestGet {
         }
     }
 
-    fn mismatch(self, answer: &Answer, expected: String, found: String) -> Verdict {
+    fn mismatch(self, answer: &Answer, expected: Measure, found: Measure) -> Verdict {
         let what = self.what();
         let error = answer.error_with_200(&what);
-        Verdict::Failed(error.unwrap_or(Error::Mismatch {
-            what,
-            expected,
-            found,
-        }))
+        Verdict::Failed(error.unwrap_or_else(|| Error::mismatch(what, expected, found)))
     }
 
     fn flawed(&self, flaw: &Flaw, answer: &Answer) -> Error {

@@ -13,7 +13,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::descriptor::Descriptor;
-use crate::error::Error;
+use crate::error::{Error, Measure};
 use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
 use crate::manifest::{Content, Document};
@@ -137,11 +137,9 @@ impl OpenState {
         if config.digest.verifies(&[]) {
             return self.complete(Arc::new([]), ports);
         }
-        Err(Error::Mismatch {
-            what: format!("blob {}", config.digest),
-            expected: format!("{}", config.digest),
-            found: "nothing".into(),
-        })
+        let nothing = Measure::told(None, Some(0), "nothing");
+        let what = format!("blob {}", config.digest);
+        Err(Error::mismatch(what, &config.digest, nothing))
     }
 
     fn complete(&mut self, bytes: Arc<[u8]>, ports: &mut TaskPorts<'_>) -> Result<(), Error> {

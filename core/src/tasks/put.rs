@@ -211,11 +211,8 @@ impl TaskMachine for PutState {
             }
         };
         if !digest.verifies(&bytes) {
-            return Err(Error::Mismatch {
-                what: "manifest in the store".into(),
-                expected: format!("{digest}"),
-                found: format!("{}", Digest::of(Algorithm::Sha256, &bytes)),
-            });
+            let found = Digest::of(Algorithm::Sha256, &bytes);
+            return Err(Error::mismatch("manifest in the store", digest, &found));
         }
         let descriptor = Descriptor::new(media_type.clone(), digest.clone(), bytes.len() as u64);
         check_type(&bytes, media_type)?;
@@ -260,11 +257,8 @@ impl PutState {
             && *digest != descriptor.digest
             && matches!(self.task.source, PutSource::Store { .. })
         {
-            return Err(Error::Mismatch {
-                what: format!("the manifest for `{}`", self.task.destination),
-                expected: format!("{digest}"),
-                found: format!("{}", descriptor.digest),
-            });
+            let what = format!("the manifest for `{}`", self.task.destination);
+            return Err(Error::mismatch(what, digest, &descriptor.digest));
         }
         let about = document.and_then(|document| {
             let subject = referrers::subject(document)?;

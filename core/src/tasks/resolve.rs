@@ -132,11 +132,10 @@ impl ResolveState {
         let expected = expected.filter(|it| it.algorithm() == digest.algorithm());
         match expected {
             // PULLM-10
-            Some(expected) if expected != digest => Err(Error::Mismatch {
-                what: format!("what the registry says of `{}`", self.reference),
-                expected: format!("{expected}"),
-                found: format!("{digest}"),
-            }),
+            Some(expected) if expected != digest => {
+                let what = format!("what the registry says of `{}`", self.reference);
+                Err(Error::mismatch(what, expected, digest))
+            }
             Some(_) | None => Ok(Some(Descriptor::new(media_type, digest.clone(), *size))),
         }
     }

@@ -192,11 +192,10 @@ impl StreamState {
             return Err(Error::Store(StoreError::new(StoreErrorKind::Io, what)));
         }
         match self.task.repository.digest() {
-            Some(named) if is_whole && named != digest => Err(Error::Mismatch {
-                what: format!("the stream for `{}`", self.task.repository),
-                expected: format!("{named}"),
-                found: format!("{digest}"),
-            }),
+            Some(named) if is_whole && named != digest => {
+                let what = format!("the stream for `{}`", self.task.repository);
+                Err(Error::mismatch(what, named, digest))
+            }
             Some(_) | None => Ok(()),
         }
     }

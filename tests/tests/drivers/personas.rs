@@ -152,7 +152,7 @@ fn a_stream_of_which_a_registry_lost_chunks_is_an_error<D: Driver>() {
 
 #[track_caller]
 fn check_lost(failure: &Failure) {
-    let is_mismatch = matches!(failure.first(), Error::Mismatch { .. });
+    let is_mismatch = matches!(failure.first(), Error::Mismatch(_));
     assert!(is_mismatch, "{failure:?}");
     assert_eq!(failure.kind(), ErrorKind::Mismatch);
     let said = failure.to_string();

@@ -83,11 +83,8 @@ impl BlobContent {
         if let Some(named) = repository.digest()
             && *named != digest
         {
-            return Err(Failure::new(vec![Error::Mismatch {
-                what: format!("the blob for `{repository}`"),
-                expected: named.to_string(),
-                found: digest.to_string(),
-            }]));
+            let what = format!("the blob for `{repository}`");
+            return Err(Failure::new(vec![Error::mismatch(what, named, &digest)]));
         }
         Ok((store, repository.with_target(Target::Digest(digest)), size))
     }

@@ -1,3 +1,4 @@
+use std::string::ToString as _;
 use std::vec::Vec;
 
 use http::{HeaderValue, Response};
@@ -498,11 +499,7 @@ fn crumbs_end_and_pieces_do_not() {
 #[test]
 fn where_else_it_may_be() {
     let missing = || Error::Policy { what: "no".into() };
-    let wrong = || Error::Mismatch {
-        what: "a".into(),
-        expected: "b".into(),
-        found: "c".into(),
-    };
+    let wrong = || Error::mismatch("a", Measure::of_size(1), Measure::of_size(2));
     let full = || {
         let kind = crate::store::StoreErrorKind::Full;
         Error::Store(crate::store::StoreError::new(kind, "full"))

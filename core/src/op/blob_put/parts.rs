@@ -14,7 +14,7 @@ use super::{BlobPut, Head, RESTARTS, UploadSource, UploadStep};
 use crate::call::Before;
 use crate::capabilities::smaller_chunk;
 use crate::digest::Digest;
-use crate::error::Error;
+use crate::error::{Error, Measure};
 use crate::hashing::{Hashing, Marks};
 use crate::op::{Answer, Operation, Outcome, Verdict};
 use crate::uploads::SavedUpload;
@@ -490,20 +490,24 @@ impl BlobPut {
                 return self.begin();
             }
             let digest: Option<Digest> = answer.content_digest();
-            let found = digest.map_or_else(String::new, |digest| format!("{digest}, "));
-            return Verdict::Failed(Error::Mismatch {
-                what: self.what(),
-                expected: format!("{}, {} bytes", self.digest, self.size),
-                found: format!(
-                    "{found}{} bytes at the registry after an upload {}",
-                    size.map_or_else(|| "an unknown number of".into(), |size| size.to_string()),
-                    if self.session.in_parts {
-                        "in parts"
-                    } else {
-                        "in one request"
-                    }
-                ),
-            });
+            let found = digest
+                .as_ref()
+                .map_or_else(String::new, |digest| format!("{digest}, "));
+            let found = format!(
+                "{found}{} bytes at the registry after an upload {}",
+                size.map_or_else(|| "an unknown number of".into(), |size| size.to_string()),
+                if self.session.in_parts {
+                    "in parts"
+                } else {
+                    "in one request"
+                }
+            );
+            let expected = format!("{}, {} bytes", self.digest, self.size);
+            return Verdict::Failed(Error::mismatch(
+                self.what(),
+                Measure::told(Some(self.digest.clone()), Some(self.size), expected),
+                Measure::told(digest, size, found),
+            ));
         }
         Verdict::Done(Outcome::Sent { bytes: self.sent })
     }

@@ -807,9 +807,11 @@ fn a_large_blob_goes_in_chunks() {
     }
     op = next(op.answer(&answer(201, &[], b"")));
     let kept = op.answer(&answer(200, &[("content-length", "1")], b""));
-    let Verdict::Failed(Error::Mismatch { found, .. }) = kept else {
+    let Verdict::Failed(Error::Mismatch(mismatch)) = kept else {
         panic!("{kept:?}");
     };
+    assert_eq!(mismatch.found.size(), Some(1));
+    let found = mismatch.found.to_string();
     assert_eq!(found, "1 bytes at the registry after an upload in parts");
 }
 

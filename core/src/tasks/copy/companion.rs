@@ -296,7 +296,7 @@ pub(super) fn is_fatal(error: &Error) -> bool {
         Error::Registry(_)
         | Error::NotFound(_)
         | Error::Peer { .. }
-        | Error::Mismatch { .. }
+        | Error::Mismatch(_)
         | Error::Auth(_)
         | Error::Transport { .. }
         | Error::Route(_)

@@ -141,11 +141,9 @@ impl CopyState {
             Ok(document) => self.got(node, document, ports),
             // A damaged copy at the destination is ignored.
             Err(_) if !from_source => self.not_loaded(node, ports),
-            Err(DocumentError::Digest { expected, found }) => Err(Error::Mismatch {
-                what: "manifest in the layout".into(),
-                expected: format!("{expected}"),
-                found: format!("{found}"),
-            }),
+            Err(DocumentError::Digest { expected, found }) => {
+                Err(Error::mismatch("manifest in the layout", &expected, &found))
+            }
             Err(error) => {
                 let what = format!("manifest in the layout: {error}");
                 Err(Error::Policy { what })
