@@ -22,6 +22,23 @@ pub use self::mismatch::{Measure, Mismatch};
 pub use self::request_line::RequestLine;
 
 /// Why a task, or a part of it, failed.
+///
+/// The text says everything, also what the errors within say. Programs that print the chain of
+/// [sources](core::error::Error::source) would say it twice, so there is none; what is within is in the variants, and
+/// in [`innermost`](Self::innermost), [`request`](Self::request), [`status`](Self::status) and the others.
+///
+/// # Example
+///
+/// ```
+/// # use windlass_core::Error;
+/// /// What a program keeps of an error.
+/// fn record(error: &Error) -> String {
+///     let kind = error.kind();
+///     let host = error.request().map_or("-", |request| request.origin().host());
+///     let status = error.status().unwrap_or(0);
+///     format!("{kind:?} {host} {status}")
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -323,15 +340,113 @@ impl Error {
         }
     }
 
+    /// The error itself: of one that occurred on every attempt the last, of one at several endpoints the most telling.
+    pub fn innermost(&self) -> &Self {
+        match self {
+            Self::Exhausted { last: inner, .. } | Self::Endpoints { told: inner, .. } => {
+                inner.innermost()
+            }
+            Self::Registry(_)
+            | Self::NotFound(_)
+            | Self::Auth(_)
+            | Self::Peer { .. }
+            | Self::Mismatch(_)
+            | Self::Transport { .. }
+            | Self::Store(_)
+            | Self::Route(_)
+            | Self::Outdated { .. }
+            | Self::Policy { .. }
+            | Self::Driver { .. }
+            | Self::Deadline
+            | Self::Cancelled
+            | Self::Internal { .. } => self,
+        }
+    }
+
+    /// The request that failed, if it was one. As for all that follow, of several errors in one it is that of the
+    /// [innermost](Self::innermost).
+    pub fn request(&self) -> Option<&RequestLine> {
+        match self.innermost() {
+            Self::Registry(refusal) => Some(&refusal.request),
+            Self::Auth(error) => Some(&error.request),
+            Self::NotFound(missing) => missing.request.as_ref(),
+            Self::Peer { request, .. } | Self::Transport { request, .. } => Some(request),
+            Self::Endpoints { .. }
+            | Self::Exhausted { .. }
+            | Self::Mismatch(_)
+            | Self::Store(_)
+            | Self::Route(_)
+            | Self::Outdated { .. }
+            | Self::Policy { .. }
+            | Self::Driver { .. }
+            | Self::Deadline
+            | Self::Cancelled
+            | Self::Internal { .. } => None,
+        }
+    }
+
+    /// The status of the response, if that is the error.
+    pub fn status(&self) -> Option<u16> {
+        match self.innermost() {
+            Self::Registry(refusal) => Some(refusal.status),
+            Self::Auth(error) => Some(error.status),
+            Self::NotFound(missing) => missing.status,
+            Self::Endpoints { .. }
+            | Self::Exhausted { .. }
+            | Self::Peer { .. }
+            | Self::Mismatch(_)
+            | Self::Transport { .. }
+            | Self::Store(_)
+            | Self::Route(_)
+            | Self::Outdated { .. }
+            | Self::Policy { .. }
+            | Self::Driver { .. }
+            | Self::Deadline
+            | Self::Cancelled
+            | Self::Internal { .. } => None,
+        }
+    }
+
     /// What the registry said, if the error is a response: codes, messages, details, and its id of the request.
     pub fn registry_errors(&self) -> Option<&RegistryErrors> {
-        match self {
+        match self.innermost() {
             Self::Registry(refusal) => Some(&refusal.errors),
             Self::Auth(error) => Some(&error.errors),
             Self::NotFound(missing) => Some(&missing.errors),
-            Self::Endpoints { told, .. } => told.registry_errors(),
-            Self::Exhausted { last, .. } => last.registry_errors(),
-            Self::Peer { .. }
+            Self::Endpoints { .. }
+            | Self::Exhausted { .. }
+            | Self::Peer { .. }
+            | Self::Mismatch(_)
+            | Self::Transport { .. }
+            | Self::Store(_)
+            | Self::Route(_)
+            | Self::Outdated { .. }
+            | Self::Policy { .. }
+            | Self::Driver { .. }
+            | Self::Deadline
+            | Self::Cancelled
+            | Self::Internal { .. } => None,
+        }
+    }
+
+    /// What was expected and what was found, if content is not what it should be.
+    pub fn as_mismatch(&self) -> Option<&Mismatch> {
+        if let Self::Mismatch(mismatch) = self.innermost() {
+            Some(mismatch)
+        } else {
+            None
+        }
+    }
+
+    /// How often it was tried, if transient failures have used up the attempts.
+    pub fn attempts(&self) -> Option<u32> {
+        match self {
+            Self::Exhausted { attempts, .. } => Some(*attempts),
+            Self::Endpoints { told, .. } => told.attempts(),
+            Self::Registry(_)
+            | Self::NotFound(_)
+            | Self::Auth(_)
+            | Self::Peer { .. }
             | Self::Mismatch(_)
             | Self::Transport { .. }
             | Self::Store(_)

@@ -18,9 +18,7 @@ pub(crate) fn in_words(error: &Error) -> String {
 
 /// The option that may solve `error`.
 pub(crate) fn of(error: &Error) -> Option<String> {
-    if let Error::Exhausted { last, .. } = error {
-        return of(last);
-    }
+    let error = error.innermost();
     if let Error::Transport { request, error } = error {
         if error.kind == TransportErrorKind::ProxyAuth {
             let why = "credentials for a proxy belong in its variable: \

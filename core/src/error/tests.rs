@@ -228,6 +228,48 @@ fn a_mismatch_has_digests_and_sizes() {
     assert_eq!((found.digest(), found.size()), (Some(&digest), Some(7)));
 }
 
+/// What programs ask of an error is that of the innermost one, however often and wherever it was tried.
+#[test]
+fn errors_within_errors_are_asked() {
+    let refusal = Refusal {
+        request: line(),
+        status: 503,
+        errors: RegistryErrors::default(),
+        hint: None,
+    };
+    let tried = Error::Exhausted {
+        attempts: 5,
+        retry_after: None,
+        last: Box::new(Error::Registry(refusal.into())),
+    };
+    let several = |told| Error::Endpoints {
+        told: Box::new(told),
+        others: vec![Error::Deadline],
+    };
+    let error = several(tried);
+    assert_eq!(error.request(), Some(&line()));
+    assert_eq!((error.status(), error.attempts()), (Some(503), Some(5)));
+    assert!(error.registry_errors().is_some() && error.as_mismatch().is_none());
+    let digest = Digest::of(Algorithm::Sha256, b"");
+    let error = several(Error::mismatch("x", &digest, Measure::of(&digest, 7)));
+    let mismatch = error.as_mismatch().expect("a mismatch");
+    assert_eq!(mismatch.found.size(), Some(7));
+    assert_eq!((error.status(), error.attempts()), (None, None));
+    assert_eq!(error.request(), None);
+}
+
+/// Programs that print the chain of sources print nothing twice.
+#[test]
+fn the_text_of_an_error_says_what_is_within_and_there_is_no_source() {
+    let errors = others().map(|(error, _)| error).into_iter();
+    for error in errors.chain([store(StoreErrorKind::Full).0]) {
+        let failure = crate::Failure::new(vec![error.clone()]);
+        assert_eq!(failure.to_string(), error.to_string());
+        assert!(core::error::Error::source(&error).is_none(), "{error}");
+        assert!(core::error::Error::source(&failure).is_none(), "{error}");
+    }
+}
+
 /// The text is what people see, the accessors what programs use; neither has what the query says.
 #[test]
 fn a_request_line_has_parts() {

@@ -6,6 +6,9 @@ use core::fmt;
 use crate::error::{Error, ErrorKind};
 
 /// Why a task failed: at least one error, the most informative first.
+///
+/// The text is that of the first error, which says everything; there is no [source](core::error::Error::source) that
+/// would say it again. [`first`](Self::first) has what a program can use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     pub(crate) errors: Vec<Error>,
@@ -51,9 +54,4 @@ impl fmt::Display for Failure {
     }
 }
 
-impl core::error::Error for Failure {
-    /// The source of the most telling error, whose words these are.
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        self.first().source()
-    }
-}
+impl core::error::Error for Failure {}
