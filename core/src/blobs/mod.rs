@@ -16,6 +16,7 @@
 //!                   is in the same registry and the mount was refused, or relaying it was in vain
 //! ```
 
+mod dividing;
 mod download;
 mod finish;
 mod mounting;
@@ -37,6 +38,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use self::dividing::Dividing;
 use self::opening::Openings;
 use self::seen::Seen;
 use self::transfer::{Phase, Transfer};
@@ -70,7 +72,9 @@ pub(crate) struct Blobs {
     senders: BTreeMap<(StoreId, Digest), Vec<TransferId>>,
     openings: Openings,
     /// The transfers of which further parts may be asked for.
-    dividing: BTreeSet<TransferId>,
+    dividing: Dividing,
+    /// The transfers that are about to want slots for a store, and some that were.
+    beginning: BTreeSet<(StoreId, TransferId)>,
     /// When busy partials are asked about again.
     wakes: BTreeSet<(Time, TransferId)>,
     seen: Seen,
@@ -170,7 +174,8 @@ impl Blobs {
             by_task: BTreeMap::new(),
             senders: BTreeMap::new(),
             openings: Openings::new(config.transfers()),
-            dividing: BTreeSet::new(),
+            dividing: Dividing::default(),
+            beginning: BTreeSet::new(),
             wakes: BTreeSet::new(),
             seen: Seen::default(),
             settled: VecDeque::new(),

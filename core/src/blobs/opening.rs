@@ -198,6 +198,7 @@ impl Blobs {
             size: transfer.size,
             private: false,
         };
+        self.beginning.insert((store, id));
         ports.step(Owner::Transfer(id), store, op);
         Ok(())
     }

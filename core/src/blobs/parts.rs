@@ -271,38 +271,52 @@ impl Blobs {
     /// Begins further parts while hosts have room for them. Whether any was begun.
     pub(crate) fn add_parts(&mut self, ports: &mut Ports<'_>) -> bool {
         let mut has_begun = false;
-        for id in self.dividing.clone() {
+        // In the order in which they began. Those behind the first one that its host has no room for are not
+        // looked at.
+        let mut next = self.dividing.oldest();
+        while let Some((id, from)) = next.pop_first() {
+            let may_have_room = |ports: &Ports<'_>| {
+                let from = from.as_ref();
+                from.is_none_or(|from| ports.exchanges.may_have_room(from))
+            };
+            if !may_have_room(ports) {
+                continue;
+            }
             while self.add_part(id, ports) {
                 has_begun = true;
             }
+            next.extend(self.dividing.after(id, from));
         }
         has_begun
     }
 
     fn add_part(&mut self, id: TransferId, ports: &mut Ports<'_>) -> bool {
-        let Some(transfer) = self.transfers.get(&id).filter(|it| !it.cancelling) else {
-            self.dividing.remove(&id);
+        let transfer = self.transfers.get(&id).filter(|it| !it.cancelling);
+        let dividing = transfer.and_then(|transfer| {
+            let parts = transfer.parts.as_deref()?;
+            parts.is_dividing(ports.config).then_some((transfer, parts))
+        });
+        let Some((transfer, parts)) = dividing else {
+            self.dividing.remove(id);
             return false;
         };
-        let config = ports.config;
-        let parts = transfer.parts.as_ref();
-        let running = parts.map(|it| it.exchanges()).unwrap_or_default();
-        let next = parts.filter(|it| it.is_dividing(config));
-        let next = next.and_then(|parts| parts.next(transfer.size, config, true));
-        let Some(range) = next else {
-            self.dividing.remove(&id);
+        // Each that waits for a token will take a slot.
+        let mut running = parts.running.keys();
+        if running.any(|it| ports.exchanges.is_parked(*it)) {
+            return false;
+        }
+        let Some(range) = parts.next(transfer.size, ports.config, true) else {
+            self.dividing.remove(id);
             return false;
         };
+        if let BlobKey::Store(store, _) = transfer.key
+            && self.is_beginning(store)
+        {
+            return false;
+        }
         let result = match self.part(id, range) {
-            Ok(op) => {
-                // Each that waits for a token will take a slot.
-                let is_parked = running.iter().any(|it| ports.exchanges.is_parked(*it));
-                let has_room = !is_parked && ports.exchanges.has_room_for_part(&op);
-                if !has_room || op.store.is_some_and(|store| self.is_beginning(store)) {
-                    return false;
-                }
-                self.begin_part(id, op, ports)
-            }
+            Ok(op) if ports.exchanges.has_room_for_part(&op) => self.begin_part(id, op, ports),
+            Ok(_) => return false,
             Err(error) => Err(error),
         };
         let has_begun = result.is_ok();
@@ -311,17 +325,21 @@ impl Blobs {
     }
 
     /// Whether other blobs for a store are about to want slots.
-    fn is_beginning(&self, store: StoreId) -> bool {
-        let mut transfers = self.transfers.values();
-        transfers.any(|it| {
-            let is_there = matches!(it.key, BlobKey::Store(there, _) if there == store);
-            is_there && matches!(it.phase, Phase::Beginning)
-        })
+    fn is_beginning(&mut self, store: StoreId) -> bool {
+        let all = (store, TransferId(0))..=(store, TransferId(u64::MAX));
+        while let Some((_, id)) = self.beginning.range(all.clone()).next().copied() {
+            let transfer = self.transfers.get(&id);
+            if transfer.is_some_and(|it| matches!(it.phase, Phase::Beginning)) {
+                return true;
+            }
+            self.beginning.remove(&(store, id));
+        }
+        false
     }
 
     /// Abandons what is outstanding for the parts of a blob. Whether some of it still comes back.
     pub(super) fn abandon_parts(&mut self, id: TransferId, ports: &mut Ports<'_>) -> bool {
-        self.dividing.remove(&id);
+        self.dividing.remove(id);
         let transfer = self.transfers.get_mut(&id);
         let Some(parts) = transfer.and_then(|it| it.parts.as_deref_mut()) else {
             return false;
@@ -425,10 +443,14 @@ impl Blobs {
     fn note_dividing(&mut self, id: TransferId, config: &Config) {
         let transfer = self.transfers.get(&id);
         let parts = transfer.and_then(|it| it.parts.as_deref());
-        if parts.is_some_and(|it| it.is_dividing(config)) {
-            self.dividing.insert(id);
-        } else {
-            self.dividing.remove(&id);
+        match parts.filter(|it| it.is_dividing(config)) {
+            Some(parts) => {
+                let site = &parts.site;
+                let is_one = site.sources().is_empty();
+                self.dividing
+                    .insert(id, is_one.then(|| site.origin.clone()));
+            }
+            None => self.dividing.remove(id),
         }
     }
 
@@ -502,7 +524,7 @@ impl Blobs {
 
     /// All parts are there, and hashed.
     fn judge(&mut self, id: TransferId, ports: &mut Ports<'_>) -> Result<(), Error> {
-        self.dividing.remove(&id);
+        self.dividing.remove(id);
         let transfer = self.get(id)?;
         let Some(parts) = transfer.parts.take() else {
             return Err(transfer.defect("is not fetched in parts"));

@@ -84,7 +84,10 @@ impl Blobs {
         self.by_key.remove(&transfer.key);
         self.openings.leave(id, &mut transfer);
         self.forget_wake(id, &transfer.phase);
-        self.dividing.remove(&id);
+        self.dividing.remove(id);
+        if let BlobKey::Store(store, _) = transfer.key {
+            self.beginning.remove(&(store, id));
+        }
         self.freed.extend(core::mem::take(&mut transfer.leaving));
         Some(transfer)
     }

@@ -279,6 +279,12 @@ impl Exchanges {
         host.map_or(initial > 1, Host::has_room)
     }
 
+    /// Whether a host may have them: whether it does depends on the part if nothing was sent to it.
+    pub(crate) fn may_have_room(&self, origin: &Origin) -> bool {
+        let host = self.hosts.get(&Service::Registry(origin.clone()));
+        host.is_none_or(Host::has_room)
+    }
+
     /// How soon the first part of a blob has to be here for its server to be near. One that answers at once is near
     /// also where several share the connection: then each may take as much longer.
     pub(crate) fn near(&self, site: &Site) -> Duration {
