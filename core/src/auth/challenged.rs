@@ -115,8 +115,8 @@ impl Broker {
         offered: &[Challenge],
         refusal: AuthError,
     ) -> Option<AuthOutput> {
-        let entry = self.tokens.entry(key.clone()).or_default();
-        if entry.generation != generation {
+        let entry = self.token_entry(key);
+        if entry.is_none_or(|entry| entry.generation != generation) {
             // An old token was refused; there is a newer one, or one is being fetched.
             return Some(AuthOutput::Again(request.id));
         }
@@ -128,8 +128,8 @@ impl Broker {
         let fresh = state.refused.is_some_and(|before| generation > before);
         // A valid but insufficient token is kept: another one would not help here, and other
         // requests still need it.
-        if !insufficient {
-            self.tokens.entry(key.clone()).or_default().ready = None;
+        if !insufficient && let Some(entry) = self.token_entry(key) {
+            entry.ready = None;
         }
         if !insufficient && !fresh {
             state.refused = Some(self.generations);

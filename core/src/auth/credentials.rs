@@ -300,7 +300,8 @@ impl Broker {
         if !(self.anonymous_fallback && shown && request.only_reads()) {
             return false;
         }
-        let Some(CredentialState::Answered(known)) = self.credentials.get_mut(&key(request)) else {
+        let key = key(request);
+        let Some(CredentialState::Answered(known)) = self.credentials.get_mut(&key) else {
             return false;
         };
         if known.answer.is_secret() && known.answer != refused.credential {
@@ -308,6 +309,7 @@ impl Broker {
             return true;
         }
         if !core::mem::replace(&mut known.is_refused, true) {
+            self.refused.push(key);
             let warning = format!(
                 "{}; going on anonymously, as is allowed for reading",
                 refused.error
@@ -320,8 +322,8 @@ impl Broker {
 
     /// Requests show refused credentials again: what was refused to one task may be granted to the next.
     pub(super) fn try_refused_credentials(&mut self) {
-        for state in self.credentials.values_mut() {
-            if let CredentialState::Answered(known) = state {
+        for key in core::mem::take(&mut self.refused) {
+            if let Some(CredentialState::Answered(known)) = self.credentials.get_mut(&key) {
                 known.is_refused = false;
             }
         }

@@ -235,10 +235,13 @@ pub(crate) struct Broker {
     requests: BTreeMap<ExchangeId, AuthState>,
     hosts: BTreeMap<Origin, KnownHost>,
     credentials: BTreeMap<CredentialKey, CredentialState>,
+    /// Those that were refused since the last task began, for reading.
+    refused: Vec<CredentialKey>,
     /// The number of answers at which known ones are evicted.
     credentials_room: usize,
-    /// At most [`KEYS`](tokens::KEYS), not counting those being fetched.
+    /// Those that are not being fetched, at most [`KEYS`](tokens::KEYS) when a further one is.
     tokens: BTreeMap<TokenKey, TokenEntry>,
+    fetching: BTreeMap<TokenKey, Fetching>,
     /// The number of tokens so far. Each token has its own generation, even if it was evicted.
     generations: u64,
     /// Unions of scopes that were refused, and the refusals; at most [`KEYS`](tokens::KEYS).
@@ -280,7 +283,14 @@ impl HostAuth {
 struct TokenEntry {
     generation: u64,
     ready: Option<(Secret, Time)>,
-    fetching: Option<Vec<ExchangeId>>,
+}
+
+/// A token that is being fetched.
+#[derive(Debug)]
+struct Fetching {
+    /// What was known of it before: it cannot be used any more.
+    before: TokenEntry,
+    parked: Vec<ExchangeId>,
 }
 
 impl Broker {
@@ -289,8 +299,10 @@ impl Broker {
             requests: BTreeMap::new(),
             hosts: BTreeMap::new(),
             credentials: BTreeMap::new(),
+            refused: Vec::new(),
             credentials_room: CREDENTIALS,
             tokens: BTreeMap::new(),
+            fetching: BTreeMap::new(),
             generations: 0,
             unions: BTreeMap::new(),
             trusted: config.trusted_realms.clone(),

@@ -366,7 +366,7 @@ fn credentials_that_are_withheld_are_told_of() {
     let told = withheld(&bench.site.registry, &realm.parse().expect("an origin"));
     for (id, warnings) in [(0, alloc::vec![told.clone()]), (1, Vec::new())] {
         // As if no token were being fetched.
-        bench.broker.tokens.clear();
+        bench.broker.fetching.clear();
         let fetch = "fetch repository:a/b:pull with no credentials";
         assert_eq!(bench.permit(id), fetch);
         assert_eq!(core::mem::take(&mut bench.warnings), warnings);

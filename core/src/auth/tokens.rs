@@ -5,6 +5,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use http::HeaderValue;
@@ -12,8 +13,8 @@ use http::HeaderValue;
 use super::challenged::ROUNDS;
 use super::credentials::Refused;
 use super::{
-    AuthOutput, AuthRequest, AuthState, Broker, HostAuth, Permit, Pinged, Sent, TokenEntry,
-    TokenKey,
+    AuthOutput, AuthRequest, AuthState, Broker, Fetching, HostAuth, Permit, Pinged, Sent,
+    TokenEntry, TokenKey,
 };
 use crate::credential::{CredentialAnswer, Secret};
 use crate::error::{AuthError, Error};
@@ -33,14 +34,17 @@ impl Broker {
     /// Stores a new token.
     pub(super) fn granted(&mut self, key: &TokenKey, grant: Grant, now: Time) {
         self.generations += 1;
-        let entry = self.tokens.entry(key.clone()).or_default();
-        entry.generation = self.generations;
         // Refreshed early: a tenth of its lifetime, at most 30 s (users.md 4.5).
         let leeway = (grant.life / 10).min(30);
         let until = now + Duration::from_secs(grant.life - leeway);
-        entry.ready = Some((grant.token, until));
-        let parked = entry.fetching.take().unwrap_or_default();
-        self.resume(parked);
+        let entry = TokenEntry {
+            generation: self.generations,
+            ready: Some((grant.token, until)),
+        };
+        self.tokens.insert(key.clone(), entry);
+        if let Some(fetched) = self.fetching.remove(key) {
+            self.resume(fetched.parked);
+        }
     }
 
     /// A token could not be fetched. Failures are not remembered, except for refused unions, which
@@ -51,9 +55,11 @@ impl Broker {
     /// except from a service that answers 401 to scopes of several repositories (GitLab, clients.md
     /// C.10.1).
     pub(super) fn not_granted(&mut self, key: &TokenKey, error: Option<&Error>) {
-        let entry = self.tokens.get_mut(key);
-        let parked = entry.and_then(|entry| entry.fetching.take());
-        let (Some(error), Some(mut parked)) = (error, parked) else {
+        let Some(Fetching { before, mut parked }) = self.fetching.remove(key) else {
+            return;
+        };
+        self.tokens.insert(key.clone(), before);
+        let Some(error) = error else {
             return;
         };
         parked.retain(|id| self.requests.contains_key(id));
@@ -96,10 +102,8 @@ impl Broker {
 
     /// The exchanges that wait for a token that is being fetched.
     pub(crate) fn waiting_for_token(&self, key: &TokenKey) -> &[ExchangeId] {
-        let entry = self.tokens.get(key);
-        entry
-            .and_then(|entry| entry.fetching.as_deref())
-            .unwrap_or_default()
+        let fetching = self.fetching.get(key);
+        fetching.map_or(&[], |it| &it.parked)
     }
 
     pub(super) fn bearer(
@@ -155,13 +159,16 @@ impl Broker {
             });
             return Permit::Go(Some(bearer(&token)));
         }
-        self.make_room(&key, now);
-        let entry = self.tokens.entry(key.clone()).or_default();
-        if let Some(parked) = &mut entry.fetching {
-            parked.push(request.id);
+        if let Some(fetching) = self.fetching.get_mut(&key) {
+            fetching.parked.push(request.id);
             return Permit::Park;
         }
-        entry.fetching = Some(alloc::vec![request.id]);
+        self.make_room(&key, now);
+        let fetching = Fetching {
+            before: self.tokens.remove(&key).unwrap_or_default(),
+            parked: alloc::vec![request.id],
+        };
+        self.fetching.insert(key.clone(), fetching);
         let token = Token {
             realm,
             service,
@@ -202,22 +209,25 @@ impl Broker {
     /// Evicts tokens until there is room for one more: expired ones first, then the oldest, none
     /// that is being fetched.
     fn make_room(&mut self, key: &TokenKey, now: Time) {
-        if self.tokens.len() < KEYS || self.tokens.contains_key(key) {
+        let room = KEYS.saturating_sub(self.fetching.len());
+        if self.tokens.len() < room || self.tokens.contains_key(key) {
             return;
         }
         let is_good =
             |entry: &TokenEntry| entry.ready.as_ref().is_some_and(|(_, until)| *until > now);
-        self.tokens
-            .retain(|_, entry| entry.fetching.is_some() || is_good(entry));
-        while self.tokens.len() >= KEYS {
-            let entries = self.tokens.iter();
-            let idle = entries.filter(|(_, entry)| entry.fetching.is_none());
-            let oldest = idle.min_by_key(|(_, entry)| entry.generation);
-            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
-                return;
-            };
-            self.tokens.remove(&oldest);
+        self.tokens.retain(|_, entry| is_good(entry));
+        let mut generations: Vec<u64> = self.tokens.values().map(|it| it.generation).collect();
+        generations.sort_unstable();
+        let most = room.saturating_sub(1);
+        if let Some(last) = generations.iter().rev().nth(most) {
+            self.tokens.retain(|_, entry| entry.generation > *last);
         }
+    }
+
+    /// What is known of a token, also while it is being fetched.
+    pub(super) fn token_entry(&mut self, key: &TokenKey) -> Option<&mut TokenEntry> {
+        let fetching = self.fetching.get_mut(key).map(|it| &mut it.before);
+        fetching.or_else(|| self.tokens.get_mut(key))
     }
 
     /// A valid token for `key`: its own, or unless `exact_only` is set, one with more scopes for the same
