@@ -8,6 +8,7 @@ use windlass_config::credentials::LoginError;
 use windlass_core::tape::ReplayError;
 use windlass_core::{Error, ErrorKind, Failure};
 
+use crate::failure;
 use crate::hint;
 use crate::login;
 use crate::printer::{Chatter, Form, Printer};
@@ -152,8 +153,15 @@ impl Problem {
         }
     }
 
-    /// Prints the errors, then the hints.
+    /// Prints the errors, then the hints; for programs all of it once more.
     pub(crate) fn tell(&self, printer: &Printer) {
+        self.tell_people(printer);
+        if printer.is_json() {
+            printer.last(&failure::last_line(self).to_string());
+        }
+    }
+
+    fn tell_people(&self, printer: &Printer) {
         match self {
             Self::Tape { error, hint } => {
                 printer.error(&error.to_string());

@@ -17,6 +17,7 @@ mod authentication;
 mod client;
 mod commands;
 mod exit;
+mod failure;
 mod hint;
 mod hosts;
 mod interrupt;

@@ -173,6 +173,11 @@ impl Printer {
         self.labelled("hint:", "\x1b[36;1m", line);
     }
 
+    /// Prints what programs read of a failure. Standard output is for results.
+    pub(crate) fn last(&self, line: &str) {
+        self.line(line);
+    }
+
     fn labelled(&self, label: &str, color: &str, line: &str) {
         if self.has_color {
             self.line(&format!("{color}{label}\x1b[0m {line}"));

@@ -5,6 +5,16 @@
 pub(super) const JSON_HELP: &str = "\
 Print a JSON object instead of a digest
 
+If the command fails, the last line of standard error is an object; what is in
+failure is null where it does not apply:
+  error                     the first message
+  failure                   kind: a word for the exit code: refused, usage,
+                            notFound, auth, temporary, mismatch, cancelled;
+                            registry, server, method, path, status, codes,
+                            requestId: the request and its response;
+                            expected, found: each with digest and size;
+                            attempts: how often it was tried in vain
+
 pull, push, copy:
   source, destination       as given, with NAME filled in
   digest, mediaType, size   the manifest or index that was moved
@@ -25,7 +35,7 @@ pull, push, copy:
   seconds                   elapsed time
 copy --all-tags, --tags: an object for each tag, with the above and
   tag
-  error                     why it was not copied, in place of the rest, or why
+  error, failure            why it was not copied, in place of the rest, or why
                             not all that refers to it was
 login:
   registry, username
@@ -75,8 +85,8 @@ referrers:
   subject                   the manifest that they refer to
   source                    api, tag or layout; null if there is none of them
   referrers                 list of: digest, mediaType, size, artifactType,
-                            annotations, referrers; and error, if what refers
-                            to it could not be listed
+                            annotations, referrers; and error and failure, if
+                            what refers to it could not be listed
 attach:
   subject                   the digest of what it is attached to
 artifact pull:

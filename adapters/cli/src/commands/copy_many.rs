@@ -20,6 +20,7 @@ use crate::args::{Admission, ManyTags};
 use crate::authentication::Sides;
 use crate::client::{self, Wanted};
 use crate::exit::Problem;
+use crate::failure;
 use crate::location::{InLayout, Location};
 
 /// How many tags are copied at once. Each moves several blobs at once by itself, and the session bounds the
@@ -249,6 +250,7 @@ impl<'a> Told<'a> {
             line["tag"] = tag.as_str().into();
             if let Some(problem) = &incomplete {
                 line["error"] = problem.to_string().into();
+                line["failure"] = failure::described(problem);
             }
             line.to_string()
         } else {
@@ -267,7 +269,7 @@ impl<'a> Told<'a> {
         let printer = &self.context.printer;
         printer.error(&format!("{tag}: {why}"));
         if printer.is_json() {
-            let line = json!({ "tag": tag, "error": why });
+            let line = json!({ "tag": tag, "error": why, "failure": failure::described(problem) });
             printer.result(&line.to_string()).map_err(Problem::Output)?;
         }
         self.count(problem);

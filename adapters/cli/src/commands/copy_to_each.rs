@@ -15,7 +15,7 @@ use crate::args::Admission;
 use crate::authentication::Sides;
 use crate::client::{self, ImageLocation, Wanted};
 use crate::exit::Problem;
-use crate::hint;
+use crate::failure;
 use crate::location::{InLayout, Location};
 
 pub(super) fn run(
@@ -120,14 +120,8 @@ impl Told {
             }
             Err(failure) => (None, Some(context.explained(failure, from, to))),
         };
-        let why = problem.as_ref().map(|problem| {
-            if let Problem::Failed { failure, .. } = problem {
-                return hint::in_words(failure.first());
-            }
-            problem.to_string()
-        });
-        if let (Some(problem), Some(why)) = (&problem, &why) {
-            printer.error(&format!("{to}: {why}"));
+        if let Some(problem) = &problem {
+            printer.error(&format!("{to}: {}", problem.in_words()));
             self.failed += 1;
             self.first.get_or_insert_with(|| problem.kind());
         }
@@ -139,8 +133,9 @@ impl Told {
                 let mut object = object.unwrap_or_else(
                     || json!({ "source": from.to_string(), "destination": to.to_string() }),
                 );
-                if let Some(why) = why {
-                    object["error"] = why.into();
+                if let Some(problem) = &problem {
+                    object["error"] = problem.in_words().into();
+                    object["failure"] = failure::described(problem);
                 }
                 Some(object.to_string())
             }

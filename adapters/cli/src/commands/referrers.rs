@@ -15,6 +15,7 @@ use super::{Asker, Context, store_failed};
 use crate::args;
 use crate::client;
 use crate::exit::Problem;
+use crate::failure;
 use crate::location::Location;
 
 /// The most manifests of a tree: each is a request.
@@ -268,6 +269,7 @@ fn described(tree: &Tree, nodes: &[usize]) -> Value {
         });
         if let Some(problem) = &node.problem {
             line["error"] = problem.in_words().into();
+            line["failure"] = failure::described(problem);
         }
         line
     });

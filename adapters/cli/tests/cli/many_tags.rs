@@ -115,6 +115,7 @@ fn one_that_fails() {
     for line in told {
         let is_bad = line["tag"] == "v3";
         assert_eq!(line["error"].is_string(), is_bad, "{line}");
+        assert_eq!(line["failure"]["kind"] == "notFound", is_bad, "{line}");
         assert_eq!(line["digest"].is_string(), !is_bad, "{line}");
     }
     assert_eq!(tags(&to, "copied").len(), 10);

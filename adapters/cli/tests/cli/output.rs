@@ -52,6 +52,46 @@ fn field_names(json: &Value) -> Vec<&str> {
     fields.keys().map(String::as_str).collect()
 }
 
+/// With `--json` a program reads from the last line of standard error what people read above it.
+#[test]
+fn json_of_failures() {
+    let scene = Scene::new(Auth::Basic(Basic {
+        users: users(),
+        anonymous_pull: false,
+    }));
+    let app = scene.reference("app:v1");
+    let last = |words: &[&str], code: i32| -> Value {
+        let output = windlass(&[words, &["--json"]].concat(), &[]);
+        let said = failed(&output, code);
+        assert!(said.starts_with("error: "), "{said}");
+        let last = said.lines().last().expect("a line");
+        serde_json::from_str(last).expect("an object")
+    };
+    let host = scene.registry.host();
+    let refused = last(&["digest", &app], 4);
+    assert_eq!(field_names(&refused), ["error", "failure"]);
+    let failure = &refused["failure"];
+    let text = refused["error"].as_str().expect("a text");
+    assert!(text.contains("/v2/app/manifests/v1: 401"), "{text}");
+    assert_eq!(failure["kind"], "auth");
+    assert_eq!(failure["registry"], host.as_str());
+    assert_eq!(failure["server"], format!("http://{host}"));
+    assert_eq!(failure["method"], "HEAD");
+    assert_eq!(failure["path"], "/v2/app/manifests/v1");
+    assert_eq!(failure["status"], 401);
+    assert_eq!(failure["attempts"], Value::Null);
+
+    let gone = last(&["digest", "127.0.0.1:1/app"], 5);
+    assert_eq!(gone["failure"]["kind"], "temporary");
+    assert_eq!(gone["failure"]["registry"], "127.0.0.1:1");
+    assert_eq!(gone["failure"]["status"], Value::Null);
+    assert!(gone["failure"]["attempts"].is_u64(), "{gone}");
+
+    let unclear = last(&["digest", &app, "--trace", "--quiet"], 2);
+    assert_eq!(unclear["failure"]["kind"], "usage");
+    assert_eq!(field_names(&unclear["failure"]), field_names(failure));
+}
+
 /// `--json` as `--help` documents it, and nothing else on standard output.
 #[test]
 fn json() {
