@@ -165,7 +165,7 @@ impl Blobs {
             session: UploadSession::default(),
             restarts: 0,
             rewinds: Some(REWINDS),
-            is_contradicted: false,
+            in_one_request: false,
             given_up: None,
             stream: None,
             is_named: transfer.first()?.is_named,

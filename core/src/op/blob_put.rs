@@ -75,8 +75,8 @@ pub(crate) struct BlobPut {
     pub(crate) session: Session,
     /// How often the upload was restarted.
     pub(crate) restarts: u8,
-    /// A HEAD has said that what came in parts is something else: it is sent in one request.
-    pub(crate) is_contradicted: bool,
+    /// Parts were refused, or the registry made something else of them: it is sent in one request.
+    pub(crate) in_one_request: bool,
     /// How often relayed bytes may still be sent again from the first one, because the registry did not keep
     /// those of a request that broke off; then the blob goes through a store. `None` where there is none.
     pub(crate) rewinds: Option<u8>,
@@ -309,7 +309,8 @@ impl BlobPut {
             if known.takes_no_parts && !self.is_growing() {
                 self.chunk = u64::MAX;
             }
-            self.chunk = known.chunk.map_or(self.chunk, |it| it.min(self.chunk));
+            let taken = known.chunk.filter(|_| !self.in_one_request);
+            self.chunk = taken.map_or(self.chunk, |it| it.min(self.chunk));
         }
         if let UploadStep::Put { session } = &self.step {
             self.step = self.next_part(session.clone());
@@ -592,7 +593,7 @@ impl BlobPut {
         }
         if self.refuses_parts(answer) && self.restarts < RESTARTS {
             self.restarts += 1;
-            self.chunk = u64::MAX;
+            (self.chunk, self.in_one_request) = (u64::MAX, true);
             if self.ends_session(answer) {
                 self.forget_session();
             }
@@ -615,7 +616,7 @@ impl BlobPut {
             self.restarts += 1;
             if matches!(self.step, UploadStep::Close { .. }) && self.can_begin_again() {
                 // Some take all parts and find the digest wrong at the end (clients.md C.8).
-                self.chunk = u64::MAX;
+                (self.chunk, self.in_one_request) = (u64::MAX, true);
             }
             if self.ends_session(answer) {
                 self.forget_session();

@@ -51,7 +51,7 @@ fn op(size: u64, url: &str) -> BlobPut {
         session: UploadSession::default(),
         restarts: 0,
         rewinds: Some(2),
-        is_contradicted: false,
+        in_one_request: false,
         sent: 0,
         given_up: None,
         stream: None,

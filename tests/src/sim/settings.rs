@@ -132,6 +132,7 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
         }
         _ => {}
     }
+    plain &= !chunks(choose, &mut options);
     options.digest_header = choose.below(5) < 4;
     options.check_references = choose.below(2) == 0;
     plain &= !shortcuts(choose, &mut options);
@@ -166,6 +167,22 @@ pub(crate) fn setting(choose: &mut dyn Choose, registry: usize, written: bool) -
         life,
         plain,
     }
+}
+
+/// Which chunks it takes, beside those that it asks for and those that a proxy lets through. Whether not all.
+fn chunks(choose: &mut dyn Choose, options: &mut Options) -> bool {
+    let is_said = options.uploads.chunk_min_length.is_some() || options.max_body.is_some();
+    let uploads = &mut options.uploads;
+    match choose.below(16) {
+        10 => uploads.patch_status = StatusCode::CREATED,
+        11 => uploads.patch_status = StatusCode::NO_CONTENT,
+        12 if !is_said => uploads.untold_least_chunk = Some(100 * 1024),
+        13 if !is_said => uploads.several_chunks = false,
+        14 if !is_said => uploads.whole_chunks = false,
+        15 if !is_said => uploads.chunk_max_length = Some(64 * 1024),
+        _ => return false,
+    }
+    uploads.patch_status == StatusCode::ACCEPTED
 }
 
 /// Heads and mounts that are refused, or answered with what is not true. Whether there are some.

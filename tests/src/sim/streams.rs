@@ -43,6 +43,10 @@ pub(crate) fn draw(choose: &mut dyn Choose, plan: &mut Plan) {
     }
     plan.settings = [0, 1].map(|registry| setting(choose, registry, true));
     for setting in &mut plan.settings {
+        // Of a stream no byte can be sent again that was acknowledged: it ends at a registry that takes no chunks.
+        let uploads = &mut setting.options.uploads;
+        (uploads.several_chunks, uploads.whole_chunks) = (true, true);
+        uploads.untold_least_chunk = None;
         if choose.below(4) == 3 {
             setting.options.uploads.range = UploadRange::FirstChunk;
             setting.plain = false;

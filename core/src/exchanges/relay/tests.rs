@@ -29,7 +29,7 @@ fn put() -> BlobPut {
         source: Some(UploadSource::Relay),
         head: Head::Done,
         rewinds: Some(2),
-        is_contradicted: false,
+        in_one_request: false,
         stream: None,
         ..put
     }

@@ -458,8 +458,8 @@ impl BlobPut {
     /// All bytes were accepted. Of a blob that was sent in parts, some registries keep only the last one
     /// and report success (clients.md C.8).
     pub(super) fn stored(mut self) -> Verdict {
-        // What is not named by a manifest, and was found to be something else before, is looked at again.
-        if self.session.in_parts || (self.is_contradicted && !self.is_named) {
+        // Where parts went wrong before, and no manifest shows whether the blob is there, it is looked at again.
+        if self.session.in_parts || (self.in_one_request && !self.is_named) {
             self.step = UploadStep::Confirm;
             return Verdict::Next(Operation::BlobPut(self));
         }
@@ -484,9 +484,9 @@ impl BlobPut {
         let size = answer.content_length();
         // A HEAD that is refused says nothing, nor does 404: some say it to every HEAD, or as long as a blob is new.
         if answer.status.is_success() && !answer.has_blob(&self.digest, self.size) {
-            if !self.is_contradicted && self.can_begin_again() {
-                self.is_contradicted = true;
-                (self.chunk, self.head) = (self.size, Head::Never);
+            if !self.in_one_request && self.can_begin_again() {
+                (self.chunk, self.in_one_request) = (u64::MAX, true);
+                self.head = Head::Never;
                 return self.begin();
             }
             let digest: Option<Digest> = answer.content_digest();

@@ -58,7 +58,7 @@ impl BlobPut {
             session: Session::default(),
             restarts: 0,
             rewinds: None,
-            is_contradicted: false,
+            in_one_request: false,
             given_up: None,
             stream: Some(Stream {
                 dropped: hashing.clone(),
@@ -159,7 +159,7 @@ impl BlobPut {
     /// Whether the registry refuses to take a blob in parts, or in parts of this size, that can be sent in one
     /// request.
     pub(super) fn refuses_parts(&self, answer: &Answer) -> bool {
-        let is_part = self.is_patching() && !self.patches && self.size > self.part_size();
+        let is_part = self.is_patching() && self.size > self.part_size();
         if !is_part || self.is_growing() || !self.can_begin_again() || answer.denied.is_some() {
             return false;
         }

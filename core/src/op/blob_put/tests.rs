@@ -27,7 +27,7 @@ fn put(step: UploadStep) -> BlobPut {
         session: Session::default(),
         restarts: 0,
         rewinds: Some(2),
-        is_contradicted: false,
+        in_one_request: false,
         sent: 0,
         given_up: None,
         stream: None,
