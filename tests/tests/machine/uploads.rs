@@ -112,6 +112,52 @@ fn a_push_that_was_killed_goes_on() {
     assert_eq!(report.bytes, (SIZE - half + others.sum::<usize>()) as u64);
 }
 
+/// PUSHB-38: a session that has expired between the processes costs a request, and the blob is sent again.
+#[test]
+fn an_upload_that_expired_begins_again() {
+    let (mut world, image, _) = begun(chunks(), "PATCH", 2);
+    let life = Duration::from_secs(3600);
+    world.models[0].options_mut().uploads.life = Some(life);
+    let [task] = world.restart()[..] else {
+        panic!("one task");
+    };
+    world.pass(life + Duration::from_secs(1));
+    world.run(task).unwrap();
+    world.run_all();
+    check_pushed(&world, "a/b", &image);
+    let mut expected = vec!["GET".to_owned(), "POST".to_owned()];
+    let parts = (0..SIZE).step_by(MIB).map(|from| format!("PATCH {from}"));
+    expected.extend(parts.chain(["PUT".to_owned()]));
+    assert_eq!(requests(&world), expected);
+    assert_eq!(world.models[0].open_uploads(), 0);
+}
+
+/// The same within one process: while a part is sent again and again, the session expires.
+#[test]
+fn an_upload_that_expires_meanwhile_begins_again() {
+    let image = large(SIZE);
+    let (mut world, store, _) = pushing(chunks(), open(), &image);
+    let life = Duration::from_secs(1);
+    world.models[0].options_mut().uploads.life = Some(life);
+    let is_second = |request: &Request| {
+        is("PATCH", "/uploads/")(request)
+            && request
+                .field(http::header::CONTENT_RANGE)
+                .is_some_and(|it| it.starts_with("1048576-"))
+    };
+    let later = Answer::error(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "later");
+    world.nth(1, is_second, Fate::Say(later.header("retry-after", "5")));
+    let task = world.start(push(store));
+    world.run(task).unwrap();
+    world.run_all();
+    check_pushed(&world, "a/b", &image);
+    assert_eq!(world.models[0].open_uploads(), 0);
+    let opened = world
+        .lines_with(" > POST https://reg.example/v2/a/b/blobs/uploads/")
+        .len();
+    assert_eq!(opened, 2 + 1, "one again");
+}
+
 /// The same if the blob was sent in one request, which broke off.
 #[test]
 fn a_put_that_was_cut_goes_on_in_another_process() {
