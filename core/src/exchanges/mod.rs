@@ -110,7 +110,8 @@ pub(crate) struct Exchanges {
     questions: BTreeMap<JobId, CredentialKey>,
     /// Questions that are to be asked, in the order of the number.
     asks: Lanes<Registry, (u64, Box<Question>)>,
-    aborts: VecDeque<JobId>,
+    /// Jobs that shall end soon. Some are back.
+    aborts: VecDeque<(ExchangeId, JobId)>,
     settled: VecDeque<Settled>,
     /// Parked exchanges that the broker resumes.
     unparked: Vec<ExchangeId>,
@@ -306,7 +307,7 @@ impl Exchanges {
         };
         exchange.abandoned = true;
         if let State::Outside(job) = exchange.state {
-            self.aborts.push_back(job);
+            self.aborts.push_back((id, job));
             if let Some(until) = exchange.until {
                 self.timers.remove(&(until, id));
             }
@@ -388,7 +389,13 @@ impl Exchanges {
     }
 
     pub(crate) fn take_abort(&mut self) -> Option<JobId> {
-        self.aborts.pop_front()
+        while let Some((id, job)) = self.aborts.pop_front() {
+            let exchange = self.exchanges.get(&id);
+            if exchange.is_some_and(|it| it.state == State::Outside(job)) {
+                return Some(job);
+            }
+        }
+        None
     }
 
     pub(crate) fn take_event(&mut self) -> Option<(TaskId, Event)> {
@@ -510,7 +517,6 @@ impl Exchanges {
         now: Time,
         rng: &mut Rng,
     ) {
-        self.aborts.retain(|abort| *abort != job);
         self.now = now;
         self.came_back(id);
         match (self.relaying(id, job), outcome) {
