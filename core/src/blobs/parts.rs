@@ -192,7 +192,7 @@ impl Blobs {
         let transfer = self.get(id)?;
         let task = transfer.task();
         let Some(parts) = transfer.parts.as_deref_mut() else {
-            return Ok(());
+            return Err(transfer.defect("is not fetched in parts"));
         };
         let Some(asked) = parts.forget(exchange) else {
             // It was given up.
@@ -398,8 +398,9 @@ impl Blobs {
             };
             ports.step(Owner::Transfer(id), store, op);
         }
-        let Some(parts) = self.get(id)?.parts.as_deref() else {
-            return Ok(());
+        let transfer = self.get(id)?;
+        let Some(parts) = transfer.parts.as_deref() else {
+            return Err(transfer.defect("is not fetched in parts"));
         };
         let is_idle = parts.running.is_empty();
         let next = if is_idle {
@@ -498,7 +499,7 @@ impl Blobs {
         let transfer = self.get(id)?;
         let (owner, task) = (Owner::Transfer(id), transfer.first()?.task);
         let Some(parts) = transfer.parts.as_deref_mut() else {
-            return Ok(());
+            return Err(transfer.defect("is not fetched in parts"));
         };
         let scopes = parts.scopes.clone();
         let is_first = !(parts.is_served || parts.is_single);

@@ -22,6 +22,7 @@ use super::{Exchange, Exchanges, State};
 use crate::auth::AuthInput;
 use crate::call::{Exchanged, Interrupted, Received, Relay, Relayed};
 use crate::digest::Digest;
+use crate::error::Error;
 use crate::header::ContentRange;
 use crate::ids::{ExchangeId, JobId, Owner, TaskId};
 use crate::op::{BlobGet, BlobPut, Operation, Outcome};
@@ -102,7 +103,7 @@ impl Exchanges {
         let to = self.exchanges.get(&sink)?.service();
         // It would need two slots of one host, which may have only one.
         if from == to || self.is_vain_to_relay(sink) {
-            self.go_on_without_relay(sink);
+            self.go_on_without_relay(pair);
             return None;
         }
         self.leave_line(other);
@@ -119,6 +120,7 @@ impl Exchanges {
         // What the sink needs can change with what is known of its registry.
         let to_authorization = self.permit(sink, now)?;
         let Some(Operation::BlobPut(put)) = self.exchanges.get(&sink).map(|it| &it.op) else {
+            self.not_of_a_relay(pair);
             return None;
         };
         let part = put.relayed_part();
@@ -293,7 +295,7 @@ impl Exchanges {
             return;
         };
         let Operation::BlobGet(op) = &mut exchange.op else {
-            return;
+            return self.not_of_a_relay(pair);
         };
         if op.relay_again() {
             return self.leave_redirect(source);
@@ -323,16 +325,24 @@ impl Exchanges {
     }
 
     /// The blob is fetched into a store first, and sent from there.
-    fn go_on_without_relay(&mut self, sink: ExchangeId) {
+    fn go_on_without_relay(&mut self, pair: Pair) {
+        let sink = pair.sink;
         let Some(exchange) = self.exchanges.get_mut(&sink) else {
             return;
         };
         let Operation::BlobPut(op) = &mut exchange.op else {
-            return;
+            return self.not_of_a_relay(pair);
         };
         let session = op.without_relay();
         self.note_upload(sink);
         self.settle(sink, Ok(Outcome::Unrelayed(session)));
+    }
+
+    /// The two do not do what those of a relay do, which is a defect: both would wait for each other for ever.
+    fn not_of_a_relay(&mut self, pair: Pair) {
+        self.remove(pair.source);
+        let error = Error::internal("the exchanges of a relay are of something else");
+        self.settle(pair.sink, Err(error));
     }
 }
 

@@ -254,9 +254,13 @@ impl Exchanges {
     }
 
     fn token_settled(&mut self, key: &TokenKey, result: Result<Outcome, Error>) {
+        let defect;
         let input = match &result {
             Ok(Outcome::Granted(grant)) => AuthInput::Granted(key, grant.clone(), self.now),
-            Ok(_) => return,
+            Ok(outcome) => {
+                defect = Error::internal(&format!("a request for a token ended in {outcome:?}"));
+                AuthInput::NotGranted(key, Some(&defect))
+            }
             Err(error) => AuthInput::NotGranted(key, Some(error)),
         };
         self.broker.handle(input);

@@ -7,8 +7,8 @@ use super::*;
 use crate::call::{Call, Done, Job, Receive};
 use crate::config::{ChunkSizes, Config, RegistrySettings};
 use crate::digest::Algorithm;
-use crate::exchanges::Service;
 use crate::exchanges::host::HOSTS;
+use crate::exchanges::{Service, Settlement};
 use crate::ids::TransferId;
 use crate::op::testing::site_of;
 use crate::op::{BlobHead, Head, Site, UploadSource};
@@ -160,4 +160,23 @@ fn the_host_of_a_sink_that_waits_is_not_forgotten() {
     assert_eq!(scenario.outside(&to), Some(1));
     scenario.end(scenario.sink, lost);
     assert_eq!(scenario.outside(&to), Some(0));
+}
+
+#[test]
+fn what_is_not_of_a_relay_fails_rather_than_wait() {
+    let mut scenario = Scenario::new(Config::default());
+    let (sink, source) = (scenario.sink, scenario.source);
+    let exchanges = &mut scenario.exchanges;
+    // A defect.
+    let head = BlobHead {
+        site: site_of("to.example/b"),
+        digest: digest(),
+        size: 4,
+    };
+    exchanges.exchanges.get_mut(&sink).expect("the sink").op = Operation::BlobHead(head);
+    exchanges.go_on_without_relay(Pair { source, sink });
+    let settled = exchanges.take_settled().expect("it failed");
+    let is_defect = matches!(&settled.result, Settlement::Failed(Error::Internal { .. }));
+    assert!(is_defect && settled.exchange == sink, "{settled:?}");
+    assert!(exchanges.exchanges.is_empty());
 }
