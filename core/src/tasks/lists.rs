@@ -21,14 +21,23 @@ pub(crate) type Writer = (TaskId, NodeId);
 /// The lists that are being written, each with its writers in line: the first one writes.
 #[derive(Debug)]
 pub(crate) struct Lists {
-    lines: BTreeMap<ListKey, VecDeque<Writer>>,
+    lines: BTreeMap<ListKey, BTreeMap<u64, Writer>>,
+    /// How many have got in line so far.
+    joined: u64,
     /// Writers that have become the first ones.
     turns: VecDeque<Writer>,
     /// Writers that get in line again at some time.
     later: BTreeSet<(Time, Writer, ListKey)>,
-    /// When each of them does.
-    times: BTreeMap<(Writer, ListKey), Time>,
+    /// Where each of all these is.
+    places: BTreeMap<(Writer, ListKey), Place>,
     rng: Rng,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// In the line of its list, behind those with lower numbers.
+    Line(u64),
+    Later(Time),
 }
 
 impl Lists {
@@ -36,17 +45,24 @@ impl Lists {
     pub(crate) const fn new(seed: u64) -> Self {
         Self {
             lines: BTreeMap::new(),
+            joined: 0,
             turns: VecDeque::new(),
             later: BTreeSet::new(),
-            times: BTreeMap::new(),
+            places: BTreeMap::new(),
             rng: Rng::new(seed),
         }
     }
 
     /// Gets in line. The turn comes by [`take_turn`](Self::take_turn).
     pub(crate) fn join(&mut self, key: ListKey, writer: Writer) {
-        let line = self.lines.entry(key).or_default();
-        line.push_back(writer);
+        if let Some(Place::Line(_)) = self.places.get(&(writer, key.clone())) {
+            return;
+        }
+        self.leave(&key, writer);
+        let line = self.lines.entry(key.clone()).or_default();
+        line.insert(self.joined, writer);
+        self.places.insert((writer, key), Place::Line(self.joined));
+        self.joined += 1;
         if line.len() == 1 {
             self.turns.push_back(writer);
         }
@@ -62,15 +78,14 @@ impl Lists {
             .below(u64::try_from(quarter.as_micros()).unwrap_or(u64::MAX));
         let at = now + (after - quarter) + Duration::from_micros(jitter);
         self.later.insert((at, writer, key.clone()));
-        self.times.insert((writer, key), at);
+        self.places.insert((writer, key), Place::Later(at));
     }
 
     /// The time has come for some.
     pub(crate) fn expire(&mut self, now: Time) {
         while self.wakes_at().is_some_and(|at| at <= now)
-            && let Some((_, writer, key)) = self.later.pop_first()
+            && let Some((_, writer, key)) = self.later.first().cloned()
         {
-            self.times.remove(&(writer, key.clone()));
             self.join(key, writer);
         }
     }
@@ -82,16 +97,20 @@ impl Lists {
 
     /// Leaves the line, if this writer is in it, or was to get in line again.
     pub(crate) fn leave(&mut self, key: &ListKey, writer: Writer) {
-        if let Some(at) = self.times.remove(&(writer, key.clone())) {
-            self.later.remove(&(at, writer, key.clone()));
-        }
+        let number = match self.places.remove(&(writer, key.clone())) {
+            Some(Place::Line(number)) => number,
+            Some(Place::Later(at)) => {
+                self.later.remove(&(at, writer, key.clone()));
+                return;
+            }
+            None => return,
+        };
         let Some(line) = self.lines.get_mut(key) else {
             return;
         };
-        let led = line.front() == Some(&writer);
-        line.retain(|other| *other != writer);
-        match line.front() {
-            Some(next) if led => self.turns.push_back(*next),
+        line.remove(&number);
+        match line.first_key_value() {
+            Some((next, writer)) if number < *next => self.turns.push_back(*writer),
             Some(_) => {}
             None => drop(self.lines.remove(key)),
         }
@@ -99,7 +118,8 @@ impl Lists {
 
     /// Leaves the line unless it is this writer's turn: then a request may be in flight.
     pub(crate) fn leave_unless_first(&mut self, key: &ListKey, writer: Writer) {
-        let first = self.lines.get(key).and_then(VecDeque::front);
+        let line = self.lines.get(key);
+        let first = line.and_then(|line| line.values().next());
         if first != Some(&writer) {
             self.leave(key, writer);
         }
