@@ -154,18 +154,19 @@ pub(crate) mod tests {
                 reference("localhost/a"),
                 Platforms::All,
             ),
-            Task::copy(CopyTask {
-                source: TaskLocation::Registry(reference("a.example/a:v1")),
-                destination: TaskLocation::Registry(reference("b.example:443/b")),
-                platforms: Platforms::All,
-                spool: Some(StoreId(u64::MAX)),
-                mount_from: ["c/d", "*"].map(|it| it.parse().expect("a place")).into(),
-                carry: Carry {
+            Task::copy(
+                CopyTask::new(
+                    TaskLocation::Registry(reference("a.example/a:v1")),
+                    TaskLocation::Registry(reference("b.example:443/b")),
+                )
+                .spool(StoreId(u64::MAX))
+                .mount_from(["c/d", "*"].map(|it| it.parse().expect("a place")))
+                .carry(Carry {
                     referrers: true,
                     artifact_types: vec!["a/b".into()],
                     digest_tags: true,
-                },
-            }),
+                }),
+            ),
             Task::pull(
                 reference("reg.example/windows:v1"),
                 StoreId(3),
@@ -211,14 +212,7 @@ pub(crate) mod tests {
             Task::delete_blob(blob()),
             Task::put_stream(StoreId(7), reference("reg.example/a")),
             Task::delete_manifest(reference("alpine")),
-            Task::copy(CopyTask {
-                source: store(0, None),
-                destination: store(1, Some("n")),
-                platforms: Platforms::All,
-                spool: None,
-                mount_from: Vec::new(),
-                carry: Carry::NOTHING,
-            }),
+            Task::copy(CopyTask::new(store(0, None), store(1, Some("n")))),
         ]
     }
 

@@ -468,14 +468,16 @@ impl RequestSpec {
                     }
                     (None, _, _) => None,
                 };
-                Task::copy(CopyTask {
-                    source: source.location(&mut guard),
-                    destination: destination.location(&mut guard),
-                    platforms: self.platforms,
-                    spool: spool.map(|spool| guard.add(&spool)),
-                    mount_from: self.mount_from,
-                    carry: self.carry,
-                })
+                Task::copy(
+                    CopyTask::new(
+                        source.location(&mut guard),
+                        destination.location(&mut guard),
+                    )
+                    .platforms(self.platforms)
+                    .spool(spool.map(|spool| guard.add(&spool)))
+                    .mount_from(self.mount_from)
+                    .carry(self.carry),
+                )
             }
         };
         if let Some(deadline) = self.deadline {

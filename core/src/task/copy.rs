@@ -18,7 +18,18 @@ use crate::registry::Origin;
 use crate::store::StoreId;
 
 /// A copy between two places. A pull or a push is a copy with a store at one end.
+///
+/// # Example
+///
+/// ```
+/// # use windlass_core::{CopyTask, StoreId, Task, TaskLocation};
+/// let at = |place: &str| place.parse().map(TaskLocation::Registry);
+/// let copy = CopyTask::new(at("reg.example/team/app:v1")?, at("reg.example/prod/app:v1")?);
+/// let task = Task::copy(copy.spool(StoreId(7)).mount_from(["base/debian".parse()?]));
+/// # Ok::<(), windlass_core::reference::ReferenceError>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct CopyTask {
     /// The source.
     pub source: TaskLocation,
@@ -38,6 +49,46 @@ pub struct CopyTask {
     /// What else is copied with the image: referrers, and what cosign keeps at tags.
     #[serde(default, skip_serializing_if = "Carry::is_nothing")]
     pub carry: Carry,
+}
+
+impl CopyTask {
+    /// A copy of all platforms, and of nothing else.
+    pub const fn new(source: TaskLocation, destination: TaskLocation) -> Self {
+        Self {
+            source,
+            destination,
+            platforms: Platforms::All,
+            spool: None,
+            mount_from: Vec::new(),
+            carry: Carry::NOTHING,
+        }
+    }
+
+    /// Sets the [platforms](field@Self::platforms).
+    #[must_use]
+    pub fn platforms(self, platforms: Platforms) -> Self {
+        Self { platforms, ..self }
+    }
+
+    /// Sets the temporary store: see [`spool`](field@Self::spool).
+    #[must_use]
+    pub fn spool(self, spool: impl Into<Option<StoreId>>) -> Self {
+        let spool = spool.into();
+        Self { spool, ..self }
+    }
+
+    /// Adds to where the blobs may be: see [`mount_from`](field@Self::mount_from).
+    #[must_use]
+    pub fn mount_from(mut self, from: impl IntoIterator<Item = MountFrom>) -> Self {
+        self.mount_from.extend(from);
+        self
+    }
+
+    /// Sets what else is copied: see [`carry`](field@Self::carry).
+    #[must_use]
+    pub fn carry(self, carry: Carry) -> Self {
+        Self { carry, ..self }
+    }
 }
 
 /// A source or destination of an image.

@@ -68,14 +68,11 @@ pub(crate) fn asked(at: usize, task: &Planned, picture: &Picture, ids: [StoreId;
     } else {
         Platforms::All
     };
-    let copy = CopyTask {
-        source,
-        destination,
-        platforms,
-        spool: Some(spool),
-        mount_from: candidates(task),
-        carry: task.extra.taken.carry(),
-    };
+    let copy = CopyTask::new(source, destination)
+        .platforms(platforms)
+        .spool(spool)
+        .mount_from(candidates(task))
+        .carry(task.extra.taken.carry());
     let copy = optional::with(Task::copy(copy), at, task);
     if task.included {
         return by(copy.including_nondistributable(), task);

@@ -234,14 +234,13 @@ pub fn is(method: &'static str, part: &'static str) -> impl Fn(&Request) -> bool
 
 /// A copy from one registry to another or the same.
 pub fn copy_within(from: &str, to: &str, spool: Option<StoreId>) -> Task {
-    Task::copy(CopyTask {
-        source: TaskLocation::Registry(reference(from)),
-        destination: TaskLocation::Registry(reference(to)),
-        platforms: Platforms::All,
-        spool,
-        mount_from: Vec::new(),
-        carry: windlass_core::Carry::NOTHING,
-    })
+    Task::copy(
+        CopyTask::new(
+            TaskLocation::Registry(reference(from)),
+            TaskLocation::Registry(reference(to)),
+        )
+        .spool(spool),
+    )
 }
 
 /// An index `a/b:v1` of two images that share a layer.

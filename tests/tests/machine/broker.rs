@@ -187,14 +187,13 @@ fn a_refused_union_is_split_once() {
         world.credential("reg.example", alice(), &["reg.example"]);
         let (store, memory) = world.store();
         fill(&memory, &image);
-        let task = Task::copy(windlass_core::CopyTask {
-            source: windlass_core::TaskLocation::Store { store, name: None },
-            destination: windlass_core::TaskLocation::Registry(reference("reg.example/c:v1")),
-            platforms: Platforms::All,
-            spool: None,
-            mount_from: vec!["other".parse().unwrap()],
-            carry: windlass_core::Carry::NOTHING,
-        });
+        let task = Task::copy(
+            windlass_core::CopyTask::new(
+                windlass_core::TaskLocation::Store { store, name: None },
+                windlass_core::TaskLocation::Registry(reference("reg.example/c:v1")),
+            )
+            .mount_from(["other".parse().unwrap()]),
+        );
         let task = world.start(task);
         world.run(task).unwrap();
         world.run_all();

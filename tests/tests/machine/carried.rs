@@ -7,8 +7,8 @@ use http::StatusCode;
 use insta::assert_snapshot;
 use serde_json::json;
 use windlass_core::{
-    Carried, Carry, CopyTask, Digest, ErrorKind, Job, NotCarried, Platforms, ReferrersSource,
-    Report, StoreError, StoreErrorKind, StoreId, Task, TaskLocation,
+    Carried, Carry, CopyTask, Digest, ErrorKind, Job, NotCarried, ReferrersSource, Report,
+    StoreError, StoreErrorKind, StoreId, Task, TaskLocation,
 };
 use windlass_testbed::{Answer, Image, Model, OCI_INDEX, OCI_MANIFEST, Options, image};
 use windlass_tests::family::{EMPTY, Family, Referrer, artifact, list_tag, put_list, source};
@@ -51,14 +51,9 @@ fn carrying(
     carry: Carry,
 ) -> Report {
     let (spool, _) = world.store();
-    let task = world.start(Task::copy(CopyTask {
-        source,
-        destination,
-        platforms: Platforms::All,
-        spool: Some(spool),
-        mount_from: Vec::new(),
-        carry,
-    }));
+    let task = world.start(Task::copy(
+        CopyTask::new(source, destination).spool(spool).carry(carry),
+    ));
     world.run(task).unwrap()
 }
 
@@ -569,14 +564,11 @@ fn two_at_once() {
     world.registry(&["third.example"], elsewhere);
     let (spool, _) = world.store();
     for from in [FROM, "third.example/a/b:v1"] {
-        world.start(Task::copy(CopyTask {
-            source: registry(from),
-            destination: registry(TO),
-            platforms: Platforms::All,
-            spool: Some(spool),
-            mount_from: Vec::new(),
-            carry: Carry::referrers(),
-        }));
+        world.start(Task::copy(
+            CopyTask::new(registry(from), registry(TO))
+                .spool(spool)
+                .carry(Carry::referrers()),
+        ));
     }
     assert!(world.run_all().values().all(Result::is_ok));
     let mut all = family;

@@ -4,7 +4,7 @@
 
 use http::StatusCode;
 use insta::assert_snapshot;
-use windlass_core::{CopyTask, ErrorKind, Failure, Platforms, Report, StoreId, Task, TaskLocation};
+use windlass_core::{CopyTask, ErrorKind, Failure, Report, StoreId, Task, TaskLocation};
 use windlass_testbed::{Answer, Image, Model, Options, Request, index};
 use windlass_tests::world::scenes::{
     FOREIGN, NONDISTRIBUTABLE, alice, basic, bearer, check_holds, digest, on_foreign,
@@ -394,14 +394,13 @@ fn a_layer_that_is_demanded_is_sent_whatever_a_head_says() {
 
 fn between(world: &mut World) -> Task {
     let (spool, _) = world.store();
-    Task::copy(CopyTask {
-        source: TaskLocation::Registry(reference("reg.example/a/b:v1")),
-        destination: TaskLocation::Registry(reference("other.example/c:v1")),
-        platforms: Platforms::All,
-        spool: Some(spool),
-        mount_from: Vec::new(),
-        carry: windlass_core::Carry::NOTHING,
-    })
+    Task::copy(
+        CopyTask::new(
+            TaskLocation::Registry(reference("reg.example/a/b:v1")),
+            TaskLocation::Registry(reference("other.example/c:v1")),
+        )
+        .spool(spool),
+    )
 }
 
 fn two_registries(image: &Image) -> World {
@@ -458,14 +457,7 @@ fn what_was_pushed_can_be_pulled() {
     check_holds(&memory, &image);
     let (third, memory) = world.store();
     let layout = |store: StoreId| TaskLocation::Store { store, name: None };
-    let copy = Task::copy(CopyTask {
-        source: layout(second),
-        destination: layout(third),
-        platforms: Platforms::All,
-        spool: None,
-        mount_from: Vec::new(),
-        carry: windlass_core::Carry::NOTHING,
-    });
+    let copy = Task::copy(CopyTask::new(layout(second), layout(third)));
     check_told(&finish(&mut world, copy).unwrap(), &image);
     check_holds(&memory, &image);
 }

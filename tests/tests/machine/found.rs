@@ -54,14 +54,7 @@ fn a_wrong_partial_is_copied_anew_between_layouts() {
     let (store, memory) = world.store();
     memory.partial(&digest(b"first layer"), b"worst");
     let place = |store| TaskLocation::Store { store, name: None };
-    let task = world.start(Task::copy(CopyTask {
-        source: place(source),
-        destination: place(store),
-        platforms: Platforms::All,
-        spool: None,
-        mount_from: Vec::new(),
-        carry: windlass_core::Carry::NOTHING,
-    }));
+    let task = world.start(Task::copy(CopyTask::new(place(source), place(store))));
     world.run(task).unwrap();
     world.run_all();
     check_holds(&memory, &small());
@@ -115,17 +108,16 @@ fn a_refused_token_of_another_task_is_followed_by_ones_own() {
         if holds { Lot::Hold } else { Lot::Run }
     });
     let pulled = world.start(pull(store));
-    let pushed = world.start(Task::copy(CopyTask {
-        source: TaskLocation::Store {
-            store: source,
-            name: None,
-        },
-        destination: TaskLocation::Registry(reference("reg.example/c/d:v1")),
-        platforms: Platforms::All,
-        spool: None,
-        mount_from: vec!["a/b".parse().unwrap()],
-        carry: windlass_core::Carry::NOTHING,
-    }));
+    let pushed = world.start(Task::copy(
+        CopyTask::new(
+            TaskLocation::Store {
+                store: source,
+                name: None,
+            },
+            TaskLocation::Registry(reference("reg.example/c/d:v1")),
+        )
+        .mount_from(["a/b".parse().unwrap()]),
+    ));
     world.run_still();
     world.let_go();
     world.run(pushed).unwrap();
@@ -173,17 +165,16 @@ fn what_a_cancelled_task_has_opened_is_given_back_for_the_next_one() {
     config.in_flight = Concurrency::at_most(2);
     let (mut world, source, _) = pushing(config, open(), &image);
     let mounting = |tag: &str| {
-        Task::copy(CopyTask {
-            source: TaskLocation::Store {
-                store: source,
-                name: None,
-            },
-            destination: TaskLocation::Registry(reference(tag)),
-            platforms: Platforms::All,
-            spool: None,
-            mount_from: vec!["other/repository".parse().unwrap()],
-            carry: windlass_core::Carry::NOTHING,
-        })
+        Task::copy(
+            CopyTask::new(
+                TaskLocation::Store {
+                    store: source,
+                    name: None,
+                },
+                TaskLocation::Registry(reference(tag)),
+            )
+            .mount_from(["other/repository".parse().unwrap()]),
+        )
     };
     let (first, second) = (
         mounting("reg.example/a/b:v1"),

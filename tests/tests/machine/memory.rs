@@ -121,14 +121,14 @@ fn a_blob_that_waits_holds_a_few_hundred_bytes() {
     let pull = held(|| Task::pull(source(), store, None, Platforms::All));
     let push = held(|| Task::push(store, None, destination(), Platforms::All));
     let between = |destination: Reference| {
-        Task::copy(CopyTask {
-            source: TaskLocation::Registry(source()),
-            destination: TaskLocation::Registry(destination),
-            platforms: Platforms::All,
-            spool: Some(store),
-            mount_from: vec![source().repository().clone().into()],
-            carry: windlass_core::Carry::NOTHING,
-        })
+        Task::copy(
+            CopyTask::new(
+                TaskLocation::Registry(source()),
+                TaskLocation::Registry(destination),
+            )
+            .spool(store)
+            .mount_from([source().repository().clone().into()]),
+        )
     };
     let mount = held(|| between(destination()));
     let copy = held(|| between(elsewhere()));

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use http::StatusCode;
-use windlass_core::{Config, CopyTask, Platforms, Task, TaskId, TaskLocation};
+use windlass_core::{Config, CopyTask, MountFrom, Platforms, Task, TaskId, TaskLocation};
 use windlass_testbed::{Answer, Image, Model, Options, image};
 use windlass_tests::world::scenes::{alice, bearer, fill, is, open, pull, reference};
 use windlass_tests::world::{Fate, World};
@@ -24,15 +24,14 @@ fn world(options: Options, model: Model) -> World {
 fn push_to(world: &mut World, image: &Image, to: &str, from: &[&str]) -> Task {
     let (store, memory) = world.store();
     fill(&memory, image);
-    let from = from.iter().map(|from| from.parse().unwrap()).collect();
-    Task::copy(CopyTask {
-        source: TaskLocation::Store { store, name: None },
-        destination: TaskLocation::Registry(reference(to)),
-        platforms: Platforms::All,
-        spool: None,
-        mount_from: from,
-        carry: windlass_core::Carry::NOTHING,
-    })
+    let from: Vec<MountFrom> = from.iter().map(|from| from.parse().unwrap()).collect();
+    Task::copy(
+        CopyTask::new(
+            TaskLocation::Store { store, name: None },
+            TaskLocation::Registry(reference(to)),
+        )
+        .mount_from(from),
+    )
 }
 
 /// What a task requests, without digests and sessions.

@@ -252,14 +252,13 @@ fn large_blobs_and_refused_mounts_cost_one_more() {
     let (store, memory) = world.store();
     fill(&memory, &small);
     // 202: the session that is opened instead is used, so that not even that costs anything.
-    let task = world.start(Task::copy(CopyTask {
-        source: TaskLocation::Store { store, name: None },
-        destination: TaskLocation::Registry(reference("reg.example/c:v1")),
-        platforms: Platforms::All,
-        spool: None,
-        mount_from: vec!["a/b".parse().unwrap()],
-        carry: windlass_core::Carry::NOTHING,
-    }));
+    let task = world.start(Task::copy(
+        CopyTask::new(
+            TaskLocation::Store { store, name: None },
+            TaskLocation::Registry(reference("reg.example/c:v1")),
+        )
+        .mount_from(["a/b".parse().unwrap()]),
+    ));
     assert_eq!(cost(&mut world, task), (2 * (L + 1) + 3, 0));
 }
 

@@ -9,8 +9,8 @@ use windlass_core::call::TransportErrorKind;
 use windlass_core::config::{Concurrency, Endpoint, Mode, Parts, Route};
 use windlass_core::credential::CredentialAnswer;
 use windlass_core::{
-    Config, CopyTask, ErrorKind, Extents, Job, Platforms, StoreError, StoreErrorKind, StoreId,
-    Task, TaskLocation,
+    Config, CopyTask, ErrorKind, Extents, Job, StoreError, StoreErrorKind, StoreId, Task,
+    TaskLocation,
 };
 use windlass_testbed::{Answer, Image, Options, Ranges, Request, Storage, image};
 use windlass_tests::world::scenes::{
@@ -469,14 +469,7 @@ fn the_task_that_began_the_parts_leaves() {
             break;
         }
         let place = |store| TaskLocation::Store { store, name: None };
-        let copy = Task::copy(CopyTask {
-            source: place(from),
-            destination: place(scene.store),
-            platforms: Platforms::All,
-            spool: None,
-            mount_from: Vec::new(),
-            carry: windlass_core::Carry::NOTHING,
-        });
+        let copy = Task::copy(CopyTask::new(place(from), place(scene.store)));
         let other = scene.world.start(copy);
         scene.world.step();
         scene.world.cancel(scene.task);

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use insta::assert_snapshot;
-use windlass_core::{
-    Config, CopyTask, Error, ErrorKind, Platforms, StoreErrorKind, Task, TaskLocation, Time,
-};
+use windlass_core::{Config, CopyTask, Error, ErrorKind, StoreErrorKind, Task, TaskLocation, Time};
 use windlass_testbed::{Answer, Image, Model, Options, Request, Uploads, image};
 use windlass_tests::world::scenes::{
     alice, basic, bearer, check_pushed, copy_within, fill, is, large, one_at_a_time, open, push,
@@ -41,14 +39,13 @@ fn mounting(config: Config, options: Options, image: &Image) -> (World, Task) {
     let mut world = world(config, with_image(options, image));
     let (store, memory) = world.store();
     fill(&memory, image);
-    let task = Task::copy(CopyTask {
-        source: TaskLocation::Store { store, name: None },
-        destination: TaskLocation::Registry(reference("reg.example/c:v1")),
-        platforms: Platforms::All,
-        spool: None,
-        mount_from: vec!["a/b".parse().unwrap()],
-        carry: windlass_core::Carry::NOTHING,
-    });
+    let task = Task::copy(
+        CopyTask::new(
+            TaskLocation::Store { store, name: None },
+            TaskLocation::Registry(reference("reg.example/c:v1")),
+        )
+        .mount_from(["a/b".parse().unwrap()]),
+    );
     (world, task)
 }
 

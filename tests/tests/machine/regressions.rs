@@ -959,14 +959,10 @@ fn pushing_to_a_digest_that_is_there_is_one_request() {
     fill(&memory, &image);
     let to = reference(&format!("reg.example/a/b@{}", image.digest));
     let push = |to| {
-        Task::copy(CopyTask {
-            source: TaskLocation::Store { store, name: None },
-            destination: TaskLocation::Registry(to),
-            platforms: Platforms::All,
-            spool: None,
-            mount_from: Vec::new(),
-            carry: windlass_core::Carry::NOTHING,
-        })
+        Task::copy(CopyTask::new(
+            TaskLocation::Store { store, name: None },
+            TaskLocation::Registry(to),
+        ))
     };
     // One at a time, the question before the blobs.
     world.pick = Box::new(|jobs| {

@@ -1,9 +1,7 @@
 //! What a task says it has to do, and has done.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
-use windlass_core::{
-    Amount, Config, CopyTask, Platforms, Session, Task, TaskId, TaskLocation, Time, Totals,
-};
+use windlass_core::{Amount, Config, CopyTask, Session, Task, TaskId, TaskLocation, Time, Totals};
 use windlass_testbed::{Image, image};
 use windlass_tests::world::scenes::{
     digest, fill, is, large, one_at_a_time, open, pull, pulling, push, pushing, reference, small,
@@ -104,14 +102,13 @@ fn a_push_tells_what_is_mounted_and_what_is_there() {
     let mut world = world(one_at_a_time(), model);
     let (store, memory) = world.store();
     fill(&memory, &pushed);
-    let task = world.start(Task::copy(CopyTask {
-        source: TaskLocation::Store { store, name: None },
-        destination: TaskLocation::Registry(reference("reg.example/c:v1")),
-        platforms: Platforms::All,
-        spool: None,
-        mount_from: vec!["a/b".parse().unwrap()],
-        carry: windlass_core::Carry::NOTHING,
-    }));
+    let task = world.start(Task::copy(
+        CopyTask::new(
+            TaskLocation::Store { store, name: None },
+            TaskLocation::Registry(reference("reg.example/c:v1")),
+        )
+        .mount_from(["a/b".parse().unwrap()]),
+    ));
     let report = world.run(task).unwrap();
     let known = all(&pushed);
     let (present, mounted) = (amount(&[&first]), amount(&[&second]));

@@ -77,14 +77,13 @@ fn push_from_unreadable(options: Options) -> World {
     world.credential("reg.example", alice(), &["reg.example"]);
     let (store, memory) = world.store();
     fill(&memory, &image);
-    let task = world.start(Task::copy(CopyTask {
-        source: TaskLocation::Store { store, name: None },
-        destination: TaskLocation::Registry(reference("reg.example/c:v1")),
-        platforms: Platforms::All,
-        spool: None,
-        mount_from: vec!["secret/x".parse().unwrap()],
-        carry: windlass_core::Carry::NOTHING,
-    }));
+    let task = world.start(Task::copy(
+        CopyTask::new(
+            TaskLocation::Store { store, name: None },
+            TaskLocation::Registry(reference("reg.example/c:v1")),
+        )
+        .mount_from(["secret/x".parse().unwrap()]),
+    ));
     world.run(task).unwrap();
     world.run_all();
     check_pushed(&world, "c", &image);
