@@ -246,10 +246,7 @@ impl Endpoint {
             origin: Some(origin),
             api: ApiPath::default(),
             prefix: Prefix::Kept,
-            capabilities: Capabilities {
-                push: false,
-                ..Capabilities::ALL
-            },
+            capabilities: Capabilities::READ,
             headers: Vec::new(),
             ns: false,
             own_credentials: false,
@@ -367,21 +364,29 @@ pub struct Capabilities {
 impl Capabilities {
     /// Everything.
     pub const ALL: Self = Self {
-        pull: true,
-        resolve: true,
         push: true,
-        references: References::All,
+        ..Self::READ
     };
 
-    /// These.
-    pub const fn new(pull: bool, resolve: bool, push: bool) -> Self {
-        Self {
-            pull,
-            resolve,
-            push,
-            references: References::All,
-        }
-    }
+    /// Everything but to store content.
+    pub const READ: Self = Self {
+        resolve: true,
+        ..Self::PULL
+    };
+
+    /// Content by its digest, and nothing else.
+    pub const PULL: Self = Self {
+        pull: true,
+        ..Self::NONE
+    };
+
+    /// Nothing.
+    pub const NONE: Self = Self {
+        pull: false,
+        resolve: false,
+        push: false,
+        references: References::All,
+    };
 
     /// For such references only.
     #[must_use]

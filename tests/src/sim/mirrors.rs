@@ -202,7 +202,8 @@ fn mirror(choose: &mut dyn Choose) -> Mirror {
 impl Mirror {
     fn endpoint(&self, at: usize) -> Endpoint {
         let origin = format!("https://mir{at}.example").parse();
-        let capabilities = Capabilities::new(true, self.resolves, true);
+        let mut capabilities = Capabilities::ALL;
+        capabilities.resolve = self.resolves;
         let mut endpoint =
             Endpoint::mirror(origin.expect("an origin")).with_capabilities(capabilities);
         if self.ns {

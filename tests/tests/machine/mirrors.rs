@@ -496,7 +496,7 @@ fn all_endpoints_are_in_the_error() {
 #[test]
 fn a_mirror_without_resolve_is_not_asked_for_tags() {
     let image = small();
-    let bytes = mirror().with_capabilities(Capabilities::new(true, false, false));
+    let bytes = mirror().with_capabilities(Capabilities::PULL);
     let mut scene = Scene::open(config(Mode::Prefer, vec![bytes]), &image);
     // It has another image under that tag.
     scene.world.models[AT_MIRROR].put_image("a/b", Some("v1"), &large(10));

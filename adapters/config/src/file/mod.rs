@@ -318,7 +318,7 @@ fn route(scope: &RouteScope, section: &MirrorSection, rule: String) -> Result<Ro
         MirrorReferences::WithDigest => References::WithDigest,
         MirrorReferences::WithoutDigest => References::WithoutDigest,
     };
-    let capabilities = Capabilities::new(true, true, false).only(references);
+    let capabilities = Capabilities::READ.only(references);
     let headers = section.header.iter().map(|(name, value)| {
         let header = RequestHeader::new(name, Secret::new(value.0.clone()));
         header.map_err(|error| error.to_string())

@@ -60,9 +60,11 @@ pub(crate) fn of_containerd(file: &HostsToml, registry: &Registry, own: &Origin)
 /// What is asked of a host, with what headers, below which path.
 fn dressed(endpoint: Endpoint, host: &HostEntry, may_push: bool) -> Endpoint {
     let granted = host.capabilities;
-    let push = granted.push && may_push;
+    let mut capabilities = Capabilities::NONE;
+    (capabilities.pull, capabilities.resolve) = (granted.pull, granted.resolve);
+    capabilities.push = granted.push && may_push;
     let mut endpoint = endpoint
-        .with_capabilities(Capabilities::new(granted.pull, granted.resolve, push))
+        .with_capabilities(capabilities)
         .with_api(host.url.api.clone());
     for header in &host.headers {
         endpoint = endpoint.with_header(header.clone());
@@ -133,7 +135,7 @@ pub(crate) fn of_registries(
         };
         for origin in place.origins(mirror.insecure, probe) {
             found.insecure(mirror.insecure, &origin, &by);
-            let capabilities = Capabilities::new(true, true, false).only(references);
+            let capabilities = Capabilities::READ.only(references);
             endpoints.push(
                 Endpoint::mirror(origin)
                     .with_prefix(place.prefix(has_path))

@@ -288,7 +288,7 @@ fn an_endpoint_is_asked_for_what_it_may_be_asked_for() {
             "{references:?}"
         );
     }
-    let pulls = some(Capabilities::new(true, false, false));
+    let pulls = some(Capabilities::PULL);
     let config_of = |mode, endpoint| config(vec![route("reg.example", mode, vec![endpoint])]);
     let replace = config_of(Mode::Replace, pulls);
     assert_eq!(sources(&replace, &by_digest).expect("sources").len(), 1);
@@ -297,10 +297,12 @@ fn an_endpoint_is_asked_for_what_it_may_be_asked_for() {
         error.to_string(),
         "`reg.example/a`: reg.example has no endpoint that may be asked to resolve"
     );
-    let neither = config_of(Mode::Replace, some(Capabilities::new(false, true, false)));
+    let mut resolves = Capabilities::NONE;
+    resolves.resolve = true;
+    let neither = config_of(Mode::Replace, some(resolves));
     let error = sources(&neither, by_tag).expect_err("nothing has content");
     assert!(error.to_string().ends_with("asked to pull"), "{error}");
-    let reads = Endpoint::upstream().with_capabilities(Capabilities::new(true, true, false));
+    let reads = Endpoint::upstream().with_capabilities(Capabilities::READ);
     let reads = config_of(Mode::Prefer, reads);
     let error = reads.destination(&by_tag.parse().expect("a reference"));
     let error = error.expect_err("nothing takes a push").to_string();
@@ -330,7 +332,7 @@ fn routes_are_read_as_they_were_written_but_for_secrets() {
         .with_ns()
         .with_api("/x/v2".parse().expect("a path"))
         .with_prefix(Prefix::Replaced("y".parse().expect("a repository")))
-        .with_capabilities(Capabilities::new(true, false, false).only(References::WithDigest))
+        .with_capabilities(Capabilities::PULL.only(References::WithDigest))
         .with_header(header.expect("a header"));
     let upstream = Endpoint::upstream();
     let config = config(vec![
