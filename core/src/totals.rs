@@ -6,6 +6,7 @@ use crate::blobs::Delivery;
 
 /// A number of blobs, and their size together.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Amount {
     /// How many blobs.
     pub blobs: u64,
@@ -14,6 +15,11 @@ pub struct Amount {
 }
 
 impl Amount {
+    /// So many blobs of so many bytes.
+    pub const fn new(blobs: u64, bytes: u64) -> Self {
+        Self { blobs, bytes }
+    }
+
     const fn add(&mut self, size: u64) {
         self.blobs = self.blobs.saturating_add(1);
         self.bytes = self.bytes.saturating_add(size);

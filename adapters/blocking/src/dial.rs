@@ -54,9 +54,9 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, 
         drop(sender.send(found.map(Iterator::collect::<Vec<_>>)));
     })?;
     let failed = |why: String| TransportError::new(TransportErrorKind::Resolve, why);
-    let unresolved = |error: std::io::Error| TransportError {
-        kind: sort(&error, TransportErrorKind::Resolve),
-        ..failed(format!("{host}: {error}"))
+    let unresolved = |error: std::io::Error| {
+        let kind = sort(&error, TransportErrorKind::Resolve);
+        TransportError::new(kind, format!("{host}: {error}"))
     };
     match wait(&receiver, deadline) {
         Some(Ok(addresses)) if addresses.is_empty() => {

@@ -50,6 +50,7 @@ impl Interrupted {
 /// A failure of the connection, in the driver's words but the core's classes.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 #[error("{kind}: {detail}")]
+#[non_exhaustive]
 pub struct TransportError {
     /// The kind of failure.
     pub kind: TransportErrorKind,

@@ -93,6 +93,7 @@ pub enum RouteAction {
 /// Whether the registry itself is read from although a route does not list it.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum Mode {
     /// After the endpoints of the route.
     #[default]
@@ -322,6 +323,7 @@ impl Endpoint {
 /// Whether an endpoint is the registry itself.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum Role {
     /// The registry itself, perhaps at another address: it has the registry's credentials, and takes
     /// pushes.
@@ -335,6 +337,7 @@ pub enum Role {
 /// scope names, or none.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum Prefix {
     /// They stay.
     #[default]
@@ -399,6 +402,7 @@ impl Capabilities {
 /// Which references a mirror is used for: `pull-from-mirror` of `registries.conf` (HOSTS-41).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum References {
     /// All.
     #[default]

@@ -13,6 +13,7 @@ pub(crate) static REMAINING: HeaderName = HeaderName::from_static("ratelimit-rem
 
 /// How many requests a registry allows in a time, and how many of them are left.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Quota {
     /// The requests allowed.
     pub limit: u64,

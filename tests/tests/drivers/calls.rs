@@ -111,10 +111,7 @@ fn pull_push_resolve<D: Driver>() {
     assert_eq!((pulled.moved, pulled.bytes), (4, size as u64));
     assert_eq!(watch.furthest(), 3 << 20);
     let totals = watch.totals();
-    let known = Amount {
-        blobs: 4,
-        bytes: size as u64,
-    };
+    let known = Amount::new(4, size as u64);
     assert!(totals.iter().all(|it| it.known == known), "{totals:?}");
     let ends = [totals.first(), totals.last()].map(|it| it.unwrap().moved);
     assert_eq!(ends, [Amount::default(), known]);

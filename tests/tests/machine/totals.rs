@@ -13,10 +13,10 @@ use windlass_tests::world::{Fate, World};
 const SIZE: usize = 100_000;
 
 fn amount(blobs: &[&[u8]]) -> Amount {
-    Amount {
-        blobs: blobs.len() as u64,
-        bytes: blobs.iter().map(|blob| blob.len() as u64).sum(),
-    }
+    Amount::new(
+        blobs.len() as u64,
+        blobs.iter().map(|blob| blob.len() as u64).sum(),
+    )
 }
 
 fn all(image: &Image) -> Amount {
@@ -45,7 +45,7 @@ fn check(world: &World, task: TaskId, expected: &[Told]) {
     assert_eq!(found, expected);
 }
 
-const NONE: Amount = Amount { blobs: 0, bytes: 0 };
+const NONE: Amount = Amount::new(0, 0);
 
 /// Two images with a layer in common: it counts once, and the second manifest adds what is its own.
 #[test]
@@ -112,10 +112,7 @@ fn a_push_tells_what_is_mounted_and_what_is_there() {
     let report = world.run(task).unwrap();
     let known = all(&pushed);
     let (present, mounted) = (amount(&[&first]), amount(&[&second]));
-    let sent = Amount {
-        blobs: 1,
-        bytes: known.bytes - present.bytes - mounted.bytes,
-    };
+    let sent = Amount::new(1, known.bytes - present.bytes - mounted.bytes);
     let last = *world.totals(task).last().unwrap();
     assert_eq!(told(&last), (known, sent, mounted, present, sent.bytes));
     assert_eq!((report.moved, report.mounted, report.present), (1, 1, 1));
@@ -167,10 +164,7 @@ fn a_cancelled_task_leaves_what_remains() {
     world.run(task).unwrap_err();
     let left = amount(&[&image.layers[1]]);
     let last = *world.totals(task).last().unwrap();
-    let moved = Amount {
-        blobs: 2,
-        bytes: known.bytes - left.bytes,
-    };
+    let moved = Amount::new(2, known.bytes - left.bytes);
     assert_eq!(told(&last), (known, moved, NONE, NONE, moved.bytes));
     assert_eq!(last.remaining(), left);
 }

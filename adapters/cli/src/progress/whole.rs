@@ -128,10 +128,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn totals(known: (u64, u64), moved: (u64, u64)) -> Totals {
-        let amount = |(blobs, mib)| Amount {
-            blobs,
-            bytes: mib * MIB,
-        };
+        let amount = |(blobs, mib)| Amount::new(blobs, mib * MIB);
         let mut totals = Totals::default();
         totals.known = amount(known);
         totals.moved = amount(moved);
