@@ -27,6 +27,7 @@ mod quotas;
 mod referrers;
 mod regressions;
 mod relays;
+mod simulation;
 mod single_blobs;
 mod streams;
 mod subjects;

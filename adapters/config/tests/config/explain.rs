@@ -261,7 +261,7 @@ fn settings_of_a_registry() {
 /// What no machine's explanation has in it.
 #[test]
 fn secrets_are_masked() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/snapshots");
     let mut count = 0;
     for entry in fs::read_dir(folder).unwrap() {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap();

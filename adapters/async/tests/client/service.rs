@@ -1,5 +1,4 @@
 //! A client over a `tower::Service`: a registry in memory, without any socket.
-#![cfg(feature = "tower")]
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
 use std::pin::Pin;

@@ -1,0 +1,5 @@
+//! The async client as its users see it.
+
+mod credentials;
+#[cfg(feature = "tower")]
+mod service;
