@@ -161,7 +161,13 @@ fn one_crate_has_all_names() {
     };
     let pulled = watched("a/b:latest");
     assert!(pulled.starts_with("2 blobs of "), "{pulled}");
-    assert_eq!(watched("a/b:absent"), "not found: MANIFEST_UNKNOWN");
+    let missing = watched("a/b:absent");
+    let (told, recorded) = missing.split_once('\n').unwrap();
+    assert_eq!(told, "not found: MANIFEST_UNKNOWN");
+    let host = server.reference("");
+    let host = host.trim_end_matches('/');
+    let expected = format!("{host} GET http://{host}/v2/a/b/manifests/absent 404");
+    assert_eq!(recorded, expected);
 }
 
 /// The digest that a program computes is the layer's, although the connection breaks three times; and if the

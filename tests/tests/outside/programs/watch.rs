@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use windlass_blocking::error::{
-    AuthError, DigestError, ImageConfigError, NotFound, OriginError, PlatformError, ReferenceError,
-    Refusal, RegistryError, RegistryErrors, RequestLine,
+    AuthError, DigestError, ImageConfigError, Measure, Mismatch, NotFound, OriginError,
+    PlatformError, ReferenceError, Refusal, RegistryError, RegistryErrors, RequestLine,
 };
 use windlass_blocking::image_config::{Execution, History, RootFs};
 use windlass_blocking::{
@@ -88,6 +88,23 @@ fn told(error: &Error) -> String {
     }
 }
 
+/// The same for a program, whatever the error is.
+fn recorded(error: &Error) -> String {
+    if let Some(Mismatch {
+        expected, found, ..
+    }) = error.as_mismatch()
+    {
+        let size = |of: &Measure| of.size().unwrap_or(0);
+        return format!("{} bytes for {}", size(found), size(expected));
+    }
+    let asked = error.request().map(|line: &RequestLine| {
+        let (registry, origin) = (line.registry(), line.origin());
+        format!("{registry} {} {}{}", line.method(), origin, line.path())
+    });
+    let status = error.status().unwrap_or(0);
+    format!("{} {status}", asked.unwrap_or_default())
+}
+
 /// Reads texts of five kinds. Each error has a name.
 fn parsed(text: &str) -> (bool, usize) {
     let reference: Result<Reference, ReferenceError> = text.parse();
@@ -120,7 +137,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 known.blobs, known.bytes
             );
         }
-        Err(failure) => println!("{}", told(failure.first())),
+        Err(failure) => {
+            println!("{}", told(failure.first()));
+            println!("{}", recorded(failure.first()));
+        }
     }
     Ok(())
 }
