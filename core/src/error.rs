@@ -81,7 +81,7 @@ pub enum Error {
     Endpoints {
         /// The most telling error: the registry's own if it was asked.
         told: Box<Self>,
-        /// Those of the others, in the order in which they were asked.
+        /// The errors of the other endpoints, in the order of the requests.
         others: Vec<Self>,
     },
     /// Something else is at a tag than what was to be replaced there: another client has put it meanwhile.
@@ -92,7 +92,7 @@ pub enum Error {
     Outdated {
         /// The registry, the repository and the tag.
         place: String,
-        /// What was to be replaced; or, if that was done, what it was replaced by.
+        /// The digest that was to be replaced; after the PUT, the digest that was put.
         expected: Digest,
         /// What is there; `None` if there is nothing.
         found: Option<Digest>,

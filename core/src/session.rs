@@ -289,7 +289,7 @@ impl Session {
         }
     }
 
-    /// Whose step this was, unless it is tried again: no file descriptor was left for it.
+    /// The owner of this step; `None` if it is tried again because no file descriptor was left.
     fn stepped(
         &mut self,
         mut step: Step,

@@ -43,7 +43,7 @@ pub fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     };
     let bytes = read(&file, room, most, Instant::now() + PATIENCE)?;
     if bytes.is_empty() && !metadata.is_file() {
-        let what = "nothing comes out of it, and it is no regular file";
+        let what = "it is empty and not a regular file";
         return Err(io::Error::new(ErrorKind::TimedOut, what));
     }
     Ok(bytes)

@@ -47,7 +47,7 @@ use crate::uri::Url;
 /// The broker's state of one request.
 #[derive(Clone, Debug, Default)]
 struct AuthState {
-    /// What it carried when it was last sent.
+    /// The authorization of the last attempt.
     sent: Option<Sent>,
     /// The token generation at the time of the last challenge. A token newer than this is fresh: if
     /// it is refused, too, fetching another will not help.

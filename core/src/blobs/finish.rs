@@ -72,7 +72,7 @@ impl Blobs {
         self.openings.room = self.openings.room.saturating_add(1);
         let transfer = self.get(id)?;
         let (size, digest) = (transfer.size, transfer.key.digest().clone());
-        // It must remove the spooled blob, so it is told to have moved it.
+        // Who receives it has to remove it from the spool, so it counts as moved, not as present.
         let delivery = match delivery {
             Delivery::Present if transfer.remove_after => Delivery::Moved(0),
             Delivery::Present | Delivery::Moved(_) | Delivery::Mounted => delivery,
@@ -93,7 +93,7 @@ impl Blobs {
         self.next_waiter(id, ports)?;
         for (i, waiter) in waiters.iter().enumerate() {
             if waiter.size != size {
-                // The bytes were verified, so what was said of them to this one is wrong.
+                // The bytes have the digest, so the descriptor of this waiter has a wrong size.
                 let error = Error::mismatch(
                     format!("blob {digest}"),
                     Measure::of_size(waiter.size),

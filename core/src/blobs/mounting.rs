@@ -141,7 +141,7 @@ impl Blobs {
             };
             found.retain(is_left);
             found.truncate(self.seen.tries(&site.origin, waiter.size));
-            // The session that this opens, if it mounts nothing, is needed anyway.
+            // If nothing is mounted, the POST has opened the upload session that is needed.
             found.extend((searches == Some(true)).then_some(MountFrom::Anywhere));
         }
         self.get(id)?.mounts.clone_from(&found);

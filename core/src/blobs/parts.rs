@@ -54,7 +54,7 @@ pub(super) struct Parts {
     is_served: bool,
     /// When the first part was asked for.
     begun_at: Time,
-    /// Whether it came so fast that one stream is as fast as several.
+    /// Whether the first part arrived so fast that one stream is as fast as several.
     is_near: bool,
     /// Whether what is missing is asked for one part after the other.
     is_single: bool,

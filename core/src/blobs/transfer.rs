@@ -54,7 +54,7 @@ pub(super) struct Transfer {
     pub(super) unverified_prefix: bool,
     /// Whether it is wanted in a spool, on its way to somewhere else.
     pub(super) spools: bool,
-    /// It is in a spool, and nothing else will remove it.
+    /// It is in a spool, from which this transfer has to remove it.
     pub(super) remove_after: bool,
     /// Wait for the outstanding exchange or step, then end.
     pub(super) cancelling: bool,
@@ -99,7 +99,7 @@ pub(super) enum Phase {
     },
     /// Removing it from the spool.
     Clearing,
-    /// Removing bytes that are not the blob's; then it failed with this.
+    /// Removing bytes that do not have the digest; then it fails with this error.
     Spoiled(Error),
 }
 

@@ -20,7 +20,7 @@ use crate::uri::Url;
 /// An answer that waits.
 #[derive(Debug)]
 pub(super) struct Held {
-    /// Whether it is one that a challenge should have come with.
+    /// Whether it is a 401 without a challenge.
     challenged: bool,
     exchanged: Exchanged,
     url: Url,

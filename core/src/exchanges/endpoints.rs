@@ -40,7 +40,7 @@ const REST: Duration = Duration::from_secs(60);
 /// How many mirrors, or repositories of them, are put back at once.
 const RESTING: usize = 500;
 
-/// What is left to try for one read, and what was tried.
+/// The endpoints that are not tried yet for one read, and the errors of those that were.
 #[derive(Debug)]
 pub(super) struct Fallback {
     /// The repository as the task names it, and what the task wants to do there.

@@ -93,9 +93,9 @@ pub(crate) struct Exchanges {
     broker: Broker,
     exchanges: BTreeMap<ExchangeId, Exchange>,
     hosts: BTreeMap<Service, Host>,
-    /// Those that have a slot for something in line, which may go out now.
+    /// Services with a free slot and a request that may go out.
     ready: BTreeSet<Service>,
-    /// Those that have one, and wait until this.
+    /// Services with a free slot whose requests all wait until this time.
     gates: BTreeSet<(Time, Service)>,
     /// How many hosts are remembered before those without work are forgotten.
     room: usize,
@@ -707,7 +707,7 @@ impl Exchanges {
                 those.map(|(id, _)| *id)
             };
             let held: Vec<_> = of(true, true).collect();
-            // Those go to the front one by one, so the last one first.
+            // Each is put in front of the others, so they go in reverse order.
             let others: Vec<_> = of(false, true).chain(of(false, false).rev()).collect();
             others
                 .into_iter()

@@ -139,7 +139,7 @@ impl Exchanges {
         Some(Relay::new(get, put))
     }
 
-    /// The relay that this job was, if it was one.
+    /// The two exchanges of the relay that this job is, if it is one.
     pub(super) fn relaying(&self, sink: ExchangeId, job: JobId) -> Option<Pair> {
         let source = self.exchanges.get(&sink)?.partner?;
         let is_outside = self.exchanges.get(&source)?.state == State::Outside(job);
@@ -318,7 +318,7 @@ impl Exchanges {
         has_store
     }
 
-    /// Whether the bytes were sent in vain so often that a store is better.
+    /// Whether the bytes were sent again so often that a store is better.
     fn is_vain_to_relay(&self, sink: ExchangeId) -> bool {
         let op = self.exchanges.get(&sink).map(|exchange| &exchange.op);
         matches!(op, Some(Operation::BlobPut(op)) if op.rewinds == Some(0))

@@ -40,7 +40,7 @@ impl Exchanges {
         let is_vain = (refused || exchange.hop.is_some())
             && matches!(exchange.purpose, Purpose::Owner(_))
             && exchange.op.clone().without_shortcut().is_some();
-        // What it failed with first may last, whatever it fails with now.
+        // The earlier failure may be permanent, so the shortcut is given up whatever this one is.
         if exchange.is_vain && asked.is_none() && self.go_on_plainly(id) {
             return;
         }
@@ -199,8 +199,7 @@ impl Exchanges {
             Purpose::Ping => self.ping_failed(id, &exchange.site),
             Purpose::Cleanup => {}
             Purpose::Probe => {
-                // What it found out, the broker knows. If it failed, so would those that it went
-                // before.
+                // The broker has its result. If it failed, the requests that waited for it would fail, too.
                 if let Err(error) = result {
                     self.probe_failed(&exchange.site.origin, &error);
                 }

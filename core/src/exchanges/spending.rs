@@ -55,7 +55,7 @@ impl Spending {
         }
     }
 
-    /// Whether this task is not told yet that it waits.
+    /// Notes that this task is told of the pause; false if it was told before.
     pub(super) fn is_news_for(&mut self, task: TaskId) -> bool {
         self.told.insert(task)
     }

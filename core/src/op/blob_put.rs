@@ -283,7 +283,7 @@ impl BlobPut {
             }
             // PUSHB-54: a mount that failed is not retried as a mount.
             UploadStep::Start { mount: Some(_) } => self.do_not_mount(),
-            // It may be that it did not read the bytes before it answered.
+            // The registry may have answered before it read the body.
             UploadStep::Start { mount: None } if self.posts_all() => self.do_not_post(),
             UploadStep::Check { .. }
             | UploadStep::Start { mount: None }

@@ -48,7 +48,7 @@ impl BlobStat {
         match (size, self.by) {
             (Some(_), _) if answer.contradicts(&self.digest) => {
                 Verdict::Failed(answer.peer(format!(
-                    "was asked for {}, and says that it answers with another digest",
+                    "was asked for {}, but its response names another digest",
                     self.digest
                 )))
             }

@@ -131,7 +131,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// What the request carried, if that was nothing.
+    /// What a request without credentials presented.
     pub(crate) const NO_CREDENTIALS: &'static str = "no credentials";
     /// The same, of a request with a token that was asked for without credentials.
     pub(crate) const ANONYMOUS_TOKEN: &'static str = "a fresh anonymous token";

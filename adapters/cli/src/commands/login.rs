@@ -45,7 +45,7 @@ pub(super) fn login(context: &Context, login: &Login) -> Result<(), Problem> {
     }
     if checked.anonymous {
         context.printer.warning(&format!(
-            "{registry} asked for no credentials, so that it is not known whether they are right"
+            "{registry} accepts requests without credentials, so these are not verified"
         ));
     }
     keep(

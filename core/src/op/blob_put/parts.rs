@@ -51,7 +51,7 @@ pub(crate) struct Session {
     is_unverified: bool,
     /// Another process has opened it, and this number of bytes was acknowledged; `None` once the registry was asked.
     inherited: Option<u64>,
-    /// That process, or yet another one, goes on with it: nothing is sent to it, and it is not deleted.
+    /// Another process owns the session: it is neither used nor deleted.
     is_of_another: bool,
     /// A status request said where it goes on.
     is_resumed: bool,
@@ -430,7 +430,7 @@ impl BlobPut {
         }
         let acknowledged = self.session.acknowledged;
         if self.position != acknowledged && acknowledged > 0 {
-            // It had said that it has less than it had acknowledged, or more: some count one byte too many.
+            // Its `Range` contradicts what it has acknowledged: some count one byte too many.
             self.position = acknowledged;
             return Some(self.clone().send_rest(session));
         }

@@ -121,7 +121,7 @@ impl CopyState {
         self.put_tags(ports)
     }
 
-    /// The error, with the tag that it is about, if it is about one, and those that refer to the image nevertheless.
+    /// Adds to an error the further tag that failed, if it is about one, and the tags that were put.
     pub(super) fn about_tags(&self, node: NodeId, error: Error) -> Error {
         match self.more_tags.left.front() {
             Some(tag) if node == ROOT && self.more_tags.are_under_way => {

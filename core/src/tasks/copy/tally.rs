@@ -53,7 +53,7 @@ impl Tally {
         let Some(blob) = self.blobs.get_mut(digest) else {
             return;
         };
-        // It may count already: an image that could not be copied had it, and another one needs it, too.
+        // It may be counted already, for another image of this copy that failed.
         let counted = blob.came.take();
         if let Some(was) = counted {
             self.totals.reopen(blob.size, was);

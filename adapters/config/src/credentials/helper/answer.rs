@@ -64,7 +64,7 @@ fn parse<T: serde::de::DeserializeOwned>(answer: &[u8]) -> Result<T, String> {
     // The message of serde_json quotes the text.
     serde_json::from_slice(answer).map_err(|error| {
         let what = if error.is_data() {
-            "has another form"
+            "is not the expected JSON"
         } else {
             "is not valid JSON"
         };

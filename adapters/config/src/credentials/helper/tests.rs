@@ -109,7 +109,7 @@ fn answers_to_get() {
         ),
         (
             r#"echo '["s3cret"]'"#,
-            failed("gave an answer that has another form, at line 1, column 0"),
+            failed("gave an answer that is not the expected JSON, at line 1, column 0"),
         ),
         (
             r#"echo '{"Username":"u","Secret":["s3cret"]}'"#,
@@ -240,7 +240,7 @@ fn errors_of_store_erase_and_list() {
     assert!(helpers.store("none", "r.example", "u", &secret).is_err());
     let odd = helpers.list("odd").map_err(said).expect_err("no object");
     assert!(
-        odd.contains("gave an answer that has another form"),
+        odd.contains("gave an answer that is not the expected JSON"),
         "{odd}"
     );
 }
