@@ -174,17 +174,24 @@ impl World<'_> {
             return None;
         }
         let request = bare(&source.rest()?);
-        let found_dead = self.processes[process].watch.found_dead.clone();
+        let watch = &self.processes[process].watch;
+        let (found_dead, useless) = (watch.found_dead.clone(), watch.useless.clone());
         self.processes[process].watch.asks_for_rest(&request);
         let carried = self.carry(process, source.call(), &request, unwanted);
         self.economy.cut = None;
+        let watch = &mut self.processes[process].watch;
         let Carried::Delivered(_, delivery) = carried else {
             // The session is told how the first response ended, not that the mirror is not there any more.
-            self.processes[process].watch.found_dead = found_dead;
+            watch.found_dead = found_dead;
             return None;
         };
         let goes_on = !delivery.crash && !delivery.lost;
-        (goes_on && source.brings_rest(&head(&delivery.answer))).then_some(delivery)
+        let rest = (goes_on && source.brings_rest(&head(&delivery.answer))).then_some(delivery);
+        if rest.is_none() {
+            // Nor is it told that its token was refused.
+            watch.useless = useless;
+        }
+        rest
     }
 
     /// The sink's request ends after some of its bytes.
