@@ -32,7 +32,7 @@ pub(crate) struct Capabilities {
     pub(crate) lists_no_referrers: bool,
     /// The size of chunks to send, after a larger body was refused.
     pub(crate) chunk: Option<u64>,
-    /// It takes no blob in parts.
+    /// It takes no blob in parts, whatever their size.
     pub(crate) takes_no_parts: bool,
 }
 

@@ -90,7 +90,8 @@ impl Blobs {
             .partition(stays);
         let left = core::mem::take(&mut transfer.leaving);
         self.freed.extend(left);
-        self.next_waiter(id, ports)?;
+        // They are told in any case.
+        let next = self.next_waiter(id, ports);
         for (i, waiter) in waiters.iter().enumerate() {
             if waiter.size != size {
                 // The bytes have the digest, so the descriptor of this waiter has a wrong size.
@@ -120,7 +121,7 @@ impl Blobs {
             let delivery = if i == 0 { delivery } else { Delivery::Present };
             self.tell(&digest, waiter, Ok(delivery));
         }
-        Ok(())
+        next
     }
 
     /// Ends a transfer that was cancelled or failed; another one that waits takes over.

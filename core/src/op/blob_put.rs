@@ -10,11 +10,12 @@
 //!         ├─ all bytes were posted: 201 ▶ Sent, 2xx ▶ Put, a refusal ▶ Start without bytes
 //!         └─ no mount ▶ Start with the next one, or without, after Check if large
 //!  Put ───┬─ 2xx ▶ Sent
-//!         ├─ no bodies accepted, or none of this size ▶ Patch
+//!         ├─ no bodies accepted, or none of this size ▶ Patch, unless parts were refused
 //!         └─ session gone, at most 3 times ▶ Start, after Check if large
 //!  Patch ─┬─ 2xx ▶ Patch with the next chunk; Close after the last one ─ 2xx ▶ Sent, or Confirm ▶ Sent
 //!         │        SentSoFar where a stream has not ended
 //!         ├─ too large ▶ Patch, or Start, with smaller chunks
+//!         ├─ parts refused ▶ Start, in one request; so after a Close with a wrong digest
 //!         └─ out of order ▶ Status ─┬─ 2xx ▶ Patch from there, or Close
 //!                                   └─ anything else ▶ Start
 //!  Put, Patch, Close without a response ▶ Check if all bytes were sent; Status if some were; else Start
@@ -75,7 +76,7 @@ pub(crate) struct BlobPut {
     pub(crate) session: Session,
     /// How often the upload was restarted.
     pub(crate) restarts: u8,
-    /// Parts were refused, or the registry made something else of them: it is sent in one request.
+    /// Parts were refused, or their digest was wrong: it is sent in one request, or not at all.
     pub(crate) in_one_request: bool,
     /// How often relayed bytes may still be sent again from the first one, because the registry did not keep
     /// those of a request that broke off; then the blob goes through a store. `None` where there is none.
@@ -292,8 +293,8 @@ impl BlobPut {
         }
     }
 
-    /// Skips a mount that the registry refuses, patches where it takes no PUT with a body, and sends chunks
-    /// that are not larger than what it takes. Whether a mount is skipped.
+    /// Skips a mount that the registry refuses, patches where it takes no PUT with a body, sends chunks that are
+    /// not larger than what it takes, and none where it takes no parts. Whether a mount is skipped.
     pub(super) fn adapt(&mut self, known: &Capabilities) -> bool {
         let mut is_vain = false;
         while self.mounts_from().is_some_and(|it| known.refuses_mount(it)) {
@@ -306,7 +307,12 @@ impl BlobPut {
         self.patches |= known.needs_patch;
         self.posts &= !known.takes_no_posts;
         if self.position == 0 {
-            if known.takes_no_parts && !self.is_growing() {
+            // A smaller chunk that was chosen since then stays.
+            let begins = matches!(
+                self.step,
+                UploadStep::Check { .. } | UploadStep::Start { .. }
+            );
+            if known.takes_no_parts && begins && !self.is_growing() {
                 self.chunk = u64::MAX;
             }
             let taken = known.chunk.filter(|_| !self.in_one_request);
@@ -318,8 +324,8 @@ impl BlobPut {
         is_vain
     }
 
-    /// Notes a mount that the registry refuses, that it takes a PATCH after no PUT, and which size of a body
-    /// it may take after it refused a larger one.
+    /// Notes a mount that the registry refuses, that it takes a PATCH after no PUT, which size of a body
+    /// it may take after it refused a larger one, and that it takes no parts.
     pub(super) fn learn<'a>(
         &self,
         answer: &Answer,
@@ -342,7 +348,10 @@ impl BlobPut {
             }
             None if self.ignores_posted(answer) => registry().takes_no_posts = true,
             None if self.takes_no_parts(answer) => registry().takes_no_parts = true,
-            None if self.refuses_parts(answer) => registry().takes_no_parts = true,
+            // Other sizes may be taken.
+            None if self.refuses_parts(answer) && !answer.errors().has("SIZE_INVALID") => {
+                registry().takes_no_parts = true;
+            }
             None => {
                 if let Some(chunk) = self.too_large(answer) {
                     let known = &mut registry().chunk;
@@ -615,8 +624,10 @@ impl BlobPut {
             let may_be_there = !refused || matches!(self.step, UploadStep::Close { .. });
             self.restarts += 1;
             if matches!(self.step, UploadStep::Close { .. }) && self.can_begin_again() {
-                // Some take all parts and find the digest wrong at the end (clients.md C.8).
-                (self.chunk, self.in_one_request) = (u64::MAX, true);
+                // Some take all parts and find the digest wrong at the end (clients.md C.8). A session that is gone
+                // may be gone for another reason, and a proxy may let through nothing but parts.
+                self.chunk = u64::MAX;
+                self.in_one_request |= refused || self.restarts > 1;
             }
             if self.ends_session(answer) {
                 self.forget_session();

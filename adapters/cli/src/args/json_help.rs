@@ -5,8 +5,8 @@
 pub(super) const JSON_HELP: &str = "\
 Print a JSON object instead of a digest
 
-If the command fails, the last line of standard error is an object; what is in
-failure is null where it does not apply:
+If a command whose words are understood fails, the last line of standard error
+is an object; what is in failure is null where it does not apply:
   error                     the first message
   failure                   kind: a word for the exit code: refused, usage,
                             notFound, auth, temporary, mismatch, cancelled;

@@ -452,14 +452,16 @@ impl BlobPut {
         };
         let least = self.session.least;
         let smaller = smaller_chunk(self.chunks, refused, least);
-        smaller.filter(|_| answer.denied.is_none())
+        // Where parts were refused, smaller ones would be, too.
+        smaller.filter(|_| answer.denied.is_none() && !self.in_one_request)
     }
 
     /// All bytes were accepted. Of a blob that was sent in parts, some registries keep only the last one
     /// and report success (clients.md C.8).
     pub(super) fn stored(mut self) -> Verdict {
         // Where parts went wrong before, and no manifest shows whether the blob is there, it is looked at again.
-        if self.session.in_parts || (self.in_one_request && !self.is_named) {
+        let went_wrong = (self.in_one_request || self.head == Head::Never) && self.sent > self.size;
+        if self.session.in_parts || (went_wrong && !self.is_named) {
             self.step = UploadStep::Confirm;
             return Verdict::Next(Operation::BlobPut(self));
         }
@@ -484,9 +486,8 @@ impl BlobPut {
         let size = answer.content_length();
         // A HEAD that is refused says nothing, nor does 404: some say it to every HEAD, or as long as a blob is new.
         if answer.status.is_success() && !answer.has_blob(&self.digest, self.size) {
-            if !self.in_one_request && self.can_begin_again() {
-                (self.chunk, self.in_one_request) = (u64::MAX, true);
-                self.head = Head::Never;
+            if self.head != Head::Never && self.can_begin_again() {
+                (self.chunk, self.head) = (u64::MAX, Head::Never);
                 return self.begin();
             }
             let digest: Option<Digest> = answer.content_digest();

@@ -1419,7 +1419,8 @@ fn parts_that_are_refused_are_sent_in_one_request() {
             let refused = answer(status, &[], body.as_bytes());
             let mut known = Capabilities::default();
             op.learn(&refused, || &mut known);
-            assert_eq!(known.takes_no_parts, is_sent_whole, "{status} {body}");
+            let is_of_all = is_sent_whole && body != size;
+            assert_eq!(known.takes_no_parts, is_of_all, "{status} {body}");
             if !is_sent_whole {
                 let verdict = op.answer(&refused);
                 assert!(matches!(verdict, Verdict::Failed(_)), "{verdict:?}");
@@ -1432,11 +1433,59 @@ fn parts_that_are_refused_are_sent_in_one_request() {
             );
             let whole = next(post.answer(&answer(202, &[LOCATION], b"")));
             assert!(matches!(whole.step, UploadStep::Put { .. }), "{status}");
+            if !is_of_all {
+                continue;
+            }
             // Later blobs go in one request at once.
             let mut later = in_session(4 * MIB, MIB, 0);
-            later.step = session();
-            assert!(!later.adapt(&known) && matches!(later.step, UploadStep::Put { .. }));
+            later.step = UploadStep::Start { mount: None };
+            assert!(!later.adapt(&known));
+            let later = next(later.answer(&answer(202, &[LOCATION], b"")));
+            assert!(matches!(later.step, UploadStep::Put { .. }));
         }
+    }
+    // Behind a proxy that takes no large bodies the blob cannot be sent: that ends, too.
+    for refusal in [&unsupported, &size] {
+        let (mut op, mut known) = (in_session(64 * MIB, u64::MAX, 0), Capabilities::default());
+        op.step = session();
+        let mut refusals = 0;
+        let ended = loop {
+            op.adapt(&known);
+            let refused = match &op.step {
+                UploadStep::Check { .. } => answer(404, &[], b""),
+                UploadStep::Start { .. } => answer(202, &[LOCATION], b""),
+                UploadStep::Put { .. }
+                | UploadStep::Patch { .. }
+                | UploadStep::Status { .. }
+                | UploadStep::Close { .. }
+                | UploadStep::Confirm
+                    if op.part_end() - op.position > 16 * MIB =>
+                {
+                    answer(413, &[], b"")
+                }
+                UploadStep::Put { .. }
+                | UploadStep::Patch { .. }
+                | UploadStep::Status { .. }
+                | UploadStep::Close { .. }
+                | UploadStep::Confirm => answer(400, &[], refusal.as_bytes()),
+            };
+            if op.sends_bytes() {
+                refusals += 1;
+                assert!(refusals < 10, "it goes on for ever");
+                let bytes = op.part_end() - op.position;
+                sends(&mut op, bytes.min(MIB));
+            }
+            op.learn(&refused, || &mut known);
+            match op.answer(&refused) {
+                Verdict::Next(Operation::BlobPut(next)) => op = next,
+                over @ (Verdict::Next(_) | Verdict::Done(_) | Verdict::Failed(_)) => break over,
+            }
+        };
+        assert_eq!(refusals, 3, "all of it, a part, and all of it");
+        let Verdict::Failed(Error::Registry(refused)) = ended else {
+            panic!("{ended:?}");
+        };
+        assert_eq!(refused.status, 413);
     }
     // One that finds the digest wrong at the end, though all parts were taken.
     for code in ["DIGEST_INVALID", "BLOB_UPLOAD_INVALID"] {
@@ -1451,6 +1500,25 @@ fn parts_that_are_refused_are_sent_in_one_request() {
         };
         let whole = next(opened.answer(&answer(202, &[LOCATION], b"")));
         assert!(matches!(whole.step, UploadStep::Put { .. }), "{code}");
+    }
+}
+
+/// A proxy lets through nothing but parts, and the session is gone at the end: parts are sent again.
+#[test]
+fn a_session_that_is_gone_at_the_end_of_parts() {
+    let known = Capabilities {
+        chunk: Some(MIB),
+        ..Capabilities::default()
+    };
+    let gone = br#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#;
+    for (restarts, expected) in [(0, "0-1048575"), (1, "-")] {
+        let mut op = in_session(2 * MIB, MIB, MIB);
+        (op.step, op.restarts) = (UploadStep::Close { session: open() }, restarts);
+        op = next(op.answer(&answer(404, &[], gone)));
+        (op.step, op.head) = (UploadStep::Start { mount: None }, Head::Done);
+        op = next(op.answer(&answer(202, &[LOCATION], b"")));
+        op.adapt(&known);
+        assert_eq!(content_range(&op), expected);
     }
 }
 
