@@ -81,6 +81,7 @@ mod resume;
 mod secrets;
 mod settings;
 mod streams;
+mod stubborn;
 mod surprises;
 mod tally;
 mod totals;
@@ -243,10 +244,14 @@ pub fn optional(choose: &mut dyn Choose) -> Run {
     run(plan, recorder)
 }
 
-/// A world in which every registry answers everything with anything, until it has done so often.
+/// A world in which every registry answers everything with anything, until it has done so often; or some requests
+/// always in the same way.
 pub fn hostile(choose: &mut dyn Choose) -> Run {
     let mut recorder = Recorder::new(choose);
     let mut plan = Plan::draw(&mut recorder);
+    if recorder.below(2) == 1 {
+        plan.stubborn = stubborn::Stubborn::draw(&mut recorder);
+    }
     plan.swarm = fault::Swarm {
         rate: 1000,
         kinds: 1 << Fault::Arbitrary.place() | 1 << Fault::NewRealm.place(),

@@ -158,7 +158,12 @@ impl World<'_> {
         self.check_replaced(request, owner);
         self.check_resumes(request, sort);
         self.check_address(process, request);
-        let fault = self.draw(request, sort, owner, unwanted);
+        let fault = if self.plan.stubborn.is_empty() || self.calm {
+            self.draw(request, sort, owner, unwanted)
+        } else {
+            let stubborn = self.stubborn(request).map(|_| Fault::Arbitrary);
+            stubborn.inspect(|fault| self.fire(*fault))
+        };
         self.check_challenged(process, call, owner);
         self.check_ping(process, call.id(), owner, sort);
         self.check_useless(process, call);
@@ -209,6 +214,12 @@ impl World<'_> {
             return mangle::stranger(&mut List::new(&[]), request, owner, truthful);
         }
         mangle::stranger(&mut *self.choose, request, owner, truthful)
+    }
+
+    /// What this kind of request is always answered with.
+    fn stubborn(&self, request: &Request) -> Option<Answer> {
+        let mut stubborn = self.plan.stubborn.iter();
+        stubborn.find_map(|it| it.answer(request))
     }
 
     /// A request that was given up long ago arrives all the same.
@@ -263,7 +274,10 @@ impl World<'_> {
         let model = &self.models[owner];
         let truthful = !model.options().check_references;
         let access = self.plan.settings[owner].access;
-        let instead = fault.and_then(|fault| {
+        let stubborn = self.stubborn(request);
+        let stubborn = stubborn.filter(|_| fault == Some(Fault::Arbitrary));
+        let drawn = fault.filter(|_| stubborn.is_none());
+        let instead = drawn.and_then(|fault| {
             mangle::instead(
                 &mut *self.choose,
                 fault,
@@ -274,6 +288,7 @@ impl World<'_> {
                 self.now,
             )
         });
+        let instead = instead.or(stubborn);
         // Some servers fail after they have done it.
         let does = fault == Some(Fault::ServerError) && self.choose.below(2) == 1;
         let answer = match instead {

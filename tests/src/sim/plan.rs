@@ -23,6 +23,7 @@ use super::readers;
 pub(crate) use super::settings::Access;
 use super::settings::{Setting, options, setting};
 use super::streams;
+use super::stubborn::Stubborn;
 use crate::world::scenes::digest;
 
 /// The sorts of tasks.
@@ -325,6 +326,8 @@ pub(crate) struct Plan {
     pub(crate) names: usize,
     /// Whether small blobs are sent in the POST that begins their upload.
     pub(crate) posts: bool,
+    /// What registries always answer in the same way.
+    pub(crate) stubborn: Vec<Stubborn>,
     /// From which size on open uploads are kept for other processes, if they are.
     pub(crate) keeps: Option<u64>,
     /// The least bytes of a part, if large blobs are fetched in parts.
@@ -368,6 +371,7 @@ impl Plan {
             parts: [None, None, Some(16), Some(500), Some(20_000)][small(choose, 5)],
             names: 0,
             posts: false,
+            stubborn: Vec::new(),
             keeps: None,
             taped: false,
             carries: false,
@@ -500,6 +504,7 @@ impl Plan {
             chunk_size: streams.then_some(streams::CHUNK),
             names: 0,
             posts: false,
+            stubborn: Vec::new(),
             keeps: None,
             parts: None,
             taped: false,
