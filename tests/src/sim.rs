@@ -248,10 +248,16 @@ pub fn optional(choose: &mut dyn Choose) -> Run {
 /// always in the same way.
 pub fn hostile(choose: &mut dyn Choose) -> Run {
     let mut recorder = Recorder::new(choose);
-    let mut plan = Plan::draw(&mut recorder);
-    if recorder.below(2) == 1 {
-        plan.stubborn = stubborn::Stubborn::draw(&mut recorder);
-    }
+    let stubborn = match recorder.below(2) {
+        0 => Vec::new(),
+        _ => stubborn::Stubborn::draw(&mut recorder),
+    };
+    let mut plan = if !stubborn.is_empty() && recorder.below(4) == 3 {
+        Plan::streaming(&mut recorder)
+    } else {
+        Plan::draw(&mut recorder)
+    };
+    plan.stubborn = stubborn;
     plan.swarm = fault::Swarm {
         rate: 1000,
         kinds: 1 << Fault::Arbitrary.place() | 1 << Fault::NewRealm.place(),
