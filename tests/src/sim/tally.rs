@@ -92,7 +92,7 @@ impl Tally {
             }
         };
         // Of few runs, shares vary.
-        let share = if self.runs < 20_000 { 200 } else { 100 };
+        let share = if self.runs < 20_000 { 300 } else { 200 };
         for (fault, count) in Fault::ALL.into_iter().zip(&self.faults) {
             least(fault.to_string(), *count, self.runs / share);
         }
