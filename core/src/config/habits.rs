@@ -88,15 +88,9 @@ impl ChunkSizes {
         most: u64::MAX,
     };
 
-    /// The size of these that is nearest to another one.
-    pub(crate) const fn nearest(self, size: u64) -> u64 {
-        if size < self.least {
-            self.least
-        } else if size > self.most {
-            self.most
-        } else {
-            size
-        }
+    /// The size of these that is nearest to another one; where none is taken a blob is never larger.
+    pub(crate) fn nearest(self, size: u64) -> u64 {
+        size.clamp(self.least, self.most)
     }
 }
 

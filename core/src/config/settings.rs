@@ -149,16 +149,16 @@ impl Config {
     /// The size of a registry's chunks; without one no blob is larger. A size that is configured for all registries is
     /// brought within what this one is known to take.
     pub fn chunk_size_for(&self, registry: &Registry) -> u64 {
-        let configured = self.configured_chunk(registry);
-        if self.said(registry, |it| it.chunk_size).is_none() && configured.is_some() {
-            return match self.chunks_taken(registry) {
-                ChunkSizes::NONE => u64::MAX,
-                takes => configured.map_or(u64::MAX, |size| takes.nearest(size)),
-            };
+        let is_for_this_one = self.said(registry, |it| it.chunk_size).is_some();
+        match self.configured_chunk(registry) {
+            Some(size) if is_for_this_one => size,
+            Some(size) => self.chunks_taken(registry).nearest(size),
+            None => {
+                let habits = self.kind(registry).map(RegistryKind::habits);
+                let from = habits.and_then(|habits| habits.chunk_from);
+                from.unwrap_or(u64::MAX)
+            }
         }
-        configured
-            .or_else(|| self.kind(registry)?.habits().chunk_from)
-            .unwrap_or(u64::MAX)
     }
 
     fn configured_chunk(&self, registry: &Registry) -> Option<u64> {
