@@ -456,6 +456,21 @@ impl BlobPut {
         smaller.filter(|_| answer.denied.is_none() && !self.in_one_request)
     }
 
+    /// Whether the registry refuses to take a blob in parts, or in parts of this size, that can be sent in one
+    /// request.
+    pub(super) fn refuses_parts(&self, answer: &Answer) -> bool {
+        let is_part = self.is_patching() && self.size > self.part_size();
+        if !is_part || self.is_growing() || !self.can_begin_again() || answer.denied.is_some() {
+            return false;
+        }
+        let errors = answer.errors();
+        match answer.status.as_u16() {
+            405 | 411 | 501 => true,
+            400 | 404 | 415 | 422 => errors.has("UNSUPPORTED") || errors.has("SIZE_INVALID"),
+            _ => false,
+        }
+    }
+
     /// All bytes were accepted. Of a blob that was sent in parts, some registries keep only the last one
     /// and report success (clients.md C.8).
     pub(super) fn stored(mut self) -> Verdict {

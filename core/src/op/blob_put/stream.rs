@@ -156,21 +156,6 @@ impl BlobPut {
         self.stream.is_none()
     }
 
-    /// Whether the registry refuses to take a blob in parts, or in parts of this size, that can be sent in one
-    /// request.
-    pub(super) fn refuses_parts(&self, answer: &Answer) -> bool {
-        let is_part = self.is_patching() && self.size > self.part_size();
-        if !is_part || self.is_growing() || !self.can_begin_again() || answer.denied.is_some() {
-            return false;
-        }
-        let errors = answer.errors();
-        match answer.status.as_u16() {
-            405 | 411 | 501 => true,
-            400 | 404 | 415 | 422 => errors.has("UNSUPPORTED") || errors.has("SIZE_INVALID"),
-            _ => false,
-        }
-    }
-
     /// Whether the registry refuses to take a blob in parts, so that a stream has to be read to its end first.
     pub(super) fn takes_no_parts(&self, answer: &Answer) -> bool {
         let is_first = self.is_growing() && self.is_patching() && self.position == 0;
