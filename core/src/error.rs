@@ -387,45 +387,25 @@ impl Error {
 
     /// The status of the response, if that is the error.
     pub fn status(&self) -> Option<u16> {
-        match self.innermost() {
-            Self::Registry(refusal) => Some(refusal.status),
-            Self::Auth(error) => Some(error.status),
-            Self::NotFound(missing) => missing.status,
-            Self::Endpoints { .. }
-            | Self::Exhausted { .. }
-            | Self::Peer { .. }
-            | Self::Mismatch(_)
-            | Self::Transport { .. }
-            | Self::Store(_)
-            | Self::Route(_)
-            | Self::Outdated { .. }
-            | Self::Policy { .. }
-            | Self::Driver { .. }
-            | Self::Deadline
-            | Self::Cancelled
-            | Self::Internal { .. } => None,
-        }
+        self.response()?.0
     }
 
     /// What the registry said, if the error is a response: codes, messages, details, and its id of the request.
     pub fn registry_errors(&self) -> Option<&RegistryErrors> {
-        match self.innermost() {
-            Self::Registry(refusal) => Some(&refusal.errors),
-            Self::Auth(error) => Some(&error.errors),
-            Self::NotFound(missing) => Some(&missing.errors),
-            Self::Endpoints { .. }
-            | Self::Exhausted { .. }
-            | Self::Peer { .. }
-            | Self::Mismatch(_)
-            | Self::Transport { .. }
-            | Self::Store(_)
-            | Self::Route(_)
-            | Self::Outdated { .. }
-            | Self::Policy { .. }
-            | Self::Driver { .. }
-            | Self::Deadline
-            | Self::Cancelled
-            | Self::Internal { .. } => None,
+        Some(self.response()?.1)
+    }
+
+    /// The response that is the error: its status, if that is known, and what it says.
+    fn response(&self) -> Option<(Option<u16>, &RegistryErrors)> {
+        let error = self.innermost();
+        if let Self::Registry(refusal) = error {
+            Some((Some(refusal.status), &refusal.errors))
+        } else if let Self::Auth(error) = error {
+            Some((Some(error.status), &error.errors))
+        } else if let Self::NotFound(missing) = error {
+            Some((missing.status, &missing.errors))
+        } else {
+            None
         }
     }
 
