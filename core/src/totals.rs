@@ -15,7 +15,7 @@ pub struct Amount {
 }
 
 impl Amount {
-    /// So many blobs of so many bytes.
+    /// This number of blobs, which have this many bytes together.
     pub const fn new(blobs: u64, bytes: u64) -> Self {
         Self { blobs, bytes }
     }

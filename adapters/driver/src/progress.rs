@@ -13,7 +13,7 @@ use windlass_core::{Call, Extents, TaskId};
 
 use crate::observer::Observer;
 
-/// Of how many transfers more is remembered than anybody wants to know.
+/// How many transfers are remembered before those that no call and no observer wants are looked for.
 const ROOM: usize = 64;
 
 /// Which observer hears of which transfer. Clones share it.
@@ -27,8 +27,8 @@ struct Registered {
     stored: BTreeMap<TransferId, Arc<Mutex<Extents>>>,
     observers: BTreeMap<TransferId, Arc<dyn Observer>>,
     transfers: BTreeMap<TaskId, Vec<TransferId>>,
-    /// How many may be `stored` before those that nobody wants are looked for: a part that begins does not look at
-    /// all others.
+    /// How many may be `stored` before those that are not wanted any more are looked for: a part that begins does not
+    /// look at all others.
     room: usize,
 }
 
