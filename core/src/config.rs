@@ -16,6 +16,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::registry::{Origin, Registry};
+use crate::written::micros;
 
 pub use self::budget::{Budget, BudgetError};
 pub use self::contact::{Contact, RouteError};
@@ -336,21 +337,6 @@ impl Default for Limits {
             token_body: 64 << 10,
             redirects: 10,
         }
-    }
-}
-
-/// Durations as microseconds.
-pub(crate) mod micros {
-    use core::time::Duration;
-
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(time: &Duration, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
-        u64::deserialize(d).map(Duration::from_micros)
     }
 }
 

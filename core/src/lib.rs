@@ -275,6 +275,7 @@ pub mod transcript;
 pub mod uploads;
 pub mod uri;
 mod whose;
+mod written;
 
 pub use artifact::ArtifactManifest;
 pub use call::{Call, Done, Job, JobId};

@@ -276,7 +276,7 @@ pub enum StoreAnswer {
         len: u64,
     },
     /// The document.
-    Loaded(#[serde(with = "crate::tape::text")] Vec<u8>),
+    Loaded(#[serde(with = "crate::written::text")] Vec<u8>),
     /// The hash.
     Hashed(Hashing),
     /// The change is done and durable.
@@ -323,7 +323,7 @@ impl StoreAnswer {
 #[error("{detail}")]
 pub struct StoreError {
     kind: StoreErrorKind,
-    #[serde(skip, default = "crate::tape::no_detail")]
+    #[serde(skip, default = "crate::written::no_detail")]
     detail: String,
 }
 

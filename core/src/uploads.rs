@@ -223,7 +223,7 @@ pub(crate) struct UploadRepr {
     #[serde(default)]
     least: u64,
     /// In microseconds.
-    #[serde(with = "crate::config::micros")]
+    #[serde(with = "crate::written::micros")]
     age: Duration,
 }
 

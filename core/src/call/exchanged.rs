@@ -13,20 +13,20 @@ use serde::{Deserialize, Serialize};
 use super::transport::Interrupted;
 use crate::digest::Digest;
 use crate::hashing::{Hashing, Marks};
-use crate::tape;
+use crate::written;
 
 /// How an HTTP exchange ended.
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct Exchanged {
     #[serde(
         default,
-        with = "tape::status",
+        with = "written::status",
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) status: Option<StatusCode>,
     #[serde(
         default,
-        with = "tape::headers",
+        with = "written::headers",
         skip_serializing_if = "HeaderMap::is_empty"
     )]
     pub(crate) headers: HeaderMap,
@@ -56,7 +56,7 @@ pub(crate) enum Received {
     Nothing,
     /// A small body, at most as long as the limit; `cut` if there was more.
     Collected {
-        #[serde(with = "tape::text")]
+        #[serde(with = "written::text")]
         bytes: Vec<u8>,
         cut: bool,
     },

@@ -136,7 +136,7 @@ pub(crate) enum JobResult {
     Http(Box<Exchanged>),
     Relay(Box<Relayed>),
     Store(Result<StoreAnswer, StoreError>),
-    Credentials(#[serde(with = "crate::tape::credential")] TimedAnswer),
+    Credentials(#[serde(with = "crate::written::credential")] TimedAnswer),
     Lost,
 }
 

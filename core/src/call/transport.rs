@@ -55,7 +55,7 @@ pub struct TransportError {
     /// The kind of failure.
     pub kind: TransportErrorKind,
     /// What the driver knows, without secrets.
-    #[serde(skip, default = "crate::tape::no_detail")]
+    #[serde(skip, default = "crate::written::no_detail")]
     pub detail: String,
 }
 

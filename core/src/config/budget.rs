@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::micros;
+use crate::written::micros;
 
 /// How many requests may be made within any span of this length. What exceeds it waits.
 ///

@@ -59,7 +59,6 @@
 //! ```
 
 mod allow;
-mod job_result;
 mod line;
 mod player;
 mod recorder;
@@ -82,7 +81,6 @@ use crate::time::Time;
 use crate::totals::Totals;
 use crate::uploads::{SavedUpload, UploadChange};
 
-pub(crate) use self::job_result::{credential, headers, no_detail, status, text};
 pub use self::replay::{Replay, ReplayError, replay};
 
 /// The version of the form of tapes.

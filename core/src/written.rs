@@ -1,8 +1,8 @@
-//! How values that are not this crate's are written, and credentials.
+//! How values that are not this crate's are written, and credentials: on tapes, in checkpoints, in configurations.
 //!
-//! Responsible for the forms of statuses, headers, bodies and credentials. The rest is derived where the
-//! types are. Details of errors are skipped there: a tape has their kinds only. Must not know which text
-//! may be kept (`allow`) nor whether a result fits its job (`player`).
+//! Responsible for the forms of durations, statuses, headers, bodies and credentials. The rest is derived where the
+//! types are, so this is below all of them. Details of errors are skipped there: a tape has their kinds only. Must
+//! not know tapes: which text may be kept (`tape::allow`), nor whether a result fits its job (`tape::player`).
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -39,6 +39,13 @@ macro_rules! written_as {
     };
 }
 
+written_as!(
+    micros,
+    Duration,
+    u64,
+    |time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
+    |micros| Some(Duration::from_micros(micros))
+);
 written_as!(
     status,
     Option<StatusCode>,
@@ -94,7 +101,7 @@ written_as!(
 pub(crate) enum CredentialLine {
     Timed {
         answer: Credential,
-        #[serde(rename = "validFor", with = "crate::config::micros")]
+        #[serde(rename = "validFor", with = "micros")]
         valid_for: Duration,
     },
     Untimed(Credential),
