@@ -1,10 +1,13 @@
 //! The question for credentials, which the driver answers, and secrets that cannot be printed.
+//!
+//! Responsible for the vocabulary. Must not know when credentials are asked for (`auth`), nor other kinds of
+//! jobs: how an answer becomes the end of one is in `call`.
 
 use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
 
-use crate::call::{Done, JobId, JobResult};
+use crate::ids::JobId;
 use crate::reference::{Reference, Repository};
 use crate::registry::{Origin, Registry};
 
@@ -143,11 +146,6 @@ impl CredentialCall {
     /// What is asked for.
     pub const fn question(&self) -> &Question {
         &self.question
-    }
-
-    /// Answers the question.
-    pub fn finish(self, answer: impl Into<TimedAnswer>) -> Done {
-        Done::new(self.id, JobResult::Credentials(answer.into()))
     }
 }
 

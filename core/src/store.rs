@@ -1,9 +1,9 @@
 //! The operations of a store, and their answers.
 //!
 //! Responsible for the vocabulary. Must not know files: the driver runs a [`StoreCall`] against any
-//! implementation and returns its [`Done`].
+//! implementation and returns its [`Done`](crate::Done). Must not know other kinds of jobs: how it becomes
+//! a `Done` is in `call`.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -11,11 +11,11 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Done, JobId, JobResult};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::extents::Extents;
 use crate::hashing::Hashing;
+use crate::ids::JobId;
 use crate::redact::redact_urls;
 
 /// A store, as the driver numbers it. Opaque to the core.
@@ -55,24 +55,6 @@ impl StoreCall {
     /// The operation.
     pub const fn op(&self) -> &StoreOp {
         &self.op
-    }
-
-    /// Ends the call. The answer must fit the operation (see [`StoreOp`]); any other counts as a
-    /// failure of the store.
-    #[must_use = "the session waits for it"]
-    pub fn finish(self, answer: Result<StoreAnswer, StoreError>) -> Done {
-        let answer = answer.and_then(|answer| {
-            if self.op.takes(&answer) {
-                return Ok(answer);
-            }
-            let what = format!(
-                "the store answered `{}` with `{}`",
-                self.op.name(),
-                answer.name()
-            );
-            Err(StoreError::new(StoreErrorKind::Io, what))
-        });
-        Done::new(self.id, JobResult::Store(answer))
     }
 }
 

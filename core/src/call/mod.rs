@@ -12,6 +12,7 @@
 //! Must not know the order of exchanges, tokens or retries: that is the session's work. Bytes are
 //! lent and hashed, not kept; only small documents and error bodies are collected.
 
+mod done;
 mod exchanged;
 mod outgoing;
 mod redact;
@@ -24,16 +25,17 @@ use core::fmt;
 use core::ops::Range;
 
 use http::{HeaderMap, StatusCode, header};
-use serde::{Deserialize, Serialize};
 
-use crate::credential::{CredentialCall, Secret, TimedAnswer};
+use crate::credential::{CredentialCall, Secret};
 use crate::digest::Digest;
 use crate::extents::Extents;
 use crate::hashing::{Hashing, Marks};
 use crate::header::ContentRange;
 use crate::registry::Origin;
-use crate::store::{StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId};
+use crate::store::{StoreCall, StoreId};
 
+pub use self::done::Done;
+pub(crate) use self::done::JobResult;
 pub(crate) use self::exchanged::{Exchanged, Flaw, Received, content_length};
 pub(crate) use self::outgoing::Before;
 pub use self::outgoing::{Body, Outgoing, Payload, Source};
@@ -76,68 +78,6 @@ impl Job {
         };
         first.into_iter().chain(second)
     }
-}
-
-/// The end of a job, to be passed to [`Session::handle`](crate::Session::handle).
-#[derive(Debug)]
-#[must_use = "the session waits for it"]
-pub struct Done {
-    id: JobId,
-    outcome: JobResult,
-}
-
-impl Done {
-    pub(crate) const fn new(id: JobId, outcome: JobResult) -> Self {
-        Self { id, outcome }
-    }
-
-    /// Whether a body could not be read or written because no file descriptor was left for it. A driver may close
-    /// idle connections then, which perhaps have all of them; the session tries again. A connection that found none
-    /// left is another matter: there is no idle one to its host.
-    pub fn lacks_descriptor_for_body(&self) -> bool {
-        let lacks = |it: &Exchanged| match &it.interrupted {
-            Some(Interrupted::Store(error)) => error.kind() == StoreErrorKind::Descriptors,
-            Some(_) | None => false,
-        };
-        match &self.outcome {
-            JobResult::Http(exchanged) => lacks(exchanged),
-            JobResult::Relay(relayed) => lacks(&relayed.source) || lacks(&relayed.sink),
-            JobResult::Store(_) | JobResult::Credentials(_) | JobResult::Lost => false,
-        }
-    }
-
-    /// The end of a job whose worker died. Its open body or hash is lost. The session retries an
-    /// exchange; a lost store operation fails its task.
-    pub const fn lost(id: JobId) -> Self {
-        Self {
-            id,
-            outcome: JobResult::Lost,
-        }
-    }
-
-    /// The job's id.
-    pub const fn id(&self) -> JobId {
-        self.id
-    }
-
-    pub(crate) const fn outcome(&self) -> &JobResult {
-        &self.outcome
-    }
-
-    pub(crate) fn into_outcome(self) -> JobResult {
-        self.outcome
-    }
-}
-
-/// The result of a job. Its form on a tape has no secrets: `tape::allow` puts placeholders first.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum JobResult {
-    Http(Box<Exchanged>),
-    Relay(Box<Relayed>),
-    Store(Result<StoreAnswer, StoreError>),
-    Credentials(#[serde(with = "crate::written::credential")] TimedAnswer),
-    Lost,
 }
 
 /// What to do with the body of a response.

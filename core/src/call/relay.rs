@@ -83,8 +83,8 @@ impl Relay {
 impl Done {
     /// The end of a relay, from the ends of its calls.
     pub fn relayed(source: Self, sink: Self) -> Self {
-        let id = sink.id;
-        let outcome = match (source.outcome, sink.outcome) {
+        let id = sink.id();
+        let outcome = match (source.into_outcome(), sink.into_outcome()) {
             (JobResult::Http(source), JobResult::Http(sink)) => {
                 let (source, sink) = (*source, *sink);
                 JobResult::Relay(Relayed { source, sink }.into())
