@@ -20,6 +20,7 @@ use crate::store::{StoreError, StoreErrorKind};
 
 pub use self::mismatch::{Measure, Mismatch};
 pub use self::request_line::RequestLine;
+pub use crate::error_body::{RegistryError, RegistryErrors};
 
 /// Why a task, or a part of it, failed.
 ///
@@ -482,64 +483,6 @@ pub struct Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}{}", self.request, self.status, self.errors)
-    }
-}
-
-/// The error codes and messages of an error response, escaped and truncated.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct RegistryErrors {
-    /// In the order of the response.
-    pub entries: Vec<RegistryError>,
-    /// The id by which the registry's operators find the request, escaped, if the response has one.
-    pub request_id: Option<String>,
-}
-
-/// One entry of an error response.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct RegistryError {
-    /// The code, for instance `MANIFEST_UNKNOWN`; empty if absent.
-    pub code: String,
-    /// The message, escaped.
-    pub message: String,
-    /// The digests in the error's detail.
-    pub digests: Vec<Digest>,
-    /// The detail, as JSON that is escaped and truncated to 512 bytes; a text as it is.
-    pub detail: Option<String>,
-}
-
-impl RegistryErrors {
-    /// Whether an entry has this code.
-    pub fn has(&self, code: &str) -> bool {
-        self.entries.iter().any(|entry| entry.code == code)
-    }
-}
-
-/// In brackets after a space, to follow the text of windlass. Empty if there are no entries.
-impl fmt::Display for RegistryErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let says = |entry: &&RegistryError| !entry.code.is_empty() || !entry.message.is_empty();
-        let entries: Vec<&RegistryError> = self.entries.iter().filter(says).collect();
-        let id = self.request_id.as_ref();
-        if entries.is_empty() {
-            return id.map_or(Ok(()), |id| write!(f, " (request id {id})"));
-        }
-        for (i, entry) in entries.iter().take(3).enumerate() {
-            f.write_str(if i == 0 { " (" } else { "; " })?;
-            match (entry.code.as_str(), entry.message.as_str()) {
-                (code, "") => f.write_str(code)?,
-                ("", message) => f.write_str(message)?,
-                (code, message) => write!(f, "{code}: {message}")?,
-            }
-        }
-        if entries.len() > 3 {
-            write!(f, " and {} more", entries.len() - 3)?;
-        }
-        if let Some(id) = id {
-            write!(f, "; request id {id}")?;
-        }
-        f.write_str(")")
     }
 }
 

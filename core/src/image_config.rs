@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
-use crate::manifest::replace_lone_surrogates;
+use crate::json::replace_lone_surrogates;
 use crate::sanitize::escape;
 
 /// What an image is to run as, and the digests of its layers before compression.

@@ -246,6 +246,7 @@ pub mod hashing;
 pub mod header;
 mod ids;
 pub mod image_config;
+mod json;
 mod lanes;
 pub mod manifest;
 mod op;

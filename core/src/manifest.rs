@@ -23,7 +23,8 @@ use crate::digest::{Algorithm, Digest};
 use crate::error_body;
 use crate::sanitize::escape;
 
-pub use json::{MAX_DEPTH, replace_lone_surrogates};
+pub use self::json::MAX_DEPTH;
+pub use crate::json::replace_lone_surrogates;
 
 /// The content of the empty descriptor (RFR-14).
 pub const EMPTY_CONTENT: &[u8] = b"{}";

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::DocumentError;
+use crate::json::replace_lone_surrogates;
 
 /// The deepest nesting accepted. Real documents have five levels (SEC-05).
 pub const MAX_DEPTH: usize = 64;
@@ -44,34 +45,6 @@ pub(super) fn check(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, BTreeSet<String>), D
 /// Parses JSON that was checked.
 pub(super) fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DocumentError> {
     Ok(serde_json::from_slice(bytes)?)
-}
-
-/// JSON with each lone surrogate escape, such as `\ud83d`, replaced by `\ufffd`, as Go reads it.
-/// Tools that cut text by UTF-16 units write them, and serde rejects the whole document for one.
-pub fn replace_lone_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
-    let mut replaced = Cow::Borrowed(json);
-    let mut at = 0;
-    while let Some(next) = json[at..].iter().position(|byte| *byte == b'\\') {
-        at += next;
-        let is_pair = matches!(escaped(json, at + 6), Some(0xdc00..=0xdfff));
-        at += match escaped(json, at) {
-            Some(0xd800..=0xdbff) if is_pair => 12,
-            Some(0xd800..=0xdfff) => {
-                replaced.to_mut()[at..at + 6].copy_from_slice(b"\\ufffd");
-                6
-            }
-            Some(_) => 6,
-            None => 2.min(json.len() - at),
-        };
-    }
-    replaced
-}
-
-/// The code unit of the escape `\uXXXX` at `at`.
-fn escaped(json: &[u8], at: usize) -> Option<u16> {
-    let hex = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
-    let hex = core::str::from_utf8(hex).ok()?;
-    u16::from_str_radix(hex, 16).ok()
 }
 
 /// Visits a value and keeps only the names of its outermost object.

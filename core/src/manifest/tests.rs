@@ -531,37 +531,6 @@ fn members_that_are_used_have_one_type() {
 }
 
 #[test]
-fn lone_surrogates_are_replaced() {
-    let table = [
-        (r"", r""),
-        (r"\ud83d", r"\ufffd"),
-        (r"\uD83Dx", r"\ufffdx"),
-        (r"\ude00", r"\ufffd"),
-        (r"\ud83d\ude00", r"\ud83d\ude00"),
-        (r"\ud83d\ud83d\ude00", r"\ufffd\ud83d\ude00"),
-        (r"\ude00\ud83d", r"\ufffd\ufffd"),
-        (r"\ud83d\n", r"\ufffd\n"),
-        (r"\\ud83d", r"\\ud83d"),
-        (r"\\\ud83d", r"\\\ufffd"),
-        (r"\u00e9\ud8", r"\u00e9\ud8"),
-        (r"\ud83", r"\ud83"),
-        (r"\", r"\"),
-        (r"\\", r"\\"),
-        ("\\\u{e9}\\ud83d", "\\\u{e9}\\ufffd"),
-    ];
-    for (json, expected) in table {
-        let found = replace_lone_surrogates(json.as_bytes());
-        assert_eq!(found, expected.as_bytes(), "{json}");
-        mutations(json, |json| {
-            let found = replace_lone_surrogates(json.as_bytes());
-            assert_eq!(found.len(), json.len(), "{json}");
-            let again = replace_lone_surrogates(&found);
-            assert_eq!(again, found, "{json}");
-        });
-    }
-}
-
-#[test]
 fn nothing_panics() {
     for (_, declared, document, _) in TABLE {
         mutations(document, |document| {

@@ -17,7 +17,7 @@ use crate::descriptor::carried;
 use crate::error::{AuthError, Error};
 use crate::error_body;
 use crate::header::{date, rfc3339};
-use crate::manifest::replace_lone_surrogates;
+use crate::json::replace_lone_surrogates;
 use crate::sanitize::escape;
 use crate::scope::Scopes;
 use crate::uri::Url;
