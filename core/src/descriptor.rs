@@ -4,18 +4,20 @@
 //! grammar, the size is an integer from 0 to 2^63-1. Optional members of a wrong type count as
 //! absent.
 
+pub(crate) mod platform;
+
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use base64::engine::general_purpose::STANDARD;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use self::platform::Platform;
 use crate::digest::Digest;
-use crate::platform::Platform;
+use crate::json::carried;
 
 /// A typed, sized, verifiable pointer to content (image-spec `descriptor.md`).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -95,25 +97,6 @@ impl Descriptor {
     pub fn is_foreign(&self) -> bool {
         self.is_nondistributable() || !self.urls.is_empty()
     }
-}
-
-/// `null` counts as absent (image-spec HEAD, N-19).
-pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de> + Default,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// An optional member: a wrong type counts as absent.
-pub(crate) fn carried<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: DeserializeOwned + Default,
-{
-    let value = Value::deserialize(deserializer)?;
-    Ok(T::deserialize(value).unwrap_or_default())
 }
 
 /// The annotations that are strings.

@@ -1,9 +1,13 @@
 //! JSON as other programs write it.
 //!
-//! Responsible for what every reader of JSON here has to accept. Must not know what a text is: how strict one is with
-//! documents is in `manifest::json`.
+//! Responsible for what has to be accepted in any of it. Must not know what a text is about: how strict one has to be
+//! with documents is in `manifest::json`.
 
 use alloc::borrow::Cow;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 /// JSON with each lone surrogate escape, such as `\ud83d`, replaced by `\ufffd`, as Go reads it.
 /// Tools that cut text by UTF-16 units write them, and serde rejects the whole document for one.
@@ -31,6 +35,25 @@ fn escaped(json: &[u8], at: usize) -> Option<u16> {
     let hex = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
     let hex = core::str::from_utf8(hex).ok()?;
     u16::from_str_radix(hex, 16).ok()
+}
+
+/// `null` counts as absent (image-spec HEAD, N-19).
+pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// An optional member: a wrong type counts as absent.
+pub(crate) fn carried<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned + Default,
+{
+    let value = Value::deserialize(deserializer)?;
+    Ok(T::deserialize(value).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -18,9 +18,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::descriptor::{Descriptor, annotations, carried};
+use crate::descriptor::{Descriptor, annotations};
 use crate::digest::{Algorithm, Digest};
 use crate::error_body;
+use crate::json::carried;
 use crate::sanitize::escape;
 
 pub use self::json::MAX_DEPTH;
