@@ -2,14 +2,12 @@
 //!
 //! Responsible for their grammar (image-spec `descriptor.md#digests`) and for which algorithms can
 //! be verified. A digest of an unknown algorithm is passed on but never trusted (`REF-05`). A
-//! [`Digest`] is safe in a URL path and in a file name (`SEC-04`).
+//! [`Digest`] is safe in a URL path and in a file name (`SEC-04`). Must not know how it is computed (`hashing`).
 
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use core::fmt;
 use core::str::FromStr;
-
-use crate::hashing::Hashing;
 
 /// A digest algorithm that windlass can verify.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -56,13 +54,6 @@ impl Digest {
     /// The longest digest accepted, in bytes. `sha512` needs 135; file systems allow names of 255.
     pub const MAX_LEN: usize = 255;
 
-    /// The digest of `content`.
-    pub fn of(algorithm: Algorithm, content: &[u8]) -> Self {
-        let mut hashing = Hashing::new(algorithm);
-        hashing.update(content);
-        hashing.digest()
-    }
-
     /// The algorithm, if windlass can verify it.
     pub fn algorithm(&self) -> Option<Algorithm> {
         match self.algorithm_name() {
@@ -85,12 +76,6 @@ impl Digest {
     /// The whole digest.
     pub fn as_str(&self) -> &str {
         &self.text
-    }
-
-    /// Whether `content` has this digest; `false` if the algorithm is unknown.
-    pub fn verifies(&self, content: &[u8]) -> bool {
-        self.algorithm()
-            .is_some_and(|algorithm| Self::of(algorithm, content) == *self)
     }
 
     pub(crate) fn from_hash(algorithm: Algorithm, hash: &[u8]) -> Self {

@@ -2,7 +2,7 @@
 //!
 //! Responsible for hashing and counting. An interrupted transfer returns its `Hashing` and the next
 //! one continues it, so nothing is hashed twice within a process. How far a transfer is says nothing
-//! about how far its hash is: the hash follows the bytes that come in order.
+//! about how far its hash is: the hash follows the bytes that come in order. Must not know where they come from.
 
 use core::fmt;
 
@@ -110,6 +110,21 @@ impl Hashing {
 impl fmt::Debug for Hashing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Hashing({} bytes)", self.len)
+    }
+}
+
+impl Digest {
+    /// The digest of `content`.
+    pub fn of(algorithm: Algorithm, content: &[u8]) -> Self {
+        let mut hashing = Hashing::new(algorithm);
+        hashing.update(content);
+        hashing.digest()
+    }
+
+    /// Whether `content` has this digest; `false` if the algorithm is unknown.
+    pub fn verifies(&self, content: &[u8]) -> bool {
+        self.algorithm()
+            .is_some_and(|algorithm| Self::of(algorithm, content) == *self)
     }
 }
 
