@@ -255,6 +255,7 @@ mod ports;
 mod realm;
 mod redact;
 pub mod reference;
+mod reference_error;
 pub mod referrers;
 pub mod registry;
 mod retry;

@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::str::FromStr;
 
-use crate::reference::ReferenceError;
+use crate::reference_error::ReferenceError;
 
 const HUB: &str = "docker.io";
 const HUB_HOST: &str = "registry-1.docker.io";

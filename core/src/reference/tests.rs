@@ -1,8 +1,9 @@
-use std::string::ToString as _;
+use std::string::{String, ToString as _};
 use std::vec::Vec;
 
 use super::*;
 use crate::digest::Algorithm;
+use crate::digest::DigestError;
 use crate::testing::mutations;
 
 /// `⟨64×a⟩` becomes 64 `a`.
