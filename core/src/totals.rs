@@ -1,8 +1,16 @@
 //! How much a task has to do, and how much of it is done.
 //!
-//! Responsible for the sums. Must not know which blobs they are of.
+//! Responsible for the sums, and for what a blob counts as (`Delivery`). Must not know which blobs they are of, nor how
+//! one is moved (`blobs`).
 
-use crate::blobs::Delivery;
+/// How a blob came to be where it was wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Delivery {
+    /// Over the network or between stores: this many bytes.
+    Moved(u64),
+    Mounted,
+    Present,
+}
 
 /// A number of blobs, and their size together.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

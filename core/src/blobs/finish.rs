@@ -6,13 +6,14 @@
 use alloc::collections::VecDeque;
 use alloc::format;
 
-use super::{BlobKey, BlobSettled, Blobs, Delivery, Phase, Recheck, Waiter, Wants};
+use super::{BlobKey, BlobSettled, Blobs, Phase, Recheck, Waiter, Wants};
 use crate::digest::Digest;
 use crate::error::{Error, Measure};
 use crate::event::{Event, SkipReason};
 use crate::ids::{Owner, TransferId};
 use crate::ports::Ports;
 use crate::store::StoreOp;
+use crate::totals::Delivery;
 
 impl Blobs {
     /// The one whose source is used failed. A partial that is held is given back first.

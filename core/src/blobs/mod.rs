@@ -53,6 +53,7 @@ use crate::scope::Scopes;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
 use crate::task::MountFrom;
 use crate::time::Time;
+use crate::totals::Delivery;
 
 /// How often a busy partial is asked about.
 const BUSY_AGAIN: Duration = Duration::from_millis(500);
@@ -121,15 +122,6 @@ impl BlobKey {
 pub(crate) enum BlobSource {
     Site(Site),
     Store(StoreId),
-}
-
-/// How a blob came to be where it was wanted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Delivery {
-    /// Over the network or between stores: this many bytes.
-    Moved(u64),
-    Mounted,
-    Present,
 }
 
 /// A task that wants a blob.

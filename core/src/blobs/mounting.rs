@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use super::{BlobKey, BlobSettled, BlobSource, Blobs, Delivery, Recheck, Waiter};
+use super::{BlobKey, BlobSettled, BlobSource, Blobs, Recheck, Waiter};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::event::{Event, SkipReason};
@@ -15,6 +15,7 @@ use crate::ports::Ports;
 use crate::reference::Repository;
 use crate::task::MountFrom;
 use crate::time::Time;
+use crate::totals::Delivery;
 
 impl Blobs {
     /// The repositories of a registry from which blobs of a task will probably be mounted.

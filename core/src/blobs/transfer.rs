@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use super::opening::Opening;
 use super::parts::Parts;
-use super::{BlobKey, BlobSource, Delivery, Recheck, Waiter};
+use super::{BlobKey, BlobSource, Recheck, Waiter};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::ids::{ExchangeId, TaskId};
@@ -19,6 +19,7 @@ use crate::op::Site;
 use crate::store::StoreId;
 use crate::task::MountFrom;
 use crate::time::Time;
+use crate::totals::Delivery;
 
 #[derive(Debug)]
 pub(super) struct Transfer {

@@ -6,9 +6,7 @@
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use super::{
-    BlobKey, BlobSettled, BlobSource, Blobs, Delivery, Phase, Recheck, Transfer, Waiter, Wants,
-};
+use super::{BlobKey, BlobSettled, BlobSource, Blobs, Phase, Recheck, Transfer, Waiter, Wants};
 use crate::config::ChunkSizes;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -21,6 +19,7 @@ use crate::op::{
 use crate::ports::Ports;
 use crate::scope::Scopes;
 use crate::store::{StoreId, StoreOp};
+use crate::totals::Delivery;
 use crate::uploads::SavedUpload;
 
 /// How often relayed bytes are sent again from the first one before the blob is fetched into a spool.

@@ -4,11 +4,11 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::blobs::Delivery;
 use crate::digest::Digest;
 use crate::reference::{Reference, Repository};
 use crate::store::StoreId;
 use crate::task::MountFrom;
+use crate::totals::Delivery;
 
 /// Something to be done with the blob that the reference's digest names, in its repository.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::blobs::{BlobKey, BlobSource, Delivery, Recheck, Waiter, Wants};
+use crate::blobs::{BlobKey, BlobSource, Recheck, Waiter, Wants};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::exchanges::Exchanges;
@@ -21,7 +21,7 @@ use crate::task::{
 };
 use crate::tasks::TaskPorts;
 use crate::tasks::machine::{TaskMachine, unexpected};
-use crate::totals::Totals;
+use crate::totals::{Delivery, Totals};
 
 /// A task about one blob.
 #[derive(Debug)]

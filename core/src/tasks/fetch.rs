@@ -9,7 +9,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use crate::blobs::{BlobKey, BlobSource, Delivery, Recheck, Waiter, Wants};
+use crate::blobs::{BlobKey, BlobSource, Recheck, Waiter, Wants};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::exchanges::Exchanges;
@@ -18,7 +18,7 @@ use crate::scope::Scopes;
 use crate::task::{FetchTask, Fetched, ReadAt, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::machine::TaskMachine;
-use crate::totals::Totals;
+use crate::totals::{Delivery, Totals};
 
 /// A blob that is being fetched.
 #[derive(Debug)]

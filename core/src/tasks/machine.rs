@@ -9,7 +9,6 @@ use core::fmt;
 
 use super::lists::ListKey;
 use super::ports::TaskPorts;
-use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -18,7 +17,7 @@ use crate::op::{Outcome, Site};
 use crate::reference::{Reference, Tag};
 use crate::store::{StoreAnswer, StoreError};
 use crate::task::{Foreign, TaskKind};
-use crate::totals::Totals;
+use crate::totals::{Delivery, Totals};
 use crate::uri::Url;
 
 /// The state of one task. An error that a method returns fails the task.

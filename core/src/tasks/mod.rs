@@ -48,7 +48,6 @@ use self::range::RangeState;
 use self::referrers::ReferrersState;
 use self::resolve::ResolveState;
 use self::stream::StreamState;
-use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -58,7 +57,7 @@ use crate::reference::{Reference, Tag};
 use crate::store::{StoreAnswer, StoreError};
 use crate::task::{Failure, Foreign, ReadAt, Task, TaskKind, TaskReport};
 use crate::time::Time;
-use crate::totals::Totals;
+use crate::totals::{Delivery, Totals};
 
 /// How long a task that has done its work waits for what it gives back.
 const CLEANUP: Duration = Duration::from_secs(1);

@@ -17,7 +17,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
-use crate::blobs::{BlobKey, BlobSource, Delivery, Recheck, Waiter, Wants};
+use crate::blobs::{BlobKey, BlobSource, Recheck, Waiter, Wants};
 use crate::config::ChunkSizes;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -29,6 +29,7 @@ use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp};
 use crate::task::{BlobDelivery, BlobPut as Report, StreamTask, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::machine::{TaskMachine, unexpected};
+use crate::totals::Delivery;
 use crate::uri::Url;
 
 /// The largest chunk that is held in memory because a registry asks for it.

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::fetch::Child;
 use super::node::{Blob, Node, NodePhase, Presence, Repushed};
 use super::{CopyLocation, CopyState};
-use crate::blobs::{BlobKey, BlobSource, Delivery, Recheck, Waiter, Wants};
+use crate::blobs::{BlobKey, BlobSource, Recheck, Waiter, Wants};
 use crate::config::Limits;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -22,6 +22,7 @@ use crate::scope::Scopes;
 use crate::store::{StoreId, StoreOp};
 use crate::task::{Foreign, URLS};
 use crate::tasks::TaskPorts;
+use crate::totals::Delivery;
 
 impl CopyState {
     /// Begins with everything a node points to.

@@ -38,7 +38,6 @@ use self::node::{Blob, Node, NodePhase};
 use self::sparse::Chosen;
 use self::tags::MoreTags;
 use self::tally::Tally;
-use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -55,7 +54,7 @@ use crate::task::{
 use crate::tasks::TaskPorts;
 use crate::tasks::lists::ListKey;
 use crate::tasks::machine::{TaskMachine, unexpected};
-use crate::totals::Totals;
+use crate::totals::{Delivery, Totals};
 
 /// One end of a copy.
 #[derive(Clone, Debug)]

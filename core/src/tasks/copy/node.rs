@@ -7,12 +7,13 @@ use alloc::vec::Vec;
 
 use super::carry::Companions;
 use super::companion::Companion;
-use crate::blobs::{Delivery, Recheck};
+use crate::blobs::Recheck;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::ids::NodeId;
 use crate::manifest::Document;
 use crate::tasks::referrers_list::ListChange;
+use crate::totals::Delivery;
 
 #[derive(Debug)]
 pub(super) struct Node {

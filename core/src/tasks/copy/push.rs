@@ -9,7 +9,6 @@ use alloc::vec::Vec;
 use super::fetch::load;
 use super::node::{NodePhase, Presence};
 use super::{CopyLocation, CopyState, ROOT};
-use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -25,6 +24,7 @@ use crate::store::StoreOp;
 use crate::task::{Platforms, Report, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::machine::TaskMachine as _;
+use crate::totals::Delivery;
 
 impl CopyState {
     pub(super) fn child_done(

@@ -7,12 +7,11 @@ use alloc::collections::BTreeMap;
 
 use super::CopyState;
 use super::fetch::Child;
-use crate::blobs::Delivery;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::ids::NodeId;
-use crate::totals::Totals;
+use crate::totals::{Delivery, Totals};
 
 #[derive(Debug, Default)]
 pub(super) struct Tally {
