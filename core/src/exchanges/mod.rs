@@ -25,6 +25,7 @@ mod responses;
 mod sessions;
 mod settle;
 mod spending;
+mod uploads;
 mod wanted;
 
 use alloc::boxed::Box;
@@ -50,13 +51,13 @@ use crate::retry::Tries;
 use crate::rng::Rng;
 use crate::scope::Scopes;
 use crate::time::Time;
-use crate::uploads::Uploads;
 use crate::uri::Url;
 
 use self::authorization::Held;
 use self::endpoints::{Fallback, Resting};
 use self::host::{HOSTS, Host, Service, Spot, Turn};
 use self::line::Lane;
+use self::uploads::Uploads;
 
 /// The end of an exchange, for its owner.
 #[derive(Debug)]

@@ -126,7 +126,7 @@ impl AllowList {
 
     /// An upload with a URL that stands for its secret one.
     pub(super) fn upload(&mut self, upload: &SavedUpload) -> Option<SavedUpload> {
-        let kept = self.url(Some(upload.url()));
+        let kept = self.url(Some(&upload.url));
         if self.withheld.is_some() {
             return None;
         }

@@ -86,12 +86,12 @@ impl BlobPut {
     /// written down may be old, and some of what was sent after it may have arrived. If the registry says less and
     /// then refuses to go on there, it goes on where the other process was.
     pub(crate) fn go_on_with(&mut self, upload: &SavedUpload) {
-        let session = upload.url().clone();
-        self.chunk = self.chunk.min(upload.chunk());
+        let session = upload.url.clone();
+        self.chunk = self.chunk.min(upload.chunk);
         self.session = Session {
             reached: self.size,
             inherited: Some(upload.acknowledged()),
-            least: upload.least(),
+            least: upload.least,
             ..Session::default()
         };
         self.step = match self.head {
