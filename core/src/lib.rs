@@ -298,12 +298,7 @@ pub use reference::Reference;
 pub use registry::{Origin, Registry, Scheme};
 pub use session::{Output, Session};
 pub use store::{StoreAnswer, StoreCall, StoreError, StoreErrorKind, StoreId, StoreOp};
-pub use task::{
-    BlobDelivery, BlobFound, BlobPut, BlobRange, Carried, Carry, Catalog, Checked, CopyTask,
-    Deleted, Failure, Fetched, ImageLayer, Manifest, MountFrom, NotCarried, OpenedImage, Paging,
-    Platforms, Put, Referrers, ReferrersSource, Report, Tags, Task, TaskId, TaskLocation,
-    TaskReport, Unlisted,
-};
+pub use task::*;
 pub use time::Time;
 pub use totals::{Amount, Totals};
 pub use uploads::{SavedUpload, UploadChange, UploadKey};

@@ -1,14 +1,88 @@
 //! Single blobs: found, put, mounted, deleted.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(doc)]
+use super::CopyTask;
+use super::{MountFrom, Task, TaskKind, TaskReport};
 use crate::digest::Digest;
 use crate::reference::{Reference, Repository};
 use crate::store::StoreId;
-use crate::task::MountFrom;
 use crate::totals::Delivery;
+
+impl Task {
+    /// Find out whether the repository has the blob that the reference's digest names, and its size.
+    pub const fn find_blob(reference: Reference) -> Self {
+        Self::blob(reference, BlobAction::Stat)
+    }
+
+    /// Put a blob of `size` bytes from a store into the reference's repository, under the reference's digest, unless
+    /// the registry mounts it from one of `mount_from`: see [`CopyTask::mount_from`].
+    pub const fn put_blob(
+        store: StoreId,
+        size: u64,
+        reference: Reference,
+        mount_from: Vec<MountFrom>,
+    ) -> Self {
+        let action = BlobAction::Put {
+            store,
+            size,
+            mount_from,
+        };
+        Self::blob(reference, action)
+    }
+
+    /// Put a stream from a store into the reference's repository, without knowing its digest and size before its
+    /// end. If the reference has a digest, it must be that of the stream.
+    ///
+    /// The store is asked to [`Gather`](crate::StoreOp::Gather) a chunk at a time, of
+    /// [`Config::chunk_size`](crate::Config::chunk_size). What ends within the first one is sent like every blob. For
+    /// a registry that takes no chunks, all of the stream is gathered first. A stream cannot be read again, so a task
+    /// from a checkpoint fails.
+    pub const fn put_stream(store: StoreId, repository: Reference) -> Self {
+        Self::new(TaskKind::Stream(StreamTask { repository, store }))
+    }
+
+    /// Mount the blob that the reference's digest names from the repository `from` of the same registry. If the
+    /// registry does not mount it, it is moved by way of the spool.
+    pub const fn mount_blob(from: Repository, reference: Reference, spool: StoreId) -> Self {
+        Self::blob(reference, BlobAction::Mount { from, spool })
+    }
+
+    /// Delete the blob that the reference's digest names from its repository.
+    pub const fn delete_blob(reference: Reference) -> Self {
+        Self::blob(reference, BlobAction::Delete)
+    }
+
+    const fn blob(reference: Reference, action: BlobAction) -> Self {
+        Self::new(TaskKind::Blob(BlobTask {
+            reference,
+            action,
+            again: false,
+        }))
+    }
+}
+
+impl TaskReport {
+    /// A blob, if the task was to find one.
+    pub fn blob_found(self) -> Option<BlobFound> {
+        if let Self::BlobFound(found) = self {
+            return Some(found);
+        }
+        None
+    }
+
+    /// What became of a blob, if the task was to put or mount one.
+    pub fn blob_put(self) -> Option<BlobPut> {
+        if let Self::BlobPut(put) = self {
+            return Some(put);
+        }
+        None
+    }
+}
 
 /// Something to be done with the blob that the reference's digest names, in its repository.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -92,6 +166,23 @@ impl From<Delivery> for BlobDelivery {
             Delivery::Moved(bytes) => Self::Sent(bytes),
             Delivery::Mounted => Self::Mounted,
             Delivery::Present => Self::Present,
+        }
+    }
+}
+
+impl fmt::Display for BlobFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} bytes", self.digest, self.size)
+    }
+}
+
+impl fmt::Display for BlobPut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digest = &self.digest;
+        match self.how {
+            BlobDelivery::Sent(bytes) => write!(f, "{digest}: {bytes} bytes sent"),
+            BlobDelivery::Mounted => write!(f, "{digest}: mounted"),
+            BlobDelivery::Present => write!(f, "{digest}: already there"),
         }
     }
 }

@@ -3,12 +3,11 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-#[cfg(doc)]
-use super::Task;
-use super::{Carried, Carry, MountFrom};
+use super::{Carried, Carry, MountFrom, Task, TaskKind, TaskReport};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::ErrorKind;
@@ -16,6 +15,57 @@ use crate::platform::Platform;
 use crate::reference::{Reference, Tag};
 use crate::registry::Origin;
 use crate::store::StoreId;
+
+impl Task {
+    /// Pull an image from a registry into a store, where it is tagged `name`.
+    pub const fn pull(
+        source: Reference,
+        store: StoreId,
+        name: Option<String>,
+        platforms: Platforms,
+    ) -> Self {
+        Self::copy(CopyTask {
+            source: TaskLocation::Registry(source),
+            destination: TaskLocation::Store { store, name },
+            platforms,
+            spool: None,
+            mount_from: Vec::new(),
+            carry: Carry::NOTHING,
+        })
+    }
+
+    /// Push the image tagged `name` from a store to a registry.
+    pub const fn push(
+        store: StoreId,
+        name: Option<String>,
+        destination: Reference,
+        platforms: Platforms,
+    ) -> Self {
+        Self::copy(CopyTask {
+            source: TaskLocation::Store { store, name },
+            destination: TaskLocation::Registry(destination),
+            platforms,
+            spool: None,
+            mount_from: Vec::new(),
+            carry: Carry::NOTHING,
+        })
+    }
+
+    /// Copy an image.
+    pub const fn copy(copy: CopyTask) -> Self {
+        Self::new(TaskKind::Copy(copy))
+    }
+}
+
+impl TaskReport {
+    /// What a copy did, if the task was one.
+    pub fn copied(self) -> Option<Report> {
+        if let Self::Copied(report) = self {
+            return Some(report);
+        }
+        None
+    }
+}
 
 /// A copy between two places. A pull or a push is a copy with a store at one end.
 ///
@@ -208,4 +258,30 @@ pub struct Unlisted {
     pub kind: ErrorKind,
     /// The error.
     pub why: String,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} moved ({} bytes), {} mounted, {} present",
+            self.root.digest, self.moved, self.bytes, self.mounted, self.present
+        )?;
+        if self.tags.len() > 1 {
+            write!(f, ", {} tags", self.tags.len())?;
+        }
+        if self.left_out > 0 {
+            write!(f, ", {} left out", self.left_out)?;
+        }
+        if self.absent > 0 {
+            write!(f, ", {} entries absent", self.absent)?;
+        }
+        if !self.unlisted.is_empty() {
+            write!(f, ", {} unlisted", self.unlisted.len())?;
+        }
+        if let Some(carried) = &self.carried {
+            write!(f, ", carried {carried}")?;
+        }
+        Ok(())
+    }
 }

@@ -2,11 +2,50 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Task, TaskKind, TaskReport};
 use crate::reference::{Reference, Repository, Tag};
 use crate::registry::Registry;
+
+impl Task {
+    /// List the tags of the reference's repository; its tag and digest do not matter.
+    ///
+    /// It is read at the registry itself, never at a mirror, page by page, each with the usual number of
+    /// attempts. It fails rather than report a part as the whole list, unless [`Paging::most`] ends it.
+    pub const fn tags(repository: Reference, paging: Paging) -> Self {
+        Self::list(ListOf::Tags(repository), paging)
+    }
+
+    /// List the repositories of a registry, an extension that many registries do not have, likewise.
+    pub const fn catalog(registry: Registry, paging: Paging) -> Self {
+        Self::list(ListOf::Catalog(registry), paging)
+    }
+
+    const fn list(of: ListOf, paging: Paging) -> Self {
+        Self::new(TaskKind::List(ListTask { of, paging }))
+    }
+}
+
+impl TaskReport {
+    /// The tags of a repository, if the task was to list them.
+    pub fn tags(self) -> Option<Tags> {
+        if let Self::Tags(tags) = self {
+            return Some(tags);
+        }
+        None
+    }
+
+    /// The repositories of a registry, if the task was to list them.
+    pub fn catalog(self) -> Option<Catalog> {
+        if let Self::Catalog(catalog) = self {
+            return Some(catalog);
+        }
+        None
+    }
+}
 
 /// A list to be read.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -78,4 +117,21 @@ pub struct Catalog {
     pub next: Option<String>,
     /// How many entries are no names of repositories. They are left out.
     pub invalid: usize,
+}
+
+impl fmt::Display for Tags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        listed(f, self.tags.len(), "tags", self.has_more)
+    }
+}
+
+impl fmt::Display for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        listed(f, self.repositories.len(), "repositories", self.has_more)
+    }
+}
+
+fn listed(f: &mut fmt::Formatter<'_>, len: usize, what: &str, has_more: bool) -> fmt::Result {
+    let more = if has_more { ", and more" } else { "" };
+    write!(f, "{len} {what}{more}")
 }

@@ -2,15 +2,41 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Manifest;
+use super::{Manifest, Task, TaskKind, TaskReport};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
+#[cfg(doc)]
+use crate::error::Error;
 use crate::image_config::{ImageConfig, ImageConfigError};
 use crate::platform::Platform;
 use crate::reference::Reference;
+
+impl Task {
+    /// Read the manifest and the configuration of an image, verified: of an index, the image for the platform.
+    ///
+    /// It fails with [`Error::Policy`] if that is no image, or the configuration is larger than
+    /// [`Limits::document`](crate::config::Limits::document), since it is in memory.
+    pub const fn open(reference: Reference, platform: Platform) -> Self {
+        Self::new(TaskKind::Open(OpenTask {
+            reference,
+            platform,
+        }))
+    }
+}
+
+impl TaskReport {
+    /// An image, if the task was to open one.
+    pub fn opened(self) -> Option<OpenedImage> {
+        if let Self::Opened(image) = self {
+            return Some(image);
+        }
+        None
+    }
+}
 
 /// An image to be opened.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -79,5 +105,11 @@ impl OpenedImage {
             diff_id: diff_ids.get(n).filter(|_| is_complete).cloned(),
         });
         layers.collect()
+    }
+}
+
+impl fmt::Display for OpenedImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} layers", self.digest(), self.layers.len())
     }
 }

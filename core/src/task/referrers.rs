@@ -2,12 +2,41 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Task, TaskKind, TaskReport};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
+#[cfg(doc)]
+use crate::error::Error;
 use crate::reference::Reference;
+
+impl Task {
+    /// List the manifests whose subject is what a reference stands for, of one artifact type or of all.
+    ///
+    /// Where the registry has no referrers API, the list is read that clients keep at a tag. Lists name wrong types at
+    /// times: if one type is asked for, the manifests at such a tag are read for their types, and those that the API
+    /// lists with another type or none. It fails with
+    /// [`Error::NotFound`] if the repository is unknown, or what a tag stands for.
+    pub const fn referrers(reference: Reference, artifact_type: Option<String>) -> Self {
+        Self::new(TaskKind::Referrers(ReferrersTask {
+            reference,
+            artifact_type,
+        }))
+    }
+}
+
+impl TaskReport {
+    /// What refers to a manifest, if the task was to list that.
+    pub fn referrers(self) -> Option<Referrers> {
+        if let Self::Referrers(referrers) = self {
+            return Some(referrers);
+        }
+        None
+    }
+}
 
 /// A list of referrers to be read.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -61,4 +90,15 @@ pub enum ReferrersSource {
     /// The registry has no referrers API, and there is no such tag: no client that keeps the list has put a
     /// referrer.
     Nothing,
+}
+
+impl fmt::Display for Referrers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = match self.source {
+            ReferrersSource::Api => "",
+            ReferrersSource::Tag => " at the tag",
+            ReferrersSource::Nothing => ", without API or tag",
+        };
+        write!(f, "{} referrers{by}", self.referrers.len())
+    }
 }
