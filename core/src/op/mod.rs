@@ -48,7 +48,7 @@ pub(crate) use self::delete::{Delete, DeleteOf};
 pub(crate) use self::manifest_get::ManifestGet;
 pub(crate) use self::manifest_head::ManifestHead;
 pub(crate) use self::manifest_put::{Condition, ManifestPut};
-pub(crate) use self::name_list::{NameList, NamePage, NamesOf, Page};
+pub(crate) use self::name_list::{NameList, NameLists, NamePage, NamesOf, Page};
 pub(crate) use self::ping::Ping;
 pub(crate) use self::referrers_get::{ReferrersGet, ReferrersPage};
 pub(crate) use self::site::Site;
@@ -56,9 +56,9 @@ pub(crate) use self::token::{Grant, Token, TokenCredential, TokenResponse, basic
 pub(crate) use self::upload_delete::UploadDelete;
 use crate::call::{Before, Exchanged, Expect, Payload, Received, TransferId};
 use crate::capabilities::Capabilities as Known;
-use crate::config::Capabilities;
+use crate::config::{Capabilities, Lack};
 use crate::digest::Digest;
-use crate::error::{AuthError, Error, NotFound, Refusal, RegistryErrors, RequestLine};
+use crate::error::{AuthError, Error, ErrorKind, NotFound, Refusal, RegistryErrors, RequestLine};
 use crate::error_body;
 use crate::extents::Extents;
 use crate::hashing::Hashing;
@@ -570,14 +570,43 @@ impl Operation {
             Self::ManifestGet(op) => Scopes::pull(&op.site.repository),
             Self::ManifestHead(op) => Scopes::pull(&op.site.repository),
             Self::ManifestPut(op) => Scopes::push(&op.site.repository),
-            Self::NameList(op) => match op.of {
-                NamesOf::Tags => Scopes::pull(&op.site.repository),
-                NamesOf::Catalog => Scopes::catalog(),
-            },
+            Self::NameList(op) => op.needs(),
             Self::RangeGet(op) => Scopes::pull(&op.site.repository),
             Self::ReferrersGet(op) => Scopes::pull(&op.site.repository),
             Self::Check(_) | Self::Ping(_) | Self::Token(_) => Scopes::default(),
             Self::UploadDelete(op) => Scopes::push(&op.site.repository),
+        }
+    }
+
+    /// What a registry may not have that refuses it with an error of this kind, the most telling first.
+    pub(crate) const fn lacks(&self, kind: ErrorKind) -> &'static [Lack] {
+        match (self, kind) {
+            (_, ErrorKind::Temporary | ErrorKind::Cancelled | ErrorKind::Internal) => &[],
+            (Self::NameList(op), _) => op.of.lacks(),
+            (Self::Delete(_), ErrorKind::Refused | ErrorKind::Auth) => &[Lack::Deletion],
+            (Self::BlobPut(_) | Self::ManifestPut(_), ErrorKind::NotFound) => {
+                &[Lack::Pushes, Lack::NewRepositories]
+            }
+            (Self::BlobPut(_) | Self::ManifestPut(_), ErrorKind::Refused | ErrorKind::Auth) => {
+                &[Lack::Pushes]
+            }
+            (
+                Self::BlobGet(_)
+                | Self::BlobHead(_)
+                | Self::BlobPut(_)
+                | Self::BlobStat(_)
+                | Self::Check(_)
+                | Self::Delete(_)
+                | Self::ManifestGet(_)
+                | Self::ManifestHead(_)
+                | Self::ManifestPut(_)
+                | Self::Ping(_)
+                | Self::RangeGet(_)
+                | Self::ReferrersGet(_)
+                | Self::Token(_)
+                | Self::UploadDelete(_),
+                ErrorKind::Mismatch | ErrorKind::Auth | ErrorKind::NotFound | ErrorKind::Refused,
+            ) => &[],
         }
     }
 

@@ -9,8 +9,11 @@ use serde::Deserialize;
 
 use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
 use crate::call::{Expect, Flaw};
+use crate::config::Lack;
 use crate::error::Error;
 use crate::header::next_link;
+use crate::reference::{Repository, Tag};
+use crate::scope::Scopes;
 use crate::uri::Url;
 
 /// Reads one page of a list. The next one is an operation of its own, so that each page is tried as often
@@ -52,7 +55,55 @@ pub(crate) struct NamePage {
     pub(crate) size: Option<u32>,
 }
 
+impl NamesOf {
+    /// What a registry may not have that refuses such a list.
+    pub(super) const fn lacks(self) -> &'static [Lack] {
+        match self {
+            Self::Tags => &[Lack::Tags],
+            Self::Catalog => &[Lack::Catalog],
+        }
+    }
+}
+
+/// The lists of names that a response can have. Either may be `null` or absent (TAGS-01).
+#[derive(Deserialize)]
+#[serde(rename = "Body")] // errors say this name
+pub(crate) struct NameLists {
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+    #[serde(default)]
+    repositories: Option<Vec<String>>,
+}
+
+impl NameLists {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+
+    /// Each list under its name in JSON, and what can be a name in it: all that a tape keeps of a response.
+    pub(crate) fn named(self) -> [(&'static str, Vec<String>, fn(&str) -> bool); 2] {
+        let Self { tags, repositories } = self;
+        let is_tag = |name: &str| name.parse::<Tag>().is_ok();
+        let is_repository = |name: &str| name.parse::<Repository>().is_ok();
+        [
+            ("tags", tags.unwrap_or_default(), is_tag),
+            (
+                "repositories",
+                repositories.unwrap_or_default(),
+                is_repository,
+            ),
+        ]
+    }
+}
+
 impl NameList {
+    pub(super) fn needs(&self) -> Scopes {
+        match self.of {
+            NamesOf::Tags => Scopes::pull(&self.site.repository),
+            NamesOf::Catalog => Scopes::catalog(),
+        }
+    }
+
     pub(super) fn draft(&self) -> Draft {
         let limit = self.limit;
         Draft::new(Method::GET, self.url(), Expect::Document { limit })
@@ -119,18 +170,10 @@ impl NameList {
     }
 
     fn read(&self, bytes: &[u8]) -> Result<Vec<String>, serde_json::Error> {
-        /// Either list may be `null` or absent (TAGS-01).
-        #[derive(Deserialize)]
-        struct Body {
-            #[serde(default)]
-            tags: Option<Vec<String>>,
-            #[serde(default)]
-            repositories: Option<Vec<String>>,
-        }
-        let body: Body = serde_json::from_slice(bytes)?;
+        let lists = NameLists::read(bytes)?;
         let names = match self.of {
-            NamesOf::Tags => body.tags,
-            NamesOf::Catalog => body.repositories,
+            NamesOf::Tags => lists.tags,
+            NamesOf::Catalog => lists.repositories,
         };
         Ok(names.unwrap_or_default())
     }

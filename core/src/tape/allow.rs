@@ -24,7 +24,6 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use http::{HeaderMap, HeaderValue};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::call::{Call, Exchanged, Expect, Job, JobResult, Received, Relayed};
@@ -33,10 +32,9 @@ use crate::digest::Digest;
 use crate::error_body;
 use crate::header::{content_type, date, is_number, warnings};
 use crate::manifest::{Content, Declared, Document, replace_lone_surrogates};
-use crate::op::{TokenResponse, can_be_sent};
+use crate::op::{NameLists, TokenResponse, can_be_sent};
 use crate::platform::Platform;
 use crate::redact::{Redactor, VOCABULARY};
-use crate::reference::{Repository, Tag};
 use crate::store::StoreAnswer;
 use crate::uploads::SavedUpload;
 use crate::uri::Url;
@@ -356,15 +354,8 @@ impl AllowList {
 
     /// A list of tags or repositories, name by name. What is none stays none.
     fn names(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let NameLists { tags, repositories } = serde_json::from_slice(bytes).ok()?;
         let mut lists = Map::new();
-        let is_tag: fn(&str) -> bool = |name| name.parse::<Tag>().is_ok();
-        let is_repository: fn(&str) -> bool = |name| name.parse::<Repository>().is_ok();
-        for (key, names, is_name) in [
-            ("tags", tags, is_tag),
-            ("repositories", repositories, is_repository),
-        ] {
-            let names = names.unwrap_or_default();
+        for (key, names, is_name) in NameLists::read(bytes).ok()?.named() {
             if !names.is_empty() {
                 let kept = names.iter().map(|name| match is_name(name) {
                     true => self.words(name),
@@ -397,19 +388,10 @@ fn is_digest(text: &str) -> bool {
     digest.is_ok_and(|digest| digest.algorithm().is_some())
 }
 
-/// What a reader of lists looks at.
-#[derive(Deserialize)]
-struct NameLists {
-    #[serde(default)]
-    tags: Option<Vec<String>>,
-    #[serde(default)]
-    repositories: Option<Vec<String>>,
-}
-
 /// Whether this can be a list without names, whatever else it says. Where an empty object would be a manifest, it is
 /// none.
 fn is_empty_list(bytes: &[u8], content_type: Option<&str>) -> bool {
-    let is_list = serde_json::from_slice::<NameLists>(bytes).is_ok();
+    let is_list = NameLists::read(bytes).is_ok();
     is_list && manifest(b"{}", content_type).is_none()
 }
 
