@@ -108,14 +108,9 @@ impl TaskMachine for BlobState {
         Ok(())
     }
 
-    fn exchange_ended(
-        &mut self,
-        _node: NodeId,
-        result: Result<Outcome, Error>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
+    fn exchange_done(&mut self, outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         let digest = self.digest()?;
-        match (result?, &self.task.action, &self.from) {
+        match (outcome, &self.task.action, &self.from) {
             (Outcome::Stat { size }, BlobAction::Stat, _) => {
                 ports.finish(TaskReport::BlobFound(BlobFound { digest, size }));
             }

@@ -8,10 +8,8 @@
 
 use crate::error::Error;
 use crate::exchanges::Exchanges;
-use crate::ids::NodeId;
 use crate::op::{Check, Operation, Outcome, Site};
 use crate::registry::Registry;
-use crate::scope::Scopes;
 use crate::task::{TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::machine::{TaskMachine, unexpected};
@@ -37,18 +35,12 @@ impl TaskMachine for CheckState {
     fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         ports.config().admits(&self.site.registry)?;
         let site = self.site.clone();
-        let op = Operation::Check(Check { site });
-        ports.exchange(NodeId(0), self.site.clone(), op, Scopes::default());
+        ports.ask(&self.site, Operation::Check(Check { site }));
         Ok(())
     }
 
-    fn exchange_ended(
-        &mut self,
-        _node: NodeId,
-        result: Result<Outcome, Error>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        let Outcome::Accepted(checked) = result? else {
+    fn exchange_done(&mut self, outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        let Outcome::Accepted(checked) = outcome else {
             return Err(unexpected("checking a registry"));
         };
         ports.finish(TaskReport::Checked(checked));

@@ -22,7 +22,6 @@ use crate::event::Event;
 use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
 use crate::op::{NameList, NamePage, NamesOf, Operation, Outcome, Page, Site};
-use crate::scope::Scopes;
 use crate::task::{Catalog, ListOf, ListTask, Tags, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::machine::{TaskMachine, unexpected};
@@ -164,9 +163,9 @@ impl ListState {
     }
 
     fn read(&self, page: Page, ports: &mut TaskPorts<'_>) {
-        let (of, scopes) = match self.task.of {
-            ListOf::Tags(_) => (NamesOf::Tags, Scopes::pull(&self.site.repository)),
-            ListOf::Catalog(_) => (NamesOf::Catalog, Scopes::catalog()),
+        let of = match self.task.of {
+            ListOf::Tags(_) => NamesOf::Tags,
+            ListOf::Catalog(_) => NamesOf::Catalog,
         };
         let op = NameList {
             site: self.site.clone(),
@@ -174,8 +173,7 @@ impl ListState {
             page,
             limit: ports.limits().document,
         };
-        let op = Operation::NameList(op);
-        ports.exchange(NodeId(0), self.site.clone(), op, scopes);
+        ports.ask(&self.site, Operation::NameList(op));
     }
 
     /// Leaves out what a registry that ignores `last` lists before the name that the list was to begin after.

@@ -55,11 +55,21 @@ pub(super) trait TaskMachine: fmt::Debug + Send + Sync {
 
     fn begin(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error>;
 
-    /// Takes the result of an exchange that it began for `node`.
+    /// Takes the result of an exchange that it began for `node`. Of one whose error fails the task, the outcome is
+    /// all that matters.
     fn exchange_ended(
         &mut self,
         _node: NodeId,
-        _result: Result<Outcome, Error>,
+        result: Result<Outcome, Error>,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        self.exchange_done(result?, ports)
+    }
+
+    /// Takes the outcome of the only exchange that it has in flight.
+    fn exchange_done(
+        &mut self,
+        _outcome: Outcome,
         _ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         Err(not_requested("an exchange"))

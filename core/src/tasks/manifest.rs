@@ -5,11 +5,9 @@
 use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::Exchanges;
-use crate::ids::NodeId;
 use crate::manifest::{Content, Document};
 use crate::op::{ManifestGet, Operation, Outcome, Site};
 use crate::reference::Target;
-use crate::scope::Scopes;
 use crate::task::{Manifest, ManifestTask, ReadAt, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::copy::choose;
@@ -44,17 +42,12 @@ impl TaskMachine for ManifestState {
         ports.check_source(&self.task.reference)?;
         let (site, target) = (self.site.clone(), self.task.reference.target());
         let op = ManifestGet::new(site, target, None, ports.limits().document);
-        self.get(op, ports);
+        ports.ask(&self.site, Operation::ManifestGet(op));
         Ok(())
     }
 
-    fn exchange_ended(
-        &mut self,
-        _node: NodeId,
-        result: Result<Outcome, Error>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        let Outcome::Document { document, .. } = result? else {
+    fn exchange_done(&mut self, outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        let Outcome::Document { document, .. } = outcome else {
             return Err(unexpected("reading a manifest"));
         };
         self.got(&document, ports)
@@ -85,7 +78,7 @@ impl ManifestState {
             let chosen = choose(wanted, &index.manifests)?;
             let (site, target) = (self.site.clone(), Target::Digest(chosen.digest.clone()));
             let op = ManifestGet::new(site, target, Some(chosen), ports.limits().document);
-            self.get(op, ports);
+            ports.ask(&self.site, Operation::ManifestGet(op));
             return Ok(true);
         }
         Ok(false)
@@ -97,15 +90,5 @@ impl ManifestState {
         ports.event(Event::Resolved(descriptor.clone()));
         let bytes = document.bytes().clone();
         Manifest { descriptor, bytes }
-    }
-
-    fn get(&self, op: ManifestGet, ports: &mut TaskPorts<'_>) {
-        let scopes = Scopes::pull(&self.site.repository);
-        ports.exchange(
-            NodeId(0),
-            self.site.clone(),
-            Operation::ManifestGet(op),
-            scopes,
-        );
     }
 }

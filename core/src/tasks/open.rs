@@ -15,11 +15,9 @@ use alloc::vec::Vec;
 use crate::descriptor::Descriptor;
 use crate::error::{Error, Measure};
 use crate::exchanges::Exchanges;
-use crate::ids::NodeId;
 use crate::manifest::{Content, Document};
 use crate::op::{Operation, Outcome, RangeGet, Site};
 use crate::reference::Reference;
-use crate::scope::Scopes;
 use crate::task::{Manifest, ManifestTask, OpenTask, OpenedImage, ReadAt, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::copy::embedded;
@@ -72,13 +70,8 @@ impl TaskMachine for OpenState {
         clippy::wildcard_enum_match_arm,
         reason = "outcomes of other operations are defects"
     )]
-    fn exchange_ended(
-        &mut self,
-        _node: NodeId,
-        result: Result<Outcome, Error>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        match result? {
+    fn exchange_done(&mut self, outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        match outcome {
             Outcome::Document { document, .. } => {
                 if self.manifest.goes_on(&document, ports)? {
                     return Ok(());
@@ -123,13 +116,7 @@ impl OpenState {
             return self.empty(&config, ports);
         }
         let op = RangeGet::whole(self.site.clone(), config.digest, config.size);
-        let scopes = Scopes::pull(&self.site.repository);
-        ports.exchange(
-            NodeId(0),
-            self.site.clone(),
-            Operation::RangeGet(op),
-            scopes,
-        );
+        ports.ask(&self.site, Operation::RangeGet(op));
         Ok(())
     }
 

@@ -69,6 +69,12 @@ impl TaskPorts<'_> {
         self.pending.exchanges.insert(id);
     }
 
+    /// Begins an exchange of a task that has one in flight at a time, with the scopes that it needs.
+    pub(super) fn ask(&mut self, site: &Site, op: Operation) {
+        let scopes = op.needs();
+        self.exchange(NodeId(0), site.clone(), op, scopes);
+    }
+
     /// Requests a store operation. `node` gets the answer.
     pub(super) fn store(&mut self, node: NodeId, store: StoreId, op: StoreOp) {
         self.pending.steps += 1;

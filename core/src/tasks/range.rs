@@ -12,9 +12,7 @@ use alloc::vec::Vec;
 
 use crate::error::Error;
 use crate::exchanges::Exchanges;
-use crate::ids::NodeId;
 use crate::op::{Operation, Outcome, RangeGet, Site};
-use crate::scope::Scopes;
 use crate::task::{BlobRange, RangeTask, ReadAt, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::machine::{TaskMachine, unexpected};
@@ -59,23 +57,12 @@ impl TaskMachine for RangeState {
             range,
             is_whole: false,
         };
-        let scopes = Scopes::pull(&self.site.repository);
-        ports.exchange(
-            NodeId(0),
-            self.site.clone(),
-            Operation::RangeGet(op),
-            scopes,
-        );
+        ports.ask(&self.site, Operation::RangeGet(op));
         Ok(())
     }
 
-    fn exchange_ended(
-        &mut self,
-        _node: NodeId,
-        result: Result<Outcome, Error>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        let Outcome::Part(part) = result? else {
+    fn exchange_done(&mut self, outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        let Outcome::Part(part) = outcome else {
             return Err(unexpected("reading a range"));
         };
         ports.finish(TaskReport::Range(part));

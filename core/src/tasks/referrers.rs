@@ -55,7 +55,7 @@ impl TaskMachine for ReferrersState {
             target @ Target::Tag(_) => {
                 let site = self.site.clone();
                 let op = ManifestHead { site, target };
-                self.exchange(Operation::ManifestHead(op), ports);
+                ports.ask(&self.site, Operation::ManifestHead(op));
             }
         }
         Ok(())
@@ -86,7 +86,7 @@ impl TaskMachine for ReferrersState {
             Outcome::Found { .. } | Outcome::Absent => {
                 let (site, target) = (self.site.clone(), self.task.reference.target());
                 let op = ManifestGet::new(site, target, None, ports.limits().document);
-                self.exchange(Operation::ManifestGet(op), ports);
+                ports.ask(&self.site, Operation::ManifestGet(op));
             }
             Outcome::Document { document, .. } => self.list(document.digest().clone(), ports),
             _ => return Err(unexpected("resolving a subject")),
@@ -98,15 +98,8 @@ impl TaskMachine for ReferrersState {
 impl ReferrersState {
     fn list(&mut self, subject: Digest, ports: &mut TaskPorts<'_>) {
         let (site, artifact_type) = (self.site.clone(), self.task.artifact_type.clone());
-        let reader = ListReader::new(site, subject, artifact_type, self.scopes());
+        let scopes = Scopes::pull(&self.site.repository);
+        let reader = ListReader::new(site, subject, artifact_type, scopes);
         self.reader.insert(reader).begin(NODE, ports);
-    }
-
-    fn exchange(&self, op: Operation, ports: &mut TaskPorts<'_>) {
-        ports.exchange(NODE, self.site.clone(), op, self.scopes());
-    }
-
-    fn scopes(&self) -> Scopes {
-        Scopes::pull(&self.site.repository)
     }
 }

@@ -13,11 +13,9 @@ use crate::descriptor::Descriptor;
 use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::Exchanges;
-use crate::ids::NodeId;
 use crate::manifest::media_type::{OCI_ARTIFACT, is_manifest_type};
 use crate::op::{ManifestGet, ManifestHead, Operation, Outcome, Site};
 use crate::reference::Reference;
-use crate::scope::Scopes;
 use crate::task::{ReadAt, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::machine::{TaskMachine, unexpected};
@@ -61,22 +59,16 @@ impl TaskMachine for ResolveState {
             site: self.site.clone(),
             target: self.reference.target(),
         };
-        self.exchange(Operation::ManifestHead(op), ports);
+        ports.ask(&self.site, Operation::ManifestHead(op));
         Ok(())
     }
 
-    /// Takes the outcome of an exchange.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "outcomes of other operations are defects"
     )]
-    fn exchange_ended(
-        &mut self,
-        _node: NodeId,
-        result: Result<Outcome, Error>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        match result? {
+    fn exchange_done(&mut self, outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        match outcome {
             outcome @ Outcome::Found { .. } => {
                 match self.found(&outcome, ports.limits().document)? {
                     Some(root) => Self::resolved(root, ports),
@@ -96,12 +88,7 @@ impl ResolveState {
     fn get(&self, ports: &mut TaskPorts<'_>) {
         let (site, target) = (self.site.clone(), self.reference.target());
         let op = ManifestGet::new(site, target, None, ports.limits().document);
-        self.exchange(Operation::ManifestGet(op), ports);
-    }
-
-    fn exchange(&self, op: Operation, ports: &mut TaskPorts<'_>) {
-        let scopes = Scopes::pull(&self.site.repository);
-        ports.exchange(NodeId(0), self.site.clone(), op, scopes);
+        ports.ask(&self.site, Operation::ManifestGet(op));
     }
 
     fn resolved(root: Descriptor, ports: &mut TaskPorts<'_>) {

@@ -131,13 +131,8 @@ impl TaskMachine for StreamState {
         clippy::wildcard_enum_match_arm,
         reason = "outcomes of other operations are defects"
     )]
-    fn exchange_ended(
-        &mut self,
-        _node: NodeId,
-        result: Result<Outcome, Error>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        match result? {
+    fn exchange_done(&mut self, outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        match outcome {
             Outcome::SentSoFar(op) => {
                 let least = op.least_chunk();
                 if least > LARGEST_CHUNK && op.position == 0 {
