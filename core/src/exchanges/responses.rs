@@ -66,36 +66,21 @@ impl Exchanges {
         let draft = exchange.op.draft();
         let url = exchange.hop.clone().unwrap_or(draft.url);
         let line = exchange.line(&draft.method, &url);
-        if exchange.abandoned {
-            self.note_later(id, &exchanged, job, now);
-            if self.is_answered_ping(id, &exchanged) {
-                self.pinged(id, &exchanged, &url);
-            } else {
-                self.abandoned(id);
-            }
-            return;
-        }
-        if matches!(exchange.purpose, Purpose::Cleanup) {
-            // Not even a challenge is answered: some registries want a right for it that no push has
-            // (PUSHB-43).
-            self.note_later(id, &exchanged, job, now);
-            if !self.goes_on_deleting(id, &exchanged, &url) {
-                self.remove(id);
-            }
-            return;
+        if exchange.abandoned || matches!(exchange.purpose, Purpose::Cleanup) {
+            return self.ended_unwanted(id, &exchanged, job, &url, now);
         }
         let task = exchange.task;
         let is_token = matches!(exchange.op, Operation::Token(_));
-        let foreign = !is_token && exchange.is_foreign();
+        let is_elsewhere = !is_token && exchange.is_foreign();
         let is_ping = matches!(exchange.purpose, Purpose::Ping);
         for warning in warnings(&exchanged.headers) {
             self.warn(task, warning);
         }
-        if !is_token && !foreign {
+        if !is_token && !is_elsewhere {
             self.warn_of_quota(id, task, &exchanged);
         }
         let class = classify(&exchanged, &line);
-        if matches!(class, Class::Challenged) && !foreign {
+        if matches!(class, Class::Challenged) && !is_elsewhere {
             self.refund(id);
         }
         match class {
@@ -123,46 +108,75 @@ impl Exchanges {
             Class::Challenged | Class::Redirected | Class::Answered if is_ping => {
                 self.pinged(id, &exchanged, &url);
             }
-            Class::Challenged if is_token => self.answered(id, exchanged, url, line),
-            Class::Challenged if foreign => {
-                let what = format!(
-                    "{} answered 401, but credentials for `{}` are sent only on direct requests to it",
-                    url.origin(),
-                    self.exchanges[&id].site.registry
-                );
-                self.failed(
-                    id,
-                    Error::Peer {
-                        request: line,
-                        what,
-                    },
-                );
-            }
-            Class::Challenged if self.exchanges[&id].site.is_authorized() => {
-                self.answered(id, exchanged, url, line);
-            }
-            Class::Challenged if self.is_doubtful(id, true, &exchanged, &url) => {
-                self.hold_doubtful(id, Held::challenge(exchanged, url, line));
-            }
-            Class::Challenged => self.challenged(id, &exchanged, &url),
+            Class::Challenged => self.met_challenge(id, exchanged, url, line),
             Class::Redirected if is_token => {
                 let what =
                     format!("{line}: redirected a request for a token, which is not followed");
                 self.settle(id, Err(Error::Policy { what }));
             }
             Class::Redirected => self.redirected(id, &exchanged, &draft.method, &url, &line),
-            Class::Answered => {
-                self.uncongested(id);
-                if foreign && self.needs_new_redirect(id, &exchanged) {
-                    self.enqueue(id, Turn::First);
-                } else if self.is_doubtful(id, false, &exchanged, &url) {
-                    self.hold_doubtful(id, Held::response(exchanged, url, line));
-                } else if self.is_forbidden(id, &exchanged) {
-                    self.hold_forbidden(id, Held::response(exchanged, url, line));
-                } else {
-                    self.answered(id, exchanged, url, line);
-                }
+            Class::Answered => self.responded(id, exchanged, url, line),
+        }
+    }
+
+    /// An exchange ended whose result nobody waits for.
+    fn ended_unwanted(
+        &mut self,
+        id: ExchangeId,
+        exchanged: &Exchanged,
+        job: JobId,
+        url: &Url,
+        now: Time,
+    ) {
+        self.note_later(id, exchanged, job, now);
+        if self.exchanges[&id].abandoned {
+            if self.is_answered_ping(id, exchanged) {
+                self.pinged(id, exchanged, url);
+            } else {
+                self.abandoned(id);
             }
+        // Not even a challenge is answered: some registries want a right for a cleanup that no push has
+        // (PUSHB-43).
+        } else if !self.goes_on_deleting(id, exchanged, url) {
+            self.remove(id);
+        }
+    }
+
+    /// Whether the request went where a redirect led. One for a token follows none.
+    fn is_elsewhere(&self, id: ExchangeId) -> bool {
+        let exchange = &self.exchanges[&id];
+        !matches!(exchange.op, Operation::Token(_)) && exchange.is_foreign()
+    }
+
+    fn met_challenge(&mut self, id: ExchangeId, exchanged: Exchanged, url: Url, line: RequestLine) {
+        let exchange = &self.exchanges[&id];
+        if self.is_elsewhere(id) {
+            let what = format!(
+                "{} answered 401, but credentials for `{}` are sent only on direct requests to it",
+                url.origin(),
+                exchange.site.registry
+            );
+            let request = line;
+            self.failed(id, Error::Peer { request, what });
+        } else if matches!(exchange.op, Operation::Token(_)) || exchange.site.is_authorized() {
+            self.answered(id, exchanged, url, line);
+        } else if self.is_doubtful(id, true, &exchanged, &url) {
+            self.hold_doubtful(id, Held::challenge(exchanged, url, line));
+        } else {
+            self.challenged(id, &exchanged, &url);
+        }
+    }
+
+    fn responded(&mut self, id: ExchangeId, exchanged: Exchanged, url: Url, line: RequestLine) {
+        self.uncongested(id);
+        if self.is_elsewhere(id) && self.needs_new_redirect(id, &exchanged) {
+            self.enqueue(id, Turn::First);
+        } else if self.is_doubtful(id, false, &exchanged, &url) {
+            self.hold_doubtful(id, Held::response(exchanged, url, line));
+        } else if self.is_forbidden(id, &exchanged) {
+            self.hold_forbidden(id, Held::response(exchanged, url, line));
+        } else {
+            self.answered(id, exchanged, url, line);
         }
     }
 
