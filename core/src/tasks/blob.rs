@@ -5,9 +5,8 @@
 
 use alloc::format;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
-use crate::blobs::{BlobKey, BlobSource, Recheck, Waiter, Wants};
+use crate::blobs::{BlobKey, BlobSource, Waiter};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::exchanges::Exchanges;
@@ -163,16 +162,10 @@ impl BlobState {
     ) {
         self.totals.plan(self.size);
         let waiter = Waiter {
-            task: ports.task,
-            size: self.size,
-            wants: Wants::Task,
-            source,
-            scopes: self.scopes(),
             spool,
             mount_from,
-            urls: Vec::new(),
             is_named: false,
-            recheck: Recheck::None,
+            ..ports.waiter(source, self.size, self.scopes())
         };
         let key = BlobKey::Repository(self.site.clone(), digest);
         // It may have gone since an earlier task, and no manifest shows that it has.

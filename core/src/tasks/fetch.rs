@@ -7,9 +7,8 @@
 //! Responsible for the report of one transfer. Must not know how blobs move (`blobs`).
 
 use alloc::format;
-use alloc::vec::Vec;
 
-use crate::blobs::{BlobKey, BlobSource, Recheck, Waiter, Wants};
+use crate::blobs::{BlobKey, BlobSource};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::exchanges::Exchanges;
@@ -56,18 +55,9 @@ impl TaskMachine for FetchState {
             return Err(Error::Policy { what });
         }
         self.totals.plan(self.task.blob.size);
-        let waiter = Waiter {
-            task: ports.task,
-            size: self.task.blob.size,
-            wants: Wants::Task,
-            source: BlobSource::Site(self.site.clone()),
-            scopes: Scopes::pull(&self.site.repository),
-            spool: None,
-            mount_from: [].into(),
-            urls: Vec::new(),
-            is_named: true,
-            recheck: Recheck::None,
-        };
+        let source = BlobSource::Site(self.site.clone());
+        let scopes = Scopes::pull(&self.site.repository);
+        let waiter = ports.waiter(source, self.task.blob.size, scopes);
         ports.want(BlobKey::Store(self.task.store, digest), waiter);
         Ok(())
     }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::Pending;
 use super::lists::Lists;
-use crate::blobs::{BlobKey, Blobs, Waiter};
+use crate::blobs::{BlobKey, BlobSource, Blobs, Recheck, Waiter, Wants};
 use crate::config::{Config, Limits, RouteError};
 use crate::digest::Digest;
 use crate::event::Event;
@@ -80,6 +80,22 @@ impl TaskPorts<'_> {
         self.pending.steps += 1;
         let owner = Owner::Node(self.task, node);
         self.below.ports.step(owner, store, op);
+    }
+
+    /// What wants a blob that a manifest names, from this source and no other place.
+    pub(super) fn waiter(&self, source: BlobSource, size: u64, scopes: Scopes) -> Waiter {
+        Waiter {
+            task: self.task,
+            size,
+            wants: Wants::Task,
+            source,
+            scopes,
+            spool: None,
+            mount_from: [].into(),
+            urls: Vec::new(),
+            is_named: true,
+            recheck: Recheck::None,
+        }
     }
 
     /// Requests a blob. The task gets the result.

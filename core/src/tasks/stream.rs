@@ -15,9 +15,8 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::vec::Vec;
 
-use crate::blobs::{BlobKey, BlobSource, Recheck, Waiter, Wants};
+use crate::blobs::{BlobKey, BlobSource, Waiter};
 use crate::config::ChunkSizes;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -213,17 +212,10 @@ impl StreamState {
     }
 
     fn want(&self, digest: Digest, size: u64, ports: &mut TaskPorts<'_>) {
+        let source = BlobSource::Store(self.task.store);
         let waiter = Waiter {
-            task: ports.task,
-            size,
-            wants: Wants::Task,
-            source: BlobSource::Store(self.task.store),
-            scopes: Scopes::push(&self.site.repository),
-            spool: None,
-            mount_from: [].into(),
-            urls: Vec::new(),
             is_named: false,
-            recheck: Recheck::None,
+            ..ports.waiter(source, size, Scopes::push(&self.site.repository))
         };
         ports.want(BlobKey::Repository(self.site.clone(), digest), waiter);
     }

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::fetch::Child;
 use super::node::{Blob, Node, NodePhase, Presence, Repushed};
 use super::{CopyLocation, CopyState};
-use crate::blobs::{BlobKey, BlobSource, Recheck, Waiter, Wants};
+use crate::blobs::{BlobKey, BlobSource, Recheck, Waiter};
 use crate::config::Limits;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -262,16 +262,9 @@ impl CopyState {
     /// What wants a blob from this source.
     pub(super) fn waiter(&self, source: BlobSource, size: u64, ports: &TaskPorts<'_>) -> Waiter {
         Waiter {
-            task: ports.task,
-            wants: Wants::Task,
-            source,
-            scopes: self.scopes.clone(),
-            size,
             spool: self.spool,
             mount_from: Arc::clone(&self.mount_from),
-            urls: Vec::new(),
-            is_named: true,
-            recheck: Recheck::None,
+            ..ports.waiter(source, size, self.scopes.clone())
         }
     }
 
