@@ -511,23 +511,16 @@ impl Operation {
 
     /// The continuation of a HEAD of a blob, or a mount, that failed; `None` for other operations.
     pub(crate) fn without_shortcut(self) -> Option<Verdict> {
-        match self {
-            Self::BlobHead(_) => Some(Verdict::Done(Outcome::Absent)),
-            Self::BlobPut(op) => op.without_shortcut(),
-            Self::BlobStat(op) => op.without_head(),
-            Self::BlobGet(_)
-            | Self::Check(_)
-            | Self::Delete(_)
-            | Self::ManifestGet(_)
-            | Self::ManifestHead(_)
-            | Self::ManifestPut(_)
-            | Self::NameList(_)
-            | Self::Ping(_)
-            | Self::RangeGet(_)
-            | Self::ReferrersGet(_)
-            | Self::Token(_)
-            | Self::UploadDelete(_) => None,
+        if let Self::BlobHead(_) = self {
+            return Some(Verdict::Done(Outcome::Absent));
         }
+        if let Self::BlobPut(op) = self {
+            return op.without_shortcut();
+        }
+        if let Self::BlobStat(op) = self {
+            return op.without_head();
+        }
+        None
     }
 
     /// An attempt failed in a way that leaves open whether the registry has done it.
@@ -537,25 +530,13 @@ impl Operation {
         }
     }
 
-    /// The exchange broke off after receiving `body`. A retry continues from there.
+    /// The exchange broke off after receiving `body`. A retry of a transfer continues from there; other operations
+    /// have nothing to carry over.
     pub(crate) fn interrupted(&mut self, body: Received) {
-        match self {
-            Self::BlobGet(op) => op.take(body),
-            Self::BlobPut(op) => op.interrupted(),
-            // Idempotent: nothing to carry over to the next attempt.
-            Self::BlobHead(_)
-            | Self::Delete(_)
-            | Self::BlobStat(_)
-            | Self::Check(_)
-            | Self::ManifestGet(_)
-            | Self::ManifestHead(_)
-            | Self::ManifestPut(_)
-            | Self::NameList(_)
-            | Self::Ping(_)
-            | Self::RangeGet(_)
-            | Self::ReferrersGet(_)
-            | Self::Token(_)
-            | Self::UploadDelete(_) => {}
+        if let Self::BlobGet(op) = self {
+            op.take(body);
+        } else if let Self::BlobPut(op) = self {
+            op.interrupted();
         }
     }
 
@@ -630,23 +611,12 @@ impl Operation {
 
     /// The manifest that it asks for.
     pub(crate) const fn asked_for(&self) -> Option<&Target> {
-        match self {
-            Self::ManifestGet(op) => Some(&op.target),
-            Self::ManifestHead(op) => Some(&op.target),
-            Self::BlobGet(_)
-            | Self::BlobHead(_)
-            | Self::BlobPut(_)
-            | Self::BlobStat(_)
-            | Self::Check(_)
-            | Self::Delete(_)
-            | Self::ManifestPut(_)
-            | Self::NameList(_)
-            | Self::Ping(_)
-            | Self::RangeGet(_)
-            | Self::ReferrersGet(_)
-            | Self::Token(_)
-            | Self::UploadDelete(_) => None,
+        if let Self::ManifestGet(ManifestGet { target, .. })
+        | Self::ManifestHead(ManifestHead { target, .. }) = self
+        {
+            return Some(target);
         }
+        None
     }
 
     /// Whether it only reads content of a repository.
@@ -686,23 +656,12 @@ impl Operation {
 
     /// How far a transfer has progressed; 0 if it cannot be resumed.
     pub(crate) const fn position(&self) -> u64 {
-        match self {
-            Self::BlobGet(op) => op.position,
-            Self::BlobPut(op) => op.position,
-            Self::BlobHead(_)
-            | Self::BlobStat(_)
-            | Self::Check(_)
-            | Self::Delete(_)
-            | Self::ManifestGet(_)
-            | Self::ManifestHead(_)
-            | Self::ManifestPut(_)
-            | Self::NameList(_)
-            | Self::Ping(_)
-            | Self::RangeGet(_)
-            | Self::ReferrersGet(_)
-            | Self::Token(_)
-            | Self::UploadDelete(_) => 0,
+        if let Self::BlobGet(BlobGet { position, .. }) | Self::BlobPut(BlobPut { position, .. }) =
+            self
+        {
+            return *position;
         }
+        0
     }
 }
 
