@@ -10,8 +10,8 @@ use windlass_core::config::Budget;
 use windlass_core::{Origin, Registry};
 
 use super::file;
-use super::json_help::JSON_HELP;
 use crate::authentication::Authentication;
+use crate::commands::json_help;
 use crate::hosts::HostArgs;
 use crate::location;
 use crate::scheme::{self, Whom};
@@ -164,7 +164,7 @@ pub(crate) struct Common {
     #[arg(
         long,
         help = "Print a JSON object instead of a digest",
-        long_help = JSON_HELP,
+        long_help = json_help(),
         help_heading = "Output"
     )]
     pub(crate) json: bool,

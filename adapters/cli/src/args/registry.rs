@@ -1,4 +1,4 @@
-//! Operations on registries: lists, single manifests and blobs.
+//! Single manifests and blobs of registries.
 #![allow(
     rustdoc::broken_intra_doc_links,
     reason = "these comments are help texts; brackets mark optional parts"
@@ -9,50 +9,11 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 use windlass_core::reference::Tag;
-use windlass_core::{Platforms, Reference, Registry};
+use windlass_core::{Platforms, Reference};
 
 use super::{Mounting, file};
-use crate::location::{self, Location};
+use crate::location;
 use crate::uploads::Resume;
-
-#[derive(ClapArgs, Debug)]
-#[command(after_help = "\
-Examples:
-  windlass tags ghcr.io/org/app
-  windlass tags --limit 100 --after 1.27 docker.io/library/nginx")]
-pub(crate) struct Tags {
-    /// The repository: [registry/]repository
-    #[arg(value_name = "REPO", value_parser = location::repository)]
-    pub(crate) repository: Reference,
-    #[command(flatten)]
-    pub(crate) part: Part,
-}
-
-#[derive(ClapArgs, Debug)]
-#[command(after_help = "\
-Example:
-  windlass catalog registry.example:5000")]
-pub(crate) struct Catalog {
-    /// The registry: host[:port]
-    #[arg(value_name = "HOST", value_parser = location::login_host)]
-    pub(crate) registry: Registry,
-    #[command(flatten)]
-    pub(crate) part: Part,
-}
-
-/// Which part of a list is printed.
-#[derive(ClapArgs, Debug)]
-pub(crate) struct Part {
-    /// Begin after NAME, in the registry's order
-    #[arg(long, value_name = "NAME")]
-    pub(crate) after: Option<String>,
-    /// End after N names
-    #[arg(long, value_name = "N")]
-    pub(crate) limit: Option<usize>,
-    /// Ask for N names at once [default: 1000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) page_size: Option<u32>,
-}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Manifest {
@@ -181,31 +142,6 @@ fn range(text: &str) -> Result<Range<u64>, String> {
     let range = range.and_then(|(first, last)| Some(number(first)?..number(last)?.checked_add(1)?));
     let range = range.filter(|range| !range.is_empty());
     range.ok_or_else(|| "not a range of bytes, such as 0-1023".into())
-}
-
-#[derive(ClapArgs, Debug)]
-#[command(after_help = "\
-Examples:
-  windlass referrers alpine:3.20
-  windlass referrers --artifact-type application/spdx+json --platform linux/arm64 registry.example/app:v1")]
-pub(crate) struct Referrers {
-    /// The image: REF, docker://REF, oci:DIR[:NAME] or oci:DIR@DIGEST
-    #[arg(value_name = "REF")]
-    pub(crate) location: Location,
-    /// Only what has this artifact type, and what refers to that
-    #[arg(long, value_name = "TYPE")]
-    pub(crate) artifact_type: Option<String>,
-    /// Of an index, what refers to the image for this platform [default: to the index]
-    #[arg(long, value_name = "PLATFORM", value_parser = location::platform)]
-    pub(crate) platform: Option<Platforms>,
-    /// How many levels of the tree to read, a request for each manifest
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = depth)]
-    pub(crate) depth: usize,
-}
-
-fn depth(text: &str) -> Result<usize, String> {
-    let depth = text.parse().ok().filter(|depth| (1..=10).contains(depth));
-    depth.ok_or_else(|| "from 1 to 10".into())
 }
 
 #[derive(ClapArgs, Debug)]

@@ -3,7 +3,8 @@
 use clap::Parser as _;
 
 use super::*;
-use crate::args::{Args, Command};
+use crate::args::Args;
+use crate::commands::Command;
 
 /// The options of a copy.
 fn options(words: &[&str]) -> (Authentication, Sides) {

@@ -1,14 +1,66 @@
 //! `windlass tags` and `windlass catalog`: lists of names, one a line.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "these comments are help texts; brackets mark optional parts"
+)]
 
+use clap::Args as ClapArgs;
 use serde_json::json;
-use windlass_core::{Catalog, Reference, Tags};
+use windlass_core::{Catalog, Reference, Registry, Tags};
 use windlass_driver::RequestSpec;
 
 use super::Context;
-use crate::args::{self, Part};
 use crate::exit::Problem;
+use crate::location;
 
-pub(super) fn tags(context: &Context, words: &args::Tags) -> Result<(), Problem> {
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  windlass tags ghcr.io/org/app
+  windlass tags --limit 100 --after 1.27 docker.io/library/nginx")]
+pub(crate) struct ListTags {
+    /// The repository: [registry/]repository
+    #[arg(value_name = "REPO", value_parser = location::repository)]
+    repository: Reference,
+    #[command(flatten)]
+    part: Part,
+}
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Example:
+  windlass catalog registry.example:5000")]
+pub(crate) struct ListCatalog {
+    /// The registry: host[:port]
+    #[arg(value_name = "HOST", value_parser = location::login_host)]
+    registry: Registry,
+    #[command(flatten)]
+    part: Part,
+}
+
+/// Which part of a list is printed.
+#[derive(ClapArgs, Debug)]
+struct Part {
+    /// Begin after NAME, in the registry's order
+    #[arg(long, value_name = "NAME")]
+    after: Option<String>,
+    /// End after N names
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Ask for N names at once [default: 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    page_size: Option<u32>,
+}
+
+/// The members of what `--json` prints.
+pub(super) const JSON_HELP: &str = "\
+tags:
+  repository, tags          the names
+  hasMore                   whether --limit ended the list
+catalog:
+  registry, repositories, hasMore";
+
+pub(super) fn tags(context: &Context, words: &ListTags) -> Result<(), Problem> {
     let repository = &words.repository;
     let mut spec = RequestSpec::tags(repository);
     words.part.apply(&mut spec);
@@ -18,7 +70,7 @@ pub(super) fn tags(context: &Context, words: &args::Tags) -> Result<(), Problem>
     print(context, ("repository", &name), ("tags", &tags), has_more)
 }
 
-pub(super) fn catalog(context: &Context, words: &args::Catalog) -> Result<(), Problem> {
+pub(super) fn catalog(context: &Context, words: &ListCatalog) -> Result<(), Problem> {
     let registry = &words.registry;
     let mut spec = RequestSpec::catalog(registry);
     words.part.apply(&mut spec);

@@ -1,4 +1,10 @@
-//! The subcommands, and what they share: a client, cancelling, and why credentials were refused.
+//! The subcommands: what each is called, its help, and what it runs.
+//!
+//! Responsible for the list of them. Must not know what they do, nor what they share (`context`).
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "these comments are help texts; brackets mark optional parts"
+)]
 
 mod additional_tags;
 mod artifact;
@@ -8,6 +14,7 @@ mod build;
 mod carried;
 mod change;
 mod config;
+mod context;
 mod copy;
 mod copy_many;
 mod copy_to_each;
@@ -16,6 +23,7 @@ mod digest;
 mod explain;
 mod gc;
 mod input;
+mod json_help;
 mod left_out;
 mod list;
 mod login;
@@ -31,21 +39,162 @@ mod verify;
 
 use std::sync::{Arc, OnceLock};
 
-use windlass_core::tape::TapeSink;
-use windlass_core::{Error, Failure, Reference, Registry};
-use windlass_driver::{Credentials, RequestSpec, Settings, TypedReport};
-use windlass_driver::{TapeFile, UploadFolder};
+use clap::Subcommand;
 
-use crate::args::{Args, Command, Common};
-use crate::client::{CancelHandle, Client, Connect};
+use self::context::{Asker, Context, store_failed};
+use self::list::{ListCatalog, ListTags};
+use self::referrers::ListReferrers;
+use crate::args::{
+    Append, Args, Artifact, Attach, Blob, Copy, Delete, Demo, Digest, Explain, Gc, Index, Login,
+    Logout, Manifest, Mutate, Pull, Push, Replay, ShowConfig, TagImage, Verify,
+};
+use crate::client::{CancelHandle, Connect};
 use crate::exit::{Exit, Problem};
-use crate::hint;
 use crate::interrupt::Interrupt;
-use crate::location::Location;
-use crate::printer::{Chatter, Form, Printer};
-use crate::progress::Progress;
+use crate::printer::Printer;
 use crate::short_names;
-use crate::uploads::Resume;
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Pull an image from a registry into an image layout
+    Pull(Pull),
+    /// Push an image from an image layout to a registry
+    Push(Push),
+    /// Copy an image between registries and image layouts
+    Copy(Copy),
+    /// Print the digest that a reference resolves to
+    Digest(Digest),
+    /// List the tags of a repository, one a line
+    ///
+    /// Prints all of them in the registry's order, or none if they cannot all be read. Mirrors are not asked.
+    Tags(ListTags),
+    /// List the repositories of a registry, one a line
+    ///
+    /// Many registries, Docker Hub among them, have no such list, or show it to administrators only.
+    Catalog(ListCatalog),
+    /// Let further tags refer to an image, without moving anything
+    Tag(TagImage),
+    /// Delete a tag, or a manifest with all its tags
+    ///
+    /// Without --with-manifest, of REPO:TAG the tag is deleted and nothing else. Where a registry cannot do that, the
+    /// command fails, and names the tags that would be deleted with it.
+    Delete(Delete),
+    /// List what refers to an image: signatures, SBOMs and other artifacts
+    ///
+    /// Prints a tree: a line for each, with its digest and its artifact type, and below it what refers to that. The
+    /// list comes from the registry, or from the referrers tag where a registry has no such list.
+    Referrers(ListReferrers),
+    /// Attach files to an image, an index or an artifact: an SBOM, a signature
+    ///
+    /// The files are pushed as an artifact whose subject is what REF stands for, by its digest alone, and its digest is
+    /// printed. `windlass referrers` lists it. If the registry lists no referrers itself, it is added to the referrers
+    /// tag.
+    Attach(Attach),
+    /// Push files as an artifact, or pull the files of one
+    #[command(subcommand)]
+    Artifact(Artifact),
+    /// Get, head, put and delete single manifests
+    #[command(subcommand)]
+    Manifest(Manifest),
+    /// Get, head, put and delete single blobs
+    #[command(subcommand)]
+    Blob(Blob),
+    /// Print the configuration of an image, byte for byte
+    Config(ShowConfig),
+    /// Put layers on top of an image, and print the new digest
+    ///
+    /// The result goes to --to, and REF stays as it is. If that is another repository, the image is copied there first.
+    Append(Append),
+    /// Change annotations, labels and what an image runs as, and print the new digest
+    ///
+    /// The result goes to --to, and REF stays as it is. If that is another repository, the image is copied there first.
+    Mutate(Mutate),
+    /// Make an index of images, add, remove and filter its entries
+    #[command(subcommand)]
+    Index(Index),
+    /// Print how this machine's configuration applies to a reference
+    ///
+    /// Prints which files were read, from where the image is fetched and in which order, which credential from which
+    /// source would be used, certificates, proxies and the policy. Shows no secrets. Contacts no server, but
+    /// runs credential helpers.
+    Explain(Explain),
+    /// Check a user name and password, and keep them for later commands
+    ///
+    /// Sends them to the registry. If it accepts them, they are kept where docker, podman and windlass find them: in
+    /// the credential helper that the file names for the registry, otherwise in the file, which only you can
+    /// read. The file is docker's config.json, unless --authfile or REGISTRY_AUTH_FILE names another one.
+    Login(Login),
+    /// Erase what a login has kept
+    ///
+    /// Erases it from the file and the credential helper that `windlass login` would use now.
+    Logout(Logout),
+    /// Verify an image layout, and list damaged and missing content
+    ///
+    /// Without NAME verifies all content. Prints one line for each manifest or blob that is damaged or
+    /// missing. Exits with 6 if any is damaged, with 1 if some are only missing. To repair a layout, use
+    /// `windlass pull --verify-existing`.
+    Verify(Verify),
+    /// Remove unreferenced content from an image layout
+    ///
+    /// Removes blobs and manifests that no name of the layout refers to, and partials of interrupted
+    /// transfers, which then start over. Safe while transfers are running.
+    Gc(Gc),
+    /// Replay a tape and check that windlass still does the same
+    ///
+    /// Prints the transcript of a session recorded with --tape. Uses no network. If this windlass behaves
+    /// differently, names the first request that differs and exits with 1.
+    Replay(Replay),
+    /// Demonstrate windlass with a local registry
+    ///
+    /// Makes an image of a folder, pushes it to a registry on a loopback port, pulls it into a second
+    /// layout, copies it to another repository, and compares every byte. Shows every request. Needs no
+    /// network and leaves no files behind.
+    Demo(Demo),
+}
+
+impl Command {
+    fn run(self, context: &Context) -> Result<(), Problem> {
+        match self {
+            Self::Pull(pull) => pull::run(context, pull),
+            Self::Push(push) => push::run(context, push),
+            Self::Copy(copy) => copy::run(context, copy),
+            Self::Digest(digest) => digest::print(context, &digest.reference),
+            Self::Tags(words) => list::tags(context, &words),
+            Self::Catalog(words) => list::catalog(context, &words),
+            Self::Tag(words) => manifest::tag(context, &words),
+            Self::Delete(words) => manifest::delete(context, &words),
+            Self::Referrers(words) => referrers::run(context, &words),
+            Self::Attach(words) => artifact::attach(context, &words),
+            Self::Artifact(command) => artifact::run(context, &command),
+            Self::Manifest(command) => manifest::run(context, &command),
+            Self::Blob(command) => blob::run(context, &command),
+            Self::Config(words) => config::run(context, &words),
+            Self::Append(words) => change::append(context, &words),
+            Self::Mutate(words) => change::mutate(context, &words),
+            Self::Index(command) => change::index(context, &command),
+            Self::Explain(words) => explain::run(context, &words),
+            Self::Login(login) => login::login(context, &login),
+            Self::Logout(logout) => login::logout(context, &logout),
+            Self::Verify(verify) => verify::run(context, &verify),
+            Self::Gc(gc) => gc::run(context, &gc),
+            Self::Replay(replay) => replay::run(context, &replay),
+            Self::Demo(demo) => demo::run(context, &demo),
+        }
+    }
+}
+
+/// The members of what `--json` prints, for the help of that option. Programs depend on them.
+pub(crate) fn json_help() -> String {
+    let parts = [
+        json_help::TRANSFERS_AND_LAYOUTS,
+        list::JSON_HELP,
+        json_help::MANIFESTS_AND_BLOBS,
+        referrers::JSON_HELP,
+        json_help::ARTIFACTS_AND_CHANGES,
+    ];
+    parts.join("\n")
+}
 
 pub(crate) fn run(args: Args, connect: Connect) -> Exit {
     let Args { common, command } = args;
@@ -71,32 +220,7 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
         }
         Ok(())
     });
-    let result = checked.and_then(|()| match command {
-        Command::Pull(pull) => pull::run(&context, pull),
-        Command::Push(push) => push::run(&context, push),
-        Command::Copy(copy) => copy::run(&context, copy),
-        Command::Digest(digest) => digest::print(&context, &digest.reference),
-        Command::Tags(words) => list::tags(&context, &words),
-        Command::Catalog(words) => list::catalog(&context, &words),
-        Command::Tag(words) => manifest::tag(&context, &words),
-        Command::Delete(words) => manifest::delete(&context, &words),
-        Command::Referrers(words) => referrers::run(&context, &words),
-        Command::Attach(words) => artifact::attach(&context, &words),
-        Command::Artifact(command) => artifact::run(&context, &command),
-        Command::Manifest(command) => manifest::run(&context, &command),
-        Command::Blob(command) => blob::run(&context, &command),
-        Command::Config(words) => config::run(&context, &words),
-        Command::Append(words) => change::append(&context, &words),
-        Command::Mutate(words) => change::mutate(&context, &words),
-        Command::Index(command) => change::index(&context, &command),
-        Command::Explain(words) => explain::run(&context, &words),
-        Command::Login(login) => login::login(&context, &login),
-        Command::Logout(logout) => login::logout(&context, &logout),
-        Command::Verify(verify) => verify::run(&context, &verify),
-        Command::Gc(gc) => gc::run(&context, &gc),
-        Command::Replay(replay) => replay::run(&context, &replay),
-        Command::Demo(demo) => demo::run(&context, &demo),
-    });
+    let result = checked.and_then(|()| command.run(&context));
     context.check_tape();
     context.check_uploads();
     let Err(problem) = result else {
@@ -105,197 +229,4 @@ pub(crate) fn run(args: Args, connect: Connect) -> Exit {
     let asked = context.interrupt.asked();
     problem.tell(&printer);
     asked.unwrap_or_else(|| problem.exit())
-}
-
-struct Context {
-    connect: Connect,
-    common: Common,
-    printer: Arc<Printer>,
-    cancel: CancelHandle,
-    interrupt: Interrupt,
-    /// Set when the session begins.
-    tape: OnceLock<Arc<TapeFile>>,
-    credentials: OnceLock<Arc<dyn Credentials>>,
-    /// Where unfinished uploads are kept, if they are.
-    uploads: OnceLock<Arc<UploadFolder>>,
-}
-
-impl Context {
-    /// Creates the tape of `--tape`.
-    fn tape(&self) -> Result<Option<Arc<dyn TapeSink>>, Problem> {
-        let Some(path) = &self.common.tape else {
-            return Ok(None);
-        };
-        let tape = TapeFile::create(path).map_err(|error| {
-            Problem::Usage(format!("cannot write the tape {}: {error}", path.display()))
-        })?;
-        let tape: Arc<dyn TapeSink> = Arc::clone(self.tape.get_or_init(|| Arc::new(tape))) as _;
-        Ok(Some(tape))
-    }
-
-    /// Warns if the tape is incomplete. The transfer is not affected.
-    fn check_tape(&self) {
-        if let (Some(path), Some(tape)) = (&self.common.tape, self.tape.get())
-            && let Err(why) = tape.complete()
-        {
-            let path = path.display();
-            self.printer
-                .warning(&format!("the tape {path} is incomplete: {why}"));
-        }
-    }
-
-    /// Uploads of the client that is built next are kept.
-    fn keep_uploads(&self, resume: &Resume) {
-        if let Some(folder) = resume.folder(|name| std::env::var_os(name)) {
-            self.uploads
-                .get_or_init(|| Arc::new(UploadFolder::new(folder)));
-        }
-    }
-
-    /// Warns if uploads were not kept, or one could not be read. The transfer is not affected.
-    fn check_uploads(&self) {
-        if let Some(problem) = self.uploads.get().and_then(|it| it.problem()) {
-            let what = format!("unfinished uploads are not kept or not gone on with: {problem}");
-            self.printer.warning(&what);
-        }
-    }
-
-    fn connect(&self, settings: Settings) -> Result<Client, Problem> {
-        (self.connect)(settings).map_err(|error| Problem::Usage(error.to_string()))
-    }
-
-    fn watch(&self) -> Result<(), Problem> {
-        self.interrupt
-            .watch(self.cancel.clone(), Arc::clone(&self.printer))
-            .map_err(|error| Problem::Usage(format!("cannot watch for signals: {error}")))
-    }
-
-    /// Runs a request about one repository.
-    fn ask<R: TypedReport>(&self, reference: &Reference, spec: RequestSpec) -> Result<R, Problem> {
-        self.asker(reference)?.ask(spec)
-    }
-
-    /// A client for requests about one repository.
-    fn asker(&self, reference: &Reference) -> Result<Asker<'_>, Problem> {
-        self.asker_for(&[reference])
-    }
-
-    /// A client for requests about several repositories. The credentials of the options are for the first.
-    fn asker_for(&self, references: &[&Reference]) -> Result<Asker<'_>, Problem> {
-        let registry = references.first().map(|first| first.registry());
-        let given = self.common.authentication.owned_by(registry)?;
-        let client = self.client(references, &given)?;
-        let locations = references.iter().copied().cloned();
-        Ok(Asker {
-            context: self,
-            client,
-            locations: locations.map(Location::Registry).collect(),
-        })
-    }
-
-    /// A hint that says where the refused credentials came from.
-    fn refused(&self, failure: &Failure, locations: &[&Location]) -> Option<String> {
-        let Error::Auth(error) = failure.first() else {
-            return None;
-        };
-        if !hint::shows_credentials(error) {
-            return None;
-        }
-        let credentials = self.credentials.get()?;
-        let source = |location: &&Location| match location {
-            Location::Registry(reference) => {
-                let (registry, repository) = (reference.registry(), reference.repository());
-                let source = credentials.source(registry, Some(repository))?;
-                Some((registry.clone(), source))
-            }
-            Location::Layout(_) => None,
-        };
-        let mut sources: Vec<_> = locations.iter().filter_map(source).collect();
-        let at = |registry: &Registry| error.request.registry() == registry;
-        if sources.iter().any(|(registry, _)| at(registry)) {
-            sources.retain(|(registry, _)| at(registry));
-        }
-        sources.dedup();
-        let told = sources.iter().map(|(registry, source)| {
-            format!("the credentials for `{registry}` came from {source}")
-        });
-        let told: Vec<String> = told.collect();
-        (!told.is_empty()).then(|| format!("{}; they may have expired", told.join("; ")))
-    }
-}
-
-/// A client for requests about the same repositories. They share its session.
-struct Asker<'a> {
-    context: &'a Context,
-    client: Client,
-    locations: Vec<Location>,
-}
-
-impl Asker<'_> {
-    fn ask<R: TypedReport>(&self, spec: RequestSpec) -> Result<R, Problem> {
-        let context = self.context;
-        let observer = Arc::new(Progress::new(Arc::clone(&context.printer)));
-        let asked = self.client.ask(spec, observer, &context.cancel);
-        asked.map_err(|failure| self.explained(failure))
-    }
-
-    fn explained(&self, failure: Failure) -> Problem {
-        let locations: Vec<&Location> = self.locations.iter().collect();
-        let hint = self.context.refused(&failure, &locations);
-        Problem::Failed { failure, hint }
-    }
-}
-
-impl Common {
-    const fn chatter(&self) -> Chatter {
-        match (self.trace, self.quiet) {
-            (true, _) => Chatter::Trace,
-            (false, true) => Chatter::Quiet,
-            (false, false) => Chatter::Bars,
-        }
-    }
-
-    const fn form(&self) -> Form {
-        if self.json { Form::Json } else { Form::Text }
-    }
-
-    /// Checks what clap cannot, because options may stand on both sides of the subcommand.
-    fn check(&self) -> Result<(), Problem> {
-        if self.trace && self.quiet {
-            let why = "--trace and --quiet exclude each other";
-            return Err(Problem::Usage(why.to_owned()));
-        }
-        self.authentication.given().check()
-    }
-}
-
-fn store_failed(error: windlass_core::StoreError) -> Problem {
-    Problem::failed(Error::Store(error))
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser as _;
-
-    use super::*;
-
-    fn common(options: &[&str]) -> Common {
-        let words = ["windlass", "demo"].iter().chain(options);
-        Args::try_parse_from(words).expect("good options").common
-    }
-
-    #[test]
-    fn options_that_exclude_or_need_each_other() {
-        let table: [(&[&str], bool); 5] = [
-            (&[], true),
-            (&["--quiet", "--trace"], false),
-            (&["--username", "u"], false),
-            (&["--password-stdin"], false),
-            (&["--username", "u", "--password-stdin"], true),
-        ];
-        for (options, is_good) in table {
-            let checked = common(options).check();
-            assert_eq!(checked.is_ok(), is_good, "{options:?}");
-        }
-    }
 }

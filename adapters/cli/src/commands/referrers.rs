@@ -1,8 +1,13 @@
 //! `windlass referrers`: what refers to an image, and what refers to that, as a tree.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "these comments are help texts; brackets mark optional parts"
+)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 use windlass_core::reference::Target;
 use windlass_core::{
@@ -12,11 +17,45 @@ use windlass_driver::RequestSpec;
 use windlass_store::{Layout, Store as _};
 
 use super::{Asker, Context, store_failed};
-use crate::args;
 use crate::client;
 use crate::exit::Problem;
 use crate::failure;
-use crate::location::Location;
+use crate::location::{self, Location};
+
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  windlass referrers alpine:3.20
+  windlass referrers --artifact-type application/spdx+json --platform linux/arm64 registry.example/app:v1")]
+pub(crate) struct ListReferrers {
+    /// The image: REF, docker://REF, oci:DIR[:NAME] or oci:DIR@DIGEST
+    #[arg(value_name = "REF")]
+    location: Location,
+    /// Only what has this artifact type, and what refers to that
+    #[arg(long, value_name = "TYPE")]
+    artifact_type: Option<String>,
+    /// Of an index, what refers to the image for this platform [default: to the index]
+    #[arg(long, value_name = "PLATFORM", value_parser = location::platform)]
+    platform: Option<Platforms>,
+    /// How many levels of the tree to read, a request for each manifest
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = depth)]
+    depth: usize,
+}
+
+fn depth(text: &str) -> Result<usize, String> {
+    let depth = text.parse().ok().filter(|depth| (1..=10).contains(depth));
+    depth.ok_or_else(|| "from 1 to 10".into())
+}
+
+/// The members of what `--json` prints.
+pub(super) const JSON_HELP: &str = "\
+referrers:
+  reference
+  subject                   the manifest that they refer to
+  source                    api, tag or layout; null if there is none of them
+  referrers                 list of: digest, mediaType, size, artifactType,
+                            annotations, referrers; and error and failure, if
+                            what refers to it could not be listed";
 
 /// The most manifests of a tree: each is a request.
 const MOST: usize = 10_000;
@@ -33,7 +72,7 @@ struct Node {
     problem: Option<Problem>,
 }
 
-pub(super) fn run(context: &Context, words: &args::Referrers) -> Result<(), Problem> {
+pub(super) fn run(context: &Context, words: &ListReferrers) -> Result<(), Problem> {
     let wanted = words.artifact_type.clone();
     let (within, root) = match &words.location {
         Location::Registry(reference) => {
@@ -217,7 +256,7 @@ impl Tree {
 
 fn print(
     context: &Context,
-    words: &args::Referrers,
+    words: &ListReferrers,
     (subject, source): (&Digest, Option<&str>),
     tree: &Tree,
 ) -> Result<(), Problem> {

@@ -1,8 +1,8 @@
-//! The members of what `--json` prints.
+//! The members of what `--json` prints, of subcommands that do not name them themselves.
 //!
 //! Responsible for naming all of them: programs depend on them. Must not know where the values come from.
 
-pub(super) const JSON_HELP: &str = "\
+pub(super) const TRANSFERS_AND_LAYOUTS: &str = "\
 Print a JSON object instead of a digest
 
 If a command whose words are understood fails, the last line of standard error
@@ -55,12 +55,9 @@ gc:
   inUse                     blobs kept for running transfers
 digest:
   reference                 as given
-  digest, mediaType, size   the manifest or index it refers to
-tags:
-  repository, tags          the names
-  hasMore                   whether --limit ended the list
-catalog:
-  registry, repositories, hasMore
+  digest, mediaType, size   the manifest or index it refers to";
+
+pub(super) const MANIFESTS_AND_BLOBS: &str = "\
 tag, manifest put, artifact push, attach:
   reference, digest, mediaType, size
   tags                      the tags that refer to it now
@@ -79,14 +76,9 @@ blob head:
   reference, digest, size
 blob get, with --output:
   reference, digest, size
-  file                      as given
-referrers:
-  reference
-  subject                   the manifest that they refer to
-  source                    api, tag or layout; null if there is none of them
-  referrers                 list of: digest, mediaType, size, artifactType,
-                            annotations, referrers; and error and failure, if
-                            what refers to it could not be listed
+  file                      as given";
+
+pub(super) const ARTIFACTS_AND_CHANGES: &str = "\
 attach:
   subject                   the digest of what it is attached to
 artifact pull:
