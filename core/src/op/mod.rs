@@ -48,7 +48,8 @@ pub(crate) use self::delete::{Delete, DeleteOf};
 pub(crate) use self::manifest_get::ManifestGet;
 pub(crate) use self::manifest_head::ManifestHead;
 pub(crate) use self::manifest_put::{Condition, ManifestPut};
-pub(crate) use self::name_list::{NameList, NameLists, NamePage, NamesOf, Page};
+use self::name_list::NameLists;
+pub(crate) use self::name_list::{NameList, NamePage, NamesOf, Page};
 pub(crate) use self::ping::Ping;
 pub(crate) use self::referrers_get::{ReferrersGet, ReferrersPage};
 pub(crate) use self::site::Site;
@@ -283,6 +284,32 @@ fn hint(status: u16, errors: &RegistryErrors) -> Option<String> {
         _ => return None,
     };
     Some(hint.into())
+}
+
+/// A list of names in a response, as a tape keeps it.
+pub(crate) struct KeptList {
+    /// Its name in JSON.
+    pub(crate) key: &'static str,
+    pub(crate) names: Vec<String>,
+    /// What can be a name in it: anything else is not kept.
+    pub(crate) is_name: fn(&str) -> bool,
+}
+
+impl KeptList {
+    fn new(key: &'static str, names: Option<Vec<String>>, is_name: fn(&str) -> bool) -> Self {
+        let names = names.unwrap_or_default();
+        Self {
+            key,
+            names,
+            is_name,
+        }
+    }
+}
+
+/// The lists of names that a response can have, whatever was asked for: all that a tape keeps of a document that is no
+/// manifest. `None` if it can have none.
+pub(crate) fn kept_lists(bytes: &[u8]) -> Option<Vec<KeptList>> {
+    NameLists::kept(bytes)
 }
 
 /// What a response means for its operation.

@@ -2,12 +2,13 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use http::Method;
 use serde::Deserialize;
 
-use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
+use super::{Answer, Draft, KeptList, Operation, Outcome, Site, Verdict};
 use crate::call::{Expect, Flaw};
 use crate::config::Lack;
 use crate::error::Error;
@@ -68,7 +69,7 @@ impl NamesOf {
 /// The lists of names that a response can have. Either may be `null` or absent (TAGS-01).
 #[derive(Deserialize)]
 #[serde(rename = "Body")] // errors say this name
-pub(crate) struct NameLists {
+pub(super) struct NameLists {
     #[serde(default)]
     tags: Option<Vec<String>>,
     #[serde(default)]
@@ -76,23 +77,15 @@ pub(crate) struct NameLists {
 }
 
 impl NameLists {
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(bytes)
-    }
-
-    /// Each list under its name in JSON, and what can be a name in it: all that a tape keeps of a response.
-    pub(crate) fn named(self) -> [(&'static str, Vec<String>, fn(&str) -> bool); 2] {
-        let Self { tags, repositories } = self;
+    /// What a tape keeps of a response, if it can have such lists.
+    pub(super) fn kept(bytes: &[u8]) -> Option<Vec<KeptList>> {
+        let Self { tags, repositories } = serde_json::from_slice(bytes).ok()?;
         let is_tag = |name: &str| name.parse::<Tag>().is_ok();
         let is_repository = |name: &str| name.parse::<Repository>().is_ok();
-        [
-            ("tags", tags.unwrap_or_default(), is_tag),
-            (
-                "repositories",
-                repositories.unwrap_or_default(),
-                is_repository,
-            ),
-        ]
+        Some(vec![
+            KeptList::new("tags", tags, is_tag),
+            KeptList::new("repositories", repositories, is_repository),
+        ])
     }
 }
 
@@ -170,7 +163,7 @@ impl NameList {
     }
 
     fn read(&self, bytes: &[u8]) -> Result<Vec<String>, serde_json::Error> {
-        let lists = NameLists::read(bytes)?;
+        let lists: NameLists = serde_json::from_slice(bytes)?;
         let names = match self.of {
             NamesOf::Tags => lists.tags,
             NamesOf::Catalog => lists.repositories,

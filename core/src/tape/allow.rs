@@ -32,7 +32,7 @@ use crate::digest::Digest;
 use crate::error_body;
 use crate::header::{content_type, date, is_number, warnings};
 use crate::manifest::{Content, Declared, Document, replace_lone_surrogates};
-use crate::op::{NameLists, TokenResponse, can_be_sent};
+use crate::op::{TokenResponse, can_be_sent, kept_lists};
 use crate::platform::Platform;
 use crate::redact::{Redactor, VOCABULARY};
 use crate::store::StoreAnswer;
@@ -355,13 +355,13 @@ impl AllowList {
     /// A list of tags or repositories, name by name. What is none stays none.
     fn names(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut lists = Map::new();
-        for (key, names, is_name) in NameLists::read(bytes).ok()?.named() {
-            if !names.is_empty() {
-                let kept = names.iter().map(|name| match is_name(name) {
+        for list in kept_lists(bytes)? {
+            if !list.names.is_empty() {
+                let kept = list.names.iter().map(|name| match (list.is_name)(name) {
                     true => self.words(name),
                     false => "-".to_string(),
                 });
-                lists.insert(key.to_string(), kept.collect::<Vec<_>>().into());
+                lists.insert(list.key.to_string(), kept.collect::<Vec<_>>().into());
             }
         }
         (!lists.is_empty()).then(|| Value::Object(lists).to_string().into_bytes())
@@ -391,7 +391,7 @@ fn is_digest(text: &str) -> bool {
 /// Whether this can be a list without names, whatever else it says. Where an empty object would be a manifest, it is
 /// none.
 fn is_empty_list(bytes: &[u8], content_type: Option<&str>) -> bool {
-    let is_list = NameLists::read(bytes).is_ok();
+    let is_list = kept_lists(bytes).is_some();
     is_list && manifest(b"{}", content_type).is_none()
 }
 
