@@ -134,13 +134,7 @@ impl TaskMachine for BlobState {
         Ok(())
     }
 
-    fn blob_settled(
-        &mut self,
-        _digest: &Digest,
-        result: Result<Delivery, Error>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        let delivery = result?;
+    fn blob_done(&mut self, delivery: Delivery, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         self.totals.settle(self.size, None, delivery);
         let how = delivery.into();
         ports.finish(TaskReport::BlobPut(BlobPut {

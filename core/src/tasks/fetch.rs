@@ -9,7 +9,6 @@
 use alloc::format;
 
 use crate::blobs::{BlobKey, BlobSource};
-use crate::digest::Digest;
 use crate::error::Error;
 use crate::exchanges::Exchanges;
 use crate::op::Site;
@@ -62,13 +61,7 @@ impl TaskMachine for FetchState {
         Ok(())
     }
 
-    fn blob_settled(
-        &mut self,
-        _digest: &Digest,
-        result: Result<Delivery, Error>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        let delivery = result?;
+    fn blob_done(&mut self, delivery: Delivery, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         self.totals.settle(self.task.blob.size, None, delivery);
         let bytes = match delivery {
             Delivery::Moved(bytes) => bytes,

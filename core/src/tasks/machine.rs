@@ -85,13 +85,18 @@ pub(super) trait TaskMachine: fmt::Debug + Send + Sync {
         Err(not_requested("a store operation"))
     }
 
-    /// A blob that it wants is where it was wanted, or cannot be had.
+    /// A blob that it wants is where it was wanted, or cannot be had, which fails a task that wants no other.
     fn blob_settled(
         &mut self,
         _digest: &Digest,
-        _result: Result<Delivery, Error>,
-        _ports: &mut TaskPorts<'_>,
+        result: Result<Delivery, Error>,
+        ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
+        self.blob_done(result?, ports)
+    }
+
+    /// The only blob that it wants is where it was wanted.
+    fn blob_done(&mut self, _delivery: Delivery, _ports: &mut TaskPorts<'_>) -> Result<(), Error> {
         Err(not_requested("a blob"))
     }
 

@@ -159,13 +159,8 @@ impl TaskMachine for StreamState {
         }
     }
 
-    fn blob_settled(
-        &mut self,
-        _digest: &Digest,
-        result: Result<Delivery, Error>,
-        ports: &mut TaskPorts<'_>,
-    ) -> Result<(), Error> {
-        self.finish(result?.into(), ports)
+    fn blob_done(&mut self, delivery: Delivery, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        self.finish(delivery.into(), ports)
     }
 
     fn take_session(&mut self) -> Option<(Site, Url)> {
