@@ -75,18 +75,17 @@ pub use windlass_core::reference::{Repository, Tag, Target};
 #[cfg(feature = "tape")]
 pub use windlass_core::tape::TapeSink;
 pub use windlass_core::{
-    Algorithm, Amount, BlobDelivery, BlobFound, BlobPut, BlobRange, Carried, Carry, Catalog,
-    Checked, Config, Deleted, Descriptor, Digest, Error, ErrorKind, Event, Failure, Fetched,
-    ImageChange, ImageConfig, ImageLayer, Manifest, MountFrom, NewLayer, NotCarried, OpenedImage,
-    Origin, Paging, Platform, Platforms, Put, Reference, Referrers, ReferrersSource, Registry,
-    Report, SavedUpload, Scheme, StoreError, StoreErrorKind, Tags, TaskId, TaskReport, Totals,
-    Unlisted, UploadKey, config, credential, http, image_config,
+    Algorithm, Amount, Carry, Config, Digest, Error, ErrorKind, Event, Failure, ImageChange,
+    ImageConfig, MountFrom, NewLayer, Origin, Paging, Platform, Platforms, Reference, Registry,
+    SavedUpload, Scheme, StoreError, StoreErrorKind, TaskId, Totals, UploadKey, config, credential,
+    http, image_config,
 };
 pub use windlass_driver as driver;
 #[cfg(feature = "tape")]
 pub use windlass_driver::TapeFile;
 #[cfg(feature = "tracing")]
 pub use windlass_driver::TracingObserver;
+pub use windlass_driver::reports::*;
 pub use windlass_driver::{
     AddTags, Anonymous, Artifact, Attached, BlobContent, BlobStream, BuildError, CancelHandle,
     Credentials, ImageChanged, ImageLocation, IndexChanged, LayerContent, Mount, Observer, Part,

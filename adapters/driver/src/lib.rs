@@ -1,6 +1,6 @@
 //! What the blocking and the async client of windlass share.
 //!
-//! - [`RequestSpec`], [`ImageLocation`]: what is asked of a client.
+//! - [`RequestSpec`], [`ImageLocation`]: what is asked of a client; [`reports`]: what it answers.
 //! - [`Procedure`], [`Requests`]: operations of several requests, written once for all clients.
 //! - [`Artifact`], [`PullArtifact`]: what is pushed, attached or pulled that is no image.
 //! - [`ChangeImage`], [`ChangeIndex`]: images and indexes that are changed in a registry.
@@ -128,6 +128,7 @@ pub use reader::{BlobReader, ReaderEnd, Unread, UnreadGuard, io_error};
 pub use relay::{RelaySource, Release, SOURCE_ENDS};
 pub use request::{
     BlobContent, BlobStream, ImageLocation, RequestSpec, StoreGuard, TypedReport, host_platform,
+    reports,
 };
 pub use resources::Resources;
 pub use session::{ClientSession, unrecorded};

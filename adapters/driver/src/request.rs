@@ -1,7 +1,7 @@
 //! What is asked of a client.
 
 mod blob;
-mod reports;
+pub mod reports;
 mod stream;
 
 use std::ops::Range;
@@ -11,12 +11,11 @@ use std::time::Duration;
 use windlass_core::reference::{Repository, Tag};
 use windlass_core::{
     Carry, CopyTask, Descriptor, Digest, Failure, MountFrom, Paging, Platform, Platforms,
-    Reference, Registry, StoreId, Task, TaskLocation, Time,
+    Reference, Registry, StoreId, Task, TaskLocation, TaskReport, Time,
 };
 use windlass_store::{Layout, Memory, Store, StoreEntry, StoreHandle};
 
 pub use self::blob::BlobContent;
-pub use self::reports::TypedReport;
 pub use self::stream::BlobStream;
 use crate::spool::LazySpool;
 use crate::stores::Stores;
@@ -92,10 +91,26 @@ impl From<Reference> for ImageLocation {
     }
 }
 
+/// The report of one kind of task, which a request for such a task returns.
+pub trait TypedReport: Sized + Send + 'static {
+    /// Takes it out of what a task ended with.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Internal`](windlass_core::Error::Internal) if the task was of another kind.
+    fn of(report: TaskReport) -> Result<Self, Failure>;
+}
+
 /// What a client is asked to do, with stores and references instead of ids.
 #[derive(Clone, Debug)]
 pub struct RequestSpec {
     verb: Verb,
+    options: Options,
+}
+
+/// What can be said to requests. Each has a meaning for some kinds only.
+#[derive(Clone, Debug)]
+struct Options {
     platforms: Platforms,
     spool: Option<Arc<dyn Store>>,
     mount_from: Vec<MountFrom>,
@@ -322,33 +337,33 @@ impl RequestSpec {
 
     /// Which platforms of an index are wanted.
     pub fn platforms(&mut self, platforms: Platforms) {
-        self.platforms = platforms;
+        self.options.platforms = platforms;
     }
 
     /// A store for blobs of a copy that cannot be sent while they are fetched.
     pub fn spool(&mut self, spool: impl Into<StoreHandle>) {
-        self.spool = Some(Arc::clone(spool.into().store()));
+        self.options.spool = Some(Arc::clone(spool.into().store()));
     }
 
     /// One more place where the destination's registry may have the blobs, to mount them from: see
     /// [`CopyTask::mount_from`].
     pub fn mount_from(&mut self, from: impl Into<MountFrom>) {
-        self.mount_from.push(from.into());
+        self.options.mount_from.push(from.into());
     }
 
     /// Where blobs come from that the store of a pushed image lacks: see [`Task::missing_from`].
     pub fn missing_from(&mut self, repository: &Reference) {
-        self.missing_from = Some(repository.clone());
+        self.options.missing_from = Some(repository.clone());
     }
 
     /// Further tags for an image that is sent to a registry: see [`Task::and_tags`].
     pub fn and_tags(&mut self, tags: impl IntoIterator<Item = Tag>) {
-        self.more_tags.extend(tags);
+        self.options.more_tags.extend(tags);
     }
 
     /// What is copied with an image because it belongs to it.
     pub fn carry(&mut self, carry: Carry) {
-        self.carry = carry;
+        self.options.carry = carry;
     }
 
     /// One more tag for a manifest that is put.
@@ -360,22 +375,22 @@ impl RequestSpec {
 
     /// Which part of a list is read.
     pub const fn paging(&mut self) -> &mut Paging {
-        &mut self.paging
+        &mut self.options.paging
     }
 
     /// Moves foreign layers too: see [`Task::including_nondistributable`].
     pub const fn include_nondistributable(&mut self) {
-        self.nondistributable = true;
+        self.options.nondistributable = true;
     }
 
     /// Reads at the registry itself and at none of its mirrors: see [`Task::without_mirrors`].
     pub const fn without_mirrors(&mut self) {
-        self.without_mirrors = true;
+        self.options.without_mirrors = true;
     }
 
     /// The longest that the request may take.
     pub fn deadline(&mut self, deadline: Duration) {
-        self.deadline = Some(deadline);
+        self.options.deadline = Some(deadline);
     }
 
     /// The task for a session, and what keeps its stores known.
@@ -388,117 +403,13 @@ impl RequestSpec {
             stores: Arc::clone(stores),
             ids: Vec::new(),
         };
-        let mut task = match &self.verb {
-            Verb::Check(registry) => Task::check(registry.clone()),
-            Verb::Resolve(reference) => Task::resolve(reference.clone()),
-            Verb::Tags(repository) => Task::tags(repository.clone(), self.paging),
-            Verb::Catalog(registry) => Task::catalog(registry.clone(), self.paging),
-            Verb::Manifest(reference) => {
-                let platform = match self.platforms {
-                    Platforms::One(platform) => Some(platform),
-                    Platforms::All | Platforms::Several(_) => None,
-                };
-                Task::manifest(reference.clone(), platform)
-            }
-            Verb::PutManifest {
-                destination,
-                bytes,
-                media_type,
-                tags,
-                replaces,
-            } => {
-                let (store, digest) = blob::held(bytes, destination.digest())?;
-                let blob = (guard.add(&store), digest);
-                let (media_type, destination) = (media_type.clone(), destination.clone());
-                let put = Task::put_manifest(blob, media_type, destination, tags.clone());
-                match replaces {
-                    Some(replaced) => put.replacing(replaced.clone()),
-                    None => put,
-                }
-            }
-            Verb::Tag(reference, tags) => Task::tag(reference.clone(), tags.clone()),
-            Verb::Delete(reference) => Task::delete(reference.clone()),
-            Verb::DeleteManifest(reference) => Task::delete_manifest(reference.clone()),
-            Verb::Referrers(reference, artifact_type) => {
-                Task::referrers(reference.clone(), artifact_type.clone())
-            }
-            Verb::FindBlob(reference) => Task::find_blob(reference.clone()),
-            Verb::PutBlob(repository, content) => {
-                let (store, to, size) = content.at(repository)?;
-                Task::put_blob(guard.add(&store), size, to, self.mount_from)
-            }
-            Verb::PutStream(repository, stream) => {
-                let store = stream.store(repository)?;
-                Task::put_stream(guard.add(&store), repository.clone())
-            }
-            Verb::MountBlob { from, to } => {
-                let spool = match &self.spool {
-                    Some(spool) => Arc::clone(spool),
-                    None => temporary_spool(),
-                };
-                Task::mount_blob(from.clone(), to.clone(), guard.add(&spool))
-            }
-            Verb::DeleteBlob(reference) => Task::delete_blob(reference.clone()),
-            Verb::Open(reference) => {
-                let platform = match self.platforms {
-                    Platforms::One(platform) => platform,
-                    Platforms::All | Platforms::Several(_) => host_platform(),
-                };
-                Task::open(reference.clone(), platform)
-            }
-            Verb::FetchBlob {
-                source,
-                blob,
-                store,
-            } => Task::fetch_blob(source.clone(), (**blob).clone(), guard.add(store)),
-            Verb::ReadRange {
-                source,
-                digest,
-                range,
-            } => Task::read_range(source.clone(), digest.clone(), range.clone()),
-            Verb::Copy {
-                source,
-                destination,
-            } => {
-                let spool = match (&self.spool, source, destination) {
-                    (Some(spool), _, _) => Some(Arc::clone(spool)),
-                    _ if self.missing_from.is_some() => Some(temporary_spool()),
-                    (None, ImageLocation::Registry(_), ImageLocation::Registry(_)) => {
-                        Some(temporary_spool())
-                    }
-                    (None, _, _) => None,
-                };
-                Task::copy(
-                    CopyTask::new(
-                        source.location(&mut guard),
-                        destination.location(&mut guard),
-                    )
-                    .platforms(self.platforms)
-                    .spool(spool.map(|spool| guard.add(&spool)))
-                    .mount_from(self.mount_from)
-                    .carry(self.carry),
-                )
-            }
-        };
-        if let Some(deadline) = self.deadline {
-            task = task.by(now + deadline);
-        }
-        task = task.and_tags(self.more_tags);
-        if let Some(repository) = self.missing_from {
-            task = task.missing_from(repository);
-        }
-        if self.nondistributable {
-            task = task.including_nondistributable();
-        }
-        if self.without_mirrors {
-            task = task.without_mirrors();
-        }
-        Ok((task, guard))
+        let Self { verb, options } = self;
+        let task = verb.task(&options, &mut guard)?;
+        Ok((options.said_to(task, now), guard))
     }
 
     fn new(verb: Verb, platforms: Platforms) -> Self {
-        Self {
-            verb,
+        let options = Options {
             platforms,
             spool: None,
             mount_from: Vec::new(),
@@ -509,7 +420,118 @@ impl RequestSpec {
             deadline: None,
             nondistributable: false,
             without_mirrors: false,
+        };
+        Self { verb, options }
+    }
+}
+
+impl Verb {
+    /// The task, whose stores are added to those of the session.
+    fn task(self, options: &Options, guard: &mut StoreGuard) -> Result<Task, Failure> {
+        Ok(match self {
+            Self::Check(registry) => Task::check(registry),
+            Self::Resolve(reference) => Task::resolve(reference),
+            Self::Tags(repository) => Task::tags(repository, options.paging.clone()),
+            Self::Catalog(registry) => Task::catalog(registry, options.paging.clone()),
+            Self::Manifest(reference) => Task::manifest(reference, options.platform()),
+            Self::PutManifest {
+                destination,
+                bytes,
+                media_type,
+                tags,
+                replaces,
+            } => {
+                let (store, digest) = blob::held(&bytes, destination.digest())?;
+                let blob = (guard.add(&store), digest);
+                let put = Task::put_manifest(blob, media_type, destination, tags);
+                match replaces {
+                    Some(replaced) => put.replacing(replaced),
+                    None => put,
+                }
+            }
+            Self::Tag(reference, tags) => Task::tag(reference, tags),
+            Self::Delete(reference) => Task::delete(reference),
+            Self::DeleteManifest(reference) => Task::delete_manifest(reference),
+            Self::Referrers(reference, artifact_type) => Task::referrers(reference, artifact_type),
+            Self::FindBlob(reference) => Task::find_blob(reference),
+            Self::PutBlob(repository, content) => {
+                let (store, to, size) = content.at(&repository)?;
+                Task::put_blob(guard.add(&store), size, to, options.mount_from.clone())
+            }
+            Self::PutStream(repository, stream) => {
+                let store = stream.store(&repository)?;
+                Task::put_stream(guard.add(&store), repository)
+            }
+            Self::MountBlob { from, to } => {
+                let spool = options.spool.clone().unwrap_or_else(temporary_spool);
+                Task::mount_blob(from, to, guard.add(&spool))
+            }
+            Self::DeleteBlob(reference) => Task::delete_blob(reference),
+            Self::Open(reference) => {
+                let platform = options.platform().unwrap_or_else(host_platform);
+                Task::open(reference, platform)
+            }
+            Self::FetchBlob {
+                source,
+                blob,
+                store,
+            } => Task::fetch_blob(source, *blob, guard.add(&store)),
+            Self::ReadRange {
+                source,
+                digest,
+                range,
+            } => Task::read_range(source, digest, range),
+            Self::Copy {
+                source,
+                destination,
+            } => options.copy(&source, &destination, guard),
+        })
+    }
+}
+
+impl Options {
+    /// The platform, if a single one is wanted.
+    fn platform(&self) -> Option<Platform> {
+        match &self.platforms {
+            Platforms::One(platform) => Some(platform.clone()),
+            Platforms::All | Platforms::Several(_) => None,
         }
+    }
+
+    fn copy(&self, source: &ImageLocation, to: &ImageLocation, guard: &mut StoreGuard) -> Task {
+        let spool = match (&self.spool, source, to) {
+            (Some(spool), _, _) => Some(Arc::clone(spool)),
+            _ if self.missing_from.is_some() => Some(temporary_spool()),
+            (None, ImageLocation::Registry(_), ImageLocation::Registry(_)) => {
+                Some(temporary_spool())
+            }
+            (None, _, _) => None,
+        };
+        Task::copy(
+            CopyTask::new(source.location(guard), to.location(guard))
+                .platforms(self.platforms.clone())
+                .spool(spool.map(|spool| guard.add(&spool)))
+                .mount_from(self.mount_from.iter().cloned())
+                .carry(self.carry.clone()),
+        )
+    }
+
+    /// A task with the options that every kind of task takes.
+    fn said_to(self, task: Task, now: Time) -> Task {
+        let mut task = task.and_tags(self.more_tags);
+        if let Some(deadline) = self.deadline {
+            task = task.by(now + deadline);
+        }
+        if let Some(repository) = self.missing_from {
+            task = task.missing_from(repository);
+        }
+        if self.nondistributable {
+            task = task.including_nondistributable();
+        }
+        if self.without_mirrors {
+            task = task.without_mirrors();
+        }
+        task
     }
 }
 

@@ -1,19 +1,13 @@
-//! The reports of requests, by kind.
+//! The reports of requests, by kind, and what they are made of. The crates of clients re-export all of them.
 
-use windlass_core::{
-    BlobFound, BlobPut, BlobRange, Catalog, Checked, Deleted, Descriptor, Error, Failure, Fetched,
-    Manifest, OpenedImage, Put, Referrers, Report, Tags, TaskReport,
+pub use windlass_core::{
+    BlobDelivery, BlobFound, BlobPut, BlobRange, Carried, Catalog, Checked, Deleted, Descriptor,
+    Fetched, ImageLayer, Manifest, NotCarried, OpenedImage, Put, Referrers, ReferrersSource,
+    Report, Tags, TaskReport, Unlisted,
 };
+use windlass_core::{Error, Failure};
 
-/// The report of one kind of task, which a request for such a task returns.
-pub trait TypedReport: Sized + Send + 'static {
-    /// Takes it out of what a task ended with.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`] if the task was of another kind.
-    fn of(report: TaskReport) -> Result<Self, Failure>;
-}
+use super::TypedReport;
 
 /// For requests whose kind is known only when they run.
 impl TypedReport for TaskReport {
