@@ -96,7 +96,7 @@ pub enum Receive {
         /// `None`: nothing else of the blob is fetched. The partial must first be truncated or checked to
         /// hold exactly `offset` bytes; 0 means start over. Otherwise the bytes end here at the latest, and all
         /// others of the partial stay, because other calls write them at the same time. It occurs only after
-        /// [`StoreAnswer::Extents`].
+        /// [`StoreAnswer::Extents`](crate::StoreAnswer::Extents).
         end: Option<u64>,
     },
     /// Pass each chunk to [`Call::data`], then pass on those of its bytes that are within `keep`: the other call
