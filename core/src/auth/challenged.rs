@@ -213,11 +213,15 @@ impl Broker {
         true
     }
 
-    /// The credentials that a request carried, for an error.
-    pub(crate) fn presented(&self, id: ExchangeId) -> String {
-        self.requests
-            .get(&id)
-            .map_or_else(|| Answer::NO_CREDENTIALS.into(), presented_by)
+    /// The credentials that a request carried, and a hint, for an error.
+    pub(crate) fn explain(&self, request: &AuthRequest<'_>) -> (String, Option<String>) {
+        let state = self.requests.get(&request.id);
+        let presented = if request.site.is_authorized() {
+            "the configured header".into()
+        } else {
+            state.map_or_else(|| Answer::NO_CREDENTIALS.into(), presented_by)
+        };
+        (presented, self.hint(request))
     }
 }
 

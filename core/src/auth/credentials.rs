@@ -330,7 +330,7 @@ impl Broker {
     }
 
     /// A hint for a refusal: why there are no credentials, if so.
-    pub(crate) fn hint(&self, request: &AuthRequest<'_>) -> Option<String> {
+    pub(super) fn hint(&self, request: &AuthRequest<'_>) -> Option<String> {
         let registry = &request.site.registry;
         let Some(CredentialState::Answered(known)) = self.credentials.get(&key(request)) else {
             return None;

@@ -26,7 +26,7 @@ use crate::time::Time;
 
 impl Broker {
     /// Whether a response that is no challenge may be a refusal of the credential that the request carried.
-    pub(crate) fn is_forbidden(
+    pub(super) fn is_forbidden(
         &self,
         id: ExchangeId,
         status: StatusCode,

@@ -7,7 +7,9 @@
 //!
 //! Three entrances: a request asks for a [`permit`](Broker::permit); what happened goes to
 //! [`handle`](Broker::handle); what is to be done comes from [`poll`](Broker::poll). The state of each
-//! request is kept here, from its first permit until it is [`Gone`](AuthInput::Gone).
+//! request is kept here, from its first permit until it is [`Gone`](AuthInput::Gone). What is asked besides changes
+//! nothing: whether a response is in [`doubt`](Broker::doubt), how an error [explains](Broker::explain) itself, and
+//! who waits for credentials or a token.
 //!
 //! ```text
 //!  per host:   Unknown ─first request─▶ Probing ─┬─ no challenge ─▶ Open
@@ -145,10 +147,10 @@ pub(crate) enum AuthInput<'a> {
         RegistryErrors,
         Time,
     ),
-    /// The response may be about the credential, see [`Broker::is_forbidden`].
+    /// The response is in doubt because it may refuse the credential ([`Doubt::Refused`]).
     Forbidden(AuthRequest<'a>, StatusCode, RegistryErrors, Time),
-    /// Credentials could change the response, see [`Broker::is_doubtful`]. Also again for a response that
-    /// waits, when what it waits for may have come.
+    /// The response is in doubt because credentials could change it ([`Doubt::Unshown`]). Also again for any
+    /// response that waits, when what it waits for may have come.
     Doubtful(AuthRequest<'a>),
     /// The driver answered the question for these credentials.
     Credentials(CredentialKey, TimedAnswer, Time),
@@ -177,6 +179,15 @@ pub(crate) enum AuthInput<'a> {
     Gone(ExchangeId, &'a Origin),
     /// Nothing has been sent to this host for a long time.
     HostForgotten(&'a Origin),
+}
+
+/// Why a response may not be the last word on its request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Doubt {
+    /// The request showed no credentials, and some could change the response.
+    Unshown,
+    /// It may refuse the credential that the request carried, and another could change it.
+    Refused,
 }
 
 /// What is to be done. Exchanges are parked when they are named here first.
@@ -372,6 +383,23 @@ impl Broker {
                 }
             }
         }
+    }
+
+    /// Whether credentials could change a response. `challenged`: it is a 401, or a 403 that wants a token with
+    /// more scopes.
+    pub(crate) fn doubt(
+        &self,
+        id: ExchangeId,
+        challenged: bool,
+        (status, headers): (StatusCode, &HeaderMap),
+        from: &Url,
+        errors: impl FnOnce() -> RegistryErrors,
+    ) -> Option<Doubt> {
+        if self.is_doubtful(id, challenged, status, headers, from) {
+            return Some(Doubt::Unshown);
+        }
+        let is_refused = !challenged && self.is_forbidden(id, status, errors);
+        is_refused.then_some(Doubt::Refused)
     }
 
     /// What is to be done next.

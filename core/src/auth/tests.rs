@@ -153,12 +153,12 @@ impl Bench {
 
     /// The hint for a refusal of request `id`.
     fn hint(&self, id: u64) -> Option<String> {
-        self.broker.hint(&request!(self, id))
+        self.broker.explain(&request!(self, id)).1
     }
 
     /// What request `id` carried, for errors.
     fn presented(&self, id: u64) -> String {
-        self.broker.presented(ExchangeId(id))
+        self.broker.explain(&request!(self, id)).0
     }
 
     fn accepted(&mut self, id: u64) {

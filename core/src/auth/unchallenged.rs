@@ -41,9 +41,9 @@ pub(super) enum Pinged {
 }
 
 impl Broker {
-    /// Whether credentials could change this response. `challenged`: it is a 401, or a 403 that
-    /// wants a token with more scopes.
-    pub(crate) fn is_doubtful(
+    /// Whether credentials could change this response to a request without any. `challenged`: it is a 401, or a 403
+    /// that wants a token with more scopes.
+    pub(super) fn is_doubtful(
         &self,
         id: ExchangeId,
         challenged: bool,

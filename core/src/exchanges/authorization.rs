@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::classify::errors;
 use super::host::Turn;
 use super::{Exchange, Exchanges, Purpose, State};
-use crate::auth::{AuthInput, AuthOutput};
+use crate::auth::{AuthInput, AuthOutput, Doubt};
 use crate::call::Exchanged;
 use crate::error::{ErrorKind, RequestLine};
 use crate::event::Event;
@@ -51,57 +51,43 @@ impl Held {
 
 impl Exchanges {
     /// Whether credentials could change an answer that the registry itself gave.
-    pub(super) fn is_doubtful(
+    pub(super) fn doubt(
         &self,
         id: ExchangeId,
         challenged: bool,
         exchanged: &Exchanged,
         url: &Url,
-    ) -> bool {
-        let (Some(exchange), Some(status)) = (self.exchanges.get(&id), exchanged.status) else {
-            return false;
-        };
-        let is_token = matches!(exchange.op, Operation::Token(_));
-        if is_token || exchange.is_foreign() {
-            return false;
+    ) -> Option<Doubt> {
+        let exchange = self.exchanges.get(&id)?;
+        let response = (exchanged.status?, &exchanged.headers);
+        if matches!(exchange.op, Operation::Token(_)) || exchange.is_foreign() {
+            return None;
         }
         self.broker
-            .is_doubtful(id, challenged, status, &exchanged.headers, url)
-    }
-
-    /// Whether an answer that the registry itself gave may be about the credential.
-    pub(super) fn is_forbidden(&self, id: ExchangeId, exchanged: &Exchanged) -> bool {
-        let (Some(exchange), Some(status)) = (self.exchanges.get(&id), exchanged.status) else {
-            return false;
-        };
-        let is_token = matches!(exchange.op, Operation::Token(_));
-        if is_token || exchange.is_foreign() {
-            return false;
-        }
-        self.broker.is_forbidden(id, status, || errors(exchanged))
+            .doubt(id, challenged, response, url, || errors(exchanged))
     }
 
     /// Keeps an answer that credentials could change until it is known whether it stands.
-    pub(super) fn hold_doubtful(&mut self, id: ExchangeId, held: Held) {
-        if let Some(exchange) = self.exchanges.get_mut(&id) {
-            exchange.held = Some(held.into());
-            self.check_held(id);
-        }
-    }
-
-    /// Keeps an answer that may be about the credential until it is known whether it stands.
-    pub(super) fn hold_forbidden(&mut self, id: ExchangeId, held: Held) {
+    pub(super) fn hold(&mut self, id: ExchangeId, held: Held, doubt: Doubt) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
-        let status = held.exchanged.status.unwrap_or(StatusCode::FORBIDDEN);
-        let (errors, now) = (errors(&held.exchanged), self.now);
-        exchange.held = Some(held.into());
-        exchange.state = State::Parked;
-        let request = exchange.auth_request(id, &exchange.url());
-        self.broker
-            .handle(AuthInput::Forbidden(request, status, errors, now));
-        self.serve_broker();
+        match doubt {
+            Doubt::Unshown => {
+                exchange.held = Some(held.into());
+                self.check_held(id);
+            }
+            Doubt::Refused => {
+                let status = held.exchanged.status.unwrap_or(StatusCode::FORBIDDEN);
+                let (errors, now) = (errors(&held.exchanged), self.now);
+                exchange.held = Some(held.into());
+                exchange.state = State::Parked;
+                let request = exchange.auth_request(id, &exchange.url());
+                self.broker
+                    .handle(AuthInput::Forbidden(request, status, errors, now));
+                self.serve_broker();
+            }
+        }
     }
 
     /// Goes on with an exchange whose answer is held.

@@ -160,8 +160,8 @@ impl Exchanges {
             self.failed(id, Error::Peer { request, what });
         } else if matches!(exchange.op, Operation::Token(_)) || exchange.site.is_authorized() {
             self.answered(id, exchanged, url, line);
-        } else if self.is_doubtful(id, true, &exchanged, &url) {
-            self.hold_doubtful(id, Held::challenge(exchanged, url, line));
+        } else if let Some(doubt) = self.doubt(id, true, &exchanged, &url) {
+            self.hold(id, Held::challenge(exchanged, url, line), doubt);
         } else {
             self.challenged(id, &exchanged, &url);
         }
@@ -171,10 +171,8 @@ impl Exchanges {
         self.uncongested(id);
         if self.is_elsewhere(id) && self.needs_new_redirect(id, &exchanged) {
             self.enqueue(id, Turn::First);
-        } else if self.is_doubtful(id, false, &exchanged, &url) {
-            self.hold_doubtful(id, Held::response(exchanged, url, line));
-        } else if self.is_forbidden(id, &exchanged) {
-            self.hold_forbidden(id, Held::response(exchanged, url, line));
+        } else if let Some(doubt) = self.doubt(id, false, &exchanged, &url) {
+            self.hold(id, Held::response(exchanged, url, line), doubt);
         } else {
             self.answered(id, exchanged, url, line);
         }
@@ -313,12 +311,7 @@ impl Exchanges {
             return;
         };
         let by_storage = exchange.hop.is_some() && exchange.is_foreign();
-        let presented = if exchange.site.is_authorized() {
-            "the configured header".into()
-        } else {
-            self.broker.presented(id)
-        };
-        let hint = self.broker.hint(&exchange.auth_request(id, &url));
+        let (presented, hint) = self.broker.explain(&exchange.auth_request(id, &url));
         let mut answer = Answer {
             request: line,
             url,

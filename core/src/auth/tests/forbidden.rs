@@ -35,9 +35,16 @@ impl Bench {
     }
 
     fn may_be_refused(&self, id: u64, status: u16, message: &str) -> bool {
+        self.doubt(id, status, message) == Some(Doubt::Refused)
+    }
+
+    /// Why a response that is no challenge is in doubt.
+    fn doubt(&self, id: u64, status: u16, message: &str) -> Option<Doubt> {
         let status = StatusCode::from_u16(status).expect("a status");
-        let errors = || errors(message);
-        self.broker.is_forbidden(ExchangeId(id), status, errors)
+        let (headers, url) = (HeaderMap::new(), self.site.url("manifests/v1"));
+        let (id, errors) = (ExchangeId(id), || errors(message));
+        self.broker
+            .doubt(id, false, (status, &headers), &url, errors)
     }
 
     fn shows(&mut self, id: u64, secret: &str) {
@@ -192,11 +199,8 @@ mod anonymously {
         assert_eq!(bench.permit(2), "go");
         assert!(bench.warnings.is_empty());
         // Forbidden to strangers, too: that is final, and costs no further question or request.
-        for status in [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND] {
-            let (url, headers) = (bench.site.url("manifests/v1"), HeaderMap::new());
-            let id = ExchangeId(1);
-            assert!(!bench.may_be_refused(1, status.as_u16(), ""));
-            assert!(bench.broker.is_doubtful(id, false, status, &headers, &url));
+        for status in [403, 404] {
+            assert_eq!(bench.doubt(1, status, ""), Some(Doubt::Unshown));
             assert_eq!(bench.decided(1), "stands");
         }
         let hint =
