@@ -51,6 +51,7 @@ mod exchange;
 mod exchange_tests;
 mod failures;
 mod job;
+mod pipe;
 mod pools;
 mod reader;
 mod relay;

@@ -5,16 +5,13 @@
 //! connection by a bounded channel. Must not know when jobs run.
 
 use std::io::Read;
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::Response;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 use windlass_core::call::{
     Body, Interrupted, Keep, Outgoing, Payload, Receive, TransportError, TransportErrorKind,
 };
@@ -23,24 +20,12 @@ use windlass_driver::{BodyOutcome, Incoming, OutgoingReader, Progress, Resources
 
 use crate::exchange::{Content, Exchanges, Flow, Outflow};
 use crate::job::{Stop, Ticket};
+use crate::pipe::{Message, PipeReader, pipe};
 
-/// Messages between a connection and a store's worker, and their size. Chunks are gathered, not
-/// copied, until there are this many bytes: each message wakes a thread. A chunk keeps all of the buffer
-/// that it was read into, up to 400 KiB, so a download holds about a MiB.
-const MESSAGES: usize = 1;
-const MESSAGE: usize = 256 * 1024;
-
-/// How long chunks wait for more of them: a slow link is to be seen moving, and what has arrived is
-/// to be there after a crash.
-const GATHERING: Duration = Duration::from_millis(100);
-
-/// What is read of a stored blob at a time, and how many of them wait for the connection: half a MiB for an
-/// upload.
+/// What is read of a stored blob at a time, and how many pieces wait for the connection. hyper takes up to 400 KiB
+/// ahead of what it has sent.
 const PIECE: usize = 128 * 1024;
-const PIECES: usize = 4;
-
-/// How long the worker of a job that is to end waits for what its connection has left.
-const LAST: Duration = Duration::from_millis(200);
+const PIECES: usize = 2;
 
 /// What jobs need of a client.
 #[derive(Debug)]
@@ -127,28 +112,23 @@ impl Context {
             };
             return ticket.end(incoming.finish(end));
         }
-        let (sender, receiver) = mpsc::channel(MESSAGES);
+        let (mut writer, reader) = pipe();
         let mut aborted = stop.clone();
         // It reports the end itself: it goes on when this runtime does not.
         drop(spawn_blocking(move || {
             ticket.block(|| {
                 let incoming = Incoming::new(&stores, call, receive);
-                keep(incoming, receiver, progress, &mut aborted)
+                keep(incoming, reader, progress, &mut aborted)
             });
         }));
-        let mut gathered = Vec::new();
         let end = tokio::select! {
             biased;
             () = stopped(&mut stop) => Err(Interrupted::Aborted),
-            end = self.pass(&mut response, &sender, &mut gathered) => end,
+            end = writer.pass(&self.exchanges, &mut response) => end,
         };
         // The connection is there again, or closed, before the next request is.
         drop(response);
-        if !gathered.is_empty() {
-            drop(sender.send(Message::Chunks(gathered)).await);
-        }
-        // The receiver is gone if the rest is not wanted.
-        drop(sender.send(Message::End(end)).await);
+        writer.end(end).await;
     }
 
     /// A small body, or one of no interest.
@@ -166,48 +146,6 @@ impl Context {
             }
         }
         Ok(())
-    }
-
-    /// Passes a body on, as long as it is wanted. What is in `gathered` is still to be passed on
-    /// when this is dropped.
-    async fn pass(
-        &self,
-        response: &mut reqwest::Response,
-        sender: &mpsc::Sender<Message>,
-        gathered: &mut Vec<Bytes>,
-    ) -> Result<(), Interrupted> {
-        loop {
-            // A buffer is filled when there is room for it.
-            let Ok(room) = sender.reserve().await else {
-                return Ok(());
-            };
-            let mut size = 0;
-            let end = loop {
-                let chunk = if gathered.is_empty() {
-                    self.exchanges.chunk(response).await
-                } else {
-                    match timeout(GATHERING, self.exchanges.chunk(response)).await {
-                        Ok(chunk) => chunk,
-                        Err(_) => break None,
-                    }
-                };
-                match chunk {
-                    Ok(Some(chunk)) => {
-                        size += chunk.len();
-                        gathered.push(chunk);
-                    }
-                    Ok(None) => break Some(Ok(())),
-                    Err(why) => break Some(Err(why)),
-                }
-                if size >= MESSAGE {
-                    break None;
-                }
-            };
-            room.send(Message::Chunks(std::mem::take(gathered)));
-            if let Some(end) = end {
-                return end;
-            }
-        }
     }
 }
 
@@ -310,31 +248,24 @@ impl Drop for Ending {
     }
 }
 
-/// From a connection to a store's worker.
-enum Message {
-    Chunks(Vec<Bytes>),
-    End(Result<(), Interrupted>),
-}
-
 /// Hashes and writes what comes, on the blocking pool.
 fn keep(
     mut incoming: Incoming,
-    mut receiver: mpsc::Receiver<Message>,
+    mut content: PipeReader,
     mut progress: Progress,
     stop: &mut Stop,
 ) -> Done {
     if !incoming.wants_body() {
         return incoming.finish(Ok(()));
     }
-    let end = 'all: loop {
-        match next(&mut receiver, stop) {
-            Some(Message::Chunks(chunks)) => {
-                for chunk in chunks {
-                    if incoming.chunk(&chunk) == Keep::Stop {
-                        break 'all Ok(());
-                    }
-                    progress.at(incoming.position());
+    let end = loop {
+        match content.next(stop) {
+            Some(Message::Content(buffer)) => {
+                if incoming.chunk(&buffer) == Keep::Stop {
+                    break Ok(());
                 }
+                progress.at(incoming.position());
+                content.give_back(buffer);
             }
             Some(Message::End(end)) => break end,
             // The connection is gone with its runtime, or stands still with it.
@@ -345,49 +276,26 @@ fn keep(
     incoming.finish(end)
 }
 
-/// What comes next. If the job is to end, its connection has a moment to say what it has got.
-fn next(receiver: &mut mpsc::Receiver<Message>, stop: &mut Stop) -> Option<Message> {
-    let heard = Handle::current().block_on(async {
-        tokio::select! {
-            biased;
-            message = receiver.recv() => Some(message),
-            () = stopped(stop) => None,
-        }
-    });
-    if let Some(message) = heard {
-        return message;
-    }
-    let until = Instant::now() + LAST;
-    loop {
-        match receiver.try_recv() {
-            Ok(message) => return Some(message),
-            Err(mpsc::error::TryRecvError::Empty) if Instant::now() < until => {
-                thread::sleep(LAST / 20);
-            }
-            Err(_) => return None,
-        }
-    }
-}
-
 /// Reads a stored blob on the blocking pool, as fast as it is sent.
 fn pump(mut reader: OutgoingReader, len: u64, mut progress: Progress, mut stop: Stop) -> Outflow {
     let (sender, receiver) = mpsc::channel(PIECES);
+    let pieces = Pieces::default();
     drop(spawn_blocking(move || {
         let mut left = len;
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
-            let mut piece = vec![0; most];
+            let mut piece = pieces.take(most);
             // What went wrong is asked of the reader's handle; the body that ends early breaks
             // the request.
-            let Ok(read @ 1..) = reader.read(&mut piece) else {
+            let Ok(read @ 1..) = reader.read(&mut piece.bytes) else {
                 break;
             };
-            piece.truncate(read);
+            piece.len = read;
             left -= read as u64;
             // A connection whose runtime does not run takes nothing.
             let sent = Handle::current().block_on(async {
                 tokio::select! {
-                    sent = sender.send(piece.into()) => sent.is_ok(),
+                    sent = sender.send(Bytes::from_owner(piece)) => sent.is_ok(),
                     () = stopped(&mut stop) => false,
                 }
             });
@@ -399,6 +307,47 @@ fn pump(mut reader: OutgoingReader, len: u64, mut progress: Progress, mut stop: 
         progress.end();
     }));
     Outflow::new(receiver, len)
+}
+
+/// Pieces that were sent, to be read into again: new ones would have to be cleared each.
+#[derive(Clone, Default)]
+struct Pieces(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Pieces {
+    /// A piece to read up to `len` bytes into.
+    fn take(&self, len: usize) -> Piece {
+        let mut bytes = self.lock().pop().unwrap_or_default();
+        bytes.resize(len, 0);
+        Piece {
+            bytes,
+            len: 0,
+            pieces: self.clone(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The first `len` bytes of it are to be sent.
+struct Piece {
+    bytes: Vec<u8>,
+    len: usize,
+    pieces: Pieces,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.pieces.lock().push(bytes);
+    }
 }
 
 /// Returns when the job is to end.
