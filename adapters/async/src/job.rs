@@ -8,13 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use windlass_core::{Done, Job, JobId};
 
 use crate::engine::{Engine, PanicGuard};
-
-/// Tells a job to end.
-pub(crate) type Stop = watch::Receiver<bool>;
+use crate::stop::Stop;
 
 /// The duty to report the end of a job.
 pub(crate) struct Ticket {

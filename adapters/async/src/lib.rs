@@ -59,6 +59,7 @@ mod resolver;
 #[cfg(feature = "tower")]
 mod service;
 mod state;
+mod stop;
 mod streams;
 mod transfer;
 

@@ -15,14 +15,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use windlass_core::call::Interrupted;
 
-use crate::exchange::Exchanges;
-use crate::job::Stop;
-use crate::transfer::stopped;
+use crate::stop::{Stop, stopped};
 
 /// From this size on the buffer is passed on, which wakes a thread. Its last chunk may make it larger.
 const FULL: usize = 128 * 1024;
@@ -33,6 +32,12 @@ const GATHERING: Duration = Duration::from_millis(100);
 
 /// How long the worker of a job that is to end waits for what its connection has left.
 const LAST: Duration = Duration::from_millis(200);
+
+/// A body that arrives.
+pub(crate) trait Chunks: Send {
+    /// The next chunk; `None` is the end. Dropping the future loses nothing.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Interrupted>> + Send;
+}
 
 /// What a connection passes on.
 pub(crate) enum Message {
@@ -71,21 +76,16 @@ pub(crate) fn pipe() -> (PipeWriter, PipeReader) {
 }
 
 impl PipeWriter {
-    /// Passes a body on, as long as it is wanted. Dropped before it is through, it leaves content for `end`.
-    pub(crate) async fn pass(
-        &mut self,
-        exchanges: &Exchanges,
-        response: &mut reqwest::Response,
-    ) -> Result<(), Interrupted> {
+    /// Passes a body on, as long as it is wanted. What is in the buffer when this ends or is dropped is left for `end`.
+    pub(crate) async fn pass(&mut self, mut chunks: impl Chunks) -> Result<(), Interrupted> {
         loop {
-            let end = self.fill(exchanges, response).await;
-            let full = Message::Content(std::mem::take(&mut self.buffer));
-            if self.full.send(full).await.is_err() {
-                return Ok(());
-            }
-            if let Some(end) = end {
+            if let Some(end) = self.fill(&mut chunks).await {
                 return end;
             }
+            let Ok(room) = self.full.reserve().await else {
+                return Ok(());
+            };
+            room.send(Message::Content(std::mem::take(&mut self.buffer)));
             let Some(buffer) = self.read.recv().await else {
                 return Ok(());
             };
@@ -94,17 +94,12 @@ impl PipeWriter {
     }
 
     /// Fills the buffer, unless the body ends or takes its time. How the body ended, if it did.
-    async fn fill(
-        &mut self,
-        exchanges: &Exchanges,
-        response: &mut reqwest::Response,
-    ) -> Option<Result<(), Interrupted>> {
+    async fn fill(&mut self, chunks: &mut impl Chunks) -> Option<Result<(), Interrupted>> {
         while self.buffer.len() < FULL {
             let chunk = if self.buffer.is_empty() {
-                exchanges.chunk(response).await
+                chunks.next().await
             } else {
-                let chunk = timeout(GATHERING, exchanges.chunk(response)).await;
-                chunk.ok()?
+                timeout(GATHERING, chunks.next()).await.ok()?
             };
             match chunk {
                 Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk),
@@ -155,5 +150,128 @@ impl PipeReader {
         buffer.clear();
         // A connection that is gone needs none.
         drop(self.read.try_send(buffer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::future::pending;
+
+    use tokio::sync::watch;
+
+    use super::*;
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().build().expect("a runtime");
+        runtime.block_on(future)
+    }
+
+    /// Chunks, and how the body ends; `None` stands still.
+    struct Body(VecDeque<Vec<u8>>, Option<Result<(), Interrupted>>);
+
+    impl Chunks for Body {
+        async fn next(&mut self) -> Result<Option<Bytes>, Interrupted> {
+            let Self(chunks, end) = self;
+            match (chunks.pop_front(), end) {
+                (Some(chunk), _) => Ok(Some(chunk.into())),
+                (None, Some(end)) => end.clone().map(|()| None),
+                (None, None) => pending().await,
+            }
+        }
+    }
+
+    /// Chunks of these sizes, of increasing bytes.
+    fn body(sizes: &[usize], end: Option<Result<(), Interrupted>>) -> Body {
+        let chunks = (1..).zip(sizes).map(|(byte, size)| vec![byte; *size]);
+        Body(chunks.collect(), end)
+    }
+
+    /// The lengths of what comes out of a pipe, with the byte that each begins with, and its end.
+    fn read(mut reader: PipeReader) -> (Vec<(usize, u8)>, Option<bool>) {
+        let (_running, mut stop) = watch::channel(false);
+        let mut contents = Vec::new();
+        loop {
+            match reader.next(&mut stop) {
+                Some(Message::Content(buffer)) => {
+                    contents.push((buffer.len(), buffer[0]));
+                    reader.give_back(buffer);
+                }
+                Some(Message::End(end)) => return (contents, Some(end.is_ok())),
+                None => return (contents, None),
+            }
+        }
+    }
+
+    /// Passes a body on, for at most a second.
+    fn passed(body: Body) -> (Vec<(usize, u8)>, Option<bool>) {
+        run(async {
+            let (mut writer, reader) = pipe();
+            let worker = tokio::task::spawn_blocking(|| read(reader));
+            let end = timeout(Duration::from_secs(1), writer.pass(body)).await;
+            writer.end(end.unwrap_or(Err(Interrupted::Aborted))).await;
+            worker.await.expect("the worker ends")
+        })
+    }
+
+    #[test]
+    fn chunks_are_gathered_until_the_buffer_is_full() {
+        let all = passed(body(&[FULL - 1, 2, FULL + 5, 3], None));
+        // The last one waits no longer than that.
+        assert_eq!(all.0, [(FULL + 1, 1), (FULL + 5, 3), (3, 4)]);
+        assert_eq!(all.1, Some(false));
+    }
+
+    /// No buffer without content is passed on.
+    #[test]
+    fn a_body_ends_with_an_empty_buffer() {
+        let all = passed(body(&[FULL], Some(Ok(()))));
+        assert_eq!(all, (vec![(FULL, 1)], Some(true)));
+        assert_eq!(passed(body(&[], Some(Ok(())))), (vec![], Some(true)));
+    }
+
+    #[test]
+    fn what_was_gathered_is_passed_on_when_the_body_breaks() {
+        let all = passed(body(&[10, 5], Some(Err(Interrupted::OtherCall))));
+        assert_eq!(all, (vec![(15, 1)], Some(false)));
+    }
+
+    /// A job that is aborted in the middle of gathering.
+    #[test]
+    fn what_was_gathered_is_passed_on_when_passing_is_dropped() {
+        run(async {
+            let (mut writer, reader) = pipe();
+            let passing = timeout(GATHERING / 4, writer.pass(body(&[10], None)));
+            assert!(passing.await.is_err());
+            let worker = tokio::task::spawn_blocking(|| read(reader));
+            writer.end(Err(Interrupted::Aborted)).await;
+            let all = worker.await.expect("the worker ends");
+            assert_eq!(all, (vec![(10, 1)], Some(false)));
+        });
+    }
+
+    #[test]
+    fn a_worker_that_wants_no_more_ends_the_passing() {
+        run(async {
+            let (mut writer, mut reader) = pipe();
+            let passing = writer.pass(body(&[FULL, FULL], None));
+            let taking = async {
+                let first = reader.full.recv().await;
+                drop(reader);
+                first
+            };
+            let (end, first) = tokio::join!(passing, taking);
+            assert!(end.is_ok() && matches!(first, Some(Message::Content(_))));
+            writer.end(Ok(())).await;
+        });
+    }
+
+    #[test]
+    fn a_buffer_is_given_back_to_a_connection_that_is_gone() {
+        let (writer, mut reader) = pipe();
+        drop(writer);
+        reader.give_back(vec![1; 10]);
+        assert!(reader.read.is_closed() && reader.full.try_recv().is_err());
     }
 }

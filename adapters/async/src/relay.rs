@@ -22,8 +22,8 @@ use windlass_core::{Call, Done};
 use windlass_driver::{Incoming, Progress, RelaySource, Release, SOURCE_ENDS, accepted_early};
 
 use crate::exchange::{Content, Flow, Outflow};
-use crate::job::Stop;
-use crate::transfer::{Context, head, stopped};
+use crate::stop::{Stop, stopped};
+use crate::transfer::{Context, head};
 
 /// Chunks between a connection and the worker that hashes them, as large as reqwest has them: some 16 KiB,
 /// at most 400.

@@ -21,7 +21,7 @@ use windlass_driver::{
     CallHandle, CallMessage, ClientSession, Dispatcher, Next, Observer, Resources, StoreGuard,
 };
 
-use crate::job::Stop;
+use crate::stop::Stop;
 
 /// How often calls show that their runtime runs, while there is more than one.
 const BEAT: Duration = Duration::from_millis(500);

@@ -19,8 +19,9 @@ use windlass_core::{Call, Done};
 use windlass_driver::{BodyOutcome, Incoming, OutgoingReader, Progress, Resources, accepted_early};
 
 use crate::exchange::{Content, Exchanges, Flow, Outflow};
-use crate::job::{Stop, Ticket};
-use crate::pipe::{Message, PipeReader, pipe};
+use crate::job::Ticket;
+use crate::pipe::{Chunks, Message, PipeReader, pipe};
+use crate::stop::{Stop, stopped};
 
 /// What is read of a stored blob at a time, and how many pieces wait for the connection. hyper takes up to 400 KiB
 /// ahead of what it has sent.
@@ -124,7 +125,7 @@ impl Context {
         let end = tokio::select! {
             biased;
             () = stopped(&mut stop) => Err(Interrupted::Aborted),
-            end = writer.pass(&self.exchanges, &mut response) => end,
+            end = writer.pass(Arriving(&self.exchanges, &mut response)) => end,
         };
         // The connection is there again, or closed, before the next request is.
         drop(response);
@@ -146,6 +147,15 @@ impl Context {
             }
         }
         Ok(())
+    }
+}
+
+/// The body of a response.
+struct Arriving<'a>(&'a Exchanges, &'a mut reqwest::Response);
+
+impl Chunks for Arriving<'_> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Interrupted> {
+        self.0.chunk(self.1).await
     }
 }
 
@@ -309,7 +319,8 @@ fn pump(mut reader: OutgoingReader, len: u64, mut progress: Progress, mut stop: 
     Outflow::new(receiver, len)
 }
 
-/// Pieces that were sent, to be read into again: new ones would have to be cleared each.
+/// Pieces that were sent, to be read into again: new ones would have to be cleared each. Never more than were on
+/// their way at once.
 #[derive(Clone, Default)]
 struct Pieces(Arc<Mutex<Vec<Vec<u8>>>>);
 
@@ -347,13 +358,5 @@ impl Drop for Piece {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         self.pieces.lock().push(bytes);
-    }
-}
-
-/// Returns when the job is to end.
-pub(crate) async fn stopped(stop: &mut Stop) {
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        // Nothing is left that could stop it.
-        std::future::pending::<()>().await;
     }
 }
