@@ -27,7 +27,7 @@ pub use self::blob::{BlobDelivery, BlobFound, BlobPut};
 pub use self::carry::{Carried, Carry, NotCarried};
 pub use self::check::Checked;
 pub(crate) use self::copy::Foreign;
-pub use self::copy::{CopyTask, Platforms, Report, TaskLocation, URLS, Unlisted};
+pub use self::copy::{CopyTask, Platforms, Report, TaskLocation, Unlisted};
 pub use self::failure::Failure;
 pub use self::fetch::{BlobRange, Fetched};
 pub(crate) use self::fetch::{FetchTask, RangeTask};
@@ -81,6 +81,9 @@ pub struct Task {
 }
 
 impl Task {
+    /// How many `urls` of one foreign layer are tried.
+    pub const FOREIGN_URLS: usize = 5;
+
     /// Let these tags refer to what a push or a copy has put into a registry, too, after its own: all in one request
     /// where the registry takes them with the manifest (`?tag=`), else in one each. The report names them
     /// ([`Report::tags`]); if one cannot be put, the task fails, and the image and the tags before it stay. Has no effect
@@ -95,7 +98,7 @@ impl Task {
     /// has `urls`. By default a task leaves them out and lists them in its report.
     ///
     /// A layer is fetched from the source registry first. If that fails, the descriptor's first
-    /// [`URLS`] `urls` are tried in order: http and https only, without credentials, and verified
+    /// [`Task::FOREIGN_URLS`] `urls` are tried in order: http and https only, without credentials, and verified
     /// like every blob. A URL on a literal loopback, private or link-local address, or on
     /// `localhost`, is refused with [`Error::Policy`], unless the registry's own host is a literal
     /// address in the same kind of network.

@@ -170,12 +170,14 @@ impl From<Delivery> for BlobDelivery {
     }
 }
 
+/// One line, as in transcripts.
 impl fmt::Display for BlobFound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} bytes", self.digest, self.size)
     }
 }
 
+/// One line, as in transcripts.
 impl fmt::Display for BlobPut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digest = &self.digest;

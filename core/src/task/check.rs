@@ -39,6 +39,7 @@ pub struct Checked {
     pub asked: bool,
 }
 
+/// One line, as in transcripts.
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.anonymous {

@@ -171,9 +171,6 @@ pub enum Platforms {
     Several(Vec<Platform>),
 }
 
-/// How many `urls` of one layer are tried.
-pub const URLS: usize = 5;
-
 /// How a task handles foreign layers.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(from = "bool", into = "bool")]
@@ -260,6 +257,7 @@ pub struct Unlisted {
     pub why: String,
 }
 
+/// One line, as in transcripts.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

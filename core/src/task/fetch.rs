@@ -112,6 +112,7 @@ impl fmt::Debug for BlobRange {
     }
 }
 
+/// One line, as in transcripts.
 impl fmt::Display for BlobRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.bytes.len())

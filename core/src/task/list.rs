@@ -119,12 +119,14 @@ pub struct Catalog {
     pub invalid: usize,
 }
 
+/// One line, as in transcripts.
 impl fmt::Display for Tags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         listed(f, self.tags.len(), "tags", self.has_more)
     }
 }
 
+/// One line, as in transcripts.
 impl fmt::Display for Catalog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         listed(f, self.repositories.len(), "repositories", self.has_more)

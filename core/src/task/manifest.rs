@@ -241,12 +241,14 @@ pub struct Deleted {
     pub unlisted: Option<Unlisted>,
 }
 
+/// One line, as in transcripts.
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.descriptor.digest.fmt(f)
     }
 }
 
+/// One line, as in transcripts.
 impl fmt::Display for Put {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} tags", self.descriptor.digest, self.tags.len())?;
@@ -257,6 +259,7 @@ impl fmt::Display for Put {
     }
 }
 
+/// One line, as in transcripts.
 impl fmt::Display for Deleted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("deleted")?;

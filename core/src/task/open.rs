@@ -108,6 +108,7 @@ impl OpenedImage {
     }
 }
 
+/// One line, as in transcripts.
 impl fmt::Display for OpenedImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} layers", self.digest(), self.layers.len())

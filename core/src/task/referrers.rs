@@ -92,6 +92,7 @@ pub enum ReferrersSource {
     Nothing,
 }
 
+/// One line, as in transcripts.
 impl fmt::Display for Referrers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let by = match self.source {

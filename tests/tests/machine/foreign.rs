@@ -297,7 +297,7 @@ fn a_url_that_asks_for_credentials_gets_none() {
     );
 }
 
-/// At most `URLS` of them are tried.
+/// At most `Task::FOREIGN_URLS` of them are tried.
 #[test]
 fn urls_have_a_bound() {
     let urls: Vec<String> = (0..50)
@@ -314,7 +314,7 @@ fn urls_have_a_bound() {
     let failure = finish(&mut world, included(pull(store))).unwrap_err();
     assert_eq!(failure.first().kind(), ErrorKind::NotFound, "{failure}");
     let asked = world.lines_with("> GET https://cdn.example.net/").len();
-    assert_eq!(asked, windlass_core::task::URLS);
+    assert_eq!(asked, Task::FOREIGN_URLS);
 }
 
 /// The layer is not in the layout, and the manifest is sent as it is. A push that includes it sends it

@@ -20,7 +20,7 @@ use crate::ids::NodeId;
 use crate::reference::Target;
 use crate::scope::Scopes;
 use crate::store::{StoreId, StoreOp};
-use crate::task::{Foreign, URLS};
+use crate::task::{Foreign, Task};
 use crate::tasks::TaskPorts;
 use crate::totals::Delivery;
 
@@ -247,7 +247,11 @@ impl CopyState {
             CopyLocation::Store { store, .. } => BlobSource::Store(*store),
         };
         let urls = match self.foreign {
-            Foreign::Included if is_layer => descriptor.urls.into_iter().take(URLS).collect(),
+            Foreign::Included if is_layer => descriptor
+                .urls
+                .into_iter()
+                .take(Task::FOREIGN_URLS)
+                .collect(),
             Foreign::Included | Foreign::LeftOut => Vec::new(),
         };
         let waiter = Waiter {
