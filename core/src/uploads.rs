@@ -1,7 +1,7 @@
 //! Uploads that outlive their process: what another one, or a later task, needs to go on with them.
 //!
 //! Responsible for what is kept of an upload, its written form, and for which texts are one. What is brought back
-//! may be a file of anybody's: it is used only for the same blob of the same repository at the same server, its
+//! may be a file from any source: it is used only for the same blob of the same repository at the same server, its
 //! position is asked of the registry, and the digest is checked at the end as always. Must not know which uploads
 //! are open (`exchanges::uploads`), requests (`op::blob_put`), nor files.
 

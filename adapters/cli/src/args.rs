@@ -1,7 +1,8 @@
 //! The command line: argument types and help texts, nothing else.
 //!
 //! The subcommands are listed in `commands`, and lists have their arguments beside what they do. Those of other
-//! subcommands, and what several have in common, are in modules by subject. Must not know what a subcommand does.
+//! subcommands, and what several have in common, are in modules by subject. Must not know what a subcommand does, but
+//! is built around the list of them.
 #![allow(
     rustdoc::broken_intra_doc_links,
     reason = "these comments are help texts; brackets mark optional parts"

@@ -1,7 +1,7 @@
 //! What is known of a registry that refuses something: it may not have it at all.
 //!
-//! Responsible for which habit of a registry an error is about. Must not know what operations need
-//! (`op`), what a registry then says (`config/habits`), nor decide anything by it.
+//! Responsible for adding to an error what is known of its registry. Must not know what a registry may lack for an
+//! operation (`op`), what is then said (`config/habits`), nor decide anything by it.
 
 use super::{Exchange, Exchanges};
 use crate::error::{Error, ErrorKind};

@@ -119,7 +119,7 @@ impl Exchanges {
         }
     }
 
-    /// An exchange ended whose result nobody waits for.
+    /// An exchange ended whose result no task waits for.
     fn ended_unwanted(
         &mut self,
         id: ExchangeId,

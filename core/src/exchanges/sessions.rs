@@ -1,7 +1,7 @@
 //! Upload sessions at registries: noted while they are open, deleted when nothing goes on with them.
 //!
 //! Responsible for when a session is deleted, and when it is left for another process. Must not know what
-//! another process needs for that (`uploads`).
+//! another process needs for that (`crate::uploads`).
 
 use super::host::Turn;
 use super::{Exchanges, Purpose};

@@ -1,6 +1,6 @@
 //! Operations: the requests of one operation, and the meaning of their responses.
 //!
-//! Responsible for requests and for the meaning of responses. Must not know authentication,
+//! Responsible for requests, for the meaning of responses, and for what a registry may lack that refuses one. Must not know authentication,
 //! retries, slots, ids or time: an operation is a value with [`draft`](Operation::draft), which
 //! builds the next request, and [`answer`](Operation::answer), which turns its response into a
 //! verdict.
@@ -286,12 +286,12 @@ fn hint(status: u16, errors: &RegistryErrors) -> Option<String> {
     Some(hint.into())
 }
 
-/// A list of names in a response, as a tape keeps it.
+/// A list of names in a response, as the server wrote it. What of it a tape keeps is decided word by word (`tape::allow`).
 pub(crate) struct KeptList {
     /// Its name in JSON.
     pub(crate) key: &'static str,
     pub(crate) names: Vec<String>,
-    /// What can be a name in it: anything else is not kept.
+    /// What can be a name in it.
     pub(crate) is_name: fn(&str) -> bool,
 }
 
@@ -306,8 +306,8 @@ impl KeptList {
     }
 }
 
-/// The lists of names that a response can have, whatever was asked for: all that a tape keeps of a document that is no
-/// manifest. `None` if it can have none.
+/// The lists of names that a tape looks for in a document that is no manifest, whatever was asked for. `None` if it
+/// can have none.
 pub(crate) fn kept_lists(bytes: &[u8]) -> Option<Vec<KeptList>> {
     NameLists::kept(bytes)
 }

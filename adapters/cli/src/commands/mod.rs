@@ -1,6 +1,6 @@
 //! The subcommands: what each is called, its help, and what it runs.
 //!
-//! Responsible for the list of them. Must not know what they do, nor what they share (`context`).
+//! Responsible for the list of them, and for running one. Must not know what they do.
 #![allow(
     rustdoc::broken_intra_doc_links,
     reason = "these comments are help texts; brackets mark optional parts"
