@@ -15,11 +15,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-use windlass_core::call::{
-    Interrupted, Outgoing, Payload, Receive, Relay, TransportError, TransportErrorKind,
-};
+use windlass_core::call::{Interrupted, Outgoing, Payload, Receive, Relay};
 use windlass_core::{Call, Done};
-use windlass_driver::{Incoming, Progress, RelaySource, Release, SOURCE_ENDS, accepted_early};
+use windlass_driver::{
+    Incoming, Progress, RelaySource, Release, SOURCE_ENDS, accepted_early, cannot_resend,
+    relay_sides,
+};
 
 use crate::exchange::{Content, Flow, Outflow};
 use crate::stop::{Stop, stopped};
@@ -41,12 +42,9 @@ struct Hashed {
 impl Context {
     /// Runs both exchanges of a relay.
     pub(crate) async fn relay(&self, relay: Relay, mut stop: Stop) -> Done {
-        let (source, mut sink) = relay.split();
-        let Some(outgoing) = sink.outgoing() else {
-            let why = "the digest algorithm of the blob is unknown";
-            let why = TransportError::new(TransportErrorKind::Other, why);
-            let source = source.finish(Err(Interrupted::OtherCall));
-            return Done::relayed(source, sink.finish(Err(Interrupted::NotSent(why))));
+        let (source, mut sink, outgoing) = match relay_sides(relay) {
+            Ok(sides) => sides,
+            Err(done) => return *done,
         };
         let (into, mut chunks) = mpsc::channel(CHUNKS);
         let (released, pieces) = mpsc::channel(PIECES);
@@ -330,9 +328,7 @@ impl Content for Piped {
             Some(flow) => flow.take_back(),
         };
         let Some((first, pieces)) = taken else {
-            let why = "what was relayed cannot be read again";
-            let why = TransportError::new(TransportErrorKind::Reset, why);
-            return Err(Interrupted::Transport(why));
+            return Err(cannot_resend());
         };
         let outflow = Outflow::after(first, pieces, self.len);
         self.flow = Some(outflow.flow());

@@ -15,11 +15,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use http::Response;
-use windlass_core::call::{
-    Interrupted, Outgoing, Payload, Receive, Relay, TransportError, TransportErrorKind,
-};
+use windlass_core::call::{Interrupted, Outgoing, Payload, Receive, Relay};
 use windlass_core::{Call, Done};
-use windlass_driver::{Incoming, Progress, RelaySource, Release, SOURCE_ENDS, accepted_early};
+use windlass_driver::{
+    Incoming, Progress, RelaySource, Release, SOURCE_ENDS, accepted_early, cannot_resend,
+    relay_sides,
+};
 
 use crate::control::Control;
 use crate::exchange::{Content, Inflow, Upload};
@@ -42,12 +43,9 @@ struct Fed {
 impl Context {
     /// Runs both exchanges of a relay.
     pub(crate) fn relay(&self, relay: Relay, control: &Arc<Control>) -> Done {
-        let (source, mut sink) = relay.split();
-        let Some(outgoing) = sink.outgoing() else {
-            let why = "the digest algorithm of the blob is unknown";
-            let why = TransportError::new(TransportErrorKind::Other, why);
-            let source = source.finish(Err(Interrupted::OtherCall));
-            return Done::relayed(source, sink.finish(Err(Interrupted::NotSent(why))));
+        let (source, mut sink, outgoing) = match relay_sides(relay) {
+            Ok(sides) => sides,
+            Err(done) => return *done,
         };
         let half = control.other_half();
         let (into, pipe) = sync_channel(PIECES);
@@ -335,9 +333,7 @@ impl Read for Piped {
 impl Content for Piped {
     fn rewind(&mut self) -> Result<(), Interrupted> {
         if !self.is_first {
-            let why = "what was relayed cannot be read again";
-            let why = TransportError::new(TransportErrorKind::Reset, why);
-            return Err(Interrupted::Transport(why));
+            return Err(cannot_resend());
         }
         self.read = 0;
         self.progress.restart(self.starts_at);

@@ -125,7 +125,7 @@ pub use procedure::{
 pub use progress::{Progress, ProgressRegistry};
 pub use proxy::{Direct, Proxy, ProxySelector};
 pub use reader::{BlobReader, ReaderEnd, Unread, UnreadGuard, io_error};
-pub use relay::{RelaySource, Release, SOURCE_ENDS};
+pub use relay::{RelaySource, Release, SOURCE_ENDS, cannot_resend, relay_sides};
 pub use request::{
     BlobContent, BlobStream, ImageLocation, RequestSpec, StoreGuard, TypedReport, host_platform,
     reports,

@@ -11,13 +11,40 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use windlass_core::call::{Call, Done, Interrupted, Keep, Outgoing, Payload};
+use windlass_core::call::{
+    Call, Done, Interrupted, Keep, Outgoing, Payload, Relay, TransportError, TransportErrorKind,
+};
 
 use crate::incoming::too_slow;
 use crate::stall::{MinRate, StallDetector};
 
 /// How long a source may take to end its body after the sink has taken all of it, so that its connection can be kept.
 pub const SOURCE_ENDS: Duration = Duration::from_millis(200);
+
+/// The calls of a relay, source and sink, and what hashes the bytes between them.
+///
+/// # Errors
+///
+/// The end of the relay if nothing can hash its blob.
+pub fn relay_sides(relay: Relay) -> Result<(Box<Call>, Box<Call>, Outgoing), Box<Done>> {
+    let (source, sink) = relay.split();
+    match sink.outgoing() {
+        Some(outgoing) => Ok((source, sink, outgoing)),
+        None => {
+            let why = "the digest algorithm of the blob is unknown";
+            let why = TransportError::new(TransportErrorKind::Other, why);
+            let source = source.finish(Err(Interrupted::OtherCall));
+            let sink = sink.finish(Err(Interrupted::NotSent(why)));
+            Err(Done::relayed(source, sink).into())
+        }
+    }
+}
+
+/// Why a sink's request cannot be sent a second time.
+pub fn cannot_resend() -> Interrupted {
+    let why = "what was relayed cannot be read again";
+    Interrupted::Transport(TransportError::new(TransportErrorKind::Reset, why))
+}
 
 /// The source of a relay, after the head of its response.
 #[derive(Debug)]
