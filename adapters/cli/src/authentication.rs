@@ -24,9 +24,9 @@ use crate::exit::Problem;
 #[derive(ClapArgs, Debug)]
 #[command(next_help_heading = "Authentication")]
 pub(crate) struct Authentication {
-    /// User name for the registry (of a copy: of DST); needs --password-stdin
+    /// User name, with --password-stdin or --token-file; of a copy, for DST's registry
     ///
-    /// The password can be read with --token-file, too.
+    /// With --token-file the password is in FILE. If DST of a copy is a layout, the user name is for SRC's registry.
     #[arg(long, value_name = "USER")]
     pub(crate) username: Option<String>,
     /// Read the password from the first line of standard input

@@ -47,22 +47,22 @@ A short name is one without a registry. If it has an alias in registries.conf or
 that; a message says so. Otherwise it is Docker Hub's, as without this option: no list of registries is searched.";
 
 const CERT_DIR_HELP: &str = "\
-Use the certificates in DIR for HOST: *.crt, *.cert and *.key
+Use the certificates in DIR for HOST: *.crt, *.cert and *.key (repeatable)
 
 *.crt are certificate authorities, *.cert and *.key a client certificate and its key, as for docker, podman and \
 skopeo. HOST is host[:port] and may be left out if the command is about one registry. By default \
 certificates come from the folder of a host below certs.d of docker and podman.";
 
 const CLIENT_CERT_HELP: &str = "\
-Show the client certificate in FILE to HOST; PEM, with its chain
+Show the client certificate in FILE to HOST (repeatable)
 
-HOST is host[:port] and may be left out if the command is about one registry. The key is in the same file, or in \
+FILE is PEM, with the chain. HOST is host[:port] and may be left out if the command is about one registry. The key is in the same file, or in \
 that of --client-key. No other host gets it, not even the token service of the registry.";
 
 const SKIP_HELP: &str = "\
-Accept any certificate of HOST (host[:port]), with a warning; insecure
+Accept any certificate of HOST, with a warning; insecure (repeatable)
 
-Any machine on the way can then read and change everything, the credentials included. Give the registry's \
+HOST is host[:port]. Any machine on the way can then read and change everything, the credentials included. Give the registry's \
 authority with --ca-cert instead.";
 
 /// How registries are reached.

@@ -12,8 +12,8 @@ use clap::Args as ClapArgs;
 pub(crate) struct Resume {
     #[arg(
         long,
-        help = "Do not go on with uploads that an earlier run has left, and leave none",
-        long_help = "Do not go on with uploads that an earlier run has left, and leave none\n\n\
+        help = "Do not resume or keep unfinished uploads",
+        long_help = "Do not resume or keep unfinished uploads\n\n\
         By default the same command, run again after it was ended, goes on where the registry has each blob. For \
         that the addresses of unfinished uploads are kept in $XDG_STATE_HOME/windlass/uploads \
         (~/.local/state by default), in files that only their owner can read, for at most a week. \

@@ -6,7 +6,7 @@ use clap::Args;
 use windlass_core::reference::Tag;
 
 const ADDITIONAL_TAG_HELP: &str = "\
-Let TAG refer to it, too; may be repeated, or several with commas between them
+Let TAG refer to it, too; several with commas between them (repeatable)
 
 All are written in one request where the registry takes several tags with a manifest, otherwise in one each. If one is \
 refused, the command fails, and the tags before it stay. Of several destinations of a copy each that is a registry gets \
@@ -19,7 +19,7 @@ pub(crate) struct AdditionalTags {
         long,
         value_name = "TAG",
         value_delimiter = ',',
-        help = "Let TAG refer to it, too; may be repeated, or several with commas between them",
+        help = "Let TAG refer to it, too; several with commas between them (repeatable)",
         long_help = ADDITIONAL_TAG_HELP
     )]
     pub(crate) additional_tag: Vec<Tag>,

@@ -19,7 +19,7 @@ with exit code 1. windlass verifies no signatures: what needs one (`signedBy`, `
 refused, unless --verify-with is given.";
 
 const VERIFY_HELP: &str = "\
-Run CMD with the image's digest, and transfer the image only if it succeeds
+Run CMD with the image's digest; transfer the image only if it succeeds
 
 CMD is split into words as a shell does, but run without one: variables, patterns and pipes need \
 `sh -c '…' sh`. The image is added as the last argument, as registry/repository@digest or \
@@ -38,7 +38,7 @@ pub(crate) struct Admission {
         long,
         value_name = "FILE",
         value_parser = file(),
-        help = "Use the policy in FILE [default: ~/.config/containers/policy.json, or the system's]",
+        help = "Use the policy in FILE, in the form of containers-policy.json(5)",
         long_help = POLICY_HELP
     )]
     pub(crate) policy: Option<PathBuf>,

@@ -67,7 +67,9 @@ Examples:
   windlass attach --artifact-type application/spdx+json registry.example/app:v1 sbom.json:application/spdx+json
   windlass attach --artifact-type application/vnd.acme.approval --annotation by=me registry.example/app:v1")]
 pub(crate) struct Attach {
-    /// The image, index or artifact that it is about: [registry/]repository[:tag][@digest]
+    /// What it is attached to: [registry/]repository[:tag][@digest]
+    ///
+    /// An image, an index or an artifact.
     #[arg(value_name = "REF", value_parser = location::registry)]
     pub(crate) reference: Reference,
     /// The files, each with its media type [default: application/octet-stream]
@@ -76,7 +78,9 @@ pub(crate) struct Attach {
     /// What is attached, as a media type
     #[arg(long, value_name = "TYPE")]
     pub(crate) artifact_type: String,
-    /// Of an index, the image for this platform: os/arch[/variant], arch (linux) or */arch (any system) [default: the index]
+    /// Of an index, only the image for PLATFORM [default: the index]
+    ///
+    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system).
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<Platform>,
     #[command(flatten)]
@@ -96,7 +100,9 @@ pub(crate) struct ArtifactPull {
     /// The folder, created if missing
     #[arg(value_name = "DIR", value_parser = file())]
     pub(crate) folder: PathBuf,
-    /// Of an index, what is for this platform: os/arch[/variant], arch (linux) or */arch (any system)
+    /// Of an index, only what is for PLATFORM
+    ///
+    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system).
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<Platform>,
 }

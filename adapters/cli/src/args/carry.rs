@@ -20,7 +20,7 @@ pub(crate) struct Carry {
         long_help = REFERRERS_HELP
     )]
     pub(crate) referrers: bool,
-    /// With --referrers, only those of this artifact type; can be given several times
+    /// With --referrers, only those of this artifact type (repeatable)
     #[arg(long, value_name = "TYPE", requires = "referrers")]
     pub(crate) artifact_type: Vec<String>,
     /// Copy what cosign keeps at tags made of digests: sha256-….sig, .att and .sbom

@@ -17,14 +17,14 @@ use crate::location;
 use crate::scheme::{self, Whom};
 
 const FALLBACK_HELP: &str = "\
-Where credentials are refused for reading, go on without
+Retry reads without credentials if they are refused
 
 A public image can then be pulled in spite of credentials that have expired, with a warning. Never for a \
 push, nor for the destination of a copy. By default refused credentials end the command with exit \
 code 4.";
 
 const REALM_HELP: &str = "\
-Send REGISTRY's credentials to the token service at REALM
+Send REGISTRY's credentials to the token service at REALM (repeatable)
 
 REALM is host[:port] (https) or a URL. By default credentials go only to the registry's own host and \
 to the token services of well-known registries. Any other token service is asked anonymously, with \
@@ -60,7 +60,7 @@ pub(crate) struct Common {
     #[arg(
         long,
         hide_short_help = true,
-        help = "Where credentials are refused for reading, go on without",
+        help = "Retry reads without credentials if they are refused",
         long_help = FALLBACK_HELP,
         help_heading = "Authentication"
     )]
@@ -109,7 +109,9 @@ pub(crate) struct Common {
         help_heading = "Connection"
     )]
     pub(crate) ca_cert: Vec<PathBuf>,
-    /// Run at most N requests per registry at once [default: 64, more than 16 only where answers are quick]
+    /// Run at most N requests per registry at once [default: 64]
+    ///
+    /// By default more than 16 run only where answers are quick.
     #[arg(
         long,
         value_name = "N",
@@ -117,7 +119,9 @@ pub(crate) struct Common {
         help_heading = "Connection"
     )]
     pub(crate) jobs: Option<u32>,
-    /// Get at most N manifests in a TIME from each registry, and wait for the next ones: 100/6h, 5/m
+    /// Get at most N manifests per TIME from each registry, such as 100/6h or 5/m
+    ///
+    /// Those beyond that wait until their time comes.
     #[arg(
         long,
         value_name = "N/TIME",
@@ -134,7 +138,9 @@ pub(crate) struct Common {
         help_heading = "Connection"
     )]
     pub(crate) retries: Option<u32>,
-    /// Upload larger blobs in chunks of SIZE bytes: 5M, 512K, 65536 [default: as the registry needs]
+    /// Upload larger blobs in chunks of SIZE bytes [default: as the registry needs]
+    ///
+    /// SIZE may end in K, M or G, as in 512K or 5M. The least is 64K.
     #[arg(
         long,
         value_name = "SIZE",
@@ -143,7 +149,9 @@ pub(crate) struct Common {
         help_heading = "Connection"
     )]
     pub(crate) chunk_size: Option<u64>,
-    /// Download a large blob in up to N parts at once; 1 for a single stream [default: 12]
+    /// Download a large blob in up to N parts at once [default: 12]
+    ///
+    /// With 1 it is a single stream.
     #[arg(
         long,
         value_name = "N",

@@ -24,7 +24,9 @@ pub(crate) struct ShowConfig {
     /// The image: [registry/]repository[:tag][@digest]
     #[arg(value_name = "REF", value_parser = location::registry)]
     pub(crate) reference: Reference,
-    /// Of an index, the image for this platform: os/arch[/variant], arch (linux) or */arch (any system) [default: linux on this machine's arch]
+    /// Of an index, the image for PLATFORM [default: linux on this machine's arch]
+    ///
+    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system).
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<Platform>,
 }
@@ -38,7 +40,7 @@ pub(crate) struct Append {
     /// The image: [registry/]repository[:tag][@digest]
     #[arg(value_name = "REF", value_parser = location::registry)]
     pub(crate) reference: Reference,
-    /// The layers, the lowest first: tars, compressed with gzip or zstd, or not at all
+    /// The layers, the lowest first: tar files, plain or compressed with gzip or zstd
     #[arg(value_name = "FILE", value_parser = file(), required = true)]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
@@ -65,10 +67,12 @@ pub(crate) struct Mutate {
     /// Set a variable of the environment (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) env: Vec<(String, String)>,
-    /// Set the program, and further on its first arguments; removes those of --cmd, unless they are given
+    /// Set the program, then its first arguments (repeatable)
+    ///
+    /// The arguments that the image has from --cmd are removed, unless --cmd is given, too.
     #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
     pub(crate) entrypoint: Vec<String>,
-    /// Set the further arguments, one at a time
+    /// Set the further arguments, one at a time (repeatable)
     #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
     pub(crate) cmd: Vec<String>,
     /// Set the user, and perhaps a group
@@ -96,7 +100,9 @@ pub(crate) struct Changed {
     /// Where the changed image goes: [registry/]repository[:tag]
     #[arg(long, short, value_name = "REF", value_parser = location::registry)]
     pub(crate) to: Reference,
-    /// Of an index, the image for this platform: os/arch[/variant], arch (linux) or */arch (any system) [default: linux on this machine's arch]
+    /// Of an index, the image for PLATFORM [default: linux on this machine's arch]
+    ///
+    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system).
     ///
     /// If the index is at the tag that the changed image goes to, this is needed, and the entry of the index is changed.
     #[arg(long, value_name = "PLATFORM")]

@@ -59,7 +59,9 @@ pub(crate) struct IndexAdd {
     /// The images
     #[arg(value_name = "REF", value_parser = location::registry, required = true)]
     pub(crate) images: Vec<Reference>,
-    /// Keep the entries for the same platforms; what is added comes behind them
+    /// Add entries without replacing those for the same platform
+    ///
+    /// What is added comes behind them.
     #[arg(long)]
     pub(crate) beside: bool,
 }
@@ -83,7 +85,9 @@ Example:
 pub(crate) struct IndexFilter {
     #[command(flatten)]
     pub(crate) index: Changed,
-    /// Keep the entries for this platform: os/arch[/variant], arch (linux) or */arch (any system) (repeatable)
+    /// Keep the entries for PLATFORM (repeatable)
+    ///
+    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system).
     #[arg(long, value_name = "PLATFORM", required = true)]
     pub(crate) platform: Vec<Platform>,
 }

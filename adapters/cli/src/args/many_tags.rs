@@ -19,7 +19,7 @@ pub(crate) struct ManyTags {
         long_help = ALL_TAGS_HELP
     )]
     pub(crate) all_tags: bool,
-    /// Copy the tags that match GLOB, with `*` and `?`; can be given several times
+    /// Copy the tags that match GLOB, with `*` and `?` (repeatable)
     #[arg(long, value_name = "GLOB", conflicts_with = "all_tags")]
     pub(crate) tags: Vec<String>,
 }

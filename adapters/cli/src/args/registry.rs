@@ -42,7 +42,9 @@ pub(crate) struct ManifestGet {
     /// The image: [registry/]repository[:tag][@digest]
     #[arg(value_name = "REF", value_parser = location::registry)]
     pub(crate) reference: Reference,
-    /// Of an index, the image for this platform: os/arch[/variant], arch (linux) or */arch (any system) [default: the index]
+    /// Of an index, the image for PLATFORM [default: the index]
+    ///
+    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system).
     #[arg(long, value_name = "PLATFORM", value_parser = location::platform)]
     pub(crate) platform: Option<Platforms>,
 }
@@ -127,7 +129,9 @@ pub(crate) struct BlobGet {
     /// Write it to FILE
     #[arg(long, short, value_name = "FILE", value_parser = file())]
     pub(crate) output: Option<PathBuf>,
-    /// Only the bytes from A to B, counted from 0, both included; they cannot be verified
+    /// Only the bytes from A to B, which cannot be verified
+    ///
+    /// They are counted from 0; B is included.
     #[arg(long, value_name = "A-B", value_parser = range)]
     pub(crate) range: Option<Range<u64>>,
 }

@@ -33,7 +33,10 @@ pub(crate) struct Pull {
     /// The layout, created if missing; NAME defaults to REF's tag
     #[arg(value_name = "oci:DIR[:NAME]", value_parser = location::into_layout)]
     pub(crate) destination: InLayout,
-    /// Platforms to select from an index: os/arch[/variant], arch (linux) or */arch (any system), several with commas between them, or `all` [default: linux on this machine's arch]
+    /// Of an index, only the image for PLATFORM, or `all` [default: linux on this machine's arch]
+    ///
+    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system); several are separated by commas. With `all` an
+    /// index stays as it is.
     #[arg(long, value_name = "PLATFORM", value_parser = location::platforms)]
     pub(crate) platform: Option<Platforms>,
     /// Verify existing blobs, and fetch damaged ones again
@@ -54,13 +57,16 @@ Examples:
   windlass push oci:build localhost:5000/app           the only image in build, as app:latest
   windlass push --additional-tag 1.2,1,latest oci:build localhost:5000/app:1.2.3")]
 pub(crate) struct Push {
-    /// The image, by name or as oci:DIR@DIGEST; NAME may be left out if DIR has one image
+    /// The image, by name or as oci:DIR@DIGEST; without NAME the only one in DIR
     #[arg(value_name = "oci:DIR[:NAME]", value_parser = location::layout)]
     pub(crate) source: InLayout,
     /// The destination: [registry/]repository[:tag]
     #[arg(value_name = "REF", value_parser = location::registry)]
     pub(crate) destination: Reference,
-    /// Platforms to select from an index: os/arch[/variant], arch (linux) or */arch (any system), several with commas between them, or `all` [default: all]
+    /// Of an index, only the image for PLATFORM [default: all]
+    ///
+    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system); several are separated by commas. With `all` an
+    /// index stays as it is.
     #[arg(long, value_name = "PLATFORM", value_parser = location::platforms)]
     pub(crate) platform: Option<Platforms>,
     #[command(flatten)]
@@ -71,9 +77,9 @@ pub(crate) struct Push {
     pub(crate) foreign: Foreign,
     #[command(flatten)]
     pub(crate) mounting: Mounting,
-    /// Take blobs that the layout lacks from REPO, where the image comes from: [registry/]repository
+    /// Take blobs that the layout lacks from REPO, where the image comes from
     ///
-    /// They are mounted if REPO is in the registry of REF, otherwise sent while they are fetched. All manifests must be in
+    /// REPO is [registry/]repository. The blobs are mounted if REPO is in the registry of REF, otherwise sent while they are fetched. All manifests must be in
     /// the layout.
     #[arg(long, value_name = "REPO", value_parser = location::registry)]
     pub(crate) missing_from: Option<Reference>,
@@ -106,10 +112,15 @@ pub(crate) struct Copy {
     /// The image: REF, docker://REF, oci:DIR[:NAME] or oci:DIR@DIGEST
     #[arg(value_name = "SRC")]
     pub(crate) source: Location,
-    /// The destination: REF, docker://REF or oci:DIR[:NAME]. Of several, each gets the image; SRC is read once
+    /// The destinations: REF, docker://REF or oci:DIR[:NAME]
+    ///
+    /// Of several, each gets the image; SRC is read once.
     #[arg(value_name = "DST", value_parser = location::destination, required = true, num_args = 1..)]
     pub(crate) destinations: Vec<Location>,
-    /// Platforms to select from an index: os/arch[/variant], arch (linux) or */arch (any system), several with commas between them, or `all` [default: all]
+    /// Of an index, only the image for PLATFORM [default: all]
+    ///
+    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system); several are separated by commas. With `all` an
+    /// index stays as it is.
     #[arg(long, value_name = "PLATFORM", value_parser = location::platforms)]
     pub(crate) platform: Option<Platforms>,
     #[command(flatten)]

@@ -34,7 +34,9 @@ pub(crate) struct ListReferrers {
     /// Only what has this artifact type, and what refers to that
     #[arg(long, value_name = "TYPE")]
     artifact_type: Option<String>,
-    /// Of an index, what refers to the image for this platform [default: to the index]
+    /// Of an index, what refers to the image for PLATFORM [default: to the index]
+    ///
+    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system).
     #[arg(long, value_name = "PLATFORM", value_parser = location::platform)]
     platform: Option<Platforms>,
     /// How many levels of the tree to read, a request for each manifest
