@@ -41,6 +41,7 @@ impl fmt::Display for Secret {
 
 /// What a credential is to be used for.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
 pub enum Access {
     /// Everything: one credential is for reading and for writing.
     #[default]
@@ -151,6 +152,7 @@ impl CredentialCall {
 
 /// An answer, and how long it can be used.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct TimedAnswer {
     /// The answer.
     pub answer: CredentialAnswer,

@@ -250,7 +250,7 @@ impl Exchanges {
     /// The proxy that requests to an origin go through.
     fn proxy(&self, origin: &Origin) -> Result<Option<Proxy>, Interrupted> {
         let proxy = self.pools.proxies().proxy(origin);
-        if let Some(Proxy { url }) = &proxy
+        if let Some(Proxy { url, .. }) = &proxy
             && reqwest::Proxy::all(url.as_str()).is_err()
         {
             // reqwest would connect directly.

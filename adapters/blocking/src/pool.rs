@@ -461,9 +461,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use windlass_core::{Config, ErrorKind, Origin};
-    use windlass_driver::{
-        Anonymous, Direct, HostSelector, HostSettings, Resources, SameForAll, TimeLimits, Tls,
-    };
+    use windlass_driver::{HostSelector, HostSettings, Resources, SameForAll, TimeLimits, Tls};
 
     use super::*;
     use crate::exchange::Exchanges;
@@ -476,14 +474,7 @@ mod tests {
                 1,
                 windlass_driver::AddressGuard::default(),
             ),
-            resources: Resources {
-                stores: Arc::default(),
-                credentials: Arc::new(Anonymous),
-                progress: windlass_driver::ProgressRegistry::default(),
-                proxies: Arc::new(Direct),
-                hosts,
-                uploads: None,
-            },
+            resources: Resources::new(hosts),
             moving: AtomicUsize::new(0),
             parallelism: 1,
         };

@@ -167,11 +167,9 @@ pub(crate) fn platforms(text: &str) -> Result<Platforms, LocationError> {
     if !text.contains(',') {
         return platform(text);
     }
-    let platforms = text.split(',').map(|text| match platform(text)? {
-        Platforms::One(platform) => Ok(platform),
-        Platforms::All | Platforms::Several(_) => Err(LocationError(
-            "`all` is all platforms: write nothing else".to_owned(),
-        )),
+    let platforms = text.split(',').map(|text| {
+        let all = || LocationError("`all` is all platforms: write nothing else".to_owned());
+        platform(text)?.one().cloned().ok_or_else(all)
     });
     platforms.collect::<Result<_, _>>().map(Platforms::Several)
 }

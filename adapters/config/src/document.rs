@@ -34,6 +34,7 @@ pub struct Position {
 
 /// Something in a file that is not as it should be and does not keep the file from being used.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Finding {
     /// The file.
     pub path: PathBuf,

@@ -407,9 +407,7 @@ mod tests {
     use windlass_core::{Config, Error, ErrorKind};
 
     use super::*;
-    use crate::credentials::Anonymous;
     use crate::hosts::{HostSettings, SameForAll};
-    use crate::proxy::Direct;
     use crate::session::unrecorded;
 
     /// A call that keeps what it is told.
@@ -463,14 +461,7 @@ mod tests {
     }
 
     fn resources(hosts: Arc<dyn HostSelector>) -> Resources {
-        Resources {
-            stores: Arc::default(),
-            credentials: Arc::new(Anonymous),
-            progress: ProgressRegistry::default(),
-            proxies: Arc::new(Direct),
-            hosts,
-            uploads: None,
-        }
+        Resources::new(hosts)
     }
 
     fn resolve() -> Task {

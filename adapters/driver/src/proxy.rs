@@ -10,12 +10,18 @@ use windlass_core::call::{TransportError, TransportErrorKind};
 
 /// An HTTP proxy: the URL it is reached at, which may hold credentials of its own.
 #[derive(Clone, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Proxy {
     /// `http://[user:password@]host:port`.
     pub url: String,
 }
 
 impl Proxy {
+    /// A proxy at `http://[user:password@]host:port`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into() }
+    }
+
     /// Where it is reached: `host:port`, without credentials.
     pub fn address(&self) -> &str {
         let rest = self.url.split_once("://");
@@ -93,7 +99,7 @@ mod tests {
             "http://proxy.example:3128/?s3cret",
             "proxy.example:3128",
         ] {
-            let proxy = Proxy { url: url.into() };
+            let proxy = Proxy::new(url);
             assert_eq!(proxy.address(), "proxy.example:3128");
             for (kind, expected) in [
                 (Resolve, "proxy proxy.example:3128: x"),

@@ -492,10 +492,7 @@ impl Verb {
 impl Options {
     /// The platform, if a single one is wanted.
     fn platform(&self) -> Option<Platform> {
-        match &self.platforms {
-            Platforms::One(platform) => Some(platform.clone()),
-            Platforms::All | Platforms::Several(_) => None,
-        }
+        self.platforms.one().cloned()
     }
 
     fn copy(&self, source: &ImageLocation, to: &ImageLocation, guard: &mut StoreGuard) -> Task {

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use windlass_core::{Done, Job, Origin};
 
-use crate::credentials::{Credentials, find_credentials};
+use crate::credentials::{Anonymous, Credentials, find_credentials};
 use crate::hosts::HostSelector;
 use crate::progress::ProgressRegistry;
-use crate::proxy::{Proxy, ProxySelector};
+use crate::proxy::{Direct, Proxy, ProxySelector};
 use crate::stores::Stores;
 use crate::uploads::UploadJournal;
 
 /// What the jobs of a client need beside connections. Clones share it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Resources {
     /// The stores that the client's tasks use.
     pub stores: Arc<Stores>,
@@ -29,6 +30,18 @@ pub struct Resources {
 }
 
 impl Resources {
+    /// No store, no credentials, no proxy, and no unfinished uploads that are kept.
+    pub fn new(hosts: Arc<dyn HostSelector>) -> Self {
+        Self {
+            stores: Arc::default(),
+            credentials: Arc::new(Anonymous),
+            progress: ProgressRegistry::default(),
+            proxies: Arc::new(Direct),
+            hosts,
+            uploads: None,
+        }
+    }
+
     /// Runs a job that is no HTTP exchange: a step of a store, or a question for credentials. Blocks.
     pub fn step(&self, job: Job) -> Done {
         let id = job.id();

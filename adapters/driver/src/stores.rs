@@ -194,6 +194,7 @@ impl Stores {
                     digest,
                     size,
                     is_whole,
+                    ..
                 } = store.gather(*from, *upto)?;
                 Ok(StoreAnswer::Gathered {
                     digest,

@@ -89,11 +89,10 @@ impl State {
             self.failure = Some(error.clone());
         }
         gathered?;
-        Ok(Gathered {
-            digest: self.hashing.clone().digest(),
-            size: self.hashing.len(),
-            is_whole: self.has_ended,
-        })
+        let digest = self.hashing.clone().digest();
+        let mut gathered = Gathered::new(digest, self.hashing.len());
+        gathered.is_whole = self.has_ended;
+        Ok(gathered)
     }
 
     fn drop_before(&mut self, from: u64) -> Result<(), StoreError> {

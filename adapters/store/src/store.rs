@@ -197,6 +197,7 @@ pub enum Begun {
 
 /// The result of [`Store::gather`]: what was read of a stream so far.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Gathered {
     /// Its digest.
     pub digest: Digest,
@@ -204,6 +205,17 @@ pub struct Gathered {
     pub size: u64,
     /// Whether the stream has ended there.
     pub is_whole: bool,
+}
+
+impl Gathered {
+    /// What was read of a stream that has not ended.
+    pub const fn new(digest: Digest, size: u64) -> Self {
+        Self {
+            digest,
+            size,
+            is_whole: false,
+        }
+    }
 }
 
 /// Makes durable what a partial holds. See [`Partial::preserve`].

@@ -144,6 +144,7 @@ impl CopyTask {
 /// A source or destination of an image.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum TaskLocation {
     /// A registry.
     Registry(Reference),
@@ -161,6 +162,7 @@ pub enum TaskLocation {
 /// Which platforms of an index to copy.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum Platforms {
     /// All of them: the unchanged index with everything below it.
     All,
@@ -169,6 +171,16 @@ pub enum Platforms {
     /// For each of these platforms the image that suits it best, with what is about these images, and the unchanged
     /// index above them. That is then sparse: it has entries that are not there. Some registries refuse such an index.
     Several(Vec<Platform>),
+}
+
+impl Platforms {
+    /// The platform, if it is a single image that is copied.
+    pub const fn one(&self) -> Option<&Platform> {
+        match self {
+            Self::One(platform) => Some(platform),
+            Self::All | Self::Several(_) => None,
+        }
+    }
 }
 
 /// How a task handles foreign layers.

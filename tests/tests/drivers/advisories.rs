@@ -338,10 +338,7 @@ fn over_tls(
     });
     let mut setup = setup(login);
     let root = CertificateDer::from_pem_file(&ca.pem).unwrap();
-    setup.trust = TlsRoots {
-        roots: Some(Arc::new(vec![root.to_vec()])),
-        extra: Vec::new(),
-    };
+    setup.trust = TlsRoots::only(vec![root.to_vec()]);
     let registry = server.host().parse().unwrap();
     let origin = format!("https://{}", server.host()).parse().unwrap();
     setup.config.endpoints.insert(registry, origin);

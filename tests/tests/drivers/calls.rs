@@ -462,10 +462,7 @@ fn over_tls<D: Driver>(version: Version) {
         .start();
     let root = CertificateDer::from_pem_file(&ca.pem).unwrap();
     let mut setup = Setup::new().alice();
-    setup.trust = TlsRoots {
-        roots: Some(Arc::new(vec![root.to_vec()])),
-        extra: Vec::new(),
-    };
+    setup.trust = TlsRoots::only(vec![root.to_vec()]);
     let registry: Registry = real.host().parse().unwrap();
     let origin = format!("https://{}", real.host()).parse().unwrap();
     setup.config.endpoints.insert(registry, origin);

@@ -342,7 +342,9 @@ impl Credentials for CredentialSearch {
             .failures()
             .for_each(|why| self.failures.tell(why));
         let valid_for = explanation.found().and_then(|found| found.valid_for);
-        TimedAnswer { answer, valid_for }
+        let mut timed = TimedAnswer::from(answer);
+        timed.valid_for = valid_for;
+        timed
     }
 
     fn source(&self, registry: &Registry, repository: Option<&Repository>) -> Option<String> {

@@ -14,6 +14,7 @@ use crate::{VariableError, set};
 
 /// What a folder of certificates holds.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Certificates {
     /// `*.crt`: certificate authorities, added to the others, in alphabetical order.
     pub authorities: Vec<PathBuf>,

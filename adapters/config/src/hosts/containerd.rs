@@ -26,6 +26,7 @@ const DEFAULT: &str = "_default";
 
 /// What a host may be asked for. By digest, only `pull` is needed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Capabilities {
     /// Content by digest.
     pub pull: bool,
@@ -56,6 +57,7 @@ impl Capabilities {
 
 /// A host of a file, or its upstream.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct HostEntry {
     /// Where its API is.
     pub url: ApiUrl,
@@ -84,6 +86,7 @@ impl HostEntry {
 
 /// A file, read.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct HostsToml {
     /// The file.
     pub path: PathBuf,

@@ -55,6 +55,7 @@ pub struct Plan {
 
 /// Which rule counts for a reference.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Planned {
     /// The reference.
     pub reference: Reference,

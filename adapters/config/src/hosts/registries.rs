@@ -17,6 +17,7 @@ use crate::document::{FileError, Finding, Section, Source};
 
 /// The file, its drop-ins, and what they say.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct RegistriesConf {
     /// The files that were read, in the order in which they replace each other.
     pub files: Vec<PathBuf>,
@@ -36,6 +37,7 @@ pub struct RegistriesConf {
 
 /// A `[[registry]]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct RegistryEntry {
     /// The references that it is for: a host, perhaps with a path, or `*.example.com`.
     pub prefix: String,
@@ -55,6 +57,7 @@ pub struct RegistryEntry {
 
 /// A `[[registry.mirror]]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct MirrorEntry {
     /// What replaces the prefix.
     pub location: String,
@@ -66,6 +69,7 @@ pub struct MirrorEntry {
 
 /// Which pulls a mirror is for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum MirrorPulls {
     /// All of them.
     #[default]

@@ -113,6 +113,7 @@ impl From<FileError> for RuleError {
 /// One setting of a host, and where it comes from. For [`explain`](super::Plan::facts): files and names, no
 /// secrets.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Fact {
     /// The setting.
     pub what: String,

@@ -29,9 +29,7 @@ pub(super) fn parse(text: &str) -> Result<Proxy, &'static str> {
     }
     let (host, port) = split_port(address)?;
     let login = login.map(|login| format!("{login}@")).unwrap_or_default();
-    Ok(Proxy {
-        url: format!("http://{login}{host}:{port}"),
-    })
+    Ok(Proxy::new(format!("http://{login}{host}:{port}")))
 }
 
 fn split_port(address: &str) -> Result<(&str, u16), &'static str> {
@@ -63,9 +61,7 @@ pub(super) fn with_login(proxy: Proxy, login: &(String, Secret)) -> Proxy {
     }
     // It goes to the proxy, in each request through it.
     let (user, password) = (encoded(&login.0), encoded(login.1.expose()));
-    Proxy {
-        url: format!("http://{user}:{password}@{address}"),
-    }
+    Proxy::new(format!("http://{user}:{password}@{address}"))
 }
 
 /// A text with everything percent-encoded but what may stand in any part of a URL (RFC 3986 §2.3).

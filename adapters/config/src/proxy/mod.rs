@@ -272,7 +272,7 @@ enum Selected<'a> {
 impl ProxySelector for Proxies {
     fn proxy(&self, origin: &Origin) -> Option<Proxy> {
         // Never bypass a configured proxy: drivers refuse to connect through this one.
-        let unusable = || Proxy { url: String::new() };
+        let unusable = || Proxy::new("");
         match self.for_origin(origin) {
             Ok(proxy) => proxy.cloned(),
             Err(_) => Some(unusable()),

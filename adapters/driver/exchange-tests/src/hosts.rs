@@ -118,10 +118,7 @@ pub fn a_host_has_authorities_of_its_own<E: Exchange>() {
     let client = Shown::new();
     let (one, other) = (seeing("localhost", &client), seeing("localhost", &client));
     let settings = |authorities| HostSettings::default().authorities(authorities);
-    let trusting_other = TlsRoots {
-        roots: Some(Arc::new(vec![other.certificate.clone()])),
-        extra: Vec::new(),
-    };
+    let trusting_other = TlsRoots::only(vec![other.certificate.clone()]);
     let also = settings(Authorities::Also(vec![one.certificate.clone()]));
     let only = settings(Authorities::Only(vec![one.certificate.clone()]));
     let setup = Setup::patient().trusting(trusting_other);
@@ -144,13 +141,7 @@ pub fn a_host_has_authorities_of_its_own<E: Exchange>() {
 pub fn a_client_certificate_is_for_one_host<E: Exchange>() {
     let client = Shown::new();
     let (one, other) = (seeing("localhost", &client), seeing("localhost", &client));
-    let roots = TlsRoots {
-        roots: Some(Arc::new(vec![
-            one.certificate.clone(),
-            other.certificate.clone(),
-        ])),
-        extra: Vec::new(),
-    };
+    let roots = TlsRoots::only(vec![one.certificate.clone(), other.certificate.clone()]);
     let settings = HostSettings::default().identity(client.identity());
     let setup = Setup::patient().trusting(roots).host(&one.base, settings);
     let driver = E::new(&setup);
@@ -168,10 +159,7 @@ pub fn a_host_chooses_among_client_certificates<E: Exchange>() {
     let clients = ["one", "two", "three"].map(Shown::named);
     let servers = clients.each_ref().map(|client| seeing("localhost", client));
     let roots = servers.each_ref().map(|it| it.certificate.clone());
-    let roots = TlsRoots {
-        roots: Some(Arc::new(roots.to_vec())),
-        extra: Vec::new(),
-    };
+    let roots = TlsRoots::only(roots.to_vec());
     let all = clients.iter().fold(HostSettings::default(), |all, client| {
         all.identity(client.identity())
     });

@@ -105,7 +105,7 @@ impl Setup {
     /// Sends everything through the proxy at this URL.
     #[must_use]
     pub fn through(mut self, url: String) -> Self {
-        self.proxies = Arc::new(Through(Proxy { url }));
+        self.proxies = Arc::new(Through(Proxy::new(url)));
         self
     }
 }

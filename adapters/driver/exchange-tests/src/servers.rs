@@ -121,10 +121,7 @@ pub fn identity(name: &str) -> (Arc<rustls::ServerConfig>, TlsRoots) {
         .with_no_client_auth()
         .with_single_cert(vec![identity.cert.der().clone()], key.unwrap())
         .unwrap();
-    let roots = TlsRoots {
-        roots: Some(Arc::new(vec![identity.cert.der().to_vec()])),
-        extra: Vec::new(),
-    };
+    let roots = TlsRoots::only(vec![identity.cert.der().to_vec()]);
     (Arc::new(config), roots)
 }
 

@@ -20,11 +20,10 @@ fn streamed(bytes: &[u8], step: usize) -> Streamed {
 }
 
 fn gathered(bytes: &[u8], is_whole: bool) -> Gathered {
-    Gathered {
-        digest: Digest::of(Algorithm::Sha256, bytes),
-        size: bytes.len() as u64,
-        is_whole,
-    }
+    let digest = Digest::of(Algorithm::Sha256, bytes);
+    let mut gathered = Gathered::new(digest, bytes.len() as u64);
+    gathered.is_whole = is_whole;
+    gathered
 }
 
 fn read(store: &Streamed, digest: &Digest, offset: u64) -> Vec<u8> {

@@ -15,6 +15,7 @@ const SYSTEM: &str = "/etc/containers/registries.conf";
 
 /// Which files are read.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct RegistriesFiles {
     /// The file. It need not exist unless it was named.
     pub file: PathBuf,
