@@ -53,8 +53,8 @@ pub(crate) enum Outside {
     Question,
     /// A step of a store.
     Step,
-    /// A request of this exchange.
-    Exchange(ExchangeId),
+    /// A request of this exchange, which was begun for this task.
+    Exchange(ExchangeId, Option<TaskId>),
 }
 
 /// What a session wants next.
@@ -122,7 +122,7 @@ impl Session {
     /// without a slot at once. An id that is not outside, or not of a download, is ignored.
     pub fn yield_slot(&mut self, job: JobId) -> bool {
         match self.outside.get(&job) {
-            Some(Outside::Exchange(id)) => self.exchanges.yield_slot(*id),
+            Some(Outside::Exchange(id, _)) => self.exchanges.yield_slot(*id),
             Some(Outside::Question | Outside::Step) | None => false,
         }
     }
@@ -252,9 +252,12 @@ impl Session {
         let outcome = done.into_outcome();
         match outside {
             Outside::Question => self.exchanges.question_ended(job, outcome, self.now),
-            Outside::Exchange(id) => {
+            Outside::Exchange(id, task) => {
                 self.exchanges
                     .call_ended(id, job, outcome, self.now, &mut self.rng);
+                if let (true, Some(task)) = (self.exchanges.take_missing(), task) {
+                    self.fail(task, Error::internal("an exchange is gone before its end"));
+                }
             }
             Outside::Step => self.step_ended(job, outcome),
         }
@@ -359,7 +362,8 @@ impl Session {
         } else if let Some(step) = self.store_queue.next(id, self.now) {
             (Outside::Step, Job::Store(step))
         } else if let Some((exchange, job)) = self.exchanges.next_job(id, self.now) {
-            (Outside::Exchange(exchange), job)
+            let task = self.exchanges.task_of(exchange);
+            (Outside::Exchange(exchange, task), job)
         } else if let Some(question) = self.exchanges.next_question(id) {
             // Looking for a call can raise a question.
             (Outside::Question, Job::Credentials(question))
@@ -501,6 +505,26 @@ mod tests {
         assert_eq!(failure.first().kind(), ErrorKind::Internal);
         assert_eq!(jobs, []);
         assert!(matches!(session.poll(Time::ZERO), Output::Idle));
+    }
+
+    /// A task at another registry goes on.
+    #[test]
+    fn an_exchange_that_is_gone_fails_its_task_alone() {
+        let mut session = session(1);
+        let elsewhere = "other.example/a:v1".parse().expect("a reference");
+        session.start(Task::resolve(elsewhere));
+        let (_, jobs) = polled(&mut session);
+        let (gone, left) = (session.task_of(jobs[0]), session.task_of(jobs[1]));
+        assert!(session.exchanges.lose(jobs[0]));
+        session.handle(Done::lost(jobs[0]), Time::ZERO);
+        let (events, _) = polled(&mut session);
+        let [(failed, Event::Finished(Err(failure)))] = &events[..] else {
+            panic!("{events:?}");
+        };
+        assert_eq!(Some(*failed), gone);
+        assert_eq!(failure.first().kind(), ErrorKind::Internal);
+        assert_ne!(left, gone);
+        assert_eq!(session.task_of(jobs[1]), left);
     }
 
     #[test]

@@ -20,7 +20,7 @@ impl Session {
         match self.outside.get(&job)? {
             Outside::Step => self.task_behind(self.store_queue.owner(job)?),
             Outside::Question => self.exchanges.question_wanted_by(job).find_map(task),
-            Outside::Exchange(id) => self.exchanges.wanted_by(*id).find_map(task),
+            Outside::Exchange(id, _) => self.exchanges.wanted_by(*id).find_map(task),
         }
     }
 

@@ -13,13 +13,13 @@
 //! ```
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::host::Turn;
-use super::{Exchange, Exchanges, State};
+use super::{Exchange, Exchanges, Service};
 use crate::auth::AuthInput;
 use crate::call::TransportErrorKind;
 use crate::config::Retry;
@@ -334,13 +334,15 @@ impl Exchanges {
 
     /// Moves what waits for a slot of a mirror that was put back.
     fn move_others(&mut self, origin: &Origin) {
-        let waits = |exchange: &Exchange| {
-            matches!(exchange.state, State::Queued(_))
-                && exchange.fallback.is_some()
-                && exchange.site.origin == *origin
+        let Some(host) = self.hosts.get(&Service::Registry(origin.clone())) else {
+            return;
         };
-        let those = self.exchanges.iter().filter(|(_, it)| waits(it));
-        let those: Vec<ExchangeId> = those.map(|(id, _)| *id).collect();
+        let has_others = |id: &ExchangeId| {
+            let exchange = self.exchanges.get(id);
+            exchange.is_some_and(|it| it.fallback.is_some())
+        };
+        // In the order in which they were added.
+        let those: BTreeSet<ExchangeId> = host.queued().filter(has_others).collect();
         for id in those {
             let _moved = self.avoids(id);
         }

@@ -251,6 +251,12 @@ impl Host {
         !self.is_wanted() && self.has_passed(Lane::Rest) && self.outside + reserved < self.limit
     }
 
+    /// All that waits for a slot.
+    pub(super) fn queued(&self) -> impl Iterator<Item = ExchangeId> {
+        let lanes = Lane::ALL.into_iter();
+        lanes.flat_map(|lane| self.continuations.ids(lane).chain(self.queue.ids(lane)))
+    }
+
     /// Whether something waits for nothing but a slot.
     fn is_wanted(&self) -> bool {
         let mut lanes = Lane::ALL.into_iter();

@@ -125,6 +125,8 @@ pub(crate) struct Exchanges {
     pub(crate) uploads: Uploads,
     /// What each endpoint has served for the tasks that have several.
     served: BTreeMap<TaskId, BTreeMap<Origin, u64>>,
+    /// Whether something was to go on with an exchange that is gone: a defect.
+    is_missing: bool,
     next: u64,
     /// The job that went out last.
     newest: JobId,
@@ -215,6 +217,7 @@ impl Exchanges {
             registries: Registries::default(),
             resting: Resting::default(),
             served: BTreeMap::new(),
+            is_missing: false,
             next: 0,
             newest: JobId(0),
             now: Time::ZERO,
@@ -507,6 +510,21 @@ impl Exchanges {
         let answered = AuthInput::Credentials(key, answer, now);
         self.broker.handle(answered);
         self.requeue_unparked();
+    }
+
+    /// The task that an exchange was added for, or handed over to.
+    pub(crate) fn task_of(&self, id: ExchangeId) -> Option<TaskId> {
+        self.exchanges.get(&id).map(|exchange| exchange.task)
+    }
+
+    /// Whether an exchange was missing since this was asked: the task whose job ended would wait for ever.
+    pub(crate) const fn take_missing(&mut self) -> bool {
+        core::mem::replace(&mut self.is_missing, false)
+    }
+
+    /// Notes that an exchange is gone with which something was to go on.
+    const fn missing(&mut self) {
+        self.is_missing = true;
     }
 
     /// Takes the end of a job of an exchange.

@@ -236,7 +236,7 @@ impl Exchanges {
         }
         self.uncongested(source);
         let Some(exchange) = self.exchanges.get_mut(&source) else {
-            return;
+            return self.missing();
         };
         exchange.op.interrupted(body);
         let url = exchange.url();
@@ -260,7 +260,7 @@ impl Exchanges {
     /// own.
     fn cut_off(&mut self, sink: ExchangeId, sent: &Exchanged, is_led_on: bool) {
         let Some(exchange) = self.exchanges.get_mut(&sink) else {
-            return;
+            return self.missing();
         };
         exchange.op.has_sent(sent);
         let is_sent = sent.sent > 0;
@@ -292,7 +292,7 @@ impl Exchanges {
         self.broker.handle(AuthInput::RequestChanged(sink));
         self.enqueue(sink, Turn::First);
         let Some(exchange) = self.exchanges.get_mut(&source) else {
-            return;
+            return self.missing();
         };
         let Operation::BlobGet(op) = &mut exchange.op else {
             return self.not_of_a_relay(pair);
@@ -328,7 +328,7 @@ impl Exchanges {
     fn go_on_without_relay(&mut self, pair: Pair) {
         let sink = pair.sink;
         let Some(exchange) = self.exchanges.get_mut(&sink) else {
-            return;
+            return self.missing();
         };
         let Operation::BlobPut(op) = &mut exchange.op else {
             return self.not_of_a_relay(pair);

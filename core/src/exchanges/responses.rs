@@ -10,7 +10,7 @@ use http::Method;
 
 use super::authorization::Held;
 use super::host::Turn;
-use super::{Exchanges, Purpose, WARNINGS};
+use super::{Exchange, Exchanges, Purpose, WARNINGS};
 use crate::auth::AuthInput;
 use crate::call::{Exchanged, Received};
 use crate::digest::Digest;
@@ -35,7 +35,7 @@ impl Exchanges {
         now: Time,
     ) {
         let Some(exchange) = self.exchanges.get(&id) else {
-            return;
+            return self.missing();
         };
         let draft = exchange.op.draft();
         let url = exchange.hop.clone().unwrap_or(draft.url);
@@ -47,7 +47,8 @@ impl Exchanges {
 
     /// Whether `/v2/` told its challenge: other tasks use it, even if the one that asked is over.
     fn is_answered_ping(&self, id: ExchangeId, exchanged: &Exchanged) -> bool {
-        let is_ping = matches!(self.exchanges[&id].purpose, Purpose::Ping);
+        let exchange = self.exchanges.get(&id);
+        let is_ping = exchange.is_some_and(|it| matches!(it.purpose, Purpose::Ping));
         is_ping && exchanged.status == Some(http::StatusCode::UNAUTHORIZED)
     }
 
@@ -60,7 +61,7 @@ impl Exchanges {
         rng: &mut Rng,
     ) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return;
+            return self.missing();
         };
         exchange.op.has_sent(&exchanged);
         let draft = exchange.op.draft();
@@ -86,7 +87,10 @@ impl Exchanges {
         match class {
             Class::Aborted => self.lost(id, now, rng),
             Class::Damaged { found } => {
-                let error = damaged(&self.exchanges[&id].op, &line, found);
+                let Some(exchange) = self.exchanges.get(&id) else {
+                    return self.missing();
+                };
+                let error = damaged(&exchange.op, &line, found);
                 self.settle(id, Err(error));
             }
             Class::Fatal(error) => {
@@ -129,7 +133,7 @@ impl Exchanges {
         now: Time,
     ) {
         self.note_later(id, exchanged, job, now);
-        if self.exchanges[&id].abandoned {
+        if self.exchanges.get(&id).is_some_and(|it| it.abandoned) {
             if self.is_answered_ping(id, exchanged) {
                 self.pinged(id, exchanged, url);
             } else {
@@ -144,12 +148,14 @@ impl Exchanges {
 
     /// Whether the request went where a redirect led. One for a token follows none.
     fn is_elsewhere(&self, id: ExchangeId) -> bool {
-        let exchange = &self.exchanges[&id];
-        !matches!(exchange.op, Operation::Token(_)) && exchange.is_foreign()
+        let is_elsewhere = |it: &Exchange| !matches!(it.op, Operation::Token(_)) && it.is_foreign();
+        self.exchanges.get(&id).is_some_and(is_elsewhere)
     }
 
     fn met_challenge(&mut self, id: ExchangeId, exchanged: Exchanged, url: Url, line: RequestLine) {
-        let exchange = &self.exchanges[&id];
+        let Some(exchange) = self.exchanges.get(&id) else {
+            return self.missing();
+        };
         if self.is_elsewhere(id) {
             let what = format!(
                 "{} answered 401, but credentials for `{}` are sent only on direct requests to it",
@@ -234,7 +240,7 @@ impl Exchanges {
     ) {
         self.accept(id, url);
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return;
+            return self.missing();
         };
         let mut to = follow(exchanged, method, url, &exchange.site.origin, line);
         if let Ok(next) = &to {
@@ -260,7 +266,7 @@ impl Exchanges {
 
     pub(super) fn challenged(&mut self, id: ExchangeId, exchanged: &Exchanged, url: &Url) {
         let Some(exchange) = self.exchanges.get(&id) else {
-            return;
+            return self.missing();
         };
         let request = exchange.auth_request(id, url);
         let status = exchanged.status.unwrap_or(http::StatusCode::UNAUTHORIZED);
@@ -308,7 +314,7 @@ impl Exchanges {
             .status
             .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         let Some(exchange) = self.exchanges.get(&id) else {
-            return;
+            return self.missing();
         };
         let by_storage = exchange.hop.is_some() && exchange.is_foreign();
         let (presented, hint) = self.broker.explain(&exchange.auth_request(id, &url));
@@ -339,7 +345,7 @@ impl Exchanges {
     /// The registry itself answered without asking who we are.
     pub(super) fn accept(&mut self, id: ExchangeId, url: &Url) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return;
+            return self.missing();
         };
         if url.origin() == &exchange.site.origin
             && !exchange.is_foreign()
@@ -353,7 +359,7 @@ impl Exchanges {
     /// Lets the operation judge an answer.
     fn conclude(&mut self, id: ExchangeId, answer: Answer) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return;
+            return self.missing();
         };
         let (origin, registries) = (&exchange.site.origin, &mut self.registries);
         exchange.op.learn(&answer, || registries.entry(origin));
@@ -399,7 +405,7 @@ impl Exchanges {
         match verdict {
             Verdict::Next(op) => {
                 let Some(exchange) = self.exchanges.get_mut(&id) else {
-                    return;
+                    return self.missing();
                 };
                 exchange.op = op;
                 exchange.hop = None;

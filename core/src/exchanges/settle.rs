@@ -32,7 +32,7 @@ impl Exchanges {
         rng: &mut Rng,
     ) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return;
+            return self.missing();
         };
         // A HEAD is retried once if it is refused with a 5xx, or fails where a redirect led. After
         // that it costs more than it may save.
@@ -45,7 +45,7 @@ impl Exchanges {
             return;
         }
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return;
+            return self.missing();
         };
         if refused && matches!(exchange.purpose, Purpose::Probe) && !exchange.hurries {
             // It did not ask who is asking. If it asks at a GET, that is known then.
@@ -60,7 +60,7 @@ impl Exchanges {
         }
         self.note_upload(id);
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return;
+            return self.missing();
         };
         if exchange.tries.reached(exchange.op.position()) {
             self.broker.handle(AuthInput::Progressed(id));
@@ -123,22 +123,21 @@ impl Exchanges {
     /// The worker died with the job, or ended it without being told to.
     pub(super) fn lost(&mut self, id: ExchangeId, now: Time, rng: &mut Rng) {
         let Some(exchange) = self.exchanges.get(&id) else {
-            return;
+            return self.missing();
         };
         if exchange.abandoned || matches!(exchange.purpose, Purpose::Cleanup) {
             self.abandoned(id);
             return;
         }
-        if let (Operation::BlobGet(_), Purpose::Owner(_)) = (&exchange.op, &exchange.purpose) {
+        if let (Operation::BlobGet(_), Purpose::Owner(owner)) = (&exchange.op, &exchange.purpose) {
             // Its hash is gone: its owner begins again with what the store has.
-            let exchange = self.remove(id).expect("it was just there");
-            if let Purpose::Owner(owner) = exchange.purpose {
-                self.settled.push_back(Settled {
-                    exchange: id,
-                    owner,
-                    result: Settlement::Lost,
-                });
-            }
+            let owner = *owner;
+            self.remove(id);
+            self.settled.push_back(Settled {
+                exchange: id,
+                owner,
+                result: Settlement::Lost,
+            });
             return;
         }
         let request = exchange.line(&exchange.op.draft().method, &exchange.url());
@@ -171,7 +170,7 @@ impl Exchanges {
             Err(error) => self.give_up_upload(id, Some(error)),
         }
         let Some(exchange) = self.remove(id) else {
-            return;
+            return self.missing();
         };
         let result = result.map_err(|error| self.advise(&exchange, error));
         let result = if let Operation::BlobPut(op) = &exchange.op {

@@ -79,3 +79,13 @@ fn a_challenge_is_learned_for_later_tasks() {
     let (.., target) = next(&mut exchanges);
     assert!(target.starts_with("https://reg.example/token?"), "{target}");
 }
+
+impl Exchanges {
+    /// Loses the exchange of a job, as a defect would. Whether there was one.
+    pub(crate) fn lose(&mut self, job: JobId) -> bool {
+        let before = self.exchanges.len();
+        self.exchanges
+            .retain(|_, exchange| !matches!(exchange.state, State::Outside(it) if it == job));
+        self.exchanges.len() < before
+    }
+}
