@@ -18,7 +18,7 @@ use crate::stores::{Lease, Stores};
 #[derive(Debug)]
 pub struct Incoming {
     call: Box<Call>,
-    sink: Sink,
+    sink: BodyTarget,
     stall: StallDetector,
     stalled: bool,
 }
@@ -27,7 +27,7 @@ impl Incoming {
     /// Takes over a call after `Call::head`, with what that returned.
     /// Opens nothing for `Collect` and `Discard`.
     pub fn new(stores: &Arc<Stores>, call: Box<Call>, receive: Receive) -> Self {
-        let sink = Sink::new(stores, receive);
+        let sink = BodyTarget::new(stores, receive);
         Self {
             call,
             sink,
@@ -92,7 +92,7 @@ pub(crate) fn too_slow() -> Interrupted {
 
 /// Where chunks go after the call has seen them.
 #[derive(Debug)]
-enum Sink {
+enum BodyTarget {
     /// The call keeps them.
     Call,
     /// Read only so that the connection can be used again, while there is something `left`.
@@ -112,7 +112,7 @@ enum Sink {
     Failed(StoreError),
 }
 
-impl Sink {
+impl BodyTarget {
     fn new(stores: &Stores, receive: Receive) -> Self {
         match receive {
             Receive::Collect => Self::Call,
@@ -247,8 +247,8 @@ mod tests {
         world
     }
 
-    fn sink(world: &World, offset: u64) -> Sink {
-        Sink::new(
+    fn sink(world: &World, offset: u64) -> BodyTarget {
+        BodyTarget::new(
             &world.stores,
             Receive::Store {
                 store: world.id,
@@ -321,10 +321,10 @@ mod tests {
     #[test]
     fn a_body_of_no_interest_is_read_up_to_its_limit() {
         let stores = Stores::default();
-        let mut sink = Sink::new(&stores, Receive::Discard { limit: 10 });
+        let mut sink = BodyTarget::new(&stores, Receive::Discard { limit: 10 });
         assert_eq!(sink.take(b"123456789"), Keep::All);
         assert_eq!(sink.take(b"0"), Keep::Stop);
-        assert!(!Sink::new(&stores, Receive::Discard { limit: 0 }).wants_body());
-        assert!(Sink::new(&stores, Receive::Collect).wants_body());
+        assert!(!BodyTarget::new(&stores, Receive::Discard { limit: 0 }).wants_body());
+        assert!(BodyTarget::new(&stores, Receive::Collect).wants_body());
     }
 }

@@ -154,8 +154,8 @@ struct Running<'a> {
     /// Closed when all is written, or when the program wants no more.
     stdin: Option<ChildStdin>,
     input: &'a [u8],
-    stdout: Sink<ChildStdout>,
-    stderr: Sink<ChildStderr>,
+    stdout: CapturedOutput<ChildStdout>,
+    stderr: CapturedOutput<ChildStderr>,
     ended: Option<(ExitStatus, Instant)>,
 }
 
@@ -167,8 +167,8 @@ impl<'a> Running<'a> {
             child,
             stdin,
             input,
-            stdout: Sink::new(stdout, most),
-            stderr: Sink::new(stderr, STDERR),
+            stdout: CapturedOutput::new(stdout, most),
+            stderr: CapturedOutput::new(stderr, STDERR),
             ended: None,
         };
         if let Some(stdin) = &running.stdin {
@@ -274,7 +274,7 @@ impl Drop for Running<'_> {
 }
 
 /// One output of the program.
-struct Sink<R> {
+struct CapturedOutput<R> {
     /// Closed at its end.
     pipe: Option<R>,
     bytes: Vec<u8>,
@@ -283,7 +283,7 @@ struct Sink<R> {
     is_over: bool,
 }
 
-impl<R: Read> Sink<R> {
+impl<R: Read> CapturedOutput<R> {
     const fn new(pipe: Option<R>, most: usize) -> Self {
         Self {
             pipe,
