@@ -27,7 +27,7 @@ pub struct Consulted {
     /// The credential helper that the source names: `docker-credential-…`.
     pub helper: Option<String>,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: SourceOutcome,
     /// How long the credential counts, if it is not known to count until it is refused.
     pub(super) valid_for: Option<Duration>,
 }
@@ -35,7 +35,7 @@ pub struct Consulted {
 /// What came of consulting a source.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum SourceOutcome {
     /// It has the credential, which this describes.
     Found(String),
     /// It has none for this registry.
@@ -51,7 +51,7 @@ pub enum Outcome {
 impl Explanation {
     /// The source that the credential comes from.
     pub fn found(&self) -> Option<&Consulted> {
-        let is_it = |it: &&Consulted| matches!(it.outcome, Outcome::Found(_));
+        let is_it = |it: &&Consulted| matches!(it.outcome, SourceOutcome::Found(_));
         self.consulted.iter().find(is_it)
     }
 
@@ -73,7 +73,7 @@ impl fmt::Display for Explanation {
 }
 
 impl Consulted {
-    pub(super) const fn new(source: String, outcome: Outcome) -> Self {
+    pub(super) const fn new(source: String, outcome: SourceOutcome) -> Self {
         Self {
             source,
             key: None,
@@ -90,12 +90,12 @@ impl Consulted {
     ) -> Option<CredentialAnswer> {
         match answer {
             Ok(Some(timed)) => {
-                self.outcome = Outcome::found(&timed.answer);
+                self.outcome = SourceOutcome::found(&timed.answer);
                 self.valid_for = timed.valid_for;
                 return Some(timed.answer);
             }
-            Ok(None) => self.outcome = Outcome::NoEntry,
-            Err(why) => self.outcome = Outcome::Failed(why),
+            Ok(None) => self.outcome = SourceOutcome::NoEntry,
+            Err(why) => self.outcome = SourceOutcome::Failed(why),
         }
         None
     }
@@ -103,8 +103,11 @@ impl Consulted {
     /// Why it could not be used.
     pub(super) fn failure(&self) -> Option<&str> {
         match &self.outcome {
-            Outcome::Failed(why) => Some(why),
-            Outcome::Found(_) | Outcome::NoEntry | Outcome::Missing | Outcome::NotConsulted => None,
+            SourceOutcome::Failed(why) => Some(why),
+            SourceOutcome::Found(_)
+            | SourceOutcome::NoEntry
+            | SourceOutcome::Missing
+            | SourceOutcome::NotConsulted => None,
         }
     }
 
@@ -133,16 +136,16 @@ impl fmt::Display for Consulted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.place())?;
         match &self.outcome {
-            Outcome::Found(what) => f.write_str(what),
-            Outcome::NoEntry => f.write_str("no entry"),
-            Outcome::Missing => f.write_str("no such file"),
-            Outcome::Failed(why) => write!(f, "failed: {why}"),
-            Outcome::NotConsulted => f.write_str("not consulted"),
+            SourceOutcome::Found(what) => f.write_str(what),
+            SourceOutcome::NoEntry => f.write_str("no entry"),
+            SourceOutcome::Missing => f.write_str("no such file"),
+            SourceOutcome::Failed(why) => write!(f, "failed: {why}"),
+            SourceOutcome::NotConsulted => f.write_str("not consulted"),
         }
     }
 }
 
-impl Outcome {
+impl SourceOutcome {
     /// Describes a credential without its secret.
     pub(super) fn found(answer: &CredentialAnswer) -> Self {
         let what = match answer {

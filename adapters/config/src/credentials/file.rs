@@ -15,7 +15,7 @@ use windlass_driver::read_file;
 
 use super::document::{Document, Members};
 use super::entry::Entry;
-use super::explain::{Consulted, Outcome};
+use super::explain::{Consulted, SourceOutcome};
 use super::helper::Helpers;
 use super::keys::{Wanted, by_fit};
 
@@ -107,11 +107,11 @@ impl AuthFile {
         let bytes = match &read {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
-                consulted.push(told(Outcome::Missing));
+                consulted.push(told(SourceOutcome::Missing));
                 return None;
             }
             Err(why) => {
-                consulted.push(told(Outcome::Failed(why.clone())));
+                consulted.push(told(SourceOutcome::Failed(why.clone())));
                 return None;
             }
         };
@@ -119,12 +119,12 @@ impl AuthFile {
         let found = self.look_in(bytes, wanted, helpers, consulted);
         let (outcome, answer) = match found {
             Ok(None) if consulted.len() > before => return None,
-            Ok(None) => (Outcome::NoEntry, None),
+            Ok(None) => (SourceOutcome::NoEntry, None),
             Ok(Some((answer, by))) => {
                 consulted.push(by);
                 return Some(answer);
             }
-            Err(why) => (Outcome::Failed(why), None),
+            Err(why) => (SourceOutcome::Failed(why), None),
         };
         consulted.push(told(outcome));
         answer
@@ -144,7 +144,7 @@ impl AuthFile {
         }
         match named_helper(&document, &members, self.form, wanted) {
             Ok(Some((name, key))) => {
-                let told = Consulted::new(self.label.clone(), Outcome::NoEntry);
+                let told = Consulted::new(self.label.clone(), SourceOutcome::NoEntry);
                 let mut told = told.with_key(key.as_ref()).with_helper(&name);
                 let asked = wanted.ask(helpers, &name, key.as_deref());
                 let asked = asked.map_err(|why| format!("{why} (it is named in {})", self.label));
@@ -154,7 +154,10 @@ impl AuthFile {
                 }
             }
             Ok(None) => {}
-            Err(why) => consulted.push(Consulted::new(self.label.clone(), Outcome::Failed(why))),
+            Err(why) => consulted.push(Consulted::new(
+                self.label.clone(),
+                SourceOutcome::Failed(why),
+            )),
         }
         let auths = document.members_of("`auths`", members.get("auths"))?;
         self.entry(&document, &auths, wanted)
@@ -179,7 +182,7 @@ impl AuthFile {
             match found {
                 Ok(None) => {}
                 Ok(Some(answer)) => {
-                    let told = Consulted::new(self.label.clone(), Outcome::found(&answer));
+                    let told = Consulted::new(self.label.clone(), SourceOutcome::found(&answer));
                     return Ok(Some((answer, told.with_key(Some(key)))));
                 }
                 Err(why) => {

@@ -71,7 +71,7 @@ use windlass_core::reference::Repository;
 pub use windlass_core::credential::{Access, CredentialAnswer, Question, Secret, TimedAnswer};
 pub use windlass_driver::Credentials;
 
-pub use self::explain::{Consulted, Explanation, Outcome};
+pub use self::explain::{Consulted, Explanation, SourceOutcome};
 pub use self::explicit::Explicit;
 use self::failures::Failures;
 use self::file::{AuthFile, Form};
@@ -284,7 +284,7 @@ impl CredentialSearch {
         let mut consulted = Vec::new();
         let mut answer = None;
         if let Some(given) = self.given(registry, repository) {
-            let mut told = Consulted::new(given.to_string(), Outcome::NotConsulted);
+            let mut told = Consulted::new(given.to_string(), SourceOutcome::NotConsulted);
             // What the user wants is this one, even if it fails.
             answer = told.add(Ok(Some(given.answer())));
             consulted.push(told);
@@ -292,7 +292,7 @@ impl CredentialSearch {
         let apart = self.apart(question).map(std::slice::from_ref);
         for source in apart.unwrap_or(&self.sources) {
             if answer.is_some() {
-                consulted.push(Consulted::new(source.label(), Outcome::NotConsulted));
+                consulted.push(Consulted::new(source.label(), SourceOutcome::NotConsulted));
             } else {
                 let before = consulted.len();
                 answer = source.look(&wanted, &self.helpers, &mut consulted);
@@ -401,7 +401,7 @@ fn asked(name: &str, is_listed: bool) -> Consulted {
         true => "`credential-helpers` of registries.conf",
         false => "this program",
     };
-    Consulted::new(source.to_owned(), Outcome::NotConsulted).with_helper(name)
+    Consulted::new(source.to_owned(), SourceOutcome::NotConsulted).with_helper(name)
 }
 
 #[cfg(test)]

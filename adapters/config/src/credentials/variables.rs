@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use windlass_core::credential::{CredentialAnswer, TimedAnswer};
 
 use super::entry::{basic, bearer};
-use super::explain::{Consulted, Outcome};
+use super::explain::{Consulted, SourceOutcome};
 use super::keys::Wanted;
 use super::token_file::TokenFile;
 
@@ -88,7 +88,7 @@ impl Variables {
             (found, _) => Ok(found),
         });
         let source = format!("the variables {PREFIX}{host}_*");
-        let mut told = Consulted::new(source, Outcome::NotConsulted);
+        let mut told = Consulted::new(source, SourceOutcome::NotConsulted);
         let answer = told.add(found);
         consulted.push(told);
         answer
