@@ -47,7 +47,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::exchanges::Settlement;
 use crate::ids::{ExchangeId, Owner, TaskId, TransferId};
-use crate::op::{Operation, Outcome, Site};
+use crate::op::{OpOutcome, Operation, Site};
 use crate::ports::Ports;
 use crate::scope::Scopes;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
@@ -406,31 +406,31 @@ impl Blobs {
         };
         let phase = core::mem::replace(&mut transfer.phase, Phase::Idle);
         match (phase, outcome) {
-            (Phase::Moving, Outcome::Fetched { bytes, hashing, .. }) => {
+            (Phase::Moving, OpOutcome::Fetched { bytes, hashing, .. }) => {
                 let bytes = bytes.saturating_add(transfer.received);
                 self.fetched(id, bytes, hashing, ports)
             }
-            (Phase::Checking, Outcome::Absent) => self.not_there(id, ports),
-            (Phase::Checking, Outcome::Present { .. }) => self.over(id, Delivery::Present, ports),
-            (Phase::Sending { spooled: None }, Outcome::Opened(session)) => {
+            (Phase::Checking, OpOutcome::Absent) => self.not_there(id, ports),
+            (Phase::Checking, OpOutcome::Present { .. }) => self.over(id, Delivery::Present, ports),
+            (Phase::Sending { spooled: None }, OpOutcome::Opened(session)) => {
                 self.mounts_ended(id, None)?;
                 self.spool(id, Some(session), ports)
             }
-            (Phase::Sending { spooled: None }, Outcome::Unrelayed(session)) => {
+            (Phase::Sending { spooled: None }, OpOutcome::Unrelayed(session)) => {
                 self.spool(id, session, ports)
             }
-            (Phase::Sending { spooled }, Outcome::Sent { bytes }) => {
+            (Phase::Sending { spooled }, OpOutcome::Sent { bytes }) => {
                 self.mounts_ended(id, None)?;
                 if spooled.is_none() {
                     self.note_relayed(id, ports.now)?;
                 }
                 self.sent(id, spooled, Delivery::Moved(bytes), ports)
             }
-            (Phase::Sending { spooled }, Outcome::Present { .. }) => {
+            (Phase::Sending { spooled }, OpOutcome::Present { .. }) => {
                 self.mounts_ended(id, None)?;
                 self.sent(id, spooled, Delivery::Present, ports)
             }
-            (Phase::Sending { spooled }, Outcome::Mounted { from }) => {
+            (Phase::Sending { spooled }, OpOutcome::Mounted { from }) => {
                 self.mounts_ended(id, Some(&from))?;
                 self.sent(id, spooled, Delivery::Mounted, ports)
             }

@@ -29,7 +29,7 @@ use crate::exchanges::Settlement;
 use crate::extents::Extents;
 use crate::hashing::Hashing;
 use crate::ids::{ExchangeId, Owner, TransferId};
-use crate::op::{BlobGet, Operation, Outcome, Site};
+use crate::op::{BlobGet, OpOutcome, Operation, Site};
 use crate::ports::Ports;
 use crate::scope::Scopes;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
@@ -202,7 +202,7 @@ impl Blobs {
             Settlement::Abandoned => {}
             Settlement::Lost => return self.end_parts(id, Ending::Lost, ports),
             Settlement::Failed(error) => return self.end_parts(id, Ending::Failed(error), ports),
-            Settlement::Done(Outcome::Fetched {
+            Settlement::Done(OpOutcome::Fetched {
                 bytes,
                 range,
                 hashing,

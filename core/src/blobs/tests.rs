@@ -40,7 +40,7 @@ fn digest() -> Digest {
 fn fetched() -> Settlement {
     let mut hashing = Hashing::new(Algorithm::Sha256);
     hashing.update(b"blob");
-    Settlement::Done(Outcome::Fetched {
+    Settlement::Done(OpOutcome::Fetched {
         bytes: 4,
         range: 0..4,
         hashing,
@@ -48,9 +48,9 @@ fn fetched() -> Settlement {
     })
 }
 
-fn mounted() -> Outcome {
+fn mounted() -> OpOutcome {
     let from = MountFrom::Anywhere;
-    Outcome::Mounted { from }
+    OpOutcome::Mounted { from }
 }
 
 fn waiter(task: TaskId, source: &str) -> Waiter {
@@ -259,7 +259,7 @@ fn bytes_that_are_not_hashed_yet_are_hashed_before_they_are_named() {
         let behind = hashing.clone();
         let bytes = 4;
         let hashing = behind.clone();
-        let all = Outcome::Fetched {
+        let all = OpOutcome::Fetched {
             bytes,
             range: 0..4,
             hashing,
@@ -464,7 +464,7 @@ fn what_was_spooled_is_removed_after_it_was_sent() {
     let (blobs, mut ports) = scenario.parts();
     blobs.spooled(id, spool, settled, &mut ports);
     assert_eq!(scenario.step(), "nothing");
-    scenario.end(upload, Settlement::Done(Outcome::Sent { bytes: 4 }));
+    scenario.end(upload, Settlement::Done(OpOutcome::Sent { bytes: 4 }));
     assert_eq!(scenario.settled(), [(A, Ok(Delivery::Moved(4)))]);
     assert!(scenario.blobs.is_working_for(A));
     assert_eq!(scenario.step(), "remove");
@@ -491,7 +491,7 @@ fn relaying() -> (Scenario, TransferId, ExchangeId, ExchangeId) {
 fn a_blob_of_another_registry_is_relayed() {
     let (mut scenario, id, sink, _) = relaying();
     assert_eq!(scenario.step(), "nothing");
-    let sent = Settlement::Done(Outcome::Sent { bytes: 4 });
+    let sent = Settlement::Done(OpOutcome::Sent { bytes: 4 });
     let (blobs, mut ports) = scenario.parts();
     blobs.exchange_ended(id, sink, sent, &mut ports);
     assert_eq!(scenario.settled(), [(A, Ok(Delivery::Moved(4)))]);
@@ -532,7 +532,7 @@ fn a_relay_whose_source_failed_waits_for_its_sink() {
 #[test]
 fn a_blob_that_cannot_be_relayed_is_spooled() {
     let (mut scenario, id, sink, _) = relaying();
-    let unrelayed = Settlement::Done(Outcome::Unrelayed(None));
+    let unrelayed = Settlement::Done(OpOutcome::Unrelayed(None));
     let (blobs, mut ports) = scenario.parts();
     blobs.exchange_ended(id, sink, unrelayed, &mut ports);
     assert_eq!(scenario.step(), "begin");

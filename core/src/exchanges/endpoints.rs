@@ -27,7 +27,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, NotFound, RegistryErrors};
 use crate::event::Event;
 use crate::ids::{ExchangeId, TaskId};
-use crate::op::{Operation, Outcome, Site};
+use crate::op::{OpOutcome, Operation, Site};
 use crate::reference::{Reference, Repository, Target};
 use crate::registry::{Origin, Registry};
 use crate::retry::Tries;
@@ -276,7 +276,7 @@ impl Exchanges {
     }
 
     /// What an outcome at one of several endpoints is an error for: the next one is asked.
-    pub(super) fn unserved(&self, id: ExchangeId, outcome: &Outcome) -> Option<Error> {
+    pub(super) fn unserved(&self, id: ExchangeId, outcome: &OpOutcome) -> Option<Error> {
         let exchange = self.exchanges.get(&id)?;
         exchange.fallback.as_ref()?;
         let target = exchange.op.asked_for()?;
@@ -286,7 +286,7 @@ impl Exchanges {
             site.registry, site.repository
         );
         match (outcome, target) {
-            (Outcome::Absent, _) => Some(Error::NotFound(NotFound {
+            (OpOutcome::Absent, _) => Some(Error::NotFound(NotFound {
                 what,
                 request: Some(exchange.line(&exchange.op.draft().method, &exchange.url())),
                 status: None,
@@ -294,7 +294,7 @@ impl Exchanges {
                 hint: None,
             })),
             (
-                Outcome::Found {
+                OpOutcome::Found {
                     digest: Some(found),
                     ..
                 },
@@ -379,23 +379,23 @@ impl Exchanges {
     }
 
     /// Notes which endpoint has served a read, and tells it.
-    pub(super) fn served(&mut self, id: ExchangeId, outcome: &Outcome) {
+    pub(super) fn served(&mut self, id: ExchangeId, outcome: &OpOutcome) {
         let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
         if exchange.fallback.is_none() {
             return;
         }
-        if let (Outcome::Fetched { range, .. }, Operation::BlobGet(op)) = (outcome, &exchange.op)
+        if let (OpOutcome::Fetched { range, .. }, Operation::BlobGet(op)) = (outcome, &exchange.op)
             && range.end < op.size
         {
             // A part: that with the last byte counts for the blob.
             return;
         }
         let digest = match (outcome, &exchange.op) {
-            (Outcome::Document { document, .. }, _) => Some(document.digest().clone()),
-            (Outcome::Found { digest, .. }, _) => digest.clone(),
-            (Outcome::Fetched { .. }, Operation::BlobGet(op)) if op.url.is_none() => {
+            (OpOutcome::Document { document, .. }, _) => Some(document.digest().clone()),
+            (OpOutcome::Found { digest, .. }, _) => digest.clone(),
+            (OpOutcome::Fetched { .. }, Operation::BlobGet(op)) if op.url.is_none() => {
                 Some(op.digest.clone())
             }
             _ => None,

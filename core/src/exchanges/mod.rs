@@ -45,7 +45,7 @@ use crate::error::{Error, RequestLine};
 use crate::event::Event;
 use crate::ids::{ExchangeId, JobId, Owner, TaskId};
 use crate::lanes::Lanes;
-use crate::op::{BlobGet, Operation, Outcome, Site};
+use crate::op::{BlobGet, OpOutcome, Operation, Site};
 use crate::registry::{Origin, Registry};
 use crate::retry::Tries;
 use crate::rng::Rng;
@@ -70,7 +70,7 @@ pub(crate) struct Settled {
 /// How an exchange ended.
 #[derive(Debug)]
 pub(crate) enum Settlement {
-    Done(Outcome),
+    Done(OpOutcome),
     Failed(Error),
     /// The worker of a download died, and the hash of what it received is gone.
     Lost,

@@ -25,7 +25,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::header::ContentRange;
 use crate::ids::{ExchangeId, JobId, Owner, TaskId};
-use crate::op::{BlobGet, BlobPut, Operation, Outcome};
+use crate::op::{BlobGet, BlobPut, OpOutcome, Operation};
 use crate::rng::Rng;
 use crate::scope::Scopes;
 use crate::time::Time;
@@ -335,7 +335,7 @@ impl Exchanges {
         };
         let session = op.without_relay();
         self.note_upload(sink);
-        self.settle(sink, Ok(Outcome::Unrelayed(session)));
+        self.settle(sink, Ok(OpOutcome::Unrelayed(session)));
     }
 
     /// The two do not do what those of a relay do, which is a defect: both would wait for each other for ever.

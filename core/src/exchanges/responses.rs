@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::exchanges::classify::{Class, classify, errors, follow};
 use crate::header::{quota, warnings};
 use crate::ids::{ExchangeId, JobId, TaskId};
-use crate::op::{Answer, Operation, Outcome, Verdict};
+use crate::op::{Answer, OpOutcome, Operation, Verdict};
 use crate::rng::Rng;
 use crate::time::Time;
 use crate::uri::Url;
@@ -386,7 +386,8 @@ impl Exchanges {
         }
         // By tag it decides nothing: content is named by what it hashes to. Registries that send the
         // digest of something else are common (clients.md C.17.9).
-        if let (Some(named), Verdict::Done(Outcome::Document { document, .. })) = (named, &verdict)
+        if let (Some(named), Verdict::Done(OpOutcome::Document { document, .. })) =
+            (named, &verdict)
             && named.algorithm().is_some()
             && !(named == *document.digest() || named.verifies(document.bytes()))
         {
@@ -415,7 +416,8 @@ impl Exchanges {
                 self.enqueue(id, Turn::First);
             }
             Verdict::Done(mut outcome) => {
-                if let Outcome::Present { unused } | Outcome::TakesNoParts { unused } = &mut outcome
+                if let OpOutcome::Present { unused } | OpOutcome::TakesNoParts { unused } =
+                    &mut outcome
                     && let Some(session) = unused.take()
                     && let Some(exchange) = self.exchanges.get(&id)
                 {

@@ -15,7 +15,7 @@ use crate::call::{Received, TransportErrorKind};
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 use crate::ids::ExchangeId;
-use crate::op::{Operation, Outcome};
+use crate::op::{OpOutcome, Operation};
 use crate::registry::Origin;
 use crate::retry::{Decision, Tries};
 use crate::rng::Rng;
@@ -51,7 +51,7 @@ impl Exchanges {
             // It did not ask who is asking. If it asks at a GET, that is known then.
             let origin = exchange.site.origin.clone();
             self.broker.handle(AuthInput::Accepted(id, &origin));
-            return self.settle(id, Ok(Outcome::Absent));
+            return self.settle(id, Ok(OpOutcome::Absent));
         }
         exchange.is_vain = is_vain;
         exchange.op.interrupted(body);
@@ -147,7 +147,7 @@ impl Exchanges {
         self.retry(id, Received::Nothing, error, None, now, rng);
     }
 
-    pub(super) fn settle(&mut self, id: ExchangeId, result: Result<Outcome, Error>) {
+    pub(super) fn settle(&mut self, id: ExchangeId, result: Result<OpOutcome, Error>) {
         let result = match result {
             Ok(outcome) => {
                 let error = self.unserved(id, &outcome);
@@ -165,7 +165,7 @@ impl Exchanges {
             }
         };
         match &result {
-            Ok(Outcome::Sent { .. }) => self.served_relay(id),
+            Ok(OpOutcome::Sent { .. }) => self.served_relay(id),
             Ok(outcome) => self.served(id, outcome),
             Err(error) => self.give_up_upload(id, Some(error)),
         }
@@ -251,10 +251,10 @@ impl Exchanges {
         }
     }
 
-    fn token_settled(&mut self, key: &TokenKey, result: Result<Outcome, Error>) {
+    fn token_settled(&mut self, key: &TokenKey, result: Result<OpOutcome, Error>) {
         let defect;
         let input = match &result {
-            Ok(Outcome::Granted(grant)) => AuthInput::Granted(key, grant.clone(), self.now),
+            Ok(OpOutcome::Granted(grant)) => AuthInput::Granted(key, grant.clone(), self.now),
             Ok(outcome) => {
                 defect = Error::internal(&format!("a request for a token ended in {outcome:?}"));
                 AuthInput::NotGranted(key, Some(&defect))

@@ -20,7 +20,7 @@ use core::ops::Range;
 
 use http::{Method, header};
 
-use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
+use super::{Answer, Draft, OpOutcome, Operation, Site, Verdict};
 use crate::call::{Expect, Flaw, Received, TransferId};
 use crate::digest::Digest;
 use crate::error::{Error, Measure};
@@ -240,8 +240,8 @@ impl BlobGet {
     }
 
     /// What was fetched, if not all, then because of an error.
-    pub(crate) fn fetched(self, missed: Option<Error>) -> Outcome {
-        Outcome::Fetched {
+    pub(crate) fn fetched(self, missed: Option<Error>) -> OpOutcome {
+        OpOutcome::Fetched {
             bytes: self.received,
             range: self.start..self.position,
             hashing: self.hashing,

@@ -5,7 +5,7 @@ use alloc::format;
 
 use http::Method;
 
-use super::{Answer, Draft, Outcome, Site, Verdict};
+use super::{Answer, Draft, OpOutcome, Site, Verdict};
 use crate::call::Expect;
 use crate::digest::Digest;
 
@@ -30,9 +30,9 @@ impl BlobHead {
     /// allowed. Some registries refuse every HEAD, and some redirect it to a storage that does.
     pub(super) fn answer(&self, answer: &Answer) -> Verdict {
         Verdict::Done(if answer.has_blob(&self.digest, self.size) {
-            Outcome::Present { unused: None }
+            OpOutcome::Present { unused: None }
         } else {
-            Outcome::Absent
+            OpOutcome::Absent
         })
     }
 }

@@ -34,7 +34,7 @@ use core::ops::Range;
 
 use http::{Method, header};
 
-use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
+use super::{Answer, Draft, OpOutcome, Operation, Site, Verdict};
 use crate::call::{Body, Expect, Payload, Source, TransferId};
 use crate::capabilities::Capabilities;
 use crate::config::ChunkSizes;
@@ -407,7 +407,7 @@ impl BlobPut {
             UploadStep::Check { session } => Some(self.not_there(session)),
             UploadStep::Start { mount: Some(_) } => Some(self.begin()),
             UploadStep::Status { session } => Some(self.without_status(session)),
-            UploadStep::Confirm => Some(Verdict::Done(Outcome::Sent { bytes: self.sent })),
+            UploadStep::Confirm => Some(Verdict::Done(OpOutcome::Sent { bytes: self.sent })),
             UploadStep::Start { mount: None }
             | UploadStep::Put { .. }
             | UploadStep::Patch { .. }
@@ -498,9 +498,9 @@ impl BlobPut {
             let has_begun = session.is_none() || self.has_begun();
             if has_begun && self.sent >= self.size.max(1) {
                 // The response to the last byte was lost, but not the blob.
-                return Verdict::Done(Outcome::Sent { bytes: self.sent });
+                return Verdict::Done(OpOutcome::Sent { bytes: self.sent });
             }
-            return Verdict::Done(Outcome::Present { unused: session });
+            return Verdict::Done(OpOutcome::Present { unused: session });
         }
         self.not_there(session)
     }
@@ -529,11 +529,11 @@ impl BlobPut {
         match (answer.status.as_u16(), mount) {
             (201, Some(_)) if answer.contradicts(&self.digest) => self.not_mounted(None),
             // PUSHB-51. The `Location` is not used.
-            (201, Some(from)) => Verdict::Done(Outcome::Mounted { from }),
+            (201, Some(from)) => Verdict::Done(OpOutcome::Mounted { from }),
             (201, None) if self.is_growing() => {
                 Verdict::Failed(answer.peer("says that it has a blob of which nothing was sent"))
             }
-            (201, None) => Verdict::Done(Outcome::Present { unused: None }),
+            (201, None) => Verdict::Done(OpOutcome::Present { unused: None }),
             (200 | 202..=299, mount) => match answer.location() {
                 Ok(session) if mount.is_some() => self.not_mounted(Some(session)),
                 Ok(session) => self.opened(session),
@@ -566,7 +566,7 @@ impl BlobPut {
                 session: Some(session),
             };
         } else if self.source.is_none() {
-            return Verdict::Done(Outcome::Opened(OpenUpload {
+            return Verdict::Done(OpOutcome::Opened(OpenUpload {
                 url: session,
                 least: self.session.least,
             }));
@@ -598,7 +598,7 @@ impl BlobPut {
         if self.takes_no_parts(answer) {
             let unused = self.open_session().cloned();
             let unused = unused.filter(|_| !self.ends_session(answer));
-            return Verdict::Done(Outcome::TakesNoParts { unused });
+            return Verdict::Done(OpOutcome::TakesNoParts { unused });
         }
         if self.refuses_parts(answer) && self.restarts < RESTARTS {
             self.restarts += 1;

@@ -8,7 +8,7 @@ use core::ops::Range;
 
 use http::{Method, StatusCode, header};
 
-use super::{Answer, Draft, Outcome, Site, Verdict};
+use super::{Answer, Draft, OpOutcome, Site, Verdict};
 use crate::call::{Expect, Flaw};
 use crate::digest::Digest;
 use crate::error::{Error, Measure};
@@ -52,7 +52,7 @@ impl RangeGet {
 
     pub(super) fn answer(&self, answer: &Answer) -> Verdict {
         match self.part(answer) {
-            Ok(part) => Verdict::Done(Outcome::Part(part)),
+            Ok(part) => Verdict::Done(OpOutcome::Part(part)),
             Err(error) => Verdict::Failed(error),
         }
     }
@@ -160,7 +160,7 @@ mod tests {
             let context = format!("{range:?} {status} {headers:?}");
             let answer = answer(status, &headers, body.as_bytes());
             match (get(range).answer(&answer), expected) {
-                (Verdict::Done(Outcome::Part(part)), Ok((bytes, total))) => {
+                (Verdict::Done(OpOutcome::Part(part)), Ok((bytes, total))) => {
                     assert_eq!(
                         (&*part.bytes, part.total),
                         (bytes.as_bytes(), total),
@@ -208,7 +208,7 @@ mod tests {
         let labelled = answer(200, &[("content-encoding", "gzip")], b"hello");
         let verdict = get.answer(&labelled);
         assert!(
-            matches!(&verdict, Verdict::Done(Outcome::Part(part)) if *part.bytes == *b"hello"),
+            matches!(&verdict, Verdict::Done(OpOutcome::Part(part)) if *part.bytes == *b"hello"),
             "{verdict:?}"
         );
     }

@@ -5,7 +5,7 @@ use alloc::string::String;
 
 use http::{Method, header};
 
-use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
+use super::{Answer, Draft, OpOutcome, Operation, Site, Verdict};
 use crate::call::{Expect, content_length};
 use crate::digest::Digest;
 use crate::header::{ContentRange, unsatisfied_total};
@@ -52,7 +52,7 @@ impl BlobStat {
                     self.digest
                 )))
             }
-            (Some(size), _) => Verdict::Done(Outcome::Stat { size }),
+            (Some(size), _) => Verdict::Done(OpOutcome::Stat { size }),
             // Who is not allowed to HEAD is not allowed to GET.
             (None, StatBy::Head) if answer.denied.is_none() => Verdict::Next(self.first_byte()),
             (None, _) if answer.status.is_success() => {

@@ -4,7 +4,7 @@ use alloc::format;
 
 use http::Method;
 
-use super::{Answer, Draft, Outcome, Ping, Site, Verdict};
+use super::{Answer, Draft, OpOutcome, Ping, Site, Verdict};
 use crate::call::Expect;
 use crate::task::Checked;
 
@@ -24,7 +24,7 @@ impl Check {
         if answer.status.is_success() {
             let asked = answer.presented != Answer::NO_CREDENTIALS;
             let anonymous = !asked || answer.presented == Answer::ANONYMOUS_TOKEN;
-            return Verdict::Done(Outcome::Accepted(Checked { anonymous, asked }));
+            return Verdict::Done(OpOutcome::Accepted(Checked { anonymous, asked }));
         }
         let what = format!("a registry at {}", self.site.origin);
         Verdict::Failed(answer.failure(&what))
@@ -67,7 +67,7 @@ mod tests {
             let mut answer = answer(status, &[], b"");
             answer.presented = presented.into();
             let found = match (Check { site: site() }).answer(&answer) {
-                Verdict::Done(Outcome::Accepted(Checked { anonymous, asked })) => {
+                Verdict::Done(OpOutcome::Accepted(Checked { anonymous, asked })) => {
                     format!("anonymous: {anonymous}, asked: {asked}")
                 }
                 Verdict::Done(other) => format!("{other:?}"),

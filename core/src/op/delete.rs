@@ -5,7 +5,7 @@ use alloc::string::String;
 
 use http::Method;
 
-use super::{Answer, Draft, Outcome, Site, Verdict};
+use super::{Answer, Draft, OpOutcome, Site, Verdict};
 use crate::call::Expect;
 use crate::digest::Digest;
 use crate::reference::Target;
@@ -39,14 +39,14 @@ impl Delete {
     pub(super) fn answer(&self, answer: &Answer) -> Verdict {
         let status = answer.status.as_u16();
         if answer.status.is_success() || (self.again && matches!(status, 404 | 410)) {
-            return Verdict::Done(Outcome::Deleted);
+            return Verdict::Done(OpOutcome::Deleted);
         }
         let mut failure = answer.failure(&self.what());
         if answer.denied.is_some() || !matches!(status, 400 | 405 | 501) {
             return Verdict::Failed(failure);
         }
         match self.of {
-            DeleteOf::Manifest(Target::Tag(_)) => Verdict::Done(Outcome::Undeletable(failure)),
+            DeleteOf::Manifest(Target::Tag(_)) => Verdict::Done(OpOutcome::Undeletable(failure)),
             DeleteOf::Manifest(Target::Digest(_)) | DeleteOf::Blob(_) => {
                 failure
                     .replace_hint("the registry may be configured not to delete anything".into());
@@ -138,7 +138,7 @@ mod tests {
                 again,
             };
             let found = match op.answer(&answer(status, &[], b"")) {
-                Verdict::Done(Outcome::Undeletable(_)) => "Undeletable".into(),
+                Verdict::Done(OpOutcome::Undeletable(_)) => "Undeletable".into(),
                 Verdict::Done(outcome) => format!("{outcome:?}"),
                 Verdict::Failed(error) => {
                     let hint = error.hint().unwrap_or_default();

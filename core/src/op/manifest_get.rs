@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 
 use http::{Method, header};
 
-use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
+use super::{Answer, Draft, OpOutcome, Operation, Site, Verdict};
 use crate::call::{Expect, Flaw, Received};
 use crate::descriptor::Descriptor;
 use crate::error::{Error, Measure};
@@ -92,7 +92,7 @@ impl ManifestGet {
             None => Document::parse(bytes, declared),
         };
         match parsed {
-            Ok(document) => Verdict::Done(Outcome::Document {
+            Ok(document) => Verdict::Done(OpOutcome::Document {
                 document: document.into(),
                 etag: etag(&answer),
             }),
@@ -165,7 +165,7 @@ mod tests {
 
     fn shown(verdict: Verdict) -> String {
         match verdict {
-            Verdict::Done(Outcome::Document { document, .. }) => document.media_type().into(),
+            Verdict::Done(OpOutcome::Document { document, .. }) => document.media_type().into(),
             Verdict::Done(outcome) => format!("{outcome:?}"),
             Verdict::Failed(error) => format!("{:?}", error.kind()),
             Verdict::Next(Operation::ManifestGet(op)) if op.again => "again".into(),

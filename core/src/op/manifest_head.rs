@@ -5,7 +5,7 @@ use alloc::string::ToString;
 
 use http::{Method, header};
 
-use super::{Answer, Draft, Outcome, Site, Verdict};
+use super::{Answer, Draft, OpOutcome, Site, Verdict};
 use crate::call::{Expect, content_length};
 use crate::header::content_type;
 use crate::manifest::media_type::ACCEPT_MANIFESTS;
@@ -29,14 +29,14 @@ impl ManifestHead {
     /// request will tell.
     pub(super) fn answer(self, answer: &Answer) -> Verdict {
         match answer.status.as_u16() {
-            200..=299 => Verdict::Done(Outcome::Found {
+            200..=299 => Verdict::Done(OpOutcome::Found {
                 digest: answer.content_digest(),
                 size: content_length(&answer.headers),
                 media_type: content_type(&answer.headers).map(ToString::to_string),
             }),
             401 => Verdict::Failed(answer.failure("manifest")),
             _ if answer.denied.is_some() => Verdict::Failed(answer.failure("manifest")),
-            _ => Verdict::Done(Outcome::Absent),
+            _ => Verdict::Done(OpOutcome::Absent),
         }
     }
 }
@@ -55,7 +55,7 @@ mod tests {
             target: Target::Digest(Digest::of(Algorithm::Sha256, b"x")),
         };
         match op.answer(&answer(status, headers, b"")) {
-            Verdict::Done(Outcome::Found {
+            Verdict::Done(OpOutcome::Found {
                 digest,
                 size,
                 media_type,

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use http::{Method, StatusCode, header};
 
-use super::{Answer, Draft, Operation, Outcome, Site, Verdict};
+use super::{Answer, Draft, OpOutcome, Operation, Site, Verdict};
 use crate::call::{Expect, Payload};
 use crate::capabilities::Capabilities;
 use crate::descriptor::Descriptor;
@@ -83,7 +83,7 @@ impl ManifestPut {
             };
         }
         if self.condition.is_some() && answer.status == StatusCode::PRECONDITION_FAILED {
-            return Verdict::Done(Outcome::Outdated);
+            return Verdict::Done(OpOutcome::Outdated);
         }
         if self.refuses_tags(answer) {
             self.tags_refused = true;
@@ -97,7 +97,7 @@ impl ManifestPut {
         if answer.denied.is_none()
             && (errors.has("MANIFEST_BLOB_UNKNOWN") || errors.has("BLOB_UNKNOWN"))
         {
-            return Verdict::Done(Outcome::Childless(failure));
+            return Verdict::Done(OpOutcome::Childless(failure));
         }
         Verdict::Failed(failure)
     }
@@ -138,13 +138,13 @@ impl ManifestPut {
             }
     }
 
-    fn put(&self, answer: &Answer) -> Outcome {
+    fn put(&self, answer: &Answer) -> OpOutcome {
         let listed = self.is_listed(answer);
         if self.tags.is_empty() {
-            return Outcome::Put { listed };
+            return OpOutcome::Put { listed };
         }
         if self.tags_refused {
-            return Outcome::Tagged { listed, tags: None };
+            return OpOutcome::Tagged { listed, tags: None };
         }
         // PUSHM-10: a list, over several lines.
         let lines = answer.headers.get_all("oci-tag");
@@ -154,7 +154,7 @@ impl ManifestPut {
             .headers
             .contains_key("oci-tag")
             .then(|| tags.map(Into::into).collect());
-        Outcome::Tagged { listed, tags }
+        OpOutcome::Tagged { listed, tags }
     }
 
     /// Whether the registry adds the manifest to its subject's referrers (RFR-01).
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(op.draft().headers[header::CONTENT_TYPE], "a/b", "PUSHM-02");
         let body = format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#);
         match op.answer(&answer(status, headers, body.as_bytes())) {
-            Verdict::Done(Outcome::Childless(error)) => format!("childless {:?}", error.kind()),
+            Verdict::Done(OpOutcome::Childless(error)) => format!("childless {:?}", error.kind()),
             Verdict::Done(outcome) => format!("{outcome:?}"),
             Verdict::Failed(error) => {
                 format!("{:?} {}", error.kind(), error.hint().unwrap_or_default())
@@ -218,7 +218,7 @@ mod tests {
                 subject: Some(subject.clone()),
                 ..of(b"x")
             };
-            let Verdict::Done(Outcome::Put { listed }) = op.answer(&answer(201, headers, b""))
+            let Verdict::Done(OpOutcome::Put { listed }) = op.answer(&answer(201, headers, b""))
             else {
                 panic!("it was put")
             };
@@ -252,7 +252,7 @@ mod tests {
             op().learn(&answer(201, lines, b""), || &mut known);
             assert_eq!(known.takes_no_tags, lines.is_empty());
             match op().answer(&answer(201, lines, b"")) {
-                Verdict::Done(Outcome::Tagged { listed: true, tags }) => {
+                Verdict::Done(OpOutcome::Tagged { listed: true, tags }) => {
                     assert_eq!(format!("{tags:?}"), expected);
                 }
                 other @ (Verdict::Done(_) | Verdict::Failed(_) | Verdict::Next(_)) => {
@@ -275,7 +275,7 @@ mod tests {
             assert!(matches!(verdict, Verdict::Failed(_)), "{status}");
             // None of the tags exists, whatever such an answer names.
             let verdict = again().answer(&answer(201, &[("oci-tag", "latest")], b""));
-            let Verdict::Done(Outcome::Tagged { tags: None, .. }) = verdict else {
+            let Verdict::Done(OpOutcome::Tagged { tags: None, .. }) = verdict else {
                 panic!("{status}: {verdict:?}")
             };
         }
@@ -320,7 +320,7 @@ mod tests {
         }
         let refused = answer(412, &[], b"");
         let verdict = conditional().answer(&refused);
-        assert!(matches!(verdict, Verdict::Done(Outcome::Outdated)));
+        assert!(matches!(verdict, Verdict::Done(OpOutcome::Outdated)));
         let verdict = of(b"x").answer(&refused);
         assert!(matches!(verdict, Verdict::Failed(_)), "nothing was asked");
     }

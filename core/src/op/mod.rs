@@ -318,14 +318,14 @@ pub(crate) enum Verdict {
     /// Continue with this operation.
     Next(Operation),
     /// It is done.
-    Done(Outcome),
+    Done(OpOutcome),
     /// It failed permanently.
     Failed(Error),
 }
 
 /// The result of an operation.
 #[derive(Debug)]
-pub(crate) enum Outcome {
+pub(crate) enum OpOutcome {
     /// The manifest or index, and its strong `ETag` if it has one.
     Document {
         document: Box<Document>,
@@ -528,7 +528,7 @@ impl Operation {
             Self::ManifestHead(op) => op.answer(&answer),
             Self::ManifestPut(op) => op.answer(&answer),
             Self::NameList(op) => op.answer(&answer),
-            Self::Ping(_) => Verdict::Done(Outcome::Absent),
+            Self::Ping(_) => Verdict::Done(OpOutcome::Absent),
             Self::RangeGet(op) => op.answer(&answer),
             Self::ReferrersGet(op) => op.answer(&answer),
             Self::Token(op) => op.answer(&answer),
@@ -539,7 +539,7 @@ impl Operation {
     /// The continuation of a HEAD of a blob, or a mount, that failed; `None` for other operations.
     pub(crate) fn without_shortcut(self) -> Option<Verdict> {
         if let Self::BlobHead(_) = self {
-            return Some(Verdict::Done(Outcome::Absent));
+            return Some(Verdict::Done(OpOutcome::Absent));
         }
         if let Self::BlobPut(op) = self {
             return op.without_shortcut();

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use http::Method;
 use serde::Deserialize;
 
-use super::{Answer, Draft, KeptList, Operation, Outcome, Site, Verdict};
+use super::{Answer, Draft, KeptList, OpOutcome, Operation, Site, Verdict};
 use crate::call::{Expect, Flaw};
 use crate::config::Lack;
 use crate::error::Error;
@@ -132,7 +132,7 @@ impl NameList {
             return Verdict::Failed(error);
         }
         match next_page(answer, &self.site) {
-            Ok(next) => Verdict::Done(Outcome::Names(NamePage {
+            Ok(next) => Verdict::Done(OpOutcome::Names(NamePage {
                 names,
                 next,
                 size: match self.page {
@@ -275,7 +275,7 @@ mod tests {
 
     fn shown(verdict: Verdict) -> String {
         match verdict {
-            Verdict::Done(Outcome::Names(page)) => {
+            Verdict::Done(OpOutcome::Names(page)) => {
                 let next = page.next.map_or("", |_| " and more");
                 format!("{:?}{next}", page.names)
             }

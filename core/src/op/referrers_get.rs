@@ -7,7 +7,7 @@ use alloc::string::String;
 use http::{Method, header};
 
 use super::name_list::next_page;
-use super::{Answer, Draft, Outcome, Site, Verdict};
+use super::{Answer, Draft, OpOutcome, Site, Verdict};
 use crate::call::{Expect, Flaw, Received};
 use crate::capabilities::Capabilities;
 use crate::digest::Digest;
@@ -49,7 +49,7 @@ impl ReferrersGet {
 
     pub(super) fn answer(self, answer: &Answer) -> Verdict {
         if self.is_unsupported(answer) {
-            return Verdict::Done(Outcome::Unsupported);
+            return Verdict::Done(OpOutcome::Unsupported);
         }
         if !answer.status.is_success() {
             return Verdict::Failed(answer.failure(&self.what()));
@@ -71,7 +71,7 @@ impl ReferrersGet {
             }
         };
         match next_page(answer, &self.site) {
-            Ok(next) => Verdict::Done(Outcome::Referrers(Box::new(ReferrersPage {
+            Ok(next) => Verdict::Done(OpOutcome::Referrers(Box::new(ReferrersPage {
                 document,
                 next,
             }))),
@@ -213,7 +213,7 @@ mod tests {
                 let mut known = Capabilities::default();
                 op.learn(&answer, || &mut known);
                 let found = match op.answer(&answer) {
-                    Verdict::Done(Outcome::Referrers(_)) => "Referrers".into(),
+                    Verdict::Done(OpOutcome::Referrers(_)) => "Referrers".into(),
                     Verdict::Done(outcome) => format!("{outcome:?}"),
                     Verdict::Failed(error) => format!("{:?}", error.kind()),
                     next @ Verdict::Next(_) => format!("{next:?}"),
@@ -241,7 +241,7 @@ mod tests {
             let headers = [("content-type", OCI_INDEX), ("link", link)];
             let verdict = get(None, None).answer(&answer(200, &headers, LIST.as_bytes()));
             let found = match verdict {
-                Verdict::Done(Outcome::Referrers(page)) => Some(page.next.is_some()),
+                Verdict::Done(OpOutcome::Referrers(page)) => Some(page.next.is_some()),
                 Verdict::Done(_) | Verdict::Failed(_) | Verdict::Next(_) => None,
             };
             assert_eq!(found, expected, "{link}");

@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, header};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Answer, Draft, Operation, Outcome, Verdict};
+use super::{Answer, Draft, OpOutcome, Operation, Verdict};
 use crate::call::{Expect, Payload};
 use crate::credential::Secret;
 use crate::error::{AuthError, Error};
@@ -209,7 +209,7 @@ impl Token {
         };
         let life = response.life(date(&answer.headers));
         match response.token() {
-            Some(token) if can_be_sent(&token) => Verdict::Done(Outcome::Granted(Grant {
+            Some(token) if can_be_sent(&token) => Verdict::Done(OpOutcome::Granted(Grant {
                 token: Secret::new(token),
                 life,
             })),

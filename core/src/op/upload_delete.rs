@@ -7,7 +7,7 @@
 
 use http::{Method, StatusCode, header};
 
-use super::{Draft, Outcome, Site, Verdict};
+use super::{Draft, OpOutcome, Site, Verdict};
 use crate::call::Expect;
 use crate::uri::Url;
 
@@ -65,7 +65,7 @@ impl UploadDelete {
 
     /// The response does not matter.
     pub(super) const fn answer() -> Verdict {
-        Verdict::Done(Outcome::Absent)
+        Verdict::Done(OpOutcome::Absent)
     }
 }
 

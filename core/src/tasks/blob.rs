@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
-use crate::op::{BlobStat, Delete, DeleteOf, Operation, Outcome, Site};
+use crate::op::{BlobStat, Delete, DeleteOf, OpOutcome, Operation, Site};
 use crate::reference::Reference;
 use crate::scope::Scopes;
 use crate::store::StoreId;
@@ -107,13 +107,17 @@ impl TaskMachine for BlobState {
         Ok(())
     }
 
-    fn exchange_done(&mut self, outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+    fn exchange_done(
+        &mut self,
+        outcome: OpOutcome,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
         let digest = self.digest()?;
         match (outcome, &self.task.action, &self.from) {
-            (Outcome::Stat { size }, BlobAction::Stat, _) => {
+            (OpOutcome::Stat { size }, BlobAction::Stat, _) => {
                 ports.finish(TaskReport::BlobFound(BlobFound { digest, size }));
             }
-            (Outcome::Stat { size }, BlobAction::Mount { spool, .. }, Some(from)) => {
+            (OpOutcome::Stat { size }, BlobAction::Mount { spool, .. }, Some(from)) => {
                 let (spool, from) = (*spool, from.clone());
                 self.size = size;
                 self.want(
@@ -123,7 +127,7 @@ impl TaskMachine for BlobState {
                     ports,
                 );
             }
-            (Outcome::Deleted, BlobAction::Delete, _) => {
+            (OpOutcome::Deleted, BlobAction::Delete, _) => {
                 ports.finish(TaskReport::Deleted(Deleted {
                     digest: Some(digest),
                     unlisted: None,

@@ -8,7 +8,7 @@
 
 use crate::error::Error;
 use crate::exchanges::Exchanges;
-use crate::op::{Check, Operation, Outcome, Site};
+use crate::op::{Check, OpOutcome, Operation, Site};
 use crate::registry::Registry;
 use crate::task::{TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
@@ -39,8 +39,12 @@ impl TaskMachine for CheckState {
         Ok(())
     }
 
-    fn exchange_done(&mut self, outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        let Outcome::Accepted(checked) = outcome else {
+    fn exchange_done(
+        &mut self,
+        outcome: OpOutcome,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        let OpOutcome::Accepted(checked) = outcome else {
             return Err(unexpected("checking a registry"));
         };
         ports.finish(TaskReport::Checked(checked));

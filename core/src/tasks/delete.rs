@@ -21,7 +21,8 @@ use crate::event::Event;
 use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
 use crate::op::{
-    Delete, DeleteOf, ManifestGet, ManifestHead, NameList, NamesOf, Operation, Outcome, Page, Site,
+    Delete, DeleteOf, ManifestGet, ManifestHead, NameList, NamesOf, OpOutcome, Operation, Page,
+    Site,
 };
 use crate::reference::{Tag, Target};
 use crate::referrers;
@@ -115,14 +116,14 @@ impl TaskMachine for DeleteState {
     fn exchange_ended(
         &mut self,
         node: NodeId,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let phase = core::mem::replace(&mut self.phase, DeletePhase::Deleting);
         match (phase, result) {
             (DeletePhase::Reading, result) => self.read(result, ports),
-            (DeletePhase::Deleting, Ok(Outcome::Deleted)) => self.deleted(ports),
-            (DeletePhase::Deleting, Ok(Outcome::Undeletable(mut refusal))) => {
+            (DeletePhase::Deleting, Ok(OpOutcome::Deleted)) => self.deleted(ports),
+            (DeletePhase::Deleting, Ok(OpOutcome::Undeletable(mut refusal))) => {
                 let kind = ports.config().kind(&self.site.registry);
                 if let Some(advice) = kind.and_then(|it| it.habits().advice(Lack::Deletion)) {
                     // Its manifest cannot be deleted either, so its other tags do not matter.
@@ -160,11 +161,11 @@ impl DeleteState {
     /// The manifest was read, as far as it can be.
     fn read(
         &mut self,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let digest = match (result, self.task.reference.target()) {
-            (Ok(Outcome::Document { document, .. }), _) => {
+            (Ok(OpOutcome::Document { document, .. }), _) => {
                 let subject = referrers::subject(&document);
                 self.subject = subject.map(|subject| subject.digest.clone());
                 document.digest().clone()
@@ -205,7 +206,7 @@ impl DeleteState {
 
     fn list_changed(
         &mut self,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         self.phase = DeletePhase::Unlisting;
@@ -226,10 +227,10 @@ impl DeleteState {
     fn resolved(
         &mut self,
         refusal: Error,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
-        let Ok(Outcome::Found {
+        let Ok(OpOutcome::Found {
             digest: Some(digest),
             ..
         }) = result
@@ -254,10 +255,10 @@ impl DeleteState {
     fn tags_listed(
         &mut self,
         refusal: Error,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
-        let Ok(Outcome::Names(page)) = result else {
+        let Ok(OpOutcome::Names(page)) = result else {
             return Err(refused(refusal, self.digest.as_ref(), &[], true));
         };
         let own = self.task.reference.target();
@@ -293,11 +294,11 @@ impl DeleteState {
         &mut self,
         mut others: Others,
         node: NodeId,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
     ) -> Result<(), Error> {
         others.open = others.open.saturating_sub(1);
         match (result, others.is_same.get_mut(node.0)) {
-            (Ok(Outcome::Found { digest, .. }), Some(is_same)) => {
+            (Ok(OpOutcome::Found { digest, .. }), Some(is_same)) => {
                 *is_same = digest.is_some() && digest == self.digest;
             }
             // It is not known, so the list may not be complete.

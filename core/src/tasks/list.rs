@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
-use crate::op::{NameList, NamePage, NamesOf, Operation, Outcome, Page, Site};
+use crate::op::{NameList, NamePage, NamesOf, OpOutcome, Operation, Page, Site};
 use crate::task::{Catalog, ListOf, ListTask, Tags, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::machine::{TaskMachine, unexpected};
@@ -88,11 +88,11 @@ impl TaskMachine for ListState {
     fn exchange_ended(
         &mut self,
         _node: NodeId,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         match result {
-            Ok(Outcome::Names(page)) => self.page_read(page, ports),
+            Ok(OpOutcome::Names(page)) => self.page_read(page, ports),
             Ok(_) => Err(unexpected("reading a list")),
             Err(error) => match self.probed.take() {
                 // Nothing linked to that page: those before may be all.

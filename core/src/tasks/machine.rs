@@ -13,7 +13,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::ids::NodeId;
-use crate::op::{Outcome, Site};
+use crate::op::{OpOutcome, Site};
 use crate::reference::{Reference, Tag};
 use crate::store::{StoreAnswer, StoreError};
 use crate::task::{Foreign, TaskKind};
@@ -60,7 +60,7 @@ pub(super) trait TaskMachine: fmt::Debug + Send + Sync {
     fn exchange_ended(
         &mut self,
         _node: NodeId,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         self.exchange_done(result?, ports)
@@ -69,7 +69,7 @@ pub(super) trait TaskMachine: fmt::Debug + Send + Sync {
     /// Takes the outcome of the only exchange that it has in flight.
     fn exchange_done(
         &mut self,
-        _outcome: Outcome,
+        _outcome: OpOutcome,
         _ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         Err(not_requested("an exchange"))

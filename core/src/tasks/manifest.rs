@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::Exchanges;
 use crate::manifest::{Content, Document};
-use crate::op::{ManifestGet, Operation, Outcome, Site};
+use crate::op::{ManifestGet, OpOutcome, Operation, Site};
 use crate::reference::Target;
 use crate::task::{Manifest, ManifestTask, ReadAt, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
@@ -46,8 +46,12 @@ impl TaskMachine for ManifestState {
         Ok(())
     }
 
-    fn exchange_done(&mut self, outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        let Outcome::Document { document, .. } = outcome else {
+    fn exchange_done(
+        &mut self,
+        outcome: OpOutcome,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        let OpOutcome::Document { document, .. } = outcome else {
             return Err(unexpected("reading a manifest"));
         };
         self.got(&document, ports)

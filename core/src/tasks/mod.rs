@@ -488,7 +488,7 @@ mod tests {
     use crate::digest::Algorithm;
     use crate::error::ErrorKind;
     use crate::event::Event;
-    use crate::op::Outcome;
+    use crate::op::OpOutcome;
     use crate::ports::Ports;
     use crate::store_queue::StoreQueue;
 
@@ -617,7 +617,7 @@ mod tests {
         let exchange = head(&tasks).expect("a HEAD");
         // It is over, as one that settles is.
         assert!(!below.ports.exchanges.abandon(exchange));
-        let wrong = Settlement::Done(Outcome::Sent { bytes: 0 });
+        let wrong = Settlement::Done(OpOutcome::Sent { bytes: 0 });
         tasks.exchange_ended((id, NodeId(0)), exchange, wrong, &mut below);
         assert_eq!(head(&tasks), None);
         assert_eq!(tasks.take_changed([].into_iter()), [id]);

@@ -16,7 +16,7 @@ use crate::descriptor::Descriptor;
 use crate::error::{Error, Measure};
 use crate::exchanges::Exchanges;
 use crate::manifest::{Content, Document};
-use crate::op::{Operation, Outcome, RangeGet, Site};
+use crate::op::{OpOutcome, Operation, RangeGet, Site};
 use crate::reference::Reference;
 use crate::task::{Manifest, ManifestTask, OpenTask, OpenedImage, ReadAt, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
@@ -70,15 +70,19 @@ impl TaskMachine for OpenState {
         clippy::wildcard_enum_match_arm,
         reason = "outcomes of other operations are defects"
     )]
-    fn exchange_done(&mut self, outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+    fn exchange_done(
+        &mut self,
+        outcome: OpOutcome,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
         match outcome {
-            Outcome::Document { document, .. } => {
+            OpOutcome::Document { document, .. } => {
                 if self.manifest.goes_on(&document, ports)? {
                     return Ok(());
                 }
                 self.opened(&document, ports)
             }
-            Outcome::Part(part) => self.complete(part.bytes.into(), ports),
+            OpOutcome::Part(part) => self.complete(part.bytes.into(), ports),
             _ => Err(unexpected("opening an image")),
         }
     }

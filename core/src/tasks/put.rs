@@ -28,7 +28,7 @@ use crate::header::is_media_type;
 use crate::ids::NodeId;
 use crate::manifest::media_type::is_manifest_type;
 use crate::manifest::{Declared, Document};
-use crate::op::{Condition, ManifestGet, ManifestPut, Operation, Outcome, Site};
+use crate::op::{Condition, ManifestGet, ManifestPut, OpOutcome, Operation, Site};
 use crate::reference::{Tag, Target};
 use crate::referrers;
 use crate::sanitize::escape;
@@ -141,7 +141,7 @@ impl TaskMachine for PutState {
     fn exchange_ended(
         &mut self,
         _node: NodeId,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         if self.listing.is_under_way() {
@@ -157,27 +157,27 @@ impl TaskMachine for PutState {
             return Err(replacing.outdated(None, &self.manifest()?.descriptor.digest));
         }
         match result.map_err(|error| self.explained(error))? {
-            Outcome::Document { document, etag } if self.manifest.is_some() => {
+            OpOutcome::Document { document, etag } if self.manifest.is_some() => {
                 self.looked(&document, etag, ports)
             }
-            Outcome::Outdated => self.look(ports),
-            Outcome::Document { document, .. } => {
+            OpOutcome::Outdated => self.look(ports),
+            OpOutcome::Document { document, .. } => {
                 let (descriptor, bytes) = (document.descriptor(), document.bytes().clone());
                 self.load(descriptor, bytes, Some(&document), ports)
             }
-            Outcome::Put { listed } if self.replacing.is_some() => {
+            OpOutcome::Put { listed } if self.replacing.is_some() => {
                 self.was_listed = listed;
                 self.look(ports)
             }
-            Outcome::Put { listed } => {
+            OpOutcome::Put { listed } => {
                 self.created.extend(self.left.pop_front());
                 self.put(listed, ports)
             }
-            Outcome::Tagged { listed, tags } => {
+            OpOutcome::Tagged { listed, tags } => {
                 self.tagged(tags.as_deref())?;
                 self.put(listed, ports)
             }
-            Outcome::Childless(error) => Err(self.explained(error)),
+            OpOutcome::Childless(error) => Err(self.explained(error)),
             outcome => {
                 let what = format!("putting a manifest ended in {outcome:?}");
                 Err(Error::internal(&what))

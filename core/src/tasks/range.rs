@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use crate::error::Error;
 use crate::exchanges::Exchanges;
-use crate::op::{Operation, Outcome, RangeGet, Site};
+use crate::op::{OpOutcome, Operation, RangeGet, Site};
 use crate::task::{BlobRange, RangeTask, ReadAt, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
 use crate::tasks::machine::{TaskMachine, unexpected};
@@ -61,8 +61,12 @@ impl TaskMachine for RangeState {
         Ok(())
     }
 
-    fn exchange_done(&mut self, outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        let Outcome::Part(part) = outcome else {
+    fn exchange_done(
+        &mut self,
+        outcome: OpOutcome,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
+        let OpOutcome::Part(part) = outcome else {
             return Err(unexpected("reading a range"));
         };
         ports.finish(TaskReport::Range(part));

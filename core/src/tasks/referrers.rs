@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
-use crate::op::{ManifestGet, ManifestHead, Operation, Outcome, Site};
+use crate::op::{ManifestGet, ManifestHead, OpOutcome, Operation, Site};
 use crate::reference::Target;
 use crate::scope::Scopes;
 use crate::task::{ReferrersTask, TaskKind, TaskReport};
@@ -68,7 +68,7 @@ impl TaskMachine for ReferrersState {
     fn exchange_ended(
         &mut self,
         _node: NodeId,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         if let Some(reader) = &mut self.reader {
@@ -78,17 +78,17 @@ impl TaskMachine for ReferrersState {
             return Ok(());
         }
         match result? {
-            Outcome::Found {
+            OpOutcome::Found {
                 digest: Some(digest),
                 ..
             } => self.list(digest, ports),
             // The answer to a HEAD does not say why (HTTP-22).
-            Outcome::Found { .. } | Outcome::Absent => {
+            OpOutcome::Found { .. } | OpOutcome::Absent => {
                 let (site, target) = (self.site.clone(), self.task.reference.target());
                 let op = ManifestGet::new(site, target, None, ports.limits().document);
                 ports.ask(&self.site, Operation::ManifestGet(op));
             }
-            Outcome::Document { document, .. } => self.list(document.digest().clone(), ports),
+            OpOutcome::Document { document, .. } => self.list(document.digest().clone(), ports),
             _ => return Err(unexpected("resolving a subject")),
         }
         Ok(())

@@ -30,7 +30,7 @@ use crate::event::Event;
 use crate::ids::NodeId;
 use crate::manifest::Document;
 use crate::manifest::media_type::OCI_INDEX;
-use crate::op::{Condition, ManifestGet, ManifestPut, Operation, Outcome, Site};
+use crate::op::{Condition, ManifestGet, ManifestPut, OpOutcome, Operation, Site};
 use crate::reference::Target;
 use crate::referrers;
 use crate::scope::Scopes;
@@ -141,27 +141,27 @@ impl ListChange {
     pub(super) fn ended(
         &mut self,
         node: NodeId,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<Changed, Error> {
         match (self.step, result) {
-            (Step::Reading, Ok(Outcome::Document { document, etag })) => {
+            (Step::Reading, Ok(OpOutcome::Document { document, etag })) => {
                 Ok(self.was_read(node, Some(&document), etag, ports))
             }
             (Step::Reading, Err(error)) if error.kind() == ErrorKind::NotFound => {
                 Ok(self.was_read(node, None, None, ports))
             }
-            (Step::Writing, Ok(Outcome::Put { .. })) => Ok(self.was_written(node, ports)),
-            (Step::Writing, Ok(Outcome::Outdated)) => Ok(self.was_refused(node, ports)),
+            (Step::Writing, Ok(OpOutcome::Put { .. })) => Ok(self.was_written(node, ports)),
+            (Step::Writing, Ok(OpOutcome::Outdated)) => Ok(self.was_refused(node, ports)),
             (Step::Reading, Err(error)) if self.writes > 0 => {
                 let why = format!("it was written, but could not be looked at again: {error}");
                 Ok(self.give_up(error.kind(), &why, ports))
             }
             (Step::Checking { left }, result) => self.checked(node, left, result, ports),
-            (Step::Writing, Ok(Outcome::Childless(error))) => {
+            (Step::Writing, Ok(OpOutcome::Childless(error))) => {
                 Ok(self.was_refused_for_entries(node, error, ports))
             }
-            (_, Ok(Outcome::Childless(error)) | Err(error)) => {
+            (_, Ok(OpOutcome::Childless(error)) | Err(error)) => {
                 Ok(self.give_up(error.kind(), &format!("{error}"), ports))
             }
             (step, Ok(outcome)) => {
@@ -295,13 +295,13 @@ impl ListChange {
         &mut self,
         node: NodeId,
         left: usize,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<Changed, Error> {
         let dangling = self.dangling.as_mut();
         let dangling = dangling.ok_or_else(|| Error::internal("no entries are looked for"))?;
         match result {
-            Ok(Outcome::Document { document, .. }) => {
+            Ok(OpOutcome::Document { document, .. }) => {
                 dangling.entries.remove(document.digest());
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -438,7 +438,7 @@ impl OneChange {
     /// Takes the result of an exchange about the list. Whether the change is over.
     pub(super) fn ended(
         &mut self,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<bool, Error> {
         match self.change()?.ended(Self::NODE, result, ports)? {

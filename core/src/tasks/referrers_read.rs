@@ -23,7 +23,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::ids::NodeId;
 use crate::manifest::{Content, Document};
-use crate::op::{ManifestGet, Operation, Outcome, ReferrersGet, ReferrersPage, Site};
+use crate::op::{ManifestGet, OpOutcome, Operation, ReferrersGet, ReferrersPage, Site};
 use crate::reference::Target;
 use crate::referrers;
 use crate::scope::Scopes;
@@ -100,19 +100,19 @@ impl ListReader {
     pub(super) fn ended(
         &mut self,
         node: NodeId,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<Option<Referrers>, Error> {
         match (self.step, result) {
-            (Step::Listing, Ok(Outcome::Referrers(page))) => self.page_read(node, *page, ports),
-            (Step::Listing, Ok(Outcome::Unsupported)) => {
+            (Step::Listing, Ok(OpOutcome::Referrers(page))) => self.page_read(node, *page, ports),
+            (Step::Listing, Ok(OpOutcome::Unsupported)) => {
                 self.read_tag(node, ports);
                 Ok(None)
             }
-            (Step::ReadingTag, Ok(Outcome::Document { document, .. })) => {
+            (Step::ReadingTag, Ok(OpOutcome::Document { document, .. })) => {
                 self.tag_read(node, &document, ports)
             }
-            (Step::Classifying { left, source }, Ok(Outcome::Document { document, .. })) => {
+            (Step::Classifying { left, source }, Ok(OpOutcome::Document { document, .. })) => {
                 self.classify(&document);
                 Ok(self.classified(left, source))
             }

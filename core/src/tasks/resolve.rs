@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::Exchanges;
 use crate::manifest::media_type::{OCI_ARTIFACT, is_manifest_type};
-use crate::op::{ManifestGet, ManifestHead, Operation, Outcome, Site};
+use crate::op::{ManifestGet, ManifestHead, OpOutcome, Operation, Site};
 use crate::reference::Reference;
 use crate::task::{ReadAt, TaskKind, TaskReport};
 use crate::tasks::TaskPorts;
@@ -67,17 +67,21 @@ impl TaskMachine for ResolveState {
         clippy::wildcard_enum_match_arm,
         reason = "outcomes of other operations are defects"
     )]
-    fn exchange_done(&mut self, outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+    fn exchange_done(
+        &mut self,
+        outcome: OpOutcome,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
         match outcome {
-            outcome @ Outcome::Found { .. } => {
+            outcome @ OpOutcome::Found { .. } => {
                 match self.found(&outcome, ports.limits().document)? {
                     Some(root) => Self::resolved(root, ports),
                     None => self.get(ports),
                 }
             }
             // The answer to a HEAD does not say why (HTTP-22).
-            Outcome::Absent => self.get(ports),
-            Outcome::Document { document, .. } => Self::resolved(document.descriptor(), ports),
+            OpOutcome::Absent => self.get(ports),
+            OpOutcome::Document { document, .. } => Self::resolved(document.descriptor(), ports),
             _ => return Err(unexpected("resolving a reference")),
         }
         Ok(())
@@ -98,9 +102,9 @@ impl ResolveState {
 
     /// The descriptor in the answer to a HEAD. `None` if it does not say enough, or nothing that can
     /// be: the document itself decides then.
-    fn found(&self, outcome: &Outcome, limit: u64) -> Result<Option<Descriptor>, Error> {
+    fn found(&self, outcome: &OpOutcome, limit: u64) -> Result<Option<Descriptor>, Error> {
         // Older registries do not say it in a HEAD (PULLM-12).
-        let Outcome::Found {
+        let OpOutcome::Found {
             digest: Some(digest),
             size: Some(size),
             media_type: Some(media_type),

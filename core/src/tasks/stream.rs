@@ -22,7 +22,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
-use crate::op::{BlobPut, Operation, Outcome, Site};
+use crate::op::{BlobPut, OpOutcome, Operation, Site};
 use crate::scope::Scopes;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp};
 use crate::task::{BlobDelivery, BlobPut as Report, StreamTask, TaskKind, TaskReport};
@@ -130,9 +130,13 @@ impl TaskMachine for StreamState {
         clippy::wildcard_enum_match_arm,
         reason = "outcomes of other operations are defects"
     )]
-    fn exchange_done(&mut self, outcome: Outcome, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+    fn exchange_done(
+        &mut self,
+        outcome: OpOutcome,
+        ports: &mut TaskPorts<'_>,
+    ) -> Result<(), Error> {
         match outcome {
-            Outcome::SentSoFar(op) => {
+            OpOutcome::SentSoFar(op) => {
                 let least = op.least_chunk();
                 if least > LARGEST_CHUNK && op.position == 0 {
                     let unused = op.open_session().cloned();
@@ -149,12 +153,12 @@ impl TaskMachine for StreamState {
                 self.gather(from, Some(upto), ports);
                 Ok(())
             }
-            Outcome::TakesNoParts { .. } => {
+            OpOutcome::TakesNoParts { .. } => {
                 self.gather_all(ports);
                 Ok(())
             }
-            Outcome::Sent { bytes } => self.finish(BlobDelivery::Sent(bytes), ports),
-            Outcome::Present { .. } => self.finish(BlobDelivery::Present, ports),
+            OpOutcome::Sent { bytes } => self.finish(BlobDelivery::Sent(bytes), ports),
+            OpOutcome::Present { .. } => self.finish(BlobDelivery::Present, ports),
             _ => Err(unexpected("the upload of a stream")),
         }
     }

@@ -134,7 +134,7 @@ fn concluded(op: BlobGet, done: Done) -> String {
         Verdict::Next(Operation::BlobGet(op)) if op.restarted => "start over".into(),
         Verdict::Next(Operation::BlobGet(op)) => format!("next from {}", op.hashing.len()),
         Verdict::Next(_) => "another operation".into(),
-        Verdict::Done(Outcome::Fetched { .. }) => "Fetched".into(),
+        Verdict::Done(OpOutcome::Fetched { .. }) => "Fetched".into(),
         Verdict::Done(outcome) => format!("{outcome:?}"),
         Verdict::Failed(error) => format!("{:?}", error.kind()),
     }
@@ -442,7 +442,7 @@ fn bytes_that_are_not_hashed_are_neither_good_nor_bad() {
     let (stored, done) = exchanged(&op, 206, &range, &content()[500..]);
     assert_eq!(stored, "from 500, ");
     match judged(op, done) {
-        Ok(Verdict::Done(Outcome::Fetched { bytes, hashing, .. })) => {
+        Ok(Verdict::Done(OpOutcome::Fetched { bytes, hashing, .. })) => {
             assert_eq!((bytes, hashing.len()), (734, 0));
         }
         other => panic!("{other:?}"),
@@ -479,7 +479,7 @@ fn crumbs_end_and_pieces_do_not() {
                     assert_eq!(next.position, from + piece.len() as u64);
                     op = next;
                 }
-                Verdict::Done(Outcome::Fetched { bytes, .. }) => {
+                Verdict::Done(OpOutcome::Fetched { bytes, .. }) => {
                     assert_eq!(bytes, body.len() as u64);
                     return (answers, String::new());
                 }
@@ -658,7 +658,7 @@ fn answers_to_a_part() {
     assert_eq!(op.draft().headers[header::RANGE], "bytes=600-799");
     assert_eq!(op.draft().present, Extents::first(600));
     let error = Error::Policy { what: "no".into() };
-    let Outcome::Fetched {
+    let OpOutcome::Fetched {
         bytes,
         range,
         missed,

@@ -16,7 +16,7 @@ use crate::capabilities::smaller_chunk;
 use crate::digest::Digest;
 use crate::error::{Error, Measure};
 use crate::hashing::{Hashing, Marks};
-use crate::op::{Answer, Operation, Outcome, Verdict};
+use crate::op::{Answer, OpOutcome, Operation, Verdict};
 use crate::uploads::SavedUpload;
 use crate::uri::Url;
 
@@ -480,7 +480,7 @@ impl BlobPut {
             self.step = UploadStep::Confirm;
             return Verdict::Next(Operation::BlobPut(self));
         }
-        Verdict::Done(Outcome::Sent { bytes: self.sent })
+        Verdict::Done(OpOutcome::Sent { bytes: self.sent })
     }
 
     /// What to tell if the registry does not answer what it has of a blob that was sent in parts, and nothing that
@@ -525,7 +525,7 @@ impl BlobPut {
                 Measure::told(digest, size, found),
             ));
         }
-        Verdict::Done(Outcome::Sent { bytes: self.sent })
+        Verdict::Done(OpOutcome::Sent { bytes: self.sent })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::config::ChunkSizes;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::hashing::Hashing;
-use crate::op::{Answer, Operation, Outcome, Site, Verdict};
+use crate::op::{Answer, OpOutcome, Operation, Site, Verdict};
 use crate::store::StoreId;
 use crate::uri::Url;
 
@@ -114,7 +114,7 @@ impl BlobPut {
         self.step = self.next_part(session);
         let left = self.size.saturating_sub(self.position);
         if self.is_growing() && left < self.least_chunk().max(1) {
-            return Verdict::Done(Outcome::SentSoFar(Box::new(self)));
+            return Verdict::Done(OpOutcome::SentSoFar(Box::new(self)));
         }
         Verdict::Next(Operation::BlobPut(self))
     }

@@ -82,10 +82,10 @@ fn shown(verdict: Verdict) -> String {
             UploadStep::Confirm => "confirm".into(),
         },
         Verdict::Next(_) => "another operation".into(),
-        Verdict::Done(Outcome::Present { unused: None }) => "Present".into(),
-        Verdict::Done(Outcome::Present { unused: Some(_) }) => "Present, delete".into(),
-        Verdict::Done(Outcome::Sent { .. }) => "Sent".into(),
-        Verdict::Done(Outcome::Mounted { .. }) => "Mounted".into(),
+        Verdict::Done(OpOutcome::Present { unused: None }) => "Present".into(),
+        Verdict::Done(OpOutcome::Present { unused: Some(_) }) => "Present, delete".into(),
+        Verdict::Done(OpOutcome::Sent { .. }) => "Sent".into(),
+        Verdict::Done(OpOutcome::Mounted { .. }) => "Mounted".into(),
         Verdict::Done(outcome) => format!("{outcome:?}"),
         Verdict::Failed(error) => format!("{:?}", error.kind()),
     }
@@ -291,7 +291,7 @@ fn a_large_blob_is_asked_for_after_a_mount_that_did_not_happen() {
         ..large(checks())
     };
     let held = held.answer(&answer(404, &[], b""));
-    assert!(matches!(held, Verdict::Done(Outcome::Opened(_))));
+    assert!(matches!(held, Verdict::Done(OpOutcome::Opened(_))));
     // It was checked already.
     let asked = BlobPut {
         head: Head::Done,
@@ -492,7 +492,7 @@ fn a_session_without_bytes_is_handed_back() {
             ..put(step)
         };
         let verdict = op.answer(&answer(202, &[LOCATION], b""));
-        assert!(matches!(verdict, Verdict::Done(Outcome::Opened(_))));
+        assert!(matches!(verdict, Verdict::Done(OpOutcome::Opened(_))));
     }
 }
 
@@ -645,7 +645,8 @@ fn mounts_are_tried_in_order() {
     op = next(op.answer(&answer(403, &[], b"")));
     assert_eq!(query(&op), (String::new(), None));
     assert!(op.draft().url.as_str().contains("?mount=sha256"));
-    let Verdict::Done(Outcome::Mounted { from: found }) = op.clone().answer(&answer(201, &[], b""))
+    let Verdict::Done(OpOutcome::Mounted { from: found }) =
+        op.clone().answer(&answer(201, &[], b""))
     else {
         panic!("it is mounted")
     };
@@ -1106,7 +1107,7 @@ fn an_upload_of_another_process_that_does_not_fit_begins_again() {
     // The same is said to an end that comes twice, while the first one is still taken.
     assert!(matches!(op.step, UploadStep::Check { session: None }));
     let there = op.clone().answer(&answer(200, &[], b""));
-    assert!(matches!(there, Verdict::Done(Outcome::Present { .. })));
+    assert!(matches!(there, Verdict::Done(OpOutcome::Present { .. })));
     op = next(op.answer(&answer(404, &[], b"")));
     op = next(op.answer(&answer(202, &[LOCATION], b"")));
     sends(&mut op, 4 * MIB);

@@ -16,7 +16,7 @@ fn token(credential: TokenCredential) -> Token {
 
 fn shown(verdict: Verdict) -> String {
     match verdict {
-        Verdict::Done(Outcome::Granted(grant)) => {
+        Verdict::Done(OpOutcome::Granted(grant)) => {
             format!("{} for {} s", grant.token.expose(), grant.life)
         }
         Verdict::Failed(error) => format!("{:?}", error.kind()),

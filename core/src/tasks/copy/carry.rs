@@ -24,7 +24,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::ids::NodeId;
-use crate::op::{Outcome, Site};
+use crate::op::{OpOutcome, Site};
 use crate::referrers;
 use crate::store::{StoreAnswer, StoreError, StoreOp};
 use crate::task::{Carried, Carry, Referrers, ReferrersSource};
@@ -165,7 +165,7 @@ impl CopyState {
     pub(super) fn list_read(
         &mut self,
         node: NodeId,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let companions = self.companions(node)?;

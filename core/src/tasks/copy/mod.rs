@@ -44,7 +44,7 @@ use crate::error::Error;
 use crate::exchanges::Exchanges;
 use crate::ids::NodeId;
 use crate::manifest::Document;
-use crate::op::{Operation, Outcome, Site};
+use crate::op::{OpOutcome, Operation, Site};
 use crate::reference::{Reference, Tag, Target};
 use crate::scope::Scopes;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreId, StoreOp};
@@ -283,7 +283,7 @@ impl TaskMachine for CopyState {
     fn exchange_ended(
         &mut self,
         node: NodeId,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let this = &self.nodes[node.0];
@@ -390,19 +390,19 @@ impl CopyState {
     fn exchanged(
         &mut self,
         node: NodeId,
-        outcome: Outcome,
+        outcome: OpOutcome,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         if node == ROOT && self.more_tags.are_under_way {
             return self.tags_put(outcome, ports);
         }
         match outcome {
-            Outcome::Document { document, .. } => self.got(node, *document, ports),
-            Outcome::Found { digest, .. } => self.found(node, digest.as_ref(), ports),
-            Outcome::Absent => self.absent(node, ports),
-            Outcome::Put { listed: true } => self.put(node, ports),
-            Outcome::Put { listed: false } => self.put_unlisted(node, ports),
-            Outcome::Childless(error) => self.repush(node, error, ports),
+            OpOutcome::Document { document, .. } => self.got(node, *document, ports),
+            OpOutcome::Found { digest, .. } => self.found(node, digest.as_ref(), ports),
+            OpOutcome::Absent => self.absent(node, ports),
+            OpOutcome::Put { listed: true } => self.put(node, ports),
+            OpOutcome::Put { listed: false } => self.put_unlisted(node, ports),
+            OpOutcome::Childless(error) => self.repush(node, error, ports),
             _ => Err(unexpected("a manifest's exchange")),
         }
     }

@@ -12,7 +12,7 @@ use super::node::NodePhase;
 use super::{CopyLocation, CopyState};
 use crate::error::Error;
 use crate::ids::NodeId;
-use crate::op::Outcome;
+use crate::op::OpOutcome;
 use crate::referrers;
 use crate::task::Report;
 use crate::tasks::TaskPorts;
@@ -53,7 +53,7 @@ impl CopyState {
     pub(super) fn listing_ended(
         &mut self,
         node: NodeId,
-        result: Result<Outcome, Error>,
+        result: Result<OpOutcome, Error>,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         match self.listing(node)?.ended(node, result, ports)? {

@@ -13,7 +13,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Algorithm;
 use crate::error::Error;
 use crate::ids::NodeId;
-use crate::op::{ManifestPut, Operation, Outcome};
+use crate::op::{ManifestPut, OpOutcome, Operation};
 use crate::reference::{Tag, Target};
 use crate::tasks::TaskPorts;
 use crate::tasks::machine::unexpected;
@@ -100,14 +100,14 @@ impl CopyState {
     )]
     pub(super) fn tags_put(
         &mut self,
-        outcome: Outcome,
+        outcome: OpOutcome,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         self.more_tags.are_under_way = false;
         let left = &mut self.more_tags.left;
         match outcome {
-            Outcome::Put { .. } => drop(left.pop_front()),
-            Outcome::Tagged { tags, .. } => {
+            OpOutcome::Put { .. } => drop(left.pop_front()),
+            OpOutcome::Tagged { tags, .. } => {
                 let named = tags.unwrap_or_default();
                 let sent = left.len().min(BATCH);
                 let rest = left.split_off(sent);
@@ -115,7 +115,7 @@ impl CopyState {
                 self.more_tags.one_by_one |= !left.is_empty();
                 left.extend(rest);
             }
-            Outcome::Childless(error) => return Err(error),
+            OpOutcome::Childless(error) => return Err(error),
             _ => return Err(unexpected("putting tags")),
         }
         self.put_tags(ports)

@@ -71,7 +71,7 @@ fn next(op: BlobPut, status: u16, headers: &[(&'static str, &str)]) -> BlobPut {
 
 #[track_caller]
 fn so_far(verdict: Verdict) -> BlobPut {
-    let Verdict::Done(Outcome::SentSoFar(op)) = verdict else {
+    let Verdict::Done(OpOutcome::SentSoFar(op)) = verdict else {
         panic!("it is not sent so far: {verdict:?}");
     };
     *op
@@ -211,7 +211,7 @@ fn the_first_chunk_shows_whether_chunks_are_taken() {
             "{status} {body}"
         );
         let verdict = first().answer(&answer);
-        let is_over = matches!(verdict, Verdict::Done(Outcome::TakesNoParts { .. }));
+        let is_over = matches!(verdict, Verdict::Done(OpOutcome::TakesNoParts { .. }));
         assert_eq!(is_over, takes_none, "{status} {body} {verdict:?}");
         let op = later(CHUNK, 2 * CHUNK, false);
         assert!(!op.takes_no_parts(&answer), "{status}: it has taken one");
