@@ -11,7 +11,7 @@ use windlass_core::{Error, ErrorKind, Failure};
 use crate::failure;
 use crate::hint;
 use crate::login;
-use crate::printer::{Chatter, Form, Printer};
+use crate::printer::{Chatter, OutputFormat, Printer};
 
 /// The exit codes that `--help` documents.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -236,7 +236,7 @@ pub(crate) fn usage(error: clap::Error) -> Exit {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => {
             let problem = Problem::Output(error);
-            problem.tell(&Printer::new(Chatter::Lines, Form::Text));
+            problem.tell(&Printer::new(Chatter::Lines, OutputFormat::Text));
             problem.exit()
         }
     }

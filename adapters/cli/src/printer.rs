@@ -33,7 +33,7 @@ pub(crate) enum Chatter {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Form {
+pub(crate) enum OutputFormat {
     /// One line, for instance a digest.
     Text,
     Json,
@@ -66,7 +66,7 @@ impl Terminal {
 
 impl Printer {
     /// A printer on this process's streams. Shows bars on a terminal only.
-    pub(crate) fn new(chatter: Chatter, form: Form) -> Self {
+    pub(crate) fn new(chatter: Chatter, format: OutputFormat) -> Self {
         let terminal = if io::stderr().is_terminal() {
             Terminal::from_variables(|name| std::env::var_os(name))
         } else {
@@ -83,7 +83,7 @@ impl Printer {
         };
         Self {
             chatter,
-            is_json: form == Form::Json,
+            is_json: format == OutputFormat::Json,
             has_color: terminal == Terminal::Colored,
             bars: MultiProgress::with_draw_target(target),
             is_output_gone: AtomicBool::new(false),

@@ -14,7 +14,7 @@ use windlass_core::Reference;
 
 use crate::args::Args;
 use crate::exit::{self, Exit};
-use crate::printer::{Chatter, Form, Printer};
+use crate::printer::{Chatter, OutputFormat, Printer};
 
 /// The aliases of this process.
 static ALIASES: OnceLock<Aliases> = OnceLock::new();
@@ -36,7 +36,7 @@ pub(crate) fn args() -> Result<Args, Exit> {
             Args::try_parse().map_err(exit::usage)
         }
         Err(problem) => {
-            problem.tell(&Printer::new(Chatter::Lines, Form::Text));
+            problem.tell(&Printer::new(Chatter::Lines, OutputFormat::Text));
             Err(problem.exit())
         }
     }

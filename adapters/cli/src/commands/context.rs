@@ -15,7 +15,7 @@ use crate::exit::Problem;
 use crate::hint;
 use crate::interrupt::Interrupt;
 use crate::location::Location;
-use crate::printer::{Chatter, Form, Printer};
+use crate::printer::{Chatter, OutputFormat, Printer};
 use crate::progress::Progress;
 use crate::uploads::Resume;
 
@@ -171,8 +171,12 @@ impl Common {
         }
     }
 
-    pub(super) const fn form(&self) -> Form {
-        if self.json { Form::Json } else { Form::Text }
+    pub(super) const fn output_format(&self) -> OutputFormat {
+        if self.json {
+            OutputFormat::Json
+        } else {
+            OutputFormat::Text
+        }
     }
 
     /// Checks what clap cannot, because options may stand on both sides of the subcommand.

@@ -198,7 +198,7 @@ pub(crate) fn json_help() -> String {
 
 pub(crate) fn run(args: Args, connect: Connect) -> Exit {
     let Args { common, command } = args;
-    let printer = Arc::new(Printer::new(common.chatter(), common.form()));
+    let printer = Arc::new(Printer::new(common.chatter(), common.output_format()));
     let context = Context {
         connect,
         common,

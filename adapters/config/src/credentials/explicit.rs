@@ -16,12 +16,12 @@ use super::token_file::TokenFile;
 pub struct Explicit {
     registry: Registry,
     repository: Option<Repository>,
-    form: Form,
+    secret: GivenSecret,
     origin: String,
 }
 
 #[derive(Clone, Debug)]
-enum Form {
+enum GivenSecret {
     Password {
         username: String,
         password: Secret,
@@ -38,20 +38,20 @@ impl Explicit {
     /// A user name and password.
     pub fn password(registry: Registry, username: impl Into<String>, password: Secret) -> Self {
         let username = username.into();
-        Self::new(registry, Form::Password { username, password })
+        Self::new(registry, GivenSecret::Password { username, password })
     }
 
     /// A token that is sent to the registry as it is, like the `registrytoken` of docker's
     /// configuration.
     pub fn token(registry: Registry, token: Secret) -> Self {
-        Self::new(registry, Form::Token(token))
+        Self::new(registry, GivenSecret::Token(token))
     }
 
     /// A file with a token, or with the password of a user. It may change: it is read again after a minute, and
     /// when its content was refused. White space around the content is ignored. A pipe is read once.
     pub fn file(registry: Registry, username: Option<String>, path: impl Into<PathBuf>) -> Self {
         let file = Arc::new(TokenFile::new(path.into()));
-        Self::new(registry, Form::File { username, file })
+        Self::new(registry, GivenSecret::File { username, file })
     }
 
     /// For one repository only, where the registry's others need another identity.
@@ -68,11 +68,11 @@ impl Explicit {
         self
     }
 
-    fn new(registry: Registry, form: Form) -> Self {
+    fn new(registry: Registry, secret: GivenSecret) -> Self {
         Self {
             registry,
             repository: None,
-            form,
+            secret,
             origin: "the command line".to_owned(),
         }
     }
@@ -87,11 +87,13 @@ impl Explicit {
     }
 
     pub(super) fn answer(&self) -> TimedAnswer {
-        match &self.form {
+        match &self.secret {
             // To the broker, which sends them to this registry or its token service only.
-            Form::Password { username, password } => basic(username, password.expose()).into(),
-            Form::Token(token) => bearer(token.expose()).into(),
-            Form::File { username, file } => file.answer(username.as_deref()),
+            GivenSecret::Password { username, password } => {
+                basic(username, password.expose()).into()
+            }
+            GivenSecret::Token(token) => bearer(token.expose()).into(),
+            GivenSecret::File { username, file } => file.answer(username.as_deref()),
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct AuthFile {
     /// Its name in messages.
     label: String,
     content: Content,
-    form: Form,
+    format: FileFormat,
 }
 
 enum Content {
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Content {
 
 /// What is read of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Form {
+pub(super) enum FileFormat {
     /// `auths`, `credHelpers` and `credsStore`.
     Docker,
     /// `auths` and `credHelpers` (CRED-44).
@@ -58,28 +58,28 @@ pub(super) enum Form {
 }
 
 impl AuthFile {
-    pub(super) fn optional(path: PathBuf, form: Form) -> Self {
-        Self::file(path, form, false)
+    pub(super) fn optional(path: PathBuf, format: FileFormat) -> Self {
+        Self::file(path, format, false)
     }
 
     /// A file that is named, so that it has to exist (CRED-40).
     pub(super) fn required(path: PathBuf) -> Self {
-        Self::file(path, Form::Docker, true)
+        Self::file(path, FileFormat::Docker, true)
     }
 
     pub(super) fn text(label: &str, text: String) -> Self {
         Self {
             label: label.to_owned(),
             content: Content::Text(text),
-            form: Form::Docker,
+            format: FileFormat::Docker,
         }
     }
 
-    fn file(path: PathBuf, form: Form, is_required: bool) -> Self {
+    fn file(path: PathBuf, format: FileFormat, is_required: bool) -> Self {
         Self {
             label: path.display().to_string(),
             content: Content::File { path, is_required },
-            form,
+            format,
         }
     }
 
@@ -139,10 +139,10 @@ impl AuthFile {
     ) -> Result<Option<(CredentialAnswer, Consulted)>, String> {
         let document = Document::new(&self.label, bytes)?;
         let members = document.members()?;
-        if self.form == Form::Old {
+        if self.format == FileFormat::Old {
             return self.entry(&document, &members, wanted);
         }
-        match named_helper(&document, &members, self.form, wanted) {
+        match named_helper(&document, &members, self.format, wanted) {
             Ok(Some((name, key))) => {
                 let told = Consulted::new(self.label.clone(), SourceOutcome::NoEntry);
                 let mut told = told.with_key(key.as_ref()).with_helper(&name);
@@ -225,7 +225,7 @@ fn is_missing(error: &io::Error) -> bool {
 pub(super) fn named_helper(
     document: &Document<'_>,
     members: &Members<'_>,
-    form: Form,
+    format: FileFormat,
     wanted: &Wanted<'_>,
 ) -> Result<Option<(String, Option<String>)>, String> {
     let helpers = document.members_of("`credHelpers`", members.get("credHelpers"))?;
@@ -236,7 +236,7 @@ pub(super) fn named_helper(
                 document.part(&format!("the helper of {}", escape(key, 255)), Some(helper))?;
             (name, Some(key.clone()))
         }
-        None if form == Form::Docker => (
+        None if format == FileFormat::Docker => (
             document.part("`credsStore`", members.get("credsStore"))?,
             None,
         ),

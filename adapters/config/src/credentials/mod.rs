@@ -74,7 +74,7 @@ pub use windlass_driver::Credentials;
 pub use self::explain::{Consulted, Explanation, SourceOutcome};
 pub use self::explicit::Explicit;
 use self::failures::Failures;
-use self::file::{AuthFile, Form};
+use self::file::{AuthFile, FileFormat};
 pub use self::helper::{
     HelperError, HelperLimits, Helpers, end_helpers, parse_credential, parse_list,
 };
@@ -189,7 +189,7 @@ impl CredentialSearch {
     /// One file in the form of docker's `config.json`, which may be missing. Helpers that it names are absent
     /// unless [`helpers`](Self::helpers) are given.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        let file = AuthFile::optional(path.into(), Form::Docker);
+        let file = AuthFile::optional(path.into(), FileFormat::Docker);
         Self {
             sources: vec![Source::File(file)],
             ..Self::empty()

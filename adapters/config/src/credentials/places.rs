@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::getuid;
 
-use super::file::{AuthFile, Form};
+use super::file::{AuthFile, FileFormat};
 use crate::{VariableError, set};
 
 /// The file of `REGISTRY_AUTH_FILE`.
@@ -35,7 +35,7 @@ pub(super) fn files(
     let mut found = Vec::new();
     let mut podman = |folder: PathBuf| {
         let path = folder.join("auth.json");
-        found.push(AuthFile::optional(path, Form::Podman));
+        found.push(AuthFile::optional(path, FileFormat::Podman));
     };
     // Elsewhere there is no folder for each session.
     if cfg!(target_os = "linux") {
@@ -52,10 +52,10 @@ pub(super) fn files(
         podman(folder.join("containers"));
     }
     if let Some(path) = docker(variables)? {
-        found.push(AuthFile::optional(path, Form::Docker));
+        found.push(AuthFile::optional(path, FileFormat::Docker));
     }
     if let Some(home) = home(variables)? {
-        found.push(AuthFile::optional(home.join(".dockercfg"), Form::Old));
+        found.push(AuthFile::optional(home.join(".dockercfg"), FileFormat::Old));
     }
     Ok(found)
 }

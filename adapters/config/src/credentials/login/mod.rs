@@ -16,7 +16,7 @@ use windlass_core::credential::Secret;
 
 use super::document::Document;
 use super::entry::encode;
-use super::file::{Form, named_helper, read_optional};
+use super::file::{FileFormat, named_helper, read_optional};
 use super::helper::Helpers;
 use super::keys::{HUB, Wanted};
 use super::places;
@@ -153,7 +153,7 @@ impl LoginFile {
     ) -> Result<Option<(String, Option<String>)>, LoginError> {
         let label = self.label();
         let named = Document::new(&label, text.as_bytes()).and_then(|document| {
-            named_helper(&document, &document.members()?, Form::Docker, wanted)
+            named_helper(&document, &document.members()?, FileFormat::Docker, wanted)
         });
         named.map_err(LoginError::File)
     }
