@@ -9,18 +9,18 @@ use crate::ids::TransferId;
 use crate::registry::Origin;
 
 /// The host that parts come from; `None` if it may be one of several.
-type Host = Option<Origin>;
+type SourceHost = Option<Origin>;
 
 /// Transfers, by the host that their parts come from.
 #[derive(Debug, Default)]
 pub(super) struct Dividing {
-    hosts: BTreeMap<Host, BTreeSet<TransferId>>,
-    from: BTreeMap<TransferId, Host>,
+    hosts: BTreeMap<SourceHost, BTreeSet<TransferId>>,
+    from: BTreeMap<TransferId, SourceHost>,
 }
 
 impl Dividing {
     /// Adds a transfer, if it is not there.
-    pub(super) fn insert(&mut self, id: TransferId, from: Host) {
+    pub(super) fn insert(&mut self, id: TransferId, from: SourceHost) {
         if self.from.get(&id) == Some(&from) {
             return;
         }
@@ -43,14 +43,18 @@ impl Dividing {
     }
 
     /// The oldest transfer of each host.
-    pub(super) fn oldest(&self) -> BTreeSet<(TransferId, Host)> {
+    pub(super) fn oldest(&self) -> BTreeSet<(TransferId, SourceHost)> {
         let hosts = self.hosts.iter();
         let oldest = hosts.filter_map(|(from, transfers)| Some((*transfers.first()?, from)));
         oldest.map(|(id, from)| (id, from.clone())).collect()
     }
 
     /// The next younger one of the same host.
-    pub(super) fn after(&self, id: TransferId, from: Host) -> Option<(TransferId, Host)> {
+    pub(super) fn after(
+        &self,
+        id: TransferId,
+        from: SourceHost,
+    ) -> Option<(TransferId, SourceHost)> {
         let younger = TransferId(id.0.checked_add(1)?);
         let next = self.hosts.get(&from)?.range(younger..).next();
         next.map(|next| (*next, from))

@@ -29,13 +29,13 @@ const VAIN: u32 = 4;
 /// The blobs that were seen in repositories.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    hosts: BTreeMap<Origin, Host>,
+    hosts: BTreeMap<Origin, HostSightings>,
     /// How many sightings there were: they are numbered.
     sightings: u64,
 }
 
 #[derive(Debug, Default)]
-struct Host {
+struct HostSightings {
     blobs: BTreeMap<(Digest, Repository), Sighting>,
     by_age: BTreeMap<u64, (Digest, Repository)>,
     /// Mounts of seen blobs that did not happen, since the last one that did.
@@ -154,7 +154,7 @@ impl Seen {
         if self.hosts.len() <= HOSTS {
             return;
         }
-        let newest = |host: &Host| host.by_age.last_key_value().map(|(number, _)| *number);
+        let newest = |host: &HostSightings| host.by_age.last_key_value().map(|(number, _)| *number);
         let oldest = self.hosts.iter().min_by_key(|(_, host)| newest(host));
         if let Some(origin) = oldest.map(|(origin, _)| origin.clone()) {
             self.hosts.remove(&origin);

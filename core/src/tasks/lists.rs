@@ -29,12 +29,12 @@ pub(crate) struct Lists {
     /// Writers that get in line again at some time.
     later: BTreeSet<(Time, Writer, ListKey)>,
     /// Where each of all these is.
-    places: BTreeMap<(Writer, ListKey), Place>,
+    places: BTreeMap<(Writer, ListKey), WriterPlace>,
     rng: Rng,
 }
 
 #[derive(Debug)]
-enum Place {
+enum WriterPlace {
     /// In the line of its list, behind those with lower numbers.
     Line(u64),
     Later(Time),
@@ -55,13 +55,14 @@ impl Lists {
 
     /// Gets in line. The turn comes by [`take_turn`](Self::take_turn).
     pub(crate) fn join(&mut self, key: ListKey, writer: Writer) {
-        if let Some(Place::Line(_)) = self.places.get(&(writer, key.clone())) {
+        if let Some(WriterPlace::Line(_)) = self.places.get(&(writer, key.clone())) {
             return;
         }
         self.leave(&key, writer);
         let line = self.lines.entry(key.clone()).or_default();
         line.insert(self.joined, writer);
-        self.places.insert((writer, key), Place::Line(self.joined));
+        self.places
+            .insert((writer, key), WriterPlace::Line(self.joined));
         self.joined += 1;
         if line.len() == 1 {
             self.turns.push_back(writer);
@@ -78,7 +79,7 @@ impl Lists {
             .below(u64::try_from(quarter.as_micros()).unwrap_or(u64::MAX));
         let at = now + (after - quarter) + Duration::from_micros(jitter);
         self.later.insert((at, writer, key.clone()));
-        self.places.insert((writer, key), Place::Later(at));
+        self.places.insert((writer, key), WriterPlace::Later(at));
     }
 
     /// The time has come for some.
@@ -98,8 +99,8 @@ impl Lists {
     /// Leaves the line, if this writer is in it, or was to get in line again.
     pub(crate) fn leave(&mut self, key: &ListKey, writer: Writer) {
         let number = match self.places.remove(&(writer, key.clone())) {
-            Some(Place::Line(number)) => number,
-            Some(Place::Later(at)) => {
+            Some(WriterPlace::Line(number)) => number,
+            Some(WriterPlace::Later(at)) => {
                 self.later.remove(&(at, writer, key.clone()));
                 return;
             }
