@@ -16,7 +16,7 @@ use super::certs::{self, Certificates, Manner};
 use super::containerd::{self, is_folder};
 use super::registries::RegistriesConf;
 use super::route::{Found, of_containerd, of_registries};
-use super::rule::{Bundles, Fact, HostRule, Reached, RuleError, Said, merge};
+use super::rule::{Bundles, Fact, HostRule, Reached, RuleError, SourcedRule, merge};
 use super::{HostName, HostsOptions};
 use crate::document::{FileError, Finding};
 use crate::file::ConfigFile;
@@ -115,10 +115,10 @@ impl Hosts {
     /// broken and for other hosts is reported when such a host is contacted.
     pub fn plan(&self, references: &[Reference], config: &Config) -> Result<Plan, HostsError> {
         let mut plan = Plan::default();
-        let mut said = BTreeMap::<Origin, Vec<Said>>::new();
+        let mut said = BTreeMap::<Origin, Vec<SourcedRule>>::new();
         self.add_own(&mut said);
         let registries = self.registries(&mut plan)?;
-        let mut ruled = BTreeMap::<Origin, Vec<Said>>::new();
+        let mut ruled = BTreeMap::<Origin, Vec<SourcedRule>>::new();
         let mut folders = Vec::new();
         for reference in references {
             let own = config.origin(reference.registry());
@@ -146,12 +146,14 @@ impl Hosts {
     }
 
     /// What the caller and windlass' own file say about hosts.
-    fn add_own(&self, said: &mut BTreeMap<Origin, Vec<Said>>) {
+    fn add_own(&self, said: &mut BTreeMap<Origin, Vec<SourcedRule>>) {
         let mut add = |name: &HostName, rule: &HostRule, by: String| {
             for origin in name.origins() {
                 let rule = rule.clone();
                 let by = by.clone();
-                said.entry(origin).or_default().push(Said { rule, by });
+                said.entry(origin)
+                    .or_default()
+                    .push(SourcedRule { rule, by });
             }
         };
         for (name, (rule, by)) in &self.options.hosts {
@@ -188,7 +190,7 @@ impl Hosts {
         reference: &Reference,
         config: &Config,
         registries: Option<&RegistriesConf>,
-        folders: &mut Vec<(Origin, Said)>,
+        folders: &mut Vec<(Origin, SourcedRule)>,
         plan: &mut Plan,
     ) -> Result<Found, HostsError> {
         let (registry, repository) = (reference.registry(), reference.repository());
@@ -254,7 +256,7 @@ impl Hosts {
     /// What `certs.d` has for each host. Returns the folders that cannot be used.
     fn add_certs(
         &self,
-        said: &mut BTreeMap<Origin, Vec<Said>>,
+        said: &mut BTreeMap<Origin, Vec<SourcedRule>>,
         plan: &mut Plan,
     ) -> Result<BTreeMap<Origin, FileError>, FileError> {
         let mut broken = BTreeMap::new();
@@ -277,15 +279,15 @@ impl Hosts {
 }
 
 /// Checks that two references' rules say the same about a host.
-fn agree(origin: &Origin, one: &[Said], other: &[Said]) -> Result<(), HostsError> {
-    let rules = |said: &[Said]| -> Vec<HostRule> {
+fn agree(origin: &Origin, one: &[SourcedRule], other: &[SourcedRule]) -> Result<(), HostsError> {
+    let rules = |said: &[SourcedRule]| -> Vec<HostRule> {
         let rules = said.iter().map(|said| said.rule.clone());
         rules.filter(|rule| !rule.is_empty()).collect()
     };
     if rules(one) == rules(other) {
         return Ok(());
     }
-    let by = |said: &[Said]| {
+    let by = |said: &[SourcedRule]| {
         said.first()
             .map_or_else(String::new, |said| said.by.clone())
     };
@@ -301,7 +303,7 @@ fn tree(
     folder: &Path,
     registry: &Registry,
     place: &Origin,
-    folders: &mut Vec<(Origin, Said)>,
+    folders: &mut Vec<(Origin, SourcedRule)>,
     plan: &mut Plan,
 ) -> Result<Option<Found>, FileError> {
     if let Some(file) = containerd::read(folder, registry)? {
@@ -315,14 +317,14 @@ fn tree(
 }
 
 impl Certificates {
-    fn into_said(self, folder: &Path) -> Option<Said> {
+    fn into_said(self, folder: &Path) -> Option<SourcedRule> {
         let rule = HostRule {
             clients: self.clients,
             ca: self.authorities,
             ..HostRule::default()
         };
         let by = folder.display().to_string();
-        (!rule.is_empty()).then_some(Said { rule, by })
+        (!rule.is_empty()).then_some(SourcedRule { rule, by })
     }
 }
 
@@ -350,7 +352,7 @@ impl Plan {
     /// Reads the certificates that were named.
     fn reach(
         &mut self,
-        said: BTreeMap<Origin, Vec<Said>>,
+        said: BTreeMap<Origin, Vec<SourcedRule>>,
         mut broken: BTreeMap<Origin, FileError>,
     ) {
         let mut bundles = Bundles::new();

@@ -12,13 +12,13 @@ use windlass_core::{Config, Origin, Reference, Registry, Scheme};
 use super::containerd::{HostEntry, HostsToml, origins};
 use super::probe::Probe;
 use super::registries::{MirrorPulls, RegistryEntry};
-use super::rule::{HostRule, Said};
+use super::rule::{HostRule, SourcedRule};
 
 /// A route, and what its file says about the hosts in it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
     pub(crate) route: Option<Route>,
-    pub(crate) hosts: Vec<(Origin, Said)>,
+    pub(crate) hosts: Vec<(Origin, SourcedRule)>,
 }
 
 /// The route of a `hosts.toml` for a registry: the hosts in the order of the file, then the `server` (HOSTS-01 to
@@ -72,8 +72,8 @@ fn dressed(endpoint: Endpoint, host: &HostEntry, may_push: bool) -> Endpoint {
     endpoint
 }
 
-fn said(host: &HostEntry, by: &str) -> Said {
-    Said {
+fn said(host: &HostEntry, by: &str) -> SourcedRule {
+    SourcedRule {
         rule: HostRule {
             ca: host.ca.clone(),
             clients: host.client.clone(),
@@ -175,10 +175,10 @@ impl Found {
         self,
         reference: &Reference,
         own: Origin,
-    ) -> BTreeMap<Origin, Vec<Said>> {
-        let mut by_origin = BTreeMap::<Origin, Vec<Said>>::new();
+    ) -> BTreeMap<Origin, Vec<SourcedRule>> {
+        let mut by_origin = BTreeMap::<Origin, Vec<SourcedRule>>::new();
         if self.route.is_none() {
-            let said = Said {
+            let said = SourcedRule {
                 rule: HostRule::default(),
                 by: format!("what no file says for {}", reference.registry()),
             };
@@ -197,7 +197,7 @@ impl Found {
             ..HostRule::default()
         };
         let by = by.to_owned();
-        self.hosts.push((origin.clone(), Said { rule, by }));
+        self.hosts.push((origin.clone(), SourcedRule { rule, by }));
     }
 }
 

@@ -88,7 +88,7 @@ impl HostRule {
 
 /// A rule and who says it, for people.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Said {
+pub(crate) struct SourcedRule {
     pub(crate) rule: HostRule,
     pub(crate) by: String,
 }
@@ -133,10 +133,10 @@ pub(crate) type Bundles = BTreeMap<PathBuf, Result<Vec<Vec<u8>>, String>>;
 
 /// Merges what several sources say about a host, the most important first: each field is that of the first source
 /// that has it.
-pub(crate) fn merge(said: &[Said], bundles: &mut Bundles) -> Result<Reached, RuleError> {
+pub(crate) fn merge(said: &[SourcedRule], bundles: &mut Bundles) -> Result<Reached, RuleError> {
     let mut settings = HostSettings::default();
     let mut facts = Vec::new();
-    let mut fact = |what: String, said: &Said| {
+    let mut fact = |what: String, said: &SourcedRule| {
         let from = said.by.clone();
         facts.push(Fact { what, from });
     };
@@ -192,7 +192,11 @@ pub(crate) fn merge(said: &[Said], bundles: &mut Bundles) -> Result<Reached, Rul
     })
 }
 
-fn bundle(file: &Path, said: &Said, bundles: &mut Bundles) -> Result<Vec<Vec<u8>>, RuleError> {
+fn bundle(
+    file: &Path,
+    said: &SourcedRule,
+    bundles: &mut Bundles,
+) -> Result<Vec<Vec<u8>>, RuleError> {
     let read = || trust::certificates(file).map_err(|error| error.to_string());
     let found = bundles.entry(file.to_owned()).or_insert_with(read).clone();
     found.map_err(|why| RuleError {
@@ -201,7 +205,7 @@ fn bundle(file: &Path, said: &Said, bundles: &mut Bundles) -> Result<Vec<Vec<u8>
     })
 }
 
-fn refused(said: &Said, error: &TrustError) -> RuleError {
+fn refused(said: &SourcedRule, error: &TrustError) -> RuleError {
     RuleError {
         by: said.by.clone(),
         why: error.to_string(),
@@ -212,8 +216,8 @@ fn refused(said: &Said, error: &TrustError) -> RuleError {
 mod tests {
     use super::*;
 
-    fn said(by: &str, rule: HostRule) -> Said {
-        Said {
+    fn said(by: &str, rule: HostRule) -> SourcedRule {
+        SourcedRule {
             rule,
             by: by.to_owned(),
         }
