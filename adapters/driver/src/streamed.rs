@@ -251,7 +251,7 @@ impl Store for Streamed {
     /// The use ends with the request, also if a job of it still reads.
     fn in_use(&self) -> Result<Option<InUse>, StoreError> {
         let unread = self.unread.clone();
-        Ok(unread.map(|unread| InUse::new(Using(unread))))
+        Ok(unread.map(|unread| InUse::new(ReaderGuard(unread))))
     }
 
     fn put(&self, _: &Digest, _: &[u8]) -> Result<(), StoreError> {
@@ -273,9 +273,9 @@ impl Store for Streamed {
 
 /// Tells at its end that nothing reads the stream any more.
 #[derive(Debug)]
-struct Using(CancelHandle);
+struct ReaderGuard(CancelHandle);
 
-impl Drop for Using {
+impl Drop for ReaderGuard {
     fn drop(&mut self) {
         self.0.cancel();
     }

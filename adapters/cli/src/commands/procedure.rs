@@ -15,23 +15,23 @@ use crate::progress::Progress;
 impl Asker<'_> {
     /// Runs a procedure.
     pub(super) fn follow<P: Procedure>(&self, procedure: P) -> Result<P::Report, Problem> {
-        let asking = Asking {
+        let requests = ClientRequests {
             client: self.client.clone(),
             printer: Arc::clone(&self.context.printer),
             cancel: self.context.cancel.clone(),
         };
-        at_once(procedure.run(&asking)).map_err(|failure| self.explained(failure))
+        at_once(procedure.run(&requests)).map_err(|failure| self.explained(failure))
     }
 }
 
 /// Makes the requests of a procedure.
-struct Asking {
+struct ClientRequests {
     client: Client,
     printer: Arc<Printer>,
     cancel: CancelHandle,
 }
 
-impl Requests for Asking {
+impl Requests for ClientRequests {
     fn ask<R: TypedReport>(
         &self,
         spec: RequestSpec,

@@ -59,14 +59,14 @@ impl<'a, D, P> Steps<'a, D, P> {
         D: Driver + Send + Sync,
         P: Procedure,
     {
-        let asking = Asking {
+        let requests = DriverRequests {
             driver: self.driver,
             watch: self.watch,
             remaining: Remaining::new(self.deadline),
         };
         let procedure = self.procedure;
         self.driver
-            .follow(async move { procedure.run(&asking).await })
+            .follow(async move { procedure.run(&requests).await })
     }
 }
 
@@ -79,13 +79,13 @@ impl<D, P: fmt::Debug> fmt::Debug for Steps<'_, D, P> {
 }
 
 /// Makes the requests of one procedure.
-struct Asking<'a, D> {
+struct DriverRequests<'a, D> {
     driver: &'a D,
     watch: Watch,
     remaining: Remaining,
 }
 
-impl<D: Driver + Send + Sync> Requests for Asking<'_, D> {
+impl<D: Driver + Send + Sync> Requests for DriverRequests<'_, D> {
     fn ask<R: TypedReport>(
         &self,
         mut spec: RequestSpec,
