@@ -371,10 +371,10 @@ impl Error {
             Self::Registry(refusal) => Some(&refusal.request),
             Self::Auth(error) => Some(&error.request),
             Self::NotFound(missing) => missing.request.as_ref(),
+            Self::Mismatch(mismatch) => mismatch.request.as_ref(),
             Self::Peer { request, .. } | Self::Transport { request, .. } => Some(request),
             Self::Endpoints { .. }
             | Self::Exhausted { .. }
-            | Self::Mismatch(_)
             | Self::Store(_)
             | Self::Route(_)
             | Self::Outdated { .. }

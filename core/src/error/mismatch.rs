@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
-use super::Error;
+use super::{Error, RequestLine};
 use crate::digest::Digest;
 
 /// Content that does not match its digest or size.
@@ -20,6 +20,8 @@ pub struct Mismatch {
     pub expected: Measure,
     /// What it was.
     pub found: Measure,
+    /// The request whose response it was, or whose body, if it was one of a single request.
+    pub request: Option<RequestLine>,
 }
 
 impl fmt::Display for Mismatch {
@@ -40,7 +42,18 @@ impl Error {
             what: what.into(),
             expected: expected.into(),
             found: found.into(),
+            request: None,
         }))
+    }
+}
+
+impl Error {
+    /// Says which request it is about, if it is about content and does not say so yet.
+    pub(crate) fn of_request(mut self, line: &RequestLine) -> Self {
+        if let Self::Mismatch(mismatch) = &mut self {
+            mismatch.request.get_or_insert_with(|| line.clone());
+        }
+        self
     }
 }
 

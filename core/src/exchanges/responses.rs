@@ -399,7 +399,7 @@ impl Exchanges {
         for warning in [lost, unconfirmed].into_iter().flatten() {
             self.warn(task, warning);
         }
-        self.proceed(id, verdict);
+        self.proceed(id, verdict.of_request(&line));
     }
 
     fn proceed(&mut self, id: ExchangeId, verdict: Verdict) {
@@ -469,4 +469,5 @@ fn damaged(op: &Operation, line: &RequestLine, found: Option<Digest>) -> Error {
         expected.unwrap_or_else(|| Measure::unknown("another content")),
         found.unwrap_or_else(|| Measure::unknown("another size, or content that changes")),
     )
+    .of_request(line)
 }

@@ -323,6 +323,16 @@ pub(crate) enum Verdict {
     Failed(Error),
 }
 
+impl Verdict {
+    /// Says in an error which request it is about.
+    pub(crate) fn of_request(self, line: &RequestLine) -> Self {
+        match self {
+            Self::Failed(error) => Self::Failed(error.of_request(line)),
+            Self::Next(_) | Self::Done(_) => self,
+        }
+    }
+}
+
 /// The result of an operation.
 #[derive(Debug)]
 pub(crate) enum OpOutcome {

@@ -85,6 +85,12 @@ fn a_manifest_that_is_not_its_digest() {
     world.all(is("GET", "/manifests/"), Fate::Say(other()));
     let (failure, _) = failed(&mut world, Task::manifest(reference(&at), None));
     assert_eq!(failure.kind(), ErrorKind::Mismatch, "PULLM-09");
+    let request = failure.first().request().expect("it is of a request");
+    assert_eq!(
+        (request.method(), request.registry().as_str()),
+        ("GET", "reg.example")
+    );
+    assert!(request.path().contains("/manifests/sha256:"), "{request}");
     assert_eq!(world.lines_with("> GET").len(), 2);
 }
 

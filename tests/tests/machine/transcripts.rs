@@ -738,6 +738,14 @@ fn a_lying_registry() {
     let failure = world.run(task).unwrap_err();
     world.run_all();
     assert_eq!(failure.first().kind(), ErrorKind::Mismatch);
+    let path = failure
+        .first()
+        .request()
+        .map(windlass_core::error::RequestLine::path);
+    assert!(
+        path.is_some_and(|path| path.ends_with(image.blob_digests()[1].as_str())),
+        "{path:?}"
+    );
     assert_eq!(memory.partials().into_values().sum::<usize>(), 0);
     assert_snapshot!(world.transcript());
 }
