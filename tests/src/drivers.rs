@@ -230,15 +230,15 @@ pub struct Ways {
 impl Ways {
     fn tell<D, P>(
         self,
-        mut steps: windlass_driver::Steps<'_, D, P>,
-    ) -> windlass_driver::Steps<'_, D, P> {
+        mut request: windlass_driver::ProcedureRequest<'_, D, P>,
+    ) -> windlass_driver::ProcedureRequest<'_, D, P> {
         if let Some(deadline) = self.deadline {
-            steps = steps.deadline(deadline);
+            request = request.deadline(deadline);
         }
         if let Some(cancel) = &self.cancel {
-            steps = steps.cancel(cancel);
+            request = request.cancel(cancel);
         }
-        steps
+        request
     }
 }
 

@@ -119,7 +119,7 @@ pub type ListPages<'a, R> = driver::ListPages<'a, Tokio, R>;
 pub type Blob<'a> = driver::Blob<'a, Tokio>;
 
 /// Something that takes several requests, and how.
-pub type Steps<'a, P> = driver::Steps<'a, Tokio, P>;
+pub type ProcedureRequest<'a, P> = driver::ProcedureRequest<'a, Tokio, P>;
 
 /// Compiles the examples of the workspace's README.
 #[cfg(doctest)]

@@ -139,4 +139,4 @@ pub type ListPages<'a, R> = driver::ListPages<'a, Threads, R>;
 pub type Blob<'a> = driver::Blob<'a, Threads>;
 
 /// Something that takes several requests, and how.
-pub type Steps<'a, P> = driver::Steps<'a, Threads, P>;
+pub type ProcedureRequest<'a, P> = driver::ProcedureRequest<'a, Threads, P>;

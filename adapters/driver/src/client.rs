@@ -4,7 +4,7 @@ mod artifacts;
 mod changes;
 mod many;
 mod pages;
-mod steps;
+mod procedure;
 mod verbs;
 
 use std::fmt;
@@ -22,7 +22,7 @@ use windlass_core::{
 use windlass_store::{StoreEntry, StoreHandle};
 
 pub use self::pages::ListPages;
-pub use self::steps::Steps;
+pub use self::procedure::ProcedureRequest;
 pub use self::verbs::{
     AddTags, ForOnePlatform, ListReport, MayReadMirrors, Mount, MovesImage, Pull, Push, PutStream,
     PutsTags, Sends, Transfer, Verb,
@@ -41,8 +41,8 @@ use crate::unverified_range::RangePieces;
 
 /// What runs the session of a [`Client`]: threads, or an async runtime.
 pub trait Driver: Sized {
-    /// What [`Request::run`] and [`Steps::run`] return: the result of what ends with the report `R`, or a future of
-    /// that result.
+    /// What [`Request::run`] and [`ProcedureRequest::run`] return: the result of what ends with the report `R`, or a
+    /// future of that result.
     type Running<'a, R: Send + 'static>
     where
         Self: 'a;

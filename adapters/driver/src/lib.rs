@@ -94,8 +94,8 @@ pub use choose::Choose;
 #[cfg(feature = "client")]
 pub use client::{
     AddTags, Blob, Client, Driver, Fetch, ForOnePlatform, ListPages, ListReport, MayReadMirrors,
-    Mount, MovesImage, Parts, Pull, Push, PutStream, PutsTags, Request, Sends, Steps, Transfer,
-    Verb, Watch,
+    Mount, MovesImage, Parts, ProcedureRequest, Pull, Push, PutStream, PutsTags, Request, Sends,
+    Transfer, Verb, Watch,
 };
 #[cfg(feature = "compress")]
 pub use compress::LayerStream;

@@ -1,7 +1,7 @@
 //! Several requests that are one operation for the caller: what is asked next depends on what was found before.
 //!
 //! ```text
-//!  Client ── Steps::run ──▶ Procedure::run ── Requests::ask, one after the other ──▶ the driver, as for any request
+//!  Client ── ProcedureRequest::run ──▶ Procedure::run ── Requests::ask, one after the other ──▶ the driver
 //! ```
 //!
 //! A procedure is written once, as an async function, for every client. The future of a request is what the driver makes

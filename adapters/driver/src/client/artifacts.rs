@@ -5,7 +5,7 @@ use std::path::Path;
 use windlass_core::reference::Tag;
 use windlass_core::{Platform, Reference};
 
-use super::{Client, Steps};
+use super::{Client, ProcedureRequest};
 use crate::artifact::{Artifact, Attach, PullArtifact, PushArtifact};
 
 impl<D> Client<D> {
@@ -15,13 +15,17 @@ impl<D> Client<D> {
         &self,
         reference: &Reference,
         artifact: Artifact,
-    ) -> Steps<'_, D, PushArtifact> {
+    ) -> ProcedureRequest<'_, D, PushArtifact> {
         self.procedure(PushArtifact::new(reference, artifact))
     }
 
     /// Attaches an artifact, such as an SBOM or a signature, to what a reference stands for: pushes it by its digest, with
     /// that as its subject.
-    pub fn attach(&self, subject: &Reference, artifact: Artifact) -> Steps<'_, D, Attach> {
+    pub fn attach(
+        &self,
+        subject: &Reference,
+        artifact: Artifact,
+    ) -> ProcedureRequest<'_, D, Attach> {
         self.procedure(Attach::new(subject, artifact))
     }
 
@@ -33,12 +37,12 @@ impl<D> Client<D> {
         &self,
         reference: &Reference,
         folder: impl AsRef<Path>,
-    ) -> Steps<'_, D, PullArtifact> {
+    ) -> ProcedureRequest<'_, D, PullArtifact> {
         self.procedure(PullArtifact::new(reference, folder))
     }
 }
 
-impl<D> Steps<'_, D, PushArtifact> {
+impl<D> ProcedureRequest<'_, D, PushArtifact> {
     /// Lets further tags refer to the artifact. The report names all of them.
     pub fn and_tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
         self.procedure.and_tags(tags);
@@ -46,7 +50,7 @@ impl<D> Steps<'_, D, PushArtifact> {
     }
 }
 
-impl<D> Steps<'_, D, Attach> {
+impl<D> ProcedureRequest<'_, D, Attach> {
     /// Of an index, to the image for this platform instead of the index.
     pub fn platform(mut self, platform: Platform) -> Self {
         self.procedure.platform(platform);
@@ -54,7 +58,7 @@ impl<D> Steps<'_, D, Attach> {
     }
 }
 
-impl<D> Steps<'_, D, PullArtifact> {
+impl<D> ProcedureRequest<'_, D, PullArtifact> {
     /// Of an index, what is for this platform.
     pub fn platform(mut self, platform: Platform) -> Self {
         self.procedure.platform(platform);

@@ -2,27 +2,28 @@
 
 use windlass_core::{Descriptor, Digest, ImageChange, Platform, Reference};
 
-use super::{Client, Steps};
+use super::{Client, ProcedureRequest};
 use crate::change_image::{ChangeImage, LayerContent};
 use crate::change_index::ChangeIndex;
 use crate::choose::Choose;
 
 impl<D> Client<D> {
     /// Changes an image, and puts the result at another reference of any repository, or in its place. Of an index the
-    /// image for Linux on this machine's architecture, unless [`platform`](Steps::platform) is another. The report has
-    /// the new digests. If the destination is another repository, the image itself is copied there first, without a tag.
-    /// If an index is at the tag that the result goes to, the platform has to be said, and the entry for it is changed.
+    /// image for Linux on this machine's architecture, unless [`platform`](ProcedureRequest::platform) is another. The
+    /// report has the new digests. If the destination is another repository, the image itself is copied there first,
+    /// without a tag. If an index is at the tag that the result goes to, the platform has to be said, and the entry for
+    /// it is changed.
     pub fn change_image(
         &self,
         source: &Reference,
         destination: &Reference,
         change: ImageChange,
-    ) -> Steps<'_, D, ChangeImage> {
+    ) -> ProcedureRequest<'_, D, ChangeImage> {
         self.procedure(ChangeImage::new(source, destination, change))
     }
 
-    /// Makes an index of [images](Steps::image), and puts it at a reference.
-    pub fn create_index(&self, destination: &Reference) -> Steps<'_, D, ChangeIndex> {
+    /// Makes an index of [images](ProcedureRequest::image), and puts it at a reference.
+    pub fn create_index(&self, destination: &Reference) -> ProcedureRequest<'_, D, ChangeIndex> {
         self.procedure(ChangeIndex::create(destination))
     }
 
@@ -31,14 +32,14 @@ impl<D> Client<D> {
         &self,
         base: &Reference,
         destination: &Reference,
-    ) -> Steps<'_, D, ChangeIndex> {
+    ) -> ProcedureRequest<'_, D, ChangeIndex> {
         self.procedure(ChangeIndex::of(base, destination))
     }
 
     /// Lets the caller choose an entry of an index, by its number. The report is the reference of the image, by its digest:
     /// for [`open`](Self::open), [`pull`](Self::pull) and all others. What is no index needs no choice; if the entry is
     /// an index, the function is called again.
-    pub fn choose<F>(&self, reference: &Reference, choose: F) -> Steps<'_, D, Choose<F>>
+    pub fn choose<F>(&self, reference: &Reference, choose: F) -> ProcedureRequest<'_, D, Choose<F>>
     where
         F: FnMut(&[Descriptor]) -> Option<usize> + Send + 'static,
     {
@@ -46,7 +47,7 @@ impl<D> Client<D> {
     }
 }
 
-impl<D> Steps<'_, D, ChangeImage> {
+impl<D> ProcedureRequest<'_, D, ChangeImage> {
     /// One more layer on top.
     pub fn layer(mut self, layer: LayerContent) -> Self {
         self.procedure.layer(layer);
@@ -60,7 +61,7 @@ impl<D> Steps<'_, D, ChangeImage> {
     }
 }
 
-impl<D> Steps<'_, D, ChangeIndex> {
+impl<D> ProcedureRequest<'_, D, ChangeIndex> {
     /// Adds an image, whose platform is that of its configuration; or, of an index, all entries. What is in another
     /// repository of the registry is copied, blobs mounted. What is at another registry has to be in the repository. It
     /// replaces the index's own entries for the same platform, since clients take the first of several: see

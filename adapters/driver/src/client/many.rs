@@ -3,7 +3,7 @@
 use windlass_core::reference::Tag;
 use windlass_core::{Carry, Platforms};
 
-use super::{Client, Steps};
+use super::{Client, ProcedureRequest};
 use crate::copy_to_each::CopyToEach;
 use crate::request::ImageLocation;
 
@@ -14,12 +14,12 @@ impl<D> Client<D> {
         &self,
         source: impl Into<ImageLocation>,
         destinations: impl IntoIterator<Item = ImageLocation>,
-    ) -> Steps<'_, D, CopyToEach> {
+    ) -> ProcedureRequest<'_, D, CopyToEach> {
         self.procedure(CopyToEach::new(source, destinations))
     }
 }
 
-impl<D> Steps<'_, D, CopyToEach> {
+impl<D> ProcedureRequest<'_, D, CopyToEach> {
     /// Which platforms of an index are wanted.
     pub fn platforms(mut self, platforms: Platforms) -> Self {
         self.procedure.platforms(platforms);

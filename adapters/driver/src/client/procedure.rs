@@ -15,8 +15,8 @@ use crate::request::{RequestSpec, TypedReport};
 
 impl<D> Client<D> {
     /// An operation of several requests.
-    pub fn procedure<P: Procedure>(&self, procedure: P) -> Steps<'_, D, P> {
-        Steps {
+    pub fn procedure<P: Procedure>(&self, procedure: P) -> ProcedureRequest<'_, D, P> {
+        ProcedureRequest {
             driver: &self.0,
             procedure,
             watch: Watch::default(),
@@ -27,14 +27,14 @@ impl<D> Client<D> {
 
 /// Several requests that are one operation: see [`Procedure`]. Nothing happens before [`run`](Self::run).
 #[must_use = "nothing happens before run"]
-pub struct Steps<'a, D, P> {
+pub struct ProcedureRequest<'a, D, P> {
     driver: &'a D,
     pub(super) procedure: P,
     watch: Watch,
     deadline: Option<Duration>,
 }
 
-impl<'a, D, P> Steps<'a, D, P> {
+impl<'a, D, P> ProcedureRequest<'a, D, P> {
     /// Fails if all of it takes longer than this.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
@@ -70,9 +70,9 @@ impl<'a, D, P> Steps<'a, D, P> {
     }
 }
 
-impl<D, P: fmt::Debug> fmt::Debug for Steps<'_, D, P> {
+impl<D, P: fmt::Debug> fmt::Debug for ProcedureRequest<'_, D, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Steps")
+        f.debug_struct("ProcedureRequest")
             .field("procedure", &self.procedure)
             .finish_non_exhaustive()
     }
