@@ -162,7 +162,7 @@ impl Broker {
         Ok(answer)
     }
 
-    /// What becomes of a request whose refusal had the driver asked again. `None`: it goes on, with another
+    /// Result for a refused request after the driver was asked again for credentials. `None`: it goes on, with another
     /// secret or anonymously.
     pub(super) fn asked_about(
         &mut self,

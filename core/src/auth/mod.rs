@@ -149,8 +149,8 @@ pub(crate) enum AuthInput<'a> {
     ),
     /// The response is in doubt because it may refuse the credential ([`Doubt::Refused`]).
     Forbidden(AuthRequest<'a>, StatusCode, RegistryErrors, Time),
-    /// The response is in doubt because credentials could change it ([`Doubt::Unshown`]). Also again for any
-    /// response that waits, when what it waits for may have come.
+    /// The response is in doubt because credentials could change it ([`Doubt::Unshown`]). Sent again for any response in
+    /// doubt when the pending question or ping has ended.
     Doubtful(AuthRequest<'a>),
     /// The driver answered the question for these credentials.
     Credentials(CredentialKey, TimedAnswer, Time),

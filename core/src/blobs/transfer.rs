@@ -170,7 +170,7 @@ impl Transfer {
         Error::internal(&format!("blob {digest} {what} ({phase:?})"))
     }
 
-    /// Takes those who would get the same from the same place: they would get the same error.
+    /// Takes the waiters with the same source, URLs and size: the error applies to them, too.
     pub(super) fn same_source(
         &mut self,
         (source, urls): &(BlobSource, Vec<String>),

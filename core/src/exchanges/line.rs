@@ -7,7 +7,7 @@ use alloc::collections::BTreeMap;
 
 use crate::ids::{ExchangeId, TaskId};
 
-/// What registries meter apart: Docker Hub counts GETs of manifests only. Who is told to wait in one lane goes on in the
+/// What registries meter apart: Docker Hub counts GETs of manifests only. A `Retry-After` in one lane does not close the
 /// other.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Lane {

@@ -256,8 +256,8 @@ impl Exchanges {
         }
     }
 
-    /// The sink ended because the source did, which goes on at once if it was only led on. That is no failure of its
-    /// own.
+    /// The sink stopped because the source did, which was redirected or challenged if `is_led_on`; not a failure of the
+    /// sink.
     fn cut_off(&mut self, sink: ExchangeId, sent: &Exchanged, is_led_on: bool) {
         let Some(exchange) = self.exchanges.get_mut(&sink) else {
             return self.missing();
@@ -338,10 +338,10 @@ impl Exchanges {
         self.settle(sink, Ok(OpOutcome::Unrelayed(session)));
     }
 
-    /// The two do not do what those of a relay do, which is a defect: both would wait for each other for ever.
+    /// The pair is not a `BlobGet` and a `BlobPut`: a defect, which must end both, since each waits for the other.
     fn not_of_a_relay(&mut self, pair: Pair) {
         self.remove(pair.source);
-        let error = Error::internal("the exchanges of a relay are of something else");
+        let error = Error::internal("a relay's exchanges are not a download and an upload");
         self.settle(pair.sink, Err(error));
     }
 }

@@ -25,8 +25,7 @@ use crate::time::Time;
 use crate::uri::Url;
 
 impl Exchanges {
-    /// Takes from a response whose result is not wanted any more that it said "later", which applies to every request
-    /// to its host.
+    /// Applies a `Retry-After` from a response that no task waits for: it is for every request to the host.
     pub(super) fn note_later(
         &mut self,
         id: ExchangeId,

@@ -1,4 +1,4 @@
-//! Who waits for what is outside.
+//! Maps a question or an exchange in flight to the exchanges waiting for it.
 //!
 //! Responsible for whose a job is if several exchanges wait for it, and for not fetching what none
 //! waits for. Must not know how blobs and manifests share exchanges (`blobs`).

@@ -54,8 +54,7 @@ pub(crate) struct BlobGet {
     pub(crate) hashing: Hashing,
     /// Set when it has started over: a second time is a failure.
     pub(crate) restarted: bool,
-    /// Set when no range is asked for, because the server serves none: what is not needed of a blob that is
-    /// sent on is left out.
+    /// Set when the server ignores `Range`: the whole blob is requested, and the bytes that the sink has are discarded.
     pub(crate) is_whole: bool,
     /// The number of responses with less than [`SHORT`] of the requested bytes.
     pub(crate) shorts: u8,

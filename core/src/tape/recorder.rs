@@ -102,7 +102,7 @@ impl Recorder {
         let at = now.as_micros();
         let out = player.poll(at);
         if !out.stands_for(&Out::of(live)) {
-            return self.end("without what is not on the tape something else happens");
+            return self.end("replay without the redacted data went another way");
         }
         self.sink.line(&text(&Line::Poll { at, out }));
     }

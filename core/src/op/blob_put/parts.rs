@@ -26,7 +26,7 @@ const RESUME_FROM: u64 = 64 * 1024;
 /// Status requests without progress before a session is given up.
 pub(super) const CHECKS: u8 = 3;
 
-/// Requests in a row that broke off, of which it is known what they read.
+/// How many broken requests in a row keep their hashes. Beyond that, some sent bytes cannot be compared.
 const READS: usize = 8;
 
 /// What is known of a session beside the position.
@@ -36,8 +36,8 @@ pub(crate) struct Session {
     acknowledged: u64,
     /// The end of the bytes that were sent, whatever came of them.
     reached: u64,
-    /// The hashes over what requests read since the last acknowledged part. Each is over more than those that came
-    /// after it: what was read again was compared.
+    /// One hash per request since the last acknowledged part, each longer than the next: where a request read the same
+    /// bytes again, they were compared.
     reads: Vec<Hashing>,
     /// The hashes on the way of what requests read since then: reading goes on at one of them.
     marks: Marks,
@@ -47,7 +47,7 @@ pub(crate) struct Session {
     is_doubted: bool,
     /// The status request is for that: every byte was acknowledged.
     cross_checks: bool,
-    /// It is not known of all bytes that were sent what they were: a request told no hash, or too many broke off.
+    /// Some sent bytes have no hash to compare re-read bytes with: a request told none, or more than [`READS`] broke off.
     is_unverified: bool,
     /// Another process has opened it, and this number of bytes was acknowledged; `None` once the registry was asked.
     inherited: Option<u64>,
@@ -102,8 +102,8 @@ impl BlobPut {
         };
     }
 
-    /// Another process goes on with the session, so this upload begins one of its own. Whether it was about to
-    /// go on with it; once it has, it is too late.
+    /// Another process goes on with the session, so this upload begins one of its own. Returns false if this upload
+    /// has already resumed the session, or was not about to.
     pub(crate) fn leave_to_another(&mut self) -> bool {
         if self.session.inherited.is_none() {
             return false;
