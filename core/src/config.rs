@@ -234,13 +234,12 @@ impl Parts {
     }
 
     /// The bytes of the next part of a blob, of which `missing` are not asked for. Parts become smaller, so
-    /// that the last ones end at about the same time, however fast their connections are. Without `room` for
+    /// that the last ones end at about the same time, however fast their connections are. Without slots for
     /// other requests there are only a few, each of half of what is missing.
-    pub(crate) fn next(&self, missing: u64, room: bool) -> u64 {
-        let divisor = if room {
-            u64::from(self.most.max(1)) * 2
-        } else {
-            2
+    pub(crate) fn next(&self, missing: u64, slots: Slots) -> u64 {
+        let divisor = match slots {
+            Slots::Free => u64::from(self.most.max(1)) * 2,
+            Slots::Taken => 2,
         };
         (missing / divisor).max(self.least).max(1)
     }
@@ -255,6 +254,13 @@ impl Default for Parts {
             ..Self::of_at_least(4 << 20)
         }
     }
+}
+
+/// Whether a host has slots for more requests.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Slots {
+    Free,
+    Taken,
 }
 
 /// When to retry. Only transient failures are retried.
@@ -395,21 +401,21 @@ mod tests {
         const MIB: u64 = 1 << 20;
         let parts = Parts::default();
         assert_eq!((parts.threshold, parts.first()), (16 * MIB, MIB / 2));
-        for (missing, room, expected) in [
-            (1536 * MIB, true, 64 * MIB),
-            (192 * MIB, true, 8 * MIB),
-            (96 * MIB, true, 4 * MIB),
-            (MIB, true, 4 * MIB),
-            (128 * MIB, false, 64 * MIB),
-            (MIB, false, 4 * MIB),
+        for (missing, slots, expected) in [
+            (1536 * MIB, Slots::Free, 64 * MIB),
+            (192 * MIB, Slots::Free, 8 * MIB),
+            (96 * MIB, Slots::Free, 4 * MIB),
+            (MIB, Slots::Free, 4 * MIB),
+            (128 * MIB, Slots::Taken, 64 * MIB),
+            (MIB, Slots::Taken, 4 * MIB),
         ] {
-            assert_eq!(parts.next(missing, room), expected, "{missing} {room}");
+            assert_eq!(parts.next(missing, slots), expected, "{missing} {slots:?}");
         }
         let mut odd = Parts::of_at_least(0);
         odd.most = 0;
-        assert_eq!((odd.first(), odd.next(1, true)), (1, 1));
+        assert_eq!((odd.first(), odd.next(1, Slots::Free)), (1, 1));
         let none = Parts::NONE;
-        assert!(none.next(u64::MAX, true) >= 1 && none.first() >= 1);
+        assert!(none.next(u64::MAX, Slots::Free) >= 1 && none.first() >= 1);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::{BlobKey, BlobSource, Blobs, Phase, Transfer};
-use crate::config::Config;
+use crate::config::{Config, Slots};
 use crate::error::Error;
 use crate::event::Event;
 use crate::exchanges::Settlement;
@@ -115,7 +115,7 @@ impl Parts {
     }
 
     /// The next part to ask for. One that would leave less than a part behind takes all.
-    fn next(&self, size: u64, config: &Config, room: bool) -> Option<Range<u64>> {
+    fn next(&self, size: u64, config: &Config, slots: Slots) -> Option<Range<u64>> {
         let missing = self.missing(size);
         let gap = missing.first()?.clone();
         let sizes = config.parts;
@@ -123,7 +123,7 @@ impl Parts {
             u64::MAX
         } else if self.is_served {
             let missing = missing.iter().map(|gap| gap.end - gap.start).sum();
-            sizes.next(missing, room)
+            sizes.next(missing, slots)
         } else {
             sizes.first()
         };
@@ -305,7 +305,7 @@ impl Blobs {
         if running.any(|it| ports.exchanges.is_parked(*it)) {
             return false;
         }
-        let Some(range) = parts.next(transfer.size, ports.config, true) else {
+        let Some(range) = parts.next(transfer.size, ports.config, Slots::Free) else {
             self.dividing.remove(id);
             return false;
         };
@@ -404,8 +404,8 @@ impl Blobs {
         };
         let is_idle = parts.running.is_empty();
         let next = if is_idle {
-            // Whether there is room is asked for any part.
-            parts.next(size, ports.config, false)
+            // Whether slots are free is asked for any part.
+            parts.next(size, ports.config, Slots::Taken)
         } else {
             None
         };
@@ -428,10 +428,14 @@ impl Blobs {
         ports: &mut Ports<'_>,
     ) -> Result<(), Error> {
         let op = self.part(id, range)?;
-        let has_room = ports.exchanges.has_room_for_part(&op);
+        let slots = if ports.exchanges.has_room_for_part(&op) {
+            Slots::Free
+        } else {
+            Slots::Taken
+        };
         let transfer = self.get(id)?;
         let parts = transfer.parts.as_deref();
-        let range = parts.and_then(|it| it.next(transfer.size, ports.config, has_room));
+        let range = parts.and_then(|it| it.next(transfer.size, ports.config, slots));
         let op = BlobGet {
             end: range.map_or(op.end, |range| range.end),
             ..op

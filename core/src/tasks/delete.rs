@@ -73,8 +73,14 @@ struct Others {
     is_same: Vec<bool>,
     /// How many of them are not known yet.
     open: usize,
-    /// Whether there are tags that were not looked at.
-    has_more: bool,
+    looked: Looked,
+}
+
+/// Which tags of a repository were looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Looked {
+    AtAll,
+    AtSome,
 }
 
 impl DeleteState {
@@ -235,7 +241,7 @@ impl DeleteState {
             ..
         }) = result
         else {
-            return Err(refused(refusal, None, &[], false));
+            return Err(refused(refusal, None, &[], Looked::AtAll));
         };
         self.digest = Some(digest);
         self.phase = DeletePhase::Listing(refusal);
@@ -259,7 +265,7 @@ impl DeleteState {
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let Ok(OpOutcome::Names(page)) = result else {
-            return Err(refused(refusal, self.digest.as_ref(), &[], true));
+            return Err(refused(refusal, self.digest.as_ref(), &[], Looked::AtSome));
         };
         let own = self.task.reference.target();
         let tags = page.names.iter().filter_map(|name| name.parse().ok());
@@ -269,9 +275,14 @@ impl DeleteState {
         // A registry without links sends as many as were asked for; and what is no tag may be one to it.
         let is_dropped = page.names.iter().any(|name| name.parse::<Tag>().is_err());
         let has_more = page.next.is_some() || page.names.len() > LOOKED_AT || is_dropped;
+        let looked = if has_more {
+            Looked::AtSome
+        } else {
+            Looked::AtAll
+        };
         tags.truncate(LOOKED_AT);
         if tags.is_empty() {
-            return Err(refused(refusal, self.digest.as_ref(), &[], has_more));
+            return Err(refused(refusal, self.digest.as_ref(), &[], looked));
         }
         for (n, tag) in tags.iter().enumerate() {
             let op = ManifestHead {
@@ -285,7 +296,7 @@ impl DeleteState {
             is_same: alloc::vec![false; tags.len()],
             open: tags.len(),
             tags,
-            has_more,
+            looked,
         });
         Ok(())
     }
@@ -302,7 +313,7 @@ impl DeleteState {
                 *is_same = digest.is_some() && digest == self.digest;
             }
             // It is not known, so the list may not be complete.
-            (Ok(_) | Err(_), _) => others.has_more = true,
+            (Ok(_) | Err(_), _) => others.looked = Looked::AtSome,
         }
         if others.open > 0 {
             self.phase = DeletePhase::Comparing(others);
@@ -311,7 +322,7 @@ impl DeleteState {
         let same = others.tags.iter().zip(&others.is_same);
         let same: Vec<&Tag> = same.filter(|(_, is)| **is).map(|(tag, _)| tag).collect();
         let digest = self.digest.as_ref();
-        Err(refused(others.refusal, digest, &same, others.has_more))
+        Err(refused(others.refusal, digest, &same, others.looked))
     }
 
     fn delete(&mut self, target: Target, ports: &mut TaskPorts<'_>) {
@@ -340,7 +351,7 @@ impl DeleteState {
 }
 
 /// The registry deletes no tag alone, and a manifest that other tags refer to is not deleted unasked.
-fn refused(mut refusal: Error, digest: Option<&Digest>, same: &[&Tag], has_more: bool) -> Error {
+fn refused(mut refusal: Error, digest: Option<&Digest>, same: &[&Tag], looked: Looked) -> Error {
     let manifest = match digest {
         Some(digest) => format!("its manifest {digest}"),
         None => "its manifest".into(),
@@ -351,11 +362,11 @@ fn refused(mut refusal: Error, digest: Option<&Digest>, same: &[&Tag], has_more:
         names.push_str(tag.as_str());
         names.push('`');
     }
-    let others = match (same.len(), has_more) {
-        (0, true) => "may delete other tags, too".into(),
-        (0, false) => "would delete no other tag".into(),
-        (_, true) => format!("would delete{names}, too, and perhaps other tags"),
-        (_, false) => format!("would delete{names}, too"),
+    let others = match (same.len(), looked) {
+        (0, Looked::AtSome) => "may delete other tags, too".into(),
+        (0, Looked::AtAll) => "would delete no other tag".into(),
+        (_, Looked::AtSome) => format!("would delete{names}, too, and perhaps other tags"),
+        (_, Looked::AtAll) => format!("would delete{names}, too"),
     };
     refusal.replace_hint(format!(
         "the registry deletes no tag alone; deleting {manifest} {others}"

@@ -47,6 +47,15 @@ pub(crate) struct ListState {
     next: Option<String>,
 }
 
+/// How a list ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    /// With its last name.
+    Whole,
+    /// Before names that were not read, or may not have been.
+    Cut,
+}
+
 /// What a name costs beside its bytes: a registry could send millions of empty ones.
 const NAME: u64 = 40;
 
@@ -118,7 +127,7 @@ impl ListState {
         self.leave_out_before(ports);
         let most = self.task.paging.most.unwrap_or(usize::MAX);
         if self.names.len() > most || (self.names.len() == most && next.is_some()) {
-            self.finish(true, ports);
+            self.finish(End::Cut, ports);
             return Ok(());
         }
         let paging = &self.task.paging;
@@ -132,7 +141,7 @@ impl ListState {
                 .map_or(is_full, |next| begins_after(next, last))
         {
             self.next = Some(last.clone());
-            self.finish(true, ports);
+            self.finish(End::Cut, ports);
             return Ok(());
         }
         let next = match (next, last) {
@@ -153,7 +162,7 @@ impl ListState {
                 return Ok(());
             }
             (None, _) => {
-                self.finish(false, ports);
+                self.finish(End::Whole, ports);
                 return Ok(());
             }
         };
@@ -201,13 +210,13 @@ impl ListState {
             self.what()
         );
         ports.event(Event::Warning(what));
-        self.finish(true, ports);
+        self.finish(End::Cut, ports);
     }
 
-    fn finish(&mut self, is_cut: bool, ports: &mut TaskPorts<'_>) {
+    fn finish(&mut self, end: End, ports: &mut TaskPorts<'_>) {
         let mut names = core::mem::take(&mut self.names);
         let most = self.task.paging.most.unwrap_or(usize::MAX);
-        let has_more = is_cut || names.len() > most;
+        let has_more = end == End::Cut || names.len() > most;
         names.truncate(most);
         keep_first(&mut names);
         let next = self.next.take();

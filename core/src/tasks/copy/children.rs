@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::fetch::Child;
-use super::node::{Blob, Node, NodePhase, Presence, Repushed};
+use super::node::{Blob, BlobRole, Node, NodePhase, Presence, Repushed};
 use super::{CopyLocation, CopyState};
 use crate::blobs::{BlobKey, BlobSource, Recheck, Waiter};
 use crate::config::Limits;
@@ -93,9 +93,9 @@ impl CopyState {
                 self.child_done(node, ports)?;
                 return Ok(true);
             };
-            if let Some((blob, is_layer)) = self.wanted_blob(node, child) {
+            if let Some((blob, role)) = self.wanted_blob(node, child) {
                 let blob = blob.clone();
-                self.blob(node, blob, is_layer, ports)?;
+                self.blob(node, blob, role, ports)?;
             }
         }
         Ok(false)
@@ -200,7 +200,7 @@ impl CopyState {
         &mut self,
         node: NodeId,
         descriptor: Descriptor,
-        is_layer: bool,
+        role: BlobRole,
         ports: &mut TaskPorts<'_>,
     ) -> Result<(), Error> {
         let (digest, size) = (descriptor.digest.clone(), descriptor.size);
@@ -208,7 +208,7 @@ impl CopyState {
             let what = format!("blob {digest}: its algorithm cannot be verified");
             return Err(Error::Policy { what });
         }
-        if self.leaves_out(node, &descriptor, is_layer) {
+        if self.leaves_out(node, &descriptor, role) {
             let layer = Descriptor::new(&descriptor.media_type, digest.clone(), size);
             let known = self.left_out.get(&digest);
             if known.is_none() {
@@ -247,7 +247,7 @@ impl CopyState {
             CopyLocation::Store { store, .. } => BlobSource::Store(*store),
         };
         let urls = match self.foreign {
-            Foreign::Included if is_layer => descriptor
+            Foreign::Included if role == BlobRole::Layer => descriptor
                 .urls
                 .into_iter()
                 .take(Task::FOREIGN_URLS)
@@ -396,10 +396,11 @@ impl CopyState {
     }
 
     /// Whether a foreign layer is not moved.
-    pub(super) fn leaves_out(&self, node: NodeId, blob: &Descriptor, is_layer: bool) -> bool {
+    pub(super) fn leaves_out(&self, node: NodeId, blob: &Descriptor, role: BlobRole) -> bool {
         let is_demanded =
             self.nodes[node.0].repushed == Repushed::WithUrls && !blob.is_nondistributable();
-        is_layer && blob.is_foreign() && self.foreign == Foreign::LeftOut && !is_demanded
+        let is_foreign = role == BlobRole::Layer && blob.is_foreign();
+        is_foreign && self.foreign == Foreign::LeftOut && !is_demanded
     }
 }
 

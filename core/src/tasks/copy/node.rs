@@ -15,6 +15,14 @@ use crate::manifest::Document;
 use crate::tasks::referrers_list::ListChange;
 use crate::totals::Delivery;
 
+/// What a blob is to its image.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum BlobRole {
+    /// Only layers can be foreign: an image is of no use without its configuration.
+    Layer,
+    Config,
+}
+
 #[derive(Debug)]
 pub(super) struct Node {
     /// Known from the start for everything but a root that is named by a tag.

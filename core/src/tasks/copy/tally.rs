@@ -7,6 +7,7 @@ use alloc::collections::BTreeMap;
 
 use super::CopyState;
 use super::fetch::Child;
+use super::node::BlobRole;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -101,27 +102,28 @@ impl CopyState {
         let planned = self.document(node).map(|document| {
             let blobs = document.children();
             let blobs = blobs.filter_map(|child| self.wanted_blob(node, child));
-            let blobs = blobs.filter(|(blob, is_layer)| !self.leaves_out(node, blob, *is_layer));
+            let blobs = blobs.filter(|(blob, role)| !self.leaves_out(node, blob, *role));
             blobs.for_each(|(blob, _)| tally.plan(blob));
         });
         self.tally = tally;
         planned
     }
 
-    /// The blob that a child of a node is, and whether it is a layer, unless it need not be moved.
+    /// The blob that a child of a node is, and its role, unless it need not be moved.
     pub(super) fn wanted_blob<'a>(
         &self,
         node: NodeId,
         child: Child<'a>,
-    ) -> Option<(&'a Descriptor, bool)> {
+    ) -> Option<(&'a Descriptor, BlobRole)> {
         if !self.copies(node, child.digest()) {
             return None;
         }
         let is_present = self.nodes[node.0].is_present();
         match child {
-            Child::Blob(layer) if !is_present || layer.is_foreign() => Some((layer, true)),
-            // Only layers can be foreign: an image is of no use without its configuration.
-            Child::Config(config) if !is_present => Some((config, false)),
+            Child::Blob(layer) if !is_present || layer.is_foreign() => {
+                Some((layer, BlobRole::Layer))
+            }
+            Child::Config(config) if !is_present => Some((config, BlobRole::Config)),
             Child::Blob(_) | Child::Config(_) | Child::Manifest(_) => None,
         }
     }
