@@ -133,7 +133,7 @@ pub struct Run {
 /// The sorts of worlds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub enum Sort {
+pub enum WorldKind {
     /// Anything may be, and anything go wrong: [`drawn`].
     Usual,
     /// Every answer is any answer: [`hostile`].
@@ -156,7 +156,7 @@ pub enum Sort {
     Tiny(Operation, bool),
 }
 
-impl Sort {
+impl WorldKind {
     /// The world of these choices.
     pub fn of(self, choose: &mut dyn Choose) -> Run {
         match self {
@@ -186,12 +186,12 @@ impl Sort {
 
 /// The usual world of a seed.
 pub fn seeded(seed: u64) -> Run {
-    Sort::Usual.seeded(seed)
+    WorldKind::Usual.seeded(seed)
 }
 
 /// The usual world of a list of choices.
 pub fn replayed(choices: &[u64]) -> Run {
-    Sort::Usual.replayed(choices)
+    WorldKind::Usual.replayed(choices)
 }
 
 /// The world of these choices.
@@ -296,7 +296,7 @@ pub struct Tried {
     /// Whether these were all.
     pub all: bool,
     /// The first that went wrong, and of which sort it is; it was the last that was tried.
-    pub failed: Option<(Sort, Run)>,
+    pub failed: Option<(WorldKind, Run)>,
 }
 
 /// Every world with at most one fault in which a tiny image is moved by this operation, with tokens or
@@ -308,7 +308,7 @@ pub fn every(operation: Operation, most: usize) -> Tried {
         all: true,
         failed: None,
     };
-    for sort in [false, true].map(|signs_in| Sort::Tiny(operation, signs_in)) {
+    for sort in [false, true].map(|signs_in| WorldKind::Tiny(operation, signs_in)) {
         let mut every = Every::default();
         let enough = tried.worlds + most;
         while every.another() {

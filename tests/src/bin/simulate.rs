@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use windlass_tests::sim::{self, Operation, Run, Sort, Tally, shrink};
+use windlass_tests::sim::{self, Operation, Run, Tally, WorldKind, shrink};
 
 /// This many of the first seeds run twice.
 const TWICE: u64 = 200;
@@ -49,32 +49,32 @@ const READING: u64 = 5;
 /// One seed in this many is also a world in which tasks ask for what few do.
 const OPTIONAL: u64 = 10;
 /// The sorts of worlds that run beside the usual ones.
-const OTHERS: [Sort; 8] = [
-    Sort::Hostile,
-    Sort::Greedy,
-    Sort::Taped,
-    Sort::Mirrored,
-    Sort::Carrying,
-    Sort::Streaming,
-    Sort::Reading,
-    Sort::Optional,
+const OTHERS: [WorldKind; 8] = [
+    WorldKind::Hostile,
+    WorldKind::Greedy,
+    WorldKind::Taped,
+    WorldKind::Mirrored,
+    WorldKind::Carrying,
+    WorldKind::Streaming,
+    WorldKind::Reading,
+    WorldKind::Optional,
 ];
 
 /// Those of them that a seed is, too.
-fn besides(sort: Sort, seed: u64) -> impl Iterator<Item = Sort> {
+fn besides(sort: WorldKind, seed: u64) -> impl Iterator<Item = WorldKind> {
     let others = OTHERS.into_iter().filter(move |other| {
         let rates = [
-            (Sort::Mirrored, MIRRORED),
-            (Sort::Carrying, CARRYING),
-            (Sort::Streaming, STREAMING),
-            (Sort::Reading, READING),
-            (Sort::Optional, OPTIONAL),
+            (WorldKind::Mirrored, MIRRORED),
+            (WorldKind::Carrying, CARRYING),
+            (WorldKind::Streaming, STREAMING),
+            (WorldKind::Reading, READING),
+            (WorldKind::Optional, OPTIONAL),
         ];
         let rate = rates.iter().find(|(sort, _)| sort == other);
         let rate = rate.map_or(BESIDES, |(_, rate)| *rate);
         seed.is_multiple_of(rate)
     });
-    others.filter(move |_| sort == Sort::Usual)
+    others.filter(move |_| sort == WorldKind::Usual)
 }
 
 /// No world takes a second; this is for machines that have much else to do.
@@ -126,8 +126,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), String> {
-    let mut sort = Sort::Usual;
+fn asked(mut words: impl Iterator<Item = String>) -> Result<(WorldKind, Asked), String> {
+    let mut sort = WorldKind::Usual;
     let (mut count, mut from, mut alone, mut surveyed) = (1000, None, None, None);
     let mut threads = std::thread::available_parallelism().map_or(1, usize::from);
     while let Some(word) = words.next() {
@@ -149,15 +149,15 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), Strin
             "--survey" => surveyed = Some(number()?),
             "--world" => {
                 sort = match value.as_str() {
-                    "usual" => Sort::Usual,
-                    "hostile" => Sort::Hostile,
-                    "greedy" => Sort::Greedy,
-                    "taped" => Sort::Taped,
-                    "mirrored" => Sort::Mirrored,
-                    "carrying" => Sort::Carrying,
-                    "streaming" => Sort::Streaming,
-                    "reading" => Sort::Reading,
-                    "optional" => Sort::Optional,
+                    "usual" => WorldKind::Usual,
+                    "hostile" => WorldKind::Hostile,
+                    "greedy" => WorldKind::Greedy,
+                    "taped" => WorldKind::Taped,
+                    "mirrored" => WorldKind::Mirrored,
+                    "carrying" => WorldKind::Carrying,
+                    "streaming" => WorldKind::Streaming,
+                    "reading" => WorldKind::Reading,
+                    "optional" => WorldKind::Optional,
                     other => {
                         tiny(other).ok_or_else(|| format!("--world: there is no {other} one"))?
                     }
@@ -192,7 +192,7 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(Sort, Asked), Strin
 }
 
 /// One world, told in full.
-fn one(sort: Sort, run: &Run, shrinks: bool) -> ExitCode {
+fn one(sort: WorldKind, run: &Run, shrinks: bool) -> ExitCode {
     print!("{}", run.transcript);
     let Some(violation) = &run.violation else {
         println!("good");
@@ -209,7 +209,7 @@ fn one(sort: Sort, run: &Run, shrinks: bool) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode {
+fn many(sort: WorldKind, count: u64, from: Option<&str>, threads: usize) -> ExitCode {
     let begun = Instant::now();
     let first = from.map_or(0, hashed);
     let next = AtomicU64::new(0);
@@ -257,7 +257,7 @@ fn many(sort: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode 
         return fail(sort, first.wrapping_add(failed));
     }
     // A few runs are too few to count, and other worlds are not made for this.
-    let lacks = if count >= 1000 && sort == Sort::Usual {
+    let lacks = if count >= 1000 && sort == WorldKind::Usual {
         tally.lacks()
     } else {
         Vec::new()
@@ -294,7 +294,7 @@ struct Finding {
 }
 
 /// Runs `count` seeds and prints each kind of failure with its first seed.
-fn survey(world: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCode {
+fn survey(world: WorldKind, count: u64, from: Option<&str>, threads: usize) -> ExitCode {
     let first = from.map_or(0, hashed);
     let next = AtomicU64::new(0);
     let findings = Mutex::new(BTreeMap::<String, Finding>::new());
@@ -337,7 +337,7 @@ fn survey(world: Sort, count: u64, from: Option<&str>, threads: usize) -> ExitCo
 
 /// After how many of the first seeds something goes wrong, and which oracle says so: for planted
 /// bugs, so it is quick where nothing is to be found out about a failure, and does not wait for ever.
-fn catch(sort: Sort, count: u64) -> ExitCode {
+fn catch(sort: WorldKind, count: u64) -> ExitCode {
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         let mut seeds = 0..count;
@@ -366,7 +366,7 @@ fn catch(sort: Sort, count: u64) -> ExitCode {
 }
 
 /// What is wrong with the world of a seed.
-fn wrong(sort: Sort, seed: u64) -> Option<String> {
+fn wrong(sort: WorldKind, seed: u64) -> Option<String> {
     let run = sort.seeded(seed);
     let other = seed < TWICE && sort.seeded(seed).transcript != run.transcript;
     let differs = || "determinism: it is not the same every time".to_owned();
@@ -375,7 +375,7 @@ fn wrong(sort: Sort, seed: u64) -> Option<String> {
     violation.or_else(elsewhere)
 }
 
-fn fail(sort: Sort, seed: u64) -> ExitCode {
+fn fail(sort: WorldKind, seed: u64) -> ExitCode {
     let found = [sort].into_iter().chain(OTHERS).find_map(|sort| {
         let run = sort.seeded(seed);
         run.violation
@@ -393,39 +393,39 @@ fn fail(sort: Sort, seed: u64) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn word(sort: Sort) -> String {
+fn word(sort: WorldKind) -> String {
     match sort {
-        Sort::Hostile => "hostile".into(),
-        Sort::Greedy => "greedy".into(),
-        Sort::Taped => "taped".into(),
-        Sort::Mirrored => "mirrored".into(),
-        Sort::Carrying => "carrying".into(),
-        Sort::Streaming => "streaming".into(),
-        Sort::Reading => "reading".into(),
-        Sort::Optional => "optional".into(),
-        Sort::Tiny(operation, signs_in) => {
+        WorldKind::Hostile => "hostile".into(),
+        WorldKind::Greedy => "greedy".into(),
+        WorldKind::Taped => "taped".into(),
+        WorldKind::Mirrored => "mirrored".into(),
+        WorldKind::Carrying => "carrying".into(),
+        WorldKind::Streaming => "streaming".into(),
+        WorldKind::Reading => "reading".into(),
+        WorldKind::Optional => "optional".into(),
+        WorldKind::Tiny(operation, signs_in) => {
             let token = if signs_in { TOKEN } else { "" };
             format!("{TINY}{operation:?}{token}")
         }
-        Sort::Usual | _ => "usual".into(),
+        WorldKind::Usual | _ => "usual".into(),
     }
 }
 
 const TINY: &str = "tiny-";
 const TOKEN: &str = "-token";
 
-fn tiny(word: &str) -> Option<Sort> {
+fn tiny(word: &str) -> Option<WorldKind> {
     let word = word.strip_prefix(TINY)?;
     let operation = word.strip_suffix(TOKEN);
     let signs_in = operation.is_some();
     let operation = operation.unwrap_or(word);
     let mut all = Operation::ALL.into_iter();
     let operation = all.find(|it| format!("{it:?}") == operation)?;
-    Some(Sort::Tiny(operation, signs_in))
+    Some(WorldKind::Tiny(operation, signs_in))
 }
 
 /// The choices of a failure, shrunk: it must still be the same sort of failure.
-fn simpler(world: Sort, run: &Run) -> String {
+fn simpler(world: WorldKind, run: &Run) -> String {
     let sort = |violation: &str| {
         violation
             .chars()
@@ -463,7 +463,7 @@ mod tests {
     fn a_tiny_world_is_found_by_its_name() {
         for operation in Operation::ALL {
             for signs_in in [false, true] {
-                let sort = Sort::Tiny(operation, signs_in);
+                let sort = WorldKind::Tiny(operation, signs_in);
                 assert_eq!(tiny(&word(sort)), Some(sort));
             }
         }

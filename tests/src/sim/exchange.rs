@@ -35,7 +35,7 @@ pub(crate) const EPOCH: Duration = Duration::from_secs(1_800_000_000);
 
 /// What sort of request it is, as far as faults differ.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Sort {
+pub(crate) enum RequestKind {
     Token,
     Ping,
     Head,
@@ -47,7 +47,7 @@ pub(crate) enum Sort {
     PutManifest,
 }
 
-impl Sort {
+impl RequestKind {
     pub(crate) fn of(request: &Request) -> Self {
         let target = &request.target;
         let blob = target.contains("/blobs/") || target.starts_with("/bucket/");
@@ -98,7 +98,7 @@ impl Delivery {
 
 /// What became of a request.
 pub(crate) enum Carried {
-    Delivered(Sort, Delivery),
+    Delivered(RequestKind, Delivery),
     Broke(Interrupted),
     /// The worker dies waiting.
     Lost,
@@ -139,7 +139,7 @@ impl World<'_> {
         self.check_request(call, request);
         self.check_mirrored(request);
         self.now += LATENCY;
-        let sort = Sort::of(request);
+        let sort = RequestKind::of(request);
         if let Some(at) = mirror_of(&request.host) {
             self.check_resumes(request, sort);
             return self.mirrored(process, call, request, at);
@@ -188,11 +188,13 @@ impl World<'_> {
                 if !foreign::is_foreign(&request.host, &request.target) {
                     self.watch_answer(process, call, sort, owner, &delivery.answer);
                 }
-                if sort == Sort::Token && fault.is_none() {
+                if sort == RequestKind::Token && fault.is_none() {
                     self.watch_token(process, call, &delivery.answer);
                 }
                 self.spend(request, sort, fault, Some(&delivery.answer));
-                if matches!(fault, Some(Fault::Cut | Fault::Stalled)) && sort == Sort::GetBlob {
+                if matches!(fault, Some(Fault::Cut | Fault::Stalled))
+                    && sort == RequestKind::GetBlob
+                {
                     self.watch_cut(request, &delivery.answer, delivery.kept);
                 }
                 Carried::Delivered(sort, delivery)
@@ -240,7 +242,7 @@ impl World<'_> {
     fn serve(
         &mut self,
         request: &Request,
-        sort: Sort,
+        sort: RequestKind,
         owner: usize,
         fault: Option<Fault>,
     ) -> Result<Delivery, Option<Interrupted>> {
@@ -312,7 +314,7 @@ impl World<'_> {
                 delivery.kept = self.place(len);
                 delivery.end = Err(broke(TransportErrorKind::Idle).expect("it broke"));
             }
-            Some(Fault::LostExchange) if sort != Sort::GetBlob => return Err(None),
+            Some(Fault::LostExchange) if sort != RequestKind::GetBlob => return Err(None),
             Some(Fault::LostExchange) => {
                 delivery.kept = self.place(len);
                 delivery.lost = true;
@@ -390,7 +392,7 @@ impl World<'_> {
         &mut self,
         process: usize,
         mut call: Box<Call>,
-        sort: Sort,
+        sort: RequestKind,
         delivery: Delivery,
     ) -> Ran {
         let receive = call.head(head(&delivery.answer));
@@ -403,7 +405,7 @@ impl World<'_> {
         process: usize,
         call: Box<Call>,
         receive: Receive,
-        sort: Sort,
+        sort: RequestKind,
         delivery: Delivery,
     ) -> Ran {
         let id = call.id();
@@ -415,7 +417,7 @@ impl World<'_> {
         // A few pieces, not many: each is copied by the store.
         let pieces = if self.plan.swarm.even {
             2
-        } else if sort == Sort::GetBlob {
+        } else if sort == RequestKind::GetBlob {
             1 + usize::try_from(self.choose.below(4)).expect("it is small")
         } else {
             1
@@ -446,17 +448,17 @@ impl World<'_> {
     fn spend(
         &mut self,
         request: &Request,
-        sort: Sort,
+        sort: RequestKind,
         fault: Option<Fault>,
         answer: Option<&Answer>,
     ) {
         let known = self.plan.pictures.iter().flat_map(|it| it.blobs(false));
         let largest = known.map(|(_, size)| size).max().unwrap_or(0);
-        if sort == Sort::PutBlob {
+        if sort == RequestKind::PutBlob {
             let good = answer.is_some_and(|answer| answer.status.is_success());
             self.spend_on_upload(request, fault.is_some(), good, largest);
         }
-        if sort == Sort::Start {
+        if sort == RequestKind::Start {
             // A registry that takes no bytes with a POST gets them once more.
             let sent = request.body.len() as u64;
             let is_stored = answer.is_some_and(|answer| answer.status == StatusCode::CREATED);
@@ -473,12 +475,12 @@ impl World<'_> {
             self.economy.wasted += 2 * largest;
         }
         let refused = answer.is_some_and(|answer| !answer.status.is_success());
-        if sort == Sort::PutManifest && refused {
+        if sort == RequestKind::PutManifest && refused {
             // What is missing is not known: all of it may be moved again.
             let known = self.plan.pictures.iter().flat_map(|it| it.blobs(false));
             self.economy.wasted += 2 * known.map(|(_, size)| size).sum::<u64>();
         }
-        if sort == Sort::GetBlob && fault.is_some_and(Fault::spoils) {
+        if sort == RequestKind::GetBlob && fault.is_some_and(Fault::spoils) {
             let named = self.blob_of(request);
             let came = answer.map_or(0, |answer| answer.body.len() as u64);
             // A foreign URL does not name the blob.
@@ -489,7 +491,7 @@ impl World<'_> {
             fault,
             Some(Fault::Arbitrary | Fault::EchoHeader | Fault::RedirectForeign)
         );
-        if tells && sort != Sort::GetBlob {
+        if tells && sort != RequestKind::GetBlob {
             // That a blob is there, for instance: it has to be fetched and sent once more.
             self.economy.wasted += 2 * largest;
         }

@@ -9,7 +9,7 @@ use serde_json::json;
 use windlass_testbed::{Answer, Request};
 
 use super::choose::Choose;
-use super::exchange::{Sort, status};
+use super::exchange::{RequestKind, status};
 use super::fault::Fault;
 use super::greedy;
 use super::plan::Access;
@@ -316,7 +316,7 @@ pub(crate) fn token_service(owner: usize, access: Access) -> String {
 
 /// Whether the request only asks.
 pub(crate) fn asks(request: &Request) -> bool {
-    request.method == Method::GET || Sort::of(request) == Sort::Head
+    request.method == Method::GET || RequestKind::of(request) == RequestKind::Head
 }
 
 fn pick(choose: &mut dyn Choose, n: usize) -> usize {

@@ -16,7 +16,7 @@ use windlass_core::credential::{CredentialAnswer, Secret};
 use windlass_testbed::{Answer, Auth, Basic, Bearer, Model, Options, Request, Storage, User};
 
 use super::choose::Choose;
-use super::exchange::{Carried, Delivery, Sort};
+use super::exchange::{Carried, Delivery, RequestKind};
 use super::plan::{Operation, Picture, Plan, Planned, SOURCES, small};
 use super::secrets::{self, Found, mark};
 use super::world::World;
@@ -281,7 +281,7 @@ impl World<'_> {
         let is_storage = request.host.starts_with("cdn.");
         found.owner >= 2
             && mirror_of(&request.host) == Some(found.owner - 2)
-            && is_storage == (found.sort == secrets::Sort::Signature)
+            && is_storage == (found.sort == secrets::SecretKind::Signature)
     }
 
     /// The credentials for a mirror, if it is one.
@@ -362,7 +362,7 @@ impl World<'_> {
         at: usize,
     ) -> Carried {
         self.count_request(request);
-        let sort = Sort::of(request);
+        let sort = RequestKind::of(request);
         let temper = self.plan.mirrors.all[at].temper;
         let broke = |kind| TransportError::new(kind, "planned");
         if self.mirrors[at].is_dead || temper == Temper::Silent {
@@ -382,13 +382,13 @@ impl World<'_> {
         }
         let now = super::exchange::EPOCH + self.now;
         let mut answer = self.mirrors[at].model.answer(request, now);
-        let is_content =
-            answer.status.is_success() && matches!(sort, Sort::GetBlob | Sort::GetManifest);
-        if temper == Temper::Failing && sort != Sort::Token {
+        let is_content = answer.status.is_success()
+            && matches!(sort, RequestKind::GetBlob | RequestKind::GetManifest);
+        if temper == Temper::Failing && sort != RequestKind::Token {
             self.credit(call);
             answer = Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "planned");
         }
-        if temper == Temper::Partial && sort == Sort::GetBlob && is_content {
+        if temper == Temper::Partial && sort == RequestKind::GetBlob && is_content {
             answer = Answer::error(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "planned");
         }
         let by_tag = request.target.contains("/manifests/p");
@@ -404,7 +404,7 @@ impl World<'_> {
             answer = answer.body(body);
         }
         let mut delivery = Delivery::whole(answer);
-        if temper == Temper::Dying && sort == Sort::GetBlob && is_content {
+        if temper == Temper::Dying && sort == RequestKind::GetBlob && is_content {
             self.mirrors[at].is_dead = true;
             self.credit(call);
             let len = delivery.answer.body.len();

@@ -5,7 +5,7 @@
 use windlass_testbed::Request;
 
 use super::echoed;
-use super::exchange::Sort;
+use super::exchange::RequestKind;
 use super::fault::Fault;
 use super::listed::is_list;
 use super::world::World;
@@ -15,7 +15,7 @@ impl World<'_> {
     pub(crate) fn draw(
         &mut self,
         request: &Request,
-        sort: Sort,
+        sort: RequestKind,
         owner: usize,
         unwanted: bool,
     ) -> Option<Fault> {
@@ -38,17 +38,17 @@ impl World<'_> {
             Bloated,
             LostExchange,
         ];
-        if sort != Sort::Token && sort != Sort::Ping {
+        if sort != RequestKind::Token && sort != RequestKind::Ping {
             kinds.push(NewRealm);
         }
-        if sort == Sort::Ping {
+        if sort == RequestKind::Ping {
             // What a registry says there of itself is believed for as long as a session lives.
             kinds.retain(|it| !matches!(it, Unauthorized | Arbitrary | Noisy | Bloated | Echo));
         }
-        if sort == Sort::GetManifest {
+        if sort == RequestKind::GetManifest {
             kinds.extend([Endless, Endless]);
         }
-        if request.headers.contains_key(http::header::AUTHORIZATION) && sort != Sort::Token {
+        if request.headers.contains_key(http::header::AUTHORIZATION) && sort != RequestKind::Token {
             kinds.push(Revoked);
         }
         if self.may_rotate(owner, request) {
@@ -60,11 +60,11 @@ impl World<'_> {
         let reads = [Cut, Stalled, Short, Garbled, Extra, LyingLength];
         // What can happen to few requests happens to those more often.
         let special: &[Fault] = match sort {
-            Sort::Head if asks_for_blob(request) => &[Vouches],
-            Sort::Head | Sort::Ping => &[],
-            Sort::GetManifest => &reads,
-            Sort::Token => &[DeadToken, DeadToken, DeadToken, Cut, Short, Garbled, Extra],
-            Sort::GetBlob if request.headers.contains_key(http::header::RANGE) => &[
+            RequestKind::Head if asks_for_blob(request) => &[Vouches],
+            RequestKind::Head | RequestKind::Ping => &[],
+            RequestKind::GetManifest => &reads,
+            RequestKind::Token => &[DeadToken, DeadToken, DeadToken, Cut, Short, Garbled, Extra],
+            RequestKind::GetBlob if request.headers.contains_key(http::header::RANGE) => &[
                 LyingRange,
                 LyingRange,
                 RangeIgnored,
@@ -73,7 +73,7 @@ impl World<'_> {
                 Stalled,
                 Garbled,
             ],
-            Sort::GetBlob => &[
+            RequestKind::GetBlob => &[
                 Cut,
                 Stalled,
                 Short,
@@ -85,10 +85,10 @@ impl World<'_> {
                 DiskFull,
             ],
             // With a small blob.
-            Sort::Start if !request.body.is_empty() => &[Broken, Forgets, Late],
-            Sort::Start => &[OddLocation, Late],
-            Sort::Mount => &[RefusedMount, OddLocation, Vouches],
-            Sort::PutBlob => &[
+            RequestKind::Start if !request.body.is_empty() => &[Broken, Forgets, Late],
+            RequestKind::Start => &[OddLocation, Late],
+            RequestKind::Mount => &[RefusedMount, OddLocation, Vouches],
+            RequestKind::PutBlob => &[
                 Broken,
                 LostSession,
                 Rewound,
@@ -97,7 +97,7 @@ impl World<'_> {
                 Forgets,
                 Late,
             ],
-            Sort::PutManifest => &[Broken, Late, Forgets],
+            RequestKind::PutManifest => &[Broken, Late, Forgets],
         };
         (0..3).for_each(|_| kinds.extend(special));
         let storage = request.target.starts_with("/bucket/");
@@ -126,17 +126,17 @@ impl World<'_> {
         let (times, rare): (usize, &[Fault]) = match sort {
             // What is said to who is gone holds for the others.
             _ if unwanted => (4, &[TooManySeconds]),
-            Sort::GetBlob if storage => (2, &[Expired, Expired, Cut, DiskFull]),
-            Sort::GetBlob if request.headers.contains_key(http::header::RANGE) => {
+            RequestKind::GetBlob if storage => (2, &[Expired, Expired, Cut, DiskFull]),
+            RequestKind::GetBlob if request.headers.contains_key(http::header::RANGE) => {
                 (4, &[LyingRange, RangeIgnored])
             }
-            Sort::GetBlob => (2, &[DiskFull, CrashInBody, Cut, Cut, Stalled]),
-            Sort::GetManifest => (1, &[Endless]),
-            Sort::Start => (2, &[OddLocation]),
-            Sort::Mount => (2, &[RefusedMount, OddLocation, Vouches]),
-            Sort::Head if asks_for_blob(request) => (3, &[Vouches]),
-            Sort::PutManifest if is_list(request) => (4, &[Forgets]),
-            Sort::PutBlob => (2, &[LostSession, Rewound, Forgets, Broken, Late]),
+            RequestKind::GetBlob => (2, &[DiskFull, CrashInBody, Cut, Cut, Stalled]),
+            RequestKind::GetManifest => (1, &[Endless]),
+            RequestKind::Start => (2, &[OddLocation]),
+            RequestKind::Mount => (2, &[RefusedMount, OddLocation, Vouches]),
+            RequestKind::Head if asks_for_blob(request) => (3, &[Vouches]),
+            RequestKind::PutManifest if is_list(request) => (4, &[Forgets]),
+            RequestKind::PutBlob => (2, &[LostSession, Rewound, Forgets, Broken, Late]),
             _ => (0, &[]),
         };
         let rare: Vec<Fault> = rare

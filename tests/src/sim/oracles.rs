@@ -20,7 +20,7 @@ use super::fault::Fault;
 use super::foreign;
 use super::mirrors::mirror_of;
 use super::plan::{Access, Operation, Picture, Planned};
-use super::secrets::{self, Found, Sort};
+use super::secrets::{self, Found, SecretKind};
 use super::watch::token_key;
 use super::world::World;
 
@@ -231,19 +231,19 @@ impl World<'_> {
         };
         match found.sort {
             // Its own registry may always ask for it, whatever it asked for before.
-            Sort::Password => realm || host("reg"),
-            Sort::Refresh => realm,
-            Sort::Token => host("reg") && request.target.starts_with("/v2/"),
+            SecretKind::Password => realm || host("reg"),
+            SecretKind::Refresh => realm,
+            SecretKind::Token => host("reg") && request.target.starts_with("/v2/"),
             // Its URL is its own, wherever the request before it was sent from.
-            Sort::Signature => ["cdn", "put"]
+            SecretKind::Signature => ["cdn", "put"]
                 .iter()
                 .any(|name| request.host == format!("{name}{owner}.example")),
-            Sort::State if setting.options.uploads.redirects.is_some() && host("put") => true,
-            Sort::State => match setting.options.uploads.location {
+            SecretKind::State if setting.options.uploads.redirects.is_some() && host("put") => true,
+            SecretKind::State => match setting.options.uploads.location {
                 Location::Elsewhere(_) => host("up"),
                 _ => host("reg"),
             },
-            Sort::Unknown => false,
+            SecretKind::Unknown => false,
         }
     }
 

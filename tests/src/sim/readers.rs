@@ -26,7 +26,7 @@ use windlass_driver::{BlobReader, CancelHandle, Incoming, ReaderEnd};
 use windlass_testbed::{Answer, Ranges, Request};
 
 use super::choose::Choose;
-use super::exchange::{Delivery, Sort, begins, blame, head};
+use super::exchange::{Delivery, RequestKind, begins, blame, head};
 use super::fault::Fault;
 use super::plan::{Operation, Picture, Plan, Planned, small};
 use super::world::{Ran, Running, STORES, Work, World};
@@ -197,7 +197,7 @@ impl World<'_> {
 
     /// Nothing that has arrived is fetched again, unless it may be worth nothing; and nothing is left out.
     pub(crate) fn check_read_on(&mut self, process: usize, place: usize, request: &Request) {
-        if Sort::of(request) != Sort::GetBlob {
+        if RequestKind::of(request) != RequestKind::GetBlob {
             return;
         }
         let reading = &self.processes[process].readers[place];
@@ -242,7 +242,7 @@ impl World<'_> {
         &mut self,
         process: usize,
         mut call: Box<Call>,
-        (sort, delivery): (Sort, Delivery),
+        (sort, delivery): (RequestKind, Delivery),
         unwanted: bool,
     ) -> Ran {
         let receive = call.head(head(&delivery.answer));

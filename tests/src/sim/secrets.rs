@@ -16,12 +16,12 @@ pub(crate) const MARK: &str = "zQ9xWv7k";
 pub(crate) struct Found {
     /// The registry it belongs to.
     pub(crate) owner: usize,
-    pub(crate) sort: Sort,
+    pub(crate) sort: SecretKind,
 }
 
 /// The sorts of secrets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Sort {
+pub(crate) enum SecretKind {
     Password,
     Token,
     Refresh,
@@ -56,11 +56,11 @@ fn raw(text: &str) -> Vec<Found> {
             let rest = &text[at + MARK.len()..];
             let owner = rest.bytes().next().filter(u8::is_ascii_digit)?;
             let sorts = [
-                ("pass", Sort::Password),
-                ("token", Sort::Token),
-                ("refresh", Sort::Refresh),
-                ("sig", Sort::Signature),
-                ("state", Sort::State),
+                ("pass", SecretKind::Password),
+                ("token", SecretKind::Token),
+                ("refresh", SecretKind::Refresh),
+                ("sig", SecretKind::Signature),
+                ("state", SecretKind::State),
             ];
             let sort = sorts
                 .iter()
@@ -101,7 +101,7 @@ fn encoded(text: &str, at: usize) -> Vec<Found> {
             return found;
         }
     }
-    let (owner, sort) = (usize::MAX, Sort::Unknown);
+    let (owner, sort) = (usize::MAX, SecretKind::Unknown);
     vec![Found { owner, sort }]
 }
 
@@ -114,7 +114,7 @@ mod tests {
         let secret = format!("{}token.5.abcdef0123456789", mark(1));
         let expected = Found {
             owner: 1,
-            sort: Sort::Token,
+            sort: SecretKind::Token,
         };
         assert_eq!(find(&format!("a {secret} b")), [expected]);
         for user in ["", "a", "al", "ali", "alice"] {

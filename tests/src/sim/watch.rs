@@ -13,7 +13,7 @@ use windlass_core::config::Retry;
 use windlass_core::{Digest, Error, ErrorKind, Failure, JobId, TaskId, TaskReport, Time, Totals};
 use windlass_testbed::{Answer, Request, UploadRange};
 
-use super::exchange::{Sort, begins};
+use super::exchange::{RequestKind, begins};
 use super::fault::Fault;
 use super::mortal::Given;
 use super::plan::{Access, Operation};
@@ -101,7 +101,7 @@ impl World<'_> {
         &mut self,
         process: usize,
         call: &Call,
-        sort: Sort,
+        sort: RequestKind,
         owner: usize,
         answer: &Answer,
     ) {
@@ -110,7 +110,7 @@ impl World<'_> {
         let presented = call.request().headers().get(header::AUTHORIZATION);
         let presented = presented.and_then(|it| it.to_str().ok());
         // A token that is refused makes the client look for the challenge again.
-        watch.failed_sign_ins += u64::from(sort == Sort::Token && !status.is_success());
+        watch.failed_sign_ins += u64::from(sort == RequestKind::Token && !status.is_success());
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             watch.challenged[owner] = true;
             watch.refusals[owner] += 1;
@@ -126,7 +126,7 @@ impl World<'_> {
                 watch.useless.extend(again);
             }
         } else if let Some(presented) = presented {
-            watch.accepted[owner] |= sort != Sort::Token;
+            watch.accepted[owner] |= sort != RequestKind::Token;
             let token = presented.strip_prefix("Bearer ");
             watch.good.extend(token.map(str::to_owned));
         }
@@ -134,7 +134,7 @@ impl World<'_> {
         let seconds = said.and_then(|it| it.to_str().ok()?.parse().ok());
         if let Some(seconds) = seconds
             && status == StatusCode::TOO_MANY_REQUESTS
-            && sort != Sort::Token
+            && sort != RequestKind::Token
             && Duration::from_secs(seconds) <= Retry::default().retry_after_cap
         {
             let asked = (
@@ -194,8 +194,14 @@ impl World<'_> {
     }
 
     /// Only who has credentials asks `/v2/` for a challenge, and once.
-    pub(crate) fn check_ping(&mut self, process: usize, id: JobId, owner: usize, sort: Sort) {
-        if sort != Sort::Ping {
+    pub(crate) fn check_ping(
+        &mut self,
+        process: usize,
+        id: JobId,
+        owner: usize,
+        sort: RequestKind,
+    ) {
+        if sort != RequestKind::Ping {
             return;
         }
         let setting = &self.plan.settings[owner];
@@ -229,7 +235,7 @@ impl World<'_> {
 
     /// Who asks for a blob after it broke off asks for what did not come. Only where nothing else went
     /// wrong since then, nothing ever that makes bytes worthless, and nobody else wants it.
-    pub(crate) fn check_resumes(&mut self, request: &Request, sort: Sort) {
+    pub(crate) fn check_resumes(&mut self, request: &Request, sort: RequestKind) {
         let alone = self.plan.processes == 1 && self.plan.tasks.len() == 1;
         // Parts are asked for in any order.
         let alone = alone && !self.plan.mirrors.lie() && self.plan.parts.is_none();
@@ -238,7 +244,7 @@ impl World<'_> {
         let Some((digest, kept, total)) = self.economy.cut.clone() else {
             return;
         };
-        let is_it = sort == Sort::GetBlob && request.target.contains(digest.encoded());
+        let is_it = sort == RequestKind::GetBlob && request.target.contains(digest.encoded());
         let spoils = |fault: &Fault| {
             fault.spoils() || matches!(fault, Fault::PartialDamaged | Fault::ReadFlips)
         };
@@ -288,9 +294,15 @@ impl World<'_> {
     }
 
     /// A registry forgets its tokens: a task survives that if each of them was good for something before.
-    pub(crate) fn watch_fault(&mut self, process: usize, owner: usize, sort: Sort, fault: Fault) {
+    pub(crate) fn watch_fault(
+        &mut self,
+        process: usize,
+        owner: usize,
+        sort: RequestKind,
+        fault: Fault,
+    ) {
         // When no token is to be had, the challenge is looked for again.
-        let fails = matches!(sort, Sort::Ping | Sort::Token);
+        let fails = matches!(sort, RequestKind::Ping | RequestKind::Token);
         // Each task finds out for itself that it was misled.
         let misled = if fault.misleads() {
             self.plan.tasks.len() as u64

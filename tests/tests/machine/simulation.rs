@@ -2,7 +2,7 @@
 //! twice. `simulate` goes further.
 #![allow(clippy::unwrap_used, reason = "it panics into the test's output")]
 
-use windlass_tests::sim::{self, Operation, Sort};
+use windlass_tests::sim::{self, Operation, WorldKind};
 
 #[test]
 fn seeds() {
@@ -25,7 +25,7 @@ fn the_same_choices_give_the_same_world() {
 /// Registries that answer anything, and registries that try to make a session hold much.
 #[test]
 fn hostile_and_greedy_worlds() {
-    for sort in [Sort::Hostile, Sort::Greedy] {
+    for sort in [WorldKind::Hostile, WorldKind::Greedy] {
         for seed in 0..10 {
             let run = sort.seeded(seed);
             let violation = run.violation.as_deref();
@@ -38,7 +38,7 @@ fn hostile_and_greedy_worlds() {
 #[test]
 fn mirrored_worlds() {
     for seed in 0..100 {
-        let run = Sort::Mirrored.seeded(seed);
+        let run = WorldKind::Mirrored.seeded(seed);
         assert_eq!(run.violation, None, "seed {seed}\n{}", run.transcript);
     }
 }
@@ -47,7 +47,7 @@ fn mirrored_worlds() {
 #[test]
 fn carrying_worlds() {
     for seed in 0..60 {
-        let run = Sort::Carrying.seeded(seed);
+        let run = WorldKind::Carrying.seeded(seed);
         assert_eq!(run.violation, None, "seed {seed}\n{}", run.transcript);
     }
 }
@@ -56,7 +56,7 @@ fn carrying_worlds() {
 #[test]
 fn streaming_worlds() {
     for seed in 0..60 {
-        let run = Sort::Streaming.seeded(seed);
+        let run = WorldKind::Streaming.seeded(seed);
         assert_eq!(run.violation, None, "seed {seed}\n{}", run.transcript);
     }
 }
@@ -65,7 +65,7 @@ fn streaming_worlds() {
 #[test]
 fn reading_worlds() {
     for seed in 0..60 {
-        let run = Sort::Reading.seeded(seed);
+        let run = WorldKind::Reading.seeded(seed);
         assert_eq!(run.violation, None, "seed {seed}\n{}", run.transcript);
     }
 }
@@ -74,7 +74,7 @@ fn reading_worlds() {
 #[test]
 fn optional_worlds() {
     for seed in 0..60 {
-        let run = Sort::Optional.seeded(seed);
+        let run = WorldKind::Optional.seeded(seed);
         assert_eq!(run.violation, None, "seed {seed}\n{}", run.transcript);
     }
 }

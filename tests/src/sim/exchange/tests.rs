@@ -70,7 +70,7 @@ fn served(plan: &Plan, number: usize, fault: Option<Fault>) -> Option<String> {
     }
     let mut call = next_request(&mut world)?;
     let request = world.request(0, &mut call).ok()?;
-    let sort = Sort::of(&request);
+    let sort = RequestKind::of(&request);
     let owner = owner_of(&request.host)?;
     let delivery = match world.serve(&request, sort, owner, fault) {
         Ok(it) => format!(

@@ -13,7 +13,7 @@ use windlass_testbed::{Answer, OCI_MANIFEST, Request, image_for};
 use super::*;
 use crate::sim::choose::List;
 use crate::sim::ending::{COST, budget, unmounted};
-use crate::sim::exchange::Sort as Kind;
+use crate::sim::exchange::RequestKind;
 use crate::sim::exchange::tests::next_request;
 use crate::sim::plan::{DESTINATIONS, Plan};
 use crate::sim::secrets::mark;
@@ -311,7 +311,7 @@ fn a_request_with_a_token_that_was_refused_for_it() {
     let said = said(Operation::Pull, |world| {
         let call = with_token(world);
         let answer = Answer::new(http::StatusCode::UNAUTHORIZED);
-        world.watch_answer(0, &call, Kind::GetManifest, 0, &answer);
+        world.watch_answer(0, &call, RequestKind::GetManifest, 0, &answer);
         world.check_useless(0, &call);
     });
     assert!(said.starts_with("economy: GET https://reg0"), "{said}");
@@ -334,7 +334,7 @@ fn a_registry_that_asked_for_patience_and_gets_none() {
     let too_early = said(Operation::Pull, |world| {
         let call = request(world);
         let answer = Answer::new(http::StatusCode::TOO_MANY_REQUESTS).header("retry-after", "7");
-        world.watch_answer(0, &call, Kind::GetManifest, 0, &answer);
+        world.watch_answer(0, &call, RequestKind::GetManifest, 0, &answer);
         world.watch_end(0, call.id(), Time::ZERO);
         world.check_patience(0, &call, 1);
         assert_eq!(world.violation, None, "it is another registry");
@@ -609,7 +609,7 @@ fn a_new_token_that_is_forgotten_is_refused() {
             world.watch_token(0, &call, &answer);
         }
         assert!(matches!(world.http(0, call, false), Ran::Done(_)));
-        world.watch_fault(0, 0, Kind::Head, Fault::Revoked);
+        world.watch_fault(0, 0, RequestKind::Head, Fault::Revoked);
         assert_eq!(world.passes(), !is_new);
     }
 }
@@ -727,7 +727,7 @@ fn a_download_that_begins_again() {
         let request = Request::new(Method::GET, "reg0.example", &target);
         let answer = Answer::new(http::StatusCode::OK).body("12345");
         world.watch_cut(&request, &answer, 3);
-        world.check_resumes(&request, Kind::GetBlob);
+        world.check_resumes(&request, RequestKind::GetBlob);
     });
     assert!(said.starts_with("economy: sha256:"), "{said}");
     assert!(said.ends_with("from 0 on, but 3 bytes are there"), "{said}");
