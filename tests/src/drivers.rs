@@ -243,13 +243,13 @@ impl Ways {
 }
 
 /// A reader of a client, whose tape is checked when there is nothing more to read and when it is dropped.
-struct Taped<R> {
+struct TapedReader<R> {
     /// Dropped before the tape is checked, which then has how the client ended its task.
     reader: Option<R>,
     tape: Arc<Lines>,
 }
 
-impl<R> Taped<R> {
+impl<R> TapedReader<R> {
     fn around<'a>(reader: R, tape: &Arc<Lines>) -> Box<dyn Read + 'a>
     where
         R: Read + 'a,
@@ -261,7 +261,7 @@ impl<R> Taped<R> {
     }
 }
 
-impl<R: Read> Read for Taped<R> {
+impl<R: Read> Read for TapedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let reader = self.reader.as_mut().expect("taken when it is dropped");
         let read = reader.read(buffer);
@@ -272,7 +272,7 @@ impl<R: Read> Read for Taped<R> {
     }
 }
 
-impl<R> Drop for Taped<R> {
+impl<R> Drop for TapedReader<R> {
     fn drop(&mut self) {
         drop(self.reader.take());
         if !std::thread::panicking() {

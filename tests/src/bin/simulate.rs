@@ -80,7 +80,7 @@ fn besides(sort: WorldKind, seed: u64) -> impl Iterator<Item = WorldKind> {
 /// No world takes a second; this is for machines that have much else to do.
 const STUCK: Duration = Duration::from_secs(90);
 
-enum Asked {
+enum RunMode {
     Seeds {
         count: u64,
         from: Option<String>,
@@ -101,24 +101,24 @@ fn main() -> ExitCode {
     match asked(std::env::args().skip(1)) {
         Ok((
             sort,
-            Asked::Seeds {
+            RunMode::Seeds {
                 count,
                 from,
                 threads,
             },
         )) => many(sort, count, from.as_deref(), threads),
-        Ok((_, Asked::Every(most))) => every(most),
-        Ok((sort, Asked::Seed(seed))) => one(sort, &sort.seeded(seed), true),
+        Ok((_, RunMode::Every(most))) => every(most),
+        Ok((sort, RunMode::Seed(seed))) => one(sort, &sort.seeded(seed), true),
         Ok((
             sort,
-            Asked::Survey {
+            RunMode::Survey {
                 count,
                 from,
                 threads,
             },
         )) => survey(sort, count, from.as_deref(), threads),
-        Ok((sort, Asked::Catch(count))) => catch(sort, count),
-        Ok((sort, Asked::Replay(choices))) => one(sort, &sort.replayed(&choices), false),
+        Ok((sort, RunMode::Catch(count))) => catch(sort, count),
+        Ok((sort, RunMode::Replay(choices))) => one(sort, &sort.replayed(&choices), false),
         Err(why) => {
             eprintln!("simulate: {why}");
             ExitCode::from(2)
@@ -126,7 +126,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn asked(mut words: impl Iterator<Item = String>) -> Result<(WorldKind, Asked), String> {
+fn asked(mut words: impl Iterator<Item = String>) -> Result<(WorldKind, RunMode), String> {
     let mut sort = WorldKind::Usual;
     let (mut count, mut from, mut alone, mut surveyed) = (1000, None, None, None);
     let mut threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -141,10 +141,10 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(WorldKind, Asked), 
         };
         match word.as_str() {
             "--seeds" => count = number()?,
-            "--seed" => alone = Some(Asked::Seed(number()?)),
+            "--seed" => alone = Some(RunMode::Seed(number()?)),
             "--every" => {
                 let most = usize::try_from(number()?).unwrap_or(usize::MAX);
-                alone = Some(Asked::Every(most));
+                alone = Some(RunMode::Every(most));
             }
             "--survey" => surveyed = Some(number()?),
             "--world" => {
@@ -163,26 +163,26 @@ fn asked(mut words: impl Iterator<Item = String>) -> Result<(WorldKind, Asked), 
                     }
                 }
             }
-            "--catch" => alone = Some(Asked::Catch(number()?)),
+            "--catch" => alone = Some(RunMode::Catch(number()?)),
             "--seed-from" => from = Some(value),
             "--threads" => threads = usize::try_from(number()?).unwrap_or(1).max(1),
             "--replay" => {
                 let numbers = value.split(',').map(str::trim).filter(|it| !it.is_empty());
                 let choices: Result<Vec<u64>, _> = numbers.map(str::parse).collect();
                 let choices = choices.map_err(|_| "--replay takes numbers and commas".to_owned());
-                alone = Some(Asked::Replay(choices?));
+                alone = Some(RunMode::Replay(choices?));
             }
             _ => return Err(format!("{word} is not understood")),
         }
     }
     let asked = match (alone, surveyed) {
         (Some(alone), _) => alone,
-        (None, Some(count)) => Asked::Survey {
+        (None, Some(count)) => RunMode::Survey {
             count,
             from,
             threads,
         },
-        (None, None) => Asked::Seeds {
+        (None, None) => RunMode::Seeds {
             count,
             from,
             threads,

@@ -18,7 +18,7 @@ use crate::tapes::Lines;
 #[derive(Clone)]
 #[must_use = "nothing is asked before Driver::run"]
 pub struct Ask {
-    what: What,
+    what: AskKind,
     all: bool,
     observer: Option<Arc<dyn Observer>>,
     cancel: Option<CancelHandle>,
@@ -29,7 +29,7 @@ pub struct Ask {
 }
 
 #[derive(Clone)]
-enum What {
+enum AskKind {
     Check(Registry),
     Resolve(Reference),
     Pull(Reference, StoreEntry),
@@ -41,17 +41,17 @@ enum What {
 impl Ask {
     /// A request of any other kind.
     pub fn other(spec: RequestSpec) -> Self {
-        Self::new(What::Other(Box::new(spec)))
+        Self::new(AskKind::Other(Box::new(spec)))
     }
 
     /// Whether a registry accepts its credentials.
     pub fn check(registry: &str) -> Self {
-        Self::new(What::Check(registry.parse().expect("a registry")))
+        Self::new(AskKind::Check(registry.parse().expect("a registry")))
     }
 
     /// Which digest it is.
     pub fn resolve(reference: &str) -> Self {
-        Self::new(What::Resolve(parse(reference)))
+        Self::new(AskKind::Resolve(parse(reference)))
     }
 
     /// From a registry into a store, without a name.
@@ -61,7 +61,7 @@ impl Ask {
 
     /// From a registry into a store.
     pub fn pull_to(reference: &str, entry: impl Into<StoreEntry>) -> Self {
-        Self::new(What::Pull(parse(reference), entry.into()))
+        Self::new(AskKind::Pull(parse(reference), entry.into()))
     }
 
     /// The only entry of a store into a registry.
@@ -71,12 +71,15 @@ impl Ask {
 
     /// From a store into a registry.
     pub fn push_from(entry: impl Into<StoreEntry>, reference: &str) -> Self {
-        Self::new(What::Push(entry.into(), parse(reference)))
+        Self::new(AskKind::Push(entry.into(), parse(reference)))
     }
 
     /// From one reference to another.
     pub fn copy(source: &str, destination: &str) -> Self {
-        Self::new(What::Copy(parse(source).into(), parse(destination).into()))
+        Self::new(AskKind::Copy(
+            parse(source).into(),
+            parse(destination).into(),
+        ))
     }
 
     /// All of an index.
@@ -122,7 +125,7 @@ impl Ask {
         self
     }
 
-    const fn new(what: What) -> Self {
+    const fn new(what: AskKind) -> Self {
         Self {
             what,
             all: false,
@@ -183,7 +186,7 @@ fn told<'a, D, R>(
 }
 
 /// What is asked, as a client over the driver `D` is asked.
-pub(super) enum Asked<'a, D> {
+pub(super) enum ClientRequest<'a, D> {
     Check(windlass_driver::Request<'a, D, Checked>),
     Resolve(windlass_driver::Request<'a, D, Descriptor>),
     Pull(windlass_driver::Request<'a, D, Pull>),
@@ -219,21 +222,24 @@ fn told_sender<'a, D, V: MovesImage + Sends>(
     request
 }
 
-pub(super) fn asked<'a, D>(client: &'a windlass_driver::Client<D>, ask: &Ask) -> Asked<'a, D> {
+pub(super) fn asked<'a, D>(
+    client: &'a windlass_driver::Client<D>,
+    ask: &Ask,
+) -> ClientRequest<'a, D> {
     match &ask.what {
-        What::Check(registry) => Asked::Check(told(client.check(registry), ask)),
-        What::Resolve(reference) => Asked::Resolve(told(client.resolve(reference), ask)),
-        What::Other(spec) => Asked::Other(told(client.request((**spec).clone()), ask)),
-        What::Pull(reference, entry) => {
-            Asked::Pull(told_image(client.pull(reference, entry.clone()), ask))
+        AskKind::Check(registry) => ClientRequest::Check(told(client.check(registry), ask)),
+        AskKind::Resolve(reference) => ClientRequest::Resolve(told(client.resolve(reference), ask)),
+        AskKind::Other(spec) => ClientRequest::Other(told(client.request((**spec).clone()), ask)),
+        AskKind::Pull(reference, entry) => {
+            ClientRequest::Pull(told_image(client.pull(reference, entry.clone()), ask))
         }
-        What::Push(entry, reference) => {
-            Asked::Push(told_sender(client.push(entry.clone(), reference), ask))
+        AskKind::Push(entry, reference) => {
+            ClientRequest::Push(told_sender(client.push(entry.clone(), reference), ask))
         }
-        What::Copy(source, destination) => {
+        AskKind::Copy(source, destination) => {
             let request = client.copy(source.clone(), destination.clone());
             let request = told_sender(request, ask);
-            Asked::Copy(match &ask.spool {
+            ClientRequest::Copy(match &ask.spool {
                 Some(spool) => request.spool(spool),
                 None => request,
             })

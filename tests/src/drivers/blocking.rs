@@ -9,8 +9,8 @@ use windlass_core::{
 };
 use windlass_driver::{BlobStream, Procedure};
 
-use super::ask::{Asked, asked, built, parse};
-use super::{Ask, Driver, Setup, Taped, Ways};
+use super::ask::{ClientRequest, asked, built, parse};
+use super::{Ask, Driver, Setup, TapedReader, Ways};
 use crate::tapes::Lines;
 
 /// The blocking client.
@@ -19,7 +19,7 @@ pub struct Blocking(pub windlass_blocking::Client, Arc<Lines>);
 
 impl Blocking {
     fn taped<'a>(&self, reader: impl Read + 'a) -> Box<dyn Read + 'a> {
-        Taped::around(reader, &self.1)
+        TapedReader::around(reader, &self.1)
     }
 }
 
@@ -33,12 +33,12 @@ impl Driver for Blocking {
 
     fn finish(&self, ask: Ask) -> Result<TaskReport, Failure> {
         let result = match asked(&self.0, &ask) {
-            Asked::Check(request) => request.run().map(TaskReport::Checked),
-            Asked::Resolve(request) => request.run().map(TaskReport::Resolved),
-            Asked::Pull(request) => request.run().map(TaskReport::Copied),
-            Asked::Push(request) => request.run().map(TaskReport::Copied),
-            Asked::Copy(request) => request.run().map(TaskReport::Copied),
-            Asked::Other(request) => request.run(),
+            ClientRequest::Check(request) => request.run().map(TaskReport::Checked),
+            ClientRequest::Resolve(request) => request.run().map(TaskReport::Resolved),
+            ClientRequest::Pull(request) => request.run().map(TaskReport::Copied),
+            ClientRequest::Push(request) => request.run().map(TaskReport::Copied),
+            ClientRequest::Copy(request) => request.run().map(TaskReport::Copied),
+            ClientRequest::Other(request) => request.run(),
         };
         self.1.check();
         result

@@ -15,8 +15,8 @@ use windlass_core::{
 };
 use windlass_driver::{BlobStream, Procedure};
 
-use super::ask::{Asked, asked, built, parse};
-use super::{Ask, Driver, Setup, Taped, Ways};
+use super::ask::{ClientRequest, asked, built, parse};
+use super::{Ask, Driver, Setup, TapedReader, Ways};
 use crate::tapes::Lines;
 
 /// The async client on a runtime with this many threads; with none, on one that runs on the caller's
@@ -82,12 +82,12 @@ impl<const THREADS: usize> Tokio<THREADS> {
 /// Those of the client.
 pub async fn ask_async(client: &windlass_async::Client, ask: Ask) -> Result<TaskReport, Failure> {
     match asked(client, &ask) {
-        Asked::Check(request) => request.run().await.map(TaskReport::Checked),
-        Asked::Resolve(request) => request.run().await.map(TaskReport::Resolved),
-        Asked::Pull(request) => request.run().await.map(TaskReport::Copied),
-        Asked::Push(request) => request.run().await.map(TaskReport::Copied),
-        Asked::Copy(request) => request.run().await.map(TaskReport::Copied),
-        Asked::Other(request) => request.run().await,
+        ClientRequest::Check(request) => request.run().await.map(TaskReport::Checked),
+        ClientRequest::Resolve(request) => request.run().await.map(TaskReport::Resolved),
+        ClientRequest::Pull(request) => request.run().await.map(TaskReport::Copied),
+        ClientRequest::Push(request) => request.run().await.map(TaskReport::Copied),
+        ClientRequest::Copy(request) => request.run().await.map(TaskReport::Copied),
+        ClientRequest::Other(request) => request.run().await,
     }
 }
 
@@ -112,7 +112,7 @@ impl<const THREADS: usize> Tokio<THREADS> {
             client: self,
             reader,
         };
-        Taped::around(polled, &self.tape)
+        TapedReader::around(polled, &self.tape)
     }
 }
 

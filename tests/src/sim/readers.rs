@@ -29,7 +29,7 @@ use super::choose::Choose;
 use super::exchange::{Delivery, RequestKind, begins, blame, head};
 use super::fault::Fault;
 use super::plan::{Operation, Picture, Plan, Planned, small};
-use super::world::{Ran, Running, STORES, Work, World};
+use super::world::{JobState, Ran, Running, STORES, World};
 use crate::world::scenes::reference;
 
 /// What some registries send at once in these worlds: of the largest blob not too many pieces for a client.
@@ -346,7 +346,7 @@ impl World<'_> {
         let id = running.id;
         self.now += UNREAD;
         let has_yielded = self.call(process, |session| session.yield_slot(id));
-        let Work::Unread(body) = &mut running.work else {
+        let JobState::Unread(body) = &mut running.work else {
             return self.violate(format!("jobs: {id} is no body that is read"));
         };
         let is_first = !std::mem::replace(&mut body.has_yielded, true);
@@ -394,8 +394,8 @@ impl World<'_> {
         if !self.calm && self.choose.below(6) == 5 {
             let running = self.processes[process].running.last();
             let place = running.and_then(|it| match &it.work {
-                Work::Unread(body) => Some(body.place),
-                Work::ToDo(_) | Work::Done(_) => None,
+                JobState::Unread(body) => Some(body.place),
+                JobState::ToDo(_) | JobState::Done(_) => None,
             });
             place
                 .into_iter()

@@ -122,7 +122,7 @@ pub(crate) struct Process {
 /// A job outside.
 pub(crate) struct Running {
     pub(crate) id: JobId,
-    pub(crate) work: Work,
+    pub(crate) work: JobState,
     /// The registries whose slots it holds.
     pub(crate) slots: Vec<usize>,
     /// The token request that it is.
@@ -137,7 +137,7 @@ pub(crate) struct Running {
     pub(crate) unwanted: bool,
 }
 
-pub(crate) enum Work {
+pub(crate) enum JobState {
     ToDo(Box<Job>),
     /// The rest of what a reader gets.
     Unread(Box<Body>),
@@ -515,7 +515,7 @@ impl<'a> World<'a> {
     fn run(&mut self, process: usize, at: usize) {
         let running = self.processes[process].running.remove(at);
         let work = match running.work {
-            Work::Done(done) => return self.report(process, done),
+            JobState::Done(done) => return self.report(process, done),
             work => work,
         };
         // Its slots are taken until it is reported.
@@ -523,14 +523,14 @@ impl<'a> World<'a> {
         let (question, unwanted) = (running.question, running.unwanted);
         let before = self.economy.stored;
         let ran = match work {
-            Work::ToDo(job) => match *job {
+            JobState::ToDo(job) => match *job {
                 Job::Http(call) => self.http(process, call, unwanted),
                 Job::Relay(relay) => self.relay(process, *relay, unwanted),
                 Job::Store(call) => Ran::Done(self.store_step(process, call)),
                 Job::Credentials(call) => Ran::Done(self.credentials(process, call)),
             },
-            Work::Unread(body) => self.pass_on_to_reader(process, *body, unwanted),
-            Work::Done(done) => Ran::Done(done),
+            JobState::Unread(body) => self.pass_on_to_reader(process, *body, unwanted),
+            JobState::Done(done) => Ran::Done(done),
         };
         let done = match ran {
             Ran::Done(done) => done,
@@ -538,7 +538,7 @@ impl<'a> World<'a> {
             Ran::Unread(body) => {
                 let aside = Running {
                     id,
-                    work: Work::Unread(body),
+                    work: JobState::Unread(body),
                     slots,
                     token,
                     question,
@@ -551,7 +551,7 @@ impl<'a> World<'a> {
         };
         self.line(transcript::done(&done));
         if self.plan.reorders && self.choose.below(3) == 2 {
-            let work = Work::Done(done);
+            let work = JobState::Done(done);
             let stored = self.economy.stored - before;
             self.processes[process].running.push(Running {
                 id,
@@ -579,7 +579,7 @@ impl<'a> World<'a> {
             // that has ended for lost.
             self.processes[process].running.push(Running {
                 id,
-                work: Work::Done(Done::lost(id)),
+                work: JobState::Done(Done::lost(id)),
                 slots: Vec::new(),
                 token: None,
                 question: false,
@@ -606,7 +606,7 @@ impl<'a> World<'a> {
         }
         let question = matches!(job, Job::Credentials(_));
         self.check_whose(process, &job);
-        let work = Work::ToDo(Box::new(job));
+        let work = JobState::ToDo(Box::new(job));
         self.processes[process].running.push(Running {
             id,
             work,
@@ -630,10 +630,10 @@ impl<'a> World<'a> {
         };
         // A store's step cannot be broken off; its answer comes when it comes.
         let calls: Vec<_> = match &running[at].work {
-            Work::ToDo(job) => job.calls().collect(),
-            Work::Unread(_) | Work::Done(_) => Vec::new(),
+            JobState::ToDo(job) => job.calls().collect(),
+            JobState::Unread(_) | JobState::Done(_) => Vec::new(),
         };
-        let http = !calls.is_empty() || matches!(running[at].work, Work::Unread(_));
+        let http = !calls.is_empty() || matches!(running[at].work, JobState::Unread(_));
         watch.watch_abort(id, calls);
         // Few jobs are aborted.
         if !http || (0..2).any(|_| self.occasion(&[Fault::EndsAnyway]).is_some()) {
@@ -643,9 +643,9 @@ impl<'a> World<'a> {
         let running = &mut self.processes[process].running;
         let aborted = |call: Box<Call>| call.finish(Err(Interrupted::Aborted));
         let done = match running.remove(at).work {
-            Work::Done(_) => return,
-            Work::Unread(body) => body.abort(),
-            Work::ToDo(job) => match *job {
+            JobState::Done(_) => return,
+            JobState::Unread(body) => body.abort(),
+            JobState::ToDo(job) => match *job {
                 Job::Http(call) => aborted(call),
                 Job::Relay(relay) => {
                     let (source, sink) = relay.split();

@@ -14,7 +14,7 @@ use http::Method;
 
 use super::Shared;
 use super::delivery::Delivery;
-use super::read::{Body, Framing, Head, Wire};
+use super::read::{Body, Connection, Framing, Head};
 use super::write::{After, write};
 
 const BAD_REQUEST: &[u8] =
@@ -23,25 +23,25 @@ const BAD_REQUEST: &[u8] =
 /// Serves requests until either side closes. Errors end the connection and are ignored.
 pub(super) fn serve(shared: &Shared, stream: Arc<TcpStream>) {
     let _ = stream.set_nodelay(true);
-    let mut wire = Wire::new(stream);
+    let mut connection = Connection::new(stream);
     loop {
-        let head = match wire.head() {
+        let head = match connection.head() {
             Ok(Some(head)) => head,
             Ok(None) => return,
             Err(error) => {
-                if error.kind() == io::ErrorKind::InvalidData && wire.release().is_ok() {
-                    let _ = (&*wire.stream).write_all(BAD_REQUEST);
+                if error.kind() == io::ErrorKind::InvalidData && connection.release().is_ok() {
+                    let _ = (&*connection.stream).write_all(BAD_REQUEST);
                 }
                 return;
             }
         };
-        if !matches!(exchange(shared, &mut wire, head), Ok(After::GoOn)) {
+        if !matches!(exchange(shared, &mut connection, head), Ok(After::GoOn)) {
             return;
         }
     }
 }
 
-fn exchange(shared: &Shared, wire: &mut Wire, head: Head) -> io::Result<After> {
+fn exchange(shared: &Shared, connection: &mut Connection, head: Head) -> io::Result<After> {
     let Head {
         mut request,
         framing,
@@ -57,16 +57,16 @@ fn exchange(shared: &Shared, wire: &mut Wire, head: Head) -> io::Result<After> {
         }
         delivery
     };
-    let send = |wire: &mut Wire, delivery: &Delivery| {
-        let after = write(wire, delivery, head_only, &shared.stop)?;
+    let send = |connection: &mut Connection, delivery: &Delivery| {
+        let after = write(connection, delivery, head_only, &shared.stop)?;
         Ok::<_, io::Error>(if last { After::Close } else { after })
     };
     // What remains to be done when an answer went out before the body came in.
-    let unread = |wire: &mut Wire, after: After| {
+    let unread = |connection: &mut Connection, after: After| {
         if after == After::Close || expects_continue {
             return Ok(After::Close);
         }
-        Ok(if wire.discard(framing)? {
+        Ok(if connection.discard(framing)? {
             After::GoOn
         } else {
             After::Close
@@ -75,34 +75,34 @@ fn exchange(shared: &Shared, wire: &mut Wire, head: Head) -> io::Result<After> {
 
     if let Some(delivery) = shared.interceptor.before(&request, nth) {
         if let Some(most) = delivery.refuse_to_read_after {
-            invite(wire, expects_continue)?;
-            let (Body::Whole(body) | Body::Cut(body)) = wire.body(framing, Some(most))?;
+            invite(connection, expects_continue)?;
+            let (Body::Whole(body) | Body::Cut(body)) = connection.body(framing, Some(most))?;
             request.body = Bytes::from(body);
             let now = shared.now();
             shared.model().cut(&request, now);
-            stand_still(shared, wire);
+            stand_still(shared, connection);
             return Ok(After::Close);
         }
         let now = shared.now();
         shared
             .model()
             .note(&request, Some(delivery.answer.status), now);
-        let after = send(wire, &farewell(delivery))?;
-        return unread(wire, after);
+        let after = send(connection, &farewell(delivery))?;
+        return unread(connection, after);
     }
     if shared.interceptor.early(&request, nth) {
         let now = shared.now();
         let refusal = shared.model().refusal(&request, now);
         if let Some(answer) = refusal {
             let delivery = shared.interceptor.deliver(&request, nth, answer);
-            let after = send(wire, &farewell(delivery))?;
-            return unread(wire, after);
+            let after = send(connection, &farewell(delivery))?;
+            return unread(connection, after);
         }
     }
 
     if framing != Framing::Length(0) {
-        invite(wire, expects_continue)?;
-        match wire.body(framing, None)? {
+        invite(connection, expects_continue)?;
+        match connection.body(framing, None)? {
             Body::Whole(body) => request.body = Bytes::from(body),
             Body::Cut(body) => {
                 request.body = Bytes::from(body);
@@ -115,21 +115,21 @@ fn exchange(shared: &Shared, wire: &mut Wire, head: Head) -> io::Result<After> {
     let now = shared.now();
     let answer = shared.model().answer(&request, now);
     let delivery = shared.interceptor.deliver(&request, nth, answer);
-    send(wire, &delivery)
+    send(connection, &delivery)
 }
 
-fn invite(wire: &Wire, expected: bool) -> io::Result<()> {
+fn invite(connection: &Connection, expected: bool) -> io::Result<()> {
     if expected {
-        (&*wire.stream).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        (&*connection.stream).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
     Ok(())
 }
 
 /// Neither reads nor writes. A client that closes orderly is not noticed, since its farewell waits
 /// behind the bytes that are not read; one that resets is.
-fn stand_still(shared: &Shared, wire: &Wire) {
+fn stand_still(shared: &Shared, connection: &Connection) {
     while shared.stop.sleep(Duration::from_millis(20)) {
-        if !matches!(wire.stream.take_error(), Ok(None)) {
+        if !matches!(connection.stream.take_error(), Ok(None)) {
             return;
         }
     }

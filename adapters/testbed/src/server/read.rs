@@ -1,4 +1,4 @@
-//! Requests from the wire.
+//! Requests from the connection.
 //!
 //! Responsible for: heads, bodies by `Content-Length` and chunked, and what is left of them when
 //! the client goes away.
@@ -26,7 +26,7 @@ const MOST_ROOM: u64 = 16 * 1024 * 1024;
 const MOST_BODY: u64 = 2 * 1024 * 1024 * 1024;
 
 /// A connection, and whether a byte of it waits to be taken.
-pub(super) struct Wire {
+pub(super) struct Connection {
     pub(super) stream: Arc<TcpStream>,
     held: bool,
 }
@@ -53,7 +53,7 @@ pub(super) enum Body {
     Cut(Vec<u8>),
 }
 
-impl Wire {
+impl Connection {
     pub(super) fn new(stream: Arc<TcpStream>) -> Self {
         Self {
             stream,

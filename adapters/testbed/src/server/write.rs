@@ -1,4 +1,4 @@
-//! Answers to the wire.
+//! Answers to the connection.
 //!
 //! Responsible for: heads and bodies, and every fault a [`Delivery`] can order.
 //! Must not know: requests, beyond their method.
@@ -12,7 +12,7 @@ use http::header::CONTENT_LENGTH;
 
 use super::Stop;
 use super::delivery::Delivery;
-use super::read::Wire;
+use super::read::Connection;
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ const TICKS_PER_SECOND: u64 = 50;
 const PIECE: usize = 64 * 1024;
 
 pub(super) fn write(
-    wire: &mut Wire,
+    connection: &mut Connection,
     delivery: &Delivery,
     head_only: bool,
     stop: &Stop,
@@ -37,10 +37,10 @@ pub(super) fn write(
         return Ok(After::Close);
     }
     // From here on a close has to be an orderly one.
-    wire.release()?;
+    connection.release()?;
     if let Some(raw) = &delivery.raw {
-        (&*wire.stream).write_all(raw)?;
-        return end(wire);
+        (&*connection.stream).write_all(raw)?;
+        return end(connection);
     }
     let mut head = head(delivery);
     let body = if head_only {
@@ -49,8 +49,8 @@ pub(super) fn write(
         &delivery.answer.body[..]
     };
     if delivery.endless && !head_only {
-        (&*wire.stream).write_all(&head)?;
-        return endless(wire, delivery, body, stop);
+        (&*connection.stream).write_all(&head)?;
+        return endless(connection, delivery, body, stop);
     }
     let limit = [delivery.cut_body_after, delivery.stall_after]
         .into_iter()
@@ -62,21 +62,21 @@ pub(super) fn write(
     let part = &body[..length];
     if part.len() <= PIECE && delivery.throttle.is_none() {
         head.extend_from_slice(part);
-        (&*wire.stream).write_all(&head)?;
+        (&*connection.stream).write_all(&head)?;
     } else {
-        (&*wire.stream).write_all(&head)?;
-        pieces(wire, delivery.throttle, part, stop)?;
+        (&*connection.stream).write_all(&head)?;
+        pieces(connection, delivery.throttle, part, stop)?;
     }
     if delivery
         .stall_after
         .is_some_and(|after| Some(after) == limit)
         && !head_only
     {
-        wire.hold();
+        connection.hold();
         return Ok(After::Close);
     }
     if delivery.cut_body_after.is_some() && !head_only {
-        return end(wire);
+        return end(connection);
     }
     let announced = delivery.answer.field(http::header::CONNECTION);
     let closing = announced.is_some_and(|value| value.eq_ignore_ascii_case("close"));
@@ -123,7 +123,12 @@ fn head(delivery: &Delivery) -> Vec<u8> {
     head
 }
 
-fn pieces(wire: &Wire, throttle: Option<u64>, body: &[u8], stop: &Stop) -> io::Result<()> {
+fn pieces(
+    connection: &Connection,
+    throttle: Option<u64>,
+    body: &[u8],
+    stop: &Stop,
+) -> io::Result<()> {
     let piece = throttle.map_or(PIECE as u64, |rate| (rate / TICKS_PER_SECOND).max(1));
     let tick = match throttle {
         // Less than a byte per tick.
@@ -131,7 +136,7 @@ fn pieces(wire: &Wire, throttle: Option<u64>, body: &[u8], stop: &Stop) -> io::R
         _ => TICK,
     };
     for part in body.chunks(usize::try_from(piece).unwrap_or(usize::MAX)) {
-        (&*wire.stream).write_all(part)?;
+        (&*connection.stream).write_all(part)?;
         if throttle.is_some() && !stop.sleep(tick) {
             return Err(io::ErrorKind::Interrupted.into());
         }
@@ -139,17 +144,22 @@ fn pieces(wire: &Wire, throttle: Option<u64>, body: &[u8], stop: &Stop) -> io::R
     Ok(())
 }
 
-fn endless(wire: &Wire, delivery: &Delivery, body: &[u8], stop: &Stop) -> io::Result<After> {
+fn endless(
+    connection: &Connection,
+    delivery: &Delivery,
+    body: &[u8],
+    stop: &Stop,
+) -> io::Result<After> {
     let zeros = [0; 4096];
     let body = if body.is_empty() { &zeros[..] } else { body };
     while !stop.is_set() {
-        pieces(wire, delivery.throttle, body, stop)?;
+        pieces(connection, delivery.throttle, body, stop)?;
     }
     Ok(After::Close)
 }
 
 /// Ends the stream so that what was written arrives.
-fn end(wire: &Wire) -> io::Result<After> {
-    wire.stream.shutdown(Shutdown::Write)?;
+fn end(connection: &Connection) -> io::Result<After> {
+    connection.stream.shutdown(Shutdown::Write)?;
     Ok(After::Close)
 }

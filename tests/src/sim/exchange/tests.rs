@@ -8,7 +8,7 @@ use windlass_testbed::Storage;
 
 use super::*;
 use crate::sim::plan::{Operation, Plan};
-use crate::sim::world::Work;
+use crate::sim::world::JobState;
 use crate::world::scenes::digest;
 
 /// What happens to stores, processes and clocks, and not in an exchange.
@@ -88,10 +88,10 @@ pub(crate) fn next_request(world: &mut World<'_>) -> Option<Box<Call>> {
     while world.step() {
         let running = &mut world.processes[0].running;
         let is_http =
-            |work: &Work| matches!(work, Work::ToDo(job) if matches!(**job, Job::Http(_)));
+            |work: &JobState| matches!(work, JobState::ToDo(job) if matches!(**job, Job::Http(_)));
         let at = running.iter().position(|it| is_http(&it.work));
         let work = at.map(|at| running.remove(at).work);
-        if let Some(Work::ToDo(job)) = work
+        if let Some(JobState::ToDo(job)) = work
             && let Job::Http(call) = *job
         {
             return Some(call);

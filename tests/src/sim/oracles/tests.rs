@@ -18,7 +18,7 @@ use crate::sim::exchange::tests::next_request;
 use crate::sim::plan::{DESTINATIONS, Plan};
 use crate::sim::secrets::mark;
 use crate::sim::watch::Watch;
-use crate::sim::world::{Ran, Running, Work};
+use crate::sim::world::{JobState, Ran, Running};
 use crate::tapes::Lines;
 use crate::world::scenes::{digest, small};
 
@@ -39,7 +39,7 @@ fn request(world: &mut World<'_>) -> Box<Call> {
 fn holding(slot: Option<usize>, call: Box<Call>) -> Running {
     Running {
         id: call.id(),
-        work: Work::ToDo(Box::new(Job::Http(call))),
+        work: JobState::ToDo(Box::new(Job::Http(call))),
         slots: slot.into_iter().collect(),
         token: None,
         question: false,
@@ -268,7 +268,7 @@ fn a_token_that_is_asked_for_twice() {
         world.violation = None;
         world.processes[0].running.push(Running {
             id: call.id(),
-            work: Work::Done(Done::lost(call.id())),
+            work: JobState::Done(Done::lost(call.id())),
             slots: Vec::new(),
             token,
             question: false,
