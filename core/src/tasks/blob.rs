@@ -211,3 +211,6 @@ impl BlobState {
         Ok(digest)
     }
 }
+
+#[cfg(test)]
+mod tests;

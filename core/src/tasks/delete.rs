@@ -373,3 +373,6 @@ fn refused(mut refusal: Error, digest: Option<&Digest>, same: &[&Tag], looked: L
     ));
     refusal
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,3 +74,59 @@ impl TaskMachine for FetchState {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TaskId;
+    use crate::task::Task;
+    use crate::tasks::testing::{STORE, Scenario, layer, reference, status};
+    use crate::totals::Amount;
+
+    fn fetching() -> (Scenario, TaskId) {
+        let mut scenario = Scenario::new(&[("layer", &layer("layer").digest)]);
+        let from = reference("reg.example/a");
+        let id = scenario.start(Task::fetch_blob(from, layer("layer"), STORE));
+        (scenario, id)
+    }
+
+    /// What the store has, or another task moves, costs nothing: it counts as done, and not as moved.
+    #[test]
+    fn a_blob_is_fetched_once() {
+        for (delivery, bytes, moved) in [
+            (Delivery::Moved(9), 9, Amount::new(1, 5)),
+            (Delivery::Present, 0, Amount::default()),
+        ] {
+            let (mut scenario, id) = fetching();
+            assert_eq!(scenario.wanted(), ["s1 begin sha256:layer"]);
+            assert_eq!(scenario.totals(id).known, Amount::new(1, 5));
+            scenario.settled(id, &layer("layer").digest, delivery);
+            assert_eq!(scenario.totals(id).moved, moved);
+            let fetched = scenario.report(id).fetched().expect("it was fetched");
+            assert_eq!((fetched.blob, fetched.bytes), (layer("layer"), bytes));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_had_fails_the_task() {
+        let digest = layer("layer").digest;
+        let other = layer("other").digest;
+        for error in [status(404), Error::mismatch("blob", &digest, &other)] {
+            let (mut scenario, id) = fetching();
+            scenario.lost(id, &digest, error.clone());
+            assert_eq!(scenario.error(id), error);
+        }
+    }
+
+    /// REF-05: nothing is fetched that could not be verified.
+    #[test]
+    fn a_digest_of_an_unknown_algorithm_is_refused() {
+        let mut scenario = Scenario::new(&[]);
+        let mut blob = layer("layer");
+        blob.digest = "x:0123".parse().expect("a digest");
+        let id = scenario.start(Task::fetch_blob(reference("reg.example/a"), blob, STORE));
+        assert_eq!(scenario.wanted(), [""; 0]);
+        let error = scenario.error(id);
+        assert!(matches!(error, Error::Policy { .. }), "{error:?}");
+    }
+}

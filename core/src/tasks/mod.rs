@@ -25,6 +25,8 @@ mod referrers_read;
 mod replacing;
 mod resolve;
 mod stream;
+#[cfg(test)]
+mod testing;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -480,53 +482,12 @@ impl Tasks {
 
 #[cfg(test)]
 mod tests {
-    use alloc::collections::VecDeque;
-
+    use super::testing::Machines;
     use super::*;
-    use crate::blobs::Blobs;
     use crate::config::Config;
     use crate::digest::Algorithm;
     use crate::error::ErrorKind;
-    use crate::event::Event;
     use crate::op::OpOutcome;
-    use crate::ports::Ports;
-    use crate::store_queue::StoreQueue;
-
-    /// The machines below, with nothing to do.
-    struct Machines {
-        blobs: Blobs,
-        exchanges: Exchanges,
-        store_queue: StoreQueue,
-        events: VecDeque<(TaskId, Event)>,
-        config: Config,
-    }
-
-    impl Default for Machines {
-        fn default() -> Self {
-            let config = Config::default();
-            Self {
-                blobs: Blobs::new(&Config::default()),
-                exchanges: Exchanges::new(config.clone()),
-                store_queue: StoreQueue::default(),
-                events: VecDeque::new(),
-                config,
-            }
-        }
-    }
-
-    impl Machines {
-        fn below(&mut self) -> Below<'_> {
-            let ports = Ports {
-                exchanges: &mut self.exchanges,
-                store_queue: &mut self.store_queue,
-                events: &mut self.events,
-                config: &self.config,
-                now: Time::ZERO,
-            };
-            let blobs = &mut self.blobs;
-            Below { blobs, ports }
-        }
-    }
 
     fn task() -> Task {
         Task::resolve("reg.example/a:v1".parse().expect("a reference"))

@@ -150,3 +150,127 @@ impl OpenState {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ids::TaskId;
+    use crate::manifest::media_type::{OCI_CONFIG, OCI_MANIFEST};
+    use crate::task::{BlobRange, Task};
+    use crate::tasks::testing::{
+        Scenario, blob, document, entry, got, image, index, layer, reference, status,
+    };
+
+    /// The manifest of an image with this configuration was read.
+    fn opening(config: &Descriptor) -> (Scenario, TaskId) {
+        let members = json!({"config": config, "layers": [layer("layer")]});
+        opening_of(&document(OCI_MANIFEST, members), config)
+    }
+
+    fn opening_of(manifest: &Document, config: &Descriptor) -> (Scenario, TaskId) {
+        let mut scenario = Scenario::new(&[("config", &config.digest)]);
+        let platform = "linux/amd64".parse().expect("a platform");
+        let id = scenario.start(Task::open(reference("reg.example/a:v1"), platform));
+        scenario.done("GET manifests/v1", got(manifest));
+        (scenario, id)
+    }
+
+    fn config() -> Descriptor {
+        blob(OCI_CONFIG, "{\"os\": \"linux\"}")
+    }
+
+    /// The report names the image by its digest, so that what follows is about the same one.
+    #[test]
+    fn an_image_is_opened_with_its_configuration() {
+        let (mut scenario, id) = opening(&config());
+        let part = BlobRange {
+            bytes: b"{\"os\": \"linux\"}".to_vec(),
+            total: None,
+        };
+        scenario.done("GET blobs/sha256:config", OpOutcome::Part(part));
+        let opened = scenario.report(id).opened().expect("it was opened");
+        assert_eq!(opened.config_bytes(), b"{\"os\": \"linux\"}");
+        let named = opened.reference.digest();
+        assert_eq!(named, Some(&opened.manifest.descriptor.digest));
+        assert_eq!(opened.layers().len(), 1);
+    }
+
+    /// PULLM-18, PULLB-10: what came with the manifest, and what is known, is not asked for. What was embedded and is
+    /// something else is.
+    #[test]
+    fn an_embedded_configuration_is_not_asked_for() {
+        let data = |data: &[u8]| Descriptor {
+            data: Some(data.to_vec()),
+            ..config()
+        };
+        for (config, is_here) in [
+            (data(b"{\"os\": \"linux\"}"), true),
+            (blob(OCI_CONFIG, "{}"), true),
+            (data(b"{\"os\": \"other\"}"), false),
+            (data(b"{"), false),
+            (config(), false),
+        ] {
+            let (mut scenario, id) = opening(&config);
+            assert_eq!(scenario.is_over(id), is_here, "{config:?}");
+            let asked = scenario.asked();
+            assert_eq!(asked.is_empty(), is_here, "{asked:?}");
+        }
+    }
+
+    /// What would be in memory is bounded, and what cannot be verified is not taken.
+    #[test]
+    fn a_configuration_that_cannot_be_taken_is_not_asked_for() {
+        let limit = crate::Config::default().limits.document;
+        let unknown = "x:0123".parse().expect("a digest");
+        let large = Descriptor {
+            size: limit + 1,
+            ..config()
+        };
+        for config in [large, Descriptor::new(OCI_CONFIG, unknown, 4)] {
+            let (mut scenario, id) = opening(&config);
+            assert_eq!(scenario.asked(), [""; 0]);
+            let error = scenario.error(id);
+            assert!(matches!(error, Error::Policy { .. }), "{error:?}");
+        }
+    }
+
+    /// There is nothing to ask for, so what there is must be nothing.
+    #[test]
+    fn an_empty_configuration_is_one_of_no_bytes() {
+        let (mut scenario, id) = opening(&blob(OCI_CONFIG, ""));
+        let opened = scenario.report(id).opened().expect("it was opened");
+        assert_eq!(opened.config_bytes(), b"");
+        let wrong = Descriptor {
+            size: 0,
+            ..config()
+        };
+        let (mut scenario, id) = opening(&wrong);
+        let error = scenario.error(id);
+        assert!(matches!(error, Error::Mismatch(_)), "{error:?}");
+    }
+
+    #[test]
+    fn what_is_no_image_cannot_be_opened() {
+        let image = image(&[]);
+        // An index without the platform is no image for it.
+        let (mut scenario, id) = opening_of(&index(&[entry(&image, "linux/arm64")]), &config());
+        let error = scenario.error(id);
+        assert!(matches!(error, Error::NotFound(_)), "{error:?}");
+        let artifact = document(
+            crate::manifest::media_type::OCI_ARTIFACT,
+            json!({"blobs": []}),
+        );
+        let (mut scenario, id) = opening_of(&artifact, &config());
+        let error = scenario.error(id);
+        assert!(matches!(error, Error::Policy { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_read_fails_the_task() {
+        let (mut scenario, id) = opening(&config());
+        scenario.failed("GET blobs/sha256:config", status(404));
+        assert_eq!(scenario.error(id), status(404));
+    }
+}

@@ -440,3 +440,6 @@ fn check_type(bytes: &[u8], media_type: &str) -> Result<(), Error> {
         Ok(_) | Err(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

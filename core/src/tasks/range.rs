@@ -73,3 +73,59 @@ impl TaskMachine for RangeState {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::ops::Range;
+
+    use super::*;
+    use crate::ids::TaskId;
+    use crate::task::Task;
+    use crate::tasks::testing::{Scenario, layer, reference, status};
+
+    fn reading(range: Range<u64>) -> (Scenario, TaskId) {
+        let digest = layer("layer").digest;
+        let mut scenario = Scenario::new(&[("layer", &digest)]);
+        let from = reference("reg.example/a");
+        let id = scenario.start(Task::read_range(from, digest, range));
+        (scenario, id)
+    }
+
+    /// RNG-02: the range is inclusive. RNG-05: a server may send less, and the caller is told what there is.
+    #[test]
+    fn some_bytes_of_a_blob_are_read() {
+        let (mut scenario, id) = reading(1..4);
+        let part = BlobRange {
+            bytes: b"ay".to_vec(),
+            total: Some(5),
+        };
+        let get = "GET blobs/sha256:layer range bytes=1-3";
+        scenario.done(get, OpOutcome::Part(part.clone()));
+        assert_eq!(scenario.report(id).range(), Some(part));
+
+        let (mut scenario, id) = reading(1..4);
+        scenario.failed(get, status(416));
+        assert_eq!(scenario.error(id), status(416));
+    }
+
+    /// No range of the protocol is empty (RNG-02).
+    #[test]
+    fn no_bytes_need_no_request() {
+        let (mut scenario, id) = reading(3..3);
+        let part = scenario.report(id).range().expect("it was read");
+        assert_eq!((part.bytes, part.total), (Vec::new(), None));
+    }
+
+    #[test]
+    fn more_than_the_limit_is_not_read_into_memory() {
+        let limit = crate::Config::default().limits.document;
+        for (range, is_refused) in [(7..limit + 7, false), (7..limit + 8, true)] {
+            let (mut scenario, id) = reading(range);
+            assert_eq!(scenario.asked().is_empty(), is_refused);
+            if is_refused {
+                let error = scenario.error(id);
+                assert!(matches!(error, Error::Policy { .. }), "{error:?}");
+            }
+        }
+    }
+}

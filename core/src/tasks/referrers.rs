@@ -103,3 +103,6 @@ impl ReferrersState {
         self.reader.insert(reader).begin(NODE, ports);
     }
 }
+
+#[cfg(test)]
+mod tests;

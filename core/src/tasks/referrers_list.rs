@@ -466,3 +466,6 @@ impl OneChange {
         change.ok_or_else(|| Error::internal("no referrers list is being changed"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -226,3 +226,6 @@ impl StreamState {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
