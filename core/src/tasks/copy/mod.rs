@@ -496,3 +496,6 @@ impl CopyState {
         scopes
     }
 }
+
+#[cfg(test)]
+mod tests;
