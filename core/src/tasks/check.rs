@@ -51,3 +51,32 @@ impl TaskMachine for CheckState {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::{Checked, Task};
+    use crate::tasks::testing::{Scenario, status};
+
+    #[test]
+    fn a_registry_accepts_the_credentials_or_does_not() {
+        let checking = || {
+            let mut scenario = Scenario::new(&[]);
+            let id = scenario.start(Task::check("reg.example".parse().expect("a registry")));
+            (scenario, id)
+        };
+        let checked = Checked {
+            anonymous: true,
+            asked: false,
+        };
+        let ping = "GET https://reg.example/v2/";
+        let (mut scenario, id) = checking();
+        scenario.done(ping, OpOutcome::Accepted(checked));
+        assert_eq!(scenario.report(id).checked(), Some(checked));
+
+        let (mut scenario, id) = checking();
+        scenario.failed(ping, status(401));
+        let error = scenario.error(id);
+        assert!(matches!(error, Error::Auth(_)), "{error:?}");
+    }
+}

@@ -308,19 +308,4 @@ fn keep_first(names: &mut Vec<String>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_of_equal_names_stays() {
-        for (names, expected) in [
-            (&["b", "a", "b", "c", "a"][..], &["b", "a", "c"][..]),
-            (&[], &[]),
-            (&["a", "a", "a"], &["a"]),
-        ] {
-            let mut names: Vec<String> = names.iter().map(|name| (*name).into()).collect();
-            keep_first(&mut names);
-            assert_eq!(names, expected);
-        }
-    }
-}
+mod tests;

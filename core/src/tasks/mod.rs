@@ -482,12 +482,15 @@ impl Tasks {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::Machines;
+    use super::testing::{Machines, Scenario, layer, reference, tags};
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, Route, RouteScope};
     use crate::digest::Algorithm;
     use crate::error::ErrorKind;
     use crate::op::OpOutcome;
+    use crate::reference::Target;
+    use crate::store::StoreId;
+    use crate::task::{Paging, Platforms};
 
     fn task() -> Task {
         Task::resolve("reg.example/a:v1".parse().expect("a reference"))
@@ -595,5 +598,75 @@ mod tests {
             failure.expect_err("it failed").first().kind(),
             ErrorKind::Internal
         );
+    }
+
+    /// A task of each kind, about one registry.
+    fn of_each_kind() -> Vec<Task> {
+        let (tagged, store) = (reference("reg.example/a:v1"), StoreId(1));
+        let blob = layer("layer");
+        let named = tagged.with_target(Target::Digest(blob.digest.clone()));
+        let content = (store, blob.digest.clone());
+        let registry = tagged.registry().clone();
+        alloc::vec![
+            Task::resolve(tagged.clone()),
+            Task::manifest(tagged.clone(), None),
+            Task::open(tagged.clone(), "linux/amd64".parse().expect("a platform")),
+            Task::put_manifest(content, "a/b".into(), tagged.clone(), Vec::new()),
+            Task::tag(tagged.clone(), tags(&["v2"])),
+            Task::delete(tagged.clone()),
+            Task::delete_manifest(tagged.clone()),
+            Task::referrers(tagged.clone(), None),
+            Task::tags(tagged.clone(), Paging::default()),
+            Task::catalog(registry.clone(), Paging::default()),
+            Task::check(registry),
+            Task::find_blob(named.clone()),
+            Task::delete_blob(named.clone()),
+            Task::put_blob(store, 5, named.clone(), Vec::new()),
+            Task::mount_blob("b/c".parse().expect("a repository"), named, store),
+            Task::put_stream(store, tagged.clone()),
+            Task::read_range(tagged.clone(), blob.digest.clone(), 1..2),
+            Task::fetch_blob(tagged.clone(), blob, store),
+            Task::pull(tagged.clone(), store, None, Platforms::All),
+            Task::push(store, None, tagged, Platforms::All),
+        ]
+    }
+
+    /// Whatever a task is about, a blocked registry is not asked, nor is a store for what would be put there.
+    #[test]
+    fn nothing_is_asked_of_a_blocked_registry() {
+        for task in of_each_kind() {
+            let config = Config {
+                routes: alloc::vec![Route::blocked(RouteScope::EVERY, "blocked")],
+                ..Config::default()
+            };
+            let mut scenario = Scenario::configured(&[], config);
+            let id = scenario.start(task.clone());
+            assert_eq!(scenario.asked(), [""; 0], "{task:?}");
+            assert_eq!(scenario.wanted(), [""; 0], "{task:?}");
+            let error = scenario.error(id);
+            assert!(matches!(error, Error::Route(_)), "{task:?}: {error:?}");
+        }
+    }
+
+    /// An outcome or an answer of what was not asked for is a defect, or one of a driver: the task fails, and does not
+    /// wait for ever.
+    #[test]
+    fn what_was_not_asked_for_fails_a_task_of_any_kind() {
+        for task in of_each_kind() {
+            let mut scenario = Scenario::new(&[]);
+            let id = scenario.start(task.clone());
+            let Some(asked) = scenario.asked().pop() else {
+                // It wants a blob.
+                assert_eq!(scenario.wanted().len(), 1, "{task:?}");
+                continue;
+            };
+            if asked.starts_with("s1") {
+                scenario.stored(&asked, StoreAnswer::Complete);
+            } else {
+                scenario.done(&asked, OpOutcome::TakesNoParts { unused: None });
+            }
+            assert!(scenario.is_over(id), "{task:?}");
+            scenario.error(id);
+        }
     }
 }
