@@ -241,7 +241,7 @@ impl DeleteState {
             ..
         }) = result
         else {
-            return Err(refused(refusal, None, &[], Looked::AtAll));
+            return Err(refused(refusal, None, &[], Looked::AtSome));
         };
         self.digest = Some(digest);
         self.phase = DeletePhase::Listing(refusal);

@@ -153,6 +153,7 @@ impl TaskMachine for PutState {
         if let Some(replacing) = &self.replacing
             && let Err(error) = &result
             && error.kind() == ErrorKind::NotFound
+            && replacing.is_looking()
         {
             return Err(replacing.outdated(None, &self.manifest()?.descriptor.digest));
         }
@@ -278,10 +279,11 @@ impl PutState {
     }
 
     /// Looks at what is at the tag.
-    fn look(&self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        let replacing = self.replacing.as_ref();
+    fn look(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
+        let scopes = self.scopes();
+        let replacing = self.replacing.as_mut();
         let replacing = replacing.ok_or_else(|| Error::internal("no tag is being replaced"))?;
-        replacing.look(NODE, self.scopes(), ports);
+        replacing.look(NODE, scopes, ports);
         Ok(())
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Replacing {
     old: Digest,
     puts: u8,
     condition: Option<Condition>,
+    /// Whether the request that is under way asks what is there.
+    is_looking: bool,
 }
 
 impl Replacing {
@@ -45,15 +47,22 @@ impl Replacing {
             old,
             puts: 0,
             condition: None,
+            is_looking: false,
         }
     }
 
     /// Looks at what is there.
-    pub(super) fn look(&self, node: NodeId, scopes: Scopes, ports: &mut TaskPorts<'_>) {
+    pub(super) fn look(&mut self, node: NodeId, scopes: Scopes, ports: &mut TaskPorts<'_>) {
         let (site, tag) = self.key.clone();
         let limit = ports.limits().document;
         let op = ManifestGet::new(site.clone(), Target::Tag(tag), None, limit);
         ports.exchange(node, site, Operation::ManifestGet(op), scopes);
+        self.is_looking = true;
+    }
+
+    /// Whether it was asked what is there: then 404 says that nothing is.
+    pub(super) const fn is_looking(&self) -> bool {
+        self.is_looking
     }
 
     /// Takes what is there. On which condition the manifest is to be put, unless it is there.
@@ -63,6 +72,7 @@ impl Replacing {
         etag: Option<String>,
         new: &Digest,
     ) -> Result<Option<Option<Condition>>, Error> {
+        self.is_looking = false;
         if found.digest() == new {
             return Ok(None);
         }

@@ -103,7 +103,8 @@ impl CopyState {
 
     /// Fewer blobs are under way: others are requested.
     pub(super) fn request_more(&mut self, ports: &mut TaskPorts<'_>) -> Result<(), Error> {
-        self.under_way -= 1;
+        let fewer = self.under_way.checked_sub(1);
+        self.under_way = fewer.ok_or_else(|| Error::internal("a blob was settled twice"))?;
         while let Some(node) = self.unrequested.pop_front() {
             match self.request_blobs(node, ports) {
                 Ok(true) => {}

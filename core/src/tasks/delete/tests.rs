@@ -127,6 +127,21 @@ fn tags_that_cannot_be_listed_may_be_deleted_with_the_manifest() {
     assert!(hint.ends_with("may delete other tags, too"), "{hint}");
 }
 
+/// DEL-06: the same where it is not known what the tag stands for.
+#[test]
+fn a_tag_that_cannot_be_looked_at_may_be_deleted_with_others() {
+    let (mut scenario, id) = untagging(&image(&[]));
+    let refusal = coded(405, "UNSUPPORTED");
+    scenario.done("DELETE manifests/v1", OpOutcome::Undeletable(refusal));
+    scenario.failed("HEAD manifests/v1", status(500));
+    let error = scenario.error(id);
+    let hint = error.hint().expect("a hint");
+    assert!(
+        hint.ends_with("deleting its manifest may delete other tags, too"),
+        "{hint}"
+    );
+}
+
 /// Where it is known that nothing can be deleted, the other tags do not matter: none is asked for.
 #[test]
 fn a_registry_that_is_known_to_delete_nothing_is_not_asked_for_tags() {

@@ -342,6 +342,17 @@ mod replacing {
         assert_eq!(outdated(&mut scenario, id), expected);
     }
 
+    /// A repository that does not exist is no change by another client.
+    #[test]
+    fn a_manifest_that_cannot_be_put_is_not_outdated() {
+        let manifests = manifests();
+        let (mut scenario, id) = looking(&manifests);
+        scenario.done("GET manifests/v1", got_as(&manifests[1], None));
+        scenario.failed("PUT manifests/v1", status(404));
+        let error = scenario.error(id);
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+    }
+
     #[test]
     fn it_is_over_when_the_tag_stands_for_it() {
         let manifests = manifests();
@@ -352,7 +363,7 @@ mod replacing {
         scenario.done("GET manifests/v1", got(new));
         assert_eq!(report(&mut scenario, id).tags, tags(&["v1"]));
 
-        // Somebody has put it already.
+        // Another client has put it already.
         let (mut scenario, id) = looking(&manifests);
         scenario.done("GET manifests/v1", got(new));
         assert_eq!(report(&mut scenario, id).tags, tags(&["v1"]));
