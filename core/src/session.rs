@@ -53,8 +53,8 @@ pub(crate) enum Outside {
     Question,
     /// A step of a store.
     Step,
-    /// A request of this exchange, which was begun for this task.
-    Exchange(ExchangeId, Option<TaskId>),
+    /// A request of this exchange, whose result goes to this owner if it has one.
+    Exchange(ExchangeId, Option<Owner>),
 }
 
 /// What a session wants next.
@@ -252,12 +252,9 @@ impl Session {
         let outcome = done.into_outcome();
         match outside {
             Outside::Question => self.exchanges.question_ended(job, outcome, self.now),
-            Outside::Exchange(id, task) => {
+            Outside::Exchange(id, owner) => {
                 self.exchanges
-                    .call_ended(id, job, outcome, self.now, &mut self.rng);
-                if let (true, Some(task)) = (self.exchanges.take_missing(), task) {
-                    self.fail(task, Error::internal("an exchange is gone before its end"));
-                }
+                    .call_ended((id, owner), job, outcome, self.now, &mut self.rng);
             }
             Outside::Step => self.step_ended(job, outcome),
         }
@@ -362,8 +359,8 @@ impl Session {
         } else if let Some(step) = self.store_queue.next(id, self.now) {
             (Outside::Step, Job::Store(step))
         } else if let Some((exchange, job)) = self.exchanges.next_job(id, self.now) {
-            let task = self.exchanges.task_of(exchange);
-            (Outside::Exchange(exchange, task), job)
+            let owner = self.exchanges.owner_of(exchange);
+            (Outside::Exchange(exchange, owner), job)
         } else if let Some(question) = self.exchanges.next_question(id) {
             // Looking for a call can raise a question.
             (Outside::Question, Job::Credentials(question))
@@ -507,7 +504,7 @@ mod tests {
         assert!(matches!(session.poll(Time::ZERO), Output::Idle));
     }
 
-    /// A task at another registry goes on.
+    /// The owner fails; a task at another registry goes on.
     #[test]
     fn an_exchange_that_is_gone_fails_its_task_alone() {
         let mut session = session(1);

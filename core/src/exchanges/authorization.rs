@@ -70,7 +70,7 @@ impl Exchanges {
     /// Keeps an answer that credentials could change until it is known whether it stands.
     pub(super) fn hold(&mut self, id: ExchangeId, held: Held, doubt: Doubt) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return self.missing();
+            return self.missing(id);
         };
         match doubt {
             Doubt::Unshown => {
@@ -93,7 +93,7 @@ impl Exchanges {
     /// Goes on with an exchange whose answer is held.
     pub(super) fn check_held(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return self.missing();
+            return self.missing(id);
         };
         exchange.state = State::Parked;
         let request = exchange.auth_request(id, &exchange.url());

@@ -125,8 +125,8 @@ pub(crate) struct Exchanges {
     pub(crate) uploads: Uploads,
     /// What each endpoint has served for the tasks that have several.
     served: BTreeMap<TaskId, BTreeMap<Origin, u64>>,
-    /// Whether something was to go on with an exchange that is gone: a defect.
-    is_missing: bool,
+    /// The exchange that was gone first when a job had ended.
+    missing: Option<ExchangeId>,
     next: u64,
     /// The job that went out last.
     newest: JobId,
@@ -217,7 +217,7 @@ impl Exchanges {
             registries: Registries::default(),
             resting: Resting::default(),
             served: BTreeMap::new(),
-            is_missing: false,
+            missing: None,
             next: 0,
             newest: JobId(0),
             now: Time::ZERO,
@@ -512,33 +512,36 @@ impl Exchanges {
         self.requeue_unparked();
     }
 
-    /// The task that an exchange was added for, or handed over to.
-    pub(crate) fn task_of(&self, id: ExchangeId) -> Option<TaskId> {
-        self.exchanges.get(&id).map(|exchange| exchange.task)
+    /// Who gets the result of an exchange; `None` if it is for no owner above.
+    pub(crate) fn owner_of(&self, id: ExchangeId) -> Option<Owner> {
+        match self.exchanges.get(&id)?.purpose {
+            Purpose::Owner(owner) => Some(owner),
+            Purpose::Token(_) | Purpose::Probe | Purpose::Ping | Purpose::Cleanup => None,
+        }
     }
 
-    /// Whether an exchange was missing since this was asked: the task whose job ended would wait for ever.
-    pub(crate) const fn take_missing(&mut self) -> bool {
-        core::mem::replace(&mut self.is_missing, false)
-    }
-
-    /// Notes that an exchange is gone with which something was to go on.
-    const fn missing(&mut self) {
-        self.is_missing = true;
+    /// Notes that an exchange is gone with which something was to go on, which is a defect.
+    const fn missing(&mut self, id: ExchangeId) {
+        if self.missing.is_none() {
+            self.missing = Some(id);
+        }
     }
 
     /// Takes the end of a job of an exchange.
     pub(crate) fn call_ended(
         &mut self,
-        id: ExchangeId,
+        (id, owner): (ExchangeId, Option<Owner>),
         job: JobId,
         outcome: JobResult,
         now: Time,
         rng: &mut Rng,
     ) {
         self.now = now;
+        self.missing = None;
         self.came_back(id);
-        match (self.relaying(id, job), outcome) {
+        let pair = self.relaying(id, job);
+        let source = pair.map(|pair| pair.source);
+        match (pair, outcome) {
             (Some(pair), JobResult::Relay(relayed)) => {
                 self.relay_ended(pair, *relayed, job, now, rng);
             }
@@ -551,6 +554,16 @@ impl Exchanges {
                 | JobResult::Store(_)
                 | JobResult::Credentials(_),
             ) => self.lost(id, now, rng),
+        }
+        // Its owner would wait for ever.
+        let gone = self.missing.filter(|it| *it == id || Some(*it) == source);
+        if let (Some(_), Some(owner)) = (gone, owner) {
+            let error = Error::internal("an exchange is gone before its end");
+            self.settled.push_back(Settled {
+                exchange: id,
+                owner,
+                result: Settlement::Failed(error),
+            });
         }
         self.requeue_unparked();
     }

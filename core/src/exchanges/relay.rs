@@ -236,7 +236,7 @@ impl Exchanges {
         }
         self.uncongested(source);
         let Some(exchange) = self.exchanges.get_mut(&source) else {
-            return self.missing();
+            return self.missing(source);
         };
         exchange.op.interrupted(body);
         let url = exchange.url();
@@ -256,11 +256,11 @@ impl Exchanges {
         }
     }
 
-    /// The sink stopped because the source did, which was redirected or challenged if `is_led_on`; not a failure of the
-    /// sink.
+    /// The sink stopped because the source did, which is no failure of the sink. If `is_led_on`, the source was redirected
+    /// or challenged.
     fn cut_off(&mut self, sink: ExchangeId, sent: &Exchanged, is_led_on: bool) {
         let Some(exchange) = self.exchanges.get_mut(&sink) else {
-            return self.missing();
+            return self.missing(sink);
         };
         exchange.op.has_sent(sent);
         let is_sent = sent.sent > 0;
@@ -292,7 +292,7 @@ impl Exchanges {
         self.broker.handle(AuthInput::RequestChanged(sink));
         self.enqueue(sink, Turn::First);
         let Some(exchange) = self.exchanges.get_mut(&source) else {
-            return self.missing();
+            return self.missing(source);
         };
         let Operation::BlobGet(op) = &mut exchange.op else {
             return self.not_of_a_relay(pair);
@@ -328,7 +328,7 @@ impl Exchanges {
     fn go_on_without_relay(&mut self, pair: Pair) {
         let sink = pair.sink;
         let Some(exchange) = self.exchanges.get_mut(&sink) else {
-            return self.missing();
+            return self.missing(sink);
         };
         let Operation::BlobPut(op) = &mut exchange.op else {
             return self.not_of_a_relay(pair);

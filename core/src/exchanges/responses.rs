@@ -34,7 +34,7 @@ impl Exchanges {
         now: Time,
     ) {
         let Some(exchange) = self.exchanges.get(&id) else {
-            return self.missing();
+            return self.missing(id);
         };
         let draft = exchange.op.draft();
         let url = exchange.hop.clone().unwrap_or(draft.url);
@@ -60,7 +60,7 @@ impl Exchanges {
         rng: &mut Rng,
     ) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return self.missing();
+            return self.missing(id);
         };
         exchange.op.has_sent(&exchanged);
         let draft = exchange.op.draft();
@@ -87,7 +87,7 @@ impl Exchanges {
             Class::Aborted => self.lost(id, now, rng),
             Class::Damaged { found } => {
                 let Some(exchange) = self.exchanges.get(&id) else {
-                    return self.missing();
+                    return self.missing(id);
                 };
                 let error = damaged(&exchange.op, &line, found);
                 self.settle(id, Err(error));
@@ -153,7 +153,7 @@ impl Exchanges {
 
     fn met_challenge(&mut self, id: ExchangeId, exchanged: Exchanged, url: Url, line: RequestLine) {
         let Some(exchange) = self.exchanges.get(&id) else {
-            return self.missing();
+            return self.missing(id);
         };
         if self.is_elsewhere(id) {
             let what = format!(
@@ -239,7 +239,7 @@ impl Exchanges {
     ) {
         self.accept(id, url);
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return self.missing();
+            return self.missing(id);
         };
         let mut to = follow(exchanged, method, url, &exchange.site.origin, line);
         if let Ok(next) = &to {
@@ -265,7 +265,7 @@ impl Exchanges {
 
     pub(super) fn challenged(&mut self, id: ExchangeId, exchanged: &Exchanged, url: &Url) {
         let Some(exchange) = self.exchanges.get(&id) else {
-            return self.missing();
+            return self.missing(id);
         };
         let request = exchange.auth_request(id, url);
         let status = exchanged.status.unwrap_or(http::StatusCode::UNAUTHORIZED);
@@ -313,7 +313,7 @@ impl Exchanges {
             .status
             .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         let Some(exchange) = self.exchanges.get(&id) else {
-            return self.missing();
+            return self.missing(id);
         };
         let by_storage = exchange.hop.is_some() && exchange.is_foreign();
         let (presented, hint) = self.broker.explain(&exchange.auth_request(id, &url));
@@ -344,7 +344,7 @@ impl Exchanges {
     /// The registry itself answered without asking who we are.
     pub(super) fn accept(&mut self, id: ExchangeId, url: &Url) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return self.missing();
+            return self.missing(id);
         };
         if url.origin() == &exchange.site.origin
             && !exchange.is_foreign()
@@ -358,7 +358,7 @@ impl Exchanges {
     /// Lets the operation judge an answer.
     fn conclude(&mut self, id: ExchangeId, answer: Answer) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return self.missing();
+            return self.missing(id);
         };
         let (origin, registries) = (&exchange.site.origin, &mut self.registries);
         exchange.op.learn(&answer, || registries.entry(origin));
@@ -405,7 +405,7 @@ impl Exchanges {
         match verdict {
             Verdict::Next(op) => {
                 let Some(exchange) = self.exchanges.get_mut(&id) else {
-                    return self.missing();
+                    return self.missing(id);
                 };
                 exchange.op = op;
                 exchange.hop = None;

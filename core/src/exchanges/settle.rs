@@ -32,7 +32,7 @@ impl Exchanges {
         rng: &mut Rng,
     ) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return self.missing();
+            return self.missing(id);
         };
         // A HEAD is retried once if it is refused with a 5xx, or fails where a redirect led. After
         // that it costs more than it may save.
@@ -45,7 +45,7 @@ impl Exchanges {
             return;
         }
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return self.missing();
+            return self.missing(id);
         };
         if refused && matches!(exchange.purpose, Purpose::Probe) && !exchange.hurries {
             // It did not ask who is asking. If it asks at a GET, that is known then.
@@ -60,7 +60,7 @@ impl Exchanges {
         }
         self.note_upload(id);
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            return self.missing();
+            return self.missing(id);
         };
         if exchange.tries.reached(exchange.op.position()) {
             self.broker.handle(AuthInput::Progressed(id));
@@ -123,7 +123,7 @@ impl Exchanges {
     /// The worker died with the job, or ended it without being told to.
     pub(super) fn lost(&mut self, id: ExchangeId, now: Time, rng: &mut Rng) {
         let Some(exchange) = self.exchanges.get(&id) else {
-            return self.missing();
+            return self.missing(id);
         };
         if exchange.abandoned || matches!(exchange.purpose, Purpose::Cleanup) {
             self.abandoned(id);
@@ -170,7 +170,7 @@ impl Exchanges {
             Err(error) => self.give_up_upload(id, Some(error)),
         }
         let Some(exchange) = self.remove(id) else {
-            return self.missing();
+            return self.missing(id);
         };
         let result = result.map_err(|error| self.advise(&exchange, error));
         let result = if let Operation::BlobPut(op) = &exchange.op {

@@ -65,7 +65,7 @@ fn a_challenge_is_learned_for_later_tasks() {
     begin(&mut exchanges, 1);
     let (id, job, call, _) = next(&mut exchanges);
     let done = end(call, StatusCode::NOT_FOUND, None);
-    exchanges.call_ended(id, job, done.into_outcome(), now, &mut rng);
+    exchanges.call_ended((id, None), job, done.into_outcome(), now, &mut rng);
     let (ping, job, call, target) = next(&mut exchanges);
     assert_eq!(target, "https://reg.example/v2/");
     exchanges.abandon_errands(TaskId(1));
@@ -73,7 +73,7 @@ fn a_challenge_is_learned_for_later_tasks() {
     // It was answered before it was told.
     let challenge = r#"Bearer realm="https://reg.example/token",service="s""#;
     let done = end(call, StatusCode::UNAUTHORIZED, Some(challenge));
-    exchanges.call_ended(ping, job, done.into_outcome(), now, &mut rng);
+    exchanges.call_ended((ping, None), job, done.into_outcome(), now, &mut rng);
 
     begin(&mut exchanges, 2);
     let (.., target) = next(&mut exchanges);

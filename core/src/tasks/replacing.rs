@@ -60,7 +60,7 @@ impl Replacing {
         self.is_looking = true;
     }
 
-    /// Whether it was asked what is there: then 404 says that nothing is.
+    /// Whether the request under way is the GET of the tag. Only then does a 404 mean that nothing is there.
     pub(super) const fn is_looking(&self) -> bool {
         self.is_looking
     }

@@ -302,7 +302,7 @@ impl Scenario {
         let (job, now) = (call.id(), self.machines.now);
         let result = call.finish(Ok(())).into_outcome();
         let exchanges = &mut self.machines.exchanges;
-        exchanges.call_ended(id, job, result, now, &mut Rng::new(0));
+        exchanges.call_ended((id, None), job, result, now, &mut Rng::new(0));
     }
 
     fn take(&mut self, what: &str) -> Asked {

@@ -76,7 +76,7 @@ impl Scenario {
         let job = done.id();
         let outcome = done.into_outcome();
         self.exchanges
-            .call_ended(id, job, outcome, self.now, &mut self.rng);
+            .call_ended((id, None), job, outcome, self.now, &mut self.rng);
     }
 
     /// The relay, after what goes before it is answered: the sink's POST, and the probe of the source's registry.

@@ -159,7 +159,7 @@ fn more_than_ten_tags_are_put_in_several_requests() {
     assert_eq!(report(&mut scenario, id).tags, tags(&first));
 }
 
-/// PUSHM-11: put by a tag, it would get a sha256 digest and be another manifest for whoever knows it.
+/// PUSHM-11: put by a tag, it would get a sha256 digest, and be another manifest for a client that knows its digest.
 #[test]
 fn a_sha512_manifest_gets_no_tag_where_none_goes_with_a_digest() {
     let image = image(&[]);

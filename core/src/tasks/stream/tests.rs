@@ -76,7 +76,7 @@ fn what_ends_within_a_chunk_is_sent_as_a_blob() {
     assert_eq!(report(&mut scenario, id), expected);
 }
 
-/// Only a chunk is held at a time. The bytes that the registry has are not read again.
+/// Only a chunk is held at a time.
 #[test]
 fn a_longer_stream_is_gathered_and_sent_chunk_by_chunk() {
     let (mut scenario, id) = putting("reg.example/a");
