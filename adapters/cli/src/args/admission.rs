@@ -10,7 +10,7 @@ use super::file;
 use crate::admission::{self, Program};
 
 const POLICY_HELP: &str = "\
-Use the policy in FILE, in the form of containers-policy.json(5)
+Use the policy in FILE [default: the system's containers policy.json]
 
 The policy applies to the source: `transports.docker` to registries, `transports.oci` to image layouts. \
 By default it is ~/.config/containers/policy.json, otherwise /etc/containers/policy.json; without a \
@@ -38,7 +38,7 @@ pub(crate) struct Admission {
         long,
         value_name = "FILE",
         value_parser = file(),
-        help = "Use the policy in FILE, in the form of containers-policy.json(5)",
+        help = "Use the policy in FILE [default: the system's containers policy.json]",
         long_help = POLICY_HELP
     )]
     pub(crate) policy: Option<PathBuf>,

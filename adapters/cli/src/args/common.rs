@@ -17,7 +17,7 @@ use crate::location;
 use crate::scheme::{self, Whom};
 
 const FALLBACK_HELP: &str = "\
-Retry reads without credentials if they are refused
+Read without credentials if the credentials are refused
 
 A public image can then be pulled in spite of credentials that have expired, with a warning. Never for a \
 push, nor for the destination of a copy. By default refused credentials end the command with exit \
@@ -60,7 +60,7 @@ pub(crate) struct Common {
     #[arg(
         long,
         hide_short_help = true,
-        help = "Retry reads without credentials if they are refused",
+        help = "Read without credentials if the credentials are refused",
         long_help = FALLBACK_HELP,
         help_heading = "Authentication"
     )]

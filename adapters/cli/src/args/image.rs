@@ -69,7 +69,7 @@ pub(crate) struct Mutate {
     pub(crate) env: Vec<(String, String)>,
     /// Set the program, then its first arguments (repeatable)
     ///
-    /// The arguments that the image has from --cmd are removed, unless --cmd is given, too.
+    /// The image's further arguments are removed, unless --cmd is given.
     #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
     pub(crate) entrypoint: Vec<String>,
     /// Set the further arguments, one at a time (repeatable)

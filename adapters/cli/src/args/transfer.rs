@@ -33,10 +33,10 @@ pub(crate) struct Pull {
     /// The layout, created if missing; NAME defaults to REF's tag
     #[arg(value_name = "oci:DIR[:NAME]", value_parser = location::into_layout)]
     pub(crate) destination: InLayout,
-    /// Of an index, only the image for PLATFORM, or `all` [default: linux on this machine's arch]
+    /// Of an index, only what is for PLATFORM, or `all` [default: linux on this machine's arch]
     ///
-    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system); several are separated by commas. With `all` an
-    /// index stays as it is.
+    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system). Of one platform the image is transferred, without
+    /// the index; of several, separated by commas, the index too, as it is; `all` transfers everything.
     #[arg(long, value_name = "PLATFORM", value_parser = location::platforms)]
     pub(crate) platform: Option<Platforms>,
     /// Verify existing blobs, and fetch damaged ones again
@@ -63,10 +63,10 @@ pub(crate) struct Push {
     /// The destination: [registry/]repository[:tag]
     #[arg(value_name = "REF", value_parser = location::registry)]
     pub(crate) destination: Reference,
-    /// Of an index, only the image for PLATFORM [default: all]
+    /// Of an index, only what is for PLATFORM, or `all` [default: all]
     ///
-    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system); several are separated by commas. With `all` an
-    /// index stays as it is.
+    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system). Of one platform the image is transferred, without
+    /// the index; of several, separated by commas, the index too, as it is; `all` transfers everything.
     #[arg(long, value_name = "PLATFORM", value_parser = location::platforms)]
     pub(crate) platform: Option<Platforms>,
     #[command(flatten)]
@@ -79,8 +79,8 @@ pub(crate) struct Push {
     pub(crate) mounting: Mounting,
     /// Take blobs that the layout lacks from REPO, where the image comes from
     ///
-    /// REPO is [registry/]repository. The blobs are mounted if REPO is in the registry of REF, otherwise sent while they are fetched. All manifests must be in
-    /// the layout.
+    /// REPO is [registry/]repository. The blobs are mounted if REPO is in the registry of REF, otherwise sent while they
+    /// are fetched. All manifests must be in the layout.
     #[arg(long, value_name = "REPO", value_parser = location::registry)]
     pub(crate) missing_from: Option<Reference>,
     #[command(flatten)]
@@ -117,10 +117,10 @@ pub(crate) struct Copy {
     /// Of several, each gets the image; SRC is read once.
     #[arg(value_name = "DST", value_parser = location::destination, required = true, num_args = 1..)]
     pub(crate) destinations: Vec<Location>,
-    /// Of an index, only the image for PLATFORM [default: all]
+    /// Of an index, only what is for PLATFORM, or `all` [default: all]
     ///
-    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system); several are separated by commas. With `all` an
-    /// index stays as it is.
+    /// PLATFORM is os/arch[/variant], arch (linux) or */arch (any system). Of one platform the image is transferred, without
+    /// the index; of several, separated by commas, the index too, as it is; `all` transfers everything.
     #[arg(long, value_name = "PLATFORM", value_parser = location::platforms)]
     pub(crate) platform: Option<Platforms>,
     #[command(flatten)]
