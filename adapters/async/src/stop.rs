@@ -1,4 +1,6 @@
 //! The signal that tells a job to end.
+//!
+//! Responsible for waiting for it. Must not know jobs, nor who ends them.
 
 use tokio::sync::watch;
 

@@ -379,7 +379,7 @@ impl<D> fmt::Debug for Blob<'_, D> {
     }
 }
 
-/// Something to be done, and how. What can be said to it depends on what it is ([`Verb`]). Nothing happens before
+/// A request and its options. Which options it takes depends on its kind ([`Verb`]). Nothing happens before
 /// [`run`](Self::run).
 #[must_use = "nothing happens before run"]
 pub struct Request<'a, D, V> {

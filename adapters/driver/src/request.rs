@@ -108,7 +108,7 @@ pub struct RequestSpec {
     options: Options,
 }
 
-/// What can be said to requests. Each has a meaning for some kinds only.
+/// The options of requests. Each applies to some kinds only.
 #[derive(Clone, Debug)]
 struct Options {
     platforms: Platforms,
@@ -405,7 +405,7 @@ impl RequestSpec {
         };
         let Self { verb, options } = self;
         let task = verb.task(&options, &mut guard)?;
-        Ok((options.said_to(task, now), guard))
+        Ok((options.apply(task, now), guard))
     }
 
     fn new(verb: Verb, platforms: Platforms) -> Self {
@@ -513,8 +513,8 @@ impl Options {
         )
     }
 
-    /// A task with the options that every kind of task takes.
-    fn said_to(self, task: Task, now: Time) -> Task {
+    /// Sets on a task the options that every kind of task takes.
+    fn apply(self, task: Task, now: Time) -> Task {
         let mut task = task.and_tags(self.more_tags);
         if let Some(deadline) = self.deadline {
             task = task.by(now + deadline);
