@@ -203,7 +203,8 @@ pub struct Parts {
     /// Bytes of a part, at least, unless it is the first or the last one.
     pub least: u64,
     /// If the first part, an eighth of `least`, comes within this time, the rest follows as one stream. Where any
-    /// request to the registry took less than a quarter of this, each other request that is outside adds as much.
+    /// request to the registry took no more than a quarter of this, each other request that is outside adds as much;
+    /// where one took less than this and half of `most` are outside, the rest follows as one stream in any case.
     #[serde(with = "micros")]
     pub near: Duration,
 }

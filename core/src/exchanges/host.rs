@@ -15,7 +15,7 @@ use super::spending::Spending;
 use super::{Exchange, Exchanges, State};
 use crate::auth::AuthInput;
 use crate::call::{Exchanged, Interrupted};
-use crate::config::{Budget, Concurrency};
+use crate::config::{Budget, Concurrency, Parts};
 use crate::event::Event;
 use crate::ids::{ExchangeId, JobId, TaskId};
 use crate::registry::{Origin, Registry};
@@ -203,11 +203,13 @@ impl Host {
         self.limit = (self.limit + more).min(self.bounds.max);
     }
 
-    /// How soon what is small has to be here for the host to be near, if it is this soon while nothing else is
-    /// outside.
-    pub(super) fn near(&self, alone: Duration) -> Duration {
+    /// How soon the first part of a blob has to be here for the host to be near.
+    pub(super) fn near(&self, parts: &Parts) -> Duration {
+        let (alone, requests) = (parts.near, self.outside + 1);
         match self.shortest {
-            Some(shortest) if shortest <= alone / 4 => alone.saturating_mul(self.outside + 1),
+            // More connections than these bring little: when the part is here says how busy both machines are.
+            Some(shortest) if shortest < alone && requests >= parts.most / 2 => Duration::MAX,
+            Some(shortest) if shortest <= alone / 4 => alone.saturating_mul(requests),
             Some(_) | None => alone,
         }
     }
@@ -528,13 +530,19 @@ mod tests {
     #[test]
     fn a_host_that_answers_at_once_is_near_beside_others() {
         let mut host = host(64, None);
-        assert_eq!(host.near(SOON), SOON, "nothing is known of it");
-        host.outside = 7;
+        let parts = Parts {
+            near: SOON,
+            ..Parts::of_at_least(1)
+        };
+        assert_eq!(host.near(&parts), SOON, "nothing is known of it");
+        host.outside = 4;
         host.grow(SOON);
-        assert_eq!(host.near(SOON), SOON, "it may be as far away");
+        assert_eq!(host.near(&parts), SOON, "it may be as far away");
         host.grow(SOON / 4);
-        assert_eq!(host.near(SOON), SOON * 8);
-        assert_eq!(host.near(Duration::ZERO), Duration::ZERO);
+        assert_eq!(host.near(&parts), SOON * 5);
+        host.outside = 5;
+        assert_eq!(host.near(&parts), Duration::MAX, "half of the most");
+        assert_eq!(host.near(&Parts::of_at_least(1)), Duration::ZERO);
     }
 
     #[test]

@@ -290,12 +290,12 @@ impl Exchanges {
         host.is_none_or(Host::has_room)
     }
 
-    /// How soon the first part of a blob has to be here for its server to be near. One that answers at once is near
-    /// also where several share the connection: then each may take as much longer.
+    /// How soon the first part of a blob has to be here for its server to be near. Where a server answers at once,
+    /// each other request that is outside gives it as much time again; beside many, it is near in any case.
     pub(crate) fn near(&self, site: &Site) -> Duration {
-        let near = self.config.parts.near;
+        let parts = &self.config.parts;
         let host = self.hosts.get(&Service::Registry(site.origin.clone()));
-        host.map_or(near, |host| host.near(near))
+        host.map_or(parts.near, |host| host.near(parts))
     }
 
     /// Whether an exchange waits for credentials, a token or a probe.
