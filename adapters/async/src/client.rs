@@ -11,6 +11,7 @@ use windlass_driver::{
 
 use crate::engine::Engine;
 use crate::exchange::Exchanges;
+use crate::pipe::Spare;
 use crate::reader::{BlobReader, UnverifiedReader};
 #[cfg(feature = "tower")]
 use crate::service::Sends;
@@ -44,6 +45,7 @@ impl Tokio {
         let context = Context {
             exchanges: changed(exchanges),
             resources: parts.resources,
+            spare: Spare::default(),
         };
         Self(Engine::new(parts.session, context))
     }

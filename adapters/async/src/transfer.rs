@@ -20,7 +20,7 @@ use windlass_driver::{BodyOutcome, Incoming, OutgoingReader, Progress, Resources
 
 use crate::exchange::{Content, Exchanges, Flow, Outflow};
 use crate::job::Ticket;
-use crate::pipe::{Chunks, Message, PipeReader, pipe};
+use crate::pipe::{Chunks, Message, PipeReader, Spare, pipe};
 use crate::stop::{Stop, stopped};
 
 /// What is read of a stored blob at a time, and how many pieces wait for the connection. hyper takes up to 400 KiB
@@ -33,6 +33,8 @@ const PIECES: usize = 2;
 pub(crate) struct Context {
     pub(crate) exchanges: Exchanges,
     pub(crate) resources: Resources,
+    /// For what is received.
+    pub(crate) spare: Spare,
 }
 
 impl Context {
@@ -113,7 +115,7 @@ impl Context {
             };
             return ticket.end(incoming.finish(end));
         }
-        let (mut writer, reader) = pipe();
+        let (mut writer, reader) = pipe(self.spare.clone());
         let mut aborted = stop.clone();
         // It reports the end itself: it goes on when this runtime does not.
         drop(spawn_blocking(move || {
