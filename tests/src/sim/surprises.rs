@@ -47,6 +47,7 @@ impl World<'_> {
             return now;
         }
         let back = Duration::from_millis([5, 400, 1_000_000][self.pick(3)]);
+        self.processes[process].watch.lose_ages();
         Time::ZERO + now.since(Time::ZERO).saturating_sub(back)
     }
 

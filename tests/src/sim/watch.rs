@@ -67,6 +67,12 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// Something is handed over with an instant that has passed. If it is a token, that expires as if it had come
+    /// then: when it does is not known.
+    pub(crate) fn lose_ages(&mut self) {
+        self.tokens.clear();
+    }
+
     /// A job is aborted. If it asks for a challenge, the next task asks again.
     pub(crate) fn watch_abort<'a>(&mut self, id: JobId, calls: impl IntoIterator<Item = &'a Call>) {
         let asks = calls
@@ -401,9 +407,12 @@ impl World<'_> {
     }
 }
 
+/// Another server, to which a registry led, is not asked for a manifest (`Lane::Rest`).
 fn gets_manifest(call: &Call) -> bool {
     let request = call.request();
-    request.method() == Method::GET && request.uri().path().contains("/manifests/")
+    let (uri, registries) = (request.uri(), ["reg0.example", "reg1.example"]);
+    let is_registry = uri.host().is_some_and(|host| registries.contains(&host));
+    is_registry && request.method() == Method::GET && uri.path().contains("/manifests/")
 }
 
 fn line(call: &Call) -> String {

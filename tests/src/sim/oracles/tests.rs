@@ -298,6 +298,10 @@ fn another_token_though_the_first_was_not_refused() {
         let call = token(world);
         let answer = Answer::new(http::StatusCode::OK).body(r#"{"token":"t"}"#);
         world.watch_token(0, &call, &answer);
+        world.processes[0].watch.lose_ages();
+        world.check_fetch(0, &call);
+        assert_eq!(world.violation, None, "it may have expired");
+        world.watch_token(0, &call, &answer);
         world.check_fetch(0, &call);
     });
     assert_eq!(
