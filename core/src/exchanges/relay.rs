@@ -197,6 +197,10 @@ impl Exchanges {
         let is_short = is_short_range(&received) && self.stop_relaying(sink);
         if is_of_other(&received) || is_delivered(&received) || is_short {
             self.delivered(source, received.body);
+            // It waits for the sink, which `cut_off` left waiting if it had not begun.
+            if is_short && is_waiting(self.exchanges.get(&sink)) {
+                self.enqueue(sink, Turn::First);
+            }
         } else {
             self.ended(source, received, job, now, rng);
         }
@@ -344,6 +348,10 @@ impl Exchanges {
         let error = Error::internal("a relay's exchanges are not a download and an upload");
         self.settle(pair.sink, Err(error));
     }
+}
+
+fn is_waiting(exchange: Option<&Exchange>) -> bool {
+    exchange.is_some_and(|exchange| exchange.state == State::Waiting)
 }
 
 fn is_of_other(exchanged: &Exchanged) -> bool {

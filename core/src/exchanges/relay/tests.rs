@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use std::format;
 
 use super::*;
-use crate::call::{Call, Done, Job, Receive};
+use crate::call::{Call, Done, Job, Keep, Receive};
 use crate::config::{ChunkSizes, Config, RegistrySettings};
 use crate::digest::Algorithm;
 use crate::exchanges::host::HOSTS;
@@ -160,6 +160,42 @@ fn the_host_of_a_sink_that_waits_is_not_forgotten() {
     assert_eq!(scenario.outside(&to), Some(1));
     scenario.end(scenario.sink, lost);
     assert_eq!(scenario.outside(&to), Some(0));
+}
+
+/// A range ends before the part of a sink that has not sent any of it: the blob goes through a store.
+#[test]
+fn a_short_range_before_the_sink_begins() {
+    let mut scenario = Scenario::new(Config::default());
+    let op = scenario.exchanges.exchanges.get_mut(&scenario.sink);
+    let Some(Operation::BlobPut(put)) = op.map(|it| &mut it.op) else {
+        panic!("the sink is an upload");
+    };
+    (put.chunk, put.patches) = (2, true);
+    let (mut source, sink) = scenario.relay().split();
+    let mut head = http::Response::new(());
+    *head.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let range = "bytes 0-0/4".parse().expect("a value");
+    head.headers_mut().insert("content-range", range);
+    let receive = source.head(head);
+    assert!(matches!(receive, Receive::Relay { .. }), "{receive:?}");
+    assert_eq!(source.data(b"b"), Keep::All);
+    let source = source.finish(Ok(()));
+    let sink = sink.finish(Err(Interrupted::OtherCall));
+    scenario.end(scenario.sink, Done::relayed(source, sink));
+    let next = scenario
+        .exchanges
+        .next_job(JobId(99), scenario.now)
+        .map(|(_, job)| job);
+    assert!(next.is_none(), "{next:?}");
+    let settled = scenario.exchanges.take_settled().expect("it goes on");
+    let is_unrelayed = matches!(
+        settled.result,
+        Settlement::Done(OpOutcome::Unrelayed(Some(_)))
+    );
+    assert!(
+        is_unrelayed && settled.exchange == scenario.sink,
+        "{settled:?}"
+    );
 }
 
 #[test]
