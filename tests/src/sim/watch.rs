@@ -271,6 +271,8 @@ impl World<'_> {
         let alone = alone && *call.request().method() != Method::POST;
         // Nor may another part of a blob.
         let alone = alone && self.plan.parts.is_none();
+        // A server that names another token service refuses no token: that of the first one may be presented again.
+        let alone = alone && self.fired[Fault::NewRealm.place()] == 0;
         let token = call.request().headers().get(header::AUTHORIZATION);
         let token = token.and_then(|it| it.to_str().ok()?.strip_prefix("Bearer "));
         if let Some(token) = token.filter(|_| alone) {
@@ -411,7 +413,9 @@ impl World<'_> {
 fn gets_manifest(call: &Call) -> bool {
     let request = call.request();
     let (uri, registries) = (request.uri(), ["reg0.example", "reg1.example"]);
-    let is_registry = uri.host().is_some_and(|host| registries.contains(&host));
+    let is_registry = uri
+        .authority()
+        .is_some_and(|it| registries.contains(&it.as_str()));
     is_registry && request.method() == Method::GET && uri.path().contains("/manifests/")
 }
 
