@@ -145,8 +145,8 @@ impl Pair {
     pub(super) fn check_goes_on(&self, sink: &[String]) {
         let (from, last) = ranges(sink, "PATCH")[0];
         assert!(from > 0, "nothing was kept: {sink:?}");
-        let expected = [
-            "HEAD blob 404".into(),
+        let mut expected = vec![
+            "HEAD blob 404".to_owned(),
             "POST upload 202".into(),
             "PUT upload cut".into(),
             "GET upload 204".into(),
@@ -154,6 +154,11 @@ impl Pair {
             "PUT upload 201".into(),
             "HEAD blob 200".into(),
         ];
+        // If the system's buffers took all of it, up to 32 MiB a socket, it may be stored: that is asked for
+        // first (PUSHB-23).
+        if sink.len() > expected.len() {
+            expected.insert(3, "HEAD blob 404".into());
+        }
         assert_eq!(sink, expected);
     }
 
