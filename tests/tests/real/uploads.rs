@@ -197,9 +197,10 @@ fn twenty_kills_in_a_row_end_well() {
         check_stored(&registry, &layout, &image);
         let sent = proxy.passed_up();
         eprintln!("{version:?}: {sent} bytes of {SIZE}");
-        // What is on its way when the process dies may be lost: it is in the buffers of three connections. Beginning
-        // again each time would cost twice as much.
-        let most = SIZE + 40 * MIB;
+        // What is on its way when the process dies may be lost: it is in the buffers of three connections, which are
+        // full where the machine is busy (2.9 MiB each time at a load of 6, 3 KiB at rest). Beginning again each time
+        // would cost more than 80 MiB.
+        let most = SIZE + 72 * MIB;
         assert!(
             version != Version::V3 || sent <= most,
             "{sent} bytes, {most} would do"
