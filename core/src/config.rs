@@ -204,7 +204,8 @@ pub struct Parts {
     pub least: u64,
     /// If the first part, an eighth of `least`, comes within this time, the rest follows as one stream. Where any
     /// request to the registry took no more than a quarter of this, each other request that is outside adds as much;
-    /// where one took less than this and half of `most` are outside, the rest follows as one stream in any case.
+    /// where one took less than this and half of `most` are outside, but not this one alone, the rest follows as one
+    /// stream in any case.
     #[serde(with = "micros")]
     pub near: Duration,
 }

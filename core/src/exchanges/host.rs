@@ -208,7 +208,9 @@ impl Host {
         let (alone, requests) = (parts.near, self.outside + 1);
         match self.shortest {
             // More connections than these bring little: when the part is here says how busy both machines are.
-            Some(shortest) if shortest < alone && requests >= parts.most / 2 => Duration::MAX,
+            Some(shortest) if shortest < alone && requests >= (parts.most / 2).max(2) => {
+                Duration::MAX
+            }
             Some(shortest) if shortest <= alone / 4 => alone.saturating_mul(requests),
             Some(_) | None => alone,
         }
@@ -543,6 +545,9 @@ mod tests {
         host.outside = 5;
         assert_eq!(host.near(&parts), Duration::MAX, "half of the most");
         assert_eq!(host.near(&Parts::of_at_least(1)), Duration::ZERO);
+        host.outside = 0;
+        let two = Parts { most: 2, ..parts };
+        assert_eq!(host.near(&two), SOON, "it is alone");
     }
 
     #[test]
