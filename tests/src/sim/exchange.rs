@@ -503,15 +503,13 @@ impl World<'_> {
 
     /// Some registries know no ranges, or answer as if they knew none: what was there comes again.
     fn spend_on_range(&mut self, request: &Request, from: u64, answer: &Answer) {
-        let size = match answer.status.as_u16() {
-            // Also if not all of it comes: it begins again.
-            200 => {
-                let named = self.blob_of(request);
-                named.map_or(answer.body.len() as u64, |(_, size)| size)
-            }
-            400 | 416 | 501 => self.blob_of(request).map_or(from, |(_, size)| size),
+        let unnamed = match answer.status.as_u16() {
+            200 => answer.body.len() as u64,
+            400 | 416 | 501 => from,
             _ => return,
         };
+        // The blob begins again, also if not all of it comes.
+        let size = self.blob_of(request).map_or(unnamed, |(_, size)| size);
         self.economy.wasted += from.min(size);
         if self.plan.parts.is_some() {
             // What was there behind a gap, too.
