@@ -186,8 +186,7 @@ fn twenty_kills_in_a_row_end_well() {
         let registry = Setup::new(version).start();
         let proxy = Proxy::to(&registry.host());
         let state = tempfile::tempdir().unwrap();
-        // So slow that a process does not send all of it before it is killed, and that a registry on a busy machine
-        // keeps up: what is in its buffers is lost each time.
+        // So slow that a process does not send all of it before it is killed.
         proxy.limit_up(16 * MIB);
         for _ in 0..20 {
             kill_at(4 * MIB, &layout, &proxy, &state, &[]);
