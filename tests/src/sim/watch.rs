@@ -271,7 +271,8 @@ impl World<'_> {
         let alone = alone && *call.request().method() != Method::POST;
         // Nor may another part of a blob.
         let alone = alone && self.plan.parts.is_none();
-        // A server that names another token service refuses no token: that of the first one may be presented again.
+        // A challenge with another realm or further scopes is about one request: the next one to the same address begins
+        // with the token that is good for all others.
         let alone = alone && self.fired[Fault::NewRealm.place()] == 0;
         let token = call.request().headers().get(header::AUTHORIZATION);
         let token = token.and_then(|it| it.to_str().ok()?.strip_prefix("Bearer "));
